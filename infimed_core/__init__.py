@@ -1,0 +1,60 @@
+"""InfiMed: from raw medical image-text data to a graded multimodal model. What a plugin author may import."""
+
+from infimed_core.components import (
+    Ask,
+    Batches,
+    Benchmark,
+    Component,
+    Encoder,
+    Executor,
+    LoadedModel,
+    MediaLoader,
+    Metric,
+    Modality,
+    Model,
+    Packer,
+    Reader,
+    ResolutionScheduler,
+    Scorer,
+    Selector,
+    Solver,
+    TextLengths,
+    TrainableModel,
+    Trainer,
+    TrainingContext,
+)
+from infimed_core.errors import ConfigError, DataError, InfimedError, PluginError
+from infimed_core.hookspecs import hookimpl
+from infimed_core.types import (
+    IGNORED_LABEL,
+    Answer,
+    Candidate,
+    Encoded,
+    Fault,
+    Generation,
+    Media,
+    MetricValue,
+    Mix,
+    PackedBatch,
+    Packs,
+    Phase,
+    Request,
+    Row,
+    RunEvent,
+    Sample,
+    Score,
+    Selection,
+    Stage,
+    Turn,
+    Use,
+    canonical_json,
+)
+
+__all__ = [
+    "IGNORED_LABEL", "Answer", "Ask", "Batches", "Benchmark", "Candidate", "Component", "ConfigError", "DataError",
+    "Encoded", "Encoder", "Executor", "Fault", "Generation", "InfimedError", "LoadedModel", "Media", "MediaLoader",
+    "Metric", "MetricValue", "Mix", "Modality", "Model", "PackedBatch", "Packer", "Packs", "Phase", "PluginError",
+    "Reader", "Request", "ResolutionScheduler", "Row", "RunEvent", "Sample", "Score", "Scorer", "Selection",
+    "Selector", "Solver", "Stage", "TextLengths", "TrainableModel", "Trainer", "TrainingContext", "Turn", "Use",
+    "canonical_json", "hookimpl",
+]  # fmt: skip

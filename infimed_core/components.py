@@ -1,0 +1,434 @@
+"""One abstract class for each kind of component; what a plugin author subclasses.
+
+A component is a frozen pydantic model: its fields are exactly what ``with:`` may set in a run file. It is cheap to
+make and to pickle; heavy state is loaded on first use and kept in ``functools.cached_property`` or a private
+attribute, once per worker process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from infimed_core.errors import DataError
+from infimed_core.types import (
+    Answer,
+    Candidate,
+    Encoded,
+    Fault,
+    MetricValue,
+    Media,
+    PackedBatch,
+    Packs,
+    Phase,
+    Request,
+    Sample,
+    Score,
+    Selection,
+    Stage,
+    Use,
+    canonical_json,
+)
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Component(BaseModel, ABC):
+    """What a run file names with ``use:``; its fields are what ``with:`` may set."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ignored_types=())
+
+    def identity(self) -> str:
+        """Text that changes whenever the component would do something else; part of every artifact's hash."""
+        return f"{type(self).__module__}.{type(self).__qualname__}{canonical_json(self.model_dump(mode='json'))}"
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """Pickle the settings alone: state loaded on first use stays in the process that loaded it."""
+        state = super().__getstate__()
+        fields = type(self).model_fields
+        return {**state, "__dict__": {k: v for k, v in state["__dict__"].items() if k in fields}, "__pydantic_private__": None}
+
+
+class Reader(Component):
+    """Reads samples from a data format."""
+
+    def shards(self) -> Sequence[str]:
+        """The parts that can be read apart, in order. One nameless part unless overridden."""
+        return ("",)
+
+    @abstractmethod
+    def read(self, shard: str) -> Iterator[Sample | Fault]:
+        """Yield every row of ``shard``, in order, as a sample or as the fault that explains why it is none."""
+
+    def fingerprint(self) -> str:
+        """A digest that changes when what ``read`` yields changes. Readers of files hash names, sizes and contents."""
+        return hashlib.sha256(self.identity().encode()).hexdigest()
+
+
+class Modality(Component):
+    """Reads one kind of media (``Media.kind`` is the name it is offered under)."""
+
+    @abstractmethod
+    def probe(self, media: Media) -> tuple[int, ...]:
+        """Return (height, width) as ``load`` will deliver it, or (length,), from the header alone.
+
+        Raises:
+            DataError: the file is missing, not of this kind, or over the size limit.
+        """
+
+    @abstractmethod
+    def load(self, media: Media, at_most: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+        """Decode to uint8 [height, width, 3] RGB (or uint8 [length, ...] for what is no image).
+
+        ``at_most`` (height, width) allows, never obliges, a cheaper decode to any size that is at least that large.
+
+        Raises:
+            DataError: the content is broken; a truncated file is an error, never a part of an image.
+        """
+
+
+class MediaLoader:
+    """Opens any media through the modality component that its ``kind`` names. Picklable."""
+
+    def __init__(self, modalities: Mapping[str, Modality]) -> None:
+        self._modalities = dict(modalities)
+
+    def _find(self, media: Media) -> Modality:
+        try:
+            return self._modalities[media.kind]
+        except KeyError:
+            known = ", ".join(sorted(self._modalities))
+            raise DataError("unknown_kind", f"no modality named '{media.kind}' is installed (installed: {known})") from None
+
+    def probe(self, media: Media) -> tuple[int, ...]:
+        """``Modality.probe`` of the right modality."""
+        return self._find(media).probe(media)
+
+    def load(self, media: Media, at_most: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+        """``Modality.load`` of the right modality."""
+        return self._find(media).load(media, at_most)
+
+
+class Scorer(Component):
+    """Scores the quality of samples."""
+
+    dimensions: ClassVar[tuple[str, ...]] = ()
+    """Names of the parts of every score, in display order."""
+
+    @abstractmethod
+    def score(self, samples: Sequence[Sample], media: MediaLoader) -> list[Score]:
+        """One score per sample, in order. What cannot be scored is ``None`` with a reason, never dropped.
+
+        A sample's score does not depend on the other samples of the call.
+        """
+
+
+class Selector(Component):
+    """Chooses samples by their stored scores; never scores again."""
+
+    @abstractmethod
+    def select(self, candidates: Sequence[Candidate]) -> Selection:
+        """Keep or reject every candidate, each reject with its reasons."""
+
+
+class ResolutionScheduler(Component):
+    """Says how large images may be at each point of a stage."""
+
+    @abstractmethod
+    def plan(self, num_samples: int) -> list[Phase]:
+        """Phases that cover samples 0 to ``num_samples`` without gap or overlap."""
+
+
+class Packer(Component):
+    """Groups samples into rows. Sees costs, not samples."""
+
+    row_tokens: int = Field(default=4096, ge=1, description="Most language-model tokens in a row.")
+    row_patches: int | None = Field(default=None, ge=1, description="Most vision patches in a row.")
+    row_images: int | None = Field(default=None, ge=1, description="Most images in a row.")
+
+    padded: ClassVar[bool] = False
+    """Whether rows are padded batches (every segment as long as the longest) instead of packed ones."""
+
+    @property
+    def budget(self) -> NDArray[np.int64]:
+        """int64 [3]: tokens, patches, images; ``2**62`` where there is no limit."""
+        unlimited = 2**62
+        return np.array([self.row_tokens, self.row_patches or unlimited, self.row_images or unlimited], dtype=np.int64)
+
+    @abstractmethod
+    def group(self, costs: NDArray[np.int64], budget: NDArray[np.int64]) -> Packs:
+        """Group indices of ``costs`` (int64 [n, 3]: tokens, patches, images) so that no group exceeds ``budget``.
+
+        Deterministic. The costs come in a seeded random order. An index left out (it fits no row) is a counted drop.
+        """
+
+
+@dataclass(frozen=True)
+class TextLengths:
+    """Token counts of samples without their image placeholders.
+
+    Attributes:
+        tokens: int64 [n], text, template and the markers around images, but not the placeholders themselves.
+        supervised: int64 [n], labels that carry loss.
+    """
+
+    tokens: NDArray[np.int64]
+    supervised: NDArray[np.int64]
+
+
+class Encoder(ABC):
+    """Turns samples into tokens and pixels for one checkpoint. Picklable, holds no torch module, needs no device."""
+
+    @property
+    @abstractmethod
+    def identity(self) -> str:
+        """Digest of tokenizer, template and image processor; independent of the resolution cap."""
+
+    @property
+    def max_tokens(self) -> int | None:
+        """Longest sample the model takes, or ``None``."""
+        return None
+
+    @abstractmethod
+    def text_lengths(self, samples: Sequence[Sample]) -> TextLengths:
+        """Token counts from text alone; no media are opened."""
+
+    @abstractmethod
+    def visual_sizes(
+        self, heights: NDArray[np.int64], widths: NDArray[np.int64], max_visual_tokens: int | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Placeholders and vision patches of images of these sizes under the cap, by arithmetic; int64 [n] each.
+
+        Equal, always, to what ``encode`` produces.
+        """
+
+    @abstractmethod
+    def encode(self, sample: Sample, images: Sequence[NDArray[np.uint8]], max_visual_tokens: int | None) -> Encoded:
+        """Encode with ``images`` (uint8 [h, w, 3], one for each media index used in the turns, in reading order).
+
+        ``len(encoded) == tokens + sum(visual tokens)`` of the two methods above, exactly. Images may come larger or
+        smaller than their header said only if ``load`` was given ``at_most``; ``sizes`` in the plan stay those of
+        the header.
+
+        Raises:
+            DataError: the sample cannot be encoded (no user text, too many images ...).
+        """
+
+
+class LoadedModel(ABC):
+    """A model in memory that can be asked."""
+
+    @property
+    @abstractmethod
+    def identity(self) -> str:
+        """Digest of the weights and of everything else that decides an answer; part of the answer cache's key."""
+
+    @abstractmethod
+    def answer(self, requests: Sequence[Request], media: MediaLoader) -> Iterator[Answer]:
+        """Answer every request, in any order, each as soon as it is there; a failure is an answer with ``error``."""
+
+    def describe(self) -> dict[str, JsonValue]:
+        """Facts for the run record: architecture, parameters, dtype, device, isolation verdict."""
+        return {}
+
+
+class TrainableModel(LoadedModel):
+    """A torch model that can be trained on packed rows."""
+
+    @property
+    @abstractmethod
+    def encoder(self) -> Encoder:
+        """The encoder that belongs to this checkpoint."""
+
+    @property
+    @abstractmethod
+    def module(self) -> Any:
+        """The ``torch.nn.Module`` itself."""
+
+    @abstractmethod
+    def hidden_states(self, batch: PackedBatch) -> Any:
+        """Final hidden states of a row, tensor [L, width], on the model's device; differentiable."""
+
+    @abstractmethod
+    def output_embedding(self) -> Any:
+        """The ``torch.nn.Module`` (a Linear without bias, usually) that turns hidden states into logits."""
+
+    @abstractmethod
+    def parameter_groups(self) -> dict[str, list[str]]:
+        """Names of ``module``'s parameters by group: ``vision``, ``projector``, ``language``, ``embeddings``."""
+
+    @abstractmethod
+    def can_pack(self) -> tuple[bool, str]:
+        """Whether samples in one row are proven not to see each other, and how that was found."""
+
+    @abstractmethod
+    def save(self, directory: Path) -> None:
+        """Write a complete checkpoint in Hugging Face layout (weights, config, tokenizer, template, processor)."""
+
+
+class Model(Component):
+    """Where a model comes from and how it is opened."""
+
+    trainable: ClassVar[bool] = True
+
+    @abstractmethod
+    def prepare(self, directory: Path, texts: Callable[[], Iterable[str]], seed: int) -> Path | None:
+        """Make or find the base checkpoint; return its directory (``directory`` itself or elsewhere).
+
+        ``texts`` iterates over all text of the run's training data, for a model that builds its own vocabulary.
+        ``None`` where there is no checkpoint (a remote model).
+        """
+
+    @abstractmethod
+    def load(self, checkpoint: Path | None) -> LoadedModel:
+        """Open a checkpoint (the base or one that training saved)."""
+
+    def encoder(self, checkpoint: Path) -> Encoder:
+        """The encoder of a checkpoint, without loading weights."""
+        raise NotImplementedError(f"{type(self).__name__} has no encoder: it cannot be trained")
+
+
+class Batches(Protocol):
+    """The rows of a stage. Picklable; any step can be made at any time, in any process, with the same result."""
+
+    @property
+    def plan_hash(self) -> str:
+        """Digest of everything that decides which rows come when."""
+        ...
+
+    @property
+    def num_steps(self) -> int:
+        """Optimizer steps in the stage."""
+        ...
+
+    def rows(self, step: int) -> list[PackedBatch]:
+        """All rows of an optimizer step, over all ranks, in a fixed order (decodes and encodes; CPU work)."""
+        ...
+
+    def num_rows(self, step: int) -> int:
+        """``len(rows(step))`` without making them."""
+        ...
+
+    def row(self, step: int, index: int) -> PackedBatch:
+        """One row of a step."""
+        ...
+
+
+@dataclass(frozen=True)
+class TrainingContext:
+    """What a trainer needs besides model, rows and stage.
+
+    Attributes:
+        directory: where the trainer keeps resumable state; survives a kill; removed after the stage.
+        seed: seed of everything random in the stage.
+        emit: report ``progress``, ``log`` or ``message`` (kind, payload).
+        stopped: set when the user asked to stop; the trainer writes its state and raises ``KeyboardInterrupt``.
+    """
+
+    directory: Path
+    seed: int
+    emit: Callable[[str, Mapping[str, Any]], None]
+    stopped: threading.Event = field(default_factory=threading.Event)
+
+
+class Trainer(Component):
+    """Trains a model through stages."""
+
+    @property
+    @abstractmethod
+    def stage_list(self) -> Sequence[Stage]:
+        """The stages in order."""
+
+    @abstractmethod
+    def train(self, model: TrainableModel, batches: Batches, stage: Stage, context: TrainingContext) -> dict[str, JsonValue]:
+        """Train ``model`` in place over ``batches``, resuming from ``context.directory`` if state is there.
+
+        Returns facts for the record: steps, tokens, supervised_tokens, images, padding_share, tokens_per_second,
+        data_wait_share, flops, loss_first, loss_last, and ``curve``: a list of {step, loss, ...}.
+        """
+
+
+Ask = Callable[[Sequence[Request]], list[Answer]]
+"""Ask the model: answers in the order of the requests, from the cache where it holds them."""
+
+
+class Solver(Component):
+    """How a model is asked the questions of a benchmark."""
+
+    @abstractmethod
+    def solve(self, samples: Sequence[Sample], ask: Ask, generation: Any) -> list[Answer]:
+        """One answer per sample, in order. ``ask`` may be called any number of times; ``generation`` is the
+        benchmark's ``Generation`` or the run file's override."""
+
+
+class Benchmark(Component):
+    """A set of questions with a way to grade the answers."""
+
+    version: ClassVar[str] = "1"
+    scorings: ClassVar[tuple[str, ...]] = ("strict",)
+    """Ways of grading, the first is the one that counts."""
+    group_by: ClassVar[tuple[str, ...]] = ()
+    """Tags by which results are shown in parts."""
+    baseline_by: ClassVar[tuple[str, ...]] = ()
+    """Tags that define a kind of question for the most-common-answer baseline."""
+    cluster_by: ClassVar[str] = ""
+    """Tag whose equal values are not independent (an image, a study); intervals resample these. "" is the sample."""
+    metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
+    """Names of the metric components that summarise the scores."""
+
+    @abstractmethod
+    def samples(self) -> Iterator[Sample | Fault]:
+        """Every question, in a fixed order."""
+
+    @abstractmethod
+    def grade(self, sample: Sample, answer: Answer, scoring: str) -> Score:
+        """Grade one answer. What cannot be read is unscored (``None``), with a reason; never a guess."""
+
+    def solver(self) -> Use:
+        """The solver this benchmark wants unless the run file names another."""
+        return Use(use="direct")
+
+    def generation(self) -> Any:
+        """The ``Generation`` this benchmark wants; ``None`` for the default."""
+        return None
+
+    def fingerprint(self) -> str:
+        """A digest that changes when the questions or their grading change."""
+        return hashlib.sha256(f"{self.identity()}|{self.version}".encode()).hexdigest()
+
+    def summarise(self, samples: Sequence[Sample], answers: Sequence[Answer], scoring: str) -> dict[str, JsonValue] | None:
+        """Anything to record beside the metrics (another harness's result format ...)."""
+        return None
+
+
+class Metric(Component):
+    """Reduces scores to one value."""
+
+    @abstractmethod
+    def compute(self, scores: Sequence[Score]) -> float | None:
+        """The metric over scored samples (``value`` not ``None``); ``None`` where it is undefined."""
+
+
+class Executor(Component):
+    """Maps a function over items, in processes or on a cluster."""
+
+    @abstractmethod
+    def map(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+        """Results in the order of ``items``. ``function`` and items are picklable; an exception is raised as it was."""
+
+
+__all__ = [
+    "Ask", "Batches", "Benchmark", "Component", "Encoder", "Executor", "LoadedModel", "MediaLoader", "Metric",
+    "MetricValue", "Modality", "Model", "Packer", "Reader", "ResolutionScheduler", "Scorer", "Selector", "Solver",
+    "TextLengths", "TrainableModel", "Trainer", "TrainingContext",
+]  # fmt: skip

@@ -1,0 +1,34 @@
+"""The errors a user can cause, each told in one line without a traceback."""
+
+from __future__ import annotations
+
+
+class InfimedError(Exception):
+    """Something the user can mend; the command line prints the message alone and exits 2."""
+
+
+class ConfigError(InfimedError):
+    """A run file that cannot be used. ``problems`` holds one complete line per mistake."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class PluginError(InfimedError):
+    """A plugin that is missing, named twice, or broken."""
+
+
+class DataError(InfimedError):
+    """A sample or file that cannot be used.
+
+    ``code`` is a short, stable reason (``missing_file``, ``truncated``, ``too_large`` ...) under
+    which the row is counted; the message names the file and the remedy.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+    def __reduce__(self) -> tuple[type[DataError], tuple[str, str]]:
+        return type(self), (self.code, str(self))

@@ -1,0 +1,93 @@
+"""The hooks, in the order of a run: this file is the map of what happens to data.
+
+Each hook but the last returns a table from a name to a component class. None takes a default, none is
+``firstresult``: installing a plugin adds names and changes no run until a run file says the name.
+"""
+
+from __future__ import annotations
+
+import pluggy
+
+from infimed_core.components import (
+    Benchmark,
+    Executor,
+    Metric,
+    Modality,
+    Model,
+    Packer,
+    Reader,
+    ResolutionScheduler,
+    Scorer,
+    Selector,
+    Solver,
+    Trainer,
+)
+from infimed_core.types import RunEvent
+
+hookspec = pluggy.HookspecMarker("infimed")
+hookimpl = pluggy.HookimplMarker("infimed")
+
+
+@hookspec
+def infimed_readers() -> dict[str, type[Reader]]:  # type: ignore[empty-body]
+    """Where samples come from (``data.sources``)."""
+
+
+@hookspec
+def infimed_modalities() -> dict[str, type[Modality]]:  # type: ignore[empty-body]
+    """How a sample's media are measured and opened; the name is ``Media.kind``."""
+
+
+@hookspec
+def infimed_executors() -> dict[str, type[Executor]]:  # type: ignore[empty-body]
+    """What maps work over shards (``data.executor``)."""
+
+
+@hookspec
+def infimed_scorers() -> dict[str, type[Scorer]]:  # type: ignore[empty-body]
+    """How good a sample is (``quality.scorers``)."""
+
+
+@hookspec
+def infimed_selectors() -> dict[str, type[Selector]]:  # type: ignore[empty-body]
+    """Which samples are kept (``quality.select``)."""
+
+
+@hookspec
+def infimed_models() -> dict[str, type[Model]]:  # type: ignore[empty-body]
+    """What is trained and asked (``model``)."""
+
+
+@hookspec
+def infimed_resolution_schedulers() -> dict[str, type[ResolutionScheduler]]:  # type: ignore[empty-body]
+    """How large images may be when (``resolution``)."""
+
+
+@hookspec
+def infimed_packers() -> dict[str, type[Packer]]:  # type: ignore[empty-body]
+    """Which samples share a row (``packing``)."""
+
+
+@hookspec
+def infimed_trainers() -> dict[str, type[Trainer]]:  # type: ignore[empty-body]
+    """How a model learns from the rows (``training``)."""
+
+
+@hookspec
+def infimed_benchmarks() -> dict[str, type[Benchmark]]:  # type: ignore[empty-body]
+    """What a model is asked (``evaluation.benchmarks``)."""
+
+
+@hookspec
+def infimed_solvers() -> dict[str, type[Solver]]:  # type: ignore[empty-body]
+    """How it is asked (``evaluation.solver``)."""
+
+
+@hookspec
+def infimed_metrics() -> dict[str, type[Metric]]:  # type: ignore[empty-body]
+    """What is made of the grades; the core adds the interval."""
+
+
+@hookspec
+def infimed_run_event(event: RunEvent) -> None:
+    """Listen to a run: progress bars, trackers. A listener that raises is warned about and never stops a run."""

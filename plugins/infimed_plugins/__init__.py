@@ -1,0 +1,1 @@
+"""The built-in plugins, announced by entry points exactly as a third party's would be."""
