@@ -1,10 +1,12 @@
 """The hooks, in the order of a run: this file is the map of what happens to data.
 
-Each hook but the last returns a table from a name to a component class. None takes a default, none is
+Each hook but the last two returns a table from a name to a component class. None takes a default, none is
 ``firstresult``: installing a plugin adds names and changes no run until a run file says the name.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import pluggy
 
@@ -91,3 +93,8 @@ def infimed_metrics() -> dict[str, type[Metric]]:  # type: ignore[empty-body]
 @hookspec
 def infimed_run_event(event: RunEvent) -> None:
     """Listen to a run: progress bars, trackers. A listener that raises is warned about and never stops a run."""
+
+
+@hookspec
+def infimed_commands() -> dict[str, Callable[..., None]]:  # type: ignore[empty-body]
+    """Subcommands of ``infimed``: name -> function with typer-style parameters; its docstring is the help."""

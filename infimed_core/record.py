@@ -1,0 +1,224 @@
+"""run.json and the artifacts beside it: atomic writes, names by hash of what a thing was made from, resume."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from infimed_core.errors import InfimedError
+from infimed_core.types import PluginInfo, RunRecord, StepRecord, canonical_json
+
+RECORDED_PACKAGES = (
+    "infimed", "torch", "transformers", "accelerate", "tokenizers", "numpy", "pillow", "pydicom", "nibabel",
+    "opencv-python-headless", "lm_eval", "pydantic", "pluggy",
+)  # fmt: skip
+
+
+def digest(*parts: Any) -> str:
+    """sha256 over the canonical JSON of ``parts``."""
+    return hashlib.sha256(canonical_json(parts).encode()).hexdigest()
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file so that a reader, or a kill, sees the old or the new one and never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(path)
+
+
+class Artifact:
+    """A directory named by the hash of what it was made from; it stands once ``artifact.json`` is in it."""
+
+    def __init__(self, root: Path, name: str, made_from: str) -> None:
+        self.name = name
+        self.made_from = made_from
+        self.directory = root / f"{name}-{made_from[:12]}"
+        self._seal = self.directory / "artifact.json"
+
+    @property
+    def stands(self) -> bool:
+        """Whether it was finished, from exactly these inputs, and its files are still as long as they were."""
+        try:
+            seal = json.loads(self._seal.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return False
+        if seal.get("made_from") != self.made_from:
+            return False
+        return all(
+            (self.directory / name).is_file() and (self.directory / name).stat().st_size == size
+            for name, size in seal.get("files", {}).items()
+        )
+
+    def open(self, keep: bool = False) -> Path:
+        """The directory to work in: emptied, unless ``keep`` says that a part of the work may lie in it."""
+        if self.directory.exists() and not keep:
+            shutil.rmtree(self.directory)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        return self.directory
+
+    def seal(self, record: StepRecord) -> None:
+        """Declare it finished, with the step's record to show when it is reused."""
+        files = {
+            str(path.relative_to(self.directory)): path.stat().st_size
+            for path in sorted(self.directory.rglob("*"))
+            if path.is_file() and path != self._seal
+        }
+        body = {"made_from": self.made_from, "files": files, "record": record.model_dump(mode="json")}
+        write_atomically(self._seal, json.dumps(body, indent=1))
+
+    def record(self) -> StepRecord:
+        """The record it was sealed with."""
+        body = json.loads(self._seal.read_text(encoding="utf-8"))
+        return StepRecord.model_validate(body["record"])
+
+
+class RunDirectory:
+    """One run's directory and its run.json, rewritten by rename after every step."""
+
+    def __init__(self, path: Path, record: RunRecord) -> None:
+        self.path = path
+        self.record = record
+        self._lock = path / "lock"
+        self._held = False
+
+    def hold(self) -> None:
+        """Take the directory for this process.
+
+        Raises:
+            InfimedError: another living process works in it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        while True:
+            try:
+                handle = os.open(self._lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+            except FileExistsError:
+                owner = self._owner()
+                if owner is not None and _alive(owner):
+                    raise InfimedError(
+                        f"{self.path}: another process ({owner}) is working in this run directory; wait for it, stop it, "
+                        "or give the run another name"
+                    ) from None
+                self._lock.unlink(missing_ok=True)
+                continue
+            with os.fdopen(handle, "w") as stream:
+                stream.write(str(os.getpid()))
+            self._held = True
+            return
+
+    def release(self) -> None:
+        """Give the directory back."""
+        if self._held:
+            self._lock.unlink(missing_ok=True)
+            self._held = False
+
+    def _owner(self) -> int | None:
+        try:
+            return int(self._lock.read_text())
+        except (OSError, ValueError):
+            return None
+
+    def write(self, **changes: Any) -> None:
+        """Change fields of the record and write it."""
+        self.record = self.record.model_copy(update=changes)
+        write_atomically(self.path / "run.json", self.record.model_dump_json(indent=1))
+
+    def put_step(self, step: StepRecord) -> None:
+        """Add a step, or replace the one of that name, and write."""
+        steps = [existing for existing in self.record.steps if existing.name != step.name]
+        self.write(steps=(*steps, step))
+
+
+def read_record(path: Path) -> RunRecord:
+    """Read a run's record; ``path`` is run.json or the directory that holds it.
+
+    Raises:
+        InfimedError: there is none, or it is of another format.
+    """
+    file = path / "run.json" if path.is_dir() else path
+    try:
+        return RunRecord.model_validate_json(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InfimedError(f"{file}: no such run; give a directory that `infimed-run` has made") from None
+    except (ValidationError, OSError) as error:
+        first = str(error).splitlines()[0]
+        raise InfimedError(f"{file}: not a run record of this version: {first}") from None
+
+
+def new_record(name: str, seed: int, config: dict[str, Any], plugins: tuple[PluginInfo, ...]) -> RunRecord:
+    """A record for a run that begins now."""
+    return RunRecord(
+        name=name, status="running", started=now(), config=config, plugins=plugins, environment=environment(), seed=seed
+    )
+
+
+def now() -> str:
+    """The time, in UTC, to the second."""
+    return datetime.now(UTC).replace(microsecond=0).isoformat()
+
+
+def environment() -> dict[str, Any]:
+    """Versions, machine and revision, found without importing what they are the versions of."""
+    packages = {}
+    for name in RECORDED_PACKAGES:
+        try:
+            packages[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            packages[name] = None
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": platform.machine(),
+        "num_cpus": os.cpu_count(),
+        "packages": packages,
+        "git_revision": _git_revision(),
+    }
+
+
+def _git_revision() -> str | None:
+    try:
+        found = subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, cwd=Path(__file__).parent, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout.strip() or None
+
+
+@contextmanager
+def stopwatch() -> Iterator[dict[str, float]]:
+    """Measure wall seconds into ``["seconds"]``."""
+    result = {"seconds": 0.0}
+    start = time.perf_counter()
+    try:
+        yield result
+    finally:
+        result["seconds"] = round(time.perf_counter() - start, 3)
+
+
+def _alive(process: int) -> bool:
+    if process == os.getpid():
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
