@@ -418,6 +418,13 @@ class Metric(Component):
     def compute(self, scores: Sequence[Score]) -> float | None:
         """The metric over scored samples (``value`` not ``None``); ``None`` where it is undefined."""
 
+    def values(self, scores: Sequence[Score]) -> NDArray[np.float64] | None:
+        """One value per score such that ``compute`` is their mean, float64 [n]; ``None`` where the metric is no mean.
+
+        A mean gets its interval from all resamples at once; any other metric is computed anew on each resample.
+        """
+        return None
+
 
 class Executor(Component):
     """Maps a function over items, in processes or on a cluster."""

@@ -1,0 +1,180 @@
+"""The two commands: ``infimed-run`` does a run file, ``infimed`` looks at run files, runs and plugins."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from infimed_core.config import Plan, load_run_file, run_schema
+from infimed_core.errors import InfimedError
+from infimed_core.plugins import KINDS, Registry, load_plugins
+from infimed_core.record import read_record
+from infimed_core.types import RunRecord, Sample
+
+app = typer.Typer(
+    name="infimed", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    help="Train and grade medical multimodal models from one run file.",
+)  # fmt: skip
+
+RunFileArgument = Annotated[Path, typer.Argument(help="A run file (YAML).", metavar="FILE")]
+RunArgument = Annotated[Path, typer.Argument(help="A run's directory, such as runs/full.", metavar="RUN")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", help="Change one value, as in training.with.seed=1; recorded.", metavar="PATH=VALUE")
+]
+
+
+def _load(file: Path, changes: list[str] | None) -> tuple[Plan, Registry]:
+    registry = load_plugins()
+    overrides: dict[str, Any] = {}
+    for change in changes or ():
+        path, sign, value = change.partition("=")
+        if not sign:
+            raise InfimedError(f"--set {change}: write PATH=VALUE, as in run.seed=1")
+        overrides[path] = yaml.safe_load(value)
+    return load_run_file(file, registry, overrides), registry
+
+
+@app.command()
+def check(file: RunFileArgument, set_: SetOption = None) -> None:
+    """Check a run file: every mistake at once, with its line and its remedy."""
+    plan, _ = _load(file, set_)
+    steps = [name for name in type(plan.file).model_fields if name != "run" and getattr(plan.file, name) is not None]
+    typer.echo(f"{file}: ok ({', '.join(steps) or 'no steps'}; {len(plan.components)} components)")
+
+
+@app.command()
+def plugins(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """List the installed plugins and every component they offer."""
+    registry = load_plugins()
+    if as_json:
+        body = {
+            "plugins": {name: info.model_dump() for name, info in registry.plugins.items()},
+            "set_aside": registry.broken,
+            "components": {kind: sorted(registry.components[kind]) for kind in KINDS},
+        }
+        typer.echo(json.dumps(body, indent=1))
+        return
+    for kind in KINDS:
+        typer.echo(f"{kind}:")
+        for qualified, component in sorted(registry.components[kind].items()):
+            summary = (component.__doc__ or "").strip().splitlines()
+            typer.echo(f"  {qualified:32} {summary[0] if summary else ''}")
+    typer.echo("plugins: " + ", ".join(f"{i.name} ({i.distribution} {i.version})" for i in registry.plugins.values()))
+    for name, reason in registry.broken.items():
+        typer.echo(f"set aside: {name}: {reason}")
+
+
+@app.command()
+def schema(
+    what: Annotated[str, typer.Argument(help="run, record, sample, or a component as kind:name.")] = "run",
+) -> None:
+    """Print a JSON Schema."""
+    typer.echo(json.dumps(schema_of(what), indent=1))
+
+
+def schema_of(what: str) -> dict[str, Any]:
+    """The JSON Schema of run files, records, samples, or of one component's settings (``scorer:five-dimension``)."""
+    if what == "run":
+        return run_schema()
+    if what in ("record", "sample"):
+        model = RunRecord if what == "record" else Sample
+        found = model.model_json_schema(mode="serialization")
+        found["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+        return found
+    kind, sign, name = what.partition(":")
+    if not sign or kind not in KINDS:
+        raise InfimedError(f"no schema of '{what}'; write run, record, sample, or KIND:NAME with KIND one of {', '.join(KINDS)}")
+    return load_plugins().find(kind, name).model_json_schema(by_alias=True)
+
+
+@app.command()
+def show(run: RunArgument) -> None:
+    """Print a run's summary: samples, packing, losses, accuracy with intervals."""
+    _print_summary(read_record(run), run if run.is_dir() else run.parent)
+
+
+@app.command()
+def report(run: RunArgument) -> None:
+    """Write a run's report page anew and print where it is."""
+    from infimed_core.report import write_report
+
+    read_record(run)
+    typer.echo(str(write_report(run if run.is_dir() else run.parent)))
+
+
+def _print_summary(record: RunRecord, directory: Path) -> None:
+    from rich.console import Console as RichConsole
+
+    from infimed_core.report import summary_text
+
+    RichConsole(width=None if sys.stdout.isatty() else 110).print(summary_text(record, directory))
+
+
+def _run(file: RunFileArgument, set_: SetOption = None, quiet: Annotated[bool, typer.Option(help="No progress.")] = False) -> None:
+    """Do everything a run file says; what an earlier run of it finished is not done again."""
+    from infimed_core.console import Console
+    from infimed_core.run import run as do_run
+
+    plan, registry = _load(file, set_)
+    console = Console(quiet=quiet)
+    path = Path(plan.file.run.directory) / plan.file.run.name
+    try:
+        record = do_run(plan, registry, console)
+    except KeyboardInterrupt:
+        console.close()
+        typer.echo(f"stopped; everything finished is kept in {path}. The same command goes on from there.", err=True)
+        raise typer.Exit(130) from None
+    except InfimedError:
+        raise
+    except Exception as error:
+        console.close()
+        import traceback
+
+        log = path / "error.log"
+        log.write_text(traceback.format_exc(), encoding="utf-8")
+        typer.echo(f"the run failed: {type(error).__name__}: {error}\nthe traceback is in {log}", err=True)
+        raise typer.Exit(1) from None
+    _print_summary(record, path)
+
+
+run_typer = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+run_typer.command(name="infimed-run")(_run)
+app.command(name="run")(_run)
+
+
+def _guard(command: Callable[[], Any]) -> None:
+    """Run a command; the user's mistakes are lines on standard error and exit code 2."""
+    try:
+        command()
+    except InfimedError as error:
+        typer.echo(str(error), err=True)
+        sys.exit(2)
+    except BrokenPipeError:
+        sys.exit(0)
+
+
+def main() -> None:
+    """``infimed``."""
+    if len(sys.argv) > 1 and not sys.argv[1].startswith("-"):
+        names = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+        if sys.argv[1] not in names:
+            _guard(lambda: _add_commands(load_plugins()))
+    elif len(sys.argv) > 1:
+        _guard(lambda: _add_commands(load_plugins()))
+    _guard(app)
+
+
+def _add_commands(registry: Registry) -> None:
+    for name, function in sorted(registry.commands.items()):
+        app.command(name=name)(function)
+
+
+def run_main() -> None:
+    """``infimed-run``."""
+    _guard(run_typer)

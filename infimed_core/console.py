@@ -1,0 +1,84 @@
+"""What a person sees while a run goes on: one line a step, a bar for what takes long."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, TextIO
+
+from infimed_core.types import RunEvent
+
+
+class Console:
+    """Shows run events as lines and tqdm bars on ``stream`` (standard error unless given)."""
+
+    def __init__(self, stream: TextIO | None = None, quiet: bool = False) -> None:
+        self._stream = stream or sys.stderr
+        self._quiet = quiet
+        self._bar: Any = None
+        self._reused: list[str] = []
+
+    def __call__(self, event: RunEvent) -> None:
+        """Take one event."""
+        show = getattr(self, f"_{event.kind}", None)
+        if show is not None and (not self._quiet or event.kind == "message"):
+            show(event)
+
+    def close(self) -> None:
+        """End the bar that is open, if any."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _line(self, text: str) -> None:
+        self.close()
+        print(text, file=self._stream, flush=True)
+
+    def _run_started(self, event: RunEvent) -> None:
+        self._line(f"run '{event.payload['name']}' in {event.directory}")
+
+    def _step_started(self, event: RunEvent) -> None:
+        self._tell_reused()
+        self._line(f"  {event.step} ...")
+
+    def _step_skipped(self, event: RunEvent) -> None:
+        self._reused.append(event.step)
+
+    def _tell_reused(self) -> None:
+        if self._reused:
+            self._line(f"  nothing to do for {len(self._reused)} steps done before: {', '.join(self._reused)}")
+            self._reused = []
+
+    def _step_finished(self, event: RunEvent) -> None:
+        self._line(f"  {event.step} done in {event.payload['seconds']:.1f} s")
+
+    def _run_finished(self, event: RunEvent) -> None:
+        self._tell_reused()
+        self.close()
+
+    def _message(self, event: RunEvent) -> None:
+        self._line(f"  {event.payload['text']}")
+
+    def _progress(self, event: RunEvent) -> None:
+        done, total = event.payload["done"], event.payload["total"]
+        if self._bar is None:
+            from tqdm import tqdm
+
+            live = self._stream.isatty()
+            self._bar = tqdm(
+                total=total,
+                desc=f"    {event.step}",
+                unit=event.payload.get("unit", ""),
+                file=self._stream,
+                leave=False,
+                dynamic_ncols=True,
+                mininterval=0.1 if live else 10.0,
+                miniters=None if live else 1,
+                delay=0 if live else 10,
+            )
+        if self._bar.total != total:
+            self._bar.total = total
+        self._bar.update(done - self._bar.n)
+
+    def _log(self, event: RunEvent) -> None:
+        if self._bar is not None and "loss" in event.payload:
+            self._bar.set_postfix(loss=f"{event.payload['loss']:.3f}", refresh=False)

@@ -1,0 +1,317 @@
+"""Asking a model the questions of a benchmark, grading the answers, and summing up with intervals."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from infimed_core import statistics
+from infimed_core.components import Benchmark, LoadedModel, MediaLoader, Metric, Solver
+from infimed_core.dataset import store_media
+from infimed_core.record import digest
+from infimed_core.types import (
+    Answer,
+    Comparison,
+    Fault,
+    Generation,
+    MetricValue,
+    Request,
+    ResultRow,
+    Sample,
+    Score,
+)
+
+BASELINE = "most-common-answer"
+"""The baseline that answers each kind of question with that kind's most common reference answer."""
+
+
+@dataclass(frozen=True)
+class Graded:
+    """One question with its answer and its score under each scoring of the benchmark."""
+
+    sample: Sample
+    answer: Answer
+    scores: dict[str, Score]
+
+    def as_json(self) -> str:
+        """One line of an answers file."""
+        body = {
+            "sample": self.sample.model_dump(mode="json"),
+            "answer": self.answer.model_dump(mode="json"),
+            "scores": {name: score.model_dump(mode="json") for name, score in self.scores.items()},
+        }
+        return json.dumps(body, ensure_ascii=False)
+
+
+def read_graded(path: Path) -> Iterator[Graded]:
+    """The lines of an answers file."""
+    with path.open(encoding="utf-8") as stream:
+        for line in stream:
+            body = json.loads(line)
+            scores = {name: Score.model_validate(score) for name, score in body["scores"].items()}
+            yield Graded(Sample.model_validate(body["sample"]), Answer.model_validate(body["answer"]), scores)
+
+
+def read_questions(benchmark: Benchmark, media_directory: Path, limit: int | None) -> tuple[list[Sample], list[Fault]]:
+    """The questions of a benchmark with inline media stored beside the run, and the rows that are none."""
+    samples: list[Sample] = []
+    faults: list[Fault] = []
+    for row in benchmark.samples():
+        if isinstance(row, Fault):
+            faults.append(row)
+            continue
+        if limit is not None and len(samples) >= limit:
+            break
+        samples.append(store_media(row, media_directory))
+    return samples, faults
+
+
+class AnswerCache:
+    """Answers as they come, in a file that only grows; nothing that stands in it is asked again."""
+
+    def __init__(self, path: Path, model_identity: str) -> None:
+        self.path = path
+        self._identity = model_identity
+        self._media: dict[str, str] = {}
+        self._answers: dict[str, Answer] = {}
+        self.num_asked = 0
+        self.num_reused = 0
+        if path.exists():
+            with path.open(encoding="utf-8") as stream:
+                for line in stream:
+                    try:
+                        body = json.loads(line)
+                        self._answers[body["key"]] = Answer.model_validate(body["answer"])
+                    except (ValueError, KeyError):
+                        continue  # the last line of a run that was killed while writing it: that answer is asked again
+
+    def key(self, request: Request) -> str:
+        """Digest of the model, the conversation, the content of its media and the generation settings."""
+        media = [
+            [item.kind, item.sha256 or self._hash(item.uri, item.data), dict(item.options)] for item in request.media
+        ]
+        turns = [turn.model_dump(mode="json") for turn in request.turns]
+        return digest(self._identity, turns, media, request.generation.model_dump(mode="json"))
+
+    def _hash(self, uri: str | None, data: bytes | None) -> str:
+        if data is not None:
+            return hashlib.sha256(data).hexdigest()
+        if uri not in self._media:
+            try:
+                with Path(uri or "").open("rb") as stream:
+                    self._media[uri or ""] = hashlib.file_digest(stream, "sha256").hexdigest()
+            except OSError:
+                self._media[uri or ""] = f"missing:{uri}"
+        return self._media[uri or ""]
+
+    def ask(
+        self, model: LoadedModel, media: MediaLoader, requests: Sequence[Request], progress: Callable[[int], None]
+    ) -> list[Answer]:
+        """Answers in the order of the requests; an error is not cached, so that the next run asks again."""
+        keys = [self.key(request) for request in requests]
+        answers: list[Answer | None] = []
+        waiting: list[int] = []
+        for index, key in enumerate(keys):
+            known = self._answers.get(key)
+            answers.append(known.model_copy(update={"sample_id": requests[index].sample_id}) if known else None)
+            if known is None:
+                waiting.append(index)
+        self.num_reused += len(requests) - len(waiting)
+        progress(len(requests) - len(waiting))
+        # two requests may share a sample id (a panel asks one sample several times), so places are handed out by number
+        places = {str(number): index for number, index in enumerate(waiting)}
+        numbered = [requests[index].model_copy(update={"sample_id": str(n)}) for n, index in enumerate(waiting)]
+        if numbered:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a", encoding="utf-8") as stream:
+                for answer in model.answer(numbered, media):
+                    index = places.pop(answer.sample_id)
+                    answer = answer.model_copy(update={"sample_id": requests[index].sample_id})
+                    answers[index] = answer
+                    self.num_asked += 1
+                    progress(1)
+                    if answer.error is None:
+                        self._answers[keys[index]] = answer
+                        stream.write(json.dumps({"key": keys[index], "answer": answer.model_dump(mode="json")}) + "\n")
+                        stream.flush()
+        return [
+            answer or Answer(sample_id=requests[index].sample_id, error="the model returned nothing for this request")
+            for index, answer in enumerate(answers)
+        ]
+
+
+def ask_and_grade(
+    benchmark: Benchmark,
+    samples: Sequence[Sample],
+    model: LoadedModel,
+    solver: Solver,
+    generation: Generation,
+    media: MediaLoader,
+    cache: AnswerCache,
+    progress: Callable[[int], None],
+) -> list[Graded]:
+    """Put every question to the model and grade every answer; one row out for each sample in."""
+    answers = solver.solve(samples, lambda requests: cache.ask(model, media, requests, progress), generation)
+    return grade(benchmark, samples, answers)
+
+
+def grade(benchmark: Benchmark, samples: Sequence[Sample], answers: Sequence[Answer]) -> list[Graded]:
+    """Grade under every scoring. An answer that is an error, or that a grader fails on, is unscored and says why."""
+    rows = []
+    for sample, answer in zip(samples, answers, strict=True):
+        scores = {}
+        for scoring in benchmark.scorings:
+            if answer.error is not None:
+                scores[scoring] = Score(status="error", reasons=("no_answer",), note=answer.error)
+                continue
+            try:
+                scores[scoring] = benchmark.grade(sample, answer, scoring)
+            except Exception as error:
+                note = f"{type(error).__name__}: {error}"
+                scores[scoring] = Score(status="error", reasons=("grading_failed",), note=note)
+        rows.append(Graded(sample, answer, scores))
+    return rows
+
+
+def most_common_answers(benchmark: Benchmark, samples: Sequence[Sample]) -> list[Answer]:
+    """For every sample the most common first reference among the samples of its kind (``baseline_by`` tags).
+
+    The answers are counted on the graded questions themselves, so no constant can do better by looking elsewhere.
+    """
+    kinds = [tuple(sample.tags.get(tag, "") for tag in benchmark.baseline_by) for sample in samples]
+    counts: dict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
+    for kind, sample in zip(kinds, samples, strict=True):
+        if sample.references:
+            counts[kind][sample.references[0]] += 1
+    best = {kind: max(sorted(found), key=found.__getitem__) for kind, found in counts.items()}
+    return [
+        Answer(sample_id=sample.id, text=best.get(kind, ""), num_calls=0)
+        for kind, sample in zip(kinds, samples, strict=True)
+    ]
+
+
+def cluster_ids(benchmark: Benchmark, rows: Sequence[Graded]) -> list[str]:
+    """For every row the unit that intervals resample: ``cluster_by`` tag, or the sample itself."""
+    tag = benchmark.cluster_by
+    return [row.sample.tags.get(tag) or row.sample.id if tag else row.sample.id for row in rows]
+
+
+def summarise(
+    name: str, benchmark: Benchmark, model: str, rows: Sequence[Graded], metrics: Mapping[str, Metric], seed: int
+) -> list[ResultRow]:
+    """Every metric under every scoring: over all rows, by each ``group_by`` tag, and by modality x task type."""
+    clusters = cluster_ids(benchmark, rows)
+    parts: dict[tuple[tuple[str, str], ...], list[int]] = {(): list(range(len(rows)))}
+    groupings = [(tag,) for tag in benchmark.group_by]
+    if ("modality", "task_type") not in groupings:
+        groupings.append(("modality", "task_type"))
+    for tags in groupings:
+        for index, row in enumerate(rows):
+            group = tuple((tag, row.sample.tags.get(tag, "unlabelled")) for tag in tags)
+            parts.setdefault(group, []).append(index)
+    results = []
+    for scoring in benchmark.scorings:
+        for group, members in sorted(parts.items()):
+            scores = [rows[index].scores[scoring] for index in members]
+            values = {
+                metric_name: _measure(metric, scores, [clusters[index] for index in members], seed)
+                for metric_name, metric in metrics.items()
+            }
+            results.append(
+                ResultRow(
+                    benchmark=name,
+                    version=benchmark.version,
+                    model=model,
+                    scoring=scoring,
+                    group=dict(group),
+                    metrics=values,
+                )
+            )
+    return results
+
+
+def _measure(metric: Metric, scores: Sequence[Score], clusters: Sequence[str], seed: int) -> MetricValue:
+    scored = [index for index, score in enumerate(scores) if score.value is not None]
+    counts = {"num_scored": len(scored), "num_unscored": len(scores) - len(scored)}
+    kept = [scores[index] for index in scored]
+    value = metric.compute(kept) if kept else None
+    if value is None:
+        return MetricValue(value=None, **counts)
+    units = np.unique([clusters[index] for index in scored], return_inverse=True)[1]
+    values = metric.values(kept)
+    if values is not None:
+        low, high = statistics.interval(values, clusters=units, seed=seed)
+    else:
+        low, high = statistics.interval(
+            np.arange(len(kept)),
+            clusters=units,
+            seed=seed,
+            num_resamples=200,
+            statistic=lambda chosen: _or_nan(metric.compute([kept[int(index)] for index in chosen])),
+        )
+    return MetricValue(value=value, low=low, high=high, **counts)
+
+
+def _or_nan(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
+def compare(
+    name: str, benchmark: Benchmark, rows: Mapping[str, Sequence[Graded]], against: Sequence[str], seed: int
+) -> list[Comparison]:
+    """Paired differences of the mean score between every model and each of ``against``, where both are scored."""
+    scoring = benchmark.scorings[0]
+    found = []
+    for other in against:
+        if other not in rows:
+            continue
+        theirs = {row.sample.id: row.scores[scoring].value for row in rows[other]}
+        for model, own in rows.items():
+            if model in (other, BASELINE):
+                continue
+            clusters = dict(zip((row.sample.id for row in own), cluster_ids(benchmark, own), strict=True))
+            pairs = [
+                (row.scores[scoring].value, theirs.get(row.sample.id), clusters[row.sample.id])
+                for row in own
+                if row.scores[scoring].value is not None and theirs.get(row.sample.id) is not None
+            ]
+            if not pairs:
+                continue
+            ours = np.array([pair[0] for pair in pairs], dtype=np.float64)
+            others = np.array([pair[1] for pair in pairs], dtype=np.float64)
+            units = np.unique([pair[2] for pair in pairs], return_inverse=True)[1]
+            difference, low, high = statistics.paired_difference(ours, others, clusters=units, seed=seed)
+            binary = bool(np.isin(ours, (0.0, 1.0)).all() and np.isin(others, (0.0, 1.0)).all())
+            found.append(
+                Comparison(
+                    benchmark=name,
+                    scoring=scoring,
+                    metric="accuracy",
+                    model=model,
+                    against=other,
+                    difference=difference,
+                    low=low,
+                    high=high,
+                    p_value=statistics.mcnemar(ours, others) if binary else None,
+                    num_pairs=len(pairs),
+                )
+            )
+    return found
+
+
+def protocol(benchmark: Benchmark, solver: Solver, generation: Generation, limit: int | None) -> dict[str, Any]:
+    """What two results must share to be comparable."""
+    return {
+        "benchmark": benchmark.model_dump(mode="json"),
+        "version": benchmark.version,
+        "solver": solver.model_dump(mode="json") | {"use": type(solver).__name__},
+        "generation": generation.model_dump(mode="json"),
+        "limit": limit,
+    }

@@ -1,0 +1,177 @@
+"""The middle of a run: the base model, the index of lengths, and for every stage its plan and its training."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from infimed_core.components import Model, Packer, ResolutionScheduler, TrainableModel, Trainer, TrainingContext
+from infimed_core.curation import Curated
+from infimed_core.dataset import Index, build_index
+from infimed_core.errors import InfimedError
+from infimed_core.packing import PlannedBatches
+from infimed_core.planning import StagePlan, plan_stage
+from infimed_core.record import digest, write_atomically
+from infimed_core.steps import Outcome, RunState
+from infimed_core.types import JsonObject, Stage
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model of the run: ``base`` or a stage's name, its directory (``None`` for a remote model) and its digest."""
+
+    name: str
+    directory: Path | None
+    digest: str
+
+
+def prepare_model(state: RunState, curated: Curated | None) -> Checkpoint:
+    """Make or find the base checkpoint."""
+    model: Model = state.plan.component("model")
+    made_from = digest("model", 1, model.identity(), state.seed, curated.digest if curated else None)
+
+    def texts() -> Iterable[str]:
+        if curated is None:
+            return
+        for row in range(len(curated.dataset)):
+            sample = curated.dataset[row]
+            if sample.id in curated.kept:
+                yield from (turn.text for turn in sample.turns)
+
+    def work(directory: Path) -> Outcome:
+        target = directory / "checkpoint"
+        found = model.prepare(target, texts, state.seed)
+        write_atomically(directory / "checkpoint.json", json.dumps({"path": str(found) if found else None}))
+        return Outcome(details={"checkpoint": str(found) if found else None})
+
+    artifact = state.step("model", made_from, work)
+    path = json.loads((artifact.directory / "checkpoint.json").read_text(encoding="utf-8"))["path"]
+    return Checkpoint("base", Path(path) if path else None, made_from)
+
+
+def index_samples(state: RunState, curated: Curated, checkpoint: Checkpoint) -> tuple[Index, str]:
+    """Count the text tokens and read the image sizes of every sample; no image is decoded."""
+    model: Model = state.plan.component("model")
+    assert checkpoint.directory is not None
+    encoder = model.encoder(checkpoint.directory)
+    made_from = digest("index", 1, curated.dataset_digest, encoder.identity)
+
+    def work(directory: Path) -> Outcome:
+        def progress(done: int, total: int) -> None:
+            state.tell("progress", "index", {"done": done, "total": total, "unit": "sample"})
+
+        index = build_index(curated.dataset, encoder, state.media, progress)
+        index.save(directory / "index.npz")
+        dropped = Counter(fault.code for fault in index.faults)
+        return Outcome(len(curated.dataset), len(curated.dataset) - sum(dropped.values()), dict(dropped))
+
+    artifact = state.step("index", made_from, work)
+    return Index.load(artifact.directory / "index.npz"), made_from
+
+
+def train_stages(state: RunState, curated: Curated, base: Checkpoint) -> list[Checkpoint]:
+    """Train through every stage; each starts from the checkpoint before it."""
+    trainer: Trainer = state.plan.component("training")
+    model_source: Model = state.plan.component("model")
+    if not type(model_source).trainable or base.directory is None:
+        raise InfimedError("the model of this run cannot be trained; remove the 'training:' section or name another model")
+    index, index_hash = index_samples(state, curated, base)
+    allowed = np.fromiter((identity in curated.kept for identity in curated.dataset.ids), bool, len(curated.dataset))
+    checkpoints: list[Checkpoint] = []
+    before = base
+    loaded: TrainableModel | None = None
+    for position, stage in enumerate(trainer.stage_list):
+        plan = _plan(state, curated, index, index_hash, stage, allowed, base, position)
+        settings = trainer.model_dump(mode="json", exclude={"stages"})
+        made_from = digest("train", 1, plan.plan_hash, stage.model_dump(mode="json"), settings, before.digest)
+        after = before
+
+        def work(directory: Path, stage: Stage = stage, plan: StagePlan = plan, before: Checkpoint = before) -> Outcome:
+            nonlocal loaded
+            if loaded is None:
+                loaded = cast(TrainableModel, model_source.load(before.directory))
+            return _train(state, curated, trainer, loaded, stage, plan, directory, position)
+
+        artifact = state.step(f"train-{stage.name}", made_from, work, place="checkpoints", prefix=stage.name)
+        if state.directory.record.steps[-1].status == "reused":
+            loaded = None  # weights in memory, if any, are those of an earlier stage
+        after = Checkpoint(stage.name, artifact.directory, made_from)
+        checkpoints.append(after)
+        before = after
+        if state.stopped.is_set():
+            raise KeyboardInterrupt
+    return checkpoints
+
+
+def _plan(
+    state: RunState,
+    curated: Curated,
+    index: Index,
+    index_hash: str,
+    stage: Stage,
+    allowed: np.ndarray,  # type: ignore[type-arg]
+    base: Checkpoint,
+    position: int,
+) -> StagePlan:
+    components = state.plan.components
+    scheduler = cast(ResolutionScheduler, components.get(f"stages.{stage.name}.resolution") or components["resolution"])
+    packer = cast(Packer, components.get(f"stages.{stage.name}.packing") or components["packing"])
+    seed = state.seed * 1000 + position
+    shape = stage.model_dump(mode="json", include={"name", "mix", "epochs", "num_samples", "rows_per_step"})
+    made_from = digest("plan", 1, index_hash, curated.digest, shape, scheduler.identity(), packer.identity(), seed)
+
+    def work(directory: Path) -> Outcome:
+        model: Model = state.plan.component("model")
+        assert base.directory is not None
+        plan = plan_stage(index, stage, scheduler, packer, model.encoder(base.directory), seed, allowed)
+        plan.save(directory / "plan.npz")
+        details = plan.describe()
+        dropped = {str(k): int(cast(int, v)) for k, v in cast(JsonObject, details.pop("dropped", {})).items()}
+        num_drawn = int(cast(int, details["num_drawn"]))
+        return Outcome(num_drawn, num_drawn - sum(dropped.values()), dropped, details)
+
+    artifact = state.step(f"plan-{stage.name}", made_from, work)
+    plan = StagePlan.load(artifact.directory / "plan.npz")
+    if len(plan.packs) == 0:
+        raise InfimedError(
+            f"stage '{stage.name}' has no sample to train on; its mix matches none of the {int(allowed.sum())} selected "
+            "samples, or none fits a row: compare 'mix.where' with the tags of the data (infimed show RUN)"
+        )
+    return plan
+
+
+def _train(
+    state: RunState,
+    curated: Curated,
+    trainer: Trainer,
+    model: TrainableModel,
+    stage: Stage,
+    plan: StagePlan,
+    directory: Path,
+    position: int,
+) -> Outcome:
+    packable, verdict = model.can_pack()
+    name = f"train-{stage.name}"
+    if not packable and not plan.padded:
+        raise InfimedError(
+            f"stage '{stage.name}': samples packed into one row of this model would see each other ({verdict}); "
+            "set 'packing: {use: padded}'"
+        )
+    scratch = state.path / "state" / f"{stage.name}-{directory.name.rsplit('-', 1)[1]}"
+    scratch.mkdir(parents=True, exist_ok=True)
+    context = TrainingContext(scratch, state.seed * 1000 + position, state.emitter(name), state.stopped)
+    batches = PlannedBatches(curated.dataset, plan, model.encoder, state.media)
+    with state.stop_softly():
+        facts = trainer.train(model, batches, stage, context)
+    model.save(directory)
+    shutil.rmtree(scratch)
+    dropped = {str(k): int(cast(int, v)) for k, v in cast(JsonObject, facts.get("dropped") or {}).items()}
+    num_out = int(cast(int, facts.get("samples", 0)))
+    return Outcome(num_out + sum(dropped.values()), num_out, dropped, {**facts, "model": model.describe(), "isolation": verdict})
