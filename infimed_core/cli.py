@@ -25,7 +25,8 @@ app = typer.Typer(
 RunFileArgument = Annotated[Path, typer.Argument(help="A run file (YAML).", metavar="FILE")]
 RunArgument = Annotated[Path, typer.Argument(help="A run's directory, such as runs/full.", metavar="RUN")]
 SetOption = Annotated[
-    list[str] | None, typer.Option("--set", help="Change one value, as in training.with.seed=1; recorded.", metavar="PATH=VALUE")
+    list[str] | None,
+    typer.Option("--set", help="Change one value, as in training.with.seed=1; recorded.", metavar="PATH=VALUE"),
 ]
 
 
@@ -89,7 +90,9 @@ def schema_of(what: str) -> dict[str, Any]:
         return found
     kind, sign, name = what.partition(":")
     if not sign or kind not in KINDS:
-        raise InfimedError(f"no schema of '{what}'; write run, record, sample, or KIND:NAME with KIND one of {', '.join(KINDS)}")
+        raise InfimedError(
+            f"no schema of '{what}'; write run, record, sample, or KIND:NAME with KIND one of {', '.join(KINDS)}"
+        )
     return load_plugins().find(kind, name).model_json_schema(by_alias=True)
 
 
@@ -116,7 +119,9 @@ def _print_summary(record: RunRecord, directory: Path) -> None:
     RichConsole(width=None if sys.stdout.isatty() else 110).print(summary_text(record, directory))
 
 
-def _run(file: RunFileArgument, set_: SetOption = None, quiet: Annotated[bool, typer.Option(help="No progress.")] = False) -> None:
+def _run(
+    file: RunFileArgument, set_: SetOption = None, quiet: Annotated[bool, typer.Option(help="No progress.")] = False
+) -> None:
     """Do everything a run file says; what an earlier run of it finished is not done again."""
     from infimed_core.console import Console
     from infimed_core.run import run as do_run

@@ -25,8 +25,8 @@ from infimed_core.types import (
     Candidate,
     Encoded,
     Fault,
-    MetricValue,
     Media,
+    MetricValue,
     PackedBatch,
     Packs,
     Phase,
@@ -56,7 +56,11 @@ class Component(BaseModel, ABC):
         """Pickle the settings alone: state loaded on first use stays in the process that loaded it."""
         state = super().__getstate__()
         fields = type(self).model_fields
-        return {**state, "__dict__": {k: v for k, v in state["__dict__"].items() if k in fields}, "__pydantic_private__": None}
+        return {
+            **state,
+            "__dict__": {k: v for k, v in state["__dict__"].items() if k in fields},
+            "__pydantic_private__": None,
+        }
 
 
 class Reader(Component):
@@ -108,7 +112,9 @@ class MediaLoader:
             return self._modalities[media.kind]
         except KeyError:
             known = ", ".join(sorted(self._modalities))
-            raise DataError("unknown_kind", f"no modality named '{media.kind}' is installed (installed: {known})") from None
+            raise DataError(
+                "unknown_kind", f"no modality named '{media.kind}' is installed (installed: {known})"
+            ) from None
 
     def probe(self, media: Media) -> tuple[int, ...]:
         """``Modality.probe`` of the right modality."""
@@ -350,7 +356,9 @@ class Trainer(Component):
         """The stages in order."""
 
     @abstractmethod
-    def train(self, model: TrainableModel, batches: Batches, stage: Stage, context: TrainingContext) -> dict[str, JsonValue]:
+    def train(
+        self, model: TrainableModel, batches: Batches, stage: Stage, context: TrainingContext
+    ) -> dict[str, JsonValue]:
         """Train ``model`` in place over ``batches``, resuming from ``context.directory`` if state is there.
 
         Returns facts for the record: steps, tokens, supervised_tokens, images, padding_share, tokens_per_second,
@@ -406,7 +414,9 @@ class Benchmark(Component):
         """A digest that changes when the questions or their grading change."""
         return hashlib.sha256(f"{self.identity()}|{self.version}".encode()).hexdigest()
 
-    def summarise(self, samples: Sequence[Sample], answers: Sequence[Answer], scoring: str) -> dict[str, JsonValue] | None:
+    def summarise(
+        self, samples: Sequence[Sample], answers: Sequence[Answer], scoring: str
+    ) -> dict[str, JsonValue] | None:
         """Anything to record beside the metrics (another harness's result format ...)."""
         return None
 

@@ -53,6 +53,7 @@ class BenchmarkUse(Use):
 
     solver: Use | None = Field(default=None, description="Overrides the solver that the benchmark wants.")
     generation: Generation | None = Field(default=None, description="Overrides how answers are generated.")
+    metrics: tuple[str, ...] | None = Field(default=None, description="Overrides the benchmark's metrics.")
 
 
 class EvaluationSection(Section):
@@ -214,10 +215,14 @@ class _Checker:
             if section in document:
                 for name in needed:
                     if name not in document:
-                        self.add((section,), f"needs the section '{name}:', which is missing; add it (see examples/full.yaml)")
+                        self.add(
+                            (section,),
+                            f"needs the section '{name}:', which is missing; add it (see examples/full.yaml)",
+                        )
         run = document.get("run")
         for index, plugin in enumerate(run.get("plugins") or () if isinstance(run, dict) else ()):
             self._check_plugin(str(plugin), ("run", "plugins", index))
+        self._check_metrics(document)
         components: dict[str, Component] = {}
         for path, kind, use in _uses(document):
             component = self._make(path, kind, use)
@@ -237,6 +242,17 @@ class _Checker:
         hint = f"did you mean '{close[0]}'? " if close else ""
         installed = ", ".join(self.registry.plugins)
         self.add(path, f"plugin '{name}' is not installed; {hint}pip install its distribution (installed: {installed})")
+
+    def _check_metrics(self, document: dict[str, Any]) -> None:
+        section = document.get("evaluation")
+        benchmarks = section.get("benchmarks") if isinstance(section, dict) else None
+        for index, use in enumerate(benchmarks if isinstance(benchmarks, list) else ()):
+            names = use.get("metrics") if isinstance(use, dict) else None
+            for number, name in enumerate(names if isinstance(names, list) else ()):
+                try:
+                    self.registry.find("metric", str(name))
+                except PluginError as error:
+                    self.add(("evaluation", "benchmarks", index, "metrics", number), str(error))
 
     def _make(self, path: Path_, kind: str, use: Any) -> Component | None:
         if not isinstance(use, dict) or not isinstance(use.get("use"), str):
@@ -272,7 +288,9 @@ class _Checker:
 
     def _add_errors(self, error: ValidationError, prefix: Path_, model: type[BaseModel]) -> None:
         for item in error.errors(include_url=False):
-            location = tuple(part for part in item["loc"] if not (isinstance(part, str) and part.startswith("function-")))
+            location = tuple(
+                part for part in item["loc"] if not (isinstance(part, str) and part.startswith("function-"))
+            )
             path = (*prefix, *location)
             kind = item["type"]
             if kind == "extra_forbidden":

@@ -148,7 +148,9 @@ class _ScoreTask:
             samples = [self.dataset[index] for index in range(self.start, self.stop)]
             scores = self.scorer.score(samples, self.media)
             if len(scores) != len(samples):
-                raise ValueError(f"{type(self.scorer).__name__} returned {len(scores)} scores for {len(samples)} samples")
+                raise ValueError(
+                    f"{type(self.scorer).__name__} returned {len(scores)} scores for {len(samples)} samples"
+                )
             lines = [
                 json.dumps({"id": sample.id, "score": score.model_dump(mode="json")}) + "\n"
                 for sample, score in zip(samples, scores, strict=True)
@@ -177,7 +179,14 @@ def score_samples(state: RunState, dataset: Dataset, made_from: str) -> tuple[li
 
         def work(directory: Path, scorer: Scorer = scorer, name: str = name) -> Outcome:
             tasks = [
-                _ScoreTask(scorer, dataset, at, min(at + SHARD_SIZE, len(dataset)), state.media, directory / f"part-{at:09d}.jsonl")
+                _ScoreTask(
+                    scorer,
+                    dataset,
+                    at,
+                    min(at + SHARD_SIZE, len(dataset)),
+                    state.media,
+                    directory / f"part-{at:09d}.jsonl",
+                )
                 for at in range(0, len(dataset), SHARD_SIZE)
             ]
             done = 0
@@ -234,7 +243,9 @@ def _describe_scores(scorer: Scorer, dataset: Dataset, scores: dict[str, Score])
     }
 
 
-def select_samples(state: RunState, dataset: Dataset, scores: dict[str, Score], made_from: str) -> tuple[frozenset[str], str]:
+def select_samples(
+    state: RunState, dataset: Dataset, scores: dict[str, Score], made_from: str
+) -> tuple[frozenset[str], str]:
     """Keep what the selector keeps; every reject is written with its reasons."""
     selector: Selector = state.plan.component("quality.select")
     hashed = digest("select", 1, made_from, selector.identity())

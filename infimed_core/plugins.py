@@ -88,7 +88,9 @@ class Registry:
             parts.append(f"'{name}' is a {elsewhere[0]}.")
         parts.append(f"installed: {', '.join(sorted(short)) or 'none'}.")
         if self.broken:
-            parts.append("set aside: " + "; ".join(f"{plugin} ({why})" for plugin, why in self.broken.items()))
+            first, *others = self.broken.items()
+            more = f" and {len(others)} more (infimed plugins lists them)" if others else ""
+            parts.append(f"set aside: {first[0]} ({first[1]}){more}")
         elif not close:
             parts.append("A third party's component comes with `pip install` of its distribution")
         return " ".join(parts).rstrip(".")
@@ -165,7 +167,9 @@ def _collect(registry: Registry) -> None:
                 continue
             for name, component in offered.items():
                 if not (inspect.isclass(component) and issubclass(component, Component)):
-                    raise PluginError(f"plugin '{plugin}': {hook} must return component classes, '{name}' is {component!r}")
+                    raise PluginError(
+                        f"plugin '{plugin}': {hook} must return component classes, '{name}' is {component!r}"
+                    )
                 table[f"{plugin}/{name}"] = component
         registry.components[kind] = table
     for implementation in registry.manager.hook.infimed_commands.get_hookimpls():

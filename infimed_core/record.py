@@ -194,7 +194,12 @@ def environment() -> dict[str, Any]:
 def _git_revision() -> str | None:
     try:
         found = subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, cwd=Path(__file__).parent, check=False
+            ["git", "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            cwd=Path(__file__).parent,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

@@ -125,7 +125,7 @@ def _evaluate(state: RunState, models: Sequence[Checkpoint]) -> None:
             results += rows
             hashes.append(made_from)
             found[model.name] = list(read_graded(graded_path))
-        baseline_rows, baseline_hash = _baseline(state, name, benchmark, next(iter(found.values())), hashes[0])
+        baseline_rows, baseline_hash = _baseline(state, name, use, benchmark, next(iter(found.values())), hashes[0])
         results += baseline_rows
         comparisons += _compare(state, name, benchmark, found, section.compare_to, [*hashes, baseline_hash])
         state.directory.write(results=tuple(results), comparisons=tuple(comparisons))
@@ -157,7 +157,8 @@ def _evaluate_one(
     )
     generation = use.generation or benchmark.generation() or Generation()
     asked = protocol(benchmark, solver, generation, section.limit)
-    made_from = digest("evaluate", 1, benchmark.fingerprint(), asked, checkpoint.digest, model.identity())
+    metrics = use.metrics or benchmark.metrics
+    made_from = digest("evaluate", 1, benchmark.fingerprint(), asked, checkpoint.digest, model.identity(), metrics)
     step = f"evaluate-{checkpoint.name}-{name}"
     answers = state.path / "answers" / f"{name}--{checkpoint.name}.jsonl"
 
@@ -176,7 +177,9 @@ def _evaluate_one(
             done += count
             state.tell("progress", step, {"done": done, "total": max(done, len(samples)), "unit": "answer"})
 
-        rows = ask_and_grade(benchmark, samples, loaded[checkpoint.name], solver, generation, state.media, cache, progress)
+        rows = ask_and_grade(
+            benchmark, samples, loaded[checkpoint.name], solver, generation, state.media, cache, progress
+        )
         details: JsonObject = {"asked": cache.num_asked, "reused": cache.num_reused, "protocol": asked}
         details["errors"] = sum(row.answer.error is not None for row in rows)
         first = next((row.answer.error for row in rows if row.answer.error is not None), None)
@@ -186,7 +189,7 @@ def _evaluate_one(
             summary = benchmark.summarise(samples, [row.answer for row in rows], scoring)
             if summary is not None:
                 details[f"summary-{scoring}"] = summary
-        _write_results(state, directory, name, benchmark, checkpoint.name, rows)
+        _write_results(state, directory, name, benchmark, checkpoint.name, rows, metrics)
         dropped = {}
         for fault in faults:
             dropped[fault.code] = dropped.get(fault.code, 0) + 1
@@ -198,7 +201,7 @@ def _evaluate_one(
 
 
 def _baseline(
-    state: RunState, name: str, benchmark: Benchmark, rows: Sequence[Graded], made_from: str
+    state: RunState, name: str, use: BenchmarkUse, benchmark: Benchmark, rows: Sequence[Graded], made_from: str
 ) -> tuple[tuple[ResultRow, ...], str]:
     """The most-common-answer baseline on the same questions."""
     hashed = digest("baseline", 1, made_from)
@@ -206,7 +209,7 @@ def _baseline(
     def work(directory: Path) -> Outcome:
         samples = [row.sample for row in rows]
         graded = grade(benchmark, samples, most_common_answers(benchmark, samples))
-        _write_results(state, directory, name, benchmark, BASELINE, graded)
+        _write_results(state, directory, name, benchmark, BASELINE, graded, use.metrics or benchmark.metrics)
         return Outcome(len(samples), len(samples))
 
     artifact = state.step(f"baseline-{name}", hashed, work)
@@ -237,10 +240,16 @@ def _compare(
 
 
 def _write_results(
-    state: RunState, directory: Path, name: str, benchmark: Benchmark, model: str, rows: Sequence[Graded]
+    state: RunState,
+    directory: Path,
+    name: str,
+    benchmark: Benchmark,
+    model: str,
+    rows: Sequence[Graded],
+    metric_names: Sequence[str],
 ) -> None:
     metrics = {
-        metric: cast(Metric, state.registry.find("metric", metric).model_validate({})) for metric in benchmark.metrics
+        metric: cast(Metric, state.registry.find("metric", metric).model_validate({})) for metric in metric_names
     }
     write_atomically(directory / "answers.jsonl", "".join(row.as_json() + "\n" for row in rows))
     results = summarise(name, benchmark, model, rows, metrics, state.seed)

@@ -81,7 +81,9 @@ def train_stages(state: RunState, curated: Curated, base: Checkpoint) -> list[Ch
     trainer: Trainer = state.plan.component("training")
     model_source: Model = state.plan.component("model")
     if not type(model_source).trainable or base.directory is None:
-        raise InfimedError("the model of this run cannot be trained; remove the 'training:' section or name another model")
+        raise InfimedError(
+            "the model of this run cannot be trained; remove the 'training:' section or name another model"
+        )
     index, index_hash = index_samples(state, curated, base)
     allowed = np.fromiter((identity in curated.kept for identity in curated.dataset.ids), bool, len(curated.dataset))
     checkpoints: list[Checkpoint] = []
@@ -174,4 +176,6 @@ def _train(
     shutil.rmtree(scratch)
     dropped = {str(k): int(cast(int, v)) for k, v in cast(JsonObject, facts.get("dropped") or {}).items()}
     num_out = int(cast(int, facts.get("samples", 0)))
-    return Outcome(num_out + sum(dropped.values()), num_out, dropped, {**facts, "model": model.describe(), "isolation": verdict})
+    return Outcome(
+        num_out + sum(dropped.values()), num_out, dropped, {**facts, "model": model.describe(), "isolation": verdict}
+    )

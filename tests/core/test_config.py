@@ -1,0 +1,154 @@
+"""Run files: every mistake at once, with its line, its path and its remedy."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from infimed_core import ConfigError
+from infimed_core.config import load_run_file
+from infimed_core.plugins import Registry, load_plugins
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def registry() -> Registry:
+    return load_plugins()
+
+
+def problems(text: str, registry: Registry, tmp_path: Path) -> list[str]:
+    file = tmp_path / "run.yaml"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load_run_file(file, registry)
+    return [line.removeprefix(f"{file}:") for line in caught.value.problems]
+
+
+def test_five_mistakes_are_five_lines_with_line_numbers_and_remedies(registry: Registry, tmp_path: Path) -> None:
+    text = """\
+run: {name: five, plugins: [quality, sft, ocular]}
+data:
+  sources:
+    - use: demo-anatomi
+model: {use: tiny-qwen3-vl}
+resolution: {use: fixed, with: {max_visual_tokens: many}}
+packing:
+  use: best-fit
+  with:
+    row_token: 1024
+evaluation:
+  benchmarks: [{use: demo-vqa}]
+training: {use: staged, with: {stages: [{name: pretrain}]}}
+quality: {}
+"""
+    found = problems(text, registry, tmp_path)
+    assert len(found) == 5
+    assert found[0].startswith("1: run.plugins.2: plugin 'ocular' is not installed;") and "pip install" in found[0]
+    assert found[1].startswith("4: data.sources.0.use: no reader is named 'demo-anatomi'; did you mean 'demo-anatomy'?")
+    assert (
+        found[2].startswith("6: resolution.with.max_visual_tokens:") and "integer" in found[2] and "'many'" in found[2]
+    )
+    assert found[3].startswith("10: packing.with.row_token: is not a key here; did you mean 'row_tokens'?")
+    assert found[4].startswith("14: quality.scorers: is missing")
+
+
+def test_section_that_another_needs_is_named(registry: Registry, tmp_path: Path) -> None:
+    found = problems("run: {name: a}\ntraining: {use: staged, with: {stages: [{name: one}]}}\n", registry, tmp_path)
+    assert [line.split(";")[0] for line in found] == [
+        f"2: training: needs the section '{name}:', which is missing"
+        for name in ("data", "model", "resolution", "packing")
+    ] or {line.split("'")[1] for line in found} == {"data:", "model:", "resolution:", "packing:"}
+
+
+def test_key_given_twice_is_told(registry: Registry, tmp_path: Path) -> None:
+    found = problems("run:\n  name: a\n  name: b\n", registry, tmp_path)
+    assert found == ["3: run.name: is given twice; keep one"]
+
+
+def test_mistakes_inside_a_stage_have_their_line(registry: Registry, tmp_path: Path) -> None:
+    text = """\
+run: {name: a}
+data: {sources: [{use: demo-anatomy}]}
+model: {use: tiny-qwen3-vl}
+resolution: {use: native}
+packing: {use: best-fit}
+training:
+  use: staged
+  with:
+    stages:
+      - name: one
+        resolution: {use: nativ}
+      - name: one
+"""
+    found = problems(text, registry, tmp_path)
+    assert len(found) == 2
+    assert found[0].startswith("11: training.with.stages.0.resolution.use: no resolution scheduler is named 'nativ'")
+    assert found[1].startswith("12: training.with.stages.1.name: the name 'one' is taken")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "1: a run file is a mapping"),
+        ("- a\n", "1: a run file is a mapping"),
+        ("run: {name: 'a\n", "2:"),
+        ("run:\n\tname: a\n", "2:"),
+    ],
+)
+def test_file_that_is_no_mapping_or_no_yaml_is_one_line(
+    text: str, expected: str, registry: Registry, tmp_path: Path
+) -> None:
+    (found,) = problems(text, registry, tmp_path)
+    assert found.startswith(expected)
+
+
+def test_missing_file_is_one_line(registry: Registry, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such run file"):
+        load_run_file(tmp_path / "absent.yaml", registry)
+
+
+def test_override_reaches_into_components_and_is_recorded(registry: Registry) -> None:
+    plan = load_run_file(ROOT / "examples" / "full.yaml", registry, {"packing.with.row_tokens": 333, "run.seed": 7})
+    assert plan.component("packing").row_tokens == 333
+    assert plan.as_json()["packing"]["with"]["row_tokens"] == 333
+    assert plan.file.run.seed == 7
+
+
+def test_override_of_a_place_that_is_not_there_is_told(registry: Registry) -> None:
+    with pytest.raises(ConfigError, match="there is no such place"):
+        load_run_file(ROOT / "examples" / "full.yaml", registry, {"run.name.first": 1})
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(
+                    ["run", "data", "use", "with", "sources", "name", "model", "stages", "evaluation", "benchmarks"]
+                ),
+                inner,
+                max_size=4,
+            )
+        ),
+        max_leaves=12,
+    )
+)
+def test_no_document_makes_the_checker_itself_fail(document: object) -> None:
+    import json
+    import tempfile
+
+    registry = _REGISTRY.setdefault("r", load_plugins())
+    with tempfile.TemporaryDirectory() as place:
+        file = Path(place) / "run.yaml"
+        file.write_text(json.dumps(document), encoding="utf-8")
+        try:
+            load_run_file(file, registry)
+        except ConfigError as error:
+            assert error.problems and all(line.startswith(f"{file}:") for line in error.problems)
+
+
+_REGISTRY: dict[str, Registry] = {}

@@ -1,0 +1,66 @@
+"""Documents tell the truth: their code runs, their links lead somewhere, their run files are valid."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from infimed_core.config import load_run_file
+from infimed_core.plugins import load_plugins
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = sorted(
+    [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "plugins" / "README.md", ROOT / "benchmarks" / "README.md"]
+)
+
+
+def test_plugin_guide_code_works_as_written(tmp_path: Path) -> None:
+    text = (ROOT / "plugins" / "README.md").read_text(encoding="utf-8")
+    files = re.findall(r"```python file=(\S+)\n(.*?)```", text, flags=re.S)
+    assert len(files) == 3
+    for name, code in files:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(code, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_brightness.py"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0 and "1 passed" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_relative_links_lead_to_files(document: Path) -> None:
+    text = re.sub(r"```.*?```", "", document.read_text(encoding="utf-8"), flags=re.S)
+    targets = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text)
+    missing = [target for target in targets if "://" not in target and not (document.parent / target).exists()]
+    assert missing == []
+
+
+def test_every_example_is_a_valid_run_file() -> None:
+    registry = load_plugins()
+    files = sorted((ROOT / "examples").rglob("*.yaml"))
+    assert len(files) >= 2
+    for file in files:
+        load_run_file(file, registry)
+
+
+def test_complete_run_files_in_documents_are_valid(tmp_path: Path) -> None:
+    registry = load_plugins()
+    found = 0
+    for document in DOCUMENTS:
+        for block in re.findall(r"```yaml\n(.*?)```", document.read_text(encoding="utf-8"), flags=re.S):
+            if isinstance(yaml.safe_load(block), dict) and "run" in yaml.safe_load(block):
+                file = tmp_path / "run.yaml"
+                file.write_text(block, encoding="utf-8")
+                load_run_file(file, registry)
+                found += 1
+    assert found >= 1
+
+
+def test_nothing_refers_to_a_place_outside_the_project() -> None:
+    for document in DOCUMENTS:
+        assert "../shared" not in document.read_text(encoding="utf-8")

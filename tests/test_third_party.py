@@ -1,0 +1,84 @@
+"""A distribution that is not ours, installed by pip beside our wheel, takes part in a run by name."""
+
+import json
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PIP = ["-m", "pip", "--disable-pip-version-check", "--no-input", "-q"]
+
+
+def call(*command: object, **options: object) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, **options)  # type: ignore[call-overload]
+    assert done.returncode == options.get("expect", 0), done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("wheels")
+    for source in (ROOT, ROOT / "tests" / "third_party" / "infimed_pgm"):
+        call(sys.executable, *PIP, "wheel", "--no-deps", "--no-build-isolation", "-w", target, source)
+    return target
+
+
+@pytest.fixture(scope="module")
+def python(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh environment that has our wheel and the outside one; the dependencies are those of this environment."""
+    place = tmp_path_factory.mktemp("environment")
+    call(sys.executable, "-m", "venv", place)
+    python = place / "bin" / "python"
+    call(python, *PIP, "install", "--no-deps", "--no-index", *wheels.glob("*.whl"))
+    packages = subprocess.check_output(
+        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], text=True
+    )
+    (Path(packages.strip()) / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return python
+
+
+def test_wheel_holds_the_two_packages_and_nothing_else(wheels: Path) -> None:
+    (wheel,) = wheels.glob("infimed-0*.whl")
+    top = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
+    assert {name for name in top if not name.endswith(".dist-info")} == {"infimed_core", "infimed_plugins"}
+
+
+def test_installed_wheel_checks_the_full_example_outside_the_checkout(python: Path, tmp_path: Path) -> None:
+    done = call(python.parent / "infimed", "check", ROOT / "examples" / "full.yaml", cwd=tmp_path)
+    assert ": ok" in done.stdout
+    where = subprocess.check_output(
+        [python, "-c", "import infimed_core; print(infimed_core.__file__)"], text=True, cwd=tmp_path
+    )
+    assert str(ROOT) not in where
+
+
+def test_outside_modality_and_metric_take_part_in_a_run(python: Path, tmp_path: Path) -> None:
+    picture = np.random.default_rng(0).integers(0, 4096, (64, 80)).astype(">u2")
+    (tmp_path / "scan.pgm").write_bytes(b"P5\n# a scan\n80 64\n4095\n" + picture.tobytes())
+    sample = {
+        "id": "one",
+        "turns": [{"role": "user", "content": [0, "Modality?"]}, {"role": "assistant", "content": ["MG"]}],
+        "media": [{"kind": "pgm", "uri": str(tmp_path / "scan.pgm")}],
+        "tags": {"modality": "mammography"},
+    }
+    (tmp_path / "samples.jsonl").write_text(json.dumps(sample) + "\n")
+    document = {
+        "run": {"name": "outside", "plugins": ["pgm"], "directory": str(tmp_path / "runs")},
+        "data": {"sources": [{"use": "jsonl", "with": {"path": str(tmp_path / "samples.jsonl")}}]},
+        "quality": {"scorers": [{"use": "five-dimension"}]},
+        "model": {"use": "constant", "with": {"text": "A"}},
+        "evaluation": {"benchmarks": [{"use": "demo-text", "metrics": ["accuracy", "median-score"]}], "limit": 20},
+    }
+    (tmp_path / "run.yaml").write_text(json.dumps(document))
+    call(python.parent / "infimed-run", tmp_path / "run.yaml", cwd=tmp_path)
+    record = json.loads((tmp_path / "runs" / "outside" / "run.json").read_text())
+    assert record["status"] == "done"
+    assert {"name": "pgm", "distribution": "infimed-pgm", "version": "1.2.0"} in record["plugins"]
+    assert "median-score" in record["results"][0]["metrics"]
+    score = next(step for step in record["steps"] if step["name"] == "score")
+    assert score["details"]["status"].get("error", 0) == 0, "the outside modality opened its file"
