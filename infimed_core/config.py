@@ -138,7 +138,7 @@ class Plan:
     source: Path
     file: RunFile
     components: dict[str, Component]
-    """By dotted path of the ``Use`` in the run file: ``model``, ``data.sources.0``, ``evaluation.benchmarks.1.solver``."""
+    """By dotted path of the ``Use`` in the run file: ``model``, ``data.sources.0``."""
 
     def component(self, path: str) -> Any:
         """The component made for the ``Use`` at ``path``."""

@@ -112,7 +112,7 @@ class RunDirectory:
                 owner = self._owner()
                 if owner is not None and _alive(owner):
                     raise InfimedError(
-                        f"{self.path}: another process ({owner}) is working in this run directory; wait for it, stop it, "
+                        f"{self.path}: another process ({owner}) is working in this directory; wait for it, stop it, "
                         "or give the run another name"
                     ) from None
                 self._lock.unlink(missing_ok=True)

@@ -95,7 +95,13 @@ def train_stages(state: RunState, curated: Curated, base: Checkpoint) -> list[Ch
         made_from = digest("train", 1, plan.plan_hash, stage.model_dump(mode="json"), settings, before.digest)
         after = before
 
-        def work(directory: Path, stage: Stage = stage, plan: StagePlan = plan, before: Checkpoint = before) -> Outcome:
+        def work(
+            directory: Path,
+            stage: Stage = stage,
+            plan: StagePlan = plan,
+            before: Checkpoint = before,
+            position: int = position,
+        ) -> Outcome:
             nonlocal loaded
             if loaded is None:
                 loaded = cast(TrainableModel, model_source.load(before.directory))
@@ -143,8 +149,8 @@ def _plan(
     plan = StagePlan.load(artifact.directory / "plan.npz")
     if len(plan.packs) == 0:
         raise InfimedError(
-            f"stage '{stage.name}' has no sample to train on; its mix matches none of the {int(allowed.sum())} selected "
-            "samples, or none fits a row: compare 'mix.where' with the tags of the data (infimed show RUN)"
+            f"stage '{stage.name}' has no sample to train on; its mix matches none of the {int(allowed.sum())} "
+            "selected samples, or none fits a row: compare 'mix.where' with the tags of the data (infimed show RUN)"
         )
     return plan
 
