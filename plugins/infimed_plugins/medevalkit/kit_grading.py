@@ -1,0 +1,130 @@
+"""MedEvalKit's graders at commit 9b12e3b, bug for bug: what its published numbers were made with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import SequenceMatcher
+from functools import lru_cache
+
+from infimed_plugins.medevalkit.kit_text import KitCrash, extract, open_box_or_tag, parse_response
+from infimed_plugins.medevalkit.overlap import bleu, bleu_tokens, rouge
+
+OPEN_KEYS = ("em", "bleu1", "bleu2", "bleu3", "bleu4", "rouge1", "rouge2", "rougel", "precision", "recall", "f1")
+
+
+def choice(options: Sequence[str], gold: str, response: str | None) -> bool:
+    """Whether a multiple-choice response counts as right. There is no "cannot be read": something always matches.
+
+    Raises:
+        KitCrash: no response (a failed call).
+    """
+    if response is None:
+        raise KitCrash("AttributeError: 'NoneType' object has no attribute 'lower'")
+    letters = [chr(ord("a") + index) for index in range(len(options))]
+    texts = tuple(option.lower() for option in options)
+    gold = gold.lower().strip()
+    text = response.lower()
+    paragraphs = text.split("\n\n")
+    if paragraphs[0] in letters:
+        text = paragraphs[0]
+    elif (last := paragraphs[-1].split(".")[0]) in letters:
+        text = last
+    text = parse_response(text).strip().lower().replace("\n", "")
+    short = text.split(".")[0].split(":")[-1]
+    if short == gold:
+        return True
+    if short in letters:
+        return texts[letters.index(short)] == gold
+    if short in texts:
+        return gold in letters and texts[letters.index(gold)] == short
+    index = most_similar(texts, text)
+    return gold in (letters[index], texts[index])
+
+
+@lru_cache(maxsize=65536)
+def most_similar(options: tuple[str, ...], text: str) -> int:
+    """The first option with the highest ``SequenceMatcher`` ratio; option 0 where none is above zero."""
+    best, best_index = 0.0, 0
+    matcher = SequenceMatcher(None, "", text)
+    for index, option in enumerate(options):
+        matcher.set_seq1(option)
+        # Both are upper bounds of the ratio, and much cheaper.
+        if matcher.real_quick_ratio() <= best or matcher.quick_ratio() <= best:
+            continue
+        ratio = matcher.ratio()
+        if ratio > best:
+            best, best_index = ratio, index
+    return best_index
+
+
+def extracted_choice(options: Sequence[str], gold: str, response: str | None) -> bool:
+    """As ``choice`` after taking the tags out, which turns a failed call into an empty response, read as option A."""
+    return choice(options, gold, extract(response))
+
+
+def judgement(gold: str, response: str | None) -> bool:
+    """Whether a yes/no response counts as right: exactly one of the substrings occurs, and it is the gold."""
+    text = parse_response(_present(response)).replace("\n", "").replace(".", "")
+    return ("yes" in text) != ("no" in text) and gold.lower() in text
+
+
+def closed(gold: str, response: str | None) -> bool:
+    """Whether a closed answer is equal once lower-cased, without line breaks and full stops; nothing is stripped."""
+    return parse_response(_present(response)).replace("\n", "").replace(".", "") == gold.lower()
+
+
+def open_answer(gold: str, response: str | None) -> dict[str, float]:
+    """The measures of an open answer under the kit's names, of which three are rotated.
+
+    ``precision`` holds F1, ``recall`` holds precision, ``f1`` holds recall.
+
+    Raises:
+        KitCrash: what the kit cannot measure (empty, a lone full stop, blank).
+    """
+    gold = gold.lower()
+    text = parse_response(_present(response))
+    scores = bleu(bleu_tokens(gold), bleu_tokens(text))
+    try:
+        rouges = rouge(gold, text)
+    except ValueError as error:
+        raise KitCrash(f"ValueError: {error}") from error
+    precision, recall, f1 = token_sets(gold, text)
+    values = (float(text == gold), *scores, *rouges, f1, precision, recall)
+    return dict(zip(OPEN_KEYS, values, strict=True))
+
+
+def token_sets(gold: str, text: str) -> tuple[float, float, float]:
+    """Precision, recall and F1 over the sets of blank-separated words.
+
+    Raises:
+        KitCrash: no word on one side.
+    """
+    wanted, guessed = set(gold.lower().split()), set(text.lower().split())
+    if not wanted or not guessed:
+        raise KitCrash("TypeError: cannot unpack non-iterable int object")
+    shared = len(wanted & guessed)
+    if not shared:
+        return 0.0, 0.0, 0.0
+    precision, recall = shared / len(guessed), shared / len(wanted)
+    return precision, recall, 2 * precision * recall / (precision + recall)
+
+
+def prepare_visual(response: str | None, fold: bool) -> str:
+    """What VQA_RAD and PATH_VQA (``fold``: lower-cased and stripped) and SLAKE do before grading."""
+    text = open_box_or_tag(_present(response))
+    return text.lower().strip() if fold else text
+
+
+def judge_verdict(reply: str | None) -> bool:
+    """Whether a judge's reply says correct: the content of its tag, or the whole reply, is "0"."""
+    if not reply:
+        return False
+    start, stop = reply.find("<judge>"), reply.rfind("</judge>")
+    text = reply[start + len("<judge>") : stop] if 0 <= start < stop else reply
+    return text.strip() == "0"
+
+
+def _present(response: str | None) -> str:
+    if response is None:
+        raise KitCrash("AttributeError: 'NoneType' object has no attribute 'lower'")
+    return response
