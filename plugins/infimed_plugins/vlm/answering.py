@@ -1,0 +1,217 @@
+"""Batched generation: questions sorted by length, padded on the left, answered as if asked one by one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from infimed_core import Answer, DataError, Encoded, Generation, Media, MediaLoader, Request
+
+if TYPE_CHECKING:
+    from infimed_plugins.vlm.network import Network
+
+WINDOW = 1024
+"""Questions that are encoded before the first of them is asked: they are sorted by length, their pixels are held."""
+
+
+def answer_all(network: Network, requests: Sequence[Request], media: MediaLoader) -> Iterator[Answer]:
+    """Answer every request, as soon as its batch is done; what cannot be asked is an answer with ``error``."""
+    for start in range(0, len(requests), WINDOW):
+        window = requests[start : start + WINDOW]
+        prompts: list[tuple[Encoded, Generation]] = []
+        for request in window:
+            try:
+                prompts.append((encode_prompt(network, request, media), request.generation))
+            except DataError as error:
+                yield Answer(sample_id=request.sample_id, error=f"{error.code}: {error}")
+        for batch in make_batches(prompts, network.settings.answer_batch_size, network.settings.answer_batch_tokens):
+            yield from _answer_batch(network, batch)
+
+
+def encode_prompt(network: Network, request: Request, media: MediaLoader) -> Encoded:
+    """The request as the model takes it; images come no larger than the cap needs."""
+    cap = network.settings.answer_max_visual_tokens
+    used = [request.media[index] for turn in request.turns for index in _checked(turn.media_indices, request)]
+    images = [load_image(network, item, media, cap) for item in used]
+    prompt = network.encoder.prompt(request.sample_id, request.turns, images, cap)
+    room = network.encoder.max_tokens
+    if room is not None and len(prompt) + request.generation.max_new_tokens > room:
+        raise DataError(
+            "too_long", f"{len(prompt)} prompt tokens do not fit the model's {room} positions; lower the cap"
+        )
+    return prompt
+
+
+def _checked(indices: tuple[int, ...], request: Request) -> tuple[int, ...]:
+    for index in indices:
+        if not 0 <= index < len(request.media):
+            raise DataError(
+                "missing_media", f"request '{request.sample_id}' names medium {index}, which it does not have"
+            )
+    return indices
+
+
+def load_image(network: Network, item: Media, media: MediaLoader, cap: int | None) -> Any:
+    """Decode an image; under a cap a cheaper decode is allowed, its shape still that of the header."""
+    pixels = network.encoder.pixels
+    if pixels is None or cap is None:
+        return media.load(item)
+    height, width = media.probe(item)[:2]
+    down, across = pixels.grids(np.array([height]), np.array([width]), cap)
+    return media.load(item, at_most=(int(down[0]) * pixels.tile, int(across[0]) * pixels.tile))
+
+
+def make_batches(
+    prompts: Sequence[tuple[Encoded, Generation]], most: int, most_tokens: int
+) -> list[list[tuple[Encoded, Generation]]]:
+    """Batches of one generation setting each, longest questions first, none over ``most_tokens`` with its padding."""
+    settings: dict[Generation, list[tuple[Encoded, Generation]]] = {}
+    for prompt in prompts:
+        settings.setdefault(prompt[1], []).append(prompt)
+    batches = []
+    for group in settings.values():
+        group.sort(key=lambda prompt: -len(prompt[0]))
+        start = 0
+        while start < len(group):
+            count = max(1, min(most, most_tokens // max(1, len(group[start][0]))))
+            batches.append(group[start : start + count])
+            start += count
+    return batches
+
+
+def _answer_batch(network: Network, batch: list[tuple[Encoded, Generation]]) -> Iterator[Answer]:
+    """Answer a batch; one that runs out of memory is halved, any other failure is each one's error."""
+    import torch
+
+    try:
+        yield from generate(network, [prompt for prompt, _ in batch], batch[0][1])
+    except torch.OutOfMemoryError as error:
+        if len(batch) == 1:
+            yield Answer(sample_id=batch[0][0].sample_id, error=f"out_of_memory: {error}")
+            return
+        middle = len(batch) // 2
+        for half in (batch[:middle], batch[middle:]):
+            yield from _answer_batch(network, half)
+    except Exception as error:
+        if len(batch) == 1:
+            yield Answer(sample_id=batch[0][0].sample_id, error=f"{type(error).__name__}: {error}")
+            return
+        for prompt in batch:  # find the one that fails
+            yield from _answer_batch(network, [prompt])
+
+
+def generate(network: Network, prompts: Sequence[Encoded], generation: Generation) -> list[Answer]:
+    """Generate for one batch of prompts, in order."""
+    import torch
+
+    module, tokenizer = network.module, network.encoder.tokenizer
+    device, size = network.device, max(len(prompt) for prompt in prompts)
+    filler = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    ids = np.full((len(prompts), size), filler, dtype=np.int64)
+    mask, types = np.zeros_like(ids), np.zeros_like(ids)
+    for row, prompt in enumerate(prompts):
+        ids[row, size - len(prompt) :] = prompt.input_ids
+        mask[row, size - len(prompt) :] = 1
+        types[row, size - len(prompt) :] = prompt.token_types
+    inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": mask}
+    pictured = [prompt.vision for prompt in prompts if prompt.vision]
+    if pictured:
+        inputs["mm_token_type_ids"] = types
+        inputs |= {name: np.concatenate([vision[name] for vision in pictured]) for name in pictured[0]}
+    inputs = {name: torch.from_numpy(array).to(device) for name, array in inputs.items()}
+    options: dict[str, Any] = {
+        "max_new_tokens": generation.max_new_tokens,
+        "do_sample": False,
+        "use_cache": True,
+        "pad_token_id": filler,
+        "eos_token_id": _end_tokens(module, tokenizer),
+        **_NEUTRAL,
+    }
+    if generation.temperature > 0:
+        options["logits_processor"] = [_Sampler(generation, [prompt.sample_id for prompt in prompts])]
+    if generation.stop:
+        options |= {"stop_strings": list(generation.stop), "tokenizer": tokenizer}
+    with _for_generation(module), torch.inference_mode():
+        output = module.generate(**inputs, **options)
+    answers = []
+    ends = set(options["eos_token_id"])
+    for prompt, row in zip(prompts, output[:, size:].tolist(), strict=True):
+        length = next((i + 1 for i, token in enumerate(row) if token in ends), len(row))
+        text = tokenizer.decode(row[:length], skip_special_tokens=True)
+        for stop in generation.stop:
+            text = text.split(stop, 1)[0]
+        answers.append(
+            Answer(
+                sample_id=prompt.sample_id,
+                text=text.strip(),
+                num_prompt_tokens=len(prompt),
+                num_answer_tokens=length,
+            )
+        )
+    return answers
+
+
+_NEUTRAL = {"temperature": None, "top_p": None, "top_k": None, "repetition_penalty": None}
+"""A checkpoint's ``generation_config.json`` must not change what the run file asked for."""
+
+
+def _end_tokens(module: Any, tokenizer: Any) -> list[int]:
+    """Every token that ends an answer: the checkpoint's list and the tokenizer's own."""
+    configured = module.generation_config.eos_token_id
+    tokens = list(configured) if isinstance(configured, list) else [configured]
+    tokens.append(tokenizer.eos_token_id)
+    return sorted({int(token) for token in tokens if token is not None})
+
+
+class _for_generation:  # noqa: N801
+    """Within: evaluation mode and an attention that honours the padding mask; after: as before."""
+
+    def __init__(self, module: Any) -> None:
+        self._module = module
+
+    def __enter__(self) -> None:
+        from infimed_plugins.vlm.attention import LANGUAGE_ATTENTION
+        from infimed_plugins.vlm.network import language_attention
+
+        self._training = self._module.training
+        self._module.eval()
+        packed = self._module.config._attn_implementation_internal == LANGUAGE_ATTENTION
+        self._names = language_attention(self._module, "sdpa") if packed else []
+
+    def __exit__(self, *error: object) -> None:
+        from infimed_plugins.vlm.network import restore_attention
+
+        restore_attention(self._names)
+        self._module.train(self._training)
+        if hasattr(self._module.model, "rope_deltas"):
+            self._module.model.rope_deltas = None  # a leftover would shift the positions of whoever runs next
+
+
+class _Sampler:
+    """Sampling as an argmax: Gumbel noise from a generator of each question's own, so that batches do not matter."""
+
+    def __init__(self, generation: Generation, sample_ids: Sequence[str]) -> None:
+        import torch
+
+        self._generation = generation
+        self._generators = []
+        for sample_id in sample_ids:
+            digest = hashlib.sha256(f"{generation.seed}|{sample_id}".encode()).digest()
+            self._generators.append(torch.Generator().manual_seed(int.from_bytes(digest[:7], "big")))
+
+    def __call__(self, input_ids: Any, scores: Any) -> Any:
+        """Logits [questions, vocabulary] with tempered noise, so that the greatest is a draw."""
+        import torch
+
+        scores = scores.float() / self._generation.temperature
+        if self._generation.top_p < 1.0:
+            ordered, order = scores.sort(dim=-1, descending=True)
+            before = ordered.softmax(-1).cumsum(-1) - ordered.softmax(-1)
+            ordered = ordered.masked_fill(before >= self._generation.top_p, -torch.inf)
+            scores = torch.full_like(scores, -torch.inf).scatter(-1, order, ordered)
+        uniform = torch.stack([torch.rand(scores.shape[1], generator=g) for g in self._generators])
+        tiny = torch.finfo(torch.float32).tiny
+        return scores - (-uniform.clamp_min(tiny).log()).clamp_min(tiny).log().to(scores.device)

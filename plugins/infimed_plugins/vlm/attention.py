@@ -1,0 +1,144 @@
+"""Attention within segments: one function for language model and vision tower, without a quadratic mask."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+LANGUAGE_ATTENTION = "infimed_packed"
+VISION_ATTENTION = "infimed_packed_flash"
+"""Vision towers of transformers hand over all images at once only to an attention with "flash" in its name."""
+
+calls: dict[str, int] = {"causal": 0, "bidirectional": 0}
+"""How often segmented attention ran in this process: the isolation test reads it to see that every layer took part."""
+
+
+def register() -> None:
+    """Make both names known to transformers; safe to call again."""
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(LANGUAGE_ATTENTION, packed_attention)
+    AttentionInterface.register(VISION_ATTENTION, packed_attention)
+
+
+def packed_attention(
+    module: Any,
+    query: Any,
+    key: Any,
+    value: Any,
+    attention_mask: Any = None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    cu_seq_lens_q: Any = None,
+    max_length_q: int | None = None,
+    is_causal: bool | None = None,
+    **kwargs: Any,
+) -> tuple[Any, None]:
+    """Attend within each segment of one row.
+
+    Args:
+        module: the attention layer; its ``is_causal`` counts where the argument is not given.
+        query: [1, heads, L, width]; ``key`` and ``value`` may have fewer heads (grouped queries).
+        attention_mask: must be ``None``: a mask cannot be honoured here, so it is refused.
+        cu_seq_lens_q: int32 [segments + 1], from 0 to L.
+        max_length_q: length of the longest segment.
+
+    Returns:
+        [1, L, heads, width] and ``None`` (no attention weights).
+
+    Raises:
+        RuntimeError: there are no boundaries, or there is a mask: samples would see each other.
+    """
+    import torch
+
+    if cu_seq_lens_q is None or attention_mask is not None:
+        raise RuntimeError("packed attention needs cu_seq_lens_q and takes no attention_mask: samples would mix")
+    causal = bool(getattr(module, "is_causal", True)) if is_causal is None else bool(is_causal)
+    calls["causal" if causal else "bidirectional"] += 1
+    grouped = query.shape[1] != key.shape[1]
+    scale = query.shape[-1] ** -0.5 if scaling is None else float(scaling)
+    if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16) and not dropout:
+        from torch.nn.attention.varlen import varlen_attn
+
+        boundaries = cu_seq_lens_q.to(device=query.device, dtype=torch.int32)
+        longest = int(max_length_q) if max_length_q else int((boundaries[1:] - boundaries[:-1]).max())
+        output = varlen_attn(
+            query[0].transpose(0, 1).contiguous(),
+            key[0].transpose(0, 1).contiguous(),
+            value[0].transpose(0, 1).contiguous(),
+            boundaries,
+            boundaries,
+            longest,
+            longest,
+            scale=scale,
+            window_size=(-1, 0) if causal else (-1, -1),
+            enable_gqa=grouped,
+        )
+        return output.unsqueeze(0), None
+    lengths = tuple(np.diff(cu_seq_lens_q.cpu().numpy()).tolist())
+    return _segmented(query, key, value, lengths, causal, scale, dropout, grouped), None
+
+
+def _segmented(
+    query: Any,
+    key: Any,
+    value: Any,
+    lengths: tuple[int, ...],
+    causal: bool,
+    scale: float,
+    dropout: float,
+    grouped: bool,
+) -> Any:
+    import torch
+
+    def attend(query: Any, key: Any, value: Any) -> Any:
+        return torch.nn.functional.scaled_dot_product_attention(
+            query, key, value, dropout_p=dropout, is_causal=causal, scale=scale, enable_gqa=grouped
+        )
+
+    _, heads, total, width = query.shape
+    if len(set(lengths)) == 1:  # equal segments are a batch already
+        count, length = len(lengths), lengths[0]
+        parts = (t[0].unflatten(1, (count, length)).transpose(0, 1) for t in (query, key, value))
+        return attend(*parts).transpose(1, 2).reshape(1, total, heads, width)
+    buckets, inverse = _buckets(lengths, causal)
+    outputs = []
+    for indices, count in buckets:
+        index = torch.from_numpy(indices).to(query.device)
+        parts = (t[0].index_select(1, index).unflatten(1, (count, -1)).transpose(0, 1) for t in (query, key, value))
+        outputs.append(attend(*parts).transpose(1, 2).reshape(-1, heads, width))
+    joined = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+    return joined.index_select(0, torch.from_numpy(inverse).to(query.device)).unsqueeze(0)
+
+
+@lru_cache(maxsize=16)
+def _buckets(lengths: tuple[int, ...], causal: bool) -> tuple[list[tuple[Any, int]], Any]:
+    """Group segments so that each group is one rectangular attention call.
+
+    Causal segments are padded at their end up to a quarter longer (what comes later is never seen); others must
+    be of one length. Returns the gather index (flat) and number of segments of each group, and for every
+    token of the row its place in the groups' concatenated outputs.
+    """
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    groups: list[list[int]] = []
+    limit = 0
+    for segment in sorted((s for s in range(len(lengths)) if lengths[s]), key=lambda s: -lengths[s]):
+        fits = lengths[segment] >= 0.75 * limit - 8 if causal else lengths[segment] == limit
+        if groups and fits:
+            groups[-1].append(segment)
+        else:
+            groups.append([segment])
+            limit = lengths[segment]
+    inverse = np.empty(int(starts[-1]), dtype=np.int64)
+    buckets, offset = [], 0
+    for group in groups:
+        longest = lengths[group[0]]
+        steps = np.arange(longest)
+        rows = [starts[s] + np.minimum(steps, lengths[s] - 1) for s in group]
+        for place, s in enumerate(group):
+            inverse[starts[s] : starts[s + 1]] = offset + place * longest + steps[: lengths[s]]
+        buckets.append((np.concatenate(rows), len(group)))
+        offset += longest * len(group)
+    return buckets, inverse

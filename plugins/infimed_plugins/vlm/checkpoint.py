@@ -1,0 +1,88 @@
+"""The `transformers` model: any checkpoint directory or hub id, opened through its own config."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from infimed_core import DataError, LoadedModel, Model
+from infimed_plugins.vlm.encoding import PREPROCESSING_FILES, ChatEncoder
+from infimed_plugins.vlm.families import family_of
+from infimed_plugins.vlm.settings import OpeningSettings
+
+
+class Transformers(Model, OpeningSettings):
+    """A Hugging Face checkpoint: trained, asked and saved in its own layout."""
+
+    checkpoint: str = Field(description="Directory of a checkpoint, or its name on the Hugging Face hub.")
+    revision: str | None = Field(default=None, description="Branch, tag or commit on the hub.")
+    dtype: Any = Field(default="auto", description="auto (the checkpoint's own), float32, bfloat16 or float16.")
+    trust_remote_code: bool = Field(
+        default=False, description="Run the code that the checkpoint brings. It can do anything."
+    )
+
+    def prepare(self, directory: Path, texts: Callable[[], Iterable[str]], seed: int) -> Path:
+        """Find the checkpoint, downloading it where ``checkpoint`` is no directory."""
+        return find_checkpoint(self.checkpoint, self.revision)
+
+    def load(self, checkpoint: Path | None) -> LoadedModel:
+        """Open the base checkpoint or one that training saved."""
+        path = checkpoint or find_checkpoint(self.checkpoint, self.revision)
+        return open_checkpoint(path, self, self.trust_remote_code)
+
+    def encoder(self, checkpoint: Path) -> ChatEncoder:
+        """The encoder of a checkpoint; refuses a family with images that InfiMed cannot encode."""
+        from transformers import AutoConfig
+
+        config = AutoConfig.from_pretrained(checkpoint, trust_remote_code=self.trust_remote_code)
+        family = family_of(config)
+        if family is None and getattr(config, "vision_config", None) is not None:
+            raise DataError(
+                "unknown_family", f"{checkpoint}: '{config.model_type}' is not a family InfiMed can train on images"
+            )
+        return ChatEncoder(checkpoint, self.trust_remote_code)
+
+
+def find_checkpoint(checkpoint: str, revision: str | None) -> Path:
+    """The local directory of a checkpoint.
+
+    Raises:
+        DataError: it is neither a directory with a ``config.json`` nor on the hub.
+    """
+    path = Path(checkpoint).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise DataError("no_checkpoint", f"{path}: holds no config.json, so it is no checkpoint")
+        return path.resolve()
+    from huggingface_hub import snapshot_download
+
+    try:
+        patterns = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model", *PREPROCESSING_FILES]
+        return Path(snapshot_download(checkpoint, revision=revision, allow_patterns=patterns))
+    except Exception as error:
+        text = f"model '{checkpoint}': no such directory, and not found on the hub ({type(error).__name__}); give a directory"
+        raise DataError("no_checkpoint", text) from error
+
+
+def open_checkpoint(checkpoint: Path, settings: OpeningSettings, trust_remote_code: bool = False) -> LoadedModel:
+    """Load weights (safetensors only) and return the model ready to train or ask."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
+
+    from infimed_plugins.vlm.network import Network
+
+    config = AutoConfig.from_pretrained(checkpoint, trust_remote_code=trust_remote_code)
+    auto = AutoModelForImageTextToText if getattr(config, "vision_config", None) is not None else AutoModelForCausalLM
+    device = settings.device if settings.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    module = auto.from_pretrained(
+        checkpoint,
+        dtype=settings.dtype,
+        use_safetensors=True,
+        trust_remote_code=trust_remote_code,
+        attn_implementation="sdpa" if settings.attention == "packed" else settings.attention,
+    )
+    module.to(device).eval()
+    return Network(module, ChatEncoder(checkpoint, trust_remote_code), settings)

@@ -1,0 +1,186 @@
+"""The encoder of a chat checkpoint: samples to tokens, labels, positions and pixels, without torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infimed_core import IGNORED_LABEL, DataError, Encoded, Encoder, Sample, TextLengths, Turn
+from infimed_plugins.vlm.chat import Chat, Tokens
+from infimed_plugins.vlm.pixels import QwenPixels
+
+PREPROCESSING_FILES = (
+    "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "chat_template.json", "preprocessor_config.json",
+)  # fmt: skip
+
+
+class ChatEncoder(Encoder):
+    """Encoder of a checkpoint directory: Qwen-VL families with images, causal language models without."""
+
+    def __init__(self, checkpoint: Path | str, trust_remote_code: bool = False) -> None:
+        self.checkpoint = Path(checkpoint)
+        self.trust_remote_code = trust_remote_code
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"checkpoint": self.checkpoint, "trust_remote_code": self.trust_remote_code}
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The checkpoint's ``config.json``."""
+        return json.loads((self.checkpoint / "config.json").read_text(encoding="utf-8"))
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The checkpoint's fast tokenizer."""
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(self.checkpoint, trust_remote_code=self.trust_remote_code)
+
+    @cached_property
+    def chat(self) -> Chat:
+        """The checkpoint's chat template."""
+        return Chat(self.tokenizer)
+
+    @cached_property
+    def pixels(self) -> QwenPixels | None:
+        """How images become patches; ``None`` for a model of text alone."""
+        file = self.checkpoint / "preprocessor_config.json"
+        if "vision_config" not in self.config:
+            return None
+        return QwenPixels.from_settings(json.loads(file.read_text(encoding="utf-8")))
+
+    @cached_property
+    def image_token(self) -> int:
+        """Id of the placeholder token, -1 for a model of text alone."""
+        return int(self.config["image_token_id"]) if self.pixels else -1
+
+    @cached_property
+    def identity(self) -> str:
+        """Digest of tokenizer, template and image processor."""
+        digest = hashlib.sha256(b"chat-encoder-1")
+        for name in PREPROCESSING_FILES:
+            file = self.checkpoint / name
+            if file.is_file():
+                digest.update(name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
+        return digest.hexdigest()
+
+    @property
+    def max_tokens(self) -> int | None:
+        """Longest sample the language model has positions for."""
+        length = self.config.get("text_config", self.config).get("max_position_embeddings")
+        return int(length) if length else None
+
+    def text_lengths(self, samples: Sequence[Sample]) -> TextLengths:
+        """Token counts without placeholders, by batched tokenisation; a sample that ``encode`` refuses counts 0."""
+        tokens = np.zeros(len(samples), dtype=np.int64)
+        supervised = np.zeros(len(samples), dtype=np.int64)
+        usable = []
+        for index, sample in enumerate(samples):
+            try:
+                self.chat.render(sample.turns)
+                usable.append(index)
+            except DataError:
+                continue  # encode() tells the reason where the sample is used
+        for index, result in zip(usable, self.chat.tokenize([samples[i].turns for i in usable]), strict=True):
+            tokens[index] = int((result.ids != self.image_token).sum())
+            supervised[index] = int(result.supervised[1:].sum())
+        return TextLengths(tokens, supervised)
+
+    def visual_sizes(
+        self, heights: NDArray[np.int64], widths: NDArray[np.int64], max_visual_tokens: int | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Placeholders and patches by arithmetic, int64 [n] each."""
+        if self.pixels is None:
+            return np.zeros(len(heights), dtype=np.int64), np.zeros(len(heights), dtype=np.int64)
+        return self.pixels.sizes(heights, widths, max_visual_tokens)
+
+    def encode(self, sample: Sample, images: Sequence[NDArray[np.uint8]], max_visual_tokens: int | None) -> Encoded:
+        """Encode a training sample: every assistant turn and its end-of-turn token is supervised."""
+        if not any(turn.role == "assistant" for turn in sample.turns):
+            raise DataError("no_answer", f"sample '{sample.id}' has no assistant turn: there is nothing to learn")
+        return self._encode(sample.id, sample.turns, images, max_visual_tokens, generate=False)
+
+    def prompt(
+        self, sample_id: str, turns: Sequence[Turn], images: Sequence[NDArray[np.uint8]], max_visual_tokens: int | None
+    ) -> Encoded:
+        """Encode a question: no labels, ends with the header of the answer."""
+        return self._encode(sample_id, turns, images, max_visual_tokens, generate=True)
+
+    def _encode(
+        self,
+        sample_id: str,
+        turns: Sequence[Turn],
+        images: Sequence[NDArray[np.uint8]],
+        max_visual_tokens: int | None,
+        generate: bool,
+    ) -> Encoded:
+        try:
+            tokens = self.chat.tokenize([turns], generate)[0]
+        except DataError as error:
+            raise DataError(error.code, f"sample '{sample_id}': {error}") from None
+        vision: dict[str, NDArray[Any]] = {}
+        grids = np.zeros((0, 3), dtype=np.int64)
+        num_places = int((tokens.ids == self.image_token).sum()) if self.pixels else 0
+        if num_places != len(images):
+            text = f"sample '{sample_id}' has {len(images)} image(s) but {num_places} place(s) for them"
+            raise DataError("image_count", text if self.pixels else f"{text}: the model takes text alone")
+        if images and self.pixels:
+            values, grids = self.pixels.patches(images, max_visual_tokens)
+            vision = {"pixel_values": values, "image_grid_thw": grids}
+        merge = self.pixels.merge if self.pixels else 1
+        counts = grids.prod(axis=1) // (merge * merge)
+        ids, labels, types = _expand(tokens, self.image_token, counts, generate)
+        if self.pixels:
+            positions = rope_positions(types, grids[:, 1:] // merge)
+        else:
+            positions = np.arange(len(ids), dtype=np.int64)[None]
+        return Encoded(sample_id, ids, labels, positions, types, tuple(counts.tolist()), vision)
+
+
+def _expand(
+    tokens: Tokens, image_token: int, counts: NDArray[np.int64], generate: bool
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Ids with as many placeholders as each image has visual tokens, shifted labels, and token types."""
+    places = tokens.ids == image_token
+    repeats = np.ones(len(tokens.ids), dtype=np.int64)
+    repeats[places] = counts
+    ids = np.repeat(tokens.ids, repeats)
+    types = np.repeat(places, repeats).astype(np.int64)
+    labels = np.full(len(ids), IGNORED_LABEL, dtype=np.int64)
+    if not generate:
+        supervised = np.repeat(tokens.supervised & ~places, repeats)
+        labels[:-1][supervised[1:]] = ids[1:][supervised[1:]]
+    return ids, labels, types
+
+
+def rope_positions(token_types: NDArray[np.int64], grids: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Positions of the Qwen-VL families, int64 [4, L]: row 0 counts tokens; rows 1 to 3 are time, height and width.
+
+    ``grids`` int64 [images, 2] holds the visual tokens down and across of each image. Text advances all three by
+    one; an image starts at the next position, spreads over height and width, and what follows continues after its
+    longer side (Qwen2-VL, arXiv 2409.12191, section 2.1).
+    """
+    length = len(token_types)
+    positions = np.empty((4, length), dtype=np.int64)
+    positions[0] = np.arange(length)
+    visual = np.flatnonzero(token_types)
+    place = current = 0
+    for down, across in grids.tolist():
+        start = int(visual[np.searchsorted(visual, place)])
+        positions[1:, place:start] = np.arange(current, current + start - place)
+        current += start - place
+        stop = start + down * across
+        positions[1, start:stop] = current
+        positions[2, start:stop] = current + np.repeat(np.arange(down), across)
+        positions[3, start:stop] = current + np.tile(np.arange(across), down)
+        current += max(down, across)
+        place = stop
+    positions[1:, place:] = np.arange(current, current + length - place)
+    return positions

@@ -1,0 +1,189 @@
+"""The isolation test: samples of one row, run alone and run packed, must give the same logits and gradients."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from infimed_core import IGNORED_LABEL, Encoded, PackedBatch
+from infimed_plugins.vlm import attention
+from infimed_plugins.vlm.encoding import rope_positions
+from infimed_plugins.vlm.families import Family, family_of
+from infimed_plugins.vlm.shrinking import PLACEHOLDERS, VOCABULARY, shrink
+
+TOLERANCE = 1e-5
+"""Largest difference that counts as equal, relative to the largest logit and to each gradient's largest entry."""
+
+RowFunction = Callable[[Any, PackedBatch, Family | None], Any]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the test found. The differences are relative; ``None`` where nothing could be run."""
+
+    packable: bool
+    explanation: str
+    logits: float | None = None
+    gradients: float | None = None
+
+
+_verdicts: dict[tuple[str, str], Verdict] = {}
+
+
+def verdict(config: Any, kind: str = "packed") -> Verdict:
+    """Run the test on a shrunken copy of the architecture, once per process."""
+    key = (json.dumps(config.to_dict(), sort_keys=True, default=str), kind)
+    if key not in _verdicts:
+        _verdicts[key] = _judge(config, kind)
+    return _verdicts[key]
+
+
+def _judge(config: Any, kind: str) -> Verdict:
+    family = family_of(config)
+    if family is None:
+        return Verdict(False, f"'{config.model_type}' is no family InfiMed knows: samples are padded, not packed")
+    text = config.get_text_config()
+    others = sorted(set(getattr(text, "layer_types", None) or []) - {"full_attention"})
+    if others and kind == "packed":
+        return Verdict(False, f"layers of kind {', '.join(others)} are not kept apart by packed attention")
+    if kind.startswith("flash"):
+        return Verdict(False, f"attention '{kind}' is not tested; use attention: packed")
+    try:
+        logits, gradients = measure(config, kind)
+    except Exception as error:
+        return Verdict(False, f"the isolation test could not run: {type(error).__name__}: {error}")
+    same = logits <= TOLERANCE and gradients <= TOLERANCE
+    found = f"logits differ by {logits:.1e}, gradients by {gradients:.1e} (relative, fp32, limit {TOLERANCE:.0e})"
+    return Verdict(same, f"packed against alone on a shrunken {config.model_type}: {found}", logits, gradients)
+
+
+def measure(config: Any, kind: str = "packed", row: RowFunction | None = None) -> tuple[float, float]:
+    """Largest relative difference of logits, and of any parameter's gradient, packed against alone.
+
+    ``row`` computes a row's hidden states [L, width]; the real one unless a test tries a wrong one.
+
+    Raises:
+        RuntimeError: some attention layer was run without the borders of the samples.
+    """
+    import torch
+
+    from infimed_plugins.vlm.network import row_hidden_states
+
+    family = family_of(config)
+    module = shrunken_module(config, kind)
+    samples = make_samples(module.config, family)
+    row = row or row_hidden_states
+    with torch.random.fork_rng(devices=[]):
+        before = dict(attention.calls)
+        packed_logits, packed_gradients = _run(module, [pack(samples)], family, row)
+        if kind == "packed":
+            _check_every_layer(module, before)
+        alone_logits, alone_gradients = _run(module, [pack([sample]) for sample in samples], family, row)
+    logits = float((packed_logits - alone_logits).abs().max() / alone_logits.abs().max())
+    largest = 0.0
+    for packed, alone in zip(packed_gradients, alone_gradients, strict=True):
+        scale = float(alone.abs().max())
+        if scale > 1e-12:
+            largest = max(largest, float((packed - alone).abs().max()) / scale)
+    return logits, largest
+
+
+def shrunken_module(config: Any, kind: str) -> Any:
+    """The shrunken architecture with random weights large enough that every leak shows."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+
+    from infimed_plugins.vlm.network import prepare_module
+
+    auto = AutoModelForImageTextToText if getattr(config, "vision_config", None) is not None else AutoModelForCausalLM
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = auto.from_config(shrink(config), attn_implementation="sdpa", dtype=torch.float32)
+        for parameter in module.parameters():
+            if parameter.ndim > 1:
+                torch.nn.init.normal_(parameter, std=0.1)
+    module.eval()
+    prepare_module(module, kind)
+    return module
+
+
+def _run(module: Any, rows: Sequence[PackedBatch], family: Family | None, row: RowFunction) -> tuple[Any, list[Any]]:
+    """Logits of all tokens, and the gradients of the summed loss over all rows."""
+    import torch
+
+    module.zero_grad(set_to_none=True)
+    logits = []
+    for batch in rows:
+        scores = module.get_output_embeddings()(row(module, batch, family))
+        labels = torch.from_numpy(batch.labels)
+        torch.nn.functional.cross_entropy(scores, labels, ignore_index=IGNORED_LABEL, reduction="sum").backward()
+        logits.append(scores.detach())
+    gradients = [
+        torch.zeros_like(p) if p.grad is None else p.grad.detach().clone()
+        for p in module.parameters()
+        if p.requires_grad
+    ]
+    return torch.cat(logits), gradients
+
+
+def _check_every_layer(module: Any, before: dict[str, int]) -> None:
+    layers = [layer for layer in module.modules() if hasattr(layer, "is_causal") and hasattr(layer, "scaling")]
+    for name, causal in (("causal", True), ("bidirectional", False)):
+        wanted = sum(bool(layer.is_causal) is causal for layer in layers)
+        ran = attention.calls[name] - before[name]
+        if ran != wanted:
+            raise RuntimeError(f"{ran} of {wanted} {name} attention layers received the samples' borders")
+
+
+def make_samples(config: Any, family: Family | None) -> list[Encoded]:
+    """Seven samples: with one image, text alone, one token, two images of unlike size, text alone, one token, one image."""
+    random = np.random.default_rng(0)
+    vision = getattr(config, "vision_config", None)
+    shapes: list[list[tuple[int, int]]] = [[(2, 3)], [], [], [(1, 2), (3, 1)], [], [], [(2, 2)]]
+    lengths = [9, 11, 1, 6, 14, 1, 5]
+    samples = []
+    for number, (grids, length) in enumerate(zip(shapes, lengths, strict=True)):
+        grids = grids if family and family.takes_images else []
+        pieces = [random.integers(8, VOCABULARY, length)]
+        for down, across in grids:
+            placeholders = np.full(down * across, PLACEHOLDERS["image_token_id"])
+            markers = PLACEHOLDERS["vision_start_token_id"], PLACEHOLDERS["vision_end_token_id"]
+            pieces += [[markers[0]], placeholders, [markers[1]], random.integers(8, VOCABULARY, 3)]
+        ids = np.concatenate(pieces).astype(np.int64)
+        types = (ids == PLACEHOLDERS["image_token_id"]).astype(np.int64) if grids else np.zeros_like(ids)
+        labels = np.append(ids[1:], IGNORED_LABEL)
+        labels[np.append(types[1:], 0) == 1] = IGNORED_LABEL
+        arrays: dict[str, Any] = {}
+        if grids:
+            merge = vision.spatial_merge_size
+            channels = getattr(vision, "in_channels", None) or getattr(vision, "in_chans", 3)
+            features = channels * vision.temporal_patch_size * vision.patch_size**2
+            num_patches = sum(down * across for down, across in grids) * merge**2
+            arrays["pixel_values"] = random.standard_normal((num_patches, features)).astype(np.float32)
+            arrays["image_grid_thw"] = np.array([(1, d * merge, a * merge) for d, a in grids], dtype=np.int64)
+        rows = rope_positions(types, np.array(grids, dtype=np.int64).reshape(-1, 2))
+        positions = rows if family and family.rope_rows == 4 else rows[:1]
+        counts = tuple(down * across for down, across in grids)
+        samples.append(Encoded(f"{number}", ids, labels, positions, types, counts, arrays))
+    return samples
+
+
+def pack(samples: Sequence[Encoded]) -> PackedBatch:
+    """The samples end to end."""
+    names = sorted({name for sample in samples for name in sample.vision})
+    pictured = [sample.vision for sample in samples if sample.vision]
+    return PackedBatch(
+        sample_ids=tuple(sample.sample_id for sample in samples),
+        input_ids=np.concatenate([sample.input_ids for sample in samples]),
+        labels=np.concatenate([sample.labels for sample in samples]),
+        positions=np.concatenate([sample.positions for sample in samples], axis=1),
+        token_types=np.concatenate([sample.token_types for sample in samples]),
+        cu_seqlens=np.cumsum([0, *(len(sample) for sample in samples)]).astype(np.int32),
+        visual_tokens=tuple(count for sample in samples for count in sample.visual_tokens),
+        vision={name: np.concatenate([vision[name] for vision in pictured]) for name in names},
+        num_supervised=sum(sample.num_supervised for sample in samples),
+    )

@@ -1,0 +1,225 @@
+"""A transformers model in memory: trained on packed rows, asked in batches, saved complete."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import JsonValue
+
+from infimed_core import Answer, MediaLoader, PackedBatch, Request, TrainableModel
+from infimed_plugins.vlm import attention
+from infimed_plugins.vlm.encoding import PREPROCESSING_FILES, ChatEncoder
+from infimed_plugins.vlm.families import Family, family_of, group_parameters
+from infimed_plugins.vlm.settings import OpeningSettings
+
+
+class Network(TrainableModel):
+    """A checkpoint opened with ``settings``."""
+
+    def __init__(self, module: Any, encoder: ChatEncoder, settings: OpeningSettings) -> None:
+        self._module = module
+        self._encoder = encoder
+        self.settings = settings
+        self._weights_digest: tuple[int, str] | None = None
+        prepare_module(module, settings.attention)
+
+    @property
+    def encoder(self) -> ChatEncoder:
+        """The checkpoint's encoder."""
+        return self._encoder
+
+    @property
+    def module(self) -> Any:
+        """The transformers model, its language-model head included."""
+        return self._module
+
+    @cached_property
+    def family(self) -> Family | None:
+        """The family, ``None`` for an unknown one."""
+        return family_of(self._module.config)
+
+    @property
+    def device(self) -> Any:
+        """Where rows go: the device of the embeddings."""
+        return self._module.get_input_embeddings().weight.device
+
+    def hidden_states(self, batch: PackedBatch) -> Any:
+        """Final hidden states [L, width] of a row, samples apart; needs no mask and makes none."""
+        return row_hidden_states(self._module, batch, self.family)
+
+    def output_embedding(self) -> Any:
+        """The language-model head."""
+        return self._module.get_output_embeddings()
+
+    def parameter_groups(self) -> dict[str, list[str]]:
+        """Parameter names by group."""
+        return group_parameters(self._module, self.family)
+
+    def can_pack(self) -> tuple[bool, str]:
+        """The verdict of the isolation test on a shrunken copy of this architecture (made once per process)."""
+        from infimed_plugins.vlm.isolation import verdict
+
+        result = verdict(self._module.config, self.settings.attention)
+        return result.packable, result.explanation
+
+    @property
+    def identity(self) -> str:
+        """Digest of the weights, the encoder and the settings that decide an answer."""
+        digest = hashlib.sha256(self._weights().encode())
+        digest.update(self._encoder.identity.encode())
+        answering = self.settings.model_dump(mode="json", include={"dtype", "answer_max_visual_tokens"})
+        digest.update(repr(sorted(answering.items())).encode())
+        return digest.hexdigest()
+
+    def _weights(self) -> str:
+        """Digest of every weight as it is now; made again only when some parameter changed in place."""
+        version = sum(parameter._version for parameter in self._module.parameters())
+        if self._weights_digest is None or self._weights_digest[0] != version:
+            digest = hashlib.sha256()
+            for name, tensor in sorted(self._module.state_dict().items()):
+                digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+                digest.update(memoryview(_bytes(tensor)))
+            self._weights_digest = (version, digest.hexdigest())
+        return self._weights_digest[1]
+
+    def answer(self, requests: Sequence[Request], media: MediaLoader) -> Iterator[Answer]:
+        """Answers in batches of like length, each as soon as its batch is done."""
+        from infimed_plugins.vlm.answering import answer_all
+
+        return answer_all(self, requests, media)
+
+    def describe(self) -> dict[str, JsonValue]:
+        """Facts for the run record."""
+        parameters = list(self._module.parameters())
+        packable, explanation = self.can_pack()
+        return {
+            "architecture": type(self._module).__name__,
+            "model_type": self._module.config.model_type,
+            "parameters": sum(parameter.numel() for parameter in parameters),
+            "parameter_groups": self._group_sizes(),
+            "dtype": str(parameters[0].dtype).removeprefix("torch."),
+            "device": str(self.device),
+            "attention": self.settings.attention,
+            "packable": packable,
+            "isolation": explanation,
+        }
+
+    def _group_sizes(self) -> dict[str, JsonValue]:
+        sizes = {name: parameter.numel() for name, parameter in self._module.named_parameters()}
+        return {group: sum(sizes[name] for name in names) for group, names in self.parameter_groups().items()}
+
+    def save(self, directory: Path) -> None:
+        """Write weights, config, tokenizer, chat template and image processor; stock transformers opens it."""
+        directory.mkdir(parents=True, exist_ok=True)
+        names = attention_names(self._module)
+        try:
+            self._module.save_pretrained(directory, safe_serialization=True)
+        finally:
+            restore_attention(names)
+        self._encoder.tokenizer.save_pretrained(directory)
+        for name in (*PREPROCESSING_FILES, "processor_config.json", "video_preprocessor_config.json"):
+            source = self._encoder.checkpoint / name
+            if source.is_file() and source.resolve() != (directory / name).resolve():
+                shutil.copyfile(source, directory / name)
+
+
+def prepare_module(module: Any, kind: str) -> None:
+    """Give a module packed attention (``kind`` "packed", else a name of transformers) and a faster patch embedding."""
+    attention.register()
+    if kind == "packed":
+        for part, name in (("language", attention.LANGUAGE_ATTENTION), ("vision", attention.VISION_ATTENTION)):
+            for config in _part_configs(module, part):
+                config._attn_implementation_internal = name
+    else:
+        module.set_attn_implementation(kind)
+    from infimed_plugins.vlm.patch_embedding import use_linear_patch_embedding
+
+    use_linear_patch_embedding(module)
+
+
+def _part_configs(module: Any, part: str) -> list[Any]:
+    """The configurations that the attention layers of the vision tower, or of all else, really look at."""
+    vision = getattr(module.config, "vision_config", None)
+    found = {}
+    for layer in module.modules():
+        config = getattr(layer, "config", None)
+        if config is not None and (vision is not None and config.model_type == vision.model_type) == (part == "vision"):
+            found[id(config)] = config
+    return list(found.values())
+
+
+def attention_names(module: Any) -> list[tuple[Any, Any]]:
+    """Every configuration with the attention it names now, for ``restore_attention``."""
+    configs = {id(c): c for layer in module.modules() if (c := getattr(layer, "config", None)) is not None}
+    return [(config, config._attn_implementation_internal) for config in configs.values()]
+
+
+def restore_attention(names: list[tuple[Any, Any]]) -> None:
+    """Undo what happened to attention names since ``attention_names``."""
+    for config, name in names:
+        config._attn_implementation_internal = name
+
+
+def language_attention(module: Any, name: str) -> list[tuple[Any, Any]]:
+    """Let the language model use another attention (generation needs one with masks); returns what to restore."""
+    before = attention_names(module)
+    for config in _part_configs(module, "language"):
+        config._attn_implementation_internal = name
+    return before
+
+
+def row_hidden_states(module: Any, batch: PackedBatch, family: Family | None) -> Any:
+    """Final hidden states [L, width] of a packed row, on the module's device."""
+    import torch
+
+    if family is None:
+        return _one_by_one(module, batch)
+    device = module.get_input_embeddings().weight.device
+
+    def tensor(array: Any) -> Any:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(device, non_blocking=True)
+
+    lengths = np.diff(batch.cu_seqlens)
+    boundaries = tensor(batch.cu_seqlens.astype(np.int32))
+    longest = int(lengths.max())
+    inputs: dict[str, Any] = {
+        "input_ids": tensor(batch.input_ids)[None],
+        "position_ids": tensor(batch.positions)[:, None] if family.rope_rows == 4 else tensor(batch.positions[:1]),
+        "attention_mask": None,
+        "use_cache": False,
+        "cu_seq_lens_q": boundaries,
+        "cu_seq_lens_k": boundaries,
+        "max_length_q": longest,
+        "max_length_k": longest,
+    }
+    if family.takes_images and batch.vision:
+        inputs["mm_token_type_ids"] = tensor(batch.token_types)[None]
+        inputs |= {name: tensor(array) for name, array in batch.vision.items()}
+    return module.model(**inputs).last_hidden_state[0]
+
+
+def _one_by_one(module: Any, batch: PackedBatch) -> Any:
+    """A family we do not know: every segment runs alone, so that nothing can leak."""
+    import torch
+
+    if batch.vision:
+        raise NotImplementedError(f"training '{module.config.model_type}' on images is not supported")
+    device = module.get_input_embeddings().weight.device
+    parts = []
+    for start, stop in zip(batch.cu_seqlens[:-1].tolist(), batch.cu_seqlens[1:].tolist(), strict=True):
+        ids = torch.from_numpy(batch.input_ids[start:stop]).to(device)[None]
+        parts.append(module.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state[0])
+    return torch.cat(parts)
+
+
+def _bytes(tensor: Any) -> Any:
+    """The raw bytes of a tensor, whatever its dtype."""
+    import torch
+
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()

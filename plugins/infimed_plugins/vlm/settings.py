@@ -1,0 +1,28 @@
+"""How a checkpoint is opened and asked: the settings that all transformers models share."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from infimed_core import Component
+
+
+class OpeningSettings(Component):
+    """Settings shared by ``transformers`` and ``tiny-qwen3-vl``."""
+
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        default="float32", description="Type of the weights in memory; auto is the checkpoint's own."
+    )
+    device: str = Field(default="auto", description="cpu, cuda, cuda:1 ...; auto takes a GPU where there is one.")
+    attention: Literal["packed", "sdpa", "eager", "flash_attention_2", "flash_attention_4"] = Field(
+        default="packed", description="packed keeps the samples of a row apart; any other name forbids packing."
+    )
+    answer_max_visual_tokens: int | None = Field(
+        default=None, ge=1, description="Most visual tokens of an image when the model is asked; null is native."
+    )
+    answer_batch_size: int = Field(default=128, ge=1, description="Most questions in a generation batch.")
+    answer_batch_tokens: int = Field(
+        default=32768, ge=1, description="Most prompt tokens, padding included, in a batch."
+    )

@@ -1,0 +1,50 @@
+"""A shrunken copy of an architecture: every kind of layer kept, everything else as small as it goes."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+HEAD_WIDTH = 32
+VOCABULARY = 64
+PLACEHOLDERS = {"vision_start_token_id": 3, "vision_end_token_id": 4, "image_token_id": 5, "video_token_id": 6}
+_DEFAULT_SECTIONS = {"qwen2_vl": [16, 24, 24], "qwen2_5_vl": [16, 24, 24], "qwen3_vl": [24, 20, 20]}
+"""What transformers assumes where a configuration states no ``mrope_section``."""
+
+
+def shrink(config: Any) -> Any:
+    """A configuration of the same model type with two layers (or one of each kind) and a width of 128 at most."""
+    small = copy.deepcopy(config)
+    text = small.get_text_config()
+    kinds = list(dict.fromkeys(getattr(text, "layer_types", None) or ["full_attention"]))
+    kinds = kinds * 2 if len(kinds) == 1 else kinds
+    heads = text.num_attention_heads
+    grouped = (getattr(text, "num_key_value_heads", None) or heads) < heads
+    _set(text, num_hidden_layers=len(kinds), hidden_size=4 * HEAD_WIDTH, intermediate_size=96, num_attention_heads=4)
+    _set(text, num_key_value_heads=2 if grouped else 4, head_dim=HEAD_WIDTH, vocab_size=VOCABULARY)
+    _set(text, layer_types=kinds, max_window_layers=len(kinds), max_position_embeddings=4096)
+    _set(text, pad_token_id=None, bos_token_id=None, eos_token_id=None, sliding_window=_small_window(text))
+    rope = getattr(text, "rope_parameters", None)
+    if rope and (sections := rope.get("mrope_section", _DEFAULT_SECTIONS.get(config.model_type))):
+        others = [max(1, section * (HEAD_WIDTH // 2) // sum(sections)) for section in sections[1:]]
+        text.rope_parameters = {**rope, "mrope_section": [HEAD_WIDTH // 2 - sum(others), *others]}
+    _set(small, vocab_size=VOCABULARY, pad_token_id=None, bos_token_id=None, eos_token_id=None, **PLACEHOLDERS)
+    vision = getattr(small, "vision_config", None)
+    if vision is not None:
+        width = (
+            {"embed_dim": 64, "hidden_size": 4 * HEAD_WIDTH} if hasattr(vision, "embed_dim") else {"hidden_size": 64}
+        )
+        _set(vision, depth=2, num_heads=4, intermediate_size=96, out_hidden_size=4 * HEAD_WIDTH, **width)
+        _set(vision, num_position_embeddings=64, deepstack_visual_indexes=[0], fullatt_block_indexes=[1], mlp_ratio=2)
+    return small
+
+
+def _small_window(text: Any) -> int | None:
+    return 8 if getattr(text, "sliding_window", None) else None
+
+
+def _set(config: Any, **values: Any) -> None:
+    """Set what the configuration has."""
+    for name, value in values.items():
+        if hasattr(config, name):
+            setattr(config, name, value)
