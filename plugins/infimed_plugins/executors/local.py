@@ -1,0 +1,100 @@
+"""Executors on this machine: one after the other, or a pool of processes."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+from pydantic import Field
+
+from infimed_core import Executor, InfimedError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Serial(Executor):
+    """One item after the other, in this process: the one to debug with."""
+
+    def map(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+        """Results in the order of ``items``."""
+        return map(function, items)
+
+
+class Processes(Executor):
+    """A pool of fresh Python processes.
+
+    Started by spawn, since a fork of a process with threads (torch, pyarrow, OpenCV) may hang. Only
+    ``num_processes * queue_per_process`` results are ever waiting, so memory stays flat as items grow.
+    """
+
+    num_processes: int | None = Field(
+        default=None, ge=1, description="Worker processes; the CPUs of this process by default."
+    )
+    queue_per_process: int = Field(default=2, ge=1, description="Items handed out ahead for each process.")
+
+    def map(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+        """Results in the order of ``items``. One process, or one item, is done in this process.
+
+        Raises:
+            InfimedError: a worker process died (killed for memory, say); names the item it may have worked on.
+        """
+        num_processes = min(self.num_processes or _num_cpus(), len(items))
+        if num_processes <= 1:
+            yield from map(function, items)
+            return
+        from concurrent.futures import Future, ProcessPoolExecutor
+        from concurrent.futures.process import BrokenProcessPool
+        from multiprocessing import get_context
+
+        pool = ProcessPoolExecutor(num_processes, mp_context=get_context("spawn"), initializer=_one_thread_each)
+        waiting: deque[tuple[int, Future[R]]] = deque()
+        following = iter(enumerate(items))
+        try:
+            while True:
+                while len(waiting) < num_processes * self.queue_per_process:
+                    try:
+                        index, item = next(following)
+                    except StopIteration:
+                        break
+                    try:
+                        waiting.append((index, pool.submit(function, item)))
+                    except BrokenProcessPool:
+                        if not waiting:
+                            raise InfimedError(_died(index, index, len(items))) from None
+                        break
+                if not waiting:
+                    return
+                index, future = waiting[0]
+                try:
+                    result = future.result()
+                except BrokenProcessPool:
+                    raise InfimedError(_died(index, waiting[-1][0], len(items))) from None
+                waiting.popleft()
+                yield result
+        finally:  # also when the caller stops half-way: what waits is given up, what runs is waited for
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _num_cpus() -> int:
+    """CPUs this process may use, which in a container is fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _one_thread_each() -> None:
+    """Give each worker one thread of its own: n processes with n threads each only get in each other's way."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def _died(first: int, last: int, num_items: int) -> str:
+    which = f"item {first}" if first == last else f"item {first} (or one up to {last}, all in work at that time)"
+    return (
+        f"a worker process died at {which} of {num_items}, killed from outside (out of memory?) or crashed in a library; "
+        "use fewer processes (executor: num_processes), or 'serial' to see the crash"
+    )

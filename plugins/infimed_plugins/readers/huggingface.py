@@ -1,0 +1,102 @@
+"""The reader ``huggingface``: a dataset by its hub id or from a local directory, through the package datasets."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from infimed_core import DataError, Fault, Media, Reader, Sample
+from infimed_plugins.readers.columns import Columns, sample_of
+from infimed_plugins.readers.files import _one_line, kind_of, sha256_of
+
+
+class HuggingFace(Reader):
+    """Rows of one split; images stay encoded. Dataset scripts are never run.
+
+    ``path`` is a hub id (``owner/name``), a directory written by ``save_to_disk``, or a directory of data files.
+    """
+
+    path: str = Field(description="Hub id, or a directory relative to the current one.")
+    name: str | None = Field(default=None, description="The dataset's configuration.")
+    split: str = Field(default="train", description="Which split is read.")
+    revision: str | None = Field(default=None, description="Hub commit, branch or tag; name a commit to be repeatable.")
+    columns: Columns = Columns()
+    tags: dict[str, str] = Field(default_factory=dict, description="Tags added to every sample; a row's own tag wins.")
+    licence: str | None = Field(default=None, description="Licence of the samples.")
+    max_samples: int | None = Field(default=None, ge=1, description="Most rows read.")
+
+    def read(self, shard: str) -> Iterator[Sample | Fault]:
+        """The rows of the split, in order."""
+        dataset = self._dataset
+        num_rows = len(dataset) if self.max_samples is None else min(len(dataset), self.max_samples)
+        stem = self.path.rstrip("/").rpartition("/")[2]
+        for number in range(num_rows):
+            identity, where = f"{stem}-{self.split}-{number}", f"{self.path}:{self.split}:row {number}"
+            try:
+                sample = sample_of(dataset[number], self.columns, identity, self._place)
+                if not any(turn.text.strip() for turn in sample.turns):
+                    raise DataError("empty_text", "no turn has any text")
+            except DataError as error:
+                yield Fault(sample_id=identity, code=error.code, detail=_one_line(error), where=where)
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                yield Fault(sample_id=identity, code="bad_row", detail=_one_line(error), where=where)
+            else:
+                yield sample.model_copy(
+                    update={"tags": {**self.tags, **sample.tags}, "licence": sample.licence or self.licence}
+                )
+
+    def fingerprint(self) -> str:
+        """A digest of settings and data: file contents for a directory, the dataset's own fingerprint for a hub id."""
+        digest = hashlib.sha256(self.identity().encode())
+        folder = Path(os.path.expanduser(self.path))
+        if folder.is_dir():
+            for file in sorted(place for place in folder.rglob("*") if place.is_file()):
+                digest.update(f"\n{file.relative_to(folder).as_posix()} {sha256_of(file)}".encode())
+        else:
+            digest.update(self._dataset._fingerprint.encode())
+        return digest.hexdigest()
+
+    @functools.cached_property
+    def _dataset(self) -> Any:
+        import datasets
+
+        folder = Path(os.path.expanduser(self.path))
+        try:
+            if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
+                loaded = datasets.load_from_disk(str(folder))
+                if isinstance(loaded, datasets.DatasetDict):
+                    loaded = loaded[self.split]
+            else:
+                loaded = datasets.load_dataset(
+                    str(folder.absolute()) if folder.is_dir() else self.path,
+                    self.name,
+                    split=self.split,
+                    revision=self.revision,
+                )
+        except Exception as error:  # the package raises every kind, down to its downloader's own
+            raise DataError(
+                "bad_file",
+                f"{self.path}: dataset cannot be loaded ({type(error).__name__}: {_one_line(error)}); "
+                "check path, name and split, or download it first",
+            ) from None
+        for column, feature in loaded.features.items():
+            if isinstance(feature, datasets.Image):
+                loaded = loaded.cast_column(column, datasets.Image(decode=False))
+            elif isinstance(getattr(feature, "feature", None), datasets.Image):
+                loaded = loaded.cast_column(column, datasets.List(datasets.Image(decode=False)))
+        return loaded
+
+    def _place(self, name: str) -> Media:
+        folder = Path(os.path.abspath(os.path.expanduser(self.path)))
+        if os.path.isabs(name) and not folder.is_dir():  # the hub's own cache
+            return Media(kind=kind_of(name), uri=name)
+        place = Path(os.path.abspath(folder / name))
+        if not Path(os.path.realpath(place)).is_relative_to(os.path.realpath(folder)):
+            raise DataError("outside_root", f"'{name}' leads out of {folder}")
+        return Media(kind=kind_of(name), uri=str(place))

@@ -1,0 +1,92 @@
+"""Which trackers a process has active: events.jsonl always, others as INFIMED_TRACKERS says."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import warnings
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from infimed_core import RunEvent
+from infimed_plugins.trackers.services import OPENERS, Tracker
+
+VARIABLE = "INFIMED_TRACKERS"
+
+_open: dict[str, dict[str, Tracker]] = {}
+"""Trackers of each run directory that is under way."""
+
+
+def tell(event: RunEvent) -> None:
+    """Write the event down, and pass its numbers to the trackers of its run."""
+    write(event)
+    if event.directory not in _open:
+        if event.kind == "run_finished":
+            return
+        _open[event.directory] = _opened(event)
+    trackers = _open[event.directory]
+    for name, tracker in list(trackers.items()):
+        try:
+            if event.kind == "log":
+                tracker.log(event.step, int(event.payload.get("step", 0)), numbers(event.payload))
+            if event.kind == "run_finished":
+                tracker.close()
+        except Exception as error:  # a tracker that fails is told of once and left out; the run and the others go on
+            del trackers[name]
+            warnings.warn(f"tracker '{name}' failed and is off for this run: {error}", stacklevel=2)
+    if event.kind == "run_finished":
+        del _open[event.directory]
+
+
+def write(event: RunEvent) -> None:
+    """Append the event to events.jsonl in the run's directory, one object a line."""
+    line = {"time": datetime.now(UTC).isoformat(), "kind": event.kind, "step": event.step, **_plain(event.payload)}
+    directory = Path(event.directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    with open(directory / "events.jsonl", "a", encoding="utf-8") as file:
+        file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def numbers(payload: Mapping[str, Any]) -> dict[str, float]:
+    """The finite numbers of a training step."""
+    return {
+        name: float(value)
+        for name, value in payload.items()
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and name != "step"
+    }
+
+
+def _opened(event: RunEvent) -> dict[str, Tracker]:
+    trackers: dict[str, Tracker] = {}
+    for name in filter(None, (part.strip() for part in os.environ.get(VARIABLE, "").split(","))):
+        opener: Callable[[Path], Tracker] | None = OPENERS.get(name)
+        if opener is None:
+            warnings.warn(f"{VARIABLE}: no tracker '{name}' (there are: {', '.join(OPENERS)})", stacklevel=3)
+            continue
+        try:
+            trackers[name] = opener(Path(event.directory))
+        except ImportError:
+            package = "infimed[trackers]" if name == "tensorboard" else name
+            warnings.warn(f"{VARIABLE}: '{name}' is not installed: pip install '{package}'", stacklevel=3)
+        except Exception as error:
+            warnings.warn(f"{VARIABLE}: '{name}' cannot be started: {error}", stacklevel=3)
+    return trackers
+
+
+def _plain(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """The payload as JSON takes it: NaN and infinities as text, anything unknown as text."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, float) and not math.isfinite(value):
+            return str(value)
+        if isinstance(value, Mapping):
+            return {str(key): plain(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [plain(item) for item in value]
+        return value if value is None or isinstance(value, (str, int, float, bool)) else str(value)
+
+    taken = {"time", "kind", "step"}
+    return {(f"payload_{key}" if key in taken else str(key)): plain(value) for key, value in payload.items()}
