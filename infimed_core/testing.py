@@ -25,7 +25,6 @@ from infimed_core.components import (
 )
 from infimed_core.config import load_run_file
 from infimed_core.plugins import load_plugins
-from infimed_core.run import run as do_run
 from infimed_core.types import Answer, Candidate, Fault, Media, RunEvent, RunRecord, Sample, Score, Turn
 
 C = TypeVar("C", bound=Component)
@@ -60,6 +59,8 @@ def make_sample(
 
 def run(document: dict[str, Any], directory: Path, events: list[RunEvent] | None = None) -> RunRecord:
     """Do a run file given as a dict, with the installed plugins; the run's directory is made in ``directory``."""
+    from infimed_core.run import run as do_run
+
     file = directory / "run.yaml"
     document = {**document, "run": {"directory": str(directory / "runs"), **document["run"]}}
     file.write_text(json.dumps(document), encoding="utf-8")
