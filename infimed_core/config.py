@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -388,4 +388,4 @@ def run_schema(registry: Registry | None = None) -> dict[str, Any]:
     schema = RunFile.model_json_schema(by_alias=True)
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "InfiMed run file"
-    return cast(dict[str, Any], schema)
+    return schema

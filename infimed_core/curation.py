@@ -91,7 +91,7 @@ def read_sources(state: RunState) -> tuple[Dataset, str]:
     made_from = digest("read", 1, [[use.use, r.fingerprint()] for use, r in zip(section.sources, readers, strict=True)])
 
     def work(directory: Path) -> Outcome:
-        tasks = []
+        tasks: list[_ReadTask] = []
         for use, reader in zip(section.sources, readers, strict=True):
             for shard in reader.shards():
                 target = directory / f"part-{len(tasks):05d}"
@@ -234,7 +234,7 @@ def _describe_scores(scorer: Scorer, dataset: Dataset, scores: dict[str, Score])
             for identity in identities
         ]
 
-    return {  # type: ignore[return-value]
+    return {
         "dimensions": dimensions,
         "reasons": dict(reasons.most_common()),
         "status": dict(Counter(score.status for score in scores.values())),
@@ -273,7 +273,7 @@ def select_samples(
         details: JsonObject = {
             "rejected_by": dict(Counter(r for reasons in selection.rejected.values() for r in reasons).most_common()),
             "rejected_by_alone": dict(alone.most_common()),
-            "by_tag": {tag: dict(sorted(cells.items())) for tag, cells in by_tag.items()},  # type: ignore[dict-item]
+            "by_tag": {tag: dict(sorted(cells.items())) for tag, cells in by_tag.items()},
         }
         return Outcome(num_in=len(candidates), num_out=len(selection.kept), dropped=dict(first), details=details)
 

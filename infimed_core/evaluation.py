@@ -209,7 +209,7 @@ def summarise(
     """Every metric under every scoring: over all rows, by each ``group_by`` tag, and by modality x task type."""
     clusters = cluster_ids(benchmark, rows)
     parts: dict[tuple[tuple[str, str], ...], list[int]] = {(): list(range(len(rows)))}
-    groupings = [(tag,) for tag in benchmark.group_by]
+    groupings: list[tuple[str, ...]] = [(tag,) for tag in benchmark.group_by]
     if ("modality", "task_type") not in groupings:
         groupings.append(("modality", "task_type"))
     for tags in groupings:
@@ -244,7 +244,7 @@ def _measure(metric: Metric, scores: Sequence[Score], clusters: Sequence[str], s
     value = metric.compute(kept) if kept else None
     if value is None:
         return MetricValue(value=None, **counts)
-    units = np.unique([clusters[index] for index in scored], return_inverse=True)[1]
+    units = [clusters[index] for index in scored]
     values = metric.values(kept)
     if values is not None:
         low, high = statistics.interval(values, clusters=units, seed=seed)
@@ -286,7 +286,7 @@ def compare(
                 continue
             ours = np.array([pair[0] for pair in pairs], dtype=np.float64)
             others = np.array([pair[1] for pair in pairs], dtype=np.float64)
-            units = np.unique([pair[2] for pair in pairs], return_inverse=True)[1]
+            units = [pair[2] for pair in pairs]
             difference, low, high = statistics.paired_difference(ours, others, clusters=units, seed=seed)
             binary = bool(np.isin(ours, (0.0, 1.0)).all() and np.isin(others, (0.0, 1.0)).all())
             found.append(

@@ -173,7 +173,7 @@ def _collect(registry: Registry) -> None:
                 table[f"{plugin}/{name}"] = component
         registry.components[kind] = table
     for implementation in registry.manager.hook.infimed_commands.get_hookimpls():
-        registry.commands.update(implementation.function())
+        registry.commands.update(cast(dict[str, Any], implementation.function()))
 
 
 def _reason(error: Exception) -> str:

@@ -175,7 +175,7 @@ def now() -> str:
 
 def environment() -> dict[str, Any]:
     """Versions, machine and revision, found without importing what they are the versions of."""
-    packages = {}
+    packages: dict[str, str | None] = {}
     for name in RECORDED_PACKAGES:
         try:
             packages[name] = metadata.version(name)

@@ -190,7 +190,7 @@ def _evaluate_one(
             if summary is not None:
                 details[f"summary-{scoring}"] = summary
         _write_results(state, directory, name, benchmark, checkpoint.name, rows, metrics)
-        dropped = {}
+        dropped: dict[str, int] = {}
         for fault in faults:
             dropped[fault.code] = dropped.get(fault.code, 0) + 1
         return Outcome(len(rows) + len(faults), len(rows), dropped, details)

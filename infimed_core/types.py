@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 IGNORED_LABEL = -100
 """A label that carries no loss, as in torch's ``cross_entropy``."""
 
-JsonObject = dict[str, JsonValue]
+JsonObject = dict[str, Any]
 """A JSON object."""
 
 Role = Literal["system", "user", "assistant"]
