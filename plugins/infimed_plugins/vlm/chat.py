@@ -113,7 +113,10 @@ class Chat:
 
     def tokenize(self, conversations: Sequence[Sequence[Turn]], generate: bool = False) -> list[Tokens]:
         """Token ids of each conversation: exactly those of its whole rendered text."""
-        rendered = [self.render(turns, generate) for turns in conversations]
+        return self.tokenize_rendered([self.render(turns, generate) for turns in conversations])
+
+    def tokenize_rendered(self, rendered: Sequence[tuple[str, list[tuple[int, int]]]]) -> list[Tokens]:
+        """The same for what ``render`` returned."""
         encodings = self._backend.encode_batch([text for text, _ in rendered], add_special_tokens=False)
         result = []
         for encoding, (_, spans) in zip(encodings, rendered, strict=True):

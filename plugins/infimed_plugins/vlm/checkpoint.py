@@ -63,8 +63,8 @@ def find_checkpoint(checkpoint: str, revision: str | None) -> Path:
         patterns = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model", *PREPROCESSING_FILES]
         return Path(snapshot_download(checkpoint, revision=revision, allow_patterns=patterns))
     except Exception as error:
-        text = f"model '{checkpoint}': no such directory, and not found on the hub ({type(error).__name__}); give a directory"
-        raise DataError("no_checkpoint", text) from error
+        reason = f"no such directory, and not found on the hub ({type(error).__name__}); give a directory"
+        raise DataError("no_checkpoint", f"model '{checkpoint}': {reason}") from error
 
 
 def open_checkpoint(checkpoint: Path, settings: OpeningSettings, trust_remote_code: bool = False) -> LoadedModel:
@@ -73,16 +73,18 @@ def open_checkpoint(checkpoint: Path, settings: OpeningSettings, trust_remote_co
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
     from infimed_plugins.vlm.network import Network
+    from infimed_plugins.vlm.quiet import quiet
 
     config = AutoConfig.from_pretrained(checkpoint, trust_remote_code=trust_remote_code)
     auto = AutoModelForImageTextToText if getattr(config, "vision_config", None) is not None else AutoModelForCausalLM
     device = settings.device if settings.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    module = auto.from_pretrained(
-        checkpoint,
-        dtype=settings.dtype,
-        use_safetensors=True,
-        trust_remote_code=trust_remote_code,
-        attn_implementation="sdpa" if settings.attention == "packed" else settings.attention,
-    )
+    with quiet():
+        module = auto.from_pretrained(
+            checkpoint,
+            dtype=settings.dtype,
+            use_safetensors=True,
+            trust_remote_code=trust_remote_code,
+            attn_implementation="sdpa" if settings.attention == "packed" else settings.attention,
+        )
     module.to(device).eval()
     return Network(module, ChatEncoder(checkpoint, trust_remote_code), settings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -81,14 +82,11 @@ class ChatEncoder(Encoder):
         """Token counts without placeholders, by batched tokenisation; a sample that ``encode`` refuses counts 0."""
         tokens = np.zeros(len(samples), dtype=np.int64)
         supervised = np.zeros(len(samples), dtype=np.int64)
-        usable = []
+        rendered: dict[int, tuple[str, list[tuple[int, int]]]] = {}
         for index, sample in enumerate(samples):
-            try:
-                self.chat.render(sample.turns)
-                usable.append(index)
-            except DataError:
-                continue  # encode() tells the reason where the sample is used
-        for index, result in zip(usable, self.chat.tokenize([samples[i].turns for i in usable]), strict=True):
+            with suppress(DataError):  # encode() tells the reason where the sample is used
+                rendered[index] = self.chat.render(sample.turns)
+        for index, result in zip(rendered, self.chat.tokenize_rendered(list(rendered.values())), strict=True):
             tokens[index] = int((result.ids != self.image_token).sum())
             supervised[index] = int(result.supervised[1:].sum())
         return TextLengths(tokens, supervised)

@@ -140,7 +140,7 @@ def _check_every_layer(module: Any, before: dict[str, int]) -> None:
 
 
 def make_samples(config: Any, family: Family | None) -> list[Encoded]:
-    """Seven samples: with one image, text alone, one token, two images of unlike size, text alone, one token, one image."""
+    """Seven samples: one image, text alone, one token, two images of unlike size, text alone, one token, one image."""
     random = np.random.default_rng(0)
     vision = getattr(config, "vision_config", None)
     shapes: list[list[tuple[int, int]]] = [[(2, 3)], [], [], [(1, 2), (3, 1)], [], [], [(2, 2)]]

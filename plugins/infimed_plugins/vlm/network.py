@@ -116,10 +116,13 @@ class Network(TrainableModel):
 
     def save(self, directory: Path) -> None:
         """Write weights, config, tokenizer, chat template and image processor; stock transformers opens it."""
+        from infimed_plugins.vlm.quiet import quiet
+
         directory.mkdir(parents=True, exist_ok=True)
         names = attention_names(self._module)
         try:
-            self._module.save_pretrained(directory, safe_serialization=True)
+            with quiet():
+                self._module.save_pretrained(directory, safe_serialization=True)
         finally:
             restore_attention(names)
         self._encoder.tokenizer.save_pretrained(directory)
@@ -201,7 +204,32 @@ def row_hidden_states(module: Any, batch: PackedBatch, family: Family | None) ->
     if family.takes_images and batch.vision:
         inputs["mm_token_type_ids"] = tensor(batch.token_types)[None]
         inputs |= {name: tensor(array) for name, array in batch.vision.items()}
-    return module.model(**inputs).last_hidden_state[0]
+    hidden = module.model(**inputs).last_hidden_state[0]
+    if family.takes_images and not batch.vision and module.training and _shares_gradients():
+        hidden = hidden + _untouched_tower(module)
+    return hidden
+
+
+def _shares_gradients() -> bool:
+    """Whether other processes wait for the gradient of every parameter."""
+    import torch
+
+    distributed = torch.distributed
+    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
+
+
+def _untouched_tower(module: Any) -> Any:
+    """Zero, computed through the vision tower: a row of text alone must not leave other ranks waiting for it."""
+    import torch
+
+    vision = module.config.vision_config
+    merge, device = vision.spatial_merge_size, module.get_input_embeddings().weight.device
+    features = 3 * vision.temporal_patch_size * vision.patch_size**2
+    output = module.model.get_image_features(
+        torch.zeros(merge * merge, features, device=device), torch.tensor([[1, merge, merge]], device=device)
+    )
+    parts = [*output.pooler_output, *(p for level in getattr(output, "deepstack_features", None) or [] for p in level)]
+    return sum(part.sum() for part in parts) * 0.0
 
 
 def _one_by_one(module: Any, batch: PackedBatch) -> Any:

@@ -52,6 +52,8 @@ class TinyQwen3VL(Model, OpeningSettings):
         import torch
         from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
+        from infimed_plugins.vlm.quiet import quiet
+
         directory.mkdir(parents=True, exist_ok=True)
         tokenizer = train_tokenizer(texts(), self.vocab_size)
         tokenizer.save_pretrained(directory)
@@ -60,7 +62,8 @@ class TinyQwen3VL(Model, OpeningSettings):
             module = Qwen3VLForConditionalGeneration(Qwen3VLConfig(**self._config(tokenizer)))
         module.generation_config.eos_token_id = [tokenizer.eos_token_id, tokenizer.pad_token_id]
         module.generation_config.pad_token_id = tokenizer.pad_token_id
-        module.save_pretrained(directory, safe_serialization=True)
+        with quiet():
+            module.save_pretrained(directory, safe_serialization=True)
         (directory / "preprocessor_config.json").write_text(json.dumps(self._preprocessor(), indent=2) + "\n")
         return directory
 
