@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import struct
 import threading
 import warnings
 from collections.abc import Iterator
@@ -103,7 +104,7 @@ class Dicom(Modality):
             raise DataError(
                 "not_dicom", f"{_name(media)}: no DICOM file (if it only lacks the preamble, set force: true)"
             ) from None
-        except EOFError:
+        except (EOFError, struct.error):
             raise DataError("truncated", f"{_name(media)}: the file is cut short; fetch it again") from None
         except Exception as error:
             raise DataError(

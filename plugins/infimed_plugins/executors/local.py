@@ -95,6 +95,6 @@ def _one_thread_each() -> None:
 def _died(first: int, last: int, num_items: int) -> str:
     which = f"item {first}" if first == last else f"item {first} (or one up to {last}, all in work at that time)"
     return (
-        f"a worker process died at {which} of {num_items}, killed from outside (out of memory?) or crashed in a library; "
+        f"a worker process died at {which} of {num_items}, killed (out of memory?) or crashed in a library; "
         "use fewer processes (executor: num_processes), or 'serial' to see the crash"
     )

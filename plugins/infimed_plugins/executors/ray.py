@@ -78,7 +78,7 @@ class Ray(Executor):
 
 
 def _call(function: Callable[[Any], Any], item: Any) -> tuple[bool, Any]:
-    """What runs on a worker. The function's own exception travels as a value, so that it is not retried or rewrapped."""
+    """What runs on a worker. Its own exception travels as a value: not retried, not rewrapped."""
     try:
         return True, function(item)
     except Exception as error:

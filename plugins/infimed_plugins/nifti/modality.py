@@ -97,7 +97,7 @@ class Nifti(Modality):
             return self._to_rgb(media, upright)
 
     def _axes(self, media: Media, image: Any) -> tuple[list[int], list[bool]]:
-        """For each axis of the patient (left-right, back-front, down-up): the stored axis, and whether it runs the other way."""
+        """For each axis of the patient (right, front, up): the stored axis, and whether it runs the other way."""
         import nibabel
 
         if len(image.shape) < 3 or min(image.shape, default=0) < 1:
@@ -234,7 +234,7 @@ def _from_bytes(media: Media, data: bytes, whole: bool) -> Any:
     if data[:2] == GZIP:
         with gzip.open(BytesIO(data), "rb") as file:
             try:
-                data = file.read() if whole else file.read(2**16)
+                data = file.read() if whole else file.read(2**20)
             except (EOFError, zlib.error, OSError) as error:
                 raise DataError(
                     "truncated", f"{_name(media)}: the file is cut short ({error}); fetch it again"

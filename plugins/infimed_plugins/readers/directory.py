@@ -13,7 +13,8 @@ from infimed_core import DataError, Sample, canonical_json
 from infimed_plugins.readers.conversation import question_and_answer
 from infimed_plugins.readers.files import FileReader, kind_of, sha256_of
 
-ENDINGS = tuple([".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".jp2", ".avif", ".dcm", ".dicom", ".nii", ".nii.gz"])
+IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".jp2", ".avif")
+ENDINGS = (*IMAGES, ".dcm", ".dicom", ".nii", ".nii.gz")
 
 
 class Directory(FileReader):
