@@ -227,6 +227,9 @@ def _draws(
 
 
 def _percentiles(draws: NDArray[np.float64], confidence: float) -> tuple[float, float]:
+    draws = draws[np.isfinite(draws)]  # a statistic may be undefined on a resample
+    if not len(draws):
+        return float("nan"), float("nan")
     tail = (1.0 - confidence) / 2
     low, high = np.quantile(draws, [tail, 1.0 - tail])
     return float(low), float(high)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from difflib import SequenceMatcher
 from functools import lru_cache
 
-from infimed_plugins.medevalkit.kit_text import KitCrash, extract, open_box_or_tag, parse_response
+from infimed_plugins.medevalkit.kit_text import KitError, extract, open_box_or_tag, parse_response
 from infimed_plugins.medevalkit.overlap import bleu, bleu_tokens, rouge
 
 OPEN_KEYS = ("em", "bleu1", "bleu2", "bleu3", "bleu4", "rouge1", "rouge2", "rougel", "precision", "recall", "f1")
@@ -16,10 +16,10 @@ def choice(options: Sequence[str], gold: str, response: str | None) -> bool:
     """Whether a multiple-choice response counts as right. There is no "cannot be read": something always matches.
 
     Raises:
-        KitCrash: no response (a failed call).
+        KitError: no response (a failed call).
     """
     if response is None:
-        raise KitCrash("AttributeError: 'NoneType' object has no attribute 'lower'")
+        raise KitError("AttributeError: 'NoneType' object has no attribute 'lower'")
     letters = [chr(ord("a") + index) for index in range(len(options))]
     texts = tuple(option.lower() for option in options)
     gold = gold.lower().strip()
@@ -79,7 +79,7 @@ def open_answer(gold: str, response: str | None) -> dict[str, float]:
     ``precision`` holds F1, ``recall`` holds precision, ``f1`` holds recall.
 
     Raises:
-        KitCrash: what the kit cannot measure (empty, a lone full stop, blank).
+        KitError: what the kit cannot measure (empty, a lone full stop, blank).
     """
     gold = gold.lower()
     text = parse_response(_present(response))
@@ -87,7 +87,7 @@ def open_answer(gold: str, response: str | None) -> dict[str, float]:
     try:
         rouges = rouge(gold, text)
     except ValueError as error:
-        raise KitCrash(f"ValueError: {error}") from error
+        raise KitError(f"ValueError: {error}") from error
     precision, recall, f1 = token_sets(gold, text)
     values = (float(text == gold), *scores, *rouges, f1, precision, recall)
     return dict(zip(OPEN_KEYS, values, strict=True))
@@ -97,11 +97,11 @@ def token_sets(gold: str, text: str) -> tuple[float, float, float]:
     """Precision, recall and F1 over the sets of blank-separated words.
 
     Raises:
-        KitCrash: no word on one side.
+        KitError: no word on one side.
     """
     wanted, guessed = set(gold.lower().split()), set(text.lower().split())
     if not wanted or not guessed:
-        raise KitCrash("TypeError: cannot unpack non-iterable int object")
+        raise KitError("TypeError: cannot unpack non-iterable int object")
     shared = len(wanted & guessed)
     if not shared:
         return 0.0, 0.0, 0.0
@@ -126,5 +126,5 @@ def judge_verdict(reply: str | None) -> bool:
 
 def _present(response: str | None) -> str:
     if response is None:
-        raise KitCrash("AttributeError: 'NoneType' object has no attribute 'lower'")
+        raise KitError("AttributeError: 'NoneType' object has no attribute 'lower'")
     return response

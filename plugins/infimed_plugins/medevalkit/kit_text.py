@@ -20,7 +20,7 @@ LABELS = (
 """Tried in this order; each present keeps only what follows its last occurrence. The full-width colon is unknown."""
 
 
-class KitCrash(Exception):
+class KitError(Exception):
     """The kit raises here and its whole metric pass is lost; the message is the exception it raises."""
 
 

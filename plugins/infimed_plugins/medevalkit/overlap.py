@@ -34,9 +34,7 @@ def bleu(reference: Sequence[str], hypothesis: Sequence[str], max_order: int = 4
         math.log(match / total) if match else math.log(sys.float_info.min)
         for match, total in zip(matches, totals, strict=True)
     ]
-    return [
-        penalty * math.exp(math.fsum(log / order for log in logs[:order])) for order in range(1, max_order + 1)
-    ]
+    return [penalty * math.exp(math.fsum(log / order for log in logs[:order])) for order in range(1, max_order + 1)]
 
 
 def rouge(reference: str, hypothesis: str) -> tuple[float, float, float]:
@@ -85,9 +83,7 @@ def _longest_common(wanted: Sequence[str], guessed: Sequence[str]) -> set[str]:
     for row, word in enumerate(wanted, 1):
         above, here = table[row - 1], table[row]
         for column, other in enumerate(guessed, 1):
-            here[column] = (
-                above[column - 1] + 1 if word == other else max(above[column], here[column - 1])
-            )
+            here[column] = above[column - 1] + 1 if word == other else max(above[column], here[column - 1])
     words = set()
     row, column = len(wanted), len(guessed)
     while row and column:
