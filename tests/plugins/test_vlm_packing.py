@@ -1,0 +1,169 @@
+"""Invariant 1: a packed row gives what its samples give alone; and the test that says so catches the wrong ways."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from infimed_plugins.vlm import attention
+from infimed_plugins.vlm.families import family_of
+from infimed_plugins.vlm.isolation import TOLERANCE, make_samples, measure, pack, shrunken_module, verdict
+from infimed_plugins.vlm.network import row_hidden_states
+
+MODEL_TYPES = ["qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3", "qwen2", "llama"]
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def config_of(model_type: str):
+    return transformers.AutoConfig.for_model(model_type)
+
+
+@pytest.mark.parametrize("kind", ["packed", "sdpa"])
+@pytest.mark.parametrize("model_type", MODEL_TYPES)
+def test_logits_and_every_gradient_of_a_packed_row_equal_those_of_its_samples_alone(model_type, kind):
+    logits, gradients = measure(config_of(model_type), kind)
+    assert logits <= TOLERANCE and gradients <= TOLERANCE
+    assert verdict(config_of(model_type), kind).packable
+
+
+def wrong(change):
+    """A row run through transformers' own attention with inputs as others give them."""
+
+    def row(module, batch, family):
+        if len(batch.cu_seqlens) == 2:
+            return row_hidden_states(module, batch, family)
+        inputs = {
+            "input_ids": torch.from_numpy(batch.input_ids)[None],
+            "position_ids": torch.from_numpy(batch.positions)[:, None],
+            "attention_mask": None,
+            "use_cache": False,
+            "mm_token_type_ids": torch.from_numpy(batch.token_types)[None],
+            **{name: torch.from_numpy(array) for name, array in batch.vision.items()},
+        }
+        return module.model(**(inputs | change(inputs))).last_hidden_state[0]
+
+    return row
+
+
+@pytest.mark.parametrize("model_type", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda inputs: {"position_ids": inputs["position_ids"][1:]},
+        lambda inputs: {"attention_mask": torch.ones_like(inputs["input_ids"])},
+        lambda inputs: {"use_cache": True},
+    ],
+    ids=["three-row positions", "all-ones mask", "use_cache"],
+)
+def test_the_isolation_test_catches_the_ways_in_which_samples_leak(model_type, change):
+    right, _ = measure(config_of(model_type), "sdpa", wrong(lambda inputs: {}))
+    logits, gradients = measure(config_of(model_type), "sdpa", wrong(change))
+    assert right <= TOLERANCE
+    assert logits > 100 * TOLERANCE and gradients > 100 * TOLERANCE
+
+
+def test_a_layer_that_ignores_the_borders_is_caught(monkeypatch):
+    def deaf(module, batch, family):
+        module.config.text_config._attn_implementation_internal = "sdpa"
+        for layer in module.modules():
+            if getattr(layer, "is_causal", False):
+                layer.config._attn_implementation_internal = "sdpa"
+        return row_hidden_states(module, batch, family)
+
+    with pytest.raises(RuntimeError, match="0 of 2 causal attention layers"):
+        measure(config_of("qwen3_vl"), "packed", deaf)
+
+
+def test_an_unknown_family_and_sliding_layers_are_not_packed_and_say_so():
+    gemma = verdict(config_of("gemma3_text"))
+    assert not gemma.packable and "gemma3_text" in gemma.explanation and "padded" in gemma.explanation
+    sliding = config_of("qwen3")
+    sliding.layer_types = ["full_attention", "sliding_attention"]
+    sliding.num_hidden_layers = 2
+    assert not verdict(sliding).packable and "sliding_attention" in verdict(sliding).explanation
+
+
+def test_packed_attention_refuses_to_run_without_borders_or_with_a_mask():
+    query = torch.zeros(1, 2, 3, 4)
+    layer = torch.nn.Identity()
+    with pytest.raises(RuntimeError, match="samples would mix"):
+        attention.packed_attention(layer, query, query, query)
+    borders = torch.tensor([0, 3], dtype=torch.int32)
+    with pytest.raises(RuntimeError, match="samples would mix"):
+        attention.packed_attention(layer, query, query, query, torch.zeros(1, 1, 3, 3), cu_seq_lens_q=borders)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=12), st.booleans(), st.sampled_from([(4, 4), (4, 2), (3, 1)]))
+def test_segmented_attention_equals_attention_of_each_segment(lengths, causal, heads):
+    generator = torch.Generator().manual_seed(sum(lengths))
+    sizes = [(1, count, sum(lengths), 8) for count in (heads[0], heads[1], heads[1])]
+    query, key, value = (torch.randn(*size, generator=generator, dtype=torch.float64) for size in sizes)
+    borders = torch.tensor([0, *itertools.accumulate(lengths)], dtype=torch.int32)
+    result, weights = attention.packed_attention(
+        torch.nn.Identity(), query, key, value, cu_seq_lens_q=borders, is_causal=causal
+    )
+    parts = [
+        torch.nn.functional.scaled_dot_product_attention(
+            *(t[:, :, start:stop] for t in (query, key, value)), is_causal=causal, enable_gqa=True
+        ).transpose(1, 2)
+        for start, stop in itertools.pairwise(borders.tolist())
+    ]
+    assert weights is None
+    torch.testing.assert_close(result, torch.cat(parts, dim=1), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("model_type", ["qwen2_5_vl", "qwen3_vl", "qwen3"])
+def test_a_padded_row_gives_its_samples_what_they_get_alone(model_type):
+    module = shrunken_module(config_of(model_type), "packed")
+    family = family_of(module.config)
+    samples = make_samples(module.config, family)
+    longest = max(len(sample) for sample in samples)
+    hidden = row_hidden_states(module, pad(samples, longest), family)
+    for index, sample in enumerate(samples):
+        alone = row_hidden_states(module, pack([sample]), family)
+        mine = hidden[index * longest : index * longest + len(sample)]
+        torch.testing.assert_close(mine, alone, rtol=1e-4, atol=1e-5)
+
+
+def pad(samples, longest):
+    from dataclasses import replace
+
+    padded = []
+    for sample in samples:
+        extra = longest - len(sample)
+        start = sample.positions.max(axis=1, keepdims=True) + 1
+        padded.append(
+            replace(
+                sample,
+                input_ids=np.pad(sample.input_ids, (0, extra), constant_values=9),
+                labels=np.pad(sample.labels, (0, extra), constant_values=-100),
+                token_types=np.pad(sample.token_types, (0, extra)),
+                positions=np.concatenate([sample.positions, start + np.arange(extra)], axis=1),
+            )
+        )
+    return replace(pack(padded), padded=True)
+
+
+def test_every_parameter_gets_its_gradient_from_a_row_of_text_alone_when_ranks_share_gradients(monkeypatch):
+    from infimed_plugins.vlm import network
+
+    monkeypatch.setattr(network, "_shares_gradients", lambda: True)
+    for model_type in ("qwen2_vl", "qwen2_5_vl", "qwen3_vl"):
+        module = shrunken_module(config_of(model_type), "packed").train()
+        family = family_of(module.config)
+        text = next(sample for sample in make_samples(module.config, family) if not sample.vision)
+        module.get_output_embeddings()(row_hidden_states(module, pack([text]), family)).sum().backward()
+        assert [name for name, parameter in module.named_parameters() if parameter.grad is None] == []
