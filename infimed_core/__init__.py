@@ -25,6 +25,7 @@ from infimed_core.components import (
 )
 from infimed_core.errors import ConfigError, DataError, InfimedError, PluginError
 from infimed_core.hookspecs import hookimpl
+from infimed_core.statistics import interval
 from infimed_core.types import (
     IGNORED_LABEL,
     Answer,
@@ -56,5 +57,5 @@ __all__ = [
     "Metric", "MetricValue", "Mix", "Modality", "Model", "PackedBatch", "Packer", "Packs", "Phase", "PluginError",
     "Reader", "Request", "ResolutionScheduler", "Row", "RunEvent", "Sample", "Score", "Scorer", "Selection",
     "Selector", "Solver", "Stage", "TextLengths", "TrainableModel", "Trainer", "TrainingContext", "Turn", "Use",
-    "canonical_json", "hookimpl",
+    "canonical_json", "hookimpl", "interval",
 ]  # fmt: skip
