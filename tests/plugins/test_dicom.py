@@ -181,7 +181,7 @@ def test_real_files_of_many_syntaxes_and_colour_spaces_decode_as_their_header_sa
         num_read += 1
         syntaxes.add(header.file_meta.TransferSyntaxUID)
         colours.add(header.PhotometricInterpretation)
-    assert num_read >= 60 and len(syntaxes) >= 8
+    assert num_read >= 55 and len(syntaxes) >= 8
     assert {"MONOCHROME1", "MONOCHROME2", "RGB", "YBR_FULL", "YBR_FULL_422", "PALETTE COLOR"} & colours >= {
         "MONOCHROME2", "RGB", "YBR_FULL", "YBR_FULL_422", "PALETTE COLOR",
     }  # fmt: skip

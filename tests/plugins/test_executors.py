@@ -1,0 +1,112 @@
+"""Executors: order, equal results, bounded queues, and errors that name the item."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+import pickle
+import sys
+import time
+
+import pytest
+from infimed_plugins.executors import infimed_executors
+from infimed_plugins.executors.local import Processes, Serial
+from infimed_plugins.executors.ray import Ray
+
+from infimed_core import DataError, InfimedError
+
+
+def slow_square(value):
+    time.sleep(0.02 if value % 3 == 0 else 0)
+    return value * value
+
+
+def fail_on(bad, value):
+    if value == bad:
+        raise DataError("truncated", f"item {value} is cut short")
+    return value
+
+
+def die_on(bad, value):
+    if value == bad:
+        os._exit(9)
+    return value
+
+
+def process_id(value):
+    return os.getpid()
+
+
+@pytest.mark.parametrize(
+    "executor", [Serial(), Processes(num_processes=1), Processes(num_processes=2, queue_per_process=1)]
+)
+def test_results_come_in_the_order_of_the_items(executor):
+    assert list(executor.map(slow_square, list(range(12)))) == [value * value for value in range(12)]
+    assert list(executor.map(slow_square, [])) == []
+
+
+def test_processes_are_others_than_this_one():
+    workers = set(Processes(num_processes=2).map(process_id, list(range(8))))
+    assert os.getpid() not in workers and len(workers) <= 2
+
+
+@pytest.mark.parametrize("executor", [Serial(), Processes(num_processes=2)])
+def test_an_exception_is_raised_as_it_was_after_the_results_before_it(executor):
+    results = executor.map(functools.partial(fail_on, 2), list(range(5)))
+    assert [next(results), next(results)] == [0, 1]
+    with pytest.raises(DataError, match="item 2 is cut short") as caught:
+        next(results)
+    assert caught.value.code == "truncated"
+
+
+def test_a_worker_that_dies_is_told_of_with_its_item_and_a_remedy():
+    with pytest.raises(InfimedError, match=r"worker process died at item \d+ .*num_processes") as caught:
+        list(Processes(num_processes=2, queue_per_process=1).map(functools.partial(die_on, 3), list(range(6))))
+    assert "\n" not in str(caught.value)
+
+
+class Counted(list):
+    """Items that remember how many were taken."""
+
+    taken = 0
+
+    def __iter__(self):
+        for item in super().__iter__():
+            self.taken += 1
+            yield item
+
+
+def test_no_more_items_are_handed_out_than_the_queue_holds():
+    items = Counted(range(100))
+    results = Processes(num_processes=2, queue_per_process=2).map(slow_square, items)
+    next(results)
+    assert items.taken <= 2 * 2 + 1
+    results.close()
+
+
+def test_ray_without_its_package_names_the_remedy(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(InfimedError, match=r"pip install 'infimed\[ray\]'"):
+        list(Ray().map(slow_square, [1]))
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs the extra ray")
+@pytest.mark.slow
+def test_ray_gives_the_same_results_and_errors():
+    import ray
+
+    executor = Ray(cpus_per_task=0.25, max_in_flight=3)
+    try:
+        assert list(executor.map(slow_square, list(range(8)))) == [value * value for value in range(8)]
+        with pytest.raises(DataError, match="item 2 is cut short"):
+            list(executor.map(functools.partial(fail_on, 2), list(range(5))))
+    finally:
+        ray.shutdown()
+
+
+def test_settings_travel_and_are_checked():
+    for name, kind in infimed_executors().items():
+        assert pickle.loads(pickle.dumps(kind())) == kind(), name
+    with pytest.raises(ValueError, match="num_processes"):
+        Processes(num_processes=0)

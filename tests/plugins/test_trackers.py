@@ -1,0 +1,118 @@
+"""Trackers: every event but progress on disk, others only where asked, and none stops a run."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import types
+
+import pytest
+from infimed_plugins.trackers import active, infimed_run_event
+
+from infimed_core import RunEvent
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch):
+    monkeypatch.delenv(active.VARIABLE, raising=False)
+    monkeypatch.setattr(active, "_open", {})
+
+
+def run(directory, *payloads):
+    infimed_run_event(RunEvent("run_started", "", str(directory)))
+    for payload in payloads:
+        infimed_run_event(RunEvent("log", "train/general", str(directory), payload))
+    infimed_run_event(RunEvent("run_finished", "", str(directory), {"status": "done"}))
+
+
+def lines(directory):
+    return [json.loads(line) for line in (directory / "events.jsonl").read_text().splitlines()]
+
+
+def test_events_are_lines_of_json_and_progress_is_not_kept(tmp_path):
+    infimed_run_event(RunEvent("progress", "score", str(tmp_path), {"done": 1, "total": 2}))
+    run(tmp_path, {"step": 1, "loss": 2.5}, {"step": 2, "loss": math.nan, "kind": "x", "list": [1, object]})
+    found = lines(tmp_path)
+    assert [line["kind"] for line in found] == ["run_started", "log", "log", "run_finished"]
+    assert found[1]["loss"] == 2.5 and found[1]["payload_step"] == 1 and found[1]["step"] == "train/general"
+    assert found[2]["loss"] == "nan" and found[2]["payload_kind"] == "x"
+
+
+def test_a_second_run_of_a_directory_appends(tmp_path):
+    run(tmp_path)
+    run(tmp_path)
+    assert [line["kind"] for line in lines(tmp_path)] == ["run_started", "run_finished"] * 2
+
+
+class Fake(types.ModuleType):
+    """W&B's and Trackio's words, written down."""
+
+    def __init__(self, name, broken=False):
+        super().__init__(name)
+        self.calls = []
+        self.broken = broken
+
+    def init(self, **settings):
+        self.calls.append(("init", settings["project"], settings["name"]))
+
+    def log(self, values):
+        if self.broken:
+            raise ConnectionError("no network")
+        self.calls.append(("log", values))
+
+    def finish(self):
+        self.calls.append(("finish",))
+
+
+@pytest.mark.parametrize("name", ["wandb", "trackio"])
+def test_a_service_is_told_the_numbers_of_every_step_where_asked(tmp_path, monkeypatch, name):
+    fake = Fake(name)
+    monkeypatch.setitem(sys.modules, name, fake)
+    run(tmp_path / "a", {"step": 1, "loss": 2.5})
+    assert fake.calls == []
+    monkeypatch.setenv(active.VARIABLE, f" {name},")
+    run(tmp_path / "b", {"step": 1, "loss": 2.5, "note": "x", "bad": math.inf})
+    assert fake.calls == [
+        ("init", "infimed", "b"),
+        ("log", {"train/general/loss": 2.5, "train/general/step": 1}),
+        ("finish",),
+    ]
+    assert active._open == {}
+
+
+def test_a_service_that_fails_is_told_of_once_and_left_out(tmp_path, monkeypatch):
+    broken, good = Fake("wandb", broken=True), Fake("trackio")
+    monkeypatch.setitem(sys.modules, "wandb", broken)
+    monkeypatch.setitem(sys.modules, "trackio", good)
+    monkeypatch.setenv(active.VARIABLE, "wandb,trackio")
+    with pytest.warns(UserWarning, match="'wandb' failed and is off") as told:
+        run(tmp_path, {"step": 1, "loss": 1.0}, {"step": 2, "loss": 0.5})
+    assert len(told) == 1 and [call[0] for call in good.calls] == ["init", "log", "log", "finish"]
+    assert len(lines(tmp_path)) == 4
+
+
+def test_a_missing_package_or_an_unknown_name_is_one_line_with_the_remedy(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    monkeypatch.setenv(active.VARIABLE, "wandb")
+    with pytest.warns(UserWarning, match="pip install 'wandb'") as told:
+        run(tmp_path, {"step": 1, "loss": 1.0})
+    assert len(told) == 1
+    monkeypatch.setenv(active.VARIABLE, "tensorbord")
+    with pytest.warns(UserWarning, match=r"no tracker 'tensorbord' .*tensorboard"):
+        run(tmp_path)
+
+
+def test_tensorboard_gets_event_files(tmp_path, monkeypatch):
+    pytest.importorskip("tensorboard", reason="needs the extra trackers")
+    import warnings
+
+    monkeypatch.setenv(active.VARIABLE, "tensorboard")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # tensorboard's own
+        run(tmp_path, {"step": 1, "loss": 2.5}, {"step": 2, "loss": 1.5})
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+        events = EventAccumulator(str(tmp_path / "tensorboard"))
+        events.Reload()
+    assert [(event.step, event.value) for event in events.Scalars("train/general/loss")] == [(1, 2.5), (2, 1.5)]
