@@ -27,7 +27,7 @@ def train() -> list[Sample]:
 
 
 @pytest.fixture(scope="module")
-def test_questions() -> list[Sample]:
+def questions() -> list[Sample]:
     return list(DemoVqa().samples())
 
 
@@ -216,36 +216,36 @@ def test_there_is_enough_of_everything_to_train_on(train: list[Sample]) -> None:
         assert [turn.media_indices for turn in row.turns] == [(0,) if row.media else ()] + [()] * (len(row.turns) - 1)
 
 
-def test_the_benchmark_is_balanced_over_forms_and_answers(test_questions: list[Sample]) -> None:
-    assert 800 <= len(test_questions) <= 1_500
-    forms = collections.Counter(row.tags["form"] for row in test_questions)
+def test_the_benchmark_is_balanced_over_forms_and_answers(questions: list[Sample]) -> None:
+    assert 800 <= len(questions) <= 1_500
+    forms = collections.Counter(row.tags["form"] for row in questions)
     for form, share in (("open", 0.45), ("option-text", 0.35), ("option-letter", 0.10), ("yes-no", 0.10)):
-        assert abs(forms[form] / len(test_questions) - share) < 0.03, form
+        assert abs(forms[form] / len(questions) - share) < 0.03, form
     groups: dict[tuple[str, str], collections.Counter[str]] = collections.defaultdict(collections.Counter)
-    for row in test_questions:
+    for row in questions:
         groups[row.tags["kind"], row.tags["form"]][row.references[0]] += 1
-    constant = sum(max(answers.values()) for answers in groups.values()) / len(test_questions)
+    constant = sum(max(answers.values()) for answers in groups.values()) / len(questions)
     assert constant <= 0.45
     for group, answers in groups.items():
         assert max(answers.values()) / answers.total() <= 0.65, group
 
 
 def test_every_test_question_is_about_an_unseen_image_and_holds_no_answer(
-    train: list[Sample], test_questions: list[Sample]
+    train: list[Sample], questions: list[Sample]
 ) -> None:
     seen = {media.sha256 for row in train for media in row.media}
-    for row in test_questions:
+    for row in questions:
         assert row.turns[-1].role == "user" and len(row.turns) == 1 and row.media and row.references
         assert row.media[0].sha256 not in seen and row.tags["split"] == "test"
 
 
-def test_every_answer_that_is_tested_is_also_taught(train: list[Sample], test_questions: list[Sample]) -> None:
+def test_every_answer_that_is_tested_is_also_taught(train: list[Sample], questions: list[Sample]) -> None:
     taught = {turn.text for row in train for turn in row.turns if turn.role == "assistant"}
-    assert {row.references[0] for row in test_questions} <= taught
+    assert {row.references[0] for row in questions} <= taught
 
 
-def test_options_hold_the_answer_once_and_the_letter_points_at_it(test_questions: list[Sample]) -> None:
-    for row in test_questions:
+def test_options_hold_the_answer_once_and_the_letter_points_at_it(questions: list[Sample]) -> None:
+    for row in questions:
         if row.tags["form"] in ("option-text", "option-letter"):
             assert len(set(row.options)) == len(row.options) and 2 <= len(row.options) <= 4
         if row.tags["form"] == "option-text":
@@ -257,11 +257,9 @@ def test_options_hold_the_answer_once_and_the_letter_points_at_it(test_questions
             assert f"{letter}. {text}" in row.turns[0].text
 
 
-def test_every_kind_is_asked_in_several_phrasings(test_questions: list[Sample]) -> None:
+def test_every_kind_is_asked_in_several_phrasings(questions: list[Sample]) -> None:
     for kind in samples.ALL_KINDS:
-        phrasings = {
-            row.turns[0].text for row in test_questions if row.tags["kind"] == kind and row.tags["form"] == "open"
-        }
+        phrasings = {row.turns[0].text for row in questions if row.tags["kind"] == kind and row.tags["form"] == "open"}
         assert len(phrasings) >= 4, kind
 
 

@@ -114,8 +114,6 @@ def training(
             chance.shuffle(topics)
             weights = [{"open": 3, "option-text": 4, "option-letter": 4, "yes-no": 3}[form] for form in chosen]
             drawn = [ask(kind, picture.facts[kind], chance.choices(chosen, weights)[0], chance) for kind in topics]
-            if stage == "general":
-                drawn += [ask(kind, picture.facts[kind], chance.choice(chosen), chance) for kind in topics[:1]]
             singles = [
                 ask(kind, picture.facts[kind], chance.choices(chosen, weights)[0], chance)
                 for kind in chance.sample(topics, min(2 if stage == "cross-domain" else 1, len(topics)))
