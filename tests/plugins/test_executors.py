@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import multiprocessing
 import os
 import pickle
 import sys
@@ -83,6 +84,14 @@ def test_no_more_items_are_handed_out_than_the_queue_holds():
     next(results)
     assert items.taken <= 2 * 2 + 1
     results.close()
+
+
+def test_a_caller_that_stops_half_way_leaves_no_process_behind():
+    results = Processes(num_processes=2).map(time.sleep, [0, *[3600] * 5])
+    next(results)
+    assert len(multiprocessing.active_children()) == 2
+    results.close()
+    assert multiprocessing.active_children() == []
 
 
 def test_ray_without_its_package_names_the_remedy(monkeypatch):

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import Field
 
 from infimed_core import Executor, InfimedError
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ProcessPoolExecutor
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -45,11 +49,11 @@ class Processes(Executor):
         if num_processes <= 1:
             yield from map(function, items)
             return
-        from concurrent.futures import Future, ProcessPoolExecutor
+        from concurrent.futures import ProcessPoolExecutor
         from concurrent.futures.process import BrokenProcessPool
         from multiprocessing import get_context
 
-        pool = ProcessPoolExecutor(num_processes, mp_context=get_context("spawn"), initializer=_one_thread_each)
+        pool = ProcessPoolExecutor(num_processes, mp_context=get_context("spawn"), initializer=_begin)
         waiting: deque[tuple[int, Future[R]]] = deque()
         following = iter(enumerate(items))
         try:
@@ -74,7 +78,10 @@ class Processes(Executor):
                     raise InfimedError(_died(index, waiting[-1][0], len(items))) from None
                 waiting.popleft()
                 yield result
-        finally:  # also when the caller stops half-way: what waits is given up, what runs is waited for
+        except BaseException:  # also the caller's: Ctrl-C, or no more results wanted
+            _stop(pool)
+            raise
+        finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
@@ -85,11 +92,18 @@ def _num_cpus() -> int:
     return os.cpu_count() or 1
 
 
-def _one_thread_each() -> None:
-    """Give each worker one thread of its own: n processes with n threads each only get in each other's way."""
+def _begin() -> None:
+    """Make a worker leave Ctrl-C to the main process, and use one thread: n processes of n threads are slower."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def _stop(pool: ProcessPoolExecutor) -> None:
+    """End the workers in the middle of their items: what a step writes is whole or not there, so nothing is spoilt."""
+    for process in list((pool._processes or {}).values()):
+        process.terminate()
 
 
 def _died(first: int, last: int, num_items: int) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from infimed_core import DataError, Media, Turn
+from infimed_plugins.readers.files import kind_of
 
 IMAGE_MARK = "<image>"
 
@@ -107,7 +108,7 @@ def medium_of(value: Any, place: Place) -> Media:
     if isinstance(value, dict):
         if value.get("bytes") is not None:
             name = value.get("path")
-            kind = place_kind(name) if isinstance(name, str) and name else "image"
+            kind = kind_of(name) if isinstance(name, str) and name else "image"
             return Media(kind=kind, data=bytes(value["bytes"]))
         value = value.get("path") or value.get("url") or value.get("uri")
     if not isinstance(value, str) or not value:
@@ -125,13 +126,6 @@ def medium_of(value: Any, place: Place) -> Media:
             return place(value.removeprefix("file://"))
         raise DataError("remote_media", f"'{value[:80]}' is no local file; download it and name the file")
     return place(value)
-
-
-def place_kind(name: str) -> str:
-    """The modality of a file name."""
-    from infimed_plugins.readers.files import kind_of
-
-    return kind_of(name)
 
 
 def _role(message: dict[str, Any], number: int) -> Any:

@@ -75,7 +75,7 @@ class FileReader(Reader):
                     break
                 except (DataError, OSError, ValueError) as error:  # the rest of this file cannot be reached
                     code = error.code if isinstance(error, DataError) else "bad_file"
-                    yield Fault(sample_id=identity, code=code, detail=_one_line(error), where=str(file))
+                    yield Fault(sample_id=identity, code=code, detail=one_line(error), where=str(file))
                     break
                 yield self._checked(file, place, identity, row)
                 number += 1
@@ -126,9 +126,9 @@ class FileReader(Reader):
             if not any(turn.text.strip() for turn in sample.turns):
                 raise DataError("empty_text", "no turn has any text; give the row a question, an answer or a caption")
         except DataError as error:
-            return Fault(sample_id=identity, code=error.code, detail=_one_line(error), where=place)
+            return Fault(sample_id=identity, code=error.code, detail=one_line(error), where=place)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            return Fault(sample_id=identity, code="bad_row", detail=_one_line(error), where=place)
+            return Fault(sample_id=identity, code="bad_row", detail=one_line(error), where=place)
         return sample.model_copy(
             update={"tags": {**self.tags, **sample.tags}, "licence": sample.licence or self.licence}
         )
@@ -173,7 +173,8 @@ def _inside(place: Path, root: Path) -> bool:
     return place.is_relative_to(root) and Path(os.path.realpath(place)).is_relative_to(os.path.realpath(root))
 
 
-def _one_line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
+    """An exception's message on one line, cut at 500 characters."""
     if isinstance(error, KeyError):
         return f"lacks {error}"
     return " ".join(str(error).split())[:500] or type(error).__name__

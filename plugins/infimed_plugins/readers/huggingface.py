@@ -13,7 +13,7 @@ from pydantic import Field
 
 from infimed_core import DataError, Fault, Media, Reader, Sample
 from infimed_plugins.readers.columns import Columns, sample_of
-from infimed_plugins.readers.files import _one_line, kind_of, sha256_of
+from infimed_plugins.readers.files import kind_of, one_line, sha256_of
 
 
 class HuggingFace(Reader):
@@ -43,9 +43,9 @@ class HuggingFace(Reader):
                 if not any(turn.text.strip() for turn in sample.turns):
                     raise DataError("empty_text", "no turn has any text")
             except DataError as error:
-                yield Fault(sample_id=identity, code=error.code, detail=_one_line(error), where=where)
+                yield Fault(sample_id=identity, code=error.code, detail=one_line(error), where=where)
             except (ValueError, TypeError, KeyError, AttributeError) as error:
-                yield Fault(sample_id=identity, code="bad_row", detail=_one_line(error), where=where)
+                yield Fault(sample_id=identity, code="bad_row", detail=one_line(error), where=where)
             else:
                 yield sample.model_copy(
                     update={"tags": {**self.tags, **sample.tags}, "licence": sample.licence or self.licence}
@@ -82,7 +82,7 @@ class HuggingFace(Reader):
         except Exception as error:  # the package raises every kind, down to its downloader's own
             raise DataError(
                 "bad_file",
-                f"{self.path}: dataset cannot be loaded ({type(error).__name__}: {_one_line(error)}); "
+                f"{self.path}: dataset cannot be loaded ({type(error).__name__}: {one_line(error)}); "
                 "check path, name and split, or download it first",
             ) from None
         for column, feature in loaded.features.items():

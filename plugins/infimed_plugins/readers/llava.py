@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 from infimed_core import DataError, Sample
 from infimed_plugins.readers.conversation import conversation, image_list, medium_of
 from infimed_plugins.readers.files import FileReader, stable_id
-from infimed_plugins.readers.jsonl import json_lines, parsed
+from infimed_plugins.readers.json_array import array_entries
+from infimed_plugins.readers.jsonl import json_lines
 
 USED = {"id", "image", "images", "conversations", "messages", "system", "tags", "licence", "license"}
 
@@ -17,20 +19,21 @@ USED = {"id", "image", "images", "conversations", "messages", "system", "tags", 
 class Llava(FileReader):
     """Rows with ``conversations`` (from, value) or ``messages`` (role, content) and ``image`` or ``images``.
 
-    A file is a JSON array, or one object a line. ``<image>`` stays where it stands. Other keys with a plain value are
-    kept in ``meta``.
+    A file is a JSON array, or one object a line; ``.gz`` is read too. ``<image>`` stays where it stands. Other keys with
+    a plain value are kept in ``meta``.
     """
 
     def rows(self, file: Path) -> Iterator[tuple[str, Any]]:
-        """Entries of the array (``file:[index]``), or lines."""
-        if not _is_array(file):
+        """Entries of the array, or lines (``file:line`` where the entry begins)."""
+        opener = gzip.open if file.suffix == ".gz" else open
+        with opener(file, "rb") as peeked:
+            is_array = peeked.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"["
+        if not is_array:
             yield from json_lines(file)
             return
-        entries = parsed(file.read_bytes())
-        if isinstance(entries, Exception):
-            raise entries
-        for index, entry in enumerate(entries):
-            yield f"{file}:[{index}]", entry
+        with opener(file, "rt", encoding="utf-8-sig") as text:
+            for line, entry in array_entries(text):
+                yield f"{file}:{line}", entry
 
     def sample(self, file: Path, identity: str, row: Any) -> Sample:
         """A conversation with its images placed."""
@@ -54,14 +57,6 @@ class Llava(FileReader):
             licence=row.get("licence") or row.get("license"),
             meta={key: value for key, value in row.items() if key not in USED and _is_plain(value)},
         )
-
-
-def _is_array(file: Path) -> bool:
-    """Whether the first character that is no space opens an array."""
-    if file.suffix == ".gz":
-        return False
-    with open(file, "rb") as opened:
-        return opened.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"["
 
 
 def _is_plain(value: Any) -> bool:

@@ -36,11 +36,11 @@ class WebDataset(FileReader):
         try:
             with tarfile.open(file, "r|*") as tar:
                 for member in tar:
-                    if not member.isfile():  # links and devices are not followed
+                    if member.isdir():
                         continue
-                    folder, _, base = member.name.rpartition("/")
+                    folder, _, base = member.name.removeprefix("./").rpartition("/")
                     stem, _, ending = base.partition(".")
-                    if not stem:
+                    if not stem:  # .hidden, ._0001.jpg
                         continue
                     found = f"{folder}/{stem}" if folder else stem
                     if found != key:
@@ -89,6 +89,8 @@ class WebDataset(FileReader):
         )
 
     def _content(self, tar: Any, member: Any) -> bytes | DataError:
+        if not member.isfile():
+            return DataError("outside_root", f"{member.name} is a link or device, which is never followed")
         if member.size > self.max_member_bytes:
             return DataError("too_large", f"{member.name} has {member.size} bytes, over max_member_bytes")
         content = tar.extractfile(member).read()
