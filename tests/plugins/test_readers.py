@@ -389,6 +389,25 @@ def test_huggingface_reads_a_local_directory_without_decoding(tmp_path, monkeypa
             everything(HuggingFace(path=str(tmp_path / "saved"), split="train"))
 
 
+def test_huggingface_reads_a_directory_of_data_files_and_stays_inside_it(tmp_path, monkeypatch):
+    import warnings
+
+    folder = tmp_path / "set"
+    folder.mkdir()
+    names = ["a.png", "../b.png", str(tmp_path / "c.png")]
+    write_lines(folder / "train.jsonl", *[{"image": name, "question": "Q", "answer": "A"} for name in names])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import datasets
+
+        monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
+        first, *others = everything(HuggingFace(path=str(folder)))
+        assert first.media[0].uri == str(folder / "a.png")
+        assert [fault.code for fault in others] == ["outside_root", "outside_root"]
+        elsewhere = HuggingFace(path=str(folder), image_root=str(tmp_path))
+        assert [isinstance(row, Fault) for row in everything(elsewhere)] == [False, True, False]
+
+
 # webdataset
 
 

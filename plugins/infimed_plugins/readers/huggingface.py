@@ -27,6 +27,7 @@ class HuggingFace(Reader):
     split: str = Field(default="train", description="Which split is read.")
     revision: str | None = Field(default=None, description="Hub commit, branch or tag; name a commit to be repeatable.")
     columns: Columns = Columns()
+    image_root: str | None = Field(default=None, description="Folder that media paths in rows start from.")
     tags: dict[str, str] = Field(default_factory=dict, description="Tags added to every sample; a row's own tag wins.")
     licence: str | None = Field(default=None, description="Licence of the samples.")
     max_samples: int | None = Field(default=None, ge=1, description="Most rows read.")
@@ -93,10 +94,17 @@ class HuggingFace(Reader):
         return loaded
 
     def _place(self, name: str) -> Media:
-        folder = Path(os.path.abspath(os.path.expanduser(self.path)))
-        if os.path.isabs(name) and not folder.is_dir():  # the hub's own cache
-            return Media(kind=kind_of(name), uri=name)
-        place = Path(os.path.abspath(folder / name))
-        if not Path(os.path.realpath(place)).is_relative_to(os.path.realpath(folder)):
-            raise DataError("outside_root", f"'{name}' leads out of {folder}")
-        return Media(kind=kind_of(name), uri=str(place))
+        """A file that a row names: below ``image_root``, the local directory, or the hub's own cache; nowhere else."""
+        folder = os.path.abspath(os.path.expanduser(self.image_root or self.path))
+        place = os.path.abspath(os.path.join(folder, name))
+        roots = [folder]
+        if self.image_root is None and not os.path.isdir(folder):
+            import datasets
+            from huggingface_hub import constants
+
+            roots = [str(datasets.config.HF_DATASETS_CACHE), constants.HF_HUB_CACHE]
+        if not any(Path(os.path.realpath(place)).is_relative_to(os.path.realpath(root)) for root in roots):
+            raise DataError(
+                "outside_root", f"'{name}' leads out of {roots[0]}; set image_root if the files lie elsewhere"
+            )
+        return Media(kind=kind_of(name), uri=place)

@@ -19,8 +19,8 @@ USED = {"id", "image", "images", "conversations", "messages", "system", "tags", 
 class Llava(FileReader):
     """Rows with ``conversations`` (from, value) or ``messages`` (role, content) and ``image`` or ``images``.
 
-    A file is a JSON array, or one object a line; ``.gz`` is read too. ``<image>`` stays where it stands. Other keys with
-    a plain value are kept in ``meta``.
+    A file is a JSON array, or one object a line; ``.gz`` is read too. ``<image>`` stays where it stands. Other keys
+    with a plain value are kept in ``meta``.
     """
 
     def rows(self, file: Path) -> Iterator[tuple[str, Any]]:
