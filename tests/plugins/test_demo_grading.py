@@ -46,14 +46,8 @@ def test_a_readable_wrong_answer_is_zero(text: str) -> None:
     assert value(OPEN, text) == value(TEXT, text) == 0.0
 
 
-LETTER_SHAPES = ("C", "c", "C.", "(C)", "[C]", "**C**", "C) axial", "C: axial", "C. Axial.") + (
-    "Answer: C",
-    "The answer is C.",
-    "Option C",
-    "axial",
-    "The axial",
-    "answer: axial",
-)
+LETTER_SHAPES = ["C", "c", "C.", "(C)", "[C]", "**C**", "C) axial", "C: axial", "C. Axial."]
+LETTER_SHAPES += ["Answer: C", "The answer is C.", "Option C", "axial", "The axial", "answer: axial"]
 
 
 @pytest.mark.parametrize("text", LETTER_SHAPES)
