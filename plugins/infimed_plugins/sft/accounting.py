@@ -1,0 +1,134 @@
+"""What a stage cost: counts, floating-point operations, and the curve of its loss."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from pydantic import JsonValue
+
+from infimed_core import PackedBatch, TrainableModel
+
+PEAK_FLOPS = {
+    "B200": 2.25e15,
+    "H200": 9.89e14,
+    "H100 PCIe": 7.56e14,
+    "H100 NVL": 8.35e14,
+    "H100": 9.89e14,
+    "H800": 9.89e14,
+    "A100": 3.12e14,
+    "A800": 3.12e14,
+    "L40S": 3.62e14,
+    "A40": 1.497e14,
+    "RTX 4090": 1.65e14,
+    "A10": 1.25e14,
+}
+"""Dense bf16 operations per second by a part of the device's name (vendors' data sheets), the longest names first."""
+
+MOST_CURVE_POINTS = 500
+
+
+class Work:
+    """Floating-point operations of training on a row, by arithmetic.
+
+    A matrix of N weights costs 2N per token forward, 2N more where gradients pass through it, and 2N more where
+    it learns. Attention costs 4 n^2 width per layer and segment of n tokens forward (half of it in the causal
+    language model), twice that backward. The output matrix counts at supervised positions alone. Recomputed
+    activations do not count.
+    """
+
+    def __init__(self, model: TrainableModel, groups: dict[str, dict[str, Any]], learning: set[str]) -> None:
+        import torch
+
+        module, head = model.module, model.output_embedding()
+        tables = {id(part.weight) for part in module.modules() if isinstance(part, torch.nn.Embedding)}
+        tables |= {id(parameter) for parameter in head.parameters()}
+        matrices = {
+            group: sum(p.numel() for p in members.values() if p.ndim > 1 and id(p) not in tables)
+            for group, members in groups.items()
+        }
+        below = {"vision": {"vision"}, "projector": {"vision", "projector"}}
+        self._per_token = {}
+        self._passes = {}
+        for group, size in matrices.items():
+            backward = bool(learning & below.get(group, set(groups)))
+            self._per_token[group] = size * (2 + 2 * backward + 2 * (group in learning))
+            self._passes[group] = 3 if backward else 1
+        self._head = sum(p.numel() for p in head.parameters()) * (
+            4 + 2 * any(p.requires_grad for p in head.parameters())
+        )
+        config = getattr(module, "config", None)
+        self._attention = _attention_width(getattr(config, "text_config", None) or config)
+        self._vision_attention = _attention_width(getattr(config, "vision_config", None))
+
+    def of(self, row: PackedBatch, num_supervised: int) -> float:
+        """Operations of one forward and backward pass over ``row``."""
+        segments = np.diff(row.cu_seqlens).astype(np.float64)
+        patches = _patches(row)
+        per_token, passes = self._per_token, self._passes
+        inner = sum(cost for group, cost in per_token.items() if group not in ("vision", "projector"))
+        return float(
+            inner * len(row)
+            + per_token.get("projector", 0) * sum(row.visual_tokens)
+            + per_token.get("vision", 0) * patches.sum()
+            + passes.get("language", 3) * 2 * self._attention * (segments**2).sum()
+            + passes.get("vision", 3) * 4 * self._vision_attention * (patches**2).sum()
+            + self._head * num_supervised
+        )
+
+
+def _attention_width(config: Any) -> int:
+    """Layers times the width of attention; 0 where the configuration does not say."""
+    layers = getattr(config, "num_hidden_layers", None) or getattr(config, "depth", None) or 0
+    heads, size = getattr(config, "num_attention_heads", None), getattr(config, "head_dim", None)
+    width = heads * size if heads and size else getattr(config, "hidden_size", None) or 0
+    return int(layers * width)
+
+
+def _patches(row: PackedBatch) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Patches of each image, float64 [images]; the visual tokens where the family has no grid."""
+    grid = row.vision.get("image_grid_thw")
+    return np.asarray(row.visual_tokens if grid is None else np.prod(grid, axis=1), dtype=np.float64)
+
+
+def peak_flops(device: Any) -> float | None:
+    """Dense bf16 operations per second of a CUDA device by the table; ``None`` where it is not in it."""
+    if device.type != "cuda":
+        return None
+    import torch
+
+    name = torch.cuda.get_device_name(device)
+    return next((peak for part, peak in PEAK_FLOPS.items() if all(word in name for word in part.split())), None)
+
+
+def peak_memory(device: Any) -> int:
+    """Most bytes held: by tensors on a CUDA device (since the stage began), else by this process (ever)."""
+    if device.type == "cuda":
+        import torch
+
+        return int(torch.cuda.max_memory_allocated(device))
+    # Kibibytes on Linux, bytes on macOS.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def curve_summary(curve: Sequence[dict[str, Any]]) -> dict[str, JsonValue]:
+    """``loss_first`` and ``loss_last`` (means of the first and last 5% of the steps) and the curve, thinned.
+
+    The first and the last step always stay; no more than ``MOST_CURVE_POINTS`` are left.
+    """
+    losses = [entry["loss"] for entry in curve if entry["loss"] is not None]
+    share = max(1, round(0.05 * len(losses)))
+    kept = sorted({round(i) for i in np.linspace(0, len(curve) - 1, min(len(curve), MOST_CURVE_POINTS))})
+    return {
+        "loss_first": float(np.mean(losses[:share])) if losses else None,
+        "loss_last": float(np.mean(losses[-share:])) if losses else None,
+        "curve": [curve[i] for i in kept],
+    }
+
+
+def rate(amount: float, seconds: float) -> float:
+    """``amount`` per second; 0 where no time passed."""
+    return amount / seconds if seconds > 0 else 0.0

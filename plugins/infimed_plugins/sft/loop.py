@@ -1,0 +1,323 @@
+"""The steps of one stage."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import math
+import time
+from typing import TYPE_CHECKING, Any
+
+from pydantic import JsonValue
+
+from infimed_core import Batches, InfimedError, PackedBatch, TrainableModel, TrainingContext, canonical_json
+from infimed_plugins.sft.accounting import Work, curve_summary, peak_flops, peak_memory, rate
+from infimed_plugins.sft.loading import Loader
+from infimed_plugins.sft.loss import linear_cross_entropy, supervised
+from infimed_plugins.sft.parameters import grouped_parameters, make_optimizer
+from infimed_plugins.sft.ranks import Ranks
+from infimed_plugins.sft.stages import TrainingStage, rate_factor
+from infimed_plugins.sft.state import (
+    clear_unfinished,
+    flatten_optimizer,
+    newest_state,
+    restore_optimizer,
+    write_state,
+)
+
+if TYPE_CHECKING:
+    from infimed_plugins.sft.trainer import StagedTrainer
+
+COUNTS = ("rows", "tokens", "padding", "supervised_tokens", "images", "samples", "flops")
+"""What is summed over rows and ranks in every step."""
+
+SPIKE_WINDOW = 50
+MOST_FAULTS_TOLD = 20
+
+
+class Loop:
+    """One stage from its first step, or from its newest state, to its last step."""
+
+    def __init__(
+        self,
+        trainer: StagedTrainer,
+        model: TrainableModel,
+        batches: Batches,
+        stage: TrainingStage,
+        context: TrainingContext,
+        chosen: dict[str, dict[str, Any]],
+        precision: str,
+    ) -> None:
+        import torch
+
+        self._trainer, self._model, self._batches = trainer, model, batches
+        self._stage, self._context = stage, context
+        self._ranks = Ranks()
+        self._parameters = {name: p for members in chosen.values() for name, p in members.items()}
+        self._names = {parameter: name for name, parameter in self._parameters.items()}
+        self._learning = list(self._parameters.values())
+        self._device = self._learning[0].device
+        self._precision = precision
+        self._optimizer = make_optimizer(chosen, stage)
+        self._head = model.output_embedding()
+        learning_groups = {group for group, members in chosen.items() if members}
+        self._work = Work(model, grouped_parameters(model), learning_groups)
+        self._totals = dict.fromkeys(COUNTS, 0.0)
+        self._curve: list[dict[str, Any]] = []
+        self._dropped: dict[str, int] = {}
+        self._dropped_before: dict[str, int] = {}
+        self._skipped: list[dict[str, Any]] = []
+        self._seconds_before = self._waited_before = 0.0
+        self._num_faults_told = 0
+        self._resumed_from = 0
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._device)
+
+    # -- the steps -----------------------------------------------------------------------------------------------
+
+    def run(self) -> dict[str, JsonValue]:
+        """Train to the end; returns the facts for the record."""
+        stage, batches, ranks = self._stage, self._batches, self._ranks
+        start = self._resume()
+        workers = self._trainer.num_workers
+        self._loader = Loader(batches, start, ranks.rank, ranks.size, workers, self._trainer.rows_ahead)
+        self._started = time.perf_counter()
+        steps = iter(self._loader)
+        try:
+            for step, rows in steps:
+                self._step(step, rows)
+                done = step + 1
+                if done % stage.save_every == 0 and done < batches.num_steps:
+                    self._save(done)
+        finally:
+            steps.close()  # type: ignore[attr-defined]
+        return self._facts()
+
+    def _step(self, step: int, rows: list[tuple[int, PackedBatch]]) -> None:
+        import torch
+
+        stage, ranks, context = self._stage, self._ranks, self._context
+        targets = [supervised(row, stage.loss_weighting) for _, row in rows]
+        counts = self._count(rows)
+        whole_weight, stopped, *counts = ranks.sum(
+            [sum(float(weights.sum()) for _, weights in targets), float(context.stopped.is_set()), *counts]
+        )
+        if stopped:
+            self._save(step)
+            raise KeyboardInterrupt
+        for name, count in zip(COUNTS, counts, strict=True):
+            self._totals[name] += count
+        loss = norm = None
+        factor = rate_factor(stage, step, self._batches.num_steps)
+        if whole_weight > 0.0:
+            total = torch.zeros((), dtype=torch.float32, device=self._device)
+            for (index, row), (positions, weights) in zip(rows, targets, strict=True):
+                if len(positions):
+                    total += self._backward(step, index, row, positions, weights / whole_weight)
+            ranks.sum_gradients(self._learning)
+            gradients = [parameter.grad for parameter in self._learning if parameter.grad is not None]
+            gradient_norm = torch.nn.utils.get_total_norm(gradients)
+            loss, norm = float(ranks.sum([total.item()])[0]), gradient_norm.item()
+            trouble = self._trouble(loss, norm)
+            if trouble:
+                self._bad_step(step, rows, trouble)
+                loss = loss if math.isfinite(loss) else None
+                norm = norm if math.isfinite(norm) else None
+            else:
+                if stage.max_gradient_norm is not None:
+                    torch.nn.utils.clip_grads_with_norm_(self._learning, stage.max_gradient_norm, gradient_norm)
+                for group in self._optimizer.param_groups:
+                    group["lr"] = group["peak"] * factor
+                self._optimizer.step()
+            self._optimizer.zero_grad(set_to_none=True)
+        else:
+            self._skipped.append({"step": step, "reason": "no_supervised_tokens"})
+        self._tell(step, loss, norm, factor)
+
+    def _backward(self, step: int, index: int, row: PackedBatch, positions: Any, weights: Any) -> Any:
+        """Add the gradient of a row's share of the loss; returns that share."""
+        import torch
+
+        # Seeded by its place in the plan, so that dropout depends on neither ranks, workers nor a resume.
+        torch.manual_seed(_row_seed(self._context.seed, step, index))
+        device = self._device
+        with self._arithmetic():
+            hidden = self._model.hidden_states(row)
+            place = torch.from_numpy(positions).to(device)
+            labels = torch.from_numpy(row.labels[positions]).to(device)
+            weight = torch.from_numpy(weights).to(device=device, dtype=torch.float32)
+            loss = linear_cross_entropy(hidden.index_select(0, place), self._head, labels, weight)
+        loss.backward()
+        return loss.detach()
+
+    def _arithmetic(self) -> Any:
+        if self._precision != "bf16-mixed":
+            return contextlib.nullcontext()
+        import torch
+
+        return torch.autocast(self._device.type, dtype=torch.bfloat16)
+
+    def _count(self, rows: list[tuple[int, PackedBatch]]) -> list[float]:
+        """The step's ``COUNTS`` on this rank; faults are counted and told on the way."""
+        counts = dict.fromkeys(COUNTS, 0.0)
+        for _, row in rows:
+            counts["rows"] += 1
+            counts["tokens"] += len(row) - row.num_padding
+            counts["padding"] += row.num_padding
+            counts["supervised_tokens"] += row.num_supervised
+            counts["images"] += len(row.visual_tokens)
+            counts["samples"] += len(row.sample_ids)
+            counts["flops"] += self._work.of(row, row.num_supervised)
+            for fault in row.dropped:
+                self._dropped[fault.code] = self._dropped.get(fault.code, 0) + 1
+                self._num_faults_told += 1
+                if self._num_faults_told <= MOST_FAULTS_TOLD:
+                    where = f" ({fault.where})" if fault.where else ""
+                    self._say(f"sample {fault.sample_id}{where} was left out: {fault.code}: {fault.detail}")
+        return list(counts.values())
+
+    # -- a bad loss ----------------------------------------------------------------------------------------------
+
+    def _trouble(self, loss: float, norm: float) -> str | None:
+        if not math.isfinite(loss):
+            return "the loss is not finite"
+        if not math.isfinite(norm):
+            return "the gradient is not finite"
+        recent = [entry["loss"] for entry in self._curve[-SPIKE_WINDOW:] if entry["loss"] is not None]
+        spike = self._stage.spike
+        if spike is not None and len(recent) >= 10 and loss > spike * (sum(recent) / len(recent)):
+            return f"the loss of {loss:.4g} is above {spike:g} times the mean of the last {len(recent)} steps"
+        return None
+
+    def _bad_step(self, step: int, rows: list[tuple[int, PackedBatch]], trouble: str) -> None:
+        own = [sample_id for _, row in rows for sample_id in row.sample_ids]
+        ids = [sample_id for part in self._ranks.gather(own) for sample_id in part]
+        shown = ", ".join(ids[:20]) + (f" and {len(ids) - 20} more" if len(ids) > 20 else "")
+        if self._stage.on_bad_loss == "stop":
+            raise InfimedError(
+                f"stage '{self._stage.name}', step {step}: {trouble}; samples of the step: {shown}; look at them, "
+                "lower the learning rate, or set on_bad_loss: skip"
+            )
+        self._skipped.append({"step": step, "reason": trouble, "sample_ids": list(ids)})
+        self._say(f"step {step} was skipped: {trouble}; samples of the step: {shown}")
+
+    # -- state ---------------------------------------------------------------------------------------------------
+
+    def _fingerprint(self) -> str:
+        """Changes with whatever decides the weights; not with workers, ranks, or how often state is kept."""
+        stage = self._stage.model_dump(mode="json", exclude={"save_every", "keep", "activation_checkpointing"})
+        names = {name: list(parameter.shape) for name, parameter in self._parameters.items()}
+        facts = [self._batches.plan_hash, stage, self._context.seed, self._precision, names]
+        return hashlib.sha256(canonical_json(facts).encode()).hexdigest()
+
+    def _resume(self) -> int:
+        """Load the newest good state; returns the number of finished steps."""
+        import torch
+
+        directory = self._context.directory
+        if self._ranks.is_first:
+            clear_unfinished(directory)
+        self._ranks.wait()
+        state = newest_state(directory, self._fingerprint(), self._say)
+        start = state.step if state else 0
+        if self._ranks.sum([float(start)])[0] != start * self._ranks.size:
+            raise InfimedError(f"{directory}: the ranks do not see the same training state; use a shared directory")
+        if state is None:
+            return 0
+        with torch.no_grad():
+            for name, tensor in state.weights.items():
+                self._tensors()[name].copy_(tensor)
+        restore_optimizer(self._optimizer, self._parameters, state.moments)
+        facts = state.facts
+        self._totals, self._curve, self._skipped = facts["totals"], facts["curve"], facts["skipped"]
+        self._dropped_before = facts["dropped"]
+        self._seconds_before, self._waited_before = facts["seconds"], facts["waited"]
+        self._resumed_from = start
+        self._say(f"stage '{self._stage.name}' goes on after step {start} of {self._batches.num_steps}")
+        return start
+
+    def _tensors(self) -> dict[str, Any]:
+        """What learns, and every buffer of the model that a checkpoint holds."""
+        held = self._model.module.state_dict(keep_vars=True)
+        buffers = {name: held[name] for name, _ in self._model.module.named_buffers() if name in held}
+        return {**buffers, **self._parameters}
+
+    def _save(self, step: int) -> None:
+        dropped = self._all_dropped()
+        waited = self._waited_before + self._loader.waited
+        if self._ranks.is_first:
+            facts = {
+                "fingerprint": self._fingerprint(),
+                "totals": self._totals,
+                "curve": self._curve,
+                "skipped": self._skipped,
+                "dropped": dropped,
+                "seconds": self._seconds(),
+                "waited": waited,
+            }
+            tensors = {name: tensor.detach() for name, tensor in self._tensors().items()}
+            moments = flatten_optimizer(self._optimizer, self._names)
+            write_state(self._context.directory, step, facts, tensors, moments, self._stage.keep)
+        self._ranks.wait()
+
+    # -- telling -------------------------------------------------------------------------------------------------
+
+    def _say(self, text: str) -> None:
+        if self._ranks.is_first:
+            self._context.emit("message", {"text": text})
+
+    def _tell(self, step: int, loss: float | None, norm: float | None, factor: float) -> None:
+        entry = {
+            "step": step,
+            "loss": loss,
+            "learning_rate": max(group["peak"] for group in self._optimizer.param_groups) * factor,
+            "gradient_norm": norm,
+            "tokens": int(self._totals["tokens"]),
+        }
+        self._curve.append(entry)
+        if self._ranks.is_first:
+            self._context.emit("progress", {"done": step + 1, "total": self._batches.num_steps, "unit": "steps"})
+            self._context.emit("log", entry)
+
+    def _seconds(self) -> float:
+        return self._seconds_before + time.perf_counter() - self._started
+
+    def _all_dropped(self) -> dict[str, int]:
+        merged = dict(self._dropped_before)
+        for part in self._ranks.gather(self._dropped):
+            for code, count in part.items():
+                merged[code] = merged.get(code, 0) + count
+        return merged
+
+    def _facts(self) -> dict[str, JsonValue]:
+        seconds, totals, size = self._seconds(), self._totals, self._ranks.size
+        waited = self._ranks.sum([self._loader.waited])[0] / size + self._waited_before
+        peak = self._trainer.peak_flops or peak_flops(self._device)
+        tokens, padding = totals["tokens"], totals["padding"]
+        counts: dict[str, JsonValue] = {name: int(totals[name]) for name in COUNTS if name not in ("padding", "flops")}
+        return {
+            "steps": self._batches.num_steps,
+            "resumed_from": self._resumed_from,
+            **counts,
+            "dropped": dict(self._all_dropped()),
+            "skipped_steps": list(self._skipped),
+            "padding_share": padding / (tokens + padding) if tokens + padding else 0.0,
+            "seconds": seconds,
+            "device_hours": seconds * size / 3600,
+            "rank": self._ranks.rank,
+            "ranks": size,
+            "device": str(self._device),
+            "precision": self._precision,
+            "tokens_per_second": rate(tokens, seconds),
+            "supervised_tokens_per_second": rate(totals["supervised_tokens"], seconds),
+            "samples_per_second": rate(totals["samples"], seconds),
+            "data_wait_share": rate(waited, seconds),
+            "flops": totals["flops"],
+            "mfu": rate(totals["flops"], seconds * size) / peak if peak else None,
+            "peak_memory_bytes": peak_memory(self._device),
+            **curve_summary(self._curve),
+        }
+
+
+def _row_seed(seed: int, step: int, index: int) -> int:
+    return int.from_bytes(hashlib.blake2b(f"{seed}/{step}/{index}".encode(), digest_size=6).digest(), "big")

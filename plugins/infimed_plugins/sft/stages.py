@@ -1,0 +1,99 @@
+"""What a run file may set for one training stage, and the learning rate at each of its steps."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from infimed_core import Stage
+
+Rate = float | dict[str, float]
+LossWeighting = Literal["token", "sample", "square-root"]
+
+
+class TrainingStage(Stage):
+    """A stage of the ``staged`` trainer.
+
+    Groups are those of the model: ``vision``, ``projector``, ``language``, ``embeddings``.
+    """
+
+    learning_rate: Rate = Field(default=1e-5, description="Peak learning rate, one for all groups or one per group.")
+    trainable: tuple[str, ...] = Field(
+        default=(), description="Parameter groups that learn; all where empty. The others stay bit-equal."
+    )
+    warmup: float = Field(default=0.03, ge=0.0, lt=1.0, description="Share of the steps with a rising rate.")
+    schedule: Literal["cosine", "constant", "warmup-stable-decay"] = Field(
+        default="cosine", description="Course of the learning rate after the warm-up."
+    )
+    decay: float = Field(
+        default=0.2, gt=0.0, le=1.0, description="Share of the steps, at the end, in which warmup-stable-decay falls."
+    )
+    min_learning_rate_ratio: float = Field(
+        default=0.0, ge=0.0, le=1.0, description="Last learning rate as a share of the peak."
+    )
+    weight_decay: float = Field(default=0.01, ge=0.0, description="AdamW's decay; not on biases and norms.")
+    betas: tuple[float, float] = Field(default=(0.9, 0.95), description="AdamW's averaging constants.")
+    epsilon: float = Field(default=1e-8, gt=0.0, description="AdamW's epsilon.")
+    max_gradient_norm: float | None = Field(default=1.0, gt=0.0, description="Clip to this norm; None never clips.")
+    loss_weighting: LossWeighting = Field(
+        default="token",
+        description="token: every supervised token weighs the same; sample: every sample; square-root: in between.",
+    )
+    on_bad_loss: Literal["stop", "skip"] = Field(
+        default="stop", description="What to do where loss or gradient is not finite, or the loss spikes."
+    )
+    spike: float | None = Field(
+        default=None, gt=1.0, description="A loss above this many times the mean of the last 50 steps is a bad loss."
+    )
+    activation_checkpointing: bool = Field(
+        default=False, description="Recompute activations in the backward pass: less memory, about a third more work."
+    )
+    save_every: int = Field(default=200, ge=1, description="Steps between two resumable states.")
+    keep: int = Field(default=2, ge=1, description="How many resumable states stay on disk.")
+
+    @model_validator(mode="after")
+    def _rates_are_complete(self) -> Self:
+        rates = self.learning_rate if isinstance(self.learning_rate, dict) else {"all": self.learning_rate}
+        for group, rate in rates.items():
+            if not (math.isfinite(rate) and rate > 0):
+                raise ValueError(
+                    f"learning_rate of '{group}' must be above 0 (to freeze a group, leave it out of trainable)"
+                )
+        if isinstance(self.learning_rate, dict):
+            missing = [group for group in self.trainable if group not in self.learning_rate]
+            if missing:
+                raise ValueError(f"learning_rate names no rate for the trainable group(s) {', '.join(missing)}")
+        if not all(0.0 <= beta < 1.0 for beta in self.betas):
+            raise ValueError("betas must lie in [0, 1)")
+        return self
+
+    def rate_of(self, group: str) -> float | None:
+        """Peak learning rate of a group; ``None`` where none is named."""
+        return self.learning_rate.get(group) if isinstance(self.learning_rate, dict) else self.learning_rate
+
+
+def rate_factor(stage: TrainingStage, step: int, num_steps: int) -> float:
+    """Learning rate of step ``step`` (from 0) of ``num_steps`` as a share of the peak, in (0, 1].
+
+    The warm-up rises linearly and reaches 1 at its last step; ``min_learning_rate_ratio`` is reached at the
+    stage's last step. A warm-up above zero takes at least one step.
+    """
+    num_warmup = math.ceil(stage.warmup * num_steps)
+    if step < num_warmup:
+        return (step + 1) / num_warmup
+    lowest = stage.min_learning_rate_ratio
+    if stage.schedule == "constant":
+        return 1.0
+    if stage.schedule == "cosine":
+        progress = (step + 1 - num_warmup) / max(1, num_steps - num_warmup)
+        # The last step itself must still move the weights where the lowest rate is 0.
+        progress = min(progress, 1.0 - 0.5 / max(1, num_steps)) if lowest == 0.0 else progress
+        return lowest + (1.0 - lowest) * 0.5 * (1.0 + math.cos(math.pi * progress))
+    start = max(num_warmup, num_steps - math.ceil(stage.decay * num_steps))
+    if step < start:
+        return 1.0
+    length = num_steps - start
+    progress = (step + 1 - start) / (length + (lowest == 0.0))
+    return 1.0 - (1.0 - lowest) * progress

@@ -1,0 +1,79 @@
+"""The ``staged`` trainer: the same samples give the same gradient however they are split, and a kill loses nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+from pydantic import Field, JsonValue, field_validator
+
+from infimed_core import Batches, InfimedError, Stage, TrainableModel, Trainer, TrainingContext
+from infimed_plugins.sft.stages import TrainingStage
+
+
+class StagedTrainer(Trainer):
+    """Trains through ``stages``, one after the other, on packed rows."""
+
+    stages: tuple[TrainingStage, ...] = Field(min_length=1, description="The stages in order.")
+    num_workers: int = Field(default=1, ge=0, description="Processes that prepare rows; 0 prepares them in the loop.")
+    rows_ahead: int = Field(default=4, ge=1, description="Rows that each of these processes keeps ready.")
+    precision: Literal["auto", "fp32", "bf16-mixed", "bf16"] = Field(
+        default="auto",
+        description="bf16-mixed: fp32 weights, bf16 arithmetic; bf16: both bf16; auto: bf16-mixed on CUDA, else fp32.",
+    )
+    peak_flops: float | None = Field(
+        default=None, gt=0.0, description="Operations per second of a device, for MFU; by its name where not given."
+    )
+
+    @field_validator("stages")
+    @classmethod
+    def _names_differ(cls, stages: tuple[TrainingStage, ...]) -> tuple[TrainingStage, ...]:
+        names = [stage.name for stage in stages]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"two stages have the name '{repeated[0]}'")
+        return stages
+
+    @property
+    def stage_list(self) -> Sequence[Stage]:
+        """The stages in order."""
+        return self.stages
+
+    def train(
+        self, model: TrainableModel, batches: Batches, stage: Stage, context: TrainingContext
+    ) -> dict[str, JsonValue]:
+        """Train ``model`` in place through ``stage``; see ``Trainer.train``.
+
+        Raises:
+            InfimedError: a setting does not fit the model, a bad loss under ``on_bad_loss: stop``, or a state
+                that could not be written.
+            KeyboardInterrupt: the user asked to stop; the state is on disk.
+        """
+        from infimed_plugins.sft.loop import Loop
+        from infimed_plugins.sft.parameters import in_precision, only_trainable, trainable_parameters
+
+        if not isinstance(stage, TrainingStage):
+            raise InfimedError(f"stage '{stage.name}' is not a stage of the 'staged' trainer")
+        chosen = trainable_parameters(model, stage)
+        on_cuda = next(model.module.parameters()).device.type == "cuda"
+        precision = self.precision if self.precision != "auto" else ("bf16-mixed" if on_cuda else "fp32")
+        with only_trainable(model, chosen), in_precision(model, precision), _training_mode(model, stage):
+            return Loop(self, model, batches, stage, context, chosen, precision).run()
+
+
+@contextmanager
+def _training_mode(model: TrainableModel, stage: TrainingStage) -> Iterator[None]:
+    module: Any = model.module
+    was_training = module.training
+    if stage.activation_checkpointing and not hasattr(module, "gradient_checkpointing_enable"):
+        raise InfimedError(f"stage '{stage.name}': this model cannot do activation_checkpointing; set it to false")
+    module.train()
+    if stage.activation_checkpointing:
+        module.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    try:
+        yield
+    finally:
+        if stage.activation_checkpointing:
+            module.gradient_checkpointing_disable()
+        module.train(was_training)
