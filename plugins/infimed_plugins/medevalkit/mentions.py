@@ -50,7 +50,7 @@ def mentioned(text: str, texts: Sequence[str]) -> set[int]:
 
 
 def partly_named(text: str, texts: Sequence[str]) -> int | None:
-    """The one option that holds the whole response as a run of its words ("cholecystitis"); ``None`` if not just one."""
+    """The one option that holds the whole response as a run of its words; ``None`` where it is not just one."""
     short = normalise(text)
     if len(short) < 3 or re.fullmatch(r"[\d\W]+", short):
         return None

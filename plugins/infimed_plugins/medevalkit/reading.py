@@ -20,7 +20,7 @@ _LEAD_IN = re.compile(
     r"i\s+(?:think|believe)\s+it(?:\s+is|'s))\s+",
     re.IGNORECASE,
 )
-_ARTICLE = re.compile(r"\b(?:a|an|the)\b")
+_ARTICLES = frozenset({"a", "an", "the"})
 _EDGES = " \t\r\n.,;:!?\"'`*_#()[]{}<>。,;:!?、“”‘’「」《》【】…"
 _REFUSAL = re.compile(
     r"\b(?:i'?m\s+sorry|i\s+apologi[sz]e|(?:can(?:no|')t|cannot|unable\s+to|not\s+able\s+to)\s+"
@@ -117,11 +117,10 @@ def normalise(text: str) -> str:
 
     A full stop inside a number stays: 1.5 is not 15.
     """
-    text = unicodedata.normalize("NFKC", text).casefold().replace("’", "'")
-    words = (_strip(word) for word in text.split())
-    return " ".join(_ARTICLE.sub(" ", " ".join(word for word in words if word)).split()) or " ".join(
-        word for word in (_strip(word) for word in text.split()) if word
-    )
+    words = unicodedata.normalize("NFKC", text).casefold().replace("’", "'").split()
+    # "A." is a letter, "a" an article
+    kept = [stripped for word in words if word not in _ARTICLES and (stripped := _strip(word))]
+    return " ".join(kept) or " ".join(stripped for word in words if (stripped := _strip(word)))
 
 
 def _strip(word: str) -> str:

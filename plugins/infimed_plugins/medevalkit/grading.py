@@ -1,0 +1,171 @@
+"""Grading one record (a row as MedEvalKit writes it to results.json) under either scoring."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from infimed_core import DataError
+from infimed_plugins.medevalkit import kit_grading, mmmu
+from infimed_plugins.medevalkit.cards import Card
+from infimed_plugins.medevalkit.choice import LETTERS, read_choice, without_letters
+from infimed_plugins.medevalkit.closed import grade_closed, grade_mmmu_open, grade_polar, open_measures, open_reason
+from infimed_plugins.medevalkit.kit_text import KitError
+from infimed_plugins.medevalkit.reading import normalise, short_answer
+
+Record = Mapping[str, Any]
+
+REQUIRED = {
+    "choice": ("choices", "answer", "response"),
+    "structured": ("choices", "answer", "response"),
+    "visual": ("answer", "response"),
+    "mmmu": ("answer", "response", "question_type"),
+    "report": ("response",),
+}
+
+
+@dataclass(frozen=True)
+class Grade:
+    """A value in [0, 1] or ``None`` with the reason; ``kind`` is choice, open or closed; ``read`` what was read."""
+
+    value: float | None
+    reason: str = ""
+    kind: str = "choice"
+    read: str = ""
+    parts: dict[str, float | None] = field(default_factory=dict)
+
+
+def grade_record(card: Card, record: Record, scoring: str) -> Grade:
+    """Grade ``record["response"]`` against ``record["answer"]``.
+
+    Under ``kit`` the value is ``None`` only where the kit itself raises and loses the run: reason ``kit_crash``.
+
+    Raises:
+        DataError: the record lacks a field, or the scoring has no such name.
+    """
+    if scoring not in ("strict", "kit"):
+        raise DataError("unknown_scoring", f"no scoring '{scoring}'; there are strict and kit")
+    missing = [name for name in REQUIRED.get(card.grading, ()) if name not in record]
+    if missing:
+        raise DataError("missing_field", f"field '{missing[0]}' is missing; {card.kit_task} needs it")
+    response = record["response"]
+    if response is not None and not isinstance(response, str):
+        raise DataError("bad_field", f"'response' must be text or null, not {type(response).__name__}")
+    kind = kind_of(card, record)
+    if scoring == "kit":
+        try:
+            return _kit(card, record, response, kind)
+        except KitError as error:
+            return Grade(None, f"kit_crash: {error}", kind)
+    return _strict(card, record, response, kind)
+
+
+def kind_of(card: Card, record: Record) -> str:
+    """Whether a record is a choice, an open or a closed question."""
+    if card.grading == "report":
+        return "report"
+    if card.grading == "mmmu":
+        return "choice" if record.get("question_type", "multiple-choice") == "multiple-choice" else "open"
+    if card.grading == "visual":
+        if "answer_type" in record and not card.fold:
+            return "open" if str(record["answer_type"]).upper() == "OPEN" else "closed"
+        return "closed" if str(record["answer"]).lower() in ("yes", "no") else "open"
+    if card.grading == "structured" and record.get("answer_type") == "single_choice":
+        return "closed"
+    return "choice"
+
+
+def _kit(card: Card, record: Record, response: str | None, kind: str) -> Grade:
+    gold = record["answer"]
+    if card.grading == "mmmu":
+        return _kit_mmmu(card, record, response, kind)
+    if card.grading == "visual":
+        text = kit_grading.prepare_visual(response, card.fold)
+        gold = str(gold).lower().strip() if card.fold else str(gold)
+        if kind == "open":
+            parts = kit_grading.open_answer(gold, text)
+            return Grade(parts["em"], kind=kind, parts=dict(parts))
+        polar = card.fold or gold in ("yes", "no")
+        right = kit_grading.judgement(gold, text) if polar else kit_grading.closed(gold, text)
+        return Grade(float(right), kind=kind)
+    if kind == "closed":
+        return Grade(float(kit_grading.judgement(_first(gold), response)), kind=kind)
+    grader = kit_grading.extracted_choice if card.extract else kit_grading.choice
+    return Grade(float(grader(record["choices"], _first(gold), response)), kind=kind)
+
+
+def _kit_mmmu(card: Card, record: Record, response: str | None, kind: str) -> Grade:
+    if kind == "choice":
+        letter = mmmu.parse_choice(response, lettered(record))
+        if letter is None:
+            return Grade(None, "random_letter", kind)
+        return Grade(float(letter in golds(record["answer"])), kind=kind, read=letter)
+    if card.kit_task.endswith("-val"):
+        return Grade(0.0, kind=kind)  # the kit walks through the response character by character here
+    return Grade(float(mmmu.open_right(record["answer"], mmmu.parse_open(response or ""))), kind=kind)
+
+
+def _strict(card: Card, record: Record, response: str | None, kind: str) -> Grade:
+    gold = record["answer"]
+    if kind == "choice":
+        return _strict_choice(card, record, response)
+    if kind == "closed":
+        verdict = (grade_polar if card.fold else grade_closed)(_first(gold), response)
+    elif card.grading == "mmmu":
+        verdict = grade_mmmu_open(gold, response)
+    else:
+        parts: dict[str, float | None] = dict(open_measures(str(gold), response))
+        reason = open_reason(response)
+        value = None if reason else parts["em"]
+        return Grade(value, reason, kind, parts={} if reason else parts, read=short_answer(response or ""))
+    value = None if verdict.right is None else float(verdict.right)
+    return Grade(value, verdict.reason, kind, verdict.read)
+
+
+def _strict_choice(card: Card, record: Record, response: str | None) -> Grade:
+    options = list(lettered(record).values())
+    if not options:
+        raise DataError("no_options", "the question has no options")
+    choice = read_choice(response, options, card.multiple)
+    if not choice.letters:
+        return Grade(None, choice.reason)
+    wanted = gold_letters(golds(record["answer"]), options, card.multiple)
+    if not wanted:
+        return Grade(None, "gold_not_among_options", read=choice.letters)
+    return Grade(float(choice.letters == wanted), read=choice.letters)
+
+
+def golds(answer: Any) -> list[str]:
+    """The accepted answers as a list."""
+    return [str(part) for part in answer] if isinstance(answer, (list, tuple)) else [str(answer)]
+
+
+def _first(answer: Any) -> str:
+    return golds(answer)[0]
+
+
+def gold_letters(answers: list[str], options: list[str], multiple: bool) -> str:
+    """The right letters in order: given as letters ("B", "BD", "B,D") or as option texts; "" if among neither."""
+    known = LETTERS[: len(options)]
+    texts = [normalise(text) for text in without_letters(options)]
+    found = set()
+    for answer in answers:
+        letters = "".join(char for char in answer if char.isalnum()).upper()
+        if letters and set(letters) <= set(known) and (len(letters) == 1 or multiple):
+            found |= set(letters)
+        elif normalise(answer) in texts:
+            found.add(known[texts.index(normalise(answer))])
+    return "".join(sorted(found))
+
+
+def lettered(record: Record) -> dict[str, str]:
+    """Letters and option texts of a record, in whichever shape it keeps them."""
+    if isinstance(record.get("index2ans"), Mapping):
+        return {str(letter): str(text) for letter, text in record["index2ans"].items()}
+    choices = record.get("choices", record.get("options", []))
+    if isinstance(choices, Mapping):
+        return {str(letter): str(text) for letter, text in choices.items()}
+    if isinstance(choices, str):
+        choices = choices.split("\n")
+    return dict(zip(LETTERS, (str(option) for option in choices), strict=False))

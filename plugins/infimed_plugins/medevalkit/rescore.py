@@ -1,0 +1,128 @@
+"""Grading saved answers again without a model: MedEvalKit's results.json, or our own answers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from infimed_core import DataError
+from infimed_plugins.medevalkit.cards import Card, find_card
+from infimed_plugins.medevalkit.grading import Grade, Record, grade_record
+from infimed_plugins.medevalkit.summary import draw_letters, summarise
+
+SCORINGS = {"both": ("kit", "strict"), "kit": ("kit",), "strict": ("strict",)}
+
+
+def rescore(
+    path: str | Path, task: str, scoring: str = "both", samples: bool = False, explain: bool = False
+) -> dict[str, Any]:
+    """Grade the answers in ``path`` (a file, or a folder that holds results.json) under ``kit``, ``strict`` or both.
+
+    Returns ``{"task", "kit": {"metrics": ...}, "strict": {"metrics": ...}}``; with ``samples`` each scoring also has
+    ``samples``: value and reason in the file's order; with ``explain`` there is ``disagreements``.
+    Where the kit itself would have raised, ``kit`` has ``crashes``, the number of such samples, counted as wrong.
+
+    Raises:
+        DataError: the file cannot be read, a row cannot be graded, or task or scoring is unknown.
+    """
+    if scoring not in SCORINGS:
+        raise DataError("unknown_scoring", f"no scoring '{scoring}'; choose kit, strict or both")
+    card = find_card(task)
+    if card.grading in ("report", "rubric"):
+        raise DataError("no_rule", f"{card.kit_task} has no rule that grades single answers; see docs/benchmarks.md")
+    records = read_records(Path(path), card)
+    result: dict[str, Any] = {"task": card.kit_task}
+    graded: dict[str, list[Grade]] = {}
+    for name in ("kit", "strict") if explain else SCORINGS[scoring]:
+        graded[name] = [_grade(card, record, name, index, path) for index, record in enumerate(records)]
+    for name in SCORINGS[scoring]:
+        grades = graded[name]
+        result[name] = {"metrics": summarise(card, records, grades, name)}
+        crashes = sum(grade.reason.startswith("kit_crash") for grade in grades)
+        if crashes:
+            result[name]["crashes"] = crashes
+        if samples:
+            shown = draw_letters(records, grades) if name == "kit" else grades
+            result[name]["samples"] = [{"value": grade.value, "reason": grade.reason or None} for grade in shown]
+    if explain:
+        result["disagreements"] = disagreements(records, graded["kit"], graded["strict"])
+    return result
+
+
+def _grade(card: Card, record: Record, scoring: str, index: int, path: str | Path) -> Grade:
+    try:
+        return grade_record(card, record, scoring)
+    except DataError as error:
+        raise DataError(error.code, f"{path}: sample {index}: {error}") from error
+
+
+def disagreements(records: list[Record], kit: list[Grade], strict: list[Grade]) -> list[dict[str, Any]]:
+    """The samples on which the two scorings differ, with what strict read and why."""
+    return [
+        {
+            "index": index,
+            "response": record["response"],
+            "answer": record["answer"],
+            "kit": a.value,
+            "strict": b.value,
+            "read": b.read or None,
+            "reason": b.reason or a.reason or None,
+        }
+        for index, (record, a, b) in enumerate(zip(records, kit, strict, strict=True))
+        if a.value != b.value
+    ]
+
+
+def read_records(path: Path, card: Card) -> list[Record]:
+    """The records of a results.json, of our answers.jsonl, or of a folder with either.
+
+    Raises:
+        DataError: nothing there, or not in either format.
+    """
+    if path.is_dir():
+        return _read_folder(path, card)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError("unreadable", f"{path}: cannot be read ({error}); name a results.json or its folder") from error
+    try:
+        body = json.loads(text)
+    except json.JSONDecodeError:
+        return _read_lines(path, text)
+    if isinstance(body, dict) and "sample" in body:
+        return _read_lines(path, text)
+    if not isinstance(body, list) or not all(isinstance(row, dict) for row in body):
+        raise DataError("not_results", f"{path}: not a list of samples; MedEvalKit writes one to <task>/results.json")
+    if not body:
+        raise DataError("no_samples", f"{path}: holds no sample")
+    return body
+
+
+def _read_folder(path: Path, card: Card) -> list[Record]:
+    if card.grading == "mmmu" and (parts := sorted(path.glob("*/output_sample.json"))):
+        return [{"subject": part.parent.name, **record} for part in parts for record in read_records(part, card)]
+    for name in ("results.json", "answers.jsonl"):
+        if (path / name).exists():
+            return read_records(path / name, card)
+    remedy = "neither results.json nor answers.jsonl in this folder; name the task's folder"
+    raise DataError("no_results", f"{path}: {remedy}")
+
+
+def _read_lines(path: Path, text: str) -> list[Record]:
+    """Our own answers: one JSON object a line, with the sample and the answer."""
+    records: list[Record] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            body = json.loads(line)
+            sample, answer = body["sample"], body["answer"]
+            record = dict(sample["meta"]["record"])
+        except (ValueError, KeyError, TypeError) as error:
+            remedy = "neither MedEvalKit's results.json nor the answers of a run of this benchmark"
+            raise DataError("not_results", f"{path}:{number}: {remedy} ({type(error).__name__}: {error})") from error
+        records.append({**record, "response": answer.get("text")})
+    if not records:
+        raise DataError("no_samples", f"{path}: holds no sample")
+    return records
