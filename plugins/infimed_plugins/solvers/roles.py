@@ -1,0 +1,57 @@
+"""The specialists of a panel, from a YAML file or from the roles that come with InfiMed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from infimed_core import DataError, Row
+
+BUILT_IN = Path(__file__).with_name("roles.yaml")
+
+
+class Specialist(Row):
+    """A member of the panel: a name for the transcript and the prompt that makes the model speak for it."""
+
+    name: str = Field(min_length=1)
+    prompt: str = Field(min_length=1)
+
+
+class Roles(Row):
+    """A panel: its specialists, in speaking order, and the chair that decides."""
+
+    specialists: tuple[Specialist, ...] = Field(min_length=1)
+    chair: Specialist
+
+
+def read_roles(path: Path | None) -> Roles:
+    """Read the roles of a panel; ``None`` is the built-in panel.
+
+    Raises:
+        DataError: the file is missing, no YAML, or not of the documented shape; the message names the place in it.
+    """
+    import yaml
+
+    path = path or BUILT_IN
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        roles = Roles.model_validate(content)
+    except FileNotFoundError:
+        raise DataError("missing_file", f"{path}: no such roles file; leave 'roles' out for the built-in") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise DataError("bad_roles", f"{path}{line}: not YAML: {getattr(error, 'problem', error)}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise DataError(
+            "bad_roles",
+            f"{path}: {place}: {first['msg']}; it needs 'specialists' and 'chair', each with name, prompt",
+        ) from None
+    names = [specialist.name for specialist in roles.specialists]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise DataError("bad_roles", f"{path}: specialists: '{twice[0]}' is named twice; give each its own name")
+    return roles

@@ -1,0 +1,236 @@
+"""The promises of the solvers: order, cost, abstention, agreement, and that references are never shown."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from infimed_plugins.solvers import infimed_solvers
+from infimed_plugins.solvers.asking import normalised, tagged
+from infimed_plugins.solvers.chain_of_thought import ChainOfThought
+from infimed_plugins.solvers.direct import Direct
+from infimed_plugins.solvers.panel import Panel
+from infimed_plugins.solvers.vote import Vote
+
+from infimed_core import Answer, DataError, Generation, Media, Request, Sample, Turn
+
+Reply = Callable[[Request], str | None]
+
+
+class Asked:
+    """A model made of a function; keeps every batch of requests. A ``None`` reply is a failed call."""
+
+    def __init__(self, reply: Reply) -> None:
+        self.reply = reply
+        self.batches: list[list[Request]] = []
+
+    def __call__(self, requests: Sequence[Request]) -> list[Answer]:
+        self.batches.append(list(requests))
+        answers = []
+        for request in requests:
+            text = self.reply(request)
+            error = "out of memory" if text is None else None
+            answers.append(
+                Answer(sample_id=request.sample_id, text=text, error=error, num_prompt_tokens=10, num_answer_tokens=2)
+            )
+        return answers
+
+
+def sample(name: str) -> Sample:
+    turns = (Turn(role="user", content=(0, f"Which plane is {name}?")),)
+    return Sample(id=name, turns=turns, media=(Media(uri=f"/{name}.png"),), references=("SECRET",))
+
+
+SAMPLES = [sample("one"), sample("two"), sample("three")]
+
+
+def system_of(request: Request) -> str:
+    return request.turns[0].text if request.turns[0].role == "system" else ""
+
+
+def specialist(request: Request) -> str:
+    for name in ("radiologist", "pathologist", "internist", "surgeon", "oncologist", "pharmacist", "chair"):
+        if name in system_of(request):
+            return name
+    raise AssertionError(system_of(request))
+
+
+def roles_file(tmp_path: Path, *names: str) -> Path:
+    path = tmp_path / "roles.yaml"
+    lines = "".join(f"  - {{name: {name}, prompt: 'You are the {name}.'}}\n" for name in names)
+    path.write_text(f"specialists:\n{lines}chair: {{name: chair, prompt: You are the chair.}}\n")
+    return path
+
+
+def test_the_plugin_offers_its_four_solvers() -> None:
+    assert set(infimed_solvers()) == {"direct", "chain-of-thought", "vote", "mdt-panel"}
+
+
+def test_direct_asks_everything_in_one_batch_and_keeps_the_order() -> None:
+    asked = Asked(lambda request: request.sample_id)
+    answers = Direct().solve(SAMPLES, asked, Generation(max_new_tokens=7))
+    assert [answer.text for answer in answers] == ["one", "two", "three"]
+    assert [request.turns for request in asked.batches[0]] == [one.turns for one in SAMPLES]
+    assert asked.batches[0][0].generation.max_new_tokens == 7
+    assert asked.batches[0][0].media == SAMPLES[0].media
+
+
+def test_a_system_prompt_joins_the_one_a_sample_has() -> None:
+    own = SAMPLES[0].model_copy(update={"turns": (Turn(role="system", content=("Be brief.",)), *SAMPLES[0].turns)})
+    asked = Asked(lambda request: "x")
+    Direct(system="You read images.").solve([own, SAMPLES[1]], asked, None)
+    assert [system_of(request) for request in asked.batches[0]] == ["You read images.\n\nBe brief.", "You read images."]
+    assert all([turn.role for turn in request.turns] == ["system", "user"] for request in asked.batches[0])
+
+
+@pytest.mark.parametrize("solver", [Direct(), ChainOfThought(), Vote(num_samples=2), Panel()])
+def test_no_solver_shows_the_reference_answer(solver: Direct) -> None:
+    told = SAMPLES[0].model_copy(update={"turns": (*SAMPLES[0].turns, Turn(role="assistant", content=("SECRET",)))})
+    asked = Asked(lambda request: "<answer>axial</answer>")
+    solver.solve([told], asked, None)
+    assert asked.batches
+    assert all("SECRET" not in turn.text for batch in asked.batches for request in batch for turn in request.turns)
+
+
+@pytest.mark.parametrize("solver", [Direct(), ChainOfThought(), Vote(), Panel()])
+def test_no_questions_need_no_answers(solver: Direct) -> None:
+    assert solver.solve([], Asked(lambda request: "x"), None) == []
+
+
+def test_chain_of_thought_takes_the_tag_and_asks_again_only_where_there_is_none() -> None:
+    def reply(request: Request) -> str | None:
+        if len(request.turns) == 3:
+            return "coronal"
+        return {"one": "bright ventricles. <answer> axial </answer>", "two": "no tag here", "three": None}[
+            request.sample_id
+        ]
+
+    asked = Asked(reply)
+    answers = ChainOfThought().solve(SAMPLES, asked, Generation(max_new_tokens=8))
+    assert [answer.text for answer in answers] == ["axial", "coronal", None]
+    assert answers[2].error == "out of memory"
+    assert [answer.num_calls for answer in answers] == [1, 2, 1]
+    assert answers[1].num_prompt_tokens == 20 and answers[1].transcript[0]["text"] == "no tag here"
+    assert [request.sample_id for request in asked.batches[1]] == ["two"]
+    assert (asked.batches[0][0].generation.max_new_tokens, asked.batches[1][0].generation.max_new_tokens) == (512, 8)
+
+
+def test_a_failed_second_call_loses_nothing_that_was_said() -> None:
+    asked = Asked(lambda request: None if len(request.turns) == 3 else "it is axial")
+    (answer,) = ChainOfThought().solve(SAMPLES[:1], asked, None)
+    assert answer.text == "it is axial" and answer.transcript[1]["error"] == "out of memory"
+
+
+def test_a_vote_draws_with_seeds_of_its_own_and_takes_the_majority() -> None:
+    said = {"one": ["Axial.", "coronal", " axial"], "two": ["b", "a", None], "three": [None, None, None]}
+    asked = Asked(lambda request: said[request.sample_id][request.generation.seed - 5])
+    answers = Vote(num_samples=3).solve(SAMPLES, asked, Generation(seed=5))
+    assert [answer.text for answer in answers] == ["Axial.", "b", None]
+    assert answers[2].error is not None and "every draw failed" in answers[2].error
+    assert len(asked.batches) == 1 and {request.generation.temperature for request in asked.batches[0]} == {0.7}
+    assert all(answer.num_calls == 3 and answer.num_prompt_tokens == 30 for answer in answers)
+
+
+def test_a_panel_that_agrees_stops_early_without_the_chair() -> None:
+    asked = Asked(
+        lambda request: f"I see it. <answer>{'Axial.' if specialist(request) == 'surgeon' else 'axial'}</answer>"
+    )
+    answers = Panel(rounds=3).solve(SAMPLES, asked, None)
+    assert [answer.text for answer in answers] == ["axial"] * 3
+    assert len(asked.batches) == 6 and all(len(batch) == 3 for batch in asked.batches)
+    assert all(answer.num_calls == 6 and answer.num_answer_tokens == 12 for answer in answers)
+    assert answers[0].transcript[-1] == {"role": "agreement", "round": 0, "text": "axial", "votes": 6}
+
+
+def test_only_cases_in_dispute_are_revised_and_reach_the_chair(tmp_path: Path) -> None:
+    def reply(request: Request) -> str | None:
+        who = system_of(request).split()[-1].rstrip(".")
+        if who == "chair":
+            return "sagittal"
+        return f"<answer>{'axial' if request.sample_id == 'one' else who}</answer>"
+
+    asked = Asked(reply)
+    panel = Panel(roles=roles_file(tmp_path, "reader", "knife"), rounds=1)
+    answers = panel.solve(SAMPLES[:2], asked, None)
+    assert [answer.text for answer in answers] == ["axial", "sagittal"]
+    assert [answer.num_calls for answer in answers] == [2, 5]
+    assert [len(batch) for batch in asked.batches] == [2, 2, 1, 1, 1]
+    revision = asked.batches[2][0].turns[-1].text
+    assert "reader (you): <answer>reader</answer>" in revision and "knife: <answer>knife</answer>" in revision
+    assert [entry["role"] for entry in answers[1].transcript] == ["reader", "knife", "reader", "knife", "chair"]
+
+
+@pytest.mark.parametrize(("order", "sees"), [("independent", False), ("in-turn", True)])
+def test_order_decides_who_sees_whom(tmp_path: Path, order: str, sees: bool) -> None:
+    asked = Asked(lambda request: f"said by {system_of(request)}")
+    panel = Panel.model_validate({"roles": roles_file(tmp_path, "reader", "knife"), "rounds": 0, "order": order})
+    panel.solve(SAMPLES[:1], asked, None)
+    assert ("said by You are the reader." in asked.batches[1][0].turns[-1].text) is sees
+
+
+def test_a_specialist_whose_call_fails_abstains_and_is_no_agreement(tmp_path: Path) -> None:
+    def reply(request: Request) -> str | None:
+        who = system_of(request)
+        return None if "knife" in who else "chair says coronal" if "chair" in who else "<answer>axial</answer>"
+
+    (answer,) = Panel(roles=roles_file(tmp_path, "reader", "knife"), rounds=0).solve(SAMPLES[:1], Asked(reply), None)
+    assert answer.text == "chair says coronal"
+    assert answer.transcript[1] == {"role": "knife", "round": 0, "text": "(abstained)", "error": "out of memory"}
+
+
+def test_a_panel_falls_back_on_its_majority_where_the_chair_fails_and_errs_where_all_do(tmp_path: Path) -> None:
+    roles = roles_file(tmp_path, "reader", "knife", "lens")
+
+    def no_chair(request: Request) -> str | None:
+        return None if "chair" in system_of(request) else "axial" if "knife" not in system_of(request) else "coronal"
+
+    (answer,) = Panel(roles=roles, rounds=0).solve(SAMPLES[:1], Asked(no_chair), None)
+    assert (answer.text, answer.transcript[-1]["role"]) == ("axial", "majority")
+    (answer,) = Panel(roles=roles, rounds=0).solve(SAMPLES[:1], Asked(lambda request: None), None)
+    assert answer.text is None and answer.error == "every specialist abstained: out of memory"
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("specialists: [", ":1: not YAML"),
+        ("specialists: []\nchair: {name: a, prompt: b}", "specialists"),
+        ("specialists: [{name: a}]\nchair: {name: a, prompt: b}", "specialists.0.prompt"),
+        (
+            "specialists: [{name: a, prompt: b}, {name: a, prompt: c}]\nchair: {name: a, prompt: b}",
+            "'a' is named twice",
+        ),
+    ],
+)
+def test_a_bad_roles_file_is_told_with_its_place(tmp_path: Path, content: str, told: str) -> None:
+    path = tmp_path / "roles.yaml"
+    path.write_text(content)
+    with pytest.raises(DataError, match=r"roles\.yaml") as caught:
+        Panel(roles=path).identity()
+    assert told in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_missing_roles_file_and_an_unknown_specialist_are_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such roles file"):
+        Panel(roles=tmp_path / "none.yaml").identity()
+    with pytest.raises(DataError, match="no specialist 'magic'"):
+        Panel(specialists=("magic",)).identity()
+
+
+def test_an_edited_roles_file_is_another_solver(tmp_path: Path) -> None:
+    before = Panel(roles=roles_file(tmp_path, "reader")).identity()
+    after = Panel(roles=roles_file(tmp_path, "reader", "knife")).identity()
+    assert before != after
+
+
+@given(st.lists(st.text(alphabet="bcdxyz", min_size=1), min_size=1), st.sampled_from(["", ".", "!", '"', " ."]))
+def test_case_spacing_and_outer_punctuation_do_not_split_a_vote(words: list[str], outer: str) -> None:
+    plain = " ".join(words)
+    assert normalised(outer + "  ".join(words).upper() + outer) == normalised(plain) == plain
+
+
+@given(st.text(alphabet="ab <>/", max_size=30), st.text(alphabet="ab", min_size=1, max_size=10))
+def test_the_last_tag_is_the_answer(before: str, inner: str) -> None:
+    assert tagged(f"{before}<answer>{inner}</answer> and on", "answer") == inner
+    assert tagged(f"{before}<answer>{inner}", "answer") == inner
