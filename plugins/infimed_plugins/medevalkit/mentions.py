@@ -26,7 +26,7 @@ def mentioned(text: str, texts: Sequence[str]) -> set[int]:
     """
     folded = " ".join(re.sub(r"[\"'`*_()\[\]{}]", " ", text.casefold()).split())
     if all(option in _POLAR for option in texts):
-        first = re.match(r"\w+", folded)
+        first = re.search(r"\w+", folded)
         return {index for index, option in enumerate(texts) if first and option == first.group()}
     spans: list[tuple[int, int, int]] = []
     for index, option in enumerate(texts):
