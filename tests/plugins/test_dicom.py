@@ -192,3 +192,17 @@ def test_one_picture_is_the_same_in_rgb_and_in_ybr():
     ybr = DICOM.load(Media(kind="dicom", uri=str(FOLDER / "SC_ybr_full_422_uncompressed.dcm"))).astype(int)
     assert rgb.shape == ybr.shape
     assert np.median(np.abs(rgb - ybr)) <= 2 and np.abs(rgb - ybr).mean() <= 8
+
+
+@pytest.mark.parametrize("name", ["CT_small", "MR_small_RLE", "SC_rgb_jpeg_dcmtk", "examples_palette"])
+def test_flipped_bytes_give_pixels_as_probed_or_a_fault_and_nothing_else(name):
+    rng = np.random.default_rng(3)
+    good = np.frombuffer((FOLDER / f"{name}.dcm").read_bytes(), dtype=np.uint8)
+    for _ in range(60):
+        bad = good.copy()
+        bad[rng.integers(128, min(len(bad), 4000), 4)] = rng.integers(0, 256, 4)
+        place = Media(kind="dicom", data=bad.tobytes())
+        try:
+            assert DICOM.load(place).shape[:2] == DICOM.probe(place)
+        except DataError as error:
+            assert "\n" not in str(error)

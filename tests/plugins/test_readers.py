@@ -9,11 +9,13 @@ import json
 import os
 import tarfile
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from infimed_plugins.readers import infimed_readers
 from infimed_plugins.readers.conversation import conversation
 from infimed_plugins.readers.directory import Directory
 from infimed_plugins.readers.huggingface import HuggingFace
@@ -495,3 +497,51 @@ def test_a_directory_pairs_images_with_texts_in_sorted_order(tmp_path):
     assert Directory(path=str(tmp_path)).fingerprint() != before
     with pytest.raises(DataError, match="no such folder"):
         everything(Directory(path=str(tmp_path / "none")))
+
+
+# all
+
+
+def test_no_damage_to_a_file_stops_a_reader(tmp_path):
+    rows = [talk(id=f"r{number}", image="a.png") for number in range(4)]
+    write_lines(tmp_path / "g.jsonl", *rows)
+    (tmp_path / "g.json").write_text(json.dumps(rows, indent=1))
+    (tmp_path / "g.json.gz").write_bytes(gzip.compress((tmp_path / "g.json").read_bytes(), mtime=0))
+    table(tmp_path, "g.parquet", image=[png()] * 4, question=["Q"] * 4, answer=["A"] * 4)
+    members = [
+        (f"{number}.{ending}", content) for number in range(3) for ending, content in (("png", png()), ("txt", b"x"))
+    ]
+    shard(tmp_path / "g.tar", members)
+    shard(tmp_path / "g.tar.gz", members, "w:gz")
+    rng = np.random.default_rng(11)
+    readers = {
+        "jsonl": Llava,
+        "json": Llava,
+        "json.gz": Llava,
+        "parquet": Parquet,
+        "tar": WebDataset,
+        "tar.gz": WebDataset,
+    }
+    for ending, reader in readers.items():
+        good = np.frombuffer((tmp_path / f"g.{ending}").read_bytes(), dtype=np.uint8)
+        for trial in range(25):
+            bad = good.copy()
+            bad[rng.integers(0, len(bad), 3)] = rng.integers(0, 256, 3)
+            path = tmp_path / f"bad.{ending}"
+            path.write_bytes(bad[: rng.integers(1, len(bad))].tobytes() if trial % 3 == 0 else bad.tobytes())
+            for row in everything(reader(path=str(path))):
+                assert isinstance(row, (Sample, Fault))
+                if isinstance(row, Fault):
+                    assert row.where.startswith(str(path)) and "\n" not in row.detail
+
+
+def test_the_guide_names_every_reader_and_setting_and_its_example_is_a_sample(tmp_path):
+    guide = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
+    for name, kind in infimed_readers().items():
+        assert f"`{name}`" in guide
+        for field in kind.model_fields:
+            assert f"`{field}`" in guide or field in ("batch_rows",), f"{name}: {field}"
+    (example,) = [part.partition("```")[0] for part in guide.split("```json\n")[1:]]
+    write_lines(tmp_path / "r.jsonl", example)
+    (row,) = [row for row in everything(Jsonl(path=str(tmp_path / "r.jsonl"))) if not isinstance(row, Fault)]
+    assert row.id == "ct-1" and row.media[0].kind == "dicom" and row.turns[0].content[0] == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
+import zlib
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -73,7 +74,13 @@ class FileReader(Reader):
                     place, row = next(rows)
                 except StopIteration:
                     break
-                except (DataError, OSError, ValueError) as error:  # the rest of this file cannot be reached
+                except (
+                    DataError,
+                    OSError,
+                    ValueError,
+                    EOFError,
+                    zlib.error,
+                ) as error:  # the rest of this file cannot be reached
                     code = error.code if isinstance(error, DataError) else "bad_file"
                     yield Fault(sample_id=identity, code=code, detail=one_line(error), where=str(file))
                     break

@@ -9,6 +9,7 @@ from typing import Any, TextIO
 from infimed_core import DataError
 
 SPACE = " \t\r\n"
+NUMBER = "0123456789.eE+-"
 
 
 def array_entries(text: TextIO, num_characters: int = 2**20) -> Iterator[tuple[int, Any]]:
@@ -64,7 +65,7 @@ def array_entries(text: TextIO, num_characters: int = 2**20) -> Iterator[tuple[i
                 if whole:
                     raise wrong(f"not JSON: {error}") from None
             else:
-                if end < len(buffer) or whole:  # at the buffer's very end a number may go on
+                if whole or (end < len(buffer) and buffer[end] not in NUMBER):  # "1." at the buffer's end may go on
                     break
             more()
         yield line + buffer.count("\n", 0, position), entry

@@ -31,7 +31,7 @@ class Parquet(FileReader):
                     for row in batch.to_pylist():
                         yield f"{file}:row {number}", row
                         number += 1
-        except (pa.ArrowInvalid, OSError) as error:
+        except (pa.ArrowException, OSError, ValueError, TypeError) as error:
             raise DataError("bad_file", f"no whole Parquet file: {error}") from None
 
     def sample(self, file: Path, identity: str, row: Any) -> Sample:
