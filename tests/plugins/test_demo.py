@@ -147,14 +147,17 @@ def test_answers_about_the_volumes_follow_from_the_masks() -> None:
         _, _, plane, text = picture.id.split("-")
         axis, index = ("sagittal", "coronal", "axial").index(plane), int(text)
         assert picture.facts["plane"].answer == plane
-        amounts = np.moveaxis(grey, axis, 0)[index].sum(), np.moveaxis(white, axis, 0)[index].sum()
+        slices = np.moveaxis(grey, axis, 0)[index], np.moveaxis(white, axis, 0)[index]
         if "tissue" in picture.facts:
-            assert picture.facts["tissue"].answer == ("grey matter" if amounts[0] > amounts[1] else "white matter")
+            centre = [middle for other, middle in enumerate(pictures.MNI_CENTRE) if other != axis]
+            box = tuple(slice(middle - 32, middle + 32) for middle in centre)
+            names = ("grey matter", "white matter")
+            assert picture.facts["tissue"].answer == names[int(slices[1][box].sum() > slices[0][box].sum())]
             checked["tissue"] += 1
         if "white_matter" in picture.facts:
-            share = amounts[1] / sum(amounts)
-            level = "poor" if share < 0.36 else "moderate" if share < 0.45 else "rich"
-            assert picture.facts["white_matter"].answer == level
+            share = slices[1].sum() / (slices[0].sum() + slices[1].sum())
+            assert picture.facts["white_matter"].answer == ("poor" if share < 0.37 else "rich")
+            assert share < 0.37 or share > 0.43
             checked["white_matter"] += 1
         if "position" in picture.facts:
             where = np.flatnonzero(inside.any(axis=tuple(i for i in range(3) if i != axis)))
@@ -206,7 +209,7 @@ def test_there_is_enough_of_everything_to_train_on(train: list[Sample]) -> None:
     num_pairs = sum(len(row.turns) // 2 for row in train if row.media)
     assert 8_000 <= num_pairs <= 15_000
     by_stage = collections.Counter(row.tags["stage"] for row in train)
-    assert set(by_stage) == set(samples.STAGES) and min(by_stage.values()) > 1_000
+    assert set(by_stage) == set(samples.STAGES) and min(by_stage.values()) >= 1_000
     assert {row.tags["form"] for row in train} == {*samples.ALL_FORMS, "several"}
     assert {row.tags["kind"] for row in train} >= set(samples.ALL_KINDS)
     needed = {"kind", "form", "modality", "task_type", "split", "source", "study", "image", "stage"}

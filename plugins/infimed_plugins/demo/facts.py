@@ -26,8 +26,8 @@ POSITIONS = {
     "coronal": ("back half", "front half"),
     "axial": ("lower half", "upper half"),
 }
-POSITION_MARGIN = 4
-"""No position is asked this close (mm) to the border between the halves."""
+POSITION_MARGIN = 1 / 12
+"""No position is asked this close to the border between the halves, as a share of the brain's extent."""
 MODALITIES = {
     "MR": "MRI", "CT": "CT", "US": "ultrasound", "CR": "X-ray", "NM": "bone scan",
     "fundus": "fundus photograph", "histology": "histology",
@@ -47,8 +47,9 @@ ALSO_BODY_PART = {
     "leg": ("extremity", "lower leg"),
     "colon": ("bowel",),
 }
-WHITE_MATTER = ("poor", "moderate", "rich")
-WHITE_MATTER_BORDERS = (0.36, 0.45)
+WHITE_MATTER = ("poor", "rich")
+WHITE_MATTER_BORDER = 0.40
+WHITE_MATTER_MARGIN = 0.03
 COVERAGE = ("small", "medium", "large")
 COVERAGE_BORDERS = (0.25, 0.40)
 COVERAGE_MARGIN = 0.01
@@ -76,7 +77,7 @@ def position(name: str, index: int) -> Fact | None:
         first, index = 0, abs(index - blocks.MIDLINE)
         last = last - blocks.MIDLINE
     middle = (first + last) / 2
-    if abs(index - middle) < POSITION_MARGIN:
+    if abs(index - middle) < POSITION_MARGIN * (last - first):
         return None
     answer = POSITIONS[name][int(index > middle)]
     words = tuple(word for pair in POSITIONS.values() for word in pair)
@@ -84,26 +85,27 @@ def position(name: str, index: int) -> Fact | None:
 
 
 def tissue(grey: NDArray[np.uint8], white: NDArray[np.uint8]) -> Fact | None:
-    """Which tissue fills more of the slice, by the sum of its probabilities; ``None`` within 4 percent of a tie."""
-    amounts = float(grey.sum(dtype=np.int64)), float(white.sum(dtype=np.int64))
-    if max(amounts) < 1.04 * min(amounts):
+    """Which tissue fills more of the middle third of the picture, by the sum of its probabilities.
+
+    ``grey`` and ``white`` are the slice of the two maps as shown. ``None`` within 10 percent of a tie.
+    """
+    middle = tuple(slice(side // 3, side - side // 3) for side in grey.shape)
+    amounts = int(grey[middle].sum(dtype=np.int64)), int(white[middle].sum(dtype=np.int64))
+    if max(amounts) < 1.1 * min(amounts) or max(amounts) == 0:
         return None
     names = ("grey matter", "white matter")
     answer = names[int(amounts[1] > amounts[0])]
-    return Fact(
-        answer,
-        names,
-        also=(answer.replace("grey", "gray"), answer.split()[0], answer.split()[0].replace("grey", "gray")),
-    )
+    american = answer.replace("grey", "gray")
+    return Fact(answer, names, also=(american, answer.split()[0], american.split()[0]))
 
 
 def white_matter(grey: NDArray[np.uint8], white: NDArray[np.uint8]) -> Fact | None:
-    """White matter's share of the brain tissue in the slice, in three levels."""
+    """White matter's share of the brain tissue in the slice, in two levels; ``None`` within 3 points of the border."""
     total = int(grey.sum(dtype=np.int64)) + int(white.sum(dtype=np.int64))
     share = int(white.sum(dtype=np.int64)) / total if total else 0.0
-    if min(abs(share - border) for border in WHITE_MATTER_BORDERS) < 0.006:
+    if abs(share - WHITE_MATTER_BORDER) < WHITE_MATTER_MARGIN:
         return None
-    return Fact(WHITE_MATTER[sum(share > border for border in WHITE_MATTER_BORDERS)], WHITE_MATTER)
+    return Fact(WHITE_MATTER[int(share > WHITE_MATTER_BORDER)], WHITE_MATTER)
 
 
 def modality(code: str) -> Fact:
