@@ -243,6 +243,22 @@ def test_sharegpt_and_chat_messages_are_the_same_conversation(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("row", "question", "answer"),
+    [
+        ({"question": "Q", "answer": "A"}, (0, "Q"), "A"),
+        ({"instruction": "Look. <image>", "input": "More.", "output": "A"}, ("Look. ", 0, "\nMore."), "A"),
+        ({"query": "<image>Q", "response": "A"}, (0, "Q"), "A"),
+        ({"caption": "A"}, (0,), "A"),
+        ({"question": "Q", "answer": 3, "options": ["3", "4"]}, (0, "Q"), "3"),
+    ],
+)
+def test_rows_of_one_question_and_answer_are_read_in_every_usual_naming(tmp_path, row, question, answer):
+    (sample,) = everything(Llava(path=str(write_lines(tmp_path / "r.jsonl", {**row, "image": "a.png"}))))
+    assert sample.turns == (Turn(role="user", content=question), Turn(role="assistant", content=(answer,)))
+    assert sample.options == tuple(row.get("options", ())) and sample.meta == {}
+
+
+@pytest.mark.parametrize(
     ("row", "code"),
     [
         (talk(), "image_count"),
@@ -260,6 +276,8 @@ def test_sharegpt_and_chat_messages_are_the_same_conversation(tmp_path):
         ({"conversations": [{"from": "human", "value": [{"type": "video", "video": "x"}]}]}, "bad_row"),
         (talk("hi", id=[1]), "bad_row"),
         (talk("hi", tags=[1]), "bad_row"),
+        (talk("hi", options="A"), "bad_row"),
+        ({"question": "Q", "answer": " "}, "empty_text"),
         (5, "bad_row"),
         (None, "bad_row"),
     ],
