@@ -172,7 +172,7 @@ class FaultyBatches(FakeBatches):
 
 
 def main(arguments: list[str]) -> None:
-    """Train in a process of its own; arguments: directory, settings (JSON), file for the weights, pause per step."""
+    """Train in a process of its own; arguments: directory, settings (JSON), weights' file, pause per step, dropout."""
     import time
 
     from infimed_plugins.sft.trainer import StagedTrainer
@@ -181,7 +181,7 @@ def main(arguments: list[str]) -> None:
     from infimed_core import TrainingContext
 
     torch.set_num_threads(1)
-    directory, settings, target, pause = arguments
+    directory, settings, target, pause, dropout = arguments
     options = json.loads(settings)
     batches = FakeBatches(**options.pop("batches", {}))
     workers = options.pop("num_workers", 0)
@@ -192,7 +192,7 @@ def main(arguments: list[str]) -> None:
             print("finished", payload["step"], flush=True)
             time.sleep(float(pause))
 
-    model = FakeModel(dropout=0.1)
+    model = FakeModel(dropout=float(dropout))
     context = TrainingContext(directory=Path(directory), seed=3, emit=emit)
     facts = trainer.train(model, batches, trainer.stages[0], context)
     if facts["rank"] == 0:

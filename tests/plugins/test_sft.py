@@ -194,17 +194,17 @@ def test_kill_9_at_any_step_and_the_same_command_gives_bit_equal_weights(tmp_pat
 
     settings = {"learning_rate": 1e-2, "save_every": 3, "batches": {"num_steps": 12}, "num_workers": 0}
     settings = json.dumps(settings)
-    main([str(tmp_path / "whole"), settings, str(tmp_path / "whole.safetensors"), "0"])
+    main([str(tmp_path / "whole"), settings, str(tmp_path / "whole.safetensors"), "0", "0.1"])
     command = [sys.executable, str(SCRIPT), str(tmp_path / "killed"), settings, str(tmp_path / "killed.safetensors")]
     kill_after = 7
-    with subprocess.Popen([*command, "0.03"], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen([*command, "0.03", "0.1"], stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout:
             if line.startswith(f"finished {kill_after}"):
                 process.send_signal(signal.SIGKILL)
                 break
     assert process.returncode == -signal.SIGKILL
     assert list((tmp_path / "killed").glob("step-*"))
-    subprocess.run([*command, "0"], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([*command, "0", "0.1"], check=True, stdout=subprocess.DEVNULL)
     facts = json.loads((tmp_path / "killed.json").read_text())
     assert facts["resumed_from"] in (6, 9)
     assert_equal_weights(load_file(tmp_path / "whole.safetensors"), load_file(tmp_path / "killed.safetensors"))

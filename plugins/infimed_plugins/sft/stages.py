@@ -96,4 +96,4 @@ def rate_factor(stage: TrainingStage, step: int, num_steps: int) -> float:
         return 1.0
     length = num_steps - start
     progress = (step + 1 - start) / (length + (lowest == 0.0))
-    return 1.0 - (1.0 - lowest) * progress
+    return (1.0 - progress) + lowest * progress
