@@ -1,0 +1,124 @@
+"""Packers that put samples end to end into rows of a fixed budget."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from infimed_core import Packer, Packs
+
+_ROW_BITS = 40
+_MOST_TRIES = 64
+
+
+class BestFit(Packer):
+    """Best-fit decreasing inside windows: each sample goes to the fullest row that still has room for it.
+
+    Rows not yet full stay open for the next windows, so that little is left empty while samples stay near the place
+    where the seeded shuffle put them.
+    """
+
+    window: int = Field(default=4096, ge=1, description="Samples looked at together.")
+    open_rows: int = Field(default=1024, ge=1, description="Most rows kept open from one window to the next.")
+
+    def group(self, costs: NDArray[np.int64], budget: NDArray[np.int64]) -> Packs:
+        """Rows in the order in which they were opened."""
+        fits = np.flatnonzero((costs <= budget).all(axis=1))
+        if len(fits) == 0:
+            return Packs.from_lists([])
+        limited = [column for column in (1, 2) if costs[fits, column].sum() > budget[column]]
+        place = _best_fit_one if not limited else _best_fit_many
+        # A sample's size is the budget it takes most of; with tokens alone that is its length.
+        size = (costs[fits][:, [0, *limited]] / budget[[0, *limited]]).max(axis=1) if limited else costs[fits, 0]
+        windows = [
+            start + np.argsort(-size[start : start + self.window], kind="stable")
+            for start in range(0, len(fits), self.window)
+        ]
+        row_of = place(costs[fits], budget, windows, self.open_rows)
+        by_row = np.argsort(row_of, kind="stable")
+        offsets = np.concatenate([[0], np.cumsum(np.bincount(row_of))])
+        return Packs(fits[by_row], offsets.astype(np.int64))
+
+
+def _best_fit_one(
+    costs: NDArray[np.int64], budget: NDArray[np.int64], windows: list[NDArray[np.int64]], most_open: int
+) -> NDArray[np.int64]:
+    """Row of each sample, by tokens alone. An open row is one integer, its room above its number, in a sorted list."""
+    tokens, capacity = costs[:, 0], int(budget[0]) << _ROW_BITS
+    useful = int(tokens.min()) << _ROW_BITS  # less room than this no sample needs
+    mask = (1 << _ROW_BITS) - 1
+    rows = np.empty(len(costs), dtype=np.int64)
+    open_rows: list[int] = []
+    count = 0
+    for window in windows:
+        found = []
+        for need in (
+            tokens[window] << _ROW_BITS if capacity < 2**62 else tokens[window].astype(object) << _ROW_BITS
+        ).tolist():
+            at = bisect_left(open_rows, need)
+            if at == len(open_rows):
+                row = capacity | count
+                count += 1
+            else:
+                row = open_rows.pop(at)
+            found.append(row & mask)
+            row -= need
+            if row >= useful:
+                insort(open_rows, row)
+        rows[window] = found
+        del open_rows[: max(0, len(open_rows) - most_open)]
+    return rows
+
+
+def _best_fit_many(
+    costs: NDArray[np.int64], budget: NDArray[np.int64], windows: list[NDArray[np.int64]], most_open: int
+) -> NDArray[np.int64]:
+    """Row of each sample, by tokens among the rows whose other budgets leave room; the first few are tried."""
+    rows = np.empty(len(costs), dtype=np.int64)
+    mask = (1 << _ROW_BITS) - 1
+    tokens_budget, patches_budget, images_budget = (int(limit) for limit in budget)
+    open_rows: list[int] = []
+    left: list[tuple[int, int]] = []
+    for window in windows:
+        found = []
+        for tokens, patches, images in costs[window].tolist():
+            need = tokens << _ROW_BITS
+            first = bisect_left(open_rows, need)
+            for at in range(first, min(first + _MOST_TRIES, len(open_rows))):
+                patches_left, images_left = left[open_rows[at] & mask]
+                if patches <= patches_left and images <= images_left:
+                    row = open_rows.pop(at)
+                    break
+            else:
+                row = tokens_budget << _ROW_BITS | len(left)
+                left.append((patches_budget, images_budget))
+            number = row & mask
+            found.append(number)
+            left[number] = (left[number][0] - patches, left[number][1] - images)
+            if row - need > mask:  # some room is left
+                insort(open_rows, row - need)
+        rows[window] = found
+        del open_rows[: max(0, len(open_rows) - most_open)]
+    return rows
+
+
+class NextFit(Packer):
+    """Fills one row in the order of the samples and opens the next when a sample does not fit."""
+
+    def group(self, costs: NDArray[np.int64], budget: NDArray[np.int64]) -> Packs:
+        """Rows of neighbours; their order is that of the samples."""
+        members = np.flatnonzero((costs <= budget).all(axis=1))
+        limits = budget.tolist()
+        offsets = [0]
+        row = [0, 0, 0]
+        for place, cost in enumerate(costs[members].tolist()):
+            row = [have + new for have, new in zip(row, cost, strict=True)]
+            if any(have > limit for have, limit in zip(row, limits, strict=True)):
+                offsets.append(place)
+                row = cost
+        if len(members):
+            offsets.append(len(members))
+        return Packs(members, np.array(offsets, dtype=np.int64))
