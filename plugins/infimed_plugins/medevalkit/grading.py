@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from infimed_core import DataError
-from infimed_plugins.medevalkit import kit_grading, mmmu
+from infimed_plugins.medevalkit import kit_grading, mmmu, reports
 from infimed_plugins.medevalkit.cards import Card
 from infimed_plugins.medevalkit.choice import LETTERS, read_choice, without_letters
 from infimed_plugins.medevalkit.closed import grade_closed, grade_mmmu_open, grade_polar, open_measures, open_reason
+from infimed_plugins.medevalkit.grades import Grade, Record
 from infimed_plugins.medevalkit.kit_text import KitError
 from infimed_plugins.medevalkit.reading import normalise, short_answer
-
-Record = Mapping[str, Any]
 
 REQUIRED = {
     "choice": ("choices", "answer", "response"),
@@ -23,17 +21,6 @@ REQUIRED = {
     "mmmu": ("answer", "response", "question_type"),
     "report": ("response",),
 }
-
-
-@dataclass(frozen=True)
-class Grade:
-    """A value in [0, 1] or ``None`` with the reason; ``kind`` is choice, open or closed; ``read`` what was read."""
-
-    value: float | None
-    reason: str = ""
-    kind: str = "choice"
-    read: str = ""
-    parts: dict[str, float | None] = field(default_factory=dict)
 
 
 def grade_record(card: Card, record: Record, scoring: str) -> Grade:
@@ -63,8 +50,8 @@ def grade_record(card: Card, record: Record, scoring: str) -> Grade:
 
 def kind_of(card: Card, record: Record) -> str:
     """Whether a record is a choice, an open or a closed question."""
-    if card.grading == "report":
-        return "report"
+    if card.grading in ("report", "rubric"):
+        return card.grading
     if card.grading == "mmmu":
         return "choice" if record.get("question_type", "multiple-choice") == "multiple-choice" else "open"
     if card.grading == "visual":
@@ -77,6 +64,8 @@ def kind_of(card: Card, record: Record) -> str:
 
 
 def _kit(card: Card, record: Record, response: str | None, kind: str) -> Grade:
+    if card.grading in ("report", "rubric"):
+        return reports.grade(record, response, scoring="kit") if kind == "report" else Grade(None, "needs_judge", kind)
     gold = record["answer"]
     if card.grading == "mmmu":
         return _kit_mmmu(card, record, response, kind)
@@ -107,6 +96,10 @@ def _kit_mmmu(card: Card, record: Record, response: str | None, kind: str) -> Gr
 
 
 def _strict(card: Card, record: Record, response: str | None, kind: str) -> Grade:
+    if card.grading in ("report", "rubric"):
+        return (
+            reports.grade(record, response, scoring="strict") if kind == "report" else Grade(None, "needs_judge", kind)
+        )
     gold = record["answer"]
     if kind == "choice":
         return _strict_choice(card, record, response)

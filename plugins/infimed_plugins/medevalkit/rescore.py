@@ -8,7 +8,8 @@ from typing import Any
 
 from infimed_core import DataError
 from infimed_plugins.medevalkit.cards import Card, find_card
-from infimed_plugins.medevalkit.grading import Grade, Record, grade_record
+from infimed_plugins.medevalkit.grades import Grade, Record
+from infimed_plugins.medevalkit.grading import grade_record
 from infimed_plugins.medevalkit.summary import draw_letters, summarise
 
 SCORINGS = {"both": ("kit", "strict"), "kit": ("kit",), "strict": ("strict",)}

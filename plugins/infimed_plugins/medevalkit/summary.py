@@ -8,7 +8,8 @@ from typing import Any
 
 from infimed_core import interval
 from infimed_plugins.medevalkit.cards import Card
-from infimed_plugins.medevalkit.grading import Grade, Record, golds, lettered
+from infimed_plugins.medevalkit.grades import Grade, Record
+from infimed_plugins.medevalkit.grading import golds, lettered
 
 OPEN_SUMS = ("bleu1", "bleu2", "bleu3", "bleu4", "rouge1", "rouge2", "rougel", "precision", "recall", "f1", "em")
 

@@ -1,0 +1,259 @@
+"""A benchmark as its data card describes it: questions in upstream's order, MedEvalKit's prompts, two gradings."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, JsonValue
+
+from infimed_core import Answer, Benchmark, DataError, Fault, Generation, Sample, Score, Turn, canonical_json
+from infimed_plugins.medevalkit import prompts, sources
+from infimed_plugins.medevalkit.cards import Card, find_card
+from infimed_plugins.medevalkit.folders import Images, find_tables
+from infimed_plugins.medevalkit.grades import Grade
+from infimed_plugins.medevalkit.grading import gold_letters, golds, grade_record, lettered
+from infimed_plugins.medevalkit.layouts import IMAGE_FOLDERS, LAYOUTS, Question, radrestruct
+from infimed_plugins.medevalkit.summary import subject_of, summarise
+
+
+class KitBenchmark(Benchmark):
+    """One of MedEvalKit's tasks. ``strict`` counts; ``kit`` is what MedEvalKit would have reported."""
+
+    path: str | None = Field(default=None, description="Local folder in upstream's layout; the hub where left out.")
+    reasoning: bool = Field(default=False, description="Ask for the answer in a box, as MedEvalKit's --reasoning.")
+    language: Literal["all", "en", "zh"] = Field(default="all", description="Keep only questions in this language.")
+
+    card_name: ClassVar[str] = ""
+
+    @property
+    def card(self) -> Card:
+        """The data card."""
+        return find_card(self.card_name)
+
+    @property
+    def version(self) -> str:  # type: ignore[override]
+        """The card's version and the prompt set."""
+        return f"{self.card.version}+{self.card.prompt_set}"
+
+    @property
+    def scorings(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Strict first; a rubric has no rule of MedEvalKit's to apply without its judge."""
+        return ("strict",) if self.card.grading == "rubric" else ("strict", "kit")
+
+    @property
+    def group_by(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Tags of the card's breakdown, and what is natural for its kind."""
+        tags = list(self.card.breakdown.values())
+        natural = {"mmmu": ["subject"], "visual": ["task_type"], "structured": ["answer_type"]}
+        tags += natural.get(self.card.grading, [])
+        if self.card_name == "slake":
+            tags.append("language")
+        if self.card.layout in ("mmlu", "cmmlu"):
+            tags.append("subject")
+        return tuple(dict.fromkeys(tags))
+
+    @property
+    def baseline_by(self) -> tuple[str, ...]:  # type: ignore[override]
+        """A constant answer may differ for closed and open questions, and by language."""
+        return ("task_type", "language")
+
+    @property
+    def cluster_by(self) -> str:  # type: ignore[override]
+        """The image or study that questions share."""
+        return "cluster" if self.card.cluster else ""
+
+    @property
+    def metrics(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Accuracy; for open answers their overlap too; for reports overlap alone."""
+        if self.card.grading == "report":
+            return ("rouge-l", "bleu-1", "bleu-2", "bleu-4", "accuracy")
+        return ("accuracy", "token-f1", "bleu-1", "rouge-l") if self.card.grading == "visual" else ("accuracy",)
+
+    def generation(self) -> Generation:
+        """Greedy, 1,024 tokens, as MedEvalKit."""
+        return Generation(max_new_tokens=1024)
+
+    def fingerprint(self) -> str:
+        """Changes with the card, the settings, and the names, sizes and times of the local files."""
+        files: list[list[Any]] = []
+        if self.path:
+            for config in self.card.source.configs or (self.card.source.config,):
+                for path in find_tables(Path(self.path), self.card.source.files, config, self.card.source.split):
+                    state = path.stat()
+                    files.append([str(path.relative_to(self.path)), state.st_size, state.st_mtime_ns])
+        body = canonical_json([self.identity(), self.card.model_dump(mode="json"), files])
+        return hashlib.sha256(body.encode()).hexdigest()
+
+    def samples(self) -> Iterator[Sample | Fault]:
+        """Every question; a row that cannot be used is a fault that says why."""
+        card = self.card
+        root = sources.folder(card, self.path)
+        images = Images(root, IMAGE_FOLDERS.get(card.layout, ("",)))
+        number = 0
+        for where, row in _numbered(card, self.path, root):
+            try:
+                found = self._questions(card, where, row, images)
+            except DataError as error:
+                yield Fault(sample_id=f"{card.name}-{number}", code=error.code, detail=str(error), where=where)
+                number += 1
+                continue
+            for question in found:
+                if self.language not in ("all", question.language):
+                    continue
+                yield build_sample(card, question, number, self.reasoning)
+                number += 1
+
+    @staticmethod
+    def _questions(card: Card, where: str, row: Any, images: Images) -> list[Question]:
+        if card.layout == "radrestruct":
+            return list(radrestruct(card, Path(where).stem, row, images))
+        question = LAYOUTS[card.layout](card, row, images)
+        return [] if question is None else [question]
+
+    def grade(self, sample: Sample, answer: Answer, scoring: str) -> Score:
+        """Grade by the card; see docs/benchmarks.md."""
+        grade = grade_record(self.card, record_of(sample, answer), scoring)
+        if grade.reason == "random_letter":
+            grade = _drawn(sample, grade)
+        return Score(
+            value=grade.value,
+            status="ok" if grade.value is not None else "unscored",
+            parts=grade.parts,
+            reasons=(grade.reason.split(":")[0],) if grade.reason else (),
+            note=grade.read or grade.reason,
+        )
+
+    def summarise(
+        self, samples: Sequence[Sample], answers: Sequence[Answer], scoring: str
+    ) -> dict[str, JsonValue] | None:
+        """The metrics in the shape of MedEvalKit's metrics.json."""
+        if self.card.grading == "rubric":
+            return None
+        records = [record_of(sample, answer) for sample, answer in zip(samples, answers, strict=True)]
+        grades = [grade_record(self.card, record, scoring) for record in records]
+        return summarise(self.card, records, grades, scoring)
+
+
+def _numbered(card: Card, path: str | None, root: Path) -> Iterator[tuple[str, Any]]:
+    """Rows; a Rad-ReStruct report is one row, and MMMU's kept-back answers are put in from ``answer.json``."""
+    if card.layout == "radrestruct":
+        files = sorted(root.glob(card.source.files[0])) if path else []
+        if not files:
+            raise DataError("missing_data", f"{root / card.source.files[0]}: no reports; {sources.remedy(card)}")
+        for file in files:
+            yield str(file), json.loads(file.read_text(encoding="utf-8"))
+        return
+    kept_back: dict[str, dict[str, Any]] = {}
+    if path and card.layout == "mmmu":
+        kept_back = _kept_back_answers(root)
+    elif path and card.layout == "key-value":
+        kept_back = _answers_beside(root)
+    for where, row in sources.rows(card, path):
+        if kept_back and row.get("answer") in (None, "", "?"):
+            row = {**row, **kept_back.get(str(row.get("id")), {})}
+        yield where, row
+
+
+def _kept_back_answers(root: Path) -> dict[str, dict[str, Any]]:
+    """MMMU's answer list: id -> {question_type, ground_truth}."""
+    path = root / "answer.json"
+    if not path.exists():
+        return {}
+    body = json.loads(path.read_text(encoding="utf-8"))
+    return {
+        key: {"answer": value["ground_truth"], "question_type": value["question_type"]} for key, value in body.items()
+    }
+
+
+def _answers_beside(root: Path) -> dict[str, dict[str, Any]]:
+    """CMB's answers, which upstream keeps in a second file: a list of {id, answer}."""
+    found = sorted(root.glob("CMB-Exam/CMB-test/*answer*.json"))
+    rows = [row for path in found for row in json.loads(path.read_text(encoding="utf-8"))]
+    return {str(row["id"]): {"answer": row["answer"]} for row in rows}
+
+
+def record_of(sample: Sample, answer: Answer) -> dict[str, Any]:
+    """The row that MedEvalKit would write to results.json."""
+    record = sample.meta["record"]
+    if not isinstance(record, dict):
+        raise DataError("not_ours", f"sample {sample.id} does not come from a MedEvalKit benchmark")
+    return {**record, "response": answer.text}
+
+
+def _drawn(sample: Sample, grade: Grade) -> Grade:
+    """MMMU's random credit: a letter drawn by the sample's id, so that the draw does not depend on the order."""
+    record = sample.meta["record"]
+    letters = sorted(lettered(record)) if isinstance(record, dict) else []
+    letter = random.Random(f"42 {sample.id}").choice(letters or ["A"])
+    return Grade(float(letter in sample.references[:1]), "random_letter", grade.kind, letter)
+
+
+def build_sample(card: Card, question: Question, number: int, reasoning: bool) -> Sample:
+    """The sample that is asked: MedEvalKit's prompt, all images before it, and what grading needs in ``meta``."""
+    shown = prompts.show(question.options, card.option_style)
+    before = str(question.record.get("__before__", ""))
+    record: dict[str, Any] = {key: value for key, value in question.record.items() if not key.startswith("__")}
+    record |= {"question": question.text, "answer": question.answer}
+    if question.options:
+        record["choices"] = shown
+    if question.kind == "mmmu" and question.options:
+        record["index2ans"] = lettered({"choices": list(question.options)})
+    text = before + _prompt(question, shown, reasoning)
+    task_type = {"judgement": "closed", "mmmu": "choice" if question.options else "open"}.get(
+        question.kind, question.kind
+    )
+    tags = {"source": card.name, "task_type": task_type, "language": question.language, "split": card.source.split}
+    tags["modality"] = str(
+        record.get("modality_type") or record.get("modality") or ("image" if question.images else "text")
+    )
+    for key in (*card.breakdown.values(), "answer_type", "subject"):
+        value = subject_of(record) if key == "subject" and card.grading == "mmmu" else record.get(key)
+        if value is not None:
+            tags[key] = str(value)
+    if card.cluster and record.get(card.cluster) is not None:
+        tags["cluster"] = str(record[card.cluster])
+    return Sample(
+        id=f"{card.name}-{question.id or number}",
+        turns=_turns(question, text),
+        media=question.images,
+        references=_references(card, question, shown),
+        options=question.options,
+        tags=tags,
+        licence=card.licence,
+        meta={"record": record, "prompt_set": card.prompt_set},
+    )
+
+
+def _prompt(question: Question, shown: Sequence[str], reasoning: bool) -> str:
+    if question.kind == "report":
+        return prompts.REPORT
+    if question.kind == "mmmu":
+        return prompts.mmmu(question.text, question.options, reasoning)
+    if question.kind == "choice":
+        return prompts.choice(question.text, shown, question.language, reasoning)
+    return "" if question.kind == "chat" else prompts.plain(question.kind, question.text, question.language, reasoning)
+
+
+def _turns(question: Question, text: str) -> tuple[Turn, ...]:
+    if question.kind == "chat":
+        return tuple(Turn(role=role, content=(content,)) for role, content in question.turns)  # type: ignore[arg-type]
+    if len(question.images) < 2:
+        return (Turn(role="user", content=(*range(len(question.images)), text)),)
+    content: list[str | int] = []
+    for index in range(len(question.images)):
+        content += [f"<image_{index + 1}>: ", index]
+    return (Turn(role="user", content=(*content, text)),)
+
+
+def _references(card: Card, question: Question, shown: Sequence[str]) -> tuple[str, ...]:
+    answers = golds(question.answer)
+    if question.options:
+        letters = gold_letters(answers, list(shown), card.multiple)
+        if letters:
+            return (letters, *(question.options[ord(letter) - ord("A")] for letter in letters))
+    return tuple(answer for answer in answers if answer)

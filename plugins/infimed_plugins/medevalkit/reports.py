@@ -1,0 +1,55 @@
+"""Radiology reports: word overlap of the whole report and of its findings and impression apart."""
+
+from __future__ import annotations
+
+import re
+
+from infimed_plugins.medevalkit.grades import Grade, Record
+from infimed_plugins.medevalkit.overlap import bleu, bleu_tokens, rouge
+from infimed_plugins.medevalkit.reading import final_answer, is_refusal
+
+KEYS = ("bleu1", "bleu2", "bleu3", "bleu4", "rouge1", "rouge2", "rougel")
+_IMPRESSION = re.compile(r"\bimpressions?\s*:", re.IGNORECASE)
+_FINDINGS = re.compile(r"\bfindings?\s*:", re.IGNORECASE)
+
+
+def sections(report: str) -> tuple[str, str]:
+    """Findings and impression of a report in the format that the prompt asks for; "" for one that is not marked."""
+    cut = _IMPRESSION.search(report)
+    head, tail = (report[: cut.start()], report[cut.end() :]) if cut else (report, "")
+    start = _FINDINGS.search(head)
+    findings = head[start.end() :] if start else ""
+    return findings.strip(), tail.strip()
+
+
+def overlap(reference: str, hypothesis: str) -> dict[str, float]:
+    """BLEU-1 to 4 as nltk's sentence_bleu without smoothing, ROUGE F as rouge 1.0.1; zeros without a word."""
+    wanted = [token for token in bleu_tokens(reference) if token]
+    given = [token for token in bleu_tokens(hypothesis) if token]
+    try:
+        rouges = rouge(reference.lower(), hypothesis.lower())
+    except ValueError:
+        rouges = (0.0, 0.0, 0.0)
+    return dict(zip(KEYS, (*bleu(wanted, given), *rouges), strict=True))
+
+
+def grade(record: Record, response: str | None, scoring: str) -> Grade:
+    """The value is ROUGE-L of the whole report, the rest are parts.
+
+    ``strict`` leaves an empty report or a refusal unscored and adds ``findings`` and ``impression`` apart;
+    ``kit`` counts an empty one as zero, as MedEvalKit's side script does by its denominator.
+    """
+    text: str | None = response
+    if scoring == "strict":
+        reading = final_answer(response)
+        if reading.text is None:
+            return Grade(None, reading.reason, "report")
+        text = reading.text
+        if is_refusal(text) and len(text.split()) < 30:
+            return Grade(None, "refusal", "report")
+    parts: dict[str, float | None] = dict(overlap(str(record["answer"]), text or ""))
+    if scoring == "strict":
+        for name, given in zip(("findings", "impression"), sections(text or ""), strict=True):
+            wanted = str(record.get(name) or "")
+            parts |= {f"{name}_{key}": value for key, value in overlap(wanted, given).items()} if wanted.strip() else {}
+    return Grade(min(1.0, parts["rougel"] or 0.0), kind="report", parts=parts)
