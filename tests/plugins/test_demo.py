@@ -38,7 +38,20 @@ def digest(rows: list[Sample]) -> str:
     return whole.hexdigest()
 
 
-def test_the_same_settings_give_the_same_samples_when_everything_is_made_again(train: list[Sample]) -> None:
+def test_the_plugin_offers_its_reader_and_its_benchmarks() -> None:
+    from infimed_plugins import demo
+
+    assert demo.infimed_readers() == {"demo-anatomy": DemoAnatomy}
+    assert demo.infimed_benchmarks() == {"demo-vqa": DemoVqa, "demo-text": DemoText}
+
+
+def test_the_same_settings_give_the_same_samples_made_again_without_a_network(
+    train: list[Sample], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("the demo data must need no network")
+
+    monkeypatch.setattr("socket.socket", refuse)
     before = digest(train[::7])
     pictures.pictures.cache_clear()
     sources.volume.cache_clear()

@@ -117,11 +117,13 @@ def _grey(array: NDArray[Any], inverted: bool) -> NDArray[np.uint8]:
     """Window to the 1st to 99.5th percentile of a subset of pixels, in float32: large films stay cheap."""
     low, high = (float(value) for value in np.percentile(array[::4, ::4] if array.size > 2**18 else array, [1, 99.5]))
     scaled = np.clip((array.astype(np.float32) - low) * (255.0 / max(high - low, 1e-6)), 0, 255).astype(np.uint8)
-    return 255 - scaled if inverted else scaled
+    shown: NDArray[np.uint8] = 255 - scaled if inverted else scaled
+    return shown
 
 
 def _dicom_frame(dataset: Any, index: int) -> NDArray[np.uint8]:
-    from pydicom.pixels import apply_color_lut, pixel_array
+    from pydicom.pixels.processing import apply_color_lut
+    from pydicom.pixels.utils import pixel_array
 
     frames = int(dataset.get("NumberOfFrames") or 1)
     pixels = pixel_array(dataset, index=index if frames > 1 else 0)

@@ -10,6 +10,7 @@ import numpy as np
 from infimed_core import Sample
 from infimed_plugins.demo import blocks, pictures, samples
 from infimed_plugins.demo.anatomy import DemoAnatomy
+from infimed_plugins.demo.questions import FORMS
 from infimed_plugins.demo.vqa import DemoText, DemoVqa
 
 
@@ -104,15 +105,15 @@ def report() -> str:
     parts.append(
         _table(
             f"demo-vqa: {len(vqa)} test questions; always the most common answer scores {overall:.3f}",
-            ("kind", *(f"{form}: questions (most common answer)" for form in samples.FORMS)),
+            ("kind", *(f"{form}: questions (most common answer)" for form in FORMS)),
             [
-                (kind, *("{} ({:.2f})".format(*groups.get((kind, form), (0, 0.0))) for form in samples.FORMS))
+                (kind, *("{} ({:.2f})".format(*groups.get((kind, form), (0, 0.0))) for form in FORMS))
                 for kind in samples.ALL_KINDS
             ]
             + [
                 (
                     "all",
-                    *(sum(groups.get((kind, form), (0, 0))[0] for kind in samples.ALL_KINDS) for form in samples.FORMS),
+                    *(sum(groups.get((kind, form), (0, 0))[0] for kind in samples.ALL_KINDS) for form in FORMS),
                 )
             ],
         )
