@@ -8,10 +8,12 @@ import shutil
 
 import numpy as np
 import pytest
+import safetensors.numpy
 import torch
 import transformers
 from infimed_plugins.vlm import doctor
 from infimed_plugins.vlm.answering import generate
+from infimed_plugins.vlm.assemble import Assemble
 from infimed_plugins.vlm.baselines import Constant, Random
 from infimed_plugins.vlm.checkpoint import Transformers
 from infimed_plugins.vlm.isolation import pack
@@ -249,6 +251,58 @@ def make_text_model(checkpoint, directory):
         transformers.Qwen3ForCausalLM(config).save_pretrained(directory)
     tokenizer.save_pretrained(directory)
     return directory
+
+
+@pytest.fixture(scope="module")
+def parts(checkpoint, tmp_path_factory):
+    """A tiny SigLIP and a tiny Qwen3, as two checkpoints."""
+    directory = tmp_path_factory.mktemp("parts")
+    config = transformers.SiglipVisionConfig(
+        hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=2, image_size=48, patch_size=8
+    )
+    with quiet():
+        transformers.SiglipVisionModel(config).save_pretrained(directory / "siglip")
+    transformers.SiglipImageProcessorPil(size={"height": 48, "width": 48}).save_pretrained(directory / "siglip")
+    return directory / "siglip", make_text_model(checkpoint, directory / "qwen3")
+
+
+def test_a_model_assembled_from_parts_trains_answers_and_reloads(parts, tmp_path):
+    vision, language = (str(path) for path in parts)
+    model = Assemble(vision=vision, language=language, projector={"pool": [4, 4]}, device="cpu")
+    base = model.prepare(tmp_path / "base", lambda: TEXTS, 0)
+    network = model.load(base)
+    tower = safetensors.numpy.load_file(parts[0] / "model.safetensors")
+    name = "embeddings.patch_embedding.weight"
+    stored = next(value for key, value in tower.items() if key.endswith(name))
+    state = network.module.state_dict()
+    assert (state[f"model.vision_tower.{name}"].numpy() == stored).all()
+    assert network.can_pack()[0] and all(network.parameter_groups().values())
+
+    turns = (Turn(role="user", content=(0, "Which plane?", 1)), Turn(role="assistant", content=("axial",)))
+    sample = Sample(id="s", turns=turns, media=(Media(uri="1"), Media(uri="2")))
+    images = [Pictures().load(media) for media in sample.media]
+    real = transformers.SiglipImageProcessorPil.from_pretrained(parts[0])(images, return_tensors="np")["pixel_values"]
+    for cap, count in ((None, 16), (9, 9), (7, 4), (1, 1)):
+        encoded = network.encoder.encode(sample, images, cap)
+        visual, patches = network.encoder.visual_sizes(np.array([5, 900]), np.array([7, 100]), cap)
+        assert encoded.visual_tokens == (count, count) == tuple(visual) and patches.tolist() == [36, 36]
+        np.testing.assert_array_equal(encoded.vision["pixel_values"], real)
+        alone = network.hidden_states(pack([encoded]))
+        mixed = network.hidden_states(pack([encoded, network.encoder.encode(sample, images, 4)]))
+        torch.testing.assert_close(mixed[: len(encoded)], alone, rtol=1e-4, atol=1e-5)
+
+    asked = requests(7)
+    answers = {answer.sample_id: answer for answer in network.answer(asked, Pictures())}
+    assert all(answer.error is None for answer in answers.values())
+    assert answers == {a.sample_id: a for request in asked for a in network.answer([request], Pictures())}
+    network.save(tmp_path / "saved")
+    reopened = Transformers(checkpoint=str(tmp_path / "saved"), device="cpu").load(tmp_path / "saved")
+    assert {answer.sample_id: answer for answer in reopened.answer(asked, Pictures())} == answers
+    with quiet():
+        stock = transformers.AutoModelForImageTextToText.from_pretrained(tmp_path / "saved")
+    assert type(stock).__name__ == "LlavaForConditionalGeneration"
+    with pytest.raises(DataError, match="is no SigLIP model"):
+        Assemble(vision=language, language=language).prepare(tmp_path / "wrong", list, 0)
 
 
 def test_a_place_that_holds_no_checkpoint_is_told(tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ from infimed_plugins.vlm.families import family_of
 from infimed_plugins.vlm.isolation import TOLERANCE, make_samples, measure, pack, shrunken_module, verdict
 from infimed_plugins.vlm.network import row_hidden_states
 
-MODEL_TYPES = ["qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3", "qwen2", "llama"]
+MODEL_TYPES = ["qwen2_vl", "qwen2_5_vl", "qwen3_vl", "llava", "qwen3", "qwen2", "llama"]
 
 
 @pytest.fixture(autouse=True)
@@ -27,6 +27,11 @@ def one_thread():
 
 
 def config_of(model_type: str):
+    if model_type == "llava":
+        siglip = {"model_type": "siglip_vision_model", "vision_use_head": False}
+        return transformers.LlavaConfig(
+            vision_config=siglip, text_config={"model_type": "qwen3"}, vision_feature_select_strategy="full"
+        )
     return transformers.AutoConfig.for_model(model_type)
 
 
@@ -125,7 +130,7 @@ def test_segmented_attention_equals_attention_of_each_segment(lengths, causal, h
     torch.testing.assert_close(result, torch.cat(parts, dim=1), rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("model_type", ["qwen2_5_vl", "qwen3_vl", "qwen3"])
+@pytest.mark.parametrize("model_type", ["qwen2_5_vl", "qwen3_vl", "llava", "qwen3"])
 def test_a_padded_row_gives_its_samples_what_they_get_alone(model_type):
     module = shrunken_module(config_of(model_type), "packed")
     family = family_of(module.config)

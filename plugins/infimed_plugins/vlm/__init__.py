@@ -10,11 +10,18 @@ from infimed_core import Model, hookimpl
 @hookimpl
 def infimed_models() -> dict[str, type[Model]]:
     """The models this plugin offers."""
+    from infimed_plugins.vlm.assemble import Assemble
     from infimed_plugins.vlm.baselines import Constant, Random
     from infimed_plugins.vlm.checkpoint import Transformers
     from infimed_plugins.vlm.tiny import TinyQwen3VL
 
-    return {"tiny-qwen3-vl": TinyQwen3VL, "transformers": Transformers, "constant": Constant, "random": Random}
+    return {
+        "tiny-qwen3-vl": TinyQwen3VL,
+        "transformers": Transformers,
+        "assemble": Assemble,
+        "constant": Constant,
+        "random": Random,
+    }
 
 
 def doctor(checkpoint: str, revision: str | None = None) -> dict[str, Any]:

@@ -60,8 +60,7 @@ def load_image(network: Network, item: Media, media: MediaLoader, cap: int | Non
     if pixels is None or cap is None:
         return media.load(item)
     height, width = media.probe(item)[:2]
-    down, across = pixels.grids(np.array([height]), np.array([width]), cap)
-    return media.load(item, at_most=(int(down[0]) * pixels.tile, int(across[0]) * pixels.tile))
+    return media.load(item, at_most=pixels.target(height, width, cap))
 
 
 def make_batches(
@@ -107,6 +106,8 @@ def generate(network: Network, prompts: Sequence[Encoded], generation: Generatio
     """Generate for one batch of prompts, in order."""
     import torch
 
+    from infimed_plugins.vlm.network import vision_inputs
+
     module, tokenizer = network.module, network.encoder.tokenizer
     device, size = network.device, max(len(prompt) for prompt in prompts)
     filler = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
@@ -118,10 +119,10 @@ def generate(network: Network, prompts: Sequence[Encoded], generation: Generatio
         types[row, size - len(prompt) :] = prompt.token_types
     inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": mask}
     pictured = [prompt.vision for prompt in prompts if prompt.vision]
-    if pictured:
-        inputs["mm_token_type_ids"] = types
-        inputs |= {name: np.concatenate([vision[name] for vision in pictured]) for name in pictured[0]}
     inputs = {name: torch.from_numpy(array).to(device) for name, array in inputs.items()}
+    if pictured:
+        arrays = {name: np.concatenate([vision[name] for vision in pictured]) for name in pictured[0]}
+        inputs |= vision_inputs(module, network.family, arrays, types)
     options: dict[str, Any] = {
         "max_new_tokens": generation.max_new_tokens,
         "do_sample": False,

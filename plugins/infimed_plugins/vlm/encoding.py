@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from infimed_core import IGNORED_LABEL, DataError, Encoded, Encoder, Sample, TextLengths, Turn
 from infimed_plugins.vlm.chat import Chat, Tokens
+from infimed_plugins.vlm.families import FAMILIES
 from infimed_plugins.vlm.pixels import QwenPixels
+from infimed_plugins.vlm.siglip import SiglipPixels
 
 PREPROCESSING_FILES = (
     "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "chat_template.json", "preprocessor_config.json",
@@ -50,17 +52,26 @@ class ChatEncoder(Encoder):
         return Chat(self.tokenizer)
 
     @cached_property
-    def pixels(self) -> QwenPixels | None:
+    def pixels(self) -> QwenPixels | SiglipPixels | None:
         """How images become patches; ``None`` for a model of text alone."""
-        file = self.checkpoint / "preprocessor_config.json"
         if "vision_config" not in self.config:
             return None
-        return QwenPixels.from_settings(json.loads(file.read_text(encoding="utf-8")))
+        settings = json.loads((self.checkpoint / "preprocessor_config.json").read_text(encoding="utf-8"))
+        if self.config["model_type"] == "llava":
+            return SiglipPixels.from_settings(settings, self.config)
+        return QwenPixels.from_settings(settings)
+
+    @cached_property
+    def rope_rows(self) -> int:
+        """Rows of positions that the family takes."""
+        family = FAMILIES.get(self.config["model_type"])
+        return family.rope_rows if family else 1
 
     @cached_property
     def image_token(self) -> int:
         """Id of the placeholder token, -1 for a model of text alone."""
-        return int(self.config["image_token_id"]) if self.pixels else -1
+        names = ("image_token_id", "image_token_index")
+        return next(int(self.config[name]) for name in names if name in self.config) if self.pixels else -1
 
     @cached_property
     def identity(self) -> str:
@@ -124,21 +135,17 @@ class ChatEncoder(Encoder):
         except DataError as error:
             raise DataError(error.code, f"sample '{sample_id}': {error}") from None
         vision: dict[str, NDArray[Any]] = {}
-        grids = np.zeros((0, 3), dtype=np.int64)
+        grids = np.zeros((0, 2), dtype=np.int64)
         num_places = int((tokens.ids == self.image_token).sum()) if self.pixels else 0
         if num_places != len(images):
             text = f"sample '{sample_id}' has {len(images)} image(s) but {num_places} place(s) for them"
             raise DataError("image_count", text if self.pixels else f"{text}: the model takes text alone")
         if images and self.pixels:
-            values, grids = self.pixels.patches(images, max_visual_tokens)
-            vision = {"pixel_values": values, "image_grid_thw": grids}
-        merge = self.pixels.merge if self.pixels else 1
-        counts = grids.prod(axis=1) // (merge * merge)
+            vision, grids = self.pixels.arrays(images, max_visual_tokens)
+        counts = grids.prod(axis=1)
         ids, labels, types = _expand(tokens, self.image_token, counts, generate)
-        if self.pixels:
-            positions = rope_positions(types, grids[:, 1:] // merge)
-        else:
-            positions = np.arange(len(ids), dtype=np.int64)[None]
+        count = np.arange(len(ids), dtype=np.int64)[None]
+        positions = rope_positions(types, grids) if self.rope_rows == 4 else count
         return Encoded(sample_id, ids, labels, positions, types, tuple(counts.tolist()), vision)
 
 

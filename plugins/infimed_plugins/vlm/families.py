@@ -26,6 +26,11 @@ class Family:
         """Whether the family has a vision tower."""
         return bool(self.vision)
 
+    @property
+    def native_resolution(self) -> bool:
+        """Whether the tower takes the patches of all images as one row (else images of one size, as a batch)."""
+        return self.takes_images and self.rope_rows == 4
+
 
 _QWEN_VISION = ("model.visual.",)
 
@@ -35,6 +40,7 @@ FAMILIES = {
         Family("qwen2_vl", _QWEN_VISION, ("model.visual.merger.",), 4),
         Family("qwen2_5_vl", _QWEN_VISION, ("model.visual.merger.",), 4),
         Family("qwen3_vl", _QWEN_VISION, ("model.visual.merger.", "model.visual.deepstack_merger_list."), 4),
+        Family("llava", ("model.vision_tower.",), ("model.multi_modal_projector.",)),
         Family("qwen3"),
         Family("qwen2"),
         Family("llama"),
@@ -44,6 +50,8 @@ FAMILIES = {
 
 def family_of(config: Any) -> Family | None:
     """The family of a configuration, or ``None`` where it is not known: then samples may not share a row."""
+    if config.model_type == "llava" and config.vision_config.model_type != "siglip_vision_model":
+        return None  # towers with a class token or several crops are not known here
     return FAMILIES.get(config.model_type)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from infimed_core import Answer, MediaLoader, PackedBatch, Request, TrainableMod
 from infimed_plugins.vlm import attention
 from infimed_plugins.vlm.encoding import PREPROCESSING_FILES, ChatEncoder
 from infimed_plugins.vlm.families import Family, family_of, group_parameters
+from infimed_plugins.vlm.projector import set_grids
 from infimed_plugins.vlm.settings import OpeningSettings
 
 
@@ -136,14 +137,18 @@ def prepare_module(module: Any, kind: str) -> None:
     """Give a module packed attention (``kind`` "packed", else a name of transformers) and a faster patch embedding."""
     attention.register()
     if kind == "packed":
-        for part, name in (("language", attention.LANGUAGE_ATTENTION), ("vision", attention.VISION_ATTENTION)):
-            for config in _part_configs(module, part):
-                config._attn_implementation_internal = name
+        family = family_of(module.config)
+        for config in _part_configs(module, "language"):
+            config._attn_implementation_internal = attention.LANGUAGE_ATTENTION
+        for config in _part_configs(module, "vision") if family and family.native_resolution else ():
+            config._attn_implementation_internal = attention.VISION_ATTENTION
     else:
         module.set_attn_implementation(kind)
     from infimed_plugins.vlm.patch_embedding import use_linear_patch_embedding
+    from infimed_plugins.vlm.projector import use_pooled_projector
 
     use_linear_patch_embedding(module)
+    use_pooled_projector(module)
 
 
 def _part_configs(module: Any, part: str) -> list[Any]:
@@ -202,12 +207,24 @@ def row_hidden_states(module: Any, batch: PackedBatch, family: Family | None) ->
         "max_length_k": longest,
     }
     if family.takes_images and batch.vision:
-        inputs["mm_token_type_ids"] = tensor(batch.token_types)[None]
-        inputs |= {name: tensor(array) for name, array in batch.vision.items()}
+        inputs |= vision_inputs(module, family, batch.vision, batch.token_types[None])
     hidden = module.model(**inputs).last_hidden_state[0]
     if family.takes_images and not batch.vision and module.training and _shares_gradients():
         hidden = hidden + _untouched_tower(module)
     return hidden
+
+
+def vision_inputs(module: Any, family: Family | None, arrays: Mapping[str, Any], token_types: Any) -> dict[str, Any]:
+    """Forward arguments for images: their arrays, and the token types [rows, L] where the family asks for them."""
+    import torch
+
+    device = module.get_input_embeddings().weight.device
+    inputs = {name: torch.from_numpy(np.ascontiguousarray(array)).to(device) for name, array in arrays.items()}
+    if "image_grid" in inputs:
+        set_grids(module, inputs.pop("image_grid"))
+    if family is None or family.native_resolution:
+        inputs["mm_token_type_ids"] = torch.from_numpy(np.ascontiguousarray(token_types)).to(device)
+    return inputs
 
 
 def _shares_gradients() -> bool:
@@ -222,12 +239,15 @@ def _untouched_tower(module: Any) -> Any:
     """Zero, computed through the vision tower: a row of text alone must not leave other ranks waiting for it."""
     import torch
 
-    vision = module.config.vision_config
-    merge, device = vision.spatial_merge_size, module.get_input_embeddings().weight.device
-    features = 3 * vision.temporal_patch_size * vision.patch_size**2
-    output = module.model.get_image_features(
-        torch.zeros(merge * merge, features, device=device), torch.tensor([[1, merge, merge]], device=device)
-    )
+    vision, device = module.config.vision_config, module.get_input_embeddings().weight.device
+    if hasattr(vision, "spatial_merge_size"):
+        merge = vision.spatial_merge_size
+        patches = torch.zeros(merge * merge, 3 * vision.temporal_patch_size * vision.patch_size**2, device=device)
+        output = module.model.get_image_features(patches, torch.tensor([[1, merge, merge]], device=device))
+    else:
+        set_grids(module, np.ones((1, 2), dtype=np.int64))
+        pixels = torch.zeros(1, 3, vision.image_size, vision.image_size, device=device)
+        output = module.model.get_image_features(pixels, return_dict=True)
     parts = [*output.pooler_output, *(p for level in getattr(output, "deepstack_features", None) or [] for p in level)]
     return sum(part.sum() for part in parts) * 0.0
 

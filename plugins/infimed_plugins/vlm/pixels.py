@@ -104,27 +104,49 @@ class QwenPixels:
         merge, patch = self.merge, self.patch
         blocks, grids = [], []
         for image in images:
-            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
-                shape = f"{image.dtype} {list(image.shape)}"
-                raise DataError("image_shape", f"an image must be uint8 [height, width, 3], got {shape}")
-            height, width = image.shape[:2]
-            down, across = self.grids(np.array([height]), np.array([width]), max_visual_tokens)
-            h, w = int(down[0]), int(across[0])
-            if (h * self.tile, w * self.tile) != (height, width):
+            height, width = checked_image(image).shape[:2]
+            target = self.target(height, width, max_visual_tokens)
+            h, w = target[0] // self.tile, target[1] // self.tile
+            if target != (height, width):
                 size = (w * self.tile, h * self.tile)
                 image = np.asarray(Image.fromarray(image).resize(size, resample=Image.Resampling(self.resample)))
             cut = image.reshape(h, merge, patch, w, merge, patch, 3).transpose(0, 3, 1, 4, 6, 2, 5)
             blocks.append(cut.reshape(h * merge * w * merge, 3, patch * patch))
             grids.append((1, h * merge, w * merge))
-        table = self._table()
+        table = channel_table(self.mean, self.std, self.rescale)
         cut = np.concatenate(blocks)
         values = np.empty((len(cut), 3, self.temporal, patch * patch), dtype=np.float32)
         for channel in range(3):
             values[:, channel] = table[channel][cut[:, channel]][:, None]
         return values.reshape(len(cut), -1), np.array(grids, dtype=np.int64).reshape(-1, 3)
 
-    def _table(self) -> NDArray[np.float32]:
-        """The 256 values a channel can take after rescaling and normalising, in the processor's own arithmetic."""
-        levels = (np.arange(256, dtype=np.float64) * self.rescale).astype(np.float32)
-        mean, std = (np.array(v, dtype=np.float32)[:, None] for v in (self.mean, self.std))
-        return ((levels[None] - mean) / std).astype(np.float32)
+    def target(self, height: int, width: int, max_visual_tokens: int | None) -> tuple[int, int]:
+        """Pixels down and across after resizing."""
+        down, across = self.grids(np.array([height]), np.array([width]), max_visual_tokens)
+        return int(down[0]) * self.tile, int(across[0]) * self.tile
+
+    def arrays(
+        self, images: Sequence[NDArray[np.uint8]], max_visual_tokens: int | None
+    ) -> tuple[dict[str, NDArray[Any]], NDArray[np.int64]]:
+        """What the tower takes, and the visual tokens down and across of each image, int64 [images, 2]."""
+        values, grids = self.patches(images, max_visual_tokens)
+        return {"pixel_values": values, "image_grid_thw": grids}, grids[:, 1:] // self.merge
+
+
+def checked_image(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The image, if it is one.
+
+    Raises:
+        DataError: it is not uint8 [height, width, 3] with pixels.
+    """
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
+        shape = f"{image.dtype} {list(image.shape)}"
+        raise DataError("image_shape", f"an image must be uint8 [height, width, 3], got {shape}")
+    return image
+
+
+def channel_table(mean: Sequence[float], std: Sequence[float], rescale: float) -> NDArray[np.float32]:
+    """The 256 values a channel can take after rescaling and normalising, in the processors' own arithmetic."""
+    levels = (np.arange(256, dtype=np.float64) * rescale).astype(np.float32)
+    means, deviations = (np.array(v, dtype=np.float32)[:, None] for v in (mean, std))
+    return ((levels[None] - means) / deviations).astype(np.float32)

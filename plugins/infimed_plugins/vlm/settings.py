@@ -22,7 +22,7 @@ class OpeningSettings(Component):
     answer_max_visual_tokens: int | None = Field(
         default=None, ge=1, description="Most visual tokens of an image when the model is asked; null is native."
     )
-    answer_batch_size: int = Field(default=128, ge=1, description="Most questions in a generation batch.")
+    answer_batch_size: int = Field(default=64, ge=1, description="Most questions in a generation batch.")
     answer_batch_tokens: int = Field(
         default=32768, ge=1, description="Most prompt tokens, padding included, in a batch."
     )

@@ -1,0 +1,108 @@
+"""A LLaVA-type model from parts: a SigLIP vision tower, a pooled projector and a language model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from infimed_core import DataError, LoadedModel, Model, Row
+from infimed_plugins.vlm.checkpoint import find_checkpoint, open_checkpoint
+from infimed_plugins.vlm.encoding import ChatEncoder
+from infimed_plugins.vlm.settings import OpeningSettings
+from infimed_plugins.vlm.vocabulary import CHAT_TEMPLATE
+
+VISION_TOKENS = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>")
+
+
+class Projector(Row):
+    """What joins the tower and the language model."""
+
+    pool: tuple[int, int] | None = Field(
+        default=(12, 12),
+        description="Visual tokens down and across, by adaptive average pooling; null keeps every patch.",
+    )
+    layer: int = Field(default=-2, description="Layer of the tower whose features are taken, from its end.")
+
+
+class Assemble(Model, OpeningSettings):
+    """Builds the model once; the checkpoint is LLaVA's layout and reloads with its pooling."""
+
+    vision: str = Field(description="Checkpoint of a SigLIP or fixed-size SigLIP2 model: directory or hub name.")
+    language: str = Field(description="Checkpoint of a causal language model: directory or hub name.")
+    projector: Projector = Projector()
+
+    def prepare(self, directory: Path, texts: Callable[[], Iterable[str]], seed: int) -> Path:
+        """Copy both parts' weights, draw the projector's, and write the checkpoint into ``directory``."""
+        import torch
+        from transformers import (
+            AutoConfig,
+            AutoModelForCausalLM,
+            AutoTokenizer,
+            LlavaForConditionalGeneration,
+            SiglipVisionModel,
+        )
+
+        from infimed_plugins.vlm.quiet import quiet
+
+        vision_path, language_path = find_checkpoint(self.vision, None), find_checkpoint(self.language, None)
+        config = AutoConfig.from_pretrained(vision_path)
+        if config.model_type not in ("siglip", "siglip_vision_model"):
+            raise DataError("vision_part", f"{self.vision}: '{config.model_type}' is no SigLIP model of one image size")
+        tokenizer = AutoTokenizer.from_pretrained(language_path)
+        tokenizer.add_special_tokens(
+            {"additional_special_tokens": list(VISION_TOKENS)}, replace_extra_special_tokens=False
+        )
+        tokenizer.chat_template = CHAT_TEMPLATE
+        with quiet():
+            vision = SiglipVisionModel.from_pretrained(vision_path, dtype=torch.float32, use_safetensors=True)
+            language = AutoModelForCausalLM.from_pretrained(language_path, dtype=torch.float32, use_safetensors=True)
+        if len(tokenizer) > language.get_input_embeddings().weight.shape[0]:
+            language.resize_token_embeddings(len(tokenizer))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            module = LlavaForConditionalGeneration(self._config(vision.config, language.config, tokenizer))
+        unused = module.model.vision_tower.load_state_dict(vision.state_dict(), strict=False)
+        if unused.missing_keys:
+            raise DataError("vision_part", f"{self.vision}: lacks {', '.join(unused.missing_keys[:3])} ...")
+        module.model.language_model.load_state_dict(language.model.state_dict())
+        module.lm_head.load_state_dict(language.lm_head.state_dict())
+        module.generation_config = language.generation_config
+        with quiet():
+            module.save_pretrained(directory, safe_serialization=True)
+        tokenizer.save_pretrained(directory)
+        settings = vision_path / "preprocessor_config.json"
+        processor = json.loads(settings.read_text(encoding="utf-8")) if settings.is_file() else {}
+        side = vision.config.image_size
+        processor |= {"image_processor_type": "SiglipImageProcessor", "size": {"height": side, "width": side}}
+        (directory / "preprocessor_config.json").write_text(json.dumps(processor, indent=2) + "\n", encoding="utf-8")
+        return directory
+
+    def _config(self, vision: Any, language: Any, tokenizer: Any) -> Any:
+        from transformers import LlavaConfig
+
+        vision.vision_use_head = False  # the pooled vector has no part in this model
+        pool = self.projector.pool
+        return LlavaConfig(
+            vision_config=vision.to_dict(),
+            text_config=language.to_dict(),
+            image_token_index=tokenizer.convert_tokens_to_ids("<|image_pad|>"),
+            image_seq_length=pool[0] * pool[1] if pool else (vision.image_size // vision.patch_size) ** 2,
+            vision_feature_select_strategy="full",
+            vision_feature_layer=self.projector.layer,
+            tie_word_embeddings=language.tie_word_embeddings,
+            projector_pool=list(pool) if pool else None,
+        )
+
+    def load(self, checkpoint: Path | None) -> LoadedModel:
+        """Open the assembled checkpoint or one that training saved."""
+        if checkpoint is None:
+            raise ValueError("assemble needs a checkpoint directory")
+        return open_checkpoint(checkpoint, self)
+
+    def encoder(self, checkpoint: Path) -> ChatEncoder:
+        """The encoder of a checkpoint."""
+        return ChatEncoder(checkpoint)

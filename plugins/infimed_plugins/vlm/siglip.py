@@ -1,0 +1,90 @@
+"""Images for a SigLIP tower with a pooled projector: one size for all pixels, a grid of tokens that may shrink."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infimed_plugins.vlm.pixels import channel_table, checked_image
+
+
+@dataclass(frozen=True)
+class SiglipPixels:
+    """The settings of a SiglipImageProcessor and of the projector behind the tower.
+
+    Attributes:
+        side: pixels down and across of what the tower sees.
+        patches_across: the tower's patches along a side.
+        pool: visual tokens down and across without a cap.
+    """
+
+    side: int
+    patches_across: int
+    pool: tuple[int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    rescale: float
+    resample: int
+    merge: int = 1
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any], config: Mapping[str, Any]) -> SiglipPixels:
+        """Read ``preprocessor_config.json`` and ``config.json``."""
+        vision = config["vision_config"]
+        side = int(vision.get("image_size", 224))
+        across = side // int(vision.get("patch_size", 16))
+        pool = config.get("projector_pool") or (across, across)
+        return cls(
+            side=side,
+            patches_across=across,
+            pool=(int(pool[0]), int(pool[1])),
+            mean=tuple(settings.get("image_mean", (0.5, 0.5, 0.5))),
+            std=tuple(settings.get("image_std", (0.5, 0.5, 0.5))),
+            rescale=float(settings.get("rescale_factor", 1 / 255)),
+            resample=int(settings.get("resample", 3)),
+        )
+
+    def grid(self, max_visual_tokens: int | None) -> tuple[int, int]:
+        """Visual tokens down and across of every image under the cap: the pooling grid, shrunk in proportion."""
+        down, across = self.pool
+        if max_visual_tokens is None or down * across <= max_visual_tokens:
+            return down, across
+        shrink = math.sqrt(max_visual_tokens / (down * across))
+        short = max(1, int(min(down, across) * shrink + 1e-9))
+        long = max(1, min(int(max(down, across) * shrink + 1e-9), max_visual_tokens // short))
+        return (short, long) if down <= across else (long, short)
+
+    def sizes(
+        self, heights: NDArray[np.int64], widths: NDArray[np.int64], max_visual_tokens: int | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Visual tokens and vision patches of each image, int64 [n] each: the same for every size."""
+        down, across = self.grid(max_visual_tokens)
+        count = len(heights)
+        return np.full(count, down * across, dtype=np.int64), np.full(count, self.patches_across**2, dtype=np.int64)
+
+    def target(self, height: int, width: int, max_visual_tokens: int | None) -> tuple[int, int]:
+        """Pixels down and across after resizing."""
+        return self.side, self.side
+
+    def arrays(
+        self, images: Sequence[NDArray[np.uint8]], max_visual_tokens: int | None
+    ) -> tuple[dict[str, NDArray[Any]], NDArray[np.int64]]:
+        """``pixel_values`` float32 [images, 3, side, side], ``image_grid`` int64 [images, 2]; and that grid again."""
+        from PIL import Image
+
+        table = channel_table(self.mean, self.std, self.rescale)
+        values = np.empty((len(images), 3, self.side, self.side), dtype=np.float32)
+        for index, image in enumerate(images):
+            picture = Image.fromarray(checked_image(image))
+            if picture.size != (self.side, self.side):
+                picture = picture.resize((self.side, self.side), resample=Image.Resampling(self.resample))
+            levels = np.asarray(picture)
+            for channel in range(3):
+                values[index, channel] = table[channel][levels[..., channel]]
+        grids = np.tile(np.array(self.grid(max_visual_tokens), dtype=np.int64), (len(images), 1))
+        return {"pixel_values": values, "image_grid": grids}, grids
