@@ -30,14 +30,19 @@ class BestFit(Packer):
         if len(fits) == 0:
             return Packs.from_lists([])
         limited = [column for column in (1, 2) if costs[fits, column].sum() > budget[column]]
-        place = _best_fit_one if not limited else _best_fit_many
-        # A sample's size is the budget it takes most of; with tokens alone that is its length.
-        size = (costs[fits][:, [0, *limited]] / budget[[0, *limited]]).max(axis=1) if limited else costs[fits, 0]
+        if limited:
+            shares = costs[fits][:, [0, *limited]] / budget[[0, *limited]]
+            scarcest = [0, *limited][int(shares.sum(axis=0).argmax())]
+            columns = [scarcest, *(column for column in range(3) if column != scarcest)]
+            size = shares.max(axis=1)  # a sample is as large as the budget it takes most of
+        else:
+            columns, size = [0], costs[fits, 0]
+        place = _best_fit_many if limited else _best_fit_one
         windows = [
             start + np.argsort(-size[start : start + self.window], kind="stable")
             for start in range(0, len(fits), self.window)
         ]
-        row_of = place(costs[fits], budget, windows, self.open_rows)
+        row_of = place(costs[fits][:, columns], budget[columns], windows, self.open_rows)
         by_row = np.argsort(row_of, kind="stable")
         offsets = np.concatenate([[0], np.cumsum(np.bincount(row_of))])
         return Packs(fits[by_row], offsets.astype(np.int64))
@@ -76,30 +81,32 @@ def _best_fit_one(
 def _best_fit_many(
     costs: NDArray[np.int64], budget: NDArray[np.int64], windows: list[NDArray[np.int64]], most_open: int
 ) -> NDArray[np.int64]:
-    """Row of each sample, by tokens among the rows whose other budgets leave room; the first few are tried."""
+    """Row of each sample where three budgets count: by the first column among rows where the others have room."""
     rows = np.empty(len(costs), dtype=np.int64)
     mask = (1 << _ROW_BITS) - 1
-    tokens_budget, patches_budget, images_budget = (int(limit) for limit in budget)
+    capacity, second_budget, third_budget = (int(limit) for limit in budget)
+    least, least_second, least_third = (int(value) for value in costs.min(axis=0))
     open_rows: list[int] = []
     left: list[tuple[int, int]] = []
     for window in windows:
         found = []
-        for tokens, patches, images in costs[window].tolist():
-            need = tokens << _ROW_BITS
-            first = bisect_left(open_rows, need)
+        for cost, second, third in costs[window].tolist():
+            first = bisect_left(open_rows, cost << _ROW_BITS)
             for at in range(first, min(first + _MOST_TRIES, len(open_rows))):
-                patches_left, images_left = left[open_rows[at] & mask]
-                if patches <= patches_left and images <= images_left:
+                second_left, third_left = left[open_rows[at] & mask]
+                if second <= second_left and third <= third_left:
                     row = open_rows.pop(at)
                     break
             else:
-                row = tokens_budget << _ROW_BITS | len(left)
-                left.append((patches_budget, images_budget))
+                row = capacity << _ROW_BITS | len(left)
+                left.append((second_budget, third_budget))
             number = row & mask
             found.append(number)
-            left[number] = (left[number][0] - patches, left[number][1] - images)
-            if row - need > mask:  # some room is left
-                insort(open_rows, row - need)
+            second_left, third_left = left[number][0] - second, left[number][1] - third
+            left[number] = second_left, third_left
+            row -= cost << _ROW_BITS
+            if row >> _ROW_BITS >= least and second_left >= least_second and third_left >= least_third:
+                insort(open_rows, row)
         rows[window] = found
         del open_rows[: max(0, len(open_rows) - most_open)]
     return rows
