@@ -241,6 +241,24 @@ def test_transformers_opens_the_same_checkpoint_and_a_text_model(model, checkpoi
     assert network.parameter_groups()["vision"] == [] and network.can_pack()[0]
 
 
+def test_an_unknown_family_of_text_runs_each_sample_alone(checkpoint, tmp_path):
+    tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint)
+    config = transformers.GPT2Config(
+        vocab_size=len(tokenizer), n_embd=32, n_layer=2, n_head=2, bos_token_id=1, eos_token_id=1
+    )
+    with quiet():
+        transformers.GPT2LMHeadModel(config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    network = Transformers(checkpoint=str(tmp_path), device="cpu").load(tmp_path)
+    packable, reason = network.can_pack()
+    assert not packable and "gpt2" in reason
+    sample = Sample(id="s", turns=(Turn(role="user", content=("Hi",)), Turn(role="assistant", content=("yes",))))
+    encoded = network.encoder.encode(sample, [], None)
+    both = network.hidden_states(pack([encoded] * 2))
+    assert torch.equal(both[: len(encoded)], both[len(encoded) :])
+    assert next(network.answer(requests(1), Pictures())).error is None
+
+
 def make_text_model(checkpoint, directory):
     tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint)
     config = transformers.Qwen3Config(

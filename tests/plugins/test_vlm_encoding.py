@@ -75,6 +75,14 @@ def test_an_extreme_strip_keeps_the_cap_and_encodes():
     assert grids.tolist() == [[1, 2, 18], [1, 18, 2], [1, 6, 6]] and len(values) == 36 * 3
 
 
+def test_an_image_decoded_smaller_keeps_the_tokens_of_its_header(encoder):
+    sample = talk(("user", (0, "Which plane?")), ("assistant", ("axial",)), media=1)
+    header = (2000, 1410)
+    planned, _ = encoder.visual_sizes(np.array([header[0]]), np.array([header[1]]), 20)
+    encoded = encoder.encode(sample, [picture(250, 177)], 20, [header])
+    assert encoded.visual_tokens == tuple(planned)
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     st.lists(st.tuples(st.lists(words | st.integers(0, 1), min_size=1, max_size=4), words), min_size=1, max_size=3),

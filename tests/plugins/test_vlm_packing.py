@@ -91,13 +91,18 @@ def test_a_layer_that_ignores_the_borders_is_caught(monkeypatch):
         measure(config_of("qwen3_vl"), "packed", deaf)
 
 
-def test_an_unknown_family_and_sliding_layers_are_not_packed_and_say_so():
+def test_an_unknown_family_is_not_packed_and_says_so():
     gemma = verdict(config_of("gemma3_text"))
     assert not gemma.packable and "gemma3_text" in gemma.explanation and "padded" in gemma.explanation
-    sliding = config_of("qwen3")
-    sliding.layer_types = ["full_attention", "sliding_attention"]
-    sliding.num_hidden_layers = 2
-    assert not verdict(sliding).packable and "sliding_attention" in verdict(sliding).explanation
+
+
+def test_layers_with_a_window_are_left_to_transformers_and_still_proven_apart():
+    config = config_of("qwen3")
+    config.layer_types, config.num_hidden_layers, config.sliding_window = ["full_attention", "sliding_attention"], 2, 64
+    found = verdict(config)
+    assert found.packable and "(sdpa)" in found.explanation
+    assert {c._attn_implementation for layer in shrunken_module(config, "packed").modules()
+            if (c := getattr(layer, "config", None)) is not None} == {"sdpa"}  # fmt: skip
 
 
 def test_packed_attention_refuses_to_run_without_borders_or_with_a_mask():

@@ -14,29 +14,38 @@ if TYPE_CHECKING:
     from infimed_plugins.vlm.network import Network
 
 WINDOW = 1024
-"""Questions that are encoded before the first of them is asked: they are sorted by length, their pixels are held."""
+"""Most questions that are encoded before the first of them is asked, so that they can be sorted by length."""
+WINDOW_BYTES = 512 * 2**20
+"""Most bytes of pixels held by them."""
 
 
 def answer_all(network: Network, requests: Sequence[Request], media: MediaLoader) -> Iterator[Answer]:
     """Answer every request, as soon as its batch is done; what cannot be asked is an answer with ``error``."""
-    for start in range(0, len(requests), WINDOW):
-        window = requests[start : start + WINDOW]
-        prompts: list[tuple[Encoded, Generation]] = []
-        for request in window:
-            try:
-                prompts.append((encode_prompt(network, request, media), request.generation))
-            except DataError as error:
-                yield Answer(sample_id=request.sample_id, error=f"{error.code}: {error}")
-        for batch in make_batches(prompts, network.settings.answer_batch_size, network.settings.answer_batch_tokens):
-            yield from _answer_batch(network, batch)
+    limits = network.settings.answer_batch_size, network.settings.answer_batch_tokens
+    prompts: list[tuple[Encoded, Generation]] = []
+    held = 0
+    for number, request in enumerate(requests, start=1):
+        try:
+            prompt = encode_prompt(network, request, media)
+            prompts.append((prompt, request.generation))
+            held += sum(array.nbytes for array in prompt.vision.values())
+        except DataError as error:
+            yield Answer(sample_id=request.sample_id, error=f"{error.code}: {error}")
+        if len(prompts) == WINDOW or held >= WINDOW_BYTES or number == len(requests):
+            for batch in make_batches(
+                prompts, network.settings.answer_batch_size, network.settings.answer_batch_tokens
+            ):
+                yield from _answer_batch(network, batch)
+            prompts, held = [], 0
 
 
 def encode_prompt(network: Network, request: Request, media: MediaLoader) -> Encoded:
     """The request as the model takes it; images come no larger than the cap needs."""
     cap = network.settings.answer_max_visual_tokens
     used = [request.media[index] for turn in request.turns for index in _checked(turn.media_indices, request)]
-    images = [load_image(network, item, media, cap) for item in used]
-    prompt = network.encoder.prompt(request.sample_id, request.turns, images, cap)
+    pairs = [load_image(network, item, media, cap) for item in used]
+    images, shapes = [image for image, _ in pairs], [shape for _, shape in pairs]
+    prompt = network.encoder.prompt(request.sample_id, request.turns, images, cap, shapes)
     room = network.encoder.max_tokens
     if room is not None and len(prompt) + request.generation.max_new_tokens > room:
         raise DataError(
@@ -54,13 +63,14 @@ def _checked(indices: tuple[int, ...], request: Request) -> tuple[int, ...]:
     return indices
 
 
-def load_image(network: Network, item: Media, media: MediaLoader, cap: int | None) -> Any:
-    """Decode an image; under a cap a cheaper decode is allowed, its shape still that of the header."""
+def load_image(network: Network, item: Media, media: MediaLoader, cap: int | None) -> tuple[Any, tuple[int, int]]:
+    """Decode an image, under a cap perhaps to a smaller size; and its (height, width) by its header."""
     pixels = network.encoder.pixels
     if pixels is None or cap is None:
-        return media.load(item)
+        image = media.load(item)
+        return image, (image.shape[0], image.shape[1])
     height, width = media.probe(item)[:2]
-    return media.load(item, at_most=pixels.target(height, width, cap))
+    return media.load(item, at_most=pixels.target(height, width, cap)), (height, width)
 
 
 def make_batches(
@@ -187,7 +197,7 @@ class _for_generation:  # noqa: N801
 
         restore_attention(self._names)
         self._module.train(self._training)
-        if hasattr(self._module.model, "rope_deltas"):
+        if hasattr(getattr(self._module, "model", None), "rope_deltas"):
             self._module.model.rope_deltas = None  # a leftover would shift the positions of whoever runs next
 
 

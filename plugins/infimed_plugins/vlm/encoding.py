@@ -110,17 +110,32 @@ class ChatEncoder(Encoder):
             return np.zeros(len(heights), dtype=np.int64), np.zeros(len(heights), dtype=np.int64)
         return self.pixels.sizes(heights, widths, max_visual_tokens)
 
-    def encode(self, sample: Sample, images: Sequence[NDArray[np.uint8]], max_visual_tokens: int | None) -> Encoded:
-        """Encode a training sample: every assistant turn and its end-of-turn token is supervised."""
+    def encode(
+        self,
+        sample: Sample,
+        images: Sequence[NDArray[np.uint8]],
+        max_visual_tokens: int | None,
+        shapes: Sequence[tuple[int, int]] | None = None,
+    ) -> Encoded:
+        """Encode a training sample: every assistant turn and its end-of-turn token is supervised.
+
+        ``shapes`` (height, width) are those of the headers, where images were decoded to another size: they, and
+        not the arrays, decide how many visual tokens an image has.
+        """
         if not any(turn.role == "assistant" for turn in sample.turns):
             raise DataError("no_answer", f"sample '{sample.id}' has no assistant turn: there is nothing to learn")
-        return self._encode(sample.id, sample.turns, images, max_visual_tokens, generate=False)
+        return self._encode(sample.id, sample.turns, images, max_visual_tokens, shapes, generate=False)
 
     def prompt(
-        self, sample_id: str, turns: Sequence[Turn], images: Sequence[NDArray[np.uint8]], max_visual_tokens: int | None
+        self,
+        sample_id: str,
+        turns: Sequence[Turn],
+        images: Sequence[NDArray[np.uint8]],
+        max_visual_tokens: int | None,
+        shapes: Sequence[tuple[int, int]] | None = None,
     ) -> Encoded:
-        """Encode a question: no labels, ends with the header of the answer."""
-        return self._encode(sample_id, turns, images, max_visual_tokens, generate=True)
+        """Encode a question: no labels, ends with the header of the answer; ``shapes`` as in ``encode``."""
+        return self._encode(sample_id, turns, images, max_visual_tokens, shapes, generate=True)
 
     def _encode(
         self,
@@ -128,6 +143,7 @@ class ChatEncoder(Encoder):
         turns: Sequence[Turn],
         images: Sequence[NDArray[np.uint8]],
         max_visual_tokens: int | None,
+        shapes: Sequence[tuple[int, int]] | None,
         generate: bool,
     ) -> Encoded:
         try:
@@ -141,7 +157,7 @@ class ChatEncoder(Encoder):
             text = f"sample '{sample_id}' has {len(images)} image(s) but {num_places} place(s) for them"
             raise DataError("image_count", text if self.pixels else f"{text}: the model takes text alone")
         if images and self.pixels:
-            vision, grids = self.pixels.arrays(images, max_visual_tokens)
+            vision, grids = self.pixels.arrays(images, max_visual_tokens, shapes)
         counts = grids.prod(axis=1)
         ids, labels, types = _expand(tokens, self.image_token, counts, generate)
         count = np.arange(len(ids), dtype=np.int64)[None]

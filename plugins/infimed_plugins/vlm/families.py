@@ -55,6 +55,16 @@ def family_of(config: Any) -> Family | None:
     return FAMILIES.get(config.model_type)
 
 
+def attention_kind(config: Any, wanted: str) -> str:
+    """The attention really used: "packed" gives way to "sdpa" where the family is unknown or has windowed layers.
+
+    Transformers' own attention knows windows and masks; ours knows segments alone.
+    """
+    kinds = set(getattr(config.get_text_config(), "layer_types", None) or ["full_attention"])
+    known = family_of(config) is not None and kinds == {"full_attention"}
+    return wanted if wanted != "packed" or known else "sdpa"
+
+
 def group_parameters(module: Any, family: Family | None) -> dict[str, list[str]]:
     """Names of the module's parameters by group; every parameter is in exactly one."""
     groups: dict[str, list[str]] = {"vision": [], "projector": [], "language": [], "embeddings": []}

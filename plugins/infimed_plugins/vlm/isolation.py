@@ -12,7 +12,7 @@ import numpy as np
 from infimed_core import IGNORED_LABEL, Encoded, PackedBatch
 from infimed_plugins.vlm import attention
 from infimed_plugins.vlm.encoding import rope_positions
-from infimed_plugins.vlm.families import Family, family_of
+from infimed_plugins.vlm.families import Family, attention_kind, family_of
 from infimed_plugins.vlm.shrinking import PLACEHOLDERS, VOCABULARY, shrink
 
 TOLERANCE = 1e-5
@@ -46,10 +46,7 @@ def _judge(config: Any, kind: str) -> Verdict:
     family = family_of(config)
     if family is None:
         return Verdict(False, f"'{config.model_type}' is no family InfiMed knows: samples are padded, not packed")
-    text = config.get_text_config()
-    others = sorted(set(getattr(text, "layer_types", None) or []) - {"full_attention"})
-    if others and kind == "packed":
-        return Verdict(False, f"layers of kind {', '.join(others)} are not kept apart by packed attention")
+    kind = attention_kind(config, kind)
     if kind.startswith("flash"):
         return Verdict(False, f"attention '{kind}' is not tested; use attention: packed")
     try:
@@ -58,7 +55,7 @@ def _judge(config: Any, kind: str) -> Verdict:
         return Verdict(False, f"the isolation test could not run: {type(error).__name__}: {error}")
     same = logits <= TOLERANCE and gradients <= TOLERANCE
     found = f"logits differ by {logits:.1e}, gradients by {gradients:.1e} (relative, fp32, limit {TOLERANCE:.0e})"
-    return Verdict(same, f"packed against alone on a shrunken {config.model_type}: {found}", logits, gradients)
+    return Verdict(same, f"packed against alone on a shrunken {config.model_type} ({kind}): {found}", logits, gradients)
 
 
 def measure(config: Any, kind: str = "packed", row: RowFunction | None = None) -> tuple[float, float]:
@@ -73,7 +70,7 @@ def measure(config: Any, kind: str = "packed", row: RowFunction | None = None) -
 
     from infimed_plugins.vlm.network import row_hidden_states
 
-    family = family_of(config)
+    family, kind = family_of(config), attention_kind(config, kind)
     module = shrunken_module(config, kind)
     samples = make_samples(module.config, family)
     row = row or row_hidden_states

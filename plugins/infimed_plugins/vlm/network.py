@@ -15,7 +15,7 @@ from pydantic import JsonValue
 from infimed_core import Answer, MediaLoader, PackedBatch, Request, TrainableModel
 from infimed_plugins.vlm import attention
 from infimed_plugins.vlm.encoding import PREPROCESSING_FILES, ChatEncoder
-from infimed_plugins.vlm.families import Family, family_of, group_parameters
+from infimed_plugins.vlm.families import Family, attention_kind, family_of, group_parameters
 from infimed_plugins.vlm.projector import set_grids
 from infimed_plugins.vlm.settings import OpeningSettings
 
@@ -106,7 +106,7 @@ class Network(TrainableModel):
             "parameter_groups": self._group_sizes(),
             "dtype": str(parameters[0].dtype).removeprefix("torch."),
             "device": str(self.device),
-            "attention": self.settings.attention,
+            "attention": attention_kind(self._module.config, self.settings.attention),
             "packable": packable,
             "isolation": explanation,
         }
@@ -136,6 +136,7 @@ class Network(TrainableModel):
 def prepare_module(module: Any, kind: str) -> None:
     """Give a module packed attention (``kind`` "packed", else a name of transformers) and a faster patch embedding."""
     attention.register()
+    kind = attention_kind(module.config, kind)
     if kind == "packed":
         family = family_of(module.config)
         for config in _part_configs(module, "language"):

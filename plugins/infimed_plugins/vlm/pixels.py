@@ -92,9 +92,12 @@ class QwenPixels:
         return down * across, down * across * self.merge * self.merge
 
     def patches(
-        self, images: Sequence[NDArray[np.uint8]], max_visual_tokens: int | None
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        max_visual_tokens: int | None,
+        shapes: Sequence[tuple[int, int]] | None = None,
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Resize, normalise and cut images (uint8 [h, w, 3]).
+        """Resize, normalise and cut images (uint8 [h, w, 3]); ``shapes`` as in ``arrays``.
 
         Returns:
             ``pixel_values`` float32 [patches, 3 * temporal * patch * patch] and ``image_grid_thw`` int64 [images, 3].
@@ -103,9 +106,9 @@ class QwenPixels:
 
         merge, patch = self.merge, self.patch
         blocks, grids = [], []
-        for image in images:
+        for image, shape in zip(images, shapes or [image.shape for image in images], strict=True):
             height, width = checked_image(image).shape[:2]
-            target = self.target(height, width, max_visual_tokens)
+            target = self.target(shape[0], shape[1], max_visual_tokens)
             h, w = target[0] // self.tile, target[1] // self.tile
             if target != (height, width):
                 size = (w * self.tile, h * self.tile)
@@ -126,10 +129,16 @@ class QwenPixels:
         return int(down[0]) * self.tile, int(across[0]) * self.tile
 
     def arrays(
-        self, images: Sequence[NDArray[np.uint8]], max_visual_tokens: int | None
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        max_visual_tokens: int | None,
+        shapes: Sequence[tuple[int, int]] | None = None,
     ) -> tuple[dict[str, NDArray[Any]], NDArray[np.int64]]:
-        """What the tower takes, and the visual tokens down and across of each image, int64 [images, 2]."""
-        values, grids = self.patches(images, max_visual_tokens)
+        """What the tower takes, and the visual tokens down and across of each image, int64 [images, 2].
+
+        ``shapes`` (height, width) are those of the headers where images were decoded smaller: they decide the grid.
+        """
+        values, grids = self.patches(images, max_visual_tokens, shapes)
         return {"pixel_values": values, "image_grid_thw": grids}, grids[:, 1:] // self.merge
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from infimed_core import Component
+from infimed_core import Component, canonical_json
 
 
 class OpeningSettings(Component):
@@ -26,3 +26,8 @@ class OpeningSettings(Component):
     answer_batch_tokens: int = Field(
         default=32768, ge=1, description="Most prompt tokens, padding included, in a batch."
     )
+
+    def identity(self) -> str:
+        """As for every component, without the batch limits: answers do not depend on them."""
+        fields = self.model_dump(mode="json", exclude={"answer_batch_size", "answer_batch_tokens"})
+        return f"{type(self).__module__}.{type(self).__qualname__}{canonical_json(fields)}"

@@ -72,7 +72,10 @@ class SiglipPixels:
         return self.side, self.side
 
     def arrays(
-        self, images: Sequence[NDArray[np.uint8]], max_visual_tokens: int | None
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        max_visual_tokens: int | None,
+        shapes: Sequence[tuple[int, int]] | None = None,
     ) -> tuple[dict[str, NDArray[Any]], NDArray[np.int64]]:
         """``pixel_values`` float32 [images, 3, side, side], ``image_grid`` int64 [images, 2]; and that grid again."""
         from PIL import Image
