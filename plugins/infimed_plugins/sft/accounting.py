@@ -57,6 +57,10 @@ class Work:
             backward = bool(learning & below.get(group, set(groups)))
             self._per_token[group] = size * (2 + 2 * backward + 2 * (group in learning))
             self._passes[group] = 3 if backward else 1
+        if "vision" in learning:
+            # No gradient is wanted of the pixels themselves.
+            first = [p.numel() for name, p in groups["vision"].items() if "patch_embed" in name and p.ndim > 1]
+            self._per_token["vision"] -= 2 * sum(first)
         self._head = sum(p.numel() for p in head.parameters()) * (
             4 + 2 * any(p.requires_grad for p in head.parameters())
         )

@@ -66,14 +66,17 @@ class StagedTrainer(Trainer):
 def _training_mode(model: TrainableModel, stage: TrainingStage) -> Iterator[None]:
     module: Any = model.module
     was_training = module.training
-    if stage.activation_checkpointing and not hasattr(module, "gradient_checkpointing_enable"):
+    # transformers renames gradient_checkpointing_* to activation_checkpointing_*; the old name warns.
+    kind = "activation" if hasattr(module, "activation_checkpointing_enable") else "gradient"
+    if stage.activation_checkpointing and not hasattr(module, f"{kind}_checkpointing_enable"):
         raise InfimedError(f"stage '{stage.name}': this model cannot do activation_checkpointing; set it to false")
     module.train()
     if stage.activation_checkpointing:
-        module.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        options = {f"{kind}_checkpointing_kwargs": {"use_reentrant": False}}
+        getattr(module, f"{kind}_checkpointing_enable")(**options)
     try:
         yield
     finally:
         if stage.activation_checkpointing:
-            module.gradient_checkpointing_disable()
+            getattr(module, f"{kind}_checkpointing_disable")()
         module.train(was_training)
