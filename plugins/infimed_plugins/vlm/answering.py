@@ -32,9 +32,7 @@ def answer_all(network: Network, requests: Sequence[Request], media: MediaLoader
         except DataError as error:
             yield Answer(sample_id=request.sample_id, error=f"{error.code}: {error}")
         if len(prompts) == WINDOW or held >= WINDOW_BYTES or number == len(requests):
-            for batch in make_batches(
-                prompts, network.settings.answer_batch_size, network.settings.answer_batch_tokens
-            ):
+            for batch in make_batches(prompts, *limits):
                 yield from _answer_batch(network, batch)
             prompts, held = [], 0
 
