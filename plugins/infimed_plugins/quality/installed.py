@@ -1,0 +1,38 @@
+"""Readers and modalities of the installed plugins, for the commands of this package."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from typing import Any
+
+from infimed_core import DataError, MediaLoader, Modality, Reader
+
+
+def _tables(hook: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for point in sorted(entry_points(group="infimed"), key=lambda point: point.name):
+        try:
+            module = point.load()
+            if hasattr(module, hook):
+                found.update(getattr(module, hook)())
+        except Exception:  # a broken plugin is told by the harness; here only what works is of use
+            continue
+    return found
+
+
+def media_loader() -> MediaLoader:
+    """A loader with every installed modality at its defaults."""
+    modalities: dict[str, type[Modality]] = _tables("infimed_modalities")
+    return MediaLoader({name: modality() for name, modality in modalities.items()})
+
+
+def reader(name: str, **settings: Any) -> Reader:
+    """An installed reader by name.
+
+    Raises:
+        DataError: no installed plugin offers it.
+    """
+    readers: dict[str, type[Reader]] = _tables("infimed_readers")
+    if name not in readers:
+        raise DataError("missing_reader", f"no reader '{name}' is installed; run: pip install 'infimed[demo]'")
+    return readers[name](**settings)

@@ -1,0 +1,112 @@
+"""The quality profile: which dimensions there are, how they weigh, where they gate; one YAML file."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from infimed_core import DataError, Row
+
+DIMENSIONS = ("image_quality", "alignment", "completeness", "medical_validity", "compliance")
+
+
+class ImageThresholds(Row):
+    """What decides about pictures; explained beside each value in ``profile.yaml``."""
+
+    min_side: int = Field(ge=1)
+    constant_range: float = Field(ge=0)
+    max_measured_side: int = Field(ge=64)
+    margin: float = Field(gt=0)
+    steepness: float = Field(gt=0)
+
+
+class AlignmentThresholds(Row):
+    """Mean channel differences, in grey levels, that call a picture grey or coloured."""
+
+    grey_saturation: float = Field(ge=0)
+    colour_saturation: float = Field(ge=0)
+
+
+class Length(Row):
+    """Fewest and most words of a text."""
+
+    least: int = Field(ge=0)
+    most: int = Field(ge=1)
+
+
+class ComplianceThresholds(Row):
+    """Whether a title followed by a name counts as identity."""
+
+    names: bool = True
+
+
+class Profile(Row):
+    """A profile file, checked."""
+
+    name: str
+    dimensions: tuple[str, ...]
+    weights: dict[str, float]
+    gates: dict[str, float]
+    flag_below: float = Field(ge=0, le=1)
+    image: ImageThresholds
+    alignment: AlignmentThresholds
+    lengths: dict[Literal["caption", "answer"], Length]
+    compliance: ComplianceThresholds
+
+    @model_validator(mode="after")
+    def _check(self) -> Profile:
+        unknown = [name for name in self.dimensions if name not in DIMENSIONS]
+        if unknown:
+            raise ValueError(f"unknown dimension '{unknown[0]}'; known: {', '.join(DIMENSIONS)}")
+        for field, table in (("weights", self.weights), ("gates", self.gates)):
+            stray = sorted(set(table) - set(self.dimensions))
+            if stray:
+                raise ValueError(f"{field} names '{stray[0]}', which is not among the dimensions")
+        if not any(self.weights.get(name, 0.0) > 0 for name in self.dimensions):
+            raise ValueError("no dimension has a weight above 0")
+        if any(weight < 0 for weight in self.weights.values()):
+            raise ValueError("a weight is negative")
+        if set(self.lengths) != {"caption", "answer"}:
+            raise ValueError("lengths needs caption and answer")
+        return self
+
+
+def profile_path(name: str) -> Path:
+    """The file of a profile: ``default`` is ours, anything else is a path.
+
+    Raises:
+        DataError: there is no such file.
+    """
+    path = Path(__file__).with_name("profile.yaml") if name == "default" else Path(name)
+    if not path.is_file():
+        raise DataError("missing_file", f"no quality profile '{name}': give 'default' or the path of a YAML file")
+    return path
+
+
+@functools.cache
+def load_yaml(path: Path) -> Any:
+    """A YAML file, read once per process."""
+    import yaml
+
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise DataError("bad_profile", f"{path}: not readable as YAML ({str(error).splitlines()[0]})") from None
+
+
+def load_profile(name: str) -> Profile:
+    """Read and check a profile.
+
+    Raises:
+        DataError: missing, not YAML, or not a profile; names the file and the field.
+    """
+    path = profile_path(name)
+    try:
+        return Profile.model_validate(load_yaml(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "profile"
+        raise DataError("bad_profile", f"{path}: {where}: {first['msg']}") from None

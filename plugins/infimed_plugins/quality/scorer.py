@@ -1,0 +1,152 @@
+"""The scorer ``five-dimension``: CPU heuristics for five dimensions, and their weighted geometric mean."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from infimed_core import ConfigError, MediaLoader, Sample, Score, Scorer
+from infimed_plugins.quality.alignment import alignment
+from infimed_plugins.quality.calibration import Calibration, load_calibration
+from infimed_plugins.quality.completeness import completeness
+from infimed_plugins.quality.compliance import compliance, header_identity, pixel_identity
+from infimed_plugins.quality.modalities import modality_of
+from infimed_plugins.quality.pictures import Picture, image_quality, media_key, open_picture
+from infimed_plugins.quality.profile import DIMENSIONS, Profile, load_profile, profile_path
+from infimed_plugins.quality.reasons import Reason
+from infimed_plugins.quality.texts import texts_of
+from infimed_plugins.quality.validity import medical_validity
+
+LEAST = 0.001
+"""A dimension at 0 counts as this in the geometric mean, so that the worse of two bad samples is still told."""
+
+FILES = ("lexicon.yaml", "medical_terms.txt", "common_words.txt", "calibration.json")
+
+
+class FiveDimension(Scorer):
+    """Scores image quality, alignment, completeness, medical validity and compliance, each in [0, 1] or ``None``.
+
+    The dimensions are our choice and live in a profile file. ``None`` means that a dimension does not apply or
+    cannot be judged; it takes no part in the value. A sample whose media cannot be opened has the status
+    ``error`` and no value.
+    """
+
+    dimensions: ClassVar[tuple[str, ...]] = DIMENSIONS
+    version: ClassVar[str] = "1"
+
+    profile: str = Field(default="default", description="A quality profile: 'default' or the path of a YAML file.")
+    calibration: str | None = Field(default=None, description="Path of a calibration file instead of the shipped one.")
+    read_pixels: bool = Field(default=False, description="Search the pixels for burned-in identity; needs rapidocr.")
+
+    def identity(self) -> str:
+        """Changes with the settings, the rules and the contents of every data file that decides a score."""
+        digest = hashlib.sha256(self.version.encode())
+        for name in FILES:
+            digest.update(Path(__file__).with_name(name).read_bytes())
+        digest.update(profile_path(self.profile).read_bytes())
+        if self.calibration:
+            digest.update(Path(self.calibration).read_bytes())
+        return f"{super().identity()}|{digest.hexdigest()}"
+
+    @cached_property
+    def _profile(self) -> Profile:
+        return load_profile(self.profile)
+
+    @cached_property
+    def _calibration(self) -> Calibration:
+        return load_calibration(self.calibration)
+
+    @cached_property
+    def _engine(self) -> Any:
+        try:
+            from rapidocr import RapidOCR
+        except ImportError:
+            raise ConfigError(["read_pixels: rapidocr is not installed; run: pip install rapidocr"]) from None
+        return RapidOCR()
+
+    def score(self, samples: Sequence[Sample], media: MediaLoader) -> list[Score]:
+        """One score per sample, in order; equal media are opened once per call, and nothing else is shared."""
+        pictures: dict[str, Picture] = {}
+        headers: dict[str, tuple[list[Reason], int]] = {}
+        for sample in samples:
+            for item in sample.media:
+                key = media_key(item)
+                if key in pictures:
+                    continue
+                pictures[key] = open_picture(item, media, self._profile)
+                headers[key] = header_identity(item)
+                if self.read_pixels and pictures[key].fault is None:
+                    found, num = headers[key]
+                    headers[key] = (found + pixel_identity(item, media, self._engine), num)
+        return [self._score_one(sample, pictures, headers) for sample in samples]
+
+    def _score_one(
+        self,
+        sample: Sample,
+        pictures: Mapping[str, Picture],
+        headers: Mapping[str, tuple[list[Reason], int]],
+    ) -> Score:
+        profile = self._profile
+        texts = texts_of(sample)
+        keys = [media_key(item) for item in sample.media]
+        own = [pictures[key] for key in keys]
+        parts: dict[str, float | None] = dict.fromkeys(profile.dimensions)
+        reasons: list[Reason] = []
+        raw: dict[str, float | None] = {"num_images": float(len(own))}
+        faults = [picture for picture in own if picture.fault is not None]
+        reasons += [picture.fault for picture in faults if picture.fault is not None]
+        wrong_index = any(not 0 <= i < len(own) for turn in sample.turns for i in turn.media_indices)
+        if wrong_index:
+            reasons.append(Reason.MEDIA_INDEX_INVALID)
+
+        def take(name: str, judged: tuple[float | None, list[Reason], dict[str, float]]) -> None:
+            if name in parts:
+                parts[name] = None if judged[0] is None else round(judged[0], 4)
+                reasons.extend(judged[1])
+                raw.update(judged[2])
+
+        if own and not faults:
+            modality = modality_of(sample)
+            judged = [image_quality(picture, modality, profile, self._calibration) for picture in own]
+            worst = min(judged, key=lambda found: found[0])
+            take("image_quality", (worst[0], [reason for found in judged for reason in found[1]], worst[2]))
+        take("alignment", alignment(sample, texts, own, profile))
+        take("completeness", completeness(texts, profile))
+        take("medical_validity", medical_validity(sample, texts))
+        take("compliance", compliance(sample, texts.everything, [headers[k] for k in keys], profile.compliance.names))
+        if own and not self.read_pixels:
+            raw["pixels_unchecked"] = 1.0
+        broken = bool(faults) or wrong_index
+        value = None if broken else composite(parts, profile.weights)
+        if value is None and not broken:
+            reasons.append(Reason.NOTHING_TO_SCORE)
+        reasons += [
+            Reason(f"gate_{name}")
+            for name, least in profile.gates.items()
+            if (part := parts[name]) is not None and part < least
+        ]
+        raw["coverage"] = sum(part is not None for part in parts.values()) / len(parts)
+        return Score(
+            value=value,
+            status="error" if broken else "ok" if value is not None else "unscored",
+            parts=parts,
+            reasons=tuple(reason.value for reason in dict.fromkeys(reasons)),
+            raw=raw,
+            note="; ".join(dict.fromkeys(picture.detail for picture in faults)),
+        )
+
+
+def composite(parts: Mapping[str, float | None], weights: Mapping[str, float]) -> float | None:
+    """Weighted geometric mean of the parts that are not ``None``; ``None`` where none is left."""
+    weighted = [(weights.get(name, 0.0), part) for name, part in parts.items() if part is not None]
+    total = sum(weight for weight, _ in weighted)
+    if total <= 0:
+        return None
+    logs = sum(weight * math.log(max(part, LEAST)) for weight, part in weighted) / total
+    return round(min(1.0, math.exp(logs)), 6)

@@ -1,0 +1,56 @@
+"""The parts of a sample's text that the dimensions look at."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from infimed_core import Sample
+
+_WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*", re.UNICODE)
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Questions and answers of a sample. ``is_caption`` picks the length prior."""
+
+    questions: tuple[str, ...]
+    answers: tuple[str, ...]
+    is_caption: bool
+
+    @property
+    def answer(self) -> str:
+        """All answers, one a line."""
+        return "\n".join(self.answers)
+
+    @property
+    def everything(self) -> str:
+        """Questions and answers, one a line."""
+        return "\n".join((*self.questions, *self.answers))
+
+
+def texts_of(sample: Sample) -> Texts:
+    """Read the turns; a sample that ends with a question gives its last reference as the answer."""
+    questions = tuple(turn.text for turn in sample.turns if turn.role != "assistant")
+    answers = tuple(turn.text for turn in sample.turns if turn.role == "assistant")
+    if not answers and sample.references:
+        answers = (sample.references[-1],)
+    task = sample.tags.get("task_type", "").lower()
+    asked = any(text.strip() for text in questions)
+    return Texts(questions, answers, any(word in task for word in ("caption", "report")) or not asked)
+
+
+def words_of(text: str) -> list[str]:
+    """Words without digits, in lower case."""
+    return [word.lower() for word in _WORD.findall(text)]
+
+
+@cache
+def word_list(name: str) -> tuple[str, ...]:
+    """The entries of a list of words in this package; lines that start with # are remarks."""
+    lines = Path(__file__).with_name(name).read_text(encoding="utf-8").splitlines()
+    return tuple(
+        word.strip().lower() for line in lines if not line.startswith("#") for word in line.split(",") if word.strip()
+    )

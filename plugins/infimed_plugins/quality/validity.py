@@ -1,0 +1,140 @@
+"""Dimension ``medical_validity``: the text is medical, and its answers can be right."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+from infimed_core import Sample
+from infimed_plugins.quality.modalities import lexicon, modality_of
+from infimed_plugins.quality.reasons import Reason
+from infimed_plugins.quality.texts import Texts, word_list, words_of
+
+_NEGATION = r"(?:no|not|without|absence of|absent|negative for|free of|denies|no evidence of|no sign of|no signs of)"
+_AFFIRMATION = (
+    r"(?:large|small|moderate|mild|severe|extensive|massive|new|acute|there is an?|shows an?|with an?|visible)"
+)
+_LETTER = re.compile(r"^\W*([A-Za-z])\W*$")
+_NUMBERS = (
+    (re.compile(r"(?:ejection fraction|saturation|stenosis|spo2)\D{0,20}?(\d+(?:\.\d+)?) ?%", re.I), 0.0, 100.0),
+    (re.compile(r"\b(\d+(?:\.\d+)?)[- ]years?[- ]old", re.I), 0.0, 122.0),
+    (re.compile(r"heart rate\D{0,12}?(\d+(?:\.\d+)?)", re.I), 10.0, 350.0),
+    (re.compile(r"temperature\D{0,12}?(\d+(?:\.\d+)?) ?°? ?C\b", re.I), 20.0, 46.0),
+    (re.compile(r"\bpH\b\D{0,8}?(\d+(?:\.\d+)?)"), 0.0, 14.0),
+)
+
+
+def medical_validity(sample: Sample, texts: Texts) -> tuple[float | None, list[Reason], dict[str, float]]:
+    """Validity in [0, 1], or ``None`` where there is no text."""
+    everything = "\n".join((texts.everything, *sample.options))
+    words = words_of(everything)
+    if not words:
+        return None, [], {}
+    terms = medical_terms(everything)
+    value = 1.0
+    reasons: list[Reason] = []
+
+    def lower(reason: Reason | None, most: float) -> None:
+        nonlocal value
+        value = min(value, most)
+        if reason is not None:
+            reasons.append(reason)
+
+    has_modality = bool(modality_of(sample))
+    if not terms and len(words) >= 5:
+        # A plain question about a medical picture is no fault; plain text about nothing medical is.
+        lower(None if has_modality and not texts.is_caption else Reason.NOT_MEDICAL, 0.6 if has_modality else 0.15)
+    elif len(terms) / len(words) < 0.02 and len(words) >= 40:
+        lower(Reason.NOT_MEDICAL, 0.4)
+    for reason in _judge_options(sample, texts):
+        lower(reason, 0.1)
+    if contradicts_itself(texts):
+        lower(Reason.POLARITY_CONTRADICTION, 0.2)
+    for pattern, least, most in _NUMBERS:
+        if any(not least <= float(found) <= most for found in pattern.findall(everything)):
+            lower(Reason.NUMBER_IMPLAUSIBLE, 0.3)
+            break
+    return value, reasons, {"num_terms": float(len(terms)), "term_density": round(len(terms) / len(words), 4)}
+
+
+@cache
+def _terms() -> tuple[frozenset[str], frozenset[tuple[str, ...]]]:
+    entries = word_list("medical_terms.txt")
+    single = frozenset(entry for entry in entries if " " not in entry)
+    return single, frozenset(tuple(entry.split()) for entry in entries if " " in entry)
+
+
+def medical_terms(text: str) -> frozenset[str]:
+    """The distinct terms of the shipped list in a text."""
+    single, several = _terms()
+    tokens = re.findall(r"[a-z0-9]+(?:-[a-z0-9]+)*", text.lower())
+    found = {token for token in tokens if token in single}
+    found |= {part for token in tokens if "-" in token for part in token.split("-") if part in single}
+    found |= {" ".join(pair) for pair in zip(tokens, tokens[1:], strict=False) if pair in several}
+    return frozenset(found)
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"\W+", " ", text).strip().lower()
+
+
+def _judge_options(sample: Sample, texts: Texts) -> list[Reason]:
+    """Whether a multiple-choice answer can be chosen: options distinct, answer among them, letter and text agreeing."""
+    if not sample.options:
+        return []
+    plain = [_plain(option) for option in sample.options]
+    reasons = []
+    if len(set(plain)) < len(plain) or "" in plain:
+        reasons.append(Reason.OPTIONS_REPEATED)
+    chosen = [place for text in texts.answers[:1] for place in _places(text, plain)]
+    references = [place for text in sample.references for place in _places(text, plain)]
+    if texts.answers and texts.answers[0].strip() and not chosen:
+        reasons.append(Reason.ANSWER_NOT_IN_OPTIONS)
+    elif (references and chosen and set(chosen) != set(references)) or len(set(references)) > 1:
+        reasons.append(Reason.ANSWER_KEY_INCONSISTENT)
+    return reasons
+
+
+def _places(text: str, options: list[str]) -> list[int]:
+    """Which option a text names: by its words, else by its letter, else by being the only one inside it."""
+    plain = _plain(text)
+    if plain in options:
+        return [options.index(plain)]
+    if letter := _LETTER.match(text):
+        place = ord(letter[1].lower()) - ord("a")
+        return [place] if place < len(options) else []
+    if opening := re.match(r"^\W*([A-Za-z])[.):]\s*(.+)$", text, re.DOTALL):
+        place = ord(opening[1].lower()) - ord("a")
+        return [place] if place < len(options) and _plain(opening[2]) == options[place] else []
+    within = [place for place, option in enumerate(options) if option and re.search(rf"\b{re.escape(option)}\b", plain)]
+    longest = max((len(options[place]) for place in within), default=0)
+    return [place for place in within if len(options[place]) == longest][:1]
+
+
+@cache
+def _finding_patterns() -> tuple[tuple[str, re.Pattern[str], re.Pattern[str]], ...]:
+    patterns = []
+    for finding in lexicon()["findings"]:
+        word = rf"{re.escape(finding)}s?\b"
+        denied = re.compile(rf"\b{_NEGATION}(?: (?!but)\w+){{0,2}} {word}", re.I)
+        affirmed = re.compile(rf"(?<!no )(?<!without )\b{_AFFIRMATION}(?: (?!no\b|but\b)\w+){{0,2}} {word}", re.I)
+        patterns.append((finding, denied, affirmed))
+    return tuple(patterns)
+
+
+def contradicts_itself(texts: Texts) -> bool:
+    """Whether the answers both deny and affirm one finding, or a yes/no disagrees with the words behind it."""
+    answer = texts.answer.lower()
+    for finding, denied, affirmed in _finding_patterns():
+        if finding not in answer:
+            continue
+        if denied.search(answer):
+            rest = denied.sub(" ", answer)
+            if affirmed.search(rest):
+                return True
+            if re.match(r"\s*yes\b", answer) and any(finding in text.lower() for text in texts.questions):
+                return True
+        elif affirmed.search(answer) and re.match(r"\s*no[,.]", answer):
+            if any(finding in text.lower() for text in texts.questions):
+                return True
+    return False
