@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from pydantic import ValidationError
 
 sys.path.insert(0, str(Path(__file__).parent))
+from infimed_plugins.sft.loading import in_a_thread
 from infimed_plugins.sft.trainer import StagedTrainer
 from sft_fake_model import FakeBatches, FakeModel, FaultyBatches, main, make_sample, pack
 
@@ -295,6 +297,21 @@ def test_an_error_in_a_row_keeps_its_type_and_text(tmp_path, workers):
     with pytest.raises(DataError, match=r"a\.png: ends early") as caught:
         train(tmp_path, batches=FaultyBatches(), workers=workers)
     assert caught.value.code == "truncated"
+
+
+def test_rows_are_made_ahead_but_not_further_than_asked():
+    made = []
+
+    def values():
+        for i in range(100):
+            made.append(i)
+            yield i
+
+    rows = in_a_thread(values(), ahead=3)
+    assert [next(rows) for _ in range(5)] == [0, 1, 2, 3, 4]
+    rows.close()
+    assert len(made) <= 5 + 3 + 1
+    assert not [thread for thread in threading.enumerate() if thread.name == "rows"]
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "bf16", "fp32"])

@@ -1,9 +1,11 @@
-"""Rows of the coming steps, made ahead in worker processes."""
+"""Rows of the coming steps, made ahead in a thread or in worker processes."""
 
 from __future__ import annotations
 
 import multiprocessing
 import pickle
+import queue
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -37,6 +39,44 @@ def _as_it_is(row: Any) -> Any:
     return row
 
 
+def in_a_thread(values: Iterator[Any], ahead: int) -> Iterator[Any]:
+    """The same values, made by a thread that keeps up to ``ahead`` of them ready; closing ends the thread."""
+    ready: queue.Queue[tuple[str, Any]] = queue.Queue(maxsize=ahead)
+    closed = threading.Event()
+
+    def put(kind: str, value: Any) -> bool:
+        while not closed.is_set():
+            try:
+                ready.put((kind, value), timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def work() -> None:
+        try:
+            for value in values:
+                if not put("value", value):
+                    return
+            put("end", None)
+        except BaseException as error:
+            put("error", error)
+
+    thread = threading.Thread(target=work, name="rows", daemon=True)
+    thread.start()
+    try:
+        while True:
+            kind, value = ready.get()
+            if kind == "end":
+                return
+            if kind == "error":
+                raise value
+            yield value
+    finally:
+        closed.set()
+        thread.join()
+
+
 class Loader:
     """Iterates over the steps from ``start``: each with this rank's rows and their indices in the step.
 
@@ -59,19 +99,20 @@ class Loader:
         rows = Rows(self._batches, [(step, index) for step, indices in self._steps for index in indices])
         if not len(rows):
             return
-        settings: dict[str, Any] = {}
-        if self._num_workers:
-            # A server process that never ran a thread does the forking: a fork of this process could deadlock.
-            start = multiprocessing.get_context("forkserver")
-            start.set_forkserver_preload(["torch.utils.data", "infimed_core"])
-            settings = {"multiprocessing_context": start, "prefetch_factor": self._ahead}
+        if not self._num_workers:
+            yield from in_a_thread((rows[i] for i in range(len(rows))), self._ahead)
+            return
+        # A server process that never ran a thread does the forking: a fork of this process could deadlock.
+        start = multiprocessing.get_context("forkserver")
+        start.set_forkserver_preload(["torch.utils.data", "infimed_core", "transformers"])
         yield from DataLoader(
             rows,  # type: ignore[arg-type]
             batch_size=None,
             shuffle=False,
             num_workers=self._num_workers,
             collate_fn=_as_it_is,
-            **settings,
+            multiprocessing_context=start,
+            prefetch_factor=self._ahead,
         )
 
     def __iter__(self) -> Iterator[tuple[int, list[tuple[int, PackedBatch]]]]:

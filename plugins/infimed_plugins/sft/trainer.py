@@ -16,8 +16,10 @@ class StagedTrainer(Trainer):
     """Trains through ``stages``, one after the other, on packed rows."""
 
     stages: tuple[TrainingStage, ...] = Field(min_length=1, description="The stages in order.")
-    num_workers: int = Field(default=1, ge=0, description="Processes that prepare rows; 0 prepares them in the loop.")
-    rows_ahead: int = Field(default=4, ge=1, description="Rows that each of these processes keeps ready.")
+    num_workers: int = Field(
+        default=0, ge=0, description="Processes that prepare rows; 0 prepares them in a thread of this process."
+    )
+    rows_ahead: int = Field(default=4, ge=1, description="Rows that the thread, or each process, keeps ready.")
     precision: Literal["auto", "fp32", "bf16-mixed", "bf16"] = Field(
         default="auto",
         description="bf16-mixed: fp32 weights, bf16 arithmetic; bf16: both bf16; auto: bf16-mixed on CUDA, else fp32.",
