@@ -11,7 +11,8 @@ from pydantic import Field
 from infimed_core import Packer, Packs
 
 _ROW_BITS = 40
-_MOST_TRIES = 64
+_MOST_TRIES = 128
+_CLOSED_SHARE = 0.02
 
 
 class BestFit(Packer):
@@ -85,7 +86,11 @@ def _best_fit_many(
     rows = np.empty(len(costs), dtype=np.int64)
     mask = (1 << _ROW_BITS) - 1
     capacity, second_budget, third_budget = (int(limit) for limit in budget)
-    least, least_second, least_third = (int(value) for value in costs.min(axis=0))
+    # A row with less room than this is closed: its last percents are worth less than the tries that it would take.
+    least, least_second, least_third = (
+        max(int(value), int(limit * _CLOSED_SHARE) if limit < 2**62 and value else int(value))
+        for value, limit in zip(costs.min(axis=0), budget, strict=True)
+    )
     open_rows: list[int] = []
     left: list[tuple[int, int]] = []
     for window in windows:

@@ -1,0 +1,206 @@
+"""Planning: fill, time, memory and balance on a million samples, beside other packers on the same lengths."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import subprocess
+import sys
+import time
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from common import Results, main, table
+from infimed_plugins.packing.fitting import BestFit, NextFit
+from infimed_plugins.packing.padding import Padded, PaddedSorted
+from infimed_plugins.resolution.schedulers import Fixed, LowToHigh
+from numpy.typing import NDArray
+
+from infimed_core import Encoder, Packer, Stage
+from infimed_core.dataset import Index
+from infimed_core.planning import plan_stage
+
+ROW_TOKENS = 8192
+RANKS = 8
+CAP = 1024
+
+
+class Tiles(Encoder):
+    """Sizes as a native-resolution family has them: 32x32 pixels a token, four patches each."""
+
+    identity = "tiles"
+
+    def text_lengths(self, samples: Any) -> Any:
+        raise AssertionError("planning tokenises nothing")
+
+    def visual_sizes(
+        self, heights: NDArray[np.int64], widths: NDArray[np.int64], max_visual_tokens: int | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        tokens = np.maximum(1, heights // 32) * np.maximum(1, widths // 32)
+        if max_visual_tokens is not None:
+            tokens = np.minimum(tokens, max_visual_tokens)
+        return tokens, tokens * 4
+
+    def encode(self, sample: Any, images: Any, max_visual_tokens: int | None) -> Any:
+        raise AssertionError("planning encodes nothing")
+
+
+def made_index(count: int, seed: int = 0) -> Index:
+    """A synthetic index: 30% text alone, else one to four images of 256 to 1024 pixels a side; long-tailed text."""
+    random = np.random.default_rng(seed)
+    images = random.choice(5, count, p=[0.30, 0.52, 0.12, 0.04, 0.02])
+    offsets = np.concatenate([[0], np.cumsum(images)])
+    text = np.clip(random.lognormal(5.85, 1.05, count), 16, 7000).astype(np.int64)
+    sizes = random.integers(256, 1025, (int(offsets[-1]), 2))
+    usable = np.ones(count, dtype=bool)
+    return Index(text, np.maximum(1, text // 4), offsets, sizes, usable, {}, {}, (), f"synthetic-{count}-{seed}")
+
+
+def planned(index: Index, packer: Packer, *, scheduler: Any = None, ordered: bool = True) -> tuple[Any, float]:
+    allowed = np.ones(len(index), dtype=bool)
+    started = time.perf_counter()
+    plan = plan_stage(
+        index, Stage(name="stage", rows_per_step=RANKS), scheduler or Fixed(max_visual_tokens=CAP), packer, Tiles(), 0,
+        allowed, ordered=ordered,
+    )  # fmt: skip
+    return plan, time.perf_counter() - started
+
+
+def fill(plan: Any) -> float:
+    tokens = sum(phase["num_tokens"] for phase in plan.describe()["phases"])
+    room = tokens + int(plan.padding.sum()) if plan.padded else len(plan.packs) * plan.row_tokens
+    return tokens / room
+
+
+def of_bound(plan: Any, budget: NDArray[np.int64]) -> float:
+    """Fewest rows that any packer could need, by the scarcest budget, over the rows made."""
+    kept = plan.members
+    totals = [plan.tokens[kept].sum(), plan.patches[kept].sum(), plan.images[kept].sum()]
+    return max(float(total) / float(limit) for total, limit in zip(totals, budget, strict=True)) / len(plan.packs)
+
+
+def peak_memory(count: int) -> float:
+    """GiB that planning adds at its peak to a process that holds the index, measured in a process of its own."""
+    out = subprocess.run(
+        [sys.executable, __file__, "--peak", "--samples", str(count)], capture_output=True, text=True, check=True
+    )
+    return float(out.stdout.split()[-1])
+
+
+def print_peak(count: int) -> None:
+    # Not ru_maxrss: a child starts with its parent's, which hides what it needs itself.
+    index = made_index(count)
+    tracemalloc.start()
+    planned(index, BestFit(row_tokens=ROW_TOKENS))
+    print(tracemalloc.get_traced_memory()[1] / 2**30)
+
+
+def peers() -> dict[str, Callable[[NDArray[np.int64]], list[Any]]]:
+    """Packers of other packages, where installed; each takes lengths and returns its rows."""
+    found: dict[str, Callable[[NDArray[np.int64]], list[Any]]] = {}
+    if importlib.util.find_spec("binpacking"):
+        import binpacking
+
+        def to_constant_volume(lengths: NDArray[np.int64]) -> list[Any]:
+            # In blocks of 1000, as it is used where packing is done with it: it is quadratic.
+            rows: list[Any] = []
+            for start in range(0, len(lengths), 1000):
+                pairs = list(enumerate(lengths[start : start + 1000].tolist(), start))
+                rows += binpacking.to_constant_volume(pairs, ROW_TOKENS, weight_pos=1)
+            return rows
+
+        found["binpacking (blocks of 1000)"] = to_constant_volume
+    if all(importlib.util.find_spec(name) for name in ("trl", "datasets")):
+        from datasets import Dataset
+        from trl import pack_dataset
+
+        def bfd(lengths: NDArray[np.int64]) -> list[Any]:
+            data = Dataset.from_dict({"input_ids": [[0] * length for length in lengths.tolist()]})
+            return list(range(len(pack_dataset(data, ROW_TOKENS, "bfd"))))
+
+        found["trl bfd"] = bfd
+    return found
+
+
+def measure(results: Results, arguments: argparse.Namespace) -> None:
+    index = made_index(arguments.samples)
+    packers: dict[str, Packer] = {
+        "best-fit": BestFit(row_tokens=ROW_TOKENS),
+        "best-fit, 3 budgets": BestFit(row_tokens=ROW_TOKENS, row_patches=12_000, row_images=24),
+        "next-fit": NextFit(row_tokens=ROW_TOKENS),
+        "padded": Padded(row_tokens=8 * ROW_TOKENS),
+        "padded-sorted": PaddedSorted(row_tokens=8 * ROW_TOKENS),
+    }
+    rows, plans = [], {}
+    for name, packer in packers.items():
+        plan, seconds = planned(index, packer)
+        plans[name] = plan, seconds
+        rows.append([name, fill(plan), seconds, len(plan.packs), plan.utilisation(RANKS)])
+    ours, seconds = plans["best-fit"]
+    random_order, _ = planned(index, packers["best-fit"], ordered=False)
+    rows.append(
+        ["best-fit, random order", fill(random_order), "", len(random_order.packs), random_order.utilisation(RANKS)]
+    )
+    rising, rising_seconds = planned(index, packers["best-fit"], scheduler=LowToHigh())
+    rows.append(["best-fit, low to high", fill(rising), rising_seconds, len(rising.packs), rising.utilisation(RANKS)])
+    lengths = ours.tokens[ours.dropped == 0]
+    mix = {"samples": len(lengths), "mean": float(lengths.mean()), "p95": float(np.percentile(lengths, 95))}
+    print(f"{mix['samples']:,} samples, mean {mix['mean']:.0f} tokens, p95 {mix['p95']:.0f}; rows of {ROW_TOKENS}\n")
+    table(["packer", "fill", "seconds, whole plan", "rows", f"utilisation, {RANKS} ranks"], rows)
+    results.details["packers"] = [
+        dict(zip(("packer", "fill", "seconds", "rows", "utilisation"), row, strict=True)) for row in rows
+    ]
+    results.details["lengths"] = mix
+    results.details["peers"] = beside(lengths, arguments.peer_samples)
+    again, _ = planned(index, packers["best-fit"])
+    kept = np.bincount(ours.members, minlength=len(ours.rows))
+    results.target("seconds to plan", seconds, "<= 3")
+    three, three_seconds = plans["best-fit, 3 budgets"]
+    results.target("seconds to plan, 3 budgets", three_seconds, "<= 3")
+    bound = of_bound(three, packers["best-fit, 3 budgets"].budget)
+    print(f"3 budgets: rows at best over rows made {bound:.4f}\n")
+    results.details["3 budgets: rows at best over rows made"] = bound
+    results.target("GiB beyond the index", peak_memory(arguments.samples), "<= 1")
+    results.target(f"fill at {ROW_TOKENS} tokens", fill(ours), ">= 0.995")
+    results.target(f"modelled utilisation at {RANKS} ranks", ours.utilisation(RANKS), ">= 0.99")
+    results.target("samples neither in one row nor a counted drop", int((kept != (ours.dropped == 0)).sum()), "== 0")
+    results.target("rows over budget", int((ours.pack_sums(ours.tokens) > ROW_TOKENS).sum()), "== 0")
+    results.target("same plan again", again.plan_hash == ours.plan_hash, "== true")
+
+
+def beside(lengths: NDArray[np.int64], count: int) -> dict[str, Any]:
+    """Packing alone, without drawing and order, on the same lengths."""
+    lengths = lengths[:count]
+    costs = np.stack([lengths, np.zeros_like(lengths), np.zeros_like(lengths)], axis=1)
+    packer = BestFit(row_tokens=ROW_TOKENS)
+    packs: dict[str, Callable[[], Any]] = {"infimed best-fit": lambda: packer.group(costs, packer.budget)}
+    for name, function in peers().items():
+        packs[name] = lambda function=function: function(lengths)
+    rows, found = [], {}
+    for name, pack in packs.items():
+        started = time.perf_counter()
+        num_rows = len(pack())
+        seconds = time.perf_counter() - started
+        found[name] = {"fill": float(lengths.sum() / (num_rows * ROW_TOKENS)), "seconds": seconds, "rows": num_rows}
+        rows.append([name, found[name]["fill"], seconds, num_rows])
+    print(f"Packing alone, {len(lengths):,} samples")
+    table(["packer", "fill", "seconds", "rows"], rows)
+    missing = [name for name in ("trl", "binpacking") if importlib.util.find_spec(name) is None]
+    if missing:
+        print(f"Not compared, because not installed: {', '.join(missing)}\n")
+    return {"packing alone": found, "not installed": missing}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--samples", type=int, default=1_000_000)
+    parser.add_argument("--peer-samples", type=int, default=100_000, help="samples for the comparison with others")
+    parser.add_argument("--peak", action="store_true", help=argparse.SUPPRESS)
+
+
+if __name__ == "__main__":
+    if "--peak" in sys.argv:
+        print_peak(int(sys.argv[sys.argv.index("--samples") + 1]))
+    else:
+        main("planning", measure, add_arguments)
