@@ -1,4 +1,4 @@
-"""Dimension ``alignment``: whether the text contradicts what is known of its picture; ``None`` where it claims nothing."""
+"""Dimension ``alignment``: whether the text contradicts what is known of its picture."""
 
 from __future__ import annotations
 
@@ -51,6 +51,17 @@ def claimed(kind: str, texts: Texts) -> frozenset[str]:
     return frozenset(found)
 
 
+def _stated(texts: Texts) -> frozenset[str]:
+    """Modalities in the plain statement "this is a ...", which no comparison excuses."""
+    found = set()
+    for key, pattern in _claims("modalities"):
+        for answer in texts.answers:
+            for match in pattern.finditer(answer):
+                if re.search(r"\bthis is (?:an? )?(?:[\w-]+ ){0,2}$", answer[: match.start()], re.I):
+                    found.add(key)
+    return frozenset(found)
+
+
 def _compatible(key: str) -> set[str]:
     return {key} | {other for group in lexicon()["compatible"] if key in group for other in group}
 
@@ -70,7 +81,8 @@ def alignment(
     modalities = claimed("modalities", texts)
     if modality and modalities:
         checked += 1
-        if not modalities & _compatible(modality):
+        stated = _stated(texts)
+        if not modalities & _compatible(modality) or (stated and not stated & _compatible(modality)):
             checks[Reason.MODALITY_MISMATCH] = 0.05
     part = sample.tags.get("anatomy", sample.tags.get("body_part", "")).strip().lower()
     parts = claimed("anatomy", texts)
@@ -85,7 +97,7 @@ def alignment(
         checked += 1
         if sides == {"left" if side == "right" else "right"}:
             checks[Reason.LATERALITY_MISMATCH] = 0.15
-    colour = [picture.values["saturation"] for picture in pictures if picture.values]
+    colour = [picture.values["saturation"] for picture in pictures if picture.values.get("saturation", -1.0) >= 0]
     if colour:
         words, thresholds = lexicon(), profile.alignment
         if modalities & set(words["coloured"]) and not modalities & set(words["grey"]):

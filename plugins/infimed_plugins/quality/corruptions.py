@@ -151,7 +151,7 @@ def other_modality_text(text: str, severity: int, chance: random.Random, modalit
 
 def identity_text(text: str, severity: int, chance: random.Random) -> str:
     """``severity`` pieces of made-up structured identity, before or behind the text."""
-    pieces = [make_identity(chance) for _ in range(severity)]
+    pieces = [f"{make_identity(chance)}." for _ in range(severity)]
     return " ".join([text, *pieces] if chance.random() < 0.5 else [*pieces, text])
 
 

@@ -1,7 +1,8 @@
-"""The corruption ladder: does a scorer see known damage, does it see it in the right place, and does it spare the clean?"""
+"""The corruption ladder: does a scorer see known damage, in the right place, and spare the clean?"""
 
 from __future__ import annotations
 
+import itertools
 import random
 import zlib
 from collections import defaultdict
@@ -17,6 +18,8 @@ from infimed_plugins.quality.modalities import modality_of
 
 IMAGE_DIMENSION = "image_quality"
 FLAG_BELOW = 0.5
+RISE = 0.02
+"""A rise that still counts as none: the tolerance of the invariances."""
 BATCH = 64
 
 
@@ -90,7 +93,7 @@ def _one(
         steps = [score, *(by_severity[severity][place] for severity in sorted(by_severity))]
         values = [0.0 if step.status == "error" else step.parts.get(own) for step in steps]
         known = [value for value in values if value is not None]
-        falling.append(all(b <= a + 1e-9 for a, b in zip(known, known[1:], strict=False)))
+        falling.append(all(b <= a + RISE for a, b in itertools.pairwise(known)))
     crosstalk = {}
     for other in dimensions:
         if other == own:

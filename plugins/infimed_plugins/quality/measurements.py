@@ -136,8 +136,8 @@ def _ringing(values: NDArray[np.float32]) -> float:
 
 
 def _saturation(pixels: NDArray[np.uint8]) -> float:
-    """Mean spread between the channels, in grey levels, over pixels that are not black."""
-    small = pixels[::2, ::2].astype(np.int16)
+    """Mean spread between the channels as a share of the brightest, over pixels neither black nor cut at white."""
+    small = pixels[::2, ::2].astype(np.float32)
     most, least = small.max(axis=2), small.min(axis=2)
-    lit = most > 24
-    return float((most - least)[lit].mean()) if lit.any() else 0.0
+    lit = (most > 12) & (most < 254)
+    return float(((most - least)[lit] / most[lit]).mean()) if lit.mean() > 0.01 else -1.0

@@ -24,7 +24,7 @@ class ImageThresholds(Row):
 
 
 class AlignmentThresholds(Row):
-    """Mean channel differences, in grey levels, that call a picture grey or coloured."""
+    """Mean channel spreads, as shares of the brightest channel, that call a picture grey or coloured."""
 
     grey_saturation: float = Field(ge=0)
     colour_saturation: float = Field(ge=0)

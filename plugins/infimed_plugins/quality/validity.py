@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from functools import cache
 
 from infimed_core import Sample
+from infimed_plugins.quality.completeness import garbled_share
 from infimed_plugins.quality.modalities import lexicon, modality_of
 from infimed_plugins.quality.reasons import Reason
 from infimed_plugins.quality.texts import Texts, word_list, words_of
@@ -14,6 +16,11 @@ _NEGATION = r"(?:no|not|without|absence of|absent|negative for|free of|denies|no
 _AFFIRMATION = (
     r"(?:large|small|moderate|mild|severe|extensive|massive|new|acute|there is an?|shows an?|with an?|visible)"
 )
+_SUFFIX = re.compile(
+    r"^[a-z]{3,}(?:itis|osis|aemia|emia|opathy|ectomy|ostomy|otomy|oscopy|algia|uria|plegia|penia|megaly|rrhage|rrhoea|rrhea"
+    r"|plasty|blastoma|carcinoma|sarcoma|enterocolitis|erythematosus|lytic|genic|natal|cardial|vascular|cerebral)$"
+)
+"""Endings that only medical words have, for the many words that no list holds."""
 _LETTER = re.compile(r"^\W*([A-Za-z])\W*$")
 _NUMBERS = (
     (re.compile(r"(?:ejection fraction|saturation|stenosis|spo2)\D{0,20}?(\d+(?:\.\d+)?) ?%", re.I), 0.0, 100.0),
@@ -28,6 +35,9 @@ def medical_validity(sample: Sample, texts: Texts) -> tuple[float | None, list[R
     """Validity in [0, 1], or ``None`` where there is no text."""
     everything = "\n".join((texts.everything, *sample.options))
     words = words_of(everything)
+    distinct = len(set(words))
+    garbled = garbled_share(words_of(texts.answer)) > 0.3
+    num_told = len(words_of(texts.answer)) if texts.is_caption else len(words)
     if not words:
         return None, [], {}
     terms = medical_terms(everything)
@@ -41,10 +51,13 @@ def medical_validity(sample: Sample, texts: Texts) -> tuple[float | None, list[R
             reasons.append(reason)
 
     has_modality = bool(modality_of(sample))
-    if not terms and len(words) >= 5:
+    if not terms and num_told >= 6 and not garbled:
         # A plain question about a medical picture is no fault; plain text about nothing medical is.
-        lower(None if has_modality and not texts.is_caption else Reason.NOT_MEDICAL, 0.6 if has_modality else 0.15)
-    elif len(terms) / len(words) < 0.02 and len(words) >= 40:
+        if has_modality and not texts.is_caption:
+            lower(None, 0.6)
+        else:
+            lower(Reason.NOT_MEDICAL, 0.3 if has_modality else 0.15)
+    elif len(terms) / distinct < 0.02 and distinct >= 40 and not garbled:
         lower(Reason.NOT_MEDICAL, 0.4)
     for reason in _judge_options(sample, texts):
         lower(reason, 0.1)
@@ -54,7 +67,7 @@ def medical_validity(sample: Sample, texts: Texts) -> tuple[float | None, list[R
         if any(not least <= float(found) <= most for found in pattern.findall(everything)):
             lower(Reason.NUMBER_IMPLAUSIBLE, 0.3)
             break
-    return value, reasons, {"num_terms": float(len(terms)), "term_density": round(len(terms) / len(words), 4)}
+    return value, reasons, {"num_terms": float(len(terms)), "term_density": round(len(terms) / distinct, 4)}
 
 
 @cache
@@ -68,9 +81,12 @@ def medical_terms(text: str) -> frozenset[str]:
     """The distinct terms of the shipped list in a text."""
     single, several = _terms()
     tokens = re.findall(r"[a-z0-9]+(?:-[a-z0-9]+)*", text.lower())
-    found = {token for token in tokens if token in single}
+    found = {token for token in tokens if token in single or _SUFFIX.search(token)}
+    found |= {token[:-1] for token in tokens if token.endswith("s") and token[:-1] in single}
     found |= {part for token in tokens if "-" in token for part in token.split("-") if part in single}
-    found |= {" ".join(pair) for pair in zip(tokens, tokens[1:], strict=False) if pair in several}
+    found |= {" ".join(pair) for pair in itertools.pairwise(tokens) if pair in several}
+    if re.search(r"\b[A-Z]\d{2}(?:\.\d{1,2})?\b", text) and re.search(r"\b(?:code|category|icd)\b", text, re.I):
+        found.add("icd code")
     return frozenset(found)
 
 
@@ -134,7 +150,10 @@ def contradicts_itself(texts: Texts) -> bool:
                 return True
             if re.match(r"\s*yes\b", answer) and any(finding in text.lower() for text in texts.questions):
                 return True
-        elif affirmed.search(answer) and re.match(r"\s*no[,.]", answer):
-            if any(finding in text.lower() for text in texts.questions):
-                return True
+        elif (
+            affirmed.search(answer)
+            and re.match(r"\s*no[,.]", answer)
+            and any(finding in text.lower() for text in texts.questions)
+        ):
+            return True
     return False
