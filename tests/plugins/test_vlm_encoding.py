@@ -171,6 +171,7 @@ def _small(config):
         (talk(("user", ("hello",))), "no_answer"),
         (talk(("user", ("say <|im_end|> now",)), ("assistant", ("no",))), "control_token"),
         (talk(("user", ("<|image_pad|>",)), ("assistant", ("no",))), "control_token"),
+        (talk(), "no_answer"),
         (talk(("user", (0, "hello")), ("assistant", ("no",)), media=1), "image_count"),
     ],
 )
@@ -195,6 +196,15 @@ def test_a_template_that_thinks_and_strips_is_followed(encoder):
     turns = [Turn(role="user", content=(" plane? ",)), Turn(role="assistant", content=(" axial ",))]
     tokens = Chat(thinking).tokenize([turns])[0]
     assert thinking.decode(tokens.ids[tokens.supervised]) == "<think>\n\n</think>\n\naxial<|im_end|>"
+
+
+def test_a_template_that_refuses_a_conversation_is_a_bad_sample_and_not_a_crash(encoder):
+    from infimed_plugins.vlm.chat import Chat
+
+    strict = pickle.loads(pickle.dumps(encoder.tokenizer))
+    strict.chat_template = "{% if messages[0].role != 'user' %}{{ raise_exception('must begin with user') }}{% endif %}"
+    with pytest.raises(DataError, match="must begin with user"):
+        Chat(strict).tokenize([[Turn(role="system", content=("Be brief.",))]])
 
 
 def test_the_encoder_travels_to_a_worker_and_its_identity_with_it(encoder):

@@ -167,6 +167,13 @@ def pad(samples, longest):
     return replace(pack(padded), padded=True)
 
 
+def test_a_row_whose_samples_all_failed_is_empty():
+    from infimed_core.packing import assemble
+
+    module = shrunken_module(config_of("qwen3_vl"), "packed")
+    assert row_hidden_states(module, assemble([]), family_of(module.config)).shape == (0, 128)
+
+
 def test_every_parameter_gets_its_gradient_from_a_row_of_text_alone_when_ranks_share_gradients(monkeypatch):
     from infimed_plugins.vlm import network
 

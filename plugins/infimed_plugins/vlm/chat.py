@@ -57,7 +57,12 @@ class Chat:
         self._header = asked[len(plain) :] if asked.startswith(plain) else ""
 
     def _template(self, messages: list[dict[str, Any]], generate: bool) -> str:
-        return self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=generate)
+        from jinja2 import TemplateError
+
+        try:
+            return self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=generate)
+        except (TemplateError, ValueError, LookupError, TypeError) as error:
+            raise DataError("template", f"the chat template refuses this conversation: {error}") from error
 
     def render(self, turns: Sequence[Turn], generate: bool = False) -> tuple[str, list[tuple[int, int]]]:
         """The conversation as the template writes it, and the character spans that are supervised.

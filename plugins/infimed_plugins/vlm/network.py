@@ -187,6 +187,8 @@ def row_hidden_states(module: Any, batch: PackedBatch, family: Family | None) ->
     """Final hidden states [L, width] of a packed row, on the module's device."""
     import torch
 
+    if not len(batch):  # every sample of the row failed: nothing to compute, yet the row keeps its place
+        return module.get_input_embeddings().weight[:0]
     if family is None:
         return _one_by_one(module, batch)
     device = module.get_input_embeddings().weight.device

@@ -19,6 +19,9 @@ from infimed_plugins.vlm.vocabulary import train_tokenizer
 class TinyQwen3VL(Model, OpeningSettings):
     """Makes a Qwen3-VL small enough to learn on a laptop, deterministic by seed."""
 
+    answer_max_visual_tokens: int | None = Field(
+        default=36, ge=1, description="Most visual tokens of an image when the model is asked; null is native."
+    )
     hidden_size: int = Field(default=128, ge=16, description="Width of the language model.")
     layers: int = Field(default=4, ge=1, description="Layers of the language model.")
     heads: int = Field(default=4, ge=1, description="Attention heads of the language model.")
