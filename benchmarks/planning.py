@@ -52,7 +52,7 @@ def made_index(count: int, seed: int = 0) -> Index:
     random = np.random.default_rng(seed)
     images = random.choice(5, count, p=[0.30, 0.52, 0.12, 0.04, 0.02])
     offsets = np.concatenate([[0], np.cumsum(images)])
-    text = np.clip(random.lognormal(5.85, 1.05, count), 16, 7000).astype(np.int64)
+    text = np.clip(random.lognormal(5.55, 1.4, count), 16, 7000).astype(np.int64)
     sizes = random.integers(256, 1025, (int(offsets[-1]), 2))
     usable = np.ones(count, dtype=bool)
     return Index(text, np.maximum(1, text // 4), offsets, sizes, usable, {}, {}, (), f"synthetic-{count}-{seed}")
