@@ -22,7 +22,8 @@ class StagedTrainer(Trainer):
     rows_ahead: int = Field(default=4, ge=1, description="Rows that the thread, or each process, keeps ready.")
     precision: Literal["auto", "fp32", "bf16-mixed", "bf16"] = Field(
         default="auto",
-        description="bf16-mixed: fp32 weights, bf16 arithmetic; bf16: both bf16; auto: bf16-mixed on CUDA, else fp32.",
+        description="bf16-mixed: fp32 weights, bf16 arithmetic; bf16: bf16 weights too, which lose updates smaller than "
+        "about a 500th of a weight; auto: bf16-mixed on CUDA, else fp32.",
     )
     peak_flops: float | None = Field(
         default=None, gt=0.0, description="Operations per second of a device, for MFU; by its name where not given."
