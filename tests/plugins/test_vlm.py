@@ -259,6 +259,14 @@ def test_an_unknown_family_of_text_runs_each_sample_alone(checkpoint, tmp_path):
     assert next(network.answer(requests(1), Pictures())).error is None
 
 
+def test_a_family_whose_images_are_not_known_is_refused_before_anything_runs(tmp_path):
+    (tmp_path / "config.json").write_text(
+        json.dumps({"model_type": "gemma3", "vision_config": {"model_type": "siglip"}})
+    )
+    with pytest.raises(DataError, match=r"images for 'gemma3' are not supported \(known: qwen2_vl"):
+        Transformers(checkpoint=str(tmp_path)).encoder(tmp_path)
+
+
 def make_text_model(checkpoint, directory):
     tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint)
     config = transformers.Qwen3Config(

@@ -15,7 +15,7 @@ from infimed_plugins.vlm.families import family_of
 from infimed_plugins.vlm.isolation import TOLERANCE, make_samples, measure, pack, shrunken_module, verdict
 from infimed_plugins.vlm.network import row_hidden_states
 
-MODEL_TYPES = ["qwen2_vl", "qwen2_5_vl", "qwen3_vl", "llava", "qwen3", "qwen2", "llama"]
+MODEL_TYPES = ["qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "llava", "qwen3", "qwen3_moe", "qwen2", "llama"]
 
 
 @pytest.fixture(autouse=True)

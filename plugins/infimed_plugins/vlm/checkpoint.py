@@ -10,7 +10,6 @@ from pydantic import Field
 
 from infimed_core import DataError, LoadedModel, Model
 from infimed_plugins.vlm.encoding import PREPROCESSING_FILES, ChatEncoder
-from infimed_plugins.vlm.families import family_of
 from infimed_plugins.vlm.settings import OpeningSettings
 
 
@@ -35,15 +34,9 @@ class Transformers(Model, OpeningSettings):
 
     def encoder(self, checkpoint: Path) -> ChatEncoder:
         """The encoder of a checkpoint; refuses a family with images that InfiMed cannot encode."""
-        from transformers import AutoConfig
-
-        config = AutoConfig.from_pretrained(checkpoint, trust_remote_code=self.trust_remote_code)
-        family = family_of(config)
-        if family is None and getattr(config, "vision_config", None) is not None:
-            raise DataError(
-                "unknown_family", f"{checkpoint}: '{config.model_type}' is not a family InfiMed can train on images"
-            )
-        return ChatEncoder(checkpoint, self.trust_remote_code)
+        encoder = ChatEncoder(checkpoint, self.trust_remote_code)
+        _ = encoder.pixels  # raises here and not in the middle of the index
+        return encoder
 
 
 def find_checkpoint(checkpoint: str, revision: str | None) -> Path:

@@ -53,11 +53,22 @@ class ChatEncoder(Encoder):
 
     @cached_property
     def pixels(self) -> QwenPixels | SiglipPixels | None:
-        """How images become patches; ``None`` for a model of text alone."""
+        """How images become patches; ``None`` for a model of text alone.
+
+        Raises:
+            DataError: the model takes images, but is of no family whose images InfiMed prepares.
+        """
         if "vision_config" not in self.config:
             return None
+        model_type = self.config["model_type"]
+        family = FAMILIES.get(model_type)
+        one_size = self.config["vision_config"].get("model_type") == "siglip_vision_model"
+        if family is None or not (family.native_resolution or one_size):
+            known = ", ".join(name for name, other in FAMILIES.items() if other.takes_images)
+            text = f"{self.checkpoint}: images for '{model_type}' are not supported (known: {known}; llava with SigLIP)"
+            raise DataError("unknown_family", text)
         settings = json.loads((self.checkpoint / "preprocessor_config.json").read_text(encoding="utf-8"))
-        if self.config["model_type"] == "llava":
+        if one_size:
             return SiglipPixels.from_settings(settings, self.config)
         return QwenPixels.from_settings(settings)
 

@@ -40,9 +40,11 @@ FAMILIES = {
         Family("qwen2_vl", _QWEN_VISION, ("model.visual.merger.",), 4),
         Family("qwen2_5_vl", _QWEN_VISION, ("model.visual.merger.",), 4),
         Family("qwen3_vl", _QWEN_VISION, ("model.visual.merger.", "model.visual.deepstack_merger_list."), 4),
+        Family("qwen3_vl_moe", _QWEN_VISION, ("model.visual.merger.", "model.visual.deepstack_merger_list."), 4),
         Family("llava", ("model.vision_tower.",), ("model.multi_modal_projector.",)),
         Family("qwen3"),
         Family("qwen2"),
+        Family("qwen3_moe"),
         Family("llama"),
     )
 }

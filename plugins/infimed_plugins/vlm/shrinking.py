@@ -8,7 +8,12 @@ from typing import Any
 HEAD_WIDTH = 32
 VOCABULARY = 64
 PLACEHOLDERS = {"vision_start_token_id": 3, "vision_end_token_id": 4, "image_token_id": 5, "video_token_id": 6}
-_DEFAULT_SECTIONS = {"qwen2_vl": [16, 24, 24], "qwen2_5_vl": [16, 24, 24], "qwen3_vl": [24, 20, 20]}
+_DEFAULT_SECTIONS = {
+    "qwen2_vl": [16, 24, 24],
+    "qwen2_5_vl": [16, 24, 24],
+    "qwen3_vl": [24, 20, 20],
+    "qwen3_vl_moe": [24, 20, 20],
+}
 """What transformers assumes where a configuration states no ``mrope_section``."""
 
 
@@ -23,6 +28,9 @@ def shrink(config: Any) -> Any:
     _set(text, num_hidden_layers=len(kinds), hidden_size=4 * HEAD_WIDTH, intermediate_size=96, num_attention_heads=4)
     _set(text, num_key_value_heads=2 if grouped else 4, head_dim=HEAD_WIDTH, vocab_size=VOCABULARY)
     _set(text, layer_types=kinds, max_window_layers=len(kinds), max_position_embeddings=4096)
+    _set(
+        text, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=48, mlp_only_layers=[], decoder_sparse_step=1
+    )
     _set(text, pad_token_id=None, bos_token_id=None, eos_token_id=None, sliding_window=_small_window(text))
     rope = getattr(text, "rope_parameters", None)
     if rope and (sections := rope.get("mrope_section", _DEFAULT_SECTIONS.get(config.model_type))):
