@@ -84,6 +84,19 @@ def test_rows_bound_by_patches_are_full_of_patches():
     assert cost[packs.members, 1].sum() / (len(packs) * 3000) >= 0.9
 
 
+@pytest.mark.parametrize("row_patches", [9000, 12_000, 16_000])
+def test_several_budgets_pack_well_also_where_two_are_equally_scarce(row_patches):
+    random = np.random.default_rng(0)
+    images = random.choice(3, 20_000, p=[0.3, 0.55, 0.15])
+    visual = images * random.integers(64, 1025, 20_000)
+    text = np.clip(random.lognormal(5.55, 1.4, 20_000), 16, 4000).astype(np.int64)
+    cost = np.stack([text + visual, visual * 4, images], axis=1)
+    packer = BestFit(row_tokens=8192, row_patches=row_patches, row_images=24)
+    fits = (cost <= packer.budget).all(axis=1)
+    fewest = (cost[fits].sum(axis=0) / packer.budget).max()
+    assert len(packer.group(cost, packer.budget)) <= fewest / 0.88
+
+
 def test_best_fit_takes_the_fullest_row_that_has_room():
     cost = np.array([[60, 0, 0], [50, 0, 0], [45, 0, 0], [40, 0, 0]])
     packer = BestFit(row_tokens=100)

@@ -33,17 +33,18 @@ class BestFit(Packer):
         limited = [column for column in (1, 2) if costs[fits, column].sum() > budget[column]]
         if limited:
             shares = costs[fits][:, [0, *limited]] / budget[[0, *limited]]
-            scarcest = [0, *limited][int(shares.sum(axis=0).argmax())]
-            columns = [scarcest, *(column for column in range(3) if column != scarcest)]
+            scarcest = limited[int(shares[:, 1:].sum(axis=0).argmax())]
             size = shares.max(axis=1)  # a sample is as large as the budget it takes most of
         else:
-            columns, size = [0], costs[fits, 0]
-        place = _best_fit_many if limited else _best_fit_one
+            size = costs[fits, 0]
         windows = [
             start + np.argsort(-size[start : start + self.window], kind="stable")
             for start in range(0, len(fits), self.window)
         ]
-        row_of = place(costs[fits][:, columns], budget[columns], windows, self.open_rows)
+        if limited:
+            row_of = _best_fit_many(costs[fits], budget, windows, self.open_rows, scarcest)
+        else:
+            row_of = _best_fit_one(costs[fits], budget, windows, self.open_rows)
         by_row = np.argsort(row_of, kind="stable")
         offsets = np.concatenate([[0], np.cumsum(np.bincount(row_of))])
         return Packs(fits[by_row], offsets.astype(np.int64))
@@ -80,40 +81,59 @@ def _best_fit_one(
 
 
 def _best_fit_many(
-    costs: NDArray[np.int64], budget: NDArray[np.int64], windows: list[NDArray[np.int64]], most_open: int
+    costs: NDArray[np.int64],
+    budget: NDArray[np.int64],
+    windows: list[NDArray[np.int64]],
+    most_open: int,
+    scarcest: int,
 ) -> NDArray[np.int64]:
-    """Row of each sample where three budgets count: by the first column among rows where the others have room."""
+    """Row of each sample where three budgets count: by the scarcer of patches and images, among rows with room in all.
+
+    Rows out of room for images are kept apart, by their tokens, for samples of text alone: among the others they would
+    take up the tries of every sample with an image.
+    """
     rows = np.empty(len(costs), dtype=np.int64)
     mask = (1 << _ROW_BITS) - 1
-    capacity, second_budget, third_budget = (int(limit) for limit in budget)
+    limits = tuple(int(limit) for limit in budget)
     # A row with less room than this is closed: its last percents are worth less than the tries that it would take.
-    least, least_second, least_third = (
-        max(int(value), int(limit * _CLOSED_SHARE) if limit < 2**62 and value else int(value))
-        for value, limit in zip(costs.min(axis=0), budget, strict=True)
+    least_tokens, least_patches, least_images = (
+        max(int(value), 1, int(limit * _CLOSED_SHARE) if limit < 2**62 else 0)
+        for value, limit in zip(costs.min(axis=0), limits, strict=True)
     )
     open_rows: list[int] = []
-    left: list[tuple[int, int]] = []
+    text_rows: list[int] = []
+    left: list[tuple[int, int, int]] = []
     for window in windows:
         found = []
-        for cost, second, third in costs[window].tolist():
-            first = bisect_left(open_rows, cost << _ROW_BITS)
-            for at in range(first, min(first + _MOST_TRIES, len(open_rows))):
-                second_left, third_left = left[open_rows[at] & mask]
-                if second <= second_left and third <= third_left:
-                    row = open_rows.pop(at)
-                    break
-            else:
-                row = capacity << _ROW_BITS | len(left)
-                left.append((second_budget, third_budget))
-            number = row & mask
+        for cost in costs[window].tolist():
+            tokens, patches, images = cost
+            number = -1
+            if patches == images == 0:
+                at = bisect_left(text_rows, tokens << _ROW_BITS)
+                if at < len(text_rows):
+                    number = text_rows.pop(at) & mask
+            if number < 0:
+                first = bisect_left(open_rows, cost[scarcest] << _ROW_BITS)
+                for at in range(first, min(first + _MOST_TRIES, len(open_rows))):
+                    room = left[open_rows[at] & mask]
+                    if tokens <= room[0] and patches <= room[1] and images <= room[2]:
+                        number = open_rows.pop(at) & mask
+                        break
+                else:
+                    number = len(left)
+                    left.append(limits)
             found.append(number)
-            second_left, third_left = left[number][0] - second, left[number][1] - third
-            left[number] = second_left, third_left
-            row -= cost << _ROW_BITS
-            if row >> _ROW_BITS >= least and second_left >= least_second and third_left >= least_third:
-                insort(open_rows, row)
+            room = left[number]
+            room = left[number] = room[0] - tokens, room[1] - patches, room[2] - images
+            if room[0] < least_tokens:
+                continue
+            if room[1] < least_patches or room[2] < least_images:
+                insort(text_rows, room[0] << _ROW_BITS | number)
+            else:
+                insort(open_rows, room[scarcest] << _ROW_BITS | number)
         rows[window] = found
         del open_rows[: max(0, len(open_rows) - most_open)]
+        del text_rows[: max(0, len(text_rows) - most_open)]
     return rows
 
 
