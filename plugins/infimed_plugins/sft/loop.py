@@ -47,12 +47,13 @@ class Loop:
         context: TrainingContext,
         chosen: dict[str, dict[str, Any]],
         precision: str,
+        ranks: Ranks,
     ) -> None:
         import torch
 
         self._trainer, self._model, self._batches = trainer, model, batches
         self._stage, self._context = stage, context
-        self._ranks = Ranks()
+        self._ranks = ranks
         self._parameters = {name: p for members in chosen.values() for name, p in members.items()}
         self._names = {parameter: name for name, parameter in self._parameters.items()}
         self._learning = list(self._parameters.values())
@@ -69,7 +70,7 @@ class Loop:
         self._skipped: list[dict[str, Any]] = []
         self._seconds_before = self._waited_before = 0.0
         self._num_faults_told = 0
-        self._resumed_from = 0
+        self._resumed_from, self._last_saved = 0, -1
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
 
@@ -232,7 +233,7 @@ class Loop:
         self._totals, self._curve, self._skipped = facts["totals"], facts["curve"], facts["skipped"]
         self._dropped_before = facts["dropped"]
         self._seconds_before, self._waited_before = facts["seconds"], facts["waited"]
-        self._resumed_from = start
+        self._resumed_from = self._last_saved = start
         self._say(f"stage '{self._stage.name}' goes on after step {start} of {self._batches.num_steps}")
         return start
 
@@ -243,6 +244,8 @@ class Loop:
         return {**buffers, **self._parameters}
 
     def _save(self, step: int) -> None:
+        if step == self._last_saved:
+            return
         dropped = self._all_dropped()
         waited = self._waited_before + self._loader.waited
         if self._ranks.is_first:
@@ -258,6 +261,8 @@ class Loop:
             tensors = {name: tensor.detach() for name, tensor in self._tensors().items()}
             moments = flatten_optimizer(self._optimizer, self._names)
             write_state(self._context.directory, step, facts, tensors, moments, self._stage.keep)
+        # On every rank: they must agree on whether the next state is written.
+        self._last_saved = step
         self._ranks.wait()
 
     # -- telling -------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,6 +65,7 @@ def linear_cross_entropy(
     return total
 
 
+@functools.cache
 def _linear_function() -> Any:
     import torch
 

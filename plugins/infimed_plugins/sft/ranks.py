@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
+
+from infimed_core import InfimedError
 
 BUCKET_BYTES = 64 * 2**20
 
@@ -39,7 +42,8 @@ class Ranks:
         from torch import distributed
 
         total = torch.tensor(numbers, dtype=torch.float64, device=self.device)
-        distributed.all_reduce(total)
+        with told_plainly():
+            distributed.all_reduce(total)
         return total.tolist()
 
     def gather(self, value: Any) -> list[Any]:
@@ -76,7 +80,8 @@ class Ranks:
                 parameter.grad = torch.zeros_like(parameter)
         for bucket in _buckets([parameter.grad for parameter in parameters]):
             flat = torch.cat([gradient.reshape(-1) for gradient in bucket])
-            distributed.all_reduce(flat)
+            with told_plainly():
+                distributed.all_reduce(flat)
             start = 0
             for gradient in bucket:
                 gradient.copy_(flat[start : start + gradient.numel()].view_as(gradient))
@@ -85,6 +90,18 @@ class Ranks:
     def wait(self) -> None:
         """Wait until every rank is here."""
         self.sum([0.0])
+
+
+@contextmanager
+def told_plainly() -> Iterator[None]:
+    """Say in one line that another rank is gone; its own output says why."""
+    try:
+        yield
+    except RuntimeError as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InfimedError(
+            f"another process of the run is gone ({first}); look at its output, then run the same command to go on"
+        ) from error
 
 
 def _buckets(gradients: Sequence[Any]) -> list[list[Any]]:

@@ -22,7 +22,7 @@ class StagedTrainer(Trainer):
     rows_ahead: int = Field(default=4, ge=1, description="Rows that the thread, or each process, keeps ready.")
     precision: Literal["auto", "fp32", "bf16-mixed", "bf16"] = Field(
         default="auto",
-        description="bf16-mixed: fp32 weights, bf16 arithmetic; bf16: bf16 weights too, which lose updates smaller than "
+        description="bf16-mixed: fp32 weights, bf16 arithmetic; bf16: bf16 weights too, which lose updates below "
         "about a 500th of a weight; auto: bf16-mixed on CUDA, else fp32.",
     )
     peak_flops: float | None = Field(
@@ -55,14 +55,18 @@ class StagedTrainer(Trainer):
         """
         from infimed_plugins.sft.loop import Loop
         from infimed_plugins.sft.parameters import in_precision, only_trainable, trainable_parameters
+        from infimed_plugins.sft.ranks import Ranks
 
         if not isinstance(stage, TrainingStage):
             raise InfimedError(f"stage '{stage.name}' is not a stage of the 'staged' trainer")
         chosen = trainable_parameters(model, stage)
+        ranks = Ranks()
+        if ranks.size > 1 and ranks.device.type == "cuda":
+            model.module.to(ranks.device)
         on_cuda = next(model.module.parameters()).device.type == "cuda"
         precision = self.precision if self.precision != "auto" else ("bf16-mixed" if on_cuda else "fp32")
         with only_trainable(model, chosen), in_precision(model, precision), _training_mode(model, stage):
-            return Loop(self, model, batches, stage, context, chosen, precision).run()
+            return Loop(self, model, batches, stage, context, chosen, precision, ranks).run()
 
 
 @contextmanager
