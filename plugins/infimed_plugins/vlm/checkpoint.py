@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from pydantic import Field
 
@@ -18,18 +18,20 @@ class Transformers(Model, OpeningSettings):
 
     checkpoint: str = Field(description="Directory of a checkpoint, or its name on the Hugging Face hub.")
     revision: str | None = Field(default=None, description="Branch, tag or commit on the hub.")
-    dtype: Any = Field(default="auto", description="auto (the checkpoint's own), float32, bfloat16 or float16.")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        default="auto", description="Type of the weights in memory; auto is the checkpoint's own."
+    )
     trust_remote_code: bool = Field(
         default=False, description="Run the code that the checkpoint brings. It can do anything."
     )
 
     def prepare(self, directory: Path, texts: Callable[[], Iterable[str]], seed: int) -> Path:
         """Find the checkpoint, downloading it where ``checkpoint`` is no directory."""
-        return find_checkpoint(self.checkpoint, self.revision)
+        return find_checkpoint(self.checkpoint, self.revision, self.trust_remote_code)
 
     def load(self, checkpoint: Path | None) -> LoadedModel:
         """Open the base checkpoint or one that training saved."""
-        path = checkpoint or find_checkpoint(self.checkpoint, self.revision)
+        path = checkpoint or find_checkpoint(self.checkpoint, self.revision, self.trust_remote_code)
         return open_checkpoint(path, self, self.trust_remote_code)
 
     def encoder(self, checkpoint: Path) -> ChatEncoder:
@@ -39,8 +41,8 @@ class Transformers(Model, OpeningSettings):
         return encoder
 
 
-def find_checkpoint(checkpoint: str, revision: str | None) -> Path:
-    """The local directory of a checkpoint.
+def find_checkpoint(checkpoint: str, revision: str | None, with_code: bool = False) -> Path:
+    """The local directory of a checkpoint; its code is fetched only ``with_code``.
 
     Raises:
         DataError: it is neither a directory with a ``config.json`` nor on the hub.
@@ -54,6 +56,7 @@ def find_checkpoint(checkpoint: str, revision: str | None) -> Path:
 
     try:
         patterns = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model", *PREPROCESSING_FILES]
+        patterns += ["*.py"] if with_code else []
         return Path(snapshot_download(checkpoint, revision=revision, allow_patterns=patterns))
     except Exception as error:
         reason = f"no such directory, and not found on the hub ({type(error).__name__}); give a directory"
