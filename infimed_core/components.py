@@ -287,6 +287,10 @@ class Model(Component):
 
     trainable: ClassVar[bool] = True
 
+    def weights_identity(self) -> str:
+        """As ``identity``, without the settings that decide only how the model is asked: they retrain nothing."""
+        return self.identity()
+
     @abstractmethod
     def prepare(self, directory: Path, texts: Callable[[], Iterable[str]], seed: int) -> Path | None:
         """Make or find the base checkpoint; return its directory (``directory`` itself or elsewhere).
@@ -354,6 +358,10 @@ class Trainer(Component):
     @abstractmethod
     def stage_list(self) -> Sequence[Stage]:
         """The stages in order."""
+
+    def result_identity(self, stage: Stage) -> str:
+        """Text of every setting that decides the weights after ``stage``; leave out worker counts and the like."""
+        return canonical_json([self.model_dump(mode="json", exclude={"stages"}), stage.model_dump(mode="json")])
 
     @abstractmethod
     def train(

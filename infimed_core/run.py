@@ -162,6 +162,8 @@ def _evaluate_one(
     step = f"evaluate-{checkpoint.name}-{name}"
     answers = state.path / "answers" / f"{name}--{checkpoint.name}.jsonl"
 
+    asked_model = digest(checkpoint.digest, model.identity())
+
     def work(directory: Path) -> Outcome:
         samples, faults = read_questions(benchmark, state.media_directory, section.limit)
         if not samples:
@@ -169,7 +171,7 @@ def _evaluate_one(
         if checkpoint.name not in loaded:
             loaded.clear()
             loaded[checkpoint.name] = model.load(checkpoint.directory)
-        cache = AnswerCache(state.path / "cache" / f"{checkpoint.digest[:16]}.jsonl", checkpoint.digest)
+        cache = AnswerCache(state.path / "cache" / f"{asked_model[:16]}.jsonl", asked_model)
         done = 0
 
         def progress(count: int) -> None:

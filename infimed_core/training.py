@@ -35,7 +35,7 @@ class Checkpoint:
 def prepare_model(state: RunState, curated: Curated | None) -> Checkpoint:
     """Make or find the base checkpoint."""
     model: Model = state.plan.component("model")
-    made_from = digest("model", 1, model.identity(), state.seed, curated.digest if curated else None)
+    made_from = digest("model", 1, model.weights_identity(), state.seed, curated.digest if curated else None)
 
     def texts() -> Iterable[str]:
         if curated is None:
@@ -91,8 +91,7 @@ def train_stages(state: RunState, curated: Curated, base: Checkpoint) -> list[Ch
     loaded: TrainableModel | None = None
     for position, stage in enumerate(trainer.stage_list):
         plan = _plan(state, curated, index, index_hash, stage, allowed, base, position)
-        settings = trainer.model_dump(mode="json", exclude={"stages"})
-        made_from = digest("train", 1, plan.plan_hash, stage.model_dump(mode="json"), settings, before.digest)
+        made_from = digest("train", 1, plan.plan_hash, trainer.result_identity(stage), before.digest)
         after = before
 
         def work(

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field, JsonValue, field_validator
 
-from infimed_core import Batches, InfimedError, Stage, TrainableModel, Trainer, TrainingContext
+from infimed_core import Batches, InfimedError, Stage, TrainableModel, Trainer, TrainingContext, canonical_json
 from infimed_plugins.sft.stages import TrainingStage
 
 
@@ -42,6 +42,11 @@ class StagedTrainer(Trainer):
     def stage_list(self) -> Sequence[Stage]:
         """The stages in order."""
         return self.stages
+
+    def result_identity(self, stage: Stage) -> str:
+        """Without what decides only how fast the weights come, or how often their state is written."""
+        own = self.model_dump(mode="json", exclude={"stages", "num_workers", "rows_ahead", "peak_flops"})
+        return canonical_json([own, stage.model_dump(mode="json", exclude={"save_every", "keep"})])
 
     def train(
         self, model: TrainableModel, batches: Batches, stage: Stage, context: TrainingContext

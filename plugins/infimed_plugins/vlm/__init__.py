@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from infimed_core import Model, hookimpl
@@ -22,6 +23,14 @@ def infimed_models() -> dict[str, type[Model]]:
         "constant": Constant,
         "random": Random,
     }
+
+
+@hookimpl
+def infimed_commands() -> dict[str, Callable[..., None]]:
+    """``infimed doctor``."""
+    from infimed_plugins.vlm.command import doctor_command
+
+    return {"doctor": doctor_command}
 
 
 def doctor(checkpoint: str, revision: str | None = None) -> dict[str, Any]:

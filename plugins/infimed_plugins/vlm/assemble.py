@@ -28,7 +28,7 @@ class Projector(Row):
     layer: int = Field(default=-2, description="Layer of the tower whose features are taken, from its end.")
 
 
-class Assemble(Model, OpeningSettings):
+class Assemble(OpeningSettings, Model):
     """Builds the model once; the checkpoint is LLaVA's layout and reloads with its pooling."""
 
     vision: str = Field(description="Checkpoint of a SigLIP or fixed-size SigLIP2 model: directory or hub name.")

@@ -13,7 +13,7 @@ from infimed_plugins.vlm.encoding import PREPROCESSING_FILES, ChatEncoder
 from infimed_plugins.vlm.settings import OpeningSettings
 
 
-class Transformers(Model, OpeningSettings):
+class Transformers(OpeningSettings, Model):
     """A Hugging Face checkpoint: trained, asked and saved in its own layout."""
 
     checkpoint: str = Field(description="Directory of a checkpoint, or its name on the Hugging Face hub.")

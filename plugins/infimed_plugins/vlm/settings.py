@@ -27,6 +27,12 @@ class OpeningSettings(Component):
         default=32768, ge=1, description="Most prompt tokens, padding included, in a batch."
     )
 
+    def weights_identity(self) -> str:
+        """As ``identity``, without what decides only how the model is asked."""
+        asking = {"answer_batch_size", "answer_batch_tokens", "answer_max_visual_tokens"}
+        fields = self.model_dump(mode="json", exclude=asking)
+        return f"{type(self).__module__}.{type(self).__qualname__}{canonical_json(fields)}"
+
     def identity(self) -> str:
         """As for every component, without the batch limits: answers do not depend on them."""
         fields = self.model_dump(mode="json", exclude={"answer_batch_size", "answer_batch_tokens"})

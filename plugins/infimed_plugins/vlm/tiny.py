@@ -16,7 +16,7 @@ from infimed_plugins.vlm.settings import OpeningSettings
 from infimed_plugins.vlm.vocabulary import train_tokenizer
 
 
-class TinyQwen3VL(Model, OpeningSettings):
+class TinyQwen3VL(OpeningSettings, Model):
     """Makes a Qwen3-VL small enough to learn on a laptop, deterministic by seed."""
 
     answer_max_visual_tokens: int | None = Field(
