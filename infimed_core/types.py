@@ -135,12 +135,16 @@ class Generation(Row):
 
 
 class Request(Row):
-    """One question to a model: a conversation that ends with a user turn."""
+    """One question to a model: a conversation that ends with a user turn.
+
+    ``tags`` are the sample's; they decide whether it may be sent to another machine, never what is answered.
+    """
 
     sample_id: str
     turns: tuple[Turn, ...]
     media: tuple[Media, ...] = ()
     generation: Generation = Generation()
+    tags: dict[str, str] = Field(default_factory=dict)
 
 
 class Answer(Row):
