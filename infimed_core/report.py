@@ -15,6 +15,7 @@ from typing import Any
 from infimed_core import report_charts as charts
 from infimed_core import report_tables as tables_of
 from infimed_core.components import MediaLoader
+from infimed_core.plugins import load_plugins
 from infimed_core.record import read_record
 from infimed_core.report_answers import AnswerTables, cut, read_answers, turn_text
 from infimed_core.report_summary import summary_text
@@ -30,14 +31,14 @@ ROWS_IN_A_BLOCK = 2_000
 def write_report(run_directory: Path, media: MediaLoader | None = None, max_thumbnails: int = 600) -> Path:
     """Write ``report.html`` into a run directory, by rename, and return its path.
 
-    ``media`` opens images for the thumbnails; without it only plain image files are shown. At most ``max_thumbnails``
+    ``media`` opens images for the thumbnails (default: what the installed plugins can open). At most ``max_thumbnails``
     images are embedded, the others are linked. A run in progress can be reported: what is not there yet is said so.
 
     Raises:
         InfimedError: ``run.json`` is missing or no run record.
     """
     record = read_record(run_directory)
-    thumbnails = Thumbnails(run_directory, media, max_thumbnails)
+    thumbnails = Thumbnails(run_directory, media or load_plugins().media_loader(), max_thumbnails)
     quality = [
         _quality(step, thumbnails) for step in record.steps if step.name == "score" or step.name.startswith("score-")
     ]
@@ -135,9 +136,7 @@ def _page(record: RunRecord, quality: list[dict[str, Any]], answers: AnswerTable
         plans=[_plan(name, step) for name, step in tables_of.step_details(record, "plan-")],
         stages=_stages(record),
         costs=costs,
-        cost_keys=tables_of.unique(
-            key for _, details, _ in costs for key, value in details.items() if not isinstance(value, dict | list)
-        ),
+        cost_keys=tables_of.unique(key for _, details, _ in costs for key in details),
         cost_chart=_cost_chart(record),
         benchmarks=[
             (table, [_interval(table, line) for line in table.lines]) for table in tables_of.benchmark_tables(record)
@@ -145,9 +144,7 @@ def _page(record: RunRecord, quality: list[dict[str, Any]], answers: AnswerTable
         headlines=_headlines(record),
         groups=tables_of.group_tables(record),
         matrices=matrices,
-        chosen_matrix=next(
-            (i for i, one in reversed([*enumerate(matrices)]) if not one.title.endswith(tables_of.BASELINE)), 0
-        ),
+        chosen_matrix=_last_model(matrices),
         forgetting=tables_of.forgetting(record),
         answers=answers,
         thumbnails=thumbnails,
@@ -199,32 +196,39 @@ def _blocks(answers: AnswerTables, thumbnails: Thumbnails) -> Iterator[tuple[str
             yield name, safe_json(rows[start : start + ROWS_IN_A_BLOCK])
 
 
+def _count(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0
+
+
+def _last_model(matrices: list[tables_of.Matrix]) -> int:
+    """The matrix to show first: that of the last model on the first benchmark."""
+    trained = [i for i, one in enumerate(matrices) if one.model != tables_of.BASELINE]
+    first = [i for i in trained if matrices[i].benchmark == matrices[trained[0]].benchmark]
+    return first[-1] if first else 0
+
+
 def _plan(name: str, step: StepRecord) -> dict[str, Any]:
     listed = step.details.get("phases")
     phases = [phase for phase in listed if isinstance(phase, dict)] if isinstance(listed, list) else []
-    shape = [(float(phase.get("num_samples") or 0), phase.get("max_visual_tokens")) for phase in phases]
+    shape: list[tuple[float, Any]] = [
+        (_count(phase.get("num_samples")), phase.get("max_visual_tokens")) for phase in phases
+    ]
     label = f"{name}: visual tokens allowed an image over the stage"
-    facts = {
-        key: value for key, value in step.details.items() if key != "phases" and not isinstance(value, dict | list)
-    }
-    chart = charts.phase_chart(shape, label) if shape else ""  # type: ignore[arg-type]
+    facts = {key: value for key, value in step.details.items() if not isinstance(value, dict | list)}
+    chart = charts.phase_chart(shape, label) if shape else ""
     return {"name": name, "phases": phases, "facts": facts, "dropped": step.dropped, "chart": chart}
 
 
 def _stages(record: RunRecord) -> list[dict[str, Any]]:
     steps = tables_of.step_details(record, "train-")
     losses = {name: charts.thinned(tables_of.curve_points(step, "loss")) for name, step in steps}
-    values = [value for points in losses.values() for _, value in points]
-    # One scale for all stages, so that panels can be compared; from zero where the losses are not far above it.
-    low, high = (min(values), max(values)) if values else (0.0, 1.0)
-    scale = (0.0 if low > 0 and low < high * 0.5 else low, high)
     stages = []
     for name, step in steps:
         rate = charts.line_chart(
             tables_of.curve_points(step, "learning_rate"), f"{name}: learning rate", small=True, smooth=False
         )
         norm = charts.line_chart(tables_of.curve_points(step, "gradient_norm"), f"{name}: gradient norm", small=True)
-        loss = charts.line_chart(losses[name], f"{name}: loss over steps", scale)
+        loss = charts.line_chart(losses[name], f"{name}: loss over steps")
         ends = [step.details.get(key) for key in ("loss_first", "loss_last")]
         if ends == [None, None] and losses[name]:
             ends = [losses[name][0][1], losses[name][-1][1]]
@@ -234,7 +238,8 @@ def _stages(record: RunRecord) -> list[dict[str, Any]]:
 
 def _interval(table: tables_of.BenchmarkTable, line: tables_of.ModelLine) -> str:
     value = line.value
-    label = f"{line.model}: {charts.number(value.value)}, interval {charts.number(value.low)} to {charts.number(value.high)}"
+    shown = [charts.number(one) for one in (value.value, value.low, value.high)]
+    label = f"{line.model}: {shown[0]}, interval {shown[1]} to {shown[2]}"
     kind = "constant" if line.model == tables_of.BASELINE else "model"
     return charts.interval(value.value, value.low, value.high, table.baseline, label, kind)
 
@@ -275,12 +280,10 @@ def _cost_chart(record: RunRecord) -> str:
 
 def _figure(value: Any) -> str:
     """A fact of unknown type for a table cell."""
-    if isinstance(value, bool) or value is None:
-        return {True: "yes", False: "no", None: "–"}[value]
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, float):
-        return charts.number(value)
+    if value is None or isinstance(value, bool) or not isinstance(value, int | float | str | list | dict):
+        return "yes" if value is True else "no" if value is False else "–"
+    if isinstance(value, int | float):
+        return charts.number(float(value)) if isinstance(value, float) or abs(value) >= 10**9 else f"{value:,}"
     return cut(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 

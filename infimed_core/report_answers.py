@@ -25,8 +25,8 @@ class AnswerTables:
 
     Attributes:
         questions: [benchmark, id, turns, options, references, tags, image numbers].
-        answers: [question, model, text, error, verdicts, values, notes, calls, prompt tokens, answer tokens, transcript];
-            ``verdicts`` has one letter per scoring: r right, p partly, w wrong, u unscored, e no answer.
+        answers: [question, model, text, error, verdicts, values, notes, calls, prompt tokens, answer tokens,
+            transcript]; ``verdicts`` has one letter per scoring: r right, p partly, w wrong, u unscored, e no answer.
         num_unreadable: lines of the answer files that are no graded answer, by file name.
         counts: (benchmark, model, scoring) -> verdict -> how many.
         disagreement: (benchmark, model, first scoring, other scoring) -> (verdict, verdict) -> how many.
@@ -185,8 +185,8 @@ def _count(
         if place:
             pair = tables.disagreement.setdefault((benchmark, model, scorings[0], scoring), Counter())
             pair[letters[0], letters[place]] += 1
-    place = (benchmark, model, tags.get("modality", "unlabelled"), tags.get("task_type", "unlabelled"))
-    cell = tables.cells.setdefault(place, [0, 0.0, 0])
+    key = (benchmark, model, tags.get("modality", "unlabelled"), tags.get("task_type", "unlabelled"))
+    cell = tables.cells.setdefault(key, [0, 0.0, 0])
     if values and values[0] is not None:
         cell[0] += 1
         cell[1] += values[0]

@@ -6,14 +6,18 @@ Every text goes through an XML tree, so nothing that comes from data can become 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
 Point = tuple[float, float]
+LARGEST = 1e200
+"""Beyond this a figure is not drawn (differences would overflow); NaN and infinities fail the same test."""
+UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 
 
 def _svg(width: float, height: float, label: str, kind: str) -> ElementTree.Element:
-    root = ElementTree.Element(
+    return ElementTree.Element(
         "svg",
         {
             "viewBox": f"0 0 {width:g} {height:g}",
@@ -22,7 +26,6 @@ def _svg(width: float, height: float, label: str, kind: str) -> ElementTree.Elem
             "class": f"chart {kind}",
         },
     )
-    return root
 
 
 def _add(parent: ElementTree.Element, tag: str, text: str = "", **attributes: float | str) -> ElementTree.Element:
@@ -56,8 +59,8 @@ def number(value: float | None, digits: int = 3) -> str:
     """A figure for people: ``0.712``, ``12,345``, ``3.4e-05``; a dash for ``None`` and for what is not finite."""
     if value is None or not math.isfinite(value):
         return "–"
-    if value == int(value) and (abs(value) >= 1000 or digits == 0):
-        return f"{int(value):,}" if abs(value) < 1e15 else f"{value:.2e}"
+    if abs(value) < 1e9 and value == int(value) and (abs(value) >= 1000 or digits == 0):
+        return f"{int(value):,}"
     if abs(value) >= 1e9:
         return f"{value:.2e}"
     if abs(value) >= 1000:
@@ -69,10 +72,10 @@ def number(value: float | None, digits: int = 3) -> str:
 
 def ticks(low: float, high: float, count: int = 4) -> list[float]:
     """Round values between ``low`` and ``high``, about ``count`` of them, always at least one."""
-    if not high > low:
-        return [low]
     raw = (high - low) / count
-    power = 10.0 ** math.floor(math.log10(raw)) if raw > 0 else 0.0
+    if not 0 < raw < math.inf:
+        return [low]
+    power = 10.0 ** math.floor(math.log10(raw))
     if power == 0.0:
         return [low]
     step = min((1, 2, 2.5, 5, 10), key=lambda factor: abs(factor * power - raw)) * power
@@ -83,7 +86,7 @@ def ticks(low: float, high: float, count: int = 4) -> list[float]:
 
 def thinned(points: Sequence[Point], at_most: int = 240) -> list[Point]:
     """At most ``at_most`` points: the means of equal runs of neighbours, so that no spike decides the picture."""
-    finite = [(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y)]
+    finite = [(x, y) for x, y in points if abs(x) < LARGEST and abs(y) < LARGEST]
     if len(finite) <= at_most:
         return finite
     size = math.ceil(len(finite) / at_most)
@@ -91,13 +94,14 @@ def thinned(points: Sequence[Point], at_most: int = 240) -> list[Point]:
     return [(sum(x for x, _ in run) / len(run), sum(y for _, y in run) / len(run)) for run in runs]
 
 
-def smoothed(points: Sequence[Point], weight: float = 0.85) -> list[Point]:
-    """An exponential moving average of the second coordinate, corrected for its start."""
+def smoothed(points: Sequence[Point]) -> list[Point]:
+    """A centred moving average over about a tenth of the points, narrower towards the ends, so that it never lags."""
+    reach = max(len(points) // 20, 1)
     result: list[Point] = []
-    mean = 0.0
-    for index, (x, y) in enumerate(points, start=1):
-        mean = weight * mean + (1 - weight) * y
-        result.append((x, mean / (1 - weight**index)))
+    for index, (x, _) in enumerate(points):
+        near = min(reach, index, len(points) - 1 - index)
+        window = points[index - near : index + near + 1]
+        result.append((x, sum(y for _, y in window) / len(window)))
     return result
 
 
@@ -114,13 +118,15 @@ def line_chart(
         return ""
     width, height, left, bottom, top = (340.0, 64.0, 44.0, 6.0, 6.0) if small else (340.0, 190.0, 44.0, 22.0, 8.0)
     x_low, x_high = points[0][0], max(points[-1][0], points[0][0] + 1e-9)
-    y_low, y_high = y_range or (min(y for _, y in points), max(y for _, y in points))
+    y_low, y_high = min(y for _, y in points), max(y for _, y in points)
+    # From zero where the curve is not far above it, so that a fall looks as deep as it is.
+    y_low = 0.0 if 0 < y_low < y_high * 0.5 else y_low
     if y_high - y_low < 1e-12:
         y_low, y_high = y_low - abs(y_low) * 0.1 - 1e-9, y_high + abs(y_high) * 0.1 + 1e-9
 
     def place(x: float, y: float) -> Point:
         right = (x - x_low) / (x_high - x_low) if x_high > x_low else 0.5
-        up = (min(max(y, y_low), y_high) - y_low) / (y_high - y_low)
+        up = (y - y_low) / (y_high - y_low)
         return left + right * (width - left - 8), height - bottom - up * (height - bottom - top)
 
     root = _svg(width, height, label, "line")

@@ -53,6 +53,8 @@ class Matrix:
     columns: tuple[str, ...]
     rows: tuple[tuple[str, tuple[MetricValue, ...]], ...]
     note: str = ""
+    benchmark: str = ""
+    model: str = ""
 
 
 @dataclass
@@ -186,7 +188,7 @@ def cell_matrices(record: RunRecord, computed: dict[tuple[str, str, str, str], l
         modalities = sorted({place[0] for place in cells}, key=lambda name: (name == "unlabelled", name))
         tasks = sorted({place[1] for place in cells}, key=lambda name: (name == "unlabelled", name))
         lines = tuple((one, tuple(cells.get((one, task), NO_VALUE) for task in tasks)) for one in modalities)
-        matrices.append(Matrix(f"{benchmark} · {model}", tuple(tasks), lines, note))
+        matrices.append(Matrix(f"{benchmark} · {model}", tuple(tasks), lines, note, benchmark, model))
     return matrices
 
 
@@ -216,9 +218,9 @@ def _column(row: ResultRow) -> str:
 
 
 def training_costs(record: RunRecord) -> list[tuple[str, dict[str, Any], float]]:
-    """Stage, its trainer's accounting without the curve, and seconds."""
+    """Stage, its trainer's plain figures, and seconds."""
     return [
-        (name, {key: value for key, value in step.details.items() if key != "curve"}, step.seconds)
+        (name, {key: value for key, value in step.details.items() if not isinstance(value, dict | list)}, step.seconds)
         for name, step in step_details(record, "train-")
     ]
 

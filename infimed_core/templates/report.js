@@ -271,5 +271,9 @@
     }
     if (blocks.length) setTimeout(readNext); else start();
   };
-  requestAnimationFrame(() => setTimeout(readNext));
+  // A page that is opened out of sight gets no frames; it reads its data all the same.
+  let begun = false;
+  const begin = () => { if (!begun) { begun = true; readNext(); } };
+  requestAnimationFrame(() => setTimeout(begin));
+  setTimeout(begin, 1000);
 })();

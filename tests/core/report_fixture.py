@@ -213,7 +213,7 @@ def _steps(pictures: list[str], payload: str) -> list[dict[str, Any]]:
     image = pictures[0] if pictures else None
     worst = [
         {
-            "sample": sample(n, pictures[n] if pictures else None, payload),
+            "sample": sample(n, pictures[n % len(pictures)] if pictures else None, payload),
             "score": score(0.1 + n / 50, "blurred", "too_short"),
         }
         for n in range(6)
@@ -272,9 +272,9 @@ def _steps(pictures: list[str], payload: str) -> list[dict[str, Any]]:
             {"name": f"plan-{stage}", "num_in": 1003, "num_out": 1002, "dropped": {"too_long": 1}, "seconds": 0.3,
              "details": {"phases": phases, "num_steps": 111}},
             {"name": f"train-{stage}", "seconds": 42.0,
-             "details": {"steps": 111, "tokens": 110330, "supervised_tokens": 22000, "images": 1003, "padding_share": 0.02,
-                         "tokens_per_second": 2626.9, "data_wait_share": 0.03, "flops": 3.1e12, "loss_first": start, "loss_last": end,
-                         "curve": curve(400, start, end)}},
+             "details": {"steps": 111, "tokens": 110330, "supervised_tokens": 22000, "images": 1003,
+                         "padding_share": 0.02, "tokens_per_second": 2626.9, "data_wait_share": 0.03,
+                         "flops": 3.1e12, "loss_first": start, "loss_last": end, "curve": curve(400, start, end)}},
         ]  # fmt: skip
     steps.append({"name": "evaluate-cross-domain", "num_in": 120, "num_out": 120, "seconds": 6.0})
     return [
