@@ -14,6 +14,7 @@ from pydantic import Field, JsonValue
 from infimed_core import Answer, Benchmark, DataError, Fault, Generation, Sample, Score, Turn, canonical_json
 from infimed_plugins.medevalkit import prompts, sources
 from infimed_plugins.medevalkit.cards import Card, find_card
+from infimed_plugins.medevalkit.choice import without_letters
 from infimed_plugins.medevalkit.folders import Images, find_tables
 from infimed_plugins.medevalkit.grades import Grade
 from infimed_plugins.medevalkit.grading import gold_letters, golds, grade_record, lettered
@@ -222,7 +223,7 @@ def build_sample(card: Card, question: Question, number: int, reasoning: bool) -
         turns=_turns(question, text),
         media=question.images,
         references=_references(card, question, shown),
-        options=question.options,
+        options=tuple(option.strip() for option in without_letters(question.options)),
         tags=tags,
         licence=card.licence,
         meta={"record": record, "prompt_set": card.prompt_set},
@@ -255,5 +256,6 @@ def _references(card: Card, question: Question, shown: Sequence[str]) -> tuple[s
     if question.options:
         letters = gold_letters(answers, list(shown), card.multiple)
         if letters:
-            return (letters, *(question.options[ord(letter) - ord("A")] for letter in letters))
+            texts = without_letters(question.options)
+            return (letters, *(texts[ord(letter) - ord("A")].strip() for letter in letters))
     return tuple(answer for answer in answers if answer)

@@ -16,7 +16,7 @@ from infimed_plugins.medevalkit.reading import normalise, short_answer
 
 REQUIRED = {
     "choice": ("choices", "answer", "response"),
-    "structured": ("choices", "answer", "response"),
+    "structured": ("answer", "response"),
     "visual": ("answer", "response"),
     "mmmu": ("answer", "response", "question_type"),
     "report": ("response",),
@@ -58,9 +58,7 @@ def kind_of(card: Card, record: Record) -> str:
         if "answer_type" in record and not card.fold:
             return "open" if str(record["answer_type"]).upper() == "OPEN" else "closed"
         return "closed" if str(record["answer"]).lower() in ("yes", "no") else "open"
-    if card.grading == "structured" and record.get("answer_type") == "single_choice":
-        return "closed"
-    return "choice"
+    return "closed" if card.grading == "structured" and not record.get("choices") else "choice"
 
 
 def _kit(card: Card, record: Record, response: str | None, kind: str) -> Grade:
@@ -78,7 +76,8 @@ def _kit(card: Card, record: Record, response: str | None, kind: str) -> Grade:
         polar = card.fold or gold in ("yes", "no")
         right = kit_grading.judgement(gold, text) if polar else kit_grading.closed(gold, text)
         return Grade(float(right), kind=kind)
-    if kind == "closed":
+    # The kit takes every single-choice question of Rad-ReStruct for a yes or no.
+    if kind == "closed" or (card.grading == "structured" and record.get("answer_type") == "single_choice"):
         return Grade(float(kit_grading.judgement(_first(gold), response)), kind=kind)
     grader = kit_grading.extracted_choice if card.extract else kit_grading.choice
     return Grade(float(grader(record["choices"], _first(gold), response)), kind=kind)
