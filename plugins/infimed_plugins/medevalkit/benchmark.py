@@ -6,6 +6,7 @@ import hashlib
 import json
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -114,7 +115,9 @@ class KitBenchmark(Benchmark):
         if card.layout == "radrestruct":
             return list(radrestruct(card, Path(where).stem, row, images))
         question = LAYOUTS[card.layout](card, row, images)
-        return [] if question is None else [question]
+        if question is None:
+            return []
+        return [replace(question, language="zh") if card.language == "zh" else question]
 
     def grade(self, sample: Sample, answer: Answer, scoring: str) -> Score:
         """Grade by the card; see docs/benchmarks.md."""

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from infimed_core import DataError
+
 
 def rescore_command(
     path: Annotated[Path, typer.Argument(help="results.json of MedEvalKit, our answers, or the folder of either.")],
@@ -26,6 +28,43 @@ def rescore_command(
         return
     for line in lines(result):
         typer.echo(line)
+
+
+def seven_set_mean_command(
+    run: Annotated[Path, typer.Argument(help="Folder of a run, or its run.json.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """The mean accuracy over MedEvalKit's seven multimodal sets, for every model and scoring of a run."""
+    from infimed_plugins.medevalkit.groups import lines as mean_lines
+    from infimed_plugins.medevalkit.groups import seven_set_mean
+
+    means = seven_set_mean(_results(run))
+    if as_json:
+        typer.echo(json.dumps(means, ensure_ascii=False))
+        return
+    for line in mean_lines(means) or ["no result of any of the seven sets in this run"]:
+        typer.echo(line)
+
+
+def print_complete_means(directory: str) -> None:
+    """The seven-set means of a finished run, those that lack no set."""
+    from infimed_plugins.medevalkit.groups import lines as mean_lines
+    from infimed_plugins.medevalkit.groups import seven_set_mean
+
+    try:
+        means = seven_set_mean(_results(Path(directory)))
+    except DataError:
+        return
+    for line in mean_lines(mean for mean in means if not mean["missing"]):
+        typer.echo(line)
+
+
+def _results(run: Path) -> list[dict[str, Any]]:
+    path = run / "run.json" if run.is_dir() else run
+    try:
+        return list(json.loads(path.read_text(encoding="utf-8"))["results"])
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError("not_a_run", f"{path}: not the record of a run ({type(error).__name__}: {error})") from error
 
 
 def lines(result: dict[str, Any]) -> list[str]:

@@ -1,0 +1,62 @@
+"""Groups of benchmarks, and the seven-set mean of a run's results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from infimed_plugins.medevalkit.cards import cards
+
+SEVEN = "medevalkit-7"
+
+
+def group(name: str) -> tuple[str, ...]:
+    """Names of the benchmarks in a group: ``medevalkit-7``, ``text``, ``chinese`` or ``reports``."""
+    return tuple(card.name for card in cards() if name in card.groups)
+
+
+def seven_set_mean(results: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The mean accuracy over the seven multimodal sets for each model and scoring of a run's ``results``.
+
+    ``unweighted`` is the mean of the seven accuracies, ``question_weighted`` weights each by its scored questions.
+    Both are ``None`` where a set is missing or has no scored question; ``missing`` names those.
+    """
+    members = group(SEVEN)
+    found: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {}
+    for row in results:
+        name = str(row["benchmark"]).removeprefix("medevalkit/")
+        if name in members and not row.get("group") and "accuracy" in row["metrics"]:
+            found.setdefault((row["model"], row["scoring"]), {})[name] = row["metrics"]["accuracy"]
+    means = []
+    for (model, scoring), values in found.items():
+        scored = [value for value in values.values() if value["value"] is not None]
+        missing = [name for name in members if name not in values or values[name]["value"] is None]
+        weight = sum(value["num_scored"] for value in scored)
+        complete = not missing
+        means.append(
+            {
+                "model": model,
+                "scoring": scoring,
+                "unweighted": sum(v["value"] for v in scored) / len(members) if complete else None,
+                "question_weighted": sum(v["value"] * v["num_scored"] for v in scored) / weight if complete else None,
+                "num_scored": weight,
+                "num_unscored": sum(value["num_unscored"] for value in values.values()),
+                "missing": missing,
+            }
+        )
+    return means
+
+
+def lines(means: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The means for people, one line each."""
+    out = []
+    for mean in means:
+        head = f"seven-set mean, {mean['model']}, {mean['scoring']}: "
+        if mean["missing"]:
+            out.append(head + "none, no scored question of " + ", ".join(mean["missing"]))
+        else:
+            out.append(
+                head + f"{mean['unweighted']:.4f} unweighted, {mean['question_weighted']:.4f} weighted by questions "
+                f"({mean['num_scored']} scored, {mean['num_unscored']} unscored)"
+            )
+    return out
