@@ -1,0 +1,108 @@
+"""Many questions to one server: never more at a time than allowed, answers as they come, an end when it is gone."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from infimed_core import Answer, DataError, MediaLoader, Request
+from infimed_plugins.endpoint.messages import make_body, read_reply
+from infimed_plugins.endpoint.transport import CallError, Server, is_loopback
+
+if TYPE_CHECKING:
+    from infimed_plugins.endpoint.model import OpenAICompatible
+
+HOPELESS = ("not_allowed", "not_found", "redirected", "certificate")
+"""Failures that every question will meet as well, if none has been answered yet."""
+ABSENT = ("connection_refused", "unknown_host")
+"""Failures that, at the end of patience, mean that there is no server, whatever it was asked."""
+LOST_IN_A_ROW = 3
+"""Questions that lose their patience to other failures, with no answer in between, before the rest is not asked.
+
+One alone may be the question's own doing.
+"""
+
+
+def ask_all(
+    settings: OpenAICompatible, server: Server, model: str, requests: Sequence[Request], media: MediaLoader
+) -> Iterator[Answer]:
+    """One answer per request, in the order in which they come."""
+    asked = _Questions(settings, server, model, requests, media)
+    for number in range(min(settings.concurrency, len(requests))):
+        # daemons: a user who stops the run does not wait for answers that nobody will read
+        threading.Thread(target=asked.work, name=f"endpoint-{number}", daemon=True).start()
+    try:
+        for _ in requests:
+            yield asked.answers.get()
+    finally:
+        asked.stopped.set()
+
+
+class _Questions:
+    """The questions of one call, shared by the threads that ask them."""
+
+    def __init__(
+        self, settings: OpenAICompatible, server: Server, model: str, requests: Sequence[Request], media: MediaLoader
+    ) -> None:
+        self._settings, self._server, self._model, self._media = settings, server, model, media
+        self._asking, self._patience = settings.asking, settings.patience
+        self._guarded = not settings.allow_identified and not is_loopback(settings.base_url)
+        self._waiting = iter(requests)
+        self._lock = threading.Lock()
+        self._answered = False
+        self._lost = 0
+        self._given_up: str | None = None
+        self.answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
+        self.stopped = threading.Event()
+
+    def work(self) -> None:
+        """Ask one question after the other until none waits."""
+        while not self.stopped.is_set():
+            with self._lock:
+                request = next(self._waiting, None)
+            if request is None:
+                return
+            try:
+                answer = self._ask(request)
+            except (CallError, DataError) as error:
+                told = str(error) if isinstance(error, CallError) else f"{error.code}: {error}"
+                answer = Answer(sample_id=request.sample_id, error=told)
+            except Exception as error:
+                answer = Answer(sample_id=request.sample_id, error=f"{type(error).__name__}: {error}")
+            self.answers.put(answer)
+
+    def _ask(self, request: Request) -> Answer:
+        if self._guarded and request.tags.get("identity") == "flagged":
+            raise DataError(
+                "identified",
+                f"the sample is tagged identity=flagged and {self._settings.base_url} is another machine, so it was "
+                "not sent; take it out, ask a local server, or set allow_identified: true if you may send it",
+            )
+        if self._given_up is not None:
+            raise CallError("not_asked", self._given_up)
+        body = make_body(request, self._model, self._asking, self._media)
+        try:
+            reply = self._patience.call(lambda: self._exchange(body), self.stopped)
+        except CallError as error:
+            self._consider(error)
+            raise
+        return read_reply(reply, request)
+
+    def _exchange(self, body: dict[str, object]) -> object:
+        if self._given_up is not None:
+            raise CallError("not_asked", self._given_up)
+        reply = self._server.exchange("/chat/completions", body)
+        with self._lock:
+            self._answered, self._lost = True, 0
+        return reply
+
+    def _consider(self, error: CallError) -> None:
+        """Give up on the rest where it would fail as well, instead of waiting out the patience of each."""
+        with self._lock:
+            self._lost += error.retry
+            hopeless = error.code in HOPELESS and not self._answered
+            gone = self._lost >= (1 if error.code in ABSENT else LOST_IN_A_ROW)
+            if (hopeless or gone) and error.code != "not_asked":
+                self._given_up = str(error)

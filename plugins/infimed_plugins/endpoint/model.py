@@ -1,0 +1,164 @@
+"""The `openai-compatible` model: where the server is, how it is asked, and what makes two of them the same."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+import urllib.parse
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, JsonValue, field_validator
+
+from infimed_core import Answer, DataError, LoadedModel, MediaLoader, Model, Request, canonical_json
+from infimed_plugins.endpoint.asking import ask_all
+from infimed_plugins.endpoint.messages import Asking
+from infimed_plugins.endpoint.transport import CallError, Patience, Server, is_loopback
+
+OWN_FIELDS = ("model", "messages", "stream")
+"""Fields of the body that ``extra_body`` may not set."""
+
+
+class OpenAICompatible(Model):
+    """A model behind OpenAI's chat completions interface: vLLM, SGLang, llama.cpp, `transformers serve`, a cloud."""
+
+    trainable: ClassVar[bool] = False
+
+    base_url: str = Field(description="Address of the server up to /chat/completions, e.g. http://127.0.0.1:8000/v1.")
+    model: str | None = Field(default=None, description="The model's name there; null takes the only one it serves.")
+    api_key_environment: str = Field(
+        default="OPENAI_API_KEY",
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+        description="Environment variable that holds the key; the key itself never stands in a run file.",
+    )
+    system: str | None = Field(default=None, description="System prompt of conversations that bring none.")
+    max_image_side: int | None = Field(
+        default=None, ge=1, description="Longest side of an image in pixels; larger ones are shrunk. null sends all."
+    )
+    image_format: Literal["png", "jpeg"] = Field(
+        default="png", description="How images are sent: png loses nothing, jpeg (quality 95) is smaller."
+    )
+    max_tokens_name: Literal["max_tokens", "max_completion_tokens"] = Field(
+        default="max_tokens", description="Name of the length limit in the body; newer OpenAI models want the second."
+    )
+    extra_body: dict[str, JsonValue] = Field(
+        default_factory=dict, description="More fields of the body, as they are; null takes a field out."
+    )
+    concurrency: int = Field(default=16, ge=1, le=1024, description="Most questions under way at a time.")
+    timeout_seconds: float = Field(default=600.0, gt=0, description="Longest wait for one answer.")
+    max_retries: int = Field(default=8, ge=0, description="More tries after a lost connection, status 429 or 5xx.")
+    first_wait_seconds: float = Field(default=0.5, ge=0, description="Wait before the first of them; then it doubles.")
+    longest_wait_seconds: float = Field(default=30.0, ge=0, description="Longest wait between two tries.")
+    allow_identified: bool = Field(
+        default=False, description="Send samples tagged identity=flagged to a server that is not this machine."
+    )
+
+    @field_validator("base_url")
+    @classmethod
+    def _check_url(cls, value: str) -> str:
+        value = value.strip().rstrip("/").removesuffix("/chat/completions")
+        parts = urllib.parse.urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("must be an http or https address such as http://127.0.0.1:8000/v1")
+        if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+            raise ValueError("must hold no user, password or query; the key goes into the environment variable")
+        return value
+
+    @field_validator("extra_body")
+    @classmethod
+    def _check_extra(cls, value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        for name in OWN_FIELDS:
+            if name in value:
+                raise ValueError(f"'{name}' is set by InfiMed")
+        return value
+
+    def identity(self) -> str:
+        """As for every component, without what changes no answer: concurrency, waits, the key's place, permission."""
+        deciding = self.model_dump(mode="json", include={"base_url", "model", *Asking.model_fields})
+        return f"{type(self).__module__}.{type(self).__qualname__}{canonical_json(deciding)}"
+
+    @property
+    def asking(self) -> Asking:
+        """The settings that decide an answer."""
+        return Asking.model_validate(self.model_dump(include=set(Asking.model_fields)))
+
+    def prepare(self, directory: Path, texts: Callable[[], Iterable[str]], seed: int) -> None:
+        """There is no checkpoint."""
+
+    def load(self, checkpoint: Path | None) -> LoadedModel:
+        """The server; it is spoken to here only where it must say which model it serves.
+
+        Raises:
+            DataError: ``model`` is null, and the server is not there or serves not exactly one.
+        """
+        key = os.environ.get(self.api_key_environment, "").strip() or None
+        server = Server(self.base_url, key, self.api_key_environment, self.timeout_seconds)
+        return Endpoint(self, server, self.model or self._only_model(server))
+
+    @property
+    def patience(self) -> Patience:
+        """How often and how long to try."""
+        return Patience(self.max_retries, self.first_wait_seconds, self.longest_wait_seconds)
+
+    def _only_model(self, server: Server) -> str:
+        try:
+            served = list_models(self.patience.call(lambda: server.exchange("/models"), threading.Event()))
+        except CallError as error:
+            raise DataError(error.code, f"asked which model is served: {error}") from error
+        if len(served) != 1:
+            names = ", ".join(str(entry["id"]) for entry in served[:10]) or "none"
+            raise DataError(
+                "which_model", f"{self.base_url} serves {len(served)} models ({names}); name one: model: ..."
+            )
+        return str(served[0]["id"])
+
+
+class Endpoint(LoadedModel):
+    """A server that can be asked."""
+
+    def __init__(self, settings: OpenAICompatible, server: Server, model: str) -> None:
+        self.settings, self.server, self.model = settings, server, model
+
+    @cached_property
+    def served(self) -> dict[str, str]:
+        """What the server's list of models says of ours: ``id`` and, if it tells, ``root`` (what is behind the name).
+
+        Empty where the server has no such list or does not answer: that is no reason not to ask it.
+        """
+        try:
+            entries = list_models(self.server.exchange("/models"))
+        except CallError:
+            return {}
+        mine = next((entry for entry in entries if entry["id"] == self.model), {})
+        return {name: mine[name] for name in ("id", "root") if isinstance(mine.get(name), str)}
+
+    @property
+    def identity(self) -> str:
+        """Digest of the address, the model's name, what the server says of it, and every setting that decides."""
+        parts = [self.settings.base_url, self.model, self.served, self.settings.asking.model_dump(mode="json")]
+        return hashlib.sha256(canonical_json(parts).encode()).hexdigest()
+
+    def answer(self, requests: Sequence[Request], media: MediaLoader) -> Iterator[Answer]:
+        """Answers as they come. What the server cannot or may not be asked is an answer with ``error``."""
+        return ask_all(self.settings, self.server, self.model, requests, media)
+
+    def describe(self) -> dict[str, JsonValue]:
+        """Where and what was asked; never the key."""
+        return {
+            "base_url": self.settings.base_url,
+            "model": self.model,
+            "served": dict(self.served),
+            "on_this_machine": is_loopback(self.settings.base_url),
+            **self.settings.asking.model_dump(mode="json"),
+        }
+
+
+def list_models(reply: Any) -> list[Mapping[str, Any]]:
+    """The entries of GET /models that have an id; none where the reply has another shape."""
+    data = reply.get("data") if isinstance(reply, Mapping) else None
+    if not isinstance(data, list):
+        return []
+    return [entry for entry in data if isinstance(entry, Mapping) and isinstance(entry.get("id"), str)]
