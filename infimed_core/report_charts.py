@@ -116,7 +116,7 @@ def line_chart(
     points = thinned(points)
     if not points:
         return ""
-    width, height, left, bottom, top = (340.0, 64.0, 44.0, 6.0, 6.0) if small else (340.0, 190.0, 44.0, 22.0, 8.0)
+    width, height, left, bottom, top = (440.0, 72.0, 48.0, 6.0, 6.0) if small else (440.0, 220.0, 48.0, 22.0, 8.0)
     x_low, x_high = points[0][0], max(points[-1][0], points[0][0] + 1e-9)
     y_low, y_high = min(y for _, y in points), max(y for _, y in points)
     # From zero where the curve is not far above it, so that a fall looks as deep as it is.
@@ -231,7 +231,7 @@ def interval(
 
 def phase_chart(phases: Sequence[tuple[float, float | None]], label: str) -> str:
     """Steps of the visual-token cap over a stage: (samples, cap) in order; ``None`` is native resolution."""
-    width, height, bottom, top = 340.0, 96.0, 4.0, 16.0
+    width, height, bottom, top = 440.0, 104.0, 4.0, 16.0
     root = _svg(width, height, label, "phases")
     total = sum(samples for samples, _ in phases) or 1.0
     most = max((cap for _, cap in phases if cap is not None), default=1.0)
