@@ -61,7 +61,7 @@ def speed(results: Results, num_answers: int) -> None:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "results.json"
             path.write_text(json.dumps(copies))
-            command = [sys.executable, "-c", "from infimed_core.cli import app; app()", "rescore", str(path)]
+            command = [sys.executable, "-c", "from infimed_core.cli import main; main()", "rescore", str(path)]
             started = time.perf_counter()
             subprocess.run([*command, "--task", task, "--json"], check=True, stdout=subprocess.DEVNULL)
             seconds = time.perf_counter() - started
@@ -71,11 +71,9 @@ def speed(results: Results, num_answers: int) -> None:
     results.details["speed"] = rows
 
 
-def measure(arguments: argparse.Namespace) -> Results:
-    results = Results()
+def measure(results: Results, arguments: argparse.Namespace) -> None:
     equality(results)
     speed(results, arguments.answers)
-    return results
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
