@@ -7,6 +7,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from infimed_core import Media, Sample
 from infimed_plugins.quality.calibration import POOLED, Calibration, summarise
@@ -48,20 +49,26 @@ def calibrate(samples_by_side: dict[int, list[Sample]], source: str) -> Calibrat
     return Calibration(source=source, references=references)
 
 
+def read_all(name: str, splits: Sequence[str], settings: dict[str, Any]) -> list[Sample]:
+    """Every sample of the reader ``name``, read once for each of ``splits`` (its setting ``split``; "" sets none)."""
+    sources = [reader(name, **settings, **({"split": split} if split else {})) for split in splits]
+    rows = [row for source in sources for shard in source.shards() for row in source.read(shard)]
+    return [row for row in rows if isinstance(row, Sample)]
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write the calibration that the package ships, or one from another reader of clean pictures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--reader", default="demo-anatomy", help="reader of clean samples with the tag modality")
     parser.add_argument("--settings", default="{}", help="the reader's settings, as JSON")
     parser.add_argument("--sides", default="96,128,192", help="the setting 'side' to read at; empty: read once")
+    parser.add_argument("--splits", default="train,validation,test", help="values of the setting 'split'; empty: none")
     parser.add_argument("--output", default=str(Path(__file__).with_name("calibration.json")))
     options = parser.parse_args(arguments)
     samples_by_side = {}
     for side in [int(part) for part in options.sides.split(",") if part] or [0]:
         settings = json.loads(options.settings) | ({"side": side} if side else {})
-        source = reader(options.reader, **settings)
-        rows = [row for shard in source.shards() for row in source.read(shard) if isinstance(row, Sample)]
-        samples_by_side[side or 512] = rows
+        samples_by_side[side or 512] = read_all(options.reader, options.splits.split(","), settings)
     calibration = calibrate(samples_by_side, f"{options.reader} {options.settings}")
     text = json.dumps(calibration.model_dump(mode="json"), indent=1, sort_keys=True)
     Path(options.output).write_text(text + "\n", encoding="utf-8")

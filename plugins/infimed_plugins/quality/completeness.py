@@ -24,24 +24,58 @@ _PLACEHOLDER = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _DANGLING = frozenset(
-    "a an the of in on at to with without and or but for from by as is are was were be which that than this these no into"
-    " between shows showing".split()
+    [
+        "a",
+        "an",
+        "the",
+        "of",
+        "in",
+        "on",
+        "at",
+        "to",
+        "with",
+        "without",
+        "and",
+        "or",
+        "but",
+        "for",
+        "from",
+        "by",
+        "as",
+        "is",
+        "are",
+        "was",
+        "were",
+        "be",
+        "which",
+        "that",
+        "than",
+        "this",
+        "these",
+        "no",
+        "into",
+        "between",
+        "shows",
+        "showing",
+    ]
 )
-_SMALL = frozenset("a an the of in on at with for from and or is are to by".split())
+_SMALL = frozenset(
+    ["a", "an", "the", "of", "in", "on", "at", "with", "for", "from", "and", "or", "is", "are", "to", "by"]
+)
 _MAY_FOLLOW = {
-    "of": frozenset("the a an".split()),
-    "in": frozenset("the a an".split()),
-    "on": frozenset("the a an".split()),
-    "at": frozenset("the a an".split()),
-    "with": frozenset("the a an".split()),
-    "for": frozenset("the a an".split()),
-    "from": frozenset("the a an in".split()),
-    "and": frozenset("the a an of in on at with for from is are to by".split()),
-    "or": frozenset("the a an in on of at with from by to".split()),
-    "is": frozenset("the a an in on at of for from with to by".split()),
-    "are": frozenset("the in on of at from to with by for".split()),
-    "to": frozenset("the a an".split()),
-    "by": frozenset("the a an".split()),
+    "of": frozenset(["the", "a", "an"]),
+    "in": frozenset(["the", "a", "an"]),
+    "on": frozenset(["the", "a", "an"]),
+    "at": frozenset(["the", "a", "an"]),
+    "with": frozenset(["the", "a", "an"]),
+    "for": frozenset(["the", "a", "an"]),
+    "from": frozenset(["the", "a", "an", "in"]),
+    "and": frozenset(["the", "a", "an", "of", "in", "on", "at", "with", "for", "from", "is", "are", "to", "by"]),
+    "or": frozenset(["the", "a", "an", "in", "on", "of", "at", "with", "from", "by", "to"]),
+    "is": frozenset(["the", "a", "an", "in", "on", "at", "of", "for", "from", "with", "to", "by"]),
+    "are": frozenset(["the", "in", "on", "of", "at", "from", "to", "with", "by", "for"]),
+    "to": frozenset(["the", "a", "an"]),
+    "by": frozenset(["the", "a", "an"]),
 }
 """Which small words may stand right behind which; two small words that are not here have lost a word between them."""
 

@@ -51,8 +51,8 @@ STRUCTURED: tuple[tuple[Reason, re.Pattern[str]], ...] = (
     (
         Reason.PHI_ADDRESS,
         re.compile(
-            r"\b\d{1,5}[a-z]? (?:[NSEW]\.? )?(?:[A-Z][\w'.-]*[ ]){1,4}(?:Street|St|Avenue|Ave|Road|Rd|Boulevard|Blvd|Lane"
-            r"|Ln|Drive|Dr|Court|Ct|Place|Pl|Way|Square|Sq|Terrace|Highway|Hwy|Parkway|Pkwy|Circle|Cir)\b\.?"
+            r"\b\d{1,5}[a-z]? (?:[NSEW]\.? )?(?:[A-Z][\w'.-]*[ ]){1,4}(?:Street|St|Avenue|Ave|Road|Rd|Boulevard|Blvd"
+            r"|Lane|Ln|Drive|Dr|Court|Ct|Place|Pl|Way|Square|Sq|Terrace|Highway|Hwy|Parkway|Pkwy|Circle|Cir)\b\.?"
         ),
     ),
     (Reason.PHI_ADDRESS, re.compile(r"\bP\.? ?O\.? Box \d+", re.I)),

@@ -51,7 +51,7 @@ def measure(pixels: NDArray[np.uint8], max_side: int) -> dict[str, float]:
         "blur": _blur(values, cv2),
         "detail": _detail(values, spread, cv2),
         "fine_detail": _fine_detail(values, spread, cv2),
-        "noise": float(np.log(noise + 0.3)),
+        "noise": float(np.log(noise + 1.5)),
         "blockiness": max(_blockiness(values), _blockiness(values.T)),
         "ringing": _ringing(values),
         "dynamic_range": float(np.log(high - low + 1.0)),
@@ -118,7 +118,7 @@ def _blockiness(values: NDArray[np.float32]) -> float:
     if length < 24:
         return 0.0
     phases = bend[:length].reshape(-1, 8).mean(axis=0)
-    return float(np.log((phases.max() + 0.2) / (float(np.median(phases)) + 0.2)))
+    return float(np.log((phases.max() + 1.0) / (float(np.median(phases)) + 1.0)))
 
 
 def _ringing(values: NDArray[np.float32]) -> float:
@@ -137,7 +137,9 @@ def _ringing(values: NDArray[np.float32]) -> float:
 
 def _saturation(pixels: NDArray[np.uint8]) -> float:
     """Mean spread between the channels as a share of the brightest, over pixels neither black nor cut at white."""
-    small = pixels[::2, ::2].astype(np.float32)
-    most, least = small.max(axis=2), small.min(axis=2)
+    step = max(1, max(pixels.shape[:2]) // 128)
+    small = pixels[::step, ::step].astype(np.float32)
+    red, green, blue = small[..., 0], small[..., 1], small[..., 2]
+    most, least = np.maximum(np.maximum(red, green), blue), np.minimum(np.minimum(red, green), blue)
     lit = (most > 12) & (most < 254)
     return float(((most - least)[lit] / most[lit]).mean()) if lit.mean() > 0.01 else -1.0
