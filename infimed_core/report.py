@@ -265,15 +265,15 @@ def _cost_chart(record: RunRecord) -> str:
     first = next(iter(_headlines(record)), None)
     if first is None:
         return ""
-    seconds = {name: spent for name, _, spent in tables_of.training_costs(record)}
+    lines = {line.model: line for line in first["table"].lines}
+    # Every stage adds its time, also one after which nothing was asked.
+    costs = [("base", 0.0), *((name, spent) for name, _, spent in tables_of.training_costs(record))]
     total, points = 0.0, []
-    for line in first["table"].lines:
-        if line.model == tables_of.BASELINE or line.value.value is None:
-            continue
-        if line.model != "base" and line.model not in seconds:
-            continue
-        total += seconds.get(line.model, 0.0)
-        points.append((line.model, total, line.value.value, line.value.low, line.value.high))
+    for model, spent in costs:
+        total += spent
+        value = lines[model].value if model in lines else None
+        if value is not None and value.value is not None:
+            points.append((model, total, value.value, value.low, value.high))
     title = f"{first['table'].benchmark}: {first['table'].metric} against seconds of training"
     return charts.cost_chart(points, "seconds of training so far", title) if len(points) > 1 else ""
 

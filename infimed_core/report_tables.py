@@ -92,11 +92,13 @@ def step_details(record: RunRecord, prefix: str) -> list[tuple[str, StepRecord]]
 
 
 def funnel(record: RunRecord) -> list[Funnel]:
-    """Every step through which samples flow, in order; evaluation steps are left out (their rows are questions)."""
+    """Every step through which samples flow, in order; evaluation and baselines are left out (their rows are questions)."""
     steps = [
         step
         for step in record.steps
-        if step.num_in is not None and step.num_out is not None and not step.name.startswith(("evaluate", "train"))
+        if step.num_in is not None
+        and step.num_out is not None
+        and not step.name.startswith(("evaluate", "train", "baseline"))
     ]
     most = max((step.num_in or 0 for step in steps), default=0) or 1
     return [

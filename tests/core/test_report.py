@@ -246,3 +246,11 @@ def test_ticks_lie_in_the_range_and_rise(low: float, width: float, count: int) -
 def test_embedded_json_reads_back_and_ends_no_script(value: Any) -> None:
     text = safe_json(value)
     assert "<" not in text and json.loads(text) == value
+
+
+def test_cost_adds_up_over_stages_that_were_not_graded(tmp_path: Path) -> None:
+    record = read_record(write_run(tmp_path / "run", questions=12, images=0))
+    graded = tuple(row for row in record.results if row.model not in {"pretrain", "general"})
+    (tmp_path / "run" / "run.json").write_text(record.model_copy(update={"results": graded}).model_dump_json())
+    titles = re.findall(r"<title>([\w-]+): [\d.]+ at ([\d.]+)</title>", write_report(tmp_path / "run").read_text())
+    assert titles == [("base", "0.0"), ("medical", "126.0"), ("cross-domain", "168.0")]
