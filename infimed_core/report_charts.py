@@ -140,7 +140,7 @@ def line_chart(
             _add(
                 root,
                 "text",
-                number(value, 0),
+                number(float(round(value)), 0),
                 x=x,
                 y=height - 6,
                 class_="tick " + ("end" if value == x_high else "start"),

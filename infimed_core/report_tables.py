@@ -92,7 +92,7 @@ def step_details(record: RunRecord, prefix: str) -> list[tuple[str, StepRecord]]
 
 
 def funnel(record: RunRecord) -> list[Funnel]:
-    """Every step through which samples flow, in order; evaluation and baselines are left out (their rows are questions)."""
+    """Every step through which samples flow, in order; evaluation is left out, for its rows are questions."""
     steps = [
         step
         for step in record.steps
