@@ -19,7 +19,7 @@ from infimed_plugins.resolution.schedulers import Fixed, LowToHigh
 from numpy.typing import NDArray
 
 from infimed_core import Encoder, Packer, Stage
-from infimed_core.dataset import Index
+from infimed_core.index import Index
 from infimed_core.planning import plan_stage
 
 ROW_TOKENS = 8192

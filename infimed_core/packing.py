@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from infimed_core.components import Encoder, MediaLoader
 from infimed_core.dataset import Dataset
 from infimed_core.errors import DataError, InfimedError
-from infimed_core.planning import NATIVE, StagePlan
+from infimed_core.plan import NATIVE, StagePlan
 from infimed_core.types import IGNORED_LABEL, Encoded, Fault, PackedBatch
 
 

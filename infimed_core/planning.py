@@ -2,220 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
-from pathlib import Path
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from infimed_core.components import Encoder, Packer, ResolutionScheduler
-from infimed_core.dataset import Index, load_arrays, save_arrays
 from infimed_core.errors import InfimedError
-from infimed_core.types import JsonObject, Packs, Phase, Stage, canonical_json
+from infimed_core.index import Index
+from infimed_core.lengths import CostModel, Lengths, Measure, sums_of
+from infimed_core.plan import DROP_REASONS, NATIVE, StagePlan, plan_digest
+from infimed_core.types import Packs, Phase, Stage, canonical_json
 
-NATIVE = -1
-"""The cap of a sample seen at native resolution, in arrays."""
-
-DROP_REASONS = ("", "text_too_long", "too_long", "too_many_images", "not_packed")
 _WINDOW_STEPS = 50
 _SMALLEST_SHRINK = 16
-
-
-@dataclass(frozen=True)
-class CostModel:
-    """Relative compute of a sample. The defaults are forward FLOPs of an 8B decoder with a 0.6B vision tower:
-    linear layers at 2 FLOPs a weight, causal attention per segment, full attention per image."""
-
-    token: float = 1.0
-    token_squared: float = 1.8e-5
-    patch: float = 0.075
-    patch_squared: float = 7.8e-6
-
-
-@dataclass(frozen=True)
-class Lengths:
-    """What samples cost at one cap, int64 [n] each; ``patches_squared`` is summed over a sample's images."""
-
-    tokens: NDArray[np.int64]
-    patches: NDArray[np.int64]
-    patches_squared: NDArray[np.float64]
-    images: NDArray[np.int64]
-
-    def take(self, which: NDArray[np.int64]) -> Lengths:
-        """The same for some of the samples."""
-        return Lengths(self.tokens[which], self.patches[which], self.patches_squared[which], self.images[which])
-
-    def cost(self, model: CostModel) -> NDArray[np.float64]:
-        """Modelled compute, float64 [n]."""
-        tokens = self.tokens.astype(np.float64)
-        vision = model.patch * self.patches + model.patch_squared * self.patches_squared
-        return model.token * tokens + model.token_squared * tokens**2 + vision
-
-
-@dataclass(frozen=True)
-class StagePlan:
-    """Which samples of a stage share a row, which rows a step, and at what resolution.
-
-    Attributes:
-        rows: int64 [d], the samples drawn, as rows of the dataset, in order.
-        caps: int64 [d], most visual tokens an image of each draw, ``NATIVE`` for no limit.
-        tokens, supervised, patches, images: int64 [d], what encoding will give, exactly.
-        costs: float64 [d], modelled compute.
-        dropped: int8 [d], 0 or the number of the reason in ``DROP_REASONS``.
-        members, offsets: the packs, as positions in ``rows``, in the order they come.
-        steps: int64 [steps + 1]; step ``s`` is packs ``steps[s]`` to ``steps[s + 1]``.
-        pack_phases: int64 [packs].
-        phases: int64 [phases, 3]: start, stop, cap.
-    """
-
-    rows: NDArray[np.int64]
-    caps: NDArray[np.int64]
-    tokens: NDArray[np.int64]
-    supervised: NDArray[np.int64]
-    patches: NDArray[np.int64]
-    images: NDArray[np.int64]
-    costs: NDArray[np.float64]
-    dropped: NDArray[np.int8]
-    members: NDArray[np.int64]
-    offsets: NDArray[np.int64]
-    steps: NDArray[np.int64]
-    pack_phases: NDArray[np.int64]
-    phases: NDArray[np.int64]
-    padded: bool
-    row_tokens: int
-    num_shrunk: int
-    made_from: str
-    plan_hash: str = field(default="")
-
-    @property
-    def packs(self) -> Packs:
-        """The packs, as positions in ``rows``."""
-        return Packs(self.members, self.offsets)
-
-    def pack_sums(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Sum of a per-draw array over each pack, [packs]."""
-        return _sums(values[self.members], self.offsets)
-
-    @property
-    def padding(self) -> NDArray[np.int64]:
-        """int64 [packs]: padding tokens; 0 unless the rows are padded batches."""
-        if not self.padded or len(self.offsets) == 1:
-            return np.zeros(len(self.offsets) - 1, dtype=np.int64)
-        longest = np.maximum.reduceat(self.tokens[self.members], self.offsets[:-1])
-        padding: NDArray[np.int64] = longest * np.diff(self.offsets) - self.pack_sums(self.tokens)
-        return padding
-
-    def utilisation(self, num_ranks: int) -> float:
-        """Modelled share of time in which ranks compute: rows of a step are dealt in order, every round waits for
-        its slowest row, and a rank without a row idles."""
-        costs = self.pack_sums(self.costs)
-        slowest = 0.0
-        for size in np.unique(np.diff(self.steps)):
-            starts = self.steps[:-1][np.diff(self.steps) == size]
-            for first in range(0, int(size), num_ranks):
-                width = min(num_ranks, int(size) - first)
-                slowest += float(costs[starts[:, None] + np.arange(first, first + width)].max(axis=1).sum())
-        return float(costs.sum()) / (num_ranks * slowest) if slowest else 1.0
-
-    def describe(self) -> JsonObject:
-        """Counts for the run record."""
-        reasons, counts = np.unique(self.dropped[self.dropped > 0], return_counts=True)
-        return {
-            "num_drawn": len(self.rows),
-            "num_rows": len(self.offsets) - 1,
-            "num_steps": len(self.steps) - 1,
-            "dropped": {DROP_REASONS[int(reason)]: int(count) for reason, count in zip(reasons, counts, strict=True)},
-            "shrunk": self.num_shrunk,
-            "padding": int(self.padding.sum()),
-            "phases": [self._describe_phase(number) for number in range(len(self.phases))],
-        }
-
-    def _describe_phase(self, number: int) -> JsonObject:
-        start, stop, cap = (int(value) for value in self.phases[number])
-        kept = self.dropped[start:stop] == 0
-        num_rows = int((self.pack_phases == number).sum())
-        padding = int(self.padding[self.pack_phases == number].sum())
-        num_tokens = int(self.tokens[start:stop][kept].sum())
-        room = num_tokens + padding if self.padded else num_rows * self.row_tokens
-        return {
-            "max_visual_tokens": None if cap == NATIVE else cap,
-            "num_samples": stop - start,
-            "num_rows": num_rows,
-            "num_tokens": num_tokens,
-            "num_supervised": int(self.supervised[start:stop][kept].sum()),
-            "num_images": int(self.images[start:stop][kept].sum()),
-            "num_patches": int(self.patches[start:stop][kept].sum()),
-            "fill": num_tokens / room if room else 0.0,
-        }
-
-    def save(self, path: Path) -> None:
-        """Write as npz without pickle."""
-        values = {item.name: getattr(self, item.name) for item in fields(self)}
-        arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
-        save_arrays(path, {name: value for name, value in values.items() if name not in arrays}, arrays)
-
-    @classmethod
-    def load(cls, path: Path) -> StagePlan:
-        """Read what ``save`` wrote."""
-        facts, arrays = load_arrays(path)
-        values: dict[str, Any] = {**arrays, **facts}
-        return cls(**values)
-
-
-class _Measure:
-    """Lengths of every sample of an index at any cap; each size of image is computed once a cap."""
-
-    def __init__(self, index: Index, encoder: Encoder) -> None:
-        self._index, self._encoder = index, encoder
-        keys, self._which = np.unique(index.sizes[:, 0] << 32 | index.sizes[:, 1], return_inverse=True)
-        self._heights, self._widths = keys >> 32, keys & (2**32 - 1)
-        self._images = np.diff(index.image_offsets)
-        self._done: dict[int | None, Lengths] = {}
-
-    def at(self, cap: int | None) -> Lengths:
-        """Lengths at a cap, of all samples."""
-        if cap not in self._done:
-            visual, patches = self._of_sizes(cap)
-            offsets = self._index.image_offsets
-            self._done[cap] = Lengths(
-                self._index.text + _sums(visual[self._which], offsets),
-                _sums(patches[self._which], offsets),
-                _sums(patches[self._which].astype(np.float64) ** 2, offsets),
-                self._images,
-            )
-        return self._done[cap]
-
-    def of(self, rows: NDArray[np.int64], cap: int | None) -> Lengths:
-        """Lengths at a cap of a few samples, without those of the rest."""
-        images = self._images[rows]
-        offsets = np.concatenate([[0], np.cumsum(images)])
-        within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], images)
-        kinds, which = np.unique(
-            self._which[np.repeat(self._index.image_offsets[rows], images) + within], return_inverse=True
-        )
-        visual, patches = self._of_sizes(cap, kinds)
-        squared = _sums(patches[which].astype(np.float64) ** 2, offsets)
-        return Lengths(
-            self._index.text[rows] + _sums(visual[which], offsets), _sums(patches[which], offsets), squared, images
-        )
-
-    def largest(self, rows: NDArray[np.int64], cap: int | None) -> int:
-        """Upper bound of visual tokens of one image of these samples."""
-        tokens = self.of(rows, cap).tokens - self._index.text[rows]
-        return int(tokens.max(initial=0))
-
-    def _of_sizes(
-        self, cap: int | None, kinds: NDArray[np.int64] | None = None
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        heights, widths = (
-            (self._heights, self._widths) if kinds is None else (self._heights[kinds], self._widths[kinds])
-        )
-        if len(heights) == 0:
-            return heights, heights
-        return self._encoder.visual_sizes(heights, widths, cap)
 
 
 def plan_stage(
@@ -238,7 +40,7 @@ def plan_stage(
         InfimedError: a ``mix`` entry matches no sample, or the scheduler's phases do not cover the stage.
     """
     generator = np.random.Generator(np.random.PCG64(seed))
-    measure, budget = _Measure(index, encoder), packer.budget
+    measure, budget = Measure(index, encoder), packer.budget
     rows = _draw(index, stage, allowed & index.usable, generator)
     phases = _checked_phases(scheduler.plan(len(rows)), len(rows), scheduler)
     caps = np.full(len(rows), NATIVE, dtype=np.int64)
@@ -262,7 +64,7 @@ def plan_stage(
         left_out = np.ones(len(kept), dtype=bool)
         left_out[grouped.members] = False
         dropped[phase.start + kept[left_out]] = DROP_REASONS.index("not_packed")
-        pack_costs = _sums(lengths.cost(cost_model or CostModel())[kept][grouped.members], grouped.offsets)
+        pack_costs = sums_of(lengths.cost(cost_model or CostModel())[kept][grouped.members], grouped.offsets)
         order, ends = _order(pack_costs, stage.rows_per_step, generator, ordered)
         packs.append(_reordered(Packs(phase.start + kept[grouped.members], grouped.offsets), order))
         steps.append(num_packs + ends)
@@ -290,27 +92,11 @@ def plan_stage(
         "num_shrunk": num_shrunk,
         "made_from": index.digest,
     }
-    return StagePlan(**values, plan_hash=_hash(values))
+    return StagePlan(**values, plan_hash=plan_digest(values))
 
 
 def _coded(cap: int | None) -> int:
     return NATIVE if cap is None else cap
-
-
-def _hash(values: dict[str, Any]) -> str:
-    """Digest of everything that decides which rows come when."""
-    digest = hashlib.sha256(canonical_json([values["made_from"], values["padded"]]).encode())
-    for name in ("rows", "caps", "members", "offsets", "steps"):
-        digest.update(np.ascontiguousarray(values[name], dtype="<i8").data)
-    return digest.hexdigest()
-
-
-def _sums(values: NDArray[Any], offsets: NDArray[np.int64]) -> NDArray[Any]:
-    """Sums of consecutive spans; an empty span sums to 0 (``reduceat`` would give its neighbour's value)."""
-    total = np.zeros(len(values) + 1, dtype=values.dtype)
-    np.cumsum(values, out=total[1:])
-    sums: NDArray[Any] = total[offsets[1:]] - total[offsets[:-1]]
-    return sums
 
 
 def _draw(index: Index, stage: Stage, usable: NDArray[np.bool_], generator: np.random.Generator) -> NDArray[np.int64]:
@@ -361,7 +147,7 @@ def _checked_phases(phases: Sequence[Phase], count: int, scheduler: ResolutionSc
 
 
 def _shrink(
-    measure: _Measure,
+    measure: Measure,
     rows: NDArray[np.int64],
     cap: int | None,
     limit: NDArray[np.int64],
@@ -403,7 +189,7 @@ def _check_packs(packs: Packs, costs: NDArray[np.int64], budget: NDArray[np.int6
     if len(counts) > len(costs) or (counts > 1).any():
         raise InfimedError(f"packer {name} put an index into two rows, or one that it was not given")
     for column, what in enumerate(("tokens", "patches", "images")):
-        if (_sums(costs[packs.members, column], packs.offsets) > budget[column]).any():
+        if (sums_of(costs[packs.members, column], packs.offsets) > budget[column]).any():
             raise InfimedError(f"packer {name} filled a row beyond its budget of {budget[column]} {what}")
 
 

@@ -14,10 +14,11 @@ import numpy as np
 
 from infimed_core.components import Model, Packer, ResolutionScheduler, TrainableModel, Trainer, TrainingContext
 from infimed_core.curation import Curated
-from infimed_core.dataset import Index, build_index
 from infimed_core.errors import InfimedError
+from infimed_core.index import Index, build_index
 from infimed_core.packing import PlannedBatches
-from infimed_core.planning import StagePlan, plan_stage
+from infimed_core.plan import StagePlan
+from infimed_core.planning import plan_stage
 from infimed_core.record import digest, write_atomically
 from infimed_core.steps import Outcome, RunState
 from infimed_core.types import JsonObject, Stage

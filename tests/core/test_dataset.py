@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from infimed_core import DataError, Media, MediaLoader, Mix
-from infimed_core.dataset import Dataset, Index, build_index, store_media, write_samples
+from infimed_core.dataset import Dataset, store_media, write_samples
+from infimed_core.index import Index, build_index
 
 sys.path.insert(0, str(Path(__file__).parent))
 from planning_fakes import Pictures, TinyEncoder, calls, sample, samples

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from infimed_core import IGNORED_LABEL, InfimedError, MediaLoader, Packer, Packs, Phase, ResolutionScheduler, Stage
-from infimed_core.dataset import Dataset, build_index, write_samples
+from infimed_core.dataset import Dataset, write_samples
+from infimed_core.index import build_index
 from infimed_core.packing import PlannedBatches, assemble
 from infimed_core.planning import plan_stage
 

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infimed_core import InfimedError, Mix, Packer, Packs, Phase, ResolutionScheduler, Stage
-from infimed_core.dataset import Index
-from infimed_core.planning import DROP_REASONS, NATIVE, StagePlan, plan_stage
+from infimed_core.index import Index
+from infimed_core.plan import DROP_REASONS, NATIVE, StagePlan
+from infimed_core.planning import plan_stage
 
 sys.path.insert(0, str(Path(__file__).parent))
 from planning_fakes import TinyEncoder
