@@ -16,16 +16,16 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from infimed_plugins.endpoint import infimed_models
-from infimed_plugins.endpoint.model import OpenAICompatible
-from infimed_plugins.endpoint.transport import Patience, is_loopback, retry_after
-from infimed_plugins.image.modality import Image as ImageModality
 from PIL import Image
 from pydantic import ValidationError
 
 from infimed_core import Answer, DataError, Generation, Media, MediaLoader, Request, Turn
 from infimed_core.evaluation import AnswerCache
 from infimed_core.testing import check_component, make_image
+from infimed_plugins.endpoint import infimed_models
+from infimed_plugins.endpoint.model import OpenAICompatible
+from infimed_plugins.endpoint.transport import Patience, is_loopback, retry_after
+from infimed_plugins.image.modality import Image as ImageModality
 
 MEDIA = MediaLoader({"image": ImageModality()})
 
@@ -298,6 +298,7 @@ def test_a_server_that_is_not_there_is_told_with_its_address_and_the_remedy():
     answers = ask(model(url), [question(n) for n in range(200)])
     told = [answer.error for answer in answers.values()]
     assert all(f"nothing listens at {url}; start a server there (`vllm serve MODEL --port" in line for line in told)
+    assert all(line.count("(tried 4 times)") == 1 for line in told)
     assert sum(line.startswith("connection_refused") for line in told) <= 16  # the rest does not wait in vain
     with pytest.raises(DataError, match="asked which model is served: connection_refused"):
         model(url, model=None).load(None)

@@ -12,20 +12,23 @@ import urllib.error
 import urllib.request
 
 import pytest
+
+from infimed_core import Generation, Media, MediaLoader, Request, Turn
+from infimed_core.evaluation import AnswerCache
+from infimed_core.testing import make_image
 from infimed_plugins.endpoint.model import OpenAICompatible
 from infimed_plugins.image.modality import Image as ImageModality
 from infimed_plugins.vlm.assemble import Assemble
 from infimed_plugins.vlm.checkpoint import Transformers
 from infimed_plugins.vlm.vocabulary import CHAT_TEMPLATE, train_tokenizer
 
-from infimed_core import Generation, Media, MediaLoader, Request, Turn
-from infimed_core.evaluation import AnswerCache
-from infimed_core.testing import make_image
-
 pytestmark = pytest.mark.slow
 
 MEDIA = MediaLoader({"image": ImageModality()})
-WORDS = ["axial", "coronal", "sagittal", "slice", "brain", "liver", "chest", "plane", "organ", "left", "right", "upper", "lower", "bright", "dark", "lesion"]
+WORDS = (
+    "axial", "coronal", "sagittal", "slice", "brain", "liver", "chest", "plane", "organ", "left", "right", "upper",
+    "lower", "bright", "dark", "lesion",
+)  # fmt: skip
 SIDE = 48
 
 

@@ -242,7 +242,7 @@ class Patience:
             except CallError as error:
                 spent = attempt >= self.max_retries or (error.code == "timeout" and attempt + 1 >= TIMEOUT_TRIES)
                 if not error.retry or spent or stopped.wait(self.wait(attempt, error.after, random.random())):
-                    if attempt:
+                    if attempt and error.code != "not_asked":
                         error.args = (f"{error} (tried {attempt + 1} times)",)
                     raise
         raise AssertionError("unreachable")
