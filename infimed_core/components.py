@@ -178,6 +178,17 @@ class Packer(Component):
         Deterministic. The costs come in a seeded random order. An index left out (it fits no row) is a counted drop.
         """
 
+    def stream(self, costs: Iterable[NDArray[np.int64]], budget: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+        """Rows over costs that come in blocks (int64 [n, 3] each), each as soon as it is full; indices count on.
+
+        Unless overridden every block is grouped alone, so that none of its samples waits for the next.
+        """
+        place = 0
+        for block in costs:
+            packs = self.group(block, budget)
+            yield from (place + packs[number] for number in range(len(packs)))
+            place += len(block)
+
 
 @dataclass(frozen=True)
 class TextLengths:

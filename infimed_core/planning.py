@@ -37,7 +37,8 @@ def plan_stage(
     leaves packs of unlike cost in one step, for comparison.
 
     Raises:
-        InfimedError: a ``mix`` entry matches no sample, or the scheduler's phases do not cover the stage.
+        InfimedError: a ``mix`` entry matches no sample, the scheduler's phases do not cover the stage, or a sample
+            fits no row and the stage says ``overlong: error``.
     """
     generator = np.random.Generator(np.random.PCG64(seed))
     measure, budget = Measure(index, encoder), packer.budget
@@ -57,6 +58,8 @@ def plan_stage(
             caps[span] = phase.max_visual_tokens
         lengths = measure.at(phase.max_visual_tokens).take(rows[span])
         num_shrunk += _shrink(measure, rows[span], phase.max_visual_tokens, limit, lengths, caps[span], dropped[span])
+        if stage.overlong == "error":
+            _refuse_overlong(stage, dropped[span], rows[span], limit)
         kept = np.flatnonzero(dropped[span] == 0)
         costs = np.stack([lengths.tokens, lengths.patches, lengths.images], axis=1)[kept]
         grouped = packer.group(costs, budget)
@@ -181,6 +184,25 @@ def _shrink(
         over = over[~fits]
     dropped[over] = DROP_REASONS.index("too_long")
     return num_shrunk
+
+
+def _refuse_overlong(
+    stage: Stage, dropped: NDArray[np.int8], rows: NDArray[np.int64], limit: NDArray[np.int64]
+) -> None:
+    """Raise where a sample of the phase fits no row."""
+    over = np.flatnonzero(dropped)
+    if len(over) == 0:
+        return
+    counts = np.bincount(dropped[over], minlength=len(DROP_REASONS))
+    reasons = ", ".join(f"{name}: {count}" for name, count in zip(DROP_REASONS, counts, strict=True) if count)
+    limits = [
+        f"{n} {what}" for n, what in zip(limit.tolist(), ("tokens", "patches", "images"), strict=True) if n < 2**62
+    ]
+    raise InfimedError(
+        f"stage '{stage.name}': {len(over)} sample(s) fit no row of {', '.join(limits)} even with smaller images "
+        f"({reasons}; first on line {int(rows[over[0]]) + 1} of the samples): raise packing.row_tokens, row_patches or "
+        "row_images, or set overlong: drop to leave them out, counted"
+    )
 
 
 def _check_packs(packs: Packs, costs: NDArray[np.int64], budget: NDArray[np.int64], packer: Packer) -> None:

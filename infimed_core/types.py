@@ -188,6 +188,11 @@ class Stage(Row):
     epochs: float = Field(default=1.0, gt=0.0)
     num_samples: int | None = Field(default=None, ge=1)
     rows_per_step: int = Field(default=1, ge=1, description="Packed rows in one optimizer step, over all ranks.")
+    overlong: Literal["drop", "error"] = Field(
+        default="drop",
+        description="What happens to a sample that fits no row after its images were shrunk: a counted drop, or an "
+        "error before training starts.",
+    )
     resolution: Use | None = None
     packing: Use | None = None
 

@@ -164,6 +164,18 @@ def test_a_sample_too_long_is_shrunk_before_it_is_dropped_and_each_drop_has_its_
     assert made.describe()["shrunk"] == 1
 
 
+def test_a_stage_may_refuse_samples_too_long_instead_of_dropping_them():
+    text = np.array([10, 10, 500])
+    offsets = np.array([0, 1, 1, 1])
+    index = Index(text, text, offsets, np.array([[160, 160]]), np.ones(3, dtype=bool), {}, {}, (), "x")
+    with pytest.raises(InfimedError, match=r"1 sample\(s\) fit no row of 100 tokens.*text_too_long: 1.*on line 3"):
+        plan(index, packer=InOrder(row_tokens=100), overlong="error")
+    allowed = np.array([True, True, False])
+    made = plan(index, packer=InOrder(row_tokens=100), overlong="error", allowed=allowed)  # shrinking is no error
+    assert (made.dropped == 0).all() and made.num_shrunk == 1
+    assert (plan(index, packer=InOrder(row_tokens=100)).dropped > 0).sum() == 1
+
+
 def test_the_models_longest_sample_is_a_limit_too():
     class Short(TinyEncoder):
         max_tokens = 50

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from infimed_plugins.packing import infimed_packers
-from infimed_plugins.packing.fitting import BestFit, NextFit
-from infimed_plugins.packing.padding import Padded, PaddedSorted
 
 from infimed_core import Packs
 from infimed_core.testing import check_component, check_packer
+from infimed_plugins.packing import infimed_packers
+from infimed_plugins.packing.fitting import BestFit, NextFit
+from infimed_plugins.packing.padding import Padded, PaddedSorted
 
 PACKERS = infimed_packers()
 
@@ -138,3 +138,40 @@ def test_sorted_padding_is_less_than_random_padding():
 @pytest.mark.parametrize("name", sorted(PACKERS))
 def test_settings_survive_the_way_to_a_worker(name):
     check_component(PACKERS[name](row_tokens=77, row_images=3))
+
+
+@pytest.mark.parametrize("budgets", [{}, {"row_patches": 2000, "row_images": 4}])
+@pytest.mark.parametrize("kind", [BestFit, NextFit])
+@pytest.mark.parametrize("block", [7, 300, 5000])
+def test_a_stream_gives_the_rows_of_the_whole_set_whatever_its_blocks(kind, budgets, block):
+    packer = kind(row_tokens=8192, **budgets, **({"window": 256, "open_rows": 40} if kind is BestFit else {}))
+    cost = costs(3000)
+    packs = packer.group(cost, packer.budget)
+    blocks = (cost[start : start + block] for start in range(0, len(cost), block))
+    rows = list(packer.stream(blocks, packer.budget))
+    assert sorted(tuple(row.tolist()) for row in rows) == sorted(tuple(packs[n].tolist()) for n in range(len(packs)))
+
+
+def test_a_stream_hands_rows_out_before_it_ends_and_holds_few():
+    packer, taken = BestFit(row_tokens=8192, window=256, open_rows=16), 0
+
+    def blocks():
+        nonlocal taken
+        for start in range(0, 20_000, 500):
+            taken += 500
+            yield costs(20_000)[start : start + 500]
+
+    given_out = 0
+    for row in packer.stream(blocks(), packer.budget):
+        given_out += len(row)
+        if taken >= 10_000:
+            break
+    assert given_out >= taken - 500 - 256 - 16 * 60
+
+
+@pytest.mark.parametrize("name", ["padded", "padded-sorted"])
+def test_padded_batches_of_a_stream_stay_inside_its_blocks(name):
+    packer, cost = PACKERS[name](row_tokens=20_000), costs(400)
+    rows = list(packer.stream([cost[:250], cost[250:]], packer.budget))
+    assert sorted(np.concatenate(rows).tolist()) == np.flatnonzero((cost <= packer.budget).all(axis=1)).tolist()
+    assert all((row < 250).all() or (row >= 250).all() for row in rows)

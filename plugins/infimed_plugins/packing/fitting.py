@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,8 @@ from pydantic import Field
 from infimed_core import Packer, Packs
 
 _ROW_BITS = 40
+_ROW_MASK = (1 << _ROW_BITS) - 1
+_UNLIMITED = 2**62
 _MOST_TRIES = 128
 _CLOSED_SHARE = 0.02
 
@@ -30,111 +33,154 @@ class BestFit(Packer):
         fits = np.flatnonzero((costs <= budget).all(axis=1))
         if len(fits) == 0:
             return Packs.from_lists([])
-        limited = [column for column in (1, 2) if costs[fits, column].sum() > budget[column]]
-        if limited:
-            shares = costs[fits][:, [0, *limited]] / budget[[0, *limited]]
-            scarcest = limited[int(shares[:, 1:].sum(axis=0).argmax())]
-            size = shares.max(axis=1)  # a sample is as large as the budget it takes most of
-        else:
-            size = costs[fits, 0]
-        windows = [
-            start + np.argsort(-size[start : start + self.window], kind="stable")
-            for start in range(0, len(fits), self.window)
-        ]
-        if limited:
-            row_of = _best_fit_many(costs[fits], budget, windows, self.open_rows, scarcest)
-        else:
-            row_of = _best_fit_one(costs[fits], budget, windows, self.open_rows)
+        bins = self._bins(costs[fits[: self.window]], budget)
+        row_of = np.concatenate(
+            [bins.place(costs[fits[start : start + self.window]]) for start in range(0, len(fits), self.window)]
+        )
         by_row = np.argsort(row_of, kind="stable")
         offsets = np.concatenate([[0], np.cumsum(np.bincount(row_of))])
         return Packs(fits[by_row], offsets.astype(np.int64))
 
+    def stream(self, costs: Iterable[NDArray[np.int64]], budget: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+        """The rows of ``group`` over all costs together, each as soon as no later sample can go into it."""
+        bins: _OneBudget | _ManyBudgets | None = None
+        rows: dict[int, list[int]] = {}
+        for members, window in windows_of(costs, budget, self.window):
+            bins = bins or self._bins(window, budget)
+            for member, row in zip(members.tolist(), bins.place(window).tolist(), strict=True):
+                rows.setdefault(row, []).append(member)
+            for row in sorted(rows.keys() - bins.open_numbers()):
+                yield np.array(rows.pop(row), dtype=np.int64)
+        for row in sorted(rows):
+            yield np.array(rows[row], dtype=np.int64)
 
-def _best_fit_one(
-    costs: NDArray[np.int64], budget: NDArray[np.int64], windows: list[NDArray[np.int64]], most_open: int
-) -> NDArray[np.int64]:
-    """Row of each sample, by tokens alone. An open row is one integer, its room above its number, in a sorted list."""
-    tokens, capacity = costs[:, 0], int(budget[0]) << _ROW_BITS
-    useful = int(tokens.min()) << _ROW_BITS  # less room than this no sample needs
-    mask = (1 << _ROW_BITS) - 1
-    rows = np.empty(len(costs), dtype=np.int64)
-    open_rows: list[int] = []
-    count = 0
-    for window in windows:
+    def _bins(self, first: NDArray[np.int64], budget: NDArray[np.int64]) -> _OneBudget | _ManyBudgets:
+        """Empty bins. What is scarce is read from the first window alone: a stream has no more to go by."""
+        limited = [column for column in (1, 2) if budget[column] < _UNLIMITED and first[:, column].any()]
+        if not limited:
+            return _OneBudget(int(budget[0]), self.open_rows)
+        return _ManyBudgets(budget, limited, first, self.open_rows)
+
+
+def windows_of(
+    costs: Iterable[NDArray[np.int64]], budget: NDArray[np.int64], size: int
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Windows of ``size`` samples that fit a row, whatever the blocks they come in: their numbers and their costs."""
+    place = 0
+    waiting = np.zeros((0, 4), dtype=np.int64)
+    for block in costs:
+        numbered = np.concatenate([np.arange(place, place + len(block))[:, None], block], axis=1)
+        place += len(block)
+        waiting = np.concatenate([waiting, numbered[(block <= budget).all(axis=1)]])
+        while len(waiting) >= size:
+            yield waiting[:size, 0], waiting[:size, 1:]
+            waiting = waiting[size:]
+    if len(waiting):
+        yield waiting[:, 0], waiting[:, 1:]
+
+
+class _OneBudget:
+    """Open rows by tokens alone. A row is one integer, its room above its number, in a sorted list."""
+
+    def __init__(self, row_tokens: int, most_open: int) -> None:
+        self._most_open = most_open
+        self._capacity = row_tokens << _ROW_BITS
+        self._open: list[int] = []
+        self._count = 0
+
+    def open_numbers(self) -> set[int]:
+        """Rows that a later sample may still go into."""
+        return {row & _ROW_MASK for row in self._open}
+
+    def place(self, costs: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Row of each sample of a window."""
+        order = np.argsort(-costs[:, 0], kind="stable")
+        open_rows, capacity, count = self._open, self._capacity, self._count
         found = []
-        for need in (
-            tokens[window] << _ROW_BITS if capacity < 2**62 else tokens[window].astype(object) << _ROW_BITS
-        ).tolist():
+        for tokens in costs[order, 0].tolist():
+            need = tokens << _ROW_BITS
             at = bisect_left(open_rows, need)
             if at == len(open_rows):
                 row = capacity | count
                 count += 1
             else:
                 row = open_rows.pop(at)
-            found.append(row & mask)
+            found.append(row & _ROW_MASK)
             row -= need
-            if row >= useful:
+            if row > _ROW_MASK:
                 insort(open_rows, row)
-        rows[window] = found
-        del open_rows[: max(0, len(open_rows) - most_open)]
-    return rows
+        self._count = count
+        del open_rows[: max(0, len(open_rows) - self._most_open)]
+        rows = np.empty(len(costs), dtype=np.int64)
+        rows[order] = found
+        return rows
 
 
-def _best_fit_many(
-    costs: NDArray[np.int64],
-    budget: NDArray[np.int64],
-    windows: list[NDArray[np.int64]],
-    most_open: int,
-    scarcest: int,
-) -> NDArray[np.int64]:
-    """Row of each sample where three budgets count: by the scarcer of patches and images, among rows with room in all.
+class _ManyBudgets:
+    """Open rows by the scarcer of patches and images; a sample goes to the first tried that has room in all.
 
     Rows out of room for images are kept apart, by their tokens, for samples of text alone: among the others they would
     take up the tries of every sample with an image.
     """
-    rows = np.empty(len(costs), dtype=np.int64)
-    mask = (1 << _ROW_BITS) - 1
-    limits = tuple(int(limit) for limit in budget)
-    # A row with less room than this is closed: its last percents are worth less than the tries that it would take.
-    least_tokens, least_patches, least_images = (
-        max(int(value), 1, int(limit * _CLOSED_SHARE) if limit < 2**62 else 0)
-        for value, limit in zip(costs.min(axis=0), limits, strict=True)
-    )
-    open_rows: list[int] = []
-    text_rows: list[int] = []
-    left: list[tuple[int, int, int]] = []
-    for window in windows:
+
+    def __init__(self, budget: NDArray[np.int64], limited: list[int], first: NDArray[np.int64], most_open: int) -> None:
+        self._most_open = most_open
+        self._limits: tuple[int, int, int] = tuple(budget.tolist())
+        self._budget, self._columns = budget, [0, *limited]
+        self._scarcest = limited[int((first[:, limited] / budget[limited]).sum(axis=0).argmax())]
+        # A row with less room than this is closed: its last percents are worth less than the tries that it would take.
+        self._least = [max(1, int(limit * _CLOSED_SHARE)) if limit < _UNLIMITED else 1 for limit in self._limits]
+        self._open: list[int] = []
+        self._text: list[int] = []
+        self._left: dict[int, tuple[int, int, int]] = {}
+        self._count = 0
+
+    def open_numbers(self) -> set[int]:
+        """Rows that a later sample may still go into."""
+        return {row & _ROW_MASK for row in (*self._open, *self._text)}
+
+    def place(self, costs: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Row of each sample of a window."""
+        # A sample is as large as the budget it takes most of.
+        size = (costs[:, self._columns] / self._budget[self._columns]).max(axis=1)
+        order = np.argsort(-size, kind="stable")
+        open_rows, text_rows, left, limits, scarcest = self._open, self._text, self._left, self._limits, self._scarcest
+        least_tokens, least_patches, least_images = self._least
         found = []
-        for cost in costs[window].tolist():
+        for cost in costs[order].tolist():
             tokens, patches, images = cost
             number = -1
             if patches == images == 0:
                 at = bisect_left(text_rows, tokens << _ROW_BITS)
                 if at < len(text_rows):
-                    number = text_rows.pop(at) & mask
+                    number = text_rows.pop(at) & _ROW_MASK
             if number < 0:
                 first = bisect_left(open_rows, cost[scarcest] << _ROW_BITS)
                 for at in range(first, min(first + _MOST_TRIES, len(open_rows))):
-                    room = left[open_rows[at] & mask]
+                    room = left[open_rows[at] & _ROW_MASK]
                     if tokens <= room[0] and patches <= room[1] and images <= room[2]:
-                        number = open_rows.pop(at) & mask
+                        number = open_rows.pop(at) & _ROW_MASK
                         break
                 else:
-                    number = len(left)
-                    left.append(limits)
+                    number = self._count
+                    self._count += 1
+                    left[number] = limits
             found.append(number)
             room = left[number]
             room = left[number] = room[0] - tokens, room[1] - patches, room[2] - images
             if room[0] < least_tokens:
-                continue
-            if room[1] < least_patches or room[2] < least_images:
+                del left[number]
+            elif room[1] < least_patches or room[2] < least_images:
                 insort(text_rows, room[0] << _ROW_BITS | number)
             else:
                 insort(open_rows, room[scarcest] << _ROW_BITS | number)
-        rows[window] = found
-        del open_rows[: max(0, len(open_rows) - most_open)]
-        del text_rows[: max(0, len(text_rows) - most_open)]
-    return rows
+        for kept in (open_rows, text_rows):
+            del kept[: max(0, len(kept) - self._most_open)]
+        if len(left) > 4 * self._most_open:
+            self._left = {number: left[number] for number in self.open_numbers()}
+        rows = np.empty(len(costs), dtype=np.int64)
+        rows[order] = found
+        return rows
 
 
 class NextFit(Packer):
@@ -154,3 +200,15 @@ class NextFit(Packer):
         if len(members):
             offsets.append(len(members))
         return Packs(members, np.array(offsets, dtype=np.int64))
+
+    def stream(self, costs: Iterable[NDArray[np.int64]], budget: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+        """The rows of ``group`` over all costs together; the last row of a block is carried into the next."""
+        carried = np.zeros((0, 4), dtype=np.int64)
+        for members, block in windows_of(costs, budget, 1024):
+            numbered = np.concatenate([carried, np.concatenate([members[:, None], block], axis=1)])
+            packs = self.group(numbered[:, 1:], budget)
+            for number in range(len(packs) - 1):
+                yield numbered[packs[number], 0]
+            carried = numbered[packs[len(packs) - 1]]
+        if len(carried):
+            yield carried[:, 0]
