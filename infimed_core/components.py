@@ -229,8 +229,22 @@ class Encoder(ABC):
         Equal, always, to what ``encode`` produces.
         """
 
+    def decode_size(self, height: int, width: int, max_visual_tokens: int | None) -> tuple[int, int] | None:
+        """Smallest height and width at which an image may be decoded under the cap; ``None``: whole.
+
+        An encoder that gives a size uses ``shapes`` in ``encode``, the (height, width) of each
+        image's header, which decide its visual tokens although it was decoded smaller.
+        """
+        return None
+
     @abstractmethod
-    def encode(self, sample: Sample, images: Sequence[NDArray[np.uint8]], max_visual_tokens: int | None) -> Encoded:
+    def encode(
+        self,
+        sample: Sample,
+        images: Sequence[NDArray[np.uint8]],
+        max_visual_tokens: int | None,
+        shapes: Sequence[tuple[int, int]] | None = None,
+    ) -> Encoded:
         """Encode with ``images`` (uint8 [h, w, 3], one for each media index used in the turns, in reading order).
 
         ``len(encoded) == tokens + sum(visual tokens)`` of the two methods above, exactly. Images may come larger or

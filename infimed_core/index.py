@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ class Index:
         sizes: int64 [m, 2], height and width, in reading order.
         usable: bool [n], false where ``faults`` says why.
         tag_codes: tag -> int32 [n], position in ``tag_values[tag]`` or -1 where the sample lacks the tag.
+        keys: uint64 [n, 2], digest of each sample's line and of the state of the files it names.
+        encoder: identity of the encoder that counted.
         digest: of the dataset and the encoder; independent of any resolution cap.
     """
 
@@ -45,6 +47,8 @@ class Index:
     tag_values: dict[str, list[str]]
     faults: tuple[Fault, ...]
     digest: str
+    keys: NDArray[np.uint64] = field(default_factory=lambda: np.zeros((0, 2), dtype=np.uint64))
+    encoder: str = ""
 
     def __len__(self) -> int:
         return len(self.text)
@@ -66,9 +70,12 @@ class Index:
             "tags": self.tag_values,
             "faults": [fault.model_dump() for fault in self.faults],
             "digest": self.digest,
+            "encoder": self.encoder,
         }
         codes = {f"tag{number}": self.tag_codes[tag] for number, tag in enumerate(self.tag_values)}
-        arrays = {name: getattr(self, name) for name in ("text", "supervised", "image_offsets", "sizes", "usable")}
+        arrays = {
+            name: getattr(self, name) for name in ("text", "supervised", "image_offsets", "sizes", "usable", "keys")
+        }
         save_arrays(path, facts, {**arrays, **codes})
 
     @classmethod
@@ -77,7 +84,14 @@ class Index:
         facts, arrays = load_arrays(path)
         codes = {tag: arrays.pop(f"tag{number}") for number, tag in enumerate(facts["tags"])}
         faults = tuple(Fault.model_validate(fault) for fault in facts["faults"])
-        return cls(**arrays, tag_codes=codes, tag_values=facts["tags"], faults=faults, digest=facts["digest"])
+        return cls(
+            **arrays,
+            tag_codes=codes,
+            tag_values=facts["tags"],
+            faults=faults,
+            digest=facts["digest"],
+            encoder=facts.get("encoder", ""),
+        )
 
 
 def save_arrays(path: Path, facts: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
@@ -101,23 +115,31 @@ def build_index(
     media_loader: MediaLoader,
     progress: Callable[[int, int], None] = lambda done, total: None,
     num_threads: int = 8,
+    earlier: Sequence[Index] = (),
 ) -> Index:
     """Count text tokens and read image headers of every sample; equal media are probed once.
 
-    A sample that cannot be counted or probed stays in the index, not usable, with its fault.
+    A sample that cannot be counted or probed stays in the index, not usable, with its fault. What an ``earlier`` index
+    of the same encoder says of a usable sample is taken from there, while its line and its files are unchanged.
     """
-    builder = _Builder(encoder, media_loader)
+    builder = _Builder(encoder, media_loader, [index for index in earlier if index.encoder == encoder.identity])
     with ThreadPoolExecutor(num_threads) as pool:  # waiting for files, mostly
         for start in range(0, len(dataset), _BATCH):
             stop = min(start + _BATCH, len(dataset))
-            builder.add(dataset[start:stop], pool)
+            builder.add(dataset[start:stop], [dataset.line(row) for row in range(start, stop)], pool)
             progress(stop, len(dataset))
     digest = hashlib.sha256(f"{dataset.digest}|{encoder.identity}".encode()).hexdigest()
     return builder.finish(digest)
 
 
 class _Builder:
-    def __init__(self, encoder: Encoder, media_loader: MediaLoader) -> None:
+    def __init__(self, encoder: Encoder, media_loader: MediaLoader, earlier: Sequence[Index]) -> None:
+        self._known = {
+            (int(index.keys[row, 0]), int(index.keys[row, 1])): (index, row)
+            for index in earlier
+            for row in np.flatnonzero(index.usable[: len(index.keys)]).tolist()
+        }
+        self._keys: list[tuple[int, int]] = []
         self._encoder, self._loader = encoder, media_loader
         self._probed: dict[str, tuple[int, int] | Fault] = {}
         self._text: list[NDArray[np.int64]] = []
@@ -127,24 +149,45 @@ class _Builder:
         self._faults: list[Fault] = []
         self._tags: list[dict[str, str]] = []
 
-    def add(self, samples: list[Sample], pool: ThreadPoolExecutor) -> None:
+    def add(self, samples: list[Sample], lines: list[bytes], pool: ThreadPoolExecutor) -> None:
         used = [[sample.media[i] for turn in sample.turns for i in turn.media_indices] for sample in samples]
-        new = {_media_key(item): item for items in used for item in items}
+        keys = list(pool.map(_sample_key, lines, used))
+        known = [self._known.get(key) for key in keys]
+        fresh = [number for number, found in enumerate(known) if found is None]
+        new = {_media_key(item): item for number in fresh for item in used[number]}
         new = {key: item for key, item in new.items() if key not in self._probed}
         self._probed.update(zip(new, pool.map(self._probe, new.values()), strict=True))
-        text_faults = self._count(samples)
-        for sample, items, fault in zip(samples, used, text_faults, strict=True):
-            for item in items:
-                found = self._probed[_media_key(item)]
-                if isinstance(found, Fault):
-                    fault = fault or found.model_copy(update={"sample_id": sample.id})
-                    found = (1, 1)  # keeps the columns aligned; a sample with a fault is never planned
-                self._sizes.append(found)
+        counted: list[Fault | None] = [None] * len(samples)
+        text, supervised = np.zeros(len(samples), dtype=np.int64), np.zeros(len(samples), dtype=np.int64)
+        if fresh:
+            faults, text[fresh], supervised[fresh] = self._count([samples[number] for number in fresh])
+            for number, fault in zip(fresh, faults, strict=True):
+                counted[number] = fault
+        for number, (sample, items, fault, found) in enumerate(zip(samples, used, counted, known, strict=True)):
+            if found is not None:
+                index, row = found
+                text[number], supervised[number] = index.text[row], index.supervised[row]
+                span = slice(int(index.image_offsets[row]), int(index.image_offsets[row + 1]))
+                self._sizes.extend((int(height), int(width)) for height, width in index.sizes[span])
+            else:
+                fault = self._put_sizes(sample, items, fault)
             self._offsets.append(len(self._sizes))
             self._usable.append(fault is None)
             self._tags.append(sample.tags)
             if fault is not None:
                 self._faults.append(fault)
+        self._keys.extend(keys)
+        self._text.append(text)
+        self._supervised.append(supervised)
+
+    def _put_sizes(self, sample: Sample, items: list[Media], fault: Fault | None) -> Fault | None:
+        for item in items:
+            found = self._probed[_media_key(item)]
+            if isinstance(found, Fault):
+                fault = fault or found.model_copy(update={"sample_id": sample.id})
+                found = (1, 1)  # keeps the columns aligned; a sample with a fault is never planned
+            self._sizes.append(found)
+        return fault
 
     def _probe(self, item: Media) -> tuple[int, int] | Fault:
         where = item.uri or "inline media"
@@ -156,19 +199,18 @@ class _Builder:
             return Fault(sample_id="", code="not_an_image", detail=f"{where}: has size {size}, no image", where=where)
         return int(size[0]), int(size[1])
 
-    def _count(self, samples: list[Sample]) -> list[Fault | None]:
+    def _count(self, samples: list[Sample]) -> tuple[list[Fault | None], NDArray[np.int64], NDArray[np.int64]]:
         """Token counts of a batch; where the batch fails, each sample alone, so that one does not take the others."""
         try:
             lengths = self._encoder.text_lengths(samples)
         except DataError as error:
             if len(samples) == 1:
-                self._text.append(np.zeros(1, dtype=np.int64))
-                self._supervised.append(np.zeros(1, dtype=np.int64))
-                return [Fault(sample_id=samples[0].id, code=error.code, detail=str(error))]
-            return [fault for sample in samples for fault in self._count([sample])]
-        self._text.append(lengths.tokens)
-        self._supervised.append(lengths.supervised)
-        return [None] * len(samples)
+                fault = Fault(sample_id=samples[0].id, code=error.code, detail=str(error))
+                return [fault], np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64)
+            alone = [self._count([sample]) for sample in samples]
+            faults = [fault for found, _, _ in alone for fault in found]
+            return faults, np.concatenate([t for _, t, _ in alone]), np.concatenate([s for _, _, s in alone])
+        return [None] * len(samples), lengths.tokens, lengths.supervised
 
     def finish(self, digest: str) -> Index:
         values: dict[str, list[str]] = {}
@@ -188,9 +230,25 @@ class _Builder:
             tag_values=values,
             faults=tuple(self._faults),
             digest=digest,
+            keys=np.array(self._keys, dtype=np.uint64).reshape(-1, 2),
+            encoder=self._encoder.identity,
         )
 
 
 def _media_key(item: Media) -> str:
     place = item.sha256 or item.uri or hashlib.sha256(item.data or b"").hexdigest()
     return canonical_json([item.kind, place, item.options])
+
+
+def _sample_key(line: bytes, items: list[Media]) -> tuple[int, int]:
+    """Digest of a sample's line and of size and time of its files, so that a file replaced in place is seen."""
+    digest = hashlib.blake2b(line.rstrip(b"\n"), digest_size=16)
+    for item in items:
+        if item.uri and item.sha256 is None:
+            try:
+                state = os.stat(item.uri)
+                digest.update(f"|{state.st_size}:{state.st_mtime_ns}".encode())
+            except OSError:
+                digest.update(b"|missing")
+    made = digest.digest()
+    return int.from_bytes(made[:8], "little"), int.from_bytes(made[8:], "little")

@@ -12,7 +12,7 @@ from infimed_core.components import Encoder, MediaLoader
 from infimed_core.dataset import Dataset
 from infimed_core.errors import DataError, InfimedError
 from infimed_core.plan import NATIVE, StagePlan
-from infimed_core.types import IGNORED_LABEL, Encoded, Fault, PackedBatch
+from infimed_core.types import IGNORED_LABEL, Encoded, Fault, PackedBatch, Sample
 
 
 def assemble(encoded: Sequence[Encoded], padded: bool = False, dropped: tuple[Fault, ...] = ()) -> PackedBatch:
@@ -98,6 +98,7 @@ class PlannedBatches:
 
     def __init__(self, dataset: Dataset, plan: StagePlan, encoder: Encoder, media_loader: MediaLoader) -> None:
         self._dataset, self._plan, self._encoder, self._loader = dataset, plan, encoder, media_loader
+        self._cheap = type(encoder).decode_size is not Encoder.decode_size
 
     @property
     def plan(self) -> StagePlan:
@@ -147,9 +148,7 @@ class PlannedBatches:
         sample = self._dataset[int(plan.rows[draw])]
         cap = int(plan.caps[draw])
         try:
-            # No ``at_most``: an image decoded smaller may round to another number of visual tokens than planned.
-            images = [self._loader.load(sample.media[i]) for turn in sample.turns for i in turn.media_indices]
-            made = self._encoder.encode(sample, images, None if cap == NATIVE else cap)
+            made = self._encode(sample, None if cap == NATIVE else cap)
         except DataError as error:
             where = f"{self._dataset.path}:{int(plan.rows[draw]) + 1}"
             return Fault(sample_id=sample.id, code=error.code, detail=str(error), where=where)
@@ -161,3 +160,16 @@ class PlannedBatches:
                 "encoder's arithmetic is wrong; start the run under a new name"
             )
         return made
+
+    def _encode(self, sample: Sample, cap: int | None) -> Encoded:
+        """Encode with images decoded no larger than the cap needs; their headers decide how long the sample is."""
+        items = [sample.media[i] for turn in sample.turns for i in turn.media_indices]
+        images, shapes = [], []
+        for item in items:
+            height, width = (int(side) for side in self._loader.probe(item)) if self._cheap else (1, 1)
+            at_most = self._encoder.decode_size(height, width, cap) if self._cheap else None
+            images.append(self._loader.load(item, at_most))
+            shapes.append((height, width))
+        if not self._cheap:
+            return self._encoder.encode(sample, images, cap)
+        return self._encoder.encode(sample, images, cap, shapes)

@@ -146,3 +146,46 @@ def test_the_digest_follows_data_and_encoder(tmp_path):
     assert build_index(stored(tmp_path / "b", samples(3)), TinyEncoder(), LOADER).digest == first
     assert build_index(stored(tmp_path / "c", samples(4)), TinyEncoder(), LOADER).digest != first
     assert build_index(stored(tmp_path, samples(3)), Other(), LOADER).digest != first
+
+
+def test_what_an_earlier_index_knows_is_neither_tokenised_nor_probed_again(tmp_path):
+    class Counting(TinyEncoder):
+        counted = 0
+
+        def text_lengths(self, samples):
+            Counting.counted += len(samples)
+            return super().text_lengths(samples)
+
+    rows = [sample(f"s{n}", images=["32x48", f"{16 + n}x16"], source="x") for n in range(20)]
+    first = build_index(stored(tmp_path / "a", rows), Counting(), LOADER)
+    first.save(tmp_path / "index.npz")
+    more = stored(tmp_path / "b", [sample("new", images=["99x99"]), *rows[::-1], sample("bad", images=["header"])])
+    calls.update(probe=0, load=0)
+    Counting.counted = 0
+    grown = build_index(more, Counting(), LOADER, earlier=[Index.load(tmp_path / "index.npz")])
+    assert (calls["probe"], Counting.counted) == (2, 2)
+    whole = build_index(more, Counting(), LOADER)
+    for name in ("text", "supervised", "image_offsets", "sizes", "usable", "keys"):
+        assert np.array_equal(getattr(grown, name), getattr(whole, name)), name
+    assert (grown.digest, grown.faults, grown.tag_values) == (whole.digest, whole.faults, whole.tag_values)
+
+    class Other(Counting):
+        identity = "other"
+
+    Counting.counted = 0
+    build_index(more, Other(), LOADER, earlier=[first])
+    assert Counting.counted == 22
+
+
+def test_a_file_replaced_in_place_is_probed_again(tmp_path):
+    class Files(Pictures):
+        def probe(self, media):
+            calls["probe"] += 1
+            return (len(Path(media.uri).read_bytes()), 8)
+
+    file = tmp_path / "picture"
+    file.write_bytes(b"x" * 10)
+    dataset, loader = stored(tmp_path, [sample("s", images=[str(file)])]), MediaLoader({"image": Files()})
+    first = build_index(dataset, TinyEncoder(), loader)
+    file.write_bytes(b"x" * 30)
+    assert build_index(dataset, TinyEncoder(), loader, earlier=[first]).sizes.tolist() == [[30, 8]]

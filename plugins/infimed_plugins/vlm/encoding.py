@@ -121,6 +121,10 @@ class ChatEncoder(Encoder):
             return np.zeros(len(heights), dtype=np.int64), np.zeros(len(heights), dtype=np.int64)
         return self.pixels.sizes(heights, widths, max_visual_tokens)
 
+    def decode_size(self, height: int, width: int, max_visual_tokens: int | None) -> tuple[int, int] | None:
+        """The size that ``encode`` resizes to: what is decoded no smaller has all that is left to see."""
+        return self.pixels.target(height, width, max_visual_tokens) if self.pixels else None
+
     def encode(
         self,
         sample: Sample,
