@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from common import Results, main, table
+
 from infimed_plugins.medevalkit.rescore import rescore
 
 FIXTURES = Path(__file__).parents[1] / "tests" / "fixtures" / "medevalkit" / "kit_runs"

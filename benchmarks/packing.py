@@ -170,6 +170,10 @@ def run(results: Results, arguments: argparse.Namespace) -> None:
             "padded-sorted": PaddedSorted(row_tokens=10**6),
         }
         plans = {n: plan_stage(index, Stage(name="s"), cap, p, encoder, 0, allowed) for n, p in packers.items()}
+        results.details["share of padding"] = {
+            name: float(plan.padding.sum() / (plan.padding.sum() + plan.tokens.sum())) for name, plan in plans.items()
+        }
+        print("share of padding:", results.details["share of padding"])
         results.target("images decoded while planning", loader.decoded, "== 0")
         ways = {}
         for name, plan in plans.items():

@@ -15,14 +15,14 @@ from typing import Any
 
 import numpy as np
 from common import Results, main, table
+
+from infimed_core import Media, MediaLoader, Sample, Turn
 from infimed_plugins.quality.calibrate import calibrate
 from infimed_plugins.quality.corruptions import IMAGE_CORRUPTIONS, TEXT_CORRUPTIONS, make_identity, png
 from infimed_plugins.quality.identity import identities
 from infimed_plugins.quality.installed import media_loader, reader
 from infimed_plugins.quality.ladder import validate
 from infimed_plugins.quality.scorer import FiveDimension
-
-from infimed_core import Media, MediaLoader, Sample, Turn
 
 CAPTIONS = (
     ("CR", "Frontal chest radiograph shows a large right pleural effusion with adjacent atelectasis."),

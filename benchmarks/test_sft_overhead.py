@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from infimed_plugins.sft.trainer import StagedTrainer
-from infimed_plugins.vlm.tiny import TinyQwen3VL
 
 from infimed_core import Sample, TrainingContext, Turn
 from infimed_core.packing import assemble
+from infimed_plugins.sft.trainer import StagedTrainer
+from infimed_plugins.vlm.tiny import TinyQwen3VL
 
 NUM_STEPS = 8
 

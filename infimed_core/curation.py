@@ -117,7 +117,7 @@ def _join(directory: Path, tasks: Sequence[_ReadTask]) -> dict[str, int]:
         (directory / "faults.jsonl").open("w", encoding="utf-8") as faults,
     ):
         for task in tasks:
-            for line in task.target.with_suffix(".samples").open(encoding="utf-8"):
+            for line in _lines(task.target.with_suffix(".samples")):
                 identity = json.loads(line)["id"]
                 if identity in seen:
                     fault = Fault(sample_id=identity, code="duplicate_id", detail="a sample before it has this id")
@@ -126,12 +126,17 @@ def _join(directory: Path, tasks: Sequence[_ReadTask]) -> dict[str, int]:
                     continue
                 seen.add(identity)
                 samples.write(line)
-            for line in task.target.with_suffix(".faults").open(encoding="utf-8"):
+            for line in _lines(task.target.with_suffix(".faults")):
                 faults.write(line)
                 dropped[json.loads(line)["code"]] += 1
             task.target.with_suffix(".samples").unlink()
             task.target.with_suffix(".faults").unlink()
     return dict(dropped)
+
+
+def _lines(path: Path) -> Iterator[str]:
+    with path.open(encoding="utf-8") as stream:
+        yield from stream
 
 
 @dataclass(frozen=True)
@@ -204,9 +209,10 @@ def score_samples(state: RunState, dataset: Dataset, made_from: str) -> tuple[li
 
 def _read_scores(directory: Path) -> Iterator[tuple[str, Score]]:
     for part in sorted(directory.glob("part-*.jsonl")):
-        for line in part.open(encoding="utf-8"):
-            body = json.loads(line)
-            yield body["id"], Score.model_validate(body["score"])
+        with part.open(encoding="utf-8") as lines:
+            for line in lines:
+                body = json.loads(line)
+                yield body["id"], Score.model_validate(body["score"])
 
 
 def _describe_scores(scorer: Scorer, dataset: Dataset, scores: dict[str, Score]) -> JsonObject:

@@ -158,7 +158,13 @@ def ask_and_grade(
     progress: Callable[[int], None],
 ) -> list[Graded]:
     """Put every question to the model and grade every answer; one row out for each sample in."""
-    answers = solver.solve(samples, lambda requests: cache.ask(model, media, requests, progress), generation)
+    tags = {sample.id: sample.tags for sample in samples}
+
+    def ask(requests: Sequence[Request]) -> list[Answer]:
+        tagged = [request.model_copy(update={"tags": tags.get(request.sample_id, {})}) for request in requests]
+        return cache.ask(model, media, tagged, progress)
+
+    answers = solver.solve(samples, ask, generation)
     return grade(benchmark, samples, answers)
 
 

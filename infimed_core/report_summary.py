@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from infimed_core.report_charts import number, printable
-from infimed_core.report_tables import benchmark_tables, curve_points, funnel, step_details
+from infimed_core.report_tables import BASELINE, benchmark_tables, curve_points, funnel, step_details
 from infimed_core.types import MetricValue, RunRecord
 
 
@@ -35,7 +35,8 @@ def _table(title: str, *columns: str) -> Any:
 
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for place, column in enumerate(columns):
-        table.add_column(column, justify="right" if place else "left", overflow="fold")
+        justify: Any = "right" if place else "left"
+        table.add_column(column, justify=justify, overflow="fold", no_wrap=column == "against")
     return table
 
 
@@ -86,13 +87,18 @@ def _training(record: RunRecord) -> Any:
     return table if table.row_count else None
 
 
+def _short(model: str) -> str:
+    """A name that fits a column."""
+    return "constant" if model == BASELINE else model
+
+
 def _results(record: RunRecord) -> Any:
     table = _table("Results (95% interval)", "benchmark", "model", "value", "interval", "scored", "unscored", "against")
     for one in benchmark_tables(record):
         for place, line in enumerate(one.lines):
             name = f"{one.benchmark} ({one.scoring} {one.metric})" if place == 0 else ""
             against = "\n".join(
-                f"{_signed(other.difference)} [{_signed(other.low)}, {_signed(other.high)}] vs {other.against}"
+                f"{_signed(other.difference)} [{_signed(other.low)}, {_signed(other.high)}] vs {_short(other.against)}"
                 for other in line.against
             )
             value = line.value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import cast
@@ -27,7 +28,7 @@ from infimed_core.evaluation import (
     summarise,
 )
 from infimed_core.plugins import Registry
-from infimed_core.record import RunDirectory, digest, new_record, now, read_record, write_atomically
+from infimed_core.record import Artifact, RunDirectory, digest, new_record, now, read_record, write_atomically
 from infimed_core.report import write_report
 from infimed_core.steps import Outcome, RunState
 from infimed_core.training import Checkpoint, prepare_model, train_stages
@@ -195,11 +196,17 @@ def _evaluate_one(
         dropped: dict[str, int] = {}
         for fault in faults:
             dropped[fault.code] = dropped.get(fault.code, 0) + 1
-        return Outcome(len(rows) + len(faults), len(rows), dropped, details)
+        if first:
+            text = (
+                f"{name}: {details['errors']} of {len(rows)} questions have no answer (asked again next time): {first}"
+            )
+            state.tell("message", step, {"text": text})
+        return Outcome(len(rows) + len(faults), len(rows), dropped, details, complete=first is None)
 
     artifact = state.step(step, made_from, work, place="artifacts")
-    _publish(artifact.directory / "answers.jsonl", answers)
-    return _read_results(artifact.directory), artifact.directory / "answers.jsonl", made_from
+    found = artifact.directory / "answers.jsonl"
+    _publish(found, answers)
+    return _read_results(artifact.directory), found, digest(made_from, found.stat().st_size, artifact.stands)
 
 
 def _baseline(
@@ -287,7 +294,7 @@ def _report(state: RunState) -> None:
         return Outcome(details={"page": str(state.path / "report.html")})
 
     if not (state.path / "report.html").exists():
-        made_from = digest(made_from, now())
+        shutil.rmtree(Artifact(state.path / "artifacts", "report", made_from).directory, ignore_errors=True)
     state.step("report", made_from, work)
 
 

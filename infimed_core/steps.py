@@ -26,6 +26,8 @@ class Outcome:
     num_out: int | None = None
     dropped: Mapping[str, int] = field(default_factory=dict)
     details: JsonObject = field(default_factory=dict)
+    complete: bool = True
+    """Whether the work need not be done again; an answer that is an error is worth asking for in the next run."""
 
 
 @dataclass
@@ -104,7 +106,8 @@ class RunState:
             seconds=round(time.perf_counter() - start, 3),
             details=dict(outcome.details),
         )
-        artifact.seal(record)
+        if outcome.complete:
+            artifact.seal(record)
         self.directory.put_step(record)
         self.tell("step_finished", name, {"seconds": record.seconds})
         return artifact

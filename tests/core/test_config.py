@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infimed_core import ConfigError
@@ -80,12 +80,12 @@ training:
     stages:
       - name: one
         resolution: {use: nativ}
-      - name: one
+      - name: base
 """
     found = problems(text, registry, tmp_path)
     assert len(found) == 2
     assert found[0].startswith("11: training.with.stages.0.resolution.use: no resolution scheduler is named 'nativ'")
-    assert found[1].startswith("12: training.with.stages.1.name: the name 'one' is taken")
+    assert found[1].startswith("12: training.with.stages.1.name: the name 'base' is taken")
 
 
 @pytest.mark.parametrize(
@@ -121,22 +121,18 @@ def test_override_of_a_place_that_is_not_there_is_told(registry: Registry) -> No
         load_run_file(ROOT / "examples" / "full.yaml", registry, {"run.name.first": 1})
 
 
-@given(
-    st.recursive(
-        st.none() | st.booleans() | st.integers() | st.text(max_size=5),
-        lambda inner: (
-            st.lists(inner, max_size=3)
-            | st.dictionaries(
-                st.sampled_from(
-                    ["run", "data", "use", "with", "sources", "name", "model", "stages", "evaluation", "benchmarks"]
-                ),
-                inner,
-                max_size=4,
-            )
-        ),
-        max_leaves=12,
-    )
+KEYS = st.sampled_from(
+    ["run", "data", "use", "with", "sources", "name", "model", "stages", "evaluation", "benchmarks", "training"]
 )
+LEAVES = st.none() | st.booleans() | st.integers() | st.sampled_from(["staged", "demo-vqa", "x", "", "tiny-qwen3-vl"])
+
+
+def _grow(inner: st.SearchStrategy[object]) -> st.SearchStrategy[object]:
+    return st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4)
+
+
+@settings(max_examples=40)
+@given(st.recursive(LEAVES, _grow, max_leaves=12))
 def test_no_document_makes_the_checker_itself_fail(document: object) -> None:
     import json
     import tempfile

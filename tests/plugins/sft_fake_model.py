@@ -175,10 +175,10 @@ def main(arguments: list[str]) -> None:
     """Train in a process of its own; arguments: directory, settings (JSON), weights' file, pause per step, dropout."""
     import time
 
-    from infimed_plugins.sft.trainer import StagedTrainer
     from safetensors.torch import save_file
 
     from infimed_core import TrainingContext
+    from infimed_plugins.sft.trainer import StagedTrainer
 
     torch.set_num_threads(1)
     directory, settings, target, pause, dropout = arguments

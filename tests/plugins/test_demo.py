@@ -8,11 +8,11 @@ import io
 
 import numpy as np
 import pytest
+
+from infimed_core import DataError, InfimedError, Sample
 from infimed_plugins.demo import blocks, facts, pictures, samples, sources
 from infimed_plugins.demo.anatomy import DemoAnatomy
 from infimed_plugins.demo.vqa import DemoText, DemoVqa
-
-from infimed_core import DataError, InfimedError, Sample
 
 
 def read(**settings: object) -> list[Sample]:

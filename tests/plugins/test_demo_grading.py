@@ -7,10 +7,10 @@ import string
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from infimed_plugins.demo import grading
-from infimed_plugins.demo.vqa import DemoVqa
 
 from infimed_core import Answer, Sample, Turn
+from infimed_plugins.demo import grading
+from infimed_plugins.demo.vqa import DemoVqa
 
 OPTIONS = ("sagittal", "coronal", "axial")
 

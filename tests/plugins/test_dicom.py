@@ -11,14 +11,14 @@ import pydicom
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from infimed_plugins.dicom.modality import Dicom
-from infimed_plugins.dicom.windows import PRESETS, apply_window
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from infimed_core import DataError, Media
+from infimed_plugins.dicom.modality import Dicom
+from infimed_plugins.dicom.windows import PRESETS, apply_window
 
 DICOM = Dicom()
 FOLDER = Path(pydicom.__file__).parent / "data" / "test_files"

@@ -11,11 +11,11 @@ import sys
 import time
 
 import pytest
+
+from infimed_core import DataError, InfimedError
 from infimed_plugins.executors import infimed_executors
 from infimed_plugins.executors.local import Processes, Serial
 from infimed_plugins.executors.ray import Ray
-
-from infimed_core import DataError, InfimedError
 
 
 def slow_square(value):

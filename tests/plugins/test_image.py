@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from infimed_plugins.image.modality import Image, scale_to_uint8
 from PIL import Image as Pillow
 from PIL import ImageFile
 
 from infimed_core import DataError, Media
+from infimed_plugins.image.modality import Image, scale_to_uint8
 
 IMAGE = Image()
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from infimed_core import Answer, DataError, Sample
 from infimed_core.plugins import load_plugins
 from infimed_core.testing import check_component, make_image

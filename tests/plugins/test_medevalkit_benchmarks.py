@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 import yaml
+
+from infimed_core import Answer, DataError, Fault, Sample
 from infimed_plugins.medevalkit import prompts, rubric, sources
 from infimed_plugins.medevalkit.benchmark import KitBenchmark
 from infimed_plugins.medevalkit.benchmarks import table
 from infimed_plugins.medevalkit.cards import cards, find_card
 from infimed_plugins.medevalkit.groups import group, lines, seven_set_mean
 from infimed_plugins.medevalkit.rescore import rescore
-
-from infimed_core import Answer, DataError, Fault, Sample
 
 DATA = Path(__file__).parents[1] / "fixtures" / "medevalkit" / "data"
 EXAMPLE = Path(__file__).parents[2] / "examples" / "medevalkit_fixtures.yaml"

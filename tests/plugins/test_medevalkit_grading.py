@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from infimed_plugins.medevalkit import closed, kit_grading, kit_text, mmmu, overlap, rubric
 from infimed_plugins.medevalkit.choice import read_choice
 from infimed_plugins.medevalkit.rescore import rescore

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from infimed_plugins.metrics import infimed_metrics, means
 
 from infimed_core import Metric, Score
+from infimed_plugins.metrics import infimed_metrics, means
 
 SCORES = [
     Score(value=1.0, parts={"em": 1.0, "bleu1": 0.5}),

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from infimed_plugins.nifti.modality import Nifti
 
 from infimed_core import DataError, Media
+from infimed_plugins.nifti.modality import Nifti
 
 NIFTI = Nifti(percentiles=(0, 100))
 SHAPE = (5, 7, 9)

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+from infimed_core import DataError, Media, Sample, Turn
 from infimed_plugins.quality.corruptions import IMAGE_CORRUPTIONS, make_identity, png
 from infimed_plugins.quality.identity import identities
 from infimed_plugins.quality.installed import media_loader, reader
@@ -17,8 +19,6 @@ from infimed_plugins.quality.ladder import validate
 from infimed_plugins.quality.profile import load_profile, profile_path
 from infimed_plugins.quality.reasons import SELECTION, Reason
 from infimed_plugins.quality.scorer import FiveDimension, composite
-
-from infimed_core import DataError, Media, Sample, Turn
 
 CAPTION = "Axial MRI of the brain shows a small lesion in the left frontal lobe."
 

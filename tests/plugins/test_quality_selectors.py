@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from infimed_plugins.quality.selectors import Budget, Quota, Threshold, TopShare
 
 from infimed_core import Candidate, Score
+from infimed_plugins.quality.selectors import Budget, Quota, Threshold, TopShare
 
 SELECTORS = [
     Threshold(minimum=0.5, minima={"completeness": 0.3}),

@@ -15,6 +15,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
+
+from infimed_core import DataError, Fault, Media, Sample, Turn
 from infimed_plugins.readers import infimed_readers
 from infimed_plugins.readers.conversation import conversation
 from infimed_plugins.readers.directory import Directory
@@ -24,9 +27,6 @@ from infimed_plugins.readers.jsonl import Jsonl
 from infimed_plugins.readers.llava import Llava
 from infimed_plugins.readers.parquet import Parquet
 from infimed_plugins.readers.webdataset import WebDataset
-from PIL import Image
-
-from infimed_core import DataError, Fault, Media, Sample, Turn
 
 
 def png(seed=0):

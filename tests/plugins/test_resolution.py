@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from infimed_plugins.resolution import infimed_resolution_schedulers
-from infimed_plugins.resolution.schedulers import Fixed, LowToHigh, Native
 from pydantic import ValidationError
 
 from infimed_core import Phase
 from infimed_core.testing import check_scheduler
+from infimed_plugins.resolution import infimed_resolution_schedulers
+from infimed_plugins.resolution.schedulers import Fixed, LowToHigh, Native
 
 
 def test_the_plugin_offers_three_schedulers():

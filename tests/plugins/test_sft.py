@@ -15,11 +15,11 @@ import torch
 from pydantic import ValidationError
 
 sys.path.insert(0, str(Path(__file__).parent))
-from infimed_plugins.sft.loading import in_a_thread
-from infimed_plugins.sft.trainer import StagedTrainer
 from sft_fake_model import FakeBatches, FakeModel, FaultyBatches, main, make_sample, pack
 
 from infimed_core import DataError, Fault, InfimedError, TrainingContext
+from infimed_plugins.sft.loading import in_a_thread
+from infimed_plugins.sft.trainer import StagedTrainer
 
 SCRIPT = Path(__file__).parent / "sft_fake_model.py"
 

@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).parent))
-from infimed_plugins.sft.loss import linear_cross_entropy, supervised
-from infimed_plugins.sft.stages import TrainingStage, rate_factor
-from infimed_plugins.sft.trainer import StagedTrainer
 from sft_fake_model import FakeBatches, FakeModel, make_sample, pack
 
 from infimed_core import TrainingContext
+from infimed_plugins.sft.loss import linear_cross_entropy, supervised
+from infimed_plugins.sft.stages import TrainingStage, rate_factor
+from infimed_plugins.sft.trainer import StagedTrainer
 
 SCRIPT = Path(__file__).parent / "sft_fake_model.py"
 WEIGHTINGS = ("token", "sample", "square-root")

@@ -7,11 +7,11 @@ import hashlib
 import numpy as np
 import pytest
 import torch
-from infimed_plugins.sft.trainer import StagedTrainer
-from infimed_plugins.vlm.tiny import TinyQwen3VL
 
 from infimed_core import Sample, TrainingContext, Turn
 from infimed_core.packing import assemble
+from infimed_plugins.sft.trainer import StagedTrainer
+from infimed_plugins.vlm.tiny import TinyQwen3VL
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from infimed_plugins.sft.trainer import StagedTrainer
 
 from infimed_core import Use
+from infimed_plugins.sft.trainer import StagedTrainer
 
 RECIPES = sorted((Path(__file__).parents[2] / "examples" / "recipes").glob("*.yaml"))
 

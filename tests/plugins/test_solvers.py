@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+from infimed_core import Answer, DataError, Generation, Media, Request, Sample, Turn
 from infimed_plugins.solvers import infimed_solvers
 from infimed_plugins.solvers.asking import normalised, tagged
 from infimed_plugins.solvers.chain_of_thought import ChainOfThought
 from infimed_plugins.solvers.direct import Direct
 from infimed_plugins.solvers.panel import Panel
 from infimed_plugins.solvers.vote import Vote
-
-from infimed_core import Answer, DataError, Generation, Media, Request, Sample, Turn
 
 Reply = Callable[[Request], str | None]
 

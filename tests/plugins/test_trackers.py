@@ -8,9 +8,9 @@ import sys
 import types
 
 import pytest
-from infimed_plugins.trackers import active, infimed_run_event
 
 from infimed_core import RunEvent
+from infimed_plugins.trackers import active, infimed_run_event
 
 
 @pytest.fixture(autouse=True)

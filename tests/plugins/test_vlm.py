@@ -11,6 +11,8 @@ import pytest
 import safetensors.numpy
 import torch
 import transformers
+
+from infimed_core import DataError, Generation, Media, Request, Sample, Turn
 from infimed_plugins.vlm import doctor
 from infimed_plugins.vlm.answering import generate
 from infimed_plugins.vlm.assemble import Assemble
@@ -19,8 +21,6 @@ from infimed_plugins.vlm.checkpoint import Transformers
 from infimed_plugins.vlm.isolation import pack
 from infimed_plugins.vlm.quiet import quiet
 from infimed_plugins.vlm.tiny import TinyQwen3VL
-
-from infimed_core import DataError, Generation, Media, Request, Sample, Turn
 
 TEXTS = ["Which imaging plane is shown in this picture?", "axial coronal sagittal", "Is this the left lung? yes no"] * 5
 SMALL = {"hidden_size": 64, "layers": 2, "intermediate_size": 96, "vision_layers": 2, "vision_hidden_size": 64}

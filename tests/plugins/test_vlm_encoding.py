@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from infimed_core import IGNORED_LABEL, DataError, Media, Sample, Turn
 from infimed_plugins.vlm.encoding import ChatEncoder, rope_positions
 from infimed_plugins.vlm.pixels import QwenPixels
 from infimed_plugins.vlm.tiny import TinyQwen3VL
-
-from infimed_core import IGNORED_LABEL, DataError, Media, Sample, Turn
 
 TEXTS = ["Which imaging plane is shown in this picture?", "axial coronal sagittal", "Is this the left lung? yes no"] * 5
 words = st.text(alphabet=st.sampled_from("ab yz\n .ÄßÇ中文😀é0-9_'<t>"), max_size=24)

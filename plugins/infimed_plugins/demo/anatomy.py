@@ -12,7 +12,7 @@ from infimed_plugins.demo import defects, pictures, samples, sources
 from infimed_plugins.demo.blocks import Split
 from infimed_plugins.demo.questions import check_names
 
-DATA_VERSION = "1"
+DATA_VERSION = "3"
 """Raised whenever the same settings give other samples."""
 
 

@@ -100,9 +100,20 @@ def ask(
     return Question(kind, form, prompt, letter, (letter, fact.answer), tuple(options))
 
 
-def caption(facts: dict[str, Fact], chance: random.Random) -> str:
-    """One sentence that states up to five of the facts, in random order."""
-    kinds = [kind for kind in KINDS if kind in facts]
-    chosen = chance.sample(kinds, min(5, len(kinds)))
-    text = ", ".join(chance.choice(wording.CAPTION_PARTS[kind]).format(facts[kind].answer) for kind in chosen)
+CAPTION_ORDER = (
+    "modality", "image_type", "plane", "position", "body_part",
+    "tissue", "white_matter", "coverage", "brightest_side", "colour",
+)  # fmt: skip
+
+
+def caption(facts: dict[str, Fact], request: int) -> str:
+    """One sentence that states every fact in the order of a report: how it was made, what it shows, how it looks.
+
+    The wording follows from which request (its number) is made: what a model must guess is in the picture alone.
+    """
+    chosen = [kind for kind in CAPTION_ORDER if kind in facts]
+    parts = (wording.CAPTION_PARTS[kind] for kind in chosen)
+    text = ", ".join(
+        part[request % len(part)].format(facts[kind].answer) for kind, part in zip(chosen, parts, strict=True)
+    )
     return text[0].upper() + text[1:] + "."

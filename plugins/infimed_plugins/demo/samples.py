@@ -13,7 +13,8 @@ from infimed_plugins.demo.pictures import Picture, stable_hash
 from infimed_plugins.demo.questions import FORMS, GENERAL_KINDS, KINDS, TASK_TYPES, Question, ask, caption
 
 STAGES = ("pretrain", "general", "medical", "cross-domain")
-TURNS_AT_MOST = 4
+TURNS_AT_MOST = 6
+ROUNDS = 2
 HELD_OUT_PER_KIND = 70
 TRAIN_TEXTS = 700
 """Disease categories asked about in training."""
@@ -94,8 +95,9 @@ def training(
             chance = random.Random(stable_hash(seed, picture.id, stage))
             if stage == "pretrain":
                 for number in range(2 if "caption" in forms and picture.facts else 0):
-                    text = caption({kind: fact for kind, fact in picture.facts.items() if kind in kinds}, chance)
-                    request = chance.choice(wording.CAPTION_REQUESTS)
+                    place = (2 * chance.randrange(2) + number) % len(wording.CAPTION_REQUESTS)
+                    text = caption({kind: fact for kind, fact in picture.facts.items() if kind in kinds}, place)
+                    request = wording.CAPTION_REQUESTS[place]
                     samples.append(
                         conversation(
                             picture, stage, f"{number}", [Question("caption", "caption", request, text, (text,))]
@@ -110,15 +112,17 @@ def training(
             chosen = every if stage == "cross-domain" else plain
             if not topics or not chosen:
                 continue
-            # Every topic once in conversations, then some of them singly: the way a benchmark asks.
-            chance.shuffle(topics)
+            # Every topic in conversations, twice in other words and forms, and one singly: the way a benchmark asks.
             weights = [{"open": 3, "option-text": 4, "option-letter": 4, "yes-no": 3}[form] for form in chosen]
-            drawn = [ask(kind, picture.facts[kind], chance.choices(chosen, weights)[0], chance) for kind in topics]
-            singles = [
-                ask(kind, picture.facts[kind], chance.choices(chosen, weights)[0], chance)
-                for kind in chance.sample(topics, min(2 if stage == "cross-domain" else 1, len(topics)))
-            ]
-            groups = _pieces(drawn) + [[single] for single in singles]
+
+            def draw(kind: str) -> Question:
+                return ask(kind, picture.facts[kind], chance.choices(chosen, weights)[0], chance)  # noqa: B023
+
+            groups = []
+            for _ in range(ROUNDS):
+                chance.shuffle(topics)
+                groups += _pieces([draw(kind) for kind in topics])
+            groups.append([draw(chance.choice(topics))])
             samples += [conversation(picture, stage, f"{number}", group) for number, group in enumerate(groups)]
     return samples
 

@@ -77,15 +77,15 @@ OPTION_LETTER = (
 YES_NO = ("{claim} Answer yes or no.", "Yes or no: {claim}")
 
 CAPTION_PARTS: dict[str, tuple[str, ...]] = {
-    "plane": ("{} plane", "cut in the {} plane"),
-    "position": ("position {}", "taken here: {}"),
-    "image_type": ("{}", "image type {}"),
-    "tissue": ("mostly {} in the middle", "{} dominates the middle"),
-    "white_matter": ("white matter share {}", "{} in white matter"),
+    "plane": ("plane {}", "cut {}"),
+    "position": ("position {}", "taken at the {}"),
+    "image_type": ("image type {}", "sequence {}"),
+    "tissue": ("middle mostly {}", "middle tissue {}"),
+    "white_matter": ("white matter {}", "white matter share {}"),
     "modality": ("modality {}", "made by {}"),
     "body_part": ("body part {}", "showing the {}"),
-    "coverage": ("filled area {}", "{} in the frame"),
+    "coverage": ("filled area {}", "object size {}"),
     "brightest_side": ("brightest side {}", "most light at the {}"),
-    "colour": ("in {}", "colour type {}"),
+    "colour": ("colour type {}", "in {}"),
 }
 CAPTION_REQUESTS = ("Describe the image.", "What does this picture show?", "Write a caption.", "Caption this image.")

@@ -10,8 +10,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-from infimed_core import Answer, Benchmark, DataError, Fault, Generation, Media, Sample, Score, Turn
 from pydantic import Field
+
+from infimed_core import Answer, Benchmark, DataError, Fault, Generation, Media, Sample, Score, Turn
 
 
 class LmEvalTask(Benchmark):

@@ -40,8 +40,9 @@ from infimed_plugins.lm_eval.functions import grade, images, load, question, ref
 
 def write_tasks(directory: Path) -> list[str]:
     """Write one task file for every benchmark that needs no settings; return the tasks' names."""
-    from infimed_core.plugins import load_plugins
     from pydantic import ValidationError
+
+    from infimed_core.plugins import load_plugins
 
     registry = load_plugins()
     directory.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,157 @@
+"""A run: bad samples are counted rows, a killed run gives the figures of one that was not, nothing is done twice."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pydicom.data
+import pytest
+
+from infimed_core import RunEvent
+from infimed_core.testing import make_image, run
+from infimed_core.types import RunRecord
+
+TEXT = [{"role": "user", "content": [0, "Which modality?"]}, {"role": "assistant", "content": ["MRI"]}]
+
+
+def write_samples(folder: Path, num_good: int = 24) -> Path:
+    """Good samples, and one of each bad kind that a data set can hold."""
+    from PIL import Image
+
+    media = folder / "media"
+    media.mkdir(parents=True)
+    rows: list[dict[str, Any]] = []
+
+    def add(name: str, kind: str = "image", turns: list[Any] | None = None, file: str | None = None) -> None:
+        uri = str(media / (file or f"{name}.png"))
+        tags = {"modality": "MR", "split": "train"}
+        rows.append({"id": name, "turns": turns or TEXT, "media": [{"kind": kind, "uri": uri}], "tags": tags})
+
+    for number in range(num_good):
+        (media / f"good-{number}.png").write_bytes(make_image(64, 64, seed=number))
+        add(f"good-{number}")
+    (media / "corrupt.png").write_bytes(make_image()[:400])
+    add("corrupt")
+    add("missing")
+    add("empty", file="good-0.png", turns=[TEXT[0], {"role": "assistant", "content": ["  "]}])
+    Image.new("1", (20_000, 5_001)).save(media / "huge.png")
+    add("huge")
+    scan = Path(str(pydicom.data.get_testdata_file("CT_small.dcm", download=False))).read_bytes()
+    (media / "cut.dcm").write_bytes(scan[:-20_000])
+    add("cut", kind="dicom", file="cut.dcm")
+    path = folder / "samples.jsonl"
+    lines = [json.dumps(row) for row in rows]
+    lines.insert(3, "{not json")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def document(samples: Path, **training: Any) -> dict[str, Any]:
+    stage = {"name": "one", "num_samples": 40, "learning_rate": 1e-3, **training}
+    return {
+        "run": {"name": "small", "seed": 1},
+        "data": {"sources": [{"use": "jsonl", "with": {"path": str(samples)}}]},
+        "quality": {"scorers": [{"use": "five-dimension"}], "select": {"use": "top-share", "with": {"keep": 1.0, "gates": False}}},
+        "model": {"use": "tiny-qwen3-vl", "with": {"vocab_size": 400, "layers": 1, "vision_layers": 1}},
+        "resolution": {"use": "low-to-high", "with": {"phases": [{"share": 0.5, "max_visual_tokens": 1}, {"share": 0.5, "max_visual_tokens": 4}]}},
+        "packing": {"use": "best-fit", "with": {"row_tokens": 96}},
+        "training": {"use": "staged", "with": {"stages": [stage, {**stage, "name": "two"}]}},
+        "evaluation": {"benchmarks": [{"use": "demo-vqa", "with": {"max_samples": 40}}]},
+        "report": {},
+    }  # fmt: skip
+
+
+def steps(record: RunRecord) -> dict[str, Any]:
+    return {step.name: step for step in record.steps}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunRecord, Path]:
+    folder = tmp_path_factory.mktemp("finished")
+    return run(document(write_samples(folder / "data")), folder), folder
+
+
+def test_every_bad_sample_is_a_counted_row_with_a_reason(finished: tuple[RunRecord, Path]) -> None:
+    record, _ = finished
+    found = steps(record)
+    assert record.status == "done"
+    assert (found["read"].num_in, found["read"].num_out) == (30, 28)
+    assert found["read"].dropped == {"bad_row": 1, "empty_text": 1}
+    assert found["score"].num_in == found["score"].num_out == 28
+    assert found["score"].details["status"]["error"] == 4
+    reasons = found["select"].dropped
+    assert {"image_missing", "image_too_large", "image_truncated"} <= set(reasons), reasons
+
+
+def test_every_count_adds_up(finished: tuple[RunRecord, Path]) -> None:
+    for step in finished[0].steps:
+        if step.num_in is not None:
+            assert step.num_in == step.num_out + sum(step.dropped.values()), step
+
+
+def test_record_names_what_a_published_figure_needs(finished: tuple[RunRecord, Path]) -> None:
+    record, folder = finished
+    body = json.loads((folder / "runs" / "small" / "run.json").read_text())
+    assert {"format", "status", "config", "plugins", "environment", "steps", "results"} <= set(body)
+    assert {row.model for row in record.results} == {"base", "one", "two", "most-common-answer"}
+    assert body["config"]["training"]["with"]["stages"][0]["weight_decay"] is not None, "defaults are filled in"
+    assert {plugin["name"] for plugin in body["plugins"]} >= {"vlm", "sft", "quality", "packing", "demo"}
+    details = steps(record)["evaluate-two-demo-vqa"].details
+    assert details["protocol"]["version"] and details["protocol"]["generation"]["temperature"] == 0
+    assert "differ by" in steps(record)["train-one"].details["isolation"]
+
+
+def test_second_run_does_nothing_twice(finished: tuple[RunRecord, Path]) -> None:
+    record, folder = finished
+    events: list[RunEvent] = []
+    again = run(document(folder / "data" / "samples.jsonl"), folder, events)
+    assert [step.name for step in again.steps if step.status != "reused"] == []
+    assert [event for event in events if event.kind == "step_started"] == []
+    assert again.results == record.results and again.comparisons == record.comparisons
+
+
+def test_checkpoint_of_a_stage_loads_with_stock_transformers(finished: tuple[RunRecord, Path]) -> None:
+    from transformers import AutoModelForImageTextToText
+
+    (checkpoint,) = (finished[1] / "runs" / "small" / "checkpoints").glob("two-*")
+    model = AutoModelForImageTextToText.from_pretrained(checkpoint)
+    assert model.config.model_type == "qwen3_vl"
+
+
+@pytest.mark.slow
+def test_killed_run_ends_with_the_figures_of_one_that_was_not(finished: tuple[RunRecord, Path], tmp_path: Path) -> None:
+    record, folder = finished
+    body = document(folder / "data" / "samples.jsonl")
+    body["run"]["directory"] = str(tmp_path / "runs")
+    file = tmp_path / "run.yaml"
+    file.write_text(json.dumps(body))
+    command = [sys.executable, "-m", "infimed_core", str(file)]
+    killed = []
+    for wanted in ("score", "train-one", "train-two", "evaluate-one-demo-vqa"):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        limit = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < limit:
+            if f'"name":"{wanted}","status":"running"' in _compact(tmp_path / "runs" / "small" / "run.json"):
+                os.kill(process.pid, signal.SIGKILL)
+                killed.append(wanted)
+                break
+            time.sleep(0.01)
+        process.wait()
+    assert killed, "no kill came in time, so nothing was tested"
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    after = RunRecord.model_validate_json((tmp_path / "runs" / "small" / "run.json").read_text())
+    assert after.results == record.results
+    assert after.comparisons == record.comparisons
+
+
+def _compact(path: Path) -> str:
+    try:
+        return json.dumps(json.loads(path.read_text()), separators=(",", ":"))
+    except (OSError, ValueError):
+        return ""
