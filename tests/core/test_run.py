@@ -16,6 +16,8 @@ from infimed_core import RunEvent
 from infimed_core.testing import make_image, run
 from infimed_core.types import RunRecord
 
+KEEP_ALL = {"keep": 1.0, "gates": False}
+PHASES = [{"share": 0.5, "max_visual_tokens": 1}, {"share": 0.5, "max_visual_tokens": 4}]
 TEXT = [{"role": "user", "content": [0, "Which modality?"]}, {"role": "assistant", "content": ["MRI"]}]
 
 
@@ -56,9 +58,9 @@ def document(samples: Path, **training: Any) -> dict[str, Any]:
     return {
         "run": {"name": "small", "seed": 1},
         "data": {"sources": [{"use": "jsonl", "with": {"path": str(samples)}}]},
-        "quality": {"scorers": [{"use": "five-dimension"}], "select": {"use": "top-share", "with": {"keep": 1.0, "gates": False}}},
+        "quality": {"scorers": [{"use": "five-dimension"}], "select": {"use": "top-share", "with": KEEP_ALL}},
         "model": {"use": "tiny-qwen3-vl", "with": {"vocab_size": 400, "layers": 1, "vision_layers": 1}},
-        "resolution": {"use": "low-to-high", "with": {"phases": [{"share": 0.5, "max_visual_tokens": 1}, {"share": 0.5, "max_visual_tokens": 4}]}},
+        "resolution": {"use": "low-to-high", "with": {"phases": PHASES}},
         "packing": {"use": "best-fit", "with": {"row_tokens": 96}},
         "training": {"use": "staged", "with": {"stages": [stage, {**stage, "name": "two"}]}},
         "evaluation": {"benchmarks": [{"use": "demo-vqa", "with": {"max_samples": 40}}]},

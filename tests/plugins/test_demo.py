@@ -220,7 +220,7 @@ def test_answers_about_appearance_follow_from_the_pixels() -> None:
 def test_there_is_enough_of_everything_to_train_on(train: list[Sample]) -> None:
     assert 600 <= len({row.tags["image"] for row in train if row.media}) <= 900
     num_pairs = sum(len(row.turns) // 2 for row in train if row.media)
-    assert 8_000 <= num_pairs <= 15_000
+    assert 15_000 <= num_pairs <= 30_000
     by_stage = collections.Counter(row.tags["stage"] for row in train)
     assert set(by_stage) == set(samples.STAGES) and min(by_stage.values()) >= 1_000
     assert {row.tags["form"] for row in train} == {*samples.ALL_FORMS, "several"}
