@@ -127,7 +127,8 @@ def throughput(results: Results, model: Any, ways: dict[str, list[Any]], repeats
     work = Work(model, groups, set(groups))
     speeds: dict[str, list[float]] = {name: [] for name in ways}
     memory = dict.fromkeys(ways, 0)
-    train(model, next(iter(ways.values()))[:1], optimizer, device)
+    for rows in ways.values():  # untimed: the first pass over a way can be many times slower
+        train(model, rows, optimizer, device)
     for _ in range(repeats):
         for name, rows in ways.items():
             if device == "cuda":
