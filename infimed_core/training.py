@@ -68,7 +68,9 @@ def index_samples(state: RunState, curated: Curated, checkpoint: Checkpoint) -> 
         def progress(done: int, total: int) -> None:
             state.tell("progress", "index", {"done": done, "total": total, "unit": "sample"})
 
-        index = build_index(curated.dataset, encoder, state.media, progress)
+        # what an index of an earlier run of this file knows of a sample is not counted or probed again
+        earlier = [Index.load(path) for path in sorted((state.path / "artifacts").glob("index-*/index.npz"))]
+        index = build_index(curated.dataset, encoder, state.media, progress, earlier=earlier)
         index.save(directory / "index.npz")
         dropped = Counter(fault.code for fault in index.faults)
         return Outcome(len(curated.dataset), len(curated.dataset) - sum(dropped.values()), dict(dropped))
@@ -132,8 +134,8 @@ def _plan(
     scheduler = cast(ResolutionScheduler, components.get(f"stages.{stage.name}.resolution") or components["resolution"])
     packer = cast(Packer, components.get(f"stages.{stage.name}.packing") or components["packing"])
     seed = state.seed * 1000 + position
-    shape = stage.model_dump(mode="json", include={"name", "mix", "epochs", "num_samples", "rows_per_step"})
-    made_from = digest("plan", 1, index_hash, curated.digest, shape, scheduler.identity(), packer.identity(), seed)
+    shape = stage.model_dump(mode="json", include={"name", "mix", "epochs", "num_samples", "rows_per_step", "overlong"})
+    made_from = digest("plan", 2, index_hash, curated.digest, shape, scheduler.identity(), packer.identity(), seed)
 
     def work(directory: Path) -> Outcome:
         model: Model = state.plan.component("model")
