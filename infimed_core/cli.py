@@ -57,13 +57,13 @@ def plugins(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")]
         body = {
             "plugins": {name: info.model_dump() for name, info in registry.plugins.items()},
             "set_aside": registry.broken,
-            "components": {kind: sorted(registry.components[kind]) for kind in KINDS},
+            "components": {kind: sorted(registry.components(kind)) for kind in KINDS},
         }
         typer.echo(json.dumps(body, indent=1))
         return
     for kind in KINDS:
         typer.echo(f"{kind}:")
-        for qualified, component in sorted(registry.components[kind].items()):
+        for qualified, component in registry.components(kind).items():
             summary = (component.__doc__ or "").strip().splitlines()
             typer.echo(f"  {qualified:32} {summary[0] if summary else ''}")
     typer.echo("plugins: " + ", ".join(f"{i.name} ({i.distribution} {i.version})" for i in registry.plugins.values()))
@@ -176,7 +176,7 @@ def main() -> None:
 
 
 def _add_commands(registry: Registry) -> None:
-    for name, function in sorted(registry.commands.items()):
+    for name, function in sorted(registry.commands().items()):
         app.command(name=name)(function)
 
 

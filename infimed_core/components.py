@@ -46,7 +46,8 @@ R = TypeVar("R")
 class Component(BaseModel, ABC):
     """What a run file names with ``use:``; its fields are what ``with:`` may set."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", ignored_types=())
+    # built on first use: a run pays for the components that it names, not for every installed one
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     def identity(self) -> str:
         """Text that changes whenever the component would do something else; part of every artifact's hash."""

@@ -40,18 +40,37 @@ EXTRAS = {"nilearn": "demo", "skimage": "demo", "pydicom_data": "demo", "ray": "
 
 @dataclass
 class Registry:
-    """What the installed plugins offer: for each kind of component, every class by its qualified name."""
+    """What the installed plugins offer: for each kind of component, every class by its qualified name.
+
+    A kind's classes are imported when they are first asked for.
+    """
 
     plugins: dict[str, PluginInfo] = field(default_factory=dict)
     broken: dict[str, str] = field(default_factory=dict)
-    components: dict[str, dict[str, type[Component]]] = field(default_factory=dict)
-    commands: dict[str, Any] = field(default_factory=dict)
     manager: pluggy.PluginManager = field(default_factory=lambda: pluggy.PluginManager(GROUP))
+    _known: dict[str, dict[str, type[Component]]] = field(default_factory=dict)
+
+    def components(self, kind: str) -> dict[str, type[Component]]:
+        """Every class of a kind by qualified name, sorted.
+
+        Raises:
+            PluginError: a plugin offers something else than component classes.
+        """
+        if kind not in self._known:
+            self._known[kind] = _offered(self, kind)
+        return self._known[kind]
+
+    def commands(self) -> dict[str, Any]:
+        """The subcommands that plugins add to ``infimed``."""
+        found: dict[str, Any] = {}
+        for implementation in self.manager.hook.infimed_commands.get_hookimpls():
+            found.update(cast(dict[str, Any], implementation.function()))
+        return found
 
     def names(self, kind: str) -> dict[str, list[str]]:
         """Short name -> qualified names that share it, sorted."""
         table: dict[str, list[str]] = {}
-        for qualified in sorted(self.components.get(kind, {})):
+        for qualified in sorted(self.components(kind)):
             table.setdefault(qualified.split("/", 1)[1], []).append(qualified)
         return table
 
@@ -62,14 +81,14 @@ class Registry:
             PluginError: nothing, or more than one plugin, offers that name; the message names the remedy.
         """
         qualified = self._qualify(kind, name)
-        return self.components[kind][qualified]
+        return self.components(kind)[qualified]
 
     def owner(self, kind: str, name: str) -> str:
         """The plugin that offers ``name``."""
         return self._qualify(kind, name).split("/", 1)[0]
 
     def _qualify(self, kind: str, name: str) -> str:
-        offered = self.components.get(kind, {})
+        offered = self.components(kind)
         if "/" in name and name in offered:
             return name
         short = self.names(kind)
@@ -98,7 +117,7 @@ class Registry:
     def media_loader(self) -> MediaLoader:
         """A loader over every installed modality, with its default settings; qualified names work too."""
         loaders: dict[str, Modality] = {}
-        for qualified, component in self.components.get("modality", {}).items():
+        for qualified, component in self.components("modality").items():
             loaders[qualified] = cast(Modality, component())
         for short, matches in self.names("modality").items():
             if len(matches) == 1:
@@ -123,7 +142,7 @@ def load_plugins(entry_points: list[metadata.EntryPoint] | None = None) -> Regis
 
     Raises:
         PluginError: two distributions announce one plugin name; a plugin implements a hook that does not exist, or
-            returns something else than component classes.
+            returns something else than component classes (told when its kind is first asked for).
     """
     found = sorted(metadata.entry_points(group=GROUP) if entry_points is None else entry_points, key=lambda e: e.name)
     registry = Registry()
@@ -151,29 +170,25 @@ def load_plugins(entry_points: list[metadata.EntryPoint] | None = None) -> Regis
         registry.manager.check_pending()
     except pluggy.PluginValidationError as error:
         raise PluginError(f"{error}; see infimed_core/hookspecs.py for the hooks there are") from None
-    _collect(registry)
     return registry
 
 
-def _collect(registry: Registry) -> None:
-    for kind, hook in KINDS.items():
-        table: dict[str, type[Component]] = {}
-        for implementation in getattr(registry.manager.hook, hook).get_hookimpls():
-            plugin = implementation.plugin_name
-            try:
-                offered = implementation.function()
-            except Exception as error:
-                registry.broken[plugin] = _reason(error)
-                continue
-            for name, component in offered.items():
-                if not (inspect.isclass(component) and issubclass(component, Component)):
-                    raise PluginError(
-                        f"plugin '{plugin}': {hook} must return component classes, '{name}' is {component!r}"
-                    )
-                table[f"{plugin}/{name}"] = component
-        registry.components[kind] = table
-    for implementation in registry.manager.hook.infimed_commands.get_hookimpls():
-        registry.commands.update(cast(dict[str, Any], implementation.function()))
+def _offered(registry: Registry, kind: str) -> dict[str, type[Component]]:
+    """What every plugin offers of one kind, by qualified name; a plugin that fails is set aside with its reason."""
+    hook = KINDS[kind]
+    table: dict[str, type[Component]] = {}
+    for implementation in getattr(registry.manager.hook, hook).get_hookimpls():
+        plugin = implementation.plugin_name
+        try:
+            offered = implementation.function()
+        except Exception as error:
+            registry.broken[plugin] = _reason(error)
+            continue
+        for name, component in offered.items():
+            if not (inspect.isclass(component) and issubclass(component, Component)):
+                raise PluginError(f"plugin '{plugin}': {hook} must return component classes, '{name}' is {component!r}")
+            table[f"{plugin}/{name}"] = component
+    return dict(sorted(table.items()))
 
 
 def _reason(error: Exception) -> str:

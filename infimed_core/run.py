@@ -27,7 +27,7 @@ from infimed_core.evaluation import (
     read_questions,
     summarise,
 )
-from infimed_core.plugins import Registry
+from infimed_core.plugins import KINDS, Registry
 from infimed_core.record import Artifact, RunDirectory, digest, new_record, now, read_record, write_atomically
 from infimed_core.report import write_report
 from infimed_core.steps import Outcome, RunState
@@ -83,9 +83,10 @@ def _used_plugins(plan: Plan, registry: Registry) -> tuple:  # type: ignore[type
     """The plugins whose components take part (or that the run file asks for), sorted by name."""
     classes = {type(component) for component in plan.components.values()}
     names = set(plan.file.run.plugins)
-    for table in registry.components.values():
+    for kind in KINDS:
+        table = registry.components(kind)
         names.update(qualified.split("/", 1)[0] for qualified, component in table.items() if component in classes)
-    names.update(qualified.split("/", 1)[0] for qualified in registry.components.get("modality", {}))
+    names.update(qualified.split("/", 1)[0] for qualified in registry.components("modality"))
     return tuple(registry.plugins[name] for name in sorted(names) if name in registry.plugins)
 
 

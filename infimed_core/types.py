@@ -23,7 +23,9 @@ Role = Literal["system", "user", "assistant"]
 class Row(BaseModel):
     """A frozen row that refuses unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_bytes="base64", val_json_bytes="base64")
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", ser_json_bytes="base64", val_json_bytes="base64", defer_build=True
+    )
 
 
 class Use(Row):

@@ -64,3 +64,10 @@ def test_complete_run_files_in_documents_are_valid(tmp_path: Path) -> None:
 def test_nothing_refers_to_a_place_outside_the_project() -> None:
     for document in DOCUMENTS:
         assert "../shared" not in document.read_text(encoding="utf-8")
+
+
+def test_readme_excerpt_is_what_the_terminal_showed() -> None:
+    (excerpt,) = re.findall(r"```text\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.S)
+    shown = (ROOT / "docs" / "terminal.txt").read_text(encoding="utf-8").splitlines()
+    assert len(excerpt.splitlines()) > 10
+    assert [line for line in excerpt.splitlines() if line not in shown] == []

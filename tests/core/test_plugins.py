@@ -44,7 +44,8 @@ def metrics_hook(table: dict[str, object]):  # type: ignore[no-untyped-def]
 def test_built_ins_offer_at_least_one_component_of_every_kind() -> None:
     registry = load_plugins()
     assert registry.broken == {}
-    assert [kind for kind in KINDS if not registry.components[kind]] == []
+    assert [kind for kind in KINDS if not registry.components(kind)] == []
+    assert registry.broken == {}
 
 
 def test_two_plugins_with_one_component_name_must_be_qualified(module) -> None:  # type: ignore[no-untyped-def]
@@ -82,7 +83,9 @@ def test_misspelt_hook_is_an_error(module) -> None:  # type: ignore[no-untyped-d
 
 def test_hook_that_returns_an_instance_is_an_error(module) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(PluginError, match="must return component classes"):
-        load_plugins([entry("bad", module("bad", infimed_metrics=metrics_hook({"x": Constant()})))])
+        load_plugins([entry("bad", module("bad", infimed_metrics=metrics_hook({"x": Constant()})))]).components(
+            "metric"
+        )
 
 
 def test_near_miss_is_suggested_and_other_kind_is_named(module) -> None:  # type: ignore[no-untyped-def]
@@ -95,7 +98,7 @@ def test_near_miss_is_suggested_and_other_kind_is_named(module) -> None:  # type
 
 def test_order_of_entry_points_decides_nothing(module) -> None:  # type: ignore[no-untyped-def]
     entries = [entry(name, module(name, infimed_metrics=metrics_hook({name: Constant}))) for name in "cab"]
-    tables = [load_plugins(order).components["metric"] for order in (entries, entries[::-1])]
+    tables = [load_plugins(order).components("metric") for order in (entries, entries[::-1])]
     assert list(tables[0]) == list(tables[1])
 
 
