@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -45,6 +46,8 @@ def run(plan: Plan, registry: Registry, listen: Callable[[RunEvent], None]) -> R
         InfimedError: something the user can mend; the record says ``failed`` and why.
         KeyboardInterrupt: stopped by the user; the record says ``interrupted``, the same command goes on from there.
     """
+    if int(os.environ.get("WORLD_SIZE") or 1) > 1:
+        raise InfimedError("a run is one process in this version: start infimed-run itself, not through a launcher")
     section = plan.file.run
     path = Path(section.directory) / section.name
     used = _used_plugins(plan, registry)
