@@ -387,8 +387,8 @@ def _override(document: dict[str, Any], path: str, value: Any, source: Path) -> 
         raise ConfigError([f"{source}: --set {path}: there is no such place in the run file"]) from None
 
 
-def run_schema(registry: Registry | None = None) -> dict[str, Any]:
-    """The JSON Schema of run files; with a registry, each ``use`` lists the installed names."""
+def run_schema() -> dict[str, Any]:
+    """The JSON Schema of run files; a component's settings have a schema of their own (``infimed schema KIND:NAME``)."""
     schema = RunFile.model_json_schema(by_alias=True)
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "InfiMed run file"

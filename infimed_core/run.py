@@ -29,7 +29,7 @@ from infimed_core.evaluation import (
     summarise,
 )
 from infimed_core.plugins import KINDS, Registry
-from infimed_core.record import Artifact, RunDirectory, digest, new_record, now, read_record, write_atomically
+from infimed_core.record import Artifact, RunDirectory, digest, new_record, now, write_atomically
 from infimed_core.report import write_report
 from infimed_core.steps import Outcome, RunState
 from infimed_core.training import Checkpoint, prepare_model, train_stages
@@ -300,6 +300,3 @@ def _report(state: RunState) -> None:
     if not (state.path / "report.html").exists():
         shutil.rmtree(Artifact(state.path / "artifacts", "report", made_from).directory, ignore_errors=True)
     state.step("report", made_from, work)
-
-
-__all__ = ["read_record", "run"]
