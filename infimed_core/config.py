@@ -388,7 +388,7 @@ def _override(document: dict[str, Any], path: str, value: Any, source: Path) -> 
 
 
 def run_schema() -> dict[str, Any]:
-    """The JSON Schema of run files; a component's settings have a schema of their own (``infimed schema KIND:NAME``)."""
+    """The JSON Schema of run files; settings of components have their own (``infimed schema KIND:NAME``)."""
     schema = RunFile.model_json_schema(by_alias=True)
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "InfiMed run file"
