@@ -10,7 +10,7 @@ from typing import Any
 
 from infimed_core import Media, MediaLoader, Sample
 from infimed_plugins.quality.identity import identities
-from infimed_plugins.quality.reasons import Reason
+from infimed_plugins.quality.reasons import UNCHECKED, Reason
 
 IDENTITY_KEYWORDS = (
     "PatientName", "PatientID", "OtherPatientIDs", "OtherPatientNames", "PatientBirthDate", "PatientBirthName",
@@ -30,7 +30,8 @@ _ANONYMOUS = re.compile(
 def header_identity(media: Media) -> tuple[list[Reason], int]:
     """Identity in the header of a DICOM file or in the EXIF of a picture, and how many DICOM elements hold it.
 
-    A header that cannot be read holds nothing that could be told; opening the picture says what is wrong with it.
+    A header that cannot be read, and a kind of media whose header nobody here can read, is not taken for one without
+    identity: the reason is ``identity_unchecked``.
     """
     try:
         if media.kind == "dicom":
@@ -39,8 +40,8 @@ def header_identity(media: Media) -> tuple[list[Reason], int]:
         if media.kind == "image":
             return _exif(media), 0
     except Exception:
-        return [], 0
-    return [], 0
+        return [Reason.IDENTITY_UNCHECKED], 0
+    return [Reason.IDENTITY_UNCHECKED], 0
 
 
 def _source(media: Media) -> Any:
@@ -60,12 +61,18 @@ def _dicom_elements(media: Media) -> int:
 
 
 def _exif(media: Media) -> list[Reason]:
+    """Raises whatever Pillow raises, and its remarks on broken EXIF as errors."""
+    import warnings
+
     from PIL import Image
 
-    with Image.open(_source(media)) as image:
+    with warnings.catch_warnings(), Image.open(_source(media)) as image:
         if "exif" not in image.info and "comment" not in image.info and not getattr(image, "text", None):
             return []
+        warnings.simplefilter("error")  # Pillow tells of broken EXIF by a warning and goes on without it
         exif = image.getexif()
+        if image.info.get("exif") and not exif:
+            raise ValueError("EXIF data without an entry that can be read")
         reasons = [Reason.PHI_LOCATION] if exif.get_ifd(0x8825) else []
         texts = [str(value) for tag, value in exif.items() if tag in (0x010E, 0x013B, 0x8298, 0x9286)]
         texts += [str(value) for value in image.info.values() if isinstance(value, str | bytes) and len(value) < 4096]
@@ -85,12 +92,16 @@ def pixel_identity(media: Media, loader: MediaLoader, engine: Any) -> list[Reaso
 
 def compliance(
     sample: Sample, everything: str, headers: Sequence[tuple[list[Reason], int]], names: bool
-) -> tuple[float, list[Reason], dict[str, float]]:
-    """1 where nothing was found, 0 with structured identity, 0.3 with a name alone. A risk flag, not a clearance."""
+) -> tuple[float | None, list[Reason], dict[str, float]]:
+    """1 where nothing was found, 0 with structured identity, 0.3 with a name alone. A risk flag, not a clearance.
+
+    ``None`` where nothing was found but something could not be looked at.
+    """
     reasons = identities("\n".join((everything, *sample.options)), names)
     for found, _ in headers:
         reasons += found
     reasons = list(dict.fromkeys(reasons))
     num_elements = sum(num for _, num in headers)
-    value = 1.0 if not reasons else 0.3 if reasons == [Reason.PHI_NAME] else 0.0
+    found_any = [reason for reason in reasons if reason not in UNCHECKED]
+    value = (None if reasons else 1.0) if not found_any else 0.3 if found_any == [Reason.PHI_NAME] else 0.0
     return value, reasons, {"num_header_elements": float(num_elements)}

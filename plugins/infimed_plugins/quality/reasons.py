@@ -67,6 +67,9 @@ class Reason(StrEnum):
     PHI_HEADER = "phi_header"
     PHI_LOCATION = "phi_location"
     PHI_PIXELS = "phi_pixels"
+    # compliance: nothing was found, but not everything could be looked at; the dimension is null.
+    IDENTITY_UNCHECKED = "identity_unchecked"
+    PIXELS_UNCHECKED = "pixels_unchecked"
 
     # Gates of the profile: a dimension below its minimum.
     GATE_IMAGE_QUALITY = "gate_image_quality"
@@ -82,6 +85,9 @@ class Reason(StrEnum):
     OVER_QUOTA = "over_quota"
     OVER_BUDGET = "over_budget"
 
+
+UNCHECKED = frozenset({Reason.IDENTITY_UNCHECKED, Reason.PIXELS_UNCHECKED})
+"""Say that identity could not be looked for, never that it was found."""
 
 GATES = frozenset(reason.value for reason in Reason if reason.value.startswith("gate_"))
 SELECTION = frozenset(
