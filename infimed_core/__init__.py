@@ -7,6 +7,8 @@ from infimed_core.components import (
     Component,
     Encoder,
     Executor,
+    Gate,
+    JudgingScorer,
     LoadedModel,
     MediaLoader,
     Metric,
@@ -32,6 +34,7 @@ from infimed_core.types import (
     Candidate,
     Encoded,
     Fault,
+    Gated,
     Generation,
     Media,
     MetricValue,
@@ -53,9 +56,9 @@ from infimed_core.types import (
 
 __all__ = [
     "IGNORED_LABEL", "Answer", "Ask", "Batches", "Benchmark", "Candidate", "Component", "ConfigError", "DataError",
-    "Encoded", "Encoder", "Executor", "Fault", "Generation", "InfimedError", "LoadedModel", "Media", "MediaLoader",
-    "Metric", "MetricValue", "Mix", "Modality", "Model", "PackedBatch", "Packer", "Packs", "Phase", "PluginError",
-    "Reader", "Request", "ResolutionScheduler", "Row", "RunEvent", "Sample", "Score", "Scorer", "Selection",
-    "Selector", "Solver", "Stage", "TextLengths", "TrainableModel", "Trainer", "TrainingContext", "Turn", "Use",
-    "canonical_json", "hookimpl", "interval",
+    "Encoded", "Encoder", "Executor", "Fault", "Gate", "Gated", "Generation", "InfimedError", "JudgingScorer",
+    "LoadedModel", "Media", "MediaLoader", "Metric", "MetricValue", "Mix", "Modality", "Model", "PackedBatch",
+    "Packer", "Packs", "Phase", "PluginError", "Reader", "Request", "ResolutionScheduler", "Row", "RunEvent",
+    "Sample", "Score", "Scorer", "Selection", "Selector", "Solver", "Stage", "TextLengths", "TrainableModel",
+    "Trainer", "TrainingContext", "Turn", "Use", "canonical_json", "hookimpl", "interval",
 ]  # fmt: skip

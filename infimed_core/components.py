@@ -25,6 +25,7 @@ from infimed_core.types import (
     Candidate,
     Encoded,
     Fault,
+    Gated,
     Media,
     MetricValue,
     PackedBatch,
@@ -62,6 +63,18 @@ class Component(BaseModel, ABC):
             "__dict__": {k: v for k, v in state["__dict__"].items() if k in fields},
             "__pydantic_private__": None,
         }
+
+
+class Ask(Protocol):
+    """Ask a model: answers in the order of the requests, from the cache where it holds them."""
+
+    def __call__(self, requests: Sequence[Request], model: str | None = None) -> list[Answer]:
+        """``model`` names an entry of the run file's ``models:``; ``None`` is the model that is graded (or the judge).
+
+        Raises:
+            InfimedError: the run file has no model of that name.
+        """
+        ...
 
 
 class Reader(Component):
@@ -131,12 +144,55 @@ class Scorer(Component):
 
     dimensions: ClassVar[tuple[str, ...]] = ()
     """Names of the parts of every score, in display order."""
+    identity_reasons: ClassVar[frozenset[str]] = frozenset()
+    """Reason codes of this scorer that say a person may be identifiable in a sample; empty where it does not look."""
+    identity_part: ClassVar[str] = ""
+    """The part of a score that is ``None`` where identity could not be checked."""
 
     @abstractmethod
     def score(self, samples: Sequence[Sample], media: MediaLoader) -> list[Score]:
         """One score per sample, in order. What cannot be scored is ``None`` with a reason, never dropped.
 
         A sample's score does not depend on the other samples of the call.
+        """
+
+
+class JudgingScorer(Scorer):
+    """Scores by asking a model of the run file's ``models:`` section; runs in one process, the model does the work.
+
+    Before it asks, every sample carries the tag ``identity``: ``flagged`` (an earlier scorer of the run gave one of
+    its ``identity_reasons``), ``unchecked`` (none looked, or it could not) or ``clear``.
+    """
+
+    model: str = Field(default="judge", description="Which of the run file's models is asked.")
+
+    def score(self, samples: Sequence[Sample], media: MediaLoader) -> list[Score]:
+        """Not for this kind of scorer: ``judge`` is called instead."""
+        raise TypeError(f"{type(self).__name__} scores by asking a model: call judge()")
+
+    @abstractmethod
+    def judge(self, samples: Sequence[Sample], media: MediaLoader, ask: Ask) -> list[Score]:
+        """One score per sample, in order; a judgement that failed is ``None`` with a reason.
+
+        ``ask`` asks ``model``; its answers are stored, and nothing is asked twice.
+        """
+
+
+class Gate(Component):
+    """Looks at a whole data set at once: duplicates, overlap with the benchmarks of the run."""
+
+    @abstractmethod
+    def check(
+        self,
+        samples: Sequence[Sample],
+        benchmarks: Mapping[str, Sequence[Sample]],
+        media: MediaLoader,
+        executor: Executor,
+    ) -> Gated:
+        """Which samples must not be trained on, and why.
+
+        ``samples`` is read from disk as it is indexed: go through it once, keep what is thin. ``benchmarks`` holds
+        the questions of every benchmark of the run by name (empty without an ``evaluation:`` section).
         """
 
 
@@ -400,12 +456,12 @@ class Trainer(Component):
         """
 
 
-Ask = Callable[[Sequence[Request]], list[Answer]]
-"""Ask the model: answers in the order of the requests, from the cache where it holds them."""
-
-
 class Solver(Component):
     """How a model is asked the questions of a benchmark."""
+
+    def models(self) -> Sequence[str]:
+        """Names of the run file's ``models:`` that this solver asks besides the one that is graded."""
+        return ()
 
     @abstractmethod
     def solve(self, samples: Sequence[Sample], ask: Ask, generation: Any) -> list[Answer]:
@@ -435,6 +491,14 @@ class Benchmark(Component):
     @abstractmethod
     def grade(self, sample: Sample, answer: Answer, scoring: str) -> Score:
         """Grade one answer. What cannot be read is unscored (``None``), with a reason; never a guess."""
+
+    def judge(self, samples: Sequence[Sample], answers: Sequence[Answer], ask: Ask) -> list[Score] | None:
+        """Grade by asking a judge (``ask`` without a name), one score per sample; ``None``: no use for a judge here.
+
+        Each judge of ``evaluation.judges`` gives a scoring of its own, ``judge:NAME``. A verdict that is missing or
+        unreadable is unscored.
+        """
+        return None
 
     def solver(self) -> Use:
         """The solver this benchmark wants unless the run file names another."""
@@ -479,7 +543,7 @@ class Executor(Component):
 
 
 __all__ = [
-    "Ask", "Batches", "Benchmark", "Component", "Encoder", "Executor", "LoadedModel", "MediaLoader", "Metric",
-    "MetricValue", "Modality", "Model", "Packer", "Reader", "ResolutionScheduler", "Scorer", "Selector", "Solver",
-    "TextLengths", "TrainableModel", "Trainer", "TrainingContext",
+    "Ask", "Batches", "Benchmark", "Component", "Encoder", "Executor", "Gate", "JudgingScorer", "LoadedModel",
+    "MediaLoader", "Metric", "MetricValue", "Modality", "Model", "Packer", "Reader", "ResolutionScheduler",
+    "Scorer", "Selector", "Solver", "TextLengths", "TrainableModel", "Trainer", "TrainingContext",
 ]  # fmt: skip

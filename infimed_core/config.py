@@ -6,12 +6,12 @@ import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from infimed_core.components import Component, Trainer
+from infimed_core.components import Component, JudgingScorer, Solver, Trainer
 from infimed_core.errors import ConfigError, PluginError
 from infimed_core.plugins import Registry
 from infimed_core.types import Generation, Use
@@ -42,6 +42,10 @@ class DataSection(Section):
 
     sources: tuple[Use, ...] = Field(min_length=1, description="Readers, in order.")
     executor: Use = Field(default=Use(use="serial"), description="What maps work over shards.")
+    gates: tuple[Use, ...] | None = Field(
+        default=None,
+        description="Checks of the data as a whole; 'contamination' by default where the run has an evaluation.",
+    )
 
 
 class QualitySection(Section):
@@ -66,6 +70,9 @@ class EvaluationSection(Section):
     compare_to: tuple[str, ...] = Field(default=("base", "most-common-answer"), description="Models to compare with.")
     limit: int | None = Field(default=None, ge=1, description="Only the first questions of each benchmark.")
     models: tuple[str, ...] | None = Field(default=None, description="Which of base and the stages; all by default.")
+    judges: tuple[str, ...] = Field(
+        default=(), description="Models of 'models:' that grade where a benchmark lets them."
+    )
 
 
 class ReportSection(Section):
@@ -79,6 +86,9 @@ class RunFile(Section):
     data: DataSection | None = None
     quality: QualitySection | None = None
     model: Use | None = None
+    models: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")], Use] = Field(
+        default_factory=dict, description="Further models that are asked, never trained: judges, members of a panel."
+    )
     resolution: Use | None = None
     packing: Use | None = None
     training: Use | None = None
@@ -234,7 +244,28 @@ class _Checker:
                 components[_dotted(path)] = component
                 if isinstance(component, Trainer):
                     components.update(self._make_stage_parts(path, component))
+        self._check_names(document, components)
         return Plan(source, file, components) if file is not None else None
+
+    def _check_names(self, document: dict[str, Any], components: dict[str, Component]) -> None:
+        """Every model that is asked by name must be in ``models:``."""
+        models = document.get("models")
+        known = sorted(map(str, models)) if isinstance(models, dict) else []
+        asked: list[tuple[Path_, str]] = []
+        section = document.get("evaluation")
+        judges = section.get("judges") if isinstance(section, dict) else None
+        for index, name in enumerate(judges if isinstance(judges, list) else ()):
+            asked.append((("evaluation", "judges", index), str(name)))
+        for dotted, component in components.items():
+            path: Path_ = tuple(int(part) if part.isdigit() else part for part in dotted.split("."))
+            if isinstance(component, JudgingScorer):
+                asked.append(((*path, "with", "model"), component.model))
+            elif isinstance(component, Solver):
+                asked += [((*path, "with"), name) for name in component.models()]
+        for path, name in asked:
+            if name not in known:
+                there = f"it has: {', '.join(known)}" if known else "there is none"
+                self.add(path, f"asks a model named '{name}', but 'models:' has no such entry ({there}); add it")
 
     def _check_plugin(self, name: str, path: Path_) -> None:
         if name in self.registry.plugins:
@@ -346,6 +377,7 @@ def _uses(document: dict[str, Any]) -> Iterator[tuple[Path_, str, Any]]:
 
     lists: list[tuple[tuple[str, ...], str]] = [
         (("data", "sources"), "reader"),
+        (("data", "gates"), "gate"),
         (("quality", "scorers"), "scorer"),
         (("evaluation", "benchmarks"), "benchmark"),
     ]
@@ -363,6 +395,9 @@ def _uses(document: dict[str, Any]) -> Iterator[tuple[Path_, str, Any]]:
             yield (*path, index), kind, value
             if kind == "benchmark" and isinstance(value, dict) and value.get("solver") is not None:
                 yield (*path, index, "solver"), "solver", value["solver"]
+    named = at("models")
+    for name, value in named.items() if isinstance(named, dict) else ():
+        yield ("models", str(name)), "model", value
     for path, kind in singles:
         value = at(*path)
         if value is not None:

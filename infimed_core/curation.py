@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
-from infimed_core.components import Executor, MediaLoader, Reader, Scorer, Selector
+from infimed_core.components import Executor, JudgingScorer, MediaLoader, Reader, Scorer, Selector
 from infimed_core.dataset import Dataset, store_media
+from infimed_core.gates import gate_data
 from infimed_core.record import digest, write_atomically
 from infimed_core.steps import Outcome, RunState
-from infimed_core.types import Candidate, Fault, JsonObject, Sample, Score, Selection
+from infimed_core.types import Answer, Candidate, Fault, JsonObject, Request, Sample, Score, Selection
 
 SHARD_SIZE = 256
 """Samples that one scoring task takes."""
@@ -80,14 +82,22 @@ def check_sample(sample: Sample) -> Fault | None:
     return None
 
 
+def executor_of(state: RunState) -> Executor:
+    """The executor that the run file names, or the default one."""
+    section = state.plan.file.data
+    assert section is not None
+    found = state.plan.components.get("data.executor")
+    if found is None:
+        found = state.registry.find("executor", section.executor.use).model_validate(section.executor.settings)
+    return cast(Executor, found)
+
+
 def read_sources(state: RunState) -> tuple[Dataset, str]:
     """Read every source into one file of samples; rows that are none go to ``faults.jsonl`` with their reason."""
     section = state.plan.file.data
     assert section is not None
     readers = [state.plan.component(f"data.sources.{index}") for index in range(len(section.sources))]
-    executor: Executor = state.plan.components.get("data.executor") or state.registry.find(
-        "executor", section.executor.use
-    ).model_validate(section.executor.settings)  # type: ignore[assignment]
+    executor = executor_of(state)
     made_from = digest("read", 1, [[use.use, r.fingerprint()] for use, r in zip(section.sources, readers, strict=True)])
 
     def work(directory: Path) -> Outcome:
@@ -149,9 +159,13 @@ class _ScoreTask:
     target: Path
 
     def __call__(self) -> int:
+        return self.work(lambda samples: self.scorer.score(samples, self.media))
+
+    def work(self, score: Callable[[list[Sample]], list[Score]]) -> int:
+        """Score this part, unless it stands."""
         if not self.target.exists():
             samples = [self.dataset[index] for index in range(self.start, self.stop)]
-            scores = self.scorer.score(samples, self.media)
+            scores = score(samples)
             if len(scores) != len(samples):
                 raise ValueError(
                     f"{type(self.scorer).__name__} returned {len(scores)} scores for {len(samples)} samples"
@@ -168,19 +182,51 @@ def _call_score(task: _ScoreTask) -> int:
     return task()
 
 
+def _judge(state: RunState, task: _ScoreTask, identity: Mapping[str, str]) -> int:
+    """Score a part by asking a model; every request says whether a person may be identifiable in it."""
+    scorer = task.scorer
+    assert isinstance(scorer, JudgingScorer)
+
+    def score(samples: list[Sample]) -> list[Score]:
+        tags = {s.id: {**s.tags, "identity": identity.get(s.id, "unchecked")} for s in samples}
+
+        def ask(requests: Sequence[Request], model: str | None = None) -> list[Answer]:
+            tagged = [r.model_copy(update={"tags": tags.get(r.sample_id, {"identity": "unchecked"})}) for r in requests]
+            return state.named_models.ask(model or scorer.model, tagged)
+
+        marked = [sample.model_copy(update={"tags": tags[sample.id]}) for sample in samples]
+        return scorer.judge(marked, state.media, ask)
+
+    return task.work(score)
+
+
+def _note_identity(scorer: Scorer, scores: Mapping[str, Score], identity: dict[str, str]) -> None:
+    """Keep what a scorer found out about people: one flag is enough, and a sample is clear only if it was looked at."""
+    reasons = type(scorer).identity_reasons
+    if not reasons:
+        return
+    for name, score in scores.items():
+        if reasons & set(score.reasons):
+            identity[name] = "flagged"
+        elif identity.get(name) != "flagged" and score.parts.get(type(scorer).identity_part) is not None:
+            identity[name] = "clear"
+
+
 def score_samples(state: RunState, dataset: Dataset, made_from: str) -> tuple[list[dict[str, Score]], str]:
     """Score every sample with every scorer; parts that a killed run finished are not scored again."""
-    section, data = state.plan.file.quality, state.plan.file.data
-    assert section is not None and data is not None
-    executor = state.plan.components.get("data.executor") or state.registry.find(
-        "executor", data.executor.use
-    ).model_validate(data.executor.settings)
+    section = state.plan.file.quality
+    assert section is not None
+    executor = executor_of(state)
     tables: list[dict[str, Score]] = []
-    hashes = []
+    hashes: list[str] = []
+    identity: dict[str, str] = {}
     for index, use in enumerate(section.scorers):
         scorer: Scorer = state.plan.component(f"quality.scorers.{index}")
         name = "score" if index == 0 else f"score-{use.use.replace('/', '-')}"
         hashed = digest("score", 1, made_from, scorer.identity())
+        if isinstance(scorer, JudgingScorer):
+            # the tags decide what may be sent where, so they are part of what the scores are made from
+            hashed = digest(hashed, state.named_models.identity(scorer.model), hashes)
 
         def work(directory: Path, scorer: Scorer = scorer, name: str = name) -> Outcome:
             tasks = [
@@ -195,7 +241,11 @@ def score_samples(state: RunState, dataset: Dataset, made_from: str) -> tuple[li
                 for at in range(0, len(dataset), SHARD_SIZE)
             ]
             done = 0
-            for count in executor.map(_call_score, tasks):  # type: ignore[attr-defined]
+            if isinstance(scorer, JudgingScorer):
+                counts: Iterable[int] = (_judge(state, task, identity) for task in tasks)
+            else:
+                counts = executor.map(_call_score, tasks)
+            for count in counts:
                 done += count
                 state.tell("progress", name, {"done": done, "total": len(dataset), "unit": "sample"})
             scores = dict(_read_scores(directory))
@@ -203,6 +253,7 @@ def score_samples(state: RunState, dataset: Dataset, made_from: str) -> tuple[li
 
         artifact = state.step(name, hashed, work, keep=True)
         tables.append(dict(_read_scores(artifact.directory)))
+        _note_identity(scorer, tables[-1], identity)
         hashes.append(hashed)
     return tables, digest(hashes)
 
@@ -250,7 +301,7 @@ def _describe_scores(scorer: Scorer, dataset: Dataset, scores: dict[str, Score])
 
 
 def select_samples(
-    state: RunState, dataset: Dataset, scores: dict[str, Score], made_from: str
+    state: RunState, dataset: Dataset, scores: dict[str, Score], gated: Mapping[str, tuple[str, ...]], made_from: str
 ) -> tuple[frozenset[str], str]:
     """Keep what the selector keeps; every reject is written with its reasons."""
     selector: Selector = state.plan.component("quality.select")
@@ -260,6 +311,7 @@ def select_samples(
         candidates = [
             Candidate(id=identity, tags=tags, score=scores[identity])
             for identity, tags in zip(dataset.ids, dataset.tags, strict=True)
+            if identity not in gated
         ]
         selection = selector.select(candidates)
         if len(selection.kept) + len(selection.rejected) != len(candidates):
@@ -289,12 +341,16 @@ def select_samples(
 
 
 def curate(state: RunState) -> Curated:
-    """Read, then score and select where the run file has a ``quality:`` section."""
+    """Read, put the data before the gates, then score and select where the run file has a ``quality:`` section."""
     dataset, hashed = read_sources(state)
+    gated, _ = gate_data(state, dataset, hashed, executor_of(state))
+    passed = frozenset(identity for identity in dataset.ids if identity not in gated)
+    passed_hash = digest(hashed, sorted(gated)) if gated else hashed
     if state.plan.file.quality is None:
-        return Curated(dataset, frozenset(dataset.ids), hashed, hashed)
+        return Curated(dataset, passed, hashed, passed_hash)
     tables, score_hash = score_samples(state, dataset, hashed)
     if state.plan.file.quality.select is None:
-        return Curated(dataset, frozenset(dataset.ids), hashed, hashed)
-    kept, select_hash = select_samples(state, dataset, tables[0], score_hash)
+        return Curated(dataset, passed, hashed, passed_hash)
+    made_from = digest(score_hash, sorted(gated)) if gated else score_hash
+    kept, select_hash = select_samples(state, dataset, tables[0], gated, made_from)
     return Curated(dataset, kept, hashed, digest(hashed, select_hash))

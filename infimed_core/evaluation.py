@@ -15,6 +15,7 @@ import numpy as np
 from infimed_core import statistics
 from infimed_core.components import Benchmark, LoadedModel, MediaLoader, Metric, Solver
 from infimed_core.dataset import store_media
+from infimed_core.errors import PluginError
 from infimed_core.record import digest
 from infimed_core.types import (
     Answer,
@@ -26,10 +27,15 @@ from infimed_core.types import (
     ResultRow,
     Sample,
     Score,
+    Use,
 )
 
 BASELINE = "most-common-answer"
 """The baseline that answers each kind of question with that kind's most common reference answer."""
+
+
+AskNamed = Callable[[str, Sequence[Request]], list[Answer]]
+"""Asks a model of the run file's ``models:`` by name."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,12 @@ def read_graded(path: Path) -> Iterator[Graded]:
             body = json.loads(line)
             scores = {name: Score.model_validate(score) for name, score in body["scores"].items()}
             yield Graded(Sample.model_validate(body["sample"]), Answer.model_validate(body["answer"]), scores)
+
+
+def benchmark_name(benchmarks: Sequence[Use], index: int) -> str:
+    """The benchmark's name in a run; a second use of one name gets its position."""
+    names = [use.use.rsplit("/", 1)[-1] for use in benchmarks]
+    return names[index] if names.count(names[index]) == 1 else f"{names[index]}-{index + 1}"
 
 
 def read_questions(benchmark: Benchmark, media_directory: Path, limit: int | None) -> tuple[list[Sample], list[Fault]]:
@@ -156,16 +168,53 @@ def ask_and_grade(
     media: MediaLoader,
     cache: AnswerCache,
     progress: Callable[[int], None],
+    ask_named: AskNamed,
 ) -> list[Graded]:
-    """Put every question to the model and grade every answer; one row out for each sample in."""
-    tags = {sample.id: sample.tags for sample in samples}
+    """Put every question to the model and grade every answer; one row out for each sample in.
 
-    def ask(requests: Sequence[Request]) -> list[Answer]:
+    ``ask_named`` asks a model of the run file's ``models:`` for a solver that wants one.
+    """
+    tags = {sample.id: sample.tags for sample in samples}
+    graded_model = model
+
+    def ask(requests: Sequence[Request], model: str | None = None) -> list[Answer]:
         tagged = [request.model_copy(update={"tags": tags.get(request.sample_id, {})}) for request in requests]
-        return cache.ask(model, media, tagged, progress)
+        if model is not None:
+            return ask_named(model, tagged)
+        return cache.ask(graded_model, media, tagged, progress)
 
     answers = solver.solve(samples, ask, generation)
     return grade(benchmark, samples, answers)
+
+
+def judge(
+    benchmark: Benchmark, rows: Sequence[Graded], name: str, ask_named: AskNamed
+) -> tuple[list[Graded], int | None]:
+    """The rows with the scoring ``judge:NAME``, and how many have a verdict; ``None`` where no judge is of use.
+
+    A question without an answer is not put before the judge, and stays unscored.
+    """
+    tags = {row.sample.id: row.sample.tags for row in rows}
+
+    def ask(requests: Sequence[Request], model: str | None = None) -> list[Answer]:
+        tagged = [request.model_copy(update={"tags": tags.get(request.sample_id, {})}) for request in requests]
+        return ask_named(model or name, tagged)
+
+    answered = [row for row in rows if row.answer.error is None]
+    verdicts = benchmark.judge([row.sample for row in answered], [row.answer for row in answered], ask)
+    if verdicts is None:
+        return list(rows), None
+    if len(verdicts) != len(answered):
+        raise PluginError(f"{type(benchmark).__name__}.judge gave {len(verdicts)} scores for {len(answered)} answers")
+    found = iter(verdicts)
+    judged = []
+    for row in rows:
+        if row.answer.error is not None:
+            score = Score(status="error", reasons=("no_answer",), note=row.answer.error)
+        else:
+            score = next(found)
+        judged.append(Graded(row.sample, row.answer, row.scores | {f"judge:{name}": score}))
+    return judged, sum(row.scores[f"judge:{name}"].value is not None for row in judged)
 
 
 def grade(benchmark: Benchmark, samples: Sequence[Sample], answers: Sequence[Answer]) -> list[Graded]:
@@ -223,7 +272,7 @@ def summarise(
             group = tuple((tag, row.sample.tags.get(tag, "unlabelled")) for tag in tags)
             parts.setdefault(group, []).append(index)
     results = []
-    for scoring in benchmark.scorings:
+    for scoring in rows[0].scores if rows else benchmark.scorings:
         for group, members in sorted(parts.items()):
             scores = [rows[index].scores[scoring] for index in members]
             values = {

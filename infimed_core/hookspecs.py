@@ -13,6 +13,7 @@ import pluggy
 from infimed_core.components import (
     Benchmark,
     Executor,
+    Gate,
     Metric,
     Modality,
     Model,
@@ -43,6 +44,11 @@ def infimed_modalities() -> dict[str, type[Modality]]:  # type: ignore[empty-bod
 @hookspec
 def infimed_executors() -> dict[str, type[Executor]]:  # type: ignore[empty-body]
     """What maps work over shards (``data.executor``)."""
+
+
+@hookspec
+def infimed_gates() -> dict[str, type[Gate]]:  # type: ignore[empty-body]
+    """What is kept out of a data set as a whole (``data.gates``): duplicates, overlap with benchmarks."""
 
 
 @hookspec

@@ -23,6 +23,7 @@ KINDS = {
     "reader": "infimed_readers",
     "modality": "infimed_modalities",
     "executor": "infimed_executors",
+    "gate": "infimed_gates",
     "scorer": "infimed_scorers",
     "selector": "infimed_selectors",
     "model": "infimed_models",

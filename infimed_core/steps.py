@@ -8,9 +8,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from infimed_core.asking import NamedModels
 from infimed_core.components import MediaLoader
 from infimed_core.config import Plan
 from infimed_core.plugins import Registry
@@ -55,6 +57,11 @@ class RunState:
     def media_directory(self) -> Path:
         """Where media that came inline are stored by content."""
         return self.path / "media"
+
+    @cached_property
+    def named_models(self) -> NamedModels:
+        """The run file's further models."""
+        return NamedModels(self.plan, self.path, self.media)
 
     def tell(self, kind: str, step: str, payload: Mapping[str, Any] | None = None) -> None:
         """Tell the listener of this process and every listener of the plugins."""

@@ -126,6 +126,13 @@ class Selection(Row):
     rejected: dict[str, tuple[str, ...]]
 
 
+class Gated(Row):
+    """A gate's verdict on a data set: the ids it would remove, each with its reasons, and facts for the record."""
+
+    rejected: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    details: dict[str, JsonValue] = Field(default_factory=dict)
+
+
 class Generation(Row):
     """How an answer is generated. ``temperature`` 0 is greedy decoding."""
 
@@ -134,6 +141,9 @@ class Generation(Row):
     top_p: float = Field(default=1.0, gt=0.0, le=1.0)
     seed: int = 0
     stop: tuple[str, ...] = ()
+    json_schema: dict[str, JsonValue] | None = Field(
+        default=None, description="JSON Schema of the reply; a model that can constrain its decoding does."
+    )
 
 
 class Request(Row):

@@ -74,10 +74,11 @@ class _Questions:
             self.answers.put(answer)
 
     def _ask(self, request: Request) -> Answer:
-        if self._guarded and request.tags.get("identity") == "flagged":
+        identity = request.tags.get("identity")
+        if self._guarded and identity in ("flagged", "unchecked"):
             raise DataError(
                 "identified",
-                f"the sample is tagged identity=flagged and {self._settings.base_url} is another machine, so it was "
+                f"the sample is tagged identity={identity} and {self._settings.base_url} is another machine, so it was "
                 "not sent; take it out, ask a local server, or set allow_identified: true if you may send it",
             )
         if self._given_up is not None:

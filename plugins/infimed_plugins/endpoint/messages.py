@@ -48,6 +48,11 @@ def _settings(generation: Generation, asking: Asking) -> dict[str, Any]:
         settings |= {"top_p": generation.top_p, "seed": generation.seed}
     if generation.stop:
         settings["stop"] = list(generation.stop)
+    if generation.json_schema is not None:
+        settings["response_format"] = {
+            "type": "json_schema",
+            "json_schema": {"name": "reply", "strict": True, "schema": dict(generation.json_schema)},
+        }
     return settings
 
 

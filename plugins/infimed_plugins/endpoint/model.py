@@ -53,7 +53,7 @@ class OpenAICompatible(Model):
     first_wait_seconds: float = Field(default=0.5, ge=0, description="Wait before the first of them; then it doubles.")
     longest_wait_seconds: float = Field(default=30.0, ge=0, description="Longest wait between two tries.")
     allow_identified: bool = Field(
-        default=False, description="Send samples tagged identity=flagged to a server that is not this machine."
+        default=False, description="Send samples tagged identity=flagged or unchecked to another machine."
     )
 
     @field_validator("base_url")
