@@ -343,7 +343,8 @@ class MetricValue(Row):
 class ResultRow(Row):
     """One model on one benchmark (or on the part of it that ``group`` names), under one scoring.
 
-    ``model`` is ``base``, a stage's name, or ``most-common-answer`` (the constant baseline).
+    ``model`` is ``base``, a stage's name, or a baseline: ``most-common-answer``, ``constant-letter``, or a model's name
+    with ``-image-blind`` (the same model, asked without the images).
     """
 
     benchmark: str
@@ -355,7 +356,11 @@ class ResultRow(Row):
 
 
 class Comparison(Row):
-    """A paired difference of ``metric`` between two models on the same samples: ``model`` minus ``against``."""
+    """A paired difference of ``metric`` between two models on the same samples: ``model`` minus ``against``.
+
+    ``p_value`` is McNemar's where every score is 0 or 1, else of the clustered paired bootstrap; ``p_adjusted`` is Holm's
+    over all comparisons of the run; ``minimum_detectable`` is the difference that would be found with probability 0.8.
+    """
 
     benchmark: str
     scoring: str
@@ -366,6 +371,8 @@ class Comparison(Row):
     low: float
     high: float
     p_value: float | None = None
+    p_adjusted: float | None = None
+    minimum_detectable: float | None = None
     num_pairs: int
 
 
