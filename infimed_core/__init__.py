@@ -21,6 +21,7 @@ from infimed_core.components import (
     Selector,
     Solver,
     TextLengths,
+    TextMetric,
     TrainableModel,
     Trainer,
     TrainingContext,
@@ -59,6 +60,6 @@ __all__ = [
     "Encoded", "Encoder", "Executor", "Fault", "Gate", "Gated", "Generation", "InfimedError", "JudgingScorer",
     "LoadedModel", "Media", "MediaLoader", "Metric", "MetricValue", "Mix", "Modality", "Model", "PackedBatch",
     "Packer", "Packs", "Phase", "PluginError", "Reader", "Request", "ResolutionScheduler", "Row", "RunEvent",
-    "Sample", "Score", "Scorer", "Selection", "Selector", "Solver", "Stage", "TextLengths", "TrainableModel",
+    "Sample", "Score", "Scorer", "Selection", "Selector", "Solver", "Stage", "TextLengths", "TextMetric", "TrainableModel",
     "Trainer", "TrainingContext", "Turn", "Use", "canonical_json", "hookimpl", "interval",
 ]  # fmt: skip

@@ -483,6 +483,8 @@ class Benchmark(Component):
     """Tag whose equal values are not independent (an image, a study); intervals resample these. "" is the sample."""
     metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
     """Names of the metric components that summarise the scores."""
+    judging: ClassVar[str] = ""
+    """What ``judge`` leaves to rules and what it asks the judge; stands in the protocol of a judged run."""
 
     @abstractmethod
     def samples(self) -> Iterator[Sample | Fault]:
@@ -499,6 +501,11 @@ class Benchmark(Component):
         unreadable is unscored.
         """
         return None
+
+    def compared_texts(self, sample: Sample, answer: Answer) -> dict[str, tuple[str, str]]:
+        """Section -> (reference, answer) for metrics of texts; ``""`` is the whole. Sections without a reference are
+        left out; an answer that lacks a section has ``""`` there."""
+        return {"": (sample.references[0], answer.text or "")} if sample.references else {}
 
     def solver(self) -> Use:
         """The solver this benchmark wants unless the run file names another."""
@@ -522,6 +529,10 @@ class Benchmark(Component):
 class Metric(Component):
     """Reduces scores to one value."""
 
+    def missing(self) -> str:
+        """What must be installed first, with the command that does; asked before any model is. "" for nothing."""
+        return ""
+
     @abstractmethod
     def compute(self, scores: Sequence[Score]) -> float | None:
         """The metric over scored samples (``value`` not ``None``); ``None`` where it is undefined."""
@@ -532,6 +543,40 @@ class Metric(Component):
         A mean gets its interval from all resamples at once; any other metric is computed anew on each resample.
         """
         return None
+
+
+class TextMetric(Metric):
+    """Measures every answer's text against its reference; the metric is the mean over all scored answers.
+
+    The core calls ``measure`` once for each model and benchmark and keeps the values in ``Score.parts``.
+    """
+
+    key: ClassVar[str]
+    """Name of the part in ``Score.parts``; a section's name goes before it (``findings_cider``)."""
+    section: ClassVar[str] = ""
+    """Which of the benchmark's ``compared_texts`` is measured; "" is the whole."""
+
+    @property
+    def part(self) -> str:
+        """The name in ``Score.parts``."""
+        return f"{self.section}_{self.key}" if self.section else self.key
+
+    @abstractmethod
+    def measure(self, references: Sequence[str], texts: Sequence[str | None]) -> list[float | None]:
+        """One value per pair, in order; ``None`` where it cannot be measured.
+
+        A text is ``None`` where the answer is unscored: it gets no value, but its reference belongs to the corpus.
+        """
+
+    def compute(self, scores: Sequence[Score]) -> float | None:
+        """The mean of the part over the scores that have it."""
+        found = [value for score in scores if (value := score.parts.get(self.part)) is not None]
+        return sum(found) / len(found) if found else None
+
+    def values(self, scores: Sequence[Score]) -> NDArray[np.float64] | None:
+        """The part of every score, or ``None`` where some scores lack it."""
+        found = [score.parts.get(self.part) for score in scores]
+        return None if None in found else np.array(found, dtype=np.float64)
 
 
 class Executor(Component):
@@ -545,5 +590,5 @@ class Executor(Component):
 __all__ = [
     "Ask", "Batches", "Benchmark", "Component", "Encoder", "Executor", "Gate", "JudgingScorer", "LoadedModel",
     "MediaLoader", "Metric", "MetricValue", "Modality", "Model", "Packer", "Reader", "ResolutionScheduler",
-    "Scorer", "Selector", "Solver", "TextLengths", "TrainableModel", "Trainer", "TrainingContext",
+    "Scorer", "Selector", "Solver", "TextLengths", "TextMetric", "TrainableModel", "Trainer", "TrainingContext",
 ]  # fmt: skip
