@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infimed_core import Candidate, Score
-from infimed_plugins.quality.selectors import Budget, Quota, Threshold, TopShare
+from infimed_plugins.quality.budget import Budget
+from infimed_plugins.quality.selectors import BottomShare, Quota, RandomShare, Threshold, TopShare
 
 SELECTORS = [
     Threshold(minimum=0.5, minima={"completeness": 0.3}),

@@ -15,7 +15,15 @@ def infimed_scorers() -> dict[str, type[Scorer]]:
 
 @hookimpl
 def infimed_selectors() -> dict[str, type[Selector]]:
-    """The selectors ``threshold``, ``top-share``, ``quota`` and ``budget``."""
-    from infimed_plugins.quality.selectors import Budget, Quota, Threshold, TopShare
+    """The selectors ``threshold``, ``top-share``, ``quota`` and ``budget``; ``random-share`` and ``bottom-share``."""
+    from infimed_plugins.quality.budget import Budget
+    from infimed_plugins.quality.selectors import BottomShare, Quota, RandomShare, Threshold, TopShare
 
-    return {"threshold": Threshold, "top-share": TopShare, "quota": Quota, "budget": Budget}
+    return {
+        "threshold": Threshold,
+        "top-share": TopShare,
+        "quota": Quota,
+        "budget": Budget,
+        "random-share": RandomShare,
+        "bottom-share": BottomShare,
+    }

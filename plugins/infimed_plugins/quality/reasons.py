@@ -84,6 +84,8 @@ class Reason(StrEnum):
     BELOW_SHARE = "below_share"
     OVER_QUOTA = "over_quota"
     OVER_BUDGET = "over_budget"
+    ABOVE_SHARE = "above_share"
+    NOT_DRAWN = "not_drawn"
 
 
 UNCHECKED = frozenset({Reason.IDENTITY_UNCHECKED, Reason.PIXELS_UNCHECKED})
@@ -91,8 +93,11 @@ UNCHECKED = frozenset({Reason.IDENTITY_UNCHECKED, Reason.PIXELS_UNCHECKED})
 
 GATES = frozenset(reason.value for reason in Reason if reason.value.startswith("gate_"))
 SELECTION = frozenset(
-    {Reason.SCORE_MISSING, Reason.BELOW_MINIMUM, Reason.BELOW_SHARE, Reason.OVER_QUOTA, Reason.OVER_BUDGET}
-)
+    {
+        Reason.SCORE_MISSING, Reason.BELOW_MINIMUM, Reason.BELOW_SHARE, Reason.OVER_QUOTA, Reason.OVER_BUDGET,
+        Reason.ABOVE_SHARE, Reason.NOT_DRAWN,
+    }
+)  # fmt: skip
 
 OF_FAULT = {
     "missing_file": Reason.IMAGE_MISSING,

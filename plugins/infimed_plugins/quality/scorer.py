@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -16,15 +15,13 @@ from infimed_plugins.quality.alignment import alignment
 from infimed_plugins.quality.calibration import Calibration, load_calibration
 from infimed_plugins.quality.completeness import completeness
 from infimed_plugins.quality.compliance import compliance, header_identity, pixel_identity
+from infimed_plugins.quality.composite import composite
 from infimed_plugins.quality.modalities import modality_of
 from infimed_plugins.quality.pictures import Picture, image_quality, media_key, open_picture
 from infimed_plugins.quality.profile import DIMENSIONS, Profile, load_profile, profile_path
 from infimed_plugins.quality.reasons import Reason
 from infimed_plugins.quality.texts import texts_of
 from infimed_plugins.quality.validity import medical_validity
-
-LEAST = 0.001
-"""A dimension at 0 counts as this in the geometric mean, so that the worse of two bad samples is still told."""
 
 FILES = ("lexicon.yaml", "medical_terms.txt", "common_words.txt", "calibration.json")
 
@@ -140,13 +137,3 @@ class FiveDimension(Scorer):
             raw=raw,
             note="; ".join(dict.fromkeys(picture.detail for picture in faults)),
         )
-
-
-def composite(parts: Mapping[str, float | None], weights: Mapping[str, float]) -> float | None:
-    """Weighted geometric mean of the parts that are not ``None``; ``None`` where none is left."""
-    weighted = [(weights.get(name, 0.0), part) for name, part in parts.items() if part is not None]
-    total = sum(weight for weight, _ in weighted)
-    if total <= 0:
-        return None
-    logs = sum(weight * math.log(max(part, LEAST)) for weight, part in weighted) / total
-    return round(min(1.0, math.exp(logs)), 6)

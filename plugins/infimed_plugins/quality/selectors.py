@@ -3,33 +3,53 @@
 from __future__ import annotations
 
 import hashlib
-import math
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from abc import abstractmethod
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
-from infimed_core import Candidate, Selection, Selector
+from infimed_core import Candidate, Score, Selection, Selector
+from infimed_plugins.quality.composite import composite
 from infimed_plugins.quality.reasons import GATES, Reason
 
 OnNull = Literal["keep", "reject"]
+Reasons = tuple[str, ...]
 
 
-def tie_break(identity: str) -> str:
+def tie_break(identity: str, salt: str = "") -> int:
     """Orders samples of equal value, the same on every machine and unrelated to their place in the file."""
-    return hashlib.sha256(identity.encode()).hexdigest()
+    return int.from_bytes(hashlib.blake2b(f"{salt}{identity}".encode(), digest_size=8).digest(), "big")
 
 
-def best_first(candidates: Iterable[Candidate]) -> list[Candidate]:
-    """By value from high to low; samples without a value last; ties by a hash of the id."""
+@dataclass(frozen=True)
+class Columns:
+    """What a selector keeps of the candidates that may be chosen: thin columns, not the candidates.
 
-    def key(candidate: Candidate) -> tuple[float, str]:
-        value = candidate.score.value
-        return (math.inf if value is None else -value, tie_break(candidate.id))
+    Attributes:
+        values: float64 [n], ``nan`` where there is none.
+        groups: int64 [n], the number of the candidate's group.
+        reasons: the score's own reasons, equal ones shared.
+        sizes: candidates by group, those barred before any comparison included.
+        features: float32 [n, width], where the selector asks for any.
+    """
 
-    return sorted(candidates, key=key)
+    ids: list[str]
+    values: NDArray[np.float64]
+    groups: NDArray[np.int64]
+    reasons: list[Reasons]
+    names: list[str]
+    sizes: list[int]
+    features: NDArray[np.float32]
+
+    def best_first(self, salt: str = "") -> NDArray[np.int64]:
+        """Places by value from high to low; without a value last; ties by a hash of the id."""
+        ties = np.fromiter((tie_break(identity, salt) for identity in self.ids), np.uint64, len(self.ids))
+        return np.lexsort((ties, -np.nan_to_num(self.values, nan=-1.0)))
 
 
 class GatedSelector(Selector):
@@ -37,83 +57,177 @@ class GatedSelector(Selector):
 
     gates: bool = Field(default=True, description="Reject samples that fail a gate of the profile.")
     on_null: OnNull = Field(default="reject", description="What becomes of a sample or dimension without a value.")
+    without: tuple[str, ...] = Field(
+        default=(),
+        description="Dimensions that take no part: the value is made again from the stored others, their gates sleep.",
+    )
+    weights: dict[str, float] = Field(
+        default_factory=dict, description="Weights of the dimensions for a value made again; 1 each by default."
+    )
 
-    def _barred(self, candidate: Candidate) -> tuple[str, ...]:
+    def select(self, candidates: Sequence[Candidate]) -> Selection:
+        """Go through the candidates once; every one is kept or rejected with its reasons."""
+        rejected: dict[str, Reasons] = {}
+        shared: dict[Reasons, Reasons] = {}
+        numbers: dict[str, int] = {}
+        order: list[str] = []
+        ids: list[str] = []
+        reasons: list[Reasons] = []
+        values, groups, sizes, features = array("d"), array("q"), [], array("f")
+        for candidate in candidates:
+            order.append(candidate.id)
+            number = numbers.setdefault(self._group(candidate), len(numbers))
+            if number == len(sizes):
+                sizes.append(0)
+            sizes[number] += 1
+            value = self._value(candidate.score)
+            barred = self._barred(candidate.score, value)
+            if barred:
+                rejected[candidate.id] = shared.setdefault(barred, barred)
+                continue
+            ids.append(candidate.id)
+            values.append(float("nan") if value is None else value)
+            groups.append(number)
+            own = candidate.score.reasons
+            reasons.append(shared.setdefault(own, own))
+            vector = self._features(candidate)
+            if vector is not None:
+                features.frombytes(vector.tobytes())
+        columns = Columns(
+            ids,
+            np.array(values, dtype=np.float64),
+            np.array(groups, dtype=np.int64),
+            reasons,
+            list(numbers),
+            sizes,
+            np.frombuffer(features, dtype=np.float32).reshape(len(ids), -1 if features else 0),
+        )
+        for place, reason in self._turned_away(columns):
+            whole = (reason.value, *columns.reasons[place])
+            rejected[columns.ids[place]] = shared.setdefault(whole, whole)
+        return Selection(kept=tuple(identity for identity in order if identity not in rejected), rejected=rejected)
+
+    def _value(self, score: Score) -> float | None:
+        if not self.without and not self.weights:
+            return score.value
+        if score.status == "error":
+            return None
+        parts = {name: part for name, part in score.parts.items() if name not in self.without}
+        return composite(parts, {name: self.weights.get(name, 1.0) for name in parts})
+
+    def _barred(self, score: Score, value: float | None) -> Reasons:
         """Why a candidate is out before any comparison; empty where it is not."""
-        score = candidate.score
         if score.status == "error":
             return score.reasons or (Reason.SCORE_MISSING.value,)
-        if self.gates and GATES & set(score.reasons):
+        if self.gates and (GATES - {f"gate_{name}" for name in self.without}) & set(score.reasons):
             return score.reasons
-        if score.value is None and self.on_null == "reject":
+        if value is None and self.on_null == "reject":
             return (*score.reasons, Reason.SCORE_MISSING.value)
         return ()
 
-    def _select(
-        self, candidates: Sequence[Candidate], choose: Callable[[list[Candidate]], dict[str, tuple[str, ...]]]
-    ) -> Selection:
-        """Gate, let ``choose`` reject among the rest, and account for every candidate."""
-        rejected = {candidate.id: reasons for candidate in candidates if (reasons := self._barred(candidate))}
-        rejected |= choose([candidate for candidate in candidates if candidate.id not in rejected])
-        kept = tuple(candidate.id for candidate in candidates if candidate.id not in rejected)
-        return Selection(kept=kept, rejected=rejected)
+    def _group(self, candidate: Candidate) -> str:
+        """Candidates of one group compete with one another."""
+        return ""
+
+    def _features(self, candidate: Candidate) -> NDArray[np.float32] | None:
+        """Float32 [width], the same width for all, of a candidate that may be chosen; ``None``: none are needed."""
+        return None
+
+    @abstractmethod
+    def _turned_away(self, columns: Columns) -> Iterable[tuple[int, Reason]]:
+        """Places in the columns that are not kept, each with the reason."""
 
 
 class Threshold(GatedSelector):
     """Keeps samples whose value and dimensions reach their minima.
 
     ``on_null: keep`` passes a dimension without a value; ``reject`` turns it away, where a minimum names it.
+    Rejects carry ``below_minimum`` or ``score_missing``, followed by the score's own reasons.
     """
 
     minimum: float = Field(default=0.0, ge=0.0, le=1.0, description="Least composite value.")
     minima: dict[str, float] = Field(default_factory=dict, description="Least value by dimension.")
 
-    def select(self, candidates: Sequence[Candidate]) -> Selection:
-        """Rejects carry ``below_minimum`` or ``score_missing``, followed by the score's own reasons."""
-        return self._select(candidates, self._below)
+    def _barred(self, score: Score, value: float | None) -> Reasons:
+        barred = super()._barred(score, value)
+        if barred:
+            return barred
+        wanted = [(value, self.minimum)] if self.minimum > 0 else []
+        wanted += [(score.parts.get(name), least) for name, least in sorted(self.minima.items())]
+        reasons = []
+        if any(found is not None and found < least for found, least in wanted):
+            reasons.append(Reason.BELOW_MINIMUM.value)
+        if self.on_null == "reject" and any(found is None for found, _ in wanted):
+            reasons.append(Reason.SCORE_MISSING.value)
+        return (*reasons, *score.reasons) if reasons else ()
 
-    def _below(self, candidates: list[Candidate]) -> dict[str, tuple[str, ...]]:
-        rejected = {}
-        for candidate in candidates:
-            wanted = [(candidate.score.value, self.minimum)] if self.minimum > 0 else []
-            wanted += [(candidate.score.parts.get(name), least) for name, least in sorted(self.minima.items())]
-            reasons = []
-            if any(value is not None and value < least for value, least in wanted):
-                reasons.append(Reason.BELOW_MINIMUM.value)
-            if self.on_null == "reject" and any(value is None for value, _ in wanted):
-                reasons.append(Reason.SCORE_MISSING.value)
-            if reasons:
-                rejected[candidate.id] = (*reasons, *candidate.score.reasons)
-        return rejected
+    def _turned_away(self, columns: Columns) -> Iterable[tuple[int, Reason]]:
+        return ()
 
 
-class TopShare(GatedSelector):
-    """Keeps the best share of all candidates, or of the candidates with each value of a tag.
-
-    The share is of every candidate that came in, gated ones too: ``keep: 0.8`` of 100 keeps 80 where 80 pass.
-    """
-
+class _Share(GatedSelector):
     keep: float = Field(default=0.8, gt=0.0, le=1.0, description="Share to keep.")
     per_tag: str | None = Field(default=None, description="Keep the share of each value of this tag (modality ...).")
 
-    def select(self, candidates: Sequence[Candidate]) -> Selection:
-        """Rejects carry ``below_share``, followed by the score's own reasons."""
-        sizes = {group: len(members) for group, members in _grouped(candidates, self.per_tag).items()}
+    def _group(self, candidate: Candidate) -> str:
+        return "" if self.per_tag is None else candidate.tags.get(self.per_tag, "")
 
-        def choose(passing: list[Candidate]) -> dict[str, tuple[str, ...]]:
-            rejected = {}
-            for group, members in _grouped(passing, self.per_tag).items():
-                # Rounded first: 0.7 * 10 is a little over 7 in floating point, and 8 would be wrong.
-                limit = math.ceil(round(self.keep * sizes[group], 9))
-                for candidate in best_first(members)[limit:]:
-                    rejected[candidate.id] = (Reason.BELOW_SHARE.value, *candidate.score.reasons)
-            return rejected
+    def _ordered(self, columns: Columns) -> tuple[NDArray[np.int64], Reason]:
+        """Places, those to keep first, and why the others go."""
+        return columns.best_first(), Reason.BELOW_SHARE
 
-        return self._select(candidates, choose)
+    def _turned_away(self, columns: Columns) -> Iterable[tuple[int, Reason]]:
+        ordered, reason = self._ordered(columns)
+        # Rounded first: 0.7 * 10 is a little over 7 in floating point, and 8 would be wrong.
+        left = [int(np.ceil(round(self.keep * size, 9))) for size in columns.sizes]
+        for place in ordered.tolist():
+            group = int(columns.groups[place])
+            left[group] -= 1
+            if left[group] < 0:
+                yield place, reason
+
+
+class TopShare(_Share):
+    """Keeps the best share of all candidates, or of the candidates with each value of a tag.
+
+    The share is of every candidate that came in, gated ones too: ``keep: 0.8`` of 100 keeps 80 where 80 pass.
+    Rejects carry ``below_share``, followed by the score's own reasons.
+    """
+
+
+class BottomShare(_Share):
+    """Keeps the worst share: the other half of an ablation, never a way to choose data.
+
+    Rejects carry ``above_share``. Gates sleep unless they are asked for.
+    """
+
+    gates: bool = Field(default=False, description="Reject samples that fail a gate of the profile.")
+
+    def _ordered(self, columns: Columns) -> tuple[NDArray[np.int64], Reason]:
+        return columns.best_first()[::-1], Reason.ABOVE_SHARE
+
+
+class RandomShare(_Share):
+    """Keeps a share drawn by a hash of seed and id, whatever the scores: what any selection has to beat.
+
+    Rejects carry ``not_drawn``. Gates sleep unless they are asked for; samples in error cannot be drawn.
+    """
+
+    gates: bool = Field(default=False, description="Reject samples that fail a gate of the profile.")
+    on_null: OnNull = Field(default="keep", description="What becomes of a sample without a value.")
+    seed: int = Field(default=0, description="Another seed draws others.")
+
+    def _ordered(self, columns: Columns) -> tuple[NDArray[np.int64], Reason]:
+        salt = f"{self.seed}|"
+        ties = np.fromiter((tie_break(identity, salt) for identity in columns.ids), np.uint64, len(columns.ids))
+        return np.argsort(ties, kind="stable"), Reason.NOT_DRAWN
 
 
 class Quota(GatedSelector):
-    """Keeps at most so many samples of each value of a tag, the best first."""
+    """Keeps at most so many samples of each value of a tag, the best first.
+
+    Rejects carry ``over_quota``, followed by the score's own reasons.
+    """
 
     tag: str = Field(default="modality", description="Tag whose values have quotas.")
     quotas: dict[str, int] = Field(default_factory=dict, description="Most samples by value of the tag.")
@@ -121,77 +235,15 @@ class Quota(GatedSelector):
         default=None, ge=0, description="Most samples of every other value; no limit if empty."
     )
 
-    def select(self, candidates: Sequence[Candidate]) -> Selection:
-        """Rejects carry ``over_quota``, followed by the score's own reasons."""
-        return self._select(candidates, self._over)
+    def _group(self, candidate: Candidate) -> str:
+        return candidate.tags.get(self.tag, "")
 
-    def _over(self, candidates: list[Candidate]) -> dict[str, tuple[str, ...]]:
-        rejected = {}
-        for group, members in _grouped(candidates, self.tag).items():
-            limit = self.quotas.get(group, self.otherwise)
+    def _turned_away(self, columns: Columns) -> Iterable[tuple[int, Reason]]:
+        left = [self.quotas.get(name, self.otherwise) for name in columns.names]
+        for place in columns.best_first().tolist():
+            group = int(columns.groups[place])
+            limit = left[group]
             if limit is not None:
-                for candidate in best_first(members)[max(0, limit) :]:
-                    rejected[candidate.id] = (Reason.OVER_QUOTA.value, *candidate.score.reasons)
-        return rejected
-
-
-class Budget(GatedSelector):
-    """Keeps ``num_samples`` that are good and unlike one another: greedy k-centre weighted by quality.
-
-    Each step takes the sample with the largest ``value * distance ** diversity`` to what is kept already (Gonzalez'
-    k-centre for value 1). Features are the tags and the score's parts and raw measurements, hashed to ``width``
-    numbers; they say nothing of meaning, so that diversity is one of kinds and of picture statistics.
-    """
-
-    num_samples: int = Field(ge=1, description="How many samples to keep.")
-    diversity: float = Field(default=1.0, ge=0.0, description="0 is quality alone.")
-    tags: tuple[str, ...] = Field(
-        default=("modality", "task_type", "source", "image"), description="Tags to spread over."
-    )
-    width: int = Field(default=64, ge=8, le=1024, description="Numbers in a feature vector.")
-
-    def select(self, candidates: Sequence[Candidate]) -> Selection:
-        """Rejects carry ``over_budget``, followed by the score's own reasons."""
-        return self._select(candidates, self._over)
-
-    def _over(self, candidates: list[Candidate]) -> dict[str, tuple[str, ...]]:
-        if len(candidates) <= self.num_samples:
-            return {}
-        ordered = best_first(candidates)
-        values = np.array([candidate.score.value or 0.0 for candidate in ordered])
-        features = np.stack([self._features(candidate) for candidate in ordered])
-        chosen = [0]
-        nearest = np.linalg.norm(features - features[0], axis=1)
-        taken = np.zeros(len(ordered), dtype=bool)
-        taken[0] = True
-        while len(chosen) < self.num_samples:
-            gain = values * np.power(nearest + 1e-6, self.diversity)
-            gain[taken] = -1.0
-            best = int(np.argmax(gain))  # the first of equals: the better sample, then the hash of its id
-            chosen.append(best)
-            taken[best] = True
-            np.minimum(nearest, np.linalg.norm(features - features[best], axis=1), out=nearest)
-        return {
-            candidate.id: (Reason.OVER_BUDGET.value, *candidate.score.reasons)
-            for candidate, kept in zip(ordered, taken, strict=True)
-            if not kept
-        }
-
-    def _features(self, candidate: Candidate) -> np.ndarray:  # type: ignore[type-arg]
-        vector = np.zeros(self.width, dtype=np.float64)
-        for tag in self.tags:
-            place = int.from_bytes(hashlib.sha256(f"{tag}={candidate.tags.get(tag, '')}".encode()).digest()[:4], "big")
-            vector[place % self.width] += 1.0
-        numbers = {**candidate.score.parts, **candidate.score.raw}
-        for name, number in sorted(numbers.items()):
-            if number is not None:
-                place = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
-                vector[place % self.width] += math.tanh(number) * 0.5
-        return vector
-
-
-def _grouped(candidates: Iterable[Candidate], tag: str | None) -> dict[str, list[Candidate]]:
-    groups: dict[str, list[Candidate]] = defaultdict(list)
-    for candidate in candidates:
-        groups["" if tag is None else candidate.tags.get(tag, "")].append(candidate)
-    return groups
+                if limit <= 0:
+                    yield place, Reason.OVER_QUOTA
+                left[group] = limit - 1
