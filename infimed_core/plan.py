@@ -17,7 +17,7 @@ from infimed_core.types import JsonObject, Packs, canonical_json
 NATIVE = -1
 """The cap of a sample seen at native resolution, in arrays."""
 
-DROP_REASONS = ("", "text_too_long", "too_long", "too_many_images", "not_packed")
+DROP_REASONS = ("", "text_too_long", "too_long", "too_many_images", "not_packed", "beyond_length")
 
 
 @dataclass(frozen=True)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from infimed_core.components import Encoder, Packer, ResolutionScheduler
+from infimed_core.drawing import count_reaching, draw, mix_sources, num_distinct, sample_shares
 from infimed_core.errors import InfimedError
 from infimed_core.index import Index
 from infimed_core.lengths import CostModel, Lengths, Measure, sums_of
 from infimed_core.plan import DROP_REASONS, NATIVE, StagePlan, plan_digest
-from infimed_core.types import Packs, Phase, Stage, canonical_json
+from infimed_core.types import Packs, Phase, Stage
 
 _WINDOW_STEPS = 50
 _SMALLEST_SHRINK = 16
@@ -40,42 +41,24 @@ def plan_stage(
         InfimedError: a ``mix`` entry matches no sample, the scheduler's phases do not cover the stage, or a sample
             fits no row and the stage says ``overlong: error``.
     """
-    generator = np.random.Generator(np.random.PCG64(seed))
     measure, budget = Measure(index, encoder), packer.budget
-    rows = _draw(index, stage, allowed & index.usable, generator)
-    phases = _checked_phases(scheduler.plan(len(rows)), len(rows), scheduler)
-    caps = np.full(len(rows), NATIVE, dtype=np.int64)
-    dropped = np.zeros(len(rows), dtype=np.int8)
-    parts: list[Lengths] = []
-    packs: list[Packs] = []
-    steps = [np.zeros(1, dtype=np.int64)]
-    num_shrunk = num_packs = 0
     limit = budget.copy()
     limit[0] = min(int(limit[0]), encoder.max_tokens or int(limit[0]))
-    for phase in phases:
-        span = slice(phase.start, phase.stop)
-        if phase.max_visual_tokens is not None:
-            caps[span] = phase.max_visual_tokens
-        lengths = measure.at(phase.max_visual_tokens).take(rows[span])
-        num_shrunk += _shrink(measure, rows[span], phase.max_visual_tokens, limit, lengths, caps[span], dropped[span])
-        if stage.overlong == "error":
-            _refuse_overlong(stage, dropped[span], rows[span], limit)
-        kept = np.flatnonzero(dropped[span] == 0)
-        costs = np.stack([lengths.tokens, lengths.patches, lengths.images], axis=1)[kept]
-        grouped = packer.group(costs, budget)
-        _check_packs(grouped, costs, budget, packer)
-        left_out = np.ones(len(kept), dtype=bool)
-        left_out[grouped.members] = False
-        dropped[phase.start + kept[left_out]] = DROP_REASONS.index("not_packed")
-        pack_costs = sums_of(lengths.cost(cost_model or CostModel())[kept][grouped.members], grouped.offsets)
-        order, ends = _order(pack_costs, stage.rows_per_step, generator, ordered)
-        packs.append(_reordered(Packs(phase.start + kept[grouped.members], grouped.offsets), order))
-        steps.append(num_packs + ends)
-        num_packs += len(grouped)
-        parts.append(lengths)
+    sources = mix_sources(index, stage, allowed & index.usable)
+
+    def drawn(count: int) -> _Drawn:
+        return _drawn(stage, sources, count, scheduler, measure, limit, seed)
+
+    def packed(of: _Drawn) -> _Packed:
+        return _packed(of, stage, packer, cost_model or CostModel(), ordered)
+
+    count = _num_draws(stage, num_distinct(sources), drawn, packed)
+    draws = drawn(count)
+    rows, phases, caps, dropped = draws.rows, draws.phases, draws.caps, draws.dropped
+    parts, num_shrunk = draws.parts, draws.num_shrunk
+    packs, steps, pack_phases = packed(draws).of_steps(stage.num_steps, dropped)
     joined = [np.concatenate([getattr(part, item.name) for part in parts]) for item in fields(Lengths)]
     lengths = Lengths(*joined)
-    sizes = np.concatenate([np.diff(pack.offsets) for pack in packs])
     values: dict[str, Any] = {
         "rows": rows,
         "caps": caps,
@@ -85,10 +68,10 @@ def plan_stage(
         "images": lengths.images,
         "costs": lengths.cost(cost_model or CostModel()),
         "dropped": dropped,
-        "members": np.concatenate([pack.members for pack in packs]),
-        "offsets": np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
-        "steps": np.concatenate(steps),
-        "pack_phases": np.repeat(np.arange(len(packs)), [len(pack) for pack in packs]),
+        "members": packs.members,
+        "offsets": packs.offsets,
+        "steps": steps,
+        "pack_phases": pack_phases,
         "phases": np.array([[p.start, p.stop, _coded(p.max_visual_tokens)] for p in phases], dtype=np.int64),
         "padded": type(packer).padded,
         "row_tokens": packer.row_tokens,
@@ -102,38 +85,121 @@ def _coded(cap: int | None) -> int:
     return NATIVE if cap is None else cap
 
 
-def _draw(index: Index, stage: Stage, usable: NDArray[np.bool_], generator: np.random.Generator) -> NDArray[np.int64]:
-    """Rows in seeded random order: each source goes through all its samples before it repeats one."""
-    masks = [usable & index.matching(mix) for mix in stage.mix] or [usable]
-    sources = [np.flatnonzero(mask) for mask in masks]
-    for number, source in enumerate(sources):
-        if stage.mix and len(source) == 0:
-            raise InfimedError(
-                f"stage '{stage.name}': mix.{number} ({canonical_json(stage.mix[number].where)}) matches none of the "
-                f"{int(usable.sum())} selected samples; compare it with the tags of the data, or remove it"
-            )
-    num_matched = int(np.logical_or.reduce(masks).sum())
-    if num_matched == 0:
-        return np.zeros(0, dtype=np.int64)
-    count = stage.num_samples or max(1, round(num_matched * stage.epochs))
-    weights = np.array([mix.weight for mix in stage.mix] or [1.0])
-    shares = _apportion(count, weights / weights.sum())
-    turns = generator.permutation(np.repeat(np.arange(len(sources)), shares))
-    rows = np.empty(count, dtype=np.int64)
-    for number, (source, share) in enumerate(zip(sources, shares, strict=True)):
-        passes = [generator.permutation(source) for _ in range(-(-int(share) // len(source)))]
-        if passes:
-            rows[turns == number] = np.concatenate(passes)[:share]
-    return rows
+@dataclass
+class _Drawn:
+    """The samples of a stage in order, with the cap and the length of each."""
+
+    rows: NDArray[np.int64]
+    phases: list[Phase]
+    caps: NDArray[np.int64]
+    dropped: NDArray[np.int8]
+    parts: list[Lengths]
+    num_shrunk: int
+    generator: np.random.Generator
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of the samples that fit a row."""
+        tokens = np.concatenate([part.tokens for part in self.parts])
+        return int(tokens[self.dropped == 0].sum())
 
 
-def _apportion(count: int, shares: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Whole numbers nearest to ``count * shares`` that add up to ``count`` (largest remainders)."""
-    exact = count * shares
-    whole = np.floor(exact).astype(np.int64)
-    rest = count - int(whole.sum())
-    whole[np.argsort(whole - exact, kind="stable")[:rest]] += 1
-    return whole
+@dataclass
+class _Packed:
+    """Packs of all phases in the order they come, the end of each step, and the phase of each pack."""
+
+    packs: Packs
+    steps: NDArray[np.int64]
+    phases: NDArray[np.int64]
+
+    def of_steps(
+        self, num_steps: int | None, dropped: NDArray[np.int8]
+    ) -> tuple[Packs, NDArray[np.int64], NDArray[np.int64]]:
+        """No more than the first ``num_steps``; what stood in later ones is a drop, counted in place."""
+        if num_steps is None or len(self.steps) - 1 <= num_steps:
+            return self.packs, self.steps, self.phases
+        num_packs = int(self.steps[num_steps])
+        end = int(self.packs.offsets[num_packs])
+        dropped[self.packs.members[end:]] = DROP_REASONS.index("beyond_length")
+        kept = Packs(self.packs.members[:end], self.packs.offsets[: num_packs + 1])
+        return kept, self.steps[: num_steps + 1], self.phases[:num_packs]
+
+
+def _drawn(
+    stage: Stage,
+    sources: list[NDArray[np.int64]],
+    count: int,
+    scheduler: ResolutionScheduler,
+    measure: Measure,
+    limit: NDArray[np.int64],
+    seed: int,
+) -> _Drawn:
+    generator = np.random.Generator(np.random.PCG64(seed))
+    phases = _checked_phases(scheduler.plan(count), count, scheduler)
+    if count:
+        rows = draw(sources, sample_shares(stage, sources, measure, phases, int(limit[0])), count, generator)
+    else:
+        rows = np.zeros(0, dtype=np.int64)
+    caps = np.full(count, NATIVE, dtype=np.int64)
+    dropped = np.zeros(count, dtype=np.int8)
+    parts: list[Lengths] = []
+    num_shrunk = 0
+    for phase in phases:
+        span = slice(phase.start, phase.stop)
+        if phase.max_visual_tokens is not None:
+            caps[span] = phase.max_visual_tokens
+        lengths = measure.at(phase.max_visual_tokens).take(rows[span])
+        num_shrunk += _shrink(measure, rows[span], phase.max_visual_tokens, limit, lengths, caps[span], dropped[span])
+        if stage.overlong == "error":
+            _refuse_overlong(stage, dropped[span], rows[span], limit)
+        parts.append(lengths)
+    return _Drawn(rows, phases, caps, dropped, parts, num_shrunk, generator)
+
+
+def _packed(draws: _Drawn, stage: Stage, packer: Packer, cost_model: CostModel, ordered: bool) -> _Packed:
+    """Pack each phase and put the packs into steps; what the packer leaves out is marked as dropped, in place."""
+    members: list[NDArray[np.int64]] = []
+    sizes: list[NDArray[np.int64]] = []
+    steps = [np.zeros(1, dtype=np.int64)]
+    num_packs = 0
+    for phase, lengths in zip(draws.phases, draws.parts, strict=True):
+        dropped = draws.dropped[phase.start : phase.stop]
+        kept = np.flatnonzero(dropped == 0)
+        costs = np.stack([lengths.tokens, lengths.patches, lengths.images], axis=1)[kept]
+        grouped = packer.group(costs, packer.budget)
+        _check_packs(grouped, costs, packer.budget, packer)
+        left_out = np.ones(len(kept), dtype=bool)
+        left_out[grouped.members] = False
+        dropped[kept[left_out]] = DROP_REASONS.index("not_packed")
+        pack_costs = sums_of(lengths.cost(cost_model)[kept][grouped.members], grouped.offsets)
+        order, ends = _order(pack_costs, stage.rows_per_step, draws.generator, ordered)
+        own = _reordered(Packs(phase.start + kept[grouped.members], grouped.offsets), order)
+        members.append(own.members)
+        sizes.append(np.diff(own.offsets))
+        steps.append(num_packs + ends)
+        num_packs += len(own)
+    offsets = np.concatenate([[0], np.cumsum(np.concatenate(sizes))]).astype(np.int64)
+    phases = np.repeat(np.arange(len(sizes)), [len(own) for own in sizes])
+    return _Packed(Packs(np.concatenate(members), offsets), np.concatenate(steps), phases)
+
+
+def _num_draws(
+    stage: Stage, num_samples: int, drawn: Callable[[int], _Drawn], packed: Callable[[_Drawn], _Packed]
+) -> int:
+    """How many samples make the stage's length; those of a stage in steps may make a step more, never one less."""
+    if num_samples == 0:
+        return 0
+    if stage.num_samples is not None:
+        return stage.num_samples
+    if stage.num_tokens is not None:
+        wanted = stage.num_tokens
+        mean = max(1.0, drawn(num_samples).num_tokens / num_samples)
+        counts = count_reaching(wanted, lambda count: drawn(count).num_tokens, max(1, round(wanted / mean)))
+        return min(counts, key=lambda count: abs(drawn(count).num_tokens - wanted) if count else wanted + 1)
+    if stage.num_steps is not None:
+        guess = stage.num_steps * stage.rows_per_step
+        return count_reaching(stage.num_steps, lambda count: len(packed(drawn(count)).steps) - 1, guess)[1]
+    return max(1, round(num_samples * stage.epochs))
 
 
 def _checked_phases(phases: Sequence[Phase], count: int, scheduler: ResolutionScheduler) -> list[Phase]:

@@ -134,7 +134,18 @@ def _plan(
     scheduler = cast(ResolutionScheduler, components.get(f"stages.{stage.name}.resolution") or components["resolution"])
     packer = cast(Packer, components.get(f"stages.{stage.name}.packing") or components["packing"])
     seed = state.seed * 1000 + position
-    shape = stage.model_dump(mode="json", include={"name", "mix", "epochs", "num_samples", "rows_per_step", "overlong"})
+    decisive = {
+        "name",
+        "mix",
+        "mix_by",
+        "epochs",
+        "num_samples",
+        "num_tokens",
+        "num_steps",
+        "rows_per_step",
+        "overlong",
+    }
+    shape = stage.model_dump(mode="json", include=decisive)
     made_from = digest("plan", 2, index_hash, curated.digest, shape, scheduler.identity(), packer.identity(), seed)
 
     def work(directory: Path) -> Outcome:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 IGNORED_LABEL = -100
 """A label that carries no loss, as in torch's ``cross_entropy``."""
@@ -178,7 +178,7 @@ class Mix(Row):
     """A share of a stage's data: the samples whose tags match ``where`` (value or list of values per tag)."""
 
     where: dict[str, str | tuple[str, ...]] = Field(default_factory=dict)
-    weight: float = Field(default=1.0, gt=0.0, description="Relative share of samples drawn from here.")
+    weight: float = Field(default=1.0, gt=0.0, description="Relative share of what is drawn from here.")
 
     def matches(self, tags: Mapping[str, str]) -> bool:
         """Whether every tag named in ``where`` has (one of) the wanted value(s)."""
@@ -191,14 +191,22 @@ class Stage(Row):
     """One training stage; a trainer's own stage class adds its settings (learning rate ...).
 
     The data are every sample that some ``mix`` entry matches (all samples where ``mix`` is empty), drawn with
-    the entries' weights. The length is ``num_samples`` (drawn, with repetition after a full pass) or ``epochs``.
+    the entries' weights. The length is one of ``num_samples`` (drawn, with repetition after a full pass),
+    ``num_tokens`` or ``num_steps``, else ``epochs``.
     ``resolution`` and ``packing`` override the run file's sections for this stage.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
     mix: tuple[Mix, ...] = ()
+    mix_by: Literal["samples", "tokens"] = Field(
+        default="samples", description="What the weights of the mix are shares of: samples drawn, or their tokens."
+    )
     epochs: float = Field(default=1.0, gt=0.0)
-    num_samples: int | None = Field(default=None, ge=1)
+    num_samples: int | None = Field(default=None, ge=1, description="Length in samples drawn.")
+    num_tokens: int | None = Field(
+        default=None, ge=1, description="Length in tokens, images included: as near to it as whole samples come."
+    )
+    num_steps: int | None = Field(default=None, ge=1, description="Length in optimizer steps.")
     rows_per_step: int = Field(default=1, ge=1, description="Packed rows in one optimizer step, over all ranks.")
     overlong: Literal["drop", "error"] = Field(
         default="drop",
@@ -207,6 +215,13 @@ class Stage(Row):
     )
     resolution: Use | None = None
     packing: Use | None = None
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        given = [name for name in ("num_samples", "num_tokens", "num_steps") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} are two lengths of one stage; keep one")
+        return self
 
 
 @dataclass(frozen=True)

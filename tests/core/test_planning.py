@@ -121,6 +121,51 @@ def test_sources_are_drawn_by_weight_and_repeat_only_after_a_full_pass():
             assert len(np.unique(drawn[start : start + size])) == size
 
 
+@pytest.mark.parametrize("caps", [(None,), (2, 9, None)])
+@pytest.mark.parametrize("wanted", [1, 7, 40, 211])
+def test_a_stage_as_long_as_its_steps_has_exactly_so_many(caps, wanted):
+    made = plan(make_index(90), caps=caps, packer=InOrder(row_tokens=300), rows_per_step=3, num_steps=wanted)
+    facts = made.describe()
+    assert facts["num_steps"] == wanted
+    assert facts["num_drawn"] == len(made.members) + sum(facts["dropped"].values())
+    # the draws are as few as they can be: hardly any is cut off at the end
+    assert facts["dropped"].get("beyond_length", 0) <= 3 * made.describe()["num_drawn"] / facts["num_rows"] * len(caps)
+    assert made.steps[-1] == len(made.packs) == len(made.pack_phases)
+
+
+@pytest.mark.parametrize("caps", [(None,), (2, 9, None)])
+@pytest.mark.parametrize("wanted", [300, 5000, 40_000])
+def test_a_stage_as_long_as_its_tokens_is_within_a_sample_of_them(caps, wanted):
+    made = plan(make_index(90), caps=caps, packer=InOrder(row_tokens=1000), num_tokens=wanted)
+    kept = made.tokens[made.dropped == 0]
+    assert abs(kept.sum() - wanted) <= made.tokens.max()
+
+
+def test_a_mix_by_tokens_gives_each_source_its_share_of_the_tokens():
+    index = make_index(300)
+    index.text[index.tag_codes["source"] == 0] *= 6  # samples of a are much longer than those of b
+    mix = (Mix(where={"source": "a"}, weight=1), Mix(where={"source": "b"}, weight=3))
+    shares = {}
+    for by in ("samples", "tokens"):
+        made = plan(index, caps=(4, 9), packer=InOrder(row_tokens=2000), mix=mix, mix_by=by, num_samples=2000)
+        source = index.tag_codes["source"][made.rows]
+        shares[by] = (np.mean(source == 0), made.tokens[source == 0].sum() / made.tokens.sum())
+    assert shares["samples"][0] == 0.25 and shares["samples"][1] > 0.4
+    assert shares["tokens"][0] < 0.2 and shares["tokens"][1] == pytest.approx(0.25, abs=0.02)
+
+
+def test_a_stage_has_one_length():
+    with pytest.raises(ValueError, match="num_samples and num_steps are two lengths"):
+        Stage(name="s", num_samples=3, num_steps=3)
+
+
+def test_steps_or_tokens_that_no_sample_can_fill_are_an_empty_plan():
+    index = make_index(20, most_images=0)
+    for length in ({"num_steps": 5}, {"num_tokens": 50}):
+        made = plan(index, packer=InOrder(row_tokens=1), allowed=index.text > 1, **length)
+        assert len(made.packs) == 0 and (made.dropped > 0).all()
+
+
 def test_a_mix_that_matches_nothing_is_told():
     with pytest.raises(InfimedError, match=r"stage 's': mix\.1 .*nowhere"):
         plan(make_index(20), mix=(Mix(), Mix(where={"source": "nowhere"})))
