@@ -10,18 +10,23 @@ from typing import cast
 from pydantic import TypeAdapter
 
 from infimed_core import statistics
-from infimed_core.components import Benchmark, LoadedModel, Metric, Model, Solver
+from infimed_core.components import Benchmark, LoadedModel, Metric, Model, Solver, TextMetric, TrainableModel
 from infimed_core.config import BenchmarkUse
 from infimed_core.errors import InfimedError
 from infimed_core.evaluation import (
     BASELINE,
+    CONSTANT_LETTER,
+    IMAGE_BLIND,
     AnswerCache,
     Graded,
+    adjust,
     ask_and_grade,
     benchmark_name,
     compare,
+    constant_letter,
     grade,
     judge,
+    measure_texts,
     most_common_answers,
     protocol,
     read_graded,
@@ -31,7 +36,7 @@ from infimed_core.evaluation import (
 from infimed_core.record import digest, write_atomically
 from infimed_core.steps import Outcome, RunState
 from infimed_core.training import Checkpoint
-from infimed_core.types import Comparison, Generation, JsonObject, ResultRow
+from infimed_core.types import Answer, Comparison, Fault, Generation, JsonObject, ResultRow, Sample
 
 _ROWS = TypeAdapter(tuple[ResultRow, ...])
 _COMPARISONS = TypeAdapter(tuple[Comparison, ...])
@@ -45,64 +50,169 @@ def evaluate_models(state: RunState, models: Sequence[Checkpoint]) -> None:
     for name in wanted:
         if name not in {model.name for model in models}:
             raise InfimedError(f"evaluation.models names '{name}'; this run has {', '.join(m.name for m in models)}")
+    _check_metrics(state)
+    only = chosen_samples(section.samples)
+    if only is not None:
+        _check_chosen(state, only)
     results: list[ResultRow] = []
     comparisons: list[Comparison] = []
-    loaded: dict[str, LoadedModel] = {}
+    opened = _Opened(state)
     for index, use in enumerate(section.benchmarks):
-        benchmark: Benchmark = state.plan.component(f"evaluation.benchmarks.{index}")
-        name = benchmark_name(section.benchmarks, index)
+        asked = _Asked(state, index, use, only)
+        if only is not None and not asked.num_chosen():
+            state.tell("message", "", {"text": f"{asked.name}: none of the chosen questions is from here; left out"})
+            continue
         found: dict[str, list[Graded]] = {}
         hashes = []
         for model in models:
             if model.name not in wanted:
                 continue
-            rows, graded_path, made_from = _evaluate_one(state, name, index, use, benchmark, model, loaded)
-            results += rows
-            hashes.append(made_from)
-            found[model.name] = list(read_graded(graded_path))
-        baseline_rows, baseline_hash = _baseline(state, name, use, benchmark, next(iter(found.values())), hashes[0])
-        results += baseline_rows
-        comparisons += _compare(state, name, benchmark, found, section.compare_to, [*hashes, baseline_hash])
-        state.directory.write(results=tuple(results), comparisons=tuple(comparisons))
+            for blind in (False, True) if "image-blind" in section.baselines else (False,):
+                if blind and not any(row.sample.media for row in found[model.name]):
+                    continue  # there is no image to take away
+                rows, graded_path, made_from = _evaluate_one(asked, model, opened, blind)
+                results += rows
+                hashes.append(made_from)
+                found[model.name + (IMAGE_BLIND if blind else "")] = list(read_graded(graded_path))
+        for baseline in (BASELINE, *(name for name in section.baselines if name == CONSTANT_LETTER)):
+            rows, made_from = _baseline(asked, baseline, next(iter(found.values())), hashes[0])
+            if rows:
+                results += rows
+                hashes.append(made_from)
+                path = state.path / "answers" / f"{asked.name}--{baseline}.jsonl"
+                found[baseline] = list(read_graded(path))
+        against = (*section.compare_to, *(name for name in section.baselines if name == CONSTANT_LETTER))
+        comparisons += _compare(asked, found, against, hashes)
+        state.directory.write(results=tuple(results), comparisons=tuple(adjust(comparisons)))
+
+
+def chosen_samples(samples: str | tuple[str, ...] | None) -> frozenset[str] | None:
+    """The ids that ``evaluation.samples`` names, in a list or in a file with one id a line; ``None`` for all.
+
+    Raises:
+        InfimedError: the file cannot be read, or no id is named.
+    """
+    if samples is None:
+        return None
+    if isinstance(samples, str):
+        try:
+            lines = Path(samples).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InfimedError(
+                f"evaluation.samples: {samples}: cannot be read ({error}); name a file with one id a line, or a list"
+            ) from None
+        samples = tuple(line.strip() for line in lines if line.strip() and not line.startswith("#"))
+    if not samples:
+        raise InfimedError("evaluation.samples names no question; write ids as in the answers files, one a line")
+    return frozenset(samples)
+
+
+def _check_chosen(state: RunState, only: frozenset[str]) -> None:
+    """Every chosen id must be a question of some benchmark, before any is asked."""
+    section = state.plan.file.evaluation
+    assert section is not None
+    missing = set(only)
+    for index in range(len(section.benchmarks)):
+        benchmark: Benchmark = state.plan.component(f"evaluation.benchmarks.{index}")
+        missing -= {row.id for row in benchmark.samples() if isinstance(row, Sample)}
+    if missing:
+        named = ", ".join(sorted(missing)[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
+        raise InfimedError(
+            f"evaluation.samples: no benchmark of this run has {named}; see 'id' in runs/*/answers/*.jsonl"
+        )
+
+
+def _check_metrics(state: RunState) -> None:
+    """What a metric needs must be installed before a model is asked for hours."""
+    section = state.plan.file.evaluation
+    assert section is not None
+    for index, use in enumerate(section.benchmarks):
+        benchmark: Benchmark = state.plan.component(f"evaluation.benchmarks.{index}")
+        for name, metric in _metrics(state, use.metrics or benchmark.metrics).items():
+            problem = metric.missing()
+            if problem:
+                place = f"{state.plan.source}: evaluation.benchmarks.{index}"
+                raise InfimedError(
+                    f"{place}: metric '{name}' of {benchmark_name(section.benchmarks, index)}: {problem}"
+                )
+
+
+class _Opened:
+    """The model under evaluation, one checkpoint of it in memory at a time, and the answers that it gave before."""
+
+    def __init__(self, state: RunState) -> None:
+        self._state = state
+        self._model: Model = state.plan.component("model")
+        self._name: str | None = None
+        self._loaded: LoadedModel | None = None
+
+    def get(self, checkpoint: Checkpoint) -> tuple[LoadedModel, AnswerCache]:
+        """The loaded model and its answers; a server's own word of what it serves is part of who it is."""
+        if self._loaded is None or self._name != checkpoint.name:
+            self._loaded = None  # let go of the last one before the next takes its memory
+            self._loaded = self._model.load(checkpoint.directory)
+            self._name = checkpoint.name
+        identity = digest(checkpoint.digest, self._model.identity())
+        if not isinstance(self._loaded, TrainableModel):  # else the checkpoint's digest is that of the weights
+            identity = digest(identity, self._loaded.identity)
+        return self._loaded, AnswerCache(self._state.path / "cache" / f"{identity[:16]}.jsonl", identity)
+
+
+class _Asked:
+    """A benchmark as this run asks it."""
+
+    def __init__(self, state: RunState, index: int, use: BenchmarkUse, only: frozenset[str] | None) -> None:
+        section = state.plan.file.evaluation
+        assert section is not None
+        self.state, self.section, self.only = state, section, only
+        self.benchmark: Benchmark = state.plan.component(f"evaluation.benchmarks.{index}")
+        self.name = benchmark_name(section.benchmarks, index)
+        solver_use = use.solver or self.benchmark.solver()
+        self.solver = cast(
+            Solver,
+            state.plan.components.get(f"evaluation.benchmarks.{index}.solver")
+            or state.registry.find("solver", solver_use.use).model_validate(solver_use.settings),
+        )
+        self.generation: Generation = use.generation or self.benchmark.generation() or Generation()
+        self.metrics = _metrics(state, use.metrics or self.benchmark.metrics)
+        judges = {name: state.named_models.identity(name) for name in section.judges}
+        others = {name: state.named_models.identity(name) for name in self.solver.models()}
+        self.protocol = protocol(self.benchmark, self.solver, self.generation, section.limit, only)
+        self.protocol |= {"judges": judges, "models": others}
+        if judges and self.benchmark.judging:
+            self.protocol["judging"] = self.benchmark.judging
+
+    def questions(self) -> tuple[list[Sample], list[Fault]]:
+        """The questions to ask, and the rows that are none."""
+        return read_questions(self.benchmark, self.state.media_directory, self.section.limit, self.only)
+
+    def num_chosen(self) -> int:
+        """How many of the chosen ids are questions of this benchmark."""
+        only = self.only or frozenset()
+        return sum(row.id in only for row in self.benchmark.samples() if isinstance(row, Sample))
+
+
+def _metrics(state: RunState, names: Sequence[str]) -> dict[str, Metric]:
+    return {name: cast(Metric, state.registry.find("metric", name).model_validate({})) for name in names}
 
 
 def _evaluate_one(
-    state: RunState,
-    name: str,
-    index: int,
-    use: BenchmarkUse,
-    benchmark: Benchmark,
-    checkpoint: Checkpoint,
-    loaded: dict[str, LoadedModel],
+    asked: _Asked, checkpoint: Checkpoint, opened: _Opened, blind: bool
 ) -> tuple[tuple[ResultRow, ...], Path, str]:
-    section = state.plan.file.evaluation
-    assert section is not None
+    state, benchmark, name = asked.state, asked.benchmark, asked.name
     model: Model = state.plan.component("model")
-    solver_use = use.solver or benchmark.solver()
-    solver = cast(
-        Solver,
-        state.plan.components.get(f"evaluation.benchmarks.{index}.solver")
-        or state.registry.find("solver", solver_use.use).model_validate(solver_use.settings),
-    )
-    generation = use.generation or benchmark.generation() or Generation()
-    judges = {name: state.named_models.identity(name) for name in section.judges}
-    others = {name: state.named_models.identity(name) for name in solver.models()}
-    asked = protocol(benchmark, solver, generation, section.limit) | {"judges": judges, "models": others}
-    metrics = use.metrics or benchmark.metrics
-    made_from = digest("evaluate", 1, benchmark.fingerprint(), asked, checkpoint.digest, model.identity(), metrics)
-    step = f"evaluate-{checkpoint.name}-{name}"
-    answers = state.path / "answers" / f"{name}--{checkpoint.name}.jsonl"
-
-    asked_model = digest(checkpoint.digest, model.identity())
+    what = {**asked.protocol, "images": "left out"} if blind else asked.protocol
+    fingerprint = benchmark.fingerprint()
+    made_from = digest("evaluate", 2, fingerprint, what, checkpoint.digest, model.identity(), list(asked.metrics))
+    shown = checkpoint.name + (IMAGE_BLIND if blind else "")
+    step = f"evaluate-{shown}-{name}"
+    answers = state.path / "answers" / f"{name}--{shown}.jsonl"
 
     def work(directory: Path) -> Outcome:
-        samples, faults = read_questions(benchmark, state.media_directory, section.limit)
+        samples, faults = asked.questions()
         if not samples:
             raise InfimedError(f"benchmark '{name}' has no question" + (f": {faults[0].detail}" if faults else ""))
-        if checkpoint.name not in loaded:
-            loaded.clear()
-            loaded[checkpoint.name] = model.load(checkpoint.directory)
-        cache = AnswerCache(state.path / "cache" / f"{asked_model[:16]}.jsonl", asked_model)
+        loaded, cache = opened.get(checkpoint)
         done = 0
 
         def progress(count: int) -> None:
@@ -111,21 +221,18 @@ def _evaluate_one(
             state.tell("progress", step, {"done": done, "total": max(done, len(samples)), "unit": "answer"})
 
         rows = ask_and_grade(
-            benchmark,
-            samples,
-            loaded[checkpoint.name],
-            solver,
-            generation,
-            state.media,
-            cache,
-            progress,
-            state.named_models.ask,
-        )
-        details: JsonObject = {"asked": cache.num_asked, "reused": cache.num_reused, "protocol": asked}
-        rows, judged = _judge(state, benchmark, rows, section.judges)
+            benchmark, samples, loaded, asked.solver, asked.generation, state.media, cache, progress,
+            state.named_models.ask, blind,
+        )  # fmt: skip
+        details: JsonObject = {"asked": cache.num_asked, "reused": cache.num_reused, "protocol": what}
+        details["model"] = loaded.describe()
+        rows, judged = _judge(state, benchmark, rows, asked.section.judges)
         if judged:
             details["judges"] = judged
         details["errors"] = sum(row.answer.error is not None for row in rows)
+        details["reasoned"] = sum(
+            any(turn.get("role") == "reasoning" for turn in row.answer.transcript) for row in rows
+        )
         first = next((row.answer.error for row in rows if row.answer.error is not None), None)
         if first:
             details["first_error"] = first
@@ -133,7 +240,7 @@ def _evaluate_one(
             summary = benchmark.summarise(samples, [row.answer for row in rows], scoring)
             if summary is not None:
                 details[f"summary-{scoring}"] = summary
-        _write_results(state, directory, name, benchmark, checkpoint.name, rows, metrics)
+        _write_results(asked, directory, shown, rows)
         dropped: dict[str, int] = {}
         for fault in faults:
             dropped[fault.code] = dropped.get(fault.code, 0) + 1
@@ -142,7 +249,11 @@ def _evaluate_one(
                 f"{name}: {details['errors']} of {len(rows)} questions have no answer (asked again next time): {first}"
             )
             state.tell("message", step, {"text": text})
-        return Outcome(len(rows) + len(faults), len(rows), dropped, details, complete=first is None)
+        unjudged = [(judge, facts) for judge, facts in judged.items() if facts.get("failed")]
+        for judge, facts in unjudged:
+            text = f"{name}: judge '{judge}' failed {facts['failed']} times (asked again next time): "
+            state.tell("message", step, {"text": text + facts["first_failure"]})
+        return Outcome(len(rows) + len(faults), len(rows), dropped, details, complete=first is None and not unjudged)
 
     artifact = state.step(step, made_from, work, place="artifacts")
     found = artifact.directory / "answers.jsonl"
@@ -156,9 +267,9 @@ def _judge(
     """Add every judge's scores to the rows; for every two judges how far they agree beyond chance."""
     facts: JsonObject = {}
     for name in judges:
-        rows, num_judged = judge(benchmark, rows, name, state.named_models.ask)
-        if num_judged is not None:
-            facts[name] = {"judged": num_judged, "unscored": len(rows) - num_judged, **state.named_models.counts(name)}
+        rows, counts = judge(benchmark, rows, name, state.named_models.ask)
+        if counts is not None:
+            facts[name] = {**counts, **state.named_models.counts(name)}
     names = [name for name in judges if name in facts]
     for one, other in combinations(names, 2):
         pairs = [(row.scores[f"judge:{one}"].value, row.scores[f"judge:{other}"].value) for row in rows]
@@ -169,58 +280,53 @@ def _judge(
 
 
 def _baseline(
-    state: RunState, name: str, use: BenchmarkUse, benchmark: Benchmark, rows: Sequence[Graded], made_from: str
+    asked: _Asked, baseline: str, rows: Sequence[Graded], made_from: str
 ) -> tuple[tuple[ResultRow, ...], str]:
-    """The most-common-answer baseline on the same questions."""
-    hashed = digest("baseline", 1, made_from)
+    """A constant baseline on the same questions; no rows where it has nothing to answer."""
+    state, benchmark, name = asked.state, asked.benchmark, asked.name
+    samples = [row.sample for row in rows]
+    letter = constant_letter(samples)
+    if baseline == CONSTANT_LETTER and not letter:
+        state.tell("message", "", {"text": f"{name}: no multiple choice, so no {CONSTANT_LETTER} baseline"})
+        return (), ""
+    hashed = digest("baseline", 2, baseline, made_from, list(asked.metrics))
 
     def work(directory: Path) -> Outcome:
-        samples = [row.sample for row in rows]
-        graded = grade(benchmark, samples, most_common_answers(benchmark, samples))
-        _write_results(state, directory, name, benchmark, BASELINE, graded, use.metrics or benchmark.metrics)
-        return Outcome(len(samples), len(samples))
+        if baseline == CONSTANT_LETTER:
+            answers = [Answer(sample_id=sample.id, text=letter, num_calls=0) for sample in samples]
+        else:
+            answers = most_common_answers(benchmark, samples)
+        _write_results(asked, directory, baseline, grade(benchmark, samples, answers))
+        details: JsonObject = {"letter": letter} if baseline == CONSTANT_LETTER else {}
+        return Outcome(len(samples), len(samples), details=details)
 
-    artifact = state.step(f"baseline-{name}", hashed, work)
-    _publish(artifact.directory / "answers.jsonl", state.path / "answers" / f"{name}--{BASELINE}.jsonl")
+    step = f"baseline-{name}" if baseline == BASELINE else f"baseline-{baseline}-{name}"
+    artifact = state.step(step, hashed, work)
+    _publish(artifact.directory / "answers.jsonl", state.path / "answers" / f"{name}--{baseline}.jsonl")
     return _read_results(artifact.directory), hashed
 
 
 def _compare(
-    state: RunState,
-    name: str,
-    benchmark: Benchmark,
-    found: Mapping[str, Sequence[Graded]],
-    against: Sequence[str],
-    hashes: Sequence[str],
+    asked: _Asked, found: Mapping[str, Sequence[Graded]], against: Sequence[str], hashes: Sequence[str]
 ) -> tuple[Comparison, ...]:
-    hashed = digest("compare", 1, hashes, against, sorted(found))
+    state = asked.state
+    hashed = digest("compare", 2, hashes, against, sorted(found))
 
     def work(directory: Path) -> Outcome:
-        rows = dict(found)
-        baseline = state.path / "answers" / f"{name}--{BASELINE}.jsonl"
-        rows[BASELINE] = list(read_graded(baseline))
-        compared = compare(name, benchmark, rows, against, state.seed)
+        compared = compare(asked.name, asked.benchmark, found, against, state.seed, asked.metrics)
         write_atomically(directory / "comparisons.json", _COMPARISONS.dump_json(tuple(compared)).decode())
         return Outcome()
 
-    artifact = state.step(f"compare-{name}", hashed, work)
+    artifact = state.step(f"compare-{asked.name}", hashed, work)
     return _COMPARISONS.validate_json((artifact.directory / "comparisons.json").read_text(encoding="utf-8"))
 
 
-def _write_results(
-    state: RunState,
-    directory: Path,
-    name: str,
-    benchmark: Benchmark,
-    model: str,
-    rows: Sequence[Graded],
-    metric_names: Sequence[str],
-) -> None:
-    metrics = {
-        metric: cast(Metric, state.registry.find("metric", metric).model_validate({})) for metric in metric_names
-    }
+def _write_results(asked: _Asked, directory: Path, model: str, rows: Sequence[Graded]) -> None:
+    measured = [metric for metric in asked.metrics.values() if isinstance(metric, TextMetric)]
+    if measured:
+        rows = measure_texts(asked.benchmark, rows, measured)
     write_atomically(directory / "answers.jsonl", "".join(row.as_json() + "\n" for row in rows))
-    results = summarise(name, benchmark, model, rows, metrics, state.seed)
+    results = summarise(asked.name, asked.benchmark, model, rows, asked.metrics, asked.state.seed)
     write_atomically(directory / "results.json", _ROWS.dump_json(tuple(results)).decode())
 
 
