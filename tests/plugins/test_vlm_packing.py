@@ -7,16 +7,16 @@ import itertools
 import numpy as np
 import pytest
 import torch
-import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infimed_plugins.vlm import attention
-from infimed_plugins.vlm.families import family_of
+from infimed_plugins.vlm.families import FAMILIES, family_of
 from infimed_plugins.vlm.isolation import TOLERANCE, make_samples, measure, pack, shrunken_module, verdict
 from infimed_plugins.vlm.network import row_hidden_states
+from infimed_plugins.vlm.small import configuration_of
 
-MODEL_TYPES = ["qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "llava", "qwen3", "qwen3_moe", "qwen2", "llama"]
+MODEL_TYPES = list(FAMILIES)
 
 
 @pytest.fixture(autouse=True)
@@ -28,12 +28,7 @@ def one_thread():
 
 
 def config_of(model_type: str):
-    if model_type == "llava":
-        siglip = {"model_type": "siglip_vision_model", "vision_use_head": False}
-        return transformers.LlavaConfig(
-            vision_config=siglip, text_config={"model_type": "qwen3"}, vision_feature_select_strategy="full"
-        )
-    return transformers.AutoConfig.for_model(model_type)
+    return configuration_of(model_type)
 
 
 @pytest.mark.parametrize("kind", ["packed", "sdpa"])
@@ -136,7 +131,7 @@ def test_segmented_attention_equals_attention_of_each_segment(lengths, causal, h
     torch.testing.assert_close(result, torch.cat(parts, dim=1), rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("model_type", ["qwen2_5_vl", "qwen3_vl", "llava", "qwen3"])
+@pytest.mark.parametrize("model_type", ["qwen2_5_vl", "qwen3_vl", "llava", "internvl", "qwen3"])
 def test_a_padded_row_gives_its_samples_what_they_get_alone(model_type):
     module = shrunken_module(config_of(model_type), "packed")
     family = family_of(module.config)
@@ -175,13 +170,17 @@ def test_a_row_whose_samples_all_failed_is_empty():
     assert row_hidden_states(module, assemble([]), family_of(module.config)).shape == (0, 128)
 
 
-def test_every_parameter_gets_its_gradient_from_a_row_of_text_alone_when_ranks_share_gradients(monkeypatch):
+def test_a_row_of_text_alone_reaches_the_parameters_that_images_reach_when_ranks_share_gradients(monkeypatch):
     from infimed_plugins.vlm import network
 
     monkeypatch.setattr(network, "_shares_gradients", lambda: True)
-    for model_type in ("qwen2_vl", "qwen2_5_vl", "qwen3_vl"):
+    for model_type in ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "llava", "internvl"):
         module = shrunken_module(config_of(model_type), "packed").train()
         family = family_of(module.config)
-        text = next(sample for sample in make_samples(module.config, family) if not sample.vision)
-        module.get_output_embeddings()(row_hidden_states(module, pack([text]), family)).sum().backward()
-        assert [name for name, parameter in module.named_parameters() if parameter.grad is None] == []
+        samples = make_samples(module.config, family)
+        reached = []
+        for sample in (next(s for s in samples if s.vision), next(s for s in samples if not s.vision)):
+            module.zero_grad(set_to_none=True)
+            module.get_output_embeddings()(row_hidden_states(module, pack([sample]), family)).sum().backward()
+            reached.append({name for name, parameter in module.named_parameters() if parameter.grad is not None})
+        assert reached[0] == reached[1] and any(name.startswith(family.vision) for name in reached[0])

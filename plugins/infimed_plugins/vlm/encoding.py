@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from infimed_core import IGNORED_LABEL, DataError, Encoded, Encoder, Sample, TextLengths, Turn
 from infimed_plugins.vlm.chat import Chat, Tokens
 from infimed_plugins.vlm.families import FAMILIES
+from infimed_plugins.vlm.internvl import InternPixels, with_markers
 from infimed_plugins.vlm.pixels import QwenPixels
 from infimed_plugins.vlm.siglip import SiglipPixels
 
@@ -24,8 +25,11 @@ PREPROCESSING_FILES = (
 )  # fmt: skip
 
 
+INTERNVL_MARKERS = ("<img>", "</img>")
+
+
 class ChatEncoder(Encoder):
-    """Encoder of a checkpoint directory: Qwen-VL families with images, causal language models without."""
+    """Encoder of a checkpoint directory: the families of ``families.py``, with images or of text alone."""
 
     def __init__(self, checkpoint: Path | str, trust_remote_code: bool = False) -> None:
         self.checkpoint = Path(checkpoint)
@@ -52,7 +56,7 @@ class ChatEncoder(Encoder):
         return Chat(self.tokenizer)
 
     @cached_property
-    def pixels(self) -> QwenPixels | SiglipPixels | None:
+    def pixels(self) -> QwenPixels | SiglipPixels | InternPixels | None:
         """How images become patches; ``None`` for a model of text alone.
 
         Raises:
@@ -63,11 +67,13 @@ class ChatEncoder(Encoder):
         model_type = self.config["model_type"]
         family = FAMILIES.get(model_type)
         one_size = self.config["vision_config"].get("model_type") == "siglip_vision_model"
-        if family is None or not (family.native_resolution or one_size):
+        if family is None or not (family.native_resolution or family.tiled or one_size):
             known = ", ".join(name for name, other in FAMILIES.items() if other.takes_images)
             text = f"{self.checkpoint}: images for '{model_type}' are not supported (known: {known}; llava with SigLIP)"
             raise DataError("unknown_family", text)
         settings = json.loads((self.checkpoint / "preprocessor_config.json").read_text(encoding="utf-8"))
+        if family.tiled:
+            return InternPixels.from_settings(settings, self.config)
         if one_size:
             return SiglipPixels.from_settings(settings, self.config)
         return QwenPixels.from_settings(settings)
@@ -83,6 +89,21 @@ class ChatEncoder(Encoder):
         """Id of the placeholder token, -1 for a model of text alone."""
         names = ("image_token_id", "image_token_index")
         return next(int(self.config[name]) for name in names if name in self.config) if self.pixels else -1
+
+    @cached_property
+    def markers(self) -> tuple[int, int] | None:
+        """Ids of the tokens around an image that the chat template leaves out; ``None`` where it writes them."""
+        if not isinstance(self.pixels, InternPixels):
+            return None
+        start, end = (self.tokenizer.convert_tokens_to_ids(token) for token in INTERNVL_MARKERS)
+        return int(start), int(end)
+
+    def _tokenize(self, rendered: Sequence[tuple[str, list[tuple[int, int]]]]) -> list[Tokens]:
+        """Token ids with one placeholder for each image, and all markers around it."""
+        found = self.chat.tokenize_rendered(rendered)
+        if self.markers is None:
+            return found
+        return [Tokens(*with_markers(t.ids, t.supervised, self.image_token, self.markers)) for t in found]
 
     @cached_property
     def identity(self) -> str:
@@ -108,7 +129,7 @@ class ChatEncoder(Encoder):
         for index, sample in enumerate(samples):
             with suppress(DataError):  # encode() tells the reason where the sample is used
                 rendered[index] = self.chat.render(sample.turns)
-        for index, result in zip(rendered, self.chat.tokenize_rendered(list(rendered.values())), strict=True):
+        for index, result in zip(rendered, self._tokenize(list(rendered.values())), strict=True):
             tokens[index] = int((result.ids != self.image_token).sum())
             supervised[index] = int(result.supervised[1:].sum())
         return TextLengths(tokens, supervised)
@@ -162,7 +183,7 @@ class ChatEncoder(Encoder):
         generate: bool,
     ) -> Encoded:
         try:
-            tokens = self.chat.tokenize([turns], generate)[0]
+            tokens = self._tokenize([self.chat.render(turns, generate)])[0]
         except DataError as error:
             raise DataError(error.code, f"sample '{sample_id}': {error}") from None
         vision: dict[str, NDArray[Any]] = {}

@@ -14,12 +14,14 @@ class Family:
         vision: prefixes of parameter names of the vision tower.
         projector: prefixes of what joins tower and language model; they win over ``vision``.
         rope_rows: rows of positions the language model takes (4 for M-RoPE with the text row, else 1).
+        tiled: whether an image is cut into several pictures of one size.
     """
 
     model_type: str
     vision: tuple[str, ...] = ()
     projector: tuple[str, ...] = ()
     rope_rows: int = 1
+    tiled: bool = False
 
     @property
     def takes_images(self) -> bool:
@@ -42,6 +44,7 @@ FAMILIES = {
         Family("qwen3_vl", _QWEN_VISION, ("model.visual.merger.", "model.visual.deepstack_merger_list."), 4),
         Family("qwen3_vl_moe", _QWEN_VISION, ("model.visual.merger.", "model.visual.deepstack_merger_list."), 4),
         Family("llava", ("model.vision_tower.",), ("model.multi_modal_projector.",)),
+        Family("internvl", ("model.vision_tower.",), ("model.multi_modal_projector.",), tiled=True),
         Family("qwen3"),
         Family("qwen2"),
         Family("qwen3_moe"),

@@ -149,6 +149,10 @@ def make_samples(config: Any, family: Family | None) -> list[Encoded]:
     for number, (grids, length) in enumerate(zip(shapes, lengths, strict=True)):
         grids = grids if family and family.takes_images else []
         pieces = [random.integers(8, VOCABULARY, length)]
+        tiles = grids
+        if family and family.tiled:  # a first image of three tiles, one below the other
+            tiles = [grid for place, grid in enumerate(grids) for _ in range(1 if place else 3)]
+            grids = [(down if place else 3 * down, across) for place, (down, across) in enumerate(grids)]
         for down, across in grids:
             placeholders = np.full(down * across, PLACEHOLDERS["image_token_id"])
             markers = PLACEHOLDERS["vision_start_token_id"], PLACEHOLDERS["vision_end_token_id"]
@@ -159,9 +163,9 @@ def make_samples(config: Any, family: Family | None) -> list[Encoded]:
         labels[np.append(types[1:], 0) == 1] = IGNORED_LABEL
         arrays: dict[str, Any] = {}
         if grids and not family.native_resolution:
-            pixels = (len(grids), 3, vision.image_size, vision.image_size)
-            arrays["pixel_values"] = random.standard_normal(pixels).astype(np.float32)
-            arrays["image_grid"] = np.array(grids, dtype=np.int64)
+            side = vision.image_size[0] if isinstance(vision.image_size, list | tuple) else vision.image_size
+            arrays["pixel_values"] = random.standard_normal((len(tiles), 3, side, side)).astype(np.float32)
+            arrays["image_grid"] = np.array(tiles, dtype=np.int64)
         elif grids:
             merge = vision.spatial_merge_size
             channels = getattr(vision, "in_channels", None) or getattr(vision, "in_chans", 3)

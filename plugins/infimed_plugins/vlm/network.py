@@ -249,7 +249,8 @@ def _untouched_tower(module: Any) -> Any:
         output = module.model.get_image_features(patches, torch.tensor([[1, merge, merge]], device=device))
     else:
         set_grids(module, np.ones((1, 2), dtype=np.int64))
-        pixels = torch.zeros(1, 3, vision.image_size, vision.image_size, device=device)
+        side = vision.image_size if isinstance(vision.image_size, int) else vision.image_size[0]
+        pixels = torch.zeros(1, 3, side, side, device=device)
         output = module.model.get_image_features(pixels, return_dict=True)
     parts = [*output.pooler_output, *(p for level in getattr(output, "deepstack_features", None) or [] for p in level)]
     return sum(part.sum() for part in parts) * 0.0

@@ -1,15 +1,17 @@
-"""LLaVA's projector with adaptive average pooling before it, so that the number of visual tokens can be chosen."""
+"""The projectors of LLaVA and InternVL with adaptive average pooling before them: any number of visual tokens."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 from typing import Any
 
+PROJECTORS = ("LlavaMultiModalProjector", "InternVLMultiModalProjector")
+
 
 def use_pooled_projector(module: Any) -> None:
-    """Let a LLaVA module's projector pool each image's features to its grid; weights and names stay."""
+    """Let the projector pool the features of each image (or tile) to its grid; weights and names stay."""
     projector = getattr(getattr(module, "model", None), "multi_modal_projector", None)
-    if projector is not None and type(projector).__name__ == "LlavaMultiModalProjector":
+    if projector is not None and type(projector).__name__ in PROJECTORS:
         projector.__class__ = _pooled_class(type(projector))
         projector.grids = None
         pool = getattr(module.config, "projector_pool", None)
@@ -17,7 +19,7 @@ def use_pooled_projector(module: Any) -> None:
 
 
 def set_grids(module: Any, grids: Any) -> None:
-    """State the grids (int64 [images, 2]) of the images that the next forward will see."""
+    """State the grids (int64 [images or tiles, 2]) of what the tower will see in the next forward."""
     module.model.multi_modal_projector.grids = [tuple(grid) for grid in grids.tolist()]
 
 
@@ -25,11 +27,16 @@ def set_grids(module: Any, grids: Any) -> None:
 def _pooled_class(original: type) -> type:
     import torch
 
+    joined = original.__name__.startswith("InternVL")
+
     class PooledProjector(original):  # type: ignore[misc, valid-type]
         """``original`` after adaptive average pooling of the square token grid."""
 
-        def forward(self, image_features: Any) -> list[Any]:
-            """Features [images, patches, width] to one tensor [tokens, language width] for each image."""
+        def forward(self, image_features: Any) -> Any:
+            """Features [images, patches, width] to one tensor [tokens, language width] for each image.
+
+            InternVL takes the tokens of all tiles as one tensor, [1, tokens, language width].
+            """
             count, patches, width = image_features.shape
             side = round(patches**0.5)
             grids = self.grids or [self.pool or (side, side)] * count
@@ -45,6 +52,6 @@ def _pooled_class(original: type) -> type:
                 projected = super().forward(part.flatten(2).transpose(1, 2))
                 for index, tokens in zip(members, projected, strict=True):
                     pooled[index] = tokens
-            return pooled
+            return torch.cat(pooled)[None] if joined else pooled
 
     return PooledProjector

@@ -43,7 +43,10 @@ def shrink(config: Any) -> Any:
             {"embed_dim": 64, "hidden_size": 4 * HEAD_WIDTH} if hasattr(vision, "embed_dim") else {"hidden_size": 64}
         )
         _set(vision, depth=2, num_heads=4, intermediate_size=96, out_hidden_size=4 * HEAD_WIDTH, **width)
-        _set(vision, num_hidden_layers=2, num_attention_heads=4, image_size=4 * vision.patch_size)
+        patch = vision.patch_size
+        side = [4 * length for length in patch] if isinstance(patch, list | tuple) else 4 * patch
+        _set(vision, num_hidden_layers=2, num_attention_heads=4, image_size=side)
+        _set(small, image_seq_length=4)
         _set(small, projector_pool=None)
         _set(vision, num_position_embeddings=64, deepstack_visual_indexes=[0], fullatt_block_indexes=[1], mlp_ratio=2)
     return small

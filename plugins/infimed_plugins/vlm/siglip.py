@@ -51,13 +51,7 @@ class SiglipPixels:
 
     def grid(self, max_visual_tokens: int | None) -> tuple[int, int]:
         """Visual tokens down and across of every image under the cap: the pooling grid, shrunk in proportion."""
-        down, across = self.pool
-        if max_visual_tokens is None or down * across <= max_visual_tokens:
-            return down, across
-        shrink = math.sqrt(max_visual_tokens / (down * across))
-        short = max(1, int(min(down, across) * shrink + 1e-9))
-        long = max(1, min(int(max(down, across) * shrink + 1e-9), max_visual_tokens // short))
-        return (short, long) if down <= across else (long, short)
+        return shrunk_grid(self.pool, max_visual_tokens)
 
     def sizes(
         self, heights: NDArray[np.int64], widths: NDArray[np.int64], max_visual_tokens: int | None
@@ -91,3 +85,14 @@ class SiglipPixels:
                 values[index, channel] = table[channel][levels[..., channel]]
         grids = np.tile(np.array(self.grid(max_visual_tokens), dtype=np.int64), (len(images), 1))
         return {"pixel_values": values, "image_grid": grids}, grids
+
+
+def shrunk_grid(pool: tuple[int, int], max_visual_tokens: int | None) -> tuple[int, int]:
+    """``pool`` (tokens down and across), made smaller in proportion until it keeps the cap."""
+    down, across = pool
+    if max_visual_tokens is None or down * across <= max_visual_tokens:
+        return down, across
+    shrink = math.sqrt(max_visual_tokens / (down * across))
+    short = max(1, int(min(down, across) * shrink + 1e-9))
+    long = max(1, min(int(max(down, across) * shrink + 1e-9), max_visual_tokens // short))
+    return (short, long) if down <= across else (long, short)

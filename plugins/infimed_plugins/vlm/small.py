@@ -1,0 +1,87 @@
+"""A small complete checkpoint of any known family with random weights: for tests, benchmarks and trials."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from infimed_plugins.vlm.encoding import INTERNVL_MARKERS
+from infimed_plugins.vlm.families import FAMILIES
+from infimed_plugins.vlm.shrinking import shrink
+from infimed_plugins.vlm.vocabulary import train_tokenizer
+
+INTERNVL_PLACE = "<IMG_CONTEXT>"
+
+
+def configuration_of(model_type: str) -> Any:
+    """The configuration transformers assumes for a family; LLaVA with a SigLIP tower and Qwen3."""
+    from transformers import AutoConfig, LlavaConfig
+
+    if model_type != "llava":
+        return AutoConfig.for_model(model_type)
+    siglip = {"model_type": "siglip_vision_model", "vision_use_head": False}
+    return LlavaConfig(vision_config=siglip, text_config={"model_type": "qwen3"}, vision_feature_select_strategy="full")
+
+
+def preprocessor_of(config: Any) -> dict[str, Any] | None:
+    """Settings of the image processor that fit a configuration; ``None`` for a model of text alone."""
+    vision = getattr(config, "vision_config", None)
+    if vision is None:
+        return None
+    patch = vision.patch_size
+    if FAMILIES[config.model_type].native_resolution:
+        tile = patch * vision.spatial_merge_size
+        settings = {"image_processor_type": "Qwen2VLImageProcessor", "patch_size": patch, "merge_size": 2}
+        return settings | {"temporal_patch_size": 2, "size": {"shortest_edge": tile**2, "longest_edge": 400 * tile**2}}
+    side = vision.image_size if isinstance(vision.image_size, int) else vision.image_size[0]
+    kind = "GotOcr2ImageProcessor" if FAMILIES[config.model_type].tiled else "SiglipImageProcessor"
+    return {"image_processor_type": kind, "size": {"height": side, "width": side}}
+
+
+def write_small_checkpoint(
+    model_type: str, directory: Path, texts: Iterable[str], seed: int = 0, weights: bool = True, **vision: Any
+) -> Path:
+    """Write a checkpoint of the family into ``directory``; ``vision`` sets more of the tower's configuration.
+
+    Without ``weights`` only what an encoder reads is written.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+
+    from infimed_plugins.vlm.quiet import quiet
+
+    tokenizer = train_tokenizer(texts, 512)
+    config = shrink(configuration_of(model_type))
+    place = "<|image_pad|>"
+    if FAMILIES[model_type].tiled:
+        place = INTERNVL_PLACE
+        tokenizer.add_special_tokens(
+            {"additional_special_tokens": [*INTERNVL_MARKERS, place]}, replace_extra_special_tokens=False
+        )
+        tokenizer.chat_template = tokenizer.chat_template.replace("<|vision_start|><|image_pad|><|vision_end|>", place)
+    config.get_text_config().vocab_size = len(tokenizer)
+    special = {"video_token_id": "<|video_pad|>", "vision_start_token_id": "<|vision_start|>"}
+    special |= {"vision_end_token_id": "<|vision_end|>", "image_token_id": place, "image_token_index": place}
+    for name, token in special.items():
+        if hasattr(config, name):
+            setattr(config, name, tokenizer.convert_tokens_to_ids(token))
+    for name, value in vision.items():
+        setattr(config.vision_config, name, value)
+    directory.mkdir(parents=True, exist_ok=True)
+    tokenizer.save_pretrained(directory)
+    settings = preprocessor_of(config)
+    if settings is not None:
+        (directory / "preprocessor_config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    if not weights:
+        config.save_pretrained(directory)
+        return directory
+    auto = AutoModelForImageTextToText if settings is not None else AutoModelForCausalLM
+    with torch.random.fork_rng(devices=[]), quiet():
+        torch.manual_seed(seed)
+        module = auto.from_config(config, dtype=torch.float32)
+        module.generation_config.eos_token_id = [tokenizer.eos_token_id]
+        module.generation_config.pad_token_id = tokenizer.pad_token_id
+        module.save_pretrained(directory, safe_serialization=True)
+    return directory
