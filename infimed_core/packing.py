@@ -15,8 +15,15 @@ from infimed_core.plan import NATIVE, StagePlan
 from infimed_core.types import IGNORED_LABEL, Encoded, Fault, PackedBatch, Sample
 
 
-def assemble(encoded: Sequence[Encoded], padded: bool = False, dropped: tuple[Fault, ...] = ()) -> PackedBatch:
+def assemble(
+    encoded: Sequence[Encoded],
+    padded: bool = False,
+    dropped: tuple[Fault, ...] = (),
+    sources: tuple[str, ...] = (),
+) -> PackedBatch:
     """Join samples into one row; with ``padded`` every segment is filled up to the longest.
+
+    ``sources`` names the source of each sample, or is empty.
 
     No sample at all gives an empty row (L = 0), so that a row whose samples all failed keeps its place.
 
@@ -50,6 +57,7 @@ def assemble(encoded: Sequence[Encoded], padded: bool = False, dropped: tuple[Fa
         num_padding=num_padding,
         padded=padded,
         dropped=dropped,
+        sources=sources,
     )
 
 
@@ -134,18 +142,20 @@ class PlannedBatches:
         if not 0 <= index < self.num_rows(step):
             raise IndexError(f"row {index} of step {step}, which has {self.num_rows(step)}")
         encoded: list[Encoded] = []
+        sources: list[str] = []
         faults: list[Fault] = []
         for draw in self._plan.packs[int(self._plan.steps[step]) + index]:
-            made = self._make(int(draw))
+            sample = self._dataset[int(self._plan.rows[draw])]
+            made = self._make(int(draw), sample)
             if isinstance(made, Fault):
                 faults.append(made)
             else:
                 encoded.append(made)
-        return assemble(encoded, self._plan.padded, tuple(faults))
+                sources.append(sample.tags.get("source", ""))
+        return assemble(encoded, self._plan.padded, tuple(faults), tuple(sources))
 
-    def _make(self, draw: int) -> Encoded | Fault:
+    def _make(self, draw: int, sample: Sample) -> Encoded | Fault:
         plan = self._plan
-        sample = self._dataset[int(plan.rows[draw])]
         cap = int(plan.caps[draw])
         try:
             made = self._encode(sample, None if cap == NATIVE else cap)

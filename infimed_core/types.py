@@ -311,6 +311,7 @@ class PackedBatch:
         num_padding: tokens of L that belong to no sample.
         num_supervised: labels that are not ``IGNORED_LABEL``.
         dropped: samples of the plan that could not be encoded, each with its reason.
+        sources: the tag ``source`` of each sample ("" where it has none), or empty.
     """
 
     sample_ids: tuple[str, ...]
@@ -325,6 +326,7 @@ class PackedBatch:
     num_padding: int = 0
     padded: bool = False
     dropped: tuple[Fault, ...] = ()
+    sources: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.input_ids)
