@@ -1,4 +1,4 @@
-"""The plugin ``quality``: a five-dimension scorer and the selectors that use its scores."""
+"""The plugin ``quality``: five-dimension scorers and the selectors that use its scores."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from infimed_core import Scorer, Selector, hookimpl
 
 @hookimpl
 def infimed_scorers() -> dict[str, type[Scorer]]:
-    """The scorer ``five-dimension``."""
+    """The scorers ``five-dimension`` (on the CPU) and ``quality-judge`` (asks a model)."""
+    from infimed_plugins.quality.judge import QualityJudge
     from infimed_plugins.quality.scorer import FiveDimension
 
-    return {"five-dimension": FiveDimension}
+    return {"five-dimension": FiveDimension, "quality-judge": QualityJudge}
 
 
 @hookimpl

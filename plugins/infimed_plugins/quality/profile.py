@@ -43,6 +43,22 @@ class ComplianceThresholds(Row):
     names: bool = True
 
 
+class Defect(Row):
+    """A defect that a judge may name: what it is, and whether it alone makes the dimension worthless."""
+
+    means: str = Field(min_length=1)
+    critical: bool = False
+
+
+class Rubric(Row):
+    """How a judge looks at one dimension: the question, what each level means, and the defects to look for."""
+
+    question: str = Field(min_length=1)
+    levels: tuple[str, str, str]
+    """What levels 0, 1 and 2 mean."""
+    defects: dict[str, Defect] = Field(default_factory=dict)
+
+
 class Profile(Row):
     """A profile file, checked."""
 
@@ -55,13 +71,16 @@ class Profile(Row):
     alignment: AlignmentThresholds
     lengths: dict[Literal["caption", "answer"], Length]
     compliance: ComplianceThresholds
+    rubric: dict[str, Rubric] = Field(default_factory=dict)
+    """What a judge is asked, by dimension; a dimension with a rubric need not be one of ours."""
 
     @model_validator(mode="after")
     def _check(self) -> Profile:
-        unknown = [name for name in self.dimensions if name not in DIMENSIONS]
+        unknown = [name for name in self.dimensions if name not in DIMENSIONS and name not in self.rubric]
         if unknown:
-            raise ValueError(f"unknown dimension '{unknown[0]}'; known: {', '.join(DIMENSIONS)}")
-        for field, table in (("weights", self.weights), ("gates", self.gates)):
+            known = ", ".join(DIMENSIONS)
+            raise ValueError(f"dimension '{unknown[0]}' is not one of ours ({known}) and has no rubric for a judge")
+        for field, table in (("weights", self.weights), ("gates", self.gates), ("rubric", self.rubric)):
             stray = sorted(set(table) - set(self.dimensions))
             if stray:
                 raise ValueError(f"{field} names '{stray[0]}', which is not among the dimensions")

@@ -63,13 +63,26 @@ class Reason(StrEnum):
     PHI_EMAIL = "phi_email"
     PHI_BIRTH_DATE = "phi_birth_date"
     PHI_ADDRESS = "phi_address"
+    PHI_NATIONAL_ID = "phi_national_id"
+    PHI_NETWORK = "phi_network"
     PHI_NAME = "phi_name"
+    PHI_DATE = "phi_date"
+    PHI_AGE = "phi_age"
     PHI_HEADER = "phi_header"
     PHI_LOCATION = "phi_location"
     PHI_PIXELS = "phi_pixels"
+    BURNED_IN_ANNOTATION = "burned_in_annotation"
     # compliance: nothing was found, but not everything could be looked at; the dimension is null.
     IDENTITY_UNCHECKED = "identity_unchecked"
     PIXELS_UNCHECKED = "pixels_unchecked"
+
+    # A judge's verdict that is missing (value null). The defects that it may name are those of the profile's rubric.
+    JUDGE_NO_ANSWER = "judge_no_answer"
+    JUDGE_NOT_SENT = "judge_not_sent"
+    JUDGE_MALFORMED = "judge_malformed"
+    JUDGE_REFUSED = "judge_refused"
+    JUDGE_TRUNCATED = "judge_truncated"
+    JUDGE_UNCONSTRAINED = "judge_unconstrained"
 
     # Gates of the profile: a dimension below its minimum.
     GATE_IMAGE_QUALITY = "gate_image_quality"

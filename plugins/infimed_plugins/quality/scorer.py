@@ -35,6 +35,8 @@ class FiveDimension(Scorer):
     """
 
     dimensions: ClassVar[tuple[str, ...]] = DIMENSIONS
+    identity_reasons: ClassVar[frozenset[str]] = frozenset(r.value for r in Reason if r.value.startswith("phi_"))
+    identity_part: ClassVar[str] = "compliance"
     version: ClassVar[str] = "1"
 
     profile: str = Field(default="default", description="A quality profile: 'default' or the path of a YAML file.")
