@@ -375,8 +375,9 @@ class ResultRow(Row):
 class Comparison(Row):
     """A paired difference of ``metric`` between two models on the same samples: ``model`` minus ``against``.
 
-    ``p_value`` is McNemar's where every score is 0 or 1, else of the clustered paired bootstrap; ``p_adjusted`` is Holm's
-    over all comparisons of the run; ``minimum_detectable`` is the difference that would be found with probability 0.8.
+    ``p_value`` is McNemar's where every score is 0 or 1 and no two questions share an image or study, else that of the
+    clustered paired bootstrap; ``p_adjusted`` is Holm's over all comparisons of the run; ``minimum_detectable`` is the
+    true difference that would be found with probability 0.8.
     """
 
     benchmark: str
