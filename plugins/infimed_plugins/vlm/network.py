@@ -211,10 +211,12 @@ def row_hidden_states(module: Any, batch: PackedBatch, family: Family | None) ->
     }
     if family.takes_images and batch.vision:
         inputs |= vision_inputs(module, family, batch.vision, batch.token_types[None])
-    hidden = module.model(**inputs).last_hidden_state[0]
+    nothing = None
     if family.takes_images and not batch.vision and module.training and _shares_gradients():
-        hidden = hidden + _untouched_tower(module)
-    return hidden
+        # Before the language model, as with images: ranks that shard the weights gather them layer by layer, in order.
+        nothing = _untouched_tower(module)
+    hidden = module.model(**inputs).last_hidden_state[0]
+    return hidden if nothing is None else hidden + nothing
 
 
 def vision_inputs(module: Any, family: Family | None, arrays: Mapping[str, Any], token_types: Any) -> dict[str, Any]:
