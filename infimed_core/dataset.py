@@ -134,29 +134,41 @@ class Dataset(Sequence[Sample]):
             raise DataError("not_a_sample", f"{self.path}:{row + 1}: {where}: {first['msg']}") from None
 
     @cached_property
-    def _heads(self) -> tuple[list[str], list[dict[str, str]]]:
-        identities, tags = [], []
-        for row in range(len(self)):
-            head = json.loads(self.line(row))
-            identities.append(head["id"])
-            tags.append(head.get("tags", {}))
-        return identities, tags
-
-    @property
     def ids(self) -> list[str]:
         """The ids, in order."""
-        return self._heads[0]
+        return [json.loads(self.line(row))["id"] for row in range(len(self))]
 
     @property
-    def tags(self) -> list[dict[str, str]]:
-        """The tags, in order."""
-        return self._heads[1]
+    def tags(self) -> Tags:
+        """The tags, in order; read where they are asked for."""
+        return Tags(self)
 
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the file."""
         with self.path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+class Tags(Sequence[dict[str, str]]):
+    """The tags of a dataset, none of them kept in memory."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    @overload
+    def __getitem__(self, row: int) -> dict[str, str]: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[dict[str, str]]: ...
+    def __getitem__(self, row: int | slice) -> dict[str, str] | list[dict[str, str]]:
+        """The tags of one sample."""
+        if isinstance(row, slice):
+            return [self[index] for index in range(*row.indices(len(self)))]
+        tags: dict[str, str] = json.loads(self._dataset.line(row)).get("tags", {})
+        return tags
 
 
 def _line_offsets(path: Path) -> NDArray[np.int64]:

@@ -119,8 +119,10 @@ class GatedSelector(Selector):
         """Why a candidate is out before any comparison; empty where it is not."""
         if score.status == "error":
             return score.reasons or (Reason.SCORE_MISSING.value,)
-        if self.gates and (GATES - {f"gate_{name}" for name in self.without}) & set(score.reasons):
-            return score.reasons
+        if self.gates:
+            failed = (GATES - {f"gate_{name}" for name in self.without}) & set(score.reasons)
+            if failed:  # the gate first: it is what turned the sample away
+                return (*sorted(failed), *(reason for reason in score.reasons if reason not in failed))
         if value is None and self.on_null == "reject":
             return (*score.reasons, Reason.SCORE_MISSING.value)
         return ()

@@ -1,0 +1,168 @@
+"""The first step of a run: every source read into one file of samples; a row that is none is a counted fault."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infimed_core.components import Executor, Reader
+from infimed_core.dataset import Dataset, store_media
+from infimed_core.record import digest
+from infimed_core.steps import Outcome, RunState
+from infimed_core.types import Fault, Sample
+
+KEY_BYTES = 16
+"""Of a sample's id, hashed: enough to tell a billion apart, and thin enough to hold them all."""
+
+
+@dataclass(frozen=True)
+class _ReadTask:
+    reader: Reader
+    name: str
+    shard: str
+    target: Path
+    media_directory: Path
+
+    @property
+    def parts(self) -> dict[str, Path]:
+        """The files of this part: samples, faults, and the hashed ids of the samples."""
+        return {name: self.target.with_suffix(f".{name}") for name in ("samples", "faults", "keys")}
+
+    def __call__(self) -> None:
+        """Read this part, unless it stands; the last file to be renamed says that it does."""
+        if self.parts["keys"].exists():
+            return
+        temporary = {name: path.with_name(f".{path.name}.{os.getpid()}.tmp") for name, path in self.parts.items()}
+        with (
+            temporary["samples"].open("w", encoding="utf-8") as samples,
+            temporary["faults"].open("w", encoding="utf-8") as faults,
+            temporary["keys"].open("wb") as keys,
+        ):
+            for row in self.reader.read(self.shard):
+                fault = row if isinstance(row, Fault) else check_sample(row)
+                if fault is None and isinstance(row, Sample):
+                    tags = {"source": self.name, **row.tags}
+                    row = store_media(row.model_copy(update={"tags": tags}), self.media_directory)
+                    samples.write(row.model_dump_json() + "\n")
+                    keys.write(_key(row.id))
+                elif fault is not None:
+                    faults.write(fault.model_dump_json() + "\n")
+            for stream in (samples, faults, keys):
+                stream.flush()
+                os.fsync(stream.fileno())
+        for name, path in self.parts.items():
+            temporary[name].replace(path)
+
+
+def _key(identity: str) -> bytes:
+    return hashlib.blake2b(identity.encode("utf-8", "surrogatepass"), digest_size=KEY_BYTES).digest()
+
+
+def _call(task: _ReadTask) -> None:
+    task()
+
+
+def check_sample(sample: Sample) -> Fault | None:
+    """Why a sample cannot be trained on, or ``None``: no turns, an empty text, a media index that points nowhere."""
+
+    def fault(code: str, detail: str) -> Fault:
+        return Fault(sample_id=sample.id, code=code, detail=detail)
+
+    if not sample.turns:
+        return fault("no_turns", "the sample has no turns; give it at least a user and an assistant turn")
+    for number, turn in enumerate(sample.turns, start=1):
+        if not turn.text.strip() and (turn.role == "assistant" or not turn.media_indices):
+            return fault("empty_text", f"turn {number} ({turn.role}) has no text; fill it in or remove the sample")
+        for index in turn.media_indices:
+            if not 0 <= index < len(sample.media):
+                return fault("no_such_media", f"turn {number} names media {index}, the sample has {len(sample.media)}")
+    if sample.turns[-1].role != "assistant":
+        return fault("no_answer", "the last turn is not the assistant's; there is nothing to learn from it")
+    return None
+
+
+def executor_of(state: RunState) -> Executor:
+    """The executor that the run file names, or the default one."""
+    section = state.plan.file.data
+    assert section is not None
+    found = state.plan.components.get("data.executor")
+    if found is None:
+        found = state.registry.find("executor", section.executor.use).model_validate(section.executor.settings)
+    return cast(Executor, found)
+
+
+def read_sources(state: RunState) -> tuple[Dataset, str]:
+    """Read every source into one file of samples; rows that are none go to ``faults.jsonl`` with their reason."""
+    section = state.plan.file.data
+    assert section is not None
+    readers = [state.plan.component(f"data.sources.{index}") for index in range(len(section.sources))]
+    executor = executor_of(state)
+    made_from = digest("read", 1, [[use.use, r.fingerprint()] for use, r in zip(section.sources, readers, strict=True)])
+
+    def work(directory: Path) -> Outcome:
+        tasks: list[_ReadTask] = []
+        for use, reader in zip(section.sources, readers, strict=True):
+            for shard in reader.shards():
+                target = directory / f"part-{len(tasks):05d}"
+                tasks.append(_ReadTask(reader, use.use, shard, target, state.media_directory))
+        for done, _ in enumerate(executor.map(_call, tasks), start=1):
+            state.tell("progress", "read", {"done": done, "total": len(tasks), "unit": "shard"})
+        num_out, dropped = _join(directory, tasks)
+        return Outcome(num_in=num_out + sum(dropped.values()), num_out=num_out, dropped=dropped)
+
+    artifact = state.step("read", made_from, work, keep=True)
+    return Dataset(artifact.directory / "samples.jsonl"), made_from
+
+
+def _join(directory: Path, tasks: Sequence[_ReadTask]) -> tuple[int, dict[str, int]]:
+    """Join the parts in order; a second sample with an id that was there already is a fault."""
+    keys = [np.fromfile(task.parts["keys"], dtype=np.uint64).reshape(-1, KEY_BYTES // 8) for task in tasks]
+    again = _seen_before(np.concatenate(keys) if keys else np.zeros((0, 2), dtype=np.uint64))
+    dropped: Counter[str] = Counter()
+    row = 0
+    with (
+        (directory / "samples.jsonl").open("w", encoding="utf-8") as samples,
+        (directory / "faults.jsonl").open("w", encoding="utf-8") as faults,
+    ):
+        for task in tasks:
+            for line in _lines(task.parts["samples"]):
+                if again[row]:
+                    identity = json.loads(line)["id"]
+                    fault = Fault(sample_id=identity, code="duplicate_id", detail="a sample before it has this id")
+                    faults.write(fault.model_dump_json() + "\n")
+                    dropped["duplicate_id"] += 1
+                else:
+                    samples.write(line)
+                row += 1
+            for line in _lines(task.parts["faults"]):
+                faults.write(line)
+                dropped[json.loads(line)["code"]] += 1
+    for task in tasks:  # not before the whole is written: a run killed here finds every part
+        for path in task.parts.values():
+            path.unlink()
+    for left in directory.glob(".part-*.tmp"):
+        left.unlink(missing_ok=True)  # of a process that was killed
+    return row - dropped["duplicate_id"], {code: count for code, count in dropped.items() if count}
+
+
+def _seen_before(keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Which keys (uint64 [n, 2]) stood at an earlier place too, bool [n]."""
+    order = np.lexsort((keys[:, 1], keys[:, 0]))  # stable: equal keys stay in their order
+    ranked = keys[order]
+    again = np.zeros(len(keys), dtype=bool)
+    again[order[1:]] = (ranked[1:] == ranked[:-1]).all(axis=1)
+    return again
+
+
+def _lines(path: Path) -> Iterator[str]:
+    with path.open(encoding="utf-8") as stream:
+        yield from stream
