@@ -15,8 +15,9 @@ BUCKET_BYTES = 64 * 2**20
 class Ranks:
     """One process, or as many as ``accelerate launch`` or ``torchrun`` started (``WORLD_SIZE``).
 
-    Only the step's gradients and a few numbers are ever exchanged, once a step: a row without images, or a
-    rank without rows, cannot leave another waiting.
+    With whole copies of the model (``ddp``) only the step's gradients and a few numbers are exchanged, once a step:
+    a row without images, or a rank without rows, cannot leave another waiting. With shares (``fsdp2``) see
+    ``sharding.py``.
     """
 
     def __init__(self) -> None:
@@ -71,15 +72,19 @@ class Ranks:
         ]
 
     def sum_gradients(self, parameters: Sequence[Any]) -> None:
-        """Replace every gradient by its sum over the ranks; a missing one counts as zero."""
-        if self.size == 1:
-            return
+        """Replace every gradient by its sum over the ranks; a missing one counts as zero, on one rank too.
+
+        So the optimizer moves the same tensors whatever the number of ranks. Gradients that are shares (FSDP2)
+        are sums already.
+        """
         import torch
         from torch import distributed
 
         for parameter in parameters:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
+        if self.size == 1 or hasattr(parameters[0], "full_tensor"):
+            return
         for bucket in _buckets([parameter.grad for parameter in parameters]):
             flat = torch.cat([gradient.reshape(-1) for gradient in bucket])
             with told_plainly():
@@ -88,6 +93,16 @@ class Ranks:
             for gradient in bucket:
                 gradient.copy_(flat[start : start + gradient.numel()].view_as(gradient))
                 start += gradient.numel()
+
+    def agree(self, problem: str | None) -> None:
+        """Wait for every rank; raise on all of them where one has a problem.
+
+        Raises:
+            InfimedError: with the problem of the first rank that has one.
+        """
+        problems = [text for text in self.gather(problem) if text is not None]
+        if problems:
+            raise InfimedError(problems[0])
 
     def wait(self) -> None:
         """Wait until every rank is here."""

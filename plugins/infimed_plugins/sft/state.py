@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from infimed_core import InfimedError
+from infimed_plugins.sft.sharding import share_of
 
 FORMAT = 1
 _NAME = re.compile(r"^step-(\d{9})$")
@@ -150,7 +151,9 @@ def flatten_optimizer(optimizer: Any, names: Mapping[Any, str]) -> dict[str, Any
 
 
 def restore_optimizer(optimizer: Any, parameters: Mapping[str, Any], moments: Mapping[str, Any]) -> None:
-    """Put the tensors of ``flatten_optimizer`` back, on each parameter's device."""
+    """Put the whole tensors of ``flatten_optimizer`` back, on each parameter's device and laid out as it is."""
     for key, tensor in moments.items():
         name, _, entry = key.rpartition("|")
-        optimizer.state[parameters[name]][entry] = tensor.to(parameters[name].device)
+        parameter = parameters[name]
+        placed = tensor.to(parameter.device)
+        optimizer.state[parameter][entry] = share_of(placed, parameter) if placed.shape == parameter.shape else placed
