@@ -123,14 +123,19 @@ def curve_summary(curve: Sequence[dict[str, Any]]) -> dict[str, JsonValue]:
 
     The first and the last step always stay; no more than ``MOST_CURVE_POINTS`` are left.
     """
-    losses = [entry["loss"] for entry in curve if entry["loss"] is not None]
-    share = max(1, round(0.05 * len(losses)))
+    first, last = ends([entry["loss"] for entry in curve if entry["loss"] is not None])
     kept = sorted({round(i) for i in np.linspace(0, len(curve) - 1, min(len(curve), MOST_CURVE_POINTS))})
     return {
-        "loss_first": float(np.mean(losses[:share])) if losses else None,
-        "loss_last": float(np.mean(losses[-share:])) if losses else None,
+        "loss_first": first,
+        "loss_last": last,
         "curve": [curve[i] for i in kept],
     }
+
+
+def ends(losses: Sequence[float]) -> tuple[float | None, float | None]:
+    """Means of the first and of the last 5% of the values, one at least; ``None`` where there is none."""
+    share = max(1, round(0.05 * len(losses)))
+    return (float(np.mean(losses[:share])), float(np.mean(losses[-share:]))) if losses else (None, None)
 
 
 def rate(amount: float, seconds: float) -> float:

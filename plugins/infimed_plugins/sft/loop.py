@@ -6,16 +6,21 @@ import contextlib
 import hashlib
 import math
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from pydantic import JsonValue
 
 from infimed_core import Batches, InfimedError, PackedBatch, TrainableModel, TrainingContext, canonical_json
 from infimed_plugins.sft.accounting import Work, curve_summary, peak_flops, peak_memory, rate
+from infimed_plugins.sft.kernels import choose_kernel
 from infimed_plugins.sft.loading import Loader
-from infimed_plugins.sft.loss import linear_cross_entropy, supervised
+from infimed_plugins.sft.loss import row_loss, supervised
 from infimed_plugins.sft.parameters import grouped_parameters, make_optimizer
 from infimed_plugins.sft.ranks import Ranks
+from infimed_plugins.sft.sharding import gathered, gathered_on_first, share_of
+from infimed_plugins.sft.sources import SourceLosses
 from infimed_plugins.sft.stages import TrainingStage, rate_factor
 from infimed_plugins.sft.state import (
     clear_unfinished,
@@ -48,12 +53,15 @@ class Loop:
         chosen: dict[str, dict[str, Any]],
         precision: str,
         ranks: Ranks,
+        forward: Callable[[Callable[[], Any]], Any] | None = None,
     ) -> None:
         import torch
 
         self._trainer, self._model, self._batches = trainer, model, batches
         self._stage, self._context = stage, context
         self._ranks = ranks
+        self._sharded, self._forward = forward is not None, forward or (lambda compute: compute())
+        self._stand_in: PackedBatch | None = None
         self._parameters = {name: p for members in chosen.values() for name, p in members.items()}
         self._names = {parameter: name for name, parameter in self._parameters.items()}
         self._learning = list(self._parameters.values())
@@ -61,8 +69,9 @@ class Loop:
         self._precision = precision
         self._optimizer = make_optimizer(chosen, stage)
         self._head = model.output_embedding()
-        learning_groups = {group for group, members in chosen.items() if members}
-        self._work = Work(model, grouped_parameters(model), learning_groups)
+        self._kernel = choose_kernel(trainer.loss_kernel, self._device.type, self._head, stage.loss_weighting)
+        self._sources = SourceLosses(self._device)
+        self._work = Work(model, grouped_parameters(model), {group for group, members in chosen.items() if members})
         self._totals = dict.fromkeys(COUNTS, 0.0)
         self._curve: list[dict[str, Any]] = []
         self._dropped: dict[str, int] = {}
@@ -109,16 +118,24 @@ class Loop:
         for name, count in zip(COUNTS, counts, strict=True):
             self._totals[name] += count
         loss = norm = None
+        by_source: dict[str, float] = {}
         factor = rate_factor(stage, step, self._batches.num_steps)
         if whole_weight > 0.0:
             total = torch.zeros((), dtype=torch.float32, device=self._device)
             for (index, row), (positions, weights) in zip(rows, targets, strict=True):
                 if len(positions):
                     total += self._backward(step, index, row, positions, weights / whole_weight)
+                elif self._sharded:
+                    self._pass_along(step)
+            if self._sharded:
+                for _ in range(len(rows), -(-self._batches.num_rows(step) // ranks.size)):
+                    self._pass_along(step)
             ranks.sum_gradients(self._learning)
             gradients = [parameter.grad for parameter in self._learning if parameter.grad is not None]
             gradient_norm = torch.nn.utils.get_total_norm(gradients)
-            loss, norm = float(ranks.sum([total.item()])[0]), gradient_norm.item()
+            parts = ranks.gather({"loss": total.item(), "sources": self._sources.of_step()})
+            loss, norm = sum(part["loss"] for part in parts), gathered(gradient_norm).item()
+            by_source = self._sources.merged([part["sources"] for part in parts])
             trouble = self._trouble(loss, norm)
             if trouble:
                 self._bad_step(step, rows, trouble)
@@ -133,7 +150,7 @@ class Loop:
             self._optimizer.zero_grad(set_to_none=True)
         else:
             self._skipped.append({"step": step, "reason": "no_supervised_tokens"})
-        self._tell(step, loss, norm, factor)
+        self._tell(step, loss, norm, factor, by_source)
 
     def _backward(self, step: int, index: int, row: PackedBatch, positions: Any, weights: Any) -> Any:
         """Add the gradient of a row's share of the loss; returns that share."""
@@ -142,14 +159,30 @@ class Loop:
         # Seeded by its place in the plan, so that dropout depends on neither ranks, workers nor a resume.
         torch.manual_seed(_row_seed(self._context.seed, step, index))
         device = self._device
-        with self._arithmetic():
+        place = torch.from_numpy(positions).to(device)
+        labels = torch.from_numpy(row.labels[positions].clip(min=0)).to(device)
+        weight = torch.from_numpy(weights).to(device=device, dtype=torch.float32)
+        parts, sums = self._sources.of_row(row, positions, counts=index >= 0)
+
+        def compute() -> Any:
             hidden = self._model.hidden_states(row)
-            place = torch.from_numpy(positions).to(device)
-            labels = torch.from_numpy(row.labels[positions]).to(device)
-            weight = torch.from_numpy(weights).to(device=device, dtype=torch.float32)
-            loss = linear_cross_entropy(hidden.index_select(0, place), self._head, labels, weight)
+            return row_loss(self._kernel, hidden.index_select(0, place), self._head, labels, weight, parts, sums)
+
+        with self._arithmetic():
+            loss = self._forward(compute)
         loss.backward()
         return loss.detach()
+
+    def _pass_along(self, step: int) -> None:
+        """Take part in gathering the layers, as ranks with a row do in this round, without adding to the gradient."""
+        if self._stand_in is None:
+            rows = (
+                self._batches.row(s, i)
+                for s in range(self._batches.num_steps)
+                for i in range(self._batches.num_rows(s))
+            )
+            self._stand_in = next(row for row in rows if len(row))
+        self._backward(step, -1, self._stand_in, np.zeros(1, dtype=np.int64), np.zeros(1))
 
     def _arithmetic(self) -> Any:
         if self._precision != "bf16-mixed":
@@ -225,12 +258,14 @@ class Loop:
             raise InfimedError(f"{directory}: the ranks do not see the same training state; use a shared directory")
         if state is None:
             return 0
+        held = self._tensors()
         with torch.no_grad():
             for name, tensor in state.weights.items():
-                self._tensors()[name].copy_(tensor)
+                held[name].copy_(share_of(tensor, held[name]))
         restore_optimizer(self._optimizer, self._parameters, state.moments)
         facts = state.facts
         self._totals, self._curve, self._skipped = facts["totals"], facts["curve"], facts["skipped"]
+        self._sources.totals = {name: (count, total) for name, (count, total) in facts["sources"].items()}
         self._dropped_before = facts["dropped"]
         self._seconds_before, self._waited_before = facts["seconds"], facts["waited"]
         self._resumed_from = self._last_saved = start
@@ -248,22 +283,27 @@ class Loop:
             return
         dropped = self._all_dropped()
         waited = self._waited_before + self._loader.waited
+        tensors = gathered_on_first(self._tensors(), self._ranks)
+        moments = gathered_on_first(flatten_optimizer(self._optimizer, self._names), self._ranks)
+        problem = None
         if self._ranks.is_first:
             facts = {
                 "fingerprint": self._fingerprint(),
                 "totals": self._totals,
                 "curve": self._curve,
                 "skipped": self._skipped,
+                "sources": self._sources.totals,
                 "dropped": dropped,
                 "seconds": self._seconds(),
                 "waited": waited,
             }
-            tensors = {name: tensor.detach() for name, tensor in self._tensors().items()}
-            moments = flatten_optimizer(self._optimizer, self._names)
-            write_state(self._context.directory, step, facts, tensors, moments, self._stage.keep)
+            try:
+                write_state(self._context.directory, step, facts, tensors, moments, self._stage.keep)
+            except InfimedError as error:
+                problem = str(error)
+        self._ranks.agree(problem)
         # On every rank: they must agree on whether the next state is written.
         self._last_saved = step
-        self._ranks.wait()
 
     # -- telling -------------------------------------------------------------------------------------------------
 
@@ -271,13 +311,16 @@ class Loop:
         if self._ranks.is_first:
             self._context.emit("message", {"text": text})
 
-    def _tell(self, step: int, loss: float | None, norm: float | None, factor: float) -> None:
+    def _tell(
+        self, step: int, loss: float | None, norm: float | None, factor: float, by_source: dict[str, float]
+    ) -> None:
         entry = {
             "step": step,
             "loss": loss,
             "learning_rate": max(group["peak"] for group in self._optimizer.param_groups) * factor,
             "gradient_norm": norm,
             "tokens": int(self._totals["tokens"]),
+            **({"loss_by_source": by_source} if by_source else {}),
         }
         self._curve.append(entry)
         if self._ranks.is_first:
@@ -311,8 +354,10 @@ class Loop:
             "device_hours": seconds * size / 3600,
             "rank": self._ranks.rank,
             "ranks": size,
+            "parallel": ("fsdp2" if self._sharded else "ddp") if size > 1 else "none",
             "device": str(self._device),
             "precision": self._precision,
+            "loss_kernel": self._kernel,
             "tokens_per_second": rate(tokens, seconds),
             "supervised_tokens_per_second": rate(totals["supervised_tokens"], seconds),
             "samples_per_second": rate(totals["samples"], seconds),
@@ -321,6 +366,7 @@ class Loop:
             "mfu": rate(totals["flops"], seconds * size) / peak if peak else None,
             "peak_memory_bytes": peak_memory(self._device),
             **curve_summary(self._curve),
+            "sources": self._sources.summary(self._curve),
         }
 
 

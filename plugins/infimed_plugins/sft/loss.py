@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infimed_core import IGNORED_LABEL, PackedBatch
+from infimed_plugins.sft.kernels import Kernel, cut_losses, liger_loss
 
 if TYPE_CHECKING:
     import torch
@@ -31,8 +32,51 @@ def supervised(batch: PackedBatch, weighting: str) -> tuple[NDArray[np.int64], N
     return positions, 1.0 / own if weighting == "sample" else 1.0 / np.sqrt(own)
 
 
+def row_loss(
+    kernel: Kernel,
+    hidden: torch.Tensor,
+    head: Any,
+    labels: torch.Tensor,
+    weights: torch.Tensor,
+    parts: torch.Tensor,
+    sums: torch.Tensor,
+) -> torch.Tensor:
+    """``linear_cross_entropy`` by ``kernel``; the unweighted losses of each part are added to ``sums``.
+
+    Args:
+        kernel: what computes it; for ``liger`` all weights must be equal.
+        hidden: [n, width].
+        head: module that gives logits [n, vocabulary].
+        labels: int64 [n].
+        weights: float32 [n].
+        parts: int64 [n], the part (source) that each position belongs to.
+        sums: float32 [parts], changed in place.
+    """
+    if kernel == "liger":
+        total = weights.new_zeros(())
+        for part in parts.unique().tolist():
+            own = (parts == part).nonzero().squeeze(1)
+            loss = liger_loss(hidden.index_select(0, own), head, labels[own])
+            sums[part] += loss.detach()
+            total = total + loss * weights[own[0]]
+        return total
+    if kernel == "cut-cross-entropy":
+        losses = cut_losses(hidden, head, labels)
+        sums.index_add_(0, parts, losses.detach())
+        return weights @ losses
+    each = weights.new_empty(len(weights))
+    loss = linear_cross_entropy(hidden, head, labels, weights, losses=each)
+    sums.index_add_(0, parts, each)
+    return loss
+
+
 def linear_cross_entropy(
-    hidden: torch.Tensor, head: Any, labels: torch.Tensor, weights: torch.Tensor, logits_at_once: int = LOGITS_AT_ONCE
+    hidden: torch.Tensor,
+    head: Any,
+    labels: torch.Tensor,
+    weights: torch.Tensor,
+    logits_at_once: int = LOGITS_AT_ONCE,
+    losses: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Weighted sum of the cross-entropies of ``head(hidden)``, a float32 scalar.
 
@@ -42,26 +86,30 @@ def linear_cross_entropy(
         labels: int64 [n].
         weights: float32 [n]; divide them by the step's whole weight to get its mean loss.
         logits_at_once: chunks are cut so that no more logits than this exist at a time.
+        losses: float32 [n] that is filled with the cross-entropy of each position, where given.
     """
     import torch
     from torch.nn import functional
     from torch.utils.checkpoint import checkpoint
 
-    def chunk_loss(part: torch.Tensor, targets: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        losses = functional.cross_entropy(head(part).float(), targets, reduction="none")
-        return torch.dot(losses, weight)
+    each = weights.new_empty(len(weights)) if losses is None else losses
+
+    def chunk_loss(span: slice, part: torch.Tensor, targets: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        found = functional.cross_entropy(head(part).float(), targets, reduction="none")
+        each[span] = found.detach()
+        return torch.dot(found, weight)
 
     num_rows = hidden.shape[0]
     size = getattr(head, "out_features", None) or 2**17
     chunk = max(1, logits_at_once // size)
     if num_rows <= chunk:
-        return chunk_loss(hidden, labels, weights)
+        return chunk_loss(slice(None), hidden, labels, weights)
     if type(head) is torch.nn.Linear:
-        return _linear_function().apply(hidden, head.weight, head.bias, labels, weights, chunk)
+        return _linear_function().apply(hidden, head.weight, head.bias, labels, weights, each, chunk)
     total = hidden.new_zeros((), dtype=torch.float32)
     for start in range(0, num_rows, chunk):
         part = slice(start, start + chunk)
-        total = total + checkpoint(chunk_loss, hidden[part], labels[part], weights[part], use_reentrant=False)
+        total = total + checkpoint(chunk_loss, part, hidden[part], labels[part], weights[part], use_reentrant=False)
     return total
 
 
@@ -80,6 +128,7 @@ def _linear_function() -> Any:
             bias: torch.Tensor | None,
             labels: torch.Tensor,
             weights: torch.Tensor,
+            each: torch.Tensor,
             chunk: int,
         ) -> torch.Tensor:
             needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
@@ -92,7 +141,8 @@ def _linear_function() -> Any:
                 logits = torch.nn.functional.linear(hidden[part], weight, bias).float()
                 target = labels[part].unsqueeze(1)
                 normaliser = torch.logsumexp(logits, dim=1, keepdim=True)
-                total += torch.dot((normaliser - logits.gather(1, target)).squeeze(1), weights[part])
+                each[part] = (normaliser - logits.gather(1, target)).squeeze(1)
+                total += torch.dot(each[part], weights[part])
                 slope = logits.sub_(normaliser).exp_()
                 slope.scatter_add_(1, target, torch.full_like(target, -1, dtype=slope.dtype))
                 slope.mul_(weights[part].unsqueeze(1))
@@ -116,6 +166,7 @@ def _linear_function() -> Any:
                 None if gradient is None else gradient * scale.to(gradient.dtype),
                 None if weight_gradient is None else (weight_gradient * scale).to(weight_dtype),
                 None if bias_gradient is None else (bias_gradient * scale).to(bias_dtype),
+                None,
                 None,
                 None,
                 None,

@@ -36,8 +36,12 @@ def grouped_parameters(model: TrainableModel) -> dict[str, dict[str, Any]]:
     return groups
 
 
-def trainable_parameters(model: TrainableModel, stage: TrainingStage) -> dict[str, dict[str, Any]]:
-    """The part of ``grouped_parameters`` that learns in this stage.
+def trainable_parameters(
+    model: TrainableModel,
+    stage: TrainingStage,
+    adapters: set[str] = frozenset(),  # type: ignore[assignment]
+) -> dict[str, dict[str, Any]]:
+    """The part of ``grouped_parameters`` that learns in this stage; ``adapters`` are the names of LoRA's parameters.
 
     A tensor that a frozen group shares (tied embeddings) stays frozen: a frozen group never moves.
 
@@ -45,7 +49,8 @@ def trainable_parameters(model: TrainableModel, stage: TrainingStage) -> dict[st
         InfimedError: ``trainable`` names an unknown group, a group has no rate, or nothing is left to train.
     """
     groups = grouped_parameters(model)
-    wanted = stage.trainable or tuple(group for group, members in groups.items() if members)
+    everything = () if stage.lora else tuple(group for group, members in groups.items() if members)
+    wanted = stage.trainable or everything
     unknown = [group for group in wanted if group not in groups]
     if unknown:
         known = ", ".join(groups)
@@ -55,9 +60,13 @@ def trainable_parameters(model: TrainableModel, stage: TrainingStage) -> dict[st
         id(named[name]) for group, names in model.parameter_groups().items() if group not in wanted for name in names
     }
     chosen = {
-        group: {name: parameter for name, parameter in groups[group].items() if id(parameter) not in frozen}
+        group: {
+            name: parameter
+            for name, parameter in groups[group].items()
+            if name in adapters or (group in wanted and id(parameter) not in frozen)
+        }
         for group in groups
-        if group in wanted
+        if group in (*wanted, *(stage.lora.groups if stage.lora else ()))
     }
     for group in chosen:
         if chosen[group] and stage.rate_of(group) is None:

@@ -7,10 +7,22 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from infimed_core import Stage
+from infimed_core import Row, Stage
 
 Rate = float | dict[str, float]
 LossWeighting = Literal["token", "sample", "square-root"]
+
+
+class Lora(Row):
+    """Low-rank adapters in every linear layer of some groups; merged into the weights at the end of the stage."""
+
+    rank: int = Field(default=16, ge=1, description="Rank of the matrices.")
+    alpha: float | None = Field(
+        default=None, gt=0.0, description="They are scaled by alpha / rank; None is twice the rank."
+    )
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0, description="Dropout before them.")
+    rank_stabilised: bool = Field(default=False, description="Scale by alpha / sqrt(rank) instead.")
+    groups: tuple[str, ...] = Field(default=("language",), min_length=1, description="Groups that get adapters.")
 
 
 class TrainingStage(Stage):
@@ -21,7 +33,12 @@ class TrainingStage(Stage):
 
     learning_rate: Rate = Field(default=1e-5, description="Peak learning rate, one for all groups or one per group.")
     trainable: tuple[str, ...] = Field(
-        default=(), description="Parameter groups that learn; all where empty. The others stay bit-equal."
+        default=(),
+        description="Parameter groups that learn; where empty all, or with lora none but the adapters. The others stay "
+        "bit-equal.",
+    )
+    lora: Lora | None = Field(
+        default=None, description="Train low-rank adapters in place of the weights of a group."
     )
     warmup: float = Field(default=0.03, ge=0.0, lt=1.0, description="Share of the steps with a rising rate.")
     schedule: Literal["cosine", "constant", "warmup-stable-decay"] = Field(
@@ -62,9 +79,13 @@ class TrainingStage(Stage):
                     f"learning_rate of '{group}' must be above 0 (to freeze a group, leave it out of trainable)"
                 )
         if isinstance(self.learning_rate, dict):
-            missing = [group for group in self.trainable if group not in self.learning_rate]
+            learning = (*self.trainable, *(self.lora.groups if self.lora else ()))
+            missing = [group for group in learning if group not in self.learning_rate]
             if missing:
                 raise ValueError(f"learning_rate names no rate for the trainable group(s) {', '.join(missing)}")
+        both = [group for group in self.trainable if self.lora and group in self.lora.groups]
+        if both:
+            raise ValueError(f"the group '{both[0]}' cannot have adapters and learn wholly; keep one of the two")
         if not all(0.0 <= beta < 1.0 for beta in self.betas):
             raise ValueError("betas must lie in [0, 1)")
         return self

@@ -25,6 +25,16 @@ class StagedTrainer(Trainer):
         description="bf16-mixed: fp32 weights, bf16 arithmetic; bf16: bf16 weights too, which lose updates below "
         "about a 500th of a weight; auto: bf16-mixed on CUDA, else fp32.",
     )
+    parallel: Literal["ddp", "fsdp2"] = Field(
+        default="ddp",
+        description="With several processes: ddp, each holds the whole model; fsdp2, each holds a share of weights, "
+        "gradients and moments. The weights that come out are the same.",
+    )
+    loss_kernel: Literal["auto", "chunked", "liger", "cut-cross-entropy"] = Field(
+        default="auto",
+        description="What computes output matrix and loss; auto: Liger or cut-cross-entropy on CUDA where installed, "
+        "else chunks of our own.",
+    )
     peak_flops: float | None = Field(
         default=None, gt=0.0, description="Operations per second of a device, for MFU; by its name where not given."
     )
@@ -45,7 +55,7 @@ class StagedTrainer(Trainer):
 
     def result_identity(self, stage: Stage) -> str:
         """Without what decides only how fast the weights come, or how often their state is written."""
-        own = self.model_dump(mode="json", exclude={"stages", "num_workers", "rows_ahead", "peak_flops"})
+        own = self.model_dump(mode="json", exclude={"stages", "num_workers", "rows_ahead", "parallel", "peak_flops"})
         return canonical_json([own, stage.model_dump(mode="json", exclude={"save_every", "keep"})])
 
     def train(
@@ -58,20 +68,27 @@ class StagedTrainer(Trainer):
                 that could not be written.
             KeyboardInterrupt: the user asked to stop; the state is on disk.
         """
+        from infimed_plugins.sft.adapters import adapters
         from infimed_plugins.sft.loop import Loop
         from infimed_plugins.sft.parameters import in_precision, only_trainable, trainable_parameters
         from infimed_plugins.sft.ranks import Ranks
+        from infimed_plugins.sft.sharding import sharded
 
         if not isinstance(stage, TrainingStage):
             raise InfimedError(f"stage '{stage.name}' is not a stage of the 'staged' trainer")
-        chosen = trainable_parameters(model, stage)
         ranks = Ranks()
         if ranks.size > 1 and ranks.device.type == "cuda":
             model.module.to(ranks.device)
         on_cuda = next(model.module.parameters()).device.type == "cuda"
         precision = self.precision if self.precision != "auto" else ("bf16-mixed" if on_cuda else "fp32")
-        with only_trainable(model, chosen), in_precision(model, precision), _training_mode(model, stage):
-            return Loop(self, model, batches, stage, context, chosen, precision, ranks).run()
+        with adapters(model, stage, context.seed) as added:
+            chosen = trainable_parameters(model, stage, added)
+            with only_trainable(model, chosen), in_precision(model, precision), _training_mode(model, stage):
+                if ranks.size == 1 or self.parallel == "ddp":
+                    return Loop(self, model, batches, stage, context, chosen, precision, ranks).run()
+                with sharded(model, ranks, precision) as forward:
+                    chosen = trainable_parameters(model, stage, added)  # the shares of what learns
+                    return Loop(self, model, batches, stage, context, chosen, precision, ranks, forward).run()
 
 
 @contextmanager
