@@ -5,16 +5,18 @@ from __future__ import annotations
 import multiprocessing
 import pickle
 import queue
+import signal
 import threading
 import time
 from collections.abc import Iterator
+from multiprocessing.connection import Connection
 from typing import Any
 
-from infimed_core import Batches, PackedBatch
+from infimed_core import Batches, InfimedError, PackedBatch
 
 
 class Rows:
-    """A map-style dataset over (step, index of the row); an error travels as a value, so that it keeps its type."""
+    """The rows at the places (step, index), by number; an error travels as a value, so that it keeps its type."""
 
     def __init__(self, batches: Batches, places: list[tuple[int, int]]) -> None:
         self._batches = batches
@@ -33,10 +35,6 @@ class Rows:
                 # An error that cannot travel would leave the main process waiting for ever.
                 return RuntimeError(f"{type(error).__name__}: {error}")
             return error
-
-
-def _as_it_is(row: Any) -> Any:
-    return row
 
 
 def in_a_thread(values: Iterator[Any], ahead: int) -> Iterator[Any]:
@@ -77,6 +75,69 @@ def in_a_thread(values: Iterator[Any], ahead: int) -> Iterator[Any]:
         thread.join()
 
 
+def _make_rows(rows: Rows, first: int, stride: int, sender: Connection) -> None:
+    """What a worker process does: every ``stride``-th row in order, each as soon as the one before is taken."""
+    # Ctrl-C is the main process's to handle: it ends its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        for index in range(first, len(rows), stride):
+            sender.send(rows[index])
+    except BrokenPipeError:
+        pass  # the main process is gone or needs no more rows
+
+
+def _received(receiver: Connection, process: Any) -> Iterator[PackedBatch | Exception]:
+    """The rows of one worker.
+
+    Raises:
+        InfimedError: the worker ended before its rows did.
+    """
+    while True:
+        try:
+            row = receiver.recv()
+        except (EOFError, OSError):
+            process.join()
+            code = process.exitcode
+            how = f"killed by {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"
+            hint = "; out of memory? try fewer num_workers or rows_ahead" if code == -signal.SIGKILL else ""
+            raise InfimedError(
+                f"a process that prepares rows (pid {process.pid}) ended in the middle of its work ({how}{hint}); "
+                "run the same command to go on from the last saved step"
+            ) from None
+        yield row
+
+
+def in_processes(rows: Rows, num_workers: int, ahead: int) -> Iterator[PackedBatch | Exception]:
+    """The rows in order, dealt in turn to worker processes that keep up to ``ahead`` ready each; closing ends them.
+
+    Each worker has a pipe of its own: one that dies closes it, even in the middle of a row, and is noticed at once. (A
+    queue shared by all workers stays open, and whoever waits for the rest of that row waits for ever.)
+    """
+    # A server process that never ran a thread does the forking: a fork of this process could deadlock.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["infimed_core", "transformers"])
+    num_workers = min(num_workers, len(rows))
+    processes, streams = [], []
+    try:
+        for number in range(num_workers):
+            receiver, sender = context.Pipe(duplex=False)
+            arguments = (rows, number, num_workers, sender)
+            process = context.Process(target=_make_rows, args=arguments, daemon=True, name=f"rows-{number}")
+            process.start()
+            sender.close()  # else the pipe stays open when the worker is gone
+            processes.append(process)
+            streams.append(in_a_thread(_received(receiver, process), ahead))
+        for index in range(len(rows)):
+            yield next(streams[index % num_workers])
+    finally:
+        for process in processes:
+            process.terminate()
+        for stream in streams:
+            stream.close()  # type: ignore[attr-defined]
+        for process in processes:
+            process.join()
+
+
 class Loader:
     """Iterates over the steps from ``start``: each with this rank's rows and their indices in the step.
 
@@ -94,26 +155,10 @@ class Loader:
         self._ahead = ahead
 
     def _rows(self) -> Iterator[PackedBatch | Exception]:
-        from torch.utils.data import DataLoader
-
         rows = Rows(self._batches, [(step, index) for step, indices in self._steps for index in indices])
-        if not len(rows):
-            return
-        if not self._num_workers:
-            yield from in_a_thread((rows[i] for i in range(len(rows))), self._ahead)
-            return
-        # A server process that never ran a thread does the forking: a fork of this process could deadlock.
-        start = multiprocessing.get_context("forkserver")
-        start.set_forkserver_preload(["torch.utils.data", "infimed_core", "transformers"])
-        yield from DataLoader(
-            rows,  # type: ignore[arg-type]
-            batch_size=None,
-            shuffle=False,
-            num_workers=self._num_workers,
-            collate_fn=_as_it_is,
-            multiprocessing_context=start,
-            prefetch_factor=self._ahead,
-        )
+        if self._num_workers and len(rows):
+            return in_processes(rows, self._num_workers, self._ahead)
+        return in_a_thread((rows[i] for i in range(len(rows))), self._ahead)
 
     def __iter__(self) -> Iterator[tuple[int, list[tuple[int, PackedBatch]]]]:
         rows = self._rows()
