@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from infimed_plugins.vlm import attention
 from infimed_plugins.vlm.families import FAMILIES, family_of
 from infimed_plugins.vlm.isolation import TOLERANCE, make_samples, measure, pack, shrunken_module, verdict
+from infimed_plugins.vlm.leaks import LEAKS, leaks_of, row_with
 from infimed_plugins.vlm.network import row_hidden_states
 from infimed_plugins.vlm.small import configuration_of
 
@@ -39,40 +40,15 @@ def test_logits_and_every_gradient_of_a_packed_row_equal_those_of_its_samples_al
     assert verdict(config_of(model_type), kind).packable
 
 
-def wrong(change):
-    """A row run through transformers' own attention with inputs as others give them."""
-
-    def row(module, batch, family):
-        if len(batch.cu_seqlens) == 2:
-            return row_hidden_states(module, batch, family)
-        inputs = {
-            "input_ids": torch.from_numpy(batch.input_ids)[None],
-            "position_ids": torch.from_numpy(batch.positions)[:, None],
-            "attention_mask": None,
-            "use_cache": False,
-            "mm_token_type_ids": torch.from_numpy(batch.token_types)[None],
-            **{name: torch.from_numpy(array) for name, array in batch.vision.items()},
-        }
-        return module.model(**(inputs | change(inputs))).last_hidden_state[0]
-
-    return row
-
-
-@pytest.mark.parametrize("model_type", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"])
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda inputs: {"position_ids": inputs["position_ids"][1:]},
-        lambda inputs: {"attention_mask": torch.ones_like(inputs["input_ids"])},
-        lambda inputs: {"use_cache": True},
-    ],
-    ids=["three-row positions", "all-ones mask", "use_cache"],
-)
-def test_the_isolation_test_catches_the_ways_in_which_samples_leak(model_type, change):
-    right, _ = measure(config_of(model_type), "sdpa", wrong(lambda inputs: {}))
-    logits, gradients = measure(config_of(model_type), "sdpa", wrong(change))
-    assert right <= TOLERANCE
+@pytest.mark.parametrize(("model_type", "way"), [(m, way) for m, f in FAMILIES.items() for way in leaks_of(f)])
+def test_the_isolation_test_catches_the_ways_in_which_samples_leak(model_type, way):
+    logits, gradients = measure(config_of(model_type), "sdpa", row_with(LEAKS[way]))
     assert logits > 100 * TOLERANCE and gradients > 100 * TOLERANCE
+
+
+@pytest.mark.parametrize("model_type", ["qwen3_vl", "internvl", "qwen3"])
+def test_the_same_row_without_a_wrong_way_is_right(model_type):
+    assert max(measure(config_of(model_type), "sdpa", row_with(lambda inputs: {}))) <= TOLERANCE
 
 
 def test_a_layer_that_ignores_the_borders_is_caught(monkeypatch):
