@@ -10,12 +10,14 @@ import pickle
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from infimed_core import DataError, InfimedError
 from infimed_plugins.executors import infimed_executors
 from infimed_plugins.executors.local import Processes, Serial
 from infimed_plugins.executors.ray import Ray
+from infimed_plugins.executors.ray_data import RayData
 
 
 def slow_square(value):
@@ -33,6 +35,10 @@ def die_on(bad, value):
     if value == bad:
         os._exit(9)
     return value
+
+
+def score_part(task):
+    return task()
 
 
 def process_id(value):
@@ -94,22 +100,54 @@ def test_a_caller_that_stops_half_way_leaves_no_process_behind():
     assert multiprocessing.active_children() == []
 
 
-def test_ray_without_its_package_names_the_remedy(monkeypatch):
+@pytest.mark.parametrize("executor", [Ray(), RayData()])
+def test_ray_without_its_package_names_the_remedy(monkeypatch, executor):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(InfimedError, match=r"pip install 'infimed\[ray\]'"):
-        list(Ray().map(slow_square, [1]))
+        list(executor.map(slow_square, [1]))
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs the extra ray")
 @pytest.mark.slow
-def test_ray_gives_the_same_results_and_errors():
+@pytest.mark.filterwarnings("default")
+def test_ray_and_ray_data_give_the_same_results_and_errors_and_scores_as_this_process(tmp_path):
     import ray
 
-    executor = Ray(cpus_per_task=0.25, max_in_flight=3)
+    from infimed_core import Sample, Turn
+    from infimed_core.dataset import Dataset, write_samples
+    from infimed_core.scores import ScoreTable
+    from infimed_core.scoring import ScoreTask, describe_scores
+    from infimed_plugins.quality.corruptions import png
+    from infimed_plugins.quality.installed import media_loader
+    from infimed_plugins.quality.scorer import FiveDimension
+
+    def rows():
+        for number in range(60):
+            pixels = np.random.default_rng(number).integers(0, 255, (64, 64, 3)).astype(np.uint8)
+            turns = (Turn(role="user", content=(0,)), Turn(role="assistant", content=(f"MRI of brain {number}.",)))
+            yield Sample(id=f"s{number}", turns=turns, media=(png(pixels),), tags={"modality": "MR"})
+
+    write_samples(tmp_path / "samples.jsonl", rows())
+    dataset = Dataset(tmp_path / "samples.jsonl")
+
+    def digest(name, executor):
+        tasks = [
+            ScoreTask(FiveDimension(), dataset, at, at + 20, media_loader(), tmp_path / name / f"part-{at:09d}.parquet")
+            for at in (0, 20, 40)
+        ]
+        assert list(executor.map(score_part, tasks)) == [20, 20, 20]
+        table = ScoreTable(tmp_path / name)
+        return table.finish("", describe_scores(FiveDimension.dimensions, dataset, table)["status"])
+
+    wanted = digest("serial", Serial())
+    assert digest("processes", Processes(num_processes=2)) == wanted
     try:
-        assert list(executor.map(slow_square, list(range(8)))) == [value * value for value in range(8)]
-        with pytest.raises(DataError, match="item 2 is cut short"):
-            list(executor.map(functools.partial(fail_on, 2), list(range(5))))
+        for executor in (Ray(cpus_per_task=0.25, max_in_flight=3), RayData(cpus_per_task=0.25)):
+            assert list(executor.map(slow_square, list(range(8)))) == [value * value for value in range(8)]
+            assert list(executor.map(slow_square, [])) == []
+            with pytest.raises(DataError, match="item 2 is cut short"):
+                list(executor.map(functools.partial(fail_on, 2), list(range(5))))
+            assert digest(type(executor).__name__, executor) == wanted
     finally:
         ray.shutdown()
 

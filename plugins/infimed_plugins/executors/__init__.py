@@ -7,8 +7,9 @@ from infimed_core import Executor, hookimpl
 
 @hookimpl
 def infimed_executors() -> dict[str, type[Executor]]:
-    """``serial``, ``processes`` and ``ray``."""
+    """``serial``, ``processes``, ``ray`` and ``ray-data``."""
     from infimed_plugins.executors.local import Processes, Serial
     from infimed_plugins.executors.ray import Ray
+    from infimed_plugins.executors.ray_data import RayData
 
-    return {"serial": Serial, "processes": Processes, "ray": Ray}
+    return {"serial": Serial, "processes": Processes, "ray": Ray, "ray-data": RayData}

@@ -36,7 +36,7 @@ class Ray(Executor):
         Raises:
             InfimedError: ray is not installed or the cluster cannot be reached, or an item's worker died every time.
         """
-        ray = self._start()
+        ray = start_ray(self.address)
         task = ray.remote(_call).options(
             num_cpus=self.cpus_per_task, max_retries=self.max_retries, memory=self.memory_per_task
         )
@@ -60,21 +60,27 @@ class Ray(Executor):
             for _, reference in waiting:
                 ray.cancel(reference, force=False)
 
-    def _start(self) -> Any:
+
+def start_ray(address: str | None) -> Any:
+    """The package ray, connected; started here where no address is given and it does not run yet.
+
+    Raises:
+        InfimedError: it is not installed, or cannot be started.
+    """
+    try:
+        import ray
+    except ImportError:
+        raise InfimedError(
+            "the executors 'ray' and 'ray-data' need the package ray: pip install 'infimed[ray]'"
+        ) from None
+    if not ray.is_initialized():
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray's coming default; silences its notice
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         try:
-            import ray
-        except ImportError:
-            raise InfimedError("the executor 'ray' needs the package ray: pip install 'infimed[ray]'") from None
-        if not ray.is_initialized():
-            os.environ.setdefault(
-                "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0"
-            )  # Ray's coming default; silences its notice
-            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-            try:
-                ray.init(address=self.address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-            except Exception as error:
-                raise InfimedError(f"Ray cannot be started at address {self.address!r}: {error}") from None
-        return ray
+            ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        except Exception as error:
+            raise InfimedError(f"Ray cannot be started at address {address!r}: {error}") from None
+    return ray
 
 
 def _call(function: Callable[[Any], Any], item: Any) -> tuple[bool, Any]:

@@ -1,0 +1,74 @@
+"""The executor ``ray-data``: a Ray Data pipeline, on a cluster or on this machine."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from pydantic import Field
+
+from infimed_core import Executor, InfimedError
+from infimed_plugins.executors.ray import start_ray
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class RayData(Executor):
+    """One row of a Ray dataset per item, results in order, memory bounded by Ray's own back-pressure.
+
+    Needs the package ray with its data part. Work is done in tasks, not in actors: a pool of actors that claims every
+    CPU of a small machine leaves none to read with, and waits for ever. A task claims a fraction of a CPU for the same
+    reason.
+    """
+
+    address: str | None = Field(
+        default=None, description="Of a cluster ('auto', 'ray://host:10001'); started here by default."
+    )
+    cpus_per_task: float = Field(default=0.5, gt=0, description="CPUs that one task claims; may be a fraction.")
+    memory_per_task: int | None = Field(default=None, ge=1, description="Bytes of memory that one task claims.")
+
+    def map(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+        """Results in the order of ``items``; an exception is raised as it was.
+
+        Raises:
+            InfimedError: ray is not installed or the cluster cannot be reached, or an item's worker died every time.
+        """
+        if not len(items):
+            return
+        ray = start_ray(self.address)
+        try:
+            import ray.data
+        except ImportError as error:
+            raise InfimedError(f"the executor 'ray-data' needs ray's data part ({error}): {_REMEDY}") from None
+        context = ray.data.DataContext.get_current()
+        context.execution_options.preserve_order = True
+        context.enable_progress_bars = False
+        context.print_on_execution_start = False
+        work = pickle.dumps(function)
+        rows = [{"item": pickle.dumps(item)} for item in items]
+        dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
+            _call, fn_kwargs={"work": work}, num_cpus=self.cpus_per_task, memory=self.memory_per_task
+        )
+        try:
+            for row in dataset.iter_rows():
+                good, value = pickle.loads(row["result"])
+                if not good:
+                    raise value
+                yield value
+        except ray.exceptions.RayError as error:
+            first = str(error).strip().splitlines()[0]
+            raise InfimedError(f"Ray Data gave up: {type(error).__name__}: {first}") from None
+
+
+_REMEDY = "pip install 'infimed[ray]'"
+
+
+def _call(row: dict[str, Any], work: bytes) -> dict[str, Any]:
+    """What runs on a worker. Its own exception travels as a value: not retried, not rewrapped."""
+    try:
+        result = (True, pickle.loads(work)(pickle.loads(row["item"])))
+    except Exception as error:
+        result = (False, error)  # type: ignore[assignment]
+    return {"result": pickle.dumps(result)}
