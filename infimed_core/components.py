@@ -149,6 +149,14 @@ class Scorer(Component):
     identity_part: ClassVar[str] = ""
     """The part of a score that is ``None`` where identity could not be checked."""
 
+    def fitted(self, samples: Sequence[Sample], media: MediaLoader, directory: Path) -> Scorer:
+        """The scorer that scores this data set: itself, or a copy that knows a reference made from the data.
+
+        Called once, before the first ``score``; what must outlive a kill is written to ``directory``, where an earlier
+        call may have left it. The reference must not depend on the order of the samples.
+        """
+        return self
+
     @abstractmethod
     def score(self, samples: Sequence[Sample], media: MediaLoader) -> list[Score]:
         """One score per sample, in order. What cannot be scored is ``None`` with a reason, never dropped.
@@ -174,7 +182,8 @@ class JudgingScorer(Scorer):
     def judge(self, samples: Sequence[Sample], media: MediaLoader, ask: Ask) -> list[Score]:
         """One score per sample, in order; a judgement that failed is ``None`` with a reason.
 
-        ``ask`` asks ``model``; its answers are stored, and nothing is asked twice.
+        ``ask`` asks ``model``; its answers are stored, and nothing is asked twice. A score with the status ``error``
+        (the model could not be reached) is asked for again by the next run; ``unscored`` is final.
         """
 
 

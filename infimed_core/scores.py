@@ -80,6 +80,16 @@ def num_rows(path: Path) -> int | None:
         return None
 
 
+def has_errors(path: Path) -> bool:
+    """Whether a part holds a score with the status ``error``; ``False`` where there is no part."""
+    from pyarrow import compute, parquet
+
+    if num_rows(path) is None:
+        return False
+    status = parquet.read_table(path, columns=["status"]).column("status").cast("string")
+    return bool(compute.any(compute.equal(status, "error")).as_py())
+
+
 class ScoreTable(Sequence[tuple[str, Score]]):
     """The scores of a finished scoring step, in the order of the samples."""
 

@@ -17,7 +17,7 @@ from infimed_core.dataset import Dataset
 from infimed_core.errors import DataError, InfimedError
 from infimed_core.reading import executor_of
 from infimed_core.record import digest
-from infimed_core.scores import ScoreTable, num_rows, part_path, write_part
+from infimed_core.scores import ScoreTable, has_errors, num_rows, part_path, write_part
 from infimed_core.steps import Outcome, RunState
 from infimed_core.types import Answer, JsonObject, Request, Sample, Score
 
@@ -101,6 +101,8 @@ def _judge(state: RunState, task: ScoreTask, identity: Mapping[str, str]) -> int
         marked = [sample.model_copy(update={"tags": tags[sample.id]}) for sample in samples]
         return scorer.judge(marked, state.media, ask)
 
+    if has_errors(task.target):
+        task.target.unlink()  # a model that was not reached may be there now; what it answered is in its cache
     return task.work(score)
 
 
@@ -133,6 +135,7 @@ def score_samples(state: RunState, dataset: Dataset, made_from: str) -> tuple[li
             hashed = digest(hashed, state.named_models.identity(scorer.model), hashes)
 
         def work(directory: Path, scorer: Scorer = scorer, name: str = name, hashed: str = hashed) -> Outcome:
+            scorer = scorer.fitted(dataset, state.media, directory)
             tasks = [
                 ScoreTask(scorer, dataset, at, min(at + PART_SIZE, len(dataset)), state.media, part_path(directory, at))
                 for at in range(0, len(dataset), PART_SIZE)
@@ -152,7 +155,14 @@ def score_samples(state: RunState, dataset: Dataset, made_from: str) -> tuple[li
             if len(dataset) and details["reasons"].get(SCORER_FAILED, 0) == len(dataset):
                 raise InfimedError(f"{type(scorer).__name__} failed on every sample: {table[0][1].note}")
             details["digest"] = table.finish(hashed, details["status"])
-            return Outcome(num_in=len(dataset), num_out=len(table), details=details)
+            failed = 0
+            if isinstance(scorer, JudgingScorer):
+                details["asked"] = state.named_models.counts(scorer.model)
+                failed = int(details["status"].get("error", 0))
+                if failed:
+                    text = f"{name}: {failed} of {len(table)} samples have no verdict (asked again next time)"
+                    state.tell("message", name, {"text": text})
+            return Outcome(num_in=len(dataset), num_out=len(table), details=details, complete=not failed)
 
         artifact = state.step(name, hashed, work, keep=True)
         tables.append(ScoreTable(artifact.directory))

@@ -248,11 +248,15 @@ def test_in_a_run_answers_are_stored_an_unreached_judge_is_asked_again_and_nothi
         record = run(document(tmp_path, server.url), tmp_path)
         step = next(step for step in record.steps if step.name == "score-quality-judge")
         assert (step.num_in, step.num_out) == (5, 5)
+        assert step.details["status"] == {"error": 5}
         down = False
-        run(document(tmp_path, server.url), tmp_path)
+        record = run(document(tmp_path, server.url), tmp_path)
+        step = next(step for step in record.steps if step.name == "score-quality-judge")
+        assert step.details["status"] == {"ok": 5}
         asked = len(server.bodies)
-        run(document(tmp_path, server.url), tmp_path)
+        record = run(document(tmp_path, server.url), tmp_path)
         assert len(server.bodies) == asked
+        assert next(step for step in record.steps if step.name == "score-quality-judge").status == "reused"
 
 
 def test_a_sample_flagged_for_identity_never_leaves_this_machine_unless_the_run_file_says_so(tmp_path: Path) -> None:

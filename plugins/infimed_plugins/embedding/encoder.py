@@ -1,0 +1,142 @@
+"""Images and texts as unit vectors of one space: CLIP and SigLIP through transformers, others through open_clip."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infimed_core import InfimedError
+
+Vectors = NDArray[np.float32]
+OPEN_CLIP = "open_clip:"
+"""What a model's name begins with where open_clip opens it, e.g. ``open_clip:hf-hub:microsoft/BiomedCLIP-...``."""
+
+
+class ImageTextEncoder(ABC):
+    """Embeds in batches; vectors are float32 of length 1."""
+
+    @abstractmethod
+    def images(self, images: Sequence[NDArray[np.uint8]]) -> Vectors:
+        """Vectors [n, d] of images, each uint8 [height, width, 3]."""
+
+    @abstractmethod
+    def texts(self, texts: Sequence[str]) -> tuple[Vectors, NDArray[np.bool_]]:
+        """Vectors [n, d] of texts, and for each whether it was longer than the model reads."""
+
+
+@lru_cache(maxsize=2)
+def open_encoder(model: str, revision: str | None, batch_size: int, device: str) -> ImageTextEncoder:
+    """Open a model once per process.
+
+    Raises:
+        InfimedError: the package is missing, there is no such model, or it embeds no images and texts.
+    """
+    if model.startswith(OPEN_CLIP):
+        return _OpenClip(model.removeprefix(OPEN_CLIP), batch_size, device)
+    return _Transformers(model, revision, batch_size, device)
+
+
+class _Transformers(ImageTextEncoder):
+    """Any transformers model with ``get_image_features`` and ``get_text_features``."""
+
+    def __init__(self, model: str, revision: str | None, batch_size: int, device: str) -> None:
+        from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
+
+        try:
+            self.model: Any = AutoModel.from_pretrained(model, revision=revision, use_safetensors=True)
+            self.processor: Any = AutoImageProcessor.from_pretrained(model, revision=revision, backend="pil")
+            self.tokenizer: Any = AutoTokenizer.from_pretrained(model, revision=revision)
+        except (OSError, ValueError, ImportError) as error:
+            raise InfimedError(f"embedding model '{model}': cannot be opened: {str(error).splitlines()[0]}") from error
+        if not (hasattr(self.model, "get_image_features") and hasattr(self.model, "get_text_features")):
+            raise InfimedError(
+                f"embedding model '{model}' ({type(self.model).__name__}) does not embed images and texts in one "
+                "space; name a CLIP or SigLIP checkpoint"
+            )
+        self.model = self.model.eval().to(device)
+        self.batch_size, self.device = batch_size, device
+        text_config = getattr(self.model.config, "text_config", self.model.config)
+        self.max_tokens = int(getattr(text_config, "max_position_embeddings", 77))
+        # SigLIP was trained on texts padded to the full length, and embeds others differently
+        self.padding = "max_length" if "siglip" in str(self.model.config.model_type) else True
+
+    def images(self, images: Sequence[NDArray[np.uint8]]) -> Vectors:
+        """As promised by the class."""
+        found = []
+        for start in range(0, len(images), self.batch_size):
+            batch = self.processor(images=list(images[start : start + self.batch_size]), return_tensors="pt")
+            found.append(self._embed(self.model.get_image_features, batch))
+        return np.concatenate(found)
+
+    def texts(self, texts: Sequence[str]) -> tuple[Vectors, NDArray[np.bool_]]:
+        """As promised by the class."""
+        found, cut = [], []
+        for start in range(0, len(texts), self.batch_size):
+            part = list(texts[start : start + self.batch_size])
+            whole = self.tokenizer(part, verbose=False)["input_ids"]
+            cut += [len(ids) > self.max_tokens for ids in whole]
+            settings = {"padding": self.padding, "truncation": True, "max_length": self.max_tokens}
+            batch = self.tokenizer(part, return_tensors="pt", **settings)
+            found.append(self._embed(self.model.get_text_features, batch))
+        return np.concatenate(found), np.array(cut, dtype=bool)
+
+    def _embed(self, function: Any, batch: Any) -> Vectors:
+        import torch
+
+        with torch.inference_mode():
+            output = function(**{name: value.to(self.device) for name, value in batch.items()})
+        vectors = output if isinstance(output, torch.Tensor) else output.pooler_output
+        return _unit(vectors.float().cpu().numpy())
+
+
+class _OpenClip(ImageTextEncoder):
+    """A model of open_clip, with its own image size, mean and deviation."""
+
+    def __init__(self, model: str, batch_size: int, device: str) -> None:
+        try:
+            import open_clip
+        except ImportError as error:
+            raise InfimedError(
+                f"embedding model 'open_clip:{model}' needs open_clip ({error}); pip install open_clip_torch"
+            ) from error
+        try:
+            self.model, _, self.transform = open_clip.create_model_and_transforms(model, device=device)
+            self.tokenizer = open_clip.get_tokenizer(model)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise InfimedError(f"embedding model 'open_clip:{model}': {str(error).splitlines()[0]}") from error
+        self.model.eval()
+        self.batch_size, self.device = batch_size, device
+
+    def images(self, images: Sequence[NDArray[np.uint8]]) -> Vectors:
+        """As promised by the class."""
+        import torch
+        from PIL import Image
+
+        found = []
+        for start in range(0, len(images), self.batch_size):
+            batch = [self.transform(Image.fromarray(image)) for image in images[start : start + self.batch_size]]
+            with torch.inference_mode():
+                found.append(self.model.encode_image(torch.stack(batch).to(self.device)).float().cpu().numpy())
+        return _unit(np.concatenate(found))
+
+    def texts(self, texts: Sequence[str]) -> tuple[Vectors, NDArray[np.bool_]]:
+        """As promised by the class; a text that fills the context counts as cut."""
+        import torch
+
+        found, cut = [], []
+        for start in range(0, len(texts), self.batch_size):
+            tokens = self.tokenizer(list(texts[start : start + self.batch_size]))
+            cut += [bool(row[-1] != 0) for row in tokens]
+            with torch.inference_mode():
+                found.append(self.model.encode_text(tokens.to(self.device)).float().cpu().numpy())
+        return _unit(np.concatenate(found)), np.array(cut, dtype=bool)
+
+
+def _unit(vectors: NDArray[Any]) -> Vectors:
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.maximum(lengths, 1e-12), dtype=np.float32)
