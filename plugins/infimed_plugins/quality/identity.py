@@ -1,77 +1,226 @@
-"""Recognisers of identity in text: structured patterns, each with the reason that it gives."""
+"""Identity in text: where it stands, what kind it is, and the text without it."""
 
 from __future__ import annotations
 
+import functools
 import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
 
+from infimed_plugins.quality.identity_patterns import STRUCTURED
 from infimed_plugins.quality.reasons import Reason
+from infimed_plugins.quality.texts import word_list
 
-_DATE = (
-    r"(?:\d{1,2}[/.-]\d{1,2}[/.-](?:\d{4}|\d{2})|\d{4}[/.-]\d{1,2}[/.-]\d{1,2}|(?:19|20)\d{6}"
-    r"|\d{1,2}(?:st|nd|rd|th)? (?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*,? \d{4}"
-    r"|(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.? \d{1,2}(?:st|nd|rd|th)?,? \d{4})"
-)
-_IS = r"\s*(?:number|no\.?|num|nr\.?|id|#)?\s*(?:is|:|=|#|-)?\s*#?\s*"
+WEAK = frozenset({Reason.PHI_NAME, Reason.PHI_DATE, Reason.PHI_AGE})
+"""Identity that points at a person only together with something else."""
 
-STRUCTURED: tuple[tuple[Reason, re.Pattern[str]], ...] = (
-    (
-        Reason.PHI_RECORD_NUMBER,
-        re.compile(
-            rf"\b(?:mrn|m\.r\.n\.|medical record|patient (?:id|number|no)|hospital (?:id|number|no)|chart|accession"
-            rf"|acc|health plan|beneficiary|case (?:id|number|no)|nhs|insurance (?:id|number|no)|record)\b{_IS}"
-            rf"(?=[a-z-]{{0,5}}[- ]?\d)[a-z]{{0,5}}[- ]?\d[\d-]{{3,14}}\b",
-            re.I,
-        ),
-    ),
-    (Reason.PHI_SOCIAL_SECURITY, re.compile(r"(?<![\d-])(?!000|666)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\d-])")),
-    (
-        Reason.PHI_SOCIAL_SECURITY,
-        re.compile(rf"\b(?:ssn|social security)\b{_IS}\d{{3}}[- ]?\d{{2}}[- ]?\d{{4}}\b", re.I),
-    ),
-    (
-        Reason.PHI_PHONE,
-        re.compile(r"(?<![\w.-])(?:\+?1[-. ]?)?(?:\(\d{3}\) ?|\d{3}[-. ])\d{3}[-. ]\d{4}(?![\w-]|\.\d)"),
-    ),
-    (Reason.PHI_PHONE, re.compile(r"(?<!\w)\+\d{1,3}(?:[-. ]?\(?\d{1,4}\)?){2,5}(?!\w)")),
-    (
-        Reason.PHI_PHONE,
-        re.compile(
-            r"\b(?:phone|telephone|tel|mobile|cell|fax|call)\b\.?\s*(?:number|no\.?)?\s*(?:is|:|=|at)?\s*"
-            r"\+?\(?\d[\d ().-]{5,18}\d",
-            re.I,
-        ),
-    ),
-    (Reason.PHI_EMAIL, re.compile(r"\b[\w.+%-]+@[\w-]+(?:\.[\w-]+)*\.[a-z]{2,}\b", re.I)),
-    (
-        Reason.PHI_BIRTH_DATE,
-        re.compile(
-            rf"\b(?:dob|d\.o\.b\.?|date of birth|birth ?date|born(?: on)?|birthday)\s*(?:is|was|:|=|-)?\s*{_DATE}", re.I
-        ),
-    ),
-    (
-        Reason.PHI_ADDRESS,
-        re.compile(
-            r"\b\d{1,5}[a-z]? (?:[NSEW]\.? )?(?:[A-Z][\w'.-]*[ ]){1,4}(?:Street|St|Avenue|Ave|Road|Rd|Boulevard|Blvd"
-            r"|Lane|Ln|Drive|Dr|Court|Ct|Place|Pl|Way|Square|Sq|Terrace|Highway|Hwy|Parkway|Pkwy|Circle|Cir)\b\.?"
-        ),
-    ),
-    (Reason.PHI_ADDRESS, re.compile(r"\bP\.? ?O\.? Box \d+", re.I)),
-    (Reason.PHI_ADDRESS, re.compile(r"\b[A-Z][a-z]+(?: [A-Z][a-z]+)?, [A-Z]{2} \d{5}(?:-\d{4})?\b")),
+_TOKEN = r"[A-Z\u00c0-\u00de][\w'’.-]*"
+_NAME = rf"(?:{_TOKEN}(?:,? (?:(?:van|von|de|der|la|del|bin|al|da|di) ){{0,2}}{_TOKEN}){{0,3}})"
+_ROLE = (
+    r"radiologist|physician|clinician|doctor|consultant|surgeon|technologist|technician|sonographer|operator|nurse"
+    r"|referring(?: physician| doctor)?|attending(?: physician)?|resident|fellow|cardiologist|oncologist|pathologist"
+    r"|provider|requested by|referred by|dictated by|signed(?: electronically)? by|electronically signed by|reported by"
+    r"|read by|performed by|reviewed by|reviewed with|discussed with|verified by|approved by|interpreted by|ordered by"
+    r"|transcribed by|seen by|cc|attn|next of kin|emergency contact|contact|guardian|mother|father|wife|husband|spouse"
+    r"|son|daughter|brother|sister"
 )
+_SURNAMES = (
+    "王李张刘陈杨黄赵吴周徐孙马朱胡郭何高林罗郑梁谢宋唐许韩冯邓曹彭曾肖田董袁潘于蒋蔡余杜叶程苏魏吕丁任沈"
+    "姚卢姜崔钟谭陆汪范金石廖贾夏韦付方白邹孟熊秦邱江尹薛闫段雷侯龙史陶黎贺顾毛郝龚邵万钱严覃武戴莫孔向汤"
+)
+_NAMES: tuple[re.Pattern[str], ...] = (
+    re.compile(
+        rf"\b(?:Mr|Mrs|Ms|Miss|Mx|Dr|Prof|Professor|Doctor|Sr|Sra|Herr|Frau|Mme)\b\.? (?P<name>(?:[A-Z]\. )?{_NAME})"
+    ),
+    re.compile(
+        rf"\b(?i:patient(?:'s)?(?: full)?(?: name)?|pt(?: name)?"
+        rf"|(?:full|last|first|sur|family|given|maiden|legal)[ -]?name"
+        rf"|name(?: of patient)?|subject(?: name)?)\s*(?::|=|(?i:is named|named|called|name is))\s*(?P<name>{_NAME})"
+    ),
+    re.compile(rf"\b(?:[Pp]atient(?:'s)? [Nn]ame|[Nn]ame) (?:is )?(?P<name>{_TOKEN},? {_TOKEN})"),
+    re.compile(rf"\b(?i:{_ROLE})\s*(?::|=)\s*(?:Dr\.? )?(?P<name>{_NAME})"),
+    re.compile(rf"\b(?i:{_ROLE}) (?P<name>{_TOKEN} (?:[A-Z]\. )?{_TOKEN})(?=[\s,.;:)]|$)"),
+    re.compile(
+        rf"(?P<name>{_TOKEN}(?: [A-Z]\.)? {_TOKEN}),? (?:M\.?D|D\.?O|R\.?N|Ph\.?D|MBBS|FRCR|FRCS|DDS|PA-C|NP)\b"
+    ),
+    re.compile(r"\b(?P<name>[A-Za-z'-]{2,}\^[A-Za-z'-]{1,}(?:\^[\w. -]*)*)"),
+    re.compile(
+        r"(?:姓名|患者姓名|病人姓名|联系人|家属|医师|医生|报告人|审核人|检查者|操作者)\s*[：:]\s*(?P<name>[\u4e00-\u9fff]{2,4})"
+    ),
+    re.compile(
+        rf"(?<![\u4e00-\u9fff])(?:患者|病人)?(?P<name>[{_SURNAMES}][\u4e00-\u9fff]{{1,2}})"
+        r"(?=[，,、 ]\s?(?:男|女)(?![\u4e00-\u9fff]))"
+    ),
+)
+_BARE = re.compile(rf"(?<![\w'-])(?P<first>[A-Z][a-z]+|[A-Z]{{3,}})(?P<rest>(?: [A-Z]\.?)? {_TOKEN})")
+_REVERSED = re.compile(r"(?<![\w'-])(?P<rest>[A-Z][\w'-]+), (?P<first>[A-Z][a-z]+|[A-Z]{3,})(?: [A-Z]\.?)?(?![\w'-])")
+_NOBODY = re.compile(
+    r"anonym|unknown|redacted|withheld|removed|de-?identified|\b(?:not|none|n/?a|patient|subject|normal|blinded|available"
+    r"|applicable|phantom|test)\b",
+    re.I,
+)
+_NO_SURNAME = frozenset(
+    [
+        "syndrome",
+        "disease",
+        "sign",
+        "test",
+        "score",
+        "scale",
+        "classification",
+        "fracture",
+        "lesion",
+        "tumor",
+        "tumour",
+        "cell",
+        "cells",
+        "body",
+        "bodies",
+        "law",
+        "line",
+        "artery",
+        "vein",
+        "nerve",
+        "node",
+        "nodule",
+        "procedure",
+        "operation",
+        "maneuver",
+        "manoeuvre",
+        "reflex",
+        "duct",
+        "gland",
+        "space",
+        "pouch",
+        "ligament",
+        "canal",
+        "triangle",
+        "stain",
+        "staining",
+        "method",
+        "criteria",
+        "grade",
+        "stage",
+        "phenomenon",
+        "palsy",
+        "paralysis",
+        "murmur",
+        "anomaly",
+        "malformation",
+        "aneurysm",
+        "hernia",
+        "ulcer",
+        "point",
+        "plate",
+        "tube",
+        "catheter",
+        "splint",
+        "valve",
+        "hospital",
+        "university",
+        "college",
+        "center",
+        "centre",
+        "clinic",
+        "institute",
+        "county",
+        "city",
+        "street",
+        "avenue",
+        "road",
+        "island",
+        "islands",
+        "river",
+    ]
+)
+"""What stands behind the name of a discoverer or of a place."""
+_PLAIN = frozenset(["et", "and", "or", "of", "the", "is", "was", "has", "in", "with", "who"])
+_FOLLOWING = re.compile(r"(?:'s)? (\w+)")
 
-NAMES: tuple[re.Pattern[str], ...] = (
-    re.compile(r"\b(?:Mr|Mrs|Ms|Miss|Dr|Prof|Professor|Doctor)\.? (?:[A-Z]\.? )?[A-Z][a-z]+(?:[- ][A-Z][a-z]+)?\b"),
-    re.compile(r"\b(?:[Pp]atient(?:'s)?(?: [Nn]ame)?|[Nn]ame)\s*(?::|=|is|named)\s*[A-Z][a-z]+,? [A-Z][a-z]+\b"),
-    re.compile(r"\b[A-Z]{2,}\^[A-Z]{2,}\b"),
-)
+
+class Found(NamedTuple):
+    """Identity at ``start`` to ``stop`` (exclusive) of a text."""
+
+    start: int
+    stop: int
+    reason: Reason
+
+
+@functools.cache
+def _given() -> frozenset[str]:
+    return frozenset(word_list("given_names.txt"))
+
+
+def find(text: str, names: bool = True) -> list[Found]:
+    """Everything in ``text`` that identifies, in order, without overlaps.
+
+    Names are found behind a title, a label or a role, before a degree, in the forms of DICOM and of a table, and
+    where a common given name stands before another capitalised word; any other bare name passes.
+    """
+    taken: list[Found] = []
+    for reason, pattern in STRUCTURED:
+        _take(taken, ((found.start(), found.end()) for found in pattern.finditer(text)), reason)
+    if names:
+        _take(taken, _names(text), Reason.PHI_NAME)
+    return sorted(taken)
+
+
+def _take(taken: list[Found], spans: Iterator[tuple[int, int]], reason: Reason) -> None:
+    for start, stop in spans:
+        if start < stop and all(stop <= other.start or start >= other.stop for other in taken):
+            taken.append(Found(start, stop, reason))
+
+
+def _names(text: str) -> Iterator[tuple[int, int]]:
+    for pattern in _NAMES:
+        for found in pattern.finditer(text):
+            start, stop = found.span("name")
+            name = text[start:stop]
+            trimmed = name.rstrip(" .,;:")
+            if not _NOBODY.search(trimmed) and trimmed.split()[-1].lower() not in _NO_SURNAME:
+                yield start, start + len(trimmed)
+    for pattern in (_BARE, _REVERSED):
+        for found in pattern.finditer(text):
+            last = found["rest"].split()[-1].strip(".,;:'’-").lower()
+            following = _FOLLOWING.match(text, found.end())
+            if (
+                found["first"].lower() in _given()
+                and len(last) > 1
+                and last.removesuffix("'s") not in _NO_SURNAME | _PLAIN
+                and not (following and following[1].lower() in _NO_SURNAME)
+            ):
+                stop = found.end() - (len(found[0]) - len(found[0].rstrip(" .,;:")))
+                yield found.start(), stop
 
 
 def identities(text: str, names: bool = True) -> list[Reason]:
-    """Every kind of identity found in ``text``, each once, in a fixed order.
+    """Every kind of identity found in ``text``, each once, in the order of their places."""
+    return list(dict.fromkeys(found.reason for found in find(text, names)))
 
-    Names are found only behind a title or a label; a bare name passes.
-    """
-    found = [reason for reason, pattern in STRUCTURED if pattern.search(text)]
-    if names and any(pattern.search(text) for pattern in NAMES):
-        found.append(Reason.PHI_NAME)
-    return list(dict.fromkeys(found))
+
+@dataclass(frozen=True)
+class Redacted:
+    """A text without what was found in it, and how many pieces of each kind those were."""
+
+    text: str
+    counts: Counter[Reason]
+
+
+def tag(reason: Reason) -> str:
+    """What stands in the place of identity: ``[PHONE]``, ``[NAME]`` ..."""
+    return f"[{reason.value.removeprefix('phi_').upper()}]"
+
+
+def redact(text: str, names: bool = True) -> Redacted:
+    """Replace everything found by its tag, again until nothing is found; a clean text comes back as it was."""
+    counts: Counter[Reason] = Counter()
+    for _ in range(8):  # a tag may end what hid another find
+        found = find(text, names)
+        if not found:
+            break
+        counts.update(piece.reason for piece in found)
+        for piece in reversed(found):
+            text = text[: piece.start] + tag(piece.reason) + text[piece.stop :]
+    return Redacted(text, counts)

@@ -1,0 +1,1 @@
+"""Privacy: identity in headers and pixels, and copies of data without it."""
