@@ -2,37 +2,58 @@
 
 from __future__ import annotations
 
+import errno
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 from infimed_core.config import Plan
 from infimed_core.curation import Curated, curate
 from infimed_core.errors import InfimedError
 from infimed_core.evaluation_steps import evaluate_models
+from infimed_core.following import follow
 from infimed_core.plugins import KINDS, Registry
+from infimed_core.ranks import BEAT_SECONDS, Ranks, start_ranks
 from infimed_core.record import Artifact, RunDirectory, digest, new_record, now, write_atomically
 from infimed_core.report import write_report
-from infimed_core.steps import Outcome, RunState
+from infimed_core.steps import Outcome, RunState, terminable
 from infimed_core.training import prepare_model, train_stages
 from infimed_core.types import RunEvent, RunRecord
+
+FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+"""What the system says where nothing more can be written."""
 
 
 def run(plan: Plan, registry: Registry, listen: Callable[[RunEvent], None]) -> RunRecord:
     """Do every step of a checked run file; what stands from an earlier run of it is reused.
 
+    Under a launcher every process calls this: the first does the steps, the others help where it asks them to, and
+    return the record as far as they know it.
+
     Raises:
         InfimedError: something the user can mend; the record says ``failed`` and why.
         KeyboardInterrupt: stopped by the user; the record says ``interrupted``, the same command goes on from there.
     """
-    if int(os.environ.get("WORLD_SIZE") or 1) > 1:
-        raise InfimedError("a run is one process in this version: start infimed-run itself, not through a launcher")
+    ranks = start_ranks()
+    problem: str | None = None
+    try:
+        with terminable():
+            return _lead(plan, registry, listen, ranks) if ranks.is_first else _follow(plan, registry, ranks)
+    except BaseException as error:
+        problem = "it was stopped" if isinstance(error, KeyboardInterrupt) else str(error) or type(error).__name__
+        raise
+    finally:
+        ranks.close(problem)
+
+
+def _lead(plan: Plan, registry: Registry, listen: Callable[[RunEvent], None], ranks: Ranks) -> RunRecord:
     section = plan.file.run
     path = Path(section.directory) / section.name
-    used = _used_plugins(plan, registry)
-    record = new_record(section.name, section.seed, plan.as_json(), used)
+    record = new_record(section.name, section.seed, plan.as_json(), _used_plugins(plan, registry))
+    if ranks.size > 1:
+        record.environment["ranks"] = ranks.size
     directory = RunDirectory(path, record)
     directory.hold()
     told: set[str] = set()
@@ -44,23 +65,63 @@ def run(plan: Plan, registry: Registry, listen: Callable[[RunEvent], None]) -> R
                 told.add(failure)
                 listen(RunEvent(kind="message", step="", directory=str(path), payload={"text": failure}))
 
+    ranks.last_words(lambda text: directory.write(status="failed", finished=now(), error=text))
     try:
         directory.write()
-        state = RunState(plan, registry, directory, tell, registry.media_loader())
+        state = RunState(plan, registry, directory, tell, registry.media_loader(), ranks=ranks)
         state.tell("run_started", "", {"name": section.name})
+        ranks.give({"kind": "begin", "plan": digest(record.config), "file": str((path / "run.json").absolute())})
+        ranks.collect()
         _steps(state)
         directory.write(status="done", finished=now())
         _report(state)
+        ranks.give({"kind": "end"})
         state.tell("run_finished", "", {"status": "done"})
-    except KeyboardInterrupt:
-        directory.write(status="interrupted", finished=now())
-        raise
     except BaseException as error:
-        directory.write(status="failed", finished=now(), error=f"{type(error).__name__}: {error}")
-        raise
+        _fail(directory, error, ranks)
     finally:
         directory.release()
     return directory.record
+
+
+def _fail(directory: RunDirectory, error: BaseException, ranks: Ranks) -> NoReturn:
+    """Write how the run ended, and raise the error again: with its cause where that lies in another process."""
+    told = error
+    cause = ranks.cause(2 * BEAT_SECONDS) if ranks.size > 1 else None
+    if cause is not None and cause != str(error):
+        told = InfimedError(cause if isinstance(error, KeyboardInterrupt) else f"{error}; {cause}")
+    elif isinstance(error, OSError) and error.errno in FULL:
+        place = f"{error.filename}: " if error.filename else ""
+        told = InfimedError(
+            f"{place}{error.strerror}; what is finished is kept in {directory.path}: free disk space and run the same "
+            "command again"
+        )
+    stopped = isinstance(told, KeyboardInterrupt)
+    try:
+        if stopped:
+            directory.write(status="interrupted", finished=now())
+        else:
+            directory.write(status="failed", finished=now(), error=f"{type(told).__name__}: {told}")
+    except OSError:
+        pass  # a full disk: the record stays as it was, and the error itself is told
+    if told is error:
+        raise error
+    raise told from error
+
+
+def _follow(plan: Plan, registry: Registry, ranks: Ranks) -> RunRecord:
+    section = plan.file.run
+    record = new_record(section.name, section.seed, plan.as_json(), ())
+    directory = RunDirectory(Path(section.directory) / section.name, record)
+    state = RunState(plan, registry, directory, lambda event: None, registry.media_loader(), ranks=ranks)
+    try:
+        follow(state)
+    except BaseException as error:
+        cause = ranks.cause(2 * BEAT_SECONDS)
+        if cause is not None and cause != str(error):
+            raise InfimedError(f"rank {ranks.rank}: {cause}") from error
+        raise
+    return record
 
 
 def _used_plugins(plan: Plan, registry: Registry) -> tuple:  # type: ignore[type-arg]
@@ -68,7 +129,7 @@ def _used_plugins(plan: Plan, registry: Registry) -> tuple:  # type: ignore[type
     classes = {type(component) for component in plan.components.values()}
     names = set(plan.file.run.plugins)
     for kind in KINDS:
-        table = registry.components(kind)
+        table = registry.resolved(kind)
         names.update(qualified.split("/", 1)[0] for qualified, component in table.items() if component in classes)
     names.update(qualified.split("/", 1)[0] for qualified in registry.components("modality"))
     return tuple(registry.plugins[name] for name in sorted(names) if name in registry.plugins)

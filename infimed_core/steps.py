@@ -16,8 +16,11 @@ from infimed_core.asking import NamedModels
 from infimed_core.components import MediaLoader
 from infimed_core.config import Plan
 from infimed_core.plugins import Registry
+from infimed_core.ranks import Ranks
 from infimed_core.record import Artifact, RunDirectory
 from infimed_core.types import JsonObject, RunEvent, StepRecord
+
+SAME_SIGNAL_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class RunState:
     listen: Callable[[RunEvent], None]
     media: MediaLoader
     stopped: threading.Event = field(default_factory=threading.Event)
+    ranks: Ranks = field(default_factory=Ranks)
 
     @property
     def path(self) -> Path:
@@ -121,16 +125,21 @@ class RunState:
 
     @contextmanager
     def stop_softly(self) -> Iterator[None]:
-        """Turn the first Ctrl-C or SIGTERM into a request to stop, the second into an immediate one."""
+        """Turn the first Ctrl-C or SIGTERM into a request to stop, a later one into an immediate one."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
+        asked = 0.0
 
         def handle(number: int, frame: Any) -> None:
-            if self.stopped.is_set():
+            nonlocal asked
+            # A launcher passes on what the terminal has sent already: that is one wish, told twice.
+            if self.stopped.is_set() and (self.ranks.size == 1 or time.monotonic() > asked + SAME_SIGNAL_SECONDS):
                 raise KeyboardInterrupt
-            self.stopped.set()
-            self.tell("message", "", {"text": "stopping after this step; press Ctrl-C again to stop at once"})
+            if not self.stopped.is_set():
+                asked = time.monotonic()
+                self.stopped.set()
+                self.tell("message", "", {"text": "stopping after this step; press Ctrl-C again to stop at once"})
 
         previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
@@ -138,3 +147,20 @@ class RunState:
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Take SIGTERM for Ctrl-C, so that a job that is ended from outside leaves an honest record."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

@@ -14,6 +14,7 @@ import numpy as np
 
 from infimed_core.components import Model, Packer, ResolutionScheduler, TrainableModel, Trainer, TrainingContext
 from infimed_core.curation import Curated
+from infimed_core.dataset import Dataset
 from infimed_core.errors import InfimedError
 from infimed_core.index import Index, build_index
 from infimed_core.packing import PlannedBatches
@@ -93,7 +94,7 @@ def train_stages(state: RunState, curated: Curated, base: Checkpoint) -> list[Ch
     before = base
     loaded: TrainableModel | None = None
     for position, stage in enumerate(trainer.stage_list):
-        plan = _plan(state, curated, index, index_hash, stage, allowed, base, position)
+        plan, plan_file = _plan(state, curated, index, index_hash, stage, allowed, base, position)
         made_from = digest("train", 1, plan.plan_hash, trainer.result_identity(stage), before.digest)
         after = before
 
@@ -101,13 +102,25 @@ def train_stages(state: RunState, curated: Curated, base: Checkpoint) -> list[Ch
             directory: Path,
             stage: Stage = stage,
             plan: StagePlan = plan,
+            plan_file: Path = plan_file,
             before: Checkpoint = before,
             position: int = position,
         ) -> Outcome:
             nonlocal loaded
+            fresh = loaded is None
             if loaded is None:
                 loaded = cast(TrainableModel, model_source.load(before.directory))
-            return _train(state, curated, trainer, loaded, stage, plan, directory, position)
+            scratch = state.path / "state" / f"{stage.name}-{directory.name.rsplit('-', 1)[1]}"
+            task: JsonObject = {
+                "kind": "train",
+                "stage": position,
+                "dataset": str(curated.dataset.path),
+                "plan": str(plan_file.absolute()),
+                "before": str(cast(Path, before.directory).absolute()) if fresh else None,
+                "scratch": str(scratch.absolute()),
+                "seed": state.seed * 1000 + position,
+            }
+            return _train(state, curated, trainer, loaded, stage, plan, directory, task)
 
         artifact = state.step(f"train-{stage.name}", made_from, work, place="checkpoints", prefix=stage.name)
         if state.directory.record.steps[-1].status == "reused":
@@ -129,7 +142,7 @@ def _plan(
     allowed: np.ndarray,  # type: ignore[type-arg]
     base: Checkpoint,
     position: int,
-) -> StagePlan:
+) -> tuple[StagePlan, Path]:
     components = state.plan.components
     scheduler = cast(ResolutionScheduler, components.get(f"stages.{stage.name}.resolution") or components["resolution"])
     packer = cast(Packer, components.get(f"stages.{stage.name}.packing") or components["packing"])
@@ -159,13 +172,14 @@ def _plan(
         return Outcome(num_drawn, num_drawn - sum(dropped.values()), dropped, details)
 
     artifact = state.step(f"plan-{stage.name}", made_from, work)
-    plan = StagePlan.load(artifact.directory / "plan.npz")
+    plan_file = artifact.directory / "plan.npz"
+    plan = StagePlan.load(plan_file)
     if len(plan.packs) == 0:
         raise InfimedError(
             f"stage '{stage.name}' has no sample to train on; its mix matches none of the {int(allowed.sum())} "
             "selected samples, or none fits a row: compare 'mix.where' with the tags of the data (infimed show RUN)"
         )
-    return plan
+    return plan, plan_file
 
 
 def _train(
@@ -176,25 +190,56 @@ def _train(
     stage: Stage,
     plan: StagePlan,
     directory: Path,
-    position: int,
+    task: JsonObject,
 ) -> Outcome:
     packable, verdict = model.can_pack()
-    name = f"train-{stage.name}"
     if not packable and not plan.padded:
         raise InfimedError(
             f"stage '{stage.name}': samples packed into one row of this model would see each other ({verdict}); "
             "set 'packing: {use: padded}'"
         )
-    scratch = state.path / "state" / f"{stage.name}-{directory.name.rsplit('-', 1)[1]}"
+    scratch = Path(task["scratch"])
     scratch.mkdir(parents=True, exist_ok=True)
-    context = TrainingContext(scratch, state.seed * 1000 + position, state.emitter(name), state.stopped)
+    context = TrainingContext(scratch, task["seed"], state.emitter(f"train-{stage.name}"), state.stopped)
     batches = PlannedBatches(curated.dataset, plan, model.encoder, state.media)
+    state.ranks.give(task)
     with state.stop_softly():
         facts = trainer.train(model, batches, stage, context)
-    model.save(directory)
+    state.ranks.collect()
+    try:
+        model.save(directory)
+    except Exception as error:
+        # safetensors reports a full disk as its own error type, not as an OSError.
+        if not isinstance(error, OSError) and type(error).__name__ != "SafetensorError":
+            raise
+        shutil.rmtree(directory, ignore_errors=True)
+        raise InfimedError(
+            f"{directory}: the checkpoint of stage '{stage.name}' could not be written ({error}); the training state "
+            f"in {scratch} is kept: free disk space and run the same command again"
+        ) from error
     shutil.rmtree(scratch)
     dropped = {str(k): int(cast(int, v)) for k, v in cast(JsonObject, facts.get("dropped") or {}).items()}
     num_out = int(cast(int, facts.get("samples", 0)))
     return Outcome(
         num_out + sum(dropped.values()), num_out, dropped, {**facts, "model": model.describe(), "isolation": verdict}
     )
+
+
+def train_along(state: RunState, task: JsonObject, model: TrainableModel | None) -> TrainableModel:
+    """The part of a process that is not the first in the training of a stage; returns the model in memory.
+
+    Args:
+        task: what ``train_stages`` gave the other processes.
+        model: what the stage before left in memory.
+    """
+    trainer: Trainer = state.plan.component("training")
+    source: Model = state.plan.component("model")
+    if task["before"] is not None or model is None:
+        model = cast(TrainableModel, source.load(Path(task["before"])))
+    batches = PlannedBatches(
+        Dataset(Path(task["dataset"])), StagePlan.load(Path(task["plan"])), model.encoder, state.media
+    )
+    context = TrainingContext(Path(task["scratch"]), task["seed"], lambda kind, payload: None, state.stopped)
+    with state.stop_softly():
+        trainer.train(model, batches, trainer.stage_list[task["stage"]], context)
+    return model
