@@ -1,6 +1,7 @@
 """The hooks, in the order of a run: this file is the map of what happens to data.
 
-Each hook but the last two returns a table from a name to a component class. None takes a default, none is
+Each hook but the last two returns a table from a name to a component class, or to where it is: ``"module:Class"`` is
+imported when a run file says the name. None takes a default, none is
 ``firstresult``: installing a plugin adds names and changes no run until a run file says the name.
 """
 
@@ -32,67 +33,67 @@ hookimpl = pluggy.HookimplMarker("infimed")
 
 
 @hookspec
-def infimed_readers() -> dict[str, type[Reader]]:  # type: ignore[empty-body]
+def infimed_readers() -> dict[str, type[Reader] | str]:  # type: ignore[empty-body]
     """Where samples come from (``data.sources``)."""
 
 
 @hookspec
-def infimed_modalities() -> dict[str, type[Modality]]:  # type: ignore[empty-body]
+def infimed_modalities() -> dict[str, type[Modality] | str]:  # type: ignore[empty-body]
     """How a sample's media are measured and opened; the name is ``Media.kind``."""
 
 
 @hookspec
-def infimed_executors() -> dict[str, type[Executor]]:  # type: ignore[empty-body]
+def infimed_executors() -> dict[str, type[Executor] | str]:  # type: ignore[empty-body]
     """What maps work over shards (``data.executor``)."""
 
 
 @hookspec
-def infimed_gates() -> dict[str, type[Gate]]:  # type: ignore[empty-body]
+def infimed_gates() -> dict[str, type[Gate] | str]:  # type: ignore[empty-body]
     """What is kept out of a data set as a whole (``data.gates``): duplicates, overlap with benchmarks."""
 
 
 @hookspec
-def infimed_scorers() -> dict[str, type[Scorer]]:  # type: ignore[empty-body]
+def infimed_scorers() -> dict[str, type[Scorer] | str]:  # type: ignore[empty-body]
     """How good a sample is (``quality.scorers``)."""
 
 
 @hookspec
-def infimed_selectors() -> dict[str, type[Selector]]:  # type: ignore[empty-body]
+def infimed_selectors() -> dict[str, type[Selector] | str]:  # type: ignore[empty-body]
     """Which samples are kept (``quality.select``)."""
 
 
 @hookspec
-def infimed_models() -> dict[str, type[Model]]:  # type: ignore[empty-body]
+def infimed_models() -> dict[str, type[Model] | str]:  # type: ignore[empty-body]
     """What is trained and asked (``model``)."""
 
 
 @hookspec
-def infimed_resolution_schedulers() -> dict[str, type[ResolutionScheduler]]:  # type: ignore[empty-body]
+def infimed_resolution_schedulers() -> dict[str, type[ResolutionScheduler] | str]:  # type: ignore[empty-body]
     """How large images may be when (``resolution``)."""
 
 
 @hookspec
-def infimed_packers() -> dict[str, type[Packer]]:  # type: ignore[empty-body]
+def infimed_packers() -> dict[str, type[Packer] | str]:  # type: ignore[empty-body]
     """Which samples share a row (``packing``)."""
 
 
 @hookspec
-def infimed_trainers() -> dict[str, type[Trainer]]:  # type: ignore[empty-body]
+def infimed_trainers() -> dict[str, type[Trainer] | str]:  # type: ignore[empty-body]
     """How a model learns from the rows (``training``)."""
 
 
 @hookspec
-def infimed_benchmarks() -> dict[str, type[Benchmark]]:  # type: ignore[empty-body]
+def infimed_benchmarks() -> dict[str, type[Benchmark] | str]:  # type: ignore[empty-body]
     """What a model is asked (``evaluation.benchmarks``)."""
 
 
 @hookspec
-def infimed_solvers() -> dict[str, type[Solver]]:  # type: ignore[empty-body]
+def infimed_solvers() -> dict[str, type[Solver] | str]:  # type: ignore[empty-body]
     """How it is asked (``evaluation.solver``)."""
 
 
 @hookspec
-def infimed_metrics() -> dict[str, type[Metric]]:  # type: ignore[empty-body]
+def infimed_metrics() -> dict[str, type[Metric] | str]:  # type: ignore[empty-body]
     """What is made of the grades; the core adds the interval."""
 
 

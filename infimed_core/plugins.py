@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 import inspect
 from dataclasses import dataclass, field
 from functools import cache
@@ -44,23 +45,50 @@ EXTRAS = {"nilearn": "demo", "skimage": "demo", "pydicom_data": "demo", "ray": "
 class Registry:
     """What the installed plugins offer: for each kind of component, every class by its qualified name.
 
-    A kind's classes are imported when they are first asked for.
+    A kind's table is asked for when it is first needed; a component offered as ``"module:Class"`` is imported when it
+    is named, so that a run pays only for what it uses.
     """
 
     plugins: dict[str, PluginInfo] = field(default_factory=dict)
     broken: dict[str, str] = field(default_factory=dict)
     manager: pluggy.PluginManager = field(default_factory=lambda: pluggy.PluginManager(GROUP))
-    _known: dict[str, dict[str, type[Component]]] = field(default_factory=dict)
+    _tables: dict[str, dict[str, type[Component] | str]] = field(default_factory=dict)
 
     def components(self, kind: str) -> dict[str, type[Component]]:
-        """Every class of a kind by qualified name, sorted.
+        """Every class of a kind by qualified name, sorted; one that cannot be imported is set aside with its reason.
 
         Raises:
             PluginError: a plugin offers something else than component classes.
         """
-        if kind not in self._known:
-            self._known[kind] = _offered(self, kind)
-        return self._known[kind]
+        found = {}
+        for qualified in list(self._table(kind)):
+            try:
+                found[qualified] = self._resolve(kind, qualified)
+            except ImportError as error:
+                self.broken[qualified.split("/", 1)[0]] = _reason(error)
+        return found
+
+    def resolved(self, kind: str) -> dict[str, type[Component]]:
+        """The classes of a kind that are imported already, by qualified name."""
+        return {name: found for name, found in self._table(kind).items() if not isinstance(found, str)}
+
+    def _table(self, kind: str) -> dict[str, type[Component] | str]:
+        if kind not in self._tables:
+            self._tables[kind] = _offered(self, kind)
+        return self._tables[kind]
+
+    def _resolve(self, kind: str, qualified: str) -> type[Component]:
+        table = self._table(kind)
+        found = table[qualified]
+        if isinstance(found, str):
+            module, _, name = found.partition(":")
+            plugin = qualified.split("/", 1)[0]
+            try:
+                found = getattr(importlib.import_module(module), name)
+            except AttributeError:
+                raise PluginError(f"plugin '{plugin}': {KINDS[kind]} names '{found}', which is not there") from None
+            table[qualified] = _checked(kind, qualified, found)
+        return cast(type[Component], table[qualified])
 
     def commands(self) -> dict[str, Any]:
         """The subcommands that plugins add to ``infimed``."""
@@ -72,7 +100,7 @@ class Registry:
     def names(self, kind: str) -> dict[str, list[str]]:
         """Short name -> qualified names that share it, sorted."""
         table: dict[str, list[str]] = {}
-        for qualified in sorted(self.components(kind)):
+        for qualified in sorted(self._table(kind)):
             table.setdefault(qualified.split("/", 1)[1], []).append(qualified)
         return table
 
@@ -83,14 +111,17 @@ class Registry:
             PluginError: nothing, or more than one plugin, offers that name; the message names the remedy.
         """
         qualified = self._qualify(kind, name)
-        return self.components(kind)[qualified]
+        try:
+            return self._resolve(kind, qualified)
+        except ImportError as error:
+            raise PluginError(f"the {kind} '{name}' cannot be imported: {_reason(error)}") from error
 
     def owner(self, kind: str, name: str) -> str:
         """The plugin that offers ``name``."""
         return self._qualify(kind, name).split("/", 1)[0]
 
     def _qualify(self, kind: str, name: str) -> str:
-        offered = self.components(kind)
+        offered = self._table(kind)
         if "/" in name and name in offered:
             return name
         short = self.names(kind)
@@ -175,10 +206,10 @@ def load_plugins(entry_points: list[metadata.EntryPoint] | None = None) -> Regis
     return registry
 
 
-def _offered(registry: Registry, kind: str) -> dict[str, type[Component]]:
+def _offered(registry: Registry, kind: str) -> dict[str, type[Component] | str]:
     """What every plugin offers of one kind, by qualified name; a plugin that fails is set aside with its reason."""
     hook = KINDS[kind]
-    table: dict[str, type[Component]] = {}
+    table: dict[str, type[Component] | str] = {}
     for implementation in getattr(registry.manager.hook, hook).get_hookimpls():
         plugin = implementation.plugin_name
         try:
@@ -187,10 +218,20 @@ def _offered(registry: Registry, kind: str) -> dict[str, type[Component]]:
             registry.broken[plugin] = _reason(error)
             continue
         for name, component in offered.items():
-            if not (inspect.isclass(component) and issubclass(component, Component)):
-                raise PluginError(f"plugin '{plugin}': {hook} must return component classes, '{name}' is {component!r}")
-            table[f"{plugin}/{name}"] = component
+            qualified = f"{plugin}/{name}"
+            named = isinstance(component, str) and ":" in component
+            table[qualified] = component if named else _checked(kind, qualified, component)
     return dict(sorted(table.items()))
+
+
+def _checked(kind: str, qualified: str, component: Any) -> type[Component]:
+    if not (inspect.isclass(component) and issubclass(component, Component)):
+        plugin, name = qualified.split("/", 1)
+        raise PluginError(
+            f"plugin '{plugin}': {KINDS[kind]} must return component classes (or 'module:Class'), "
+            f"'{name}' is {component!r}"
+        )
+    return component
 
 
 def _reason(error: Exception) -> str:

@@ -1,19 +1,15 @@
 """The embedded default data: real images from installed packages, with questions whose answers are computed."""
 
-from infimed_core import Benchmark, Reader, hookimpl
+from infimed_core import hookimpl
 
 
 @hookimpl
-def infimed_readers() -> dict[str, type[Reader]]:
+def infimed_readers() -> dict[str, str]:
     """Offer ``demo-anatomy``."""
-    from infimed_plugins.demo.anatomy import DemoAnatomy
-
-    return {"demo-anatomy": DemoAnatomy}
+    return {"demo-anatomy": "infimed_plugins.demo.anatomy:DemoAnatomy"}
 
 
 @hookimpl
-def infimed_benchmarks() -> dict[str, type[Benchmark]]:
+def infimed_benchmarks() -> dict[str, str]:
     """Offer ``demo-vqa`` (image questions) and ``demo-text`` (text-only questions)."""
-    from infimed_plugins.demo.vqa import DemoText, DemoVqa
-
-    return {"demo-vqa": DemoVqa, "demo-text": DemoText}
+    return {"demo-vqa": "infimed_plugins.demo.vqa:DemoVqa", "demo-text": "infimed_plugins.demo.vqa:DemoText"}

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from infimed_core import Modality, hookimpl
+from infimed_core import hookimpl
 
 
 @hookimpl
-def infimed_modalities() -> dict[str, type[Modality]]:
+def infimed_modalities() -> dict[str, str]:
     """The modality ``dicom``."""
-    from infimed_plugins.dicom.modality import Dicom
-
-    return {"dicom": Dicom}
+    return {"dicom": "infimed_plugins.dicom.modality:Dicom"}

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from infimed_core import Gate, Scorer, hookimpl
+from infimed_core import hookimpl
 
 
 @hookimpl
-def infimed_scorers() -> dict[str, type[Scorer]]:
+def infimed_scorers() -> dict[str, str]:
     """The scorer ``embedding``."""
-    from infimed_plugins.embedding.scorer import EmbeddingScorer
-
-    return {"embedding": EmbeddingScorer}
+    return {"embedding": "infimed_plugins.embedding.scorer:EmbeddingScorer"}
 
 
 @hookimpl
-def infimed_gates() -> dict[str, type[Gate]]:
+def infimed_gates() -> dict[str, str]:
     """The gate ``embedding-duplicates``."""
-    from infimed_plugins.embedding.gate import EmbeddingDuplicates
-
-    return {"embedding-duplicates": EmbeddingDuplicates}
+    return {"embedding-duplicates": "infimed_plugins.embedding.gate:EmbeddingDuplicates"}

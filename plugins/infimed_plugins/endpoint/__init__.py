@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from infimed_core import Model, hookimpl
+from infimed_core import hookimpl
 
 
 @hookimpl
-def infimed_models() -> dict[str, type[Model]]:
+def infimed_models() -> dict[str, str]:
     """The models this plugin offers."""
-    from infimed_plugins.endpoint.model import OpenAICompatible
-
-    return {"openai-compatible": OpenAICompatible}
+    return {"openai-compatible": "infimed_plugins.endpoint.model:OpenAICompatible"}

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from infimed_core import Executor, hookimpl
+from infimed_core import hookimpl
 
 
 @hookimpl
-def infimed_executors() -> dict[str, type[Executor]]:
+def infimed_executors() -> dict[str, str]:
     """``serial``, ``processes``, ``ray`` and ``ray-data``."""
-    from infimed_plugins.executors.local import Processes, Serial
-    from infimed_plugins.executors.ray import Ray
-    from infimed_plugins.executors.ray_data import RayData
-
-    return {"serial": Serial, "processes": Processes, "ray": Ray, "ray-data": RayData}
+    return {
+        "serial": "infimed_plugins.executors.local:Serial",
+        "processes": "infimed_plugins.executors.local:Processes",
+        "ray": "infimed_plugins.executors.ray:Ray",
+        "ray-data": "infimed_plugins.executors.ray_data:RayData",
+    }

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from infimed_core import Gate, hookimpl
+from infimed_core import hookimpl
 
 
 @hookimpl
-def infimed_gates() -> dict[str, type[Gate]]:
+def infimed_gates() -> dict[str, str]:
     """The gates ``duplicates`` and ``contamination``."""
-    from infimed_plugins.gates.contamination import Contamination
-    from infimed_plugins.gates.duplicates import Duplicates
-
-    return {"duplicates": Duplicates, "contamination": Contamination}
+    return {
+        "duplicates": "infimed_plugins.gates.duplicates:Duplicates",
+        "contamination": "infimed_plugins.gates.contamination:Contamination",
+    }

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from infimed_core import Modality, hookimpl
+from infimed_core import hookimpl
 
 
 @hookimpl
-def infimed_modalities() -> dict[str, type[Modality]]:
+def infimed_modalities() -> dict[str, str]:
     """The modality ``image``."""
-    from infimed_plugins.image.modality import Image
-
-    return {"image": Image}
+    return {"image": "infimed_plugins.image.modality:Image"}

@@ -2,15 +2,13 @@
 
 from collections.abc import Callable
 
-from infimed_core import Benchmark, hookimpl
+from infimed_core import hookimpl
 
 
 @hookimpl
-def infimed_benchmarks() -> dict[str, type[Benchmark]]:
+def infimed_benchmarks() -> dict[str, str]:
     """Any generative lm-eval task."""
-    from infimed_plugins.lm_eval.benchmark import LmEvalTask
-
-    return {"lm-eval": LmEvalTask}
+    return {"lm-eval": "infimed_plugins.lm_eval.benchmark:LmEvalTask"}
 
 
 @hookimpl

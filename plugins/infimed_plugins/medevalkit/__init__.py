@@ -2,15 +2,23 @@
 
 from collections.abc import Callable
 
-from infimed_core import Benchmark, RunEvent, hookimpl
+from infimed_core import Metric, RunEvent, hookimpl
 
 
 @hookimpl
-def infimed_benchmarks() -> dict[str, type[Benchmark]]:
+def infimed_benchmarks() -> dict[str, str]:
     """Offer one benchmark for each data card in ``tasks/``."""
-    from infimed_plugins.medevalkit.benchmarks import table
+    from infimed_plugins.medevalkit.cards import names, title_of
 
-    return table()
+    return {name: f"infimed_plugins.medevalkit.benchmarks:{title_of(name)}" for name in names()}
+
+
+@hookimpl
+def infimed_metrics() -> dict[str, type[Metric]]:
+    """Offer HealthBench's clipped mean."""
+    from infimed_plugins.medevalkit.rubric import RubricScore
+
+    return {"rubric-score": RubricScore}
 
 
 @hookimpl(optionalhook=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from infimed_core import Benchmark
 from infimed_plugins.medevalkit.benchmark import KitBenchmark
-from infimed_plugins.medevalkit.cards import names
+from infimed_plugins.medevalkit.cards import names, title_of
 
 
 def _component(name: str) -> type[Benchmark]:
-    title = "".join(part.capitalize() for part in name.split("-"))
+    title = title_of(name)
     body = {
         "__module__": __name__,
         "__qualname__": title,
@@ -18,10 +18,19 @@ def _component(name: str) -> type[Benchmark]:
     return type(title, (KitBenchmark,), body)
 
 
-_TABLE = {name: _component(name) for name in names()}
-globals().update({component.__name__: component for component in _TABLE.values()})  # so that they can be pickled
+def __getattr__(title: str) -> type[Benchmark]:
+    """The class of a card, made when it is first asked for; it stays here, so that it can be pickled."""
+    name = _TITLES.get(title)
+    if name is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {title!r}")
+    globals()[title] = _component(name)
+    found: type[Benchmark] = globals()[title]
+    return found
+
+
+_TITLES = {title_of(name): name for name in names()}
 
 
 def table() -> dict[str, type[Benchmark]]:
     """Component name to class."""
-    return dict(_TABLE)
+    return {name: __getattr__(title) if title not in globals() else globals()[title] for title, name in _TITLES.items()}

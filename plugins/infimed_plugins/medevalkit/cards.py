@@ -53,6 +53,11 @@ class Card(Row):
     breakdown: dict[str, str] = Field(default_factory=dict, description="Block of metrics -> field of the record.")
     kit_breakdown: dict[str, str] | None = Field(default=None, description="The same as MedEvalKit mixes it up.")
     cluster: str = Field(default="", description="Field of the record that samples of one image or study share.")
+    modality: str = Field(default="", description="Of every question, in the vocabulary of docs/benchmarks.md.")
+    task_type: str = Field(default="", description="Of every question, in the same vocabulary.")
+    labels: dict[Literal["modality", "task_type"], str] = Field(
+        default_factory=dict, description="Field of the record that holds upstream's own label."
+    )
     groups: tuple[str, ...] = ()
     defects: tuple[str, ...] = Field(default=(), description="What MedEvalKit gets wrong here at commit 9b12e3b.")
     notes: str = ""
@@ -69,6 +74,11 @@ def read_card(path: Path) -> Card:
 def names() -> list[str]:
     """Component names of all benchmarks, without reading a card."""
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def title_of(name: str) -> str:
+    """The class name of a benchmark's component."""
+    return "".join(part.capitalize() for part in name.split("-"))
 
 
 def cards() -> Iterator[Card]:

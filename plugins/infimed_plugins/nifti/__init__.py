@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from infimed_core import Modality, hookimpl
+from infimed_core import hookimpl
 
 
 @hookimpl
-def infimed_modalities() -> dict[str, type[Modality]]:
+def infimed_modalities() -> dict[str, str]:
     """The modality ``nifti``."""
-    from infimed_plugins.nifti.modality import Nifti
-
-    return {"nifti": Nifti}
+    return {"nifti": "infimed_plugins.nifti.modality:Nifti"}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from infimed_core import Packer, hookimpl
+from infimed_core import hookimpl
 
 
 @hookimpl
-def infimed_packers() -> dict[str, type[Packer]]:
+def infimed_packers() -> dict[str, str]:
     """``best-fit``, ``next-fit``, ``padded`` and ``padded-sorted``."""
-    from infimed_plugins.packing.fitting import BestFit, NextFit
-    from infimed_plugins.packing.padding import Padded, PaddedSorted
-
-    return {"best-fit": BestFit, "next-fit": NextFit, "padded": Padded, "padded-sorted": PaddedSorted}
+    return {
+        "best-fit": "infimed_plugins.packing.fitting:BestFit",
+        "next-fit": "infimed_plugins.packing.fitting:NextFit",
+        "padded": "infimed_plugins.packing.padding:Padded",
+        "padded-sorted": "infimed_plugins.packing.padding:PaddedSorted",
+    }

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from infimed_core import Scorer, Selector, hookimpl
+from infimed_core import hookimpl
 
 
 @hookimpl
-def infimed_scorers() -> dict[str, type[Scorer]]:
+def infimed_scorers() -> dict[str, str]:
     """The scorers ``five-dimension`` (on the CPU) and ``quality-judge`` (asks a model)."""
-    from infimed_plugins.quality.judge import QualityJudge
-    from infimed_plugins.quality.scorer import FiveDimension
-
-    return {"five-dimension": FiveDimension, "quality-judge": QualityJudge}
+    return {
+        "five-dimension": "infimed_plugins.quality.scorer:FiveDimension",
+        "quality-judge": "infimed_plugins.quality.judge:QualityJudge",
+    }
 
 
 @hookimpl
-def infimed_selectors() -> dict[str, type[Selector]]:
+def infimed_selectors() -> dict[str, str]:
     """The selectors ``threshold``, ``top-share``, ``quota`` and ``budget``; ``random-share`` and ``bottom-share``."""
-    from infimed_plugins.quality.budget import Budget
-    from infimed_plugins.quality.selectors import BottomShare, Quota, RandomShare, Threshold, TopShare
-
     return {
-        "threshold": Threshold,
-        "top-share": TopShare,
-        "quota": Quota,
-        "budget": Budget,
-        "random-share": RandomShare,
-        "bottom-share": BottomShare,
+        "threshold": "infimed_plugins.quality.selectors:Threshold",
+        "top-share": "infimed_plugins.quality.selectors:TopShare",
+        "quota": "infimed_plugins.quality.selectors:Quota",
+        "budget": "infimed_plugins.quality.budget:Budget",
+        "random-share": "infimed_plugins.quality.selectors:RandomShare",
+        "bottom-share": "infimed_plugins.quality.selectors:BottomShare",
     }

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from infimed_core import Reader, hookimpl
+from infimed_core import hookimpl
 
 
 @hookimpl
-def infimed_readers() -> dict[str, type[Reader]]:
+def infimed_readers() -> dict[str, str]:
     """``jsonl``, ``llava``, ``parquet``, ``webdataset``, ``huggingface`` and ``directory``."""
-    from infimed_plugins.readers.directory import Directory
-    from infimed_plugins.readers.huggingface import HuggingFace
-    from infimed_plugins.readers.jsonl import Jsonl
-    from infimed_plugins.readers.llava import Llava
-    from infimed_plugins.readers.parquet import Parquet
-    from infimed_plugins.readers.webdataset import WebDataset
-
     return {
-        "jsonl": Jsonl,
-        "llava": Llava,
-        "parquet": Parquet,
-        "webdataset": WebDataset,
-        "huggingface": HuggingFace,
-        "directory": Directory,
+        "jsonl": "infimed_plugins.readers.jsonl:Jsonl",
+        "llava": "infimed_plugins.readers.llava:Llava",
+        "parquet": "infimed_plugins.readers.parquet:Parquet",
+        "webdataset": "infimed_plugins.readers.webdataset:WebDataset",
+        "huggingface": "infimed_plugins.readers.huggingface:HuggingFace",
+        "directory": "infimed_plugins.readers.directory:Directory",
     }

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from infimed_core import ResolutionScheduler, hookimpl
+from infimed_core import hookimpl
 
 
 @hookimpl
-def infimed_resolution_schedulers() -> dict[str, type[ResolutionScheduler]]:
+def infimed_resolution_schedulers() -> dict[str, str]:
     """``fixed``, ``native`` and ``low-to-high``."""
-    from infimed_plugins.resolution.schedulers import Fixed, LowToHigh, Native
-
-    return {"fixed": Fixed, "native": Native, "low-to-high": LowToHigh}
+    return {
+        "fixed": "infimed_plugins.resolution.schedulers:Fixed",
+        "native": "infimed_plugins.resolution.schedulers:Native",
+        "low-to-high": "infimed_plugins.resolution.schedulers:LowToHigh",
+    }

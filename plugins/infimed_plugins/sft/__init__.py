@@ -1,11 +1,9 @@
 """The staged trainer: continual pre-training and supervised fine-tuning over packed rows."""
 
-from infimed_core import Trainer, hookimpl
+from infimed_core import hookimpl
 
 
 @hookimpl
-def infimed_trainers() -> dict[str, type[Trainer]]:
+def infimed_trainers() -> dict[str, str]:
     """Offer ``staged``."""
-    from infimed_plugins.sft.trainer import StagedTrainer
-
-    return {"staged": StagedTrainer}
+    return {"staged": "infimed_plugins.sft.trainer:StagedTrainer"}

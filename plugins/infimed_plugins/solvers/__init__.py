@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from infimed_core import Solver, hookimpl
+from infimed_core import hookimpl
 
 
 @hookimpl
-def infimed_solvers() -> dict[str, type[Solver]]:
+def infimed_solvers() -> dict[str, str]:
     """The solvers of this plugin, by name."""
-    from infimed_plugins.solvers.chain_of_thought import ChainOfThought
-    from infimed_plugins.solvers.direct import Direct
-    from infimed_plugins.solvers.panel import Panel
-    from infimed_plugins.solvers.vote import Vote
-
-    return {"direct": Direct, "chain-of-thought": ChainOfThought, "vote": Vote, "mdt-panel": Panel}
+    return {
+        "direct": "infimed_plugins.solvers.direct:Direct",
+        "chain-of-thought": "infimed_plugins.solvers.chain_of_thought:ChainOfThought",
+        "vote": "infimed_plugins.solvers.vote:Vote",
+        "mdt-panel": "infimed_plugins.solvers.panel:Panel",
+    }

@@ -5,23 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from infimed_core import Model, hookimpl
+from infimed_core import hookimpl
 
 
 @hookimpl
-def infimed_models() -> dict[str, type[Model]]:
+def infimed_models() -> dict[str, str]:
     """The models this plugin offers."""
-    from infimed_plugins.vlm.assemble import Assemble
-    from infimed_plugins.vlm.baselines import Constant, Random
-    from infimed_plugins.vlm.checkpoint import Transformers
-    from infimed_plugins.vlm.tiny import TinyQwen3VL
-
     return {
-        "tiny-qwen3-vl": TinyQwen3VL,
-        "transformers": Transformers,
-        "assemble": Assemble,
-        "constant": Constant,
-        "random": Random,
+        "tiny-qwen3-vl": "infimed_plugins.vlm.tiny:TinyQwen3VL",
+        "transformers": "infimed_plugins.vlm.checkpoint:Transformers",
+        "assemble": "infimed_plugins.vlm.assemble:Assemble",
+        "constant": "infimed_plugins.vlm.baselines:Constant",
+        "random": "infimed_plugins.vlm.baselines:Random",
     }
 
 
