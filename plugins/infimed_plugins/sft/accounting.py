@@ -37,7 +37,7 @@ class Work:
     A matrix of N weights costs 2N per token forward, 2N more where gradients pass through it, and 2N more where
     it learns. Attention costs 4 n^2 width per layer and segment of n tokens forward (half of it in the causal
     language model), twice that backward. The output matrix counts at supervised positions alone. Recomputed
-    activations do not count.
+    activations do not count. The parameters' ``requires_grad`` says what learns, adapters included.
     """
 
     def __init__(self, model: TrainableModel, groups: dict[str, dict[str, Any]], learning: set[str]) -> None:
@@ -46,17 +46,17 @@ class Work:
         module, head = model.module, model.output_embedding()
         tables = {id(part.weight) for part in module.modules() if isinstance(part, torch.nn.Embedding)}
         tables |= {id(parameter) for parameter in head.parameters()}
-        matrices = {
-            group: sum(p.numel() for p in members.values() if p.ndim > 1 and id(p) not in tables)
-            for group, members in groups.items()
-        }
         below = {"vision": {"vision"}, "projector": {"vision", "projector"}}
-        self._per_token = {}
-        self._passes = {}
-        for group, size in matrices.items():
+        self._per_token: dict[str, int] = {}
+        self._passes: dict[str, int] = {}
+        for group, members in groups.items():
             backward = bool(learning & below.get(group, set(groups)))
-            self._per_token[group] = size * (2 + 2 * backward + 2 * (group in learning))
             self._passes[group] = 3 if backward else 1
+            self._per_token[group] = sum(
+                p.numel() * (2 + 2 * backward + 2 * p.requires_grad)
+                for p in members.values()
+                if p.ndim > 1 and id(p) not in tables
+            )
         if "vision" in learning:
             # No gradient is wanted of the pixels themselves.
             first = [p.numel() for name, p in groups["vision"].items() if "patch_embed" in name and p.ndim > 1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -46,15 +47,17 @@ def _linear_layers(model: TrainableModel, stage: TrainingStage) -> list[str]:
     assert stage.lora is not None
     groups = model.parameter_groups()
     modules = dict(model.module.named_modules())
+    # Merged into a tied output matrix, an adapter would change the embeddings too.
+    uses = Counter(id(parameter) for _, parameter in model.module.named_parameters(remove_duplicate=False))
     found: list[str] = []
     for group in stage.lora.groups:
         if group not in groups:
             known = ", ".join(groups)
             raise InfimedError(f"stage '{stage.name}': the model has no group '{group}' for lora (it has: {known})")
         layers = [name.removesuffix(".weight") for name in groups[group] if name.endswith(".weight")]
-        linear = [name for name in layers if type(modules[name]) is torch.nn.Linear]
+        linear = [n for n in layers if type(modules[n]) is torch.nn.Linear and uses[id(modules[n].weight)] == 1]
         if not linear:
-            raise InfimedError(f"stage '{stage.name}': the group '{group}' has no linear layer for lora")
+            raise InfimedError(f"stage '{stage.name}': the group '{group}' has no linear layer of its own for lora")
         found += linear
     return found
 
