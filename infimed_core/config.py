@@ -79,6 +79,24 @@ class ReportSection(Section):
     """The report page."""
 
 
+class Variant(Section):
+    """One change of the run file, for comparison."""
+
+    set: dict[str, Any] = Field(default_factory=dict, description="Values by path, as in packing.with.row_tokens.")
+    drop: tuple[str, ...] = Field(default=(), description="Paths left out, as in training.with.stages.pretrain.")
+
+
+class SweepSection(Section):
+    """What ``infimed sweep`` varies; a plain run leaves it aside."""
+
+    grid: dict[str, tuple[Any, ...]] = Field(
+        default_factory=dict, description="Values by path; every combination is a variant. run.seed repeats variants."
+    )
+    variants: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")], Variant] = Field(
+        default_factory=dict, description="Changes by name, each made alone; compared with the file as it is."
+    )
+
+
 class RunFile(Section):
     """A run file, in the order the work is done; a section left out is a step not run."""
 
@@ -94,6 +112,7 @@ class RunFile(Section):
     training: Use | None = None
     evaluation: EvaluationSection | None = None
     report: ReportSection | None = None
+    sweep: SweepSection | None = None
 
 
 NEEDS = {
@@ -171,8 +190,14 @@ class Plan:
         return document
 
 
+LEFT_OUT: Any = object()
+"""The value of an override that takes its place out of the run file."""
+
+
 def load_run_file(source: Path, registry: Registry, overrides: dict[str, Any] | None = None) -> Plan:
-    """Read and check a run file. ``overrides`` maps dotted paths to values (for sweeps).
+    """Read and check a run file. ``overrides`` maps dotted paths to values, or to ``LEFT_OUT`` (for sweeps).
+
+    An item of a list is named by its position, its ``name`` or what it ``use``s.
 
     Raises:
         ConfigError: with every problem found, each ``file:line: path: message; remedy``.
@@ -413,13 +438,24 @@ def _override(document: dict[str, Any], path: str, value: Any, source: Path) -> 
     parts = path.split(".")
     try:
         for part in parts[:-1]:
-            target = target[int(part)] if isinstance(target, list) else target.setdefault(part, {})
-        if isinstance(target, list):
-            target[int(parts[-1])] = value
+            target = target[_place(target, part)] if isinstance(target, list) else target.setdefault(part, {})
+        last: Any = _place(target, parts[-1]) if isinstance(target, list) else parts[-1]
+        if value is LEFT_OUT:
+            del target[last]
         else:
-            target[parts[-1]] = value
-    except (ValueError, IndexError, AttributeError, TypeError):
+            target[last] = value
+    except (ValueError, IndexError, AttributeError, TypeError, KeyError):
         raise ConfigError([f"{source}: --set {path}: there is no such place in the run file"]) from None
+
+
+def _place(items: list[Any], part: str) -> int:
+    """The position of the item of a list that ``part`` names."""
+    if part.lstrip("-").isdigit():
+        return int(part)
+    named = [i for i, item in enumerate(items) if isinstance(item, dict) and part in (item.get("name"), item.get("use"))]
+    if len(named) != 1:
+        raise ValueError(part)
+    return named[0]
 
 
 def run_schema() -> dict[str, Any]:
