@@ -169,6 +169,12 @@ class LaunchedRanks(Ranks):
                 others = [f"ended/{rank}" for rank in range(1, self.size)]
                 while self._lost is None and time.monotonic() < until and not self._store.check(others):
                     time.sleep(POLL_SECONDS)
+            elif problem is not None:
+                # A launcher ends the others as soon as one has failed: the first may write its record before.
+                until = time.monotonic() + 5 * BEAT_SECONDS
+                while time.monotonic() < until and not self._store.check(["ended/0"]):
+                    time.sleep(POLL_SECONDS)
+                time.sleep(BEAT_SECONDS)
         except RuntimeError:
             pass  # the store went with the first process
         self._closed.set()

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from infimed_core import InfimedError, TrainableModel
 from infimed_plugins.sft.ranks import Ranks, told_plainly
-
-_FREE = frozenset({"_buffers", "_modules"})
-"""Tables of a module that sharding leaves alone, and that training may change."""
 
 
 def repeated_blocks(module: Any) -> list[Any]:
@@ -46,35 +44,40 @@ def sharded(model: TrainableModel, ranks: Ranks, precision: str) -> Iterator[Cal
     module = model.module
     if all(part is not model.output_embedding() for part in module.modules()):
         raise InfimedError("parallel: fsdp2 needs the output embedding to be a part of the model's module; use ddp")
-    before = [_form(part) for part in module.modules()]
     originals = dict(module.named_parameters(remove_duplicate=False))
+    own, children = module._parameters.copy(), module._modules.copy()
+    # FSDP2 changes modules for good. It gets a second set of them, around the same tensors, for the stage's length.
+    shared: dict[int, Any] = {id(tensor): tensor for tensor in (*originals.values(), *module.buffers())}
+    module._modules.update({name: copy.deepcopy(child, shared) for name, child in children.items()})
     mesh = init_device_mesh(ranks.device.type, (ranks.size,))
     narrow = torch.bfloat16 if precision == "bf16-mixed" else None
     policy = MixedPrecisionPolicy(param_dtype=narrow, reduce_dtype=torch.float32, cast_forward_inputs=False)
     whole = _whole(module)
-    with told_plainly():
-        for block in repeated_blocks(module):
-            fully_shard(block, mesh=mesh, mp_policy=policy)
-        fully_shard(whole, mesh=mesh, mp_policy=policy)
-    for part in whole.modules():
-        if isinstance(part, FSDPModule):
-            # The loss is a share of the step's: gradients are summed over the ranks, not averaged.
-            part.set_gradient_divide_factor(1.0)
-            part.set_force_sum_reduction_for_comms(True)
-            if hasattr(part, "set_reduce_scatter_unused_params"):
-                part.set_reduce_scatter_unused_params(True)
-    for parameter in originals.values():
-        parameter.data = parameter.data.new_empty(0)
-    yield whole
-    # Not where training ended early: a rank that is gone cannot give its share.
-    shares = dict(module.named_parameters(remove_duplicate=False))
-    done: set[int] = set()
-    for name, parameter in originals.items():
-        if id(parameter) not in done:
-            done.add(id(parameter))
-            parameter.data = gathered(shares[name])
-    for restore in before:
-        restore()
+    try:
+        with told_plainly():
+            for block in repeated_blocks(module):
+                fully_shard(block, mesh=mesh, mp_policy=policy)
+            fully_shard(whole, mesh=mesh, mp_policy=policy)
+        for part in whole.modules():
+            if isinstance(part, FSDPModule):
+                # The loss is a share of the step's: gradients are summed over the ranks, not averaged.
+                part.set_gradient_divide_factor(1.0)
+                part.set_force_sum_reduction_for_comms(True)
+                if hasattr(part, "set_reduce_scatter_unused_params"):
+                    part.set_reduce_scatter_unused_params(True)
+        for parameter in originals.values():
+            parameter.data = parameter.data.new_empty(0)
+        yield whole
+        # Not where training ended early: a rank that is gone cannot give its share.
+        shares = dict(module.named_parameters(remove_duplicate=False))
+        done: set[int] = set()
+        for name, parameter in originals.items():
+            if id(parameter) not in done:
+                done.add(id(parameter))
+                parameter.data = gathered(shares[name])
+    finally:
+        module._parameters.update(own)
+        module._modules.update(children)
 
 
 def _whole(module: Any) -> Any:
@@ -91,23 +94,6 @@ def _whole(module: Any) -> Any:
             return compute()
 
     return Whole()
-
-
-def _form(part: Any) -> Callable[[], None]:
-    """Remember a module's class, parameters and hooks; returns what puts them back."""
-    kind = type(part)
-    names = set(vars(part))
-    tables = {name: value.copy() for name, value in vars(part).items() if isinstance(value, dict)}
-
-    def restore() -> None:
-        part.__class__ = kind
-        for name in set(vars(part)) - names:
-            del vars(part)[name]
-        for name, value in tables.items():
-            if name not in _FREE:
-                vars(part)[name] = value
-
-    return restore
 
 
 def gathered(tensor: Any) -> Any:
