@@ -452,7 +452,8 @@ def _place(items: list[Any], part: str) -> int:
     """The position of the item of a list that ``part`` names."""
     if part.lstrip("-").isdigit():
         return int(part)
-    named = [i for i, item in enumerate(items) if isinstance(item, dict) and part in (item.get("name"), item.get("use"))]
+    own = [(item.get("name"), item.get("use")) if isinstance(item, dict) else () for item in items]
+    named = [index for index, names in enumerate(own) if part in names]
     if len(named) != 1:
         raise ValueError(part)
     return named[0]
