@@ -120,6 +120,23 @@ def report(run: RunArgument) -> None:
     typer.echo(str(write_report(run if run.is_dir() else run.parent)))
 
 
+@app.command()
+def sweep(
+    file: RunFileArgument,
+    grid: Annotated[
+        list[str] | None,
+        typer.Option("--grid", help="Values of one place, as in run.seed=0,1,2; repeat for more.", metavar="PATH=V,V"),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Where the runs lie (default: runs/NAME-sweep).")] = None,
+    dry: Annotated[bool, typer.Option("--dry", help="Only list the runs.")] = False,
+) -> None:
+    """Run variants of one file, then compare them with intervals; what is finished is not done again."""
+    from infimed_core.sweep_command import sweep as do_sweep
+
+    if not do_sweep(file, grid or (), out, dry):
+        raise typer.Exit(1)
+
+
 def _print_summary(record: RunRecord, directory: Path) -> None:
     from rich.console import Console as RichConsole
 

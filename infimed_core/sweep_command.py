@@ -1,0 +1,65 @@
+"""``infimed sweep``: run the variants of a file, write and print how they compare."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from infimed_core.console import Console
+from infimed_core.plugins import load_plugins
+from infimed_core.record import write_atomically
+from infimed_core.sweep import parse_grid, plan_sweep, run_sweep
+from infimed_core.sweep_results import SweepResult, as_markdown, sweep_result, table_of
+
+
+def sweep(file: Path, grid: Sequence[str], out: Path | None, dry: bool) -> bool:
+    """Run a sweep and leave ``sweep.json`` and ``sweep.md`` in its directory; whether every run finished.
+
+    Raises:
+        InfimedError: nothing varies, or a variant is no good run file.
+    """
+    registry = load_plugins()
+    planned = plan_sweep(file, registry, parse_grid(grid), out)
+    if dry:
+        for member in planned.members:
+            print(member.name)
+        return True
+    console = Console()
+
+    def tell(text: str) -> None:
+        console.close()
+        print(text, file=sys.stderr, flush=True)
+
+    try:
+        failures = run_sweep(planned, registry, console, tell)
+    finally:
+        console.close()
+        # Also of a sweep that was stopped: what is finished can be compared.
+        if planned.directory.is_dir():
+            result = sweep_result(planned, {})
+            write_atomically(planned.directory / "sweep.json", result.model_dump_json(indent=1) + "\n")
+            write_atomically(planned.directory / "sweep.md", as_markdown(result))
+    result = sweep_result(planned, failures)
+    write_atomically(planned.directory / "sweep.json", result.model_dump_json(indent=1) + "\n")
+    write_atomically(planned.directory / "sweep.md", as_markdown(result))
+    _print(result, planned.directory)
+    return not result.missing
+
+
+def _print(result: SweepResult, directory: Path) -> None:
+    from rich import box
+    from rich.console import Console as RichConsole
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, title=f"{Path(result.source).name}: variants", title_justify="left")
+    columns, rows = table_of(result)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    screen = RichConsole(width=None if sys.stdout.isatty() else 160)
+    screen.print(table)
+    for name, reason in result.missing.items():
+        screen.print(f"not finished: {name}: {reason}", markup=False)
+    screen.print(f"also in {directory / 'sweep.json'} and {directory / 'sweep.md'}", markup=False)
