@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -14,10 +15,18 @@ def _tables(hook: str) -> dict[str, Any]:
         try:
             module = point.load()
             if hasattr(module, hook):
-                found.update(getattr(module, hook)())
+                found.update({name: _resolved(offered) for name, offered in getattr(module, hook)().items()})
         except Exception:  # a broken plugin is told by the harness; here only what works is of use
             continue
     return found
+
+
+def _resolved(offered: Any) -> Any:
+    """A component, or the one that ``package.module:Name`` says."""
+    if not isinstance(offered, str):
+        return offered
+    module, _, name = offered.partition(":")
+    return getattr(import_module(module), name)
 
 
 def media_loader() -> MediaLoader:
