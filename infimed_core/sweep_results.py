@@ -253,10 +253,12 @@ def as_markdown(result: SweepResult) -> str:
     if result.costs:
         text += ["", "## Training", ""]
         head = ["variant", "seconds", "samples", "tokens", "operations"]
-        text += _markdown(
-            head,
-            [[c.variant, f"{c.seconds:.1f}", f"{c.samples:,.0f}", f"{c.tokens:,.0f}", f"{c.flops:.3g}"] for c in result.costs],
-        )  # fmt: skip
+        numbers = [(cost.samples, cost.tokens) for cost in result.costs]
+        rows = [
+            [cost.variant, f"{cost.seconds:.1f}", f"{samples:,.0f}", f"{tokens:,.0f}", f"{cost.flops:.3g}"]
+            for cost, (samples, tokens) in zip(result.costs, numbers, strict=True)
+        ]
+        text += _markdown(head, rows)
     text += ["", "## Variants", ""]
     for name, changes in result.variants.items():
         what = "; ".join(f"`{path}` = {value}" for path, value in changes.items()) or "the file as it is"
