@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -72,6 +72,13 @@ class EvaluationSection(Section):
     models: tuple[str, ...] | None = Field(default=None, description="Which of base and the stages; all by default.")
     judges: tuple[str, ...] = Field(
         default=(), description="Models of 'models:' that grade where a benchmark lets them."
+    )
+    samples: str | tuple[str, ...] | None = Field(
+        default=None, description="Only the questions with these ids: a list, or a file with one id a line."
+    )
+    baselines: tuple[Literal["constant-letter", "image-blind"], ...] = Field(
+        default=(),
+        description="More baselines: the letter that is most often right; the same model asked without the images.",
     )
 
 
