@@ -54,12 +54,14 @@ from infimed_core.types import (
     Use,
     canonical_json,
 )
+from infimed_core.vocabulary import MODALITIES, TASK_TYPES, UNLABELLED, modality_of, task_type_of
 
 __all__ = [
-    "IGNORED_LABEL", "Answer", "Ask", "Batches", "Benchmark", "Candidate", "Component", "ConfigError", "DataError",
-    "Encoded", "Encoder", "Executor", "Fault", "Gate", "Gated", "Generation", "InfimedError", "JudgingScorer",
-    "LoadedModel", "Media", "MediaLoader", "Metric", "MetricValue", "Mix", "Modality", "Model", "PackedBatch",
-    "Packer", "Packs", "Phase", "PluginError", "Reader", "Request", "ResolutionScheduler", "Row", "RunEvent",
-    "Sample", "Score", "Scorer", "Selection", "Selector", "Solver", "Stage", "TextLengths", "TextMetric", "TrainableModel",
-    "Trainer", "TrainingContext", "Turn", "Use", "canonical_json", "hookimpl", "interval",
+    "IGNORED_LABEL", "MODALITIES", "TASK_TYPES", "UNLABELLED", "Answer", "Ask", "Batches", "Benchmark", "Candidate",
+    "Component", "ConfigError", "DataError", "Encoded", "Encoder", "Executor", "Fault", "Gate", "Gated", "Generation",
+    "InfimedError", "JudgingScorer", "LoadedModel", "Media", "MediaLoader", "Metric", "MetricValue", "Mix",
+    "Modality", "Model", "PackedBatch", "Packer", "Packs", "Phase", "PluginError", "Reader", "Request",
+    "ResolutionScheduler", "Row", "RunEvent", "Sample", "Score", "Scorer", "Selection", "Selector", "Solver", "Stage",
+    "TextLengths", "TextMetric", "TrainableModel", "Trainer", "TrainingContext", "Turn", "Use", "canonical_json",
+    "hookimpl", "interval", "modality_of", "task_type_of",
 ]  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,12 @@ from typing import Any
 import numpy as np
 
 from infimed_core import statistics
-from infimed_core.components import Benchmark, LoadedModel, MediaLoader, Metric, Solver
+from infimed_core.components import Benchmark, LoadedModel, MediaLoader, Metric, Solver, TextMetric
 from infimed_core.dataset import store_media
 from infimed_core.errors import PluginError
 from infimed_core.record import digest
 from infimed_core.types import (
     Answer,
-    Comparison,
     Fault,
     Generation,
     MetricValue,
@@ -32,6 +31,10 @@ from infimed_core.types import (
 
 BASELINE = "most-common-answer"
 """The baseline that answers each kind of question with that kind's most common reference answer."""
+CONSTANT_LETTER = "constant-letter"
+"""The baseline that answers every question of a benchmark with the letter that is most often right there."""
+IMAGE_BLIND = "-image-blind"
+"""What is put after a model's name where it was asked without the images."""
 
 
 AskNamed = Callable[[str, Sequence[Request]], list[Answer]]
@@ -71,13 +74,20 @@ def benchmark_name(benchmarks: Sequence[Use], index: int) -> str:
     return names[index] if names.count(names[index]) == 1 else f"{names[index]}-{index + 1}"
 
 
-def read_questions(benchmark: Benchmark, media_directory: Path, limit: int | None) -> tuple[list[Sample], list[Fault]]:
-    """The questions of a benchmark with inline media stored beside the run, and the rows that are none."""
+def read_questions(
+    benchmark: Benchmark, media_directory: Path, limit: int | None, only: Collection[str] | None = None
+) -> tuple[list[Sample], list[Fault]]:
+    """The questions of a benchmark with inline media stored beside the run, and the rows that are none.
+
+    ``only`` keeps the questions with these ids, ``limit`` the first of those.
+    """
     samples: list[Sample] = []
     faults: list[Fault] = []
     for row in benchmark.samples():
         if isinstance(row, Fault):
             faults.append(row)
+            continue
+        if only is not None and row.id not in only:
             continue
         if limit is not None and len(samples) >= limit:
             break
@@ -169,16 +179,19 @@ def ask_and_grade(
     cache: AnswerCache,
     progress: Callable[[int], None],
     ask_named: AskNamed,
+    blind: bool = False,
 ) -> list[Graded]:
     """Put every question to the model and grade every answer; one row out for each sample in.
 
-    ``ask_named`` asks a model of the run file's ``models:`` for a solver that wants one.
+    ``ask_named`` asks a model of the run file's ``models:`` for a solver that wants one; ``blind`` asks without images.
     """
     tags = {sample.id: sample.tags for sample in samples}
     graded_model = model
 
     def ask(requests: Sequence[Request], model: str | None = None) -> list[Answer]:
         tagged = [request.model_copy(update={"tags": tags.get(request.sample_id, {})}) for request in requests]
+        if blind:
+            tagged = [without_images(request) for request in tagged]
         if model is not None:
             return ask_named(model, tagged)
         return cache.ask(graded_model, media, tagged, progress)
@@ -187,18 +200,30 @@ def ask_and_grade(
     return grade(benchmark, samples, answers)
 
 
+def without_images(request: Request) -> Request:
+    """The same question with its images taken out and every word left as it is."""
+    turns = tuple(
+        turn.model_copy(update={"content": tuple(part for part in turn.content if isinstance(part, str)) or ("",)})
+        for turn in request.turns
+    )
+    return request.model_copy(update={"turns": turns, "media": ()})
+
+
 def judge(
     benchmark: Benchmark, rows: Sequence[Graded], name: str, ask_named: AskNamed
-) -> tuple[list[Graded], int | None]:
-    """The rows with the scoring ``judge:NAME``, and how many have a verdict; ``None`` where no judge is of use.
+) -> tuple[list[Graded], dict[str, Any] | None]:
+    """The rows with the scoring ``judge:NAME``, and counts of verdicts; ``None`` where no judge is of use.
 
     A question without an answer is not put before the judge, and stays unscored.
     """
     tags = {row.sample.id: row.sample.tags for row in rows}
+    failures: list[str] = []
 
     def ask(requests: Sequence[Request], model: str | None = None) -> list[Answer]:
         tagged = [request.model_copy(update={"tags": tags.get(request.sample_id, {})}) for request in requests]
-        return ask_named(model or name, tagged)
+        replies = ask_named(model or name, tagged)
+        failures.extend(reply.error for reply in replies if reply.error is not None)
+        return replies
 
     answered = [row for row in rows if row.answer.error is None]
     verdicts = benchmark.judge([row.sample for row in answered], [row.answer for row in answered], ask)
@@ -214,7 +239,16 @@ def judge(
         else:
             score = next(found)
         judged.append(Graded(row.sample, row.answer, row.scores | {f"judge:{name}": score}))
-    return judged, sum(row.scores[f"judge:{name}"].value is not None for row in judged)
+    num_judged = sum(row.scores[f"judge:{name}"].value is not None for row in judged)
+    facts: dict[str, Any] = {
+        "judged": num_judged,
+        "unscored": len(judged) - num_judged,
+        "failed": len(failures),
+        "split": benchmark.judging,
+    }
+    if failures:
+        facts["first_failure"] = failures[0]
+    return judged, facts
 
 
 def grade(benchmark: Benchmark, samples: Sequence[Sample], answers: Sequence[Answer]) -> list[Graded]:
@@ -249,6 +283,43 @@ def most_common_answers(benchmark: Benchmark, samples: Sequence[Sample]) -> list
     return [
         Answer(sample_id=sample.id, text=best.get(kind, ""), num_calls=0)
         for kind, sample in zip(kinds, samples, strict=True)
+    ]
+
+
+def constant_letter(samples: Sequence[Sample]) -> str:
+    """The letter that is most often right among multiple-choice questions with one right letter; "" without any."""
+    letters = [sample.references[0] for sample in samples if sample.options and sample.references]
+    counts = Counter(letter for letter in letters if len(letter) == 1)
+    return max(sorted(counts), key=counts.__getitem__) if counts else ""
+
+
+def measure_texts(benchmark: Benchmark, rows: Sequence[Graded], metrics: Sequence[TextMetric]) -> list[Graded]:
+    """The rows with what every metric of texts measured, among the parts of each scoring that has a value.
+
+    All answers of the benchmark are measured at once; an answer that counts nowhere is not measured, but its reference
+    belongs to the corpus that a metric such as CIDEr weights its words by.
+    """
+    measured = [dict[str, float | None]() for _ in rows]
+    texts = [benchmark.compared_texts(row.sample, row.answer) for row in rows]
+    for metric in metrics:
+        places = [index for index, pairs in enumerate(texts) if metric.section in pairs]
+        counted = [any(score.value is not None for score in rows[index].scores.values()) for index in places]
+        given = [texts[i][metric.section][1] if counts else None for i, counts in zip(places, counted, strict=True)]
+        found = metric.measure([texts[index][metric.section][0] for index in places], given)
+        if len(found) != len(places):
+            raise PluginError(f"{type(metric).__name__}.measure gave {len(found)} values for {len(places)} answers")
+        for index, value in zip(places, found, strict=True):
+            measured[index][metric.part] = value
+    return [
+        Graded(
+            row.sample,
+            row.answer,
+            {
+                name: score.model_copy(update={"parts": score.parts | parts}) if score.value is not None else score
+                for name, score in row.scores.items()
+            },
+        )
+        for row, parts in zip(rows, measured, strict=True)
     ]
 
 
@@ -318,50 +389,13 @@ def _or_nan(value: float | None) -> float:
     return float("nan") if value is None else value
 
 
-def compare(
-    name: str, benchmark: Benchmark, rows: Mapping[str, Sequence[Graded]], against: Sequence[str], seed: int
-) -> list[Comparison]:
-    """Paired differences of the mean score between every model and each of ``against``, where both are scored."""
-    scoring = benchmark.scorings[0]
-    found = []
-    for other in against:
-        if other not in rows:
-            continue
-        theirs = {row.sample.id: row.scores[scoring].value for row in rows[other]}
-        for model, own in rows.items():
-            if model in (other, BASELINE):
-                continue
-            clusters = dict(zip((row.sample.id for row in own), cluster_ids(benchmark, own), strict=True))
-            pairs = [
-                (row.scores[scoring].value, theirs.get(row.sample.id), clusters[row.sample.id])
-                for row in own
-                if row.scores[scoring].value is not None and theirs.get(row.sample.id) is not None
-            ]
-            if not pairs:
-                continue
-            ours = np.array([pair[0] for pair in pairs], dtype=np.float64)
-            others = np.array([pair[1] for pair in pairs], dtype=np.float64)
-            units = [pair[2] for pair in pairs]
-            difference, low, high = statistics.paired_difference(ours, others, clusters=units, seed=seed)
-            binary = bool(np.isin(ours, (0.0, 1.0)).all() and np.isin(others, (0.0, 1.0)).all())
-            found.append(
-                Comparison(
-                    benchmark=name,
-                    scoring=scoring,
-                    metric="accuracy",
-                    model=model,
-                    against=other,
-                    difference=difference,
-                    low=low,
-                    high=high,
-                    p_value=statistics.mcnemar(ours, others) if binary else None,
-                    num_pairs=len(pairs),
-                )
-            )
-    return found
-
-
-def protocol(benchmark: Benchmark, solver: Solver, generation: Generation, limit: int | None) -> dict[str, Any]:
+def protocol(
+    benchmark: Benchmark,
+    solver: Solver,
+    generation: Generation,
+    limit: int | None,
+    only: Collection[str] | None = None,
+) -> dict[str, Any]:
     """What two results must share to be comparable."""
     return {
         "benchmark": benchmark.model_dump(mode="json"),
@@ -369,4 +403,4 @@ def protocol(benchmark: Benchmark, solver: Solver, generation: Generation, limit
         "solver": solver.model_dump(mode="json") | {"use": type(solver).__name__},
         "generation": generation.model_dump(mode="json"),
         "limit": limit,
-    }
+    } | ({} if only is None else {"samples": sorted(only)})

@@ -10,6 +10,7 @@ from typing import cast
 from pydantic import TypeAdapter
 
 from infimed_core import statistics
+from infimed_core.comparing import adjust, compare
 from infimed_core.components import Benchmark, LoadedModel, Metric, Model, Solver, TextMetric, TrainableModel
 from infimed_core.config import BenchmarkUse
 from infimed_core.errors import InfimedError
@@ -19,10 +20,8 @@ from infimed_core.evaluation import (
     IMAGE_BLIND,
     AnswerCache,
     Graded,
-    adjust,
     ask_and_grade,
     benchmark_name,
-    compare,
     constant_letter,
     grade,
     judge,
@@ -33,6 +32,7 @@ from infimed_core.evaluation import (
     read_questions,
     summarise,
 )
+from infimed_core.following import shared
 from infimed_core.record import digest, write_atomically
 from infimed_core.steps import Outcome, RunState
 from infimed_core.training import Checkpoint
@@ -155,7 +155,8 @@ class _Opened:
         identity = digest(checkpoint.digest, self._model.identity())
         if not isinstance(self._loaded, TrainableModel):  # else the checkpoint's digest is that of the weights
             identity = digest(identity, self._loaded.identity)
-        return self._loaded, AnswerCache(self._state.path / "cache" / f"{identity[:16]}.jsonl", identity)
+        answering = shared(self._state, "model", checkpoint.directory, self._loaded)
+        return answering, AnswerCache(self._state.path / "cache" / f"{identity[:16]}.jsonl", identity)
 
 
 class _Asked:
@@ -225,6 +226,7 @@ def _evaluate_one(
             state.named_models.ask, blind,
         )  # fmt: skip
         details: JsonObject = {"asked": cache.num_asked, "reused": cache.num_reused, "protocol": what}
+        details["cluster_by"] = benchmark.cluster_by
         details["model"] = loaded.describe()
         rows, judged = _judge(state, benchmark, rows, asked.section.judges)
         if judged:
@@ -249,9 +251,9 @@ def _evaluate_one(
                 f"{name}: {details['errors']} of {len(rows)} questions have no answer (asked again next time): {first}"
             )
             state.tell("message", step, {"text": text})
-        unjudged = [(judge, facts) for judge, facts in judged.items() if facts.get("failed")]
-        for judge, facts in unjudged:
-            text = f"{name}: judge '{judge}' failed {facts['failed']} times (asked again next time): "
+        unjudged = [(which, facts) for which, facts in judged.items() if facts.get("failed")]
+        for which, facts in unjudged:
+            text = f"{name}: judge '{which}' failed {facts['failed']} times (asked again next time): "
             state.tell("message", step, {"text": text + facts["first_failure"]})
         return Outcome(len(rows) + len(faults), len(rows), dropped, details, complete=first is None and not unjudged)
 

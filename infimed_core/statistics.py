@@ -90,6 +90,41 @@ def paired_difference(
     return float(x.mean()), low, high
 
 
+def paired_p_value(
+    a: ArrayLike,
+    b: ArrayLike,
+    clusters: Sequence[Hashable] | None = None,
+    seed: int = 0,
+    num_resamples: int = 10_000,
+) -> float:
+    """Two-sided p-value of "the mean of ``a - b`` is zero" by the clustered paired bootstrap.
+
+    The share of resampled means at least as far from the measured one as that is from zero (Efron and Tibshirani 1993,
+    chapter 16), counting the measured one itself, so never below ``1 / (num_resamples + 1)``. 1.0 where none differs.
+
+    Raises:
+        ValueError: no pair at all, or lengths that differ.
+    """
+    first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    if first.shape != second.shape:
+        raise ValueError(f"paired values differ in number: {len(first)} and {len(second)}")
+    x, groups, num_groups = _prepare(first - second, clusters)
+    if not len(x):
+        raise ValueError("no pairs to compare")
+    if not x.any():
+        return 1.0
+    draws = _means(x, groups, num_groups, np.random.default_rng(seed), num_resamples)
+    return p_of_draws(draws, float(x.mean()))
+
+
+def p_of_draws(draws: NDArray[np.float64], measured: float) -> float:
+    """The two-sided p-value of bootstrap draws of a difference whose measured value is ``measured``."""
+    draws = draws[np.isfinite(draws)]
+    # a hair of tolerance: draws equal to the measured value in all but rounding are as far away
+    extreme = int(np.sum(np.abs(draws - measured) >= abs(measured) * (1 - 1e-9)))
+    return (1 + extreme) / (1 + len(draws))
+
+
 def mcnemar(a: ArrayLike, b: ArrayLike) -> float:
     """Two-sided exact McNemar p-value: are right answers of ``a`` and ``b`` equally often the other's mistakes?
 
@@ -166,6 +201,20 @@ def cohen_kappa(a: Sequence[Hashable], b: Sequence[Hashable]) -> float | None:
     return (float(np.mean(first == second)) - by_chance) / (1.0 - by_chance)
 
 
+def resample(
+    clusters: Sequence[Hashable], seed: int, num_resamples: int, statistic: Callable[[NDArray[np.int64]], float]
+) -> NDArray[np.float64]:
+    """``statistic`` of the indices of samples under resampling of whole clusters: float64 [num_resamples]."""
+    places, groups, num_groups = _prepare(np.arange(len(clusters)), clusters)
+    generator = np.random.default_rng(seed)
+    return _draws(places, groups, num_groups, generator, num_resamples, lambda x: statistic(x.astype(np.int64)))
+
+
+def percentiles(draws: NDArray[np.float64], confidence: float = 0.95) -> tuple[float, float]:
+    """The middle ``confidence`` of draws; undefined (NaN) draws are left out."""
+    return _percentiles(draws, confidence)
+
+
 def _prepare(
     values: ArrayLike, clusters: Sequence[Hashable] | None
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], int]:
@@ -236,6 +285,6 @@ def _percentiles(draws: NDArray[np.float64], confidence: float) -> tuple[float, 
 
 
 __all__ = [
-    "cohen_kappa", "holm", "interval", "mcnemar", "mean", "minimum_detectable_difference", "paired_difference",
-    "wilson",
+    "cohen_kappa", "holm", "interval", "mcnemar", "mean", "minimum_detectable_difference", "p_of_draws",
+    "paired_difference", "paired_p_value", "percentiles", "resample", "wilson",
 ]  # fmt: skip

@@ -12,15 +12,39 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, JsonValue
 
-from infimed_core import Answer, Benchmark, DataError, Fault, Generation, Sample, Score, Turn, canonical_json
+from infimed_core import (
+    UNLABELLED,
+    Answer,
+    Ask,
+    Benchmark,
+    DataError,
+    Fault,
+    Generation,
+    Sample,
+    Score,
+    Turn,
+    canonical_json,
+    modality_of,
+    task_type_of,
+)
 from infimed_plugins.medevalkit import prompts, sources
 from infimed_plugins.medevalkit.cards import Card, find_card
 from infimed_plugins.medevalkit.choice import without_letters
 from infimed_plugins.medevalkit.folders import Images, find_tables
 from infimed_plugins.medevalkit.grades import Grade
 from infimed_plugins.medevalkit.grading import gold_letters, golds, grade_record, lettered
+from infimed_plugins.medevalkit.judging import BY_JUDGE, judge_open, judge_rubrics
 from infimed_plugins.medevalkit.layouts import IMAGE_FOLDERS, LAYOUTS, Question, radrestruct
+from infimed_plugins.medevalkit.reading import final_answer
+from infimed_plugins.medevalkit.reports import texts as report_texts
 from infimed_plugins.medevalkit.summary import subject_of, summarise
+
+REPORT_METRICS = (
+    "rouge-l", "rouge-1", "rouge-2", "bleu-1", "bleu-2", "bleu-3", "bleu-4", "cider",
+    "findings-rouge-l", "findings-bleu-4", "findings-cider",
+    "impression-rouge-l", "impression-bleu-4", "impression-cider",
+)  # fmt: skip
+"""What a report is measured by; METEOR and the clinical metrics are for a run file to ask for."""
 
 
 class KitBenchmark(Benchmark):
@@ -51,18 +75,20 @@ class KitBenchmark(Benchmark):
     def group_by(self) -> tuple[str, ...]:  # type: ignore[override]
         """Tags of the card's breakdown, and what is natural for its kind."""
         tags = list(self.card.breakdown.values())
-        natural = {"mmmu": ["subject"], "visual": ["task_type"], "structured": ["answer_type"]}
+        natural = {"mmmu": ["subject"], "visual": ["form"], "structured": ["answer_type"]}
         tags += natural.get(self.card.grading, [])
         if self.card_name == "slake":
             tags.append("language")
         if self.card.layout in ("mmlu", "cmmlu"):
             tags.append("subject")
+        if self.card.grading == "rubric":
+            tags.append("theme")
         return tuple(dict.fromkeys(tags))
 
     @property
     def baseline_by(self) -> tuple[str, ...]:  # type: ignore[override]
         """A constant answer may differ for closed and open questions, and by language."""
-        return ("task_type", "language")
+        return ("form", "language")
 
     @property
     def cluster_by(self) -> str:  # type: ignore[override]
@@ -73,7 +99,9 @@ class KitBenchmark(Benchmark):
     def metrics(self) -> tuple[str, ...]:  # type: ignore[override]
         """Accuracy; for open answers their overlap too; for reports overlap alone."""
         if self.card.grading == "report":
-            return ("rouge-l", "bleu-1", "bleu-2", "bleu-4", "accuracy")
+            return REPORT_METRICS
+        if self.card.grading == "rubric":
+            return ("rubric-score",)
         return ("accuracy", "token-f1", "bleu-1", "rouge-l") if self.card.grading == "visual" else ("accuracy",)
 
     def generation(self) -> Generation:
@@ -131,6 +159,27 @@ class KitBenchmark(Benchmark):
             reasons=(grade.reason.split(":")[0],) if grade.reason else (),
             note=grade.read or grade.reason,
         )
+
+    @property
+    def judging(self) -> str:
+        """What a judge decides here and what rules decide, for the protocol; "" where a judge is of no use."""
+        return BY_JUDGE.get(self.card.grading, "")
+
+    def judge(self, samples: Sequence[Sample], answers: Sequence[Answer], ask: Ask) -> list[Score] | None:
+        """Open answers and rubrics by the judge, closed answers by rule; ``None`` where every question is closed."""
+        if self.card.grading == "rubric":
+            return judge_rubrics(samples, answers, ask)
+        if self.card.grading not in BY_JUDGE:
+            return None
+        ruled = [self.grade(sample, answer, "strict") for sample, answer in zip(samples, answers, strict=True)]
+        return judge_open(self.card, samples, answers, ruled, ask)
+
+    def compared_texts(self, sample: Sample, answer: Answer) -> dict[str, tuple[str, str]]:
+        """A report whole and by section, as the strict grading reads it; else the first reference and the answer."""
+        read = final_answer(answer.text).text or ""
+        if self.card.grading == "report":
+            return report_texts(record_of(sample, answer), read)
+        return {"": (sample.references[0], read)} if sample.references else {}
 
     def summarise(
         self, samples: Sequence[Sample], answers: Sequence[Answer], scoring: str
@@ -208,17 +257,19 @@ def build_sample(card: Card, question: Question, number: int, reasoning: bool) -
     if question.kind == "mmmu" and question.options:
         record["index2ans"] = lettered({"choices": list(question.options)})
     text = before + _prompt(question, shown, reasoning)
-    task_type = {"judgement": "closed", "mmmu": "choice" if question.options else "open"}.get(
-        question.kind, question.kind
-    )
-    tags = {"source": card.name, "task_type": task_type, "language": question.language, "split": card.source.split}
-    tags["modality"] = str(
-        record.get("modality_type") or record.get("modality") or ("image" if question.images else "text")
-    )
+    form = {"judgement": "closed", "mmmu": "choice" if question.options else "open"}.get(question.kind, question.kind)
+    tags = {"source": card.name, "form": form, "language": question.language, "split": card.source.split}
+    tags["modality"] = card.modality or modality_of(_label(card, "modality", record))
+    if not question.images and tags["modality"] == UNLABELLED:
+        tags["modality"] = "text"
+    tags["task_type"] = card.task_type or task_type_of(_label(card, "task_type", record))
     for key in (*card.breakdown.values(), "answer_type", "subject"):
         value = subject_of(record) if key == "subject" and card.grading == "mmmu" else record.get(key)
         if value is not None:
             tags[key] = str(value)
+    for tag in record.get("example_tags") or ():
+        if str(tag).startswith("theme:"):
+            tags["theme"] = str(tag).removeprefix("theme:")
     if card.cluster and record.get(card.cluster) is not None:
         tags["cluster"] = str(record[card.cluster])
     return Sample(
@@ -231,6 +282,10 @@ def build_sample(card: Card, question: Question, number: int, reasoning: bool) -
         licence=card.licence,
         meta={"record": record, "prompt_set": card.prompt_set},
     )
+
+
+def _label(card: Card, what: Literal["modality", "task_type"], record: dict[str, Any]) -> str:
+    return str(record.get(card.labels.get(what, "")) or "")
 
 
 def _prompt(question: Question, shown: Sequence[str], reasoning: bool) -> str:

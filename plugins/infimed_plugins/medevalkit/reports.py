@@ -22,6 +22,15 @@ def sections(report: str) -> tuple[str, str]:
     return findings.strip(), tail.strip()
 
 
+def texts(record: Record, report: str) -> dict[str, tuple[str, str]]:
+    """Section -> (reference, report): the whole (``""``), and findings and impression where the reference has them."""
+    found = {"": (str(record["answer"]), report)}
+    for name, given in zip(("findings", "impression"), sections(report), strict=True):
+        if str(record.get(name) or "").strip():
+            found[name] = (str(record[name]), given)
+    return found
+
+
 def overlap(reference: str, hypothesis: str) -> dict[str, float]:
     """BLEU-1 to 4 as nltk's sentence_bleu without smoothing, ROUGE F as rouge 1.0.1; zeros without a word."""
     wanted = [token for token in bleu_tokens(reference) if token]
@@ -49,7 +58,7 @@ def grade(record: Record, response: str | None, scoring: str) -> Grade:
             return Grade(None, "refusal", "report")
     parts: dict[str, float | None] = dict(overlap(str(record["answer"]), text or ""))
     if scoring == "strict":
-        for name, given in zip(("findings", "impression"), sections(text or ""), strict=True):
-            wanted = str(record.get(name) or "")
-            parts |= {f"{name}_{key}": value for key, value in overlap(wanted, given).items()} if wanted.strip() else {}
+        for name, (wanted, given) in texts(record, text or "").items():
+            if name:
+                parts |= {f"{name}_{key}": value for key, value in overlap(wanted, given).items()}
     return Grade(min(1.0, parts["rougel"] or 0.0), kind="report", parts=parts)

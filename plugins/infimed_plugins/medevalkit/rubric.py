@@ -7,6 +7,17 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from infimed_core import Metric, Score
+
+
+class RubricScore(Metric):
+    """HealthBench's number: the mean of the examples' scores, negative ones included, then clipped to [0, 1]."""
+
+    def compute(self, scores: Sequence[Score]) -> float | None:
+        """``None`` where no example has a score by its rubric."""
+        found = [value for score in scores if (value := score.parts.get("rubric")) is not None]
+        return min(1.0, max(0.0, sum(found) / len(found))) if found else None
+
 
 def example_score(points: Sequence[float], met: Sequence[bool]) -> float | None:
     """Points of the items that are met over all positive points; may be negative. ``None`` without positive points."""
@@ -17,12 +28,15 @@ def example_score(points: Sequence[float], met: Sequence[bool]) -> float | None:
 
 
 def parse_reply(reply: str) -> Any:
-    """The JSON in a judge's reply, with or without a fenced block; an empty dict where there is none."""
-    text = re.sub(r"^```(?:json)?\s*|\s*```$", "", reply.strip())
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return {}
+    """The JSON in a judge's reply: alone, in a fence, after its thoughts or amid prose; {} where there is none."""
+    text = re.sub(r"<think(?:ing)?>.*?</think(?:ing)?>", "", reply, flags=re.DOTALL | re.IGNORECASE)
+    text = re.sub(r"^```(?:json)?\s*|\s*```$", "", text.strip())
+    for part in (text, text[text.find("{") : text.rfind("}") + 1]):
+        try:
+            return json.loads(part)
+        except json.JSONDecodeError:
+            continue
+    return {}
 
 
 def verdict(reply: str | None) -> bool | None:
