@@ -17,33 +17,36 @@ from infimed_plugins.quality.pictures import media_key, open_picture
 from infimed_plugins.quality.profile import load_profile
 
 
-def distinct_pictures(samples: Sequence[Sample]) -> Iterator[tuple[str, Media]]:
-    """(modality, media) of every distinct picture, in order."""
+def distinct_pictures(samples: Sequence[Sample]) -> Iterator[tuple[str, str, Media]]:
+    """(modality, study, media) of every distinct picture, in order; without the tag ``study`` each is its own."""
     seen = set()
     for sample in samples:
         for media in sample.media:
             key = media_key(media)
             if key not in seen:
                 seen.add(key)
-                yield modality_of(sample), media
+                yield modality_of(sample), sample.tags.get("study", key), media
 
 
 def calibrate(samples_by_side: dict[int, list[Sample]], source: str) -> Calibration:
     """A calibration from clean samples, given by the longest side of their pictures in pixels."""
     profile, loader = load_profile("default"), media_loader()
     measured: dict[str, dict[int, list[dict[str, float]]]] = defaultdict(lambda: defaultdict(list))
+    studies: dict[str, set[str]] = defaultdict(set)
     for side, samples in samples_by_side.items():
-        for modality, media in distinct_pictures(samples):
+        for modality, study, media in distinct_pictures(samples):
             picture = open_picture(media, loader, profile)
             if picture.values:
                 measured[modality][side].append(picture.values)
+                studies[modality].add(study)
     for side in samples_by_side:  # every modality weighs alike in the pool, whatever the source holds most of
         for modality in sorted(set(measured) - {POOLED}):
             rows = measured[modality][side]
             measured[POOLED][side] += rows[:: max(1, len(rows) // 25)]
     measured.pop("", None)
+    studies[POOLED] = {study for found in studies.values() for study in found}
     references = {
-        modality: {side: summarise(rows) for side, rows in sorted(sides.items())}
+        modality: {side: summarise(rows, len(studies[modality])) for side, rows in sorted(sides.items())}
         for modality, sides in sorted(measured.items())
     }
     return Calibration(source=source, references=references)

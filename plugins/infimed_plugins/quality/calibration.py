@@ -24,9 +24,10 @@ class Spread(Row):
 
 
 class Reference(Row):
-    """Clean pictures of one modality and size. ``num_images`` says how far it can be trusted."""
+    """Clean pictures of one modality and size. ``num_studies`` says how far it can be trusted."""
 
     num_images: int = Field(ge=1)
+    num_studies: int = Field(ge=1)
     spreads: dict[str, Spread]
 
 
@@ -36,34 +37,40 @@ class Calibration(Row):
     source: str
     references: dict[str, dict[int, Reference]]
 
-    def find(self, modality: str, longest_side: int) -> tuple[Reference, bool]:
-        """The reference of ``modality`` nearest in size, or the pooled one; and whether it is the modality's own."""
+    def find(self, modality: str, longest_side: int) -> tuple[Reference, Reference, bool]:
+        """The reference of ``modality`` nearest in size and the pooled one; and whether the first is its own."""
+
+        def nearest(name: str) -> Reference:
+            sizes = self.references[name]
+            return sizes[min(sizes, key=lambda side: (abs(np.log(side / max(longest_side, 1))), side))]
+
         own = modality in self.references
-        sizes = self.references[modality if own else POOLED]
-        nearest = min(sizes, key=lambda side: (abs(np.log(side / max(longest_side, 1))), side))
-        return sizes[nearest], own
+        return nearest(modality if own else POOLED), nearest(POOLED), own
 
 
-def summarise(rows: Sequence[Mapping[str, float]]) -> Reference:
-    """The reference of clean pictures, given what each of them measures."""
+def summarise(rows: Sequence[Mapping[str, float]], num_studies: int) -> Reference:
+    """The reference of clean pictures, given what each of them measures and of how many studies they are."""
     spreads = {}
     for name, measurement in MEASUREMENTS.items():
         values = np.array([row[name] for row in rows], dtype=np.float64)
         edge = float(np.quantile(values, 0.98 if measurement.bad > 0 else 0.02))
         spreads[name] = Spread(median=round(float(np.median(values)), 5), edge=round(edge, 5))
-    return Reference(num_images=len(rows), spreads=spreads)
+    return Reference(num_images=len(rows), num_studies=num_studies, spreads=spreads)
 
 
-def distances(values: Mapping[str, float], reference: Reference) -> dict[str, float]:
+def distances(values: Mapping[str, float], reference: Reference, pooled: Reference) -> dict[str, float]:
     """Signed distances: 0 at the clean median, -1 at the clean edge, below that worse. Never above 0.
 
-    Few reference pictures do not show the whole spread, so theirs is widened by ``1 + 2 / sqrt(n)``.
+    Pictures of few studies do not show their modality's whole spread, however many they are. It is therefore mixed with
+    the pooled spread as if one more study had that, and widened by ``1 + 1 / sqrt(studies)``.
     """
-    widened = 1.0 + 2.0 / float(np.sqrt(reference.num_images))
+    num = reference.num_studies
     found = {}
     for name, measurement in MEASUREMENTS.items():
-        spread = reference.spreads[name]
-        width = max(abs(spread.edge - spread.median) * widened, measurement.floor)
+        spread, other = reference.spreads[name], pooled.spreads[name]
+        own = abs(spread.edge - spread.median)
+        mixed = (num * own + max(own, abs(other.edge - other.median))) / (num + 1)
+        width = max(mixed * (1.0 + 1.0 / float(np.sqrt(num))), measurement.floor)
         found[name] = min(0.0, -measurement.bad * (values[name] - spread.median) / width)
     return found
 

@@ -20,6 +20,11 @@ class Measurement:
     reason: Reason
 
 
+DARK = 12.0
+"""Grey levels up to which a pixel counts as ground."""
+UNSEEN = 8.0
+"""Grey levels of the third difference that no eye sees as an edge; keeps faint blocks of smooth pictures quiet."""
+
 MEASUREMENTS: dict[str, Measurement] = {
     "blur": Measurement(+1, 0.02, Reason.IMAGE_BLURRED),
     "detail": Measurement(-1, 0.08, Reason.IMAGE_BLURRED),
@@ -29,6 +34,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "ringing": Measurement(+1, 0.10, Reason.IMAGE_BLOCKY),
     "dynamic_range": Measurement(-1, 0.10, Reason.IMAGE_LOW_CONTRAST),
     "brightest": Measurement(-1, 0.10, Reason.IMAGE_LOW_CONTRAST),
+    "brightness": Measurement(+1, 0.10, Reason.IMAGE_OVEREXPOSED),
     "clipped": Measurement(+1, 0.02, Reason.IMAGE_OVEREXPOSED),
 }
 """Every measurement that the calibration file holds quantiles of, with the reason it gives."""
@@ -56,6 +62,7 @@ def measure(pixels: NDArray[np.uint8], max_side: int) -> dict[str, float]:
         "ringing": _ringing(values),
         "dynamic_range": float(np.log(high - low + 1.0)),
         "brightest": float(np.log(high + 1.0)),
+        "brightness": _brightness(values),
         "clipped": clipped,
         "saturation": _saturation(centre),
         "range": high - low,
@@ -71,6 +78,12 @@ def _exposure(grey: NDArray[np.uint8]) -> tuple[float, float, float]:
         float(np.searchsorted(share, 0.99)),
         float(counts[250:].sum() / grey.size),
     )
+
+
+def _brightness(values: NDArray[np.float32]) -> float:
+    """Log mean of what is not black; 0 where nearly everything is."""
+    lit = values[values > DARK]
+    return float(np.log(float(lit.mean()) + 1.0)) if lit.size > 0.01 * values.size else 0.0
 
 
 def _blur(values: NDArray[np.float32], cv2: Any) -> float:
@@ -118,7 +131,7 @@ def _blockiness(values: NDArray[np.float32]) -> float:
     if length < 24:
         return 0.0
     phases = bend[:length].reshape(-1, 8).mean(axis=0)
-    return float(np.log((phases.max() + 1.0) / (float(np.median(phases)) + 1.0)))
+    return float(np.log((phases.max() + UNSEEN) / (float(np.median(phases)) + UNSEEN)))
 
 
 def _ringing(values: NDArray[np.float32]) -> float:
@@ -141,5 +154,5 @@ def _saturation(pixels: NDArray[np.uint8]) -> float:
     small = pixels[::step, ::step].astype(np.float32)
     red, green, blue = small[..., 0], small[..., 1], small[..., 2]
     most, least = np.maximum(np.maximum(red, green), blue), np.minimum(np.minimum(red, green), blue)
-    lit = (most > 12) & (most < 254)
+    lit = (most > DARK) & (most < 254)
     return float(((most - least)[lit] / most[lit]).mean()) if lit.mean() > 0.01 else -1.0

@@ -58,8 +58,8 @@ def image_quality(
         return 0.0, [Reason.IMAGE_TOO_SMALL], {}
     if picture.values["range"] <= thresholds.constant_range:
         return 0.0, [Reason.IMAGE_CONSTANT], {}
-    reference, own = calibration.find(modality, max(picture.side))
-    found = distances(picture.values, reference)
+    reference, pooled, own = calibration.find(modality, max(picture.side))
+    found = distances(picture.values, reference, pooled)
     quality = 1.0
     reasons = []
     for name, distance in found.items():

@@ -21,6 +21,7 @@ _SUFFIX = re.compile(
     r"|plasty|blastoma|carcinoma|sarcoma|enterocolitis|erythematosus|lytic|genic|natal|cardial|vascular|cerebral)$"
 )
 """Endings that only medical words have, for the many words that no list holds."""
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 _LETTER = re.compile(r"^\W*([A-Za-z])\W*$")
 _NUMBERS = (
     (re.compile(r"(?:ejection fraction|saturation|stenosis|spo2)\D{0,20}?(\d+(?:\.\d+)?) ?%", re.I), 0.0, 100.0),
@@ -80,7 +81,8 @@ def _terms() -> tuple[frozenset[str], frozenset[tuple[str, ...]]]:
 def medical_terms(text: str) -> frozenset[str]:
     """The distinct terms of the shipped list in a text."""
     single, several = _terms()
-    tokens = re.findall(r"[a-z0-9]+(?:-[a-z0-9]+)*", text.lower())
+    # a broken encoding inside a word is no matter of this dimension: without its leavings the word is seen again
+    tokens = re.findall(r"[a-z0-9]+(?:-[a-z0-9]+)*", _NOT_ASCII.sub("", text).lower())
     found = {token for token in tokens if token in single or _SUFFIX.search(token)}
     found |= {token[:-1] for token in tokens if token.endswith("s") and token[:-1] in single}
     found |= {part for token in tokens if "-" in token for part in token.split("-") if part in single}
