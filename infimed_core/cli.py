@@ -121,6 +121,56 @@ def report(run: RunArgument) -> None:
 
 
 @app.command()
+def compare(
+    runs: Annotated[list[str], typer.Argument(help="Runs, or RUN:MODEL for one model of a run.", metavar="RUN...")],
+    allow_mixed: Annotated[bool, typer.Option("--allow-mixed", help="Also compare under different protocols.")] = False,
+    scoring: Annotated[str | None, typer.Option(help="A grading (default: each benchmark's first).")] = None,
+    against: Annotated[str | None, typer.Option(help="Compare with this model alone.", metavar="MODEL")] = None,
+    published: Annotated[
+        list[str] | None, typer.Option(help="A plugin or YAML file whose published figures stand beside.")
+    ] = None,
+    format_: Annotated[
+        str | None, typer.Option("--format", help="terminal, markdown, csv, json or html (default: by --out's name).")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write here instead of to the terminal.", metavar="FILE")] = None,
+) -> None:
+    """Compare models of finished runs: paired differences with intervals and corrected p-values."""
+    from infimed_core.comparison_page import FORMATS, SUFFIXES
+    from infimed_core.comparison_text import as_terminal
+    from infimed_core.published import chosen_tables
+    from infimed_core.record import write_atomically
+    from infimed_core.run_comparison import compare_runs
+
+    chosen = format_ or (SUFFIXES.get(out.suffix.lower(), "") if out else "terminal")
+    if chosen not in (*FORMATS, "terminal") or (out and chosen == "terminal"):
+        what = f"--format {format_}" if format_ else f"--out {out}"
+        raise InfimedError(f"{what}: write --format with one of {', '.join(FORMATS)}" + ("" if out else ", terminal"))
+    registry = load_plugins()
+    tables = chosen_tables(published or (), registry)
+    found = compare_runs(runs, registry, allow_mixed, scoring, against, tables)
+    if chosen == "terminal":
+        from rich.console import Console as RichConsole
+
+        RichConsole(width=None if sys.stdout.isatty() else 160).print(as_terminal(found))
+    elif out is None:
+        typer.echo(FORMATS[chosen](found), nl=False)
+    else:
+        write_atomically(out, FORMATS[chosen](found))
+        typer.echo(str(out))
+
+
+@app.command()
+def serve(
+    run: RunArgument,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8765,
+) -> None:
+    """Show a run's report page on this machine alone, kept fresh while the run goes on; stop with Ctrl-C."""
+    from infimed_core.serving import serve as do_serve
+
+    do_serve(run if run.is_dir() else run.parent, port, typer.echo)
+
+
+@app.command()
 def sweep(
     file: RunFileArgument,
     grid: Annotated[
@@ -150,16 +200,19 @@ def _run(
 ) -> None:
     """Do everything a run file says; what an earlier run of it finished is not done again."""
     from infimed_core.console import Console
+    from infimed_core.ranks import own_rank
     from infimed_core.run import run as do_run
 
     plan, registry = _load(file, set_)
-    console = Console(quiet=quiet)
+    rank = own_rank()
+    console = Console(quiet=quiet or rank > 0)
     path = Path(plan.file.run.directory) / plan.file.run.name
     try:
         record = do_run(plan, registry, console)
     except KeyboardInterrupt:
         console.close()
-        typer.echo(f"stopped; everything finished is kept in {path}. The same command goes on from there.", err=True)
+        if rank == 0:
+            typer.echo(f"stopped; what is finished is kept in {path}. The same command goes on from there.", err=True)
         raise typer.Exit(130) from None
     except InfimedError:
         raise
@@ -167,11 +220,12 @@ def _run(
         console.close()
         import traceback
 
-        log = path / "error.log"
+        log = path / (f"error-rank-{rank}.log" if rank else "error.log")
         log.write_text(traceback.format_exc(), encoding="utf-8")
         typer.echo(f"the run failed: {type(error).__name__}: {error}\nthe traceback is in {log}", err=True)
         raise typer.Exit(1) from None
-    _print_summary(record, path)
+    if rank == 0:
+        _print_summary(record, path)
 
 
 run_typer = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from infimed_core.report_charts import printable
+from infimed_core.report_figures import printable
 from infimed_core.report_thumbnails import Thumbnails
 
 TEXT_LIMIT = 4_000

@@ -1,87 +1,85 @@
-"""Small charts as SVG elements: lines, bars, intervals and phases, drawn without a library and safe to embed.
+"""The report's charts: Vega-Lite specifications, drawn to SVG by vl-convert while the page is written.
 
-Every text goes through an XML tree, so nothing that comes from data can become markup. Colours are CSS classes.
+Texts of the data stand in data values alone, never in a field name or an expression, and what comes back is let into
+the page only through an XML tree of known elements. Colours are the page's CSS variables, so light and dark work.
 """
 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 from xml.etree import ElementTree
+
+from infimed_core.report_figures import number, printable
 
 Point = tuple[float, float]
 LARGEST = 1e200
 """Beyond this a figure is not drawn (differences would overflow); NaN and infinities fail the same test."""
-UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
+COLOURS = ("var(--accent)", "var(--warm)", "var(--other)", "var(--good)", "var(--bad)", "var(--soft)")
+FONT = "system-ui, sans-serif"
+SVG = "http://www.w3.org/2000/svg"
+ELEMENTS = {"svg", "g", "path", "line", "rect", "circle", "text", "tspan", "title"}
+ATTRIBUTES = {
+    "viewBox", "transform", "d", "x", "y", "x1", "x2", "y1", "y2", "cx", "cy", "r", "width", "height", "fill",
+    "fill-opacity", "stroke", "stroke-width", "stroke-opacity", "stroke-dasharray", "stroke-linecap", "stroke-linejoin",
+    "opacity", "text-anchor", "font-family", "font-size", "font-weight", "dx", "dy",
+}  # fmt: skip
+CONFIG: dict[str, Any] = {
+    "background": None,
+    "font": FONT,
+    "padding": 2,
+    "view": {"stroke": None},
+    "axis": {
+        "domain": False, "ticks": False, "gridColor": "var(--line)", "domainColor": "var(--soft)",
+        "titleFontWeight": 400,
+        "labelColor": "var(--soft)", "titleColor": "var(--soft)", "labelFontSize": 11, "titleFontSize": 11,
+        "labelPadding": 5,
+    },
+    "legend": {
+        "orient": "top", "title": None, "labelColor": "var(--ink)", "labelFontSize": 11, "symbolType": "stroke",
+        "labelLimit": 220, "columns": 3, "symbolOpacity": 1, "symbolStrokeWidth": 2,
+    },
+}  # fmt: skip
 
 
-def _svg(width: float, height: float, label: str, kind: str) -> ElementTree.Element:
-    return ElementTree.Element(
-        "svg",
-        {
-            "viewBox": f"0 0 {width:g} {height:g}",
-            "role": "img",
-            "aria-label": printable(label),
-            "class": f"chart {kind}",
-        },
-    )
+def draw(specification: Mapping[str, Any], label: str, kind: str) -> str:
+    """One chart as an SVG element with ``label`` as its name for screen readers.
 
+    Marks carry what their ``description`` channel says as a tooltip.
+    """
+    import vl_convert
 
-def _add(parent: ElementTree.Element, tag: str, text: str = "", **attributes: float | str) -> ElementTree.Element:
-    named = {
-        name.rstrip("_").replace("_", "-"): f"{value:.2f}".rstrip("0").rstrip(".")
-        if isinstance(value, float)
-        else str(value)
-        for name, value in attributes.items()
-    }
-    element = ElementTree.SubElement(parent, tag, named)
-    if text:
-        element.text = printable(text)
-    return element
-
-
-def _finish(root: ElementTree.Element) -> str:
+    text = vl_convert.vegalite_to_svg({**specification, "config": CONFIG}, allowed_base_urls=[])
+    ElementTree.register_namespace("", SVG)
+    root = ElementTree.fromstring(text)
+    _clean(root)
+    root.attrib.update({"role": "img", "aria-label": printable(label), "class": f"chart {kind}"})
     return ElementTree.tostring(root, encoding="unicode")
 
 
-def printable(text: str) -> str:
-    """``text`` without the control characters and lone surrogates that neither XML nor UTF-8 can hold."""
-    return "".join(
-        letter
-        if letter in "\n\t" or (letter >= " " and not "\ud800" <= letter <= "\udfff" and letter != "\x7f")
-        else "\ufffd"
-        for letter in text
-    )
-
-
-def number(value: float | None, digits: int = 3) -> str:
-    """A figure for people: ``0.712``, ``12,345``, ``3.4e-05``; a dash for ``None`` and for what is not finite."""
-    if value is None or not math.isfinite(value):
-        return "–"
-    if abs(value) < 1e9 and value == int(value) and (abs(value) >= 1000 or digits == 0):
-        return f"{int(value):,}"
-    if abs(value) >= 1e9:
-        return f"{value:.2e}"
-    if abs(value) >= 1000:
-        return f"{value:,.0f}"
-    if value != 0 and abs(value) < 10**-digits:
-        return f"{value:.1e}"
-    return f"{value:.{digits}f}"
-
-
-def ticks(low: float, high: float, count: int = 4) -> list[float]:
-    """Round values between ``low`` and ``high``, about ``count`` of them, always at least one."""
-    raw = (high - low) / count
-    if not 0 < raw < math.inf:
-        return [low]
-    power = 10.0 ** math.floor(math.log10(raw))
-    if power == 0.0:
-        return [low]
-    step = min((1, 2, 2.5, 5, 10), key=lambda factor: abs(factor * power - raw)) * power
-    first = math.ceil(low / step - 1e-9)
-    last = math.floor(high / step + 1e-9)
-    return [index * step for index in range(first, min(last, first + 20) + 1)] or [low]
+def _clean(element: ElementTree.Element) -> None:
+    """Keep known elements and attributes; a mark's description becomes its tooltip."""
+    for child in list(element):
+        name = child.tag.removeprefix(f"{{{SVG}}}")
+        empty = name == "path" and not (child.get("stroke") or child.get("fill"))
+        if name not in ELEMENTS or empty or (name == "path" and child.get("display") == "none"):
+            element.remove(child)
+            continue
+        _clean(child)
+        if name == "g" and len(child) == 0:
+            element.remove(child)
+    told = element.get("aria-label")
+    is_mark = element.get("aria-roledescription") not in (None, "axis", "legend", "title", "group mark container")
+    for name in [name for name in element.attrib if name not in ATTRIBUTES]:
+        del element.attrib[name]
+    if element.tag == f"{{{SVG}}}svg":
+        for name in ("width", "height"):
+            element.attrib.pop(name, None)
+    elif told and is_mark:
+        title = ElementTree.Element(f"{{{SVG}}}title")
+        title.text = told
+        element.insert(0, title)
 
 
 def thinned(points: Sequence[Point], at_most: int = 240) -> list[Point]:
@@ -105,181 +103,225 @@ def smoothed(points: Sequence[Point]) -> list[Point]:
     return result
 
 
-def line_chart(
-    points: Sequence[Point],
-    label: str,
-    y_range: tuple[float, float] | None = None,
-    small: bool = False,
-    smooth: bool = True,
-) -> str:
-    """One curve over steps: the points thin, their moving average thick. Empty text where there is no finite point."""
-    points = thinned(points)
-    if not points:
+def _rows(points: Sequence[Point], **more: Any) -> list[dict[str, Any]]:
+    return [{"x": x, "y": y, **more} for x, y in points]
+
+
+def line_chart(series: Mapping[str, Sequence[Point]], label: str, small: bool = False, smooth: bool = True) -> str:
+    """Curves over steps, one per name: points thin, their moving average thick. Empty where no point is finite."""
+    drawn = {name: found for name, points in series.items() if (found := thinned(points))}
+    if not drawn:
         return ""
-    width, height, left, bottom, top = (440.0, 72.0, 48.0, 6.0, 6.0) if small else (440.0, 220.0, 48.0, 22.0, 8.0)
-    x_low, x_high = points[0][0], max(points[-1][0], points[0][0] + 1e-9)
-    y_low, y_high = min(y for _, y in points), max(y for _, y in points)
+    low = min(y for points in drawn.values() for _, y in points)
+    high = max(y for points in drawn.values() for _, y in points)
     # From zero where the curve is not far above it, so that a fall looks as deep as it is.
-    y_low = 0.0 if 0 < y_low < y_high * 0.5 else y_low
-    if y_high - y_low < 1e-12:
-        y_low, y_high = y_low - abs(y_low) * 0.1 - 1e-9, y_high + abs(y_high) * 0.1 + 1e-9
+    scale: dict[str, Any] = {"zero": bool(0 < low < high * 0.5), "nice": not small}
+    if high - low <= 1e-9 * max(abs(high), abs(low)):
+        scale = {"domain": [low - abs(low) * 0.1 - 1e-9, high + abs(high) * 0.1 + 1e-9]}
+    names = list(drawn)
+    colour = {
+        "field": "name", "type": "nominal", "sort": None,
+        "scale": {"domain": [printable(name) for name in names], "range": [COLOURS[i % 6] for i in range(len(names))]},
+        "legend": {} if len(names) > 1 else None,
+    }  # fmt: skip
+    steps = sorted({x for points in drawn.values() for x, _ in points})
+    x = {
+        "field": "x", "type": "quantitative", "title": None if small else "step",
+        "scale": {"domain": [steps[0], max(steps[-1], steps[0] + 1)], "nice": False},
+        "axis": {"grid": False, "labels": not small, "tickCount": 5, "format": ",~g"},
+    }  # fmt: skip
+    y = {
+        "field": "y", "type": "quantitative", "title": None, "scale": scale,
+        "axis": {"tickCount": 2 if small else 5, "format": "~g"},
+    }  # fmt: skip
+    layers: list[dict[str, Any]] = []
+    for name, points in drawn.items():
+        shown = {"x": x, "y": y, "color": colour}
+        if len(points) == 1:
+            layers.append(_layer(_rows(points, name=printable(name)), {"type": "point", "filled": True}, shown))
+            continue
+        faint = smooth and len(points) > 8
+        thin = {"type": "line", "strokeWidth": 1, "opacity": 0.35} if faint else {"type": "line", "strokeWidth": 2}
+        layers.append(_layer(_rows(points, name=printable(name)), thin, shown))
+        if faint:
+            layers.append(_layer(_rows(smoothed(points), name=printable(name)), {"type": "line"}, shown))
+    return draw({"width": 400, "height": 56 if small else 190, "layer": layers}, label, "line")
 
-    def place(x: float, y: float) -> Point:
-        right = (x - x_low) / (x_high - x_low) if x_high > x_low else 0.5
-        up = (y - y_low) / (y_high - y_low)
-        return left + right * (width - left - 8), height - bottom - up * (height - bottom - top)
 
-    root = _svg(width, height, label, "line")
-    for value in ticks(y_low, y_high, 2 if small else 4):
-        _, y = place(x_low, value)
-        _add(root, "line", x1=left, x2=width - 8, y1=y, y2=y, class_="grid")
-        _add(root, "text", number(value, 2), x=left - 6, y=y + 3.5, class_="tick end")
-    if not small:
-        for value in (x_low, x_high):
-            x, _ = place(value, y_low)
-            _add(
-                root,
-                "text",
-                number(float(round(value)), 0),
-                x=x,
-                y=height - 6,
-                class_="tick " + ("end" if value == x_high else "start"),
-            )
-        _add(root, "text", "step", x=(left + width) / 2, y=height - 6, class_="tick middle")
-
-    def draw(line: Sequence[Point], kind: str) -> None:
-        path = " ".join(
-            f"{'L' if index else 'M'}{x:.1f} {y:.1f}" for index, (x, y) in enumerate(place(*p) for p in line)
-        )
-        _add(root, "path", d=path, class_=kind)
-
-    if len(points) == 1:
-        x, y = place(*points[0])
-        _add(root, "circle", cx=x, cy=y, r=3.0, class_="dot")
-    elif smooth and len(points) > 8:
-        draw(points, "curve faint")
-        draw(smoothed(points), "curve")
-    else:
-        draw(points, "curve")
-    return _finish(root)
+def _layer(rows: list[dict[str, Any]], mark: dict[str, Any], encoding: dict[str, Any]) -> dict[str, Any]:
+    return {"data": {"values": rows}, "mark": mark, "encoding": encoding}
 
 
 def histogram(counts: Sequence[float], label: str, mean: float | None = None) -> str:
     """Counts over equal bins of [0, 1], with a mark at the mean."""
-    width, height, bottom, top = 300.0, 104.0, 18.0, 6.0
-    root = _svg(width, height, label, "histogram")
-    most = max([*counts, 1])
-    step = width / max(len(counts), 1)
-    for index, count in enumerate(counts):
-        tall = (height - bottom - top) * count / most
-        bar = _add(
-            root,
-            "rect",
-            x=index * step + 1,
-            width=max(step - 2, 0.5),
-            y=height - bottom - tall,
-            height=tall,
-            class_="bar",
-        )
-        _add(
-            bar,
-            "title",
-            f"{index / len(counts):.2f} to {(index + 1) / len(counts):.2f}: {number(float(count), 0)} samples",
-        )
-    _add(root, "line", x1=0, x2=width, y1=height - bottom, y2=height - bottom, class_="axis")
-    for value, anchor in ((0.0, "start"), (0.5, "middle"), (1.0, "end")):
-        _add(root, "text", f"{value:g}", x=value * width, y=height - 4, class_=f"tick {anchor}")
+    size = len(counts)
+    rows = [
+        {
+            "low": index / size,
+            "high": (index + 1) / size,
+            "count": count,
+            "told": f"{index / size:.2f} to {(index + 1) / size:.2f}: {number(float(count), 0)} samples",
+        }
+        for index, count in enumerate(counts)
+    ]
+    x = {
+        "field": "low", "type": "quantitative", "title": None, "scale": {"domain": [0, 1]},
+        "axis": {"values": [0, 0.5, 1], "grid": False, "format": "~g", "domain": True},
+    }  # fmt: skip
+    encoding = {
+        "x": x, "x2": {"field": "high"}, "description": {"field": "told"},
+        "y": {"field": "count", "type": "quantitative", "title": None, "axis": None}, "y2": {"datum": 0},
+    }  # fmt: skip
+    layers = [_layer(rows, {"type": "rect", "color": "var(--accent)", "stroke": "var(--ground)"}, encoding)]
     if mean is not None and math.isfinite(mean):
-        x = min(max(mean, 0.0), 1.0) * width
-        _add(root, "line", x1=x, x2=x, y1=0, y2=height - bottom, class_="mark")
-    return _finish(root)
+        at = {"x": {"field": "at", "type": "quantitative"}, "description": {"value": f"mean {number(mean)}"}}
+        mark = {"type": "rule", "color": "var(--warm)", "strokeWidth": 2}
+        layers.append(_layer([{"at": min(max(mean, 0.0), 1.0)}], mark, at))
+    return draw({"width": 240, "height": 80, "layer": layers}, label, "histogram")
 
 
-def bar(share: float, label: str, lost: float = 0.0) -> str:
-    """A horizontal bar: ``share`` of the full width, then ``lost`` of it in the colour of what was dropped."""
-    width, height = 400.0, 14.0
-    root = _svg(width, height, label, "share")
-    root.set("preserveAspectRatio", "none")
-    share = min(max(share, 0.0), 1.0)
-    lost = min(max(lost, 0.0), 1.0 - share)
-    _add(root, "rect", x=0, y=0, width=width, height=height, class_="track")
-    _add(root, "rect", x=0, y=0, width=width * share, height=height, class_="bar")
-    if lost > 0:
-        _add(root, "rect", x=width * share, y=0, width=max(width * lost, 1.5), height=height, class_="lost")
-    return _finish(root)
+def funnel(steps: Sequence[tuple[str, int, int]], label: str) -> str:
+    """Samples that each step let through and dropped: (name, in, out), in order."""
+    rows = []
+    for name, num_in, num_out in steps:
+        name = printable(name)
+        rows.append({"step": name, "kept": "kept", "count": num_out, "told": f"{name}: {num_out:,} of {num_in:,} kept"})
+        if num_in > num_out:
+            lost = num_in - num_out
+            rows.append({"step": name, "kept": "dropped", "count": lost, "told": f"{name}: {lost:,} dropped"})
+    y = {"field": "step", "type": "nominal", "sort": None, "title": None, "axis": {"labelLimit": 160, "grid": False}}
+    x = {
+        "field": "count", "type": "quantitative", "title": "samples", "stack": "zero",
+        "axis": {"tickCount": 5, "format": ",d"},
+    }  # fmt: skip
+    colour = {
+        "field": "kept", "type": "nominal", "scale": {"domain": ["kept", "dropped"], "range": [COLOURS[0], COLOURS[1]]},
+        "legend": {"symbolType": "square"},
+    }  # fmt: skip
+    encoding = {
+        "y": y,
+        "x": x,
+        "color": colour,
+        "description": {"field": "told"},
+        "order": {"field": "kept", "sort": "descending"},
+    }
+    return draw(
+        {"width": 620, "height": {"step": 20}, **_layer(rows, {"type": "bar", "height": 12}, encoding)}, label, "funnel"
+    )
 
 
-def interval(
-    value: float | None, low: float | None, high: float | None, baseline: float | None, label: str, kind: str
+def intervals(
+    lines: Sequence[tuple[str, float | None, float | None, float | None, str]],
+    label: str,
+    baseline: float | None = None,
+    domain: tuple[float, float] = (0.0, 1.0),
+    zero: bool = False,
 ) -> str:
-    """A dot with its interval on [0, 1] and a dashed line at the baseline."""
-    width, height = 240.0, 20.0
-    root = _svg(width, height, label, "interval")
+    """Dots with their intervals: (name, value, low, high, kind), kind ``model`` or ``constant``; a dashed baseline.
 
-    def place(share: float) -> float:
-        return 6 + min(max(share, 0.0), 1.0) * (width - 12)
-
-    _add(root, "line", x1=place(0), x2=place(1), y1=10, y2=10, class_="grid")
-    if baseline is not None:
-        _add(root, "line", x1=place(baseline), x2=place(baseline), y1=1, y2=19, class_="baseline")
-    if low is not None and high is not None:
-        _add(root, "line", x1=place(low), x2=place(high), y1=10, y2=10, class_=f"whisker {kind}")
-    if value is not None:
-        _add(root, "circle", cx=place(value), cy=10, r=4.5, class_=f"dot {kind}")
-    return _finish(root)
+    ``zero`` marks the zero line of differences instead.
+    """
+    rows: list[dict[str, Any]] = []
+    for name, value, low, high, kind in lines:
+        if value is not None and abs(value) < LARGEST:
+            name = printable(name)
+            told = f"{name}: {number(value)}"
+            ends = (low, high) if low is not None and high is not None else (value, value)
+            told += f", interval {number(ends[0])} to {number(ends[1])}" if low is not None else ""
+            colour = COLOURS[5] if kind == "constant" else COLOURS[0]
+            rows.append({"name": name, "value": value, "low": ends[0], "high": ends[1], "colour": colour, "told": told})
+    if not rows:
+        return ""
+    names = list(dict.fromkeys(row["name"] for row in rows))
+    y = {
+        "field": "name", "type": "nominal", "sort": names, "title": None,
+        "axis": {"grid": False, "labelLimit": 260, "labelColor": "var(--ink)"},
+    }  # fmt: skip
+    scale = {"domain": list(domain), "nice": False}
+    x = {
+        "field": "low",
+        "type": "quantitative",
+        "title": None,
+        "scale": scale,
+        "axis": {"tickCount": 6, "format": "~g"},
+    }
+    coloured = {"field": "colour", "type": "nominal", "scale": None}
+    told_by = {"description": {"field": "told"}}
+    layers: list[dict[str, Any]] = []
+    mark = 0.0 if zero else baseline
+    if mark is not None:
+        dashes = {"type": "rule", "color": "var(--soft)", "strokeDash": [4, 3]}
+        at = {"x": {"field": "at", "type": "quantitative", "scale": scale}}
+        layers.append(_layer([{"at": mark}], dashes, at))
+    wide = {"type": "rule", "strokeWidth": 3, "opacity": 0.5, "strokeCap": "round"}
+    layers.append(_layer(rows, wide, {"y": y, "x": x, "x2": {"field": "high"}, "color": coloured, **told_by}))
+    dot = {"type": "point", "filled": True, "size": 75, "opacity": 1}
+    layers.append(_layer(rows, dot, {"y": y, "x": {**x, "field": "value"}, "color": coloured, **told_by}))
+    return draw({"width": 420, "height": {"step": 24}, "layer": layers}, label, "intervals")
 
 
 def phase_chart(phases: Sequence[tuple[float, float | None]], label: str) -> str:
-    """Steps of the visual-token cap over a stage: (samples, cap) in order; ``None`` is native resolution."""
-    width, height, bottom, top = 440.0, 104.0, 4.0, 16.0
-    root = _svg(width, height, label, "phases")
-    total = sum(samples for samples, _ in phases) or 1.0
-    most = max((cap for _, cap in phases if cap is not None), default=1.0)
-    has_native = any(cap is None for _, cap in phases)
-    x = 0.0
+    """The visual-token cap over a stage: (samples, cap) in order; ``None`` is native resolution."""
+    caps = [cap for _, cap in phases if cap is not None]
+    most = max(caps, default=1.0)
+    top = most * 1.25 if any(cap is None for _, cap in phases) else most
+    rows, start = [], 0.0
     for samples, cap in phases:
-        wide = width * samples / total
-        share = 1.0 if cap is None else cap / most * (0.8 if has_native else 1.0)
-        tall = max((height - bottom - top) * share, 3.0)
-        block = _add(
-            root, "rect", x=x + 1, y=height - bottom - tall, width=max(wide - 2, 0.5), height=tall, rx=2, class_="phase"
-        )
         name = "native" if cap is None else number(float(cap), 0)
-        _add(block, "title", f"{number(float(samples), 0)} samples at {name} visual tokens an image")
-        if wide > 34:
-            _add(root, "text", name, x=x + wide / 2, y=height - bottom - tall - 4, class_="tick middle")
-        x += wide
-    _add(root, "line", x1=0, x2=width, y1=height - bottom, y2=height - bottom, class_="axis")
-    return _finish(root)
+        told = f"{number(float(samples), 0)} samples at {name} visual tokens an image"
+        end = start + samples
+        rows.append({"start": start, "end": end, "middle": (start + end) / 2, "cap": top if cap is None else cap,
+                     "name": name, "told": told})  # fmt: skip
+        start = end
+    x = {
+        "field": "start", "type": "quantitative", "title": "samples",
+        "scale": {"domain": [0, max(start, 1)], "nice": False},
+        "axis": {"grid": False, "tickCount": 4, "format": ",~g", "domain": True},
+    }  # fmt: skip
+    y = {"field": "cap", "type": "quantitative", "title": None, "axis": None, "scale": {"domain": [0, top * 1.2]}}
+    bars = {"type": "rect", "color": "var(--accent)", "opacity": 0.75, "stroke": "var(--ground)"}
+    names = {"type": "text", "dy": -7, "color": "var(--ink)", "fontSize": 11}
+    layers = [
+        _layer(
+            rows, bars, {"x": x, "x2": {"field": "end"}, "y": y, "y2": {"datum": 0}, "description": {"field": "told"}}
+        ),
+        _layer(rows, names, {"x": {**x, "field": "middle"}, "y": y, "text": {"field": "name"}}),
+    ]
+    return draw({"width": 400, "height": 90, "layer": layers}, label, "phases")
 
 
 def cost_chart(points: Sequence[tuple[str, float, float, float | None, float | None]], x_label: str, label: str) -> str:
     """Accuracy against cost: (name, cost, value, low, high) in order of cost, joined by a line."""
     if not points:
         return ""
-    width, height, left, bottom, top = 520.0, 230.0, 40.0, 38.0, 14.0
-    root = _svg(width, height, label, "cost")
-    most = max([cost for _, cost, *_ in points] + [1e-9])
-
-    def place(x: float, y: float) -> Point:
-        return left + x / most * (width - left - 60), height - bottom - min(max(y, 0.0), 1.0) * (height - bottom - top)
-
-    for value in (0.0, 0.25, 0.5, 0.75, 1.0):
-        _, y = place(0, value)
-        _add(root, "line", x1=left, x2=width - 10, y1=y, y2=y, class_="grid")
-        _add(root, "text", f"{value:g}", x=left - 6, y=y + 3.5, class_="tick end")
-    for value in ticks(0, most, 4):
-        x, _ = place(value, 0)
-        _add(root, "text", number(value, 1 if most < 100 else 0), x=x, y=height - bottom + 14, class_="tick middle")
-    _add(root, "text", x_label, x=(left + width) / 2, y=height - 6, class_="tick middle")
-    path = " ".join(f"{'L' if i else 'M'}{x:.1f} {y:.1f}" for i, (x, y) in enumerate(place(p[1], p[2]) for p in points))
-    _add(root, "path", d=path, class_="curve faint")
+    rows: list[dict[str, Any]] = []
     for index, (name, cost, value, low, high) in enumerate(points):
-        x, y = place(cost, value)
-        if low is not None and high is not None:
-            _add(root, "line", x1=x, x2=x, y1=place(0, low)[1], y2=place(0, high)[1], class_="whisker")
-        dot = _add(root, "circle", cx=x, cy=y, r=4.5, class_="dot")
-        _add(dot, "title", f"{name}: {number(value)} at {number(cost, 1)}")
-        # Labels alternate above and below the dots, so that neighbours at nearly equal cost stay readable.
-        _add(root, "text", name, x=x + 7, y=y + (-8 if index % 2 else 14), class_="tick name")
-    return _finish(root)
+        told = f"{printable(name)}: {number(value)} at {number(cost, 1)}"
+        rows.append({"name": printable(name), "cost": cost, "value": value, "low": value if low is None else low,
+                     "high": value if high is None else high, "told": told, "index": index})  # fmt: skip
+    most = max(row["cost"] for row in rows) or 1.0
+    x = {
+        "field": "cost", "type": "quantitative", "title": x_label, "scale": {"domain": [0, most * 1.12], "nice": False},
+        "axis": {"grid": False, "tickCount": 6, "format": ",~g", "domain": True},
+    }  # fmt: skip
+    y = {
+        "field": "value",
+        "type": "quantitative",
+        "title": None,
+        "scale": {"domain": [0, 1]},
+        "axis": {"tickCount": 5, "format": "~g"},
+    }
+    told_by = {"description": {"field": "told"}}
+    wide = {"type": "rule", "strokeWidth": 3, "opacity": 0.5, "strokeCap": "round", "color": COLOURS[0]}
+    dot = {"type": "point", "filled": True, "size": 75, "opacity": 1, "color": COLOURS[0]}
+    layers = [
+        _layer(rows, {"type": "line", "opacity": 0.4, "strokeWidth": 1.5, "color": COLOURS[0]}, {"x": x, "y": y}),
+        _layer(rows, wide, {"x": x, "y": {**y, "field": "low"}, "y2": {"field": "high"}}),
+        _layer(rows, dot, {"x": x, "y": y, **told_by}),
+    ]  # fmt: skip
+    # Labels alternate above and below the dots, so that neighbours at nearly equal cost stay readable.
+    for side, shift in ((0, 14), (1, -12)):
+        mark = {"type": "text", "align": "left", "dx": 8, "dy": shift, "fontSize": 11, "color": "var(--ink)"}
+        here = [row for row in rows if row["index"] % 2 == side]
+        layers.append(_layer(here, mark, {"x": x, "y": y, "text": {"field": "name"}}))
+    return draw({"width": 520, "height": 210, "layer": layers}, label, "cost")

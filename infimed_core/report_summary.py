@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from infimed_core.report_charts import number, printable
+from infimed_core.report_figures import number, printable
 from infimed_core.report_tables import BASELINE, benchmark_tables, curve_points, funnel, step_details
 from infimed_core.types import MetricValue, RunRecord
 

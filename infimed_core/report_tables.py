@@ -9,6 +9,8 @@ from typing import Any
 from infimed_core.types import Comparison, MetricValue, ResultRow, RunRecord, StepRecord
 
 BASELINE = "most-common-answer"
+CONSTANT = (BASELINE, "constant-letter")
+"""Models that are no models: they give one answer throughout."""
 NO_VALUE = MetricValue(value=None)
 
 
@@ -69,15 +71,20 @@ class Funnel:
     dropped: list[tuple[str, int]] = field(default_factory=list)
 
 
+def is_baseline(model: str) -> bool:
+    """Whether the name is of a baseline: a constant answer, or a model asked without its images."""
+    return model in CONSTANT or model.endswith("-image-blind")
+
+
 def unique(names: Iterable[str]) -> tuple[str, ...]:
     """Names without repetition, in order of first appearance."""
     return tuple(dict.fromkeys(names))
 
 
 def models_of(rows: Iterable[ResultRow]) -> tuple[str, ...]:
-    """Models in order of appearance, ``base`` first and the constant baseline last."""
+    """Models in order of appearance, ``base`` first and the baselines last."""
     names = unique(row.model for row in rows)
-    return tuple(sorted(names, key=lambda name: (name == BASELINE, name != "base")))
+    return tuple(sorted(names, key=lambda name: (is_baseline(name), name != "base")))
 
 
 def metric_of(rows: Iterable[ResultRow]) -> str:
@@ -197,7 +204,7 @@ def cell_matrices(record: RunRecord, computed: dict[tuple[str, str, str, str], l
 def forgetting(record: RunRecord) -> list[Matrix]:
     """Models in order of training against benchmarks and their parts: what each stage gained and lost."""
     counted = first_scorings(record)
-    rows = [row for row in record.results if row.model != BASELINE and row.scoring == counted[row.benchmark]]
+    rows = [row for row in record.results if not is_baseline(row.model) and row.scoring == counted[row.benchmark]]
     models = models_of(rows)
     if len(models) < 2:
         return []

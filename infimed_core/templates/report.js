@@ -251,8 +251,32 @@
     }, { rootMargin: "-20% 0px -70% 0px" });
     for (const section of document.querySelectorAll("main section")) watcher.observe(section);
   };
+  // A served page asks its own server whether the run has moved on, and turns to the new state unless someone is reading.
+  const follow = () => {
+    const here = document.body.dataset.live, told = $("live");
+    if (!here) return;
+    const reading = () => state.open !== null || /^(INPUT|SELECT|TEXTAREA)$/.test(document.activeElement?.tagName ?? "") || document.querySelector("details[open]");
+    const look = async () => {
+      let next = 3000;
+      try {
+        const reply = await fetch("/version", { cache: "no-store" });
+        const found = await reply.json();
+        told.classList.remove("stale");
+        if (found.version !== here && !reading()) { location.reload(); return; }
+        if (found.version !== here) {
+          const button = make("button", "", "show what is new");
+          button.type = "button";
+          button.addEventListener("click", () => location.reload());
+          told.replaceChildren(button);
+        } else told.textContent = found.status === "running" ? "live" : "live, run " + found.status;
+      } catch { told.classList.add("stale"); told.textContent = "the server has stopped"; next = 10000; }
+      setTimeout(look, next);
+    };
+    setTimeout(look, 1500);
+  };
   theme();
   navigation();
+  follow();
   $("matrix-choice")?.addEventListener("change", (event) => {
     for (const matrix of document.querySelectorAll("[data-matrix]")) matrix.hidden = matrix.dataset.matrix !== event.target.value;
   });
