@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import subprocess
 import sys
 import types
 
@@ -103,6 +105,45 @@ def test_a_missing_package_or_an_unknown_name_is_one_line_with_the_remedy(tmp_pa
         run(tmp_path)
 
 
+@pytest.mark.slow
+def test_wandb_itself_writes_the_numbers_down_offline(tmp_path, monkeypatch):
+    pytest.importorskip("wandb", reason="optional")
+    # In a process of its own: wandb starts a service and threads.
+    code = f"""
+import sys
+from infimed_core import RunEvent
+from infimed_plugins.trackers import infimed_run_event
+infimed_run_event(RunEvent("run_started", "", {str(tmp_path)!r}))
+for step in range(3):
+    values = {{"step": step, "loss": 2.5 - step, "loss_by_source": {{"atlas": 1.5}}}}
+    infimed_run_event(RunEvent("log", "train-one", {str(tmp_path)!r}, values))
+infimed_run_event(RunEvent("run_finished", "", {str(tmp_path)!r}, {{"status": "done"}}))
+"""
+    variables = {"INFIMED_TRACKERS": "wandb", "WANDB_MODE": "offline", "WANDB_SILENT": "true", "HOME": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, **variables})
+    (file,) = (tmp_path / "wandb").glob("offline-run-*/run-*.wandb")
+    found = _wandb_history(file)
+    assert [entry["train-one/loss"] for entry in found] == [2.5, 1.5, 0.5]
+    assert [entry["train-one/step"] for entry in found] == [0, 1, 2]
+    assert {entry["train-one/loss_by_source/atlas"] for entry in found} == {1.5}
+
+
+def _wandb_history(file):
+    """The history of a small offline file: 7 bytes of header, then records of crc (4), length (2), type (1) and data."""
+    from wandb.proto import wandb_internal_pb2
+
+    data, place, history = file.read_bytes(), 7, []
+    while place < len(data):
+        length = int.from_bytes(data[place + 4 : place + 6], "little")
+        record = wandb_internal_pb2.Record()
+        record.ParseFromString(data[place + 7 : place + 7 + length])
+        place += 7 + length
+        if record.WhichOneof("record_type") == "history":
+            items = {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
+            history.append(items)
+    return history
+
+
 def test_tensorboard_gets_event_files(tmp_path, monkeypatch):
     pytest.importorskip("tensorboard", reason="needs the extra trackers")
     import warnings
@@ -110,9 +151,10 @@ def test_tensorboard_gets_event_files(tmp_path, monkeypatch):
     monkeypatch.setenv(active.VARIABLE, "tensorboard")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # tensorboard's own
-        run(tmp_path, {"step": 1, "loss": 2.5}, {"step": 2, "loss": 1.5})
+        run(tmp_path, {"step": 1, "loss": 2.5, "loss_by_source": {"a": 1.0}}, {"step": 2, "loss": 1.5})
         from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
         events = EventAccumulator(str(tmp_path / "tensorboard"))
         events.Reload()
     assert [(event.step, event.value) for event in events.Scalars("train/general/loss")] == [(1, 2.5), (2, 1.5)]
+    assert [(event.step, event.value) for event in events.Scalars("train/general/loss_by_source/a")] == [(1, 1.0)]

@@ -51,12 +51,15 @@ def write(event: RunEvent) -> None:
 
 
 def numbers(payload: Mapping[str, Any]) -> dict[str, float]:
-    """The finite numbers of a training step."""
-    return {
-        name: float(value)
-        for name, value in payload.items()
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and name != "step"
-    }
+    """The finite numbers of a training step; those of a mapping (a loss for each source) under ``name/key``."""
+    found: dict[str, float] = {}
+    for name, value in payload.items():
+        if isinstance(value, Mapping):
+            found |= {f"{name}/{key}": number for key, number in numbers(value).items()}
+        elif isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+            found[str(name)] = float(value)
+    found.pop("step", None)
+    return found
 
 
 def _opened(event: RunEvent) -> dict[str, Tracker]:
