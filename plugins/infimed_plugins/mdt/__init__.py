@@ -1,5 +1,8 @@
 """Cases for a multidisciplinary team, graded by the points that an answer makes."""
 
+from collections.abc import Callable
+from typing import Any
+
 from infimed_core import hookimpl
 
 
@@ -16,3 +19,11 @@ def infimed_metrics() -> dict[str, str]:
         "point-coverage": "infimed_plugins.mdt.metrics:PointCoverage",
         "violation-rate": "infimed_plugins.mdt.metrics:ViolationRate",
     }
+
+
+@hookimpl
+def infimed_commands() -> dict[str, Callable[..., Any]]:
+    """Offer ``infimed mdt-schema``."""
+    from infimed_plugins.mdt.command import mdt_schema
+
+    return {"mdt-schema": mdt_schema}

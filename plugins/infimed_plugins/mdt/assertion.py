@@ -205,13 +205,19 @@ _AFTER_A_PREDICATE = frozenset(
 )
 
 
-def _is_predicate(words: Sequence[Word], cue: _Found) -> bool:
-    """Whether an adjective such as ``questionable`` ends its clause, and does not describe the noun behind it."""
-    return len(cue.cue) > 1 or cue.stop >= len(words) or words[cue.stop].form in _AFTER_A_PREDICATE or _is_verb(cue)
+_ADVERBS = frozenset(
+    "very highly quite less more most rather extremely so too clearly best now therefore also both all".split()
+)
 
 
-def _is_verb(cue: _Found) -> bool:
-    return cue.cue[0] in ("not", "never") or cue.cue[0].endswith("ed")
+def _is_predicate(words: Sequence[Word], stop: int, cue: _Found) -> bool:
+    """Whether a one-word cue is said of the mention: a verb stands between, or nothing does, and no noun follows."""
+    if len(cue.cue) > 1 or cue.cue[0] in ("not", "never"):
+        return True
+    between = [word.form for word in words[stop : cue.start]]
+    joined = any(form in FINITE for form in between) or all(form in _ADVERBS for form in between)
+    ends = cue.stop >= len(words) or words[cue.stop].form in _AFTER_A_PREDICATE or cue.cue[0].endswith("ed")
+    return joined and ends
 
 
 def _of_the_verb(words: Sequence[Word], stop: int, cue: _Found) -> bool:
@@ -230,7 +236,7 @@ def _after(words: Sequence[Word], stop: int, cues: Sequence[_Found], kind: str) 
             return
         if any("ends backward" in other.kinds and stop <= other.start < cue.start for other in cues):
             return
-        if _is_predicate(words, cue):
+        if _is_predicate(words, stop, cue):
             yield cue
 
 

@@ -35,12 +35,15 @@ class MdtCases(Benchmark):
     group_by: ClassVar[tuple[str, ...]] = ("specialty", "question_type")
     baseline_by: ClassVar[tuple[str, ...]] = ("question_type",)
     cluster_by: ClassVar[str] = "case"
+    judging: ClassVar[str] = "the judge ticks the same points that the rules look for; the value follows as there"
     metrics: ClassVar[tuple[str, ...]] = ("accuracy", "point-coverage", "violation-rate")
 
     cases: Path | None = Field(default=None, description="A file of cases (JSON Lines); the built-in cases.")
     specialties: tuple[str, ...] = Field(default=(), description="Only these; all where it is empty.")
     question_types: tuple[QuestionType, ...] = Field(default=(), description="Only these; all where it is empty.")
-    images: bool = Field(default=True, description="Show the images; where false the model is told their captions alone.")
+    images: bool = Field(
+        default=True, description="Show the images; where false the model is told their captions alone."
+    )
     violation_factor: float = Field(
         default=0.5, ge=0.0, le=1.0, description="What the value is multiplied by for each forbidden point stated."
     )
@@ -65,7 +68,9 @@ class MdtCases(Benchmark):
         path = self.cases or BUILT_IN
         for line in read_cases(path):
             if line.case is None:
-                yield from (Fault(sample_id=line.where, code="bad_case", detail=p, where=line.where) for p in line.problems)
+                yield from (
+                    Fault(sample_id=line.where, code="bad_case", detail=p, where=line.where) for p in line.problems
+                )
                 continue
             if self.specialties and line.case.specialty not in self.specialties:
                 continue

@@ -55,9 +55,10 @@ class Point(Row):
 
     text: Text = Field(description="The point in words, for people and for judges.")
     importance: Literal["required", "optional", "forbidden"] = "required"
-    stance: Literal["for", "against"] = Field(
+    stance: Literal["for", "against", "named"] = Field(
         default="for",
-        description="'for': met where a wording is stated; 'against': met where one is denied or advised against.",
+        description="'for': met where a wording is stated; 'against': met where one is denied or advised against and "
+        "none is stated; 'named': met where one is named as stated or possible (something to watch for, an alternative).",
     )
     wordings: tuple[Text, ...] = Field(
         min_length=1,

@@ -82,7 +82,8 @@ when | where | until | despite | who | rather than | instead of | over | and not
 AFFIRMS = """
 not only | not just | not merely | no doubt | without doubt | no question | not to be missed | do not miss | not miss | without delay | without further delay | no delay | not wait | not delay | do not hesitate to | not forget |
 can not be overstated | no increase in | no change in | no significant change in | no interval change in | no significant interval change in | not least | no later than | not later than | not more than | no more than | not optional | if not already | whether or not |
-not until proven otherwise | until proven otherwise | there is no alternative to | no alternative to | no substitute for | no sooner | not enough | as soon as | without exception | no hesitation | prior study | prior studies | prior exam | prior examination | prior ct | prior scan |
+not until proven otherwise | until proven otherwise | there is no alternative to | no alternative to | no substitute for | no sooner | not enough | as soon as | without exception | prophylaxis against | protection against | protect against | protects against |
+vaccination against | vaccinate against | antibody against | antibodies against | directed against | prior study | prior studies | prior exam | prior examination | prior ct | prior scan |
 prior film | previous study | previous exam | previous scan | previous ct | prior to
 """
 """Phrases that hold a negator and negate nothing."""

@@ -16,7 +16,9 @@ def is_met(point: Point, text: str) -> bool:
     where one denies it and none states it.
     """
     found = {mention.status for mention in mentions(text, point.wordings)}
-    return "stated" in found if point.stance == "for" else "denied" in found and "stated" not in found
+    if point.stance == "against":
+        return "denied" in found and "stated" not in found
+    return "stated" in found or (point.stance == "named" and "uncertain" in found)
 
 
 def grade_points(points: Sequence[Point], text: str | None, violation_factor: float) -> Score:
