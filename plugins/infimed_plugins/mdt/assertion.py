@@ -200,13 +200,75 @@ def _negators_inside(words: Sequence[Word], wording: str) -> int:
 
 
 _AFTER_A_PREDICATE = frozenset(
-    ". , ; : ) ( ! ? and or but as because since in on at by with without for given here now this after before until to so if "
-    "when although though while than from the a an of today yet either too that which".split()
+    {
+        ".",
+        ",",
+        ";",
+        ":",
+        ")",
+        "(",
+        "!",
+        "?",
+        "and",
+        "or",
+        "but",
+        "as",
+        "because",
+        "since",
+        "in",
+        "on",
+        "at",
+        "by",
+        "with",
+        "without",
+        "for",
+        "given",
+        "here",
+        "now",
+        "this",
+        "after",
+        "before",
+        "until",
+        "to",
+        "so",
+        "if",
+        "when",
+        "although",
+        "though",
+        "while",
+        "than",
+        "from",
+        "the",
+        "a",
+        "an",
+        "of",
+        "today",
+        "yet",
+        "either",
+        "too",
+        "that",
+        "which",
+    }
 )
-
-
 _ADVERBS = frozenset(
-    "very highly quite less more most rather extremely so too clearly best now therefore also both all".split()
+    {
+        "very",
+        "highly",
+        "quite",
+        "less",
+        "more",
+        "most",
+        "rather",
+        "extremely",
+        "so",
+        "too",
+        "clearly",
+        "best",
+        "now",
+        "therefore",
+        "also",
+        "all",
+    }
 )
 
 

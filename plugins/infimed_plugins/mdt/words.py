@@ -14,7 +14,7 @@ MAX_GAP = 6
 _NUMBERS = {
     word: str(number)
     for number, word in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen".split()
+        ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
     )
 }
 _ROMAN = {"i": "1", "ii": "2", "iii": "3", "iv": "4", "v": "5"}
@@ -36,8 +36,28 @@ _TNM = re.compile(
 _ONE_OF_TNM = re.compile(r"\b(?:y?[cpr])(T(?:is|x|[0-4][a-d]?)|N(?:x|[0-3][a-c]?)|M(?:x|[01][a-c]?))(?![A-Za-z0-9])")
 _WORD = re.compile(r"\d+(?:[.,]\d+)+|\d+|[^\W\d_]+(?:\d+[^\W\d_]*)*|[.;:,?!()]|\n")
 _UNIT = re.compile(r"(?<=\d)(?=(?:mg|mcg|g|kg|ml|l|mm|cm|h|d|iu|units?|gy|weeks?|days?|months?|years?)\b)", re.I)
-_KEPT = frozenset("as is his this was has does its us plus less unless previous various serious".split())
-_PLURALS_IN_ASES = frozenset("diseases cases doses gases phases increases decreases releases nurses bases".split())
+_KEPT = frozenset(
+    {
+        "as",
+        "is",
+        "his",
+        "this",
+        "was",
+        "has",
+        "does",
+        "its",
+        "us",
+        "plus",
+        "less",
+        "unless",
+        "previous",
+        "various",
+        "serious",
+    }
+)
+_PLURALS_IN_ASES = frozenset(
+    {"diseases", "cases", "doses", "gases", "phases", "increases", "decreases", "releases", "nurses", "bases"}
+)
 
 
 @dataclass(frozen=True)
