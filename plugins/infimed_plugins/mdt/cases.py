@@ -58,7 +58,7 @@ class Point(Row):
     stance: Literal["for", "against", "named"] = Field(
         default="for",
         description="'for': met where a wording is stated; 'against': met where one is denied or advised against and "
-        "none is stated; 'named': met where one is named as stated or possible (something to watch for, an alternative).",
+        "none is stated; 'named': met where one is stated or possible (what to watch for, an alternative).",
     )
     wordings: tuple[Text, ...] = Field(
         min_length=1,

@@ -75,7 +75,7 @@ class Word:
 
 @functools.lru_cache(maxsize=50_000)
 def even(word: str) -> str:
-    """One form for the spellings and numbers of a word: ``tumours`` and ``tumor``, ``metastases`` and ``metastasis``."""
+    """One form for a word's spellings and numbers: ``tumours``, ``tumor``; ``metastases``, ``metastasis``."""
     form = word.casefold()
     if form in _NUMBERS:
         return _NUMBERS[form]
