@@ -89,12 +89,6 @@ class RougeL(_Part):
     key = "rougel"
 
 
-class Cider(_Part):
-    """Mean CIDEr-D, where the benchmark computes it."""
-
-    key = "cider"
-
-
 class TokenPrecision(_Part):
     """Mean token precision of open answers."""
 
@@ -111,6 +105,30 @@ class TokenF1(_Part):
     """Mean token F1 of open answers."""
 
     key = "f1"
+
+
+class FindingsRougeL(_Part):
+    """Mean ROUGE-L F of the findings, over the reports whose reference has some."""
+
+    key = "findings_rougel"
+
+
+class ImpressionRougeL(_Part):
+    """Mean ROUGE-L F of the impression, over the reports whose reference has one."""
+
+    key = "impression_rougel"
+
+
+class FindingsBleu4(_Part):
+    """Mean sentence BLEU-4 of the findings."""
+
+    key = "findings_bleu4"
+
+
+class ImpressionBleu4(_Part):
+    """Mean sentence BLEU-4 of the impression."""
+
+    key = "impression_bleu4"
 
 
 class PartMean(Metric):
