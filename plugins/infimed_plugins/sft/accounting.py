@@ -13,20 +13,31 @@ from pydantic import JsonValue
 from infimed_core import PackedBatch, TrainableModel
 
 PEAK_FLOPS = {
+    "GB300": 2.5e15,
+    "GB200": 2.5e15,
+    "B300": 2.25e15,
     "B200": 2.25e15,
+    "GH200": 9.89e14,
     "H200": 9.89e14,
     "H100 PCIe": 7.56e14,
     "H100 NVL": 8.35e14,
     "H100": 9.89e14,
     "H800": 9.89e14,
+    "H20": 1.48e14,
     "A100": 3.12e14,
     "A800": 3.12e14,
     "L40S": 3.62e14,
+    "L40": 1.81e14,
+    "L4": 1.21e14,
     "A40": 1.497e14,
-    "RTX 4090": 1.65e14,
     "A10": 1.25e14,
+    "RTX 6000 Ada": 3.64e14,
+    "RTX 5090": 2.095e14,
+    "RTX 4090": 1.65e14,
+    "RTX 3090": 7.1e13,
+    "MI300X": 1.307e15,
 }
-"""Dense bf16 operations per second by a part of the device's name (vendors' data sheets), the longest names first."""
+"""Dense bf16 operations per second by a part of the device's name (vendors' data sheets); a name that holds another comes first."""
 
 MOST_CURVE_POINTS = 500
 
@@ -47,14 +58,19 @@ class Work:
         tables = {id(part.weight) for part in module.modules() if isinstance(part, torch.nn.Embedding)}
         tables |= {id(parameter) for parameter in head.parameters()}
         below = {"vision": {"vision"}, "projector": {"vision", "projector"}}
-        self._per_token: dict[str, int] = {}
+        config = getattr(module, "config", None)
+        text = getattr(config, "text_config", None) or config
+        # Of a layer's experts a token visits a few.
+        active = getattr(text, "num_experts_per_tok", None) or 1
+        active /= getattr(text, "num_experts", None) or getattr(text, "num_local_experts", None) or active
+        self._per_token: dict[str, float] = {}
         self._passes: dict[str, int] = {}
         for group, members in groups.items():
             backward = bool(learning & below.get(group, set(groups)))
             self._passes[group] = 3 if backward else 1
             self._per_token[group] = sum(
-                p.numel() * (2 + 2 * backward + 2 * p.requires_grad)
-                for p in members.values()
+                p.numel() * (active if ".experts." in name else 1) * (2 + 2 * backward + 2 * p.requires_grad)
+                for name, p in members.items()
                 if p.ndim > 1 and id(p) not in tables
             )
         if "vision" in learning:
@@ -64,8 +80,7 @@ class Work:
         self._head = sum(p.numel() for p in head.parameters()) * (
             4 + 2 * any(p.requires_grad for p in head.parameters())
         )
-        config = getattr(module, "config", None)
-        self._attention = _attention_width(getattr(config, "text_config", None) or config)
+        self._attention = _attention_width(text)
         self._vision_attention = _attention_width(getattr(config, "vision_config", None))
 
     def of(self, row: PackedBatch, num_supervised: int) -> float:
