@@ -18,42 +18,12 @@ from common import Results, main, table
 
 from infimed_core import Media, MediaLoader, Sample, Turn
 from infimed_plugins.quality.calibrate import calibrate
+from infimed_plugins.quality.clean import CAPTIONS, answered, captioned
 from infimed_plugins.quality.corruptions import IMAGE_CORRUPTIONS, TEXT_CORRUPTIONS, make_identity, png
 from infimed_plugins.quality.identity import identities
 from infimed_plugins.quality.installed import media_loader, reader
 from infimed_plugins.quality.ladder import validate
 from infimed_plugins.quality.scorer import FiveDimension
-
-CAPTIONS = (
-    ("CR", "Frontal chest radiograph shows a large right pleural effusion with adjacent atelectasis."),
-    ("CR", "No acute cardiopulmonary abnormality."),
-    ("CR", "The heart is enlarged and there is mild interstitial oedema in both lower lobes."),
-    ("CR", "Lateral view of the ankle demonstrates a spiral fracture of the distal fibula with soft tissue swelling."),
-    ("CR", "An endotracheal tube ends about four centimetres above the carina; no pneumothorax is seen."),
-    ("CT", "Axial contrast-enhanced CT of the abdomen shows a hypodense lesion in segment VII of the liver."),
-    ("CT", "Non-contrast head CT reveals a crescent-shaped hyperdense collection along the left convexity."),
-    ("CT", "There is bibasal consolidation with air bronchograms, consistent with pneumonia."),
-    ("CT", "Coronal reformat demonstrates dilated small bowel loops with a transition point in the pelvis."),
-    ("CT", "Multiple pulmonary nodules are present in both lungs, the largest measuring 14 mm."),
-    ("MR", "Sagittal T2-weighted MRI of the lumbar spine shows a disc protrusion at L4-L5 that narrows the canal."),
-    ("MR", "FLAIR image with several periventricular hyperintense plaques typical of demyelination."),
-    ("MR", "A ring-enhancing mass with surrounding vasogenic oedema occupies the right frontal lobe."),
-    ("MR", "The medial meniscus has a complex tear in its posterior horn."),
-    ("MR", "Normal appearance of the hippocampi without atrophy or signal change."),
-    ("US", "Transverse ultrasound of the gallbladder shows several echogenic stones with acoustic shadowing."),
-    ("US", "The right kidney is hydronephrotic and the proximal ureter is dilated."),
-    ("US", "Hypoechoic nodule with irregular margins in the left thyroid lobe."),
-    ("fundus", "Fundus photograph of the left eye with scattered microaneurysms and hard exudates near the macula."),
-    ("fundus", "The optic disc has a large cup and a thin inferior rim, suggesting glaucoma."),
-    ("histology", "Photomicrograph of the colonic mucosa with crypt abscesses and a dense lymphocytic infiltrate."),
-    ("histology", "Nests of atypical squamous cells with keratin pearls invade the underlying stroma."),
-    (
-        "NM",
-        "Bone scan with increased tracer uptake in several ribs and the left iliac crest, suspicious for metastases.",
-    ),
-    ("NM", "Homogeneous uptake in both thyroid lobes without a hot or cold nodule."),
-)
-"""Captions written for this check by us, not used for calibration. Any text rule may still suit our way of writing."""
 
 PICTURE_TARGETS = ("blur", "noise", "jpeg", "resample", "darken", "brighten")
 
@@ -66,15 +36,7 @@ def rows(split: str, side: int) -> list[Sample]:
         for row in source.read(shard):
             if isinstance(row, Sample):
                 found.setdefault(row.tags["image"], row)
-    return [answered(row) for row in found.values()]
-
-
-def answered(sample: Sample) -> Sample:
-    """A held-out question with its reference as the answer."""
-    if sample.turns[-1].role == "assistant":
-        return sample
-    answer = Turn(role="assistant", content=(sample.references[-1],))
-    return sample.model_copy(update={"turns": (*sample.turns, answer), "references": (), "options": ()})
+    return [answered(row).model_copy(update={"options": (), "references": ()}) for row in found.values()]
 
 
 def calibrated_on(samples: list[Sample], side: int) -> FiveDimension:
@@ -84,26 +46,6 @@ def calibrated_on(samples: list[Sample], side: int) -> FiveDimension:
     body = calibrate({side: samples}, "benchmark").model_dump_json()
     (folder / "calibration.json").write_text(body, encoding="utf-8")
     return FiveDimension(calibration=str(folder / "calibration.json"))
-
-
-def captioned(held_out: list[Sample]) -> list[Sample]:
-    """Our captions, each on a held-out picture of its modality."""
-    out = []
-    for number, (modality, caption) in enumerate(CAPTIONS):
-        pictures = [sample for sample in held_out if sample.tags["modality"] == modality]
-        media = pictures[number % len(pictures)].media[:1] if pictures else ()
-        out.append(
-            Sample(
-                id=f"caption-{number}",
-                turns=(
-                    Turn(role="user", content=(*range(len(media)), "Describe the image.")),
-                    Turn(role="assistant", content=(caption,)),
-                ),
-                media=media,
-                tags={"modality": modality, "task_type": "captioning"},
-            )
-        )
-    return out
 
 
 def invariance(scorer: FiveDimension, samples: list[Sample], media: MediaLoader) -> dict[str, float]:

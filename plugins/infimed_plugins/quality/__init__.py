@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from infimed_core import hookimpl
 
 
@@ -25,3 +27,11 @@ def infimed_selectors() -> dict[str, str]:
         "random-share": "infimed_plugins.quality.selectors:RandomShare",
         "bottom-share": "infimed_plugins.quality.selectors:BottomShare",
     }
+
+
+@hookimpl
+def infimed_commands() -> dict[str, Callable[..., None]]:
+    """``infimed validate-scorer``."""
+    from infimed_plugins.quality.validation_command import validate_scorer_command
+
+    return {"validate-scorer": validate_scorer_command}

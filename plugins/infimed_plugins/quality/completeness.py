@@ -148,7 +148,7 @@ def mojibake_share(text: str) -> float:
 
 
 def truncation(text: str, is_caption: bool = True) -> float:
-    """1 where a text ends as a text may; lower the surer it is that its end is missing."""
+    """1 where a text ends as a text may, 0.4 where its end is missing; how much is missing, no text can tell."""
     text = text.strip()
     words = text.split()
     if len(words) < 4:
@@ -156,11 +156,11 @@ def truncation(text: str, is_caption: bool = True) -> float:
     opened = text.count("(") - text.count(")")
     last = words[-1]
     if re.search(r"[.!?:;)\]\"'”’%。！？]$", text):
-        return 0.45 if text.endswith((":", ";")) or opened > 0 else 1.0
+        return 0.4 if text.endswith((":", ";")) or opened > 0 else 1.0
     if last.lower().strip(",-") in _DANGLING or last.endswith((",", "-", "–", "/")) or opened > 0:
-        return 0.2
+        return 0.4
     if any(mark in text[:-1] for mark in ".!?") or len(words) >= 8:
-        return 0.45  # sentences before it end with a mark and this one does not
+        return 0.4  # sentences before it end with a mark and this one does not
     return 0.7 if is_caption else 1.0
 
 

@@ -6,7 +6,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
 
-from infimed_core import DataError, MediaLoader, Modality, Reader
+from infimed_core import DataError, MediaLoader, Modality, PluginError, Reader
 
 
 def _tables(hook: str) -> dict[str, Any]:
@@ -45,3 +45,15 @@ def reader(name: str, **settings: Any) -> Reader:
     if name not in readers:
         raise DataError("missing_reader", f"no reader '{name}' is installed; run: pip install 'infimed[demo]'")
     return readers[name](**settings)
+
+
+def component(kind: str, name: str) -> Any:
+    """The class of an installed scorer, reader or model by name, or by ``plugin/name``'s last part.
+
+    Raises:
+        PluginError: no installed plugin offers it; says what there is.
+    """
+    offered = _tables(f"infimed_{kind}s")
+    if name not in offered:
+        raise PluginError(f"no {kind} '{name}' is installed; installed: {', '.join(sorted(offered)) or 'none'}")
+    return offered[name]

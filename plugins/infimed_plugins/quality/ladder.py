@@ -6,7 +6,7 @@ import itertools
 import random
 import zlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,19 @@ from infimed_core import DataError, MediaLoader, Sample, Score, Scorer
 from infimed_plugins.quality import corruptions
 from infimed_plugins.quality.corruptions import IMAGE_CORRUPTIONS, SEVERITIES, TEXT_CORRUPTIONS
 from infimed_plugins.quality.modalities import modality_of
+from infimed_plugins.quality.sample_corruptions import SAMPLE_CORRUPTIONS
 
 IMAGE_DIMENSION = "image_quality"
+VALUE = "value"
+"""The whole score, for a scorer that does not have the dimension that a corruption is aimed at."""
 FLAG_BELOW = 0.5
+ERROR = -1.0
+"""A sample in error ranks under every value: it was noticed, and every selector rejects it."""
 RISE = 0.02
 """A rise that still counts as none: the tolerance of the invariances."""
 BATCH = 64
+
+ScoreAll = Callable[[Sequence[Sample]], list[Score]]
 
 
 def auroc(clean: Sequence[float], damaged: Sequence[float]) -> float | None:
@@ -37,23 +44,34 @@ def _stable(*parts: object) -> int:
     return zlib.crc32("|".join(map(str, parts)).encode())
 
 
-def _score(scorer: Scorer, samples: Sequence[Sample], media: MediaLoader) -> list[Score]:
-    return [score for at in range(0, len(samples), BATCH) for score in scorer.score(samples[at : at + BATCH], media)]
+def in_batches(scorer: Scorer, media: MediaLoader) -> ScoreAll:
+    """Score any number of samples with a scorer, ``BATCH`` at a time."""
+
+    def score(samples: Sequence[Sample]) -> list[Score]:
+        return [
+            found for at in range(0, len(samples), BATCH) for found in scorer.score(samples[at : at + BATCH], media)
+        ]
+
+    return score
 
 
-def _damaged_images(samples: Sequence[Sample], name: str, severity: int, media: MediaLoader) -> list[Sample]:
+def _damaged_images(samples: Sequence[Sample], name: str, severity: int, media: MediaLoader) -> list[Sample | None]:
     damage = IMAGE_CORRUPTIONS[name]
-    out = []
+    out: list[Sample | None] = []
     for sample in samples:
         new = [damage(media.load(item), severity, _stable(sample.id, name, at)) for at, item in enumerate(sample.media)]
-        out.append(sample.model_copy(update={"media": tuple(new)}))
+        out.append(sample.model_copy(update={"media": tuple(new)}) if new else None)
     return out
 
 
-def _damaged_texts(samples: Sequence[Sample], name: str, severity: int) -> list[Sample]:
+def _damaged_texts(samples: Sequence[Sample], name: str, severity: int) -> list[Sample | None]:
     _, damage = TEXT_CORRUPTIONS[name]
-    out = []
+    out: list[Sample | None] = []
     for sample in samples:
+        told = any(turn.role == "assistant" and len(turn.text.split()) >= 4 for turn in sample.turns)
+        if not told or (name == "other_modality_text" and not (sample.media and modality_of(sample))):
+            out.append(None)
+            continue
         extra = {"modality": modality_of(sample)} if name == "other_modality_text" else {}
         chance = random.Random(_stable(sample.id, name))  # the same in every severity: only the degree differs
 
@@ -64,16 +82,22 @@ def _damaged_texts(samples: Sequence[Sample], name: str, severity: int) -> list[
     return out
 
 
-def _values(scores: Sequence[Score], dimension: str) -> list[float]:
-    """The dimension's values; a sample in error counts as 0, for it was noticed."""
+def _values(scores: Sequence[Score], dimension: str, unstated: float | None = None) -> list[float]:
+    """The dimension's values; what made no claim counts as ``unstated``, or not at all."""
     found = []
     for score in scores:
-        part = score.parts.get(dimension)
-        if part is not None:
+        part = _part(score, dimension)
+        if score.status == "error":
+            found.append(ERROR)
+        elif part is not None:
             found.append(part)
-        elif score.status == "error":
-            found.append(0.0)
+        elif unstated is not None:
+            found.append(unstated)
     return found
+
+
+def _part(score: Score, dimension: str) -> float | None:
+    return score.value if dimension == VALUE else score.parts.get(dimension)
 
 
 def _one(
@@ -82,21 +106,17 @@ def _one(
     """AUROC by severity, share of samples that never rise with severity, and the change of the other dimensions."""
     aurocs = {}
     for severity, scores in by_severity.items():
-        undamaged = [
-            score.model_copy(update={"parts": {own: 1.0 if score.parts.get(own) is None else score.parts[own]}})
-            for score in clean
-        ]
-        # A dimension that made no claim about the clean sample (null) had nothing against it.
-        aurocs[severity] = auroc(_values(undamaged, own), _values(scores, own))
+        # A dimension that made no claim about a sample (null) had nothing against it.
+        aurocs[severity] = auroc(_values(clean, own, unstated=1.0), _values(scores, own, unstated=1.0))
     falling = []
     for place, score in enumerate(clean):
         steps = [score, *(by_severity[severity][place] for severity in sorted(by_severity))]
-        values = [0.0 if step.status == "error" else step.parts.get(own) for step in steps]
+        values = [ERROR if step.status == "error" else _part(step, own) for step in steps]
         known = [value for value in values if value is not None]
         falling.append(all(b <= a + RISE for a, b in itertools.pairwise(known)))
     crosstalk = {}
     for other in dimensions:
-        if other == own:
+        if other == own or own == VALUE:
             continue
         changes = [
             abs(a - b)
@@ -108,8 +128,9 @@ def _one(
             crosstalk[other] = round(float(np.mean(changes)), 4)
     return {
         "dimension": own,
+        "num_samples": len(clean),
         "auroc": {str(severity): None if value is None else round(value, 4) for severity, value in aurocs.items()},
-        "monotone_share": round(float(np.mean(falling)), 4),
+        "monotone_share": round(float(np.mean(falling)), 4) if falling else None,
         "crosstalk": crosstalk,
     }
 
@@ -119,7 +140,7 @@ def _false_flags(samples: Sequence[Sample], clean: Sequence[Score], dimensions: 
     table: dict[str, dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
     for sample, score in zip(samples, clean, strict=True):
         for dimension in dimensions:
-            part = score.parts.get(dimension)
+            part = _part(score, dimension)
             if part is not None:
                 table[dimension][modality_of(sample) or "text"].append(part < FLAG_BELOW)
     return {
@@ -131,6 +152,19 @@ def _false_flags(samples: Sequence[Sample], clean: Sequence[Score], dimensions: 
     }
 
 
+def _corruptions(
+    image: Sequence[str], text: Sequence[str], sample: Sequence[str], media: MediaLoader
+) -> Iterator[tuple[str, str, Callable[[Sequence[Sample], int], list[Sample | None]]]]:
+    """(name, dimension it is aimed at, damage done to all samples at a severity)."""
+    for name in image:
+        yield name, IMAGE_DIMENSION, lambda rows, severity, name=name: _damaged_images(rows, name, severity, media)  # type: ignore[misc]
+    for name in text:
+        yield name, TEXT_CORRUPTIONS[name][0], lambda rows, severity, name=name: _damaged_texts(rows, name, severity)  # type: ignore[misc]
+    for name in sample:
+        dimension, damage = SAMPLE_CORRUPTIONS[name]
+        yield name, dimension, lambda rows, severity, damage=damage: damage(rows, severity, media)  # type: ignore[misc]
+
+
 def validate(
     scorer: Scorer,
     samples: Sequence[Sample],
@@ -138,37 +172,55 @@ def validate(
     severities: Sequence[int] = SEVERITIES,
     image_corruptions: Sequence[str] = tuple(IMAGE_CORRUPTIONS),
     text_corruptions: Sequence[str] = tuple(TEXT_CORRUPTIONS),
+    sample_corruptions: Sequence[str] = (),
+    score: ScoreAll | None = None,
 ) -> dict[str, Any]:
-    """Validate any scorer whose parts bear our dimensions' names on clean ``samples``.
+    """Validate a scorer on clean ``samples``; ``score`` replaces its own method (to ask a model, say).
 
     Returns, as JSON: for each corruption the AUROC of clean against each severity, the share of samples whose value
-    never rises with severity, and the mean change of the other dimensions; and the false flags on the clean samples
-    by dimension and modality. Image damage is done to samples with media, text damage to those with an answer.
+    never rises with severity, and the mean change of the other dimensions; the false flags on the clean samples by
+    dimension and modality; and a summary by dimension. A corruption is done to the samples that it fits. Where the
+    scorer lacks the dimension that it is aimed at, its whole value is looked at.
 
     Raises:
         DataError: a clean sample cannot be opened, so that there is nothing to compare with.
     """
-    clean = _score(scorer, samples, media)
-    broken = [score.note for score in clean if score.status == "error"]
+    score = score or in_batches(scorer, media)
+    dimensions = tuple(type(scorer).dimensions)
+    clean = score(samples)
+    broken = [found.note for found in clean if found.status == "error"]
     if broken:
         raise DataError("bad_sample", f"the ladder needs clean samples; one of them cannot be used: {broken[0]}")
-    with_media = [at for at, sample in enumerate(samples) if sample.media]
-    with_text = [
-        at
-        for at, sample in enumerate(samples)
-        if any(turn.role == "assistant" and len(turn.text.split()) >= 4 for turn in sample.turns)
-    ]
     report: dict[str, Any] = {"num_samples": len(samples), "corruptions": {}}
-    for name in image_corruptions:
-        chosen = [samples[at] for at in with_media]
-        by_severity = {s: _score(scorer, _damaged_images(chosen, name, s, media), media) for s in severities}
-        report["corruptions"][name] = _one(
-            IMAGE_DIMENSION, [clean[at] for at in with_media], by_severity, scorer.dimensions
-        )
-    for name in text_corruptions:
-        chosen = [samples[at] for at in with_text]
-        by_severity = {s: _score(scorer, _damaged_texts(chosen, name, s), media) for s in severities}
-        own = TEXT_CORRUPTIONS[name][0]
-        report["corruptions"][name] = _one(own, [clean[at] for at in with_text], by_severity, scorer.dimensions)
-    report["false_flags"] = _false_flags(samples, clean, scorer.dimensions)
+    for name, aimed_at, damage in _corruptions(image_corruptions, text_corruptions, sample_corruptions, media):
+        variants = {severity: damage(samples, severity) for severity in severities}
+        rows = [at for at in range(len(samples)) if all(variants[severity][at] is not None for severity in severities)]
+        by_severity = {s: score([v for at in rows if (v := variants[s][at]) is not None]) for s in severities}
+        own = aimed_at if aimed_at in dimensions else VALUE
+        report["corruptions"][name] = _one(own, [clean[at] for at in rows], by_severity, dimensions)
+    report["false_flags"] = _false_flags(samples, clean, dimensions or (VALUE,))
+    report["summary"] = summary(report, severities)
     return report
+
+
+def summary(report: Mapping[str, Any], severities: Sequence[int]) -> dict[str, Any]:
+    """By dimension: mean AUROC at the middle severity, monotone share, cross-talk to others, share of false flags."""
+    middle = str(sorted(severities)[len(severities) // 2])
+    table: dict[str, Any] = {}
+    rows = report["corruptions"].values()
+    for dimension in dict.fromkeys([*(row["dimension"] for row in rows), *report["false_flags"]]):
+        own = [row for row in rows if row["dimension"] == dimension]
+        flags = report["false_flags"].get(dimension, {}).values()
+        num_flagged = sum(cell["share"] * cell["num_samples"] for cell in flags)
+        table[dimension] = {
+            f"auroc_at_{middle}": _mean([row["auroc"][middle] for row in own]),
+            "monotone_share": _mean([row["monotone_share"] for row in own]),
+            "crosstalk": _mean([change for row in own for change in row["crosstalk"].values()]),
+            "false_flags": _mean([num_flagged / max(1, sum(cell["num_samples"] for cell in flags))]) if flags else None,
+        }
+    return table
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return round(float(np.mean(known)), 4) if known else None
