@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from infimed_core import Answer, DataError, Generation, Media, Request, Sample, Turn
+from infimed_core import Answer, Generation, Media, Request, Sample, Turn
 from infimed_plugins.solvers import infimed_solvers
-from infimed_plugins.solvers.asking import normalised, tagged
+from infimed_plugins.solvers.asking import alike, most_common, normalised, tagged
 from infimed_plugins.solvers.chain_of_thought import ChainOfThought
 from infimed_plugins.solvers.direct import Direct
 from infimed_plugins.solvers.panel import Panel
@@ -24,9 +25,11 @@ class Asked:
     def __init__(self, reply: Reply) -> None:
         self.reply = reply
         self.batches: list[list[Request]] = []
+        self.models: list[str | None] = []
 
-    def __call__(self, requests: Sequence[Request]) -> list[Answer]:
+    def __call__(self, requests: Sequence[Request], model: str | None = None) -> list[Answer]:
         self.batches.append(list(requests))
+        self.models.append(model)
         answers = []
         for request in requests:
             text = self.reply(request)
@@ -138,7 +141,7 @@ def test_a_panel_that_agrees_stops_early_without_the_chair() -> None:
     )
     answers = Panel(rounds=3).solve(SAMPLES, asked, None)
     assert [answer.text for answer in answers] == ["axial"] * 3
-    assert len(asked.batches) == 6 and all(len(batch) == 3 for batch in asked.batches)
+    assert [len(batch) for batch in asked.batches] == [18]
     assert all(answer.num_calls == 6 and answer.num_answer_tokens == 12 for answer in answers)
     assert answers[0].transcript[-1] == {"role": "agreement", "round": 0, "text": "axial", "votes": 6}
 
@@ -155,8 +158,8 @@ def test_only_cases_in_dispute_are_revised_and_reach_the_chair(tmp_path: Path) -
     answers = panel.solve(SAMPLES[:2], asked, None)
     assert [answer.text for answer in answers] == ["axial", "sagittal"]
     assert [answer.num_calls for answer in answers] == [2, 5]
-    assert [len(batch) for batch in asked.batches] == [2, 2, 1, 1, 1]
-    revision = asked.batches[2][0].turns[-1].text
+    assert [len(batch) for batch in asked.batches] == [4, 2, 1]
+    revision = asked.batches[1][0].turns[-1].text
     assert "reader (you): <answer>reader</answer>" in revision and "knife: <answer>knife</answer>" in revision
     assert [entry["role"] for entry in answers[1].transcript] == ["reader", "knife", "reader", "knife", "chair"]
 
@@ -166,7 +169,8 @@ def test_order_decides_who_sees_whom(tmp_path: Path, order: str, sees: bool) -> 
     asked = Asked(lambda request: f"said by {system_of(request)}")
     panel = Panel.model_validate({"roles": roles_file(tmp_path, "reader", "knife"), "rounds": 0, "order": order})
     panel.solve(SAMPLES[:1], asked, None)
-    assert ("said by You are the reader." in asked.batches[1][0].turns[-1].text) is sees
+    second = [request for batch in asked.batches for request in batch][1]
+    assert ("said by You are the reader." in second.turns[-1].text) is sees
 
 
 def test_a_specialist_whose_call_fails_abstains_and_is_no_agreement(tmp_path: Path) -> None:
@@ -176,7 +180,8 @@ def test_a_specialist_whose_call_fails_abstains_and_is_no_agreement(tmp_path: Pa
 
     (answer,) = Panel(roles=roles_file(tmp_path, "reader", "knife"), rounds=0).solve(SAMPLES[:1], Asked(reply), None)
     assert answer.text == "chair says coronal"
-    assert answer.transcript[1] == {"role": "knife", "round": 0, "text": "(abstained)", "error": "out of memory"}
+    turn = answer.transcript[1]
+    assert (turn["role"], turn["text"], turn["error"]) == ("knife", "(abstained)", "out of memory")
 
 
 def test_a_panel_falls_back_on_its_majority_where_the_chair_fails_and_errs_where_all_do(tmp_path: Path) -> None:
@@ -206,16 +211,19 @@ def test_a_panel_falls_back_on_its_majority_where_the_chair_fails_and_errs_where
 def test_a_bad_roles_file_is_told_with_its_place(tmp_path: Path, content: str, told: str) -> None:
     path = tmp_path / "roles.yaml"
     path.write_text(content)
-    with pytest.raises(DataError, match=r"roles\.yaml") as caught:
-        Panel(roles=path).identity()
-    assert told in str(caught.value) and "\n" not in str(caught.value)
+    with pytest.raises(ValidationError, match=r"roles\.yaml") as caught:
+        Panel(roles=path)
+    (problem,) = caught.value.errors()
+    assert told in problem["msg"] and "\n" not in problem["msg"]
 
 
 def test_a_missing_roles_file_and_an_unknown_specialist_are_told(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no such roles file"):
-        Panel(roles=tmp_path / "none.yaml").identity()
-    with pytest.raises(DataError, match="no specialist 'magic'"):
-        Panel(specialists=("magic",)).identity()
+    with pytest.raises(ValidationError, match="no such roles file"):
+        Panel(roles=tmp_path / "none.yaml")
+    with pytest.raises(ValidationError, match="no specialist 'magic'"):
+        Panel(specialists=("magic",))
+    with pytest.raises(ValidationError, match="no role 'magic'"):
+        Panel(role_models={"magic": "large"})
 
 
 def test_an_edited_roles_file_is_another_solver(tmp_path: Path) -> None:
@@ -228,6 +236,82 @@ def test_an_edited_roles_file_is_another_solver(tmp_path: Path) -> None:
 def test_case_spacing_and_outer_punctuation_do_not_split_a_vote(words: list[str], outer: str) -> None:
     plain = " ".join(words)
     assert normalised(outer + "  ".join(words).upper() + outer) == normalised(plain) == plain
+
+
+def test_roles_are_asked_of_the_models_they_name_and_the_transcript_says_which(tmp_path: Path) -> None:
+    path = tmp_path / "roles.yaml"
+    path.write_text(
+        "specialists:\n  - {name: reader, prompt: You are the reader., model: small}\n"
+        "  - {name: knife, prompt: You are the knife.}\n  - {name: lens, prompt: You are the lens., model: small}\n"
+        "chair: {name: chair, prompt: You are the chair., model: large}\n"
+    )
+    panel = Panel(roles=path, rounds=0, role_models={"lens": "large"})
+    assert panel.models() == ("small", "large")
+    asked = Asked(lambda request: system_of(request).split()[-1])
+    (answer,) = panel.solve(SAMPLES[:1], asked, None)
+    assert asked.models == ["small", None, "large", "large"]
+    assert [(turn["role"], turn.get("model")) for turn in answer.transcript] == [
+        ("reader", "small"), ("knife", None), ("lens", "large"), ("chair", "large"),
+    ]  # fmt: skip
+    assert [turn["num_prompt_tokens"] for turn in answer.transcript] == [10] * 4
+    assert (answer.num_calls, answer.num_prompt_tokens, answer.num_answer_tokens) == (4, 40, 8)
+
+
+def test_the_order_of_the_panel_does_not_depend_on_which_model_is_asked_first(tmp_path: Path) -> None:
+    roles = roles_file(tmp_path, "reader", "knife", "lens")
+    asked = Asked(lambda request: system_of(request))
+    panel = Panel(roles=roles, rounds=1, role_models={"knife": "other"})
+    (answer,) = panel.solve(SAMPLES[:1], asked, None)
+    assert [turn["role"] for turn in answer.transcript[:6]] == ["reader", "knife", "lens"] * 2
+    shown = asked.batches[-1][0].turns[-1].text
+    assert shown.index("reader:") < shown.index("knife:") < shown.index("lens:")
+
+
+def test_conclusions_in_other_words_agree_where_likeness_allows_it(tmp_path: Path) -> None:
+    said = {
+        "reader.": "<answer>acute pulmonary embolism</answer>",
+        "knife.": "<answer>pulmonary embolism</answer>",
+        "chair.": "nothing",
+    }
+    asked = Asked(lambda request: said[system_of(request).split()[-1]])
+    roles = roles_file(tmp_path, "reader", "knife")
+    (strict,) = Panel(roles=roles, rounds=0).solve(SAMPLES[:1], asked, None)
+    (lenient,) = Panel(roles=roles, rounds=0, likeness=0.75).solve(SAMPLES[:1], asked, None)
+    assert (strict.text, strict.num_calls) == ("nothing", 3)
+    assert (lenient.text, lenient.num_calls) == ("acute pulmonary embolism", 2)
+
+
+def test_a_vote_stops_at_its_token_budget_and_never_before_the_first_draw() -> None:
+    asked = Asked(lambda request: "axial")
+    for budget, draws in ((1, 1), (12, 1), (24, 2), (47, 3), (10_000, 9)):
+        (answer,) = Vote(num_samples=9, token_budget=budget).solve(SAMPLES[:1], asked, None)
+        assert answer.num_calls == draws, budget
+    seeds = {request.generation.seed for batch in asked.batches[-9:] for request in batch}
+    assert len(seeds) == 9
+
+
+def test_a_vote_over_free_texts_gives_the_one_in_their_midst() -> None:
+    texts = ["start heparin today", "give heparin and oxygen today", "operate at once"]
+    asked = Asked(lambda request: texts[request.generation.seed])
+    (answer,) = Vote(num_samples=3).solve(SAMPLES[:1], asked, None)
+    assert answer.text == "start heparin today"
+
+
+@given(st.lists(st.text(alphabet="ab no", max_size=8), min_size=1, max_size=6), st.sampled_from([0.5, 0.8, 1.0]))
+def test_the_most_common_text_is_one_of_the_texts_with_its_true_count(texts: list[str], likeness: float) -> None:
+    found = most_common(texts, likeness)
+    assert found is not None
+    text, votes = found
+    assert text in texts and 1 <= votes <= len(texts)
+    if likeness == 1.0:
+        assert votes == max(sum(normalised(a) == normalised(b) for b in texts) for a in texts)
+
+
+@given(st.text(alphabet="ab c", max_size=12), st.text(alphabet="ab c", max_size=12))
+def test_likeness_is_symmetric_and_a_denial_is_never_like_its_statement(one: str, other: str) -> None:
+    assert alike(one, other) == alike(other, one) <= 1.0
+    assert alike(one, one) == 1.0
+    assert alike(one, f"no {one}") == 0.0
 
 
 @given(st.text(alphabet="ab <>/", max_size=30), st.text(alphabet="ab", min_size=1, max_size=10))

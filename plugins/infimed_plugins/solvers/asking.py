@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -60,6 +61,11 @@ def cost(calls: Iterable[Answer]) -> dict[str, int | None]:
     }
 
 
+def tokens(call: Answer) -> dict[str, int | None]:
+    """What a single call cost, for its line in a transcript."""
+    return {"num_prompt_tokens": call.num_prompt_tokens, "num_answer_tokens": call.num_answer_tokens}
+
+
 def normalised(text: str) -> str:
     """Text for comparing answers: NFKC, lower case, one space between words, no punctuation or article around it."""
     text = unicodedata.normalize("NFKC", text).casefold()
@@ -74,3 +80,36 @@ def tagged(text: str, tag: str) -> str | None:
         return None
     inner = text[start + len(tag) + 2 :].split(f"</{tag}>", 1)[0].strip()
     return inner or None
+
+
+_DENIALS = frozenset(
+    {"no", "not", "without", "never", "none", "cannot", "neither", "nor", "negative", "against", "avoid"}
+)
+
+
+def alike(one: str, other: str) -> float:
+    """How alike two texts are: the F1 of their words, 0 to 1; 0 where one denies and the other does not."""
+    first, second = (Counter(re.findall(r"\w+", normalised(text))) for text in (one, other))
+    if set(first) & _DENIALS != set(second) & _DENIALS:
+        return 0.0
+    common = (first & second).total()
+    return 2 * common / (first.total() + second.total()) if common else float(normalised(one) == normalised(other))
+
+
+def most_common(texts: Sequence[str], likeness: float) -> tuple[str, int] | None:
+    """The text that most others agree with, and how many agree, itself included; ``None`` where there is no text.
+
+    Two texts agree where they are equal after normalising, or, with ``likeness`` below 1, where they are at least so
+    ``alike``. Of equally common ones it is that which is most alike to all, then the first.
+    """
+    if not texts:
+        return None
+    if likeness >= 1.0:
+        keys = [normalised(text) for text in texts]
+        votes = [keys.count(key) for key in keys]
+    else:
+        votes = [sum(alike(text, other) >= likeness for other in texts) for text in texts]
+    best = [place for place, count in enumerate(votes) if count == max(votes)]
+    if len({normalised(texts[place]) for place in best}) > 1:
+        best.sort(key=lambda place: -sum(alike(texts[place], other) for other in texts))
+    return texts[best[0]], votes[best[0]]

@@ -8,7 +8,16 @@ from typing import Any, Literal
 from pydantic import Field
 
 from infimed_core import Answer, Ask, Generation, Request, Sample, Solver, Turn
-from infimed_plugins.solvers.asking import cost, question_of, request, settings_of, tagged, with_note, with_system
+from infimed_plugins.solvers.asking import (
+    cost,
+    question_of,
+    request,
+    settings_of,
+    tagged,
+    tokens,
+    with_note,
+    with_system,
+)
 
 
 class ChainOfThought(Solver):
@@ -56,11 +65,11 @@ class ChainOfThought(Solver):
     def _answer(first: Answer, final: str | None, second: Answer | None) -> Answer:
         if first.text is None:
             return first
-        transcript: list[dict[str, Any]] = [{"role": "reasoning", "text": first.text}]
+        transcript: list[dict[str, Any]] = [{"role": "reasoning", "text": first.text, **tokens(first)}]
         calls = [first]
         if second is not None:
             calls.append(second)
-            transcript.append({"role": "final answer", "text": second.text, "error": second.error})
+            transcript.append({"role": "final answer", "text": second.text, "error": second.error, **tokens(second)})
             if second.text is not None:
                 final = tagged(second.text, "answer") or second.text
         # Without a final answer the whole text goes on: whether it can be read is the benchmark's judgement.

@@ -12,10 +12,13 @@ BUILT_IN = Path(__file__).with_name("roles.yaml")
 
 
 class Specialist(Row):
-    """A member of the panel: a name for the transcript and the prompt that makes the model speak for it."""
+    """A member of the panel: a name for the transcript, the prompt that makes a model speak for it, and which model."""
 
     name: str = Field(min_length=1)
     prompt: str = Field(min_length=1)
+    model: str | None = Field(
+        default=None, min_length=1, description="Name in the run file's 'models:'; the model that is graded without it."
+    )
 
 
 class Roles(Row):
@@ -48,10 +51,10 @@ def read_roles(path: Path | None) -> Roles:
         place = ".".join(str(part) for part in first["loc"]) or "the file"
         raise DataError(
             "bad_roles",
-            f"{path}: {place}: {first['msg']}; it needs 'specialists' and 'chair', each with name, prompt",
+            f"{path}: {place}: {first['msg']}; 'specialists' and 'chair' have name and prompt each",
         ) from None
-    names = [specialist.name for specialist in roles.specialists]
+    names = [*(specialist.name for specialist in roles.specialists), roles.chair.name]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise DataError("bad_roles", f"{path}: specialists: '{twice[0]}' is named twice; give each its own name")
+        raise DataError("bad_roles", f"{path}: '{twice[0]}' is named twice; give each role its own name")
     return roles
