@@ -28,7 +28,7 @@ ATTRIBUTES = {
 CONFIG: dict[str, Any] = {
     "background": None,
     "font": FONT,
-    "padding": 2,
+    "padding": {"left": 12, "right": 4, "top": 2, "bottom": 2},
     "view": {"stroke": None},
     "axis": {
         "domain": False, "ticks": False, "gridColor": "var(--line)", "domainColor": "var(--soft)",
@@ -206,7 +206,7 @@ def funnel(steps: Sequence[tuple[str, int, int]], label: str) -> str:
         "order": {"field": "kept", "sort": "descending"},
     }
     return draw(
-        {"width": 620, "height": {"step": 20}, **_layer(rows, {"type": "bar", "height": 12}, encoding)}, label, "funnel"
+        {"width": 360, "height": {"step": 20}, **_layer(rows, {"type": "bar", "height": 12}, encoding)}, label, "funnel"
     )
 
 
@@ -257,7 +257,7 @@ def intervals(
     layers.append(_layer(rows, wide, {"y": y, "x": x, "x2": {"field": "high"}, "color": coloured, **told_by}))
     dot = {"type": "point", "filled": True, "size": 75, "opacity": 1}
     layers.append(_layer(rows, dot, {"y": y, "x": {**x, "field": "value"}, "color": coloured, **told_by}))
-    return draw({"width": 420, "height": {"step": 24}, "layer": layers}, label, "intervals")
+    return draw({"width": 330, "height": {"step": 24}, "layer": layers}, label, "intervals")
 
 
 def phase_chart(phases: Sequence[tuple[float, float | None]], label: str) -> str:
@@ -324,4 +324,4 @@ def cost_chart(points: Sequence[tuple[str, float, float, float | None, float | N
         mark = {"type": "text", "align": "left", "dx": 8, "dy": shift, "fontSize": 11, "color": "var(--ink)"}
         here = [row for row in rows if row["index"] % 2 == side]
         layers.append(_layer(here, mark, {"x": x, "y": y, "text": {"field": "name"}}))
-    return draw({"width": 520, "height": 210, "layer": layers}, label, "cost")
+    return draw({"width": 400, "height": 200, "layer": layers}, label, "cost")

@@ -9,6 +9,7 @@ from typing import Any
 PIXELS = 40
 KINDS = ("plane", "position", "tissue", "modality")
 MODALITIES = ("MR", "CT", "US", "fundus")
+SOURCES = ("atlas", "brain scans")
 TASKS = ("recognition", "localisation", "comparison")
 
 
@@ -39,7 +40,7 @@ def sample(number: int, image: str | None, payload: str = "") -> dict[str, Any]:
         "tags": {
             "kind": kind + payload,
             "form": ("open", "option letter")[number % 2],
-            "modality": MODALITIES[number % len(MODALITIES)] + payload,
+            **({} if number % 20 == 13 else {"modality": MODALITIES[number % len(MODALITIES)] + payload}),
             "task_type": TASKS[number % len(TASKS)] + payload,
         },
     }
@@ -67,18 +68,25 @@ def graded(sample_row: dict[str, Any], level: float, draw: random.Random, payloa
             "num_prompt_tokens": 40,
             "num_answer_tokens": 6,
             "num_calls": 1,
-            "transcript": [{"role": "radiology" + payload, "text": "Opinion." + payload}] if chance < 0.01 else [],
+            "transcript": [
+                {"role": "radiology" + payload, "round": 1, "text": "Opinion." + payload},
+                {"role": "chair", "round": 2, "text": "Decision." + payload},
+            ]
+            if chance < 0.05
+            else [],
         },
         "scores": {"strict": score, "kit": kit},
     }
 
 
-def curve(steps: int, start: float, end: float) -> list[dict[str, float]]:
+def curve(steps: int, start: float, end: float, payload: str = "") -> list[dict[str, Any]]:
     draw = random.Random(steps)
+    falls = [end + (start - end) * math.exp(-4 * step / steps) + draw.gauss(0, 0.05) for step in range(1, steps + 1)]
     return [
         {
             "step": step,
-            "loss": end + (start - end) * math.exp(-4 * step / steps) + draw.gauss(0, 0.05),
+            "loss": falls[step - 1],
+            "loss_by_source": {name + payload: falls[step - 1] * (1 + 0.2 * at) for at, name in enumerate(SOURCES)},
             "learning_rate": 1e-3 * min(step / 20, 1) * (0.5 + 0.5 * math.cos(math.pi * step / steps)),
             "gradient_norm": 1 + draw.random(),
         }
@@ -160,7 +168,7 @@ def _results(benchmark: str, model: str, lines: list[dict[str, Any]]) -> list[di
         for names in groupings:
             parts: dict[tuple[str, ...], list[float | None]] = {}
             for line in lines:
-                key = tuple(line["sample"]["tags"][name] for name in names)
+                key = tuple(line["sample"]["tags"].get(name, "unlabelled") for name in names)
                 parts.setdefault(key, []).append(line["scores"][scoring]["value"])
             for key, values in parts.items():
                 scored = [value for value in values if value is not None]
@@ -237,16 +245,37 @@ def _steps(pictures: list[str], payload: str) -> list[dict[str, Any]]:
                 "worst": worst,
                 "best": best,
                 "reasons": {"blurred" + payload: 31, "too_short": 12},
+                "correlations": {
+                    "dimensions": list(dimensions),
+                    "matrix": [
+                        [1.0 if a == b else round(0.9 - 0.2 * abs(a - b), 2) for b in range(5)] for a in range(5)
+                    ],
+                    "num_samples": 1254,
+                },
+            },
+        },
+        {
+            "name": "gate-contamination",
+            "num_in": 1254,
+            "num_out": 1251,
+            "dropped": {"test_question" + payload: 3},
+            "seconds": 0.9,
+            "details": {
+                "num_samples": 1254,
+                "removed": True,
+                "by_benchmark": {"demo-vqa" + payload: {"num_questions": 60, "num_questions_met": 3}},
+                "reasons": {"near_image" + payload: 2},
             },
         },
         {
             "name": "select",
-            "num_in": 1254,
+            "num_in": 1251,
             "num_out": 1003,
-            "dropped": {"below_threshold": 220, "duplicate": 31},
+            "dropped": {"below_threshold": 217, "duplicate": 31},
             "seconds": 0.2,
             "details": {
                 "rejected_by": {"below_threshold" + payload: 220, "duplicate": 31},
+                "kills": {name: {"num": 40 + 9 * place, "alone": 5 * place} for place, name in enumerate(dimensions)},
                 "by_tag": {"modality": {"MR" + payload: {"in": 800, "kept": 700}, "CT": {"in": 454, "kept": 303}}},
             },
         },
@@ -274,9 +303,24 @@ def _steps(pictures: list[str], payload: str) -> list[dict[str, Any]]:
             {"name": f"train-{stage}", "seconds": 42.0,
              "details": {"steps": 111, "tokens": 110330, "supervised_tokens": 22000, "images": 1003,
                          "padding_share": 0.02, "tokens_per_second": 2626.9, "data_wait_share": 0.03,
-                         "flops": 3.1e12, "loss_first": start, "loss_last": end, "curve": curve(400, start, end)}},
+                         "flops": 3.1e12, "loss_first": start, "loss_last": end,
+                         "curve": curve(400, start, end, payload),
+                         "sources": {name + payload: {"supervised_tokens": 11000, "loss_first": start, "loss_last": end}
+                                     for name in SOURCES}}},
         ]  # fmt: skip
-    steps.append({"name": "evaluate-cross-domain", "num_in": 120, "num_out": 120, "seconds": 6.0})
+    judges = {
+        "panel" + payload: {"judged": 60, "unscored": 0},
+        "panel and other": {"num_both": 60, "kappa": 0.81},
+    }
+    steps.append(
+        {
+            "name": "evaluate-cross-domain-demo-vqa",
+            "num_in": 120,
+            "num_out": 120,
+            "seconds": 6.0,
+            "details": {"judges": judges},
+        }
+    )
     return [
         {"status": "done", "artifact": None, "num_in": None, "num_out": None, "dropped": {}, "details": {}, **step}
         for step in steps
