@@ -1,0 +1,191 @@
+"""The `vllm` model: a checkpoint that vLLM's offline engine answers with, on a GPU of this machine."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, JsonValue
+
+from infimed_core import Answer, DataError, Generation, LoadedModel, MediaLoader, Model, Request, Turn, canonical_json
+
+WINDOW = 512
+"""Most questions whose images are decoded before vLLM gets them; it makes its own batches of them."""
+
+PLACING = ("tensor_parallel_size", "gpu_memory_utilization")
+"""Settings that say where the model runs and change no question."""
+
+
+class Vllm(Model):
+    """A checkpoint asked through ``vllm.LLM.chat``, in this process. Not for training."""
+
+    trainable: ClassVar[bool] = False
+
+    checkpoint: str = Field(description="Directory in Hugging Face layout, or an id on the hub.")
+    revision: str | None = Field(default=None, description="Commit, tag or branch on the hub.")
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    tensor_parallel_size: int = Field(default=1, ge=1, description="GPUs that hold one copy of the model.")
+    gpu_memory_utilization: float = Field(default=0.9, gt=0.0, le=1.0, description="Share of each GPU's memory.")
+    max_model_len: int | None = Field(default=None, ge=1, description="Most tokens of prompt and answer together.")
+    max_images: int = Field(default=8, ge=0, description="Most images of one question.")
+    system: str | None = Field(default=None, description="System prompt of conversations that bring none.")
+    chat_template_kwargs: dict[str, JsonValue] = Field(
+        default_factory=dict, description="Given to the chat template: {enable_thinking: true} for reasoning."
+    )
+
+    def identity(self) -> str:
+        """As for every component, without what only places the model."""
+        fields = self.model_dump(mode="json", exclude=set(PLACING))
+        return f"{type(self).__module__}.{type(self).__qualname__}{canonical_json(fields)}"
+
+    def prepare(self, directory: Path, texts: Callable[[], Iterable[str]], seed: int) -> None:
+        """vLLM opens the checkpoint itself."""
+
+    def load(self, checkpoint: Path | None) -> LoadedModel:
+        """The engine, which starts at the first question.
+
+        Raises:
+            DataError: vLLM is not installed.
+        """
+        if importlib.util.find_spec("vllm") is None:
+            raise DataError(
+                "not_installed", "vLLM is not installed: pip install 'infimed[vllm]' on a machine with a GPU"
+            )
+        return Engine(self)
+
+
+class Engine(LoadedModel):
+    """vLLM's engine for one checkpoint."""
+
+    def __init__(self, settings: Vllm) -> None:
+        self.settings = settings
+
+    @cached_property
+    def engine(self) -> Any:
+        """``vllm.LLM``; code from the checkpoint is never run."""
+        import vllm
+
+        settings = self.settings
+        return vllm.LLM(
+            model=settings.checkpoint,
+            revision=settings.revision,
+            dtype=settings.dtype,
+            tensor_parallel_size=settings.tensor_parallel_size,
+            gpu_memory_utilization=settings.gpu_memory_utilization,
+            max_model_len=settings.max_model_len,
+            limit_mm_per_prompt={"image": settings.max_images},
+            trust_remote_code=False,
+            seed=0,
+        )
+
+    @property
+    def identity(self) -> str:
+        """Digest of the checkpoint's name and revision, every setting that decides, and vLLM's version."""
+        from importlib.metadata import version
+
+        return hashlib.sha256(f"{self.settings.identity()}{version('vllm')}".encode()).hexdigest()
+
+    def describe(self) -> dict[str, JsonValue]:
+        """The settings."""
+        return dict(self.settings.model_dump(mode="json"))
+
+    def answer(self, requests: Sequence[Request], media: MediaLoader) -> Iterator[Answer]:
+        """Answers window by window; a question that cannot be asked is an answer with ``error``."""
+        for start in range(0, len(requests), WINDOW):
+            asked: list[Request] = []
+            conversations = []
+            for request in requests[start : start + WINDOW]:
+                try:
+                    conversations.append(conversation(request, self.settings.system, media))
+                    asked.append(request)
+                except DataError as error:
+                    yield Answer(sample_id=request.sample_id, error=f"{error.code}: {error}")
+            yield from self._ask(asked, conversations)
+
+    def _ask(self, requests: Sequence[Request], conversations: Sequence[list[dict[str, Any]]]) -> Iterator[Answer]:
+        if not requests:
+            return
+        try:
+            outputs = self.engine.chat(
+                list(conversations),
+                [sampling(request.generation) for request in requests],
+                use_tqdm=False,
+                chat_template_kwargs=dict(self.settings.chat_template_kwargs),
+            )
+        except ValueError as error:  # vLLM refuses a whole call for one question that is too long
+            if len(requests) == 1:
+                yield Answer(sample_id=requests[0].sample_id, error=f"refused: {error}")
+                return
+            for request, messages in zip(requests, conversations, strict=True):
+                yield from self._ask([request], [messages])
+            return
+        for request, output in zip(requests, outputs, strict=True):
+            yield Answer(
+                sample_id=request.sample_id,
+                text=output.outputs[0].text.strip(),
+                num_prompt_tokens=len(output.prompt_token_ids or ()),
+                num_answer_tokens=len(output.outputs[0].token_ids),
+            )
+
+
+def conversation(request: Request, system: str | None, media: MediaLoader) -> list[dict[str, Any]]:
+    """The messages of ``LLM.chat``: texts and PIL images in the order of each turn's content.
+
+    Raises:
+        DataError: a medium is missing, broken, or no image.
+    """
+    turns = request.turns
+    if system is not None and not (turns and turns[0].role == "system"):
+        turns = (Turn(role="system", content=(system,)), *turns)
+    return [{"role": turn.role, "content": _content(turn, request, media)} for turn in turns]
+
+
+def _content(turn: Turn, request: Request, media: MediaLoader) -> str | list[dict[str, Any]]:
+    from PIL import Image
+
+    if not turn.media_indices:
+        return turn.text
+    parts: list[dict[str, Any]] = []
+    for part in turn.content:
+        if isinstance(part, str):
+            parts += [{"type": "text", "text": part}] if part else []
+            continue
+        if not 0 <= part < len(request.media):
+            raise DataError("missing_media", f"the question names medium {part}, which it does not have")
+        pixels = media.load(request.media[part])
+        if pixels.ndim != 3 or pixels.shape[2] != 3:
+            raise DataError("no_image", f"a medium of kind '{request.media[part].kind}' is no image")
+        parts.append({"type": "image_pil", "image_pil": Image.fromarray(pixels)})
+    return parts
+
+
+def sampling(generation: Generation) -> Any:
+    """``vllm.SamplingParams`` of a generation; a JSON schema constrains the decoding."""
+    import vllm
+    from vllm.sampling_params import StructuredOutputsParams
+
+    settings = sampling_settings(generation)
+    schema = settings.pop("json_schema", None)
+    if schema is not None:
+        settings["structured_outputs"] = StructuredOutputsParams(json=schema)
+    return vllm.SamplingParams(**settings)
+
+
+def sampling_settings(generation: Generation) -> dict[str, Any]:
+    """The arguments; greedy where the temperature is 0."""
+    settings: dict[str, Any] = {
+        "max_tokens": generation.max_new_tokens,
+        "temperature": generation.temperature,
+        "top_p": generation.top_p if generation.temperature > 0 else 1.0,
+    }
+    if generation.temperature > 0:
+        settings["seed"] = generation.seed
+    if generation.stop:
+        settings["stop"] = list(generation.stop)
+    if generation.json_schema is not None:
+        settings["json_schema"] = dict(generation.json_schema)
+    return settings
