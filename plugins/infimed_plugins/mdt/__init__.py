@@ -1,7 +1,6 @@
 """Cases for a multidisciplinary team, graded by the points that an answer makes."""
 
 from collections.abc import Callable
-from typing import Any
 
 from infimed_core import hookimpl
 
@@ -22,7 +21,7 @@ def infimed_metrics() -> dict[str, str]:
 
 
 @hookimpl
-def infimed_commands() -> dict[str, Callable[..., Any]]:
+def infimed_commands() -> dict[str, Callable[..., None]]:
     """Offer ``infimed mdt-schema``."""
     from infimed_plugins.mdt.command import mdt_schema
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from infimed_core import hookimpl
 
 
@@ -14,3 +16,11 @@ def infimed_solvers() -> dict[str, str]:
         "vote": "infimed_plugins.solvers.vote:Vote",
         "mdt-panel": "infimed_plugins.solvers.panel:Panel",
     }
+
+
+@hookimpl
+def infimed_commands() -> dict[str, Callable[..., None]]:
+    """Offer ``infimed compare-solvers``."""
+    from infimed_plugins.solvers.command import compare_solvers_command
+
+    return {"compare-solvers": compare_solvers_command}
