@@ -196,14 +196,26 @@ def _print_summary(record: RunRecord, directory: Path) -> None:
 
 
 def _run(
-    file: RunFileArgument, set_: SetOption = None, quiet: Annotated[bool, typer.Option(help="No progress.")] = False
+    file: RunFileArgument,
+    set_: SetOption = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first questions of each benchmark.")] = None,
+    samples: Annotated[
+        str | None, typer.Option(help="Only these questions: ids with commas, or a file with one a line.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option(help="No progress.")] = False,
 ) -> None:
     """Do everything a run file says; what an earlier run of it finished is not done again."""
     from infimed_core.console import Console
     from infimed_core.ranks import own_rank
     from infimed_core.run import run as do_run
 
-    plan, registry = _load(file, set_)
+    changes = [*(set_ or ())]
+    if limit is not None:
+        changes.append(f"evaluation.limit={limit}")
+    if samples is not None:
+        chosen = samples if Path(samples).is_file() else [name.strip() for name in samples.split(",") if name.strip()]
+        changes.append(f"evaluation.samples={json.dumps(chosen)}")
+    plan, registry = _load(file, changes)
     rank = own_rank()
     console = Console(quiet=quiet or rank > 0)
     path = Path(plan.file.run.directory) / plan.file.run.name
