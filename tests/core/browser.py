@@ -81,19 +81,29 @@ class Page:
         }
         os.write(self._to, json.dumps(message).encode() + b"\0")
 
-    def open(self, path: Path, fragment: str = "") -> None:
-        """Open a file and wait until the page says that its data are read."""
+    def open(self, place: Path | str, fragment: str = "") -> None:
+        """Open a file or an address and wait until the page says that its data are read."""
         self.command("Page.navigate", url="about:blank")
         self.requests.clear()
-        self.command("Page.navigate", url=path.resolve().as_uri() + fragment)
-        self.wait("location.protocol === 'file:' && document.documentElement?.dataset.ready === 'true'")
+        address = place.resolve().as_uri() if isinstance(place, Path) else place
+        self.command("Page.navigate", url=address + fragment)
+        self.wait("location.protocol !== 'about:' && document.documentElement?.dataset.ready === 'true'")
 
     def wait(self, condition: str) -> None:
         """Wait until a condition holds."""
-        while not self.evaluate(condition):
+        while not self._holds(condition):
             if time.monotonic() > self._deadline:
                 raise TimeoutError(f"{condition}; the page told: {self.problems}")
             time.sleep(0.02)
+
+    def _holds(self, condition: str) -> bool:
+        try:
+            return bool(self.evaluate(condition))
+        except RuntimeError as error:
+            # A page that loads anew takes its old self away in the middle of a question.
+            if "context" in str(error) or "navigated" in str(error) or "TypeError" in str(error):
+                return False
+            raise
 
     def evaluate(self, expression: str) -> Any:
         """The value of an expression in the page."""

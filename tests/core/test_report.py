@@ -213,8 +213,8 @@ def test_what_is_forgotten_is_read_model_by_model_without_the_constant_baseline(
 
 def test_the_funnel_is_a_share_of_the_most_samples_seen(tmp_path: Path) -> None:
     rows = funnel(read_record(write_run(tmp_path / "run", questions=4, images=0)))
-    assert [row.step for row in rows[:4]] == ["read", "score", "select", "index"]
-    assert rows[2].share == pytest.approx(1003 / 1260) and rows[2].lost == pytest.approx(251 / 1260)
+    assert [row.step for row in rows[:5]] == ["read", "score", "gate-contamination", "select", "index"]
+    assert rows[3].share == pytest.approx(1003 / 1260) and rows[3].lost == pytest.approx(248 / 1260)
     assert all(row.share + row.lost <= 1 + 1e-9 for row in rows)
 
 
@@ -258,6 +258,24 @@ def test_marks_say_what_they_mean_and_colours_follow_the_theme() -> None:
 def test_embedded_json_reads_back_and_ends_no_script(value: Any) -> None:
     text = safe_json(value)
     assert "<" not in text and json.loads(text) == value
+
+
+def test_gates_correlations_kills_judges_and_sources_are_shown_with_their_counts(tmp_path: Path) -> None:
+    text = write_report(write_run(tmp_path / "run", questions=40, images=0)).read_text()
+    shown = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", text.split('<script type="application/json"')[0]))
+    for told in (
+        "contamination 1,254 in, 1,251 out",
+        "test_question 3",
+        "num questions met demo-vqa 60 3",
+        "reasons: near image 2",
+        "Spearman's rank correlation between dimensions, over 1,254 samples",
+        "Low in it alone image quality 40 0",
+        "panel and other",
+        "0.810",
+        "Source Supervised tokens Loss first Loss last atlas 11,000",
+        "unlabelled",
+    ):
+        assert told in shown, told
 
 
 def test_cost_adds_up_over_stages_that_were_not_graded(tmp_path: Path) -> None:
