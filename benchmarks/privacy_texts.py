@@ -78,6 +78,8 @@ CLEAN = (
     "Right Lower Lobe Pneumonia. Normal Heart Size. No Pleural Effusion.",
     "右肺上叶见结节，大小约12mm×8mm，边界清楚。",
     "头颅MRI平扫未见明显异常信号，脑室系统大小正常。",
+    "肝区胆道扩张，右肺门区支气管通畅。",
+    "Console software 2.6.3.6, syngo MR E11, protocol 1.2.3.",
     "A 14-French chest tube; Hounsfield units of -120 to 45.",
     "Tc-99m MDP bone scan, 740 MBq, images at 3 h.",
 )  # fmt: skip

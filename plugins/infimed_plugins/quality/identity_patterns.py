@@ -24,7 +24,8 @@ _RECORD_LABEL = (
     r"mrn|m\.r\.n\.|m ?r ?number|emrn?|ehr|medical record|health record|patient (?:id|ident\w*|number|no|#)|pt\.? id"
     r"|pid|hospital (?:id|number|no)|chart|unit (?:number|no)|accession|acc(?:\.|n)?(?= ?(?:no|num|#|:|\d))|health plan"
     r"|beneficiary|subscriber|member (?:id|number|no)|policy|group (?:number|no)|case (?:id|number|no)"
-    r"|nhs(?: number| no)?|medicare|medicaid|insurance(?: (?:id|number|no|policy))?|record (?:id|number|no)|account|acct|encounter|visit"
+    r"|nhs(?: number| no)?|medicare|medicaid|insurance(?: (?:id|number|no|policy))?|record (?:id|number|no)"
+    r"|account|acct|encounter|visit"
     r"|admission (?:id|number|no)|specimen (?:id|number|no)|order (?:id|number|no)|requisition|exam (?:id|number|no)"
     r"|study (?:id|number|no)|licen[cs]e|certificate|serial (?:number|no)|s/n|passport|vin|plate|device (?:id|number)"
     r"|driver'?s licen[cs]e|npi|dea"
@@ -33,6 +34,8 @@ _CHINESE_LABEL = (
     "病历号|病案号|住院号|门诊号|就诊号|检查号|影像号|放射号|登记号|申请单号|医保号|医保卡号|社保号|护照号?|患者编号|病人编号"
     "|患者ID|病人ID|ID号|卡号|编号"
 )
+
+_IP = r"(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)"
 
 STRUCTURED: tuple[tuple[Reason, re.Pattern[str]], ...] = (
     (Reason.PHI_EMAIL, re.compile(r"(?<![\w.+-])[\w.+%-]+@[\w-]+(?:\.[\w-]+)*\.[A-Za-z]{2,}(?![\w-])")),
@@ -108,7 +111,8 @@ STRUCTURED: tuple[tuple[Reason, re.Pattern[str]], ...] = (
     (
         Reason.PHI_ADDRESS,
         re.compile(
-            r"\b(?:[A-Z][\w'.-]*(?: [A-Z][\w'.-]*){0,3},?|(?:US\w{1,4} [A-Z]\w+, )?(?:APO|FPO|DPO)),? [A-Z]{2},? \d{5}(?:-\d{4})?\b"
+            r"\b(?:[A-Z][\w'.-]*(?: [A-Z][\w'.-]*){0,3},?|(?:US\w{1,4} [A-Z]\w+, )?(?:APO|FPO|DPO)),? [A-Z]{2},?"
+            r" \d{5}(?:-\d{4})?\b"
         ),
     ),
     (
@@ -119,12 +123,16 @@ STRUCTURED: tuple[tuple[Reason, re.Pattern[str]], ...] = (
         Reason.PHI_ADDRESS,
         re.compile(
             r"(?:[\u4e00-\u9fff]{2,7}(?:省|市|自治区))?[\u4e00-\u9fff]{2,7}(?:市|区|县)[\u4e00-\u9fff]{1,10}(?:路|街|道|巷|村|镇)"
-            r"\s?\d*\s?(?:号|弄)?(?:\s?\d+\s?(?:室|栋|单元|号楼))*"
+            r"\s?\d+\s?(?:号|弄)?(?:\s?\d+\s?(?:室|栋|单元|号楼))*"
         ),
     ),
     (
-        Reason.PHI_NETWORK,
-        re.compile(r"(?<![\d.])(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)(?!\d|\.\d)"),
+        Reason.PHI_NETWORK,  # with a part of three digits, or behind its label: versions of software have four parts too
+        re.compile(
+            rf"(?<![\d.])(?=(?:\d{{1,3}}\.){{0,3}}\d{{3}}){_IP}(?!\d|\.\d)"
+            rf"|\bip(?:v4)?(?: address)?\s*(?:is|:|=)?\s*{_IP}",
+            re.I,
+        ),
     ),
     (Reason.PHI_AGE, re.compile(r"\b(?:9\d|1[01]\d)[ -]?(?:years?|yrs?|y)[ -]?(?:old|o\b|of age)", re.I)),
     (Reason.PHI_AGE, re.compile(r"(?:年龄\s*[：:]?\s*)(?:9\d|1[01]\d)|(?<!\d)(?:9\d|1[01]\d) ?岁")),

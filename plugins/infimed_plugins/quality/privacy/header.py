@@ -22,6 +22,8 @@ ANONYMOUS = re.compile(
 """Values that stand for nobody."""
 _PSEUDONYM = re.compile(r"^(?=.*\d)[A-Za-z0-9]+(?:[-_.][A-Za-z0-9]+)*$")
 _PSEUDONYMOUS = frozenset({"PatientName", "PatientID", "ClinicalTrialSubjectID"})
+CODES = frozenset({"CodeValue", "CodingSchemeVersion", "MappingResource", "ContextIdentifier"})
+"""Of code lists, not of people."""
 LONGEST = 65536
 """Bytes of a private or unknown value, or of a picture's remark, that are searched."""
 
@@ -100,7 +102,7 @@ def _judge(element: Any, removed: bool, dates: bool) -> Reason | None:
     if (tag >> 16) % 2 or element.VR not in TEXT_VR | DATE_VR | {"AS"}:
         if element.VR in ("UI", "TM", "DS", "IS") or (tag & 0xFF00 == 0 and element.VR == "LO"):
             return None  # numbers; and the names of private blocks
-        return Reason.PHI_HEADER if identities(value) else None
+        return _searched(value)
     if element.VR == "AS":
         return Reason.PHI_AGE if re.match(r"(?:09\d|1\d\d)Y", value) and value != "090Y" else None
     if element.VR in DATE_VR:
@@ -116,7 +118,12 @@ def _judge(element: Any, removed: bool, dates: bool) -> Reason | None:
         if removed and keyword in _PSEUDONYMOUS and _PSEUDONYM.match(value):
             return None
         return None if _is_number(keyword, value) else Reason.PHI_HEADER
-    return Reason.PHI_HEADER if identities(value) else None
+    return None if keyword in CODES else _searched(value)
+
+
+def _searched(value: str) -> Reason | None:
+    """Each value of several by itself, as it would be cleaned."""
+    return Reason.PHI_HEADER if any(identities(part) for part in value.split("\\")) else None
 
 
 def _is_number(keyword: str, value: str) -> bool:
@@ -131,7 +138,8 @@ def _text(element: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, bytes):
-        return printable(value[:LONGEST]) if element.VR in ("UN", "OB", "OW") else ""
+        private = (int(element.tag) >> 16) % 2 == 1
+        return printable(value[:LONGEST]) if private or element.keyword == "EncapsulatedDocument" else ""
     if isinstance(value, (list, tuple)) or type(value).__name__ == "MultiValue":
         return "\\".join(str(part) for part in value)[:LONGEST].strip()
     return str(value)[:LONGEST].strip()

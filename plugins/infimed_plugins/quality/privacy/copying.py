@@ -1,0 +1,262 @@
+"""A clean copy: every file or row of a source without identity, or withheld with a reason; the source stays."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from infimed_core import DataError, Fault, InfimedError, Media, MediaLoader, Sample, Turn
+from infimed_plugins.quality.identity import redact
+from infimed_plugins.quality.privacy.dicom import Changes, DicomCleaner
+from infimed_plugins.quality.privacy.pictures import clean_nifti, clean_picture
+from infimed_plugins.quality.privacy.pseudonyms import is_uid
+from infimed_plugins.quality.privacy.scanning import Findings, scan_media, scan_texts, texts_of
+from infimed_plugins.quality.reasons import UNCHECKED
+
+STUDY_TAGS = frozenset(
+    {"study", "patient", "subject", "series", "accession", "case", "image", "source_file", "split_id"}
+)
+"""Tags whose values say that samples belong together: they get a pseudonym, equal for equal values."""
+
+PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"GIF8", b"BM", b"RIFF", b"\0\0\0\x0cjP")
+
+
+@dataclass
+class Tally:
+    """What happened. ``num_in == num_written + sum(withheld.values()) + sum(left_out.values())``."""
+
+    num_in: int = 0
+    num_written: int = 0
+    withheld: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)
+    changes: Changes = field(default_factory=Counter)
+    items: list[dict[str, Any]] = field(default_factory=list)
+    found: Findings = field(default_factory=Counter)
+    unchecked: Findings = field(default_factory=Counter)
+    originals: dict[str, str] = field(default_factory=dict)
+
+    def note(self, name: str, changes: Changes) -> None:
+        """Take down what was changed in one file or row."""
+        self.changes += changes
+        listed = [
+            {"place": place, "action": action, "count": count} for (place, action), count in sorted(changes.items())
+        ]
+        self.items.append({"item": name, "changes": listed})
+
+    def saw(self, findings: Findings) -> None:
+        """Take down what a scan of the copy found, or could not look at."""
+        for key, count in findings.items():
+            (self.unchecked if key[1] in {reason.value for reason in UNCHECKED} else self.found)[key] += count
+
+
+@dataclass
+class Copier:
+    """Writes clean copies below ``target``, which must be new or empty, and looks at each once more."""
+
+    cleaner: DicomCleaner
+    loader: MediaLoader
+    target: Path
+    _written: dict[str, tuple[Media, Changes] | DataError] = field(default_factory=dict)
+
+    def clean(self, data: bytes, kind: str) -> tuple[bytes, str, Changes]:
+        """(bytes, ending, changes) of a file's copy.
+
+        Raises:
+            DataError: it must be withheld; code and message say why.
+        """
+        if kind == "dicom":
+            return self._dicom(data)
+        if kind == "nifti":
+            return clean_nifti(data)
+        if kind == "image":
+            return clean_picture(data, self.cleaner.reader)
+        raise DataError("unknown_kind", f"nothing here can clean a medium of the kind '{kind}'")
+
+    def _dicom(self, data: bytes) -> tuple[bytes, str, Changes]:
+        import pydicom
+
+        file = BytesIO()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # odd values are removed or kept as they are
+            try:
+                dataset = pydicom.dcmread(BytesIO(data))
+            except Exception as error:
+                raise DataError("not_dicom", f"cannot be read as DICOM ({type(error).__name__})") from None
+            try:
+                changes = self.cleaner.clean(dataset)
+                dataset.save_as(file, enforce_file_format=True)
+            except DataError:
+                raise
+            except Exception as error:  # what cannot be cleaned whole is not written at all
+                raise DataError("not_cleaned", type(error).__name__) from None
+        return file.getvalue(), ".dcm", changes
+
+    def files(self, source: Path, tally: Tally) -> None:
+        """Copy every DICOM, NIfTI and picture file below ``source``, under a name that tells nothing."""
+        for path in sorted(path for path in source.rglob("*") if path.is_file()):
+            tally.num_in += 1
+            data = path.read_bytes()
+            kind = kind_of(data, path.name)
+            if kind is None:
+                tally.left_out["neither DICOM, NIfTI nor a picture"] += 1
+                continue
+            name = f"file {tally.num_in}"
+            try:
+                media, changes = self._media(Media(kind=kind, data=data))
+            except DataError as error:
+                tally.withheld[error.code] += 1
+                tally.items.append({"item": name, "withheld": error.code, "why": str(error)})
+                tally.originals[name] = str(path.relative_to(source))
+                continue
+            tally.num_written += 1
+            name = str(media.uri)
+            tally.note(name, changes)
+            tally.originals.setdefault(name, str(path.relative_to(source)))
+
+    def samples(self, rows: Iterable[Sample | Fault], tally: Tally) -> None:
+        """Copy samples to ``samples.jsonl`` and their media beside it; a withheld medium withholds its sample."""
+        self.target.mkdir(parents=True, exist_ok=True)
+        with (self.target / "samples.jsonl").open("w", encoding="utf-8") as lines:
+            for row in rows:
+                tally.num_in += 1
+                name = f"s{tally.num_in:08d}"
+                if isinstance(row, Fault):
+                    tally.left_out[f"no sample: {row.code}"] += 1
+                    continue
+                tally.originals[name] = row.id
+                try:
+                    sample, changes = self._sample(row, name)
+                except DataError as error:
+                    tally.withheld[error.code] += 1
+                    tally.items.append({"item": name, "withheld": error.code})
+                    continue
+                lines.write(sample.model_dump_json(exclude_defaults=True) + "\n")
+                tally.num_written += 1
+                tally.note(name, changes)
+
+    def _sample(self, sample: Sample, name: str) -> tuple[Sample, Changes]:
+        changes: Changes = Counter()
+        media = []
+        for item in sample.media:
+            copy, made = self._media(item)
+            media.append(copy)
+            changes += made
+
+        def clean(text: str, place: str) -> str:
+            if is_uid(text):
+                changes[place, "given another UID"] += 1
+                return self.cleaner.pseudonyms.uid(text)
+            redacted = redact(text)
+            for reason, count in redacted.counts.items():
+                changes[place, f"{reason.value} replaced"] += count
+            return redacted.text
+
+        def deep(value: Any) -> Any:
+            if isinstance(value, str):
+                return clean(value, "meta")
+            if isinstance(value, dict):
+                return {key: deep(inner) for key, inner in value.items()}
+            return [deep(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+        turns = [
+            Turn(
+                role=turn.role,
+                content=tuple(clean(part, "turns") if isinstance(part, str) else part for part in turn.content),
+            )
+            for turn in sample.turns
+        ]
+        tags = {
+            tag: self.cleaner.pseudonyms.name(tag, value) if tag in STUDY_TAGS else clean(value, "tags")
+            for tag, value in sample.tags.items()
+        }
+        changes["id", "replaced"] += 1
+        renamed = sum(tag in STUDY_TAGS for tag in tags)
+        if renamed:
+            changes["tags", "given a pseudonym"] += renamed
+        return (
+            sample.model_copy(
+                update={
+                    "id": name,
+                    "turns": tuple(turns),
+                    "media": tuple(media),
+                    "references": tuple(clean(text, "references") for text in sample.references),
+                    "options": tuple(clean(text, "options") for text in sample.options),
+                    "tags": tags,
+                    "meta": deep(dict(sample.meta)),
+                }
+            ),
+            changes,
+        )
+
+    def _media(self, media: Media) -> tuple[Media, Changes]:
+        """The copy of a medium, made once for equal contents."""
+        data = media.data if media.data is not None else _bytes(media)
+        name = self.cleaner.pseudonyms.name(media.kind, data.hex() if len(data) < 64 else _digest(data))
+        made = self._written.get(name)
+        if made is None:
+            try:
+                cleaned, ending, changes = self.clean(data, media.kind)
+            except DataError as error:
+                made = error
+            else:
+                path = Path("media") / name[-2:] / (name + ending)
+                (self.target / path).parent.mkdir(parents=True, exist_ok=True)
+                (self.target / path).write_bytes(cleaned)
+                made = (Media(kind=media.kind, uri=path.as_posix()), changes)
+            self._written[name] = made
+        if isinstance(made, DataError):
+            raise made
+        return made[0].model_copy(update={"options": media.options}), made[1]
+
+    def verify(self, tally: Tally) -> None:
+        """Look for identity in everything that was written, as it lies on disk."""
+        for made in self._written.values():
+            if not isinstance(made, DataError):
+                placed = made[0].model_copy(update={"uri": str(self.target / str(made[0].uri))})
+                tally.saw(scan_media(placed, self.loader, self.cleaner.reader))
+        rows = self.target / "samples.jsonl"
+        if rows.exists():
+            with rows.open(encoding="utf-8") as lines:
+                for line in lines:
+                    tally.saw(scan_texts(texts_of(Sample.model_validate(json.loads(line)))))
+
+
+def kind_of(data: bytes, name: str) -> str | None:
+    """``dicom``, ``nifti``, ``image`` or ``None``, by the first bytes."""
+    if data[128:132] == b"DICM":
+        return "dicom"
+    if name.lower().endswith((".nii", ".nii.gz")):
+        return "nifti"
+    return "image" if data.startswith(PICTURES) else None
+
+
+def _digest(data: bytes) -> str:
+    import hashlib
+
+    return hashlib.sha256(data).hexdigest()
+
+
+def _bytes(media: Media) -> bytes:
+    try:
+        return Path(media.uri or "").read_bytes()
+    except OSError as error:
+        raise DataError("missing_file", f"{media.uri}: {error.strerror}") from None
+
+
+def check_target(source: Path, target: Path) -> None:
+    """Refuse a target that holds something, or lies in the source, or the source in it.
+
+    Raises:
+        InfimedError: with the remedy.
+    """
+    here, there = source.resolve(), target.resolve()
+    if here == there or there.is_relative_to(here) or here.is_relative_to(there):
+        raise InfimedError(f"{target}: lies within the source {source}, or around it; give a directory elsewhere")
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise InfimedError(f"{target}: is there already and not empty; give a new directory")

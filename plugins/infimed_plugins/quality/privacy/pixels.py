@@ -1,0 +1,98 @@
+"""Text burned into pixels: read by OCR, judged, and covered."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import re
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infimed_plugins.quality.identity import identities
+from infimed_plugins.quality.reasons import Reason
+
+INSTALL = "pip install 'infimed[privacy]'"
+LEAST_CONFIDENCE = 0.5
+LEAST_CHARACTERS = 3
+_LONG_NUMBER = re.compile(r"(?<!\d)\d(?:[ -]?\d){5,}(?!\d)")
+_BORDER = re.compile(r"(?<=[A-Za-z]{2})(?=\d\d)|(?<=\d\d)(?=[A-Za-z]{3})")
+_HARMLESS = re.compile(
+    r"^(?:[LRAPHFIS]{1,3}|left|right|ant(?:erior)?|post(?:erior)?|sup(?:erior)?|inf(?:erior)?|axial|coronal|sagittal"
+    r"|supine|prone|erect|portable|upright|ap|pa|lat(?:eral)?|flair|t[12]w?|dwi|adc|stir|ct|mri?|us|xr|series|slice|image"
+    r"|img|se|im|w[lw]?|c|zoom|[+-]?\d+(?:\.\d+)?\s?(?:mm|cm|m|hz|mhz|khz|ms|s|sec|min|kv|kvp|ma|mas|mgy|msv|t|%|x|fps|bpm|db"
+    r"|um|µm|dpi|°)?|\d+\s?[x/]\s?\d+)$",
+    re.I,
+)
+
+
+class TextBox(NamedTuple):
+    """A line of text in a picture: rows ``top`` to ``bottom``, columns ``left`` to ``right`` (exclusive)."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+    text: str
+    confidence: float
+
+
+def can_read_pixels() -> bool:
+    """Whether the OCR of the extra ``privacy`` is installed; its models are in its wheel."""
+    return all(importlib.util.find_spec(name) is not None for name in ("rapidocr", "onnxruntime"))
+
+
+class PixelReader:
+    """Finds and reads lines of text. The engine is started on first use, in about a second."""
+
+    @cached_property
+    def _engine(self) -> Any:
+        from rapidocr import RapidOCR
+
+        engine = RapidOCR(params={"Global.use_cls": False, "Global.log_level": "error"})
+        logging.getLogger("RapidOCR").setLevel(logging.ERROR)
+        return engine
+
+    def read(self, pixels: NDArray[np.uint8]) -> list[TextBox]:
+        """Lines in a picture, uint8 [h, w, 3], from top to bottom; few characters or low confidence are left out.
+
+        Raises:
+            ImportError: the extra ``privacy`` is not installed.
+        """
+        result = self._engine(np.ascontiguousarray(pixels[..., ::-1]))  # the engine takes BGR
+        if result.boxes is None:
+            return []
+        lines = []
+        for corners, text, confidence in zip(result.boxes, result.txts, result.scores, strict=True):
+            if float(confidence) < LEAST_CONFIDENCE or len(text.strip()) < LEAST_CHARACTERS:
+                continue
+            left, top = np.floor(np.min(corners, axis=0)).astype(int)
+            right, bottom = np.ceil(np.max(corners, axis=0)).astype(int)
+            lines.append(TextBox(int(top), int(left), int(bottom), int(right), text, float(confidence)))
+        return sorted(lines)
+
+
+def burned_in(lines: Iterable[TextBox]) -> list[Reason]:
+    """``phi_pixels`` where the text of a picture identifies: as any text does, or by a number of six digits or more."""
+    # the engine often drops the space between a word and a number
+    texts = [_BORDER.sub(" ", line.text) for line in lines]
+    joined = "\n".join(texts)
+    found = bool(identities(joined)) or bool(identities(" ".join(texts))) or bool(_LONG_NUMBER.search(joined))
+    return [Reason.PHI_PIXELS] if found else []
+
+
+def to_cover(lines: Iterable[TextBox]) -> list[TextBox]:
+    """Lines that are not plainly a side, a view, a sequence's name or a measure: a bare name looks like any word."""
+    return [line for line in lines if not _HARMLESS.match(line.text.strip())]
+
+
+def cover(pixels: NDArray[Any], boxes: Sequence[TextBox], value: int = 0, margin: int = 2) -> NDArray[Any]:
+    """A copy of pixels, [h, w] or [h, w, channels], with the boxes and a margin around them filled with ``value``."""
+    covered = pixels.copy()
+    for box in boxes:
+        rows = slice(max(0, box.top - margin), box.bottom + margin)
+        covered[rows, max(0, box.left - margin) : box.right + margin] = value
+    return covered

@@ -1,0 +1,59 @@
+"""A look for identity in a whole sample or file, in text, header and pixels; what was not looked at is told."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from infimed_core import Media, MediaLoader, Sample
+from infimed_plugins.quality.identity import find
+from infimed_plugins.quality.privacy.header import find_in_header
+from infimed_plugins.quality.privacy.pixels import PixelReader, burned_in
+from infimed_plugins.quality.reasons import Reason
+
+Findings = Counter[tuple[str, str]]
+"""How often something was found: (place, reason); places are ``text``, ``pixels`` or a header's keyword."""
+
+
+def strings_in(value: Any) -> Iterator[str]:
+    """Every string in a JSON value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for inner in value.values():
+            yield from strings_in(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from strings_in(inner)
+
+
+def texts_of(sample: Sample) -> Iterator[str]:
+    """Every text of a sample: id, turns, options, references, tags, meta."""
+    yield sample.id
+    for turn in sample.turns:
+        yield from (part for part in turn.content if isinstance(part, str))
+    yield from (*sample.options, *sample.references, *sample.tags.values())
+    yield from strings_in(dict(sample.meta))
+
+
+def scan_texts(texts: Iterable[str]) -> Findings:
+    """Identity in texts."""
+    return Counter(("text", found.reason.value) for text in texts for found in find(text))
+
+
+def scan_media(media: Media, loader: MediaLoader, reader: PixelReader | None) -> Findings:
+    """Identity in the header and the pixels of ``media``; what cannot be looked at is ``identity_unchecked``."""
+    found: Findings = Counter()
+    try:
+        found.update((place.place, place.reason.value) for place in find_in_header(media))
+    except Exception:
+        found["header", Reason.IDENTITY_UNCHECKED.value] += 1
+    if reader is None:
+        found["pixels", Reason.PIXELS_UNCHECKED.value] += 1
+        return found
+    try:
+        found.update(("pixels", reason.value) for reason in burned_in(reader.read(loader.load(media))))
+    except Exception:
+        found["pixels", Reason.PIXELS_UNCHECKED.value] += 1
+    return found
