@@ -144,6 +144,7 @@ class _Lines:
 
     def __init__(self, root: yaml.Node | None) -> None:
         self._lines: dict[Path_, int] = {(): 1}
+        self._moved: dict[Path_, int] = {}
         self.duplicates: list[tuple[Path_, int]] = []
         if root is not None:
             self._walk(root, ())
@@ -163,8 +164,15 @@ class _Lines:
             for index, value in enumerate(node.value):
                 self._walk(value, (*path, index))
 
+    def put(self, path: Path_, line: int) -> None:
+        """Let everything at ``path`` stand on ``line``."""
+        self._moved[path] = line
+
     def of(self, path: Path_) -> int:
         """The line of ``path`` or of the nearest place above it."""
+        for length in range(len(path), 0, -1):
+            if path[:length] in self._moved:
+                return self._moved[path[:length]]
         while path not in self._lines and path:
             path = path[:-1]
         return self._lines[path]
@@ -229,6 +237,7 @@ def load_run_file(source: Path, registry: Registry, overrides: dict[str, Any] | 
     lines = _Lines(root)
     for path, value in (overrides or {}).items():
         _override(document, path, value, source)
+    _expand_groups(document, registry, lines)
     checker = _Checker(registry, lines)
     for path_, line in lines.duplicates:
         checker.problems.append(Problem(line, _dotted(path_), "is given twice; keep one"))
@@ -438,6 +447,34 @@ def _uses(document: dict[str, Any]) -> Iterator[tuple[Path_, str, Any]]:
 
 def _dotted(path: Path_) -> str:
     return ".".join(str(part) for part in path)
+
+
+def _expand_groups(document: dict[str, Any], registry: Registry, lines: _Lines) -> None:
+    """Put a group's benchmarks in its place: one ``use`` of ``evaluation.benchmarks`` may stand for several."""
+    section = document.get("evaluation")
+    uses = section.get("benchmarks") if isinstance(section, dict) else None
+    if not isinstance(uses, list) or not isinstance(section, dict):
+        return
+    named = [use.get("use") if isinstance(use, dict) else None for use in uses]
+    offered = registry.names("benchmark")
+    if all(name in offered or not isinstance(name, str) for name in named):
+        return  # nothing that could be a group
+    groups = registry.benchmark_groups()
+    expanded: list[Any] = []
+    moved: list[tuple[int, int]] = []
+    for index, use in enumerate(uses):
+        members = groups.get(named[index] or "")
+        settings = use.get("with") or {} if members is not None else {}
+        parts = members(settings) if members is not None and isinstance(settings, dict) else [use]
+        for part in parts:
+            moved.append((index, len(expanded)))
+            expanded.append({**use, **part} if members is not None else use)
+    if len(expanded) != len(uses):
+        place: Path_ = ("evaluation", "benchmarks")
+        starts = [(lines.of((*place, old)), new) for old, new in moved if old != new or named[old] in groups]
+        for line, new in starts:
+            lines.put((*place, new), line)
+    section["benchmarks"] = expanded
 
 
 def _override(document: dict[str, Any], path: str, value: Any, source: Path) -> None:
