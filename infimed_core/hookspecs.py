@@ -8,6 +8,7 @@ imported when a run file says the name. None takes a default, none is
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pluggy
 
@@ -85,6 +86,11 @@ def infimed_trainers() -> dict[str, type[Trainer] | str]:  # type: ignore[empty-
 @hookspec
 def infimed_benchmarks() -> dict[str, type[Benchmark] | str]:  # type: ignore[empty-body]
     """What a model is asked (``evaluation.benchmarks``)."""
+
+
+@hookspec
+def infimed_benchmark_groups() -> dict[str, Callable[[dict[str, Any]], list[dict[str, Any]]]]:  # type: ignore[empty-body]
+    """Names that stand for several benchmarks (``use: NAME``): from ``with`` to the ``{use, with}`` in its place."""
 
 
 @hookspec

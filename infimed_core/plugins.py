@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import metadata
@@ -95,6 +96,16 @@ class Registry:
         found: dict[str, Any] = {}
         for implementation in self.manager.hook.infimed_commands.get_hookimpls():
             found.update(cast(dict[str, Any], implementation.function()))
+        return found
+
+    def benchmark_groups(self) -> dict[str, Callable[[dict[str, Any]], list[dict[str, Any]]]]:
+        """Names that stand for several benchmarks: from the settings of one use to the uses in its place."""
+        found: dict[str, Callable[[dict[str, Any]], list[dict[str, Any]]]] = {}
+        for implementation in self.manager.hook.infimed_benchmark_groups.get_hookimpls():
+            offered = cast(dict[str, Any], implementation.function())
+            for name, members in offered.items():
+                found[f"{implementation.plugin_name}/{name}"] = members
+                found.setdefault(name, members)
         return found
 
     def names(self, kind: str) -> dict[str, list[str]]:

@@ -158,19 +158,23 @@ def test_the_paired_bootstrap_rejects_a_true_null_as_often_as_it_says() -> None:
     p_values = []
     for seed in range(300):
         first = generator.normal(size=60)
-        p_values.append(paired_p_value(first, first + generator.normal(size=60), seed=seed, num_resamples=500))
+        p_values.append(
+            statistics.paired_p_value(first, first + generator.normal(size=60), seed=seed, num_resamples=500)
+        )
     assert 0.02 < np.mean(np.array(p_values) <= 0.05) < 0.09
 
 
 def test_the_paired_bootstrap_resamples_clusters() -> None:
     a, b = np.tile([1.0, 1.0, 1.0, 0.0], 10), np.zeros(40)
-    alone = paired_p_value(a, b)
-    together = paired_p_value(a, b, clusters=[i // 20 for i in range(40)])
+    alone = statistics.paired_p_value(a, b)
+    together = statistics.paired_p_value(a, b, clusters=[i // 20 for i in range(40)])
     assert alone == pytest.approx(1 / 10_001) and together == pytest.approx(1 / 10_001)  # both halves agree
     a = np.array([1.0] * 20 + [0.0] * 20)
-    assert paired_p_value(a, b, clusters=[i // 20 for i in range(40)]) > 0.2 > paired_p_value(a, b)
-    assert paired_p_value(a, a) == 1.0
+    assert (
+        statistics.paired_p_value(a, b, clusters=[i // 20 for i in range(40)]) > 0.2 > statistics.paired_p_value(a, b)
+    )
+    assert statistics.paired_p_value(a, a) == 1.0
     with pytest.raises(ValueError, match="differ in number"):
-        paired_p_value([1.0], [1.0, 0.0])
+        statistics.paired_p_value([1.0], [1.0, 0.0])
     with pytest.raises(ValueError, match="no pairs"):
-        paired_p_value([], [])
+        statistics.paired_p_value([], [])

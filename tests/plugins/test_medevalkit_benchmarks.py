@@ -11,7 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
-from infimed_core import Answer, DataError, Fault, Sample
+from infimed_core import Answer, ConfigError, DataError, Fault, Sample
+from infimed_core.config import load_run_file
+from infimed_core.plugins import load_plugins
+from infimed_core.testing import run
 from infimed_plugins.medevalkit import prompts, rubric, sources
 from infimed_plugins.medevalkit.benchmark import KitBenchmark
 from infimed_plugins.medevalkit.benchmarks import table
@@ -233,3 +236,34 @@ def test_every_card_is_complete() -> None:
     for card in cards():
         assert card.licence and card.citation and card.measures and card.fields
         assert card.source.hub or card.source.access != "open" or card.source.url
+
+
+def test_a_group_stands_for_its_benchmarks_in_a_run_file(tmp_path: Path) -> None:
+    document = {
+        "run": {"name": "seven"},
+        "model": {"use": "constant", "with": {"text": "A"}},
+        "evaluation": {
+            "benchmarks": [
+                {"use": "medqa-usmle", "with": {"path": str(DATA / "medqa-usmle")}},
+                {"use": "medevalkit-7", "with": {"path": str(DATA), "reasoning": True}},
+            ]
+        },
+    }
+    record = run(document, tmp_path)
+    assert {row.benchmark for row in record.results} == {"medqa-usmle", *group("medevalkit-7")}
+    (mean, *_) = seven_set_mean(row.model_dump(mode="json") for row in record.results)
+    assert not mean["missing"] and mean["unweighted"] is not None
+    written = record.config["evaluation"]["benchmarks"]  # type: ignore[index, call-overload]
+    assert len(written) == 8 and all(use["with"]["reasoning"] for use in written[1:])
+
+
+def test_a_mistake_in_a_group_is_told_at_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text(
+        "run: {name: groups}\nmodel: {use: constant, with: {text: A}}\nevaluation:\n  benchmarks:\n"
+        "    - {use: chinese, with: {reasonings: true}}\n    - {use: vqa-rad, with: {pat: x}}\n"
+    )
+    with pytest.raises(ConfigError) as caught:
+        load_run_file(file, load_plugins())
+    lines = sorted({line.split(": ")[0].rsplit(":", 1)[1] for line in str(caught.value).splitlines()})
+    assert lines == ["5", "6"]

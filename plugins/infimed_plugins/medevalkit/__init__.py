@@ -1,6 +1,7 @@
 """MedEvalKit's benchmarks, graded as it grades them and graded right; and its saved results graded again."""
 
 from collections.abc import Callable
+from typing import Any
 
 from infimed_core import Metric, RunEvent, hookimpl
 
@@ -11,6 +12,14 @@ def infimed_benchmarks() -> dict[str, str]:
     from infimed_plugins.medevalkit.cards import names, title_of
 
     return {name: f"infimed_plugins.medevalkit.benchmarks:{title_of(name)}" for name in names()}
+
+
+@hookimpl
+def infimed_benchmark_groups() -> dict[str, Callable[[dict[str, Any]], list[dict[str, Any]]]]:
+    """Offer ``medevalkit-7``, ``text``, ``chinese`` and ``reports``, each for several benchmarks."""
+    from infimed_plugins.medevalkit.groups import table
+
+    return table()
 
 
 @hookimpl

@@ -3,16 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from infimed_plugins.medevalkit.cards import cards
 
 SEVEN = "medevalkit-7"
+NAMES = (SEVEN, "text", "chinese", "reports")
 
 
 def group(name: str) -> tuple[str, ...]:
     """Names of the benchmarks in a group: ``medevalkit-7``, ``text``, ``chinese`` or ``reports``."""
     return tuple(card.name for card in cards() if name in card.groups)
+
+
+def table() -> dict[str, Any]:
+    """Group name to what makes a run file's entries of its members."""
+    return {name: partial(members, name) for name in NAMES}
+
+
+def members(name: str, settings: dict[str, Any]) -> list[dict[str, Any]]:
+    """The entries of a group's benchmarks, each with the group's settings.
+
+    ``path`` is the folder that holds one folder for each benchmark, named as the benchmark, as MedEvalKit names its
+    task, or by the beginning of the name where two share upstream's folder (``mmmu`` for ``mmmu-medical-val``).
+    """
+    entries = []
+    for card in cards():
+        if name in card.groups:
+            own = dict(settings)
+            if isinstance(settings.get("path"), str):
+                own["path"] = str(_folder(Path(settings["path"]), card.name, card.kit_task))
+            entries.append({"use": f"medevalkit/{card.name}", "with": own})
+    return entries
+
+
+def _folder(root: Path, name: str, task: str) -> Path:
+    parts = name.split("-")
+    candidates = [name, task, *("-".join(parts[:count]) for count in range(len(parts) - 1, 0, -1))]
+    return next((root / candidate for candidate in candidates if (root / candidate).is_dir()), root / name)
 
 
 def seven_set_mean(results: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
