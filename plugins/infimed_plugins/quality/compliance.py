@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from infimed_core import Media, MediaLoader, Sample
 from infimed_plugins.quality.identity import WEAK, identities
 from infimed_plugins.quality.privacy.header import find_in_header
+from infimed_plugins.quality.privacy.pixels import PixelReader, burned_in
 from infimed_plugins.quality.reasons import UNCHECKED, Reason
 
 
@@ -24,15 +24,14 @@ def header_identity(media: Media) -> tuple[list[Reason], int]:
     return list(dict.fromkeys(place.reason for place in found)), len(found)
 
 
-def pixel_identity(media: Media, loader: MediaLoader, engine: Any) -> list[Reason]:
-    """Identity in burned-in text, read by an OCR ``engine`` of rapidocr."""
-    result = engine(loader.load(media))
-    read = [
-        text
-        for text, confidence in zip(result.txts or (), result.scores or (), strict=False)
-        if confidence > 0.5 and len(text.strip()) >= 3
-    ]
-    return [Reason.PHI_PIXELS] if identities(" ".join(read)) else []
+def pixel_identity(media: Media, loader: MediaLoader, reader: PixelReader | None) -> list[Reason]:
+    """Identity in burned-in text; without a ``reader``, or where it fails, ``pixels_unchecked``."""
+    if reader is None:
+        return [Reason.PIXELS_UNCHECKED]
+    try:
+        return burned_in(reader.read(loader.load(media)))
+    except Exception:
+        return [Reason.PIXELS_UNCHECKED]
 
 
 def compliance(
@@ -40,9 +39,7 @@ def compliance(
 ) -> tuple[float | None, list[Reason], dict[str, float]]:
     """1 where nothing was found, 0 with structured identity, 0.3 with names, dates or ages alone.
 
-    A risk flag, not a clearance.
-
-    ``None`` where nothing was found but something could not be looked at.
+    A risk flag, not a clearance. ``None`` where nothing was found but something could not be looked at.
     """
     reasons = identities("\n".join((everything, *sample.options)), names)
     for found, _ in headers:

@@ -71,7 +71,7 @@ class Reason(StrEnum):
     PHI_HEADER = "phi_header"
     PHI_LOCATION = "phi_location"
     PHI_PIXELS = "phi_pixels"
-    BURNED_IN_ANNOTATION = "burned_in_annotation"
+    PHI_BURNED_IN_ANNOTATION = "phi_burned_in_annotation"
     # compliance: nothing was found, but not everything could be looked at; the dimension is null.
     IDENTITY_UNCHECKED = "identity_unchecked"
     PIXELS_UNCHECKED = "pixels_unchecked"

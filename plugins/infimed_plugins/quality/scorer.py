@@ -6,11 +6,11 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pydantic import Field
 
-from infimed_core import ConfigError, MediaLoader, Sample, Score, Scorer
+from infimed_core import MediaLoader, Sample, Score, Scorer
 from infimed_plugins.quality.alignment import alignment
 from infimed_plugins.quality.calibration import Calibration, load_calibration
 from infimed_plugins.quality.completeness import completeness
@@ -18,12 +18,16 @@ from infimed_plugins.quality.compliance import compliance, header_identity, pixe
 from infimed_plugins.quality.composite import composite
 from infimed_plugins.quality.modalities import modality_of
 from infimed_plugins.quality.pictures import Picture, image_quality, media_key, open_picture
+from infimed_plugins.quality.privacy.pixels import INSTALL, PixelReader, can_read_pixels
 from infimed_plugins.quality.profile import DIMENSIONS, Profile, load_profile, profile_path
 from infimed_plugins.quality.reasons import Reason
 from infimed_plugins.quality.texts import texts_of
 from infimed_plugins.quality.validity import medical_validity
 
-FILES = ("lexicon.yaml", "medical_terms.txt", "common_words.txt", "calibration.json")
+FILES = (
+    "lexicon.yaml", "medical_terms.txt", "common_words.txt", "calibration.json", "given_names.txt",
+    "privacy/basic_profile.txt",
+)  # fmt: skip
 
 
 class FiveDimension(Scorer):
@@ -37,17 +41,18 @@ class FiveDimension(Scorer):
     dimensions: ClassVar[tuple[str, ...]] = DIMENSIONS
     identity_reasons: ClassVar[frozenset[str]] = frozenset(r.value for r in Reason if r.value.startswith("phi_"))
     identity_part: ClassVar[str] = "compliance"
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
 
     profile: str = Field(default="default", description="A quality profile: 'default' or the path of a YAML file.")
     calibration: str | None = Field(default=None, description="Path of a calibration file instead of the shipped one.")
-    read_pixels: bool = Field(default=False, description="Search the pixels for burned-in identity; needs rapidocr.")
+    read_pixels: bool = Field(default=False, description="Search the pixels for burned-in identity; extra 'privacy'.")
 
     def identity(self) -> str:
         """Changes with the settings, the rules and the contents of every data file that decides a score."""
         digest = hashlib.sha256(self.version.encode())
         for name in FILES:
-            digest.update(Path(__file__).with_name(name).read_bytes())
+            digest.update((Path(__file__).parent / name).read_bytes())
+        digest.update(str(self.read_pixels and can_read_pixels()).encode())  # checked here, unchecked there
         digest.update(profile_path(self.profile).read_bytes())
         if self.calibration:
             digest.update(Path(self.calibration).read_bytes())
@@ -62,12 +67,8 @@ class FiveDimension(Scorer):
         return load_calibration(self.calibration)
 
     @cached_property
-    def _engine(self) -> Any:
-        try:
-            from rapidocr import RapidOCR
-        except ImportError:
-            raise ConfigError(["read_pixels: rapidocr is not installed; run: pip install rapidocr"]) from None
-        return RapidOCR()
+    def _reader(self) -> PixelReader | None:
+        return PixelReader() if can_read_pixels() else None
 
     def score(self, samples: Sequence[Sample], media: MediaLoader) -> list[Score]:
         """One score per sample, in order; equal media are opened once per call, and nothing else is shared."""
@@ -82,7 +83,7 @@ class FiveDimension(Scorer):
                 headers[key] = header_identity(item)
                 if self.read_pixels and pictures[key].fault is None:
                     found, num = headers[key]
-                    headers[key] = (found + pixel_identity(item, media, self._engine), num)
+                    headers[key] = (found + pixel_identity(item, media, self._reader), num)
         return [self._score_one(sample, pictures, headers) for sample in samples]
 
     def _score_one(
@@ -119,8 +120,10 @@ class FiveDimension(Scorer):
         take("completeness", completeness(texts, profile))
         take("medical_validity", medical_validity(sample, texts))
         take("compliance", compliance(sample, texts.everything, [headers[k] for k in keys], profile.compliance.names))
-        if own and not self.read_pixels:
+        unread = bool(own) and self._reader is None if self.read_pixels else bool(own)
+        if unread:
             raw["pixels_unchecked"] = 1.0
+        told = [f"pixels unchecked: no OCR is installed; {INSTALL}"] if unread and self.read_pixels else []
         broken = bool(faults) or wrong_index
         value = None if broken else composite(parts, profile.weights)
         if value is None and not broken:
@@ -137,5 +140,5 @@ class FiveDimension(Scorer):
             parts=parts,
             reasons=tuple(reason.value for reason in dict.fromkeys(reasons)),
             raw=raw,
-            note="; ".join(dict.fromkeys(picture.detail for picture in faults)),
+            note="; ".join(dict.fromkeys([*(picture.detail for picture in faults), *told])),
         )

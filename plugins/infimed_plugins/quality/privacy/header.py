@@ -75,7 +75,7 @@ def find_in_dicom(dataset: Any, within: str = "", removed: bool | None = None) -
     if removed is None:
         removed = str(dataset.get("PatientIdentityRemoved", "")).upper() == "YES"
         if str(dataset.get("BurnedInAnnotation", "")).upper() == "YES":
-            yield HeaderFound("BurnedInAnnotation", Reason.BURNED_IN_ANNOTATION)
+            yield HeaderFound("BurnedInAnnotation", Reason.PHI_BURNED_IN_ANNOTATION)
         times = str(dataset.get("LongitudinalTemporalInformationModified", "")).upper()
         dates = not (removed and times in ("REMOVED", "MODIFIED"))
     else:
