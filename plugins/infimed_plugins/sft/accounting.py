@@ -81,12 +81,15 @@ class Work:
             4 + 2 * any(p.requires_grad for p in head.parameters())
         )
         self._attention = _attention_width(text)
-        self._vision_attention = _attention_width(getattr(config, "vision_config", None))
+        vision = getattr(config, "vision_config", None)
+        self._vision_attention = _attention_width(vision)
+        patch = getattr(vision, "patch_size", None) or 0
+        self._patch = int(patch[0] if isinstance(patch, list | tuple) else patch)
 
     def of(self, row: PackedBatch, num_supervised: int) -> float:
         """Operations of one forward and backward pass over ``row``."""
         segments = np.diff(row.cu_seqlens).astype(np.float64)
-        patches = _patches(row)
+        patches = _patches(row, self._patch)
         per_token, passes = self._per_token, self._passes
         inner = sum(cost for group, cost in per_token.items() if group not in ("vision", "projector"))
         return float(
@@ -107,9 +110,11 @@ def _attention_width(config: Any) -> int:
     return int(layers * width)
 
 
-def _patches(row: PackedBatch) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Patches of each image, float64 [images]; the visual tokens where the family has no grid."""
-    grid = row.vision.get("image_grid_thw")
+def _patches(row: PackedBatch, patch: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Patches of each image or tile, float64 [n]: by its grid, else its pixels [n, 3, height, width], else its tokens."""
+    grid, pixels = row.vision.get("image_grid_thw"), row.vision.get("pixel_values")
+    if grid is None and patch and pixels is not None and pixels.ndim == 4:
+        return np.full(len(pixels), (pixels.shape[2] // patch) * (pixels.shape[3] // patch), dtype=np.float64)
     return np.asarray(row.visual_tokens if grid is None else np.prod(grid, axis=1), dtype=np.float64)
 
 
