@@ -1,0 +1,182 @@
+"""Low-to-high resolution beside native only and low only: held-out accuracy against operations, on the demo."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from common import Results, table
+
+from infimed_core import MediaLoader, Request, ResolutionScheduler, Sample, TrainingContext
+from infimed_core.dataset import Dataset, write_samples
+from infimed_core.index import build_index
+from infimed_core.packing import PlannedBatches
+from infimed_core.planning import plan_stage
+from infimed_plugins.demo.anatomy import DemoAnatomy
+from infimed_plugins.demo.vqa import DemoVqa
+from infimed_plugins.image.modality import Image
+from infimed_plugins.packing.fitting import BestFit
+from infimed_plugins.resolution.schedulers import Fixed, LowToHigh, Native
+from infimed_plugins.sft.trainer import StagedTrainer
+from infimed_plugins.vlm.assemble import Assemble
+
+SIDE, PATCH, POOL = 192, 16, 12
+"""Pixels of an image and of a patch, and the tokens along a side without a cap: those of InfiMed-Foundation's projector."""
+LOW_TOKENS = 9
+SAMPLES, SAMPLES_A_ROW, RATE = 2400, 6, 1e-3
+KINDS = ("plane", "image_type", "tissue", "white_matter", "modality", "body_part", "coverage", "colour")
+FORMS = ("open",)
+PHASES = ((0.55, 9), (0.15, 36), (0.3, None))
+TOWER = {"hidden_size": 64, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 2}
+LANGUAGE = {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 3, "num_attention_heads": 4,
+            "num_key_value_heads": 2, "head_dim": 32, "max_position_embeddings": 4096}  # fmt: skip
+SCHEDULERS: dict[str, ResolutionScheduler] = {
+    "native": Native(),
+    "low": Fixed(max_visual_tokens=LOW_TOKENS),
+    "low-to-high": LowToHigh(phases=[{"share": share, "max_visual_tokens": cap} for share, cap in PHASES]),
+}
+SEEDS = (0, 1, 2)
+EQUAL = 0.03
+
+
+def parts(directory: Path, texts: list[str], seed: int) -> tuple[Path, Path]:
+    """A small SigLIP tower and a small Qwen3 with random weights, as two checkpoints."""
+    from infimed_plugins.vlm.quiet import quiet
+    from infimed_plugins.vlm.vocabulary import train_tokenizer
+    from transformers import Qwen3Config, Qwen3ForCausalLM, SiglipVisionConfig, SiglipVisionModel
+
+    torch.manual_seed(seed)
+    tokenizer = train_tokenizer(texts, 1024)
+    tower = SiglipVisionModel(SiglipVisionConfig(image_size=SIDE, patch_size=PATCH, **TOWER))
+    language = Qwen3ForCausalLM(Qwen3Config(
+        vocab_size=len(tokenizer), tie_word_embeddings=True, eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id, bos_token_id=None, **LANGUAGE,
+    ))  # fmt: skip
+    with quiet():
+        tower.save_pretrained(directory / "tower")
+        language.save_pretrained(directory / "language")
+    tokenizer.save_pretrained(directory / "language")
+    settings = {"image_processor_type": "SiglipImageProcessor", "size": {"height": SIDE, "width": SIDE}}
+    (directory / "tower" / "preprocessor_config.json").write_text(json.dumps(settings))
+    return directory / "tower", directory / "language"
+
+
+def questions_of(split: str) -> list[Sample]:
+    """Held-out questions, each once: three draws of phrasings, which also reach more pictures than one."""
+    found = {}
+    for seed in range(3):
+        for question in DemoVqa(side=SIDE, split=split, seed=seed).samples():
+            if isinstance(question, Sample) and question.tags["form"] in FORMS and question.tags["kind"] in KINDS:
+                found.setdefault((question.tags["kind"], question.media[0].sha256 or question.media[0].data), question)
+    return [question.model_copy(update={"id": f"{number}"}) for number, question in enumerate(found.values())]
+
+
+def run_one(way: str, seed: int, split: str, counted: bool) -> dict[str, Any]:
+    """Train once and answer every held-out question; returns operations and a grade for each question."""
+    torch.set_num_threads(1)
+    reader = DemoAnatomy(
+        side=SIDE, kinds=KINDS, forms=FORMS, stages=("general", "medical"), include_text=False, seed=seed
+    )
+    samples = [sample for sample in reader.read("") if isinstance(sample, Sample)]
+    questions = questions_of(split)
+    texts = [turn.text for sample in samples for turn in sample.turns]
+    with tempfile.TemporaryDirectory() as directory:
+        place = Path(directory)
+        write_samples(place / "samples.jsonl", samples)
+        dataset, media = Dataset(place / "samples.jsonl"), MediaLoader({"image": Image()})
+        tower, language = parts(place, texts, seed)
+        source = Assemble(
+            vision=str(tower), language=str(language), projector={"pool": (POOL, POOL), "layer": -1}, device="cpu",
+            answer_max_visual_tokens=LOW_TOKENS if way == "low" else None,
+        )  # fmt: skip
+        model: Any = source.load(source.prepare(place / "model", lambda: texts, seed))
+        stage = {
+            "name": "one", "num_samples": SAMPLES, "learning_rate": RATE, "rows_per_step": 1, "warmup": 0.05,
+            "schedule": "cosine", "min_learning_rate_ratio": 0.1, "save_every": 10**6,
+        }  # fmt: skip
+        trainer = StagedTrainer(stages=(stage,))
+        index = build_index(dataset, model.encoder, media)
+        # Rows of equally many samples: every way makes the same number of steps over the same samples.
+        packer = BestFit(row_tokens=4096, row_images=SAMPLES_A_ROW)
+        allowed = np.ones(len(dataset), dtype=bool)
+        plan = plan_stage(index, trainer.stages[0], SCHEDULERS[way], packer, model.encoder, seed, allowed)
+        batches = PlannedBatches(dataset, plan, model.encoder, media)
+        context = TrainingContext(place / "state", seed, lambda kind, payload: None)
+        counter = _Counter() if counted else contextlib.nullcontext()
+        started = time.process_time()
+        with counter:
+            facts = trainer.train(model, batches, trainer.stages[0], context)
+        seconds = time.process_time() - started
+        benchmark, grades = DemoVqa(side=SIDE, split=split), {}
+        requests = [Request(sample_id=q.id, turns=q.turns, media=q.media, generation=benchmark.generation())
+                    for q in questions]  # fmt: skip
+        answers = {answer.sample_id: answer for answer in model.answer(requests, media)}
+        for question in questions:
+            value = benchmark.grade(question, answers[question.id], "strict").value
+            grades[question.id] = [question.tags["image"], question.tags["kind"], value or 0.0]
+    kinds = {kind: [grade for _, other, grade in grades.values() if other == kind] for kind in KINDS}
+    return {
+        "way": way, "seed": seed, "split": split, "samples": facts["samples"], "steps": facts["steps"],
+        "dropped": facts.get("dropped", {}), "loss_last": facts["loss_last"],
+        "flops": facts["flops"], "flops by torch": counter.total() if counted else None,
+        "processor seconds of training": seconds,
+        "accuracy": float(np.mean([grade for *_, grade in grades.values()])),
+        "by kind": {kind: float(np.mean(values)) for kind, values in kinds.items() if values}, "grades": grades,
+    }  # fmt: skip
+
+
+class _Counter:
+    """Torch's own counter of operations, which lacks the attention kernel of the CPU: that is given torch's formula.
+
+    A causal kernel skips what lies above the diagonal; its half is counted.
+    """
+
+    def __enter__(self) -> _Counter:
+        from torch.utils import flop_counter
+
+        def forward(query: Any, key: Any, value: Any, dropout: float = 0.0, causal: bool = False, *_: Any, **__: Any) -> int:  # fmt: skip  # noqa: E501
+            return flop_counter.sdpa_flop_count(query, key, value) // (2 if causal else 1)
+
+        def backward(
+            gradient: Any, query: Any, key: Any, value: Any, out: Any, logsumexp: Any, dropout: float = 0.0,
+            causal: bool = False, *_: Any, **__: Any,
+        ) -> int:  # fmt: skip
+            # Our own convention, and that of others: twice the forward; torch counts the recomputation of scores too.
+            return 2 * flop_counter.sdpa_flop_count(query, key, value) // (2 if causal else 1)
+
+        names = torch.ops.aten
+        self._mode = flop_counter.FlopCounterMode(
+            display=False,
+            custom_mapping={
+                names._scaled_dot_product_flash_attention_for_cpu: forward,
+                names._scaled_dot_product_flash_attention_for_cpu_backward: backward,
+            },
+        )
+        self._mode.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._mode.__exit__(*error)
+
+    def total(self) -> int:
+        return int(self._mode.get_total_flops())
+
+
+def low_to_high(results: Results, arguments: argparse.Namespace) -> None:
+    """."""
+
+
+if __name__ == "__main__":
+    import sys
+
+    found = run_one(sys.argv[1], int(sys.argv[2]), "validation", False)
+    found.pop("grades")
+    print(json.dumps(found, indent=1))
