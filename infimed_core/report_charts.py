@@ -28,7 +28,6 @@ ATTRIBUTES = {
 CONFIG: dict[str, Any] = {
     "background": None,
     "font": FONT,
-    "padding": {"left": 12, "right": 4, "top": 2, "bottom": 2},
     "view": {"stroke": None},
     "axis": {
         "domain": False, "ticks": False, "gridColor": "var(--line)", "domainColor": "var(--soft)",
@@ -43,14 +42,16 @@ CONFIG: dict[str, Any] = {
 }  # fmt: skip
 
 
-def draw(specification: Mapping[str, Any], label: str, kind: str) -> str:
+def draw(specification: Mapping[str, Any], label: str, kind: str, longest: int = 0) -> str:
     """One chart as an SVG element with ``label`` as its name for screen readers.
 
-    Marks carry what their ``description`` channel says as a tooltip.
+    Marks carry what their ``description`` channel says as a tooltip. ``longest`` is the length in letters of the longest
+    name on the left: a reader's font may be wider than the one that is measured here.
     """
     import vl_convert
 
-    text = vl_convert.vegalite_to_svg({**specification, "config": CONFIG}, allowed_base_urls=[])
+    config = {**CONFIG, "padding": {"left": 8 + min(longest, 40), "right": 6, "top": 2, "bottom": 2}}
+    text = vl_convert.vegalite_to_svg({**specification, "config": config}, allowed_base_urls=[])
     ElementTree.register_namespace("", SVG)
     root = ElementTree.fromstring(text)
     _clean(root)
@@ -128,11 +129,11 @@ def line_chart(series: Mapping[str, Sequence[Point]], label: str, small: bool = 
     x = {
         "field": "x", "type": "quantitative", "title": None if small else "step",
         "scale": {"domain": [steps[0], max(steps[-1], steps[0] + 1)], "nice": False},
-        "axis": {"grid": False, "labels": not small, "tickCount": 5, "format": ",~g"},
+        "axis": {"grid": False, "labels": not small, "tickCount": 5},
     }  # fmt: skip
     y = {
         "field": "y", "type": "quantitative", "title": None, "scale": scale,
-        "axis": {"tickCount": 2 if small else 5, "format": "~g"},
+        "axis": {"tickCount": 2 if small else 5},
     }  # fmt: skip
     layers: list[dict[str, Any]] = []
     for name, points in drawn.items():
@@ -166,7 +167,7 @@ def histogram(counts: Sequence[float], label: str, mean: float | None = None) ->
     ]
     x = {
         "field": "low", "type": "quantitative", "title": None, "scale": {"domain": [0, 1]},
-        "axis": {"values": [0, 0.5, 1], "grid": False, "format": "~g", "domain": True},
+        "axis": {"values": [0, 0.5, 1], "grid": False, "domain": True},
     }  # fmt: skip
     encoding = {
         "x": x, "x2": {"field": "high"}, "description": {"field": "told"},
@@ -205,9 +206,8 @@ def funnel(steps: Sequence[tuple[str, int, int]], label: str) -> str:
         "description": {"field": "told"},
         "order": {"field": "kept", "sort": "descending"},
     }
-    return draw(
-        {"width": 360, "height": {"step": 20}, **_layer(rows, {"type": "bar", "height": 12}, encoding)}, label, "funnel"
-    )
+    chart = {"width": 360, "height": {"step": 20}, **_layer(rows, {"type": "bar", "height": 12}, encoding)}
+    return draw(chart, label, "funnel", max(len(name) for name, _, _ in steps))
 
 
 def intervals(
@@ -233,6 +233,7 @@ def intervals(
     if not rows:
         return ""
     names = list(dict.fromkeys(row["name"] for row in rows))
+    longest = max(map(len, names))
     y = {
         "field": "name", "type": "nominal", "sort": names, "title": None,
         "axis": {"grid": False, "labelLimit": 260, "labelColor": "var(--ink)"},
@@ -243,7 +244,7 @@ def intervals(
         "type": "quantitative",
         "title": None,
         "scale": scale,
-        "axis": {"tickCount": 6, "format": "~g"},
+        "axis": {"tickCount": 6},
     }
     coloured = {"field": "colour", "type": "nominal", "scale": None}
     told_by = {"description": {"field": "told"}}
@@ -257,7 +258,7 @@ def intervals(
     layers.append(_layer(rows, wide, {"y": y, "x": x, "x2": {"field": "high"}, "color": coloured, **told_by}))
     dot = {"type": "point", "filled": True, "size": 75, "opacity": 1}
     layers.append(_layer(rows, dot, {"y": y, "x": {**x, "field": "value"}, "color": coloured, **told_by}))
-    return draw({"width": 330, "height": {"step": 24}, "layer": layers}, label, "intervals")
+    return draw({"width": 330, "height": {"step": 24}, "layer": layers}, label, "intervals", longest)
 
 
 def phase_chart(phases: Sequence[tuple[float, float | None]], label: str) -> str:
@@ -276,7 +277,7 @@ def phase_chart(phases: Sequence[tuple[float, float | None]], label: str) -> str
     x = {
         "field": "start", "type": "quantitative", "title": "samples",
         "scale": {"domain": [0, max(start, 1)], "nice": False},
-        "axis": {"grid": False, "tickCount": 4, "format": ",~g", "domain": True},
+        "axis": {"grid": False, "tickCount": 4, "domain": True},
     }  # fmt: skip
     y = {"field": "cap", "type": "quantitative", "title": None, "axis": None, "scale": {"domain": [0, top * 1.2]}}
     bars = {"type": "rect", "color": "var(--accent)", "opacity": 0.75, "stroke": "var(--ground)"}
@@ -301,15 +302,15 @@ def cost_chart(points: Sequence[tuple[str, float, float, float | None, float | N
                      "high": value if high is None else high, "told": told, "index": index})  # fmt: skip
     most = max(row["cost"] for row in rows) or 1.0
     x = {
-        "field": "cost", "type": "quantitative", "title": x_label, "scale": {"domain": [0, most * 1.12], "nice": False},
-        "axis": {"grid": False, "tickCount": 6, "format": ",~g", "domain": True},
+        "field": "cost", "type": "quantitative", "title": x_label, "scale": {"domain": [0, most * 1.24], "nice": False},
+        "axis": {"grid": False, "tickCount": 6, "domain": True},
     }  # fmt: skip
     y = {
         "field": "value",
         "type": "quantitative",
         "title": None,
         "scale": {"domain": [0, 1]},
-        "axis": {"tickCount": 5, "format": "~g"},
+        "axis": {"tickCount": 5},
     }
     told_by = {"description": {"field": "told"}}
     wide = {"type": "rule", "strokeWidth": 3, "opacity": 0.5, "strokeCap": "round", "color": COLOURS[0]}
@@ -321,7 +322,15 @@ def cost_chart(points: Sequence[tuple[str, float, float, float | None, float | N
     ]  # fmt: skip
     # Labels alternate above and below the dots, so that neighbours at nearly equal cost stay readable.
     for side, shift in ((0, 14), (1, -12)):
-        mark = {"type": "text", "align": "left", "dx": 8, "dy": shift, "fontSize": 11, "color": "var(--ink)"}
+        mark = {
+            "type": "text",
+            "align": "left",
+            "dx": 8,
+            "dy": shift,
+            "fontSize": 11,
+            "color": "var(--ink)",
+            "limit": 84,
+        }
         here = [row for row in rows if row["index"] % 2 == side]
         layers.append(_layer(here, mark, {"x": x, "y": y, "text": {"field": "name"}}))
     return draw({"width": 400, "height": 200, "layer": layers}, label, "cost")
