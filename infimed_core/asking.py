@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import cast
 
-from infimed_core.components import LoadedModel, MediaLoader, Model
+from infimed_core.components import LoadedModel, MediaLoader, Model, TrainableModel
 from infimed_core.config import Plan
 from infimed_core.errors import InfimedError
 from infimed_core.evaluation import AnswerCache
@@ -69,8 +69,11 @@ class NamedModels:
                 # two names of one model share a checkpoint and its answers
                 place = self._directory / "models" / hashlib.sha256(identity.encode()).hexdigest()[:16]
                 checkpoint = component.prepare(place / "checkpoint", _no_texts, self._plan.file.run.seed)
+                loaded = component.load(checkpoint)
+                if not isinstance(loaded, TrainableModel):  # what a server says it serves is part of who answers
+                    identity = digest(identity, loaded.identity)
                 cache = AnswerCache(self._directory / "cache" / f"{identity[:16]}.jsonl", identity)
-                self._opened[name] = (component.load(checkpoint), cache)
+                self._opened[name] = (loaded, cache)
             return self._opened[name]
 
 

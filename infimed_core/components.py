@@ -338,6 +338,10 @@ class LoadedModel(ABC):
         """Facts for the run record: architecture, parameters, dtype, device, isolation verdict."""
         return {}
 
+    def asking(self) -> dict[str, JsonValue]:
+        """How it is asked, for the record: chat template, system prompt, what a server says it serves."""
+        return {}
+
 
 class TrainableModel(LoadedModel):
     """A torch model that can be trained on packed rows."""

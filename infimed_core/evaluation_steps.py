@@ -227,7 +227,7 @@ def _evaluate_one(
         )  # fmt: skip
         details: JsonObject = {"asked": cache.num_asked, "reused": cache.num_reused, "protocol": what}
         details["cluster_by"] = benchmark.cluster_by
-        details["model"] = loaded.describe()
+        details["asking"] = loaded.asking()
         rows, judged = _judge(state, benchmark, rows, asked.section.judges)
         if judged:
             details["judges"] = judged

@@ -21,8 +21,8 @@ from pydantic import ValidationError
 
 from infimed_core import Answer, DataError, Generation, Media, MediaLoader, Request, Turn
 from infimed_core.evaluation import AnswerCache
+from infimed_core.plugins import load_plugins
 from infimed_core.testing import check_component, make_image
-from infimed_plugins.endpoint import infimed_models
 from infimed_plugins.endpoint.model import OpenAICompatible
 from infimed_plugins.endpoint.transport import Patience, is_loopback, retry_after
 from infimed_plugins.image.modality import Image as ImageModality
@@ -435,9 +435,11 @@ def test_who_stops_listening_stops_the_asking():
     assert len(server.bodies) < 500
 
 
-def test_flagged_samples_stay_on_this_machine_unless_allowed():
-    flagged = question(0, tags={"identity": "flagged"})
+def test_flagged_and_unchecked_samples_stay_on_this_machine_unless_allowed():
+    flagged, unchecked = (question(n, tags={"identity": tag}) for n, tag in enumerate(("flagged", "unchecked")))
     remote = "https://models.invalid/v1"
+    refused = ask(model(remote, max_retries=0), [unchecked])["1"]
+    assert refused.error.startswith("identified: the sample is tagged identity=unchecked")
     refused = ask(model(remote, max_retries=0), [flagged])["0"]
     assert refused.error.startswith("identified: ") and "allow_identified: true" in refused.error
     allowed = ask(model(remote, max_retries=0, allow_identified=True), [flagged])["0"]
@@ -500,7 +502,7 @@ def test_settings_that_cannot_work_or_hold_a_key_are_refused(settings):
 
 
 def test_the_component_is_offered_pickles_and_cleans_its_address():
-    assert infimed_models() == {"openai-compatible": OpenAICompatible}
+    assert load_plugins().find("model", "openai-compatible") is OpenAICompatible
     component = OpenAICompatible(base_url="http://host:1/v1/chat/completions")
     assert check_component(component).base_url == "http://host:1/v1"
     assert OpenAICompatible.trainable is False and component.prepare(None, list, 0) is None
@@ -530,3 +532,26 @@ def test_retry_after_takes_seconds_and_dates():
     assert retry_after(format_datetime(now + timedelta(seconds=30), usegmt=True), now) == 30
     assert retry_after(format_datetime(now - timedelta(seconds=30), usegmt=True), now) == 0
     assert retry_after(None, now) is None
+
+
+def test_another_model_behind_the_same_name_gets_none_of_the_old_answers(tmp_path):
+    from infimed_core.testing import run
+
+    told = {
+        "run": {"name": "served"},
+        "model": {"use": "openai-compatible"},
+        "evaluation": {"benchmarks": [{"use": "demo-text"}], "limit": 3},
+    }
+    with FakeServer(models={"data": [{"id": "m", "root": "/weights/1", "created": 1}]}) as server:
+        told["model"]["with"] = {"base_url": server.url, "model": "m"}
+        record = run(told, tmp_path)
+        asking = next(step.details["asking"] for step in record.steps if step.name == "evaluate-base-demo-text")
+        assert asking["served"] == {"id": "m", "root": "/weights/1"} and asking["system"] is None
+        told["evaluation"]["limit"] = 4
+        server.models["data"][0]["created"] = 2
+        run(told, tmp_path)
+        assert len(server.bodies) == 4, "three answers stand"
+        told["evaluation"]["limit"] = 5
+        server.models["data"][0]["root"] = "/weights/2"
+        run(told, tmp_path)
+        assert len(server.bodies) == 4 + 5, "and none of another model's"

@@ -124,22 +124,26 @@ class Endpoint(LoadedModel):
 
     @cached_property
     def served(self) -> dict[str, str]:
-        """What the server's list of models says of ours: ``id`` and, if it tells, ``root`` (what is behind the name).
+        """What the server's list says of our model: ``id`` and, where it tells, ``root`` (weights) and ``revision``.
 
         Empty where the server has no such list or does not answer: that is no reason not to ask it.
         """
         try:
-            entries = list_models(self.server.exchange("/models"))
+            # with patience: a server that starts up late must not look like another model
+            reply = self.settings.patience.call(lambda: self.server.exchange("/models"), threading.Event())
         except CallError:
             return {}
-        mine = next((entry for entry in entries if entry["id"] == self.model), {})
-        return {name: mine[name] for name in ("id", "root") if isinstance(mine.get(name), str)}
+        return _said(next((entry for entry in list_models(reply) if entry["id"] == self.model), {}))
 
     @property
     def identity(self) -> str:
         """Digest of the address, the model's name, what the server says of it, and every setting that decides."""
         parts = [self.settings.base_url, self.model, self.served, self.settings.asking.model_dump(mode="json")]
         return hashlib.sha256(canonical_json(parts).encode()).hexdigest()
+
+    def asking(self) -> dict[str, JsonValue]:
+        """As ``describe``: system prompt, what the server says it serves; the chat template is the server's own."""
+        return self.describe()
 
     def answer(self, requests: Sequence[Request], media: MediaLoader) -> Iterator[Answer]:
         """Answers as they come. What the server cannot or may not be asked is an answer with ``error``."""
@@ -154,6 +158,11 @@ class Endpoint(LoadedModel):
             "on_this_machine": is_loopback(self.settings.base_url),
             **self.settings.asking.model_dump(mode="json"),
         }
+
+
+def _said(entry: Mapping[str, Any]) -> dict[str, str]:
+    """What identifies a model in a server's list; ``created`` is left out, for vLLM puts the time of asking there."""
+    return {name: entry[name] for name in ("id", "root", "revision") if isinstance(entry.get(name), str)}
 
 
 def list_models(reply: Any) -> list[Mapping[str, Any]]:

@@ -93,6 +93,10 @@ class Engine(LoadedModel):
         """The settings."""
         return dict(self.settings.model_dump(mode="json"))
 
+    def asking(self) -> dict[str, JsonValue]:
+        """The settings; the chat template is the checkpoint's."""
+        return self.describe()
+
     def answer(self, requests: Sequence[Request], media: MediaLoader) -> Iterator[Answer]:
         """Answers window by window; a question that cannot be asked is an answer with ``error``."""
         for start in range(0, len(requests), WINDOW):

@@ -111,6 +111,14 @@ class Network(TrainableModel):
             "isolation": explanation,
         }
 
+    def asking(self) -> dict[str, JsonValue]:
+        """Chat template, encoder and cap; conversations bring their system prompt, or have none."""
+        return {
+            "chat_template": str(self._encoder.tokenizer.chat_template),
+            "encoder": self._encoder.identity,
+            "answer_max_visual_tokens": self.settings.answer_max_visual_tokens,
+        }
+
     def _group_sizes(self) -> dict[str, JsonValue]:
         sizes = {name: parameter.numel() for name, parameter in self._module.named_parameters()}
         return {group: sum(sizes[name] for name in names) for group, names in self.parameter_groups().items()}
