@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from infimed_core import IGNORED_LABEL, DataError, Encoded, Fault, PackedBatch, TrainableModel
+from infimed_core.packing import assemble
 
 VOCABULARY, WIDTH, FEATURES = 40, 16, 6
 
@@ -144,8 +145,16 @@ def pack(samples: list[Encoded], dropped: tuple[Fault, ...] = ()) -> PackedBatch
 class FakeBatches:
     """``samples_per_step`` samples in every step, packed into rows of ``samples_per_row``."""
 
-    def __init__(self, num_steps: int = 6, samples_per_step: int = 8, samples_per_row: int = 4, seed: int = 0) -> None:
+    def __init__(
+        self,
+        num_steps: int = 6,
+        samples_per_step: int = 8,
+        samples_per_row: int = 4,
+        seed: int = 0,
+        empty_row: list[int] | None = None,
+    ) -> None:
         self.num_steps, self._per_step, self._per_row, self._seed = num_steps, samples_per_step, samples_per_row, seed
+        self._empty_row = empty_row
 
     @property
     def plan_hash(self) -> str:
@@ -156,6 +165,8 @@ class FakeBatches:
         return -(-self._per_step // self._per_row)
 
     def row(self, step: int, index: int) -> PackedBatch:
+        if [step, index] == self._empty_row:
+            return assemble([], dropped=(Fault(sample_id="lost", code="truncated", detail="ends early"),))
         start = step * self._per_step + index * self._per_row
         stop = min(start + self._per_row, (step + 1) * self._per_step)
         return pack([make_sample(i, self._seed) for i in range(start, stop)])
@@ -184,17 +195,25 @@ def main(arguments: list[str]) -> None:
     directory, settings, target, pause, dropout = arguments
     options = json.loads(settings)
     batches = FakeBatches(**options.pop("batches", {}))
-    workers = options.pop("num_workers", 0)
-    trainer = StagedTrainer(stages=({"name": "one", **options},), num_workers=workers)
+    own = {name: options.pop(name) for name in ("num_workers", "parallel", "precision") if name in options}
+    stop_after = options.pop("stop_after", None)
+    trainer = StagedTrainer(stages=({"name": "one", **options},), **own)
 
     def emit(kind, payload):
         if kind == "log":
             print("finished", payload["step"], flush=True)
             time.sleep(float(pause))
+            if payload["step"] + 1 == stop_after:
+                context.stopped.set()
 
     model = FakeModel(dropout=float(dropout))
     context = TrainingContext(directory=Path(directory), seed=3, emit=emit)
-    facts = trainer.train(model, batches, trainer.stages[0], context)
+    try:
+        facts = trainer.train(model, batches, trainer.stages[0], context)
+    except KeyboardInterrupt:
+        if stop_after is None:
+            raise
+        return
     if facts["rank"] == 0:
         save_file(model.weights(), target)
         Path(target).with_suffix(".json").write_text(json.dumps(facts))
