@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
@@ -80,11 +80,19 @@ class FiveDimension(Scorer):
                 if key in pictures:
                     continue
                 pictures[key] = open_picture(item, media, self._profile)
-                headers[key] = header_identity(item)
+                headers[key] = header_identity(item) if "compliance" in self._profile.dimensions else ([], 0)
                 if self.read_pixels and pictures[key].fault is None:
                     found, num = headers[key]
                     headers[key] = (found + pixel_identity(item, media, self._reader), num)
         return [self._score_one(sample, pictures, headers) for sample in samples]
+
+    def _worst_picture(
+        self, sample: Sample, own: Sequence[Picture]
+    ) -> tuple[float | None, list[Reason], dict[str, float]]:
+        modality = modality_of(sample)
+        judged = [image_quality(picture, modality, self._profile, self._calibration) for picture in own]
+        worst = min(judged, key=lambda found: found[0])
+        return worst[0], [reason for found in judged for reason in found[1]], worst[2]
 
     def _score_one(
         self,
@@ -105,21 +113,20 @@ class FiveDimension(Scorer):
         if wrong_index:
             reasons.append(Reason.MEDIA_INDEX_INVALID)
 
-        def take(name: str, judged: tuple[float | None, list[Reason], dict[str, float]]) -> None:
+        def take(name: str, judge: Callable[[], tuple[float | None, list[Reason], dict[str, float]]]) -> None:
             if name in parts:
+                judged = judge()
                 parts[name] = None if judged[0] is None else round(judged[0], 4)
                 reasons.extend(judged[1])
                 raw.update(judged[2])
 
         if own and not faults:
-            modality = modality_of(sample)
-            judged = [image_quality(picture, modality, profile, self._calibration) for picture in own]
-            worst = min(judged, key=lambda found: found[0])
-            take("image_quality", (worst[0], [reason for found in judged for reason in found[1]], worst[2]))
-        take("alignment", alignment(sample, texts, own, profile))
-        take("completeness", completeness(texts, profile))
-        take("medical_validity", medical_validity(sample, texts))
-        take("compliance", compliance(sample, texts.everything, [headers[k] for k in keys], profile.compliance.names))
+            take("image_quality", lambda: self._worst_picture(sample, own))
+        take("alignment", lambda: alignment(sample, texts, own, profile))
+        take("completeness", lambda: completeness(texts, profile))
+        take("medical_validity", lambda: medical_validity(sample, texts))
+        found = [headers[key] for key in keys]
+        take("compliance", lambda: compliance(sample, texts.everything, found, profile.compliance.names))
         unread = bool(own) and self._reader is None if self.read_pixels else bool(own)
         if unread:
             raw["pixels_unchecked"] = 1.0
