@@ -7,7 +7,7 @@ from infimed_core import hookimpl
 
 @hookimpl
 def infimed_readers() -> dict[str, str]:
-    """``jsonl``, ``llava``, ``parquet``, ``webdataset``, ``huggingface`` and ``directory``."""
+    """``jsonl``, ``llava``, ``parquet``, ``webdataset``, ``huggingface``, ``directory``, ``medevalkit``."""
     return {
         "jsonl": "infimed_plugins.readers.jsonl:Jsonl",
         "llava": "infimed_plugins.readers.llava:Llava",
@@ -15,4 +15,5 @@ def infimed_readers() -> dict[str, str]:
         "webdataset": "infimed_plugins.readers.webdataset:WebDataset",
         "huggingface": "infimed_plugins.readers.huggingface:HuggingFace",
         "directory": "infimed_plugins.readers.directory:Directory",
+        "medevalkit": "infimed_plugins.readers.medevalkit:MedEvalKit",
     }
