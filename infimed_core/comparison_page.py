@@ -20,31 +20,41 @@ def page(found: RunComparison) -> str:
     made = environment()
     style = asset(made, "report.css")
     drawings = {
-        "Differences per benchmark": _drawing(found.benchmarks, "differences per benchmark with their 95% intervals"),
-        "Differences of means over benchmarks": _drawing(found.means, "differences of means over benchmarks"),
+        "Differences per benchmark": _drawings(found.benchmarks),
+        "Differences of means over benchmarks": _drawings(found.means),
     }
     text: str = made.get_template("comparison.html.j2").render(
         style=Markup(style),
         policy=f"default-src 'none'; base-uri 'none'; form-action 'none'; style-src '{digest(style)}'",
         models=found.models,
-        tables=[(table, drawings.get(table.title, "")) for table in tables(found)],
+        tables=[(table, drawings.get(table.title, [])) for table in tables(found)],
         footnotes=footnotes(found),
         mixed=any(row.mixed for row in found.benchmarks),
     )
     return text
 
 
-def _drawing(rows: Sequence[Difference], label: str) -> str:
-    shown = rows[:MOST_LINES]
-    if not shown:
-        return ""
-    reach = min(1.0, max(max(abs(row.low), abs(row.high)) for row in shown) * 1.1 + 0.01)
-    several = len({(row.model, row.against) for row in shown}) > 1
-    lines = []
-    for row in shown:
-        name = f"{row.of}: {row.model} − {row.against}" if several else row.of
-        lines.append((("≠ " if row.mixed else "") + name, row.difference, row.low, row.high, "model"))
-    return charts.intervals(lines, label, domain=(-reach, reach), zero=True)
+def _drawings(rows: Sequence[Difference]) -> list[tuple[str, str]]:
+    """One drawing for each benchmark, all on one scale: (name, SVG). Models of one run go without its name."""
+    if not rows:
+        return []
+    reach = min(1.0, max(max(abs(row.low), abs(row.high)) for row in rows) * 1.1 + 0.01)
+    runs = {label.split(":")[0] for row in rows for label in (row.model, row.against)}
+
+    def short(label: str) -> str:
+        return label.split(":", 1)[-1] if len(runs) == 1 else label
+
+    drawn = []
+    for name in dict.fromkeys(row.of for row in rows):
+        lines = [
+            (f"{'≠ ' if row.mixed else ''}{short(row.model)} − {short(row.against)}", row.difference, row.low, row.high,
+             "model")
+            for row in rows
+            if row.of == name
+        ][:MOST_LINES]  # fmt: skip
+        label = f"{name}: differences with their 95% intervals"
+        drawn.append((name, charts.intervals(lines, label, domain=(-reach, reach), zero=True)))
+    return drawn
 
 
 FORMATS: dict[str, Callable[[RunComparison], str]] = {

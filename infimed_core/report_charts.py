@@ -45,8 +45,8 @@ CONFIG: dict[str, Any] = {
 def draw(specification: Mapping[str, Any], label: str, kind: str, longest: int = 0) -> str:
     """One chart as an SVG element with ``label`` as its name for screen readers.
 
-    Marks carry what their ``description`` channel says as a tooltip. ``longest`` is the length in letters of the longest
-    name on the left: a reader's font may be wider than the one that is measured here.
+    Marks carry what their ``description`` channel says as a tooltip. ``longest`` is the number of letters of
+    the longest name on the left: a reader's font may be wider than the one that is measured here.
     """
     import vl_convert
 
@@ -303,14 +303,14 @@ def cost_chart(points: Sequence[tuple[str, float, float, float | None, float | N
     most = max(row["cost"] for row in rows) or 1.0
     x = {
         "field": "cost", "type": "quantitative", "title": x_label, "scale": {"domain": [0, most * 1.24], "nice": False},
-        "axis": {"grid": False, "tickCount": 6, "domain": True},
+        "axis": {"grid": False, "tickCount": 6},
     }  # fmt: skip
     y = {
         "field": "value",
         "type": "quantitative",
         "title": None,
-        "scale": {"domain": [0, 1]},
-        "axis": {"tickCount": 5},
+        "scale": {"domain": [-0.09, 1], "nice": False},  # room for a name below a dot at zero
+        "axis": {"values": [0, 0.2, 0.4, 0.6, 0.8, 1]},
     }
     told_by = {"description": {"field": "told"}}
     wide = {"type": "rule", "strokeWidth": 3, "opacity": 0.5, "strokeCap": "round", "color": COLOURS[0]}
