@@ -7,6 +7,7 @@ import importlib.util
 import multiprocessing
 import os
 import pickle
+import pkgutil
 import sys
 import time
 
@@ -153,7 +154,8 @@ def test_ray_and_ray_data_give_the_same_results_and_errors_and_scores_as_this_pr
 
 
 def test_settings_travel_and_are_checked():
-    for name, kind in infimed_executors().items():
+    for name, place in infimed_executors().items():
+        kind = pkgutil.resolve_name(place)
         assert pickle.loads(pickle.dumps(kind())) == kind(), name
     with pytest.raises(ValueError, match="num_processes"):
         Processes(num_processes=0)

@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import os
+import pkgutil
 import tarfile
 from io import BytesIO
 from pathlib import Path
@@ -555,8 +556,9 @@ def test_no_damage_to_a_file_stops_a_reader(tmp_path):
 
 def test_the_guide_names_every_reader_and_setting_and_its_example_is_a_sample(tmp_path):
     guide = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
-    for name, kind in infimed_readers().items():
+    for name, place in infimed_readers().items():
         assert f"`{name}`" in guide
+        kind = pkgutil.resolve_name(place)
         for field in kind.model_fields:
             assert f"`{field}`" in guide or field in ("batch_rows",), f"{name}: {field}"
     (example,) = [part.partition("```")[0] for part in guide.split("```json\n")[1:]]
