@@ -127,7 +127,7 @@ STRUCTURED: tuple[tuple[Reason, re.Pattern[str]], ...] = (
         ),
     ),
     (
-        Reason.PHI_NETWORK,  # with a part of three digits, or behind its label: versions of software have four parts too
+        Reason.PHI_NETWORK,  # with a part of three digits, or behind its label: versions have four parts too
         re.compile(
             rf"(?<![\d.])(?=(?:\d{{1,3}}\.){{0,3}}\d{{3}}){_IP}(?!\d|\.\d)"
             rf"|\bip(?:v4)?(?: address)?\s*(?:is|:|=)?\s*{_IP}",

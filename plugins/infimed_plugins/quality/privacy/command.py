@@ -105,7 +105,7 @@ def deidentify(
         "reader": reader or "files", "dates": dates, "descriptions": descriptions,
         "keep_characteristics": keep_characteristics, "read_pixels": can_read,
     }  # fmt: skip
-    body = report(tally, told, can_read)
+    body = report(tally, told, read_pixels)
     target.mkdir(parents=True, exist_ok=True)
     (target / "deidentification.json").write_text(json.dumps(body, indent=1, ensure_ascii=False), encoding="utf-8")
     (target / "deidentification.md").write_text(markdown(body), encoding="utf-8")

@@ -185,18 +185,21 @@ def clean_nifti(data: bytes) -> tuple[bytes, str, Changes]:
     changes: Changes = Counter()
     try:
         plain = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
-        kind = nibabel.Nifti2Image if plain[:4] in (b"\x1c\x02\x00\x00", b"\x00\x00\x02\x1c") else nibabel.Nifti1Image
-        header = kind.from_bytes(plain).header
+        second = plain[:4] in (b"\x1c\x02\x00\x00", b"\x00\x00\x02\x1c")
+        kind = nibabel.Nifti2Image if second else nibabel.Nifti1Image
+        extensions = kind.from_bytes(plain).header.extensions
+        # The header as it lies in the file: an opened image has its offset and its scaling put back.
+        header = kind.header_class(binaryblock=plain[: kind.header_class.sizeof_hdr], check=False)
     except Exception as error:
         raise DataError("corrupt", f"not a NIfTI file ({type(error).__name__})") from None
-    if bytes(header["magic"])[:3] not in (b"n+1", b"n+2"):
+    if bytes(header["magic"].tobytes())[:3] not in (b"n+1", b"n+2"):
         raise DataError("unsupported", "a NIfTI header without its image; join the pair to one .nii file")
     for field in ("descrip", "aux_file", "db_name", "intent_name"):
         if field in header and header[field].tobytes().strip(b"\0"):
             header[field] = b""
             changes[field, "emptied"] += 1
-    if len(header.extensions):
-        changes["extension", "removed"] += len(header.extensions)
+    if len(extensions):
+        changes["extension", "removed"] += len(extensions)
     # The bytes of the array are copied, so that no rounding touches them.
     array = plain[int(header["vox_offset"]) :]
     header["vox_offset"] = len(header.binaryblock) + 4

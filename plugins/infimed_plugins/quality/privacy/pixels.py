@@ -23,8 +23,8 @@ _BORDER = re.compile(r"(?<=[A-Za-z]{2})(?=\d\d)|(?<=\d\d)(?=[A-Za-z]{3})")
 _HARMLESS = re.compile(
     r"^(?:[LRAPHFIS]{1,3}|left|right|ant(?:erior)?|post(?:erior)?|sup(?:erior)?|inf(?:erior)?|axial|coronal|sagittal"
     r"|supine|prone|erect|portable|upright|ap|pa|lat(?:eral)?|flair|t[12]w?|dwi|adc|stir|ct|mri?|us|xr|series|slice|image"
-    r"|img|se|im|w[lw]?|c|zoom|[+-]?\d+(?:\.\d+)?\s?(?:mm|cm|m|hz|mhz|khz|ms|s|sec|min|kv|kvp|ma|mas|mgy|msv|t|%|x|fps|bpm|db"
-    r"|um|µm|dpi|°)?|\d+\s?[x/]\s?\d+)$",
+    r"|img|se|im|w[lw]?|c|zoom|[+-]?\d{1,5}(?:\.\d+)?\s?(?:mm|cm|m|hz|mhz|khz|ms|s|sec|min|kv|kvp|ma|mas|mgy|msv|t|%|x|fps|bpm|db"
+    r"|um|µm|dpi|°)?|\d{1,4}\s?[x/]\s?\d{1,4})$",
     re.I,
 )
 
@@ -52,7 +52,15 @@ class PixelReader:
     def _engine(self) -> Any:
         from rapidocr import RapidOCR
 
-        engine = RapidOCR(params={"Global.use_cls": False, "Global.log_level": "error"})
+        engine = RapidOCR(
+            params={
+                "Global.use_cls": False,  # burned-in lines stand upright
+                "Global.log_level": "error",
+                # One thread: pictures are spread over processes, and n processes of n threads are slower.
+                "EngineConfig.onnxruntime.intra_op_num_threads": 1,
+                "EngineConfig.onnxruntime.inter_op_num_threads": 1,
+            }
+        )
         logging.getLogger("RapidOCR").setLevel(logging.ERROR)
         return engine
 

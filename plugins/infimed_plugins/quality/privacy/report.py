@@ -9,8 +9,10 @@ from infimed_plugins.quality.privacy.copying import Tally
 from infimed_plugins.quality.privacy.pixels import INSTALL
 
 
-def report(tally: Tally, settings: dict[str, Any], can_read: bool) -> dict[str, Any]:
-    """The report as a JSON object; its counts add up."""
+def report(tally: Tally, settings: dict[str, Any], wanted: bool) -> dict[str, Any]:
+    """The report as a JSON object; its counts add up. ``wanted``: whether pixels were to be read."""
+    why = f"no OCR is installed; {INSTALL}" if wanted else "not asked for"
+    pixels = "read by OCR" if settings["read_pixels"] else f"unchecked: {why}"
     return {
         "format": 1,
         "settings": settings,
@@ -18,7 +20,7 @@ def report(tally: Tally, settings: dict[str, Any], can_read: bool) -> dict[str, 
         "num_written": tally.num_written,
         "withheld": dict(sorted(tally.withheld.items())),
         "left_out": dict(sorted(tally.left_out.items())),
-        "pixels": "read by OCR" if can_read else f"unchecked: no OCR is installed; {INSTALL}",
+        "pixels": pixels,
         "changes": _listed(tally.changes, "action"),
         "found_in_the_copy": _listed(tally.found, "reason"),
         "unchecked_in_the_copy": _listed(tally.unchecked, "reason"),
