@@ -58,6 +58,9 @@ class QualitySection(Section):
 class BenchmarkUse(Use):
     """A benchmark, and how it is asked here."""
 
+    name: str | None = Field(
+        default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="What it is called in this run."
+    )
     solver: Use | None = Field(default=None, description="Overrides the solver that the benchmark wants.")
     generation: Generation | None = Field(default=None, description="Overrides how answers are generated.")
     metrics: tuple[str, ...] | None = Field(default=None, description="Overrides the benchmark's metrics.")
@@ -456,9 +459,6 @@ def _expand_groups(document: dict[str, Any], registry: Registry, lines: _Lines) 
     if not isinstance(uses, list) or not isinstance(section, dict):
         return
     named = [use.get("use") if isinstance(use, dict) else None for use in uses]
-    offered = registry.names("benchmark")
-    if all(name in offered or not isinstance(name, str) for name in named):
-        return  # nothing that could be a group
     groups = registry.benchmark_groups()
     expanded: list[Any] = []
     moved: list[tuple[int, int]] = []
