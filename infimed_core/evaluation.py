@@ -69,8 +69,8 @@ def read_graded(path: Path) -> Iterator[Graded]:
 
 
 def benchmark_name(benchmarks: Sequence[Use], index: int) -> str:
-    """The benchmark's name in a run; a second use of one name gets its position."""
-    names = [use.use.rsplit("/", 1)[-1] for use in benchmarks]
+    """The benchmark's name in a run, its own or its component's; a second use of one name gets its position."""
+    names = [getattr(use, "name", None) or use.use.rsplit("/", 1)[-1] for use in benchmarks]
     return names[index] if names.count(names[index]) == 1 else f"{names[index]}-{index + 1}"
 
 

@@ -90,7 +90,10 @@ def infimed_benchmarks() -> dict[str, type[Benchmark] | str]:  # type: ignore[em
 
 @hookspec
 def infimed_benchmark_groups() -> dict[str, Callable[[dict[str, Any]], list[dict[str, Any]]]]:  # type: ignore[empty-body]
-    """Names that stand for several benchmarks (``use: NAME``): from ``with`` to the ``{use, with}`` in its place."""
+    """Names that stand for several benchmarks (``use: NAME``): from ``with`` to the ``{name, use, with}`` in its place.
+
+    A group may have a benchmark's name: its function sees every use of it first.
+    """
 
 
 @hookspec

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from infimed_core import Answer, DataError, Sample
+from infimed_core import Answer, DataError, Sample, Use
 from infimed_core.plugins import load_plugins
-from infimed_core.testing import check_component, make_image
+from infimed_core.testing import check_component, make_image, run
 from infimed_plugins.lm_eval.benchmark import LmEvalTask
-from infimed_plugins.lm_eval.export import write_tasks
+from infimed_plugins.lm_eval.export import _benchmarks_of, write_tasks
+from infimed_plugins.medevalkit.benchmarks import table
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # lm-eval and datasets warn on import; theirs, not ours
 
@@ -47,6 +48,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def lm_eval_samples(task: str, include: Path) -> list[dict[str, Any]]:
+    return sorted(lm_eval_results([task], include)["samples"][task], key=lambda sample: sample["doc_id"])
+
+
+def lm_eval_results(tasks: list[str], include: Path) -> dict[str, Any]:
     import lm_eval
     from lm_eval.api.model import LM
     from lm_eval.tasks import TaskManager
@@ -71,8 +76,7 @@ def lm_eval_samples(task: str, include: Path) -> list[dict[str, Any]]:
             raise NotImplementedError
 
     manager = TaskManager(include_path=str(include), include_defaults=False)
-    found = lm_eval.simple_evaluate(model=Replies(), tasks=[task], task_manager=manager, bootstrap_iters=0)
-    return sorted(found["samples"][task], key=lambda sample: sample["doc_id"])
+    return dict(lm_eval.simple_evaluate(model=Replies(), tasks=tasks, task_manager=manager, bootstrap_iters=0))
 
 
 def test_lm_eval_task_scores_the_same_here_and_there(folder: Path) -> None:
@@ -108,8 +112,8 @@ def test_our_benchmark_scores_the_same_in_lm_eval(tmp_path: Path) -> None:
     ours = []
     for sample in benchmark.samples():  # type: ignore[attr-defined]
         answer = Answer(sample_id=sample.id, text=reply(sample.turns[-1].text))
-        ours.append(benchmark.grade(sample, answer, "strict").value or 0.0)  # type: ignore[attr-defined]
-    assert ours == [sample["accuracy"] for sample in theirs]
+        ours.append(benchmark.grade(sample, answer, "strict").value)  # type: ignore[attr-defined]
+    assert ours == [sample.get("accuracy") for sample in theirs]
 
 
 def test_images_of_an_lm_eval_task_reach_the_sample(folder: Path) -> None:
@@ -123,3 +127,137 @@ def test_images_of_an_lm_eval_task_reach_the_sample(folder: Path) -> None:
     assert isinstance(sample, Sample)
     assert len(sample.media) == 1 and sample.turns[0].media_indices == (0,)
     assert load_plugins().media_loader().load(sample.media[0]).shape == (48, 64, 3)
+
+
+FIXTURES = Path(__file__).parents[2] / "examples" / "medevalkit_fixtures.yaml"
+
+
+def letter(question: str) -> str:
+    """Right, wrong and unreadable answers of many kinds, by the question's words."""
+    return random.Random(question).choice(["A", "(B)", "The answer is C.", "yes", "No", "", "D or A", "CT", "是"])
+
+
+def test_every_medevalkit_task_has_the_same_strict_numbers_in_lm_eval(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(FIXTURES.parents[1])
+    monkeypatch.setitem(globals(), "reply", letter)
+    uses = _benchmarks_of(FIXTURES)
+    names = write_tasks(tmp_path, uses)
+    rubrics = {use.use for use in uses if use.use.startswith("healthbench")}
+    assert len(names) == len(uses) - len(rubrics) == 26
+    registry, counted, unscored = load_plugins(), 0, 0
+    found = lm_eval_results(names, tmp_path)
+    for use in uses:
+        if use.use in rubrics:
+            continue
+        benchmark = registry.find("benchmark", use.use).model_validate(use.settings)
+        task = "infimed_" + use.use.replace("-", "_")
+        theirs = sorted(found["samples"][task], key=lambda sample: sample["doc_id"])
+        samples = [row for row in benchmark.samples() if isinstance(row, Sample)]  # type: ignore[attr-defined]
+        answers = [Answer(sample_id=s.id, text=letter(s.turns[-1].text)) for s in samples]
+        pairs = zip(samples, answers, strict=True)
+        ours = [benchmark.grade(sample, answer, "strict").value for sample, answer in pairs]  # type: ignore[attr-defined]
+        assert ours == [sample.get("accuracy") for sample in theirs], task
+        assert [float(value is None) for value in ours] == [sample["unscored"] for sample in theirs]
+        scored = [value for value in ours if value is not None]
+        if scored:
+            assert found["results"][task]["accuracy,none"] == pytest.approx(sum(scored) / len(scored))
+        counted, unscored = counted + len(ours), unscored + ours.count(None)
+    assert counted > 60 and 0 < unscored < counted
+
+
+def test_all_images_of_a_question_reach_lm_eval_in_their_places(tmp_path: Path) -> None:
+    from infimed_plugins.lm_eval import functions
+
+    data = FIXTURES.parents[1] / "tests/fixtures/medevalkit/data/medframeqa"
+    settings = json.dumps({"path": str(data)})
+    rows = functions.load("medframeqa", settings)["test"]
+    sample = next(row for row in table()["medframeqa"](path=str(data)).samples() if isinstance(row, Sample))
+    doc = next(row for row in rows if row["id"] == sample.id)
+    assert functions.question(doc).count("<image>") == len(functions.images(doc)) == len(sample.media) > 1
+    assert functions.question(doc).replace("<image>", "") == sample.turns[-1].text
+
+
+def test_a_conversation_cannot_be_an_lm_eval_task(tmp_path: Path) -> None:
+    from infimed_plugins.lm_eval import functions
+
+    row = {"prompt_id": "a", "rubrics": [], "prompt": [{"role": "user", "content": c} for c in ("one", "two")]}
+    (tmp_path / "x_oss_eval.jsonl").write_text(json.dumps(row))
+    with pytest.raises(DataError, match="healthbench: question healthbench-a is a conversation"):
+        functions.load("healthbench", json.dumps({"path": str(tmp_path)}))
+
+
+@pytest.mark.slow
+def test_one_checkpoint_answers_and_scores_the_same_through_lm_eval_and_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import lm_eval
+    import torch
+    import transformers
+    from lm_eval.tasks import TaskManager
+
+    from infimed_plugins.vlm.vocabulary import CHAT_TEMPLATE, train_tokenizer
+
+    torch.set_num_threads(1)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    data = FIXTURES.parents[1] / "tests/fixtures/medevalkit/data"
+    uses = [Use(use=name, **{"with": {"path": str(data / name)}}) for name in ("mmlu-medical", "cmmlu", "pubmedqa")]
+    tokenizer = train_tokenizer(["Answer A B C D yes no Question Options the letter"] * 8, 400)
+    tokenizer.chat_template = CHAT_TEMPLATE
+    config = transformers.Qwen3Config(
+        vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=16, max_position_embeddings=2048, tie_word_embeddings=True, bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, initializer_range=0.3,
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        transformers.Qwen3ForCausalLM(config).save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    names = write_tasks(tmp_path / "tasks", uses)
+    theirs = lm_eval.simple_evaluate(
+        model="hf",
+        model_args={"pretrained": str(tmp_path / "model"), "dtype": "float32", "device": "cpu"},
+        tasks=names,
+        task_manager=TaskManager(include_path=str(tmp_path / "tasks"), include_defaults=False),
+        apply_chat_template=True,
+        gen_kwargs="max_gen_toks=6",
+        batch_size=1,
+        bootstrap_iters=0,
+    )
+    generation = {"max_new_tokens": 6}
+    record = run(
+        {
+            "run": {"name": "here"},
+            "model": {"use": "transformers", "with": {"checkpoint": str(tmp_path / "model"), "device": "cpu"}},
+            "evaluation": {"benchmarks": [use.model_dump(by_alias=True) | {"generation": generation} for use in uses]},
+        },
+        tmp_path,
+    )
+    num_equal = 0
+    for use in uses:
+        path = tmp_path / f"runs/here/answers/{use.use}--base.jsonl"
+        ours = [json.loads(line) for line in path.read_text().splitlines()]
+        task = "infimed_" + use.use.replace("-", "_")
+        samples = sorted(theirs["samples"][task], key=lambda sample: sample["doc_id"])
+        assert [row["sample"]["id"] for row in ours] == [sample["doc"]["id"] for sample in samples]
+        assert [row["answer"]["text"].strip() for row in ours] == [s["resps"][0][0].strip() for s in samples]
+        assert [row["scores"]["strict"]["value"] for row in ours] == [s.get("accuracy") for s in samples]
+        num_equal += len(ours)
+        accuracy = next(
+            row.metrics["accuracy"].value
+            for row in record.results
+            if (row.benchmark, row.model, row.scoring, row.group) == (use.use, "base", "strict", {})
+        )
+        assert theirs["results"][task].get("accuracy,none") == accuracy
+    assert num_equal == 17
+
+
+def test_several_tasks_are_several_benchmarks_under_their_own_names(folder: Path) -> None:
+    shapes = (folder / "colours.yaml").read_text().replace("task: colours\n", "task: shapes\n")
+    (folder / "shapes.yaml").write_text(shapes)
+    lm_tasks = {"use": "lm-eval", "with": {"tasks": ["colours", "shapes"], "include_path": str(folder)}}
+    model = {"use": "constant", "with": {"text": "red"}}
+    record = run({"run": {"name": "both"}, "model": model, "evaluation": {"benchmarks": [lm_tasks]}}, folder)
+    found = {r.benchmark: r.metrics["accuracy"].value for r in record.results if r.model == "base" and not r.group}
+    assert found == {"colours": pytest.approx(1 / 3), "shapes": pytest.approx(1 / 3)}

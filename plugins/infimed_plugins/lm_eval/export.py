@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from infimed_core import DataError, Use, canonical_json
 
 TEMPLATE = """\
 task: {task}
 custom_dataset: !function functions.load
 dataset_kwargs:
   benchmark: {benchmark}
+  settings: {settings}
 test_split: test
 output_type: generate_until
 doc_to_text: !function functions.question
@@ -28,7 +37,7 @@ metric_list:
     aggregation: mean
     higher_is_better: false
 metadata:
-  version: {version}
+  version: "{version}"
 """
 
 FUNCTIONS = """\
@@ -38,8 +47,11 @@ from infimed_plugins.lm_eval.functions import grade, images, load, question, ref
 """
 
 
-def write_tasks(directory: Path) -> list[str]:
-    """Write one task file for every benchmark that needs no settings; return the tasks' names."""
+def write_tasks(directory: Path, uses: Sequence[Use] | None = None) -> list[str]:
+    """Write one task file for every benchmark that needs no settings, or for those of ``uses``; return their names.
+
+    A benchmark that only a judge can grade has no number that lm-eval could compute, and is left out.
+    """
     from pydantic import ValidationError
 
     from infimed_core.plugins import load_plugins
@@ -47,16 +59,19 @@ def write_tasks(directory: Path) -> list[str]:
     registry = load_plugins()
     directory.mkdir(parents=True, exist_ok=True)
     names = []
-    for name in sorted(registry.names("benchmark")):
+    for use in [Use(use=name) for name in sorted(registry.names("benchmark"))] if uses is None else uses:
         try:
-            benchmark = registry.find("benchmark", name).model_validate({})
+            benchmark = registry.find("benchmark", use.use).model_validate(use.settings)
         except ValidationError:
             continue  # it needs settings, which a task file without them cannot give
+        if getattr(benchmark, "needs_judge", False):
+            continue
         generation = benchmark.generation()  # type: ignore[attr-defined]
-        task = f"infimed_{name.replace('-', '_')}"
+        task = "infimed_" + use.use.rsplit("/", 1)[-1].replace("-", "_")
         text = TEMPLATE.format(
             task=task,
-            benchmark=name,
+            benchmark=use.use,
+            settings=json.dumps(canonical_json(use.settings)),
             images="doc_to_image: !function functions.images\n" if _has_images(benchmark) else "",
             max_new_tokens=generation.max_new_tokens if generation else 64,
             version=benchmark.version,  # type: ignore[attr-defined]
@@ -72,12 +87,41 @@ def _has_images(benchmark: object) -> bool:
     return bool(getattr(benchmark, "has_images", True))
 
 
-def print_path() -> None:
-    """Print a folder of task files for `lm-eval --include_path`: every InfiMed benchmark, with its own grading."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "infimed" / "lm-eval-tasks"
+def print_path(
+    file: Annotated[
+        Path | None, typer.Argument(help="A run file: only its benchmarks, with its settings.", metavar="[FILE]")
+    ] = None,
+) -> None:
+    """Print a folder of task files for `lm-eval --include_path`: InfiMed's benchmarks, with their own grading."""
+    uses: Sequence[Use] | None = None
+    name = "lm-eval-tasks"
+    if file is not None:
+        uses = _benchmarks_of(file)
+        name += (
+            "-"
+            + hashlib.sha256(canonical_json([use.model_dump(mode="json") for use in uses]).encode()).hexdigest()[:12]
+        )
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "infimed" / name
     try:
-        write_tasks(folder)
+        write_tasks(folder, uses)
     except OSError:
         folder = Path(tempfile.mkdtemp(prefix="infimed-lm-eval-"))
-        write_tasks(folder)
+        write_tasks(folder, uses)
     print(folder)
+
+
+def _benchmarks_of(file: Path) -> Sequence[Use]:
+    """The benchmarks of a run file, their paths made absolute: lm-eval may run elsewhere."""
+    from infimed_core.config import load_run_file
+    from infimed_core.plugins import load_plugins
+
+    section = load_run_file(file, load_plugins()).file.evaluation
+    if section is None:
+        raise DataError("no_benchmarks", f"{file}: has no 'evaluation:' section, so there is no benchmark to offer")
+    uses = []
+    for use in section.benchmarks:
+        settings = dict(use.settings)
+        if isinstance(settings.get("path"), str):
+            settings["path"] = str(Path(settings["path"]).resolve())
+        uses.append(Use(use=use.use, **{"with": settings}))
+    return uses

@@ -17,9 +17,16 @@ def infimed_benchmarks() -> dict[str, str]:
 @hookimpl
 def infimed_benchmark_groups() -> dict[str, Callable[[dict[str, Any]], list[dict[str, Any]]]]:
     """Offer ``medevalkit-7``, ``text``, ``chinese`` and ``reports``, each for several benchmarks."""
-    from infimed_plugins.medevalkit.groups import table
 
-    return table()
+    def members_of(name: str) -> Callable[[dict[str, Any]], list[dict[str, Any]]]:
+        def members(settings: dict[str, Any]) -> list[dict[str, Any]]:
+            from infimed_plugins.medevalkit import groups
+
+            return groups.members(name, settings)
+
+        return members
+
+    return {name: members_of(name) for name in ("medevalkit-7", "text", "chinese", "reports")}
 
 
 @hookimpl

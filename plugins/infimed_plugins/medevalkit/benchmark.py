@@ -62,6 +62,16 @@ class KitBenchmark(Benchmark):
         return find_card(self.card_name)
 
     @property
+    def has_images(self) -> bool:
+        """Whether its questions have images; lm-eval wants to know before it asks."""
+        return "images" in self.card.fields
+
+    @property
+    def needs_judge(self) -> bool:
+        """Whether no rule can grade its answers."""
+        return self.card.grading == "rubric"
+
+    @property
     def version(self) -> str:  # type: ignore[override]
         """The card's version and the prompt set."""
         return f"{self.card.version}+{self.card.prompt_set}"

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from infimed_plugins.medevalkit.cards import cards
 
 SEVEN = "medevalkit-7"
-NAMES = (SEVEN, "text", "chinese", "reports")
 
 
 def group(name: str) -> tuple[str, ...]:
     """Names of the benchmarks in a group: ``medevalkit-7``, ``text``, ``chinese`` or ``reports``."""
     return tuple(card.name for card in cards() if name in card.groups)
-
-
-def table() -> dict[str, Any]:
-    """Group name to what makes a run file's entries of its members."""
-    return {name: partial(members, name) for name in NAMES}
 
 
 def members(name: str, settings: dict[str, Any]) -> list[dict[str, Any]]:
