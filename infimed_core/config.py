@@ -41,7 +41,7 @@ class DataSection(Section):
     """Where samples come from."""
 
     sources: tuple[Use, ...] = Field(min_length=1, description="Readers, in order.")
-    executor: Use = Field(default=Use(use="serial"), description="What maps work over shards.")
+    executor: Use = Field(default=Use(use="processes"), description="What maps work over shards.")
     gates: tuple[Use, ...] | None = Field(
         default=None,
         description="Checks of the data as a whole; 'contamination' by default where the run has an evaluation.",
