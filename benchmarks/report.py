@@ -1,8 +1,9 @@
-"""How fast the report is written and opened with 50,000 answers, in a real headless Chromium.
+"""Reports of 50,000 answers and of the demo in a real headless Chromium; `infimed compare` beside statsmodels.
 
-    python benchmarks/report.py --json OUT.json [--answers 50000] [--pictures DIRECTORY]
+    python benchmarks/report.py --json OUT.json [--answers 50000] [--run RUN] [--pictures DIRECTORY]
 
-The run directory is synthetic (tests/core/report_fixture.py); its figures mean nothing, only its size does.
+The large run is synthetic (tests/core/report_fixture.py): its figures mean nothing, only its size does. ``--run`` is a
+finished run of the demo; without it the last of the three small ones that are compared here is opened.
 """
 
 from __future__ import annotations
@@ -18,9 +19,14 @@ from common import Results, main
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "core"))
 
 from browser import CHROMIUM, WHY_NOT, Page, open_browser
+from compare_by_hand import THREE, demo, gaps
 from report_fixture import write_run
 
+from infimed_core import InfimedError
+from infimed_core.plugins import load_plugins
 from infimed_core.report import write_report
+from infimed_core.run_comparison import compare_runs
+from infimed_core.testing import run as run_document
 
 MODELS = 6
 BENCHMARKS = 2
@@ -57,12 +63,15 @@ def measure(results: Results, options: argparse.Namespace) -> None:
         results.target("megabytes of the page", results.details["megabytes"], "<= 60")
         hostile = write_report(write_run(folder / "hostile", questions=24, payload=MARKUP))
         small = write_report(write_run(folder / "small", questions=60))
+        compared = comparison(folder / "compared", results)
+        real = write_report(options.run or compared)
         if CHROMIUM is None:
             print(f"not measured in a browser: {WHY_NOT}", file=sys.stderr)
             results.target("milliseconds to first paint, 50,000 answers", None, "<= 2000")
             return
         with open_browser(folder, seconds=400) as page:
             in_browser(page, page_file, hostile, results)
+            demo_in_browser(page, real, results)
             if options.pictures:
                 pictures(page, small, options.pictures)
 
@@ -99,6 +108,51 @@ def in_browser(page: Page, large: Path, hostile: Path, results: Results) -> None
     results.details["problems"] = page.problems
 
 
+def demo_in_browser(page: Page, report: Path, results: Results) -> None:
+    before = len(page.problems)
+    page.open(report)
+    results.target("demo: errors and warnings in the console", len(page.problems) - before, "== 0")
+    outside = [url for url in page.requests if not url.startswith(("file:", "data:"))]
+    results.target("demo: requests off the file", len(outside), "== 0")
+    results.details["demo_first_paint_milliseconds"] = first_paint(page)
+    page.open(report, "#browse?model=base")
+    found = page.evaluate("document.getElementById('found').textContent")
+    of = [int(part.replace(",", "").split()[0]) for part in found.split(" of ")]
+    results.target("demo: a filter leaves some answers and not all", 0 < of[0] < of[1], "== true")
+
+
+def comparison(folder: Path, results: Results) -> Path:
+    """`infimed compare` on three small runs of the demo, against statsmodels; the last run's directory."""
+    folder.mkdir()
+    for name, stages in THREE.items():
+        run_document(demo(name, stages), folder)
+    runs = {name: folder / "runs" / name for name in THREE}
+    registry = load_plugins()
+    start = time.perf_counter()
+    # The untrained base has nothing that can be graded, so the constant answer stands for it as well.
+    asked = [str(runs["base"]), f"{runs['base']}:most-common-answer", str(runs["one"]), str(runs["all"])]
+    found = compare_runs(asked, registry)
+    results.details["compare_seconds"] = round(time.perf_counter() - start, 2)
+    results.details["compared"] = [row.model_dump(mode="json") for row in found.benchmarks]
+    results.details["not_compared"] = found.notes
+    far = gaps(runs, (*found.benchmarks, *found.cells))
+    results.details["figures_checked"] = len(far)
+    results.target("compare: largest gap to statsmodels", max(far), "<= 1e-9")
+    changed = demo("other", [])
+    changed["evaluation"]["limit"] = 20
+    run_document(changed, folder)
+    try:
+        compare_runs([asked[1], f"{folder / 'runs' / 'other'}:most-common-answer"], registry)
+        told = ""
+    except InfimedError as error:
+        told = str(error)
+    results.details["refusal"] = told
+    results.target(
+        "compare: another protocol is refused, its difference named", "limit: 20 and none" in told, "== true"
+    )
+    return runs["all"]
+
+
 def pictures(page: Page, report: Path, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, (width, height, dark) in VIEWS.items():
@@ -112,6 +166,7 @@ def pictures(page: Page, report: Path, folder: Path) -> None:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--answers", type=int, default=50_000)
+    parser.add_argument("--run", type=Path, help="a finished run of the demo, opened in the browser too")
     parser.add_argument("--pictures", type=Path, help="save screenshots of a small report here")
 
 

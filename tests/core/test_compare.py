@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,10 @@ from infimed_core.plugins import load_plugins
 from infimed_core.published import chosen_tables, read_published
 from infimed_core.run_comparison import compare_runs, estimate
 from infimed_core.testing import run
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from compare_by_hand import THREE, by_hand, demo, gaps, scores
 
 REGISTRY = load_plugins()
 TEXTS = {"base": "Yes", "one": "A", "all": "B"}
@@ -51,43 +56,6 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: folder / "runs" / name for name in (*TEXTS, "short")}
 
 
-def scores(
-    directory: Path, benchmark: str, model: str = "base"
-) -> dict[str, tuple[float | None, str, tuple[str, str]]]:
-    """Score, image and cell of every question, read from the answers' file without the code under test."""
-    found = {}
-    for line in (directory / "answers" / f"{benchmark}--{model}.jsonl").read_text().splitlines():
-        row = json.loads(line)
-        tags = row["sample"]["tags"]
-        cell = (tags.get("modality", "unlabelled"), tags.get("task_type", "unlabelled"))
-        found[row["sample"]["id"]] = (row["scores"]["strict"]["value"], tags.get("image", row["sample"]["id"]), cell)
-    return found
-
-
-def by_hand(one: dict[str, Any], other: dict[str, Any], cell: tuple[str, str] | None = None) -> dict[str, Any]:
-    """Difference, interval and p-value by statsmodels: clustered OLS on a constant, McNemar where nothing clusters."""
-    import statsmodels.api as sm
-    from statsmodels.stats.contingency_tables import mcnemar
-
-    kept = [
-        name for name, (value, _, place) in one.items()
-        if value is not None and other[name][0] is not None and cell in (None, place)
-    ]  # fmt: skip
-    a = np.array([one[name][0] for name in kept])
-    b = np.array([other[name][0] for name in kept])
-    groups = np.unique([one[name][1] for name in kept], return_inverse=True)[1]
-    if len(kept) < 2 or np.ptp(a - b) == 0 or len(set(groups)) < 2:
-        return {"difference": float(np.mean(a - b)), "num_pairs": len(kept)}
-    fit = sm.OLS(a - b, np.ones(len(kept))).fit(cov_type="cluster", cov_kwds={"groups": groups}, use_t=True)
-    low, high = fit.conf_int()[0]
-    p = float(fit.pvalues[0])
-    if len(set(groups)) == len(kept):
-        table = [[int(np.sum((a == i) & (b == j))) for j in (1, 0)] for i in (1, 0)]
-        p = float(mcnemar(table, exact=True).pvalue)
-    return {"difference": float(np.mean(a - b)), "low": max(low, -1), "high": min(high, 1), "p_value": p,
-            "num_pairs": len(kept), "error": float(fit.bse[0]), "freedom": len(set(groups)) - 1}  # fmt: skip
-
-
 def paths(runs: dict[str, Path], *names: str) -> list[str]:
     return [str(runs[name]) for name in names]
 
@@ -95,14 +63,7 @@ def paths(runs: dict[str, Path], *names: str) -> list[str]:
 def test_every_difference_equals_the_one_computed_by_hand(runs: dict[str, Path]) -> None:
     found = compare_runs(paths(runs, "base", "one", "all"), REGISTRY)
     assert len(found.benchmarks) == 2 * 3 and found.models == ("base:base", "one:base", "all:base")
-    for row in (*found.benchmarks, *found.cells):
-        one, other = (scores(runs[label.split(":")[0]], row.of) for label in (row.model, row.against))
-        cell = (row.part["modality"], row.part["task_type"]) if row.part else None
-        expected = by_hand(one, other, cell)
-        for name in ("difference", "low", "high", "p_value"):
-            if name in expected:
-                assert getattr(row, name) == pytest.approx(expected[name], abs=1e-9), (row.of, row.part, name)
-        assert row.num_pairs == expected["num_pairs"]
+    assert max(gaps(runs, (*found.benchmarks, *found.cells))) < 1e-9
     tested = [row for row in found.benchmarks if row.test == "clusters"]
     assert tested and all(row.low < row.difference < row.high for row in tested)
 
@@ -350,34 +311,10 @@ def test_three_runs_of_the_demo_base_one_stage_all_stages(tmp_path: Path) -> Non
     import torch
 
     torch.set_num_threads(1)
-    stages = [
-        {"name": name, "num_samples": num, "learning_rate": 3e-3} for name, num in (("first", 300), ("second", 600))
-    ]
-    for name, chosen in (("base", []), ("one", stages[:1]), ("all", stages)):
-        run(_demo(name, chosen), tmp_path)
-    folder = tmp_path / "runs"
-    found = compare_runs([str(folder / "base"), str(folder / "one"), str(folder / "all")], REGISTRY)
+    for name, stages in THREE.items():
+        run(demo(name, stages), tmp_path)
+    runs = {name: tmp_path / "runs" / name for name in THREE}
+    found = compare_runs(paths(runs, "base", "one", "all"), REGISTRY)
     assert found.models == ("base:base", "one:first", "all:second")
     assert found.benchmarks or found.notes
-    for row in found.benchmarks:
-        one, other = (
-            scores(folder / label.split(":")[0], row.of, label.split(":")[1]) for label in (row.model, row.against)
-        )
-        expected = by_hand(one, other)
-        for name in ("difference", "low", "high", "p_value"):
-            if name in expected:
-                assert getattr(row, name) == pytest.approx(expected[name], abs=1e-9)
-
-
-def _demo(name: str, stages: list[dict[str, Any]]) -> dict[str, Any]:
-    data = {"max_images": 40, "forms": ["yes-no", "option-letter"], "kinds": ["plane"], "include_text": False}
-    model = {"vocab_size": 600, "layers": 1, "vision_layers": 1, "hidden_size": 64, "answer_max_visual_tokens": 4}
-    return {
-        "run": {"name": name, "seed": 1},
-        "data": {"sources": [{"use": "demo-anatomy", "with": data}]},
-        "model": {"use": "tiny-qwen3-vl", "with": model},
-        "resolution": {"use": "fixed", "with": {"max_visual_tokens": 4}},
-        "packing": {"use": "best-fit", "with": {"row_tokens": 256}},
-        **({"training": {"use": "staged", "with": {"stages": stages}}} if stages else {}),
-        "evaluation": {"benchmarks": [{"use": "demo-vqa", "with": {"max_samples": 60}}]},
-    }
+    assert max(gaps(runs, (*found.benchmarks, *found.cells)), default=0.0) < 1e-9
