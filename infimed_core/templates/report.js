@@ -99,7 +99,7 @@
       const question = data.questions[answer[0]];
       if (benchmark >= 0 && question[0] !== benchmark) return;
       if (model >= 0 && answer[1] !== model) return;
-      if (wanted.verdict === "disagree" ? new Set(answer[4]).size < 2 : wanted.verdict && answer[4][0] !== wanted.verdict) return;
+      if (wanted.verdict === "transcript" ? !answer[10] : wanted.verdict === "disagree" ? new Set(answer[4]).size < 2 : wanted.verdict && answer[4][0] !== wanted.verdict) return;
       if (tags.some(([tag, value]) => (question[5][tag] ?? "unlabelled") !== value)) return;
       if (otherModel >= 0 && !answersTo(answer[0]).some((one) => data.answers[one][1] === otherModel && data.answers[one][4][0] === otherVerdict)) return;
       if (search && !searchable(index).includes(search)) return;
@@ -197,7 +197,8 @@
     const all = (names, title) => [["", title], ...names.map((name) => [name, name])];
     options(form.elements.benchmark, all(data.head.benchmarks, "all"));
     options(form.elements.model, all(data.head.models, "all"));
-    options(form.elements.verdict, [["", "all"], ...Object.entries(WORDS), ["disagree", "gradings disagree"]]);
+    options(form.elements.verdict, [["", "all"], ...Object.entries(WORDS), ["disagree", "gradings disagree"],
+      ...(data.answers.some((answer) => answer[10]) ? [["transcript", "with a transcript"]] : [])]);
     options(form.elements.other, [["", "any"], ...data.head.models.flatMap((name, number) => [["r" + number, name + " right"], ["w" + number, name + " wrong"]])]);
     for (const tag of TAGS) {
       const values = new Set(data.questions.map((question) => question[5][tag] ?? "unlabelled"));

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from infimed_core.report import write_report
+from infimed_core.testing import run
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -42,6 +43,21 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     plain = write_run(where / "plain", questions=60)
     hostile = write_run(where / "hostile", questions=12, payload=PAYLOAD)
     return {"plain": write_report(plain), "hostile": write_report(hostile)}
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a real run of the demo's benchmarks, as the run itself wrote it."""
+    folder = tmp_path_factory.mktemp("real")
+    benchmarks = [{"use": "demo-vqa", "with": {"max_samples": 150}}, {"use": "demo-text", "with": {"max_samples": 40}}]
+    document = {
+        "run": {"name": "real", "seed": 1},
+        "model": {"use": "constant", "with": {"text": "Yes"}},
+        "evaluation": {"benchmarks": benchmarks},
+        "report": {},
+    }
+    run(document, folder)
+    return folder / "runs" / "real" / "report.html"
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +104,44 @@ def test_the_page_loads_without_a_problem_and_asks_for_nothing_but_itself(page: 
     assert page.problems == []
     assert [url for url in page.requests if not url.startswith(("file:", "data:image/"))] == []
     assert len([url for url in page.requests if url.startswith("file:")]) == 1
+
+
+def test_the_report_of_a_real_run_loads_filters_and_asks_for_nothing(page: Page, real: Path) -> None:
+    page.problems.clear()
+    page.open(real)
+    assert page.problems == []
+    assert [url for url in page.requests if not url.startswith(("file:", "data:image/"))] == []
+    total = int(text_of(page, "#found").split(" of ")[1].split()[0])
+    counts = {}
+    for verdict in "rpwue":
+        page.open(real, f"#browse?verdict={verdict}")
+        counts[verdict] = int(text_of(page, "#found").split(" of ")[0].replace(",", ""))
+    assert sum(counts.values()) == total == 2 * (150 + 40) and counts["r"] and counts["u"]
+    page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    assert page.problems == []
+
+
+def test_charts_take_the_colours_of_the_theme(page: Page, reports: dict[str, Path]) -> None:
+    colours = []
+    for dark in (False, True):
+        page.resize(1280, 900, dark)
+        page.open(reports["plain"])
+        colours.append(page.evaluate("getComputedStyle(document.querySelector('svg.funnel path')).fill"))
+    page.resize(1280, 900)
+    assert len(set(colours)) == 2 and all(colour.startswith("rgb") for colour in colours)
+
+
+def test_a_transcript_is_read_beside_its_answer(page: Page, reports: dict[str, Path]) -> None:
+    page.open(reports["plain"])
+    page.evaluate(
+        "{const form = document.getElementById('filters'); form.elements.verdict.value = 'transcript';"
+        "form.dispatchEvent(new Event('input'))}"
+    )
+    page.wait("!document.getElementById('found').textContent.startsWith('720 ')")
+    page.evaluate("document.querySelector('#list .row').click()")
+    page.evaluate("document.querySelector('#list .detail details').open = true")
+    shown = text_of(page, "#list .detail details")
+    assert "radiology · round 1" in shown and "Opinion." in shown and "chair · round 2" in shown
 
 
 def test_a_deep_link_sets_the_filters_and_opens_the_answer(page: Page, reports: dict[str, Path]) -> None:
