@@ -402,6 +402,13 @@ class Model(Component):
         """The encoder of a checkpoint, without loading weights."""
         raise NotImplementedError(f"{type(self).__name__} has no encoder: it cannot be trained")
 
+    def can_pack(self, checkpoint: Path) -> tuple[bool, str]:
+        """Whether samples of a checkpoint may share a row, and how that is known, without loading weights.
+
+        Where they may not, its rows are padded. ``TrainableModel.can_pack`` has the last word before training.
+        """
+        return True, "left to the loaded model"
+
 
 class Batches(Protocol):
     """The rows of a stage. Picklable; any step can be made at any time, in any process, with the same result."""

@@ -89,12 +89,13 @@ def train_stages(state: RunState, curated: Curated, base: Checkpoint) -> list[Ch
             "the model of this run cannot be trained; remove the 'training:' section or name another model"
         )
     index, index_hash = index_samples(state, curated, base)
+    isolation = _isolation(state, base)
     allowed = np.fromiter((identity in curated.kept for identity in curated.dataset.ids), bool, len(curated.dataset))
     checkpoints: list[Checkpoint] = []
     before = base
     loaded: TrainableModel | None = None
     for position, stage in enumerate(trainer.stage_list):
-        plan, plan_file = _plan(state, curated, index, index_hash, stage, allowed, base, position)
+        plan, plan_file = _plan(state, curated, index, index_hash, stage, allowed, base, position, isolation)
         made_from = digest("train", 1, plan.plan_hash, trainer.result_identity(stage), before.digest)
         after = before
 
@@ -133,6 +134,36 @@ def train_stages(state: RunState, curated: Curated, base: Checkpoint) -> list[Ch
     return checkpoints
 
 
+def _isolation(state: RunState, base: Checkpoint) -> tuple[bool, str]:
+    """Whether samples of the base model may share a row, and why; told loudly where they may not."""
+    model: Model = state.plan.component("model")
+    directory = base.directory
+    assert directory is not None
+
+    def work(artifact: Path) -> Outcome:
+        packable, verdict = model.can_pack(directory)
+        facts: JsonObject = {"packable": packable, "verdict": verdict}
+        write_atomically(artifact / "isolation.json", json.dumps(facts))
+        return Outcome(details=facts)
+
+    found = state.step("isolation", digest("isolation", 1, base.digest), work)
+    facts = json.loads((found.directory / "isolation.json").read_text(encoding="utf-8"))
+    return bool(facts["packable"]), str(facts["verdict"])
+
+
+def _packer(state: RunState, stage: Stage, isolation: tuple[bool, str]) -> Packer:
+    """The packer of the stage, or ``padded`` with its budget where this model's samples may not share a row."""
+    components = state.plan.components
+    packer = cast(Packer, components.get(f"stages.{stage.name}.packing") or components["packing"])
+    packable, verdict = isolation
+    if packable or type(packer).padded:
+        return packer
+    text = f"stage '{stage.name}': samples of this model may not share a row ({verdict}): rows are PADDED, not packed"
+    state.tell("message", f"plan-{stage.name}", {"text": text})
+    budget = packer.model_dump(include={"row_tokens", "row_patches", "row_images"})
+    return cast(Packer, state.registry.find("packer", "padded").model_validate(budget))
+
+
 def _plan(
     state: RunState,
     curated: Curated,
@@ -142,10 +173,11 @@ def _plan(
     allowed: np.ndarray,  # type: ignore[type-arg]
     base: Checkpoint,
     position: int,
+    isolation: tuple[bool, str],
 ) -> tuple[StagePlan, Path]:
     components = state.plan.components
     scheduler = cast(ResolutionScheduler, components.get(f"stages.{stage.name}.resolution") or components["resolution"])
-    packer = cast(Packer, components.get(f"stages.{stage.name}.packing") or components["packing"])
+    packer = _packer(state, stage, isolation)
     seed = state.seed * 1000 + position
     decisive = {
         "name",

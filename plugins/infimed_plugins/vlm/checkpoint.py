@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -63,15 +63,30 @@ def find_checkpoint(checkpoint: str, revision: str | None, with_code: bool = Fal
         raise DataError("no_checkpoint", f"model '{checkpoint}': {reason}") from error
 
 
+def read_config(checkpoint: Path, trust_remote_code: bool = False) -> Any:
+    """The configuration of a checkpoint.
+
+    Raises:
+        DataError: it is damaged, or of an architecture that transformers does not know.
+    """
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(checkpoint, trust_remote_code=trust_remote_code)
+    except (ValueError, OSError, KeyError, TypeError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise DataError("no_checkpoint", f"{checkpoint / 'config.json'}: cannot be used: {first}") from error
+
+
 def open_checkpoint(checkpoint: Path, settings: OpeningSettings, trust_remote_code: bool = False) -> LoadedModel:
     """Load weights (safetensors only) and return the model ready to train or ask."""
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
     from infimed_plugins.vlm.network import Network
     from infimed_plugins.vlm.quiet import quiet
 
-    config = AutoConfig.from_pretrained(checkpoint, trust_remote_code=trust_remote_code)
+    config = read_config(checkpoint, trust_remote_code)
     auto = AutoModelForImageTextToText if getattr(config, "vision_config", None) is not None else AutoModelForCausalLM
     device = settings.device if settings.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     with quiet():

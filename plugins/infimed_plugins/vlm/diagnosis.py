@@ -11,14 +11,12 @@ def diagnose(checkpoint: str, revision: str | None = None) -> dict[str, Any]:
     Raises:
         DataError: there is no such checkpoint.
     """
-    from transformers import AutoConfig
-
-    from infimed_plugins.vlm.checkpoint import find_checkpoint
+    from infimed_plugins.vlm.checkpoint import find_checkpoint, read_config
     from infimed_plugins.vlm.families import FAMILIES, family_of
     from infimed_plugins.vlm.isolation import verdict
 
     path = find_checkpoint(checkpoint, revision)
-    config = AutoConfig.from_pretrained(path)
+    config = read_config(path)
     family = family_of(config)
     result = verdict(config)
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
@@ -26,6 +27,15 @@ class OpeningSettings(Component):
     answer_batch_tokens: int = Field(
         default=32768, ge=1, description="Most prompt tokens, padding included, in a batch."
     )
+
+    def can_pack(self, checkpoint: Path) -> tuple[bool, str]:
+        """The verdict of the isolation test on a shrunken copy of the checkpoint's architecture."""
+        from infimed_plugins.vlm.checkpoint import read_config
+        from infimed_plugins.vlm.isolation import verdict
+
+        code = bool(getattr(self, "trust_remote_code", False))
+        result = verdict(read_config(checkpoint, code), self.attention)
+        return result.packable, result.explanation
 
     def weights_identity(self) -> str:
         """As ``identity``, without what decides only how the model is asked."""
