@@ -165,7 +165,7 @@ def test_200_questions_at_concurrency_16_equal_the_local_back_end(served):
 
 
 def test_a_server_killed_in_the_middle_and_started_again_loses_nothing_and_answers_nothing_twice(served, tmp_path):
-    requests = make_requests(120)
+    requests = make_requests(200)
     done = 0
     half_way, started = threading.Event(), threading.Event()
 
@@ -183,18 +183,18 @@ def test_a_server_killed_in_the_middle_and_started_again_loses_nothing_and_answe
     def progress(count):
         nonlocal done
         done += count
-        if done == 40:
+        if done == 60:
             half_way.set()
 
     cache = AnswerCache(tmp_path / "cache.jsonl", "served")
     answers = cache.ask(endpoint(served), MEDIA, requests, progress)
     nurse.join()
-    assert started.is_set() and 40 <= answered[0] < 120 and served.process.poll() is None
+    assert started.is_set() and 60 <= answered[0] < 200 and served.process.poll() is None
     assert [answer.error for answer in answers if answer.error] == []
     local = local_answers(served.checkpoint, requests)
     assert [answer.text for answer in answers] == [local[request.sample_id].text for request in requests]
     keys = [json.loads(line)["key"] for line in (tmp_path / "cache.jsonl").read_text().splitlines()]
-    assert len(keys) == len(set(keys)) == 120
+    assert len(keys) == len(set(keys)) == 200
     again = AnswerCache(tmp_path / "cache.jsonl", "served")
     assert again.ask(endpoint(served), MEDIA, requests, lambda count: None) == answers
-    assert (again.num_asked, again.num_reused) == (0, 120)
+    assert (again.num_asked, again.num_reused) == (0, 200)

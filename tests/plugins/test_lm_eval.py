@@ -2,17 +2,22 @@
 
 import json
 import random
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from infimed_core import Answer, DataError, Sample, Use
+from infimed_core import Answer, DataError, Sample
 from infimed_core.plugins import load_plugins
 from infimed_core.testing import check_component, make_image, run
 from infimed_plugins.lm_eval.benchmark import LmEvalTask
 from infimed_plugins.lm_eval.export import _benchmarks_of, write_tasks
 from infimed_plugins.medevalkit.benchmarks import table
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from lm_eval_both_ways import ask_both_ways
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # lm-eval and datasets warn on import; theirs, not ours
 
@@ -192,65 +197,11 @@ def test_a_conversation_cannot_be_an_lm_eval_task(tmp_path: Path) -> None:
 def test_one_checkpoint_answers_and_scores_the_same_through_lm_eval_and_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import lm_eval
-    import torch
-    import transformers
-    from lm_eval.tasks import TaskManager
-
-    from infimed_plugins.vlm.vocabulary import CHAT_TEMPLATE, train_tokenizer
-
-    torch.set_num_threads(1)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    data = FIXTURES.parents[1] / "tests/fixtures/medevalkit/data"
-    uses = [Use(use=name, **{"with": {"path": str(data / name)}}) for name in ("mmlu-medical", "cmmlu", "pubmedqa")]
-    tokenizer = train_tokenizer(["Answer A B C D yes no Question Options the letter"] * 8, 400)
-    tokenizer.chat_template = CHAT_TEMPLATE
-    config = transformers.Qwen3Config(
-        vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, head_dim=16, max_position_embeddings=2048, tie_word_embeddings=True, bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, initializer_range=0.3,
-    )  # fmt: skip
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        transformers.Qwen3ForCausalLM(config).save_pretrained(tmp_path / "model")
-    tokenizer.save_pretrained(tmp_path / "model")
-    names = write_tasks(tmp_path / "tasks", uses)
-    theirs = lm_eval.simple_evaluate(
-        model="hf",
-        model_args={"pretrained": str(tmp_path / "model"), "dtype": "float32", "device": "cpu"},
-        tasks=names,
-        task_manager=TaskManager(include_path=str(tmp_path / "tasks"), include_defaults=False),
-        apply_chat_template=True,
-        gen_kwargs="max_gen_toks=6",
-        batch_size=1,
-        bootstrap_iters=0,
-    )
-    generation = {"max_new_tokens": 6}
-    record = run(
-        {
-            "run": {"name": "here"},
-            "model": {"use": "transformers", "with": {"checkpoint": str(tmp_path / "model"), "device": "cpu"}},
-            "evaluation": {"benchmarks": [use.model_dump(by_alias=True) | {"generation": generation} for use in uses]},
-        },
-        tmp_path,
-    )
-    num_equal = 0
-    for use in uses:
-        path = tmp_path / f"runs/here/answers/{use.use}--base.jsonl"
-        ours = [json.loads(line) for line in path.read_text().splitlines()]
-        task = "infimed_" + use.use.replace("-", "_")
-        samples = sorted(theirs["samples"][task], key=lambda sample: sample["doc_id"])
-        assert [row["sample"]["id"] for row in ours] == [sample["doc"]["id"] for sample in samples]
-        assert [row["answer"]["text"].strip() for row in ours] == [s["resps"][0][0].strip() for s in samples]
-        assert [row["scores"]["strict"]["value"] for row in ours] == [s.get("accuracy") for s in samples]
-        num_equal += len(ours)
-        accuracy = next(
-            row.metrics["accuracy"].value
-            for row in record.results
-            if (row.benchmark, row.model, row.scoring, row.group) == (use.use, "base", "strict", {})
-        )
-        assert theirs["results"][task].get("accuracy,none") == accuracy
-    assert num_equal == 17
+    pairs = ask_both_ways(FIXTURES.parents[1] / "tests/fixtures/medevalkit/data", tmp_path)
+    assert len(pairs) == 17
+    assert [pair.ours for pair in pairs] == [pair.theirs for pair in pairs]
+    assert len({pair.ours.text for pair in pairs}) > 3  # the questions matter
 
 
 def test_several_tasks_are_several_benchmarks_under_their_own_names(folder: Path) -> None:

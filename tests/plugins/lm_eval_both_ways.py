@@ -1,0 +1,89 @@
+"""One tiny checkpoint asked the same benchmarks by lm-eval's own `hf` model and by our back-end."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from infimed_core import Use
+from infimed_core.testing import run
+from infimed_plugins.lm_eval.export import write_tasks
+from infimed_plugins.vlm.vocabulary import CHAT_TEMPLATE, train_tokenizer
+
+BENCHMARKS = ("mmlu-medical", "cmmlu", "pubmedqa")
+MOST_TOKENS = 6
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One question: its id, the answer and its value."""
+
+    sample_id: str
+    text: str
+    value: float | None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One question both ways."""
+
+    ours: Outcome
+    theirs: Outcome
+
+
+def make_checkpoint(directory: Path) -> Path:
+    """A tiny Qwen3 with random weights, a tokenizer and a chat template."""
+    import torch
+    import transformers
+
+    torch.set_num_threads(1)
+    tokenizer = train_tokenizer(["Answer A B C D yes no Question Options the letter"] * 8, 400)
+    tokenizer.chat_template = CHAT_TEMPLATE
+    config = transformers.Qwen3Config(
+        vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=16, max_position_embeddings=2048, tie_word_embeddings=True, bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, initializer_range=0.3,
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        transformers.Qwen3ForCausalLM(config).save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    return directory
+
+
+def ask_both_ways(data: Path, folder: Path) -> list[Pair]:
+    """Every question of three benchmarks: by lm-eval (``hf``, chat template, greedy) and by a run of ours."""
+    import lm_eval
+    from lm_eval.tasks import TaskManager
+
+    checkpoint = make_checkpoint(folder / "model")
+    uses = [Use(use=name, **{"with": {"path": str(data / name)}}) for name in BENCHMARKS]
+    theirs = lm_eval.simple_evaluate(
+        model="hf",
+        model_args={"pretrained": str(checkpoint), "dtype": "float32", "device": "cpu"},
+        tasks=write_tasks(folder / "tasks", uses),
+        task_manager=TaskManager(include_path=str(folder / "tasks"), include_defaults=False),
+        apply_chat_template=True,
+        gen_kwargs=f"max_gen_toks={MOST_TOKENS}",
+        batch_size=1,
+        bootstrap_iters=0,
+    )
+    asked = [use.model_dump(by_alias=True) | {"generation": {"max_new_tokens": MOST_TOKENS}} for use in uses]
+    document: dict[str, Any] = {
+        "run": {"name": "here"},
+        "model": {"use": "transformers", "with": {"checkpoint": str(checkpoint), "device": "cpu"}},
+        "evaluation": {"benchmarks": asked},
+    }
+    run(document, folder)
+    pairs = []
+    for use in uses:
+        lines = (folder / f"runs/here/answers/{use.use}--base.jsonl").read_text(encoding="utf-8").splitlines()
+        task = "infimed_" + use.use.replace("-", "_")
+        samples = sorted(theirs["samples"][task], key=lambda sample: sample["doc_id"])
+        for row, sample in zip(map(json.loads, lines), samples, strict=True):
+            ours = Outcome(row["sample"]["id"], row["answer"]["text"].strip(), row["scores"]["strict"]["value"])
+            other = Outcome(sample["doc"]["id"], sample["resps"][0][0].strip(), sample.get("accuracy"))
+            pairs.append(Pair(ours, other))
+    return pairs
