@@ -6,10 +6,12 @@ import argparse
 import importlib.util
 import subprocess
 import sys
+import tempfile
 import time
 import tracemalloc
 from bisect import bisect_right
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -60,9 +62,18 @@ def made_index(count: int, seed: int = 0) -> Index:
     return Index(text, np.maximum(1, text // 4), offsets, sizes, usable, {}, {}, (), f"synthetic-{count}-{seed}")
 
 
-def planned(index: Index, packer: Packer, *, scheduler: Any = None, ordered: bool = True) -> tuple[Any, float]:
-    allowed = np.ones(len(index), dtype=bool)
+def stored_index(count: int, directory: str) -> Path:
+    """Where the synthetic index lies on disk, as a run stores one."""
+    path = Path(directory) / "index.npz"
+    made_index(count).save(path)
+    return path
+
+
+def planned(path: Path, packer: Packer, *, scheduler: Any = None, ordered: bool = True) -> tuple[Any, float]:
+    """The plan, and the seconds from opening the stored index to the finished plan."""
     started = time.perf_counter()
+    index = Index.load(path)
+    allowed = np.ones(len(index), dtype=bool)
     plan = plan_stage(
         index, Stage(name="stage", rows_per_step=RANKS), scheduler or Fixed(max_visual_tokens=CAP), packer, Tiles(), 0,
         allowed, ordered=ordered,
@@ -93,10 +104,11 @@ def peak_memory(count: int) -> float:
 
 def print_peak(count: int) -> None:
     # Not ru_maxrss: a child starts with its parent's, which hides what it needs itself.
-    index = made_index(count)
-    tracemalloc.start()
-    planned(index, BestFit(row_tokens=ROW_TOKENS))
-    print(tracemalloc.get_traced_memory()[1] / 2**30)
+    with tempfile.TemporaryDirectory() as directory:
+        path = stored_index(count, directory)
+        tracemalloc.start()
+        planned(path, BestFit(row_tokens=ROW_TOKENS))
+        print(tracemalloc.get_traced_memory()[1] / 2**30)
 
 
 def peers() -> dict[str, Callable[[NDArray[np.int64]], list[Any]]]:
@@ -106,15 +118,18 @@ def peers() -> dict[str, Callable[[NDArray[np.int64]], list[Any]]]:
         import binpacking
 
         def to_constant_volume(lengths: NDArray[np.int64]) -> list[Any]:
-            # In blocks of 1000, as it is used where packing is done with it: it is quadratic.
+            # Blocks of 1000, because it is quadratic; a block's last row is packed again with the next block. So
+            # ms-swift uses this package (its own code is not run: it is bound to data sets already encoded).
             rows: list[Any] = []
+            carried: list[tuple[int, int]] = []
             for start in range(0, len(lengths), 1000):
-                pairs = list(enumerate(lengths[start : start + 1000].tolist(), start))
+                pairs = carried + list(enumerate(lengths[start : start + 1000].tolist(), start))
                 packed = binpacking.to_constant_volume(pairs, ROW_TOKENS, weight_pos=1)
-                rows += [[number for number, _ in row] for row in packed]
-            return rows
+                *full, carried = packed
+                rows += [[number for number, _ in row] for row in full]
+            return [*rows, [number for number, _ in carried]] if carried else rows
 
-        found["binpacking (blocks of 1000)"] = to_constant_volume
+        found["binpacking in blocks of 1000, as ms-swift packs"] = to_constant_volume
     if all(importlib.util.find_spec(name) for name in ("trl", "datasets")):
         from datasets import Dataset
         from trl import pack_dataset
@@ -126,8 +141,8 @@ def peers() -> dict[str, Callable[[NDArray[np.int64]], list[Any]]]:
             place = {length: number for number, length in enumerate(lengths.tolist())}
             return [[place[length] for length in row] for row in sizes]
 
-        found["trl bfd"] = bfd
-    found["greedy knapsack (own lines, after LLaMA-Factory's description)"] = greedy_knapsack
+        found["trl's bfd (its package)"] = bfd
+    found["greedy knapsack in blocks of 1000, as LLaMA-Factory packs (own lines)"] = greedy_knapsack
     return found
 
 
@@ -157,7 +172,13 @@ def balance(rows: list[Any], lengths: NDArray[np.int64]) -> float | None:
 
 
 def measure(results: Results, arguments: argparse.Namespace) -> None:
-    index = made_index(arguments.samples)
+    """Everything, on one stored index."""
+    with tempfile.TemporaryDirectory() as directory:
+        measure_stored(results, arguments, stored_index(arguments.samples, directory))
+
+
+def measure_stored(results: Results, arguments: argparse.Namespace, index: Path) -> None:
+    """The table of packers, the peers, and the targets."""
     packers: dict[str, Packer] = {
         "best-fit": BestFit(row_tokens=ROW_TOKENS),
         "best-fit, 3 budgets": BestFit(row_tokens=ROW_TOKENS, row_patches=12_000, row_images=24),
@@ -188,7 +209,7 @@ def measure(results: Results, arguments: argparse.Namespace) -> None:
     results.details["peers"] = beside(lengths, arguments.peer_samples)
     again, _ = planned(index, packers["best-fit"])
     kept = np.bincount(ours.members, minlength=len(ours.rows))
-    results.target("seconds to plan", seconds, "<= 3")
+    results.target("seconds to plan from a stored index", seconds, "<= 3")
     three, three_seconds = plans["best-fit, 3 budgets"]
     results.target("seconds to plan, 3 budgets", three_seconds, "<= 3")
     bound = of_bound(three, packers["best-fit, 3 budgets"].budget)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
+import zipfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -103,9 +105,35 @@ def save_arrays(path: Path, facts: dict[str, Any], arrays: dict[str, NDArray[Any
 
 
 def load_arrays(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """Read what ``save_arrays`` wrote; never unpickles."""
-    with np.load(path, allow_pickle=False) as stored:
-        arrays = {name: stored[name] for name in stored.files}
+    """Read what ``save_arrays`` wrote, mapped into memory and read-only: pages come when they are used.
+
+    Raises:
+        ValueError: an array holds pickled objects; they are never opened.
+    """
+    arrays: dict[str, NDArray[Any]] = {}
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            name = member.filename.removesuffix(".npy")
+            with archive.open(member) as file:
+                version = np.lib.format.read_magic(file)
+                read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+                shape, fortran, dtype = read(file)
+                header = file.tell()
+            if dtype.hasobject:
+                raise ValueError(f"{path}: '{name}' holds pickled objects, which are never opened")
+            if member.compress_type != zipfile.ZIP_STORED or not math.prod(shape):
+                with archive.open(member) as file:
+                    arrays[name] = np.lib.format.read_array(file, allow_pickle=False)
+                continue
+            # The local header repeats the name; its lengths may differ from the directory's.
+            with path.open("rb") as whole:
+                whole.seek(member.header_offset + 26)
+                sizes = whole.read(4)
+            start = (
+                member.header_offset + 30 + int.from_bytes(sizes[:2], "little") + int.from_bytes(sizes[2:], "little")
+            )
+            order = "F" if fortran else "C"
+            arrays[name] = np.memmap(path, dtype, "r", start + header, shape, order)
     return json.loads(arrays.pop("facts").tobytes()), arrays
 
 
