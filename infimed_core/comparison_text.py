@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from infimed_core.report_figures import p_text
 from infimed_core.run_comparison import Difference, RunComparison, Value
 from infimed_core.types import MetricValue
 
@@ -109,11 +110,6 @@ def _differences(title: str, rows: Sequence[Difference], note: str) -> Table:
     heads = ("benchmark", "modality", "task type") if parts else ("benchmark",)
     figures = ("values", "difference", "95% interval", "p", "p adjusted", "test", "pairs")
     return Table(title, (*heads, "models", *figures), tuple(cells), len(heads) + 1, note)
-
-
-def p_text(value: float | None) -> str:
-    """A p-value for people."""
-    return "–" if value is None else "<0.0001" if value < 0.0001 else f"{value:.4f}"
 
 
 def as_terminal(found: RunComparison) -> Any:

@@ -6,7 +6,7 @@ import base64
 import hashlib
 from typing import Any
 
-from infimed_core.report_figures import number, printable
+from infimed_core.report_figures import number, p_text, printable
 
 
 def environment() -> Any:
@@ -18,6 +18,7 @@ def environment() -> Any:
         loader=jinja2.PackageLoader("infimed_core"), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
     made.filters["number"] = number
+    made.filters["p_value"] = p_text
     made.filters["plain"] = lambda value: printable(str(value))
     made.filters["drawing"] = Markup  # Only for what report_charts let through its XML tree.
     return made

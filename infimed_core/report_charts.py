@@ -154,7 +154,7 @@ def _layer(rows: list[dict[str, Any]], mark: dict[str, Any], encoding: dict[str,
 
 
 def histogram(counts: Sequence[float], label: str, mean: float | None = None) -> str:
-    """Counts over equal bins of [0, 1], with a mark at the mean."""
+    """Counts over equal bins of [0, 1], heights their square roots, with a mark at the mean."""
     size = len(counts)
     rows = [
         {
@@ -171,14 +171,15 @@ def histogram(counts: Sequence[float], label: str, mean: float | None = None) ->
     }  # fmt: skip
     encoding = {
         "x": x, "x2": {"field": "high"}, "description": {"field": "told"},
-        "y": {"field": "count", "type": "quantitative", "title": None, "axis": None}, "y2": {"datum": 0},
+        "y": {"field": "count", "type": "quantitative", "title": None, "axis": None, "scale": {"type": "sqrt"}},
+        "y2": {"datum": 0},
     }  # fmt: skip
     layers = [_layer(rows, {"type": "rect", "color": "var(--accent)", "stroke": "var(--ground)"}, encoding)]
     if mean is not None and math.isfinite(mean):
         at = {"x": {"field": "at", "type": "quantitative"}, "description": {"value": f"mean {number(mean)}"}}
         mark = {"type": "rule", "color": "var(--warm)", "strokeWidth": 2}
         layers.append(_layer([{"at": min(max(mean, 0.0), 1.0)}], mark, at))
-    return draw({"width": 240, "height": 80, "layer": layers}, label, "histogram")
+    return draw({"width": 300, "height": 80, "layer": layers}, label, "histogram")
 
 
 def funnel(steps: Sequence[tuple[str, int, int]], label: str) -> str:

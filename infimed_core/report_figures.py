@@ -29,3 +29,8 @@ def number(value: float | None, digits: int = 3) -> str:
     if value != 0 and abs(value) < 10**-digits:
         return f"{value:.1e}"
     return f"{value:.{digits}f}"
+
+
+def p_text(value: float | None) -> str:
+    """A p-value for people."""
+    return "–" if value is None else "<0.0001" if value < 0.0001 else f"{value:.4f}"

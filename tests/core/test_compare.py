@@ -266,6 +266,29 @@ def test_a_suite_is_compared_when_both_answered_all_of_it(
     assert [row.of for row in found.means] == ["two-set mean"]
 
 
+SEVEN = {
+    "mmmu-medical-val": "mmmu", "vqa-rad": "vqa-rad", "slake": "slake", "path-vqa": "path-vqa", "pmc-vqa": "pmc-vqa",
+    "omnimedvqa": "omnimedvqa", "medxpertqa-mm": "medxpertqa",
+}  # fmt: skip
+
+
+def test_the_seven_set_mean_is_compared_and_published_rows_stand_beside_it(tmp_path: Path) -> None:
+    data = Path(__file__).parents[1] / "fixtures" / "medevalkit" / "data"
+    uses = [{"use": name, "with": {"path": str(data / folder)}} for name, folder in SEVEN.items()]
+    for name, text in (("says-a", "A"), ("says-b", "B")):
+        model = {"use": "constant", "with": {"text": text}}
+        run({"run": {"name": name, "seed": 0}, "model": model, "evaluation": {"benchmarks": uses}}, tmp_path)
+    runs = {name: tmp_path / "runs" / name for name in ("says-a", "says-b")}
+    table = chosen_tables(["medevalkit"], REGISTRY)
+    found = compare_runs(paths(runs, "says-a", "says-b"), REGISTRY, published=table)
+    mean = next(row for row in found.means if row.of == "seven-set mean")
+    parts = {row.of: row.difference for row in found.benchmarks}
+    assert set(mean.benchmarks) == set(parts) == set(SEVEN) and found.means == (mean,)
+    assert mean.difference == pytest.approx(sum(parts.values()) / 7) and mean.difference < 0
+    assert {value.benchmark for value in found.published} <= set(SEVEN)
+    assert {"InfiMed-RL-3B", "Lingshu-7B"} <= {value.model for value in found.published}
+
+
 values = st.lists(st.sampled_from([-1.0, 0.0, 1.0]), min_size=1, max_size=40)
 
 
