@@ -1,21 +1,26 @@
-"""Evaluation: both scorings against MedEvalKit's own results, and how fast saved answers are graded again."""
+"""Evaluation: both scorings against MedEvalKit's results, lm-eval and a real server beside ours, speed and overhead."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from common import Results, main, table
 
 from infimed_plugins.medevalkit.rescore import rescore
 
-FIXTURES = Path(__file__).parents[1] / "tests" / "fixtures" / "medevalkit" / "kit_runs"
+ROOT = Path(__file__).parents[1]
+FIXTURES = ROOT / "tests" / "fixtures" / "medevalkit" / "kit_runs"
+sys.path.insert(0, str(ROOT / "tests" / "plugins"))  # the cases and the servers are those of the tests
 
 
 def differences(ours: Any, theirs: Any) -> list[float]:
@@ -44,7 +49,7 @@ def equality(results: Results) -> None:
         rows.append([folder.name, kit["total"], kit["acc"], strict["acc"], strict["unscored_rate"], worst, wrong])
     table(["run", "answers", "kit acc", "strict acc", "unscored", "largest difference", "strict differs"], rows)
     results.target("kit: largest difference from metrics.json", largest, "<= 1e-9")
-    results.target("strict: samples that differ from strict.json", disagreeing, "<= 0")
+    results.target("strict: samples that differ from strict.json", disagreeing, "== 0")
     results.details["runs"] = rows
 
 
@@ -72,13 +77,201 @@ def speed(results: Results, num_answers: int) -> None:
     results.details["speed"] = rows
 
 
+def cases(results: Results) -> None:
+    """Every case that MedEvalKit was given: what it returned under kit, what is sensible under strict."""
+    import test_medevalkit_grading as grading
+
+    kit = sum(not grading.close(grading.kit_result(case), case["kit_result"]) for case in grading.CASES)
+    strict, policies = 0, 0
+    for case in grading.CASES:
+        ours, sensible = grading.strict_result(case), case["sensible_result"]
+        if sensible is None:  # open: ours must be a policy with a reason
+            policies += 1
+            strict += not grading.POLICY.get((case["function"], case["input"].get("response")))
+        elif sensible is False:
+            strict += ours not in (False, None)
+        else:
+            strict += not grading.close(ours, sensible.strip() if isinstance(sensible, str) else sensible)
+    table(["cases", "kit differs", "strict differs", "policies"], [[len(grading.CASES), kit, strict, policies]])
+    results.target(f"kit: cases of {len(grading.CASES)} that differ from kit_result", kit, "== 0")
+    results.target("strict: cases that differ from sensible_result", strict, "== 0")
+    results.details["policy_cases"] = policies
+
+
+def fixtures(results: Results) -> None:
+    """Every benchmark on its fixture, from the committed example, by the command."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-c", "from infimed_core.cli import run_main; run_main()"]
+        command += ["examples/medevalkit_fixtures.yaml", "--set", f"run.directory={folder}", "--quiet"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        record = json.loads((Path(folder) / "medevalkit-fixtures" / "run.json").read_text())
+    shown = [line for line in done.stdout.splitlines() if line.startswith("seven-set mean, base")]
+    asked = len(record["config"]["evaluation"]["benchmarks"])
+    answered = len({row["benchmark"] for row in record["results"] if row["model"] == "base"})
+    print("\n".join(shown))
+    results.target("fixtures: exit code of the example", done.returncode, "== 0")
+    results.target(f"fixtures: benchmarks of {asked} without a result", asked - answered, "== 0")
+    results.target("fixtures: scorings whose seven-set mean is printed", len(shown), ">= 2")
+    results.details["fixtures"] = {"benchmarks": asked, "seven_set_mean": shown}
+
+
+def lm_eval(results: Results) -> None:
+    """One checkpoint asked by lm-eval's own `hf` model and by ours: answers and values, sample by sample."""
+    from lm_eval_both_ways import ask_both_ways
+
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    with tempfile.TemporaryDirectory() as folder:
+        pairs = ask_both_ways(FIXTURES.parent / "data", Path(folder))
+    differing = sum(pair.ours != pair.theirs for pair in pairs)
+    results.target(f"lm-eval: samples of {len(pairs)} with another answer or value", differing, "== 0")
+    results.details["lm_eval"] = {"samples": len(pairs), "values": [pair.ours.value for pair in pairs]}
+
+
+def server(results: Results) -> None:
+    """`transformers serve` at concurrency 16 beside the local back-end; then killed in the middle and started again."""
+    import test_endpoint_serve as serving
+
+    from infimed_core.evaluation import AnswerCache
+
+    requests = serving.make_requests(200)
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        served = serving.Served(serving.make_checkpoint(place), place / "server.log")
+        served.start()
+        try:
+            served.wait_until_ready()
+            local = serving.local_answers(served.checkpoint, requests)
+            started = time.perf_counter()
+            remote = {answer.sample_id: answer for answer in serving.endpoint(served).answer(requests, serving.MEDIA)}
+            seconds = time.perf_counter() - started
+            differing = sum(remote[name].text != local[name].text for name in local)
+            half_way, done = threading.Event(), 0
+
+            def progress(count: int) -> None:
+                nonlocal done
+                done += count
+                if done >= 60:
+                    half_way.set()
+
+            def kill_and_restart() -> None:
+                half_way.wait()
+                served.kill()
+                served.start()
+
+            nurse = threading.Thread(target=kill_and_restart)
+            nurse.start()
+            cache = AnswerCache(place / "cache.jsonl", "served")
+            answers = cache.ask(serving.endpoint(served), serving.MEDIA, requests, progress)
+            nurse.join()
+            keys = [json.loads(line)["key"] for line in (place / "cache.jsonl").read_text().splitlines()]
+            again = AnswerCache(place / "cache.jsonl", "served")
+            again.ask(serving.endpoint(served), serving.MEDIA, requests, lambda count: None)
+        finally:
+            served.kill()
+    wrong = sum(answer.text != local[answer.sample_id].text for answer in answers)
+    table(["questions", "seconds", "differ", "differ after a kill"], [[len(requests), seconds, differing, wrong]])
+    results.target("server: answers of 200 that differ from the local back-end's", differing, "== 0")
+    results.target("server killed and restarted: answers lost or changed", wrong, "== 0")
+    results.target("server killed and restarted: questions answered twice", len(keys) - len(set(keys)), "== 0")
+    results.target("asked again afterwards", again.num_asked, "== 0")
+    results.details["server"] = {"seconds": seconds, "questions": len(requests), "concurrency": 16}
+
+
+def overhead(results: Results, repeats: int) -> None:
+    """All that the harness does for its answers, beside the time spent inside ``model.generate`` for the same batches.
+
+    Reading questions, decoding and encoding images, sorting, padding, caching and grading are the overhead.
+    """
+    import io
+
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    from infimed_core import Generation, Media, Sample, Turn
+    from infimed_core.evaluation import AnswerCache, ask_and_grade
+    from infimed_core.plugins import load_plugins
+    from infimed_plugins.vlm.tiny import TinyQwen3VL
+
+    registry = load_plugins()
+    generator = np.random.default_rng(0)
+    samples = []
+    for number in range(64):
+        target = io.BytesIO()
+        Image.fromarray(generator.integers(0, 256, (224, 224, 3), dtype=np.uint8)).save(target, format="PNG")
+        text = f"Question {number}: which plane is shown? " + "Look at every part of the picture. " * (number % 4)
+        turns = (Turn(role="user", content=(0, text)),)
+        media = (Media(data=target.getvalue()),)
+        samples.append(Sample(id=str(number), turns=turns, media=media, references=("axial",), options=("axial", "x")))
+    benchmark = registry.find("benchmark", "pmc-vqa")()
+    solver = registry.find("solver", "direct")()
+    component = TinyQwen3VL(
+        hidden_size=512, layers=8, heads=8, key_value_heads=4, intermediate_size=1536, vision_hidden_size=256,
+        vision_layers=6, vision_intermediate_size=1024, answer_max_visual_tokens=36, device="cpu",
+    )  # fmt: skip
+    shares = []
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = component.prepare(
+            Path(folder) / "model", lambda: [turn.text for s in samples for turn in s.turns], 0
+        )
+        model = component.load(checkpoint)
+        inside = 0.0
+        bare = model.module.generate
+
+        def timed(*positional: Any, **named: Any) -> Any:
+            nonlocal inside
+            started = time.perf_counter()
+            output = bare(*positional, **named)
+            inside += time.perf_counter() - started
+            return output
+
+        model.module.generate = timed
+        generation = Generation(max_new_tokens=48)
+        for number in range(repeats + 1):
+            inside = 0.0
+            cache = AnswerCache(Path(folder) / f"cache-{number}.jsonl", str(number))
+            started = time.perf_counter()
+            rows = ask_and_grade(
+                benchmark, samples, model, solver, generation, registry.media_loader(), cache, lambda count: None,
+                lambda name, requests: [],
+            )  # fmt: skip
+            whole = time.perf_counter() - started
+            if number:  # the first round warms up
+                shares.append(whole / inside - 1)
+        failed = [row.answer.error for row in rows if row.answer.error is not None]
+        assert not failed, failed[0]
+        tokens = sum(row.answer.num_answer_tokens or 0 for row in rows)
+        parameters = sum(parameter.numel() for parameter in model.module.parameters())
+    table(
+        ["questions", "parameters", "answer tokens", "threads", "overhead (median)", "largest"],
+        [[len(samples), parameters, tokens, torch.get_num_threads(), median(shares), max(shares)]],
+    )
+    results.target("harness over bare model.generate on the same batches", median(shares), "<= 0.05")
+    results.details["overhead"] = {"shares": shares, "parameters": parameters, "answer_tokens": tokens}
+
+
+PARTS = ("cases", "equality", "fixtures", "lm-eval", "server", "overhead", "speed")
+
+
 def measure(results: Results, arguments: argparse.Namespace) -> None:
-    equality(results)
-    speed(results, arguments.answers)
+    parts = {
+        "cases": lambda: cases(results),
+        "equality": lambda: equality(results),
+        "fixtures": lambda: fixtures(results),
+        "lm-eval": lambda: lm_eval(results),
+        "server": lambda: server(results),
+        "overhead": lambda: overhead(results, arguments.repeats),
+        "speed": lambda: speed(results, arguments.answers),
+    }
+    for name in arguments.only or PARTS:
+        print(f"--- {name}")
+        parts[name]()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--answers", type=int, default=100_000)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--only", nargs="*", choices=PARTS, help="some parts instead of all")
 
 
 if __name__ == "__main__":
