@@ -51,18 +51,18 @@ REPORTS: dict[str, tuple[list[str], set[str]]] = {
     "granuloma": (["granuloma*"], {"granuloma", "calcified granuloma", "granulomatous disease"}),
 }
 """Finding -> wordings to look for, and the MeSH headings under which coders filed it."""
-CASES = {"use": "mdt-cases", "with": {"images": False, "question_types": ["diagnosis"], "max_new_tokens": 64}}
+CASES = {"use": "mdt-cases", "with": {"images": False, "question_types": ["diagnosis"], "max_new_tokens": 48}}
 PANEL = {
     "use": "mdt-panel",
     "with": {
         "specialists": ["radiology", "internal medicine", "oncology"],
         "rounds": 1,
-        "max_opinion_tokens": 64,
+        "max_opinion_tokens": 48,
         "max_shown_letters": 300,
         "likeness": 0.8,
     },
 }
-CHAIN = {"use": "chain-of-thought", "with": {"max_reasoning_tokens": 96}}
+CHAIN = {"use": "chain-of-thought", "with": {"max_reasoning_tokens": 64}}
 
 
 def fragments(results: Results) -> None:
@@ -276,7 +276,7 @@ def measure(results: Results, arguments: argparse.Namespace) -> None:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--limit", type=int, default=8, help="questions of each benchmark put to SmolLM2")
+    parser.add_argument("--limit", type=int, default=6, help="questions of each benchmark put to SmolLM2")
     parser.add_argument("--no-model", action="store_true", help="leave SmolLM2 out")
     parser.add_argument("--directory", type=Path, help="keep checkpoint and runs here, instead of a temporary folder")
 

@@ -28,7 +28,7 @@ from infimed_core.components import (
 )
 from infimed_core.errors import ConfigError, DataError, InfimedError, PluginError
 from infimed_core.hookspecs import hookimpl
-from infimed_core.statistics import interval
+from infimed_core.statistics import cohen_kappa, interval
 from infimed_core.types import (
     IGNORED_LABEL,
     Answer,
@@ -62,6 +62,6 @@ __all__ = [
     "InfimedError", "JudgingScorer", "LoadedModel", "Media", "MediaLoader", "Metric", "MetricValue", "Mix",
     "Modality", "Model", "PackedBatch", "Packer", "Packs", "Phase", "PluginError", "Reader", "Request",
     "ResolutionScheduler", "Row", "RunEvent", "Sample", "Score", "Scorer", "Selection", "Selector", "Solver", "Stage",
-    "TextLengths", "TextMetric", "TrainableModel", "Trainer", "TrainingContext", "Turn", "Use", "canonical_json",
+    "TextLengths", "TextMetric", "TrainableModel", "Trainer", "TrainingContext", "Turn", "Use", "canonical_json", "cohen_kappa",
     "hookimpl", "interval", "modality_of", "task_type_of",
 ]  # fmt: skip

@@ -11,8 +11,9 @@ import jsonschema
 import pytest
 from pydantic import ValidationError
 
-from infimed_core import Answer, Fault, Request, Sample, canonical_json
+from infimed_core import Answer, ConfigError, DataError, Fault, Request, Sample, canonical_json
 from infimed_core.testing import check_benchmark, run
+from infimed_plugins.mdt.agreement import agreements
 from infimed_plugins.mdt.benchmark import MdtCases, points_of
 from infimed_plugins.mdt.cases import Case, case_schema
 from infimed_plugins.mdt.grading import is_met
@@ -290,15 +291,22 @@ def test_a_panel_of_several_models_with_two_judges_in_a_whole_run(tmp_path: Path
             ("surgery", "second"), ("oncology", None), ("surgery", "second"), ("oncology", None), ("chair", "third"),
         ]  # fmt: skip
         assert answer["num_calls"] == 5
+    agreed = {tuple(row["graders"]): row for row in agreements(directory)}
+    assert {row["points"] for row in agreed.values()} == {4}
+    assert agreed["points", "judge:yes"]["agree"] == 1.0 and agreed["points", "judge:yes"]["kappa"] == 1.0
+    assert agreed["judge:yes", "judge:no"]["agree"] == 0.5
     stored = {file: file.stat().st_size for file in (directory / "cache").glob("*.jsonl")}
     again = run(document, tmp_path)
     assert {file: file.stat().st_size for file in (directory / "cache").glob("*.jsonl")} == stored
     assert {step.status for step in again.steps if step.name.startswith("evaluate")} == {"reused"}
 
 
-def test_a_role_that_asks_an_unknown_model_is_told_before_the_run(tmp_path: Path) -> None:
-    from infimed_core import ConfigError
+def test_agreement_needs_answers_that_were_judged(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no answers graded by points twice"):
+        agreements(tmp_path)
 
+
+def test_a_role_that_asks_an_unknown_model_is_told_before_the_run(tmp_path: Path) -> None:
     document = {
         "run": {"name": "panel"},
         "model": {"use": "constant"},

@@ -22,7 +22,7 @@ def infimed_metrics() -> dict[str, str]:
 
 @hookimpl
 def infimed_commands() -> dict[str, Callable[..., None]]:
-    """Offer ``infimed mdt-schema``."""
-    from infimed_plugins.mdt.command import mdt_schema
+    """Offer ``infimed mdt-schema`` and ``infimed mdt-agreement``."""
+    from infimed_plugins.mdt.command import mdt_agreement, mdt_schema
 
-    return {"mdt-schema": mdt_schema}
+    return {"mdt-schema": mdt_schema, "mdt-agreement": mdt_agreement}

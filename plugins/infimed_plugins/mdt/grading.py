@@ -58,6 +58,7 @@ def score_of(points: Sequence[Point], met: Sequence[bool], violation_factor: flo
             "points": float(len(wanted)),
             "forbidden_met": float(sum(forbidden)),
             "forbidden": float(len(forbidden)),
+            **{f"point {number}": float(got) for number, got in enumerate(met, start=1)},
         },
         note="\n".join(lines),
     )
