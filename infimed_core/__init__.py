@@ -62,6 +62,6 @@ __all__ = [
     "InfimedError", "JudgingScorer", "LoadedModel", "Media", "MediaLoader", "Metric", "MetricValue", "Mix",
     "Modality", "Model", "PackedBatch", "Packer", "Packs", "Phase", "PluginError", "Reader", "Request",
     "ResolutionScheduler", "Row", "RunEvent", "Sample", "Score", "Scorer", "Selection", "Selector", "Solver", "Stage",
-    "TextLengths", "TextMetric", "TrainableModel", "Trainer", "TrainingContext", "Turn", "Use", "canonical_json", "cohen_kappa",
-    "hookimpl", "interval", "modality_of", "task_type_of",
+    "TextLengths", "TextMetric", "TrainableModel", "Trainer", "TrainingContext", "Turn", "Use", "canonical_json",
+    "cohen_kappa", "hookimpl", "interval", "modality_of", "task_type_of",
 ]  # fmt: skip
