@@ -12,7 +12,7 @@ from typing import Any
 import pydicom.data
 import pytest
 
-from infimed_core import InfimedError, RunEvent
+from infimed_core import RunEvent
 from infimed_core.testing import make_image, run
 from infimed_core.types import RunRecord
 
@@ -106,12 +106,6 @@ def test_record_names_what_a_published_figure_needs(finished: tuple[RunRecord, P
     details = steps(record)["evaluate-two-demo-vqa"].details
     assert details["protocol"]["version"] and details["protocol"]["generation"]["temperature"] == 0
     assert "differ by" in steps(record)["train-one"].details["isolation"]
-
-
-def test_run_under_a_launcher_with_several_ranks_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(InfimedError, match="one process"):
-        run({"run": {"name": "ranks"}}, tmp_path)
 
 
 def test_second_run_does_nothing_twice(finished: tuple[RunRecord, Path]) -> None:

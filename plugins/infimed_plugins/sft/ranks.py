@@ -115,7 +115,7 @@ def told_plainly() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        first = str(error).strip().splitlines()[0].split(". ")[0][-160:] if str(error).strip() else type(error).__name__
         raise InfimedError(
             f"another process of the run is gone ({first}); look at its output, then run the same command to go on"
         ) from error
