@@ -160,3 +160,58 @@ def test_a_row_of_text_alone_reaches_the_parameters_that_images_reach_when_ranks
             module.get_output_embeddings()(row_hidden_states(module, pack([sample]), family)).sum().backward()
             reached.append({name for name, parameter in module.named_parameters() if parameter.grad is not None})
         assert reached[0] == reached[1] and any(name.startswith(family.vision) for name in reached[0])
+
+
+@pytest.mark.parametrize("model_type", ["qwen3_vl", "internvl", "qwen3"])
+def test_at_run_time_a_layer_without_borders_is_an_error(model_type, tmp_path):
+    from infimed_core.packing import assemble
+    from infimed_plugins.vlm.checkpoint import Transformers
+    from infimed_plugins.vlm.small import write_small_checkpoint
+
+    write_small_checkpoint(model_type, tmp_path, ["Which plane? axial"] * 5)
+    network = Transformers(checkpoint=str(tmp_path), device="cpu").load(None)
+    samples = make_samples(network.module.config, network.family)
+    row = assemble([sample for sample in samples if not sample.vision])
+    network.hidden_states(row)
+    layer = next(layer for layer in network.module.modules() if getattr(layer, "is_causal", False))
+
+    def deaf(*args, **kwargs):
+        return torch.zeros(1, len(row), network.module.config.get_text_config().hidden_size), None
+
+    layer.forward = deaf
+    with pytest.raises(RuntimeError, match="1 of 2 causal attention layers"):
+        network.hidden_states(row)
+
+
+def test_a_kernel_that_is_not_installed_is_told_with_the_way_to_get_it():
+    from infimed_core import DataError
+
+    with pytest.raises(DataError, match=r"kernel: flash-attn-4 needs flash-attn-4 .*pip install 'flash-attn-4'"):
+        attention.use_kernel("flash-attn-4")
+
+
+@pytest.mark.parametrize("name", ["flash-attn-2", "flash-attn-4"])
+def test_a_kernel_asked_for_gets_the_borders(monkeypatch, name):
+    """Stands in for what only a GPU can run: the arguments it is called with."""
+    import sys
+    from types import ModuleType
+
+    module = ModuleType(attention._FLASH[name][0])
+
+    def flash_attn_varlen_func(q, k, v, *, cu_seqlens_q, cu_seqlens_k, max_seqlen_q, max_seqlen_k, softmax_scale, causal):  # fmt: skip  # noqa: E501
+        assert cu_seqlens_q.tolist() == cu_seqlens_k.tolist() == [0, 2, 5] and max_seqlen_q == max_seqlen_k == 3
+        lengths = tuple(np.diff(cu_seqlens_q.numpy()).tolist())
+        heads = (t.transpose(0, 1)[None] for t in (q, k, v))
+        return attention._segmented(*heads, lengths, causal, softmax_scale, 0.0, False)[0]
+
+    module.flash_attn_varlen_func = flash_attn_varlen_func
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(attention, "_kernel", "varlen")
+    attention.use_kernel(name)
+    parts = [torch.randn(5, 2, 8) for _ in range(3)]
+    borders = torch.tensor([0, 2, 5], dtype=torch.int32)
+    output = attention._on_cuda(*parts, borders, 3, True, 0.3)
+    heads = [part.transpose(0, 1)[None] for part in parts]
+    alone = [torch.nn.functional.scaled_dot_product_attention(*(t[:, :, a:b] for t in heads), is_causal=True, scale=0.3)
+             for a, b in ((0, 2), (2, 5))]  # fmt: skip
+    torch.testing.assert_close(output, torch.cat(alone, dim=2)[0].transpose(0, 1))

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
+from infimed_core import DataError
+
 LANGUAGE_ATTENTION = "infimed_packed"
 VISION_ATTENTION = "infimed_packed_flash"
 """Vision towers of transformers hand over all images at once only to an attention with "flash" in its name."""
+
+_FLASH = {"flash-attn-2": ("flash_attn", "flash-attn"), "flash-attn-4": ("flash_attn.cute", "flash-attn-4")}
+_kernel = "varlen"
 
 calls: dict[str, int] = {"causal": 0, "bidirectional": 0}
 """How often segmented attention ran in this process: the isolation test reads it to see that every layer took part."""
@@ -60,25 +66,54 @@ def packed_attention(
     grouped = query.shape[1] != key.shape[1]
     scale = query.shape[-1] ** -0.5 if scaling is None else float(scaling)
     if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16) and not dropout:
-        from torch.nn.attention.varlen import varlen_attn
-
         boundaries = cu_seq_lens_q.to(device=query.device, dtype=torch.int32)
         longest = int(max_length_q) if max_length_q else int((boundaries[1:] - boundaries[:-1]).max())
-        output = varlen_attn(
-            query[0].transpose(0, 1).contiguous(),
-            key[0].transpose(0, 1).contiguous(),
-            value[0].transpose(0, 1).contiguous(),
-            boundaries,
-            boundaries,
-            longest,
-            longest,
-            scale=scale,
-            window_size=(-1, 0) if causal else (-1, -1),
-            enable_gqa=grouped,
-        )
-        return output.unsqueeze(0), None
+        parts = [tensor[0].transpose(0, 1).contiguous() for tensor in (query, key, value)]
+        return _on_cuda(*parts, boundaries, longest, causal, scale).unsqueeze(0), None
     lengths = tuple(np.diff(cu_seq_lens_q.cpu().numpy()).tolist())
     return _segmented(query, key, value, lengths, causal, scale, dropout, grouped), None
+
+
+def use_kernel(name: str) -> None:
+    """Choose the kernel on CUDA for this process: ``varlen`` is torch's own, else a flash-attn that must be installed.
+
+    Raises:
+        DataError: it is not installed.
+    """
+    global _kernel
+    if name != "varlen":
+        module, package = _FLASH[name]
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise DataError(
+                "no_kernel", f"kernel: {name} needs {package} ({error}); pip install '{package}', or use kernel: varlen"
+            ) from None
+    _kernel = name
+
+
+def _on_cuda(query: Any, key: Any, value: Any, boundaries: Any, longest: int, causal: bool, scale: float) -> Any:
+    """[L, heads, width] each, to [L, heads, width], by the chosen kernel."""
+    if _kernel != "varlen":
+        flash = importlib.import_module(_FLASH[_kernel][0]).flash_attn_varlen_func
+        places = {"cu_seqlens_q": boundaries, "cu_seqlens_k": boundaries}
+        sizes = {"max_seqlen_q": longest, "max_seqlen_k": longest}
+        output = flash(query, key, value, **places, **sizes, softmax_scale=scale, causal=causal)
+        return output[0] if isinstance(output, tuple) else output
+    from torch.nn.attention.varlen import varlen_attn
+
+    return varlen_attn(
+        query,
+        key,
+        value,
+        boundaries,
+        boundaries,
+        longest,
+        longest,
+        scale=scale,
+        window_size=(-1, 0) if causal else (-1, -1),
+        enable_gqa=query.shape[1] != key.shape[1],
+    )
 
 
 def _segmented(

@@ -28,6 +28,7 @@ class Network(TrainableModel):
         self._encoder = encoder
         self.settings = settings
         self._weights_digest: tuple[int, str] | None = None
+        attention.use_kernel(settings.kernel)
         prepare_module(module, settings.attention)
 
     @property
@@ -52,7 +53,35 @@ class Network(TrainableModel):
 
     def hidden_states(self, batch: PackedBatch) -> Any:
         """Final hidden states [L, width] of a row, samples apart; needs no mask and makes none."""
-        return row_hidden_states(self._module, batch, self.family)
+        before = dict(attention.calls)
+        hidden = row_hidden_states(self._module, batch, self.family)
+        self._check_borders(batch, before)
+        return hidden
+
+    def _check_borders(self, batch: PackedBatch, before: dict[str, int]) -> None:
+        """Every attention layer must have received the borders of this row.
+
+        Raises:
+            RuntimeError: a layer was replaced by one that goes its own way; samples may have seen each other.
+        """
+        if not len(batch) or attention_kind(self._module.config, self.settings.attention) != "packed":
+            return
+        causal, towers = self._num_layers
+        if self.family is None or not self.family.native_resolution or not batch.vision:
+            towers = None
+        for name, wanted in (("causal", causal), ("bidirectional", towers)):
+            ran = attention.calls[name] - before[name]
+            if wanted is not None and ran != wanted:
+                raise RuntimeError(f"{ran} of {wanted} {name} attention layers received the samples' borders")
+
+    @cached_property
+    def _num_layers(self) -> tuple[int, int | None]:
+        """Attention layers of the language model and of all else."""
+        layers = [
+            layer for layer in self._module.modules() if hasattr(layer, "is_causal") and hasattr(layer, "scaling")
+        ]
+        causal = sum(bool(layer.is_causal) for layer in layers)
+        return causal, len(layers) - causal
 
     def output_embedding(self) -> Any:
         """The language-model head."""
@@ -107,6 +136,7 @@ class Network(TrainableModel):
             "dtype": str(parameters[0].dtype).removeprefix("torch."),
             "device": str(self.device),
             "attention": attention_kind(self._module.config, self.settings.attention),
+            "kernel": self.settings.kernel if self.device.type == "cuda" else "segments through torch's own attention",
             "packable": packable,
             "isolation": explanation,
         }

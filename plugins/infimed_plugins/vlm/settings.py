@@ -20,6 +20,10 @@ class OpeningSettings(Component):
     attention: Literal["packed", "sdpa", "eager", "flash_attention_2", "flash_attention_4"] = Field(
         default="packed", description="packed keeps the samples of a row apart; any other name forbids packing."
     )
+    kernel: Literal["varlen", "flash-attn-2", "flash-attn-4"] = Field(
+        default="varlen",
+        description="Kernel of packed attention on CUDA: torch's own, or a flash-attn that is installed.",
+    )
     answer_max_visual_tokens: int | None = Field(
         default=None, ge=1, description="Most visual tokens of an image when the model is asked; null is native."
     )
