@@ -35,7 +35,7 @@ from infimed_core.evaluation import (
 from infimed_core.following import shared
 from infimed_core.record import digest, write_atomically
 from infimed_core.steps import Outcome, RunState
-from infimed_core.training import Checkpoint
+from infimed_core.training import Checkpoint, load_checkpoint
 from infimed_core.types import Answer, Comparison, Fault, Generation, JsonObject, ResultRow, Sample
 
 _ROWS = TypeAdapter(tuple[ResultRow, ...])
@@ -150,7 +150,7 @@ class _Opened:
         """The loaded model and its answers; a server's own word of what it serves is part of who it is."""
         if self._loaded is None or self._name != checkpoint.name:
             self._loaded = None  # let go of the last one before the next takes its memory
-            self._loaded = self._model.load(checkpoint.directory)
+            self._loaded = load_checkpoint(self._model, checkpoint.directory)
             self._name = checkpoint.name
         identity = digest(checkpoint.digest, self._model.identity())
         if not isinstance(self._loaded, TrainableModel):  # else the checkpoint's digest is that of the weights

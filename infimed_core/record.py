@@ -77,20 +77,49 @@ class Artifact:
         self.directory.mkdir(parents=True, exist_ok=True)
         return self.directory
 
-    def seal(self, record: StepRecord) -> None:
-        """Declare it finished, with the step's record to show when it is reused."""
+    def seal(self, record: StepRecord, checksums: bool = False) -> None:
+        """Declare it finished, with the step's record to show when it is reused.
+
+        With ``checksums`` what is in the files is kept too, for ``verify_files``.
+        """
         files = {
             str(path.relative_to(self.directory)): path.stat().st_size
             for path in sorted(self.directory.rglob("*"))
             if path.is_file() and path != self._seal
         }
         body = {"made_from": self.made_from, "files": files, "record": record.model_dump(mode="json")}
+        if checksums:
+            body["sha256"] = {name: _sha256(self.directory / name) for name in files}
         write_atomically(self._seal, json.dumps(body, indent=1))
 
     def record(self) -> StepRecord:
         """The record it was sealed with."""
         body = json.loads(self._seal.read_text(encoding="utf-8"))
         return StepRecord.model_validate(body["record"])
+
+
+def verify_files(directory: Path) -> None:
+    """Compare an artifact's files with the checksums it was sealed with, where it has any.
+
+    Raises:
+        InfimedError: a file is gone or is not what was written.
+    """
+    try:
+        seal = json.loads((directory / "artifact.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return  # no artifact: a checkpoint from elsewhere
+    for name, expected in seal.get("sha256", {}).items():
+        file = directory / name
+        if not file.is_file() or _sha256(file) != expected:
+            raise InfimedError(
+                f"{file}: is not as it was written (its checksum differs); remove {directory} and run the same command "
+                "again: what made it is done anew"
+            )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 class RunDirectory:

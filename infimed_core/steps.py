@@ -84,10 +84,12 @@ class RunState:
         place: str = "artifacts",
         keep: bool = False,
         prefix: str | None = None,
+        checksums: bool = False,
     ) -> Artifact:
         """Do a step, unless its artifact stands.
 
-        ``work`` gets the artifact's directory: empty, or with ``keep`` as an interrupted run left it.
+        ``work`` gets the artifact's directory: empty, or with ``keep`` as an interrupted run left it. With
+        ``checksums`` the artifact's content can be verified later.
         """
         artifact = Artifact(self.path / place, prefix or name, made_from)
         relative = str(artifact.directory.relative_to(self.path))
@@ -118,7 +120,7 @@ class RunState:
             details=dict(outcome.details),
         )
         if outcome.complete:
-            artifact.seal(record)
+            artifact.seal(record, checksums=checksums)
         self.directory.put_step(record)
         self.tell("step_finished", name, {"seconds": record.seconds})
         return artifact

@@ -12,7 +12,15 @@ from typing import cast
 
 import numpy as np
 
-from infimed_core.components import Model, Packer, ResolutionScheduler, TrainableModel, Trainer, TrainingContext
+from infimed_core.components import (
+    LoadedModel,
+    Model,
+    Packer,
+    ResolutionScheduler,
+    TrainableModel,
+    Trainer,
+    TrainingContext,
+)
 from infimed_core.curation import Curated
 from infimed_core.dataset import Dataset
 from infimed_core.errors import InfimedError
@@ -20,7 +28,7 @@ from infimed_core.index import Index, build_index
 from infimed_core.packing import PlannedBatches
 from infimed_core.plan import StagePlan
 from infimed_core.planning import plan_stage
-from infimed_core.record import digest, write_atomically
+from infimed_core.record import digest, verify_files, write_atomically
 from infimed_core.steps import Outcome, RunState
 from infimed_core.types import JsonObject, Stage
 
@@ -80,6 +88,17 @@ def index_samples(state: RunState, curated: Curated, checkpoint: Checkpoint) -> 
     return Index.load(artifact.directory / "index.npz"), made_from
 
 
+def load_checkpoint(model: Model, directory: Path | None) -> LoadedModel:
+    """Open a checkpoint of the run once its files are verified.
+
+    Raises:
+        InfimedError: a file is not what training wrote.
+    """
+    if directory is not None:
+        verify_files(directory)
+    return model.load(directory)
+
+
 def train_stages(state: RunState, curated: Curated, base: Checkpoint) -> list[Checkpoint]:
     """Train through every stage; each starts from the checkpoint before it."""
     trainer: Trainer = state.plan.component("training")
@@ -110,7 +129,7 @@ def train_stages(state: RunState, curated: Curated, base: Checkpoint) -> list[Ch
             nonlocal loaded
             fresh = loaded is None
             if loaded is None:
-                loaded = cast(TrainableModel, model_source.load(before.directory))
+                loaded = cast(TrainableModel, load_checkpoint(model_source, before.directory))
             scratch = state.path / "state" / f"{stage.name}-{directory.name.rsplit('-', 1)[1]}"
             task: JsonObject = {
                 "kind": "train",
@@ -123,7 +142,9 @@ def train_stages(state: RunState, curated: Curated, base: Checkpoint) -> list[Ch
             }
             return _train(state, curated, trainer, loaded, stage, plan, directory, task)
 
-        artifact = state.step(f"train-{stage.name}", made_from, work, place="checkpoints", prefix=stage.name)
+        artifact = state.step(
+            f"train-{stage.name}", made_from, work, place="checkpoints", prefix=stage.name, checksums=True
+        )
         if state.directory.record.steps[-1].status == "reused":
             loaded = None  # weights in memory, if any, are those of an earlier stage
         after = Checkpoint(stage.name, artifact.directory, made_from)
