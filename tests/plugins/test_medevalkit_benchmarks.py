@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import pickle
 import shutil
@@ -11,7 +12,18 @@ from typing import Any
 import pytest
 import yaml
 
-from infimed_core import Answer, ConfigError, DataError, Fault, Sample
+from infimed_core import (
+    MODALITIES,
+    TASK_TYPES,
+    UNLABELLED,
+    Answer,
+    ConfigError,
+    DataError,
+    Fault,
+    Sample,
+    modality_of,
+    task_type_of,
+)
 from infimed_core.config import load_run_file
 from infimed_core.plugins import load_plugins
 from infimed_core.testing import run
@@ -267,3 +279,49 @@ def test_a_mistake_in_a_group_is_told_at_its_line(tmp_path: Path) -> None:
         load_run_file(file, load_plugins())
     lines = sorted({line.split(": ")[0].rsplit(":", 1)[1] for line in str(caught.value).splitlines()})
     assert lines == ["5", "6"]
+
+
+def test_the_document_says_what_the_cards_say() -> None:
+    place = EXAMPLE.parents[1] / "docs" / "benchmark_list.py"
+    spec = importlib.util.spec_from_file_location("benchmark_list", place)
+    assert spec is not None and spec.loader is not None
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    text = made.TARGET.read_text(encoding="utf-8")
+    assert made.fill(text) == text, "run: python docs/benchmark_list.py"
+
+
+def test_labels_are_in_one_vocabulary() -> None:
+    for name in NAMES:
+        for sample in questions(name):
+            assert sample.tags["modality"] in (*MODALITIES, UNLABELLED)
+            assert sample.tags["task_type"] in (*TASK_TYPES, UNLABELLED)
+    card = find_card("omnimedvqa")
+    assert card.labels == {"modality": "modality_type", "task_type": "question_type"}
+    told = (
+        "CT(Computed Tomography)",
+        "MR (Magnetic Resonance Imaging)",
+        "X-Ray",
+        "Dermoscopy",
+        "Microscopy Images",
+        "DX",
+    )
+    assert [modality_of(label) for label in told] == ["CT", "MR", "X-ray", "dermatology", "pathology", "X-ray"]
+    told = ("Disease Diagnosis", "Modality Recognition", "Quantity", "Lesion Grading", "KG", "Treatment", "?")
+    assert [task_type_of(label) for label in told] == [
+        "diagnosis", "recognition", "quantification", "finding", "knowledge", "treatment", UNLABELLED,
+    ]  # fmt: skip
+    assert {sample.tags["modality"] for sample in questions("medqa-usmle")} == {"text"}
+    assert {sample.tags["modality"] for sample in questions("iu-xray")} == {"X-ray"}
+
+
+def test_no_label_means_two_things() -> None:
+    for table_ in (MODALITIES, TASK_TYPES):
+        every = [label for name, labels in table_.items() for label in (name.lower(), *labels)]
+        assert len(every) == len(set(every))
+
+
+def test_a_revision_can_be_pinned() -> None:
+    pinned = table()["slake"].model_validate({"revision": "abc"})
+    assert pinned.card.source.revision == "abc"  # type: ignore[attr-defined]
+    assert pinned.fingerprint() != table()["slake"]().fingerprint()  # type: ignore[attr-defined]

@@ -51,6 +51,7 @@ class KitBenchmark(Benchmark):
     """One of MedEvalKit's tasks. ``strict`` counts; ``kit`` is what MedEvalKit would have reported."""
 
     path: str | None = Field(default=None, description="Local folder in upstream's layout; the hub where left out.")
+    revision: str | None = Field(default=None, description="Commit of the data on the hub; the card's where left out.")
     reasoning: bool = Field(default=False, description="Ask for the answer in a box, as MedEvalKit's --reasoning.")
     language: Literal["all", "en", "zh"] = Field(default="all", description="Keep only questions in this language.")
 
@@ -58,8 +59,11 @@ class KitBenchmark(Benchmark):
 
     @property
     def card(self) -> Card:
-        """The data card."""
-        return find_card(self.card_name)
+        """The data card, with the run file's revision of the data where it names one."""
+        card = find_card(self.card_name)
+        if self.revision is None:
+            return card
+        return card.model_copy(update={"source": card.source.model_copy(update={"revision": self.revision})})
 
     @property
     def has_images(self) -> bool:

@@ -1,0 +1,120 @@
+"""Writes the parts of benchmarks.md that are made from the data cards, the vocabulary and the published figures.
+
+`python docs/benchmark_list.py` writes them anew; a test says when they are stale.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from infimed_core import MODALITIES, TASK_TYPES
+from infimed_core.published import Published, read_published
+from infimed_plugins.medevalkit.cards import Card, cards
+
+HERE = Path(__file__).parent
+TARGET = HERE / "benchmarks.md"
+TABLES = HERE.parent / "plugins" / "infimed_plugins" / "medevalkit"
+GROUPS = ("medevalkit-7", "text", "chinese", "reports")
+
+
+def published() -> list[Published]:
+    """The committed tables of published figures."""
+    files = [TABLES / "published.yaml", TABLES / "published_text.yaml"]
+    return [read_published(file.read_text(encoding="utf-8"), file.name) for file in files]
+
+
+def groups() -> str:
+    """One line for each group."""
+    lines = []
+    for name in GROUPS:
+        members = [f"`{card.name}`" for card in cards() if name in card.groups]
+        lines.append(f"- `{name}`: {', '.join(members)}")
+    return "\n".join(lines)
+
+
+def vocabulary() -> str:
+    """The two lists with the labels that are read as each name."""
+    lines = []
+    for title, table in (("modality", MODALITIES), ("task type", TASK_TYPES)):
+        lines += [f"| {title} | is also read from |", "|---|---|"]
+        lines += [f"| {name} | {', '.join(labels)} |" for name, labels in table.items()]
+        lines.append("")
+    return "\n".join(lines).rstrip()
+
+
+def sources() -> str:
+    """Where the published figures are from, and what is known of how they were made."""
+    return "\n".join(
+        f"- *{name}*: {source.title}, <{source.address}>. {source.protocol}"
+        for table in published()
+        for name, source in table.sources.items()
+    )
+
+
+def benchmarks() -> str:
+    """A section for each benchmark."""
+    return "\n\n".join(_section(card) for card in cards())
+
+
+def _section(card: Card) -> str:
+    source = card.source
+    where = f"`{source.hub}`" if source.hub else source.access.removeprefix("open: ")
+    if source.hub:
+        config = f", configuration {source.config}" if source.config else ""
+        config += f", {len(source.configs)} configurations" if source.configs else ""
+        where += f"{config}, split {source.split}, revision {source.revision}"
+        where += "" if source.access == "open" else f"; {source.access}"
+    files = f" Files: {', '.join(f'`{name}`' for name in source.files)}." if source.files else ""
+    size = f" Questions: {card.size}." if card.size else ""
+    lines = [
+        f"### {card.name}",
+        "",
+        f"{card.title} (`{card.kit_task}`). {card.measures}",
+        "",
+        f"- Data: {where}.{files}{size}",
+        f"- Licence: {card.licence}. Source: {card.citation}.",
+        f"- In the vocabulary: modality {_label(card, 'modality')}, task type {_label(card, 'task_type')}.",
+    ]
+    if card.breakdown:
+        lines.append(f"- Shown by: {', '.join(f'`{field}`' for field in card.breakdown.values())}.")
+    lines.append("- In MedEvalKit: " + (" ".join(card.defects) if card.defects else "no defect of its own was found."))
+    if card.notes:
+        lines.append(f"- {card.notes}.")
+    lines.append(f"- Published: {_published(card.name)}")
+    return "\n".join(lines)
+
+
+def _label(card: Card, what: str) -> str:
+    fixed, field = getattr(card, what), card.labels.get(what)  # type: ignore[call-overload]
+    if fixed:
+        return fixed
+    if field:
+        return f"from `{field}`"
+    return "text" if what == "modality" and "images" not in card.fields else "unlabelled"
+
+
+def _published(name: str) -> str:
+    found: dict[str, list[str]] = {}
+    for table in published():
+        for row in table.rows:
+            if name in row.values:
+                found.setdefault(row.source, []).append(f"{row.model} {100 * row.values[name]:.1f}")
+    if not found:
+        return "no row that we know of."
+    return "; ".join(f"{', '.join(rows)} (percent, *{source}*)" for source, rows in found.items()) + "."
+
+
+def fill(text: str) -> str:
+    """The document with every made part made anew."""
+    parts = {"groups": groups, "vocabulary": vocabulary, "sources": sources, "benchmarks": benchmarks}
+    for name, make in parts.items():
+        pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+        assert pattern.search(text), f"{TARGET} has no part '{name}'"
+        made = make()
+        text = pattern.sub(lambda found, made=made: f"{found[1]}{made}\n{found[2]}", text)
+    return text
+
+
+if __name__ == "__main__":
+    TARGET.write_text(fill(TARGET.read_text(encoding="utf-8")), encoding="utf-8")
