@@ -276,7 +276,7 @@ def measure(results: Results, arguments: argparse.Namespace) -> None:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--limit", type=int, default=6, help="questions of each benchmark put to SmolLM2")
+    parser.add_argument("--limit", type=int, default=4, help="questions of each benchmark put to SmolLM2")
     parser.add_argument("--no-model", action="store_true", help="leave SmolLM2 out")
     parser.add_argument("--directory", type=Path, help="keep checkpoint and runs here, instead of a temporary folder")
 

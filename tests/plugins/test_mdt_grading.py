@@ -2,13 +2,15 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infimed_core.statistics import cohen_kappa
+from infimed_core import Sample, cohen_kappa
 from infimed_plugins.mdt.assertion import is_stated, mentions
+from infimed_plugins.mdt.benchmark import MdtCases, points_of
 from infimed_plugins.mdt.cases import Point
 from infimed_plugins.mdt.cues import table
 from infimed_plugins.mdt.grading import grade_points, is_met, score_of
@@ -157,6 +159,19 @@ def test_no_answer_is_unscored(text: str | None) -> None:
 
 def test_an_answer_that_says_nothing_of_the_points_is_zero_and_not_unscored() -> None:
     assert grade_points(POINTS, "I am a language model.", 0.5).value == 0.0
+
+
+ANSWERS = json.loads((Path(__file__).parent / "data" / "mdt_answers.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("row", ANSWERS, ids=lambda row: row["question"])
+def test_whole_answers_are_graded_as_a_reader_would(row: dict[str, Any]) -> None:
+    samples = MdtCases(images=False).samples()
+    sample = next(one for one in samples if isinstance(one, Sample) and one.id == row["question"])
+    score = grade_points(points_of(sample), row["text"], 0.5)
+    assert score.raw["forbidden_met"] == row["forbidden"], score.note
+    if row["required"] is not None:
+        assert score.parts["required"] == row["required"], score.note
 
 
 def test_stances() -> None:

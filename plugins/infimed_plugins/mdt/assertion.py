@@ -294,7 +294,8 @@ def _after(words: Sequence[Word], stop: int, cues: Sequence[_Found], kind: str) 
     for cue in cues:
         if kind not in cue.kinds or cue.start < stop or "affirms" in cue.kinds:
             continue
-        if cue.start - stop > REACH or any(words[place].form in (":", "(") for place in range(stop, cue.start)):
+        # "Thrombolysis: not recommended": a colon right behind the mention makes it a heading, and ends nothing.
+        if cue.start - stop > REACH or any(words[place].form in (":", "(") for place in range(stop + 1, cue.start)):
             return
         if any("ends backward" in other.kinds and stop <= other.start < cue.start for other in cues):
             return

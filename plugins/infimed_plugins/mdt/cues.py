@@ -37,6 +37,8 @@ obviates the need for | dispense with | quit | withdraw | withdrawing
 """
 
 NEGATES_WHAT_PRECEDES = """
+not recommended | not indicated | not advised | not advisable | not required | not appropriate | not necessary |
+not warranted | not an option | not a candidate | not suitable | not justified | not routinely | not first line |
 unlikely | improbable | implausible | excluded | ruled out | absent | unnecessary | superfluous | redundant |
 pointless | futile | contraindicated | avoided | withheld | omitted | skipped | deferred | postponed | delayed |
 stopped | discontinued | held | rejected | declined | refused | dismissed | discarded | left out |
