@@ -51,7 +51,12 @@ REPORTS: dict[str, tuple[list[str], set[str]]] = {
     "granuloma": (["granuloma*"], {"granuloma", "calcified granuloma", "granulomatous disease"}),
 }
 """Finding -> wordings to look for, and the MeSH headings under which coders filed it."""
-CASES = {"use": "mdt-cases", "with": {"images": False, "question_types": ["diagnosis"], "max_new_tokens": 48}}
+CASES: dict[str, Any] = {
+    "use": "mdt-cases",
+    "with": {"images": False, "question_types": ["diagnosis"], "max_new_tokens": 48},
+}
+FEW_CASES = ["endocrinology"]
+"""Without ``--all-cases``: three questions, because each case is long and the model runs on a CPU."""
 PANEL = {
     "use": "mdt-panel",
     "with": {
@@ -145,13 +150,14 @@ def questions(folder: Path) -> Path:
     return folder / "questions"
 
 
-def run_file(folder: Path, checkpoint: Path, limit: int, budgets: dict[str, int]) -> Path:
+def run_file(folder: Path, checkpoint: Path, limit: int, all_cases: bool, budgets: dict[str, int]) -> Path:
     """A run file that asks both benchmarks directly, in steps and by the panel; and, with budgets, by a vote."""
     choice = {"use": "medmcqa", "with": {"path": str(folder / "questions")}}
+    cases = CASES if all_cases else {**CASES, "with": {**CASES["with"], "specialties": FEW_CASES}}
     benchmarks: list[dict[str, Any]] = []
-    for benchmark in (CASES, choice):
+    for benchmark in (cases, choice):
         benchmarks += [benchmark, {**benchmark, "solver": CHAIN}, {**benchmark, "solver": PANEL}]
-    for benchmark in (CASES, choice):
+    for benchmark in (cases, choice):
         if benchmark["use"] in budgets:
             vote = {"num_samples": 60, "token_budget": budgets[str(benchmark["use"])], "likeness": 0.8}
             benchmarks.append({**benchmark, "solver": {"use": "vote", "with": vote}})
@@ -208,7 +214,7 @@ def asked(run: Path) -> int:
     )
 
 
-def small_model(results: Results, limit: int, directory: Path | None) -> None:
+def small_model(results: Results, limit: int, all_cases: bool, directory: Path | None) -> None:
     """SmolLM2 through the local back-end: killed, resumed, and compared at equal cost."""
     if smollm2.installed() is None:
         for name in ("SmolLM2: answers asked twice after a kill", "SmolLM2: turns missing from transcripts"):
@@ -220,8 +226,8 @@ def small_model(results: Results, limit: int, directory: Path | None) -> None:
         checkpoint = smollm2.convert(folder / "smollm2")
         questions(folder)
         run = folder / "runs" / "mdt-smollm2"
-        path = run_file(folder, checkpoint, limit, {})
-        seconds = [call(path, kill_after=limit + 4)]
+        path = run_file(folder, checkpoint, limit, all_cases, {})
+        seconds = [call(path, kill_after=4)]
         before = cached(run)
         seconds.append(call(path))
         after = cached(run)
@@ -236,7 +242,7 @@ def small_model(results: Results, limit: int, directory: Path | None) -> None:
             for row in rows
             if row["solver"] == "mdt-panel"
         }
-        seconds.append(call(run_file(folder, checkpoint, limit, budgets)))
+        seconds.append(call(run_file(folder, checkpoint, limit, all_cases, budgets)))
         stored = cached(run)
         results.target("SmolLM2: answers asked twice when the vote was added", len(stored) - len(set(stored)), "<= 0")
         rows = compare_solvers([run])
@@ -272,11 +278,14 @@ def measure(results: Results, arguments: argparse.Namespace) -> None:
     fragments(results)
     reports(results)
     if not arguments.no_model:
-        small_model(results, arguments.limit, arguments.directory)
+        small_model(results, arguments.limit, arguments.all_cases, arguments.directory)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--limit", type=int, default=4, help="questions of each benchmark put to SmolLM2")
+    parser.add_argument("--limit", type=int, default=8, help="most questions of each benchmark put to SmolLM2")
+    parser.add_argument(
+        "--all-cases", action="store_true", help="diagnosis questions of every specialty, up to the limit"
+    )
     parser.add_argument("--no-model", action="store_true", help="leave SmolLM2 out")
     parser.add_argument("--directory", type=Path, help="keep checkpoint and runs here, instead of a temporary folder")
 
