@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import typer
+
 from infimed_core.console import Console
 from infimed_core.plugins import load_plugins
 from infimed_core.record import write_atomically
@@ -33,18 +35,21 @@ def sweep(file: Path, grid: Sequence[str], out: Path | None, dry: bool) -> bool:
 
     try:
         failures = run_sweep(planned, registry, console, tell)
-    finally:
+    except KeyboardInterrupt:
         console.close()
-        # Also of a sweep that was stopped: what is finished can be compared.
-        if planned.directory.is_dir():
-            result = sweep_result(planned, {})
-            write_atomically(planned.directory / "sweep.json", result.model_dump_json(indent=1) + "\n")
-            write_atomically(planned.directory / "sweep.md", as_markdown(result))
+        _write(sweep_result(planned, {}), planned.directory)  # what is finished can be compared
+        tell(f"stopped; everything finished is kept in {planned.directory}. The same command goes on from there.")
+        raise typer.Exit(130) from None
+    console.close()
     result = sweep_result(planned, failures)
-    write_atomically(planned.directory / "sweep.json", result.model_dump_json(indent=1) + "\n")
-    write_atomically(planned.directory / "sweep.md", as_markdown(result))
+    _write(result, planned.directory)
     _print(result, planned.directory)
     return not result.missing
+
+
+def _write(result: SweepResult, directory: Path) -> None:
+    write_atomically(directory / "sweep.json", result.model_dump_json(indent=1) + "\n")
+    write_atomically(directory / "sweep.md", as_markdown(result))
 
 
 def _print(result: SweepResult, directory: Path) -> None:
