@@ -18,6 +18,7 @@ from common import Results, main, table
 
 from infimed_core.dataset import Dataset
 from infimed_core.plugins import load_plugins
+from infimed_core.selecting import SELECTION, read_rejected
 from infimed_plugins.quality.profile import DIMENSIONS
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "quality_ablation.yaml"
@@ -83,12 +84,8 @@ class Seed:
         stem = f"seed-{self.seed}-{name.replace(' ', '-')}"
         selected = {key: document[key] for key in ("run", "data", "quality")}
         record = run(selected, self.folder / f"{stem}-select.yaml")
-        kept = set(
-            json.loads((artifact(record, self.directory, "select") / "selection.json").read_text(encoding="utf-8"))[
-                "kept"
-            ]
-        )
-        chosen = [row for row, identity in enumerate(self.samples.ids) if identity in kept]
+        rejected = set(read_rejected(artifact(record, self.directory, "select") / SELECTION))
+        chosen = [row for row, identity in enumerate(self.samples.ids) if identity not in rejected]
         stage = document["training"]["with"]["stages"][0]
         stage["num_samples"] = round(budget / float(self.tokens[chosen].mean()))
         document["evaluation"]["models"] = [STAGE]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infimed_core import Candidate, Score
-from infimed_plugins.quality.budget import Budget
+from infimed_core import Candidate, DataError, Score
+from infimed_plugins.quality.budget import Budget, cells, greedy_gains
 from infimed_plugins.quality.selectors import BottomShare, Quota, RandomShare, Threshold, TopShare
 
 SELECTORS = [
@@ -16,6 +17,9 @@ SELECTORS = [
     TopShare(keep=0.5, per_tag="modality"),
     Quota(tag="modality", quotas={"MR": 2}, otherwise=1),
     Budget(num_samples=3),
+    RandomShare(keep=0.5, gates=True),
+    BottomShare(keep=0.5, gates=True),
+    TopShare(keep=0.5, without=("alignment",)),
 ]
 
 
@@ -93,3 +97,116 @@ def test_a_budget_prefers_kinds_not_yet_there():
     candidates = [candidate(f"mr{n}", 0.9) for n in range(6)] + [candidate("us", 0.8, "US")]
     assert "us" in Budget(num_samples=2).select(candidates).kept
     assert "us" not in Budget(num_samples=2, diversity=0).select(candidates).kept
+
+
+def dimensions(identity: str, **parts: float) -> Candidate:
+    return Candidate(id=identity, tags={}, score=Score(value=0.5, parts=dict(parts)))
+
+
+def test_a_dimension_left_out_takes_no_part_and_its_gate_sleeps():
+    candidates = [dimensions("a", sharp=0.9, true=0.1), dimensions("b", sharp=0.2, true=0.8)]
+    assert TopShare(keep=0.5, without=("true",)).select(candidates).kept == ("a",)
+    assert TopShare(keep=0.5, without=("sharp",)).select(candidates).kept == ("b",)
+    assert TopShare(keep=0.5, weights={"sharp": 3.0}).select(candidates).kept == ("a",)
+    assert TopShare(keep=0.5, weights={"true": 3.0}).select(candidates).kept == ("b",)
+    gated = candidate("g", 0.9, reasons=("gate_compliance", "phi_email"))
+    assert TopShare(keep=1.0).select([gated]).rejected == {"g": ("gate_compliance", "phi_email")}
+    assert TopShare(keep=1.0, without=("compliance",)).select([gated]).kept == ("g",)
+
+
+def test_the_gate_that_turned_a_sample_away_is_its_first_reason():
+    gated = candidate("g", 0.9, reasons=("phi_email", "gate_compliance"))
+    assert TopShare().select([gated]).rejected == {"g": ("gate_compliance", "phi_email")}
+
+
+def test_the_bottom_share_is_what_the_top_share_leaves():
+    candidates = [candidate(str(n), n / 10) for n in range(10)]
+    top, bottom = TopShare(keep=0.5).select(candidates), BottomShare(keep=0.5).select(candidates)
+    assert set(top.kept) == set(bottom.rejected) and set(bottom.kept) == set(top.rejected)
+    assert bottom.rejected["9"] == ("above_share",)
+
+
+def test_a_random_share_follows_its_seed_and_not_the_scores():
+    candidates = [candidate(str(n), n / 1000) for n in range(1000)]
+    first, again, other = (RandomShare(keep=0.5, seed=seed).select(candidates).kept for seed in (0, 0, 1))
+    assert first == again != other and len(first) == 500
+    assert 200 < sum(int(identity) >= 500 for identity in first) < 300
+    assert 200 < len(set(first) & set(other)) < 300
+
+
+def test_selectors_go_through_the_candidates_once_and_ask_for_none_twice():
+    class Stream:
+        def __init__(self, items):
+            self.items, self.rounds = items, 0
+
+        def __iter__(self):
+            self.rounds += 1
+            yield from self.items
+
+    for selector in SELECTORS:
+        stream = Stream([candidate(str(n), n / 10) for n in range(10)])
+        assert selector.select(stream).kept and stream.rounds == 1, selector
+
+
+def points(num: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    chance = np.random.default_rng(seed)
+    return chance.normal(size=(num, 8)).astype(np.float32), np.sort(chance.random(num))[::-1].copy()
+
+
+def test_greedy_gains_are_those_of_the_greedy_choice_done_naively():
+    features, values = points(60)
+    gains = greedy_gains(features, values, 1.0, 10.0)
+    chosen = [0]
+    nearest = np.linalg.norm(features - features[0], axis=1)
+    while len(chosen) < 20:
+        gain = values * (np.minimum(nearest, 10.0) + 1e-5)
+        gain[chosen] = -1
+        chosen.append(int(np.argmax(gain)))
+        nearest = np.minimum(nearest, np.linalg.norm(features - features[chosen[-1]], axis=1))
+    assert set(np.argsort(-gains, kind="stable")[:20].tolist()) == set(chosen)
+
+
+@given(num=st.integers(1, 300), most=st.integers(1, 40))
+@settings(deadline=None)
+def test_cells_hold_every_point_once_and_are_no_larger_than_asked(num, most):
+    found = [cell.tolist() for cell in cells(points(num)[0], most)]
+    assert sorted(place for cell in found for place in cell) == list(range(num))
+    assert max(map(len, found)) <= most and found == [cell.tolist() for cell in cells(points(num)[0], most)]
+    assert [len(cell) for cell in cells(np.zeros((num, 3), np.float32), most)] != []
+
+
+def test_a_budget_in_cells_covers_nearly_as_well_as_one_greedy_choice_and_better_than_chance():
+    features, values = points(1500)
+    values = np.ones_like(values)
+
+    def radius(chosen):
+        squares = ((features[:, None] - features[chosen][None]) ** 2).sum(axis=2)
+        return float(np.sqrt(squares.min(axis=1)).max())
+
+    whole = np.argsort(-greedy_gains(features, values, 1.0, 20.0), kind="stable")[:150]
+    gains = np.empty(1500)
+    for cell in cells(features, 300):
+        gains[cell] = greedy_gains(features[cell], values[cell], 1.0, 20.0)
+    split = np.argsort(-gains, kind="stable")[:150]
+    drawn = np.random.default_rng(1).choice(1500, 150, replace=False)
+    assert radius(whole) <= radius(split) <= 1.25 * radius(whole) < radius(drawn)
+
+
+def test_a_budget_takes_few_of_many_that_are_alike_and_can_use_embeddings(tmp_path):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    near = [[1.0, 0.0, n / 1000] for n in range(8)]
+    far = [[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    ids = [f"s{n}" for n in range(10)]
+    parquet.write_table(pa.table({"id": ids, "embedding": near + far}), tmp_path / "e.parquet")
+    candidates = [candidate(identity, 0.9 if n < 8 else 0.8) for n, identity in enumerate(ids)]
+    budget = Budget(num_samples=3, embeddings=str(tmp_path / "e.parquet"))
+    kept = budget.select(candidates).kept
+    assert {"s8", "s9"} < set(kept) and len(kept) == 3
+    assert set(Budget(num_samples=3, diversity=0.0).select(candidates).kept) <= set(ids[:8])
+    before = budget.identity()
+    parquet.write_table(pa.table({"id": ids[:9], "embedding": (near + far)[:9]}), tmp_path / "e.parquet")
+    assert budget.identity() != before
+    with pytest.raises(DataError, match="no row for the sample s9"):
+        Budget(num_samples=3, embeddings=str(tmp_path / "e.parquet")).select(candidates)

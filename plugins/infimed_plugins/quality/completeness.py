@@ -23,6 +23,8 @@ _PLACEHOLDER = re.compile(
     r"fig(?:ure)?\.? *\d*[a-z]?\W*(?:see text)?|https?://\S+|\S+\.(?:png|jpe?g|dcm|tiff?))\W*$",
     re.IGNORECASE | re.DOTALL,
 )
+_NAMES = re.compile(r"\S+@\S+|https?://\S+|(?<=[a-z0-9,] )[A-Z][a-z]+\b")
+"""Addresses and proper nouns, whose letters follow no rule that a list of words could teach."""
 _DANGLING = frozenset(
     [
         "a",
@@ -99,7 +101,7 @@ def completeness(texts: Texts, profile: Profile) -> tuple[float, list[Reason], d
     mojibake = max(mojibake_share(text) for text in (texts.everything,))
     if mojibake > 0:
         lower(Reason.TEXT_MOJIBAKE, 0.4 / (1.0 + 10.0 * mojibake))
-    garbled = garbled_share(words)
+    garbled = garbled_share(words_of(_NAMES.sub(" ", answer)))
     soft_factor = 1.0
     if garbled > 0:  # one strange word may be a rare term, so it lowers a little and names no reason
         soft = 1.0 - 1.5 * garbled
