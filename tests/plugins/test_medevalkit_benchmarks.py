@@ -31,7 +31,7 @@ from infimed_plugins.medevalkit import prompts, rubric, sources
 from infimed_plugins.medevalkit.benchmark import KitBenchmark
 from infimed_plugins.medevalkit.benchmarks import table
 from infimed_plugins.medevalkit.cards import cards, find_card
-from infimed_plugins.medevalkit.groups import group, lines, seven_set_mean
+from infimed_plugins.medevalkit.groups import differences, group, lines, seven_set_mean
 from infimed_plugins.medevalkit.rescore import rescore
 
 DATA = Path(__file__).parents[1] / "fixtures" / "medevalkit" / "data"
@@ -325,3 +325,36 @@ def test_a_revision_can_be_pinned() -> None:
     pinned = table()["slake"].model_validate({"revision": "abc"})
     assert pinned.card.source.revision == "abc"  # type: ignore[attr-defined]
     assert pinned.fingerprint() != table()["slake"]().fingerprint()  # type: ignore[attr-defined]
+
+
+def test_saved_reports_are_measured_again_whole_and_by_section(tmp_path: Path) -> None:
+    findings, impression = "The heart is normal.", "No acute disease."
+    rows = [
+        {"id": 1, "findings": findings, "impression": impression, "response": f"Findings: {findings} Impression: Bad."},
+        {"id": 2, "findings": findings, "impression": impression, "response": ""},
+    ]
+    (tmp_path / "results.json").write_text(json.dumps(rows))
+    result = rescore(tmp_path, "IU_XRAY", samples=True)
+    strict, kit = result["strict"]["metrics"], result["kit"]["metrics"]
+    assert (strict["total"], strict["unscored"], strict["unscored_rate"]) == (2, 1, 0.5)
+    assert strict["findings"]["rougel"] == pytest.approx(1.0) and strict["impression"]["rougel"] == 0.0
+    assert kit["rougel"] == pytest.approx(strict["report"]["rougel"] / 2), "the kit divides by all reports"
+    assert [sample["reason"] for sample in result["strict"]["samples"]] == [None, "empty"]
+    with pytest.raises(DataError, match="graded by a judge"):
+        rescore(tmp_path, "HealthBench")
+
+
+def test_a_run_ends_with_both_scorings_and_their_difference(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    document = {
+        "run": {"name": "both"},
+        "model": {"use": "constant", "with": {"text": ""}},
+        "evaluation": {"benchmarks": [{"use": "pmc-vqa", "with": {"path": str(DATA / "pmc-vqa")}}]},
+    }
+    run(document, tmp_path)
+    assert "pmc-vqa, base, accuracy: strict none, kit" in capsys.readouterr().out
+    row = {"benchmark": "slake", "model": "base", "group": {}}
+    value = {"low": None, "high": None}
+    strict = {"accuracy": {"value": 0.75, "num_scored": 8, "num_unscored": 2, **value}}
+    kit = {"accuracy": {"value": 0.5, "num_scored": 10, "num_unscored": 0, **value}}
+    told = differences([{**row, "scoring": "strict", "metrics": strict}, {**row, "scoring": "kit", "metrics": kit}])
+    assert told == ["slake, base, accuracy: strict 0.7500, kit 0.5000, difference +0.2500, 20.0% unscored"]

@@ -47,7 +47,7 @@ def infimed_commands() -> dict[str, Callable[..., None]]:
 
 @hookimpl
 def infimed_run_event(event: RunEvent) -> None:
-    """Print the seven-set mean at the end of a run that asked all seven sets."""
+    """Print both scorings and their difference at the end of a run; the seven-set mean where all seven were asked."""
     if event.kind == "run_finished":
         from infimed_plugins.medevalkit.command import print_complete_means
 

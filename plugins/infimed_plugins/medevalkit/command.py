@@ -47,14 +47,17 @@ def seven_set_mean_command(
 
 
 def print_complete_means(directory: str) -> None:
-    """The seven-set means of a finished run, those that lack no set."""
+    """How the two scorings of a finished run differ, and its seven-set means, those that lack no set."""
+    from infimed_plugins.medevalkit.groups import differences, seven_set_mean
     from infimed_plugins.medevalkit.groups import lines as mean_lines
-    from infimed_plugins.medevalkit.groups import seven_set_mean
 
     try:
-        means = seven_set_mean(_results(Path(directory)))
+        results = _results(Path(directory))
     except DataError:
         return
+    for line in differences(results):
+        typer.echo(line)
+    means = seven_set_mean(results)
     for line in mean_lines(mean for mean in means if not mean["missing"]):
         typer.echo(line)
 

@@ -19,7 +19,7 @@ REQUIRED = {
     "structured": ("answer", "response"),
     "visual": ("answer", "response"),
     "mmmu": ("answer", "response", "question_type"),
-    "report": ("response",),
+    "report": ("answer", "response"),
 }
 
 

@@ -83,3 +83,25 @@ def lines(means: Iterable[Mapping[str, Any]]) -> list[str]:
                 f"({mean['num_scored']} scored, {mean['num_unscored']} unscored)"
             )
     return out
+
+
+def differences(results: Iterable[Mapping[str, Any]]) -> list[str]:
+    """For every benchmark and model graded both ways: the strict value, MedEvalKit's, the difference, the unscored."""
+    found: dict[tuple[str, str], dict[str, tuple[str, Mapping[str, Any]]]] = {}
+    for row in results:
+        if not row.get("group") and row["metrics"]:
+            name = "accuracy" if "accuracy" in row["metrics"] else next(iter(row["metrics"]))
+            place = found.setdefault((str(row["benchmark"]), str(row["model"])), {})
+            place[str(row["scoring"])] = (name, row["metrics"][name])
+    lines = []
+    for (benchmark, model), scorings in found.items():
+        if not {"strict", "kit"} <= scorings.keys():
+            continue
+        (metric, strict), (_, kit) = scorings["strict"], scorings["kit"]
+        both = strict["value"] is not None and kit["value"] is not None
+        shown = [f"{value['value']:.4f}" if value["value"] is not None else "none" for value in (strict, kit)]
+        change = f", difference {strict['value'] - kit['value']:+.4f}" if both else ""
+        asked = strict["num_scored"] + strict["num_unscored"]
+        rate = strict["num_unscored"] / asked if asked else 0.0
+        lines.append(f"{benchmark}, {model}, {metric}: strict {shown[0]}, kit {shown[1]}{change}, {rate:.1%} unscored")
+    return lines

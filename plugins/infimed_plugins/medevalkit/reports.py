@@ -22,6 +22,13 @@ def sections(report: str) -> tuple[str, str]:
     return findings.strip(), tail.strip()
 
 
+def with_reference(record: Record) -> Record:
+    """The record with the whole reference report, as MedEvalKit puts it together from the two sections."""
+    if "answer" in record or not ("findings" in record or "impression" in record):
+        return record
+    return {**record, "answer": f"Findings: {record.get('findings')} Impression: {record.get('impression')}."}
+
+
 def texts(record: Record, report: str) -> dict[str, tuple[str, str]]:
     """Section -> (reference, report): the whole (``""``), and findings and impression where the reference has them."""
     found = {"": (str(record["answer"]), report)}

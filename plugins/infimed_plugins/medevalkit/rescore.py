@@ -10,6 +10,7 @@ from infimed_core import DataError
 from infimed_plugins.medevalkit.cards import Card, find_card
 from infimed_plugins.medevalkit.grades import Grade, Record
 from infimed_plugins.medevalkit.grading import grade_record
+from infimed_plugins.medevalkit.reports import with_reference
 from infimed_plugins.medevalkit.summary import draw_letters, summarise
 
 SCORINGS = {"both": ("kit", "strict"), "kit": ("kit",), "strict": ("strict",)}
@@ -30,9 +31,14 @@ def rescore(
     if scoring not in SCORINGS:
         raise DataError("unknown_scoring", f"no scoring '{scoring}'; choose kit, strict or both")
     card = find_card(task)
-    if card.grading in ("report", "rubric"):
-        raise DataError("no_rule", f"{card.kit_task} has no rule that grades single answers; see docs/benchmarks.md")
+    if card.grading == "rubric":
+        raise DataError(
+            "no_rule",
+            f"{card.kit_task} is graded by a judge: name one under 'judges:' of a run; see docs/benchmarks.md",
+        )
     records = read_records(Path(path), card)
+    if card.grading == "report":
+        records = [with_reference(record) for record in records]
     result: dict[str, Any] = {"task": card.kit_task}
     graded: dict[str, list[Grade]] = {}
     for name in ("kit", "strict") if explain else SCORINGS[scoring]:

@@ -21,6 +21,8 @@ def summarise(card: Card, records: Sequence[Record], grades: Sequence[Grade], sc
         return _mmmu(card, records, grades, scoring)
     if card.grading == "visual":
         return _visual(grades, scoring)
+    if card.grading == "report":
+        return _reports(grades, scoring)
     result: dict[str, Any] = {"total metrics": block(grades)}
     if card.grading == "structured":
         for key in ("single_choice", "multiple_choice"):
@@ -79,6 +81,25 @@ def _visual(grades: Sequence[Grade], scoring: str) -> dict[str, Any]:
         key: sum(grade.parts.get(key) or 0.0 for grade in scored) / len(scored) if scored else None for key in OPEN_SUMS
     }
     return {"total metrics": total, "open": first | means, "close": close}
+
+
+def _reports(grades: Sequence[Grade], scoring: str) -> dict[str, Any]:
+    """Means of the overlap measures; the kit's side script divides by all reports, ``strict`` by those with a score."""
+    scored = [grade for grade in grades if grade.value is not None]
+    parts: dict[str, list[float]] = {}
+    for grade in scored:
+        for key, value in grade.parts.items():
+            if value is not None:
+                parts.setdefault(key, []).append(value)
+    if scoring == "kit":
+        return {key: sum(values) / len(grades) for key, values in parts.items()}
+    blocks: dict[str, Any] = {"total": len(grades), "unscored": len(grades) - len(scored)}
+    blocks["unscored_rate"] = blocks["unscored"] / len(grades) if grades else None
+    for section in ("", "findings_", "impression_"):
+        own = {key: values for key, values in parts.items() if key.startswith(section or ("bleu", "rouge"))}
+        means = {key.removeprefix(section): sum(values) / len(values) for key, values in own.items()}
+        blocks[section.removesuffix("_") or "report"] = means
+    return blocks
 
 
 def _mmmu(card: Card, records: Sequence[Record], grades: Sequence[Grade], scoring: str) -> dict[str, Any]:
