@@ -152,7 +152,7 @@ def _segmented(
 def _buckets(lengths: tuple[int, ...], causal: bool) -> tuple[list[tuple[Any, int]], Any]:
     """Group segments so that each group is one rectangular attention call.
 
-    Causal segments are padded at their end up to a quarter longer (what comes later is never seen); others must
+    Causal segments are padded at their end up to a sixth longer (what comes later is never seen); others must
     be of one length. Returns the gather index (flat) and number of segments of each group, and for every
     token of the row its place in the groups' concatenated outputs.
     """
@@ -160,7 +160,7 @@ def _buckets(lengths: tuple[int, ...], causal: bool) -> tuple[list[tuple[Any, in
     groups: list[list[int]] = []
     limit = 0
     for segment in sorted((s for s in range(len(lengths)) if lengths[s]), key=lambda s: -lengths[s]):
-        fits = lengths[segment] >= 0.75 * limit - 8 if causal else lengths[segment] == limit
+        fits = lengths[segment] >= 0.85 * limit - 4 if causal else lengths[segment] == limit
         if groups and fits:
             groups[-1].append(segment)
         else:
