@@ -12,11 +12,12 @@ from infimed_core.console import Console
 from infimed_core.plugins import load_plugins
 from infimed_core.record import write_atomically
 from infimed_core.sweep import parse_grid, plan_sweep, run_sweep
+from infimed_core.sweep_page import page
 from infimed_core.sweep_results import SweepResult, as_markdown, sweep_result, table_of
 
 
 def sweep(file: Path, grid: Sequence[str], out: Path | None, dry: bool) -> bool:
-    """Run a sweep and leave ``sweep.json`` and ``sweep.md`` in its directory; whether every run finished.
+    """Run a sweep and leave ``sweep.json``, ``.md`` and ``.html`` in its directory; whether every run finished.
 
     Raises:
         InfimedError: nothing varies, or a variant is no good run file.
@@ -50,6 +51,7 @@ def sweep(file: Path, grid: Sequence[str], out: Path | None, dry: bool) -> bool:
 def _write(result: SweepResult, directory: Path) -> None:
     write_atomically(directory / "sweep.json", result.model_dump_json(indent=1) + "\n")
     write_atomically(directory / "sweep.md", as_markdown(result))
+    write_atomically(directory / "sweep.html", page(result))
 
 
 def _print(result: SweepResult, directory: Path) -> None:
@@ -67,4 +69,4 @@ def _print(result: SweepResult, directory: Path) -> None:
     screen.print(table)
     for name, reason in result.missing.items():
         screen.print(f"not finished: {name}: {reason}", markup=False)
-    screen.print(f"also in {directory / 'sweep.json'} and {directory / 'sweep.md'}", markup=False)
+    screen.print(f"also in {directory / 'sweep.html'}, sweep.md and sweep.json", markup=False)

@@ -17,6 +17,7 @@ from infimed_core.plugins import load_plugins
 from infimed_core.record import read_record
 from infimed_core.sweep import UNCHANGED, parse_grid, plan_sweep, run_sweep
 from infimed_core.sweep_command import sweep as sweep_command
+from infimed_core.sweep_page import page
 from infimed_core.sweep_results import as_markdown, sweep_result
 
 RUN = {
@@ -121,6 +122,7 @@ def test_a_sweep_shares_what_is_equal_goes_on_where_it_stopped_and_compares_with
     }
     assert "train-second" not in status
     result = json.loads((directory / "sweep.json").read_text())
+    assert "no-second" in (directory / "sweep.html").read_text()
     lines = {line["variant"]: line for line in result["lines"]}
     assert lines[UNCHANGED]["models"] == ["second"] and lines["no-second"]["models"] == ["first"]
     assert lines["no-second"]["seeds"] == [0, 1] and result["missing"] == {}
@@ -180,5 +182,7 @@ def test_a_run_that_fails_is_told_and_the_others_are_compared(write, registry, t
     assert any("broken-seed0 failed" in line for line in told)
     result = sweep_result(sweep, failures)
     assert {line.variant for line in result.lines} == {UNCHANGED, "short"}
+    html = page(result.model_copy(update={"source": "<b>.yaml"}))
+    assert "&lt;b&gt;.yaml" in html and "<script" not in html and "broken-seed0" in html
     text = as_markdown(result)
     assert "not finished: `broken-seed0`" in text and "| demo-text | short | second |" in text

@@ -336,6 +336,8 @@ def test_mistakes_in_the_stages_are_told():
         stages({"name": "one", "learning_rate": {"vision": 0.0}})
     with pytest.raises(ValidationError, match=r"no rate for the trainable group\(s\) projector"):
         stages({"name": "one", "trainable": ["projector"], "learning_rate": {"vision": 1e-4}})
+    with pytest.raises(ValidationError, match="a share below 1, or a whole number of steps"):
+        stages({"name": "one", "warmup": 1.5})
     with pytest.raises(ValidationError, match="extra"):
         stages({"name": "one", "learnin_rate": 1.0})
 

@@ -164,9 +164,11 @@ def test_a_rate_rises_once_then_never_rises_and_ends_at_its_lowest(schedule, num
 
 def test_the_schedules_have_their_known_shapes():
     def factors(**settings):
-        return [rate_factor(TrainingStage(name="one", warmup=0.2, **settings), step, 10) for step in range(10)]
+        stage = TrainingStage(**{"name": "one", "warmup": 0.2, **settings})
+        return [rate_factor(stage, step, 10) for step in range(10)]
 
     assert factors(schedule="constant") == [0.5] + [1.0] * 9
+    assert factors(schedule="constant", warmup=4) == [0.25, 0.5, 0.75] + [1.0] * 7
     stable = factors(schedule="warmup-stable-decay", decay=0.3, min_learning_rate_ratio=0.1)
     assert stable == pytest.approx([0.5, 1, 1, 1, 1, 1, 1, 0.7, 0.4, 0.1])
     cosine = factors(schedule="cosine", min_learning_rate_ratio=0.1)

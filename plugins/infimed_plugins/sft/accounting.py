@@ -37,7 +37,7 @@ PEAK_FLOPS = {
     "RTX 3090": 7.1e13,
     "MI300X": 1.307e15,
 }
-"""Dense bf16 operations per second by a part of the device's name (vendors' data sheets); a name that holds another comes first."""
+"""Dense bf16 operations per second by a part of the device's name (vendors' data sheets); the most exact name first."""
 
 MOST_CURVE_POINTS = 500
 
@@ -111,7 +111,7 @@ def _attention_width(config: Any) -> int:
 
 
 def _patches(row: PackedBatch, patch: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Patches of each image or tile, float64 [n]: by its grid, else its pixels [n, 3, height, width], else its tokens."""
+    """Patches of each image or tile, float64 [n]: by grid, else by pixels [n, 3, height, width], else by tokens."""
     grid, pixels = row.vision.get("image_grid_thw"), row.vision.get("pixel_values")
     if grid is None and patch and pixels is not None and pixels.ndim == 4:
         return np.full(len(pixels), (pixels.shape[2] // patch) * (pixels.shape[3] // patch), dtype=np.float64)

@@ -37,10 +37,10 @@ class TrainingStage(Stage):
         description="Parameter groups that learn; where empty all, or with lora none but the adapters. The others stay "
         "bit-equal.",
     )
-    lora: Lora | None = Field(
-        default=None, description="Train low-rank adapters in place of the weights of a group."
+    lora: Lora | None = Field(default=None, description="Train low-rank adapters in place of the weights of a group.")
+    warmup: float = Field(
+        default=0.03, ge=0.0, description="Steps with a rising rate: below 1 a share of them, else their number."
     )
-    warmup: float = Field(default=0.03, ge=0.0, lt=1.0, description="Share of the steps with a rising rate.")
     schedule: Literal["cosine", "constant", "warmup-stable-decay"] = Field(
         default="cosine", description="Course of the learning rate after the warm-up."
     )
@@ -86,6 +86,8 @@ class TrainingStage(Stage):
         both = [group for group in self.trainable if self.lora and group in self.lora.groups]
         if both:
             raise ValueError(f"the group '{both[0]}' cannot have adapters and learn wholly; keep one of the two")
+        if self.warmup >= 1.0 and self.warmup != int(self.warmup):
+            raise ValueError("warmup must be a share below 1, or a whole number of steps")
         if not all(0.0 <= beta < 1.0 for beta in self.betas):
             raise ValueError("betas must lie in [0, 1)")
         return self
@@ -101,7 +103,7 @@ def rate_factor(stage: TrainingStage, step: int, num_steps: int) -> float:
     The warm-up rises linearly and reaches 1 at its last step; ``min_learning_rate_ratio`` is reached at the
     stage's last step. A warm-up above zero takes at least one step.
     """
-    num_warmup = math.ceil(stage.warmup * num_steps)
+    num_warmup = math.ceil(stage.warmup * num_steps) if stage.warmup < 1.0 else min(int(stage.warmup), num_steps)
     if step < num_warmup:
         return (step + 1) / num_warmup
     lowest = stage.min_learning_rate_ratio
