@@ -5,15 +5,17 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from common import Results, table
+from resolution_picture import picture
 
 from infimed_core import MediaLoader, Request, ResolutionScheduler, Sample, TrainingContext
 from infimed_core.dataset import Dataset, write_samples
@@ -29,15 +31,15 @@ from infimed_plugins.sft.trainer import StagedTrainer
 from infimed_plugins.vlm.assemble import Assemble
 
 SIDE, PATCH, POOL = 192, 16, 12
-"""Pixels of an image and of a patch, and the tokens along a side without a cap: those of InfiMed-Foundation's projector."""
+"""Pixels of an image and of a patch; tokens along a side without a cap, as in InfiMed-Foundation's projector."""
 LOW_TOKENS = 9
-SAMPLES, SAMPLES_A_ROW, RATE = 2400, 6, 1e-3
+SAMPLES, SAMPLES_A_ROW, RATE = 4800, 6, 1.5e-3
 KINDS = ("plane", "image_type", "tissue", "white_matter", "modality", "body_part", "coverage", "colour")
 FORMS = ("open",)
 PHASES = ((0.55, 9), (0.15, 36), (0.3, None))
-TOWER = {"hidden_size": 64, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 2}
-LANGUAGE = {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 3, "num_attention_heads": 4,
-            "num_key_value_heads": 2, "head_dim": 32, "max_position_embeddings": 4096}  # fmt: skip
+TOWER = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 1, "num_attention_heads": 2}
+LANGUAGE = {"hidden_size": 96, "intermediate_size": 384, "num_hidden_layers": 3, "num_attention_heads": 4,
+            "num_key_value_heads": 2, "head_dim": 24, "max_position_embeddings": 4096}  # fmt: skip
 SCHEDULERS: dict[str, ResolutionScheduler] = {
     "native": Native(),
     "low": Fixed(max_visual_tokens=LOW_TOKENS),
@@ -49,9 +51,10 @@ EQUAL = 0.03
 
 def parts(directory: Path, texts: list[str], seed: int) -> tuple[Path, Path]:
     """A small SigLIP tower and a small Qwen3 with random weights, as two checkpoints."""
+    from transformers import Qwen3Config, Qwen3ForCausalLM, SiglipVisionConfig, SiglipVisionModel
+
     from infimed_plugins.vlm.quiet import quiet
     from infimed_plugins.vlm.vocabulary import train_tokenizer
-    from transformers import Qwen3Config, Qwen3ForCausalLM, SiglipVisionConfig, SiglipVisionModel
 
     torch.manual_seed(seed)
     tokenizer = train_tokenizer(texts, 1024)
@@ -171,12 +174,66 @@ class _Counter:
 
 
 def low_to_high(results: Results, arguments: argparse.Namespace) -> None:
-    """."""
+    """Every way with every seed, each run in a process of its own; the table, the targets and the picture."""
+    with tempfile.TemporaryDirectory() as temporary:
+        directory = arguments.runs or Path(temporary)
+        directory.mkdir(parents=True, exist_ok=True)
+        found = {}
+        for seed in SEEDS:
+            for way in SCHEDULERS:
+                path = directory / f"{way}-{seed}.json"
+                if not path.is_file():
+                    subprocess.run([sys.executable, __file__, way, str(seed), "test", str(path)], check=True)
+                found[way, seed] = json.loads(path.read_text(encoding="utf-8"))
+    flops = {way: float(np.mean([found[way, seed]["flops"] for seed in SEEDS])) for way in SCHEDULERS}
+    rows, accuracies = [], {}
+    for way in SCHEDULERS:
+        accuracies[way] = [found[way, seed]["accuracy"] for seed in SEEDS]
+        rows.append([way, flops[way] / 1e12, flops[way] / flops["native"], *accuracies[way], float(np.mean(accuracies[way]))])  # fmt: skip  # noqa: E501
+    table(["way", "TFLOP", "of native's", *(f"accuracy, seed {seed}" for seed in SEEDS), "mean"], rows)
+    results.details["ways"] = [dict(zip(("way", "tflop", "of native", *(f"seed {s}" for s in SEEDS), "mean"), row, strict=True)) for row in rows]  # fmt: skip  # noqa: E501
+    results.details["by kind"] = {
+        way: {kind: float(np.mean([found[way, s]["by kind"][kind] for s in SEEDS])) for kind in found[way, 0]["by kind"]}  # noqa: E501
+        for way in SCHEDULERS
+    }  # fmt: skip
+    results.details["questions"] = len(found["native", 0]["grades"])
+    results.details["settings"] = {
+        "samples": SAMPLES, "phases": PHASES, "low": LOW_TOKENS, "native": POOL**2, "seeds": SEEDS, "rate": RATE,
+    }  # fmt: skip
+    for way in ("low-to-high", "low"):
+        difference, low, high = paired([found[way, seed] for seed in SEEDS], [found["native", seed] for seed in SEEDS])
+        print(f"{way} minus native: {difference:+.4f}, 95% interval {low:+.4f} to {high:+.4f}")
+        results.details[f"{way} minus native"] = [difference, low, high]
+        if way == "low-to-high":
+            results.target("low-to-high minus native, lower end of the interval", low, f">= {-EQUAL}")
+            results.target("low-to-high minus native, upper end of the interval", high, f"<= {EQUAL}")
+    print()
+    results.target("operations of low-to-high over native", flops["low-to-high"] / flops["native"], "<= 0.6")
+    torch_flops = {way: found[way, SEEDS[0]]["flops by torch"] for way in SCHEDULERS}
+    ratio = torch_flops["low-to-high"] / torch_flops["native"]
+    results.target("the same, counted by torch", ratio, "<= 0.6")
+    apart = {way: abs(count / found[way, SEEDS[0]]["flops"] - 1) for way, count in torch_flops.items()}
+    results.details["our count from torch's"] = apart
+    results.target("our count from torch's, largest difference", max(apart.values()), "<= 0.02")
+    if arguments.picture is not None:
+        arguments.picture.write_text(picture(flops, accuracies), encoding="utf-8")
+
+
+def paired(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> tuple[float, float, float]:
+    """Mean difference of grades and its 95% interval: per question over the seeds, then images resampled."""
+    names = list(ours[0]["grades"])
+    means = [[np.mean([run["grades"][name][2] for run in runs]) for name in names] for runs in (ours, theirs)]
+    differences = np.array(means[0]) - np.array(means[1])
+    _, image = np.unique([ours[0]["grades"][name][0] for name in names], return_inverse=True)
+    sums, counts = np.bincount(image, differences), np.bincount(image)
+    drawn = np.random.default_rng(0).integers(0, len(sums), (4000, len(sums)))
+    resampled = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
+    low, high = np.quantile(resampled, (0.025, 0.975))
+    return float(differences.mean()), float(low), float(high)
 
 
 if __name__ == "__main__":
-    import sys
-
-    found = run_one(sys.argv[1], int(sys.argv[2]), "validation", False)
-    found.pop("grades")
-    print(json.dumps(found, indent=1))
+    way, number, split, target = sys.argv[1:5]
+    found = run_one(way, int(number), split, counted=int(number) == SEEDS[0] and split == "test")
+    Path(target).write_text(json.dumps(found), encoding="utf-8")
+    print({name: value for name, value in found.items() if name != "grades"})
