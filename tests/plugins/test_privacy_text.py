@@ -84,3 +84,10 @@ def test_any_text_is_searched_and_cleaned(text):
     redacted = redact(text)
     assert (redacted.text == text) == (not found)
     assert find(redacted.text) == []
+
+
+@pytest.mark.parametrize("piece", ["name: A ", "a-b'", "12-", "Abc, ", "1.2.", "A^", "mrn ", "市"])
+def test_a_text_of_any_length_takes_time_in_proportion(piece):
+    """Counted in what a search returns and not in seconds: a quadratic search would not come back."""
+    long = piece * 10_000
+    assert len(find(long)) <= len(long)

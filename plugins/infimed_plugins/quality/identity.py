@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import functools
 import re
 from collections import Counter
@@ -45,7 +46,7 @@ _NAMES: tuple[re.Pattern[str], ...] = (
     re.compile(
         rf"(?P<name>{_TOKEN}(?: [A-Z]\.)? {_TOKEN}),? (?:M\.?D|D\.?O|R\.?N|Ph\.?D|MBBS|FRCR|FRCS|DDS|PA-C|NP)\b"
     ),
-    re.compile(r"\b(?P<name>[A-Za-z'-]{2,}\^[A-Za-z'-]{1,}(?:\^[\w. -]*)*)"),
+    re.compile(r"\b(?P<name>[A-Za-z'-]{2,40}\^[A-Za-z'-]{1,40}(?:\^[\w. -]{0,40}){0,4})"),
     re.compile(
         r"(?:姓名|患者姓名|病人姓名|联系人|家属|医师|医生|报告人|审核人|检查者|操作者)\s*[：:]\s*(?P<name>[\u4e00-\u9fff]{2,4})"
     ),
@@ -164,13 +165,16 @@ def find(text: str, names: bool = True) -> list[Found]:
         _take(taken, ((found.start(), found.end()) for found in pattern.finditer(text)), reason)
     if names:
         _take(taken, _names(text), Reason.PHI_NAME)
-    return sorted(taken)
+    return taken
 
 
 def _take(taken: list[Found], spans: Iterator[tuple[int, int]], reason: Reason) -> None:
+    """Add the spans that overlap nothing; ``taken`` stays in order, so that its neighbours alone are looked at."""
     for start, stop in spans:
-        if start < stop and all(stop <= other.start or start >= other.stop for other in taken):
-            taken.append(Found(start, stop, reason))
+        at = bisect.bisect_left(taken, (start,))  # type: ignore[type-var]
+        before_ends = at == 0 or taken[at - 1].stop <= start
+        if start < stop and before_ends and (at == len(taken) or stop <= taken[at].start):
+            taken.insert(at, Found(start, stop, reason))
 
 
 def _names(text: str) -> Iterator[tuple[int, int]]:
