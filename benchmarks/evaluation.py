@@ -177,7 +177,7 @@ def server(results: Results) -> None:
     results.details["server"] = {"seconds": seconds, "questions": len(requests), "concurrency": 16}
 
 
-def overhead(results: Results, repeats: int) -> None:
+def overhead(results: Results, repeats: int, num_questions: int) -> None:
     """All that the harness does for its answers, beside the time spent inside ``model.generate`` for the same batches.
 
     Reading questions, decoding and encoding images, sorting, padding, caching and grading are the overhead.
@@ -196,7 +196,7 @@ def overhead(results: Results, repeats: int) -> None:
     registry = load_plugins()
     generator = np.random.default_rng(0)
     samples = []
-    for number in range(64):
+    for number in range(num_questions):
         target = io.BytesIO()
         Image.fromarray(generator.integers(0, 256, (224, 224, 3), dtype=np.uint8)).save(target, format="PNG")
         text = f"Question {number}: which plane is shown? " + "Look at every part of the picture. " * (number % 4)
@@ -260,7 +260,7 @@ def measure(results: Results, arguments: argparse.Namespace) -> None:
         "fixtures": lambda: fixtures(results),
         "lm-eval": lambda: lm_eval(results),
         "server": lambda: server(results),
-        "overhead": lambda: overhead(results, arguments.repeats),
+        "overhead": lambda: overhead(results, arguments.repeats, arguments.questions),
         "speed": lambda: speed(results, arguments.answers),
     }
     for name in arguments.only or PARTS:
@@ -271,6 +271,7 @@ def measure(results: Results, arguments: argparse.Namespace) -> None:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--answers", type=int, default=100_000)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--questions", type=int, default=64, help="of the overhead part")
     parser.add_argument("--only", nargs="*", choices=PARTS, help="some parts instead of all")
 
 
