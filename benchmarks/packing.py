@@ -75,7 +75,7 @@ def run(results: Results, arguments: argparse.Namespace) -> None:
         samples = demo_samples(arguments.samples)
         write_samples(place / "samples.jsonl", samples)
         dataset, loader = Dataset(place / "samples.jsonl"), Counted({"image": Image()})
-        source = TinyQwen3VL(**SHAPES[arguments.model])
+        source = TinyQwen3VL(**SHAPES[arguments.model], dtype="bfloat16" if torch.cuda.is_available() else "float32")
         texts = [turn.text for sample in samples for turn in sample.turns]
         checkpoint = source.prepare(place / "demo", lambda: texts, 0)
         encoder = source.encoder(checkpoint)
