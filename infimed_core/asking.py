@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import cast
 
+from infimed_core.answer_cache import AnswerCache
 from infimed_core.components import LoadedModel, MediaLoader, Model, TrainableModel
 from infimed_core.config import Plan
 from infimed_core.errors import InfimedError
-from infimed_core.evaluation import AnswerCache
 from infimed_core.record import digest
 from infimed_core.types import Answer, Request
 

@@ -10,15 +10,15 @@ from typing import cast
 from pydantic import TypeAdapter
 
 from infimed_core import statistics
+from infimed_core.answer_cache import AnswerCache
 from infimed_core.comparing import adjust, compare
-from infimed_core.components import Benchmark, LoadedModel, Metric, Model, Solver, TextMetric, TrainableModel
+from infimed_core.components import Benchmark, LoadedModel, Model, Solver, TextMetric, TrainableModel
 from infimed_core.config import BenchmarkUse
 from infimed_core.errors import InfimedError
 from infimed_core.evaluation import (
     BASELINE,
     CONSTANT_LETTER,
     IMAGE_BLIND,
-    AnswerCache,
     Graded,
     ask_and_grade,
     benchmark_name,
@@ -32,6 +32,7 @@ from infimed_core.evaluation import (
     read_questions,
     summarise,
 )
+from infimed_core.evaluation_checks import check_chosen, check_metrics, chosen_samples, named_metrics
 from infimed_core.following import shared
 from infimed_core.record import digest, write_atomically
 from infimed_core.steps import Outcome, RunState
@@ -50,10 +51,10 @@ def evaluate_models(state: RunState, models: Sequence[Checkpoint]) -> None:
     for name in wanted:
         if name not in {model.name for model in models}:
             raise InfimedError(f"evaluation.models names '{name}'; this run has {', '.join(m.name for m in models)}")
-    _check_metrics(state)
+    check_metrics(state)
     only = chosen_samples(section.samples)
     if only is not None:
-        _check_chosen(state, only)
+        check_chosen(state, only)
     results: list[ResultRow] = []
     comparisons: list[Comparison] = []
     opened = _Opened(state)
@@ -84,57 +85,6 @@ def evaluate_models(state: RunState, models: Sequence[Checkpoint]) -> None:
         against = (*section.compare_to, *(name for name in section.baselines if name == CONSTANT_LETTER))
         comparisons += _compare(asked, found, against, hashes)
         state.directory.write(results=tuple(results), comparisons=tuple(adjust(comparisons)))
-
-
-def chosen_samples(samples: str | tuple[str, ...] | None) -> frozenset[str] | None:
-    """The ids that ``evaluation.samples`` names, in a list or in a file with one id a line; ``None`` for all.
-
-    Raises:
-        InfimedError: the file cannot be read, or no id is named.
-    """
-    if samples is None:
-        return None
-    if isinstance(samples, str):
-        try:
-            lines = Path(samples).read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InfimedError(
-                f"evaluation.samples: {samples}: cannot be read ({error}); name a file with one id a line, or a list"
-            ) from None
-        samples = tuple(line.strip() for line in lines if line.strip() and not line.startswith("#"))
-    if not samples:
-        raise InfimedError("evaluation.samples names no question; write ids as in the answers files, one a line")
-    return frozenset(samples)
-
-
-def _check_chosen(state: RunState, only: frozenset[str]) -> None:
-    """Every chosen id must be a question of some benchmark, before any is asked."""
-    section = state.plan.file.evaluation
-    assert section is not None
-    missing = set(only)
-    for index in range(len(section.benchmarks)):
-        benchmark: Benchmark = state.plan.component(f"evaluation.benchmarks.{index}")
-        missing -= {row.id for row in benchmark.samples() if isinstance(row, Sample)}
-    if missing:
-        named = ", ".join(sorted(missing)[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
-        raise InfimedError(
-            f"evaluation.samples: no benchmark of this run has {named}; see 'id' in runs/*/answers/*.jsonl"
-        )
-
-
-def _check_metrics(state: RunState) -> None:
-    """What a metric needs must be installed before a model is asked for hours."""
-    section = state.plan.file.evaluation
-    assert section is not None
-    for index, use in enumerate(section.benchmarks):
-        benchmark: Benchmark = state.plan.component(f"evaluation.benchmarks.{index}")
-        for name, metric in _metrics(state, use.metrics or benchmark.metrics).items():
-            problem = metric.missing()
-            if problem:
-                place = f"{state.plan.source}: evaluation.benchmarks.{index}"
-                raise InfimedError(
-                    f"{place}: metric '{name}' of {benchmark_name(section.benchmarks, index)}: {problem}"
-                )
 
 
 class _Opened:
@@ -175,7 +125,7 @@ class _Asked:
             or state.registry.find("solver", solver_use.use).model_validate(solver_use.settings),
         )
         self.generation: Generation = use.generation or self.benchmark.generation() or Generation()
-        self.metrics = _metrics(state, use.metrics or self.benchmark.metrics)
+        self.metrics = named_metrics(state, use.metrics or self.benchmark.metrics)
         judges = {name: state.named_models.identity(name) for name in section.judges}
         others = {name: state.named_models.identity(name) for name in self.solver.models()}
         self.protocol = protocol(self.benchmark, self.solver, self.generation, section.limit, only)
@@ -191,10 +141,6 @@ class _Asked:
         """How many of the chosen ids are questions of this benchmark."""
         only = self.only or frozenset()
         return sum(row.id in only for row in self.benchmark.samples() if isinstance(row, Sample))
-
-
-def _metrics(state: RunState, names: Sequence[str]) -> dict[str, Metric]:
-    return {name: cast(Metric, state.registry.find("metric", name).model_validate({})) for name in names}
 
 
 def _evaluate_one(

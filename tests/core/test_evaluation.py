@@ -26,7 +26,7 @@ from infimed_core import (
 )
 from infimed_core.comparing import adjust, compare
 from infimed_core.evaluation import Graded, constant_letter, without_images
-from infimed_core.evaluation_steps import chosen_samples
+from infimed_core.evaluation_checks import chosen_samples
 from infimed_core.testing import run
 from infimed_core.types import Comparison, Media, RunRecord
 from infimed_plugins.medevalkit.benchmarks import table

@@ -1,0 +1,69 @@
+"""What is checked before a model is asked: the chosen questions are there, and what metrics need is installed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+from infimed_core.components import Benchmark, Metric
+from infimed_core.errors import InfimedError
+from infimed_core.evaluation import benchmark_name
+from infimed_core.steps import RunState
+from infimed_core.types import Sample
+
+
+def chosen_samples(samples: str | tuple[str, ...] | None) -> frozenset[str] | None:
+    """The ids that ``evaluation.samples`` names, in a list or in a file with one id a line; ``None`` for all.
+
+    Raises:
+        InfimedError: the file cannot be read, or no id is named.
+    """
+    if samples is None:
+        return None
+    if isinstance(samples, str):
+        try:
+            lines = Path(samples).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InfimedError(
+                f"evaluation.samples: {samples}: cannot be read ({error}); name a file with one id a line, or a list"
+            ) from None
+        samples = tuple(line.strip() for line in lines if line.strip() and not line.startswith("#"))
+    if not samples:
+        raise InfimedError("evaluation.samples names no question; write ids as in the answers files, one a line")
+    return frozenset(samples)
+
+
+def check_chosen(state: RunState, only: frozenset[str]) -> None:
+    """Every chosen id must be a question of some benchmark, before any is asked."""
+    section = state.plan.file.evaluation
+    assert section is not None
+    missing = set(only)
+    for index in range(len(section.benchmarks)):
+        benchmark: Benchmark = state.plan.component(f"evaluation.benchmarks.{index}")
+        missing -= {row.id for row in benchmark.samples() if isinstance(row, Sample)}
+    if missing:
+        named = ", ".join(sorted(missing)[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
+        raise InfimedError(
+            f"evaluation.samples: no benchmark of this run has {named}; see 'id' in runs/*/answers/*.jsonl"
+        )
+
+
+def check_metrics(state: RunState) -> None:
+    """What a metric needs must be installed before a model is asked for hours."""
+    section = state.plan.file.evaluation
+    assert section is not None
+    for index, use in enumerate(section.benchmarks):
+        benchmark: Benchmark = state.plan.component(f"evaluation.benchmarks.{index}")
+        for name, metric in named_metrics(state, use.metrics or benchmark.metrics).items():
+            problem = metric.missing()
+            if problem:
+                place = f"{state.plan.source}: evaluation.benchmarks.{index}"
+                raise InfimedError(
+                    f"{place}: metric '{name}' of {benchmark_name(section.benchmarks, index)}: {problem}"
+                )
+
+
+def named_metrics(state: RunState, names: Sequence[str]) -> dict[str, Metric]:
+    """The metrics of these names, in their order."""
+    return {name: cast(Metric, state.registry.find("metric", name).model_validate({})) for name in names}
