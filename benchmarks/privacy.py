@@ -304,14 +304,24 @@ def overlap(results: Results) -> None:
     results.target("training rows of the demo taken for contaminated", len(gated.rejected) - hits, "== 0")
 
 
+PARTS = {
+    "text": text, "header": header, "copies": copies, "near_pictures": near_pictures, "overlap": overlap,
+    "pixels": pixels,
+}  # fmt: skip
+
+
 def measure(results: Results, arguments: argparse.Namespace) -> None:
-    text(results)
-    header(results)
-    copies(results)
-    near_pictures(results)
-    overlap(results)
-    pixels(results, arguments.pictures)
+    for name in arguments.only or PARTS:
+        if name == "pixels":
+            pixels(results, arguments.pictures)
+        else:
+            PARTS[name](results)
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--pictures", type=int, default=105, help="pictures that get a line of identity")
+    parser.add_argument("--only", nargs="*", choices=list(PARTS), help="only these parts")
 
 
 if __name__ == "__main__":
-    main("privacy", measure, lambda parser: parser.add_argument("--pictures", type=int, default=105))
+    main("privacy", measure, arguments)
