@@ -145,8 +145,7 @@ class Green(ExternalMetric):
     key: ClassVar[str] = "green"
     package: ClassVar[str] = "green_score"
     remedy: ClassVar[str] = (
-        "pip install git+https://github.com/Stanford-AIMI/GREEN.git; it loads GREEN-radllama2-7b from the hub at first "
-        "use and wants a GPU"
+        "pip install green_score (Python 3.11); it loads GREEN-radllama2-7b from the hub at first use and wants a GPU"
     )
 
     def compare(self, references: list[str], texts: list[str]) -> Sequence[float]:
