@@ -58,6 +58,16 @@ def stock_loss(model: Any, row: PackedBatch, lengths: NDArray[np.int64], device:
     return model.module(**{name: torch.from_numpy(array).to(device) for name, array in inputs.items()}).loss
 
 
+def difference(model: Any, padded: Way, device: str) -> float:
+    """How far the two ways of training on the same padded batch are apart: they must do the same work."""
+    row, lengths = padded.rows[0], padded.lengths[0]
+    with torch.no_grad():
+        own = float(own_loss(model, row, lengths, device))
+        with StockAttention(model.module, True):
+            stock = float(stock_loss(model, row, lengths, device))
+    return abs(own - stock) / abs(stock)
+
+
 def train(model: Any, way: Way, optimizer: Any, device: str, loss: Any) -> tuple[float, int]:
     """Seconds and supervised tokens of a training pass over rows already made."""
     count, started = 0, time.perf_counter()
@@ -99,6 +109,7 @@ def throughput(results: Results, model: Any, ways: dict[str, Way], repeats: int)
     groups = {group: {name: named[name] for name in names} for group, names in model.parameter_groups().items()}
     work = Work(model, groups, set(groups))
     runs = {name: (way, own_loss) for name, way in ways.items()} | {STOCK: (ways["padded"], stock_loss)}
+    results.target("loss of a padded batch, ours and transformers', relative difference", difference(model, ways["padded"], device), "<= 1e-3")  # fmt: skip  # noqa: E501
     speeds: dict[str, list[float]] = {name: [] for name in runs}
     memory = dict.fromkeys(runs, 0)
     for repeat in range(repeats + 1):  # the first pass is untimed: it can be many times slower
