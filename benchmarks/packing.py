@@ -124,10 +124,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cap", type=int, default=9, help="visual tokens an image while speed is measured")
     parser.add_argument("--images", type=int, default=2000, help="random images for the lengths of each family")
     parser.add_argument(
-        "--row-tokens", type=int, default=1536, help="by default about what a padded batch of 8 holds, padding included"
+        "--row-tokens", type=int, default=2048, help="by default about what the largest padded batch of 8 holds"
     )
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--resolution", action="store_true", help="low to high beside native and low alone, only")
     parser.add_argument("--runs", type=Path, help="--resolution: keep each run's result here, do no run twice")
     parser.add_argument("--picture", type=Path, help="--resolution: draw accuracy against operations (SVG)")
