@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import signal
 import subprocess
 import sys
@@ -24,7 +25,6 @@ VIEWS = {
     # name: (width, height, dark, part of the page, the question that is open)
     "report.png": (1280, 1000, False, "overview", ""),
     "report-dark.png": (1280, 1000, True, "results", ""),
-    "report-quality.png": (1280, 1000, False, "quality", ""),
     "report-phone.png": (390, 844, False, "browse", "#list .row"),
 }
 INFIMED = [sys.executable, "-c", "from infimed_core.cli import main; main()"]
@@ -67,13 +67,21 @@ def serving(run: Path) -> Iterator[str]:
             server.send_signal(signal.SIGINT)
 
 
+def trained(record: Path) -> bool:
+    """Whether a stage has been trained to its end."""
+    if not record.exists():
+        return False
+    steps = json.loads(record.read_text())["steps"]
+    return any(step["name"].startswith("train-") and step["status"] == "done" for step in steps)
+
+
 def progress(page: Page, file: Path, folder: Path, work: Path) -> None:
     """A run that has trained its first stage and goes on."""
     command = [*RUN, str(file), "--set", f"run.directory={work}", "--set", "run.name=in-progress"]
     run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         record = work / "in-progress" / "run.json"
-        while not (record.exists() and '"train-general"' in record.read_text()):
+        while not trained(record):
             if run.poll() is not None:
                 raise SystemExit(f"the run ended too early, with exit code {run.returncode}")
             time.sleep(0.2)

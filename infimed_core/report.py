@@ -18,6 +18,7 @@ from infimed_core.record import read_record
 from infimed_core.report_answers import AnswerTables, read_answers
 from infimed_core.report_assets import asset, digest, environment
 from infimed_core.report_figures import printable
+from infimed_core.report_live import with_running_curves
 from infimed_core.report_summary import summary_text
 from infimed_core.report_thumbnails import Thumbnails
 from infimed_core.types import RunRecord
@@ -47,6 +48,8 @@ def render(
     for the next.
     """
     record = read_record(run_directory)
+    if live:
+        record = with_running_curves(record, run_directory)
     thumbnails = Thumbnails(run_directory, media or load_plugins().media_loader(), max_thumbnails)
     quality = [
         sections.quality(step, thumbnails)

@@ -17,6 +17,7 @@ from infimed_core.errors import InfimedError
 from infimed_core.plugins import load_plugins
 from infimed_core.record import digest, read_record
 from infimed_core.report import render, run_status
+from infimed_core.report_live import EVENTS
 
 HOST = "127.0.0.1"
 NAMES = ("127.0.0.1", "localhost", "[::1]")
@@ -24,21 +25,26 @@ NAMES = ("127.0.0.1", "localhost", "[::1]")
 PICTURES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".gif": "image/gif", ".bmp": "image/bmp"}
 LEAST_SECONDS = 2.0
 """A page is not written anew more often."""
+SHARE = 0.1
+"""Of one core, at most this much goes into writing pages: a page that takes a second is made every ten."""
+EVENT_BYTES = 20_000
+"""Growth of the events' file that makes a new state: about a hundred training steps."""
 
 
 class Page:
     """The page of one run, rendered when its record or its answers have changed; nothing is written anywhere."""
 
-    def __init__(self, directory: Path, media: MediaLoader | None = None) -> None:
+    def __init__(self, directory: Path, media: MediaLoader | None = None, share: float = SHARE) -> None:
         self.directory = directory
         self._media = media
+        self._share = share
         self._lock = threading.Lock()
         self._state: tuple[Any, ...] = ()
-        self._made = 0.0
+        self._not_before = 0.0
         self._body = b""
 
     def state(self) -> tuple[Any, ...]:
-        """What the page depends on: size and time of run.json and of every file of answers."""
+        """What the page depends on: run.json, every file of answers, and roughly how far training has come."""
         files = [self.directory / "run.json", *sorted((self.directory / "answers").glob("*.jsonl"))]
         found = []
         for path in files:
@@ -47,11 +53,13 @@ class Page:
             except OSError:
                 continue  # replaced at this moment: the next look sees it
             found.append((path.name, status.st_size, status.st_mtime_ns))
-        return tuple(found)
+        events = self.directory / EVENTS
+        return (*found, events.stat().st_size // EVENT_BYTES if events.exists() else 0)
 
     def version(self) -> str:
-        """A short text that changes when the page would."""
-        return digest(self.state())[:16]
+        """A short text that changes when the page would: not before it may be made again."""
+        early = self._body and time.monotonic() < self._not_before
+        return digest(self._state if early else self.state())[:16]
 
     def body(self) -> bytes:
         """The page as it stands, rendered again where the run has moved on since.
@@ -61,9 +69,11 @@ class Page:
         """
         with self._lock:
             state = self.state()
-            if not self._body or (state != self._state and time.monotonic() - self._made >= LEAST_SECONDS):
+            started = time.monotonic()
+            if not self._body or (state != self._state and started >= self._not_before):
                 self._body = render(self.directory, self._media, live=digest(state)[:16]).encode("utf-8", "replace")
-                self._state, self._made = state, time.monotonic()
+                took = time.monotonic() - started
+                self._state, self._not_before = state, started + took + max(LEAST_SECONDS, took * (1 / self._share - 1))
             return self._body
 
 

@@ -19,6 +19,8 @@ import pytest
 import yaml
 
 from infimed_core.plugins import load_plugins
+from infimed_core.record import read_record
+from infimed_core.report_live import with_running_curves
 from infimed_core.serving import Page, Server
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -30,8 +32,8 @@ PAYLOAD = "</script><script>document.documentElement.dataset.hacked='1'</script>
 
 
 @contextmanager
-def served(directory: Path) -> Iterator[Server]:
-    server = Server(Page(directory, load_plugins().media_loader()), 0)
+def served(directory: Path, share: float = 1.0) -> Iterator[Server]:
+    server = Server(Page(directory, load_plugins().media_loader(), share), 0)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
@@ -140,11 +142,40 @@ def test_the_version_changes_when_the_run_moves_on(tmp_path: Path) -> None:
     with served(run) as server:
         first = json.loads(ask(server, "/version")[2])
         assert first["status"] == "running" and json.loads(ask(server, "/version")[2]) == first
-        assert first["version"].encode() in ask(server)[2]
         record = json.loads((run / "run.json").read_text())
         (run / "run.json").write_text(json.dumps(record | {"status": "done"}))
         second = json.loads(ask(server, "/version")[2])
         assert second["status"] == "done" and second["version"] != first["version"]
+        assert second["version"].encode() in ask(server)[2]
+
+
+def test_a_page_that_may_not_be_made_again_yet_is_not_told_as_old(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", questions=2, images=0, status="running")
+    with served(run, share=1e-3) as server:
+        first = ask(server)[2]
+        version = json.loads(ask(server, "/version")[2])["version"]
+        _finish(run)
+        assert json.loads(ask(server, "/version")[2])["version"] == version and ask(server)[2] == first
+
+
+def test_the_stage_in_training_shows_its_losses_so_far(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", questions=2, images=0, status="running")
+    record = json.loads((run / "run.json").read_text())
+    record["steps"].append({"name": "train-extra", "status": "running"})
+    (run / "run.json").write_text(json.dumps(record))
+    lines = [{"kind": "log", "step": "train-extra", "payload_step": at, "loss": 9.0 - at} for at in (0, 1, 2, 1)]
+    lines[-1]["loss"] = 7.25  # told again after a kill
+    with (run / "events.jsonl").open("w") as stream:
+        stream.write("".join(json.dumps(line) + "\n" for line in [{"kind": "run_started"}, *lines]) + '{"kind": "lo')
+    with served(run) as server:
+        text = ask(server)[2].decode()
+    assert "<b>extra</b>" in text and "loss 9.000 → 7.000" in text
+    assert read_curve(run) == [9.0, 7.25, 7.0]
+
+
+def read_curve(run: Path) -> list[float]:
+    found = with_running_curves(read_record(run), run)
+    return [point["loss"] for point in found.steps[-1].details["curve"]]  # type: ignore[index, union-attr, misc]
 
 
 def test_a_run_whose_record_is_gone_is_one_clear_line(tmp_path: Path) -> None:
@@ -232,8 +263,10 @@ def test_a_run_in_progress_is_followed_from_its_first_step_to_its_last(tmp_path:
                 if process.poll() is not None:
                     break
                 time.sleep(0.05)
-            time.sleep(2.1)  # the page is not written anew more often
             last = ask(server)[2].decode()
+            while "status done" not in last and time.monotonic() < deadline:  # a page is not written anew all the time
+                time.sleep(0.2)
+                last = ask(server)[2].decode()
         assert process.wait(60) == 0
     finally:
         process.kill()
@@ -245,7 +278,7 @@ def test_a_run_in_progress_is_followed_from_its_first_step_to_its_last(tmp_path:
 @pytest.mark.skipif(CHROMIUM is None, reason=WHY_NOT)
 def test_the_browser_turns_to_the_new_state_by_itself_and_waits_for_a_reader(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", questions=8, images=2, status="running", payload=PAYLOAD)
-    with served(run) as server, open_browser(tmp_path / "browser", seconds=120) as page:
+    with served(run) as server, open_browser(tmp_path / "browser", seconds=300) as page:
         page.resize(1280, 900)
         page.open(server.address)
         shown = page.evaluate("document.querySelector('.status').textContent")
