@@ -14,6 +14,8 @@ from infimed_core import DataError, Row
 from infimed_plugins.quality.measurements import MEASUREMENTS
 
 POOLED = "pooled"
+FEW_STUDIES = 8
+"""Fewer studies than this say too little of a modality to be its only measure."""
 
 
 class Spread(Row):
@@ -62,8 +64,17 @@ def distances(values: Mapping[str, float], reference: Reference, pooled: Referen
     """Signed distances: 0 at the clean median, -1 at the clean edge, below that worse. Never above 0.
 
     Pictures of few studies do not show their modality's whole spread, however many they are. It is therefore mixed with
-    the pooled spread as if one more study had that, and widened by ``1 + 1 / sqrt(studies)``.
+    the pooled spread as if one more study had that, and widened by ``1 + 1 / sqrt(studies)``. Of fewer than
+    ``FEW_STUDIES`` not even the median is sure: each number is then judged by the nearer of the two references.
     """
+    found = _distances(values, reference, pooled)
+    if reference.num_studies >= FEW_STUDIES:
+        return found
+    other = _distances(values, pooled, pooled)
+    return {name: max(distance, other[name]) for name, distance in found.items()}
+
+
+def _distances(values: Mapping[str, float], reference: Reference, pooled: Reference) -> dict[str, float]:
     num = reference.num_studies
     found = {}
     for name, measurement in MEASUREMENTS.items():
