@@ -6,12 +6,12 @@ import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from infimed_core.components import Component, JudgingScorer, Solver, Trainer
+from infimed_core.components import Component, JudgingScorer, Metric, Solver, Trainer
 from infimed_core.errors import ConfigError, PluginError
 from infimed_core.plugins import Registry
 from infimed_core.types import Generation, Use
@@ -328,10 +328,15 @@ class _Checker:
         for index, use in enumerate(benchmarks if isinstance(benchmarks, list) else ()):
             names = use.get("metrics") if isinstance(use, dict) else None
             for number, name in enumerate(names if isinstance(names, list) else ()):
+                place: Path_ = ("evaluation", "benchmarks", index, "metrics", number)
                 try:
-                    self.registry.find("metric", str(name))
+                    metric = cast(Metric, self.registry.find("metric", str(name)).model_validate({}))
+                    if problem := metric.missing():
+                        self.add(place, f"'{name}' {problem}")
                 except PluginError as error:
-                    self.add(("evaluation", "benchmarks", index, "metrics", number), str(error))
+                    self.add(place, str(error))
+                except ValidationError:
+                    self.add(place, f"'{name}' needs settings, which a list of metrics cannot give; name another")
 
     def _make(self, path: Path_, kind: str, use: Any) -> Component | None:
         if not isinstance(use, dict) or not isinstance(use.get("use"), str):

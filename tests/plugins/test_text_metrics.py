@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infimed_core import Answer, InfimedError, Sample, Score, TextMetric, Turn
+from infimed_core import Answer, ConfigError, InfimedError, Sample, Score, TextMetric, Turn
+from infimed_core.config import load_run_file
 from infimed_core.evaluation import Graded, measure_texts
 from infimed_core.plugins import load_plugins
 from infimed_core.testing import run
@@ -129,20 +130,39 @@ def test_meteor_counts_wordnets_synonyms_and_inflections(tmp_path: Path, monkeyp
     assert same == alike > 0.5 and other == 0.0 and empty == 0.0
 
 
-def test_a_metric_that_is_not_installed_stops_the_run_before_a_model_is_asked(
+def test_a_metric_that_is_not_installed_is_told_with_the_run_files_other_mistakes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(external.util, "find_spec", lambda name: None)
+    file = tmp_path / "run.yaml"
+    file.write_text(
+        "run: {name: missing}\nmodel: {use: constant, with: {text: A}}\nevaluation:\n  benchmarks:\n"
+        "    - {use: iu-xray, metrics: [radgraph-f1]}\n    - {use: iu-xray, metrics: [rouge-l, part-mean]}\n"
+    )
+    with pytest.raises(ConfigError) as caught:
+        load_run_file(file, load_plugins())
+    first, second = str(caught.value).splitlines()
+    assert ":5: " in first and "'radgraph-f1' needs the package 'radgraph': pip install 'infimed[radgraph]'" in first
+    assert ":6: " in second and "'part-mean' needs settings" in second
+
+
+class Missing(Cider):
+    """A metric that a benchmark wants by itself."""
+
+    def missing(self) -> str:
+        return "needs what nobody has"
+
+
+def test_what_a_benchmark_wants_by_itself_is_checked_before_a_model_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Cider, "missing", Missing.missing)
     document = {
         "run": {"name": "missing"},
         "model": {"use": "constant", "with": {"text": "A"}},
-        "evaluation": {
-            "benchmarks": [{"use": "iu-xray", "with": {"path": str(DATA / "iu-xray")}, "metrics": ["radgraph-f1"]}]
-        },
+        "evaluation": {"benchmarks": [{"use": "iu-xray", "with": {"path": str(DATA / "iu-xray")}}]},
     }
-    with pytest.raises(
-        InfimedError, match="metric 'radgraph-f1' of iu-xray: needs the package 'radgraph': pip install"
-    ):
+    with pytest.raises(InfimedError, match="metric 'cider' of iu-xray: needs what nobody has"):
         run(document, tmp_path)
     assert not (tmp_path / "runs/missing/cache").exists()
 
