@@ -94,6 +94,12 @@ def test_recall_over_every_attribute_of_the_profile_that_can_name_somebody():
     assert len(missed) <= 0.01 * 2 * len(everything), missed
 
 
+def test_a_word_such_as_unknown_in_prose_hides_nothing_behind_it():
+    made = dataset()
+    made.StudyDescription = "Unknown primary, lobe removed, MRN 00123456"
+    assert [found.place for found in find_in_header(stored(made))] == ["StudyDescription"]
+
+
 def test_private_and_unknown_attributes_are_searched():
     made = dataset()
     block = made.private_block(0x0099, "ACME", create=True)

@@ -96,8 +96,9 @@ def find_in_dicom(dataset: Any, within: str = "", removed: bool | None = None) -
 
 def _judge(element: Any, removed: bool, dates: bool) -> Reason | None:
     value = _text(element)
-    if not value or ANONYMOUS.search(value):
+    if not value:
         return None
+    anonymous = bool(ANONYMOUS.search(value))  # stands for nobody, where it is the whole value and no prose
     tag, keyword = int(element.tag), element.keyword
     if (tag >> 16) % 2 or element.VR not in TEXT_VR | DATE_VR | {"AS"}:
         if element.VR in ("UI", "TM", "DS", "IS") or (tag & 0xFF00 == 0 and element.VR == "LO"):
@@ -106,7 +107,7 @@ def _judge(element: Any, removed: bool, dates: bool) -> Reason | None:
     if element.VR == "AS":
         return Reason.PHI_AGE if re.match(r"(?:09\d|1\d\d)Y", value) and value != "090Y" else None
     if element.VR in DATE_VR:
-        if keyword in VERSIONS or len(value) < 8:
+        if keyword in VERSIONS or len(value) < 8 or anonymous:
             return None
         if "Birth" in keyword:
             return Reason.PHI_HEADER
@@ -117,7 +118,7 @@ def _judge(element: Any, removed: bool, dates: bool) -> Reason | None:
     ):
         if removed and keyword in _PSEUDONYMOUS and _PSEUDONYM.match(value):
             return None
-        return None if _is_number(keyword, value) else Reason.PHI_HEADER
+        return None if anonymous or _is_number(keyword, value) else Reason.PHI_HEADER
     return None if keyword in CODES else _searched(value)
 
 
