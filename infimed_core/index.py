@@ -132,8 +132,8 @@ def load_arrays(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
             start = (
                 member.header_offset + 30 + int.from_bytes(sizes[:2], "little") + int.from_bytes(sizes[2:], "little")
             )
-            order = "F" if fortran else "C"
-            arrays[name] = np.memmap(path, dtype, "r", start + header, shape, order)
+            place = start + header
+            arrays[name] = np.memmap(path, dtype, "r", place, shape, order="F" if fortran else "C")
     return json.loads(arrays.pop("facts").tobytes()), arrays
 
 
