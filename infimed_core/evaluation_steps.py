@@ -178,9 +178,7 @@ def _evaluate_one(
         if judged:
             details["judges"] = judged
         details["errors"] = sum(row.answer.error is not None for row in rows)
-        details["reasoned"] = sum(
-            any(turn.get("role") == "reasoning" for turn in row.answer.transcript) for row in rows
-        )
+        details["reasoned"] = sum(_reasoned(row.answer) for row in rows)
         first = next((row.answer.error for row in rows if row.answer.error is not None), None)
         if first:
             details["first_error"] = first
@@ -207,6 +205,12 @@ def _evaluate_one(
     found = artifact.directory / "answers.jsonl"
     _publish(found, answers)
     return _read_results(artifact.directory), found, digest(made_from, found.stat().st_size, artifact.stands)
+
+
+def _reasoned(answer: Answer) -> bool:
+    """Whether the model thought before it answered: apart, as a server tells it, or in tags of its text."""
+    told = any(turn.get("role") == "reasoning" for turn in answer.transcript)
+    return told or "</think" in (answer.text or "").lower()
 
 
 def _judge(

@@ -228,3 +228,11 @@ def test_the_family_of_the_correction_is_every_comparison_of_the_run() -> None:
 
     adjusted = [found.p_adjusted for found in adjust([one(0.01), one(None), one(0.04), one(0.03)])]
     assert adjusted == [pytest.approx(0.03), None, pytest.approx(0.06), pytest.approx(0.06)]
+
+
+def test_thought_is_taken_off_before_grading_and_counted(tmp_path: Path) -> None:
+    thinking = {"use": "constant", "with": {"text": "<think>Not A, so it may be B.</think>The answer is A."}}
+    record = run(document("pmc-vqa", model=thinking), tmp_path)
+    assert whole(record, "base", "pmc-vqa").num_unscored == 0
+    assert whole(record, "base", "pmc-vqa").value == 1.0
+    assert next(step for step in record.steps if step.name.startswith("evaluate")).details["reasoned"] == 2

@@ -4,7 +4,10 @@ import base64
 import contextlib
 import io
 import json
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -555,3 +558,43 @@ def test_another_model_behind_the_same_name_gets_none_of_the_old_answers(tmp_pat
         server.models["data"][0]["root"] = "/weights/2"
         run(told, tmp_path)
         assert len(server.bodies) == 4 + 5, "and none of another model's"
+
+
+def test_a_run_killed_with_kill_9_asks_again_only_what_was_under_way(tmp_path):
+    slow = 0.05
+
+    def behave(body, seen):
+        time.sleep(slow)
+        return echo(body, seen)
+
+    with FakeServer(behave) as server:
+        told = {
+            "run": {"name": "killed", "directory": str(tmp_path)},
+            "model": {
+                "use": "openai-compatible", "with": {"base_url": server.url, "model": "m", "concurrency": 4},
+            },
+            "evaluation": {"benchmarks": [{"use": "demo-text"}], "limit": 60},
+        }  # fmt: skip
+        (tmp_path / "run.yaml").write_text(json.dumps(told))
+        command = [sys.executable, "-m", "infimed_core", str(tmp_path / "run.yaml"), "--quiet"]
+
+        def stored():
+            lines = [line for path in tmp_path.glob("killed/cache/*.jsonl") for line in path.read_text().splitlines()]
+            return sum(line.endswith("}") for line in lines)
+
+        first = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        while stored() < 20:
+            assert first.poll() is None, "the run ended before it could be killed"
+            time.sleep(0.005)
+        first.send_signal(signal.SIGKILL)
+        first.wait()
+        kept, slow = stored(), 0.0
+        with server.lock:
+            before = Counter(server.seen)
+        assert 20 <= kept < 60
+        assert subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode == 0
+        answers = (tmp_path / "killed/answers/demo-text--base.jsonl").read_text().splitlines()
+        assert len(answers) == 60 and all(json.loads(line)["answer"]["error"] is None for line in answers)
+        again = [question for question, count in server.seen.items() if question in before and count > before[question]]
+        assert len(again) <= 4 + 1, "only questions under way, and one whose line was half written"
+        assert sum(server.seen.values()) <= len(server.seen) + 4 + 1
