@@ -43,13 +43,25 @@ def line(text: str) -> TextBox:
 
 
 @pytest.mark.parametrize(
-    "text", ["DOE^JANE", "MRN00123456", "DOE, JANE 19610314", "WALLS, BRIAN02/21/1939", "00123456"]
+    "text",
+    [
+        "DOE^JANE",
+        "MRN00123456",
+        "DOE, JANE 19610314",
+        "WALLS, BRIAN02/21/1939",
+        "00123456",
+        "HARRIS-WILLIAM",
+        "JONESAJARED",
+    ],
 )
 def test_what_identifies_is_told_with_the_slips_of_ocr(text):
     assert burned_in([line(text)]) == [Reason.PHI_PIXELS]
 
 
-@pytest.mark.parametrize("text", ["AXIAL", "T2 FLAIR", "5.0 mm", "120 kV", "SUPINE", "W 400 L 40", "FOV 240"])
+@pytest.mark.parametrize(
+    "text",
+    ["AXIAL", "T2 FLAIR", "5.0 mm", "120 kV", "SUPINE", "W 400 L 40", "FOV 240", "T1-SE", "PRE-CONTRAST", "SAGITTAL"],
+)
 def test_sides_views_and_measures_are_not(text):
     assert burned_in([line(text)]) == []
 

@@ -150,7 +150,8 @@ class Found(NamedTuple):
 
 
 @functools.cache
-def _given() -> frozenset[str]:
+def given_names() -> frozenset[str]:
+    """Common given names, in lower case."""
     return frozenset(word_list("given_names.txt"))
 
 
@@ -190,7 +191,7 @@ def _names(text: str) -> Iterator[tuple[int, int]]:
             last = found["rest"].split()[-1].strip(".,;:'’-").lower()
             following = _FOLLOWING.match(text, found.end())
             if (
-                found["first"].lower() in _given()
+                found["first"].lower() in given_names()
                 and len(last) > 1
                 and last.removesuffix("'s") not in _NO_SURNAME | _PLAIN
                 and not (following and following[1].lower() in _NO_SURNAME)

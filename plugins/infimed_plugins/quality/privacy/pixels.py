@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from infimed_plugins.quality.identity import identities
+from infimed_plugins.quality.identity import given_names, identities
 from infimed_plugins.quality.reasons import Reason
 
 INSTALL = "pip install 'infimed[privacy]'"
@@ -20,6 +20,7 @@ LEAST_CONFIDENCE = 0.5
 LEAST_CHARACTERS = 3
 _LONG_NUMBER = re.compile(r"(?<!\d)\d(?:[ -]?\d){5,}(?!\d)")
 _BORDER = re.compile(r"(?<=[A-Za-z]{2})(?=\d\d)|(?<=\d\d)(?=[A-Za-z]{3})")
+_CARET = re.compile(r"(?<=[A-Za-z])[-:.,;*'~|/\\\"’^](?=[A-Za-z])")
 _HARMLESS = re.compile(
     r"^(?:[LRAPHFIS]{1,3}|left|right|ant(?:erior)?|post(?:erior)?|sup(?:erior)?|inf(?:erior)?|axial|coronal|sagittal"
     r"|supine|prone|erect|portable|upright|ap|pa|lat(?:eral)?|flair|t[12]w?|dwi|adc|stir|ct|mri?|us|xr|series|slice|image"
@@ -88,8 +89,27 @@ def burned_in(lines: Iterable[TextBox]) -> list[Reason]:
     # the engine often drops the space between a word and a number
     texts = [_BORDER.sub(" ", line.text) for line in lines]
     joined = "\n".join(texts)
-    found = bool(identities(joined)) or bool(identities(" ".join(texts))) or bool(_LONG_NUMBER.search(joined))
+    found = (
+        bool(identities(joined))
+        or bool(identities(" ".join(texts)))
+        or bool(_LONG_NUMBER.search(joined))
+        or any(_two_names(word) for word in joined.split())
+    )
     return [Reason.PHI_PIXELS] if found else []
+
+
+def _two_names(word: str) -> bool:
+    """Whether a word is a family and a given name whose caret the engine took for another sign, or for an A."""
+    parts = _CARET.split(word)
+    if len(parts) > 1:
+        return all(len(part) > 1 for part in parts[:2]) and any(part.lower() in given_names() for part in parts[:2])
+    lower = word.lower()
+    return (
+        len(word) >= 8
+        and word.isalpha()
+        and word.isupper()
+        and any(lower[start - 1] == "a" and lower[start:] in given_names() for start in range(4, len(lower) - 3))
+    )
 
 
 def to_cover(lines: Iterable[TextBox]) -> list[TextBox]:
