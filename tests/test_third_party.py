@@ -82,3 +82,13 @@ def test_outside_modality_and_metric_take_part_in_a_run(python: Path, tmp_path: 
     assert "median-score" in record["results"][0]["metrics"]
     score = next(step for step in record["steps"] if step["name"] == "score")
     assert score["details"]["status"].get("error", 0) == 0, "the outside modality opened its file"
+
+
+def test_outside_scorer_is_validated_by_name(python: Path, tmp_path: Path) -> None:
+    done = call(
+        python.parent / "infimed", "validate-scorer", "--scorer", "full-stop", "--json",
+        "--corruptions", "cut_text,noise", "--severities", "3", cwd=tmp_path,
+    )  # fmt: skip
+    found = json.loads(done.stdout)["corruptions"]
+    assert found["cut_text"]["auroc"]["3"] == 1.0, "it sees that the end is gone"
+    assert found["noise"]["auroc"]["3"] == 0.5, "and nothing of a picture"

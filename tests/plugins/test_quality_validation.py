@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -201,3 +203,22 @@ def test_a_label_that_is_no_number_is_told_by_line_and_column(tmp_path) -> None:
     with pytest.raises(DataError, match="needs the column id"):
         read_labels(tmp_path / "l.csv")
     assert agreement({"a": Score(value=None)}, {"value": {"a": {"r": 1.0}}})["value"]["num_not_scored"] == 1
+
+
+def test_a_scorer_that_asks_a_model_is_validated_through_a_real_server() -> None:
+    sys.path.insert(0, str(Path(__file__).parent))
+    from test_quality_judge import Judge, verdict
+
+    def behave(body: dict[str, Any], count: int) -> tuple[int, str]:
+        said = json.dumps(body["messages"][-1]["content"])
+        return 200, verdict(compliance={"level": 0 if "@" in said or "MRN" in said else 2})
+
+    with Judge(behave) as server:
+        result = command(
+            "--json", "--scorer", "quality-judge", "--model-with", f"base_url={server.url}", "--model-with", "model=m",
+            "--corruptions", "identity_text,markup_text", "--severities", "5", "--limit", "60",
+        )  # fmt: skip
+        assert len(server.bodies) > 60
+    found = {name: row["auroc"]["5"] for name, row in result["corruptions"].items()}
+    assert found["identity_text"] > 0.7 and found["markup_text"] == 0.5, found
+    assert result["corruptions"]["identity_text"]["dimension"] == "compliance"

@@ -128,11 +128,16 @@ def _asking(scorer: JudgingScorer, media: MediaLoader, model: str, given: Sequen
     loaded = _made(component("model", model), given, "--model-with").load(None)
 
     def ask(requests: Sequence[Request], name: str | None = None) -> list[Answer]:
-        tagged = [request.model_copy(update={"tags": {**request.tags, "identity": "clear"}}) for request in requests]
-        answers = {answer.sample_id: answer for answer in loaded.answer(tagged, media)}
-        missing = "the model gave no answer"
+        numbered = [
+            request.model_copy(update={"sample_id": str(number), "tags": {**request.tags, "identity": "clear"}})
+            for number, request in enumerate(requests)
+        ]
+        answers = {answer.sample_id: answer for answer in loaded.answer(numbered, media)}
         return [
-            answers.get(request.sample_id) or Answer(sample_id=request.sample_id, error=missing) for request in tagged
+            (answers.get(str(number)) or Answer(sample_id="", error="the model gave no answer")).model_copy(
+                update={"sample_id": request.sample_id}
+            )
+            for number, request in enumerate(requests)
         ]
 
     def score(samples: Sequence[Sample]) -> list[Score]:

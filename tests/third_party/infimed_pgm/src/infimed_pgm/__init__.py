@@ -1,6 +1,6 @@
-"""Portable graymaps (the format of the MIAS mammograms) as a modality, and a metric."""
+"""Portable graymaps (the format of the MIAS mammograms) as a modality, a metric, and a scorer."""
 
-from infimed_core import Metric, Modality, hookimpl
+from infimed_core import Metric, Modality, Scorer, hookimpl
 
 
 @hookimpl
@@ -17,3 +17,11 @@ def infimed_metrics() -> dict[str, type[Metric]]:
     from infimed_pgm.median import MedianScore
 
     return {"median-score": MedianScore}
+
+
+@hookimpl
+def infimed_scorers() -> dict[str, type[Scorer]]:
+    """Whether answers end as sentences do."""
+    from infimed_pgm.ending import FullStop
+
+    return {"full-stop": FullStop}
