@@ -13,7 +13,8 @@ from infimed_plugins.lm_eval.export import write_tasks
 from infimed_plugins.vlm.vocabulary import CHAT_TEMPLATE, train_tokenizer
 
 BENCHMARKS = ("mmlu-medical", "cmmlu", "pubmedqa")
-MOST_TOKENS = 6
+WAYS = {"free": 6, "letters": 1}
+"""Checkpoint -> new tokens: one says what it likes, one may only say a letter, so that answers are right and wrong."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Pair:
     theirs: Outcome
 
 
-def make_checkpoint(directory: Path) -> Path:
+def make_checkpoint(directory: Path, letters_alone: bool) -> Path:
     """A tiny Qwen3 with random weights, a tokenizer and a chat template."""
     import torch
     import transformers
@@ -48,42 +49,55 @@ def make_checkpoint(directory: Path) -> Path:
     )  # fmt: skip
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        transformers.Qwen3ForCausalLM(config).save_pretrained(directory)
+        module = transformers.Qwen3ForCausalLM(config)
+    if letters_alone:
+        allowed = {tokenizer.convert_tokens_to_ids(letter) for letter in "ABCD"}
+        module.generation_config.suppress_tokens = [token for token in range(len(tokenizer)) if token not in allowed]
+    module.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
     return directory
 
 
 def ask_both_ways(data: Path, folder: Path) -> list[Pair]:
-    """Every question of three benchmarks: by lm-eval (``hf``, chat template, greedy) and by a run of ours."""
+    """Every question of three benchmarks, to two checkpoints: by lm-eval (``hf``, chat template, greedy), by a run."""
+    uses = [Use(use=name, **{"with": {"path": str(data / name)}}) for name in BENCHMARKS]
+    tasks = write_tasks(folder / "tasks", uses)
+    pairs = []
+    for way, most_tokens in WAYS.items():
+        checkpoint = make_checkpoint(folder / way, way == "letters")
+        theirs = _ask_lm_eval(checkpoint, tasks, folder / "tasks", most_tokens)
+        asked = [use.model_dump(by_alias=True) | {"generation": {"max_new_tokens": most_tokens}} for use in uses]
+        document: dict[str, Any] = {
+            "run": {"name": f"asked-{way}"},
+            "model": {"use": "transformers", "with": {"checkpoint": str(checkpoint), "device": "cpu"}},
+            "evaluation": {"benchmarks": asked},
+        }
+        run(document, folder)
+        for use in uses:
+            path = folder / f"runs/asked-{way}/answers/{use.use}--base.jsonl"
+            lines = path.read_text(encoding="utf-8").splitlines()
+            task = "infimed_" + use.use.replace("-", "_")
+            samples = sorted(theirs["samples"][task], key=lambda sample: sample["doc_id"])
+            for row, sample in zip(map(json.loads, lines), samples, strict=True):
+                ours = Outcome(row["sample"]["id"], row["answer"]["text"].strip(), row["scores"]["strict"]["value"])
+                other = Outcome(sample["doc"]["id"], sample["resps"][0][0].strip(), sample.get("accuracy"))
+                pairs.append(Pair(ours, other))
+    return pairs
+
+
+def _ask_lm_eval(checkpoint: Path, tasks: list[str], include: Path, most_tokens: int) -> dict[str, Any]:
     import lm_eval
     from lm_eval.tasks import TaskManager
 
-    checkpoint = make_checkpoint(folder / "model")
-    uses = [Use(use=name, **{"with": {"path": str(data / name)}}) for name in BENCHMARKS]
-    theirs = lm_eval.simple_evaluate(
-        model="hf",
-        model_args={"pretrained": str(checkpoint), "dtype": "float32", "device": "cpu"},
-        tasks=write_tasks(folder / "tasks", uses),
-        task_manager=TaskManager(include_path=str(folder / "tasks"), include_defaults=False),
-        apply_chat_template=True,
-        gen_kwargs=f"max_gen_toks={MOST_TOKENS}",
-        batch_size=1,
-        bootstrap_iters=0,
+    return dict(
+        lm_eval.simple_evaluate(
+            model="hf",
+            model_args={"pretrained": str(checkpoint), "dtype": "float32", "device": "cpu"},
+            tasks=tasks,
+            task_manager=TaskManager(include_path=str(include), include_defaults=False),
+            apply_chat_template=True,
+            gen_kwargs=f"max_gen_toks={most_tokens}",
+            batch_size=1,
+            bootstrap_iters=0,
+        )
     )
-    asked = [use.model_dump(by_alias=True) | {"generation": {"max_new_tokens": MOST_TOKENS}} for use in uses]
-    document: dict[str, Any] = {
-        "run": {"name": "here"},
-        "model": {"use": "transformers", "with": {"checkpoint": str(checkpoint), "device": "cpu"}},
-        "evaluation": {"benchmarks": asked},
-    }
-    run(document, folder)
-    pairs = []
-    for use in uses:
-        lines = (folder / f"runs/here/answers/{use.use}--base.jsonl").read_text(encoding="utf-8").splitlines()
-        task = "infimed_" + use.use.replace("-", "_")
-        samples = sorted(theirs["samples"][task], key=lambda sample: sample["doc_id"])
-        for row, sample in zip(map(json.loads, lines), samples, strict=True):
-            ours = Outcome(row["sample"]["id"], row["answer"]["text"].strip(), row["scores"]["strict"]["value"])
-            other = Outcome(sample["doc"]["id"], sample["resps"][0][0].strip(), sample.get("accuracy"))
-            pairs.append(Pair(ours, other))
-    return pairs

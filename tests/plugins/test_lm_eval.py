@@ -199,9 +199,10 @@ def test_one_checkpoint_answers_and_scores_the_same_through_lm_eval_and_here(
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     pairs = ask_both_ways(FIXTURES.parents[1] / "tests/fixtures/medevalkit/data", tmp_path)
-    assert len(pairs) == 17
+    assert len(pairs) == 2 * 17
     assert [pair.ours for pair in pairs] == [pair.theirs for pair in pairs]
     assert len({pair.ours.text for pair in pairs}) > 3  # the questions matter
+    assert {None, 0.0, 1.0} == {pair.ours.value for pair in pairs}
 
 
 def test_several_tasks_are_several_benchmarks_under_their_own_names(folder: Path) -> None:
