@@ -1,7 +1,8 @@
-"""Figures that others published, each with its source: a plugin's ``published.yaml``, or a file of your own."""
+"""Figures that others published, each with its source: a plugin's ``published*.yaml``, or a file of your own."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -14,7 +15,8 @@ from infimed_core.errors import InfimedError
 from infimed_core.plugins import Registry
 from infimed_core.types import Row
 
-FILE = "published.yaml"
+FILES = re.compile(r"published(_\w+)?\.yaml")
+"""Names of the files in a plugin's package that hold published figures."""
 
 
 class Source(Row):
@@ -84,9 +86,17 @@ def installed_tables(registry: Registry) -> dict[str, Published]:
         module: Any = registry.manager.get_plugin(name)
         package = getattr(module, "__package__", None)
         if package:
-            file = resources.files(package) / FILE
-            if file.is_file():
-                found[name] = read_published(file.read_text(encoding="utf-8"), str(file))
+            files = sorted(
+                (file for file in resources.files(package).iterdir() if FILES.fullmatch(file.name)),
+                key=lambda f: f.name,
+            )
+            tables = [read_published(file.read_text(encoding="utf-8"), str(file)) for file in files]
+            if tables:
+                found[name] = Published(
+                    sources={key: source for table in tables for key, source in table.sources.items()},
+                    suites=tuple(suite for table in tables for suite in table.suites),
+                    rows=tuple(row for table in tables for row in table.rows),
+                )
     return found
 
 

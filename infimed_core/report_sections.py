@@ -107,7 +107,8 @@ def gates(record: RunRecord) -> list[dict[str, Any]]:
     """Every gate: how many samples went in and out, why, and its facts as plain values and tables."""
     found = []
     for name, step in tables_of.step_details(record, "gate-"):
-        facts, nested = {}, []
+        facts: dict[str, Any] = {}
+        nested: list[tuple[str, tuple[str, ...], list[Any]]] = []
         for key, value in step.details.items():
             rows = mapping(value)
             if rows and all(isinstance(one, dict) for one in rows.values()):

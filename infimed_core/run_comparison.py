@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from infimed_core import statistics
 from infimed_core.entrants import Answers, Entrant, benchmarks_of, differences, find_entrants, read_answers_of
 from infimed_core.errors import InfimedError
+from infimed_core.paired import Estimate, Test, estimate, mean_estimate
 from infimed_core.plugins import Registry
 from infimed_core.published import Published, Suite, installed_tables
 from infimed_core.types import MetricValue, Row
-
-Test = Literal["mcnemar", "clusters", "sign", "means"]
-Z = 1.959963984540054
-"""The 97.5% point of the normal distribution."""
 
 
 class Value(Row):
@@ -76,20 +70,6 @@ class RunComparison(Row):
     published: tuple[Value, ...] = ()
     sources: dict[str, str] = Field(default_factory=dict)
     notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean of paired differences with its standard error; ``freedom`` are the degrees of freedom of its t."""
-
-    difference: float
-    error: float
-    freedom: float
-    low: float
-    high: float
-    p_value: float | None
-    test: Test
-    num_clusters: int
 
 
 def compare_runs(
@@ -186,46 +166,6 @@ def _refusal(mixed: dict[tuple[str, str, str], list[str]]) -> str:
     return "\n".join([*lines, "run them alike, or give --allow-mixed to see them in one table, marked"])
 
 
-def estimate(values: NDArray[np.float64], clusters: Sequence[str], binary: bool) -> Estimate:
-    """The mean of paired differences float64 [n] in [-1, 1], its 95% interval and p-value.
-
-    The interval is Student's t with the standard error over clusters (Liang and Zeger 1986, times G / (G - 1)) and
-     G - 1 degrees of freedom. The p-value is McNemar's exact one where every score is 0 or 1 (``binary``) and no two
-    questions share a cluster, else of the same t. Where every difference is equal the t has no spread to go by: the
-    interval then reaches as far as Wilson's bound on a share of clusters none of which differs, and the p-value is of
-    the sign test over clusters.
-    """
-    from scipy.special import stdtr, stdtrit
-
-    codes: dict[str, int] = {}
-    groups = np.fromiter((codes.setdefault(name, len(codes)) for name in clusters), dtype=np.int64, count=len(values))
-    number, mean = len(codes), float(values.mean())
-    sums = np.bincount(groups, weights=values - mean, minlength=number)
-    error = math.sqrt(number / (number - 1) * float(sums @ sums)) / len(values) if number > 1 else 0.0
-    freedom = float(max(number - 1, 1))
-    exact = binary and number == len(values)
-    p_value: float | None
-    test: Test
-    if error > 1e-12:
-        half = float(stdtrit(freedom, 0.975)) * error
-        p_value, test = 2 * float(stdtr(freedom, -abs(mean) / error)), "clusters"
-    else:
-        half = statistics.wilson(0.0, number)[1]
-        p_value, test = (1.0 if mean == 0 else min(1.0, 2 * 0.5**number)), "sign"
-    if exact:
-        p_value, test = statistics.mcnemar(values > 0, values < 0), "mcnemar"
-    return Estimate(
-        mean,
-        error,
-        freedom,
-        max(mean - half, -1.0),
-        min(mean + half, 1.0),
-        p_value,
-        test,
-        number,
-    )
-
-
 def _compare(
     mine: Answers, theirs: Answers, first: str, other: str, marks: tuple[str, ...], names: Sequence[str] | None = None
 ) -> tuple[Estimate, Difference] | None:
@@ -287,18 +227,8 @@ def _means(
 
 
 def _mean(name: str, first: str, other: str, parts: Sequence[tuple[Estimate, Difference]]) -> Difference:
-    """Benchmarks count alike; their errors are independent, and the degrees of freedom are Satterthwaite's (1946)."""
-    from scipy.special import stdtr, stdtrit
-
     size = len(parts)
-    difference = sum(one.difference for one, _ in parts) / size
-    # Where a part has no spread to go by, the reach of its interval stands in for it.
-    found = [(one.error, one.freedom) if one.error > 1e-12 else ((one.high - one.low) / 2 / Z, 1e9) for one, _ in parts]
-    variances = [error**2 for error, _ in found]
-    error = math.sqrt(sum(variances)) / size
-    freedom = sum(variances) ** 2 / sum(error**4 / own for error, own in found)
-    half = float(stdtrit(freedom, 0.975)) * error
-    p_value = 2 * float(stdtr(freedom, -abs(difference) / error))
+    mean = mean_estimate([one for one, _ in parts])
     rows = [row for _, row in parts]
     return Difference(
         of=name,
@@ -307,11 +237,11 @@ def _mean(name: str, first: str, other: str, parts: Sequence[tuple[Estimate, Dif
         against=other,
         value_model=sum(row.value_model for row in rows) / size,
         value_against=sum(row.value_against for row in rows) / size,
-        difference=difference,
-        low=max(difference - half, -1.0),
-        high=min(difference + half, 1.0),
-        p_value=p_value,
-        test="means",
+        difference=mean.difference,
+        low=mean.low,
+        high=mean.high,
+        p_value=mean.p_value,
+        test=mean.test,
         num_pairs=sum(row.num_pairs for row in rows),
         num_unpaired=sum(row.num_unpaired for row in rows),
         num_clusters=sum(row.num_clusters for row in rows),

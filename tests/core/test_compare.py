@@ -19,9 +19,10 @@ from infimed_core import InfimedError
 from infimed_core.cli import app
 from infimed_core.comparison_page import FORMATS
 from infimed_core.comparison_text import tables
+from infimed_core.paired import estimate
 from infimed_core.plugins import load_plugins
 from infimed_core.published import chosen_tables, read_published
-from infimed_core.run_comparison import compare_runs, estimate
+from infimed_core.run_comparison import compare_runs
 from infimed_core.testing import run
 
 sys.path.insert(0, str(Path(__file__).parent))
