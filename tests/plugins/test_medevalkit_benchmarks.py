@@ -31,7 +31,7 @@ from infimed_plugins.medevalkit import prompts, rubric, sources
 from infimed_plugins.medevalkit.benchmark import KitBenchmark
 from infimed_plugins.medevalkit.benchmarks import table
 from infimed_plugins.medevalkit.cards import cards, find_card
-from infimed_plugins.medevalkit.groups import differences, group, lines, seven_set_mean
+from infimed_plugins.medevalkit.groups import differences, group, lines, members, seven_set_mean
 from infimed_plugins.medevalkit.rescore import rescore
 
 DATA = Path(__file__).parents[1] / "fixtures" / "medevalkit" / "data"
@@ -267,6 +267,14 @@ def test_a_group_stands_for_its_benchmarks_in_a_run_file(tmp_path: Path) -> None
     assert not mean["missing"] and mean["unweighted"] is not None
     written = record.config["evaluation"]["benchmarks"]  # type: ignore[index, call-overload]
     assert len(written) == 8 and all(use["with"]["reasoning"] for use in written[1:])
+
+
+def test_the_chinese_group_asks_slakes_chinese_questions() -> None:
+    settings = {use["use"]: use["with"] for use in members("chinese", {"path": str(DATA)})}
+    assert settings["medevalkit/slake"]["language"] == "zh" and "language" not in settings["medevalkit/cmb"]
+    assert {name.removeprefix("medevalkit/") for name in settings} == set(group("chinese"))
+    for use in (use for name in ("text", "reports") for use in members(name, {"path": str(DATA)})):
+        assert Path(use["with"]["path"]).is_dir()
 
 
 def test_a_mistake_in_a_group_is_told_at_its_line(tmp_path: Path) -> None:

@@ -28,6 +28,8 @@ def members(name: str, settings: dict[str, Any]) -> list[dict[str, Any]]:
             own = dict(settings)
             if isinstance(settings.get("path"), str):
                 own["path"] = str(_folder(Path(settings["path"]), card.name, card.kit_task))
+            if name == "chinese" and card.language != "zh":
+                own.setdefault("language", "zh")  # SLAKE has questions in both languages
             entries.append({"use": f"medevalkit/{card.name}", "with": own})
     return entries
 
