@@ -140,6 +140,26 @@
     return item;
   };
   const block = (title, ...content) => { const part = make("div"); part.append(make("h4", "", title), ...content); return part; };
+  const chip = (name, value) => { const one = make("span", "chip", name + " "); one.append(make("b", "", value)); return one; };
+  // Every turn of a solver that asks more than once: by round where it has rounds, else in order.
+  const transcript = (turns, calls) => {
+    const whole = make("details"), rounds = new Set(turns.map((turn) => turn.round).filter((one) => one !== undefined));
+    whole.append(make("summary", "", "Transcript: " + calls + " calls" + (rounds.size ? ", " + rounds.size + " rounds" : "")));
+    let round;
+    for (const turn of turns) {
+      const { role, name, text, content, round: number, conclusion, error, ...rest } = turn;
+      if (number !== undefined && number !== round) { round = number; whole.append(make("h5", "", "Round " + number)); }
+      const told = make("div", "turn");
+      told.append(make("h4", "", role ?? name ?? "turn"), make("div", "text", text ?? content ?? ""));
+      const facts = make("div");
+      if (error !== undefined) facts.append(make("span", "chip warn", error));
+      if (conclusion !== undefined && conclusion !== text) facts.append(chip("concludes", conclusion));
+      for (const [key, value] of Object.entries(rest)) facts.append(chip(key.replace(/^num_/, "").replaceAll("_", " "), value));
+      if (facts.childNodes.length) told.append(facts);
+      whole.append(told);
+    }
+    return whole;
+  };
   const detail = (index) => {
     const answer = data.answers[index], question = data.questions[answer[0]];
     const scorings = data.head.scorings[question[0]], box = make("div", "detail");
@@ -168,20 +188,11 @@
     }
     const top = make("thead"); top.append(head); table.append(top, body); wrap.append(table);
     box.append(block("every model's answer and grades", wrap));
-    if (answer[10]) {
-      const turns = make("details");
-      turns.append(make("summary", "", "Transcript of " + answer[7] + " calls"));
-      for (const turn of answer[10]) {
-        const { role, name, text, content, ...rest } = turn;
-        const title = [role ?? name ?? "turn", ...Object.entries(rest).map(([key, value]) => key + " " + value)].join(" · ");
-        turns.append(block(title, make("div", "text", text ?? content ?? "")));
-      }
-      box.append(turns);
-    }
+    if (answer[10]) box.append(transcript(answer[10], answer[7]));
     const facts = [["id", question[1]], ["benchmark", data.head.benchmarks[question[0]]], ...Object.entries(question[5]),
       ["calls", answer[7]], ["prompt tokens", answer[8]], ["answer tokens", answer[9]]].filter(([, value]) => value !== null && value !== undefined);
     const chips = make("div");
-    for (const [name, value] of facts) { const chip = make("span", "chip", name + " "); chip.append(make("b", "", value)); chips.append(chip); }
+    for (const [name, value] of facts) chips.append(chip(name, value));
     box.append(chips);
     return box;
   };

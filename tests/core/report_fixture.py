@@ -69,7 +69,14 @@ def graded(sample_row: dict[str, Any], level: float, draw: random.Random, payloa
             "num_answer_tokens": 6,
             "num_calls": 1,
             "transcript": [
-                {"role": "radiology" + payload, "round": 1, "text": "Opinion." + payload},
+                {
+                    "role": "radiology" + payload,
+                    "round": 1,
+                    "text": "Opinion." + payload,
+                    "conclusion": "A" + payload,
+                    "num_prompt_tokens": 40,
+                },
+                {"role": "surgery", "round": 1, "text": "(abstained)", "error": "timed out" + payload},
                 {"role": "chair", "round": 2, "text": "Decision." + payload},
             ]
             if chance < 0.05

@@ -141,7 +141,8 @@ def test_a_transcript_is_read_beside_its_answer(page: Page, reports: dict[str, P
     page.evaluate("document.querySelector('#list .row').click()")
     page.evaluate("document.querySelector('#list .detail details').open = true")
     shown = text_of(page, "#list .detail details")
-    assert "radiology · round 1" in shown and "Opinion." in shown and "chair · round 2" in shown
+    assert "calls, 2 rounds" in shown and "Round 1radiologyOpinion." in shown and "Round 2chairDecision." in shown
+    assert "concludes A" in shown and "prompt tokens 40" in shown and "timed out" in shown
 
 
 def test_a_deep_link_sets_the_filters_and_opens_the_answer(page: Page, reports: dict[str, Path]) -> None:
