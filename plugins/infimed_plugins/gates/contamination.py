@@ -116,7 +116,13 @@ class Contamination(Gate):
         if not asked:
             return Gated(details={"num_samples": len(samples), "num_questions": 0, "removed": self.remove})
         places = Places()
-        trained = list(walk(samples, _MakeThin(self.study_tag, self._index(benchmarks)), places, executor))
+        studies = {sample.tags[self.study_tag] for _, sample in asked if sample.tags.get(self.study_tag)}
+        num_same_study = 0
+        trained = []
+        for thin, own in walk(samples, _MakeThin(self.study_tag, self._index(benchmarks)), places, executor):
+            num_same_study += thin.study in studies
+            if own or thin.hits:  # nothing else can turn out to be contaminated
+                trained.append((thin, own))
         num_trained = len(places.media)
         owners: dict[int, list[int]] = {}
         flat = [sample for _, sample in asked]
@@ -126,7 +132,13 @@ class Contamination(Gate):
         prints = fingerprints(places.media, media, executor)
         used = {place for _, own in trained for place in own}
         overlaps = self._pictures(prints, sorted(used), sorted(owners))
-        return self._told(asked, trained, owners, overlaps, prints, num_trained)
+        gated = self._told(asked, trained, owners, overlaps, prints)
+        counts: dict[str, JsonValue] = {
+            "num_samples": len(samples),
+            "num_training_media": num_trained,
+            "num_samples_of_a_benchmark_study": num_same_study,
+        }
+        return gated.model_copy(update={"details": {**counts, **gated.details}})
 
     def _index(self, benchmarks: Mapping[str, Sequence[Sample]]) -> _Questions:
         exact: dict[bytes, int] = {}
@@ -196,19 +208,12 @@ class Contamination(Gate):
         owners: Mapping[int, Sequence[int]],
         overlaps: _Overlaps,
         prints: Sequence[Print],
-        num_trained: int,
     ) -> Gated:
         rejected: dict[str, tuple[str, ...]] = {}
         touched: dict[str, set[int]] = {name: set() for name, _ in asked}
         counts: dict[str, Counter[str]] = {name: Counter() for name, _ in asked}
         pairs: list[JsonValue] = []
-        studies: dict[str, set[str]] = {}
-        for name, sample in asked:
-            if sample.tags.get(self.study_tag):
-                studies.setdefault(sample.tags[self.study_tag], set()).add(name)
-        num_same_study = 0
         for thin, own in trained:
-            num_same_study += thin.study in studies
             reasons: dict[str, dict[str, tuple[int, dict[str, float]]]] = {}
             for place in own:
                 for other, bits in overlaps.get(place, {}).items():
@@ -233,14 +238,11 @@ class Contamination(Gate):
         num_unreadable, told = faults_told(prints)
         num_questions = Counter(name for name, _ in asked)
         details: dict[str, JsonValue] = {
-            "num_samples": len(trained),
             "num_questions": len(asked),
-            "num_training_media": num_trained,
             "num_media": len(prints),
             "num_unreadable_media": num_unreadable,
             "unreadable": list(told),
             "num_contaminated": len(rejected),
-            "num_samples_of_a_benchmark_study": num_same_study,
             "by_benchmark": {
                 name: {
                     "num_questions": num_questions[name],
