@@ -152,7 +152,11 @@ def questions(folder: Path) -> Path:
 
 def run_file(folder: Path, checkpoint: Path, limit: int, all_cases: bool, budgets: dict[str, int]) -> Path:
     """A run file that asks both benchmarks directly, in steps and by the panel; and, with budgets, by a vote."""
-    choice = {"use": "medmcqa", "with": {"path": str(folder / "questions")}}
+    choice = {
+        "use": "medmcqa",
+        "with": {"path": str(folder / "questions")},
+        "generation": {"max_new_tokens": 24},  # the benchmark's own 1,024 are for models that reason
+    }
     cases = CASES if all_cases else {**CASES, "with": {**CASES["with"], "specialties": FEW_CASES}}
     benchmarks: list[dict[str, Any]] = []
     for benchmark in (cases, choice):
@@ -282,7 +286,7 @@ def measure(results: Results, arguments: argparse.Namespace) -> None:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--limit", type=int, default=8, help="most questions of each benchmark put to SmolLM2")
+    parser.add_argument("--limit", type=int, default=6, help="most questions of each benchmark put to SmolLM2")
     parser.add_argument(
         "--all-cases", action="store_true", help="diagnosis questions of every specialty, up to the limit"
     )

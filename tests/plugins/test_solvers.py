@@ -281,6 +281,19 @@ def test_conclusions_in_other_words_agree_where_likeness_allows_it(tmp_path: Pat
     assert (lenient.text, lenient.num_calls) == ("acute pulmonary embolism", 2)
 
 
+def test_silence_is_an_abstention_and_not_an_agreement(tmp_path: Path) -> None:
+    quiet = Asked(lambda request: "the chair decides" if "chair" in system_of(request) else "  ")
+    roles = roles_file(tmp_path, "reader", "knife")
+    (answer,) = Panel(roles=roles, rounds=0).solve(SAMPLES[:1], quiet, None)
+    assert (answer.text, answer.error) == ("", None)
+    assert [turn["error"] for turn in answer.transcript] == ["the reply was empty"] * 2
+    half = Asked(lambda request: "axial" if request.generation.seed == 4 else "")
+    (answer,) = Vote(num_samples=5).solve(SAMPLES[:1], half, None)
+    assert answer.text == "axial" and answer.transcript[-1]["votes"] == 1
+    (answer,) = Vote(num_samples=5).solve(SAMPLES[:1], Asked(lambda request: ""), None)
+    assert (answer.text, answer.error) == ("", None)
+
+
 def test_a_vote_stops_at_its_token_budget_and_never_before_the_first_draw() -> None:
     asked = Asked(lambda request: "axial")
     for budget, draws in ((1, 1), (12, 1), (24, 2), (47, 3), (10_000, 9)):

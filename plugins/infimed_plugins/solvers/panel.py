@@ -181,11 +181,11 @@ class Panel(Solver):
         entry: dict[str, Any] = {"role": name, "round": number, "text": answer.text or ABSTAINED, **tokens(answer)}
         if specialist.model is not None:
             entry["model"] = specialist.model
-        if answer.text is None:
+        if answer.text is None or not answer.text.strip():
             # What it said in an earlier round no longer speaks for it: an abstention is not an agreement.
             case.opinions[name] = ABSTAINED
             case.conclusions.pop(name, None)
-            entry["error"] = answer.error
+            entry["error"] = answer.error or "the reply was empty"
         else:
             case.opinions[name] = answer.text
             case.conclusions[name] = tagged(answer.text, "answer") or answer.text.strip()
@@ -211,8 +211,8 @@ class Panel(Solver):
             entry: dict[str, Any] = {"role": chair.name, "text": answer.text or ABSTAINED, **tokens(answer)}
             if chair.model is not None:
                 entry["model"] = chair.model
-            if answer.text is None:
-                entry["error"] = answer.error
+            if answer.text is None or not answer.text.strip():
+                entry["error"] = answer.error or "the reply was empty"
             else:
                 case.agreed = tagged(answer.text, "answer") or answer.text
             case.transcript.append(entry)
@@ -226,7 +226,9 @@ class Panel(Solver):
                 case.transcript.append({"role": "majority", "text": text, "votes": found[1]})
         transcript = tuple(case.transcript)
         if text is None:
-            error = next((call.error for call in case.calls if call.error), "nobody gave an opinion")
+            error = next((call.error for call in case.calls if call.error), None)
+            if error is None:  # nothing failed, and nothing was said: an empty answer, as when the model is asked once
+                return Answer(sample_id=case.sample.id, text="", transcript=transcript, **cost(case.calls))
             error = f"every specialist abstained: {error}"
             return Answer(sample_id=case.sample.id, error=error, transcript=transcript, **cost(case.calls))
         return Answer(sample_id=case.sample.id, text=text, transcript=transcript, **cost(case.calls))

@@ -77,14 +77,17 @@ class Vote(Solver):
         return not known or sum(known) * (1 + 1 / len(known)) <= self.token_budget
 
     def _majority(self, sample: Sample, draws: Sequence[Answer]) -> Answer:
-        texts = [None if draw.text is None else tagged(draw.text, "answer") or draw.text for draw in draws]
+        # An empty draw abstains, as one that failed: five that say nothing are not of one mind.
+        texts = [tagged(draw.text, "answer") or draw.text for draw in draws if draw.text and draw.text.strip()]
         transcript: list[dict[str, Any]] = [
             {"role": f"draw {number}", "text": draw.text, "error": draw.error, **tokens(draw)}
             for number, draw in enumerate(draws, start=1)
         ]
-        found = most_common([text for text in texts if text is not None], self.likeness)
+        found = most_common(texts, self.likeness)
         if found is None:
-            error = next((draw.error for draw in draws if draw.error), "no draw gave an answer")
+            error = next((draw.error for draw in draws if draw.error), None)
+            if error is None:  # nothing failed, and nothing was said: an empty answer, as when the model is asked once
+                return Answer(sample_id=sample.id, text="", transcript=tuple(transcript), **cost(draws))
             return Answer(
                 sample_id=sample.id, error=f"every draw failed: {error}", transcript=tuple(transcript), **cost(draws)
             )
