@@ -113,7 +113,7 @@ def run_one(way: str, seed: int, split: str, counted: bool) -> dict[str, Any]:
         plan = plan_stage(index, trainer.stages[0], SCHEDULERS[way], packer, model.encoder, seed, allowed)
         batches = PlannedBatches(dataset, plan, model.encoder, media)
         context = TrainingContext(place / "state", seed, lambda kind, payload: None)
-        counter = _Counter() if counted else contextlib.nullcontext()
+        counter = Counter() if counted else contextlib.nullcontext()
         started = time.process_time()
         with counter:
             facts = trainer.train(model, batches, trainer.stages[0], context)
@@ -136,13 +136,13 @@ def run_one(way: str, seed: int, split: str, counted: bool) -> dict[str, Any]:
     }  # fmt: skip
 
 
-class _Counter:
+class Counter:
     """Torch's own counter of operations, which lacks the attention kernel of the CPU: that is given torch's formula.
 
     A causal kernel skips what lies above the diagonal; its half is counted.
     """
 
-    def __enter__(self) -> _Counter:
+    def __enter__(self) -> Counter:
         from torch.utils import flop_counter
 
         def forward(query: Any, key: Any, value: Any, dropout: float = 0.0, causal: bool = False, *_: Any, **__: Any) -> int:  # fmt: skip  # noqa: E501
