@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -166,6 +167,22 @@ def test_the_loss_of_each_source_is_told_and_they_add_up_to_the_whole(tmp_path):
         whole = sum(parts[name] * tokens[name] for name in tokens) / sum(tokens.values())
         assert whole == pytest.approx(entry["loss"], rel=1e-5)
     assert [p["loss_by_source"] for kind, p in events if kind == "log"] == [e["loss_by_source"] for e in facts["curve"]]
+
+
+def test_a_loss_that_is_not_finite_stays_out_of_the_sources(tmp_path):
+    class Broken(FakeModel):
+        calls = 0
+
+        def hidden_states(self, batch):
+            self.calls += 1
+            return super().hidden_states(batch) * (float("nan") if self.calls == 3 else 1.0)
+
+    trainer = StagedTrainer(stages=({"name": "one", "on_bad_loss": "skip"},))
+    context = TrainingContext(directory=tmp_path, seed=0, emit=lambda *_: None)
+    facts = trainer.train(Broken(), Sourced(), trainer.stages[0], context)
+    assert [skipped["step"] for skipped in facts["skipped_steps"]] == [1]
+    assert all(np.isfinite(source["loss"]) for source in facts["sources"].values())
+    json.dumps(facts, allow_nan=False)
 
 
 def test_sources_survive_a_stop(tmp_path):

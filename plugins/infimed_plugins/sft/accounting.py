@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,9 @@ PEAK_FLOPS = {
     "MI300X": 1.307e15,
 }
 """Dense bf16 operations per second by a part of the device's name (vendors' data sheets); the most exact name first."""
+
+COUNTS = ("rows", "tokens", "padding", "supervised_tokens", "images", "samples", "flops")
+"""What is summed over rows and ranks in every step."""
 
 MOST_CURVE_POINTS = 500
 
@@ -136,6 +139,24 @@ def peak_memory(device: Any) -> int:
         return int(torch.cuda.max_memory_allocated(device))
     # Kibibytes on Linux, bytes on macOS.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def stage_facts(
+    totals: Mapping[str, float], seconds: float, num_ranks: int, peak: float | None
+) -> dict[str, JsonValue]:
+    """Counts and rates of a stage from its sums (``COUNTS``); ``peak`` is one device's operations per second."""
+    tokens, padding = totals["tokens"], totals["padding"]
+    return {
+        **{name: int(totals[name]) for name in COUNTS if name not in ("padding", "flops")},
+        "padding_share": padding / (tokens + padding) if tokens + padding else 0.0,
+        "seconds": seconds,
+        "device_hours": seconds * num_ranks / 3600,
+        "tokens_per_second": rate(tokens, seconds),
+        "supervised_tokens_per_second": rate(totals["supervised_tokens"], seconds),
+        "samples_per_second": rate(totals["samples"], seconds),
+        "flops": totals["flops"],
+        "mfu": rate(totals["flops"], seconds * num_ranks) / peak if peak else None,
+    }
 
 
 def curve_summary(curve: Sequence[dict[str, Any]]) -> dict[str, JsonValue]:

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import JsonValue
 
 from infimed_core import Batches, InfimedError, PackedBatch, TrainableModel, TrainingContext, canonical_json
-from infimed_plugins.sft.accounting import Work, curve_summary, peak_flops, peak_memory, rate
+from infimed_plugins.sft.accounting import COUNTS, Work, curve_summary, peak_flops, peak_memory, rate, stage_facts
 from infimed_plugins.sft.kernels import choose_kernel
 from infimed_plugins.sft.loading import Loader
 from infimed_plugins.sft.loss import row_loss, supervised
@@ -29,14 +29,11 @@ from infimed_plugins.sft.state import (
     restore_optimizer,
     write_state,
 )
+from infimed_plugins.sft.trouble import find_trouble, shown_ids
 
 if TYPE_CHECKING:
     from infimed_plugins.sft.trainer import StagedTrainer
 
-COUNTS = ("rows", "tokens", "padding", "supervised_tokens", "images", "samples", "flops")
-"""What is summed over rows and ranks in every step."""
-
-SPIKE_WINDOW = 50
 MOST_FAULTS_TOLD = 20
 
 
@@ -136,7 +133,7 @@ class Loop:
             parts = ranks.gather({"loss": total.item(), "sources": self._sources.of_step()})
             loss, norm = sum(part["loss"] for part in parts), gathered(gradient_norm).item()
             by_source = self._sources.merged([part["sources"] for part in parts])
-            trouble = self._trouble(loss, norm)
+            trouble = find_trouble(loss, norm, self._curve, stage.spike)
             if trouble:
                 self._bad_step(step, rows, trouble)
                 loss = loss if math.isfinite(loss) else None
@@ -212,21 +209,10 @@ class Loop:
 
     # -- a bad loss ----------------------------------------------------------------------------------------------
 
-    def _trouble(self, loss: float, norm: float) -> str | None:
-        if not math.isfinite(loss):
-            return "the loss is not finite"
-        if not math.isfinite(norm):
-            return "the gradient is not finite"
-        recent = [entry["loss"] for entry in self._curve[-SPIKE_WINDOW:] if entry["loss"] is not None]
-        spike = self._stage.spike
-        if spike is not None and len(recent) >= 10 and loss > spike * (sum(recent) / len(recent)):
-            return f"the loss of {loss:.4g} is above {spike:g} times the mean of the last {len(recent)} steps"
-        return None
-
     def _bad_step(self, step: int, rows: list[tuple[int, PackedBatch]], trouble: str) -> None:
         own = [sample_id for _, row in rows for sample_id in row.sample_ids]
         ids = [sample_id for part in self._ranks.gather(own) for sample_id in part]
-        shown = ", ".join(ids[:20]) + (f" and {len(ids) - 20} more" if len(ids) > 20 else "")
+        shown = shown_ids(ids)
         if self._stage.on_bad_loss == "stop":
             raise InfimedError(
                 f"stage '{self._stage.name}', step {step}: {trouble}; samples of the step: {shown}; look at them, "
@@ -341,29 +327,19 @@ class Loop:
         seconds, totals, size = self._seconds(), self._totals, self._ranks.size
         waited = self._ranks.sum([self._loader.waited])[0] / size + self._waited_before
         peak = self._trainer.peak_flops or peak_flops(self._device)
-        tokens, padding = totals["tokens"], totals["padding"]
-        counts: dict[str, JsonValue] = {name: int(totals[name]) for name in COUNTS if name not in ("padding", "flops")}
         return {
             "steps": self._batches.num_steps,
             "resumed_from": self._resumed_from,
-            **counts,
+            **stage_facts(totals, seconds, size, peak),
             "dropped": dict(self._all_dropped()),
             "skipped_steps": list(self._skipped),
-            "padding_share": padding / (tokens + padding) if tokens + padding else 0.0,
-            "seconds": seconds,
-            "device_hours": seconds * size / 3600,
             "rank": self._ranks.rank,
             "ranks": size,
             "parallel": ("fsdp2" if self._sharded else "ddp") if size > 1 else "none",
             "device": str(self._device),
             "precision": self._precision,
             "loss_kernel": self._kernel,
-            "tokens_per_second": rate(tokens, seconds),
-            "supervised_tokens_per_second": rate(totals["supervised_tokens"], seconds),
-            "samples_per_second": rate(totals["samples"], seconds),
             "data_wait_share": rate(waited, seconds),
-            "flops": totals["flops"],
-            "mfu": rate(totals["flops"], seconds * size) / peak if peak else None,
             "peak_memory_bytes": peak_memory(self._device),
             **curve_summary(self._curve),
             "sources": self._sources.summary(self._curve),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -57,10 +58,12 @@ class SourceLosses:
         return found
 
     def merged(self, ranks: Sequence[Mapping[str, Sequence[float]]]) -> dict[str, float]:
-        """The step's mean loss of each named source over all ranks; totals go on."""
+        """The step's mean loss of each named source over all ranks; totals go on. A loss not finite is left out."""
         step: dict[str, tuple[int, float]] = {}
         for part in ranks:
             for name, (count, total) in part.items():
+                if not math.isfinite(total):
+                    continue
                 known = name in self.totals or len(self.totals) < MOST_SOURCES
                 shown = name if known else OTHERS
                 before, so_far = step.get(shown, (0, 0.0)), self.totals.get(shown, (0, 0.0))
