@@ -26,6 +26,7 @@ STAGE = {"learning_rate": 1e-3, "save_every": 3, "keep": 2}
 
 def write_run_file(folder: Path, **stage: Any) -> Path:
     """A run file that trains a tiny Qwen3-VL through two stages on pictures beside it."""
+    folder = folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for number in range(24):
