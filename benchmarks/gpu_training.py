@@ -184,7 +184,7 @@ def one_way(way: str, arguments: argparse.Namespace) -> dict[str, Any]:
             found = ours(module, rows, half, device, Path(folder), tick)
         else:
             per_step = max(1, round(len(samples) / len(rows)))
-            found = theirs(way, module, samples, per_step, half, device, Path(folder), tick)
+            found = theirs(way, module, samples, per_step, arguments.batch, half, device, Path(folder), tick)
     steps = np.diff(clock)[WARM_STEPS - 1 :]
     # What a step holds, beside how long it took: the first steps warm up and do not count.
     held = np.array(found.pop("steps"))[WARM_STEPS : len(clock)]
@@ -233,7 +233,15 @@ def ours(module: Any, rows: list[PackedBatch], half: bool, device: str, folder: 
 
 
 def theirs(
-    way: str, module: Any, samples: list[Encoded], per_step: int, half: bool, device: str, folder: Path, tick: Any
+    way: str,
+    module: Any,
+    samples: list[Encoded],
+    per_step: int,
+    batch: int | None,
+    half: bool,
+    device: str,
+    folder: Path,
+    tick: Any,
 ) -> dict[str, Any]:
     """HF Trainer or TRL over padded batches of as many samples as a packed row holds on average."""
     from transformers import Trainer, TrainerCallback, TrainingArguments
@@ -255,8 +263,11 @@ def theirs(
         padding[1] += int(found["input_ids"].numel())
         return found
 
+    size = min(batch or per_step, per_step)
+    accumulation = max(1, round(per_step / size))
     settings: dict[str, Any] = {
-        "per_device_train_batch_size": per_step, "use_cpu": device == "cpu", "bf16": half, "learning_rate": 1e-5,
+        "per_device_train_batch_size": size, "gradient_accumulation_steps": accumulation,
+        "use_cpu": device == "cpu", "bf16": half, "learning_rate": 1e-5,
         "remove_unused_columns": False, "gradient_checkpointing": True, "dataloader_drop_last": True,
         "gradient_checkpointing_kwargs": {"use_reentrant": False},
     }  # fmt: skip
@@ -279,7 +290,14 @@ def theirs(
             data_collator=collate, callbacks=[Clock()], processing_class=train_tokenizer(["a tokenizer"], 300),
         )  # fmt: skip
     trainer.train()
-    return {"steps": held, "padding_share": padding[0] / padding[1]}
+    each = np.array(held)
+    each = each[: len(each) // accumulation * accumulation].reshape(-1, accumulation, 4).sum(axis=1)
+    return {
+        "steps": each.tolist(),
+        "padding_share": padding[0] / padding[1],
+        "batch": size,
+        "accumulation": accumulation,
+    }
 
 
 def exactness(results: Results, arguments: argparse.Namespace) -> None:
@@ -325,6 +343,7 @@ def run(results: Results, arguments: argparse.Namespace) -> None:
             command = [sys.executable, str(Path(__file__).resolve()), "--way", way, "--shape", arguments.shape]
             command += ["--samples", str(arguments.samples)] if arguments.samples else []
             command += ["--peak-flops", str(arguments.peak_flops)] if arguments.peak_flops else []
+            command += ["--batch", str(arguments.batch)] if arguments.batch else []
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
                 last = (done.stderr.strip().splitlines() or ["no output"])[-1]
@@ -358,6 +377,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--smoke", action="store_true", help="the smallest shape: does everything run here?")
     parser.add_argument("--samples", type=int, help="how many samples each way trains on")
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument(
+        "--batch", type=int, help="samples in a padded batch of the others, where all of a step do not fit in memory"
+    )
     parser.add_argument("--peak-flops", type=float, help="of the device, where the table does not know it")
 
 
