@@ -1,0 +1,138 @@
+"""Killed, stopped, out of disk or damaged: the last good state is intact, the run says so, and goes on from it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+from kills import finish, start, steps_done, survive_kills, weights, write_run_file
+
+LIMITED = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size})); "
+LIMITED += "from infimed_core.cli import run_main; run_main()"
+
+
+def record(file: Path) -> dict:
+    return json.loads((file.parent / "runs" / "killed" / "run.json").read_text())
+
+
+def states(file: Path) -> list[Path]:
+    return sorted((file.parent / "runs" / "killed" / "state").glob("one-*/*"))
+
+
+def stop_after(file: Path, num_steps: int, how: int) -> str:
+    """Send a signal once the run has told of so many steps; what it said."""
+    process = start(file)
+    limit = time.monotonic() + 120
+    while process.poll() is None and steps_done(file) < num_steps and time.monotonic() < limit:
+        time.sleep(0.002)
+    process.send_signal(how)
+    process.wait(timeout=60)
+    return (file.parent / "output.txt").read_text()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> dict[str, bytes]:
+    file = write_run_file(tmp_path_factory.mktemp("whole"), num_steps=40)
+    finish(file)
+    return weights(file)
+
+
+@pytest.mark.slow
+def test_kill_9_at_random_steps_leaves_the_weights_of_a_run_that_was_not_killed(tmp_path):
+    """benchmarks/kills.py does the same twenty times."""
+    found = survive_kills(tmp_path, num_kills=2, num_steps=40)
+    assert len(found["kills"]) == 2 and all(kill["steps_since_start"] >= 1 for kill in found["kills"])
+    assert found["equal"] and found["status"] == "done"
+
+
+@pytest.mark.slow
+def test_sigterm_writes_the_state_says_so_and_the_same_command_goes_on(tmp_path, whole):
+    file = write_run_file(tmp_path, num_steps=40, save_every=1000)
+    said = stop_after(file, 5, signal.SIGTERM)
+    assert "stopping after this step" in said and "The same command goes on from there" in said
+    assert record(file)["status"] == "interrupted"
+    (state,) = states(file)
+    assert int(state.name.removeprefix("step-")) >= 5
+    finish(file)
+    found = next(step for step in record(file)["steps"] if step["name"] == "train-one")
+    assert found["details"]["resumed_from"] == int(state.name.removeprefix("step-"))
+    assert weights(file) == whole
+
+
+@pytest.mark.slow
+def test_a_corrupt_state_is_told_with_its_file_and_the_one_before_is_used(tmp_path, whole):
+    file = write_run_file(tmp_path, num_steps=40)
+    stop_after(file, 8, signal.SIGKILL)
+    older, newest = states(file)[-2:]
+    content = bytearray((newest / "optimizer.safetensors").read_bytes())
+    content[-1] ^= 1
+    (newest / "optimizer.safetensors").write_bytes(content)
+    finish(file)
+    said = (file.parent / "output.txt").read_text()
+    assert f"{newest.name}: this training state cannot be used (optimizer.safetensors" in said
+    found = next(step for step in record(file)["steps"] if step["name"] == "train-one")
+    assert found["details"]["resumed_from"] == int(older.name.removeprefix("step-"))
+    assert weights(file) == whole
+
+
+def run_limited(file: Path) -> str:
+    """Run with a limit on the size of a file, which the system enforces: no weights fit. What was said."""
+    size = max(path.stat().st_size for path in file.parent.rglob("*.safetensors")) // 2
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED.format(size=size), str(file)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 2, done.stderr
+    assert record(file)["status"] == "failed" and "could not be written" in record(file)["error"]
+    assert "free disk space and run the same command again" in done.stderr
+    return done.stderr
+
+
+@pytest.mark.slow
+def test_a_disk_full_at_a_state_leaves_the_one_before_says_so_and_the_same_command_goes_on(tmp_path, whole):
+    file = write_run_file(tmp_path, num_steps=40, save_every=4)
+    stop_after(file, 8, signal.SIGKILL)
+    before = {path.name: [p.read_bytes() for p in sorted(path.iterdir())] for path in states(file)}
+    said = run_limited(file)
+    assert f"last good state is {max(before)}" in said
+    assert {path.name: [p.read_bytes() for p in sorted(path.iterdir())] for path in states(file)} == before
+    finish(file)
+    assert weights(file) == whole
+
+
+@pytest.mark.slow
+def test_a_disk_full_at_a_checkpoint_leaves_the_newest_state_says_so_and_the_same_command_goes_on(tmp_path):
+    """Only the projector learns, so that a state fits where the whole checkpoint does not."""
+    file = write_run_file(tmp_path, num_steps=150, save_every=10, trainable=["projector"])
+    stop_after(file, 2, signal.SIGKILL)
+    said = run_limited(file)
+    assert "the checkpoint of stage 'one' could not be written" in said and "is kept" in said
+    assert states(file)[-1].name == "step-000000140"
+    assert not list((file.parent / "runs" / "killed" / "checkpoints").glob("one-*"))
+    finish(file)
+    assert next(step for step in record(file)["steps"] if step["name"] == "train-one")["details"]["resumed_from"] == 140
+
+
+@pytest.mark.slow
+def test_a_damaged_checkpoint_of_a_stage_is_told_and_never_trained_on(tmp_path):
+    file = write_run_file(tmp_path, num_steps=40)
+    stop_after(file, 42, signal.SIGKILL)
+    (checkpoint,) = (file.parent / "runs" / "killed" / "checkpoints").glob("one-*/model.safetensors")
+    content = bytearray(checkpoint.read_bytes())
+    content[-1] ^= 1
+    checkpoint.write_bytes(content)
+    process = start(file)
+    assert process.wait(timeout=120) == 2
+    said = (file.parent / "output.txt").read_text()
+    assert f"{checkpoint}: is not as it was written" in said and "remove" in said
