@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import contextlib
 import io
 import json
 import os
@@ -96,7 +97,8 @@ class Watched:
 
     def kill(self) -> None:
         """End every process of the run at once."""
-        os.killpg(self.process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it may have ended by itself
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
     def _watch(self) -> None:
@@ -164,7 +166,7 @@ def kills(results: Results, folder: Path, num_rows: int, num_kills: int) -> None
     killed = 0
     for _ in range(num_kills):
         watched = Watched(run_file(folder, "again", folder / "killed", 2))
-        time.sleep(chance.uniform(0.1, 0.8) * seconds)
+        time.sleep(chance.uniform(0.1, 0.5) * seconds)
         killed += watched.process.poll() is None
         watched.kill()
     last = Watched(run_file(folder, "again", folder / "killed", 2))
