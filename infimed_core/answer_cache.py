@@ -64,21 +64,26 @@ class AnswerCache:
                 waiting.append(index)
         self.num_reused += len(requests) - len(waiting)
         progress(len(requests) - len(waiting))
-        # two requests may share a sample id (a panel asks one sample several times), so places are handed out by number
-        places = {str(number): index for number, index in enumerate(waiting)}
-        numbered = [requests[index].model_copy(update={"sample_id": str(n)}) for n, index in enumerate(waiting)]
-        if numbered:
+        # A request goes out under the name of its content: the same content draws the same sample in a run that goes on
+        # after a kill, and what is asked twice at once is sent once. Tags decide what may be sent, so they count too.
+        places: dict[str, list[int]] = {}
+        for index in waiting:
+            places.setdefault(digest(keys[index], requests[index].tags), []).append(index)
+        named = [requests[first].model_copy(update={"sample_id": name}) for name, (first, *_) in places.items()]
+        if named:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a", encoding="utf-8") as stream:
-                for answer in model.answer(numbered, media):
-                    index = places.pop(answer.sample_id)
-                    answer = answer.model_copy(update={"sample_id": requests[index].sample_id})
-                    answers[index] = answer
+                for answer in model.answer(named, media):
+                    found = places.pop(answer.sample_id)
+                    for index in found:
+                        answers[index] = answer.model_copy(update={"sample_id": requests[index].sample_id})
+                    key = keys[found[0]]
                     self.num_asked += 1
-                    progress(1)
+                    self.num_reused += len(found) - 1
+                    progress(len(found))
                     if answer.error is None:
-                        self._answers[keys[index]] = answer
-                        stream.write(json.dumps({"key": keys[index], "answer": answer.model_dump(mode="json")}) + "\n")
+                        self._answers[key] = answer
+                        stream.write(json.dumps({"key": key, "answer": answer.model_dump(mode="json")}) + "\n")
                         stream.flush()
         return [
             answer or Answer(sample_id=requests[index].sample_id, error="the model returned nothing for this request")
