@@ -129,7 +129,7 @@ infimed_run_event(RunEvent("run_finished", "", {str(tmp_path)!r}, {{"status": "d
 
 
 def _wandb_history(file):
-    """The history of a small offline file: 7 bytes of header, then records of crc (4), length (2), type (1) and data."""
+    """The history of a small offline file: a header of 7 bytes, then records of crc (4), length (2), type (1), data."""
     from wandb.proto import wandb_internal_pb2
 
     data, place, history = file.read_bytes(), 7, []
