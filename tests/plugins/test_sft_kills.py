@@ -113,8 +113,8 @@ def test_a_disk_full_at_a_state_leaves_the_one_before_says_so_and_the_same_comma
 
 @pytest.mark.slow
 def test_a_disk_full_at_a_checkpoint_leaves_the_newest_state_says_so_and_the_same_command_goes_on(tmp_path):
-    """Only the projector learns, so that a state fits where the whole checkpoint does not."""
-    file = write_run_file(tmp_path, num_steps=150, save_every=10, trainable=["projector"])
+    """Only the embeddings learn, so that a state fits where the whole checkpoint does not."""
+    file = write_run_file(tmp_path, num_steps=150, save_every=10, trainable=["embeddings"])
     stop_after(file, 2, signal.SIGKILL)
     said = run_limited(file)
     assert "the checkpoint of stage 'one' could not be written" in said and "is kept" in said
