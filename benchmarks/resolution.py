@@ -82,7 +82,7 @@ def questions_of(split: str) -> list[Sample]:
     return [question.model_copy(update={"id": f"{number}"}) for number, question in enumerate(found.values())]
 
 
-def run_one(way: str, seed: int, split: str, counted: bool) -> dict[str, Any]:
+def run_one(way: str, seed: int, split: str, counted: bool, num_samples: int = SAMPLES) -> dict[str, Any]:
     """Train once and answer every held-out question; returns operations and a grade for each question."""
     torch.set_num_threads(1)
     reader = DemoAnatomy(
@@ -102,7 +102,7 @@ def run_one(way: str, seed: int, split: str, counted: bool) -> dict[str, Any]:
         )  # fmt: skip
         model: Any = source.load(source.prepare(place / "model", lambda: texts, seed))
         stage = {
-            "name": "one", "num_samples": SAMPLES, "learning_rate": RATE, "rows_per_step": 1, "warmup": 0.05,
+            "name": "one", "num_samples": num_samples, "learning_rate": RATE, "rows_per_step": 1, "warmup": 0.05,
             "schedule": "cosine", "min_learning_rate_ratio": 0.1, "save_every": 10**6,
         }  # fmt: skip
         trainer = StagedTrainer(stages=(stage,))
@@ -181,9 +181,12 @@ def low_to_high(results: Results, arguments: argparse.Namespace) -> None:
         found = {}
         for seed in SEEDS:
             for way in SCHEDULERS:
-                path = directory / f"{way}-{seed}.json"
+                path = directory / f"{way}-{seed}-{arguments.train_samples}.json"
                 if not path.is_file():
-                    subprocess.run([sys.executable, __file__, way, str(seed), "test", str(path)], check=True)
+                    subprocess.run(
+                        [sys.executable, __file__, way, str(seed), "test", str(path), str(arguments.train_samples)],
+                        check=True,
+                    )
                 found[way, seed] = json.loads(path.read_text(encoding="utf-8"))
     flops = {way: float(np.mean([found[way, seed]["flops"] for seed in SEEDS])) for way in SCHEDULERS}
     rows, accuracies = [], {}
@@ -198,7 +201,8 @@ def low_to_high(results: Results, arguments: argparse.Namespace) -> None:
     }  # fmt: skip
     results.details["questions"] = len(found["native", 0]["grades"])
     results.details["settings"] = {
-        "samples": SAMPLES, "phases": PHASES, "low": LOW_TOKENS, "native": POOL**2, "seeds": SEEDS, "rate": RATE,
+        "samples": arguments.train_samples, "phases": PHASES, "low": LOW_TOKENS, "native": POOL**2,
+        "seeds": SEEDS, "rate": RATE,
     }  # fmt: skip
     for way in ("low-to-high", "low"):
         difference, low, high = paired([found[way, seed] for seed in SEEDS], [found["native", seed] for seed in SEEDS])
@@ -233,7 +237,7 @@ def paired(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> tuple[fl
 
 
 if __name__ == "__main__":
-    way, number, split, target = sys.argv[1:5]
-    found = run_one(way, int(number), split, counted=int(number) == SEEDS[0] and split == "test")
+    way, number, split, target, samples = sys.argv[1:6]
+    found = run_one(way, int(number), split, int(number) == SEEDS[0] and split == "test", int(samples))
     Path(target).write_text(json.dumps(found), encoding="utf-8")
     print({name: value for name, value in found.items() if name != "grades"})
