@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from infimed_core import DataError, InfimedError, Sample
+from infimed_core.plugins import load_plugins
 from infimed_plugins.demo import blocks, facts, pictures, samples, sources
 from infimed_plugins.demo.anatomy import DemoAnatomy
 from infimed_plugins.demo.vqa import DemoText, DemoVqa
@@ -39,10 +40,11 @@ def digest(rows: list[Sample]) -> str:
 
 
 def test_the_plugin_offers_its_reader_and_its_benchmarks() -> None:
-    from infimed_plugins import demo
 
-    assert demo.infimed_readers() == {"demo-anatomy": DemoAnatomy}
-    assert demo.infimed_benchmarks() == {"demo-vqa": DemoVqa, "demo-text": DemoText}
+    registry = load_plugins()
+    assert registry.find("reader", "demo/demo-anatomy") is DemoAnatomy
+    assert registry.find("benchmark", "demo/demo-vqa") is DemoVqa
+    assert registry.find("benchmark", "demo/demo-text") is DemoText
 
 
 def test_the_same_settings_give_the_same_samples_made_again_without_a_network(

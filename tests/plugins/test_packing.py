@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from infimed_core import Packs
+from infimed_core.plugins import load_plugins
 from infimed_core.testing import check_component, check_packer
-from infimed_plugins.packing import infimed_packers
 from infimed_plugins.packing.fitting import BestFit, NextFit
 from infimed_plugins.packing.padding import Padded, PaddedSorted
 
-PACKERS = infimed_packers()
+PACKERS = {name.split("/")[1]: found for name, found in load_plugins().components("packer").items()}
 
 
 def lengths(count, seed=0):
