@@ -24,7 +24,8 @@ def record(file: Path) -> dict:
 
 
 def states(file: Path) -> list[Path]:
-    return sorted((file.parent / "runs" / "killed" / "state").glob("one-*/*"))
+    """The finished states; what a kill left half written has another name, and the next run clears it away."""
+    return sorted((file.parent / "runs" / "killed" / "state").glob("one-*/step-*"))
 
 
 def stop_after(file: Path, num_steps: int, how: int) -> str:
