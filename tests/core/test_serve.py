@@ -191,7 +191,13 @@ COMMAND = [sys.executable, "-c", "from infimed_core.cli import main; main()"]
 
 def test_the_command_says_where_and_stops_on_interrupt(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", questions=2, images=0)
-    process = subprocess.Popen([*COMMAND, "serve", str(run), "--port", "0"], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*COMMAND, "serve", str(run), "--port", "0"],
+        stdout=subprocess.PIPE,
+        text=True,
+        # a shell's background job, as tests may be, has its children ignore Ctrl-C
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
