@@ -9,7 +9,7 @@ import io
 import numpy as np
 import pytest
 
-from infimed_core import DataError, InfimedError, Sample
+from infimed_core import MODALITIES, TASK_TYPES, DataError, InfimedError, Sample
 from infimed_core.plugins import load_plugins
 from infimed_plugins.demo import blocks, facts, pictures, samples, sources
 from infimed_plugins.demo.anatomy import DemoAnatomy
@@ -336,3 +336,9 @@ def test_a_missing_package_is_told_with_its_remedy(monkeypatch: pytest.MonkeyPat
 def test_the_fingerprint_follows_the_settings() -> None:
     assert DemoAnatomy().fingerprint() == DemoAnatomy().fingerprint() != DemoAnatomy(seed=1).fingerprint()
     assert DemoVqa().fingerprint() != DemoVqa(max_samples=3).fingerprint()
+
+
+def test_questions_are_filed_under_the_vocabulary_of_results() -> None:
+    found = list(DemoVqa(max_samples=400).samples())
+    assert {row.tags["modality"] for row in found if isinstance(row, Sample)} <= set(MODALITIES)
+    assert {row.tags["task_type"] for row in found if isinstance(row, Sample)} <= set(TASK_TYPES)

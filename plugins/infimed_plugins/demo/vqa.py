@@ -8,15 +8,16 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from infimed_core import Answer, Benchmark, Fault, Generation, Sample, Score
+from infimed_core import Answer, Benchmark, Fault, Generation, Sample, Score, modality_of
 from infimed_plugins.demo import samples, sources
 from infimed_plugins.demo.anatomy import DATA_VERSION, some_pictures
 from infimed_plugins.demo.grading import grade
 
 
 def _asked(sample: Sample) -> Sample:
-    """The question without its answer."""
-    return sample.model_copy(update={"turns": sample.turns[:-1]})
+    """The question without its answer, its modality in the vocabulary of the results."""
+    tags = sample.tags | {"modality": modality_of(sample.tags.get("modality"))}
+    return sample.model_copy(update={"turns": sample.turns[:-1], "tags": tags})
 
 
 def _spread(found: list[Sample], at_most: int | None) -> list[Sample]:
@@ -48,7 +49,8 @@ class _Demo(Benchmark):
 
     def fingerprint(self) -> str:
         """Changes with the settings, the version and the packages that carry the data."""
-        return hashlib.sha256(f"{self.identity()}|{self.version}|{sources.versions()}".encode()).hexdigest()
+        parts = f"{self.identity()}|{self.version}|{sources.versions()}|vocabulary"
+        return hashlib.sha256(parts.encode()).hexdigest()
 
 
 class DemoVqa(_Demo):
