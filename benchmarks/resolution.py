@@ -34,6 +34,7 @@ SIDE, PATCH, POOL = 192, 16, 12
 """Pixels of an image and of a patch; tokens along a side without a cap, as in InfiMed-Foundation's projector."""
 LOW_TOKENS = 9
 SAMPLES, SAMPLES_A_ROW, RATE = 4800, 6, 1.5e-3
+SCHEDULE = {"schedule": "cosine"}
 KINDS = ("plane", "image_type", "tissue", "white_matter", "modality", "body_part", "coverage", "colour")
 FORMS = ("open",)
 PHASES = ((0.55, 9), (0.15, 36), (0.3, None))
@@ -103,7 +104,7 @@ def run_one(way: str, seed: int, split: str, counted: bool, num_samples: int = S
         model: Any = source.load(source.prepare(place / "model", lambda: texts, seed))
         stage = {
             "name": "one", "num_samples": num_samples, "learning_rate": RATE, "rows_per_step": 1, "warmup": 0.05,
-            "schedule": "cosine", "min_learning_rate_ratio": 0.1, "save_every": 10**6,
+            "min_learning_rate_ratio": 0.1, "save_every": 10**6, **SCHEDULE,
         }  # fmt: skip
         trainer = StagedTrainer(stages=(stage,))
         index = build_index(dataset, model.encoder, media)

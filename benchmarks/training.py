@@ -27,7 +27,6 @@ from infimed_plugins.image.modality import Image
 from infimed_plugins.packing.fitting import BestFit
 from infimed_plugins.resolution.schedulers import Fixed
 from infimed_plugins.sft.trainer import StagedTrainer
-from infimed_plugins.vlm.attention import _buckets
 from infimed_plugins.vlm.tiny import TinyQwen3VL
 
 
@@ -220,12 +219,9 @@ def operations(results: Results, arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         source, network, batches = planned(Path(folder), 24, 600)
         made = [row for step in range(batches.num_steps) for row in batches.rows(step)]
-        # Torch counts causal squares whole and of segments padded into groups; ours counts what is wanted.
-        done = sum(
-            len(i) ** 2 / n for row in made for i, n in _buckets(tuple(np.diff(row.cu_seqlens).tolist()), True)[0]
-        )
-        wanted = sum(float((np.diff(row.cu_seqlens).astype(float) ** 2).sum()) / 2 for row in made)
-        extra = 3 * 4 * source.layers * source.hidden_size * (done - wanted)
+        # Torch counts causal squares whole; ours leaves the masked half out.
+        squares = sum(float((np.diff(row.cu_seqlens).astype(float) ** 2).sum()) for row in made)
+        extra = 3 * 4 * source.layers * source.hidden_size * squares / 2
         kinds: dict[str, dict[str, Any]] = {
             "all": {}, "language": {"trainable": ["language"]}, "projector": {"trainable": ["projector"]},
             "lora, language": {"lora": {"rank": 8}},

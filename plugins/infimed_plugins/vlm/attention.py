@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -138,42 +137,6 @@ def _segmented(
         count, length = len(lengths), lengths[0]
         parts = (t[0].unflatten(1, (count, length)).transpose(0, 1) for t in (query, key, value))
         return attend(*parts).transpose(1, 2).reshape(1, total, heads, width)
-    buckets, inverse = _buckets(lengths, causal)
-    outputs = []
-    for indices, count in buckets:
-        index = torch.from_numpy(indices).to(query.device)
-        parts = (t[0].index_select(1, index).unflatten(1, (count, -1)).transpose(0, 1) for t in (query, key, value))
-        outputs.append(attend(*parts).transpose(1, 2).reshape(-1, heads, width))
-    joined = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
-    return joined.index_select(0, torch.from_numpy(inverse).to(query.device)).unsqueeze(0)
-
-
-@lru_cache(maxsize=16)
-def _buckets(lengths: tuple[int, ...], causal: bool) -> tuple[list[tuple[Any, int]], Any]:
-    """Group segments so that each group is one rectangular attention call.
-
-    Causal segments are padded at their end up to a sixth longer (what comes later is never seen); others must
-    be of one length. Returns the gather index (flat) and number of segments of each group, and for every
-    token of the row its place in the groups' concatenated outputs.
-    """
-    starts = np.concatenate([[0], np.cumsum(lengths)])
-    groups: list[list[int]] = []
-    limit = 0
-    for segment in sorted((s for s in range(len(lengths)) if lengths[s]), key=lambda s: -lengths[s]):
-        fits = lengths[segment] >= 0.85 * limit - 4 if causal else lengths[segment] == limit
-        if groups and fits:
-            groups[-1].append(segment)
-        else:
-            groups.append([segment])
-            limit = lengths[segment]
-    inverse = np.empty(int(starts[-1]), dtype=np.int64)
-    buckets, offset = [], 0
-    for group in groups:
-        longest = lengths[group[0]]
-        steps = np.arange(longest)
-        rows = [starts[s] + np.minimum(steps, lengths[s] - 1) for s in group]
-        for place, s in enumerate(group):
-            inverse[starts[s] : starts[s + 1]] = offset + place * longest + steps[: lengths[s]]
-        buckets.append((np.concatenate(rows), len(group)))
-        offset += longest * len(group)
-    return buckets, inverse
+    # One call a segment: gathering segments of about one length into a batch costs more than the calls it saves.
+    segments = zip(*(t.split(lengths, dim=2) for t in (query, key, value)), strict=True)
+    return torch.cat([attend(*parts) for parts in segments if parts[0].shape[2]], dim=2).transpose(1, 2)
