@@ -11,6 +11,7 @@ import hashlib
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
@@ -605,6 +606,11 @@ class Executor(Component):
     @abstractmethod
     def map(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
         """Results in the order of ``items``. ``function`` and items are picklable; an exception is raised as it was."""
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """Within this, what one ``map`` starts (processes, say) may wait for the next; at its end nothing is left."""
+        yield
 
 
 __all__ = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from infimed_core.components import Executor
 from infimed_core.dataset import Dataset
 from infimed_core.gates import gate_data
 from infimed_core.reading import executor_of, read_sources
@@ -25,15 +26,21 @@ class Curated:
 
 def curate(state: RunState) -> Curated:
     """Read, put the data before the gates, then score and select where the run file has a ``quality:`` section."""
-    dataset, hashed = read_sources(state)
-    gated, _ = gate_data(state, dataset, hashed, executor_of(state))
+    executor = executor_of(state)
+    with executor.opened():  # not longer: idle processes hold memory that training may need
+        return _curate(state, executor)
+
+
+def _curate(state: RunState, executor: Executor) -> Curated:
+    dataset, hashed = read_sources(state, executor)
+    gated, _ = gate_data(state, dataset, hashed, executor)
     passed = frozenset(identity for identity in dataset.ids if identity not in gated)
     passed_hash = digest(hashed, sorted(gated)) if gated else hashed
     if state.plan.file.quality is None:
         return Curated(dataset, passed, hashed, passed_hash)
-    tables, score_hash = score_samples(state, dataset, hashed)
+    tables, score_hash = score_samples(state, dataset, hashed, executor)
     if state.plan.file.quality.select is None:
         return Curated(dataset, passed, hashed, passed_hash)
     made_from = digest(score_hash, sorted(gated)) if gated else score_hash
-    kept, select_hash = select_samples(state, dataset, tables[0], gated, made_from)
+    kept, select_hash = select_samples(state, dataset, tables, gated, made_from)
     return Curated(dataset, kept, hashed, digest(hashed, select_hash))

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from infimed_core.components import Executor, Reader
 from infimed_core.dataset import Dataset, store_media
+from infimed_core.parts import Shard, write_shards
 from infimed_core.record import digest
 from infimed_core.steps import Outcome, RunState
 from infimed_core.types import Fault, Sample
@@ -100,13 +101,12 @@ def executor_of(state: RunState) -> Executor:
     return cast(Executor, found)
 
 
-def read_sources(state: RunState) -> tuple[Dataset, str]:
+def read_sources(state: RunState, executor: Executor) -> tuple[Dataset, str]:
     """Read every source into one file of samples; rows that are none go to ``faults.jsonl`` with their reason."""
     section = state.plan.file.data
     assert section is not None
     readers = [state.plan.component(f"data.sources.{index}") for index in range(len(section.sources))]
-    executor = executor_of(state)
-    made_from = digest("read", 1, [[use.use, r.fingerprint()] for use, r in zip(section.sources, readers, strict=True)])
+    made_from = digest("read", 2, [[use.use, r.fingerprint()] for use, r in zip(section.sources, readers, strict=True)])
 
     def work(directory: Path) -> Outcome:
         tasks: list[_ReadTask] = []
@@ -129,11 +129,13 @@ def _join(directory: Path, tasks: Sequence[_ReadTask]) -> tuple[int, dict[str, i
     again = _seen_before(np.concatenate(keys) if keys else np.zeros((0, 2), dtype=np.uint64))
     dropped: Counter[str] = Counter()
     row = 0
+    shards: list[Shard] = []
     with (
         (directory / "samples.jsonl").open("w", encoding="utf-8") as samples,
         (directory / "faults.jsonl").open("w", encoding="utf-8") as faults,
     ):
         for task in tasks:
+            num_kept = 0
             for line in _lines(task.parts["samples"]):
                 if again[row]:
                     identity = json.loads(line)["id"]
@@ -142,16 +144,19 @@ def _join(directory: Path, tasks: Sequence[_ReadTask]) -> tuple[int, dict[str, i
                     dropped["duplicate_id"] += 1
                 else:
                     samples.write(line)
+                    num_kept += 1
                 row += 1
+            shards.append(Shard(f"{task.name} {task.shard}", num_kept))
             for line in _lines(task.parts["faults"]):
                 faults.write(line)
                 dropped[json.loads(line)["code"]] += 1
+    write_shards(directory / "samples.jsonl", shards)
     for task in tasks:  # not before the whole is written: a run killed here finds every part
         for path in task.parts.values():
             path.unlink()
     for left in directory.glob(".part-*.tmp"):
         left.unlink(missing_ok=True)  # of a process that was killed
-    return row - dropped["duplicate_id"], {code: count for code, count in dropped.items() if count}
+    return sum(shard.num_samples for shard in shards), {code: count for code, count in dropped.items() if count}
 
 
 def _seen_before(keys: NDArray[np.uint64]) -> NDArray[np.bool_]:

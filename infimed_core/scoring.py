@@ -2,63 +2,69 @@
 
 from __future__ import annotations
 
-import heapq
-import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
-from infimed_core.components import JudgingScorer, MediaLoader, Scorer
+from infimed_core.components import Executor, JudgingScorer, Scorer
 from infimed_core.dataset import Dataset
+from infimed_core.describing import describe_scores
 from infimed_core.errors import DataError, InfimedError
-from infimed_core.reading import executor_of
+from infimed_core.once import Once
+from infimed_core.parts import Setting, read_shards, spans
 from infimed_core.record import digest
-from infimed_core.scores import ScoreTable, has_errors, num_rows, part_path, write_part
+from infimed_core.scores import ScoreTable, has_errors, write_part
 from infimed_core.steps import Outcome, RunState
-from infimed_core.types import Answer, JsonObject, Request, Sample, Score
+from infimed_core.types import Answer, Request, Sample, Score, Use
 
-PART_SIZE = 512
-"""Samples of one part: what one task scores, what one file holds, and the most that a kill loses."""
 CALL_SIZE = 128
 """Samples that a scorer is given at once."""
 SCORER_FAILED = "scorer_failed"
 
-HISTOGRAM_BINS = 20
-NUM_SHOWN = 12
-NUM_CORRELATED = 100_000
-"""Most samples that the correlation between dimensions is computed over, evenly spaced."""
+
+class Done(NamedTuple):
+    """A part that stands: its file, its samples, and how many of them were scored for it just now."""
+
+    name: str
+    num_samples: int
+    num_scored: int
 
 
 @dataclass(frozen=True)
 class ScoreTask:
-    """One part of the samples and where its scores go. Picklable."""
+    """One part of the samples. Picklable."""
 
-    scorer: Scorer
-    dataset: Dataset
+    setting: Once[Setting]
     start: int
     stop: int
-    media: MediaLoader
-    target: Path
 
-    def __call__(self) -> int:
+    def __call__(self) -> Done:
         """Score this part in this process."""
-        return self.work(lambda samples: self.scorer.score(samples, self.media))
+        setting = self.setting.value
+        return self.work(lambda samples: setting.scorer.score(samples, setting.media))
 
-    def work(self, score: Callable[[list[Sample]], list[Score]]) -> int:
-        """Score this part, unless it stands; return how many samples it has."""
-        if num_rows(self.target) != self.stop - self.start:
-            ids: list[str] = []
-            scores: list[Score] = []
-            for at in range(self.start, self.stop, CALL_SIZE):
-                samples = self.dataset[at : min(at + CALL_SIZE, self.stop)]
-                scores += scored(type(self.scorer).__name__, score, samples)
-                ids += [sample.id for sample in samples]
-            write_part(self.target, ids, scores, type(self.scorer).dimensions)
-        return self.stop - self.start
+    def work(
+        self,
+        score: Callable[[list[Sample]], list[Score]],
+        tag: Callable[[Sample], str] = lambda sample: "",
+        good: Callable[[Path], bool] = lambda path: True,
+    ) -> Done:
+        """Score this part, unless it stands. ``tag`` is what else a sample's score depends on."""
+        setting = self.setting.value
+        target = setting.target(self.start, self.stop, tag)
+        num_samples = self.stop - self.start
+        if setting.stands(target, num_samples, good):
+            return Done(target.name, num_samples, 0)
+        ids: list[str] = []
+        scores: list[Score] = []
+        for at in range(self.start, self.stop, CALL_SIZE):
+            samples = setting.dataset[at : min(at + CALL_SIZE, self.stop)]
+            scores += scored(type(setting.scorer).__name__, score, samples)
+            ids += [sample.id for sample in samples]
+        write_part(target, ids, scores, type(setting.scorer).dimensions)
+        return Done(target.name, num_samples, num_samples)
 
 
 def scored(name: str, score: Callable[[list[Sample]], list[Score]], samples: list[Sample]) -> list[Score]:
@@ -82,13 +88,13 @@ def scored(name: str, score: Callable[[list[Sample]], list[Score]], samples: lis
     return found
 
 
-def _call(task: ScoreTask) -> int:
+def _call(task: ScoreTask) -> Done:
     return task()
 
 
-def _judge(state: RunState, task: ScoreTask, identity: Mapping[str, str]) -> int:
+def _judge(state: RunState, task: ScoreTask, identity: Mapping[str, str]) -> Done:
     """Score a part by asking a model; every request says whether a person may be identifiable in it."""
-    scorer = task.scorer
+    scorer = task.setting.value.scorer
     assert isinstance(scorer, JudgingScorer)
 
     def score(samples: list[Sample]) -> list[Score]:
@@ -101,9 +107,8 @@ def _judge(state: RunState, task: ScoreTask, identity: Mapping[str, str]) -> int
         marked = [sample.model_copy(update={"tags": tags[sample.id]}) for sample in samples]
         return scorer.judge(marked, state.media, ask)
 
-    if has_errors(task.target):
-        task.target.unlink()  # a model that was not reached may be there now; what it answered is in its cache
-    return task.work(score)
+    # A model that was not reached may be there now; what it answered is in its cache.
+    return task.work(score, lambda sample: identity.get(sample.id, "unchecked"), lambda path: not has_errors(path))
 
 
 def _note_identity(scorer: Scorer, scores: Iterable[tuple[str, Score]], identity: dict[str, str]) -> None:
@@ -118,43 +123,56 @@ def _note_identity(scorer: Scorer, scores: Iterable[tuple[str, Score]], identity
             identity[name] = "clear"
 
 
-def score_samples(state: RunState, dataset: Dataset, made_from: str) -> tuple[list[ScoreTable], str]:
-    """Score every sample with every scorer; parts that a killed run finished are not scored again."""
+def score_samples(
+    state: RunState, dataset: Dataset, made_from: str, executor: Executor
+) -> tuple[dict[str, ScoreTable], str]:
+    """Score every sample with every scorer; return the tables by the names of the scorers, in order, and a digest.
+
+    Parts that a killed run finished are not scored again, and neither are those of an earlier run of this directory
+    whose samples, media and scorer are the same: a file added to a source costs its own rows.
+    """
     section = state.plan.file.quality
     assert section is not None
-    executor = executor_of(state)
     scorers: list[Scorer] = [state.plan.component(f"quality.scorers.{n}") for n in range(len(section.scorers))]
-    tables: list[ScoreTable] = []
+    tables: dict[str, ScoreTable] = {}
     hashes: list[str] = []
     identity: dict[str, str] = {}
-    for index, (use, scorer) in enumerate(zip(section.scorers, scorers, strict=True)):
-        name = "score" if index == 0 else f"score-{use.use.replace('/', '-')}"
-        hashed = digest("score", 2, made_from, scorer.identity())
+    for index, (title, scorer) in enumerate(zip(scorer_names(section.scorers), scorers, strict=True)):
+        name = "score" if index == 0 else f"score-{title}"
+        own = scorer.identity()
+        hashed = digest("score", 3, made_from, own)
         if isinstance(scorer, JudgingScorer):
+            own = digest(own, state.named_models.identity(scorer.model))
             # the tags decide what may be sent where, so they are part of what the scores are made from
-            hashed = digest(hashed, state.named_models.identity(scorer.model), hashes)
+            hashed = digest(hashed, own, hashes)
 
-        def work(directory: Path, scorer: Scorer = scorer, name: str = name, hashed: str = hashed) -> Outcome:
-            scorer = scorer.fitted(dataset, state.media, directory)
-            tasks = [
-                ScoreTask(scorer, dataset, at, min(at + PART_SIZE, len(dataset)), state.media, part_path(directory, at))
-                for at in range(0, len(dataset), PART_SIZE)
-            ]
-            done = 0
-            if isinstance(scorer, JudgingScorer):
-                counts: Iterable[int] = (_judge(state, task, identity) for task in tasks)
+        def work(
+            directory: Path, scorer: Scorer = scorer, name: str = name, hashed: str = hashed, own: str = own
+        ) -> Outcome:
+            fitted = scorer.fitted(dataset, state.media, directory)
+            # A scorer that knows a reference made from the data scores other data otherwise.
+            parts_from = digest("part", 1, own, "" if fitted is scorer else made_from)
+            setting = Once(Setting(fitted, dataset, state.media, directory, parts_from))
+            tasks = [ScoreTask(setting, start, stop) for start, stop in spans(read_shards(dataset))]
+            found: Counter[str] = Counter()
+            if isinstance(fitted, JudgingScorer):
+                done: Iterable[Done] = (_judge(state, task, identity) for task in tasks)
             else:
-                counts = executor.map(_call, tasks)
-            for count in counts:
-                done += count
-                state.tell("progress", name, {"done": done, "total": len(dataset), "unit": "sample"})
-            for left in directory.glob(".part-*.tmp"):
-                left.unlink(missing_ok=True)  # of a process that was killed
+                done = executor.map(_call, tasks)
+            standing = set()
+            for part in done:
+                standing.add(part.name)
+                found.update(num_samples=part.num_samples, num_scored=part.num_scored)
+                state.tell("progress", name, {"done": found["num_samples"], "total": len(dataset), "unit": "sample"})
+            _sweep(directory, standing)
             table = ScoreTable(directory)
             details = describe_scores(type(scorer).dimensions, dataset, table)
             if len(dataset) and details["reasons"].get(SCORER_FAILED, 0) == len(dataset):
-                raise InfimedError(f"{type(scorer).__name__} failed on every sample: {table[0][1].note}")
+                note = table[0][1].note
+                _sweep(directory, set())  # nothing in it is worth keeping, and its cause may be gone next time
+                raise InfimedError(f"{type(scorer).__name__} failed on every sample: {note}")
             details["digest"] = table.finish(hashed, details["status"])
+            details["num_scored"] = found["num_scored"]
             failed = 0
             if isinstance(scorer, JudgingScorer):
                 details["asked"] = state.named_models.counts(scorer.model)
@@ -165,100 +183,26 @@ def score_samples(state: RunState, dataset: Dataset, made_from: str) -> tuple[li
             return Outcome(num_in=len(dataset), num_out=len(table), details=details, complete=not failed)
 
         artifact = state.step(name, hashed, work, keep=True)
-        tables.append(ScoreTable(artifact.directory))
+        tables[title] = ScoreTable(artifact.directory)
         if any(isinstance(later, JudgingScorer) for later in scorers[index + 1 :]):
-            _note_identity(scorer, tables[-1], identity)
+            _note_identity(scorer, tables[title], identity)
         hashes.append(hashed)
     return tables, digest(hashes)
 
 
-def describe_scores(dimensions: Sequence[str], dataset: Dataset, table: ScoreTable) -> JsonObject:
-    """Distributions, reasons, correlations and the samples at both ends, for the report; one pass, nothing kept."""
-    names = ("composite", *dimensions)
-    histograms = {name: [0] * HISTOGRAM_BINS for name in names}
-    sums, known = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0)
-    reasons: Counter[str] = Counter()
-    status: Counter[str] = Counter()
-    lowest: list[tuple[float, str, int]] = []
-    highest: list[tuple[float, str, int]] = []
-    unscored: list[tuple[str, int]] = []
-    for start, rows in _chunks(table):
-        for row, (identity, score) in enumerate(rows, start=start):
-            reasons.update(score.reasons)
-            status[score.status] += 1
-            for name in names:
-                value = score.value if name == "composite" else score.parts.get(name)
-                if value is not None:
-                    known[name] += 1
-                    sums[name] += value
-                    histograms[name][min(max(int(value * HISTOGRAM_BINS), 0), HISTOGRAM_BINS - 1)] += 1
-            if score.value is None:
-                unscored.append((identity, row))
-            else:
-                lowest.append((score.value, identity, row))
-                highest.append((score.value, identity, row))
-        lowest = heapq.nsmallest(NUM_SHOWN, lowest)
-        highest = heapq.nlargest(NUM_SHOWN, highest)
-        unscored = heapq.nsmallest(4, unscored)
-
-    def show(rows: Iterable[int]) -> list[dict[str, object]]:
-        return [
-            {"sample": dataset[row].model_dump(mode="json"), "score": table[row][1].model_dump(mode="json")}
-            for row in rows
-        ]
-
-    return {
-        "dimensions": {
-            name: {
-                "histogram": histograms[name],
-                "num_null": len(table) - known[name],
-                "mean": sums[name] / known[name] if known[name] else None,
-            }
-            for name in names
-        },
-        "reasons": dict(reasons.most_common()),
-        "status": dict(status),
-        "correlations": correlations(dimensions, table),
-        "worst": show([*(row for _, row in unscored), *(row for _, _, row in lowest)]),
-        "best": show(row for _, _, row in highest),
-    }
+def scorer_names(uses: Sequence[Use]) -> list[str]:
+    """What the scorers of a run are called: as in ``use:``, the second of one name with ``-2`` and so on."""
+    seen: Counter[str] = Counter()
+    names = []
+    for use in uses:
+        name = use.use.replace("/", "-")
+        seen[name] += 1
+        names.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
+    return names
 
 
-def _chunks(table: ScoreTable) -> Iterator[tuple[int, list[tuple[str, Score]]]]:
-    """(place of the first, rows) of 4,096 rows at a time."""
-    start, rows = 0, []
-    for row in table:
-        rows.append(row)
-        if len(rows) == 4096:
-            yield start, rows
-            start, rows = start + len(rows), []
-    yield start, rows
-
-
-def correlations(dimensions: Sequence[str], table: ScoreTable) -> JsonObject:
-    """Spearman's rank correlation between dimensions, over samples that have both; ``None`` where one is constant."""
-    step = max(1, math.ceil(len(table) / NUM_CORRELATED))
-    columns = table.columns(dimensions, step)
-    matrix = [
-        [_spearman(columns[:, first], columns[:, second]) for second in range(len(dimensions))]
-        for first in range(len(dimensions))
-    ]
-    return {"dimensions": list(dimensions), "matrix": matrix, "num_samples": len(columns)}
-
-
-def _spearman(first: NDArray[np.float64], second: NDArray[np.float64]) -> float | None:
-    both = np.isfinite(first) & np.isfinite(second)
-    if int(both.sum()) < 3:
-        return None
-    ranks = [_ranks(values[both]) for values in (first, second)]
-    if min(float(np.ptp(values)) for values in ranks) == 0:
-        return None
-    return round(float(np.asarray(np.corrcoef(np.stack(ranks)))[0, 1]), 4)
-
-
-def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Ranks, equal values sharing the mean of theirs."""
-    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    means: NDArray[np.float64] = last - (counts - 1) / 2
-    return means[places]
+def _sweep(directory: Path, standing: set[str]) -> None:
+    """Remove the parts that are not of this step (their media have changed), and what a killed process left."""
+    for path in [*directory.glob("part-*.parquet"), *directory.glob(".part-*.tmp")]:
+        if path.name not in standing:
+            path.unlink(missing_ok=True)

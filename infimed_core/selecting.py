@@ -21,14 +21,21 @@ LOW = 0.5
 
 
 def select_samples(
-    state: RunState, dataset: Dataset, table: ScoreTable, gated: Mapping[str, tuple[str, ...]], made_from: str
+    state: RunState,
+    dataset: Dataset,
+    tables: Mapping[str, ScoreTable],
+    gated: Mapping[str, tuple[str, ...]],
+    made_from: str,
 ) -> tuple[frozenset[str], str]:
-    """Keep what the selector keeps. ``selection.jsonl`` holds every sample: whether it is kept, and why not."""
+    """Keep what the selector keeps. ``selection.jsonl`` holds every sample: whether it is kept, and why not.
+
+    The selector sees the dimensions of every scorer; ``details["scorers"]`` names them in order.
+    """
     selector: Selector = state.plan.component("quality.select")
-    hashed = digest("select", 2, made_from, selector.identity())
+    hashed = digest("select", 3, made_from, selector.identity())
 
     def work(directory: Path) -> Outcome:
-        candidates = Candidates(dataset, table, gated)
+        candidates = Candidates(dataset, tables, gated)
         selection = selector.select(candidates)
         if len(selection.kept) + len(selection.rejected) != len(candidates):
             raise ValueError(
@@ -45,6 +52,7 @@ def select_samples(
             left -= count
             funnel.append({"step": f"not {reason}", "num": left})
         details["funnel"] = funnel
+        details["scorers"] = list(tables)
         return Outcome(num_in=len(candidates), num_out=len(selection.kept), dropped=dict(dropped), details=details)
 
     artifact = state.step("select", hashed, work)

@@ -112,7 +112,10 @@ class Score(Row):
 
 
 class Candidate(Row):
-    """What a selector sees of a sample: its id, tags and quality score."""
+    """What a selector sees of a sample: its id, tags and quality score.
+
+    The score is that of the run's first scorer; parts and reasons of the others are in it as ``scorer.part``.
+    """
 
     id: str
     tags: dict[str, str]

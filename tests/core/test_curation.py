@@ -20,8 +20,10 @@ import pytest
 
 from infimed_core import ConfigError, DataError, InfimedError, MediaLoader, Sample, Score, Scorer, Turn
 from infimed_core.dataset import Dataset, write_samples
+from infimed_core.once import Once
+from infimed_core.parts import Setting
 from infimed_core.plugins import load_plugins
-from infimed_core.scores import SUCCESS, ScoreTable, part_path
+from infimed_core.scores import SUCCESS, ScoreTable
 from infimed_core.scoring import ScoreTask, scored
 from infimed_core.types import RunRecord
 
@@ -155,13 +157,62 @@ def test_a_poisoned_shard_loses_no_row_and_stops_nothing(tmp_path: Path) -> None
 
 
 def test_another_selection_does_not_score_again(tmp_path: Path) -> None:
-    write_poisoned(tmp_path / "data")
+    (tmp_path / "data").mkdir()
+    rows = [row(f"r{number}", CAPTION, picture(number)) for number in range(4)]
+    (tmp_path / "data" / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
     first = steps(run(document(tmp_path, tmp_path / "data"), tmp_path))
     body = document(tmp_path, tmp_path / "data")
     body["quality"]["select"] = {"use": "threshold", "with": {"minimum": 0.9}}
     second = steps(run(body, tmp_path))
     assert (second["score"].status, second["select"].status) == ("reused", "done")
     assert second["score"].details == first["score"].details
+
+
+def test_a_file_added_to_a_source_costs_its_own_rows_and_a_changed_one_no_others(tmp_path: Path) -> None:
+    def write(name: str, num: int, text: str = CAPTION) -> None:
+        rows = [row(f"{name}-{number}", f"{text} Slice {number}.") for number in range(num)]
+        (tmp_path / "data" / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+
+    def score(folder: str) -> Any:
+        return steps(run(document(tmp_path / folder, tmp_path / "data"), tmp_path))["score"]
+
+    (tmp_path / "data").mkdir()
+    write("a", 90)
+    write("c", 70)
+    first = score("grown")
+    assert (first.num_out, first.details["num_scored"]) == (160, 160)
+    write("b", 80)  # between the two
+    grown = score("grown")
+    assert (grown.num_out, grown.details["num_scored"]) == (240, 80)
+    assert grown.details == {**score("fresh").details, "num_scored": 80}
+    write("c", 70, "Chest radiograph without effusion.")
+    assert score("grown").details["num_scored"] == 70
+    (tmp_path / "data" / "b.jsonl").unlink()
+    less = score("grown")
+    assert (less.num_out, less.details["num_scored"]) == (160, 0)
+    write("c", 70)
+    again = score("grown")
+    assert (again.status, again.details) == ("reused", first.details)
+
+
+def test_a_selector_uses_the_dimensions_of_every_scorer_of_the_run(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    rows = [row("fine", CAPTION), row("repeated", "lesion " * 60)]
+    (tmp_path / "data" / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    minima = {"five-dimension-2.completeness": 0.5}
+    body = document(tmp_path, tmp_path / "data")
+    body["quality"]["scorers"] = [{"use": "five-dimension"}, {"use": "five-dimension", "with": {"profile": "default"}}]
+    body["quality"]["select"] = {"use": "threshold", "with": {"minima": minima, "gates": False}}
+    found = steps(run(body, tmp_path))
+    assert found["score"].num_out == found["score-five-dimension-2"].num_out
+    assert found["select"].details["scorers"] == ["five-dimension", "five-dimension-2"]
+    lines = (tmp_path / "runs" / "curate" / found["select"].artifact / "selection.jsonl").read_text(encoding="utf-8")
+    verdicts = {verdict["id"]: verdict for verdict in map(json.loads, lines.splitlines())}
+    assert verdicts["fine"]["kept"] and "below_minimum" in verdicts["repeated"]["reasons"]
+    assert found["select"].details["kills"]["five-dimension-2.completeness"]["num"] == 1
+    body["quality"]["select"]["with"]["minima"] = {"completness": 0.5}
+    with pytest.raises(InfimedError, match=r"gave the dimension completness; there are .*five-dimension-2\.alignment"):
+        run(body, tmp_path)
 
 
 @pytest.mark.slow
@@ -185,7 +236,7 @@ def test_a_run_killed_while_it_reads_or_scores_ends_with_equal_digests(tmp_path:
 
     assert subprocess.run(command("whole"), capture_output=True, check=False).returncode == 0
     num_kills = 0
-    for pattern in ("read-*/part-*.keys", "score-*/part-000000000.parquet", "score-*/part-000001024.parquet"):
+    for pattern in ("read-*/part-*.keys", "score-*/part-000000000-*.parquet", "score-*/part-000000450-*.parquet"):
         process = subprocess.Popen(
             command("killed"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         )
@@ -235,9 +286,10 @@ def made(*ids: str) -> list[Sample]:
 
 def test_a_scorer_that_raises_costs_the_rows_it_raises_on_and_no_other(tmp_path: Path) -> None:
     write_samples(tmp_path / "samples.jsonl", made("a", "bad-1", "b", "bad-2"))
-    task = ScoreTask(Picky(), Dataset(tmp_path / "samples.jsonl"), 0, 4, MediaLoader({}), part_path(tmp_path, 0))
-    assert task() == 4
-    found = dict(ScoreTable(tmp_path))
+    setting = Setting(Picky(), Dataset(tmp_path / "samples.jsonl"), MediaLoader({}), tmp_path / "scores", "")
+    task = ScoreTask(Once(setting), 0, 4)
+    assert (task().num_scored, task().num_scored) == (4, 0)
+    found = dict(ScoreTable(tmp_path / "scores"))
     assert [score.status for score in found.values()] == ["ok", "error", "ok", "error"]
     assert found["bad-1"].reasons == ("scorer_failed",) and found["bad-1"].note == "RuntimeError: cannot"
 

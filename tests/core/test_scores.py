@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infimed_core import Sample, Score, Turn
+from infimed_core import InfimedError, Sample, Score, Turn
 from infimed_core.dataset import Dataset, write_samples
-from infimed_core.scores import Candidates, ScoreTable, num_rows, part_path, write_part
-from infimed_core.scoring import correlations, describe_scores
+from infimed_core.describing import correlations, describe_scores
+from infimed_core.scores import Candidates, ScoreTable, num_rows, part_path, row_digest, write_part
 
 NAMES = ("sharpness", "truth")
 numbers = st.one_of(st.none(), st.floats(0, 1))
@@ -48,6 +48,8 @@ def test_every_score_comes_back_as_it_was(tmp_path_factory, made):
     assert len(table) == len(made)
     assert list(table) == list(zip(ids, made, strict=True))
     assert [table[row] for row in range(len(made))] == list(table) and table[-1] == list(table)[-1]
+    stored = [digest for _, part in table.thin(["digest"]) for digest in part.column("digest").to_pylist()]
+    assert stored == [row_digest(identity, score) for identity, score in table]
     columns = table.columns(NAMES)
     for row, score in enumerate(made):
         for place, name in enumerate(NAMES):
@@ -90,10 +92,31 @@ def test_candidates_are_the_rows_that_no_gate_left_out_in_order_by_iteration_and
     for start, stop in ((0, 4), (4, 7)):
         made = [Score(value=row / 10) for row in range(start, stop)]
         write_part(part_path(tmp_path / "scores", start), data.ids[start:stop], made, NAMES)
-    candidates = Candidates(data, ScoreTable(tmp_path / "scores"), {"s0": (), "s5": ()})
+    candidates = Candidates(data, {"first": ScoreTable(tmp_path / "scores")}, {"s0": (), "s5": ()})
     assert [c.id for c in candidates] == ["s1", "s2", "s3", "s4", "s6"] and len(candidates) == 5
     assert [candidates[place] for place in range(5)] == list(candidates) == candidates[:]
     assert all(c.tags == {"number": c.id[1:]} and c.score.value == int(c.id[1:]) / 10 for c in candidates)
+
+
+def test_a_candidate_has_the_dimensions_of_every_scorer_those_of_later_ones_by_the_scorers_name(tmp_path):
+    data = dataset(tmp_path, 3)
+    scores = {"rules": Score(value=0.5, parts={"truth": 0.1}, reasons=("low",))}
+    scores["judge"] = Score(status="error", parts={"truth": None, "tone": 0.9}, reasons=("low", "rude"))
+    for name, score in scores.items():
+        write_part(part_path(tmp_path / name, 0), data.ids, [score] * 3, NAMES)
+    candidates = Candidates(data, {name: ScoreTable(tmp_path / name) for name in scores}, {})
+    wanted = Score(
+        value=0.5,
+        parts={"truth": 0.1, "judge.truth": None, "judge.tone": 0.9},
+        reasons=("low", "judge.low", "judge.rude"),
+    )
+    assert [candidate.score for candidate in candidates] == [wanted] * 3 and candidates[1].score == wanted
+    write_part(part_path(tmp_path / "judge", 0), ["s0", "s2", "s1"], [Score()] * 3, NAMES)
+    with pytest.raises(InfimedError, match="row 2: the sample is 's1'"):
+        list(Candidates(data, {name: ScoreTable(tmp_path / name) for name in scores}, {}))
+    write_part(part_path(tmp_path / "judge", 0), ["s0"], [Score()], NAMES)
+    with pytest.raises(InfimedError, match="'judge' has scores of 1 of 3 samples"):
+        Candidates(data, {name: ScoreTable(tmp_path / name) for name in scores}, {})
 
 
 def test_correlation_is_spearmans_and_null_where_there_is_none(tmp_path):

@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import pickle
 import pkgutil
+import subprocess
 import sys
 import time
 
@@ -54,9 +55,41 @@ def test_results_come_in_the_order_of_the_items(executor):
     assert list(executor.map(slow_square, [])) == []
 
 
-def test_processes_are_others_than_this_one():
-    workers = set(Processes(num_processes=2).map(process_id, list(range(8))))
-    assert os.getpid() not in workers and len(workers) <= 2
+def test_processes_are_others_than_this_one_and_wait_for_the_next_map_while_the_executor_is_open():
+    executor = Processes(num_processes=2)
+    with executor.opened():
+        first, second = (set(executor.map(process_id, list(range(8)))) for _ in range(2))
+        assert os.getpid() not in first and len(first | second) <= 2
+        assert len(multiprocessing.active_children()) == len(first | second)
+    assert multiprocessing.active_children() == []
+    assert not first & set(executor.map(process_id, [0, 1]))
+    assert multiprocessing.active_children() == []
+
+
+KILLED = """
+import multiprocessing, time
+from infimed_plugins.executors.local import Processes
+
+if __name__ == "__main__":
+    executor = Processes(num_processes=2)
+    with executor.opened():
+        list(executor.map(abs, [1, 2, 3, 4]))
+        print(*(process.pid for process in multiprocessing.active_children()), flush=True)
+        time.sleep(600)
+"""
+
+
+def test_workers_end_when_the_main_process_is_killed(tmp_path):
+    import psutil
+
+    (tmp_path / "killed.py").write_text(KILLED)
+    main = subprocess.Popen([sys.executable, tmp_path / "killed.py"], stdout=subprocess.PIPE, text=True)
+    workers = [psutil.Process(int(pid)) for pid in main.stdout.readline().split()]
+    main.kill()
+    main.communicate()
+    assert workers
+    left = psutil.wait_procs(workers, timeout=20)[1]
+    assert [worker for worker in left if worker.status() != psutil.STATUS_ZOMBIE] == []
 
 
 @pytest.mark.parametrize("executor", [Serial(), Processes(num_processes=2)])
@@ -116,8 +149,10 @@ def test_ray_and_ray_data_give_the_same_results_and_errors_and_scores_as_this_pr
 
     from infimed_core import Sample, Turn
     from infimed_core.dataset import Dataset, write_samples
+    from infimed_core.once import Once
+    from infimed_core.parts import Setting
     from infimed_core.scores import ScoreTable
-    from infimed_core.scoring import ScoreTask, describe_scores
+    from infimed_core.scoring import ScoreTask
     from infimed_plugins.quality.corruptions import png
     from infimed_plugins.quality.installed import media_loader
     from infimed_plugins.quality.scorer import FiveDimension
@@ -132,13 +167,10 @@ def test_ray_and_ray_data_give_the_same_results_and_errors_and_scores_as_this_pr
     dataset = Dataset(tmp_path / "samples.jsonl")
 
     def digest(name, executor):
-        tasks = [
-            ScoreTask(FiveDimension(), dataset, at, at + 20, media_loader(), tmp_path / name / f"part-{at:09d}.parquet")
-            for at in (0, 20, 40)
-        ]
-        assert list(executor.map(score_part, tasks)) == [20, 20, 20]
-        table = ScoreTable(tmp_path / name)
-        return table.finish("", describe_scores(FiveDimension.dimensions, dataset, table)["status"])
+        setting = Once(Setting(FiveDimension(), dataset, media_loader(), tmp_path / name / "score", ""))
+        tasks = [ScoreTask(setting, at, at + 20) for at in (0, 20, 40)]
+        assert [done.num_scored for done in executor.map(score_part, tasks)] == [20, 20, 20]
+        return ScoreTable(tmp_path / name / "score").finish("", {})
 
     wanted = digest("serial", Serial())
     assert digest("processes", Processes(num_processes=2)) == wanted

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infimed_core import Candidate, DataError, Score
+from infimed_core import Candidate, DataError, InfimedError, Score
 from infimed_plugins.quality.budget import Budget, cells, greedy_gains
 from infimed_plugins.quality.selectors import BottomShare, Quota, RandomShare, Threshold, TopShare
 
@@ -24,7 +24,7 @@ SELECTORS = [
 
 
 def candidate(identity: str, value: float | None, modality: str = "MR", status: str = "ok", reasons: tuple = ()):
-    parts = {"completeness": value}
+    parts = dict.fromkeys(("completeness", "alignment", "compliance"), value)
     return Candidate(
         id=identity, tags={"modality": modality}, score=Score(value=value, status=status, parts=parts, reasons=reasons)
     )
@@ -112,6 +112,17 @@ def test_a_dimension_left_out_takes_no_part_and_its_gate_sleeps():
     gated = candidate("g", 0.9, reasons=("gate_compliance", "phi_email"))
     assert TopShare(keep=1.0).select([gated]).rejected == {"g": ("gate_compliance", "phi_email")}
     assert TopShare(keep=1.0, without=("compliance",)).select([gated]).kept == ("g",)
+
+
+def test_other_scorers_dimensions_count_where_they_are_named_and_a_name_that_is_none_is_told():
+    a = Candidate(id="a", tags={}, score=Score(value=0.5, parts={"sharp": 0.9, "judge.sharp": 0.1}))
+    b = Candidate(id="b", tags={}, score=Score(value=0.5, parts={"sharp": 0.8, "judge.sharp": 0.7}))
+    assert TopShare(keep=0.5, weights={"sharp": 1.0}).select([a, b]).kept == ("a",)
+    assert TopShare(keep=0.5, weights={"judge.sharp": 1.0}).select([a, b]).kept == ("b",)
+    assert Threshold(minima={"judge.sharp": 0.5}).select([a, b]).kept == ("b",)
+    for selector in (Threshold(minima={"shap": 0.5}), TopShare(without=("shap",)), TopShare(weights={"shap": 1.0})):
+        with pytest.raises(InfimedError, match=r"gave the dimension shap; there are sharp, judge\.sharp"):
+            selector.select([a, b])
 
 
 def test_the_gate_that_turned_a_sample_away_is_its_first_reason():

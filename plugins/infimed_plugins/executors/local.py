@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import Field
@@ -27,17 +32,27 @@ class Serial(Executor):
         return map(function, items)
 
 
+@dataclass
+class _Waiting:
+    """Pools between two maps."""
+
+    is_open: bool = False
+    pools: list[ProcessPoolExecutor] = field(default_factory=list)
+
+
 class Processes(Executor):
     """A pool of fresh Python processes.
 
-    Started by spawn, since a fork of a process with threads (torch, pyarrow, OpenCV) may hang. Only
-    ``num_processes * queue_per_process`` results are ever waiting, so memory stays flat as items grow.
+    Started by spawn, since a fork of a process with threads (torch, pyarrow, OpenCV) may hang; within ``opened`` they
+    wait for the next ``map``, for what a process has imported it need not import again. Only
+    ``num_processes * queue_per_process`` results are ever waiting, so memory stays flat as items grow. A process whose
+    parent has died ends by itself.
     """
 
     num_processes: int | None = Field(
         default=None, ge=1, description="Worker processes; the CPUs of this process by default."
     )
-    queue_per_process: int = Field(default=2, ge=1, description="Items handed out ahead for each process.")
+    queue_per_process: int = Field(default=4, ge=1, description="Items handed out ahead for each process.")
 
     def map(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
         """Results in the order of ``items``. One process, or one item, is done in this process.
@@ -49,11 +64,9 @@ class Processes(Executor):
         if num_processes <= 1:
             yield from map(function, items)
             return
-        from concurrent.futures import ProcessPoolExecutor
         from concurrent.futures.process import BrokenProcessPool
-        from multiprocessing import get_context
 
-        pool = ProcessPoolExecutor(num_processes, mp_context=get_context("spawn"), initializer=_begin)
+        pool = self._taken()
         waiting: deque[tuple[int, Future[R]]] = deque()
         following = iter(enumerate(items))
         try:
@@ -70,7 +83,7 @@ class Processes(Executor):
                             raise InfimedError(_died(index, index, len(items))) from None
                         break
                 if not waiting:
-                    return
+                    break
                 index, future = waiting[0]
                 try:
                     result = future.result()
@@ -80,9 +93,37 @@ class Processes(Executor):
                 yield result
         except BaseException:  # also the caller's: Ctrl-C, or no more results wanted
             _stop(pool)
-            raise
-        finally:
             pool.shutdown(wait=True, cancel_futures=True)
+            raise
+        if self._waiting.is_open:
+            self._waiting.pools.append(pool)
+        else:
+            pool.shutdown(wait=True)
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """Within this, processes wait for the next ``map`` instead of ending."""
+        self._waiting.is_open = True
+        try:
+            yield
+        finally:
+            self._waiting.is_open = False
+            while self._waiting.pools:
+                self._waiting.pools.pop().shutdown(wait=True)
+
+    @cached_property
+    def _waiting(self) -> _Waiting:
+        return _Waiting()
+
+    def _taken(self) -> ProcessPoolExecutor:
+        """A pool for one ``map``; a ``map`` within another gets one of its own."""
+        from concurrent.futures import ProcessPoolExecutor
+        from multiprocessing import get_context
+
+        if self._waiting.pools:
+            return self._waiting.pools.pop()
+        num_processes = self.num_processes or _num_cpus()  # started one by one, as items come
+        return ProcessPoolExecutor(num_processes, mp_context=get_context("spawn"), initializer=_begin)
 
 
 def _num_cpus() -> int:
@@ -95,9 +136,18 @@ def _num_cpus() -> int:
 def _begin() -> None:
     """Make a worker leave Ctrl-C to the main process, and use one thread: n processes of n threads are slower."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def _end_with_parent() -> None:
+    """End this process when the main one is gone, which a kill leaves no time to tell: a queue is silent for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _stop(pool: ProcessPoolExecutor) -> None:

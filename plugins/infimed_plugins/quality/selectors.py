@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from infimed_core import Candidate, Score, Selection, Selector
+from infimed_core import Candidate, InfimedError, Score, Selection, Selector
 from infimed_plugins.quality.composite import composite
 from infimed_plugins.quality.reasons import GATES, Reason
 
@@ -53,7 +53,11 @@ class Columns:
 
 
 class GatedSelector(Selector):
-    """Rejects first what cannot be used: errors, failed gates and, unless kept, samples without a value."""
+    """Rejects first what cannot be used: errors, failed gates and, unless kept, samples without a value.
+
+    Dimensions of the run's first scorer go by their names, those of every other as ``scorer.dimension``
+    (``quality-judge.alignment``). The value is the first scorer's, unless it is made again.
+    """
 
     gates: bool = Field(default=True, description="Reject samples that fail a gate of the profile.")
     on_null: OnNull = Field(default="reject", description="What becomes of a sample or dimension without a value.")
@@ -62,11 +66,17 @@ class GatedSelector(Selector):
         description="Dimensions that take no part: the value is made again from the stored others, their gates sleep.",
     )
     weights: dict[str, float] = Field(
-        default_factory=dict, description="Weights of the dimensions for a value made again; 1 each by default."
+        default_factory=dict,
+        description="Weights of dimensions for a value made again: by default 1 for the first scorer's, 0 for others'.",
     )
 
     def select(self, candidates: Sequence[Candidate]) -> Selection:
-        """Go through the candidates once; every one is kept or rejected with its reasons."""
+        """Go through the candidates once; every one is kept or rejected with its reasons.
+
+        Raises:
+            InfimedError: a dimension that the settings name is in no score.
+        """
+        known: dict[str, None] = {}
         rejected: dict[str, Reasons] = {}
         shared: dict[Reasons, Reasons] = {}
         numbers: dict[str, int] = {}
@@ -76,6 +86,9 @@ class GatedSelector(Selector):
         values, groups, sizes, features = array("d"), array("q"), [], array("f")
         for candidate in candidates:
             order.append(candidate.id)
+            parts = candidate.score.parts.keys()
+            if not parts <= known.keys():
+                known |= dict.fromkeys(parts)
             number = numbers.setdefault(self._group(candidate), len(numbers))
             if number == len(sizes):
                 sizes.append(0)
@@ -93,6 +106,9 @@ class GatedSelector(Selector):
             vector = self._features(candidate)
             if vector is not None:
                 features.frombytes(vector.tobytes())
+        if known and not self._named() <= known.keys():
+            missing, there = ", ".join(sorted(self._named() - known.keys())), ", ".join(known)
+            raise InfimedError(f"quality.select: no scorer of this run gave the dimension {missing}; there are {there}")
         columns = Columns(
             ids,
             np.array(values, dtype=np.float64),
@@ -107,13 +123,17 @@ class GatedSelector(Selector):
             rejected[columns.ids[place]] = shared.setdefault(whole, whole)
         return Selection(kept=tuple(identity for identity in order if identity not in rejected), rejected=rejected)
 
+    def _named(self) -> set[str]:
+        """Dimensions that the settings speak of."""
+        return {*self.without, *self.weights}
+
     def _value(self, score: Score) -> float | None:
         if not self.without and not self.weights:
             return score.value
         if score.status == "error":
             return None
         parts = {name: part for name, part in score.parts.items() if name not in self.without}
-        return composite(parts, {name: self.weights.get(name, 1.0) for name in parts})
+        return composite(parts, {name: self.weights.get(name, 0.0 if "." in name else 1.0) for name in parts})
 
     def _barred(self, score: Score, value: float | None) -> Reasons:
         """Why a candidate is out before any comparison; empty where it is not."""
@@ -149,6 +169,9 @@ class Threshold(GatedSelector):
 
     minimum: float = Field(default=0.0, ge=0.0, le=1.0, description="Least composite value.")
     minima: dict[str, float] = Field(default_factory=dict, description="Least value by dimension.")
+
+    def _named(self) -> set[str]:
+        return super()._named() | set(self.minima)
 
     def _barred(self, score: Score, value: float | None) -> Reasons:
         barred = super()._barred(score, value)
