@@ -437,6 +437,33 @@ class Batches(Protocol):
         ...
 
 
+class Measurements(Protocol):
+    """What a stage is measured by while it trains (``Stage.evaluate``); the same in every process of the run."""
+
+    @property
+    def every(self) -> int:
+        """Steps between two measurements; after the last step there is always one."""
+        ...
+
+    @property
+    def held_out(self) -> Batches | None:
+        """One step of rows whose loss is measured; no stage trains on their samples."""
+        ...
+
+    @property
+    def benchmarks(self) -> Sequence[str]:
+        """Names of the benchmarks that are asked."""
+        ...
+
+    def ask(self, model: LoadedModel, rank: int, size: int) -> JsonValue:
+        """Ask the model as it is the questions of one rank out of ``size``, and grade its answers."""
+        ...
+
+    def summarise(self, shares: Sequence[JsonValue]) -> dict[str, JsonValue]:
+        """The figures of each benchmark, from what ``ask`` returned on every rank."""
+        ...
+
+
 @dataclass(frozen=True)
 class TrainingContext:
     """What a trainer needs besides model, rows and stage.
@@ -444,14 +471,16 @@ class TrainingContext:
     Attributes:
         directory: where the trainer keeps resumable state; survives a kill; removed after the stage.
         seed: seed of everything random in the stage.
-        emit: report ``progress``, ``log`` or ``message`` (kind, payload).
+        emit: report ``progress``, ``log``, ``evaluation`` or ``message`` (kind, payload).
         stopped: set when the user asked to stop; the trainer writes its state and raises ``KeyboardInterrupt``.
+        measurements: what to measure while the stage trains, without an effect on the weights; ``None`` for nothing.
     """
 
     directory: Path
     seed: int
     emit: Callable[[str, Mapping[str, Any]], None]
     stopped: threading.Event = field(default_factory=threading.Event)
+    measurements: Measurements | None = None
 
 
 class Trainer(Component):
@@ -464,7 +493,8 @@ class Trainer(Component):
 
     def result_identity(self, stage: Stage) -> str:
         """Text of every setting that decides the weights after ``stage``; leave out worker counts and the like."""
-        return canonical_json([self.model_dump(mode="json", exclude={"stages"}), stage.model_dump(mode="json")])
+        own = self.model_dump(mode="json", exclude={"stages"})
+        return canonical_json([own, stage.model_dump(mode="json", exclude={"evaluate"})])
 
     @abstractmethod
     def train(
@@ -473,7 +503,8 @@ class Trainer(Component):
         """Train ``model`` in place over ``batches``, resuming from ``context.directory`` if state is there.
 
         Returns facts for the record: steps, tokens, supervised_tokens, images, padding_share, tokens_per_second,
-        data_wait_share, flops, loss_first, loss_last, and ``curve``: a list of {step, loss, ...}.
+        data_wait_share, flops, loss_first, loss_last, ``curve``: a list of {step, loss, ...}, and ``evaluations``: a
+        list of {step, held_out_loss, benchmarks} where ``context.measurements`` asks for them.
         """
 
 
@@ -615,6 +646,7 @@ class Executor(Component):
 
 __all__ = [
     "Ask", "Batches", "Benchmark", "Component", "Encoder", "Executor", "Gate", "JudgingScorer", "LoadedModel",
-    "MediaLoader", "Metric", "MetricValue", "Modality", "Model", "Packer", "Reader", "ResolutionScheduler",
-    "Scorer", "Selector", "Solver", "TextLengths", "TextMetric", "TrainableModel", "Trainer", "TrainingContext",
+    "Measurements", "MediaLoader", "Metric", "MetricValue", "Modality", "Model", "Packer", "Reader",
+    "ResolutionScheduler", "Scorer", "Selector", "Solver", "TextLengths", "TextMetric", "TrainableModel", "Trainer",
+    "TrainingContext",
 ]  # fmt: skip

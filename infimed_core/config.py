@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
@@ -252,6 +252,12 @@ def load_run_file(source: Path, registry: Registry, overrides: dict[str, Any] | 
     return plan
 
 
+def benchmark_name(benchmarks: Sequence[Use], index: int) -> str:
+    """The benchmark's name in a run, its own or its component's; a second use of one name gets its position."""
+    names = [getattr(use, "name", None) or use.use.rsplit("/", 1)[-1] for use in benchmarks]
+    return names[index] if names.count(names[index]) == 1 else f"{names[index]}-{index + 1}"
+
+
 class _Checker:
     """Collects every problem of a document instead of stopping at the first."""
 
@@ -289,6 +295,8 @@ class _Checker:
                 if isinstance(component, Trainer):
                     components.update(self._make_stage_parts(path, component))
         self._check_names(document, components)
+        if file is not None:
+            self._check_measurements(file, components)
         return Plan(source, file, components) if file is not None else None
 
     def _check_names(self, document: dict[str, Any], components: dict[str, Component]) -> None:
@@ -310,6 +318,18 @@ class _Checker:
             if name not in known:
                 there = f"it has: {', '.join(known)}" if known else "there is none"
                 self.add(path, f"asks a model named '{name}', but 'models:' has no such entry ({there}); add it")
+
+    def _check_measurements(self, file: RunFile, components: dict[str, Component]) -> None:
+        """Every benchmark that is asked within a stage must be one of the run's evaluation."""
+        uses = file.evaluation.benchmarks if file.evaluation is not None else ()
+        known = [benchmark_name(uses, index) for index in range(len(uses))]
+        trainer = components.get("training")
+        for index, stage in enumerate(trainer.stage_list if isinstance(trainer, Trainer) else ()):
+            for name in stage.evaluate.benchmarks if stage.evaluate is not None else ():
+                if name not in known:
+                    place: Path_ = ("training", "with", "stages", index, "evaluate", "benchmarks")
+                    there = f"it has: {', '.join(known)}" if known else "there is none"
+                    self.add(place, f"'{name}' is no benchmark of 'evaluation:' ({there}); name one of these")
 
     def _check_plugin(self, name: str, path: Path_) -> None:
         if name in self.registry.plugins:

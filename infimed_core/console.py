@@ -82,3 +82,13 @@ class Console:
     def _log(self, event: RunEvent) -> None:
         if self._bar is not None and "loss" in event.payload:
             self._bar.set_postfix(loss=f"{event.payload['loss']:.3f}", refresh=False)
+
+    def _evaluation(self, event: RunEvent) -> None:
+        parts = []
+        if event.payload.get("held_out_loss") is not None:
+            parts.append(f"loss held out {event.payload['held_out_loss']:.3f}")
+        for name, facts in (event.payload.get("benchmarks") or {}).items():
+            for metric, found in facts.items():
+                if isinstance(found, dict) and found.get("value") is not None:
+                    parts.append(f"{name} {metric} {found['value']:.3f} of {found['num_scored']} questions")
+        self._line(f"    after step {event.payload['step'] + 1}: {'; '.join(parts) or 'nothing could be scored'}")

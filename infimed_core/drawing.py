@@ -24,9 +24,11 @@ def mix_sources(index: Index, stage: Stage, usable: NDArray[np.bool_]) -> list[N
     sources = [np.flatnonzero(usable & index.matching(mix)) for mix in stage.mix] or [np.flatnonzero(usable)]
     for number, source in enumerate(sources):
         if stage.mix and len(source) == 0:
+            faults = index.told_faults()
             raise InfimedError(
                 f"stage '{stage.name}': mix.{number} ({canonical_json(stage.mix[number].where)}) matches none of the "
-                f"{int(usable.sum())} selected samples; compare it with the tags of the data, or remove it"
+                f"{int(usable.sum())} usable samples; compare it with the tags of the data, or remove it"
+                + (f"; {faults}" if faults else "")
             )
     return sources
 

@@ -25,7 +25,6 @@ from infimed_core.types import (
     ResultRow,
     Sample,
     Score,
-    Use,
 )
 
 BASELINE = "most-common-answer"
@@ -65,12 +64,6 @@ def read_graded(path: Path) -> Iterator[Graded]:
             body = json.loads(line)
             scores = {name: Score.model_validate(score) for name, score in body["scores"].items()}
             yield Graded(Sample.model_validate(body["sample"]), Answer.model_validate(body["answer"]), scores)
-
-
-def benchmark_name(benchmarks: Sequence[Use], index: int) -> str:
-    """The benchmark's name in a run, its own or its component's; a second use of one name gets its position."""
-    names = [getattr(use, "name", None) or use.use.rsplit("/", 1)[-1] for use in benchmarks]
-    return names[index] if names.count(names[index]) == 1 else f"{names[index]}-{index + 1}"
 
 
 def read_questions(
@@ -272,7 +265,7 @@ def summarise(
         for group, members in sorted(parts.items()):
             scores = [rows[index].scores[scoring] for index in members]
             values = {
-                metric_name: _measure(metric, scores, [clusters[index] for index in members], seed)
+                metric_name: measure(metric, scores, [clusters[index] for index in members], seed)
                 for metric_name, metric in metrics.items()
             }
             results.append(
@@ -288,7 +281,8 @@ def summarise(
     return results
 
 
-def _measure(metric: Metric, scores: Sequence[Score], clusters: Sequence[str], seed: int) -> MetricValue:
+def measure(metric: Metric, scores: Sequence[Score], clusters: Sequence[str], seed: int) -> MetricValue:
+    """A metric over the scored of ``scores`` with its interval; what is in one cluster is resampled together."""
     scored = [index for index, score in enumerate(scores) if score.value is not None]
     counts = {"num_scored": len(scored), "num_unscored": len(scores) - len(scored)}
     kept = [scores[index] for index in scored]

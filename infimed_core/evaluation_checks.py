@@ -1,4 +1,4 @@
-"""What is checked before a model is asked: the chosen questions are there, and what metrics need is installed."""
+"""What is settled before a model is asked: the chosen questions, the metrics and what they need, the solvers."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
-from infimed_core.components import Benchmark, Metric
+from infimed_core.components import Benchmark, Metric, Solver
+from infimed_core.config import benchmark_name
 from infimed_core.errors import InfimedError
-from infimed_core.evaluation import benchmark_name
 from infimed_core.steps import RunState
 from infimed_core.types import Sample
 
@@ -67,3 +67,13 @@ def check_metrics(state: RunState) -> None:
 def named_metrics(state: RunState, names: Sequence[str]) -> dict[str, Metric]:
     """The metrics of these names, in their order."""
     return {name: cast(Metric, state.registry.find("metric", name).model_validate({})) for name in names}
+
+
+def solver_of(state: RunState, index: int) -> Solver:
+    """How a benchmark of the run is asked: as the run file says, else as the benchmark wants."""
+    section = state.plan.file.evaluation
+    assert section is not None
+    benchmark: Benchmark = state.plan.component(f"evaluation.benchmarks.{index}")
+    use = section.benchmarks[index].solver or benchmark.solver()
+    made = state.plan.components.get(f"evaluation.benchmarks.{index}.solver")
+    return cast(Solver, made or state.registry.find("solver", use.use).model_validate(use.settings))

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import cast
 
 from pydantic import TypeAdapter
 
 from infimed_core import statistics
 from infimed_core.answer_cache import AnswerCache
 from infimed_core.comparing import adjust, compare
-from infimed_core.components import Benchmark, LoadedModel, Model, Solver, TextMetric, TrainableModel
-from infimed_core.config import BenchmarkUse
+from infimed_core.components import Benchmark, LoadedModel, Model, TextMetric, TrainableModel
+from infimed_core.config import BenchmarkUse, benchmark_name
 from infimed_core.errors import InfimedError
 from infimed_core.evaluation import (
     BASELINE,
@@ -21,7 +20,6 @@ from infimed_core.evaluation import (
     IMAGE_BLIND,
     Graded,
     ask_and_grade,
-    benchmark_name,
     constant_letter,
     grade,
     judge,
@@ -32,7 +30,7 @@ from infimed_core.evaluation import (
     read_questions,
     summarise,
 )
-from infimed_core.evaluation_checks import check_chosen, check_metrics, chosen_samples, named_metrics
+from infimed_core.evaluation_checks import check_chosen, check_metrics, chosen_samples, named_metrics, solver_of
 from infimed_core.following import shared
 from infimed_core.record import digest, write_atomically
 from infimed_core.steps import Outcome, RunState
@@ -118,12 +116,7 @@ class _Asked:
         self.state, self.section, self.only = state, section, only
         self.benchmark: Benchmark = state.plan.component(f"evaluation.benchmarks.{index}")
         self.name = benchmark_name(section.benchmarks, index)
-        solver_use = use.solver or self.benchmark.solver()
-        self.solver = cast(
-            Solver,
-            state.plan.components.get(f"evaluation.benchmarks.{index}.solver")
-            or state.registry.find("solver", solver_use.use).model_validate(solver_use.settings),
-        )
+        self.solver = solver_of(state, index)
         self.generation: Generation = use.generation or self.benchmark.generation() or Generation()
         self.metrics = named_metrics(state, use.metrics or self.benchmark.metrics)
         judges = {name: state.named_models.identity(name) for name in section.judges}

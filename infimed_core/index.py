@@ -7,6 +7,7 @@ import json
 import math
 import os
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -65,6 +66,17 @@ class Index:
             ]
             found &= np.isin(self.tag_codes[tag], codes) if codes else False
         return found
+
+    def told_faults(self) -> str:
+        """What the index left out, as reasons with counts and one example; "" where nothing was."""
+        if not self.faults:
+            return ""
+        counts = sorted(Counter(fault.code for fault in self.faults).items(), key=lambda item: (-item[1], item[0]))
+        first = self.faults[0]
+        return (
+            f"the index left out {len(self.faults)} of {len(self)} samples "
+            f"({', '.join(f'{code}: {count}' for code, count in counts)}; first '{first.sample_id}': {first.detail})"
+        )
 
     def save(self, path: Path) -> None:
         """Write as npz without pickle, by temporary file and rename."""

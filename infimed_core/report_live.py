@@ -22,15 +22,25 @@ def with_running_curves(record: RunRecord, directory: Path) -> RunRecord:
     running = {step.name for step in record.steps if step.status == "running" and step.name.startswith("train-")}
     if not running:
         return record
-    curves: dict[str, dict[int, dict[str, Any]]] = {name: {} for name in running}
+    keys = {"log": "curve", "evaluation": "evaluations"}
+    told: dict[str, dict[str, dict[int, dict[str, Any]]]] = {
+        name: {key: {} for key in keys.values()} for name in running
+    }
     for event in _events(directory / EVENTS):
-        name, step = event.get("step"), event.get("payload_step")
-        if event.get("kind") == "log" and name in curves and isinstance(step, int):
+        name, step, key = event.get("step"), event.get("payload_step"), keys.get(str(event.get("kind")))
+        if key is not None and name in told and isinstance(step, int):
             # A stage that was killed tells some steps twice; the later telling is the one that counts.
-            curves[name][step] = {**event, "step": step}
+            told[name][key][step] = {**event, "step": step}
     steps = tuple(
-        step.model_copy(update={"details": {**step.details, "curve": [found[at] for at in sorted(found)]}})
-        if (found := curves.get(step.name))
+        step.model_copy(
+            update={
+                "details": {
+                    **step.details,
+                    **{key: [found[at] for at in sorted(found)] for key, found in told[step.name].items() if found},
+                }
+            }
+        )
+        if step.name in told
         else step
         for step in record.steps
     )

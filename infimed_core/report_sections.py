@@ -148,11 +148,24 @@ def stages(record: RunRecord) -> list[dict[str, Any]]:
         if ends == [None, None] and loss:
             ends = [loss[0][1], loss[-1][1]]
         by_source = _by_source(step)
+        held_out, asked = _measured(step)
+        curves = {"loss": loss, "held out": held_out} if held_out else {"loss": loss}
         found.append(
             {
                 "name": name,
                 "status": step.status,
-                "loss": charts.line_chart({"loss": loss}, f"{name}: loss over steps"),
+                "loss": charts.line_chart(curves, f"{name}: loss over steps" + (", held out too" if held_out else "")),
+                "asked": charts.line_chart(
+                    {key: [(at, value) for at, value, *_ in points] for key, points in asked.items()},
+                    f"{name}: benchmarks within the stage",
+                    small=True,
+                    smooth=False,
+                ),
+                "measured": [
+                    (int(at), dict(held_out).get(at), {key: found.get(at) for key, found in _by_step(asked).items()})
+                    for at in sorted({at for at, _ in held_out} | {at for p in asked.values() for at, *_ in p})
+                ],
+                "measured_keys": list(asked),
                 "rate": charts.line_chart(rate, f"{name}: learning rate", small=True, smooth=False),
                 "norm": charts.line_chart(norm, f"{name}: gradient norm", small=True),
                 "by_source": charts.line_chart(by_source, f"{name}: loss by source") if len(by_source) > 1 else "",
@@ -162,6 +175,33 @@ def stages(record: RunRecord) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+Measured = dict[str, list[tuple[float, float, float | None, float | None]]]
+"""(step, value, low, high) by ``benchmark metric``."""
+
+
+def _measured(step: StepRecord) -> tuple[list[tuple[float, float]], Measured]:
+    """What was measured within the stage: the loss held out, and every metric of every benchmark."""
+    held_out: list[tuple[float, float]] = []
+    asked: Measured = {}
+    for entry in map(mapping, _listed(step.details.get("evaluations"))):
+        at, loss = entry.get("step"), entry.get("held_out_loss")
+        if not isinstance(at, int | float):
+            continue
+        if isinstance(loss, int | float):
+            held_out.append((float(at), float(loss)))
+        for benchmark, facts in mapping(entry.get("benchmarks")).items():
+            for metric, value in mapping(facts).items():
+                found = mapping(value)
+                if isinstance(found.get("value"), int | float):
+                    point = (float(at), float(found["value"]), found.get("low"), found.get("high"))
+                    asked.setdefault(f"{benchmark} {metric}", []).append(point)
+    return held_out, asked
+
+
+def _by_step(asked: Measured) -> dict[str, dict[float, tuple[float, float | None, float | None]]]:
+    return {key: {at: (value, low, high) for at, value, low, high in points} for key, points in asked.items()}
 
 
 def _by_source(step: StepRecord) -> dict[str, list[tuple[float, float]]]:

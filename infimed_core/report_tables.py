@@ -105,7 +105,7 @@ def funnel(record: RunRecord) -> list[Funnel]:
         for step in record.steps
         if step.num_in is not None
         and step.num_out is not None
-        and not step.name.startswith(("evaluate", "train", "baseline"))
+        and not step.name.startswith(("evaluate", "train", "baseline", "measure"))
     ]
     most = max((step.num_in or 0 for step in steps), default=0) or 1
     return [

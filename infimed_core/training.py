@@ -14,6 +14,7 @@ import numpy as np
 
 from infimed_core.components import (
     LoadedModel,
+    Measurements,
     Model,
     Packer,
     ResolutionScheduler,
@@ -24,7 +25,9 @@ from infimed_core.components import (
 from infimed_core.curation import Curated
 from infimed_core.dataset import Dataset
 from infimed_core.errors import InfimedError
+from infimed_core.evaluation_checks import check_metrics
 from infimed_core.index import Index, build_index
+from infimed_core.measuring import HELD_OUT, Chosen, StageMeasurements, choose, held_out_samples, told_drops
 from infimed_core.packing import PlannedBatches
 from infimed_core.plan import StagePlan
 from infimed_core.planning import plan_stage
@@ -110,11 +113,16 @@ def train_stages(state: RunState, curated: Curated, base: Checkpoint) -> list[Ch
     index, index_hash = index_samples(state, curated, base)
     isolation = _isolation(state, base)
     allowed = np.fromiter((identity in curated.kept for identity in curated.dataset.ids), bool, len(curated.dataset))
+    held = held_out_samples(index, trainer.stage_list)
+    if any(stage.evaluate is not None and stage.evaluate.benchmarks for stage in trainer.stage_list):
+        check_metrics(state)
     checkpoints: list[Checkpoint] = []
     before = base
     loaded: TrainableModel | None = None
     for position, stage in enumerate(trainer.stage_list):
-        plan, plan_file = _plan(state, curated, index, index_hash, stage, allowed, base, position, isolation)
+        chosen = _chosen(state, index, index_hash, stage, allowed, base, position, isolation)
+        plan, plan_file = _plan(state, curated, stage, chosen, held)
+        measured = choose(state, stage, chosen)
         made_from = digest("train", 1, plan.plan_hash, trainer.result_identity(stage), before.digest)
         after = before
 
@@ -125,6 +133,7 @@ def train_stages(state: RunState, curated: Curated, base: Checkpoint) -> list[Ch
             plan_file: Path = plan_file,
             before: Checkpoint = before,
             position: int = position,
+            measured: Path | None = measured,
         ) -> Outcome:
             nonlocal loaded
             fresh = loaded is None
@@ -139,6 +148,7 @@ def train_stages(state: RunState, curated: Curated, base: Checkpoint) -> list[Ch
                 "before": str(cast(Path, before.directory).absolute()) if fresh else None,
                 "scratch": str(scratch.absolute()),
                 "seed": state.seed * 1000 + position,
+                "measured": str(measured.absolute()) if measured is not None else None,
             }
             return _train(state, curated, trainer, loaded, stage, plan, directory, task)
 
@@ -147,6 +157,7 @@ def train_stages(state: RunState, curated: Curated, base: Checkpoint) -> list[Ch
         )
         if state.directory.record.steps[-1].status == "reused":
             loaded = None  # weights in memory, if any, are those of an earlier stage
+            _tell_other_measurements(state, stage, artifact.directory)
         after = Checkpoint(stage.name, artifact.directory, made_from)
         checkpoints.append(after)
         before = after
@@ -185,9 +196,8 @@ def _packer(state: RunState, stage: Stage, isolation: tuple[bool, str]) -> Packe
     return cast(Packer, state.registry.find("packer", "padded").model_validate(budget))
 
 
-def _plan(
+def _chosen(
     state: RunState,
-    curated: Curated,
     index: Index,
     index_hash: str,
     stage: Stage,
@@ -195,11 +205,23 @@ def _plan(
     base: Checkpoint,
     position: int,
     isolation: tuple[bool, str],
-) -> tuple[StagePlan, Path]:
+) -> Chosen:
+    """What the rows of a stage, and those of its measurements, are made from."""
     components = state.plan.components
     scheduler = cast(ResolutionScheduler, components.get(f"stages.{stage.name}.resolution") or components["resolution"])
-    packer = _packer(state, stage, isolation)
-    seed = state.seed * 1000 + position
+    model: Model = state.plan.component("model")
+    assert base.directory is not None
+    packer, encoder = _packer(state, stage, isolation), model.encoder(base.directory)
+    return Chosen(index, index_hash, allowed, scheduler, packer, encoder, state.seed * 1000 + position)
+
+
+def _plan(
+    state: RunState,
+    curated: Curated,
+    stage: Stage,
+    chosen: Chosen,
+    held: np.ndarray,  # type: ignore[type-arg]
+) -> tuple[StagePlan, Path]:
     decisive = {
         "name",
         "mix",
@@ -212,25 +234,35 @@ def _plan(
         "overlong",
     }
     shape = stage.model_dump(mode="json", include=decisive)
-    made_from = digest("plan", 2, index_hash, curated.digest, shape, scheduler.identity(), packer.identity(), seed)
+    allowed = chosen.allowed & ~held
+    made_from = digest(
+        "plan", 2, chosen.index_hash, curated.digest, shape, chosen.scheduler.identity(), chosen.packer.identity(),
+        chosen.seed, *([np.flatnonzero(held).tolist()] if held.any() else []),
+    )  # fmt: skip
 
     def work(directory: Path) -> Outcome:
-        model: Model = state.plan.component("model")
-        assert base.directory is not None
-        plan = plan_stage(index, stage, scheduler, packer, model.encoder(base.directory), seed, allowed)
+        plan = plan_stage(chosen.index, stage, chosen.scheduler, chosen.packer, chosen.encoder, chosen.seed, allowed)
         plan.save(directory / "plan.npz")
         details = plan.describe()
         dropped = {str(k): int(cast(int, v)) for k, v in cast(JsonObject, details.pop("dropped", {})).items()}
         num_drawn = int(cast(int, details["num_drawn"]))
+        if held.any():
+            details["num_held_out"] = int((chosen.allowed & held).sum())
         return Outcome(num_drawn, num_drawn - sum(dropped.values()), dropped, details)
 
     artifact = state.step(f"plan-{stage.name}", made_from, work)
     plan_file = artifact.directory / "plan.npz"
     plan = StagePlan.load(plan_file)
     if len(plan.packs) == 0:
+        reasons = [
+            f"the plan left out {told_drops(plan)}" if plan.dropped.any() else "",
+            chosen.index.told_faults(),
+            f"{int((chosen.allowed & held).sum())} are held out" if held.any() else "",
+        ]
+        told = "; ".join(filter(None, reasons)) or "there is none"
         raise InfimedError(
-            f"stage '{stage.name}' has no sample to train on; its mix matches none of the {int(allowed.sum())} "
-            "selected samples, or none fits a row: compare 'mix.where' with the tags of the data (infimed show RUN)"
+            f"stage '{stage.name}' has no sample to train on, of {int(chosen.allowed.sum())} selected: {told}. Raise "
+            "packing.row_tokens where samples are too long; mend the data where they could not be read"
         )
     return plan, plan_file
 
@@ -253,7 +285,9 @@ def _train(
         )
     scratch = Path(task["scratch"])
     scratch.mkdir(parents=True, exist_ok=True)
-    context = TrainingContext(scratch, task["seed"], state.emitter(f"train-{stage.name}"), state.stopped)
+    measurements = _measurements(state, stage, task, curated.dataset, model)
+    emit = state.emitter(f"train-{stage.name}")
+    context = TrainingContext(scratch, task["seed"], emit, state.stopped, measurements)
     batches = PlannedBatches(curated.dataset, plan, model.encoder, state.media)
     state.ranks.give(task)
     with state.stop_softly():
@@ -271,11 +305,39 @@ def _train(
             f"in {scratch} is kept: free disk space and run the same command again"
         ) from error
     shutil.rmtree(scratch)
+    if stage.evaluate is not None:
+        if "evaluations" not in facts:
+            text = f"stage '{stage.name}': its trainer measures nothing while it trains, so 'evaluate' had no effect"
+            state.tell("message", f"train-{stage.name}", {"text": text})
+        facts = {**facts, "evaluate": stage.evaluate.model_dump(mode="json")}
     dropped = {str(k): int(cast(int, v)) for k, v in cast(JsonObject, facts.get("dropped") or {}).items()}
     num_out = int(cast(int, facts.get("samples", 0)))
     return Outcome(
         num_out + sum(dropped.values()), num_out, dropped, {**facts, "model": model.describe(), "isolation": verdict}
     )
+
+
+def _measurements(
+    state: RunState, stage: Stage, task: JsonObject, dataset: Dataset, model: TrainableModel
+) -> Measurements | None:
+    if task["measured"] is None:
+        return None
+    directory = Path(task["measured"])
+    rows = None
+    if (directory / HELD_OUT).exists():
+        rows = PlannedBatches(dataset, StagePlan.load(directory / HELD_OUT), model.encoder, state.media)
+    return StageMeasurements(state, stage, directory, rows)
+
+
+def _tell_other_measurements(state: RunState, stage: Stage, checkpoint: Path) -> None:
+    """Say so where a stage stands that was measured otherwise than the run file wants now."""
+    wanted = stage.evaluate.model_dump(mode="json") if stage.evaluate is not None else None
+    if wanted is not None and state.directory.record.steps[-1].details.get("evaluate") != wanted:
+        text = (
+            f"stage '{stage.name}' was trained before, measured otherwise or not at all; 'evaluate' does not change "
+            f"weights, so it is not trained again: remove {checkpoint} to train and measure it anew"
+        )
+        state.tell("message", f"train-{stage.name}", {"text": text})
 
 
 def train_along(state: RunState, task: JsonObject, model: TrainableModel | None) -> TrainableModel:
@@ -289,10 +351,11 @@ def train_along(state: RunState, task: JsonObject, model: TrainableModel | None)
     source: Model = state.plan.component("model")
     if task["before"] is not None or model is None:
         model = cast(TrainableModel, source.load(Path(task["before"])))
-    batches = PlannedBatches(
-        Dataset(Path(task["dataset"])), StagePlan.load(Path(task["plan"])), model.encoder, state.media
-    )
-    context = TrainingContext(Path(task["scratch"]), task["seed"], lambda kind, payload: None, state.stopped)
+    stage, dataset = trainer.stage_list[task["stage"]], Dataset(Path(task["dataset"]))
+    batches = PlannedBatches(dataset, StagePlan.load(Path(task["plan"])), model.encoder, state.media)
+    measurements = _measurements(state, stage, task, dataset, model)
+    scratch = Path(task["scratch"])
+    context = TrainingContext(scratch, task["seed"], lambda kind, payload: None, state.stopped, measurements)
     with state.stop_softly():
-        trainer.train(model, batches, trainer.stage_list[task["stage"]], context)
+        trainer.train(model, batches, stage, context)
     return model

@@ -190,6 +190,31 @@ class Mix(Row):
         )
 
 
+class StageEvaluation(Row):
+    """What a stage is measured by while it trains. The weights that come out do not depend on it.
+
+    A sample that any stage of a run holds out is trained on by none. Samples and questions are a seeded choice, the
+    same at every measurement.
+    """
+
+    every: int = Field(ge=1, description="Steps between two measurements; after the last step there is always one.")
+    held_out: dict[str, str | tuple[str, ...]] | None = Field(
+        default=None, description="Tags of the samples whose loss is measured; no stage trains on them."
+    )
+    benchmarks: tuple[str, ...] = Field(
+        default=(), description="Benchmarks of the run's evaluation that are asked, by their names."
+    )
+    max_samples: int = Field(
+        default=64, ge=1, description="Most samples held out that are measured, and most questions of each benchmark."
+    )
+
+    @model_validator(mode="after")
+    def _measures_something(self) -> Self:
+        if self.held_out is None and not self.benchmarks:
+            raise ValueError("measures nothing; give held_out (tags of samples), benchmarks (names), or both")
+        return self
+
+
 class Stage(Row):
     """One training stage; a trainer's own stage class adds its settings (learning rate ...).
 
@@ -218,6 +243,9 @@ class Stage(Row):
     )
     resolution: Use | None = None
     packing: Use | None = None
+    evaluate: StageEvaluation | None = Field(
+        default=None, description="What is measured while the stage trains: a loss on held-out samples, benchmarks."
+    )
 
     @model_validator(mode="after")
     def _one_length(self) -> Self:
@@ -340,8 +368,9 @@ class RunEvent:
     """Something that happened in a run, told to every ``infimed_run_event`` listener.
 
     ``kind``: ``run_started``, ``step_started``, ``step_skipped`` (its artifact stands), ``progress`` (payload
-    ``done``, ``total``, ``unit``), ``log`` (payload: numbers of a training step), ``message``, ``step_finished``,
-    ``run_finished``. ``step`` names the step; ``directory`` is the run's.
+    ``done``, ``total``, ``unit``), ``log`` (payload: numbers of a training step), ``evaluation`` (payload: what was
+    measured after a training step), ``message``, ``step_finished``, ``run_finished``. ``step`` names the step;
+    ``directory`` is the run's.
     """
 
     kind: str

@@ -17,6 +17,7 @@ from infimed_plugins.sft.accounting import COUNTS, Work, curve_summary, peak_flo
 from infimed_plugins.sft.kernels import choose_kernel
 from infimed_plugins.sft.loading import Loader
 from infimed_plugins.sft.loss import row_loss, supervised
+from infimed_plugins.sft.measuring import Measuring
 from infimed_plugins.sft.parameters import grouped_parameters, make_optimizer
 from infimed_plugins.sft.ranks import Ranks
 from infimed_plugins.sft.sharding import gathered, gathered_on_first, share_of
@@ -77,6 +78,7 @@ class Loop:
         self._seconds_before = self._waited_before = 0.0
         self._num_faults_told = 0
         self._resumed_from, self._last_saved = 0, -1
+        self._measuring = Measuring(model, context, ranks, self._forward, self._sharded, self._arithmetic)
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
 
@@ -93,6 +95,7 @@ class Loop:
         try:
             for step, rows in steps:
                 self._step(step, rows)
+                self._measuring.after(step, batches.num_steps)
                 done = step + 1
                 if done % stage.save_every == 0 and done < batches.num_steps:
                     self._save(done)
@@ -225,7 +228,8 @@ class Loop:
 
     def _fingerprint(self) -> str:
         """Changes with whatever decides the weights; not with workers, ranks, or how often state is kept."""
-        stage = self._stage.model_dump(mode="json", exclude={"save_every", "keep", "activation_checkpointing"})
+        without = {"save_every", "keep", "activation_checkpointing", "evaluate"}
+        stage = self._stage.model_dump(mode="json", exclude=without)
         names = {name: list(parameter.shape) for name, parameter in self._parameters.items()}
         facts = [self._batches.plan_hash, stage, self._context.seed, self._precision, names]
         return hashlib.sha256(canonical_json(facts).encode()).hexdigest()
@@ -253,6 +257,8 @@ class Loop:
         self._totals, self._curve, self._skipped = facts["totals"], facts["curve"], facts["skipped"]
         self._sources.totals = {name: (count, total) for name, (count, total) in facts["sources"].items()}
         self._dropped_before = facts["dropped"]
+        self._measuring.entries = facts.get("evaluations", [])
+        self._measuring.seconds_before = facts.get("evaluation_seconds", 0.0)
         self._seconds_before, self._waited_before = facts["seconds"], facts["waited"]
         self._resumed_from = self._last_saved = start
         self._say(f"stage '{self._stage.name}' goes on after step {start} of {self._batches.num_steps}")
@@ -282,6 +288,7 @@ class Loop:
                 "dropped": dropped,
                 "seconds": self._seconds(),
                 "waited": waited,
+                **self._measuring.facts(),
             }
             try:
                 write_state(self._context.directory, step, facts, tensors, moments, self._stage.keep)
@@ -314,7 +321,8 @@ class Loop:
             self._context.emit("log", entry)
 
     def _seconds(self) -> float:
-        return self._seconds_before + time.perf_counter() - self._started
+        """Seconds of training, over all runs of the stage; what measuring took is no part of them."""
+        return self._seconds_before + time.perf_counter() - self._started - self._measuring.seconds
 
     def _all_dropped(self) -> dict[str, int]:
         merged = dict(self._dropped_before)
@@ -343,6 +351,7 @@ class Loop:
             "peak_memory_bytes": peak_memory(self._device),
             **curve_summary(self._curve),
             "sources": self._sources.summary(self._curve),
+            **self._measuring.facts(),
         }
 
 

@@ -96,6 +96,15 @@ def _whole(module: Any) -> Any:
     return Whole()
 
 
+def let_go(forward: Any) -> None:
+    """Free what a forward pass without a backward pass gathered: each rank holds its shares alone again."""
+    from torch.distributed.fsdp import FSDPModule
+
+    for part in forward.modules():
+        if isinstance(part, FSDPModule):
+            part.reshard()
+
+
 def gathered(tensor: Any) -> Any:
     """The whole of a tensor that may be a share (then every rank must call this), detached."""
     if not hasattr(tensor, "full_tensor"):

@@ -30,7 +30,7 @@ def tell(event: RunEvent) -> None:
     trackers = _open[event.directory]
     for name, tracker in list(trackers.items()):
         try:
-            if event.kind == "log":
+            if event.kind in ("log", "evaluation"):
                 tracker.log(event.step, int(event.payload.get("step", 0)), numbers(event.payload))
             if event.kind == "run_finished":
                 tracker.close()
@@ -51,7 +51,8 @@ def write(event: RunEvent) -> None:
 
 
 def numbers(payload: Mapping[str, Any]) -> dict[str, float]:
-    """The finite numbers of a training step; those of a mapping (a loss for each source) under ``name/key``."""
+    """The finite numbers of a training step, or of what was measured after it; those of a mapping (a loss for each
+    source) under ``name/key``."""
     found: dict[str, float] = {}
     for name, value in payload.items():
         if isinstance(value, Mapping):

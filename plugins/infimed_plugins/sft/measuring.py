@@ -1,0 +1,130 @@
+"""What a model is worth while its stage trains: the loss of held-out samples, and answers to a few questions."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from pydantic import JsonValue
+
+from infimed_core import IGNORED_LABEL, Batches, InfimedError, PackedBatch, TrainableModel, TrainingContext
+from infimed_plugins.sft.loss import linear_cross_entropy
+from infimed_plugins.sft.ranks import Ranks
+from infimed_plugins.sft.sharding import let_go
+
+
+class Measuring:
+    """Measures at the steps that the stage names; weights, optimizer and the course of training do not change.
+
+    Every rank takes part: rows and questions are dealt out. Dropout draws from generators that training seeds anew
+    for each row, and is off here.
+
+    Attributes:
+        entries: what was found so far, for the record: ``step`` (the last one trained), ``held_out_loss``,
+            ``benchmarks``.
+        seconds: spent on it by this process; ``seconds_before``: by those that were stopped before.
+    """
+
+    def __init__(
+        self,
+        model: TrainableModel,
+        context: TrainingContext,
+        ranks: Ranks,
+        forward: Callable[[Callable[[], Any]], Any],
+        sharded: bool,
+        arithmetic: Callable[[], Any],
+    ) -> None:
+        self._model, self._ranks, self._forward, self._sharded = model, ranks, forward, sharded
+        self._wanted, self._emit, self._arithmetic = context.measurements, context.emit, arithmetic
+        self.entries: list[dict[str, JsonValue]] = []
+        self.seconds = self.seconds_before = 0.0
+        if sharded and self._wanted is not None and self._wanted.benchmarks:
+            raise InfimedError(
+                "evaluate.benchmarks: a model whose weights are shared out (parallel: fsdp2) cannot be asked within a "
+                "stage; name held_out alone there, or use parallel: ddp (benchmarks after each stage are not affected)"
+            )
+
+    def facts(self) -> dict[str, JsonValue]:
+        """For the record and the state; nothing where nothing is measured."""
+        if self._wanted is None:
+            return {}
+        return {"evaluations": list(self.entries), "evaluation_seconds": self.seconds_before + self.seconds}
+
+    def after(self, step: int, num_steps: int) -> None:
+        """Measure after ``step`` (from 0) of ``num_steps``, if that is a step to measure at."""
+        wanted = self._wanted
+        if wanted is None or ((step + 1) % wanted.every and step + 1 != num_steps):
+            return
+        started = time.perf_counter()
+        entry: dict[str, JsonValue] = {"step": step}
+        with self._at_rest(), self._arithmetic():
+            if wanted.held_out is not None:
+                entry |= self._held_out(wanted.held_out)
+            if wanted.benchmarks:
+                shares = self._ranks.gather(wanted.ask(self._model, self._ranks.rank, self._ranks.size))
+                entry["benchmarks"] = wanted.summarise(shares) if self._ranks.is_first else {}
+        self.seconds += time.perf_counter() - started
+        self.entries.append(entry)
+        if self._ranks.is_first:
+            self._emit("evaluation", entry)
+
+    @contextmanager
+    def _at_rest(self) -> Iterator[None]:
+        """Evaluation mode; afterwards every module is in the mode it had."""
+        import torch
+
+        training = [part for part in self._model.module.modules() if part.training]
+        self._model.module.eval()
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            for part in training:
+                part.training = True
+            if self._sharded:
+                let_go(self._forward)
+
+    def _held_out(self, batches: Batches) -> dict[str, JsonValue]:
+        """Mean loss of the supervised tokens of all rows, each weighing the same."""
+        ranks, total = self._ranks, np.zeros(4)
+        places = [(step, index) for step in range(batches.num_steps) for index in range(batches.num_rows(step))]
+        some: PackedBatch | None = None
+        for start in range(0, len(places), ranks.size):
+            own = start + ranks.rank
+            row = batches.row(*places[own]) if own < len(places) else None
+            if row is not None:
+                total[2:] += len(row.sample_ids), len(row.dropped)
+            if row is not None and (row.labels != IGNORED_LABEL).any():
+                total[:2] += self._loss(row)
+            elif self._sharded:  # the others gather the layers in this round: take part
+                some = some or next(made for place in places if len(made := batches.row(*place)))
+                self._loss(some)
+        loss, count, samples, dropped = ranks.sum(total.tolist())
+        mean = loss / count if count else math.nan
+        return {
+            "held_out_loss": mean if math.isfinite(mean) else None,
+            "held_out_tokens": int(count),
+            "held_out_samples": int(samples),
+            **({"held_out_dropped": int(dropped)} if dropped else {}),
+        }
+
+    def _loss(self, row: PackedBatch) -> tuple[float, int]:
+        """Summed loss of a row's supervised tokens, and their number."""
+        import torch
+
+        positions = np.flatnonzero(row.labels != IGNORED_LABEL)
+        positions = positions if len(positions) else np.zeros(1, dtype=np.int64)
+
+        def compute() -> Any:
+            hidden = self._model.hidden_states(row)
+            place = torch.from_numpy(positions).to(hidden.device)
+            labels = torch.from_numpy(row.labels[positions].clip(min=0)).to(hidden.device)
+            weights = torch.ones(len(positions), dtype=torch.float32, device=hidden.device)
+            head = self._model.output_embedding()
+            return linear_cross_entropy(hidden.index_select(0, place), head, labels, weights)
+
+        return float(self._forward(compute)), len(positions)
