@@ -126,6 +126,8 @@ def run_one(way: str, seed: int, split: str, counted: bool, num_samples: int = S
         requests = [Request(sample_id=q.id, turns=q.turns, media=q.media, generation=benchmark.generation())
                     for q in questions]  # fmt: skip
         answers = {answer.sample_id: answer for answer in model.answer(requests, media)}
+        if failed := [answer.error for answer in answers.values() if answer.error]:
+            raise RuntimeError(f"{len(failed)} questions could not be asked: {failed[0]}")
         for question in questions:
             value = benchmark.grade(question, answers[question.id], "strict").value
             grades[question.id] = [question.tags["image"], question.tags["kind"], value or 0.0]
