@@ -170,6 +170,8 @@ def processes(results: Results, folder: Path, num_rows: int) -> None:
         "seconds": seconds,
         "cpu_seconds": {num: dict(zip(("main", "workers"), pair, strict=True)) for num, pair in used.items()},
     }
+    alone = used[1][0] / (used[2][0] + used[2][1] / 2)
+    results.details["scaling"]["whole_command_by_cpu_seconds"] = round(alone, 3)
     speed = seconds[1]["score"] / seconds[2]["score"]
     results.target("scoring speed of two processes over one", speed, ">= 1.7")
     results.target("score digests of one and two processes", len(digests), "== 1")
