@@ -136,7 +136,7 @@ def test_a_prompt_is_the_start_of_the_training_sample(encoder):
     )
 
 
-@pytest.mark.parametrize("model_type", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"])
+@pytest.mark.parametrize("model_type", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_5"])
 def test_positions_equal_those_of_the_model(model_type):
     import torch
     import transformers

@@ -11,7 +11,6 @@ import transformers
 from typer.testing import CliRunner
 
 from infimed_core.testing import run
-from infimed_plugins.vlm.isolation import verdict
 from infimed_plugins.vlm.quiet import quiet
 from infimed_plugins.vlm.shrinking import shrink
 from infimed_plugins.vlm.small import write_small_checkpoint
@@ -103,7 +102,10 @@ def test_the_doctor_tells_of_any_other_that_it_is_padded(tmp_path, config):
     transformers.AutoConfig.for_model(config).save_pretrained(tmp_path)
     result = doctor(tmp_path)
     assert result.exit_code == 0 and "padded" in result.stdout
-    assert json.loads(doctor(tmp_path, "--json").stdout)["packable"] is False
+    found = json.loads(doctor(tmp_path, "--json").stdout)
+    pictured = config in ("gemma3", "qwen3_5")
+    assert found["packable"] is False and found["takes_images"] is found["known_family"] is pictured
+    assert ("carry a state" if config == "qwen3_5" else "sliding window" if pictured else "no family") in result.stdout
 
 
 def test_the_doctor_says_what_is_wrong_where_there_is_no_readable_checkpoint(tmp_path):
@@ -114,9 +116,3 @@ def test_the_doctor_says_what_is_wrong_where_there_is_no_readable_checkpoint(tmp
     assert isinstance(result.exception, DataError) and "never-heard-of" in str(result.exception)
     (tmp_path / "config.json").write_text("{")
     assert isinstance(doctor(tmp_path).exception, DataError)
-
-
-def test_gemmas_windows_would_leak_if_they_were_packed():
-    """What the fallback is for: the same test on a family of that kind, made known, says no or cannot run."""
-    config = transformers.AutoConfig.for_model("gemma3")
-    assert not verdict(config).packable

@@ -43,7 +43,7 @@ def test_lengths_are_as_planned_and_tokens_as_the_real_processor_makes_them(tmp_
     assert mispredicted(encoder, dataset, Counted(MODALITIES), caps, check) == (0, 0)
 
 
-@pytest.mark.parametrize("model_type", ["llava", "internvl"])
+@pytest.mark.parametrize("model_type", ["llava", "internvl", "gemma3"])
 def test_pooling_keeps_every_cap_and_a_rising_schedule_is_planned_anew_without_decoding(tmp_path, dataset, model_type):
     encoder = ChatEncoder(write_small_checkpoint(model_type, tmp_path, ["Which plane? axial"] * 5, weights=False))
     media = Counted(MODALITIES)

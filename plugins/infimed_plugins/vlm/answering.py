@@ -114,7 +114,7 @@ def generate(network: Network, prompts: Sequence[Encoded], generation: Generatio
     """Generate for one batch of prompts, in order."""
     import torch
 
-    from infimed_plugins.vlm.network import vision_inputs
+    from infimed_plugins.vlm.rows import vision_inputs
 
     module, tokenizer = network.module, network.encoder.tokenizer
     device, size = network.device, max(len(prompt) for prompt in prompts)

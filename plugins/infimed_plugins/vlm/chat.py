@@ -86,8 +86,7 @@ class Chat:
         skeleton = self._skeletons[key]
         if any(text != text.strip() or "<" in text or "\ue000" in text for text in texts):
             real = self._template(_messages(turns, contents, None), generate)
-            if real != _fill(skeleton, texts):
-                texts = [text.strip() for text in texts]
+            texts = _as_written(skeleton, texts, real)
             if real != _fill(skeleton, texts):
                 raise DataError(
                     "template", "the chat template rewrites this conversation; its answers cannot be located"
@@ -169,3 +168,13 @@ def _fill(skeleton: _Skeleton, texts: Sequence[str]) -> str:
     for text, literal in zip(texts, skeleton.literals[1:], strict=True):
         pieces += [text, literal]
     return "".join(pieces)
+
+
+def _as_written(skeleton: _Skeleton, texts: Sequence[str], real: str) -> list[str]:
+    """The texts as the template wrote them: as they are, or without white space around them (each may differ)."""
+    written, place = [], len(skeleton.literals[0])
+    for text, literal in zip(texts, skeleton.literals[1:], strict=True):
+        whole = real.startswith(text + literal, place)
+        written.append(text if whole else text.strip())
+        place += len(written[-1]) + len(literal)
+    return written

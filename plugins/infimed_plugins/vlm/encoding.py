@@ -15,17 +15,16 @@ from numpy.typing import NDArray
 
 from infimed_core import IGNORED_LABEL, DataError, Encoded, Encoder, Sample, TextLengths, Turn
 from infimed_plugins.vlm.chat import Chat, Tokens
-from infimed_plugins.vlm.families import FAMILIES
-from infimed_plugins.vlm.internvl import InternPixels, with_markers
+from infimed_plugins.vlm.families import FAMILIES, Family, family_named
+from infimed_plugins.vlm.internvl import InternPixels
 from infimed_plugins.vlm.pixels import QwenPixels
+from infimed_plugins.vlm.places import Place, Rendered
 from infimed_plugins.vlm.siglip import SiglipPixels
 
 PREPROCESSING_FILES = (
     "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "chat_template.json", "preprocessor_config.json",
+    "processor_config.json",
 )  # fmt: skip
-
-
-INTERNVL_MARKERS = ("<img>", "</img>")
 
 
 class ChatEncoder(Encoder):
@@ -56,6 +55,11 @@ class ChatEncoder(Encoder):
         return Chat(self.tokenizer)
 
     @cached_property
+    def family(self) -> Family | None:
+        """The family by ``config.json``, ``None`` for an unknown one."""
+        return family_named(self.config["model_type"], self.config.get("vision_config", {}).get("model_type"))
+
+    @cached_property
     def pixels(self) -> QwenPixels | SiglipPixels | InternPixels | None:
         """How images become patches; ``None`` for a model of text alone.
 
@@ -64,25 +68,37 @@ class ChatEncoder(Encoder):
         """
         if "vision_config" not in self.config:
             return None
-        model_type = self.config["model_type"]
-        family = FAMILIES.get(model_type)
-        one_size = self.config["vision_config"].get("model_type") == "siglip_vision_model"
-        if family is None or not (family.native_resolution or family.tiled or one_size):
+        if self.family is None or not self.family.takes_images:
             known = ", ".join(name for name, other in FAMILIES.items() if other.takes_images)
-            text = f"{self.checkpoint}: images for '{model_type}' are not supported (known: {known}; llava with SigLIP)"
-            raise DataError("unknown_family", text)
-        settings = json.loads((self.checkpoint / "preprocessor_config.json").read_text(encoding="utf-8"))
-        if family.tiled:
+            text = f"images for '{self.config['model_type']}' are not supported (known: {known}; llava with SigLIP)"
+            raise DataError("unknown_family", f"{self.checkpoint}: {text}")
+        settings = self._image_processor()
+        if self.family.tiled:
             return InternPixels.from_settings(settings, self.config)
-        if one_size:
-            return SiglipPixels.from_settings(settings, self.config)
-        return QwenPixels.from_settings(settings)
+        if self.family.native_resolution:
+            return QwenPixels.from_settings(settings)
+        return SiglipPixels.from_settings(settings, self.config)
+
+    def _image_processor(self) -> dict[str, Any]:
+        """The image processor's settings: of its own file, or as part of the processor's.
+
+        Raises:
+            DataError: the checkpoint holds neither, or Gemma3's crops (pan and scan) are on.
+        """
+        own, whole = self.checkpoint / "preprocessor_config.json", self.checkpoint / "processor_config.json"
+        file = own if own.is_file() or not whole.is_file() else whole
+        settings = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        settings = settings.get("image_processor", {}) if file == whole else settings
+        if not settings:
+            raise DataError("no_checkpoint", f"{own}: missing; copy it from the checkpoint this one was made from")
+        if settings.get("do_pan_and_scan"):
+            raise DataError("pan_and_scan", f"{file}: do_pan_and_scan is not supported; set it to false")
+        return dict(settings)
 
     @cached_property
     def rope_rows(self) -> int:
         """Rows of positions that the family takes."""
-        family = FAMILIES.get(self.config["model_type"])
-        return family.rope_rows if family else 1
+        return self.family.rope_rows if self.family else 1
 
     @cached_property
     def image_token(self) -> int:
@@ -91,19 +107,13 @@ class ChatEncoder(Encoder):
         return next(int(self.config[name]) for name in names if name in self.config) if self.pixels else -1
 
     @cached_property
-    def markers(self) -> tuple[int, int] | None:
-        """Ids of the tokens around an image that the chat template leaves out; ``None`` where it writes them."""
-        if not isinstance(self.pixels, InternPixels):
-            return None
-        start, end = (self.tokenizer.convert_tokens_to_ids(token) for token in INTERNVL_MARKERS)
-        return int(start), int(end)
+    def place(self) -> Place | None:
+        """What is written around an image's placeholder; ``None`` where the chat template writes it."""
+        return Place.of(self.config, self.image_token, self.tokenizer.convert_ids_to_tokens) if self.pixels else None
 
-    def _tokenize(self, rendered: Sequence[tuple[str, list[tuple[int, int]]]]) -> list[Tokens]:
+    def _tokenize(self, rendered: Sequence[Rendered]) -> list[Tokens]:
         """Token ids with one placeholder for each image, and all markers around it."""
-        found = self.chat.tokenize_rendered(rendered)
-        if self.markers is None:
-            return found
-        return [Tokens(*with_markers(t.ids, t.supervised, self.image_token, self.markers)) for t in found]
+        return self.chat.tokenize_rendered(self.place.fill(rendered) if self.place else rendered)
 
     @cached_property
     def identity(self) -> str:
@@ -125,7 +135,7 @@ class ChatEncoder(Encoder):
         """Token counts without placeholders, by batched tokenisation; a sample that ``encode`` refuses counts 0."""
         tokens = np.zeros(len(samples), dtype=np.int64)
         supervised = np.zeros(len(samples), dtype=np.int64)
-        rendered: dict[int, tuple[str, list[tuple[int, int]]]] = {}
+        rendered: dict[int, Rendered] = {}
         for index, sample in enumerate(samples):
             with suppress(DataError):  # encode() tells the reason where the sample is used
                 rendered[index] = self.chat.render(sample.turns)

@@ -15,6 +15,9 @@ class Family:
         projector: prefixes of what joins tower and language model; they win over ``vision``.
         rope_rows: rows of positions the language model takes (4 for M-RoPE with the text row, else 1).
         tiled: whether an image is cut into several pictures of one size.
+        towers: where a family leaves the vision tower open, those whose images InfiMed prepares, by ``model_type``.
+        leak: why samples cannot share a row; "" where they may. Then every sample is run apart from the others.
+        both_ways: whether the tokens of an image see each other in both directions.
     """
 
     model_type: str
@@ -22,6 +25,14 @@ class Family:
     projector: tuple[str, ...] = ()
     rope_rows: int = 1
     tiled: bool = False
+    towers: tuple[str, ...] = ()
+    leak: str = ""
+    both_ways: bool = False
+
+    @property
+    def packs(self) -> bool:
+        """Whether samples may share a row, if the isolation test agrees."""
+        return not self.leak
 
     @property
     def takes_images(self) -> bool:
@@ -33,18 +44,36 @@ class Family:
         """Whether the tower takes the patches of all images as one row (else images of one size, as a batch)."""
         return self.takes_images and self.rope_rows == 4
 
+    @property
+    def types_argument(self) -> str:
+        """The name under which the model's forward takes the token types; "" where it takes none."""
+        if self.native_resolution:
+            return "mm_token_type_ids"
+        return "token_type_ids" if self.both_ways else ""
+
 
 _QWEN_VISION = ("model.visual.",)
+_QWEN_MERGER = ("model.visual.merger.",)
+_TOWER, _PROJECTOR = ("model.vision_tower.",), ("model.multi_modal_projector.",)
+_SIGLIP = ("siglip_vision_model",)
+_UNSTATED_TOWER = {"gemma3": "siglip_vision_model"}
+"""The tower that transformers assumes where a configuration does not name its."""
+
+_RECURRENT = "layers of linear attention carry a state from token to token, across the border of samples"
+_WINDOWED = "layers see a sliding window, and the tokens of an image each other both ways: packed attention has neither"
 
 FAMILIES = {
     family.model_type: family
     for family in (
-        Family("qwen2_vl", _QWEN_VISION, ("model.visual.merger.",), 4),
-        Family("qwen2_5_vl", _QWEN_VISION, ("model.visual.merger.",), 4),
-        Family("qwen3_vl", _QWEN_VISION, ("model.visual.merger.", "model.visual.deepstack_merger_list."), 4),
-        Family("qwen3_vl_moe", _QWEN_VISION, ("model.visual.merger.", "model.visual.deepstack_merger_list."), 4),
-        Family("llava", ("model.vision_tower.",), ("model.multi_modal_projector.",)),
-        Family("internvl", ("model.vision_tower.",), ("model.multi_modal_projector.",), tiled=True),
+        Family("qwen2_vl", _QWEN_VISION, _QWEN_MERGER, 4),
+        Family("qwen2_5_vl", _QWEN_VISION, _QWEN_MERGER, 4),
+        Family("qwen3_vl", _QWEN_VISION, (*_QWEN_MERGER, "model.visual.deepstack_merger_list."), 4),
+        Family("qwen3_vl_moe", _QWEN_VISION, (*_QWEN_MERGER, "model.visual.deepstack_merger_list."), 4),
+        Family("qwen3_5", _QWEN_VISION, _QWEN_MERGER, 4, leak=_RECURRENT),
+        Family("qwen3_5_moe", _QWEN_VISION, _QWEN_MERGER, 4, leak=_RECURRENT),
+        Family("llava", _TOWER, _PROJECTOR, towers=_SIGLIP),
+        Family("gemma3", _TOWER, _PROJECTOR, towers=_SIGLIP, leak=_WINDOWED, both_ways=True),
+        Family("internvl", _TOWER, _PROJECTOR, tiled=True),
         Family("qwen3"),
         Family("qwen2"),
         Family("qwen3_moe"),
@@ -55,18 +84,27 @@ FAMILIES = {
 
 def family_of(config: Any) -> Family | None:
     """The family of a configuration, or ``None`` where it is not known: then samples may not share a row."""
-    if config.model_type == "llava" and config.vision_config.model_type != "siglip_vision_model":
+    tower = getattr(config, "vision_config", None)
+    return family_named(config.model_type, tower.model_type if tower is not None else None)
+
+
+def family_named(model_type: str, tower: str | None) -> Family | None:
+    """The same by the ``model_type`` of the whole and of its vision tower."""
+    family = FAMILIES.get(model_type)
+    tower = tower or _UNSTATED_TOWER.get(model_type)
+    if family is not None and family.towers and tower not in family.towers:
         return None  # towers with a class token or several crops are not known here
-    return FAMILIES.get(config.model_type)
+    return family
 
 
 def attention_kind(config: Any, wanted: str) -> str:
-    """The attention really used: "packed" gives way to "sdpa" where the family is unknown or has windowed layers.
+    """The attention really used: "packed" gives way to "sdpa" where the family is unknown or its layers leak.
 
     Transformers' own attention knows windows and masks; ours knows segments alone.
     """
     kinds = set(getattr(config.get_text_config(), "layer_types", None) or ["full_attention"])
-    known = family_of(config) is not None and kinds == {"full_attention"}
+    family = family_of(config)
+    known = family is not None and family.packs and kinds == {"full_attention"}
     return wanted if wanted != "packed" or known else "sdpa"
 
 

@@ -131,17 +131,6 @@ class InternPixels:
         return {"pixel_values": values, "image_grid": each}, np.array(grids, dtype=np.int64).reshape(-1, 2)
 
 
-def with_markers(ids: NDArray[np.int64], supervised: NDArray[np.bool_], place: int, markers: tuple[int, int]) -> Any:
-    """Token ids and supervision with InternVL's start and end marker around every image's place.
-
-    The checkpoint's chat template leaves them to its processor.
-    """
-    places = np.flatnonzero(ids == place)
-    around = np.stack([places, places + 1], axis=1).ravel()
-    ids = np.insert(ids, around, np.tile(np.array(markers, dtype=np.int64), len(places)))
-    return ids, np.insert(supervised, around, False)
-
-
 def _first(value: Any) -> int:
     return int(value[0] if isinstance(value, list | tuple) else value)
 

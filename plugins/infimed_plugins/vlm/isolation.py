@@ -46,6 +46,8 @@ def _judge(config: Any, kind: str) -> Verdict:
     family = family_of(config)
     if family is None:
         return Verdict(False, f"'{config.model_type}' is no family InfiMed knows: samples are padded, not packed")
+    if not family.packs:
+        return Verdict(False, f"'{config.model_type}' is padded, not packed: {family.leak}")
     kind = attention_kind(config, kind)
     if kind.startswith("flash"):
         return Verdict(False, f"attention '{kind}' is not tested; use attention: packed")
@@ -68,7 +70,7 @@ def measure(config: Any, kind: str = "packed", row: RowFunction | None = None) -
     """
     import torch
 
-    from infimed_plugins.vlm.network import row_hidden_states
+    from infimed_plugins.vlm.rows import row_hidden_states
 
     family, kind = family_of(config), attention_kind(config, kind)
     module = shrunken_module(config, kind)

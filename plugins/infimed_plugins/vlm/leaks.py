@@ -10,7 +10,7 @@ import numpy as np
 from infimed_core import PackedBatch
 from infimed_plugins.vlm.families import Family
 from infimed_plugins.vlm.isolation import RowFunction
-from infimed_plugins.vlm.network import row_hidden_states, vision_inputs
+from infimed_plugins.vlm.rows import row_hidden_states, vision_inputs
 
 Change = Callable[[dict[str, Any]], dict[str, Any]]
 """Forward arguments of a packed row to those that differ in the wrong way."""

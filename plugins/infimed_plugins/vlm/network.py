@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pydantic import JsonValue
 
-from infimed_core import Answer, MediaLoader, PackedBatch, Request, TrainableModel
+from infimed_core import Answer, DataError, MediaLoader, PackedBatch, Request, TrainableModel
 from infimed_plugins.vlm import attention
 from infimed_plugins.vlm.encoding import PREPROCESSING_FILES, ChatEncoder
 from infimed_plugins.vlm.families import Family, attention_kind, family_of, group_parameters
-from infimed_plugins.vlm.projector import set_grids
+from infimed_plugins.vlm.rows import row_hidden_states
 from infimed_plugins.vlm.settings import OpeningSettings
 
 
@@ -165,18 +164,23 @@ class Network(TrainableModel):
         finally:
             restore_attention(names)
         self._encoder.tokenizer.save_pretrained(directory)
-        for name in (*PREPROCESSING_FILES, "processor_config.json", "video_preprocessor_config.json"):
+        for name in (*PREPROCESSING_FILES, "video_preprocessor_config.json"):
             source = self._encoder.checkpoint / name
             if source.is_file() and source.resolve() != (directory / name).resolve():
                 shutil.copyfile(source, directory / name)
 
 
 def prepare_module(module: Any, kind: str) -> None:
-    """Give a module packed attention (``kind`` "packed", else a name of transformers) and a faster patch embedding."""
+    """Give a module packed attention (``kind`` "packed", else a name of transformers) and a faster patch embedding.
+
+    Raises:
+        DataError: that attention would let the tokens of an image see only those before them.
+    """
     attention.register()
-    kind = attention_kind(module.config, kind)
+    kind, family = attention_kind(module.config, kind), family_of(module.config)
+    if kind.startswith("flash") and family and family.both_ways:
+        raise DataError("attention", f"attention: {kind} leaves out the mask of {family.model_type}'s images; use sdpa")
     if kind == "packed":
-        family = family_of(module.config)
         for config in _part_configs(module, "language"):
             config._attn_implementation_internal = attention.LANGUAGE_ATTENTION
         for config in _part_configs(module, "vision") if family and family.native_resolution else ():
@@ -219,95 +223,6 @@ def language_attention(module: Any, name: str) -> list[tuple[Any, Any]]:
     for config in _part_configs(module, "language"):
         config._attn_implementation_internal = name
     return before
-
-
-def row_hidden_states(module: Any, batch: PackedBatch, family: Family | None) -> Any:
-    """Final hidden states [L, width] of a packed row, on the module's device."""
-    import torch
-
-    if not len(batch):  # every sample of the row failed: nothing to compute, yet the row keeps its place
-        return module.get_input_embeddings().weight[:0]
-    if family is None:
-        return _one_by_one(module, batch)
-    device = module.get_input_embeddings().weight.device
-
-    def tensor(array: Any) -> Any:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(device, non_blocking=True)
-
-    lengths = np.diff(batch.cu_seqlens)
-    boundaries = tensor(batch.cu_seqlens.astype(np.int32))
-    longest = int(lengths.max())
-    inputs: dict[str, Any] = {
-        "input_ids": tensor(batch.input_ids)[None],
-        "position_ids": tensor(batch.positions)[:, None] if family.rope_rows == 4 else tensor(batch.positions[:1]),
-        "attention_mask": None,
-        "use_cache": False,
-        "cu_seq_lens_q": boundaries,
-        "cu_seq_lens_k": boundaries,
-        "max_length_q": longest,
-        "max_length_k": longest,
-    }
-    if family.takes_images and batch.vision:
-        inputs |= vision_inputs(module, family, batch.vision, batch.token_types[None])
-    nothing = None
-    if family.takes_images and not batch.vision and module.training and _shares_gradients():
-        # Before the language model, as with images: ranks that shard the weights gather them layer by layer, in order.
-        nothing = _untouched_tower(module)
-    hidden = module.model(**inputs).last_hidden_state[0]
-    return hidden if nothing is None else hidden + nothing
-
-
-def vision_inputs(module: Any, family: Family | None, arrays: Mapping[str, Any], token_types: Any) -> dict[str, Any]:
-    """Forward arguments for images: their arrays, and the token types [rows, L] where the family asks for them."""
-    import torch
-
-    device = module.get_input_embeddings().weight.device
-    inputs = {name: torch.from_numpy(np.ascontiguousarray(array)).to(device) for name, array in arrays.items()}
-    if "image_grid" in inputs:
-        set_grids(module, inputs.pop("image_grid"))
-    if family is None or family.native_resolution:
-        inputs["mm_token_type_ids"] = torch.from_numpy(np.ascontiguousarray(token_types)).to(device)
-    return inputs
-
-
-def _shares_gradients() -> bool:
-    """Whether other processes wait for the gradient of every parameter."""
-    import torch
-
-    distributed = torch.distributed
-    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
-
-
-def _untouched_tower(module: Any) -> Any:
-    """Zero, computed through the vision tower: a row of text alone must not leave other ranks waiting for it."""
-    import torch
-
-    vision, device = module.config.vision_config, module.get_input_embeddings().weight.device
-    if hasattr(vision, "spatial_merge_size"):
-        merge = vision.spatial_merge_size
-        patches = torch.zeros(merge * merge, 3 * vision.temporal_patch_size * vision.patch_size**2, device=device)
-        output = module.model.get_image_features(patches, torch.tensor([[1, merge, merge]], device=device))
-    else:
-        set_grids(module, np.ones((1, 2), dtype=np.int64))
-        side = vision.image_size if isinstance(vision.image_size, int) else vision.image_size[0]
-        pixels = torch.zeros(1, 3, side, side, device=device)
-        output = module.model.get_image_features(pixels, return_dict=True)
-    parts = [*output.pooler_output, *(p for level in getattr(output, "deepstack_features", None) or [] for p in level)]
-    return sum(part.sum() for part in parts) * 0.0
-
-
-def _one_by_one(module: Any, batch: PackedBatch) -> Any:
-    """A family we do not know: every segment runs alone, so that nothing can leak."""
-    import torch
-
-    if batch.vision:
-        raise NotImplementedError(f"training '{module.config.model_type}' on images is not supported")
-    device = module.get_input_embeddings().weight.device
-    parts = []
-    for start, stop in zip(batch.cu_seqlens[:-1].tolist(), batch.cu_seqlens[1:].tolist(), strict=True):
-        ids = torch.from_numpy(batch.input_ids[start:stop]).to(device)[None]
-        parts.append(module.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state[0])
-    return torch.cat(parts)
 
 
 def _bytes(tensor: Any) -> Any:

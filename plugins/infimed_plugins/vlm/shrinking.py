@@ -8,11 +8,14 @@ from typing import Any
 HEAD_WIDTH = 32
 VOCABULARY = 64
 PLACEHOLDERS = {"vision_start_token_id": 3, "vision_end_token_id": 4, "image_token_id": 5, "video_token_id": 6}
+_GEMMA_MARKERS = {"boi_token_id": 3, "eoi_token_id": 4}
 _DEFAULT_SECTIONS = {
     "qwen2_vl": [16, 24, 24],
     "qwen2_5_vl": [16, 24, 24],
     "qwen3_vl": [24, 20, 20],
     "qwen3_vl_moe": [24, 20, 20],
+    "qwen3_5": [11, 11, 10],
+    "qwen3_5_moe": [11, 11, 10],
 }
 """What transformers assumes where a configuration states no ``mrope_section``."""
 
@@ -32,11 +35,15 @@ def shrink(config: Any) -> Any:
         text, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=48, mlp_only_layers=[], decoder_sparse_step=1
     )
     _set(text, pad_token_id=None, bos_token_id=None, eos_token_id=None, sliding_window=_small_window(text))
+    _set(text, linear_num_key_heads=2, linear_num_value_heads=4, linear_key_head_dim=16, linear_value_head_dim=16)
+    _set(text, shared_expert_intermediate_size=48)
     rope = getattr(text, "rope_parameters", None)
     if rope and (sections := rope.get("mrope_section", _DEFAULT_SECTIONS.get(config.model_type))):
-        others = [max(1, section * (HEAD_WIDTH // 2) // sum(sections)) for section in sections[1:]]
-        text.rope_parameters = {**rope, "mrope_section": [HEAD_WIDTH // 2 - sum(others), *others]}
-    _set(small, vocab_size=VOCABULARY, pad_token_id=None, bos_token_id=None, eos_token_id=None, **PLACEHOLDERS)
+        pairs = int(HEAD_WIDTH * rope.get("partial_rotary_factor", 1)) // 2
+        others = [max(1, section * pairs // sum(sections)) for section in sections[1:]]
+        text.rope_parameters = {**rope, "mrope_section": [pairs - sum(others), *others]}
+    _set(small, vocab_size=VOCABULARY, pad_token_id=None, bos_token_id=None, eos_token_id=None)
+    _set(small, **PLACEHOLDERS, **_GEMMA_MARKERS)
     vision = getattr(small, "vision_config", None)
     if vision is not None:
         width = (
@@ -46,7 +53,7 @@ def shrink(config: Any) -> Any:
         patch = vision.patch_size
         side = [4 * length for length in patch] if isinstance(patch, list | tuple) else 4 * patch
         _set(vision, num_hidden_layers=2, num_attention_heads=4, image_size=side)
-        _set(small, image_seq_length=4)
+        _set(small, image_seq_length=4, mm_tokens_per_image=4)
         _set(small, projector_pool=None)
         _set(vision, num_position_embeddings=64, deepstack_visual_indexes=[0], fullatt_block_indexes=[1], mlp_ratio=2)
     return small

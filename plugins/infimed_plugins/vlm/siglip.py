@@ -1,4 +1,4 @@
-"""Images for a SigLIP tower with a pooled projector: one size for all pixels, a grid of tokens that may shrink."""
+"""Images for a SigLIP tower (LLaVA, Gemma3): one size for all pixels, a pooled grid of tokens that may shrink."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from infimed_plugins.vlm.pixels import channel_table, checked_image
 
 @dataclass(frozen=True)
 class SiglipPixels:
-    """The settings of a SiglipImageProcessor and of the projector behind the tower.
+    """The settings of a SiglipImageProcessor or Gemma3ImageProcessor, and of the projector behind the tower.
 
     Attributes:
         side: pixels down and across of what the tower sees.
@@ -34,11 +34,14 @@ class SiglipPixels:
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any], config: Mapping[str, Any]) -> SiglipPixels:
-        """Read ``preprocessor_config.json`` and ``config.json``."""
-        vision = config["vision_config"]
+        """Read ``preprocessor_config.json`` and ``config.json``; what they leave out is transformers' default."""
+        gemma, vision = config["model_type"] == "gemma3", config["vision_config"]
         side = int(vision.get("image_size", 224))
         across = side // int(vision.get("patch_size", 16))
         pool = config.get("projector_pool") or (across, across)
+        if gemma:
+            kernel = across // int(config.get("mm_tokens_per_image", 256) ** 0.5)
+            pool = (across // kernel, across // kernel)
         return cls(
             side=side,
             patches_across=across,
@@ -46,7 +49,7 @@ class SiglipPixels:
             mean=tuple(settings.get("image_mean", (0.5, 0.5, 0.5))),
             std=tuple(settings.get("image_std", (0.5, 0.5, 0.5))),
             rescale=float(settings.get("rescale_factor", 1 / 255)),
-            resample=int(settings.get("resample", 3)),
+            resample=int(settings.get("resample", 2 if gemma else 3)),
         )
 
     def grid(self, max_visual_tokens: int | None) -> tuple[int, int]:

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from infimed_plugins.vlm.encoding import INTERNVL_MARKERS
 from infimed_plugins.vlm.families import FAMILIES
+from infimed_plugins.vlm.gemma_vocabulary import IMAGE_TOKENS, train_gemma_tokenizer
+from infimed_plugins.vlm.places import INTERNVL_MARKERS
 from infimed_plugins.vlm.shrinking import shrink
 from infimed_plugins.vlm.vocabulary import train_tokenizer
 
@@ -17,8 +18,10 @@ INTERNVL_PLACE = "<IMG_CONTEXT>"
 
 def configuration_of(model_type: str) -> Any:
     """The configuration transformers assumes for a family; LLaVA with a SigLIP tower and Qwen3."""
-    from transformers import AutoConfig, LlavaConfig
+    from transformers import AutoConfig, Gemma3Config, LlavaConfig
 
+    if model_type == "gemma3":
+        return Gemma3Config(vision_config={"model_type": "siglip_vision_model", "vision_use_head": False})
     if model_type != "llava":
         return AutoConfig.for_model(model_type)
     siglip = {"model_type": "siglip_vision_model", "vision_use_head": False}
@@ -36,8 +39,8 @@ def preprocessor_of(config: Any) -> dict[str, Any] | None:
         settings = {"image_processor_type": "Qwen2VLImageProcessor", "patch_size": patch, "merge_size": 2}
         return settings | {"temporal_patch_size": 2, "size": {"shortest_edge": tile**2, "longest_edge": 400 * tile**2}}
     side = vision.image_size if isinstance(vision.image_size, int) else vision.image_size[0]
-    kind = "GotOcr2ImageProcessor" if FAMILIES[config.model_type].tiled else "SiglipImageProcessor"
-    return {"image_processor_type": kind, "size": {"height": side, "width": side}}
+    kind = {"internvl": "GotOcr2ImageProcessor", "gemma3": "Gemma3ImageProcessor"}.get(config.model_type)
+    return {"image_processor_type": kind or "SiglipImageProcessor", "size": {"height": side, "width": side}}
 
 
 def write_small_checkpoint(
@@ -52,18 +55,9 @@ def write_small_checkpoint(
 
     from infimed_plugins.vlm.quiet import quiet
 
-    tokenizer = train_tokenizer(texts, 512)
     config = shrink(configuration_of(model_type))
-    place = "<|image_pad|>"
-    if FAMILIES[model_type].tiled:
-        place = INTERNVL_PLACE
-        tokenizer.add_special_tokens(
-            {"additional_special_tokens": [*INTERNVL_MARKERS, place]}, replace_extra_special_tokens=False
-        )
-        tokenizer.chat_template = tokenizer.chat_template.replace("<|vision_start|><|image_pad|><|vision_end|>", place)
+    tokenizer, special = _tokenizer_of(model_type, texts)
     config.get_text_config().vocab_size = len(tokenizer)
-    special = {"video_token_id": "<|video_pad|>", "vision_start_token_id": "<|vision_start|>"}
-    special |= {"vision_end_token_id": "<|vision_end|>", "image_token_id": place, "image_token_index": place}
     for name, token in special.items():
         if hasattr(config, name):
             setattr(config, name, tokenizer.convert_tokens_to_ids(token))
@@ -81,7 +75,30 @@ def write_small_checkpoint(
     with torch.random.fork_rng(devices=[]), quiet():
         torch.manual_seed(seed)
         module = auto.from_config(config, dtype=torch.float32)
-        module.generation_config.eos_token_id = [tokenizer.eos_token_id]
+        if model_type == "gemma3":  # which transformers starts from zero: no image would be seen
+            torch.nn.init.normal_(module.model.multi_modal_projector.mm_input_projection_weight, std=0.02)
+        ends = [token for token in (tokenizer.eos_token, "<end_of_turn>") if token in tokenizer.get_vocab()]
+        module.generation_config.eos_token_id = tokenizer.convert_tokens_to_ids(ends)
         module.generation_config.pad_token_id = tokenizer.pad_token_id
         module.save_pretrained(directory, safe_serialization=True)
     return directory
+
+
+def _tokenizer_of(model_type: str, texts: Iterable[str]) -> tuple[Any, dict[str, str]]:
+    """A tokenizer in the family's format, and the tokens that its configuration names."""
+    if model_type == "gemma3":
+        return train_gemma_tokenizer(texts, 512), {
+            "boi_token_index": IMAGE_TOKENS["boi_token"],
+            "eoi_token_index": IMAGE_TOKENS["eoi_token"],
+            "image_token_index": IMAGE_TOKENS["image_token"],
+        }
+    tokenizer, place = train_tokenizer(texts, 512), "<|image_pad|>"
+    if FAMILIES[model_type].tiled:
+        place = INTERNVL_PLACE
+        tokenizer.add_special_tokens(
+            {"additional_special_tokens": [*INTERNVL_MARKERS, place]}, replace_extra_special_tokens=False
+        )
+        tokenizer.chat_template = tokenizer.chat_template.replace("<|vision_start|><|image_pad|><|vision_end|>", place)
+    special = {"video_token_id": "<|video_pad|>", "vision_start_token_id": "<|vision_start|>"}
+    special |= {"vision_end_token_id": "<|vision_end|>", "image_token_id": place, "image_token_index": place}
+    return tokenizer, special
