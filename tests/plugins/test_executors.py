@@ -176,10 +176,10 @@ def test_ray_and_ray_data_give_the_same_results_and_errors_and_scores_as_this_pr
     assert digest("processes", Processes(num_processes=2)) == wanted
     try:
         for executor in (Ray(cpus_per_task=0.25, max_in_flight=3), RayData(cpus_per_task=0.25)):
-            assert list(executor.map(slow_square, list(range(8)))) == [value * value for value in range(8)]
+            assert list(executor.map(slow_square, [1, 2, 3])) == [1, 4, 9]
             assert list(executor.map(slow_square, [])) == []
             with pytest.raises(DataError, match="item 2 is cut short"):
-                list(executor.map(functools.partial(fail_on, 2), list(range(5))))
+                list(executor.map(functools.partial(fail_on, 2), [1, 2]))
             assert digest(type(executor).__name__, executor) == wanted
     finally:
         ray.shutdown()
