@@ -175,6 +175,23 @@ class FakeBatches:
         return [self.row(step, index) for index in range(self.num_rows(step))]
 
 
+class FakeMeasurements:
+    """Four rows held out, and a benchmark of six questions that each rank's model answers with a number of its own."""
+
+    def __init__(self, every: int = 2, benchmarks: tuple[str, ...] = ("numbers",)) -> None:
+        self.every, self.benchmarks = every, benchmarks
+        self.held_out = FakeBatches(num_steps=1, samples_per_step=12, samples_per_row=3, seed=9)
+
+    def ask(self, model, rank, size):
+        assert not any(part.training for part in model.module.modules()) and not torch.is_grad_enabled()
+        torch.rand(3)  # a model may draw: training must not notice
+        return [[number, float(model.module.norm.weight[number])] for number in range(rank, 6, size)]
+
+    def summarise(self, shares):
+        found = sorted(pair for share in shares for pair in share)
+        return {"numbers": {"questions": len(found), "sum": {"value": sum(value for _, value in found)}}}
+
+
 class FaultyBatches(FakeBatches):
     def row(self, step: int, index: int) -> PackedBatch:
         if step == 2:
@@ -197,6 +214,7 @@ def main(arguments: list[str]) -> None:
     batches = FakeBatches(**options.pop("batches", {}))
     own = {name: options.pop(name) for name in ("num_workers", "parallel", "precision") if name in options}
     stop_after = options.pop("stop_after", None)
+    measurements = FakeMeasurements(**options.pop("measure")) if "measure" in options else None
     trainer = StagedTrainer(stages=({"name": "one", **options},), **own)
 
     def emit(kind, payload):
@@ -207,7 +225,7 @@ def main(arguments: list[str]) -> None:
                 context.stopped.set()
 
     model = FakeModel(dropout=float(dropout))
-    context = TrainingContext(directory=Path(directory), seed=3, emit=emit)
+    context = TrainingContext(directory=Path(directory), seed=3, emit=emit, measurements=measurements)
     try:
         facts = trainer.train(model, batches, trainer.stages[0], context)
     except KeyboardInterrupt:

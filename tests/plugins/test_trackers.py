@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 import json
 import math
 import os
+import sqlite3
 import subprocess
 import sys
 import types
@@ -105,27 +108,49 @@ def test_a_missing_package_or_an_unknown_name_is_one_line_with_the_remedy(tmp_pa
         run(tmp_path)
 
 
-@pytest.mark.slow
-def test_wandb_itself_writes_the_numbers_down_offline(tmp_path, monkeypatch):
-    pytest.importorskip("wandb", reason="optional")
-    # In a process of its own: wandb starts a service and threads.
-    code = f"""
+OFFLINE = """
 import sys
 from infimed_core import RunEvent
 from infimed_plugins.trackers import infimed_run_event
-infimed_run_event(RunEvent("run_started", "", {str(tmp_path)!r}))
+infimed_run_event(RunEvent("run_started", "", sys.argv[1]))
 for step in range(3):
-    values = {{"step": step, "loss": 2.5 - step, "loss_by_source": {{"atlas": 1.5}}}}
-    infimed_run_event(RunEvent("log", "train-one", {str(tmp_path)!r}, values))
-infimed_run_event(RunEvent("run_finished", "", {str(tmp_path)!r}, {{"status": "done"}}))
+    values = {"step": step, "loss": 2.5 - step, "loss_by_source": {"atlas": 1.5}}
+    infimed_run_event(RunEvent("log", "train-one", sys.argv[1], values))
+found = {"step": 2, "held_out_loss": 1.25, "benchmarks": {"vqa": {"scoring": "strict", "accuracy": {"value": 0.5}}}}
+infimed_run_event(RunEvent("evaluation", "train-one", sys.argv[1], found))
+infimed_run_event(RunEvent("run_finished", "", sys.argv[1], {"status": "done"}))
 """
-    variables = {"INFIMED_TRACKERS": "wandb", "WANDB_MODE": "offline", "WANDB_SILENT": "true", "HOME": str(tmp_path)}
-    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, **variables})
+"""A run in a process of its own: these packages start services and threads."""
+
+
+def run_offline(directory, **variables):
+    environment = {**os.environ, "HOME": str(directory), **variables}
+    subprocess.run([sys.executable, "-c", OFFLINE, str(directory)], check=True, env=environment, capture_output=True)
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("trackio") is None, reason="trackio is not installed: it wants pillow < 13"
+)
+def test_trackio_itself_writes_the_numbers_down_offline(tmp_path):
+    run_offline(tmp_path, INFIMED_TRACKERS="trackio", TRACKIO_DIR=str(tmp_path / "trackio"))
+    (file,) = (tmp_path / "trackio").glob("*.db")
+    with contextlib.closing(sqlite3.connect(file)) as store:
+        found = [json.loads(row) for (row,) in store.execute("SELECT metrics FROM metrics ORDER BY id")]
+    assert [entry["train-one/loss"] for entry in found[:3]] == [2.5, 1.5, 0.5]
+    assert {entry["train-one/loss_by_source/atlas"] for entry in found[:3]} == {1.5}
+    assert (found[3]["train-one/held_out_loss"], found[3]["train-one/benchmarks/vqa/accuracy/value"]) == (1.25, 0.5)
+
+
+@pytest.mark.slow
+def test_wandb_itself_writes_the_numbers_down_offline(tmp_path, monkeypatch):
+    pytest.importorskip("wandb", reason="optional")
+    run_offline(tmp_path, INFIMED_TRACKERS="wandb", WANDB_MODE="offline", WANDB_SILENT="true")
     (file,) = (tmp_path / "wandb").glob("offline-run-*/run-*.wandb")
     found = _wandb_history(file)
-    assert [entry["train-one/loss"] for entry in found] == [2.5, 1.5, 0.5]
-    assert [entry["train-one/step"] for entry in found] == [0, 1, 2]
-    assert {entry["train-one/loss_by_source/atlas"] for entry in found} == {1.5}
+    assert [entry["train-one/loss"] for entry in found[:3]] == [2.5, 1.5, 0.5]
+    assert [entry["train-one/step"] for entry in found] == [0, 1, 2, 2]
+    assert {entry["train-one/loss_by_source/atlas"] for entry in found[:3]} == {1.5}
+    assert (found[3]["train-one/held_out_loss"], found[3]["train-one/benchmarks/vqa/accuracy/value"]) == (1.25, 0.5)
 
 
 def _wandb_history(file):
