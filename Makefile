@@ -9,7 +9,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet --upgrade "pip>=24.2"
 	$(PIP) install --quiet -c constraints.txt torch
-	$(PIP) install --quiet -c constraints.txt -e ".[demo,test,trackers,lora,privacy,ray]"
+	$(PIP) install --quiet -c constraints.txt -e ".[demo,test,trackers,wandb,lora,privacy,ray]"
 	touch $@
 
 install: $(VENV)/installed
