@@ -123,3 +123,12 @@ def test_the_image_processor_may_stand_in_the_processors_file_and_pan_and_scan_i
     (tmp_path / "processor_config.json").write_text(json.dumps(whole))
     with pytest.raises(DataError, match=r"processor_config.json: do_pan_and_scan is not supported; set it to false"):
         _ = ChatEncoder(tmp_path).pixels
+
+
+def test_a_chat_template_in_the_processors_own_file_is_used(checkpoint, encoder, tmp_path):
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / name).write_bytes((checkpoint / name).read_bytes())
+    template = (checkpoint / "chat_template.jinja").read_text()
+    (tmp_path / "chat_template.json").write_text(json.dumps({"chat_template": template}))
+    turns = conversations()[1].turns
+    assert ChatEncoder(tmp_path).chat.render(turns) == encoder.chat.render(turns)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from infimed_plugins.vlm import attention
 from infimed_plugins.vlm.families import FAMILIES, family_of
-from infimed_plugins.vlm.isolation import TOLERANCE, make_samples, measure, pack, shrunken_module, verdict
+from infimed_plugins.vlm.isolation import TOLERANCE, make_samples, measure, pack, pad, shrunken_module, verdict
 from infimed_plugins.vlm.leaks import LEAKS, leaks_of, row_with
 from infimed_plugins.vlm.rows import row_hidden_states
 from infimed_plugins.vlm.small import configuration_of
@@ -113,30 +113,11 @@ def test_a_padded_row_gives_its_samples_what_they_get_alone(model_type):
     family = family_of(module.config)
     samples = make_samples(module.config, family)
     longest = max(len(sample) for sample in samples)
-    hidden = row_hidden_states(module, pad(samples, longest), family)
+    hidden = row_hidden_states(module, pad(samples), family)
     for index, sample in enumerate(samples):
         alone = row_hidden_states(module, pack([sample]), family)
         mine = hidden[index * longest : index * longest + len(sample)]
         torch.testing.assert_close(mine, alone, rtol=1e-4, atol=1e-5)
-
-
-def pad(samples, longest):
-    from dataclasses import replace
-
-    padded = []
-    for sample in samples:
-        extra = longest - len(sample)
-        start = sample.positions.max(axis=1, keepdims=True) + 1
-        padded.append(
-            replace(
-                sample,
-                input_ids=np.pad(sample.input_ids, (0, extra), constant_values=9),
-                labels=np.pad(sample.labels, (0, extra), constant_values=-100),
-                token_types=np.pad(sample.token_types, (0, extra)),
-                positions=np.concatenate([sample.positions, start + np.arange(extra)], axis=1),
-            )
-        )
-    return replace(pack(padded), padded=True)
 
 
 def test_a_row_whose_samples_all_failed_is_empty():

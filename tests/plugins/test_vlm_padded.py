@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +20,10 @@ from infimed_plugins.image.modality import Image
 from infimed_plugins.vlm.checkpoint import Transformers
 from infimed_plugins.vlm.encoding import ChatEncoder
 from infimed_plugins.vlm.families import FAMILIES
-from infimed_plugins.vlm.isolation import measure
+from infimed_plugins.vlm.isolation import make_samples, measure, pack, pad, shrunken_module, verdict
 from infimed_plugins.vlm.leaks import row_with
 from infimed_plugins.vlm.quiet import quiet
-from infimed_plugins.vlm.rows import segments
+from infimed_plugins.vlm.rows import row_hidden_states, segments
 from infimed_plugins.vlm.small import configuration_of, write_small_checkpoint
 
 TEXTS = ["Which imaging plane is shown in this picture?", "axial coronal sagittal yes no"] * 5
@@ -126,9 +127,37 @@ def test_a_row_gives_its_samples_what_transformers_gives_each_alone(checkpoints,
 
 
 @pytest.mark.parametrize("family", PADDED)
-def test_packed_they_would_leak(family):
+def test_the_verdict_is_measured_and_packed_they_would_leak(family):
     """What the fallback is for: through transformers' own attention in one row, samples change each other."""
+    found = verdict(configuration_of(family))
+    assert not found.packable and found.logits <= 1e-5 and found.gradients <= 1e-4
+    assert FAMILIES[family].leak in found.explanation and "padded against alone" in found.explanation
     assert min(measure(configuration_of(family), "sdpa", row_with(lambda inputs: {}))) > 1e-3
+
+
+def test_in_double_precision_linear_attention_shows_that_what_is_left_is_rounding(monkeypatch):
+    """The gradients of its gates are small rests of large sums, which transformers computes in single precision."""
+    from types import SimpleNamespace
+
+    from transformers.models.qwen3_5 import modeling_qwen3_5
+
+    family = FAMILIES["qwen3_5"]
+    double = SimpleNamespace(**{**vars(torch), "float32": torch.float64, "float": torch.float64})
+    monkeypatch.setattr(modeling_qwen3_5, "torch", double)
+    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
+    module = shrunken_module(configuration_of("qwen3_5"), "sdpa").double()
+    samples = make_samples(module.config, family)
+    wide = [replace(s, vision={n: a * np.float64(1) if n == "pixel_values" else a for n, a in s.vision.items()})
+            for s in samples]  # fmt: skip
+
+    def gradients(rows) -> list[torch.Tensor]:
+        module.zero_grad()
+        for row in rows:
+            loss_of(module, row_hidden_states(module, row, family), row.labels).backward()
+        return [parameter.grad.clone() for parameter in module.parameters() if parameter.grad is not None]
+
+    together, alone = gradients([pad(wide)]), gradients([pack([sample]) for sample in wide])
+    assert max(map(difference, together, alone)) <= 1e-11
 
 
 def test_every_sample_of_a_row_gets_its_own_images(checkpoints):

@@ -44,10 +44,14 @@ class ChatEncoder(Encoder):
 
     @cached_property
     def tokenizer(self) -> Any:
-        """The checkpoint's fast tokenizer."""
+        """The checkpoint's fast tokenizer; its chat template may stand in the processor's own file."""
         from transformers import AutoTokenizer
 
-        return AutoTokenizer.from_pretrained(self.checkpoint, trust_remote_code=self.trust_remote_code)
+        tokenizer = AutoTokenizer.from_pretrained(self.checkpoint, trust_remote_code=self.trust_remote_code)
+        template = self.checkpoint / "chat_template.json"
+        if not tokenizer.chat_template and template.is_file():
+            tokenizer.chat_template = json.loads(template.read_text(encoding="utf-8"))["chat_template"]
+        return tokenizer
 
     @cached_property
     def chat(self) -> Chat:
