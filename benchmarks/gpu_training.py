@@ -7,6 +7,7 @@ Needs torch >= 2.10, transformers >= 5.10 and accelerate; trl where it is instal
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import statistics
 import subprocess
@@ -338,8 +339,14 @@ def run(results: Results, arguments: argparse.Namespace) -> None:
         arguments.shape = "smoke"
     exactness(results, arguments)
     found: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
+    absent = [name for name in ("trl", "datasets") if importlib.util.find_spec(name) is None]
+    ways = WAYS if not absent else WAYS[:-1]
+    if absent:
+        told = f"{' and '.join(absent)} not installed (pip install {' '.join(absent)})"
+        results.details[f"{WAYS[-1]}, why not"] = told
+        print(f"{WAYS[-1]} is left out: {told}\n")
     for _ in range(arguments.rounds):
-        for way in WAYS:
+        for way in ways:
             command = [sys.executable, str(Path(__file__).resolve()), "--way", way, "--shape", arguments.shape]
             command += ["--samples", str(arguments.samples)] if arguments.samples else []
             command += ["--peak-flops", str(arguments.peak_flops)] if arguments.peak_flops else []
