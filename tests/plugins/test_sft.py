@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from sft_fake_model import FakeBatches, FakeModel, FaultyBatches, main, make_sample, pack
 
 from infimed_core import DataError, Fault, InfimedError, TrainingContext
+from infimed_plugins.sft.accounting import peak_by_name
 from infimed_plugins.sft.loading import in_a_thread
 from infimed_plugins.sft.trainer import StagedTrainer
 
@@ -227,6 +228,31 @@ def test_what_was_trained_on_is_counted(tmp_path):
     assert facts["mfu"] == pytest.approx(facts["flops"] / facts["seconds"] / 1e12)
     assert [p for kind, p in events if kind == "progress"][-1] == {"done": 3, "total": 3, "unit": "steps"}
     json.dumps(facts, allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "peak"),
+    [
+        ("NVIDIA H100 80GB HBM3", 9.89e14),
+        ("NVIDIA H100 PCIe", 7.56e14),
+        ("NVIDIA H100 NVL", 8.35e14),
+        ("NVIDIA H200", 9.89e14),
+        ("NVIDIA GH200 480GB", 9.89e14),
+        ("NVIDIA H20", 1.48e14),
+        ("NVIDIA A100-SXM4-80GB", 3.12e14),
+        ("NVIDIA A40", 1.497e14),
+        ("NVIDIA L40S", 3.62e14),
+        ("NVIDIA L4", 1.21e14),
+        ("NVIDIA GeForce RTX 4090", 1.65e14),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", None),
+        ("NVIDIA RTX A4000", None),
+        ("NVIDIA RTX A1000", None),
+        ("NVIDIA A10G", None),
+        ("Tesla T4", None),
+    ],
+)
+def test_the_peak_of_a_device_is_looked_up_by_whole_words_of_its_name(name, peak):
+    assert peak_by_name(name) == peak
 
 
 def test_samples_that_were_left_out_are_counted_and_told(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import resource
 import sys
 from collections.abc import Mapping, Sequence
@@ -37,7 +38,7 @@ PEAK_FLOPS = {
     "RTX 3090": 7.1e13,
     "MI300X": 1.307e15,
 }
-"""Dense bf16 operations per second by a part of the device's name (vendors' data sheets); the most exact name first."""
+"""Dense bf16 operations per second by words of the device's name (vendors' data sheets); the most exact name first."""
 
 COUNTS = ("rows", "tokens", "padding", "supervised_tokens", "images", "samples", "flops")
 """What is summed over rows and ranks in every step."""
@@ -127,8 +128,15 @@ def peak_flops(device: Any) -> float | None:
         return None
     import torch
 
-    name = torch.cuda.get_device_name(device)
-    return next((peak for part, peak in PEAK_FLOPS.items() if all(word in name for word in part.split())), None)
+    return peak_by_name(torch.cuda.get_device_name(device))
+
+
+def peak_by_name(name: str) -> float | None:
+    """``PEAK_FLOPS`` of the device with this name. An A4000 is no A40, and a laptop's chip is not the desktop's."""
+    words = set(re.findall(r"[A-Za-z0-9]+", name))
+    if "Laptop" in words:
+        return None
+    return next((peak for part, peak in PEAK_FLOPS.items() if set(part.split()) <= words), None)
 
 
 def peak_memory(device: Any) -> int:
