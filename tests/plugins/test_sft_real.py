@@ -13,6 +13,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from sft_real_model import Rows, make_source
 
 from infimed_core import TrainingContext
+from infimed_plugins.sft.parameters import make_optimizer, trainable_parameters
+from infimed_plugins.sft.stages import TrainingStage
 from infimed_plugins.sft.trainer import StagedTrainer
 
 
@@ -53,6 +55,25 @@ def test_exactly_the_trainable_group_moves(source, tmp_path, group):
         assert bool(moved) is (name == group), (name, moved[:3])
         if group == "projector" == name:
             assert any("deepstack" in member for member in moved)
+
+
+def test_every_group_has_its_rate_deepstack_mergers_the_projectors_and_biases_and_norms_do_not_decay(source):
+    model, checkpoint = source
+    network = model.load(checkpoint)
+    rates = {"vision": 1e-6, "projector": 1e-4, "language": 1e-5, "embeddings": 2e-5}
+    stage = TrainingStage(name="one", learning_rate=rates, weight_decay=0.1)
+    optimizer = make_optimizer(trainable_parameters(network, stage), stage)
+    names = {id(parameter): name for name, parameter in network.module.named_parameters()}
+    found = {names[id(p)]: (g["lr"], g["weight_decay"]) for g in optimizer.param_groups for p in g["params"]}
+    assert sorted(found) == sorted(names.values()), "every parameter once, a tied one too"
+    for name, (rate, decay) in found.items():
+        group = next(group for group, members in network.parameter_groups().items() if name in members)
+        assert rate == rates[group], name
+        plain = name.endswith("bias") or "norm" in name.split(".")[-2]
+        assert decay == (0.0 if plain else 0.1), name
+    mergers = [name for name in found if "deepstack_merger_list" in name]
+    assert mergers and {found[name][0] for name in mergers} == {rates["projector"]}
+    assert {decay for _, decay in found.values()} == {0.0, 0.1}
 
 
 def test_recomputed_activations_give_the_same_training(source, tmp_path):
