@@ -22,7 +22,7 @@ from infimed_plugins.vlm.encoding import ChatEncoder
 from infimed_plugins.vlm.families import FAMILIES
 from infimed_plugins.vlm.small import write_small_checkpoint
 
-PICTURED = [name for name, family in FAMILIES.items() if family.takes_images]
+PICTURED = [name for name, family in FAMILIES.items() if family.takes_images and not name.endswith("_moe")]
 CAPS = [None, 1, 2, 5, 9, 36, 100]
 
 

@@ -182,7 +182,7 @@ def test_parameters_are_grouped_and_a_checkpoint_opens_in_transformers(checkpoin
     torch.testing.assert_close(logits, mine, rtol=1e-4, atol=1e-4)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     st.sampled_from(PADDED),
     st.lists(st.tuples(st.integers(1, 300), st.integers(1, 300)), max_size=3),
@@ -224,7 +224,7 @@ def requests(count: int) -> list[Request]:
     return asked
 
 
-@pytest.mark.parametrize("family", PADDED)
+@pytest.mark.parametrize("family", ["gemma3", "qwen3_5"])
 def test_answers_of_a_batch_are_those_of_asking_one_by_one_and_of_transformers(checkpoints, family):
     network, media = load(checkpoints[family]), MediaLoader({"image": Image()})
     asked = requests(9)
