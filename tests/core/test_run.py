@@ -31,7 +31,7 @@ def write_samples(folder: Path, num_good: int = 24) -> Path:
 
     def add(name: str, kind: str = "image", turns: list[Any] | None = None, file: str | None = None) -> None:
         uri = str(media / (file or f"{name}.png"))
-        tags = {"modality": "MR", "split": "train"}
+        tags = {"modality": "MR", "split": "validation" if name in ("good-5", "good-6") else "train"}
         rows.append({"id": name, "turns": turns or TEXT, "media": [{"kind": kind, "uri": uri}], "tags": tags})
 
     for number in range(num_good):

@@ -27,6 +27,8 @@ def write_run_file(folder: Path, data: Path, **training: Any) -> Path:
     body = document(data, rows_per_step=2, save_every=2, num_samples=24, **training)
     body["run"]["directory"] = str(folder / "runs")
     body["evaluation"]["benchmarks"][0]["with"]["max_samples"] = 12
+    evaluate = {"every": 3, "held_out": {"split": "validation"}, "benchmarks": ["demo-vqa"], "max_samples": 5}
+    body["training"]["with"]["stages"][1]["evaluate"] = evaluate
     del body["quality"], body["report"]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "run.yaml").write_text(json.dumps(body))
@@ -117,6 +119,8 @@ def test_a_run_under_a_launcher_has_the_results_of_one_process(
     file = write_run_file(tmp_path, data)
     body = json.loads(file.read_text())
     body["training"]["with"]["parallel"] = parallel
+    if parallel == "fsdp2":  # whole weights are on no rank within a stage
+        body["training"]["with"]["stages"][1]["evaluate"]["benchmarks"] = []
     file.write_text(json.dumps(body))
     options = {
         "torchrun": ["--nproc-per-node", "2", "--standalone"],
@@ -143,6 +147,12 @@ def test_a_run_under_a_launcher_has_the_results_of_one_process(
         )  # fmt: skip
         if step.name.startswith("train"):
             assert (step.details["ranks"], step.details["parallel"]) == (2, parallel)
+        for one, other in zip(
+            step.details.get("evaluations", ()), expected.details.get("evaluations", ()), strict=True
+        ):
+            assert one["held_out_loss"] == pytest.approx(other["held_out_loss"], rel=1e-3)
+            assert one["held_out_samples"] == 2
+            assert parallel == "fsdp2" or one["benchmarks"]["demo-vqa"]["questions"] == 5
     assert done.stdout.count("Record:") == 1, "one process alone shows the summary"
 
 

@@ -79,8 +79,12 @@ def test_shares_give_the_weights_of_one_process_with_uneven_ranks_and_rows_that_
         "max_gradient_norm": 0.1,
     }
     one, facts_of_one = train(tmp_path, "one", dropout="0.2", **options)
-    two, facts_of_two = train(tmp_path, "two", 2, dropout="0.2", parallel="fsdp2", **options)
+    measure = {"every": 2, "benchmarks": []}
+    two, facts_of_two = train(tmp_path, "two", 2, dropout="0.2", parallel="fsdp2", measure=measure, **options)
     assert_close(two, one)
+    _, facts_of_three = train(tmp_path, "three", dropout="0.2", measure=measure, **options)
+    losses = [[entry["held_out_loss"] for entry in facts["evaluations"]] for facts in (facts_of_two, facts_of_three)]
+    assert len(losses[0]) == 3 and losses[0] == pytest.approx(losses[1], rel=1e-4)
     assert facts_of_one["dropped"] == {"truncated": 1}
     assert (facts_of_two["ranks"], facts_of_two["parallel"]) == (2, "fsdp2")
     for name in ("rows", "tokens", "samples", "images", "supervised_tokens", "dropped", "flops"):
