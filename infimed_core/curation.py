@@ -34,13 +34,16 @@ def curate(state: RunState) -> Curated:
 def _curate(state: RunState, executor: Executor) -> Curated:
     dataset, hashed = read_sources(state, executor)
     gated, _ = gate_data(state, dataset, hashed, executor)
-    passed = frozenset(identity for identity in dataset.ids if identity not in gated)
-    passed_hash = digest(hashed, sorted(gated)) if gated else hashed
+
+    def passed() -> Curated:
+        kept = frozenset(identity for identity in dataset.ids if identity not in gated)
+        return Curated(dataset, kept, hashed, digest(hashed, sorted(gated)) if gated else hashed)
+
     if state.plan.file.quality is None:
-        return Curated(dataset, passed, hashed, passed_hash)
+        return passed()
     tables, score_hash = score_samples(state, dataset, hashed, executor)
     if state.plan.file.quality.select is None:
-        return Curated(dataset, passed, hashed, passed_hash)
+        return passed()
     made_from = digest(score_hash, sorted(gated)) if gated else score_hash
     kept, select_hash = select_samples(state, dataset, tables, gated, made_from)
     return Curated(dataset, kept, hashed, digest(hashed, select_hash))

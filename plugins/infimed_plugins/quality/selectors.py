@@ -121,7 +121,9 @@ class GatedSelector(Selector):
         for place, reason in self._turned_away(columns):
             whole = (reason.value, *columns.reasons[place])
             rejected[columns.ids[place]] = shared.setdefault(whole, whole)
-        return Selection(kept=tuple(identity for identity in order if identity not in rejected), rejected=rejected)
+        kept = tuple(identity for identity in order if identity not in rejected)
+        # Not validated, which would copy every row's reasons, of which equal ones are one object here.
+        return Selection.model_construct(kept=kept, rejected=rejected)
 
     def _named(self) -> set[str]:
         """Dimensions that the settings speak of."""
