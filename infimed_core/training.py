@@ -16,8 +16,6 @@ from infimed_core.components import (
     LoadedModel,
     Measurements,
     Model,
-    Packer,
-    ResolutionScheduler,
     TrainableModel,
     Trainer,
     TrainingContext,
@@ -27,11 +25,11 @@ from infimed_core.dataset import Dataset
 from infimed_core.errors import InfimedError
 from infimed_core.evaluation_checks import check_metrics
 from infimed_core.index import Index, build_index
-from infimed_core.measuring import HELD_OUT, Chosen, StageMeasurements, choose, held_out_samples, told_drops
+from infimed_core.measuring import HELD_OUT, StageMeasurements, choose, held_out_samples
 from infimed_core.packing import PlannedBatches
 from infimed_core.plan import StagePlan
-from infimed_core.planning import plan_stage
 from infimed_core.record import digest, verify_files, write_atomically
+from infimed_core.stage_planning import chosen_for, isolation_of, plan_rows
 from infimed_core.steps import Outcome, RunState
 from infimed_core.types import JsonObject, Stage
 
@@ -111,7 +109,7 @@ def train_stages(state: RunState, curated: Curated, base: Checkpoint) -> list[Ch
             "the model of this run cannot be trained; remove the 'training:' section or name another model"
         )
     index, index_hash = index_samples(state, curated, base)
-    isolation = _isolation(state, base)
+    isolation = isolation_of(state, base.directory, base.digest)
     allowed = np.fromiter((identity in curated.kept for identity in curated.dataset.ids), bool, len(curated.dataset))
     held = held_out_samples(index, trainer.stage_list)
     if any(stage.evaluate is not None and stage.evaluate.benchmarks for stage in trainer.stage_list):
@@ -120,8 +118,8 @@ def train_stages(state: RunState, curated: Curated, base: Checkpoint) -> list[Ch
     before = base
     loaded: TrainableModel | None = None
     for position, stage in enumerate(trainer.stage_list):
-        chosen = _chosen(state, index, index_hash, stage, allowed, base, position, isolation)
-        plan, plan_file = _plan(state, curated, stage, chosen, held)
+        chosen = chosen_for(state, index, index_hash, stage, allowed, base.directory, position, isolation)
+        plan, plan_file = plan_rows(state, curated, stage, chosen, held)
         measured = choose(state, stage, chosen)
         made_from = digest("train", 1, plan.plan_hash, trainer.result_identity(stage), before.digest)
         after = before
@@ -164,107 +162,6 @@ def train_stages(state: RunState, curated: Curated, base: Checkpoint) -> list[Ch
         if state.stopped.is_set():
             raise KeyboardInterrupt
     return checkpoints
-
-
-def _isolation(state: RunState, base: Checkpoint) -> tuple[bool, str]:
-    """Whether samples of the base model may share a row, and why; told loudly where they may not."""
-    model: Model = state.plan.component("model")
-    directory = base.directory
-    assert directory is not None
-
-    def work(artifact: Path) -> Outcome:
-        packable, verdict = model.can_pack(directory)
-        facts: JsonObject = {"packable": packable, "verdict": verdict}
-        write_atomically(artifact / "isolation.json", json.dumps(facts))
-        return Outcome(details=facts)
-
-    found = state.step("isolation", digest("isolation", 1, base.digest), work)
-    facts = json.loads((found.directory / "isolation.json").read_text(encoding="utf-8"))
-    return bool(facts["packable"]), str(facts["verdict"])
-
-
-def _packer(state: RunState, stage: Stage, isolation: tuple[bool, str]) -> Packer:
-    """The packer of the stage, or ``padded`` with its budget where this model's samples may not share a row."""
-    components = state.plan.components
-    packer = cast(Packer, components.get(f"stages.{stage.name}.packing") or components["packing"])
-    packable, verdict = isolation
-    if packable or type(packer).padded:
-        return packer
-    text = f"stage '{stage.name}': samples of this model may not share a row ({verdict}): rows are PADDED, not packed"
-    state.tell("message", f"plan-{stage.name}", {"text": text})
-    budget = packer.model_dump(include={"row_tokens", "row_patches", "row_images"})
-    return cast(Packer, state.registry.find("packer", "padded").model_validate(budget))
-
-
-def _chosen(
-    state: RunState,
-    index: Index,
-    index_hash: str,
-    stage: Stage,
-    allowed: np.ndarray,  # type: ignore[type-arg]
-    base: Checkpoint,
-    position: int,
-    isolation: tuple[bool, str],
-) -> Chosen:
-    """What the rows of a stage, and those of its measurements, are made from."""
-    components = state.plan.components
-    scheduler = cast(ResolutionScheduler, components.get(f"stages.{stage.name}.resolution") or components["resolution"])
-    model: Model = state.plan.component("model")
-    assert base.directory is not None
-    packer, encoder = _packer(state, stage, isolation), model.encoder(base.directory)
-    return Chosen(index, index_hash, allowed, scheduler, packer, encoder, state.seed * 1000 + position)
-
-
-def _plan(
-    state: RunState,
-    curated: Curated,
-    stage: Stage,
-    chosen: Chosen,
-    held: np.ndarray,  # type: ignore[type-arg]
-) -> tuple[StagePlan, Path]:
-    decisive = {
-        "name",
-        "mix",
-        "mix_by",
-        "epochs",
-        "num_samples",
-        "num_tokens",
-        "num_steps",
-        "rows_per_step",
-        "overlong",
-    }
-    shape = stage.model_dump(mode="json", include=decisive)
-    allowed = chosen.allowed & ~held
-    made_from = digest(
-        "plan", 2, chosen.index_hash, curated.digest, shape, chosen.scheduler.identity(), chosen.packer.identity(),
-        chosen.seed, *([np.flatnonzero(held).tolist()] if held.any() else []),
-    )  # fmt: skip
-
-    def work(directory: Path) -> Outcome:
-        plan = plan_stage(chosen.index, stage, chosen.scheduler, chosen.packer, chosen.encoder, chosen.seed, allowed)
-        plan.save(directory / "plan.npz")
-        details = plan.describe()
-        dropped = {str(k): int(cast(int, v)) for k, v in cast(JsonObject, details.pop("dropped", {})).items()}
-        num_drawn = int(cast(int, details["num_drawn"]))
-        if held.any():
-            details["num_held_out"] = int((chosen.allowed & held).sum())
-        return Outcome(num_drawn, num_drawn - sum(dropped.values()), dropped, details)
-
-    artifact = state.step(f"plan-{stage.name}", made_from, work)
-    plan_file = artifact.directory / "plan.npz"
-    plan = StagePlan.load(plan_file)
-    if len(plan.packs) == 0:
-        reasons = [
-            f"the plan left out {told_drops(plan)}" if plan.dropped.any() else "",
-            chosen.index.told_faults(),
-            f"{int((chosen.allowed & held).sum())} are held out" if held.any() else "",
-        ]
-        told = "; ".join(filter(None, reasons)) or "there is none"
-        raise InfimedError(
-            f"stage '{stage.name}' has no sample to train on, of {int(chosen.allowed.sum())} selected: {told}. Raise "
-            "packing.row_tokens where samples are too long; mend the data where they could not be read"
-        )
-    return plan, plan_file
 
 
 def _train(

@@ -134,5 +134,6 @@ def test_nothing_held_out_and_nothing_to_train_on_name_the_reasons_and_their_cou
     for number in range(16):
         if number % 4:
             (tmp_path / f"{number}.png").write_bytes(b"no image")
+    (tmp_path / "again").mkdir()
     with pytest.raises(InfimedError, match=r"matches none of the 4 usable samples;.*left out 12 of 16 samples \("):
-        run(document(samples), tmp_path)
+        run(document(samples), tmp_path / "again")

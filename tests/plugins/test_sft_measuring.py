@@ -27,7 +27,7 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-def train(directory, measurements=None, stop_after=None, **stage):
+def train(directory, measurements=None, stop_after=None, precision="fp32", **stage):
     events = []
 
     def emit(kind, payload):
@@ -36,7 +36,7 @@ def train(directory, measurements=None, stop_after=None, **stage):
             context.stopped.set()
 
     context = TrainingContext(directory=directory, seed=3, emit=emit, measurements=measurements)
-    trainer = StagedTrainer(stages=({"name": "one", "learning_rate": 1e-2, **stage},))
+    trainer = StagedTrainer(stages=({"name": "one", "learning_rate": 1e-2, **stage},), precision=precision)
     model = FakeModel(dropout=0.2)
     facts = None
     try:
@@ -49,7 +49,7 @@ def train(directory, measurements=None, stop_after=None, **stage):
 LORA = {"lora": {"rank": 2, "dropout": 0.1}}
 
 
-@pytest.mark.parametrize("stage", [{}, LORA, {"trainable": ["projector"]}], ids=str)
+@pytest.mark.parametrize("stage", [{}, LORA, {"trainable": ["projector"], "precision": "bf16-mixed"}], ids=str)
 def test_weights_and_losses_are_bit_equal_with_and_without(tmp_path, stage):
     if "lora" in stage:
         pytest.importorskip("peft", reason="needs the extra lora")

@@ -1,0 +1,123 @@
+"""The steps before a stage is trained: may samples share a row, what are rows made from, and the plan of the rows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from infimed_core.components import Model, Packer, ResolutionScheduler
+from infimed_core.curation import Curated
+from infimed_core.errors import InfimedError
+from infimed_core.index import Index
+from infimed_core.measuring import Chosen, told_drops
+from infimed_core.plan import StagePlan
+from infimed_core.planning import plan_stage
+from infimed_core.record import digest, write_atomically
+from infimed_core.steps import Outcome, RunState
+from infimed_core.types import JsonObject, Stage
+
+
+def isolation_of(state: RunState, directory: Path, base_digest: str) -> tuple[bool, str]:
+    """Whether samples of the base model may share a row, and why; told loudly where they may not."""
+    model: Model = state.plan.component("model")
+
+    def work(artifact: Path) -> Outcome:
+        packable, verdict = model.can_pack(directory)
+        facts: JsonObject = {"packable": packable, "verdict": verdict}
+        write_atomically(artifact / "isolation.json", json.dumps(facts))
+        return Outcome(details=facts)
+
+    found = state.step("isolation", digest("isolation", 1, base_digest), work)
+    facts = json.loads((found.directory / "isolation.json").read_text(encoding="utf-8"))
+    return bool(facts["packable"]), str(facts["verdict"])
+
+
+def _packer(state: RunState, stage: Stage, isolation: tuple[bool, str]) -> Packer:
+    """The packer of the stage, or ``padded`` with its budget where this model's samples may not share a row."""
+    components = state.plan.components
+    packer = cast(Packer, components.get(f"stages.{stage.name}.packing") or components["packing"])
+    packable, verdict = isolation
+    if packable or type(packer).padded:
+        return packer
+    text = f"stage '{stage.name}': samples of this model may not share a row ({verdict}): rows are PADDED, not packed"
+    state.tell("message", f"plan-{stage.name}", {"text": text})
+    budget = packer.model_dump(include={"row_tokens", "row_patches", "row_images"})
+    return cast(Packer, state.registry.find("packer", "padded").model_validate(budget))
+
+
+def chosen_for(
+    state: RunState,
+    index: Index,
+    index_hash: str,
+    stage: Stage,
+    allowed: np.ndarray,  # type: ignore[type-arg]
+    checkpoint: Path,
+    position: int,
+    isolation: tuple[bool, str],
+) -> Chosen:
+    """What the rows of a stage, and those of its measurements, are made from."""
+    components = state.plan.components
+    scheduler = cast(ResolutionScheduler, components.get(f"stages.{stage.name}.resolution") or components["resolution"])
+    model: Model = state.plan.component("model")
+    packer, encoder = _packer(state, stage, isolation), model.encoder(checkpoint)
+    return Chosen(index, index_hash, allowed, scheduler, packer, encoder, state.seed * 1000 + position)
+
+
+def plan_rows(
+    state: RunState,
+    curated: Curated,
+    stage: Stage,
+    chosen: Chosen,
+    held: np.ndarray,  # type: ignore[type-arg]
+) -> tuple[StagePlan, Path]:
+    """The step that plans a stage's rows without the samples in ``held`` (bool [n]); the plan and its file.
+
+    Raises:
+        InfimedError: no row is left; the message names the reasons and their counts.
+    """
+    decisive = {
+        "name",
+        "mix",
+        "mix_by",
+        "epochs",
+        "num_samples",
+        "num_tokens",
+        "num_steps",
+        "rows_per_step",
+        "overlong",
+    }
+    shape = stage.model_dump(mode="json", include=decisive)
+    allowed = chosen.allowed & ~held
+    made_from = digest(
+        "plan", 2, chosen.index_hash, curated.digest, shape, chosen.scheduler.identity(), chosen.packer.identity(),
+        chosen.seed, *([np.flatnonzero(held).tolist()] if held.any() else []),
+    )  # fmt: skip
+
+    def work(directory: Path) -> Outcome:
+        plan = plan_stage(chosen.index, stage, chosen.scheduler, chosen.packer, chosen.encoder, chosen.seed, allowed)
+        plan.save(directory / "plan.npz")
+        details = plan.describe()
+        dropped = {str(k): int(cast(int, v)) for k, v in cast(JsonObject, details.pop("dropped", {})).items()}
+        num_drawn = int(cast(int, details["num_drawn"]))
+        if held.any():
+            details["num_held_out"] = int((chosen.allowed & held).sum())
+        return Outcome(num_drawn, num_drawn - sum(dropped.values()), dropped, details)
+
+    artifact = state.step(f"plan-{stage.name}", made_from, work)
+    plan_file = artifact.directory / "plan.npz"
+    plan = StagePlan.load(plan_file)
+    if len(plan.packs) == 0:
+        reasons = [
+            f"the plan left out {told_drops(plan)}" if plan.dropped.any() else "",
+            chosen.index.told_faults(),
+            f"{int((chosen.allowed & held).sum())} are held out" if held.any() else "",
+        ]
+        told = "; ".join(filter(None, reasons)) or "there is none"
+        raise InfimedError(
+            f"stage '{stage.name}' has no sample to train on, of {int(chosen.allowed.sum())} selected: {told}. Raise "
+            "packing.row_tokens where samples are too long; mend the data where they could not be read"
+        )
+    return plan, plan_file
