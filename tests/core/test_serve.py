@@ -165,12 +165,14 @@ def test_the_stage_in_training_shows_its_losses_so_far(tmp_path: Path) -> None:
     (run / "run.json").write_text(json.dumps(record))
     lines = [{"kind": "log", "step": "train-extra", "payload_step": at, "loss": 9.0 - at} for at in (0, 1, 2, 1)]
     lines[-1]["loss"] = 7.25  # told again after a kill
+    lines.append({"kind": "evaluation", "step": "train-extra", "payload_step": 1, "held_out_loss": 8.125})
     with (run / "events.jsonl").open("w") as stream:
         stream.write("".join(json.dumps(line) + "\n" for line in [{"kind": "run_started"}, *lines]) + '{"kind": "lo')
     with served(run) as server:
         text = ask(server)[2].decode()
     assert "<b>extra</b>" in text and "loss 9.000 → 7.000" in text
     assert read_curve(run) == [9.0, 7.25, 7.0]
+    assert "Measured within the stage" in text and "8.125" in text
 
 
 def read_curve(run: Path) -> list[float]:

@@ -143,6 +143,24 @@ def test_a_row_of_text_alone_reaches_the_parameters_that_images_reach_when_ranks
         assert reached[0] == reached[1] and any(name.startswith(family.vision) for name in reached[0])
 
 
+@pytest.mark.parametrize("model_type", ["qwen3_vl", "llava"])
+def test_a_row_of_text_alone_runs_the_tower_also_where_a_stage_is_measured(monkeypatch, model_type):
+    """In evaluation mode too: ranks that hold shares gather the tower's layers together, or wait for ever."""
+    from infimed_plugins.vlm import rows
+
+    monkeypatch.setattr(rows, "_shares_gradients", lambda: True)
+    module = shrunken_module(config_of(model_type), "packed").eval()
+    family = family_of(module.config)
+    ran = []
+    for name, part in module.named_modules():
+        if name + "." in family.vision:
+            part.register_forward_hook(lambda *_: ran.append(True))
+    sample = next(sample for sample in make_samples(module.config, family) if not sample.vision)
+    with torch.no_grad():
+        row_hidden_states(module, pack([sample]), family)
+    assert ran
+
+
 @pytest.mark.parametrize("model_type", ["qwen3_vl", "internvl", "qwen3"])
 def test_at_run_time_a_layer_without_borders_is_an_error(model_type, tmp_path):
     from infimed_core.packing import assemble
