@@ -32,7 +32,7 @@ def picture(flops: dict[str, float], accuracies: dict[str, list[float]]) -> str:
         parts.append(
             f'<text x="{x(tick):.1f}" y="{height - bottom + 18}" text-anchor="middle">{tick / 1e12:.1f}</text>'
         )
-    for (way, own), colour in zip(accuracies.items(), ("#444", "#c60", "#06c"), strict=True):
+    for (way, own), colour in zip(accuracies.items(), ("#444", "#c60", "#06c", "#777"), strict=True):
         place, mean = x(flops[way]), y(float(np.mean(own)))
         parts += [
             f'<circle cx="{place:.1f}" cy="{y(value):.1f}" r="4" fill="{colour}" fill-opacity="0.5"/>' for value in own
@@ -40,7 +40,6 @@ def picture(flops: dict[str, float], accuracies: dict[str, list[float]]) -> str:
         parts.append(
             f'<line x1="{place - 14:.1f}" x2="{place + 14:.1f}" y1="{mean:.1f}" y2="{mean:.1f}" stroke="{colour}" stroke-width="3"/>'
         )
-        parts.append(
-            f'<text x="{place:.1f}" y="{y(max(own)) - 12:.1f}" text-anchor="middle" fill="{colour}">{way}</text>'
-        )
+        label = y(min(own)) + 22 if way == "native-early" else y(max(own)) - 12  # two ways stand at the same place
+        parts.append(f'<text x="{place:.1f}" y="{label:.1f}" text-anchor="middle" fill="{colour}">{way}</text>')
     return "\n".join([*parts, "</svg>"]) + "\n"
