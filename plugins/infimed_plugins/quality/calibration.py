@@ -63,8 +63,9 @@ def summarise(rows: Sequence[Mapping[str, float]], num_studies: int) -> Referenc
 def distances(values: Mapping[str, float], reference: Reference, pooled: Reference) -> dict[str, float]:
     """Signed distances: 0 at the clean median, -1 at the clean edge, below that worse. Never above 0.
 
-    Pictures of few studies do not show their modality's whole spread, however many they are. It is therefore mixed with
-    the pooled spread as if one more study had that, and widened by ``1 + 1 / sqrt(studies)``. Of fewer than
+    Pictures of few studies do not show their modality's whole spread, however many they are, and those of one study
+    show nothing of how studies differ: ``n`` have ``n - 1`` degrees of freedom. The pooled spread, where it is wider,
+    stands for the missing one, and the mean of the ``n`` is widened by ``1 + 1 / sqrt(studies)``. Of fewer than
     ``FEW_STUDIES`` not even the median is sure: each number is then judged by the nearer of the two references.
     """
     found = _distances(values, reference, pooled)
@@ -80,7 +81,7 @@ def _distances(values: Mapping[str, float], reference: Reference, pooled: Refere
     for name, measurement in MEASUREMENTS.items():
         spread, other = reference.spreads[name], pooled.spreads[name]
         own = abs(spread.edge - spread.median)
-        mixed = (num * own + max(own, abs(other.edge - other.median))) / (num + 1)
+        mixed = ((num - 1) * own + max(own, abs(other.edge - other.median))) / num
         width = max(mixed * (1.0 + 1.0 / float(np.sqrt(num))), measurement.floor)
         found[name] = min(0.0, -measurement.bad * (values[name] - spread.median) / width)
     return found

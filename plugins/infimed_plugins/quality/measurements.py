@@ -22,6 +22,10 @@ class Measurement:
 
 DARK = 12.0
 """Grey levels up to which a pixel counts as ground."""
+WHITE = 250
+"""Grey level from which on a pixel counts as cut at white."""
+MEASURED_LINES = 256
+"""Blur and blockiness are means over rows and columns: this many of each say as much as all of them."""
 UNSEEN = 8.0
 """Grey levels of the third difference that no eye sees as an edge; keeps faint blocks of smooth pictures quiet."""
 
@@ -50,58 +54,76 @@ def measure(pixels: NDArray[np.uint8], max_side: int) -> dict[str, float]:
     centre = np.ascontiguousarray(pixels[top : top + max_side, left : left + max_side])
     grey = cv2.cvtColor(centre, cv2.COLOR_RGB2GRAY)
     values = grey.astype(np.float32)
-    low, high, clipped = _exposure(grey)
-    spread = max(float(values.std()), 1.0)
+    counts = cv2.calcHist([grey], [0], None, [256], [0, 256]).ravel().astype(np.int64)
+    low, high = _percentiles(counts)
+    brightest = _brightest(counts)
+    spread = max(_deviation(values, cv2), 1.0)
+    stride = max(1, min(grey.shape) // MEASURED_LINES)
+    rows, columns = values[::stride], np.ascontiguousarray(values.T[::stride])
     noise = _noise(values)
     return {
-        "blur": _blur(values, cv2),
+        "blur": max(_blur(rows, cv2), _blur(columns, cv2)),
         "detail": _detail(values, spread, cv2),
         "fine_detail": _fine_detail(values, spread, cv2),
         "noise": float(np.log(noise + 1.5)),
-        "blockiness": max(_blockiness(values), _blockiness(values.T)),
-        "ringing": _ringing(values),
-        "dynamic_range": float(np.log(high - low + 1.0)),
-        "brightest": float(np.log(high + 1.0)),
-        "brightness": _brightness(values),
-        "clipped": clipped,
+        "blockiness": max(_blockiness(rows), _blockiness(columns)),
+        "ringing": _ringing(grey, cv2),
+        "dynamic_range": float(np.log(max(brightest - low, 0.0) + 1.0)),
+        "brightest": float(np.log(brightest + 1.0)),
+        "brightness": _brightness(counts),
+        "clipped": _clipped(grey, cv2) if counts[WHITE:].any() else 0.0,
         "saturation": _saturation(centre),
         "range": high - low,
     }
 
 
-def _exposure(grey: NDArray[np.uint8]) -> tuple[float, float, float]:
-    """1st and 99th percentile in grey levels, and the share of pixels at the top."""
-    counts = np.bincount(grey.ravel(), minlength=256)
-    share = np.cumsum(counts) / grey.size
-    return (
-        float(np.searchsorted(share, 0.01)),
-        float(np.searchsorted(share, 0.99)),
-        float(counts[250:].sum() / grey.size),
-    )
+def _deviation(values: NDArray[np.float32], cv2: Any) -> float:
+    return float(cv2.meanStdDev(values)[1][0, 0])
 
 
-def _brightness(values: NDArray[np.float32]) -> float:
+def _percentiles(counts: NDArray[np.int64]) -> tuple[float, float]:
+    """1st and 99th percentile in grey levels of a histogram of 256 levels."""
+    share = np.cumsum(counts) / counts.sum()
+    return float(np.searchsorted(share, 0.01)), float(np.searchsorted(share, 0.99))
+
+
+def _brightest(counts: NDArray[np.int64]) -> float:
+    """99th percentile of what is not ground, in grey levels; of everything where nearly all is ground.
+
+    Of everything it would say how much of the picture the anatomy fills, and a slice with little of it would be dark.
+    """
+    lit = counts.copy()
+    lit[: int(DARK) + 1] = 0
+    return _percentiles(lit if lit.sum() > 0.001 * counts.sum() else counts)[1]
+
+
+def _brightness(counts: NDArray[np.int64]) -> float:
     """Log mean of what is not black; 0 where nearly everything is."""
-    lit = values[values > DARK]
-    return float(np.log(float(lit.mean()) + 1.0)) if lit.size > 0.01 * values.size else 0.0
+    lit = counts[int(DARK) + 1 :]
+    levels = np.arange(int(DARK) + 1, 256)
+    return float(np.log(float((lit * levels).sum() / lit.sum()) + 1.0)) if lit.sum() > 0.01 * counts.sum() else 0.0
 
 
-def _blur(values: NDArray[np.float32], cv2: Any) -> float:
-    """How little a second blur changes the steps between neighbours: Crete et al., "The blur effect" (2007)."""
-    worst = 0.0
-    for axis, size in ((0, (1, 9)), (1, (9, 1))):
-        steps = np.abs(np.diff(values, axis=axis))
-        blurred = np.abs(np.diff(cv2.blur(values, size), axis=axis))
-        total = float(steps.sum())
-        lost = float(np.maximum(steps - blurred, 0.0).sum())
-        worst = max(worst, (total - lost) / total if total > 0 else 1.0)
-    return worst
+def _clipped(grey: NDArray[np.uint8], cv2: Any) -> float:
+    """Share of pixels at white, without white areas that reach the border: those are ground or unexposed margin."""
+    white = np.pad((grey >= WHITE).view(np.uint8), 1, constant_values=1)
+    cv2.floodFill(white, None, (0, 0), 0)
+    return float(cv2.countNonZero(white) / grey.size)
+
+
+def _blur(lines: NDArray[np.float32], cv2: Any) -> float:
+    """How little a second blur along lines changes steps in them: Crete et al., "The blur effect" (2007)."""
+    blurred = cv2.blur(lines, (9, 1))
+    steps = cv2.absdiff(lines[:, 1:], lines[:, :-1])
+    total = float(cv2.sumElems(steps)[0])
+    lost = cv2.subtract(steps, cv2.absdiff(blurred[:, 1:], blurred[:, :-1]))
+    return (total - float(cv2.sumElems(cv2.max(lost, 0.0))[0])) / total if total > 0 else 1.0
 
 
 def _detail(values: NDArray[np.float32], spread: float, cv2: Any) -> float:
     """Log energy of the Laplacian of Gaussian over the contrast."""
     smooth = cv2.GaussianBlur(values, (0, 0), 1.0)
-    return float(np.log(float(cv2.Laplacian(smooth, cv2.CV_32F).std()) / spread + 1e-3))
+    return float(np.log(_deviation(cv2.Laplacian(smooth, cv2.CV_32F), cv2) / spread + 1e-3))
 
 
 def _fine_detail(values: NDArray[np.float32], spread: float, cv2: Any) -> float:
@@ -109,7 +131,7 @@ def _fine_detail(values: NDArray[np.float32], spread: float, cv2: Any) -> float:
     height, width = values.shape
     half = cv2.resize(values, (max(1, width // 2), max(1, height // 2)), interpolation=cv2.INTER_AREA)
     back = cv2.resize(half, (width, height), interpolation=cv2.INTER_CUBIC)
-    return float(np.log(float(np.abs(values - back).mean()) / spread + 1e-3))
+    return float(np.log(cv2.norm(values, back, cv2.NORM_L1) / values.size / spread + 1e-3))
 
 
 def _noise(values: NDArray[np.float32]) -> float:
@@ -134,18 +156,18 @@ def _blockiness(values: NDArray[np.float32]) -> float:
     return float(np.log((phases.max() + UNSEEN) / (float(np.median(phases)) + UNSEEN)))
 
 
-def _ringing(values: NDArray[np.float32]) -> float:
+def _ringing(grey: NDArray[np.uint8], cv2: Any) -> float:
     """Share of exactly flat 2 x 2 steps outside flat ground: strong quantisation leaves flat blocks inside tissue."""
-    horizontal = np.abs(np.diff(values, axis=1))
-    height, width = horizontal.shape[0] // 8 * 8, horizontal.shape[1] // 8 * 8
+    steps = cv2.absdiff(grey[:, 1:], grey[:, :-1])
+    height, width = steps.shape[0] // 8 * 8, steps.shape[1] // 8 * 8
     if height < 16 or width < 16:
         return 0.0
-    blocks = horizontal[:height, :width].reshape(height // 8, 8, width // 8, 8).transpose(0, 2, 1, 3)
-    blocks = blocks.reshape(-1, 64)
-    lively = blocks[blocks.max(axis=1) > 1]
-    if len(lively) < 4:
+    blocks = steps[:height, :width].reshape(height // 8, 8, width // 8, 8)
+    lively = blocks.max(axis=1).max(axis=-1) > 1
+    if lively.sum() < 4:
         return 0.0
-    return float((lively == 0).mean())
+    flat = (blocks == 0).sum(axis=1, dtype=np.uint8)
+    return float(flat[lively].mean() / 8.0)
 
 
 def _saturation(pixels: NDArray[np.uint8]) -> float:

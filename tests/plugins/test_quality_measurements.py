@@ -1,0 +1,46 @@
+"""What is measured of a picture: margins and empty ground are no defects, and few studies are trusted little."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from infimed_plugins.quality import measurements
+from infimed_plugins.quality.calibration import distances, summarise
+from infimed_plugins.quality.measurements import MEASUREMENTS, measure
+
+
+def test_a_white_margin_is_no_overexposure_and_white_within_the_anatomy_is():
+    pixels = np.random.default_rng(0).integers(40, 200, (128, 128, 3)).astype(np.uint8)
+    pixels[:, :50] = 255
+    assert measure(pixels, 512)["clipped"] == 0.0
+    pixels[60:80, 80:100] = 255
+    assert measure(pixels, 512)["clipped"] == pytest.approx(400 / 128**2)
+
+
+def test_a_slice_with_little_anatomy_is_not_dark_and_a_dark_one_is():
+    pixels = np.zeros((128, 128, 3), dtype=np.uint8)
+    pixels[60:70, 60:70] = 200  # under one percent of the picture
+    assert measure(pixels, 512)["brightest"] == pytest.approx(np.log(201))
+    assert measure(pixels // 4, 512)["brightest"] == pytest.approx(np.log(51))
+
+
+def test_half_of_the_lines_of_a_large_picture_say_what_all_say(monkeypatch):
+    chance = np.random.default_rng(0)
+    coarse = sum(np.kron(chance.normal(size=(512 // n,) * 2), np.ones((n, n))) for n in (1, 4, 16))
+    pixels = np.repeat(np.clip(coarse * 30 + 120, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
+    half = measure(pixels, 512)
+    monkeypatch.setattr(measurements, "MEASURED_LINES", 512)
+    every = measure(pixels, 512)
+    for name in ("blur", "blockiness"):
+        assert half[name] == pytest.approx(every[name], abs=MEASUREMENTS[name].floor / 2)
+
+
+def test_one_study_says_nothing_of_the_spread():
+    values = [dict.fromkeys(MEASUREMENTS, 0.0)]
+    pooled = summarise([dict.fromkeys(MEASUREMENTS, part) for part in (-1.0, 0.0, 1.0)], 10)
+    one, many = summarise(values, 1), summarise(values, 100)
+    probe = {name: float(rule.bad) for name, rule in MEASUREMENTS.items()}
+    width = pooled.spreads["blur"].edge - pooled.spreads["blur"].median
+    assert distances(probe, one, pooled)["blur"] == pytest.approx(-1 / (2 * width))
+    assert distances(probe, many, pooled)["blur"] < -5
