@@ -1,6 +1,7 @@
 """A distribution that is not ours, installed by pip beside our wheel, takes part in a run by name."""
 
 import json
+import os
 import subprocess
 import sys
 import sysconfig
@@ -15,7 +16,11 @@ PIP = ["-m", "pip", "--disable-pip-version-check", "--no-input", "-q"]
 
 
 def call(*command: object, **options: object) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, **options)  # type: ignore[call-overload]
+    """Run ``command`` with nothing added to where Python looks for modules."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(  # type: ignore[call-overload]
+        [str(part) for part in command], capture_output=True, text=True, env=environment, **options
+    )
     assert done.returncode == options.get("expect", 0), done.stdout + done.stderr
     return done
 
@@ -35,9 +40,7 @@ def python(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     call(sys.executable, "-m", "venv", place)
     python = place / "bin" / "python"
     call(python, *PIP, "install", "--no-deps", "--no-index", *wheels.glob("*.whl"))
-    packages = subprocess.check_output(
-        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], text=True
-    )
+    packages = call(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").stdout
     (Path(packages.strip()) / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return python
 
@@ -51,9 +54,7 @@ def test_wheel_holds_the_two_packages_and_nothing_else(wheels: Path) -> None:
 def test_installed_wheel_checks_the_full_example_outside_the_checkout(python: Path, tmp_path: Path) -> None:
     done = call(python.parent / "infimed", "check", ROOT / "examples" / "full.yaml", cwd=tmp_path)
     assert ": ok" in done.stdout
-    where = subprocess.check_output(
-        [python, "-c", "import infimed_core; print(infimed_core.__file__)"], text=True, cwd=tmp_path
-    )
+    where = call(python, "-c", "import infimed_core; print(infimed_core.__file__)", cwd=tmp_path).stdout
     assert str(ROOT) not in where
 
 

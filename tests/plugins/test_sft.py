@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -15,6 +14,8 @@ import torch
 from pydantic import ValidationError
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from forked import start
 from sft_fake_model import FakeBatches, FakeModel, FaultyBatches, main, make_sample, pack
 
 from infimed_core import DataError, Fault, InfimedError, TrainingContext
@@ -198,16 +199,17 @@ def test_kill_9_at_any_step_and_the_same_command_gives_bit_equal_weights(tmp_pat
     settings = {"learning_rate": 1e-2, "save_every": 3, "batches": {"num_steps": 12}, "num_workers": 0}
     settings = json.dumps(settings)
     main([str(tmp_path / "whole"), settings, str(tmp_path / "whole.safetensors"), "0", "0.1"])
-    command = [sys.executable, str(SCRIPT), str(tmp_path / "killed"), settings, str(tmp_path / "killed.safetensors")]
+    command = [str(SCRIPT), str(tmp_path / "killed"), settings, str(tmp_path / "killed.safetensors")]
     kill_after = 7
-    with subprocess.Popen([*command, "0.03", "0.1"], stdout=subprocess.PIPE, text=True) as process:
-        for line in process.stdout:
-            if line.startswith(f"finished {kill_after}"):
-                process.send_signal(signal.SIGKILL)
-                break
-    assert process.returncode == -signal.SIGKILL
+    process = start([*command, "0.03", "0.1"])
+    for line in process.lines():
+        if line.startswith(f"finished {kill_after}"):
+            process.kill()
+            break
+    assert process.wait() == -signal.SIGKILL
     assert list((tmp_path / "killed").glob("step-*"))
-    subprocess.run([*command, "0", "0.1"], check=True, stdout=subprocess.DEVNULL)
+    process = start([*command, "0", "0.1"])
+    assert process.wait() == 0, process.said()
     facts = json.loads((tmp_path / "killed.json").read_text())
     assert facts["resumed_from"] in (6, 9)
     assert_equal_weights(load_file(tmp_path / "whole.safetensors"), load_file(tmp_path / "killed.safetensors"))

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-from kills import finish, start, steps_done, survive_kills, weights, write_run_file
+import forked
+import kills
+from kills import finish, steps_done, survive_kills, weights, write_run_file
 
 LIMITED = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size})); "
 LIMITED += "from infimed_core.cli import run_main; run_main()"
+
+
+def start(file: Path) -> forked.Forked:
+    """What kills.py starts."""
+    return forked.start(["-m", "infimed_core", str(file)], output=file.parent / "output.txt")
 
 
 def record(file: Path) -> dict:
@@ -39,19 +46,23 @@ def stop_after(file: Path, num_steps: int, how: int) -> str:
     return (file.parent / "output.txt").read_text()
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> dict[str, bytes]:
+@pytest.fixture(scope="module", autouse=True)
+def whole(tmp_path_factory) -> Iterator[dict[str, bytes]]:
+    """The weights of a run that was started in full and never stopped; the runs of the tests are forked."""
     file = write_run_file(tmp_path_factory.mktemp("whole"), num_steps=40)
     finish(file)
-    return weights(file)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kills, "start", start)
+        yield weights(file)
 
 
 @pytest.mark.slow
-def test_kill_9_at_random_steps_leaves_the_weights_of_a_run_that_was_not_killed(tmp_path):
+def test_kill_9_at_random_steps_leaves_the_weights_of_a_run_that_was_not_killed(tmp_path, whole):
     """benchmarks/kills.py does the same twenty times."""
     found = survive_kills(tmp_path, num_kills=2, num_steps=40)
     assert len(found["kills"]) == 2 and all(kill["steps_since_start"] >= 1 for kill in found["kills"])
     assert found["equal"] and found["status"] == "done"
+    assert weights(tmp_path / "killed" / "run.yaml") == whole
 
 
 @pytest.mark.slow
@@ -87,17 +98,11 @@ def test_a_corrupt_state_is_told_with_its_file_and_the_one_before_is_used(tmp_pa
 def run_limited(file: Path) -> str:
     """Run with a limit on the size of a file, which the system enforces: no weights fit. What was said."""
     size = max(path.stat().st_size for path in file.parent.rglob("*.safetensors")) // 2
-    done = subprocess.run(
-        [sys.executable, "-c", LIMITED.format(size=size), str(file)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 2, done.stderr
+    process = forked.start(["-c", LIMITED.format(size=size), str(file)])
+    assert process.wait() == 2, process.said()
     assert record(file)["status"] == "failed" and "could not be written" in record(file)["error"]
-    assert "free disk space and run the same command again" in done.stderr
-    return done.stderr
+    assert "free disk space and run the same command again" in process.said()
+    return process.said()
 
 
 @pytest.mark.slow
@@ -115,14 +120,14 @@ def test_a_disk_full_at_a_state_leaves_the_one_before_says_so_and_the_same_comma
 @pytest.mark.slow
 def test_a_disk_full_at_a_checkpoint_leaves_the_newest_state_says_so_and_the_same_command_goes_on(tmp_path):
     """Only the embeddings learn, so that a state fits where the whole checkpoint does not."""
-    file = write_run_file(tmp_path, num_steps=150, save_every=10, trainable=["embeddings"])
+    file = write_run_file(tmp_path, num_steps=40, save_every=10, trainable=["embeddings"])
     stop_after(file, 2, signal.SIGKILL)
     said = run_limited(file)
     assert "the checkpoint of stage 'one' could not be written" in said and "is kept" in said
-    assert states(file)[-1].name == "step-000000140"
+    assert states(file)[-1].name == "step-000000030"
     assert not list((file.parent / "runs" / "killed" / "checkpoints").glob("one-*"))
     finish(file)
-    assert next(step for step in record(file)["steps"] if step["name"] == "train-one")["details"]["resumed_from"] == 140
+    assert next(step for step in record(file)["steps"] if step["name"] == "train-one")["details"]["resumed_from"] == 30
 
 
 @pytest.mark.slow

@@ -1,0 +1,201 @@
+"""Python commands as processes of their own, forked from one that has imported torch and transformers already.
+
+Tests of kills, ranks and resumes start many processes, and each would spend seconds importing what the one before it
+imported. A process that ``start`` gives has its own memory, environment, signals and end, as every process has. It
+shares with its siblings only what an import leaves and the seed of Python's hashes, so that a file of tests compares
+with at least one process that was started in full.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import importlib
+import json
+import os
+import runpy
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+IMPORTED = (
+    "infimed_core.cli",
+    "torch",
+    "torch.distributed.fsdp",
+    "torch.distributed.tensor",
+    "transformers.modeling_utils",
+    "transformers.models.auto.modeling_auto",
+    "transformers.models.qwen3_vl.modeling_qwen3_vl",
+    "transformers.models.qwen3_vl.processing_qwen3_vl",
+    "transformers.models.qwen2_vl.image_processing_pil_qwen2_vl",
+)
+LONGEST_MESSAGE = 1 << 20
+SECONDS_BETWEEN_LOOKS = 0.02
+
+
+class Forked:
+    """A process that ``start`` gave, with the words of ``subprocess.Popen``; what it says lies in a file."""
+
+    def __init__(self, pid: int, output: Path) -> None:
+        self.pid, self.output = pid, output
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        if self.returncode is None:
+            self.returncode = _ask({"poll": self.pid})["code"]
+        return self.returncode
+
+    def wait(self, timeout: float = 300.0) -> int:
+        limit = time.monotonic() + timeout
+        while (code := self.poll()) is None:
+            if time.monotonic() > limit:
+                raise subprocess.TimeoutExpired(str(self.pid), timeout, self.output.read_bytes())
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+        return code
+
+    def said(self) -> str:
+        return self.output.read_text(encoding="utf-8")
+
+    def lines(self) -> Iterator[str]:
+        """Every line as it is said, to the end of the process."""
+        with self.output.open(encoding="utf-8") as stream:
+            part = ""
+            while True:
+                ended = self.poll() is not None
+                while line := stream.readline():
+                    part += line
+                    if part.endswith("\n"):
+                        yield part
+                        part = ""
+                if ended:
+                    return
+                time.sleep(SECONDS_BETWEEN_LOOKS)
+
+    def send_signal(self, which: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, which)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+def start(arguments: Sequence[str], environment: Mapping[str, str] | None = None, output: Path | None = None) -> Forked:
+    """What ``python ARGUMENTS`` does (``-m MODULE``, ``-c CODE`` or a file, and what follows), with one thread.
+
+    Both streams are appended to ``output``, a new file where none is given.
+    """
+    if output is None:
+        handle, name = tempfile.mkstemp(dir=_folder())
+        os.close(handle)
+        output = Path(name)
+    body = {
+        "arguments": [str(argument) for argument in arguments],
+        "environment": {**(os.environ if environment is None else environment), "OMP_NUM_THREADS": "1"},
+        "output": str(output.absolute()),
+        "folder": str(Path.cwd()),
+    }
+    return Forked(_ask(body)["pid"], output)
+
+
+def launch(command: Sequence[str], num_processes: int, limit: float = 120.0) -> None:
+    """Start ``command`` (an interpreter comes first) under that many ranks; all must end well in ``limit`` seconds."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {"WORLD_SIZE": str(num_processes), "LOCAL_WORLD_SIZE": str(num_processes)}
+    shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    processes = [
+        start(command[1:], {**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)})
+        for rank in range(num_processes)
+    ]
+    try:
+        codes = [process.wait(limit) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert not any(codes), "\n".join(process.said() for process in processes)
+
+
+@functools.cache
+def _folder() -> str:
+    folder = tempfile.TemporaryDirectory(prefix="forked-")
+    atexit.register(folder.cleanup)
+    return folder.name
+
+
+@functools.cache
+def _server() -> socket.socket:
+    """The process that has imported everything; it ends when this one does."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    command = [sys.executable, str(Path(__file__).resolve()), str(theirs.fileno())]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environment, stdin=subprocess.DEVNULL)
+    theirs.close()
+
+    def close() -> None:
+        ours.close()
+        process.wait(60)
+
+    atexit.register(close)
+    return ours
+
+
+def _ask(body: Mapping[str, Any]) -> dict[str, Any]:
+    _server().sendall(json.dumps(body).encode())
+    answer = _server().recv(LONGEST_MESSAGE)
+    assert answer, "the process that forks has ended"
+    return json.loads(answer)  # type: ignore[no-any-return]
+
+
+def _serve(connection: socket.socket) -> None:
+    """Fork for every message; returns in the children alone, and when whoever asks has ended."""
+    for name in IMPORTED:
+        importlib.import_module(name)
+    while message := connection.recv(LONGEST_MESSAGE):
+        body = json.loads(message)
+        if "poll" in body:
+            pid, status = os.waitpid(body["poll"], os.WNOHANG)
+            answer = {"code": os.waitstatus_to_exitcode(status) if pid else None}
+        else:
+            tasks = Path("/proc/self/task")
+            assert not tasks.exists() or len(list(tasks.iterdir())) == 1, "a fork would lose threads"
+            if (pid := os.fork()) == 0:
+                connection.close()
+                _become(**body)
+                return
+            answer = {"pid": pid}
+        with contextlib.suppress(BrokenPipeError):
+            connection.sendall(json.dumps(answer).encode())
+
+
+def _become(arguments: list[str], environment: dict[str, str], output: str, folder: str) -> None:
+    """What the interpreter itself does with its command line."""
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    stream = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    for descriptor in (1, 2):
+        os.dup2(stream, descriptor)
+    os.close(stream)
+    first, *rest = arguments
+    if first in ("-m", "-c"):
+        what, *rest = rest
+        sys.path[0], sys.argv = "", [first, *rest]
+        if first == "-m":
+            runpy.run_module(what, run_name="__main__", alter_sys=True)
+        else:
+            exec(compile(what, "<string>", "exec"), {"__name__": "__main__"})
+    else:
+        sys.path[0], sys.argv = str(Path(first).parent), arguments
+        runpy.run_path(first, run_name="__main__")
+
+
+if __name__ == "__main__":
+    _serve(socket.socket(fileno=int(sys.argv[1])))
