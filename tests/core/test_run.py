@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -11,6 +10,9 @@ from typing import Any
 
 import pydicom.data
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from forked import start
 
 from infimed_core import RunEvent
 from infimed_core.testing import make_image, run
@@ -132,10 +134,10 @@ def test_killed_run_ends_with_the_figures_of_one_that_was_not(finished: tuple[Ru
     body["run"]["directory"] = str(tmp_path / "runs")
     file = tmp_path / "run.yaml"
     file.write_text(json.dumps(body))
-    command = [sys.executable, "-m", "infimed_core", str(file)]
+    command = ["-m", "infimed_core", str(file)]
     killed = []
     for wanted in ("score", "train-one", "train-two", "evaluate-one-demo-vqa"):
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = start(command)
         limit = time.monotonic() + 60
         while process.poll() is None and time.monotonic() < limit:
             if f'"name":"{wanted}","status":"running"' in _compact(tmp_path / "runs" / "small" / "run.json"):
@@ -145,8 +147,8 @@ def test_killed_run_ends_with_the_figures_of_one_that_was_not(finished: tuple[Ru
             time.sleep(0.01)
         process.wait()
     assert killed, "no kill came in time, so nothing was tested"
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    process = start(command)
+    assert process.wait() == 0, process.said()
     after = RunRecord.model_validate_json((tmp_path / "runs" / "small" / "run.json").read_text())
     assert after.results == record.results
     assert after.comparisons == record.comparisons

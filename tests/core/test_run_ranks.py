@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from forked import Forked, start
 from test_run import document, write_samples
 
 from infimed_core import InfimedError
@@ -43,20 +45,14 @@ def own_environment(**more: str) -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", **more}
 
 
-def launched(*files: Path) -> list[subprocess.Popen[str]]:
+def launched(*files: Path) -> list[Forked]:
     """A process for each file, as a launcher starts them, but without a launcher that would look after them."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     shared = {"WORLD_SIZE": str(len(files)), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     return [
-        subprocess.Popen(
-            [sys.executable, "-c", SHORT, str(file)],
-            env=own_environment(RANK=str(rank), LOCAL_RANK=str(rank), **shared),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        start(["-c", SHORT, str(file)], own_environment(RANK=str(rank), LOCAL_RANK=str(rank), **shared))
         for rank, file in enumerate(files)
     ]
 
@@ -74,12 +70,12 @@ def wait_for(file: Path, step: str, log: bool = False) -> None:
     raise AssertionError(f"{step} did not begin in time")
 
 
-def ends(processes: list[subprocess.Popen[str]], limit: float = 60) -> list[tuple[int, str]]:
+def ends(processes: list[Forked], limit: float = 60) -> list[tuple[int, str]]:
     found = []
     try:
         for process in processes:
-            output, _ = process.communicate(timeout=limit)
-            found.append((process.returncode, output))
+            code = process.wait(limit)
+            found.append((code, process.said()))
     finally:
         for process in processes:
             process.kill()
@@ -168,7 +164,7 @@ def test_a_rank_that_dies_ends_the_run_and_the_next_run_goes_on(
     processes[1].send_signal(signal.SIGKILL if how == "killed" else signal.SIGSTOP)
     (code, output), *_ = ends(processes[:1])
     processes[1].kill()
-    processes[1].communicate()
+    processes[1].wait()
     assert code in (1, 2), output
     assert "rank 1 of the run's 2 processes is gone" in output
     found = record(file)

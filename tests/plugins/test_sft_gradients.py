@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
 import sys
 from pathlib import Path
 
@@ -17,6 +14,8 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from forked import launch
 from sft_fake_model import FakeBatches, FakeModel, make_sample, pack
 
 from infimed_core import TrainingContext
@@ -80,25 +79,11 @@ def test_the_gradient_is_that_of_single_samples_for_any_split_into_rows(tmp_path
 
 @pytest.mark.slow
 def test_the_gradient_is_the_same_on_two_processes(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     stage = {"max_gradient_norm": None, "loss_weighting": "square-root", "save_every": 1}
     # Three rows in a step: the two ranks do not get equally many, and some rows hold no image.
     stage["batches"] = {"num_steps": 2, "samples_per_step": 12, "samples_per_row": 4}
     command = [sys.executable, str(SCRIPT), str(tmp_path / "two"), json.dumps(stage), str(tmp_path / "out"), "0", "0"]
-    shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    processes = [
-        subprocess.Popen(
-            command, env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"}
-        )
-        for rank in range(2)
-    ]
-    try:
-        assert [process.wait(timeout=120) for process in processes] == [0, 0]
-    finally:
-        for process in processes:
-            process.kill()
+    launch(command, 2)
     assert_close(gradients_in(tmp_path / "two"), plain("square-root"))
     facts = json.loads((tmp_path / "out.json").read_text())
     assert (facts["ranks"], facts["rows"], facts["samples"]) == (2, 6, 24)

@@ -10,13 +10,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import forked
 from sft_fake_model import FakeBatches, FakeModel, make_sample, pack
 
 from infimed_core import InfimedError
@@ -74,19 +78,19 @@ def main(directory: str, workers: str, pause: str, large: str) -> None:
     (Path(directory) / "facts.json").write_text(json.dumps(facts))
 
 
-def start(directory: Path, workers: int, pause: float = 0.0, large: bool = False) -> subprocess.Popen:
+def command(directory: Path, workers: int, pause: float = 0.0, large: bool = False) -> list[str]:
     directory.mkdir(exist_ok=True)
-    arguments = [str(directory), str(workers), str(pause), str(int(large))]
-    return subprocess.Popen(
-        [sys.executable, __file__, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    return [__file__, str(directory), str(workers), str(pause), str(int(large))]
 
 
-def wait_for_step(process: subprocess.Popen, step: int) -> None:
-    for line in process.stdout:
-        if int(line) >= step:
-            return
-    raise AssertionError(process.stderr.read())
+def start(*arguments: Any, **options: Any) -> subprocess.Popen:
+    """A process that is started in full."""
+    arguments = [sys.executable, *command(*arguments, **options)]
+    return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_step(lines: Iterator[str], step: int) -> None:
+    assert any(int(line) >= step for line in lines), "the training ended before"
 
 
 @pytest.fixture(scope="module")
@@ -102,13 +106,13 @@ def whole(tmp_path_factory) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_after_kill_9_the_following_50_batches_are_byte_equal(tmp_path, whole, workers):
-    with start(tmp_path, workers, pause=0.02) as process:
-        wait_for_step(process, 12)
-        process.send_signal(signal.SIGKILL)
-    assert process.returncode == -signal.SIGKILL
+    process = forked.start(command(tmp_path, workers, pause=0.02))
+    wait_for_step(process.lines(), 12)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
     before = len((tmp_path / "rows.txt").read_text().split())
-    with start(tmp_path, workers) as process:
-        assert process.wait() == 0
+    process = forked.start(command(tmp_path, workers))
+    assert process.wait() == 0, process.said()
     resumed_from = json.loads((tmp_path / "facts.json").read_text())["resumed_from"]
     after = (tmp_path / "rows.txt").read_text().split()[before:]
     assert resumed_from in (10, 15) and len(after) >= 50
@@ -136,7 +140,7 @@ def children_of(pid: int) -> list[int]:
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds the workers through /proc")
 def test_a_killed_worker_ends_the_training_with_one_line_and_no_process_stays(tmp_path):
     with start(tmp_path, 2, pause=0.05, large=True) as process:
-        wait_for_step(process, 6)
+        wait_for_step(process.stdout, 6)
         below = children_of(process.pid)
         # The server that forks the workers and the tracker of resources come first.
         workers = [child for child in below if Path(f"/proc/{child}/stat").read_text().rsplit(")", 1)[1].split()[1]
