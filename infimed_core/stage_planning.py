@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from infimed_core.components import Model, Packer, ResolutionScheduler
 from infimed_core.curation import Curated
@@ -53,7 +54,7 @@ def chosen_for(
     index: Index,
     index_hash: str,
     stage: Stage,
-    allowed: np.ndarray,  # type: ignore[type-arg]
+    allowed: NDArray[np.bool_],
     checkpoint: Path,
     position: int,
     isolation: tuple[bool, str],
@@ -71,7 +72,7 @@ def plan_rows(
     curated: Curated,
     stage: Stage,
     chosen: Chosen,
-    held: np.ndarray,  # type: ignore[type-arg]
+    held: NDArray[np.bool_],
 ) -> tuple[StagePlan, Path]:
     """The step that plans a stage's rows without the samples in ``held`` (bool [n]); the plan and its file.
 

@@ -137,6 +137,6 @@ def _segmented(
         count, length = len(lengths), lengths[0]
         parts = (t[0].unflatten(1, (count, length)).transpose(0, 1) for t in (query, key, value))
         return attend(*parts).transpose(1, 2).reshape(1, total, heads, width)
-    # One call a segment: gathering segments of about one length into a batch costs more than the calls it saves.
+    # One call a segment: nothing is gathered into batches, and nothing padded.
     segments = zip(*(t.split(lengths, dim=2) for t in (query, key, value)), strict=True)
     return torch.cat([attend(*parts) for parts in segments if parts[0].shape[2]], dim=2).transpose(1, 2)
