@@ -80,6 +80,7 @@ class Watched:
     def __init__(self, file: Path) -> None:
         self.directory = Path(json.loads(file.read_text())["run"]["directory"]) / file.stem
         self.total = 0
+        self.peaks: dict[str, int] = {}
         self.main_seconds = 0.0
         self.worker_seconds = 0.0
         quiet = subprocess.DEVNULL
@@ -97,7 +98,8 @@ class Watched:
             raise SystemExit(f"the run in {self.directory} failed; see {self.directory}/error.log")
         watcher.join()
         self.worker_seconds = usage.ru_utime + usage.ru_stime - self.main_seconds
-        return usage.ru_maxrss / 1024
+        # Not the kernel's ru_maxrss: a child's begins with what its parent, this script, had reached before.
+        return max(self.peaks.values()) / 1024
 
     def kill(self) -> None:
         """End every process of the run at once."""
@@ -106,8 +108,9 @@ class Watched:
         self.process.wait()
 
     def _watch(self) -> None:
-        """Every 0.5 s the sum of resident sizes of all its processes (pages that they share count in each), of which
-        the largest is kept, and the processor's seconds that the main process has used.
+        """Every 0.2 s the sum of resident sizes of all its processes (pages that they share count in each), of which
+        the largest is kept, the peak of each by the kernel in KiB (VmHWM, which begins anew with each program), and
+        the processor's seconds that the main process has used.
         """
         while self.process.returncode is None:
             total = 0
@@ -118,10 +121,12 @@ class Watched:
                 try:
                     if os.getpgid(int(entry.name)) == self.process.pid:
                         total += int((entry / "statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+                        status = (entry / "status").read_text()
+                        self.peaks[entry.name] = int(status.partition("VmHWM:")[2].split()[0])
                 except (OSError, ValueError, IndexError):
                     continue
             self.total = max(self.total, total >> 20)
-            time.sleep(0.5)
+            time.sleep(0.2)
 
     def step(self, name: str) -> dict[str, Any]:
         """A step of the record."""
