@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+import zlib
 
 import numpy as np
 import pytest
@@ -187,6 +188,27 @@ def png_with_text(name: str, text: str) -> Media:
     info = PngInfo()
     info.add_itxt(name, text)
     return picture("PNG", pnginfo=info)
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return len(body).to_bytes(4) + kind + body + zlib.crc32(kind + body).to_bytes(4)
+
+
+def test_a_remark_of_a_png_is_found_behind_its_pixels_which_are_not_decoded():
+    data = picture("PNG").data
+    pixels = data.index(b"IDAT") + 4
+    broken = data[:pixels] + bytes(8) + data[pixels + 8 :]
+    remark = chunk(b"tEXt", b"Comment\0Patient ID: A123456")
+    assert reasons(Media(data=broken[:-12] + remark + broken[-12:])) == {Reason.PHI_HEADER}
+    assert reasons(Media(data=broken[:-12] + chunk(b"eXIf", exif(x010e="MRN 00123456")[6:]) + broken[-12:])) == {
+        Reason.PHI_HEADER
+    }
+
+
+def test_a_png_that_is_cut_in_a_chunk_is_not_called_clean():
+    data = png_with_text("Title", "a long remark " * 20).data
+    with pytest.raises(ValueError, match="is cut short"):
+        find_in_header(Media(data=data[: data.index(b"iTXt") + 40]))
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF", "BMP", "GIF", "WEBP"])

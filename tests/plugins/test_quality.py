@@ -104,7 +104,7 @@ REACHED = {
     Reason.IMAGE_BLURRED: sample(media=(IMAGE_CORRUPTIONS["blur"](picture(), 5, 0),)),
     Reason.IMAGE_NOISY: sample(media=(IMAGE_CORRUPTIONS["noise"](picture(), 5, 0),)),
     Reason.IMAGE_BLOCKY: sample(media=(IMAGE_CORRUPTIONS["jpeg"](picture(), 5, 0),)),
-    Reason.IMAGE_RESAMPLED: sample(media=(IMAGE_CORRUPTIONS["resample"](picture(), 5, 0),)),
+    Reason.IMAGE_RESAMPLED: sample(media=(IMAGE_CORRUPTIONS["resample"](picture(side=96), 5, 0),)),
     Reason.IMAGE_LOW_CONTRAST: sample(media=(IMAGE_CORRUPTIONS["darken"](picture(), 5, 0),)),
     Reason.IMAGE_OVEREXPOSED: sample(media=(IMAGE_CORRUPTIONS["brighten"](picture(), 5, 0),)),
     Reason.IMAGE_CONSTANT: sample(media=(png(np.full((128, 128, 3), 90, np.uint8)),)),

@@ -25,6 +25,22 @@ def test_a_slice_with_little_anatomy_is_not_dark_and_a_dark_one_is():
     assert measure(pixels // 4, 512)["brightest"] == pytest.approx(np.log(51))
 
 
+def test_letters_on_a_flat_ground_are_no_compression_and_strong_jpeg_is():
+    import cv2
+
+    chance = np.random.default_rng(0)
+    frame = np.zeros((192, 256, 3), dtype=np.uint8)
+    frame[40:168, 60:188] = chance.normal(110, 6, (128, 128, 1)).clip(20, 240)
+    plain = measure(frame, 512)["ringing"]
+    for ground, top in ((0, 8), (60, 170)):  # on black, and in a banner of one colour
+        frame[top - 8 : top + 22] = np.maximum(frame[top - 8 : top + 22], ground)
+        for line in (0, 12):
+            cv2.putText(frame, "Hospital 12:56 MI 1.1 TIS 0.2 90", (2, top + line + 8), 0, 0.4, (255, 255, 255))
+    assert measure(frame, 512)["ringing"] == pytest.approx(plain, abs=MEASUREMENTS["ringing"].floor / 4)
+    damaged = cv2.imdecode(cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, 10])[1], cv2.IMREAD_COLOR)
+    assert measure(damaged, 512)["ringing"] > plain + 2 * MEASUREMENTS["ringing"].floor
+
+
 def test_half_of_the_lines_of_a_large_picture_say_what_all_say(monkeypatch):
     chance = np.random.default_rng(0)
     coarse = sum(np.kron(chance.normal(size=(512 // n,) * 2), np.ones((n, n))) for n in (1, 4, 16))

@@ -26,6 +26,10 @@ WHITE = 250
 """Grey level from which on a pixel counts as cut at white."""
 MEASURED_LINES = 256
 """Blur and blockiness are means over rows and columns: this many of each say as much as all of them."""
+CRISP = 64
+"""Grey levels between neighbours over which a step is drawn rather than imaged."""
+MIN_LIT = 256
+"""Lit pixels of tissue under which their steps say nothing."""
 UNSEEN = 8.0
 """Grey levels of the third difference that no eye sees as an edge; keeps faint blocks of smooth pictures quiet."""
 
@@ -157,17 +161,22 @@ def _blockiness(values: NDArray[np.float32]) -> float:
 
 
 def _ringing(grey: NDArray[np.uint8], cv2: Any) -> float:
-    """Share of exactly flat 2 x 2 steps outside flat ground: strong quantisation leaves flat blocks inside tissue."""
-    steps = cv2.absdiff(grey[:, 1:], grey[:, :-1])
-    height, width = steps.shape[0] // 8 * 8, steps.shape[1] // 8 * 8
+    """Share of exactly flat steps among lit pixels of tissue: strong quantisation leaves flat pieces inside it.
+
+    Tissue are the blocks of 8 x 8 with some change and no crisp edge, as lines and letters have that a machine wrote.
+    """
+    height, width = grey.shape[0] // 8 * 8, (grey.shape[1] - 1) // 8 * 8
     if height < 16 or width < 16:
         return 0.0
-    blocks = steps[:height, :width].reshape(height // 8, 8, width // 8, 8)
-    lively = blocks.max(axis=1).max(axis=-1) > 1
-    if lively.sum() < 4:
+    right = grey[:height, 1 : width + 1]
+    blocks = cv2.absdiff(right, grey[:height, :width]).reshape(height // 8, 8, width // 8, 8)
+    most = blocks.max(axis=1).max(axis=-1)
+    tissue = (most > 1) & (most <= CRISP)
+    lit = (right > DARK).reshape(blocks.shape)
+    num_lit = lit.sum(axis=1, dtype=np.uint8)[tissue].sum()
+    if num_lit < MIN_LIT:
         return 0.0
-    flat = (blocks == 0).sum(axis=1, dtype=np.uint8)
-    return float(flat[lively].mean() / 8.0)
+    return float((lit & (blocks == 0)).sum(axis=1, dtype=np.uint8)[tissue].sum() / num_lit)
 
 
 def _saturation(pixels: NDArray[np.uint8]) -> float:

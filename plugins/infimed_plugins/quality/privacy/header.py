@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterator
+from contextlib import nullcontext
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -174,6 +175,7 @@ def _nifti(media: Media) -> Iterator[HeaderFound]:
             yield HeaderFound(f"extension{number}", Reason.PHI_HEADER)
 
 
+PNG, PNG_REMARKS = b"\x89PNG\r\n\x1a\n", (b"tEXt", b"zTXt", b"iTXt", b"eXIf")
 GPS, EXIF_DETAILS = 0x8825, 0x8769
 _PERSONAL = {0xA430: "CameraOwnerName", 0xA431: "BodySerialNumber", 0xA435: "LensSerialNumber", 0x013B: "Artist"}
 
@@ -183,9 +185,7 @@ def _picture(media: Media) -> Iterator[HeaderFound]:
     from PIL import Image
     from PIL.ExifTags import TAGS
 
-    with warnings.catch_warnings(), Image.open(source_of(media)) as image:
-        if image.format == "PNG":
-            image.load()  # text may stand behind the pixels
+    with warnings.catch_warnings(), Image.open(_small_source(media)) as image:
         warnings.simplefilter("error")  # Pillow tells of broken EXIF by a warning and goes on without it
         exif = image.getexif()
         if image.info.get("exif") and not exif:
@@ -213,6 +213,34 @@ def _picture(media: Media) -> Iterator[HeaderFound]:
                 and identities(_remark(value))
             ):
                 yield HeaderFound(str(name)[:64], Reason.PHI_HEADER)
+
+
+def _small_source(media: Media) -> Any:
+    """What Pillow can open; of a PNG, whose remarks may stand behind its pixels, one pixel with all of its remarks."""
+    source = source_of(media)
+    with nullcontext(source) if isinstance(source, BytesIO) else source.open("rb") as file:
+        if file.read(len(PNG)) != PNG:
+            file.seek(0)
+            return source
+        data = file.read()
+    remarks, at = [], 0
+    while at < len(data):
+        end = at + 12 + int.from_bytes(data[at : at + 4])
+        kind = data[at + 4 : at + 8]
+        if end > len(data):
+            raise ValueError(f"the PNG chunk {kind!r} is cut short")
+        if kind in PNG_REMARKS:
+            remarks.append(data[at:end])
+        if kind == b"IEND":
+            break
+        at = end
+    from PIL import Image
+
+    pixel = BytesIO()
+    Image.new("L", (1, 1)).save(pixel, "PNG")
+    whole = pixel.getvalue()
+    after_size = len(PNG) + 25
+    return BytesIO(whole[:after_size] + b"".join(remarks) + whole[after_size:])
 
 
 def _remark(value: Any) -> str:
