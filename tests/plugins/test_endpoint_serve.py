@@ -58,14 +58,7 @@ def make_checkpoint(directory):
     pixels.save_pretrained(directory / "vision")
     parts = {"vision": str(directory / "vision"), "language": str(directory / "language")}
     model = Assemble(**parts, projector={"pool": None}, device="cpu")
-    path = model.prepare(directory / "model", list, 0)
-    # a server asks for the processor as a whole; its numbers are those of the checkpoint
-    tokenizer = transformers.AutoTokenizer.from_pretrained(path)
-    transformers.LlavaProcessor(
-        image_processor=pixels, tokenizer=tokenizer, patch_size=16, vision_feature_select_strategy="full",
-        num_additional_image_tokens=0, image_token="<|image_pad|>", chat_template=CHAT_TEMPLATE,
-    ).save_pretrained(path)  # fmt: skip
-    return path
+    return model.prepare(directory / "model", list, 0)
 
 
 class Served:

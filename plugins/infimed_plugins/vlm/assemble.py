@@ -13,6 +13,7 @@ from infimed_core import DataError, LoadedModel, Model, Row
 from infimed_plugins.vlm.checkpoint import find_checkpoint, open_checkpoint
 from infimed_plugins.vlm.encoding import ChatEncoder
 from infimed_plugins.vlm.settings import OpeningSettings
+from infimed_plugins.vlm.siglip import llava_processor
 from infimed_plugins.vlm.vocabulary import CHAT_TEMPLATE
 
 VISION_TOKENS = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>")
@@ -78,7 +79,11 @@ class Assemble(OpeningSettings, Model):
         processor = json.loads(settings.read_text(encoding="utf-8")) if settings.is_file() else {}
         side = vision.config.image_size
         processor |= {"image_processor_type": "SiglipImageProcessor", "size": {"height": side, "width": side}}
-        (directory / "preprocessor_config.json").write_text(json.dumps(processor, indent=2) + "\n", encoding="utf-8")
+        files = {"preprocessor_config.json": processor}
+        if self.projector.pool is None:  # transformers' own processor and servers count a token for every patch
+            files["processor_config.json"] = llava_processor(vision.config.patch_size, VISION_TOKENS[-1])
+        for name, body in files.items():
+            (directory / name).write_text(json.dumps(body, indent=2) + "\n", encoding="utf-8")
         return directory
 
     def _config(self, vision: Any, language: Any, tokenizer: Any) -> Any:

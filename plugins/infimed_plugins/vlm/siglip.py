@@ -99,3 +99,11 @@ def shrunk_grid(pool: tuple[int, int], max_visual_tokens: int | None) -> tuple[i
     short = max(1, int(min(down, across) * shrink + 1e-9))
     long = max(1, min(int(max(down, across) * shrink + 1e-9), max_visual_tokens // short))
     return (short, long) if down <= across else (long, short)
+
+
+def llava_processor(patch_size: int, image_token: str) -> dict[str, Any]:
+    """``processor_config.json`` of a LLaVA without pooling, whose images have a token for every patch."""
+    return {
+        "processor_class": "LlavaProcessor", "image_token": image_token, "patch_size": patch_size,
+        "num_additional_image_tokens": 0, "vision_feature_select_strategy": "full",
+    }  # fmt: skip

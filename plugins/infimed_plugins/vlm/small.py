@@ -11,6 +11,7 @@ from infimed_plugins.vlm.families import FAMILIES
 from infimed_plugins.vlm.gemma_vocabulary import IMAGE_TOKENS, train_gemma_tokenizer
 from infimed_plugins.vlm.places import INTERNVL_MARKERS
 from infimed_plugins.vlm.shrinking import shrink
+from infimed_plugins.vlm.siglip import llava_processor
 from infimed_plugins.vlm.vocabulary import train_tokenizer
 
 INTERNVL_PLACE = "<IMG_CONTEXT>"
@@ -68,6 +69,9 @@ def write_small_checkpoint(
     settings = preprocessor_of(config)
     if settings is not None:
         (directory / "preprocessor_config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    if model_type == "llava":
+        whole = llava_processor(config.vision_config.patch_size, "<|image_pad|>")
+        (directory / "processor_config.json").write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
     if not weights:
         config.save_pretrained(directory)
         return directory
