@@ -42,6 +42,8 @@ def shrink(config: Any) -> Any:
         pairs = int(HEAD_WIDTH * rope.get("partial_rotary_factor", 1)) // 2
         others = [max(1, section * pairs // sum(sections)) for section in sections[1:]]
         text.rope_parameters = {**rope, "mrope_section": [pairs - sum(others), *others]}
+        if config.model_type.startswith("qwen3"):  # as published; transformers assumes it, servers read it
+            text.rope_parameters |= {"mrope_interleaved": True}
     _set(small, vocab_size=VOCABULARY, pad_token_id=None, bos_token_id=None, eos_token_id=None)
     _set(small, **PLACEHOLDERS, **_GEMMA_MARKERS)
     vision = getattr(small, "vision_config", None)

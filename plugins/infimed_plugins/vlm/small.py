@@ -30,18 +30,31 @@ def configuration_of(model_type: str) -> Any:
 
 
 def preprocessor_of(config: Any) -> dict[str, Any] | None:
-    """Settings of the image processor that fit a configuration; ``None`` for a model of text alone."""
+    """Settings of the image processor that fit a configuration; ``None`` for a model of text alone.
+
+    Mean and standard deviation are stated, as in every published checkpoint: servers fill in others than transformers.
+    """
+    from transformers.image_utils import (
+        IMAGENET_STANDARD_MEAN,
+        IMAGENET_STANDARD_STD,
+        OPENAI_CLIP_MEAN,
+        OPENAI_CLIP_STD,
+    )
+
     vision = getattr(config, "vision_config", None)
     if vision is None:
         return None
-    patch = vision.patch_size
-    if FAMILIES[config.model_type].native_resolution:
+    family, patch = FAMILIES[config.model_type], vision.patch_size
+    levels: dict[str, Any] = {"image_mean": IMAGENET_STANDARD_MEAN, "image_std": IMAGENET_STANDARD_STD}
+    if family.native_resolution or family.tiled:
+        levels = {"image_mean": OPENAI_CLIP_MEAN, "image_std": OPENAI_CLIP_STD}
+    if family.native_resolution:
         tile = patch * vision.spatial_merge_size
-        settings = {"image_processor_type": "Qwen2VLImageProcessor", "patch_size": patch, "merge_size": 2}
+        settings = {"image_processor_type": "Qwen2VLImageProcessor", "patch_size": patch, "merge_size": 2, **levels}
         return settings | {"temporal_patch_size": 2, "size": {"shortest_edge": tile**2, "longest_edge": 400 * tile**2}}
     side = vision.image_size if isinstance(vision.image_size, int) else vision.image_size[0]
     kind = {"internvl": "GotOcr2ImageProcessor", "gemma3": "Gemma3ImageProcessor"}.get(config.model_type)
-    return {"image_processor_type": kind or "SiglipImageProcessor", "size": {"height": side, "width": side}}
+    return {"image_processor_type": kind or "SiglipImageProcessor", "size": {"height": side, "width": side}, **levels}
 
 
 def write_small_checkpoint(
