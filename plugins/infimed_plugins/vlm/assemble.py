@@ -110,4 +110,4 @@ class Assemble(OpeningSettings, Model):
 
     def encoder(self, checkpoint: Path) -> ChatEncoder:
         """The encoder of a checkpoint."""
-        return ChatEncoder(checkpoint)
+        return ChatEncoder(checkpoint, spread=self.attention == "packed")
