@@ -327,6 +327,9 @@ def test_a_model_assembled_from_parts_trains_answers_and_reloads(parts, tmp_path
     with quiet():
         stock = transformers.AutoModelForImageTextToText.from_pretrained(tmp_path / "saved")
     assert type(stock).__name__ == "LlavaForConditionalGeneration"
+    for place in (base, tmp_path / "saved"):  # as published checkpoints name them, which servers look for
+        names = [name for name in safetensors.numpy.load_file(place / "model.safetensors") if "vision_tower" in name]
+        assert names and all("vision_tower.vision_model." in name for name in names)
     with pytest.raises(DataError, match="is no SigLIP model"):
         Assemble(vision=language, language=language).prepare(tmp_path / "wrong", list, 0)
 

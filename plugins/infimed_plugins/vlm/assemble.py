@@ -13,7 +13,7 @@ from infimed_core import DataError, LoadedModel, Model, Row
 from infimed_plugins.vlm.checkpoint import find_checkpoint, open_checkpoint
 from infimed_plugins.vlm.encoding import ChatEncoder
 from infimed_plugins.vlm.settings import OpeningSettings
-from infimed_plugins.vlm.siglip import llava_processor
+from infimed_plugins.vlm.siglip import llava_processor, use_published_names
 from infimed_plugins.vlm.vocabulary import CHAT_TEMPLATE
 
 VISION_TOKENS = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>")
@@ -74,6 +74,7 @@ class Assemble(OpeningSettings, Model):
         module.generation_config = language.generation_config
         with quiet():
             module.save_pretrained(directory, safe_serialization=True)
+        use_published_names(directory)
         tokenizer.save_pretrained(directory)
         settings = vision_path / "preprocessor_config.json"
         processor = json.loads(settings.read_text(encoding="utf-8")) if settings.is_file() else {}

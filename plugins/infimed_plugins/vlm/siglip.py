@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -107,3 +109,24 @@ def llava_processor(patch_size: int, image_token: str) -> dict[str, Any]:
         "processor_class": "LlavaProcessor", "image_token": image_token, "patch_size": patch_size,
         "num_additional_image_tokens": 0, "vision_feature_select_strategy": "full",
     }  # fmt: skip
+
+
+def use_published_names(directory: Path) -> None:
+    """Rename a SigLIP tower's weights in a new checkpoint to the names of published ones, which servers look for.
+
+    transformers reads both and writes them as it read them.
+    """
+    from safetensors.torch import load_file, save_file
+
+    old, new = "vision_tower.", "vision_tower.vision_model."
+
+    def renamed(name: str) -> str:
+        return name.replace(old, new, 1) if old in name and new not in name else name
+
+    for file in sorted(directory.glob("*.safetensors")):
+        save_file({renamed(name): tensor for name, tensor in load_file(file).items()}, file, {"format": "pt"})
+    index = directory / "model.safetensors.index.json"
+    if index.is_file():
+        body = json.loads(index.read_text(encoding="utf-8"))
+        body["weight_map"] = {renamed(name): file for name, file in body["weight_map"].items()}
+        index.write_text(json.dumps(body, indent=2) + "\n", encoding="utf-8")

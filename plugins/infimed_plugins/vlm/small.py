@@ -11,7 +11,7 @@ from infimed_plugins.vlm.families import FAMILIES
 from infimed_plugins.vlm.gemma_vocabulary import IMAGE_TOKENS, train_gemma_tokenizer
 from infimed_plugins.vlm.places import INTERNVL_MARKERS
 from infimed_plugins.vlm.shrinking import shrink
-from infimed_plugins.vlm.siglip import llava_processor
+from infimed_plugins.vlm.siglip import llava_processor, use_published_names
 from infimed_plugins.vlm.vocabulary import train_tokenizer
 
 INTERNVL_PLACE = "<IMG_CONTEXT>"
@@ -98,6 +98,8 @@ def write_small_checkpoint(
         module.generation_config.eos_token_id = tokenizer.convert_tokens_to_ids(ends)
         module.generation_config.pad_token_id = tokenizer.pad_token_id
         module.save_pretrained(directory, safe_serialization=True)
+    if model_type in ("llava", "gemma3"):
+        use_published_names(directory)
     return directory
 
 
