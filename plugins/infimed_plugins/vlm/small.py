@@ -79,6 +79,12 @@ def write_small_checkpoint(
         setattr(config.vision_config, name, value)
     directory.mkdir(parents=True, exist_ok=True)
     tokenizer.save_pretrained(directory)
+    if FAMILIES[model_type].tiled:  # what transformers' own processor asks the tokenizer of a published checkpoint for
+        file = directory / "tokenizer_config.json"
+        names = {"start_image_token": INTERNVL_MARKERS[0], "end_image_token": INTERNVL_MARKERS[1]}
+        names |= {"context_image_token": INTERNVL_PLACE, "video_token": "<|video_pad|>"}
+        body = json.loads(file.read_text(encoding="utf-8")) | names
+        file.write_text(json.dumps(body, indent=2) + "\n", encoding="utf-8")
     settings = preprocessor_of(config)
     if settings is not None:
         (directory / "preprocessor_config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
