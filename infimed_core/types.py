@@ -300,7 +300,7 @@ class Packs:
 
 @dataclass(frozen=True)
 class Encoded:
-    """One sample as a model takes it. ``L`` tokens, ``R`` rows of positions (family-specific, from 0).
+    """One sample as a model takes it. ``L`` tokens, ``R`` rows of positions (family-specific; row 0 counts from 0).
 
     Attributes:
         input_ids: int64 [L].

@@ -126,10 +126,6 @@ def generate(network: Network, prompts: Sequence[Encoded], generation: Generatio
         mask[row, size - len(prompt) :] = 1
         types[row, size - len(prompt) :] = prompt.token_types
     inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": mask}
-    if any(prompt.positions.shape[0] == 1 and prompt.positions[0, -1] >= len(prompt) for prompt in prompts):
-        inputs["position_ids"] = np.zeros_like(ids)  # otherwise transformers counts by itself
-        for row, prompt in enumerate(prompts):
-            inputs["position_ids"][row, size - len(prompt) :] = prompt.positions[0]
     pictured = [prompt.vision for prompt in prompts if prompt.vision]
     inputs = {name: torch.from_numpy(array).to(device) for name, array in inputs.items()}
     if pictured:

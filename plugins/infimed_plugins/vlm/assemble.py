@@ -111,4 +111,4 @@ class Assemble(OpeningSettings, Model):
 
     def encoder(self, checkpoint: Path) -> ChatEncoder:
         """The encoder of a checkpoint."""
-        return ChatEncoder(checkpoint, spread=self.attention == "packed")
+        return ChatEncoder(checkpoint)

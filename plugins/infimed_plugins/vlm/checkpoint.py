@@ -36,7 +36,7 @@ class Transformers(OpeningSettings, Model):
 
     def encoder(self, checkpoint: Path) -> ChatEncoder:
         """The encoder of a checkpoint; refuses a family with images that InfiMed cannot encode."""
-        encoder = ChatEncoder(checkpoint, self.trust_remote_code, self.attention == "packed")
+        encoder = ChatEncoder(checkpoint, self.trust_remote_code)
         _ = encoder.pixels  # raises here and not in the middle of the index
         return encoder
 
@@ -98,4 +98,4 @@ def open_checkpoint(checkpoint: Path, settings: OpeningSettings, trust_remote_co
             attn_implementation="sdpa" if settings.attention == "packed" else settings.attention,
         )
     module.to(device).eval()
-    return Network(module, ChatEncoder(checkpoint, trust_remote_code, settings.attention == "packed"), settings)
+    return Network(module, ChatEncoder(checkpoint, trust_remote_code), settings)

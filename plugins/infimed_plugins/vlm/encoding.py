@@ -28,20 +28,14 @@ PREPROCESSING_FILES = (
 
 
 class ChatEncoder(Encoder):
-    """Encoder of a checkpoint directory: the families of ``families.py``, with images or of text alone.
+    """Encoder of a checkpoint directory: the families of ``families.py``, with images or of text alone."""
 
-    ``spread``: images whose grid of tokens is pooled under a cap keep the positions of the whole grid, see
-    ``pooled_positions``. Only for packed attention: other attention takes a gap in the positions for a border.
-    """
-
-    def __init__(self, checkpoint: Path | str, trust_remote_code: bool = False, spread: bool = False) -> None:
+    def __init__(self, checkpoint: Path | str, trust_remote_code: bool = False) -> None:
         self.checkpoint = Path(checkpoint)
         self.trust_remote_code = trust_remote_code
-        self.spread = spread
 
     def __getstate__(self) -> dict[str, Any]:
-        names = ("checkpoint", "trust_remote_code", "spread")
-        return {name: getattr(self, name) for name in names}
+        return {"checkpoint": self.checkpoint, "trust_remote_code": self.trust_remote_code}
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -133,16 +127,7 @@ class ChatEncoder(Encoder):
             file = self.checkpoint / name
             if file.is_file():
                 digest.update(name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
-        if self._pool:
-            digest.update(b"spread")
         return digest.hexdigest()
-
-    @cached_property
-    def _pool(self) -> tuple[int, int] | None:
-        """The whole grid that pooled images keep the positions of; ``None`` where there is no such grid."""
-        # Gemma3 is not packed, and its mask in transformers fails on positions with gaps.
-        kept = self.spread and self.family is not None and self.family.packs
-        return self.pixels.pool if kept and isinstance(self.pixels, SiglipPixels) else None
 
     @property
     def max_tokens(self) -> int | None:
@@ -225,13 +210,8 @@ class ChatEncoder(Encoder):
             vision, grids = self.pixels.arrays(images, max_visual_tokens, shapes)
         counts = grids.prod(axis=1)
         ids, labels, types = _expand(tokens, self.image_token, counts, generate)
-        if self.rope_rows == 4:
-            positions = rope_positions(types, grids)
-        else:
-            positions = np.arange(len(ids), dtype=np.int64)[None]
-            if self._pool and len(grids):
-                spread = pooled_positions(types, grids, self._pool)
-                positions = spread if self.max_tokens is None or spread[0, -1] < self.max_tokens else positions
+        count = np.arange(len(ids), dtype=np.int64)[None]
+        positions = rope_positions(types, grids) if self.rope_rows == 4 else count
         return Encoded(sample_id, ids, labels, positions, types, tuple(counts.tolist()), vision)
 
 
@@ -274,30 +254,4 @@ def rope_positions(token_types: NDArray[np.int64], grids: NDArray[np.int64]) -> 
         current += max(down, across)
         place = stop
     positions[1:, place:] = np.arange(current, current + length - place)
-    return positions
-
-
-def pooled_positions(
-    token_types: NDArray[np.int64], grids: NDArray[np.int64], pool: tuple[int, int]
-) -> NDArray[np.int64]:
-    """Positions, int64 [1, L], that do not depend on the cap: an image takes up as many as its whole grid ``pool`` has.
-
-    ``grids`` int64 [images, 2] holds the visual tokens that are left of each image. Each stands where the middle of
-    what it is the mean of stood, so that text is as far from every part of an image as without a cap, and a model that
-    has learnt under a low cap need not learn distances anew when it rises. Without a cap: 0 to L - 1.
-    """
-    positions = np.empty((1, len(token_types)), dtype=np.int64)
-    visual = np.flatnonzero(token_types)
-    place = current = 0
-    for down, across in grids.tolist():
-        start = int(visual[np.searchsorted(visual, place)])
-        positions[0, place:start] = np.arange(current, current + start - place)
-        current += start - place
-        rows, columns = (
-            ((2 * np.arange(few) + 1) * whole // few - 1) // 2 for few, whole in ((down, pool[0]), (across, pool[1]))
-        )
-        place = start + down * across
-        positions[0, start:place] = current + (rows[:, None] * pool[1] + columns).ravel()
-        current += pool[0] * pool[1]
-    positions[0, place:] = np.arange(current, current + len(token_types) - place)
     return positions
