@@ -1,5 +1,6 @@
 """The promises of the embedding scorer and gate, kept with small CLIP and SigLIP models that are really trained."""
 
+import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -197,8 +198,41 @@ def test_negation_is_told_as_unchecked_and_a_long_text_as_cut(clip: Path, tmp_pa
 def test_a_model_that_is_not_there_or_embeds_nothing_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(InfimedError, match="cannot be opened"):
         open_encoder(str(tmp_path / "nowhere"), None, 4, "cpu")
-    with pytest.raises(InfimedError, match="pip install open_clip_torch"):
+    with pytest.raises(InfimedError, match=r"names no weights.*open_clip:ViT-B-32@WEIGHTS"):
         open_encoder("open_clip:ViT-B-32", None, 4, "cpu")
+    if importlib.util.find_spec("open_clip") is None:
+        with pytest.raises(InfimedError, match="pip install open_clip_torch"):
+            open_encoder("open_clip:ViT-B-32@openai", None, 4, "cpu")
+
+
+def test_a_model_of_open_clip_gives_the_vectors_that_open_clip_gives(tmp_path: Path) -> None:
+    open_clip = pytest.importorskip("open_clip", reason="open_clip needs torchvision")
+    import torch
+    from PIL import Image as Pillow
+    from safetensors.torch import save_file
+
+    size = {"width": 64, "layers": 2, "heads": 2}
+    vision = {"image_size": 32, "patch_size": 8, "width": 64, "layers": 2, "head_width": 32}
+    text = {"context_length": 16, "vocab_size": 49408, **size}
+    config = {"model_cfg": {"embed_dim": 24, "vision_cfg": vision, "text_cfg": text}}
+    config["preprocess_cfg"] = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    torch.manual_seed(0)
+    made = open_clip.CLIP(embed_dim=24, vision_cfg=vision, text_cfg=text)
+    save_file(made.state_dict(), tmp_path / "open_clip_model.safetensors")
+    encoder = open_encoder(f"open_clip:local-dir:{tmp_path}", None, 2, "cpu")
+
+    model, _, transform = open_clip.create_model_and_transforms(f"local-dir:{tmp_path}")
+    tokenizer = open_clip.get_tokenizer(f"local-dir:{tmp_path}")
+    images = [np.random.default_rng(seed).integers(0, 256, (40, 50, 3)).astype(np.uint8) for seed in range(5)]
+    texts = ["a red disc", "a long text " * 20, "no effusion"]
+    with torch.inference_mode():
+        wanted = model.eval().encode_image(torch.stack([transform(Pillow.fromarray(image)) for image in images]))
+        named = model.encode_text(tokenizer(texts))
+    np.testing.assert_allclose(encoder.images(images), torch.nn.functional.normalize(wanted, dim=1), atol=1e-5)
+    found, cut = encoder.texts(texts)
+    np.testing.assert_allclose(found, torch.nn.functional.normalize(named, dim=1), atol=1e-5)
+    assert cut.tolist() == [False, True, False]
 
 
 def test_near_duplicates_are_rejected_and_different_images_with_the_same_text_are_not(clip: Path) -> None:

@@ -14,7 +14,8 @@ from infimed_core import InfimedError
 
 Vectors = NDArray[np.float32]
 OPEN_CLIP = "open_clip:"
-"""What a model's name begins with where open_clip opens it, e.g. ``open_clip:hf-hub:microsoft/BiomedCLIP-...``."""
+"""What a model's name begins with where open_clip opens it: ``open_clip:hf-hub:microsoft/BiomedCLIP-...``,
+``open_clip:local-dir:PATH``, or ``open_clip:NAME@WEIGHTS`` for an architecture and weights that open_clip lists."""
 
 
 class ImageTextEncoder(ABC):
@@ -98,6 +99,13 @@ class _OpenClip(ImageTextEncoder):
     """A model of open_clip, with its own image size, mean and deviation."""
 
     def __init__(self, model: str, batch_size: int, device: str) -> None:
+        name, _, weights = model.partition("@")
+        if not weights and not model.startswith(("hf-hub:", "local-dir:")):
+            raise InfimedError(
+                f"embedding model 'open_clip:{model}' names no weights, and random ones rank nothing; write "
+                f"open_clip:{model}@WEIGHTS (a tag that open_clip lists, or a file), open_clip:hf-hub:NAME or "
+                "open_clip:local-dir:PATH"
+            )
         try:
             import open_clip
         except ImportError as error:
@@ -105,12 +113,15 @@ class _OpenClip(ImageTextEncoder):
                 f"embedding model 'open_clip:{model}' needs open_clip ({error}); pip install open_clip_torch"
             ) from error
         try:
-            self.model, _, self.transform = open_clip.create_model_and_transforms(model, device=device)
-            self.tokenizer = open_clip.get_tokenizer(model)
+            opened = open_clip.create_model_and_transforms(name, pretrained=weights or None, device=device)
+            self.model, _, self.transform = opened
+            self.tokenizer = open_clip.get_tokenizer(name)
         except (OSError, ValueError, RuntimeError) as error:
             raise InfimedError(f"embedding model 'open_clip:{model}': {str(error).splitlines()[0]}") from error
         self.model.eval()
         self.batch_size, self.device = batch_size, device
+        inner = getattr(self.tokenizer, "tokenizer", None)  # of transformers, where open_clip wraps one
+        self.padding = int(getattr(inner, "pad_token_id", None) or 0)
 
     def images(self, images: Sequence[NDArray[np.uint8]]) -> Vectors:
         """As promised by the class."""
@@ -131,7 +142,7 @@ class _OpenClip(ImageTextEncoder):
         found, cut = [], []
         for start in range(0, len(texts), self.batch_size):
             tokens = self.tokenizer(list(texts[start : start + self.batch_size]))
-            cut += [bool(row[-1] != 0) for row in tokens]
+            cut += [bool(row[-1] != self.padding) for row in tokens]
             with torch.inference_mode():
                 found.append(self.model.encode_text(tokens.to(self.device)).float().cpu().numpy())
         return _unit(np.concatenate(found)), np.array(cut, dtype=bool)

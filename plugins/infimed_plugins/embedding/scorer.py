@@ -36,7 +36,7 @@ class EmbeddingScorer(Scorer):
     dimensions: ClassVar[tuple[str, ...]] = ("alignment", "completeness")
 
     model: str = Field(
-        description="A CLIP or SigLIP checkpoint: hub id or directory; open_clip:NAME for a model of open_clip."
+        description="A CLIP or SigLIP checkpoint: hub id or directory; open_clip:NAME@WEIGHTS or open_clip:hf-hub:NAME."
     )
     revision: str | None = Field(default=None, description="Revision of a hub checkpoint.")
     negatives: int = Field(default=256, ge=8, description="Texts of each modality that a text is ranked against.")
