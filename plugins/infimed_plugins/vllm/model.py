@@ -85,9 +85,10 @@ class Engine(LoadedModel):
     @property
     def identity(self) -> str:
         """Digest of the checkpoint's name and revision, every setting that decides, and vLLM's version."""
-        from importlib.metadata import version
+        from importlib.metadata import packages_distributions, version
 
-        return hashlib.sha256(f"{self.settings.identity()}{version('vllm')}".encode()).hexdigest()
+        package = packages_distributions().get("vllm", ["vllm"])[0]  # builds for CPUs go by another name
+        return hashlib.sha256(f"{self.settings.identity()}{version(package)}".encode()).hexdigest()
 
     def describe(self) -> dict[str, JsonValue]:
         """The settings."""
@@ -120,7 +121,7 @@ class Engine(LoadedModel):
                 use_tqdm=False,
                 chat_template_kwargs=dict(self.settings.chat_template_kwargs),
             )
-        except ValueError as error:  # vLLM refuses a whole call for one question that is too long
+        except _refusals() as error:  # vLLM refuses a whole call for one question that is too long
             if len(requests) == 1:
                 yield Answer(sample_id=requests[0].sample_id, error=f"refused: {error}")
                 return
@@ -134,6 +135,15 @@ class Engine(LoadedModel):
                 num_prompt_tokens=len(output.prompt_token_ids or ()),
                 num_answer_tokens=len(output.outputs[0].token_ids),
             )
+
+
+def _refusals() -> tuple[type[Exception], ...]:
+    """What vLLM raises for a question that it does not take; newer ones (seen in 0.32) have a class of their own."""
+    try:
+        from vllm.exceptions import VLLMClientError
+    except ImportError:
+        return (ValueError,)
+    return ValueError, VLLMClientError
 
 
 def conversation(request: Request, system: str | None, media: MediaLoader) -> list[dict[str, Any]]:

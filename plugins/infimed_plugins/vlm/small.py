@@ -88,8 +88,12 @@ def write_small_checkpoint(
     settings = preprocessor_of(config)
     if settings is not None:
         (directory / "preprocessor_config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    whole = None
     if model_type == "llava":
         whole = llava_processor(config.vision_config.patch_size, "<|image_pad|>")
+    elif FAMILIES[model_type].tiled:
+        whole = {"processor_class": "InternVLProcessor", "image_seq_length": config.image_seq_length}
+    if whole:
         (directory / "processor_config.json").write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
     if not weights:
         config.save_pretrained(directory)
