@@ -391,7 +391,13 @@ class _Checker:
         return made
 
     def _add_errors(self, error: ValidationError, prefix: Path_, model: type[BaseModel]) -> None:
-        for item in error.errors(include_url=False):
+        items = error.errors(include_url=False)
+        for item in items:
+            if item["type"] == "too_short" and any(
+                len(other["loc"]) > len(item["loc"]) and other["loc"][: len(item["loc"])] == item["loc"]
+                for other in items
+            ):
+                continue  # too short because what is in it has mistakes, which are told
             location = tuple(
                 part for part in item["loc"] if not (isinstance(part, str) and part.startswith("function-"))
             )

@@ -49,7 +49,10 @@ class Console:
             self._reused = []
 
     def _step_finished(self, event: RunEvent) -> None:
-        self._line(f"  {event.step} done in {event.payload['seconds']:.1f} s")
+        dropped = event.payload.get("dropped") or {}
+        reasons = ", ".join(f"{count:,} {code}" for code, count in dropped.items())
+        left_out = f", {sum(dropped.values()):,} of {event.payload['num_in']:,} left out ({reasons})" if dropped else ""
+        self._line(f"  {event.step} done in {event.payload['seconds']:.1f} s{left_out}")
 
     def _run_finished(self, event: RunEvent) -> None:
         self._tell_reused()

@@ -56,6 +56,7 @@ class _ReadTask:
                     samples.write(row.model_dump_json() + "\n")
                     keys.write(_key(row.id))
                 elif fault is not None:
+                    fault = fault if fault.where else fault.model_copy(update={"where": self.shard})
                     faults.write(fault.model_dump_json() + "\n")
             for stream in (samples, faults, keys):
                 stream.flush()
@@ -117,6 +118,12 @@ def read_sources(state: RunState, executor: Executor) -> tuple[Dataset, str]:
         for done, _ in enumerate(executor.map(_call, tasks), start=1):
             state.tell("progress", "read", {"done": done, "total": len(tasks), "unit": "shard"})
         num_out, dropped = _join(directory, tasks)
+        if dropped:
+            with (directory / "faults.jsonl").open(encoding="utf-8") as stream:
+                first = Fault.model_validate_json(stream.readline())
+            every = f"all of them in {directory / 'faults.jsonl'}" if sum(dropped.values()) > 1 else ""
+            text = f"left out: {first.where}: sample '{first.sample_id}': {first.code}: {first.detail}"
+            state.tell("message", "read", {"text": "; ".join(filter(None, (text, every)))})
         return Outcome(num_in=num_out + sum(dropped.values()), num_out=num_out, dropped=dropped)
 
     artifact = state.step("read", made_from, work, keep=True)

@@ -97,6 +97,15 @@ def plan_rows(
         chosen.seed, *([np.flatnonzero(held).tolist()] if held.any() else []),
     )  # fmt: skip
 
+    if not chosen.allowed.any():
+        deciding = [s for s in state.directory.record.steps if s.name == "select" or s.name.startswith("gate-")]
+        counts = ", ".join(f"{count} {code}" for step in deciding for code, count in step.dropped.items())
+        raise InfimedError(
+            f"stage '{stage.name}' has no sample to train on: of {len(chosen.allowed)} samples none was kept"
+            f"{f' ({counts})' if counts else ''}. See their scores in the report, and loosen quality.select, "
+            "or mend the data"
+        )
+
     def work(directory: Path) -> Outcome:
         plan = plan_stage(chosen.index, stage, chosen.scheduler, chosen.packer, chosen.encoder, chosen.seed, allowed)
         plan.save(directory / "plan.npz")

@@ -122,7 +122,8 @@ class RunState:
         if outcome.complete:
             artifact.seal(record, checksums=checksums)
         self.directory.put_step(record)
-        self.tell("step_finished", name, {"seconds": record.seconds})
+        told = {"seconds": record.seconds, "num_in": record.num_in, "dropped": dict(record.dropped)}
+        self.tell("step_finished", name, told)
         return artifact
 
     @contextmanager

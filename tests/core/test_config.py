@@ -54,6 +54,14 @@ quality: {}
     assert found[4].startswith("14: quality.scorers: is missing")
 
 
+def test_a_mistake_inside_the_only_stage_is_one_line(registry: Registry, tmp_path: Path) -> None:
+    stages = "training: {use: staged, with: {stages: [{name: one, learning_rat: 1}]}}\n"
+    body = "".join(f"{part}\n" for part in ("run: {name: a}", "data: {sources: [{use: demo-anatomy}]}"))
+    body += "model: {use: tiny-qwen3-vl}\nresolution: {use: native}\npacking: {use: best-fit}\n"
+    found = problems(body + stages, registry, tmp_path)
+    assert len(found) == 1 and "did you mean 'learning_rate'?" in found[0]
+
+
 def test_section_that_another_needs_is_named(registry: Registry, tmp_path: Path) -> None:
     found = problems("run: {name: a}\ntraining: {use: staged, with: {stages: [{name: one}]}}\n", registry, tmp_path)
     assert [line.split(";")[0] for line in found] == [

@@ -131,6 +131,12 @@ def test_nothing_held_out_and_nothing_to_train_on_name_the_reasons_and_their_cou
         run(document(samples, {"every": 2, "held_out": {"split": "test"}}), tmp_path)
     with pytest.raises(InfimedError, match=r"no sample to train on, of 16 selected: the plan left out too_long: 12"):
         run({**document(samples), "packing": {"use": "best-fit", "with": {"row_tokens": 4}}}, tmp_path)
+    quality = {"scorers": [{"use": "five-dimension"}], "select": {"use": "threshold", "with": {"minimum": 1.0}}}
+    (tmp_path / "strict").mkdir()
+    with pytest.raises(
+        InfimedError, match=r"no sample to train on: of 16 samples none was kept \(\d+ .*quality.select"
+    ):
+        run({**document(samples), "quality": quality}, tmp_path / "strict")
     for number in range(16):
         if number % 4:
             (tmp_path / f"{number}.png").write_bytes(b"no image")

@@ -291,6 +291,12 @@ def test_a_wrong_row_is_a_fault_with_its_reason_and_the_next_is_read(tmp_path, r
     assert isinstance(sample, Sample) and sample.id == "r-1"
 
 
+def test_a_wrong_row_is_told_with_its_own_id(tmp_path):
+    path = tmp_path / "r.json"
+    path.write_text(json.dumps([{**talk(), "id": "mine"}, {"id": 7, "text": "x"}]), encoding="utf-8")
+    assert [fault.sample_id for fault in everything(Llava(path=str(path)))] == ["mine", "7"]
+
+
 @pytest.mark.parametrize(
     ("ending", "told"),
     [(",", "not JSON"), ("", "never closed"), (" 5", "',' or ']'"), (",]", "not JSON"), ("] x", "follows")],

@@ -133,9 +133,9 @@ class FileReader(Reader):
             if not any(turn.text.strip() for turn in sample.turns):
                 raise DataError("empty_text", "no turn has any text; give the row a question, an answer or a caption")
         except DataError as error:
-            return Fault(sample_id=identity, code=error.code, detail=one_line(error), where=place)
+            return Fault(sample_id=own_id(row, identity), code=error.code, detail=one_line(error), where=place)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            return Fault(sample_id=identity, code="bad_row", detail=one_line(error), where=place)
+            return Fault(sample_id=own_id(row, identity), code="bad_row", detail=one_line(error), where=place)
         return sample.model_copy(
             update={"tags": {**self.tags, **sample.tags}, "licence": sample.licence or self.licence}
         )
@@ -163,6 +163,14 @@ def sha256_of(file: Path) -> str:
         with open(file, "rb") as opened:
             _digests[key] = hashlib.file_digest(opened, "sha256").hexdigest()
     return _digests[key]
+
+
+def own_id(row: Any, otherwise: str) -> str:
+    """The id that a row that is no sample brings, as far as it brings one."""
+    try:
+        return stable_id(row.get("id") if isinstance(row, dict) else None, otherwise)
+    except DataError:
+        return otherwise
 
 
 def stable_id(value: Any, otherwise: str) -> str:
