@@ -93,6 +93,8 @@ def write_small_checkpoint(
         whole = llava_processor(config.vision_config.patch_size, "<|image_pad|>")
     elif FAMILIES[model_type].tiled:
         whole = {"processor_class": "InternVLProcessor", "image_seq_length": config.image_seq_length}
+    elif model_type == "gemma3":
+        whole = {"processor_class": "Gemma3Processor", "image_seq_length": config.mm_tokens_per_image}
     if whole:
         (directory / "processor_config.json").write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
     if not weights:
