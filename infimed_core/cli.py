@@ -12,10 +12,11 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from infimed_core.config import Plan, load_run_file, run_schema
+from infimed_core.config import Plan, load_run_file
 from infimed_core.errors import InfimedError
 from infimed_core.plugins import KINDS, Registry, load_plugins
 from infimed_core.record import read_record
+from infimed_core.run_file import run_schema
 from infimed_core.types import RunRecord, Sample
 
 app = typer.Typer(

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import cast
 
 from infimed_core.components import Benchmark, Metric, Solver
-from infimed_core.config import benchmark_name
 from infimed_core.errors import InfimedError
+from infimed_core.run_file import benchmark_name
 from infimed_core.steps import RunState
 from infimed_core.types import Sample
 

@@ -12,7 +12,6 @@ from infimed_core import statistics
 from infimed_core.answer_cache import AnswerCache
 from infimed_core.comparing import adjust, compare
 from infimed_core.components import Benchmark, LoadedModel, Model, TextMetric, TrainableModel
-from infimed_core.config import BenchmarkUse, benchmark_name
 from infimed_core.errors import InfimedError
 from infimed_core.evaluation import (
     BASELINE,
@@ -33,6 +32,7 @@ from infimed_core.evaluation import (
 from infimed_core.evaluation_checks import check_chosen, check_metrics, chosen_samples, named_metrics, solver_of
 from infimed_core.following import shared
 from infimed_core.record import digest, write_atomically
+from infimed_core.run_file import BenchmarkUse, benchmark_name
 from infimed_core.steps import Outcome, RunState
 from infimed_core.training import Checkpoint, load_checkpoint
 from infimed_core.types import Answer, Comparison, Fault, Generation, JsonObject, ResultRow, Sample

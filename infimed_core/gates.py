@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import cast
 
 from infimed_core.components import Benchmark, Executor, Gate
-from infimed_core.config import benchmark_name
 from infimed_core.dataset import Dataset
 from infimed_core.errors import PluginError
 from infimed_core.evaluation import read_questions
 from infimed_core.record import digest, write_atomically
+from infimed_core.run_file import benchmark_name
 from infimed_core.steps import Outcome, RunState
 from infimed_core.types import Sample, Use
 

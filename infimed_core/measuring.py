@@ -22,7 +22,6 @@ from infimed_core.components import (
     ResolutionScheduler,
     TextMetric,
 )
-from infimed_core.config import benchmark_name
 from infimed_core.errors import InfimedError
 from infimed_core.evaluation import Graded, cluster_ids, grade, measure, measure_texts, read_questions
 from infimed_core.evaluation_checks import chosen_samples, named_metrics, solver_of
@@ -30,6 +29,7 @@ from infimed_core.index import Index
 from infimed_core.plan import StagePlan
 from infimed_core.planning import plan_stage
 from infimed_core.record import digest, write_atomically
+from infimed_core.run_file import benchmark_name
 from infimed_core.steps import Outcome, RunState
 from infimed_core.types import Answer, Generation, JsonObject, Mix, Phase, Request, Sample, Score, Stage
 

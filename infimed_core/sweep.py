@@ -13,11 +13,12 @@ from typing import Any
 
 import yaml
 
-from infimed_core.config import LEFT_OUT, Plan, SweepSection, load_run_file
+from infimed_core.config import LEFT_OUT, Plan, load_run_file
 from infimed_core.errors import InfimedError
 from infimed_core.plugins import Registry
 from infimed_core.record import digest, read_record
 from infimed_core.run import run
+from infimed_core.run_file import SweepSection
 from infimed_core.types import RunEvent, canonical_json
 
 UNCHANGED = "unchanged"
