@@ -7,7 +7,9 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import cast
 
@@ -23,6 +25,9 @@ from infimed_core.types import Fault, Sample
 
 KEY_BYTES = 16
 """Of a sample's id, hashed: enough to tell a billion apart, and thin enough to hold them all."""
+_FILES = "files.jsonl"
+_THREADS, _AT_ONCE = 16, 16384
+"""Threads that ask for the sizes of files, and how many names are held at once."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +40,8 @@ class _ReadTask:
 
     @property
     def parts(self) -> dict[str, Path]:
-        """The files of this part: samples, faults, and the hashed ids of the samples."""
-        return {name: self.target.with_suffix(f".{name}") for name in ("samples", "faults", "keys")}
+        """The files of this part: samples, faults, names of media files, and the hashed ids of the samples."""
+        return {name: self.target.with_suffix(f".{name}") for name in ("samples", "faults", "files", "keys")}
 
     def __call__(self) -> None:
         """Read this part, unless it stands; the last file to be renamed says that it does."""
@@ -46,6 +51,7 @@ class _ReadTask:
         with (
             temporary["samples"].open("w", encoding="utf-8") as samples,
             temporary["faults"].open("w", encoding="utf-8") as faults,
+            temporary["files"].open("w", encoding="utf-8") as files,
             temporary["keys"].open("wb") as keys,
         ):
             for row in self.reader.read(self.shard):
@@ -54,11 +60,12 @@ class _ReadTask:
                     tags = {"source": self.name, **row.tags}
                     row = store_media(row.model_copy(update={"tags": tags}), self.media_directory)
                     samples.write(row.model_dump_json() + "\n")
+                    files.writelines(json.dumps(item.uri) + "\n" for item in row.media if item.uri and not item.sha256)
                     keys.write(_key(row.id))
                 elif fault is not None:
                     fault = fault if fault.where else fault.model_copy(update={"where": self.shard})
                     faults.write(fault.model_dump_json() + "\n")
-            for stream in (samples, faults, keys):
+            for stream in (samples, faults, files, keys):
                 stream.flush()
                 os.fsync(stream.fileno())
         for name, path in self.parts.items():
@@ -103,11 +110,16 @@ def executor_of(state: RunState) -> Executor:
 
 
 def read_sources(state: RunState, executor: Executor) -> tuple[Dataset, str]:
-    """Read every source into one file of samples; rows that are none go to ``faults.jsonl`` with their reason."""
+    """Read every source into one file of samples; rows that are none go to ``faults.jsonl`` with their reason.
+
+    Returns:
+        The samples, and a digest of the sources and of the sizes of the media files that the samples name: a file that
+        was put right in place since an earlier run is seen by the steps that follow.
+    """
     section = state.plan.file.data
     assert section is not None
     readers = [state.plan.component(f"data.sources.{index}") for index in range(len(section.sources))]
-    made_from = digest("read", 2, [[use.use, r.fingerprint()] for use, r in zip(section.sources, readers, strict=True)])
+    made_from = digest("read", 3, [[use.use, r.fingerprint()] for use, r in zip(section.sources, readers, strict=True)])
 
     def work(directory: Path) -> Outcome:
         tasks: list[_ReadTask] = []
@@ -127,7 +139,7 @@ def read_sources(state: RunState, executor: Executor) -> tuple[Dataset, str]:
         return Outcome(num_in=num_out + sum(dropped.values()), num_out=num_out, dropped=dropped)
 
     artifact = state.step("read", made_from, work, keep=True)
-    return Dataset(artifact.directory / "samples.jsonl"), made_from
+    return Dataset(artifact.directory / "samples.jsonl"), digest(made_from, _sizes(artifact.directory / _FILES))
 
 
 def _join(directory: Path, tasks: Sequence[_ReadTask]) -> tuple[int, dict[str, int]]:
@@ -158,12 +170,40 @@ def _join(directory: Path, tasks: Sequence[_ReadTask]) -> tuple[int, dict[str, i
                 faults.write(line)
                 dropped[json.loads(line)["code"]] += 1
     write_shards(directory / "samples.jsonl", shards)
+    with (directory / _FILES).open("w", encoding="utf-8") as files:
+        files.writelines(line for task in tasks for line in _lines(task.parts["files"]))
     for task in tasks:  # not before the whole is written: a run killed here finds every part
         for path in task.parts.values():
             path.unlink()
     for left in directory.glob(".part-*.tmp"):
         left.unlink(missing_ok=True)  # of a process that was killed
     return sum(shard.num_samples for shard in shards), {code: count for code, count in dropped.items() if count}
+
+
+def _sizes(files: Path) -> str:
+    """Digest of the sizes of the files that are named, none where one is missing.
+
+    Sizes, not times: a copy or another mount must not undo a training of days.
+    """
+    found = hashlib.sha256()
+    lines = _lines(files)
+    with ThreadPoolExecutor(_THREADS) as pool:  # waiting for a file system, mostly
+        while names := list(islice(lines, _AT_ONCE)):
+            share = -(-len(names) // _THREADS)
+            parts = (names[start : start + share] for start in range(0, len(names), share))
+            found.update(b"".join(pool.map(_sizes_of, parts)))
+    return found.hexdigest()
+
+
+def _sizes_of(names: Sequence[str]) -> bytes:
+    """int64 bytes, -1 where there is no such file."""
+    sizes = []
+    for name in names:
+        try:
+            sizes.append(os.stat(json.loads(name)).st_size)
+        except (OSError, ValueError):
+            sizes.append(-1)
+    return np.array(sizes, dtype=np.int64).tobytes()
 
 
 def _seen_before(keys: NDArray[np.uint64]) -> NDArray[np.bool_]:

@@ -119,6 +119,23 @@ def test_second_run_does_nothing_twice(finished: tuple[RunRecord, Path]) -> None
     assert again.results == record.results and again.comparisons == record.comparisons
 
 
+def test_files_put_right_in_place_are_used_by_the_next_run_and_a_mere_touch_changes_nothing(tmp_path: Path) -> None:
+    samples = write_samples(tmp_path / "data", 8)
+    file = {key: value for key, value in document(samples).items() if key in ("run", "data", "quality")}
+    before = steps(run(file, tmp_path))
+    media = tmp_path / "data" / "media"
+    for name in ("corrupt", "missing"):
+        (media / f"{name}.png").write_bytes(make_image(64, 64, seed=40 + len(name)))
+    events: list[RunEvent] = []
+    after = steps(run(file, tmp_path, events))
+    assert after["read"].status == "reused"
+    assert (before["score"].details["status"]["error"], after["score"].details["status"]["error"]) == (4, 2)
+    assert after["select"].num_out == before["select"].num_out + 2
+    for path in media.iterdir():
+        os.utime(path, (1, 1))
+    assert {step.status for step in run(file, tmp_path).steps} == {"reused"}
+
+
 def test_checkpoint_of_a_stage_loads_with_stock_transformers(finished: tuple[RunRecord, Path]) -> None:
     from transformers import AutoModelForImageTextToText
 
