@@ -89,6 +89,10 @@ class Reader(Component):
     def read(self, shard: str) -> Iterator[Sample | Fault]:
         """Yield every row of ``shard``, in order, as a sample or as the fault that explains why it is none."""
 
+    def place(self) -> str:
+        """Where the row that ``read`` has just yielded stands, for people (``file:line``); "" where that is unknown."""
+        return ""
+
     def fingerprint(self) -> str:
         """A digest that changes when what ``read`` yields changes. Readers of files hash names, sizes and contents."""
         return hashlib.sha256(self.identity().encode()).hexdigest()

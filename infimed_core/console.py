@@ -45,7 +45,9 @@ class Console:
 
     def _tell_reused(self) -> None:
         if self._reused:
-            self._line(f"  nothing to do for {len(self._reused)} steps done before: {', '.join(self._reused)}")
+            count = len(self._reused)
+            steps = "1 step" if count == 1 else f"{count} steps"
+            self._line(f"  nothing to do for {steps} done before: {', '.join(self._reused)}")
             self._reused = []
 
     def _step_finished(self, event: RunEvent) -> None:

@@ -63,7 +63,8 @@ class _ReadTask:
                     files.writelines(json.dumps(item.uri) + "\n" for item in row.media if item.uri and not item.sha256)
                     keys.write(_key(row.id))
                 elif fault is not None:
-                    fault = fault if fault.where else fault.model_copy(update={"where": self.shard})
+                    where = fault.where or self.reader.place() or self.shard
+                    fault = fault.model_copy(update={"where": where})
                     faults.write(fault.model_dump_json() + "\n")
             for stream in (samples, faults, files, keys):
                 stream.flush()

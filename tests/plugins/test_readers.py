@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from infimed_core import DataError, Fault, Media, Sample, Turn
+from infimed_core.testing import run
 from infimed_plugins.readers import infimed_readers
 from infimed_plugins.readers.conversation import conversation
 from infimed_plugins.readers.directory import Directory
@@ -571,3 +572,19 @@ def test_the_guide_names_every_reader_and_setting_and_its_example_is_a_sample(tm
     write_lines(tmp_path / "r.jsonl", example)
     (row,) = [row for row in everything(Jsonl(path=str(tmp_path / "r.jsonl"))) if not isinstance(row, Fault)]
     assert row.id == "ct-1" and row.media[0].kind == "dicom" and row.turns[0].content[0] == 0
+
+
+@pytest.mark.parametrize("name", ["serial", "processes"])
+def test_row_that_only_the_run_rejects_is_told_with_its_place_too(name: str, tmp_path: Path) -> None:
+    talk = [{"from": "human", "value": "Which plane?"}, {"from": "gpt", "value": "axial"}]
+    for part in range(2):
+        rows = [
+            {"id": f"{part}-{n}", "conversations": [*talk[:1], {**talk[1], "value": "x" if n else ""}]} for n in (1, 0)
+        ]
+        (tmp_path / f"{part}.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
+    sources = [{"use": "llava", "with": {"path": str(tmp_path / "*.json")}}]
+    run({"run": {"name": "places"}, "data": {"sources": sources, "executor": {"use": name}}}, tmp_path)
+    (place,) = (tmp_path / "runs" / "places" / "artifacts").glob("read-*/faults.jsonl")
+    faults = [json.loads(line) for line in place.read_text().splitlines()]
+    assert [(fault["sample_id"], fault["code"]) for fault in faults] == [("0-0", "empty_text"), ("1-0", "empty_text")]
+    assert [fault["where"] for fault in faults] == [f"{tmp_path / f'{part}.json'}:15" for part in range(2)]

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from infimed_core import DataError, Fault, Media, Reader, Sample, canonical_json
 
@@ -38,6 +38,7 @@ class FileReader(Reader):
     tags: dict[str, str] = Field(default_factory=dict, description="Tags added to every sample; a row's own tag wins.")
     licence: str | None = Field(default=None, description="Licence of the samples whose row names none.")
     max_samples: int | None = Field(default=None, ge=1, description="Most rows read, counted over all files in order.")
+    _read_place: str = PrivateAttr("")
 
     def files(self) -> list[Path]:
         """The files, sorted by path.
@@ -84,9 +85,14 @@ class FileReader(Reader):
                     code = error.code if isinstance(error, DataError) else "bad_file"
                     yield Fault(sample_id=identity, code=code, detail=one_line(error), where=str(file))
                     break
+                self._read_place = place
                 yield self._checked(file, place, identity, row)
                 number += 1
                 num_left = None if num_left is None else num_left - 1
+
+    def place(self) -> str:
+        """Of the row that was read last."""
+        return self._read_place
 
     @abstractmethod
     def rows(self, file: Path) -> Iterator[tuple[str, Any]]:

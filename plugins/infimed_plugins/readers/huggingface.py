@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from infimed_core import DataError, Fault, Media, Reader, Sample
 from infimed_plugins.readers.columns import Columns, sample_of
@@ -31,6 +31,7 @@ class HuggingFace(Reader):
     tags: dict[str, str] = Field(default_factory=dict, description="Tags added to every sample; a row's own tag wins.")
     licence: str | None = Field(default=None, description="Licence of the samples.")
     max_samples: int | None = Field(default=None, ge=1, description="Most rows read.")
+    _read_place: str = PrivateAttr("")
 
     def read(self, shard: str) -> Iterator[Sample | Fault]:
         """The rows of the split, in order."""
@@ -39,6 +40,7 @@ class HuggingFace(Reader):
         stem = self.path.rstrip("/").rpartition("/")[2]
         for number in range(num_rows):
             identity, where = f"{stem}-{self.split}-{number}", f"{self.path}:{self.split}:row {number}"
+            self._read_place = where
             try:
                 sample = sample_of(dataset[number], self.columns, identity, self._place)
                 if not any(turn.text.strip() for turn in sample.turns):
@@ -51,6 +53,10 @@ class HuggingFace(Reader):
                 yield sample.model_copy(
                     update={"tags": {**self.tags, **sample.tags}, "licence": sample.licence or self.licence}
                 )
+
+    def place(self) -> str:
+        """Of the row that was read last."""
+        return self._read_place
 
     def fingerprint(self) -> str:
         """A digest of settings and data: file contents for a directory, the dataset's own fingerprint for a hub id."""
