@@ -231,6 +231,8 @@ def low_to_high(results: Results, arguments: argparse.Namespace) -> None:
         own = [found[way, seed]["accuracy"] - found[other, seed]["accuracy"] for seed in SEEDS]
         results.details[f"{way} minus {other}, by seed"] = own
         results.details[f"{way} minus {other}, interval over seeds"] = over_seeds(own)
+        few = paired(*([found[name, seed] for seed in SEEDS[:3]] for name in (way, other)))
+        results.details[f"{way} minus {other}, first three seeds"] = few
         if (way, other) == ("low-to-high", "native"):
             results.target("low-to-high minus native, lower end of the interval", low, f">= {-EQUAL}")
             results.target("low-to-high minus native, upper end of the interval", high, f"<= {EQUAL}")
