@@ -10,12 +10,11 @@ from typing import Any, cast
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from infimed_core.components import Component, JudgingScorer, Metric, Solver, Trainer
+from infimed_core.components import Benchmark, Component, Metric, Trainer
+from infimed_core.cross_checks import mistakes
 from infimed_core.errors import PluginError
 from infimed_core.plugins import Registry
-from infimed_core.run_file import RunFile, benchmark_name
-
-Path_ = tuple[str | int, ...]
+from infimed_core.run_file import BASELINE, CONSTANT_LETTER, Place, RunFile
 
 NEEDS = {
     "quality": ("data",),
@@ -38,13 +37,13 @@ class Lines:
     """The line of every path of a YAML document."""
 
     def __init__(self, root: yaml.Node | None) -> None:
-        self._lines: dict[Path_, int] = {(): 1}
-        self._moved: dict[Path_, int] = {}
-        self.duplicates: list[tuple[Path_, int]] = []
+        self._lines: dict[Place, int] = {(): 1}
+        self._moved: dict[Place, int] = {}
+        self.duplicates: list[tuple[Place, int]] = []
         if root is not None:
             self._walk(root, ())
 
-    def _walk(self, node: yaml.Node, path: Path_) -> None:
+    def _walk(self, node: yaml.Node, path: Place) -> None:
         self._lines.setdefault(path, node.start_mark.line + 1)
         if isinstance(node, yaml.MappingNode):
             seen: set[str] = set()
@@ -59,11 +58,11 @@ class Lines:
             for index, value in enumerate(node.value):
                 self._walk(value, (*path, index))
 
-    def put(self, path: Path_, line: int) -> None:
+    def put(self, path: Place, line: int) -> None:
         """Let everything at ``path`` stand on ``line``."""
         self._moved[path] = line
 
-    def of(self, path: Path_) -> int:
+    def of(self, path: Place) -> int:
         """The line of ``path`` or of the nearest place above it."""
         for length in range(len(path), 0, -1):
             if path[:length] in self._moved:
@@ -81,11 +80,11 @@ class Checker:
         self.lines = lines
         self.problems: list[Problem] = []
 
-    def add(self, path: Path_, message: str) -> None:
+    def add(self, path: Place, message: str) -> None:
         """A problem at ``path``, on its line of the document."""
         self.add_at(self.lines.of(path), path, message)
 
-    def add_at(self, line: int, path: Path_, message: str) -> None:
+    def add_at(self, line: int, path: Place, message: str) -> None:
         """A problem at ``path``, on a line that is known."""
         self.problems.append(Problem(line, dotted(path) or "run file", message))
 
@@ -107,52 +106,20 @@ class Checker:
         run = document.get("run")
         for index, plugin in enumerate(run.get("plugins") or () if isinstance(run, dict) else ()):
             self._check_plugin(str(plugin), ("run", "plugins", index))
-        self._check_metrics(document)
-        components: dict[str, Component] = {}
+        made: dict[Place, Component] = {}
+        of_stages: dict[str, Component] = {}
         for path, kind, use in _uses(document):
             component = self._make(path, kind, use)
             if component is not None:
-                components[dotted(path)] = component
+                made[path] = component
                 if isinstance(component, Trainer):
-                    components.update(self._make_stage_parts(path, component))
-        self._check_names(document, components)
-        if file is not None:
-            self._check_measurements(file, components)
-        return file, components
+                    of_stages |= self._make_stage_parts(path, component)
+        self._check_metrics(document, made)
+        for path, message in mistakes(document, file, made):
+            self.add(path, message)
+        return file, {dotted(path): component for path, component in made.items()} | of_stages
 
-    def _check_names(self, document: dict[str, Any], components: dict[str, Component]) -> None:
-        """Every model that is asked by name must be in ``models:``."""
-        models = document.get("models")
-        known = sorted(map(str, models)) if isinstance(models, dict) else []
-        asked: list[tuple[Path_, str]] = []
-        section = document.get("evaluation")
-        judges = section.get("judges") if isinstance(section, dict) else None
-        for index, name in enumerate(judges if isinstance(judges, list) else ()):
-            asked.append((("evaluation", "judges", index), str(name)))
-        for dotted, component in components.items():
-            path: Path_ = tuple(int(part) if part.isdigit() else part for part in dotted.split("."))
-            if isinstance(component, JudgingScorer):
-                asked.append(((*path, "with", "model"), component.model))
-            elif isinstance(component, Solver):
-                asked += [((*path, "with"), name) for name in component.models()]
-        for path, name in asked:
-            if name not in known:
-                there = f"it has: {', '.join(known)}" if known else "there is none"
-                self.add(path, f"asks a model named '{name}', but 'models:' has no such entry ({there}); add it")
-
-    def _check_measurements(self, file: RunFile, components: dict[str, Component]) -> None:
-        """Every benchmark that is asked within a stage must be one of the run's evaluation."""
-        uses = file.evaluation.benchmarks if file.evaluation is not None else ()
-        known = [benchmark_name(uses, index) for index in range(len(uses))]
-        trainer = components.get("training")
-        for index, stage in enumerate(trainer.stage_list if isinstance(trainer, Trainer) else ()):
-            for name in stage.evaluate.benchmarks if stage.evaluate is not None else ():
-                if name not in known:
-                    place: Path_ = ("training", "with", "stages", index, "evaluate", "benchmarks")
-                    there = f"it has: {', '.join(known)}" if known else "there is none"
-                    self.add(place, f"'{name}' is no benchmark of 'evaluation:' ({there}); name one of these")
-
-    def _check_plugin(self, name: str, path: Path_) -> None:
+    def _check_plugin(self, name: str, path: Place) -> None:
         if name in self.registry.plugins:
             return
         if name in self.registry.broken:
@@ -163,13 +130,17 @@ class Checker:
         installed = ", ".join(self.registry.plugins)
         self.add(path, f"plugin '{name}' is not installed; {hint}pip install its distribution (installed: {installed})")
 
-    def _check_metrics(self, document: dict[str, Any]) -> None:
+    def _check_metrics(self, document: dict[str, Any], made: dict[Place, Component]) -> None:
+        """What a metric needs must be installed before a model is trained and asked for hours."""
         section = document.get("evaluation")
         benchmarks = section.get("benchmarks") if isinstance(section, dict) else None
         for index, use in enumerate(benchmarks if isinstance(benchmarks, list) else ()):
-            names = use.get("metrics") if isinstance(use, dict) else None
-            for number, name in enumerate(names if isinstance(names, list) else ()):
-                place: Path_ = ("evaluation", "benchmarks", index, "metrics", number)
+            named = use.get("metrics") if isinstance(use, dict) else None
+            benchmark = made.get(("evaluation", "benchmarks", index))
+            own = benchmark.metrics if isinstance(benchmark, Benchmark) else ()
+            for number, name in enumerate(named if isinstance(named, list) else own):
+                inner: Place = ("metrics", number) if isinstance(named, list) else ()
+                place: Place = ("evaluation", "benchmarks", index, *inner)
                 try:
                     metric = cast(Metric, self.registry.find("metric", str(name)).model_validate({}))
                     if problem := metric.missing():
@@ -179,7 +150,7 @@ class Checker:
                 except ValidationError:
                     self.add(place, f"'{name}' needs settings, which a list of metrics cannot give; name another")
 
-    def _make(self, path: Path_, kind: str, use: Any) -> Component | None:
+    def _make(self, path: Place, kind: str, use: Any) -> Component | None:
         if not isinstance(use, dict) or not isinstance(use.get("use"), str):
             return None  # told already by the section's own check
         try:
@@ -196,11 +167,11 @@ class Checker:
             self._add_errors(error, (*path, "with"), component)
             return None
 
-    def _make_stage_parts(self, path: Path_, trainer: Trainer) -> dict[str, Component]:
+    def _make_stage_parts(self, path: Place, trainer: Trainer) -> dict[str, Component]:
         made: dict[str, Component] = {}
         names = [stage.name for stage in trainer.stage_list]
         for index, stage in enumerate(trainer.stage_list):
-            if names.index(stage.name) != index or stage.name in ("base", "most-common-answer"):
+            if names.index(stage.name) != index or stage.name in ("base", BASELINE, CONSTANT_LETTER):
                 self.add((*path, "with", "stages", index, "name"), f"the name '{stage.name}' is taken; choose another")
             for part, kind in (("resolution", "resolution scheduler"), ("packing", "packer")):
                 use = getattr(stage, part)
@@ -211,7 +182,7 @@ class Checker:
                         made[f"stages.{stage.name}.{part}"] = component
         return made
 
-    def _add_errors(self, error: ValidationError, prefix: Path_, model: type[BaseModel]) -> None:
+    def _add_errors(self, error: ValidationError, prefix: Place, model: type[BaseModel]) -> None:
         items = error.errors(include_url=False)
         for item in items:
             if item["type"] == "too_short" and any(
@@ -234,11 +205,23 @@ class Checker:
             else:
                 given = item.get("input")
                 shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool) else ""
-                message = f"{item['msg'][0].lower()}{item['msg'][1:]}{shown}"
+                message = f"{_plain(item)}{shown}"
             self.add(path, message)
 
 
-def _known_keys(model: type[BaseModel], location: Path_) -> list[str]:
+def _plain(item: Any) -> str:
+    """What is wrong, in the words of a run file and not of the library that checks it."""
+    kind, text = item["type"], str(item["msg"])
+    if kind in ("model_type", "dict_type", "model_attributes_type"):
+        return "must be a mapping of keys to values, as in {use: NAME}"
+    if kind in ("tuple_type", "list_type"):
+        return "must be a list, as in [one, two]"
+    if kind in ("value_error", "assertion_error"):
+        return text.partition(", ")[2]
+    return text.replace("Input should", "must", 1) if text.startswith("Input should") else text[0].lower() + text[1:]
+
+
+def _known_keys(model: type[BaseModel], location: Place) -> list[str]:
     """The keys that the model at ``location`` inside ``model`` takes."""
     current: Any = model
     for part in location:
@@ -262,7 +245,7 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from _models_in(argument)
 
 
-def _uses(document: dict[str, Any]) -> Iterator[tuple[Path_, str, Any]]:
+def _uses(document: dict[str, Any]) -> Iterator[tuple[Place, str, Any]]:
     """Every place of a run file that names a component: (path, kind, value)."""
 
     def at(*path: str) -> Any:
@@ -300,6 +283,6 @@ def _uses(document: dict[str, Any]) -> Iterator[tuple[Path_, str, Any]]:
             yield path, kind, value
 
 
-def dotted(path: Path_) -> str:
+def dotted(path: Place) -> str:
     """``data.sources.0``."""
     return ".".join(str(part) for part in path)

@@ -6,10 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from infimed_core import statistics
 from infimed_core.components import Benchmark, Metric
-from infimed_core.evaluation import BASELINE, CONSTANT_LETTER, IMAGE_BLIND, Graded, cluster_ids
+from infimed_core.evaluation import Graded, cluster_ids
+from infimed_core.paired import estimate
+from infimed_core.run_file import BASELINE, CONSTANT_LETTER, IMAGE_BLIND
 from infimed_core.types import Comparison, Score
 
 
@@ -70,21 +73,37 @@ def _difference(
     ours, others = metric.values(left), metric.values(right)
     if ours is None or others is None:  # no mean of single values: the metric itself is computed on every resample
         return _any_difference(metric, left, right, units, seed)
-    difference, low, high = statistics.paired_difference(ours, others, clusters=units, seed=seed)
-    independent = len(set(units)) == len(units)
     binary = bool(np.isin(ours, (0.0, 1.0)).all() and np.isin(others, (0.0, 1.0)).all())
-    # McNemar's test takes questions as independent, which those on one image are not
-    exact = binary and independent
+    difference, low, high, p_value = paired_interval(ours, others, units, binary, seed)
     return {
         "difference": difference,
         "low": low,
         "high": high,
-        "p_value": statistics.mcnemar(ours, others)
-        if exact
-        else statistics.paired_p_value(ours, others, clusters=units, seed=seed),
+        "p_value": p_value,
         "minimum_detectable": statistics.minimum_detectable_difference(ours - others, clusters=units),
         "num_pairs": len(units),
     }
+
+
+def paired_interval(
+    ours: NDArray[np.float64], others: NDArray[np.float64], units: Sequence[str], binary: bool, seed: int = 0
+) -> tuple[float, float, float, float | None]:
+    """The mean of ``ours - others`` (float64 [n] each) with its 95% interval and p-value: (difference, low, high, p).
+
+    A clustered bootstrap; where it has fewer than ``FEW`` clusters to draw from, or all of them differ alike, it would
+    be too narrow: values in [0, 1] then get the closed form of ``paired.estimate``. McNemar's test where every value is
+    0 or 1 (``binary``) and no two questions share a cluster.
+    """
+    number = len(set(units))
+    bounded = min(ours.min(), others.min()) >= 0.0 and max(ours.max(), others.max()) <= 1.0
+    if bounded and (number < statistics.FEW or np.ptp(ours - others) == 0.0):
+        found = estimate(ours - others, units, binary)
+        return found.difference, found.low, found.high, found.p_value
+    difference, low, high = statistics.paired_difference(ours, others, clusters=units, seed=seed)
+    # McNemar's test takes questions as independent, which those on one image are not
+    if binary and number == len(units):
+        return difference, low, high, statistics.mcnemar(ours, others)
+    return difference, low, high, statistics.paired_p_value(ours, others, clusters=units, seed=seed)
 
 
 def _any_difference(

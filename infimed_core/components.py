@@ -55,6 +55,15 @@ class Component(BaseModel, ABC):
         """Text that changes whenever the component would do something else; part of every artifact's hash."""
         return f"{type(self).__module__}.{type(self).__qualname__}{canonical_json(self.model_dump(mode='json'))}"
 
+    def problems(self, run: Mapping[str, Component]) -> Mapping[str, str]:
+        """What would stop a run later and can be known before it, by setting: ``path``, ``stages.2.trainable``, ``""``.
+
+        Told by line with every other mistake of the run file before anything starts: a file that is not there, a name
+        that another component does not have. Cheap: looks at names and at the disk, opens no data. ``run`` holds the
+        components that could be made, by place (``model``, ``data.sources.0``).
+        """
+        return {}
+
     def __getstate__(self) -> dict[Any, Any]:
         """Pickle the settings alone: state loaded on first use stays in the process that loaded it."""
         state = super().__getstate__()
@@ -212,6 +221,10 @@ class Gate(Component):
 
 class Selector(Component):
     """Chooses samples by their stored scores; never scores again."""
+
+    def named_dimensions(self) -> Mapping[str, str]:
+        """Every dimension that the settings name, with the setting that does; a run that lacks one does not start."""
+        return {}
 
     @abstractmethod
     def select(self, candidates: Sequence[Candidate]) -> Selection:
@@ -386,6 +399,8 @@ class Model(Component):
     """Where a model comes from and how it is opened."""
 
     trainable: ClassVar[bool] = True
+    group_names: ClassVar[tuple[str, ...]] = ()
+    """The parameter groups of every checkpoint that it opens; empty where only a loaded model can tell."""
 
     def weights_identity(self) -> str:
         """As ``identity``, without the settings that decide only how the model is asked: they retrain nothing."""

@@ -8,11 +8,11 @@ from typing import Any
 
 import yaml
 
-from infimed_core.checking import Checker, Lines, Path_
+from infimed_core.checking import Checker, Lines
 from infimed_core.components import Component
 from infimed_core.errors import ConfigError
 from infimed_core.plugins import Registry
-from infimed_core.run_file import RunFile
+from infimed_core.run_file import Place, RunFile
 
 _SAFE_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """The safe loader of libyaml where it is there: the same documents, many times faster."""
@@ -107,7 +107,7 @@ def _expand_groups(document: dict[str, Any], registry: Registry, lines: Lines) -
             moved.append((index, len(expanded)))
             expanded.append({**use, **part} if members is not None else use)
     if len(expanded) != len(uses):
-        place: Path_ = ("evaluation", "benchmarks")
+        place: Place = ("evaluation", "benchmarks")
         starts = [(lines.of((*place, old)), new) for old, new in moved if old != new or named[old] in groups]
         for line, new in starts:
             lines.put((*place, new), line)

@@ -27,14 +27,6 @@ from infimed_core.types import (
     Score,
 )
 
-BASELINE = "most-common-answer"
-"""The baseline that answers each kind of question with that kind's most common reference answer."""
-CONSTANT_LETTER = "constant-letter"
-"""The baseline that answers every question of a benchmark with the letter that is most often right there."""
-IMAGE_BLIND = "-image-blind"
-"""What is put after a model's name where it was asked without the images."""
-
-
 AskNamed = Callable[[str, Sequence[Request]], list[Answer]]
 """Asks a model of the run file's ``models:`` by name."""
 

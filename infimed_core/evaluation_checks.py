@@ -1,4 +1,4 @@
-"""What is settled before a model is asked: the chosen questions, the metrics and what they need, the solvers."""
+"""What is settled before a model is asked: the chosen questions, the metrics, the solvers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import cast
 
 from infimed_core.components import Benchmark, Metric, Solver
 from infimed_core.errors import InfimedError
-from infimed_core.run_file import benchmark_name
 from infimed_core.steps import RunState
 from infimed_core.types import Sample
 
@@ -47,21 +46,6 @@ def check_chosen(state: RunState, only: frozenset[str]) -> None:
         raise InfimedError(
             f"evaluation.samples: no benchmark of this run has {named}; see 'id' in runs/*/answers/*.jsonl"
         )
-
-
-def check_metrics(state: RunState) -> None:
-    """What a metric needs must be installed before a model is asked for hours."""
-    section = state.plan.file.evaluation
-    assert section is not None
-    for index, use in enumerate(section.benchmarks):
-        benchmark: Benchmark = state.plan.component(f"evaluation.benchmarks.{index}")
-        for name, metric in named_metrics(state, use.metrics or benchmark.metrics).items():
-            problem = metric.missing()
-            if problem:
-                place = f"{state.plan.source}: evaluation.benchmarks.{index}"
-                raise InfimedError(
-                    f"{place}: metric '{name}' of {benchmark_name(section.benchmarks, index)}: {problem}"
-                )
 
 
 def named_metrics(state: RunState, names: Sequence[str]) -> dict[str, Metric]:

@@ -14,9 +14,6 @@ from infimed_core.comparing import adjust, compare
 from infimed_core.components import Benchmark, LoadedModel, Model, TextMetric, TrainableModel
 from infimed_core.errors import InfimedError
 from infimed_core.evaluation import (
-    BASELINE,
-    CONSTANT_LETTER,
-    IMAGE_BLIND,
     Graded,
     ask_and_grade,
     constant_letter,
@@ -29,10 +26,10 @@ from infimed_core.evaluation import (
     read_questions,
     summarise,
 )
-from infimed_core.evaluation_checks import check_chosen, check_metrics, chosen_samples, named_metrics, solver_of
+from infimed_core.evaluation_checks import check_chosen, chosen_samples, named_metrics, solver_of
 from infimed_core.following import shared
 from infimed_core.record import digest, write_atomically
-from infimed_core.run_file import BenchmarkUse, benchmark_name
+from infimed_core.run_file import BASELINE, CONSTANT_LETTER, IMAGE_BLIND, BenchmarkUse, benchmark_name
 from infimed_core.steps import Outcome, RunState
 from infimed_core.training import Checkpoint, load_checkpoint
 from infimed_core.types import Answer, Comparison, Fault, Generation, JsonObject, ResultRow, Sample
@@ -46,10 +43,6 @@ def evaluate_models(state: RunState, models: Sequence[Checkpoint]) -> None:
     section = state.plan.file.evaluation
     assert section is not None
     wanted = section.models or tuple(model.name for model in models)
-    for name in wanted:
-        if name not in {model.name for model in models}:
-            raise InfimedError(f"evaluation.models names '{name}'; this run has {', '.join(m.name for m in models)}")
-    check_metrics(state)
     only = chosen_samples(section.samples)
     if only is not None:
         check_chosen(state, only)

@@ -26,6 +26,7 @@ from infimed_core.types import Fault, Sample
 KEY_BYTES = 16
 """Of a sample's id, hashed: enough to tell a billion apart, and thin enough to hold them all."""
 _FILES = "files.jsonl"
+_AGAIN = "a sample before it has this id; give every sample an id of its own, or none"
 _THREADS, _AT_ONCE = 16, 16384
 """Threads that ask for the sizes of files, and how many names are held at once."""
 
@@ -159,7 +160,8 @@ def _join(directory: Path, tasks: Sequence[_ReadTask]) -> tuple[int, dict[str, i
             for line in _lines(task.parts["samples"]):
                 if again[row]:
                     identity = json.loads(line)["id"]
-                    fault = Fault(sample_id=identity, code="duplicate_id", detail="a sample before it has this id")
+                    where = f"{task.name} {task.shard}".rstrip()
+                    fault = Fault(sample_id=identity, code="duplicate_id", detail=_AGAIN, where=where)
                     faults.write(fault.model_dump_json() + "\n")
                     dropped["duplicate_id"] += 1
                 else:

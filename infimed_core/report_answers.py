@@ -16,8 +16,6 @@ from infimed_core.report_thumbnails import Thumbnails
 TEXT_LIMIT = 4_000
 """Letters of one text shown in the page; the answer files hold all of it."""
 
-BASELINE = "most-common-answer"
-
 
 @dataclass
 class AnswerTables:

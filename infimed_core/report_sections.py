@@ -13,6 +13,7 @@ from infimed_core import statistics
 from infimed_core.report_answers import AnswerTables, cut, turn_text
 from infimed_core.report_figures import number
 from infimed_core.report_thumbnails import Thumbnails
+from infimed_core.run_file import BASELINE
 from infimed_core.types import RunRecord, StepRecord
 
 MOST_ROWS = 12
@@ -239,7 +240,7 @@ def headlines(record: RunRecord) -> list[dict[str, Any]]:
             continue
         seen.add(table.benchmark)
         before, after = models[0], models[-1]
-        baseline = next((line for line in table.lines if line.model == tables_of.BASELINE), None)
+        baseline = next((line for line in table.lines if line.model == BASELINE), None)
         found.append(
             {"table": table, "before": before if len(models) > 1 else None, "after": after, "baseline": baseline}
         )

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from infimed_core.report_figures import number, printable
-from infimed_core.report_tables import BASELINE, benchmark_tables, curve_points, funnel, step_details
-from infimed_core.types import MetricValue, RunRecord
+from infimed_core.report_tables import benchmark_tables, curve_points, funnel, step_details
+from infimed_core.run_file import BASELINE
+from infimed_core.types import Comparison, MetricValue, RunRecord
 
 
 def summary_text(record: RunRecord, directory: Path) -> Any:
@@ -89,7 +90,13 @@ def _training(record: RunRecord) -> Any:
 
 def _short(model: str) -> str:
     """A name that fits a column."""
-    return "constant" if model == BASELINE else model
+    return "most-common" if model == BASELINE else model
+
+
+def _against(other: Comparison, num_scored: int) -> str:
+    """A paired difference; how many pairs it stands on, where these are not all of the model's scores."""
+    told = f"{_signed(other.difference)} [{_signed(other.low)}, {_signed(other.high)}] vs {_short(other.against)}"
+    return told if other.num_pairs == num_scored else f"{told} ({other.num_pairs:,} pairs)"
 
 
 def _results(record: RunRecord) -> Any:
@@ -97,13 +104,10 @@ def _results(record: RunRecord) -> Any:
     for one in benchmark_tables(record):
         for place, line in enumerate(one.lines):
             name = f"{one.benchmark} ({one.scoring} {one.metric})" if place == 0 else ""
-            against = "\n".join(
-                f"{_signed(other.difference)} [{_signed(other.low)}, {_signed(other.high)}] vs {_short(other.against)}"
-                for other in line.against
-            )
             value = line.value
+            against = "\n".join(_against(other, value.num_scored) for other in line.against)
             cells = [number(value.value), _interval(value), f"{value.num_scored:,}", f"{value.num_unscored:,}"]
-            _add(table, name, line.model, *cells, against or "–")
+            _add(table, name, _short(line.model), *cells, against or "–")
     return table if table.row_count else None
 
 

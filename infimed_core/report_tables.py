@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from infimed_core.run_file import BASELINE, CONSTANT_LETTER, IMAGE_BLIND
 from infimed_core.types import Comparison, MetricValue, ResultRow, RunRecord, StepRecord
 
-BASELINE = "most-common-answer"
-CONSTANT = (BASELINE, "constant-letter")
+CONSTANT = (BASELINE, CONSTANT_LETTER)
 """Models that are no models: they give one answer throughout."""
 NO_VALUE = MetricValue(value=None)
 
@@ -73,7 +73,7 @@ class Funnel:
 
 def is_baseline(model: str) -> bool:
     """Whether the name is of a baseline: a constant answer, or a model asked without its images."""
-    return model in CONSTANT or model.endswith("-image-blind")
+    return model in CONSTANT or model.endswith(IMAGE_BLIND)
 
 
 def unique(names: Iterable[str]) -> tuple[str, ...]:

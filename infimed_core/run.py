@@ -102,8 +102,12 @@ def _fail(directory: RunDirectory, error: BaseException, ranks: Ranks) -> NoRetu
             directory.write(status="interrupted", finished=now())
         else:
             directory.write(status="failed", finished=now(), error=f"{type(told).__name__}: {told}")
-    except OSError:
-        pass  # a full disk: the record stays as it was, and the error itself is told
+            if "report" in directory.record.config and directory.record.config["report"] is not None:
+                for stale in (directory.path / "artifacts").glob("report-*"):
+                    shutil.rmtree(stale)  # else the next run took the page for one of its own
+                write_report(directory.path)
+    except Exception:
+        pass  # a full disk, say: the record stays as it was, and the error itself is told
     if told is error:
         raise error
     raise told from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
@@ -111,6 +112,27 @@ class RunFile(Section):
     evaluation: EvaluationSection | None = None
     report: ReportSection | None = None
     sweep: SweepSection | None = None
+
+
+Place = tuple[str | int, ...]
+"""A place in a run file: ``("data", "sources", 0)``."""
+BASELINE = "most-common-answer"
+"""The baseline that answers each kind of question with that kind's most common reference answer."""
+CONSTANT_LETTER = "constant-letter"
+"""The baseline that answers every question of a benchmark with the letter that is most often right there."""
+IMAGE_BLIND = "-image-blind"
+"""What is put after a model's name where it was asked without the images."""
+
+
+def scorer_names(uses: Sequence[Use]) -> list[str]:
+    """What the scorers of a run are called: as in ``use:``, the second of one name with ``-2`` and so on."""
+    seen: Counter[str] = Counter()
+    names = []
+    for use in uses:
+        name = use.use.replace("/", "-")
+        seen[name] += 1
+        names.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
+    return names
 
 
 def benchmark_name(benchmarks: Sequence[Use], index: int) -> str:

@@ -15,9 +15,10 @@ from infimed_core.errors import DataError, InfimedError
 from infimed_core.once import Once
 from infimed_core.parts import Setting, read_shards, spans
 from infimed_core.record import digest
+from infimed_core.run_file import scorer_names
 from infimed_core.scores import ScoreTable, has_errors, write_part
 from infimed_core.steps import Outcome, RunState
-from infimed_core.types import Answer, Request, Sample, Score, Use
+from infimed_core.types import Answer, Request, Sample, Score
 
 CALL_SIZE = 128
 """Samples that a scorer is given at once."""
@@ -188,17 +189,6 @@ def score_samples(
             _note_identity(scorer, tables[title], identity)
         hashes.append(hashed)
     return tables, digest(hashes)
-
-
-def scorer_names(uses: Sequence[Use]) -> list[str]:
-    """What the scorers of a run are called: as in ``use:``, the second of one name with ``-2`` and so on."""
-    seen: Counter[str] = Counter()
-    names = []
-    for use in uses:
-        name = use.use.replace("/", "-")
-        seen[name] += 1
-        names.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
-    return names
 
 
 def _sweep(directory: Path, standing: set[str]) -> None:

@@ -67,14 +67,32 @@ def chosen_for(
     return Chosen(index, index_hash, allowed, scheduler, packer, encoder, state.seed * 1000 + position)
 
 
+def _told_lost(state: RunState, num_samples: int) -> str:
+    """Where all samples of a run went, step by step, and what to do about the step that took the most."""
+    remedies = {
+        "read": f"mend the data: {state.path / 'artifacts'}/read-*/faults.jsonl says of every row what is wrong",
+        "gate": "look at data.gates: it keeps out what is in the benchmarks of 'evaluation:' or there twice",
+        "select": "see the scores in the report, and loosen quality.select",
+    }
+    told, most, remedy = [], 0, "the sources hold none"
+    for step in state.directory.record.steps:
+        kind = step.name.partition("-")[0]
+        if kind in remedies and step.dropped:
+            counts = ", ".join(f"{count:,} {code}" for code, count in step.dropped.items())
+            told.append(f"'{step.name}' left out {counts}")
+            if sum(step.dropped.values()) > most:
+                most, remedy = sum(step.dropped.values()), remedies[kind]
+    return f"of {num_samples:,} samples none was kept" + "".join(f"; {one}" for one in told) + f". {remedy}"
+
+
 def plan_rows(
     state: RunState,
     curated: Curated,
     stage: Stage,
     chosen: Chosen,
     held: NDArray[np.bool_],
-) -> tuple[StagePlan, Path]:
-    """The step that plans a stage's rows without the samples in ``held`` (bool [n]); the plan and its file.
+) -> Path:
+    """The step that plans a stage's rows without the samples in ``held`` (bool [n]); the plan's file.
 
     Raises:
         InfimedError: no row is left; the message names the reasons and their counts.
@@ -98,13 +116,7 @@ def plan_rows(
     )  # fmt: skip
 
     if not chosen.allowed.any():
-        deciding = [s for s in state.directory.record.steps if s.name == "select" or s.name.startswith("gate-")]
-        counts = ", ".join(f"{count} {code}" for step in deciding for code, count in step.dropped.items())
-        raise InfimedError(
-            f"stage '{stage.name}' has no sample to train on: of {len(chosen.allowed)} samples none was kept"
-            f"{f' ({counts})' if counts else ''}. See their scores in the report, and loosen quality.select, "
-            "or mend the data"
-        )
+        raise InfimedError(f"stage '{stage.name}' has no sample to train on: {_told_lost(state, len(chosen.allowed))}")
 
     def work(directory: Path) -> Outcome:
         plan = plan_stage(chosen.index, stage, chosen.scheduler, chosen.packer, chosen.encoder, chosen.seed, allowed)
@@ -130,4 +142,4 @@ def plan_rows(
             f"stage '{stage.name}' has no sample to train on, of {int(chosen.allowed.sum())} selected: {told}. Raise "
             "packing.row_tokens where samples are too long; mend the data where they could not be read"
         )
-    return plan, plan_file
+    return plan_file

@@ -101,8 +101,11 @@ def plan_sweep(source: Path, registry: Registry, grid: Mapping[str, Sequence[Any
     members = tuple(Member(name, seed, change) for name, change in changes.items() for seed in seeds)
     where = directory or Path(plan.file.run.directory) / f"{plan.file.run.name}-sweep"
     sweep = Sweep(source, where, members)
-    for member in members:
-        load_member(sweep, member, registry)
+    plans = [load_member(sweep, member, registry) for member in members]
+    if not any(one.file.evaluation for one in plans):
+        raise InfimedError(
+            f"{source}: a sweep compares graded models, and no variant grades any; add a section 'evaluation:'"
+        )
     return sweep
 
 

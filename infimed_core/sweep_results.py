@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from infimed_core import statistics
+from infimed_core.comparing import paired_interval
 from infimed_core.errors import InfimedError
 from infimed_core.evaluation import read_graded
 from infimed_core.record import read_record
@@ -203,23 +204,22 @@ def _mean_over_seeds(runs: Mapping[int, _Scores]) -> tuple[dict[str, float], dic
 def _difference(own: Mapping[int, _Scores], reference: Mapping[int, _Scores]) -> Difference | None:
     """Over the seeds that both have; a pair is a question scored in both, in one seed."""
     seeds = [seed for seed in own if seed in reference]
-    pairs: dict[str, list[float]] = {}
+    pairs: dict[str, list[tuple[float, float]]] = {}
     by_seed: dict[str, float] = {}
     clusters: dict[str, str] = {}
     for seed in seeds:
         ours, theirs = own[seed], reference[seed]
-        both = {i: ours.values[i] - theirs.values[i] for i in ours.values if i in theirs.values}
-        for identity, value in both.items():
-            pairs.setdefault(identity, []).append(value)
+        both = {i: (ours.values[i], theirs.values[i]) for i in ours.values if i in theirs.values}
+        for identity, pair in both.items():
+            pairs.setdefault(identity, []).append(pair)
         clusters |= ours.clusters
         if both:
-            by_seed[str(seed)] = float(np.mean(list(both.values())))
+            by_seed[str(seed)] = float(np.mean([own - other for own, other in both.values()]))
     if not pairs:
         return None
-    differences = [float(np.mean(values)) for values in pairs.values()]
-    difference, low, high = statistics.paired_difference(
-        differences, np.zeros(len(differences)), clusters=[clusters[identity] for identity in pairs]
-    )
+    means = np.array([np.mean(values, axis=0) for values in pairs.values()])
+    units = [clusters[identity] for identity in pairs]
+    difference, low, high, _ = paired_interval(means[:, 0], means[:, 1], units, binary=False)
     return Difference(difference=difference, low=low, high=high, num_pairs=len(pairs), by_seed=by_seed)
 
 

@@ -23,7 +23,6 @@ from infimed_core.components import (
 from infimed_core.curation import Curated
 from infimed_core.dataset import Dataset
 from infimed_core.errors import InfimedError
-from infimed_core.evaluation_checks import check_metrics
 from infimed_core.index import Index, build_index
 from infimed_core.measuring import HELD_OUT, StageMeasurements, choose, held_out_samples
 from infimed_core.packing import PlannedBatches
@@ -112,15 +111,16 @@ def train_stages(state: RunState, curated: Curated, base: Checkpoint) -> list[Ch
     isolation = isolation_of(state, base.directory, base.digest)
     allowed = np.fromiter((identity in curated.kept for identity in curated.dataset.ids), bool, len(curated.dataset))
     held = held_out_samples(index, trainer.stage_list)
-    if any(stage.evaluate is not None and stage.evaluate.benchmarks for stage in trainer.stage_list):
-        check_metrics(state)
+    # Every stage is planned before the first is trained: that one cannot be is told before hours are spent.
+    planned: list[tuple[Path, Path | None]] = []
+    for position, stage in enumerate(trainer.stage_list):
+        chosen = chosen_for(state, index, index_hash, stage, allowed, base.directory, position, isolation)
+        planned.append((plan_rows(state, curated, stage, chosen, held), choose(state, stage, chosen)))
     checkpoints: list[Checkpoint] = []
     before = base
     loaded: TrainableModel | None = None
-    for position, stage in enumerate(trainer.stage_list):
-        chosen = chosen_for(state, index, index_hash, stage, allowed, base.directory, position, isolation)
-        plan, plan_file = plan_rows(state, curated, stage, chosen, held)
-        measured = choose(state, stage, chosen)
+    for position, (stage, (plan_file, measured)) in enumerate(zip(trainer.stage_list, planned, strict=True)):
+        plan = StagePlan.load(plan_file)
         made_from = digest("train", 1, plan.plan_hash, trainer.result_identity(stage), before.digest)
         after = before
 

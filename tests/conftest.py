@@ -1,6 +1,9 @@
 """Settings that every test shares: property tests draw the same examples on every machine, however slow it is."""
 
+from pathlib import Path
+
 import hypothesis
+import pytest
 
 hypothesis.settings.register_profile(
     "infimed",
@@ -10,3 +13,15 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("infimed")
+
+
+@pytest.fixture
+def data_of_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A current directory in which the files that the examples and documents read are there."""
+    root = Path(__file__).parents[1]
+    monkeypatch.chdir(tmp_path)
+    for name in ("tests", "examples"):
+        (tmp_path / name).symlink_to(root / name)
+    (tmp_path / "data" / "images").mkdir(parents=True)
+    for name in ("mixture.jsonl", "medical.jsonl", "train.json"):
+        (tmp_path / "data" / name).touch()

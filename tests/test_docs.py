@@ -40,6 +40,7 @@ def test_relative_links_lead_to_files(document: Path) -> None:
     assert missing == []
 
 
+@pytest.mark.usefixtures("data_of_examples")
 def test_every_example_is_a_valid_run_file() -> None:
     registry = load_plugins()
     files = sorted((ROOT / "examples").rglob("*.yaml"))
@@ -48,6 +49,7 @@ def test_every_example_is_a_valid_run_file() -> None:
         load_run_file(file, registry)
 
 
+@pytest.mark.usefixtures("data_of_examples")
 def test_complete_run_files_in_documents_are_valid(tmp_path: Path) -> None:
     registry = load_plugins()
     found = 0

@@ -96,6 +96,75 @@ training:
     assert found[1].startswith("12: training.with.stages.1.name: the name 'base' is taken")
 
 
+def test_names_and_files_that_are_not_there_are_told_before_anything_starts(registry: Registry, tmp_path: Path) -> None:
+    text = """\
+run: {name: a}
+data:
+  sources:
+    - {use: llava, with: {path: no/such.json, image_root: no/folder}}
+    - {use: huggingface, with: {path: ./no/folder}}
+quality:
+  scorers: [{use: five-dimension, with: {profile: no/profile.yaml}}]
+  select: {use: threshold, with: {minima: {sharpness: 0.5}}}
+model: {use: transformers, with: {checkpoint: ./no/checkpoint}}
+resolution: {use: native}
+packing: {use: best-fit}
+training:
+  use: staged
+  with:
+    stages:
+      - {name: general, trainable: [vison]}
+      - {name: medical, learning_rate: {projecter: 1.0e-4, language: 1.0e-5}, lora: {groups: [language]}}
+evaluation:
+  models: [base, medcal]
+  compare_to: [basis]
+  samples: no/ids.txt
+  benchmarks:
+    - {use: vqa-rad, with: {path: no/vqa-rad}}
+"""
+    found = problems(text, registry, tmp_path)
+    told = [line.split(": ")[1] for line in found]
+    assert told == [
+        "data.sources.0.with.image_root",
+        "data.sources.0.with.path",
+        "data.sources.1.with.path",
+        "quality.scorers.0.with.profile",
+        "quality.select.with.minima.sharpness",
+        "model.with.checkpoint",
+        "training.with.stages.0.trainable",
+        "training.with.stages.1.learning_rate",
+        "evaluation.models.1",
+        "evaluation.compare_to.0",
+        "evaluation.samples",
+        "evaluation.benchmarks.0.with.path",
+    ]
+    by_place = dict(zip(told, found, strict=True))
+    assert by_place["training.with.stages.0.trainable"].startswith("16: ") and "'vision'" in found[6]
+    assert "'projecter'" in found[7] and "did you mean 'projector'?" in found[7]
+    assert "did you mean 'medical'? there are: base, general, medical" in found[8]
+    assert "there are: base, most-common-answer" in found[9], "only what is graded: medcal is not there"
+    assert "image_quality, alignment" in found[4] and all("no such" in found[at] for at in (0, 1, 2, 5, 10, 11))
+
+
+def test_what_is_wrong_is_told_in_words_of_run_files(registry: Registry, tmp_path: Path) -> None:
+    stage = "{name: one, warmup: 2.5}"
+    text = f"""\
+run: {{name: a}}
+data: {{sources: [{{use: demo-anatomy}}]}}
+model: {{use: tiny-qwen3-vl}}
+resolution: {{use: native}}
+packing: {{use: best-fit, with: {{row_tokens: 0}}}}
+training: {{use: staged, with: {{stages: [{stage}]}}}}
+evaluation: {{benchmarks: [demo-vqa]}}
+"""
+    found = problems(text, registry, tmp_path)
+    assert [line.partition(": ")[2] for line in found] == [
+        "packing.with.row_tokens: must be greater than or equal to 1 (given: 0)",
+        "training.with.stages.0: warmup must be a share below 1, or a whole number of steps",
+        "evaluation.benchmarks.0: must be a mapping of keys to values, as in {use: NAME} (given: 'demo-vqa')",
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

@@ -135,6 +135,8 @@ def test_a_poisoned_shard_loses_no_row_and_stops_nothing(tmp_path: Path) -> None
     assert record.status == "done"
     assert read.num_in == num_rows == read.num_out + sum(read.dropped.values()), read
     assert read.dropped["duplicate_id"] == 1 and read.dropped["bad_row"] >= 4
+    faults = (tmp_path / "runs" / "curate" / read.artifact / "faults.jsonl").read_text(encoding="utf-8").splitlines()
+    assert len(faults) == sum(read.dropped.values()) and all(json.loads(line)["where"] for line in faults)
     assert score.num_in == score.num_out == read.num_out
     folder = tmp_path / "runs" / "curate"
     table = dict(ScoreTable(folder / score.artifact))
@@ -211,7 +213,10 @@ def test_a_selector_uses_the_dimensions_of_every_scorer_of_the_run(tmp_path: Pat
     assert verdicts["fine"]["kept"] and "below_minimum" in verdicts["repeated"]["reasons"]
     assert found["select"].details["kills"]["five-dimension-2.completeness"]["num"] == 1
     body["quality"]["select"]["with"]["minima"] = {"completness": 0.5}
-    with pytest.raises(InfimedError, match=r"gave the dimension completness; there are .*five-dimension-2\.alignment"):
+    with pytest.raises(
+        InfimedError,
+        match=r"minima\.completness: no scorer .* did you mean 'completeness'\? there are: .*dimension-2\.alignment",
+    ):
         run(body, tmp_path)
 
 

@@ -194,7 +194,7 @@ def test_a_comparison_names_the_metric_that_it_compares() -> None:
 
 
 def test_questions_on_one_image_are_not_given_to_mcnemar() -> None:
-    ours, theirs = rows([1.0] * 12 + [0.0] * 4), rows([0.0] * 12 + [1.0] * 4)
+    ours, theirs = rows([1.0] * 48 + [0.0] * 16), rows([0.0] * 48 + [1.0] * 16)
     clustered, alone = table()["vqa-rad"](), table()["pubmedqa"]()
     assert clustered.cluster_by == "cluster" and alone.cluster_by == ""
     pair = {"base": theirs, "tuned": ours}
@@ -205,6 +205,24 @@ def test_questions_on_one_image_are_not_given_to_mcnemar() -> None:
     (two,) = compare("x", clustered, pair, ["base"], 0, {"accuracy": Mean()})
     units = [row.sample.tags["cluster"] for row in ours]
     assert two.p_value == statistics.paired_p_value(a, b, clusters=units, seed=0)  # type: ignore[arg-type]
+
+
+def test_few_pairs_and_pairs_without_spread_have_an_interval_and_no_false_certainty() -> None:
+    clustered = table()["vqa-rad"]()  # two questions of ours to an image
+
+    def between(ours: list[float | None], theirs: list[float | None]) -> Comparison:
+        pair = {"base": rows(theirs), "tuned": rows(ours)}
+        (one,) = compare("x", clustered, pair, ["base"], 0, {"accuracy": Mean()})
+        return one
+
+    alike = between([1.0, 0.0] * 40, [1.0, 0.0] * 40)
+    assert alike.difference == 0.0 and alike.low < 0.0 < alike.high and alike.p_value == 1.0
+    one_image = between([1.0, 1.0], [0.0, 0.0])
+    assert one_image.difference == one_image.high == 1.0 and one_image.low < 0.25 and one_image.p_value == 1.0
+    few = between([1.0] * 12 + [0.0] * 4, [0.0] * 12 + [1.0] * 4)
+    by_hand = statistics.paired_difference([1.0] * 12 + [-1.0] * 4, [0.0] * 16, [str(n // 2) for n in range(16)])
+    assert few.high - few.low > by_hand[2] - by_hand[1], "Student's t is wider than a bootstrap of eight clusters"
+    assert few.num_pairs == 16 and few.p_value is not None and few.p_value > 0.1
 
 
 def test_a_judges_scores_are_compared_beside_the_rules() -> None:

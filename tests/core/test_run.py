@@ -144,6 +144,40 @@ def test_checkpoint_of_a_stage_loads_with_stock_transformers(finished: tuple[Run
     assert model.config.model_type == "qwen3_vl"
 
 
+def test_a_stage_that_cannot_be_planned_stops_the_run_before_the_first_is_trained(tmp_path: Path) -> None:
+    from infimed_core import InfimedError
+    from infimed_core.record import read_record
+
+    body = document(write_samples(tmp_path), num_samples=8)
+    _, second = body["training"]["with"]["stages"]
+    second["packing"] = {"use": "best-fit", "with": {"row_tokens": 5}}
+    with pytest.raises(InfimedError, match=r"stage 'two' has no sample to train on.*Raise packing.row_tokens"):
+        run(body, tmp_path)
+    record = read_record(tmp_path / "runs" / "small")
+    assert record.status == "failed" and "'two'" in (record.error or "")
+    names = [step.name for step in record.steps]
+    assert "plan-one" in names and not any(name.startswith("train-") for name in names)
+    page = (tmp_path / "runs" / "small" / "report.html").read_text(encoding="utf-8")
+    assert "has no sample to train on" in page
+    second["packing"]["with"]["row_tokens"] = 96
+    assert run(body, tmp_path).status == "done"
+    page = (tmp_path / "runs" / "small" / "report.html").read_text(encoding="utf-8")
+    assert "has no sample to train on" not in page
+
+
+def test_where_all_samples_went_is_told_with_the_remedy_of_the_step_that_took_them(tmp_path: Path) -> None:
+    from infimed_core import InfimedError
+
+    body = document(write_samples(tmp_path), num_samples=8)
+    body["quality"]["select"] = {"use": "threshold", "with": {"minimum": 1.0}}
+    told = r"of 2\d samples none was kept; 'read' left out .*1 bad_row.*; 'select' left out .*loosen quality.select"
+    with pytest.raises(InfimedError, match=told):
+        run(body, tmp_path)
+    body["data"]["sources"][0]["use"] = "llava"  # reads a JSON array, not lines
+    with pytest.raises(InfimedError, match=r"of 0 samples none was kept; 'read' left out .*faults.jsonl says"):
+        run(body, tmp_path)
+
+
 @pytest.mark.slow
 def test_killed_run_ends_with_the_figures_of_one_that_was_not(finished: tuple[RunRecord, Path], tmp_path: Path) -> None:
     record, folder = finished

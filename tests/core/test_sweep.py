@@ -99,6 +99,16 @@ def test_every_variant_is_checked_before_one_runs(write, registry, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_sweep_that_grades_nothing_is_refused_before_it_trains(write, registry, tmp_path):
+    file = write()
+    body = yaml.safe_load(file.read_text())
+    del body["evaluation"]
+    file.write_text(yaml.safe_dump(body))
+    with pytest.raises(InfimedError, match=r"a sweep compares graded models.*'evaluation:'"):
+        plan_sweep(file, registry, parse_grid(["run.seed=0,1"]), None)
+    assert not (tmp_path / "runs").exists()
+
+
 def test_items_of_lists_are_named_by_name_or_position(write, registry):
     change = {"training.with.stages.second.num_samples": 3, "evaluation.benchmarks.demo-text.generation": {"seed": 4}}
     plan = load_run_file(write(), registry, {**change, "training.with.stages.0.num_samples": 5})

@@ -269,6 +269,17 @@ def test_samples_that_were_left_out_are_counted_and_told(tmp_path):
     assert "lost-0-0 (a.png) was left out: truncated: ends early" in messages(events)[0]
 
 
+def test_a_sample_that_is_left_out_in_every_epoch_is_told_once_and_counted_each_time(tmp_path):
+    class Dropping(FakeBatches):
+        def row(self, step, index):
+            return pack([make_sample(step)], (Fault(sample_id="lost", code="truncated", detail="ends early"),))
+
+    events = []
+    _, facts = train(tmp_path, batches=Dropping(num_steps=3), events=events)
+    assert facts["dropped"] == {"truncated": 6}
+    assert sum("lost was left out" in text for text in messages(events)) == 1
+
+
 def broken(bad_step):
     class Broken(FakeModel):
         calls = 0

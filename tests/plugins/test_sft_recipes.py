@@ -10,6 +10,7 @@ from infimed_core.config import load_run_file
 from infimed_core.plugins import load_plugins
 from infimed_plugins.sft.trainer import StagedTrainer
 
+pytestmark = pytest.mark.usefixtures("data_of_examples")
 RECIPES = sorted((Path(__file__).parents[2] / "examples" / "recipes").glob("*.yaml"))
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import copy
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import Field
 
-from infimed_core import Answer, Benchmark, DataError, Fault, Generation, Media, Sample, Score, Turn
+from infimed_core import Answer, Benchmark, Component, DataError, Fault, Generation, Media, Sample, Score, Turn
 
 
 class LmEvalTask(Benchmark):
@@ -28,6 +28,12 @@ class LmEvalTask(Benchmark):
     include_path: str | None = Field(default=None, description="Folder with further task files.")
     num_fewshot: int | None = Field(default=None, ge=0, description="Overrides the task's number of examples.")
     metric: str | None = Field(default=None, description="The task's metric to score by; its first one by default.")
+
+    def problems(self, run: Mapping[str, Component]) -> Mapping[str, str]:
+        """A folder that is not there; whether lm-eval has the task is asked when it is read."""
+        if self.include_path is None or Path(self.include_path).is_dir():
+            return {}
+        return {"include_path": f"{self.include_path}: no such folder"}
 
     @cached_property
     def _task(self) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -17,6 +17,7 @@ from infimed_core import (
     Answer,
     Ask,
     Benchmark,
+    Component,
     DataError,
     Fault,
     Generation,
@@ -56,6 +57,15 @@ class KitBenchmark(Benchmark):
     language: Literal["all", "en", "zh"] = Field(default="all", description="Keep only questions in this language.")
 
     card_name: ClassVar[str] = ""
+
+    def problems(self, run: Mapping[str, Component]) -> Mapping[str, str]:
+        """A local folder that is not there."""
+        try:
+            if self.path:
+                sources.folder(self.card, self.path)
+        except DataError as error:
+            return {"path": str(error)}
+        return {}
 
     @property
     def card(self) -> Card:

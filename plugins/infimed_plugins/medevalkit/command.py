@@ -12,7 +12,7 @@ from infimed_core import DataError
 
 
 def rescore_command(
-    path: Annotated[Path, typer.Argument(help="results.json of MedEvalKit, our answers, or the folder of either.")],
+    path: Annotated[Path, typer.Argument(help="MedEvalKit's results.json or its folder, or answers/*.jsonl of a run.")],
     task: Annotated[str, typer.Option(help="Benchmark, by our name or MedEvalKit's (slake, VQA_RAD ...).")],
     scoring: Annotated[str, typer.Option(help="kit (bug for bug), strict or both.")] = "both",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

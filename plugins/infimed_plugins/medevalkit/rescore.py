@@ -125,6 +125,9 @@ def _read_lines(path: Path, text: str) -> list[Record]:
         try:
             body = json.loads(line)
             sample, answer = body["sample"], body["answer"]
+            if "record" not in sample["meta"]:
+                remedy = "the answers of another benchmark; only those of MedEvalKit's tasks can be graded again"
+                raise DataError("not_results", f"{path}:{number}: {remedy}")
             record = dict(sample["meta"]["record"])
         except (ValueError, KeyError, TypeError) as error:
             remedy = "neither MedEvalKit's results.json nor the answers of a run of this benchmark"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from infimed_core import Candidate, DataError
+from infimed_core import Candidate, Component, DataError
 from infimed_plugins.quality.reasons import Reason
 from infimed_plugins.quality.selectors import Columns, GatedSelector
 
@@ -42,6 +42,15 @@ class Budget(GatedSelector):
     embeddings: str | None = Field(
         default=None, description="Parquet file with the columns id and embedding (lists of one length) to use instead."
     )
+
+    def problems(self, run: Mapping[str, Component]) -> Mapping[str, str]:
+        """A file of embeddings that is not there."""
+        try:
+            if self.embeddings is not None:
+                _file(self.embeddings)
+        except DataError as error:
+            return {"embeddings": str(error)}
+        return {}
 
     def identity(self) -> str:
         """Changes with the settings and the contents of the embeddings."""

@@ -13,6 +13,7 @@ from pydantic import Field
 from infimed_core import (
     Answer,
     Ask,
+    Component,
     DataError,
     Generation,
     InfimedError,
@@ -24,7 +25,7 @@ from infimed_core import (
     Turn,
 )
 from infimed_plugins.quality.composite import composite
-from infimed_plugins.quality.profile import DIMENSIONS, Profile, Rubric, load_profile, profile_path
+from infimed_plugins.quality.profile import DIMENSIONS, Profile, Rubric, load_profile, profile_path, told_profile
 from infimed_plugins.quality.reasons import OF_FAULT, Reason
 
 PROBE = "constrained-7f3a91"
@@ -53,6 +54,10 @@ class QualityJudge(JudgingScorer):
         default=True, description="Refuse a server that does not hold its decoding to the JSON Schema."
     )
     max_letters: int = Field(default=6000, ge=200, description="Letters of a sample's text that the judge is shown.")
+
+    def problems(self, run: Mapping[str, Component]) -> Mapping[str, str]:
+        """A profile that cannot be used."""
+        return told_profile(self.profile)
 
     def identity(self) -> str:
         """Changes with the settings, the version and the rubric."""

@@ -188,9 +188,16 @@ def validate(
     score = score or in_batches(scorer, media)
     dimensions = tuple(type(scorer).dimensions)
     clean = score(samples)
-    broken = [found.note for found in clean if found.status == "error"]
+    broken = [(sample, found) for sample, found in zip(samples, clean, strict=True) if found.status == "error"]
     if broken:
-        raise DataError("bad_sample", f"the ladder needs clean samples; one of them cannot be used: {broken[0]}")
+        sample, found = broken[0]
+        why = ": ".join(filter(None, (", ".join(found.reasons), found.note)))
+        media_names = ", ".join(item.uri for item in sample.media if item.uri)
+        raise DataError(
+            "bad_sample",
+            f"{len(broken)} of {len(samples)} clean samples cannot be scored, the first is '{sample.id}'"
+            f"{f' ({media_names})' if media_names else ''}: {why}; mend it or leave it out",
+        )
     report: dict[str, Any] = {"num_samples": len(samples), "corruptions": {}}
     for name, aimed_at, damage in _corruptions(image_corruptions, text_corruptions, sample_corruptions, media):
         variants = {severity: damage(samples, severity) for severity in severities}

@@ -116,6 +116,16 @@ def load_yaml(path: Path) -> Any:
         raise DataError("bad_profile", f"{path}: not readable as YAML ({str(error).splitlines()[0]})") from None
 
 
+def told_profile(name: str) -> dict[str, str]:
+    """``{"profile": why}`` where a profile of one's own cannot be used; empty otherwise."""
+    try:
+        if name != "default":
+            load_profile(name)
+    except DataError as error:
+        return {"profile": str(error)}
+    return {}
+
+
 def load_profile(name: str) -> Profile:
     """Read and check a profile.
 

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from infimed_core import MediaLoader, Sample, Score, Scorer
+from infimed_core import Component, DataError, MediaLoader, Sample, Score, Scorer
 from infimed_plugins.quality.alignment import alignment
 from infimed_plugins.quality.calibration import Calibration, load_calibration
 from infimed_plugins.quality.completeness import completeness
@@ -19,7 +19,7 @@ from infimed_plugins.quality.composite import composite
 from infimed_plugins.quality.modalities import modality_of
 from infimed_plugins.quality.pictures import Picture, image_quality, media_key, open_picture
 from infimed_plugins.quality.privacy.pixels import INSTALL, PixelReader, can_read_pixels
-from infimed_plugins.quality.profile import DIMENSIONS, Profile, load_profile, profile_path
+from infimed_plugins.quality.profile import DIMENSIONS, Profile, load_profile, profile_path, told_profile
 from infimed_plugins.quality.reasons import Reason
 from infimed_plugins.quality.texts import texts_of
 from infimed_plugins.quality.validity import medical_validity
@@ -46,6 +46,16 @@ class FiveDimension(Scorer):
     profile: str = Field(default="default", description="A quality profile: 'default' or the path of a YAML file.")
     calibration: str | None = Field(default=None, description="Path of a calibration file instead of the shipped one.")
     read_pixels: bool = Field(default=False, description="Search the pixels for burned-in identity; extra 'privacy'.")
+
+    def problems(self, run: Mapping[str, Component]) -> Mapping[str, str]:
+        """A profile or calibration that cannot be used."""
+        found = told_profile(self.profile)
+        try:
+            if self.calibration:
+                load_calibration(self.calibration)
+        except DataError as error:
+            found["calibration"] = str(error)
+        return found
 
     def identity(self) -> str:
         """Changes with the settings, the rules and the contents of every data file that decides a score."""

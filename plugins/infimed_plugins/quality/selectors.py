@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import abstractmethod
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -106,8 +106,9 @@ class GatedSelector(Selector):
             vector = self._features(candidate)
             if vector is not None:
                 features.frombytes(vector.tobytes())
-        if known and not self._named() <= known.keys():
-            missing, there = ", ".join(sorted(self._named() - known.keys())), ", ".join(known)
+        named = self.named_dimensions().keys()
+        if known and not named <= known.keys():
+            missing, there = ", ".join(sorted(named - known.keys())), ", ".join(known)
             raise InfimedError(f"quality.select: no scorer of this run gave the dimension {missing}; there are {there}")
         columns = Columns(
             ids,
@@ -125,9 +126,9 @@ class GatedSelector(Selector):
         # Not validated, which would copy every row's reasons, of which equal ones are one object here.
         return Selection.model_construct(kept=kept, rejected=rejected)
 
-    def _named(self) -> set[str]:
-        """Dimensions that the settings speak of."""
-        return {*self.without, *self.weights}
+    def named_dimensions(self) -> Mapping[str, str]:
+        """Those left out and those weighed."""
+        return {**dict.fromkeys(self.without, "without"), **dict.fromkeys(self.weights, "weights")}
 
     def _value(self, score: Score) -> float | None:
         if not self.without and not self.weights:
@@ -172,8 +173,9 @@ class Threshold(GatedSelector):
     minimum: float = Field(default=0.0, ge=0.0, le=1.0, description="Least composite value.")
     minima: dict[str, float] = Field(default_factory=dict, description="Least value by dimension.")
 
-    def _named(self) -> set[str]:
-        return super()._named() | set(self.minima)
+    def named_dimensions(self) -> Mapping[str, str]:
+        """Those with a minimum too."""
+        return {**super().named_dimensions(), **dict.fromkeys(self.minima, "minima")}
 
     def _barred(self, score: Score, value: float | None) -> Reasons:
         barred = super()._barred(score, value)

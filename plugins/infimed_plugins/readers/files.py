@@ -7,13 +7,13 @@ import hashlib
 import os
 import zlib
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, PrivateAttr
 
-from infimed_core import DataError, Fault, Media, Reader, Sample, canonical_json
+from infimed_core import Component, DataError, Fault, Media, Reader, Sample, canonical_json
 
 KINDS = {".dcm": "dicom", ".dicom": "dicom", ".nii": "nifti"}
 """The modality of a file by its ending; any other is an image."""
@@ -54,6 +54,17 @@ class FileReader(Reader):
             raise DataError(
                 "missing_file", f"{self.path}: no such file (looked for {pattern}); check the source's path"
             )
+        return found
+
+    def problems(self, run: Mapping[str, Component]) -> Mapping[str, str]:
+        """Files or folders that are not there."""
+        found = {}
+        try:
+            self.files()
+        except DataError as error:
+            found["path"] = str(error)
+        if self.image_root is not None and not os.path.isdir(os.path.expanduser(self.image_root)):
+            found["image_root"] = f"{self.image_root}: no such folder; media paths start from it"
         return found
 
     def shards(self) -> Sequence[str]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, PrivateAttr
 
-from infimed_core import DataError, Fault, Media, Reader, Sample
+from infimed_core import Component, DataError, Fault, Media, Reader, Sample
 from infimed_plugins.readers.columns import Columns, sample_of
 from infimed_plugins.readers.files import kind_of, one_line, sha256_of
 
@@ -53,6 +53,16 @@ class HuggingFace(Reader):
                 yield sample.model_copy(
                     update={"tags": {**self.tags, **sample.tags}, "licence": sample.licence or self.licence}
                 )
+
+    def problems(self, run: Mapping[str, Component]) -> Mapping[str, str]:
+        """A local directory that is not there, as far as ``path`` cannot be a name on the hub."""
+        found = {}
+        local = self.path.startswith((".", "/", "~")) or self.path.count("/") > 1
+        if local and not os.path.isdir(os.path.expanduser(self.path)):
+            found["path"] = f"{self.path}: no such folder; a dataset on the hub is named OWNER/NAME"
+        if self.image_root is not None and not os.path.isdir(os.path.expanduser(self.image_root)):
+            found["image_root"] = f"{self.image_root}: no such folder; media paths start from it"
+        return found
 
     def place(self) -> str:
         """Of the row that was read last."""

@@ -76,7 +76,7 @@ class Loop:
         self._dropped_before: dict[str, int] = {}
         self._skipped: list[dict[str, Any]] = []
         self._seconds_before = self._waited_before = 0.0
-        self._num_faults_told = 0
+        self._told: set[str] = set()
         self._resumed_from, self._last_saved = 0, -1
         self._measuring = Measuring(model, context, ranks, self._forward, self._sharded, self._arithmetic)
         if self._device.type == "cuda":
@@ -204,8 +204,8 @@ class Loop:
             counts["flops"] += self._work.of(row, row.num_supervised)
             for fault in row.dropped:
                 self._dropped[fault.code] = self._dropped.get(fault.code, 0) + 1
-                self._num_faults_told += 1
-                if self._num_faults_told <= MOST_FAULTS_TOLD:
+                if fault.sample_id not in self._told and len(self._told) < MOST_FAULTS_TOLD:
+                    self._told.add(fault.sample_id)  # once, however often its turn comes
                     where = f" ({fault.where})" if fault.where else ""
                     self._say(f"sample {fault.sample_id}{where} was left out: {fault.code}: {fault.detail}")
         return list(counts.values())

@@ -92,6 +92,12 @@ class TrainingStage(Stage):
             raise ValueError("betas must lie in [0, 1)")
         return self
 
+    def named_groups(self) -> dict[str, tuple[str, ...]]:
+        """The parameter groups that each setting names."""
+        rates = tuple(self.learning_rate) if isinstance(self.learning_rate, dict) else ()
+        lora = self.lora.groups if self.lora else ()
+        return {"learning_rate": rates, "trainable": self.trainable, "lora.groups": lora}
+
     def rate_of(self, group: str) -> float | None:
         """Peak learning rate of a group; ``None`` where none is named."""
         return self.learning_rate.get(group) if isinstance(self.learning_rate, dict) else self.learning_rate

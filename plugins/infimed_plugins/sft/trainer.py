@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
 from pydantic import Field, JsonValue, field_validator
 
-from infimed_core import Batches, InfimedError, Stage, TrainableModel, Trainer, TrainingContext, canonical_json
+from infimed_core import (
+    Batches,
+    Component,
+    InfimedError,
+    Model,
+    Stage,
+    TrainableModel,
+    Trainer,
+    TrainingContext,
+    canonical_json,
+)
 from infimed_plugins.sft.stages import TrainingStage
 
 
@@ -52,6 +63,21 @@ class StagedTrainer(Trainer):
     def stage_list(self) -> Sequence[Stage]:
         """The stages in order."""
         return self.stages
+
+    def problems(self, run: Mapping[str, Component]) -> Mapping[str, str]:
+        """Parameter groups that the run's model does not have."""
+        model = run.get("model")
+        known = type(model).group_names if isinstance(model, Model) else ()
+        found = {}
+        for index, stage in enumerate(self.stages if known else ()):
+            for setting, groups in stage.named_groups().items():
+                for group in groups:
+                    if group not in known:
+                        close = difflib.get_close_matches(group, known, n=1)
+                        hint = f"did you mean '{close[0]}'? " if close else ""
+                        message = f"the model has no parameter group '{group}'; {hint}it has: {', '.join(known)}"
+                        found[f"stages.{index}.{setting}"] = message
+        return found
 
     def result_identity(self, stage: Stage) -> str:
         """Without what decides only how fast the weights come, or how often their state is written."""

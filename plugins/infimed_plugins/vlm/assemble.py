@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
-from infimed_core import DataError, LoadedModel, Model, Row
-from infimed_plugins.vlm.checkpoint import find_checkpoint, open_checkpoint
+from infimed_core import Component, DataError, LoadedModel, Model, Row
+from infimed_plugins.vlm.checkpoint import find_checkpoint, open_checkpoint, told_missing
 from infimed_plugins.vlm.encoding import ChatEncoder
 from infimed_plugins.vlm.settings import OpeningSettings
 from infimed_plugins.vlm.siglip import llava_processor, use_published_names
@@ -35,6 +35,11 @@ class Assemble(OpeningSettings, Model):
     vision: str = Field(description="Checkpoint of a SigLIP or fixed-size SigLIP2 model: directory or hub name.")
     language: str = Field(description="Checkpoint of a causal language model: directory or hub name.")
     projector: Projector = Projector()
+
+    def problems(self, run: Mapping[str, Component]) -> Mapping[str, str]:
+        """A part whose directory is not there, or that is no checkpoint."""
+        told = {"vision": told_missing(self.vision), "language": told_missing(self.language)}
+        return {part: missing for part, missing in told.items() if missing}
 
     def prepare(self, directory: Path, texts: Callable[[], Iterable[str]], seed: int) -> Path:
         """Copy both parts' weights, draw the projector's, and write the checkpoint into ``directory``."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
-from infimed_core import DataError, LoadedModel, Model
+from infimed_core import Component, DataError, LoadedModel, Model
 from infimed_plugins.vlm.encoding import PREPROCESSING_FILES, ChatEncoder
 from infimed_plugins.vlm.settings import OpeningSettings
 
@@ -24,6 +24,11 @@ class Transformers(OpeningSettings, Model):
     trust_remote_code: bool = Field(
         default=False, description="Run the code that the checkpoint brings. It can do anything."
     )
+
+    def problems(self, run: Mapping[str, Component]) -> Mapping[str, str]:
+        """A directory that is not there, or that is no checkpoint."""
+        missing = told_missing(self.checkpoint)
+        return {"checkpoint": missing} if missing else {}
 
     def prepare(self, directory: Path, texts: Callable[[], Iterable[str]], seed: int) -> Path:
         """Find the checkpoint, downloading it where ``checkpoint`` is no directory."""
@@ -41,16 +46,25 @@ class Transformers(OpeningSettings, Model):
         return encoder
 
 
+def told_missing(checkpoint: str) -> str:
+    """Why a checkpoint cannot be used, as far as the disk tells without asking a hub; "" where nothing is known."""
+    path = Path(checkpoint).expanduser()
+    if path.is_dir():
+        return "" if (path / "config.json").is_file() else f"{path}: holds no config.json, so it is no checkpoint"
+    local = checkpoint.startswith((".", "/", "~")) or checkpoint.count("/") > 1
+    return f"{checkpoint}: no such directory; a checkpoint on the hub is named OWNER/NAME" if local else ""
+
+
 def find_checkpoint(checkpoint: str, revision: str | None, with_code: bool = False) -> Path:
     """The local directory of a checkpoint; its code is fetched only ``with_code``.
 
     Raises:
         DataError: it is neither a directory with a ``config.json`` nor on the hub.
     """
+    if missing := told_missing(checkpoint):
+        raise DataError("no_checkpoint", missing)
     path = Path(checkpoint).expanduser()
     if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise DataError("no_checkpoint", f"{path}: holds no config.json, so it is no checkpoint")
         return path.resolve()
     from huggingface_hub import snapshot_download
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -12,6 +12,8 @@ from infimed_core import Component, canonical_json
 
 class OpeningSettings(Component):
     """Settings shared by ``transformers`` and ``tiny-qwen3-vl``."""
+
+    group_names: ClassVar[tuple[str, ...]] = ("vision", "projector", "language", "embeddings")
 
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="float32", description="Type of the weights in memory; auto is the checkpoint's own."
