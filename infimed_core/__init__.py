@@ -29,6 +29,7 @@ from infimed_core.components import (
 )
 from infimed_core.errors import ConfigError, DataError, InfimedError, PluginError
 from infimed_core.hookspecs import hookimpl
+from infimed_core.plugins import load_plugins
 from infimed_core.statistics import cohen_kappa, interval
 from infimed_core.types import (
     IGNORED_LABEL,
@@ -65,5 +66,5 @@ __all__ = [
     "Mix", "Modality", "Model", "PackedBatch", "Packer", "Packs", "Phase", "PluginError", "Reader", "Request",
     "ResolutionScheduler", "Row", "RunEvent", "Sample", "Score", "Scorer", "Selection", "Selector", "Solver", "Stage",
     "StageEvaluation", "TextLengths", "TextMetric", "TrainableModel", "Trainer", "TrainingContext", "Turn", "Use",
-    "canonical_json", "cohen_kappa", "hookimpl", "interval", "modality_of", "task_type_of",
+    "canonical_json", "cohen_kappa", "hookimpl", "interval", "load_plugins", "modality_of", "task_type_of",
 ]  # fmt: skip

@@ -73,6 +73,10 @@ def _difference(
     ours, others = metric.values(left), metric.values(right)
     if ours is None or others is None:  # no mean of single values: the metric itself is computed on every resample
         return _any_difference(metric, left, right, units, seed)
+    both = np.isfinite(ours) & np.isfinite(others)
+    if not both.any():
+        return None
+    ours, others, units = ours[both], others[both], [unit for unit, kept in zip(units, both, strict=True) if kept]
     binary = bool(np.isin(ours, (0.0, 1.0)).all() and np.isin(others, (0.0, 1.0)).all())
     difference, low, high, p_value = paired_interval(ours, others, units, binary, seed)
     return {

@@ -611,7 +611,8 @@ class Metric(Component):
     def values(self, scores: Sequence[Score]) -> NDArray[np.float64] | None:
         """One value per score such that ``compute`` is their mean, float64 [n]; ``None`` where the metric is no mean.
 
-        A mean gets its interval from all resamples at once; any other metric is computed anew on each resample.
+        NaN where a score takes no part in it (a closed question in a measure of open answers). A mean gets its interval
+        from all resamples at once; any other metric is computed anew on each resample.
         """
         return None
 
@@ -645,9 +646,8 @@ class TextMetric(Metric):
         return sum(found) / len(found) if found else None
 
     def values(self, scores: Sequence[Score]) -> NDArray[np.float64] | None:
-        """The part of every score, or ``None`` where some scores lack it."""
-        found = [score.parts.get(self.part) for score in scores]
-        return None if None in found else np.array(found, dtype=np.float64)
+        """The part of every score, NaN where a score lacks it."""
+        return np.array([score.parts.get(self.part) for score in scores], dtype=np.float64)
 
 
 class Executor(Component):

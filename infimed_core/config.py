@@ -83,7 +83,7 @@ def load_run_file(source: Path, registry: Registry, overrides: dict[str, Any] | 
         checker.add_at(line, path_, "is given twice; keep one")
     file, components = checker.check(document)
     if checker.problems:
-        ordered = sorted(set(checker.problems), key=lambda p: (p.line, p.path))
+        ordered = sorted(set(checker.problems), key=lambda p: (p.line, p.path, p.message))
         raise ConfigError([f"{source}:{p.line}: {p.path}: {p.message}" for p in ordered])
     assert file is not None
     return Plan(source, file, components)

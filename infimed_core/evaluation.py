@@ -67,10 +67,15 @@ def read_questions(
     """
     samples: list[Sample] = []
     faults: list[Fault] = []
+    seen: set[str] = set()
     for row in benchmark.samples():
         if isinstance(row, Fault):
             faults.append(row)
             continue
+        if row.id in seen:  # answers are told apart by it
+            faults.append(Fault(sample_id=row.id, code="duplicate_id", detail="a question before it has this id"))
+            continue
+        seen.add(row.id)
         if only is not None and row.id not in only:
             continue
         if limit is not None and len(samples) >= limit:
@@ -274,17 +279,22 @@ def summarise(
 
 
 def measure(metric: Metric, scores: Sequence[Score], clusters: Sequence[str], seed: int) -> MetricValue:
-    """A metric over the scored of ``scores`` with its interval; what is in one cluster is resampled together."""
+    """A metric over the scored of ``scores`` with its interval; what is in one cluster is resampled together.
+
+    ``num_scored`` are those that take part: of a measure of open answers, the open ones.
+    """
     scored = [index for index, score in enumerate(scores) if score.value is not None]
     counts = {"num_scored": len(scored), "num_unscored": len(scores) - len(scored)}
     kept = [scores[index] for index in scored]
+    values = metric.values(kept) if kept else None
+    taking = np.flatnonzero(np.isfinite(values)) if values is not None else np.arange(len(kept))
+    counts["num_scored"] = len(taking)
     value = metric.compute(kept) if kept else None
     if value is None:
         return MetricValue(value=None, **counts)
     units = [clusters[index] for index in scored]
-    values = metric.values(kept)
     if values is not None:
-        low, high = statistics.interval(values, clusters=units, seed=seed)
+        low, high = statistics.interval(values[taking], clusters=[units[index] for index in taking], seed=seed)
     else:
         low, high = statistics.interval(
             np.arange(len(kept)),

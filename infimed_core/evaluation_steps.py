@@ -136,7 +136,7 @@ def _evaluate_one(
     model: Model = state.plan.component("model")
     what = {**asked.protocol, "images": "left out"} if blind else asked.protocol
     fingerprint = benchmark.fingerprint()
-    made_from = digest("evaluate", 2, fingerprint, what, checkpoint.digest, model.identity(), list(asked.metrics))
+    made_from = digest("evaluate", 3, fingerprint, what, checkpoint.digest, model.identity(), list(asked.metrics))
     shown = checkpoint.name + (IMAGE_BLIND if blind else "")
     step = f"evaluate-{shown}-{name}"
     answers = state.path / "answers" / f"{name}--{shown}.jsonl"
@@ -227,7 +227,7 @@ def _baseline(
     if baseline == CONSTANT_LETTER and not letter:
         state.tell("message", "", {"text": f"{name}: no multiple choice, so no {CONSTANT_LETTER} baseline"})
         return (), ""
-    hashed = digest("baseline", 2, baseline, made_from, list(asked.metrics))
+    hashed = digest("baseline", 3, baseline, made_from, list(asked.metrics))
 
     def work(directory: Path) -> Outcome:
         if baseline == CONSTANT_LETTER:
@@ -248,7 +248,7 @@ def _compare(
     asked: _Asked, found: Mapping[str, Sequence[Graded]], against: Sequence[str], hashes: Sequence[str]
 ) -> tuple[Comparison, ...]:
     state = asked.state
-    hashed = digest("compare", 2, hashes, against, sorted(found))
+    hashed = digest("compare", 3, hashes, against, sorted(found))
 
     def work(directory: Path) -> Outcome:
         compared = compare(asked.name, asked.benchmark, found, against, state.seed, asked.metrics)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,8 @@ def summary_text(record: RunRecord, directory: Path) -> Any:
     parts: list[Any] = [Text(f"\n{printable(record.name)}: {record.status}", style="bold")]
     if record.error:
         parts.append(Text(printable(record.error), style="red"))
-    for make in (_funnel, _packing, _training, _results):
-        table = make(record)
-        if table is not None:
-            parts += [Text(), table]
+    tables = [_funnel(record), _packing(record), _training(record), *_results(record)]
+    parts += [part for table in tables if table is not None for part in (Text(), table)]
     report = directory / "report.html"
     if report.exists():
         parts.append(Text(f"\nReport: {report}"))
@@ -34,7 +33,7 @@ def _table(title: str, *columns: str) -> Any:
     from rich import box
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=printable(title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for place, column in enumerate(columns):
         justify: Any = "right" if place else "left"
         table.add_column(column, justify=justify, overflow="fold", no_wrap=column == "against")
@@ -99,16 +98,17 @@ def _against(other: Comparison, num_scored: int) -> str:
     return told if other.num_pairs == num_scored else f"{told} ({other.num_pairs:,} pairs)"
 
 
-def _results(record: RunRecord) -> Any:
-    table = _table("Results (95% interval)", "benchmark", "model", "value", "interval", "scored", "unscored", "against")
+def _results(record: RunRecord) -> Iterator[Any]:
+    """A table for each benchmark under each scoring."""
     for one in benchmark_tables(record):
-        for place, line in enumerate(one.lines):
-            name = f"{one.benchmark} ({one.scoring} {one.metric})" if place == 0 else ""
+        title = f"{one.benchmark}: {one.scoring} {one.metric} with its 95% interval"
+        table = _table(title, "model", "value", "interval", "scored", "unscored", "against")
+        for line in one.lines:
             value = line.value
             against = "\n".join(_against(other, value.num_scored) for other in line.against)
             cells = [number(value.value), _interval(value), f"{value.num_scored:,}", f"{value.num_unscored:,}"]
-            _add(table, name, _short(line.model), *cells, against or "–")
-    return table if table.row_count else None
+            _add(table, _short(line.model), *cells, against or "–")
+        yield table
 
 
 def _interval(value: MetricValue) -> str:

@@ -23,5 +23,5 @@ def data_of_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("tests", "examples"):
         (tmp_path / name).symlink_to(root / name)
     (tmp_path / "data" / "images").mkdir(parents=True)
-    for name in ("mixture.jsonl", "medical.jsonl", "train.json"):
+    for name in ("mixture.jsonl", "medical.jsonl", "train.json", "test.json"):
         (tmp_path / "data" / name).touch()

@@ -1,4 +1,4 @@
-"""MedEvalKit's benchmarks, graded as it grades them and graded right; and its saved results graded again."""
+"""MedEvalKit's benchmarks, graded as it grades them and graded right; its saved results, and questions of your own."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,10 +8,11 @@ from infimed_core import Metric, RunEvent, hookimpl
 
 @hookimpl
 def infimed_benchmarks() -> dict[str, str]:
-    """Offer one benchmark for each data card in ``tasks/``."""
+    """Offer one benchmark for each data card in ``tasks/``, and ``questions`` for a test set of one's own."""
     from infimed_plugins.medevalkit.cards import names, title_of
 
-    return {name: f"infimed_plugins.medevalkit.benchmarks:{title_of(name)}" for name in names()}
+    kit = {name: f"infimed_plugins.medevalkit.benchmarks:{title_of(name)}" for name in names()}
+    return {**kit, "questions": "infimed_plugins.medevalkit.questions:Questions"}
 
 
 @hookimpl

@@ -33,7 +33,7 @@ from infimed_plugins.medevalkit.cards import Card, find_card
 from infimed_plugins.medevalkit.choice import without_letters
 from infimed_plugins.medevalkit.folders import Images, find_tables
 from infimed_plugins.medevalkit.grades import Grade
-from infimed_plugins.medevalkit.grading import gold_letters, golds, grade_record, lettered
+from infimed_plugins.medevalkit.grading import gold_letters, golds, grade_record, kind_of, lettered
 from infimed_plugins.medevalkit.judging import BY_JUDGE, judge_open, judge_rubrics
 from infimed_plugins.medevalkit.layouts import IMAGE_FOLDERS, LAYOUTS, Question, radrestruct
 from infimed_plugins.medevalkit.reading import final_answer
@@ -196,7 +196,11 @@ class KitBenchmark(Benchmark):
         if self.card.grading not in BY_JUDGE:
             return None
         ruled = [self.grade(sample, answer, "strict") for sample, answer in zip(samples, answers, strict=True)]
-        return judge_open(self.card, samples, answers, ruled, ask)
+        return judge_open(self._is_open, samples, answers, ruled, ask)
+
+    def _is_open(self, sample: Sample) -> bool:
+        record = sample.meta["record"]
+        return isinstance(record, dict) and kind_of(self.card, record) == "open"
 
     def compared_texts(self, sample: Sample, answer: Answer) -> dict[str, tuple[str, str]]:
         """A report whole and by section, as the strict grading reads it; else the first reference and the answer."""

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from infimed_core import Answer, Ask, Generation, Request, Sample, Score, Turn, canonical_json
 from infimed_plugins.medevalkit import rubric
-from infimed_plugins.medevalkit.cards import Card
 from infimed_plugins.medevalkit.closed import open_reason
-from infimed_plugins.medevalkit.grading import golds, kind_of
+from infimed_plugins.medevalkit.grading import golds
 from infimed_plugins.medevalkit.reading import final_answer
 
 JsonObject = dict[str, Any]
@@ -81,19 +80,23 @@ class Verdict:
 
 
 def judge_open(
-    card: Card, samples: Sequence[Sample], answers: Sequence[Answer], ruled: Sequence[Score], ask: Ask
+    is_open: Callable[[Sample], bool],
+    samples: Sequence[Sample],
+    answers: Sequence[Answer],
+    ruled: Sequence[Score],
+    ask: Ask,
 ) -> list[Score]:
-    """The judge's scores of open answers; ``ruled`` (the strict scores) where the question is closed.
+    """The judge's scores of open answers; ``ruled`` (the strict scores) where the question is not open.
 
     An empty answer or a refusal stays unscored without being put before the judge.
     """
     asked: list[int] = []
     requests = []
     for index, (sample, answer) in enumerate(zip(samples, answers, strict=True)):
+        if not is_open(sample) or open_reason(answer.text):
+            continue
         record = sample.meta["record"]
         assert isinstance(record, dict)
-        if kind_of(card, record) != "open" or open_reason(answer.text):
-            continue
         asked.append(index)
         text = _OPEN.format(
             question=record["question"],

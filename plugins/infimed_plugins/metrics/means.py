@@ -30,15 +30,22 @@ class _Part(Metric):
 
     key: ClassVar[str] = ""
 
-    def values(self, scores: Sequence[Score]) -> NDArray[np.float64] | None:
-        """One value per score, or ``None`` where some scores lack the part, so that it is no plain mean of all."""
-        found = [score.parts.get(self.key) for score in scores]
-        return None if None in found else np.array(found, dtype=np.float64)
+    def values(self, scores: Sequence[Score]) -> NDArray[np.float64]:
+        """The part of every score, NaN where a score lacks it."""
+        return _part_of(scores, self.key)
 
     def compute(self, scores: Sequence[Score]) -> float | None:
         """The mean of the part over the scores that have it."""
-        found = [value for score in scores if (value := score.parts.get(self.key)) is not None]
-        return sum(found) / len(found) if found else None
+        return _mean(self.values(scores))
+
+
+def _part_of(scores: Sequence[Score], part: str) -> NDArray[np.float64]:
+    return np.array([score.parts.get(part) for score in scores], dtype=np.float64)
+
+
+def _mean(values: NDArray[np.float64]) -> float | None:
+    found = values[np.isfinite(values)]
+    return float(found.mean()) if len(found) else None
 
 
 class ExactMatch(_Part):
@@ -136,7 +143,10 @@ class PartMean(Metric):
 
     part: str = Field(description="Name of the part in Score.parts.")
 
+    def values(self, scores: Sequence[Score]) -> NDArray[np.float64]:
+        """The part of every score, NaN where a score lacks it."""
+        return _part_of(scores, self.part)
+
     def compute(self, scores: Sequence[Score]) -> float | None:
         """The mean of the part over the scores that have it."""
-        found = [value for score in scores if (value := score.parts.get(self.part)) is not None]
-        return sum(found) / len(found) if found else None
+        return _mean(self.values(scores))

@@ -1,0 +1,176 @@
+"""``questions``: a test set of one's own from any reader, every row asked or told, graded by the strict rules."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from infimed_core import Answer, ConfigError, Fault, InfimedError, Sample, load_plugins
+from infimed_core.config import load_run_file
+from infimed_core.testing import make_image, run
+from infimed_plugins.medevalkit.questions import ASK_FOR_LETTER, Questions
+
+
+def row(name, question, answer, **more):
+    content = [0, question] if more.get("media") else [question]
+    turns = [{"role": "user", "content": content}]
+    turns += [{"role": "assistant", "content": [answer]}] if answer is not None else []
+    return {"id": name, "turns": turns, **more}
+
+
+@pytest.fixture
+def own(tmp_path):
+    (tmp_path / "scan.png").write_bytes(make_image())
+    image = [{"uri": "scan.png"}]
+    planes = ["axial", "coronal", "sagittal"]
+    rows = [
+        row("letter", "Which plane?", "B", options=planes, media=image, tags={"modality": "MRI", "patient": "one"}),
+        row("text", "Which plane? axial, coronal or sagittal", "Coronal.", options=planes, media=image),
+        row("both", "Which plane?", "C. sagittal", options=planes),
+        row("word", "Which is it?", "Bad", options=["Good", "Bad", "Fair", "Dad"]),
+        row("several", "Which two?", "A, C", options=planes),
+        row("none of them", "Which plane?", "oblique", options=planes),
+        row("closed", "Is there a fracture?", "Yes", media=image),
+        row("open", "What is shown?", None, references=["the liver", "hepar"]),
+        row("unanswered", "What is shown?", None),
+        {"id": "unasked", "turns": [{"role": "assistant", "content": ["a lung"]}]},
+        row("open", "What is this?", "a spleen"),
+    ]
+    (tmp_path / "test.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
+    return Questions.model_validate(
+        {"reader": {"use": "jsonl", "with": {"path": str(tmp_path / "test.jsonl")}}, "tags": ["language"]}
+    )
+
+
+def test_every_row_is_a_question_or_a_fault_with_its_place(own, tmp_path):
+    found = list(own.samples())
+    faults = {one.sample_id: one for one in found if isinstance(one, Fault)}
+    questions = [one for one in found if isinstance(one, Sample)]
+    assert len(found) == 11
+    assert {name: one.code for name, one in faults.items()} == {
+        "none of them": "gold_not_among_options", "unanswered": "no_answer", "unasked": "no_question",
+    }  # fmt: skip
+    assert faults["unanswered"].where == f"{tmp_path / 'test.jsonl'}:9"
+    by_id = {one.id: one for one in reversed(questions)}
+    assert [one.tags["form"] for one in questions] == ["choice"] * 5 + ["closed", "open", "open"]
+    assert {name: by_id[name].references[0] for name in ("letter", "text", "both", "word", "several")} == {
+        "letter": "B", "text": "B", "both": "C", "word": "B", "several": "AC",
+    }  # fmt: skip
+    assert all(one.turns[-1].role == "user" for one in questions)
+    assert by_id["letter"].tags["modality"] == "MR" and by_id["both"].tags["modality"] == "text"
+    assert by_id["letter"].tags["cluster"] == by_id["closed"].tags["cluster"] != by_id["both"].tags["cluster"]
+    assert by_id["letter"].turns[-1].text.endswith(f"A. axial\nB. coronal\nC. sagittal\n{ASK_FOR_LETTER}")
+    assert "A. axial" not in by_id["text"].turns[-1].text, "its text shows the options already"
+    assert own.group_by == ("form", "language")
+    by_patient = own.model_copy(update={"cluster": "patient"})
+    assert next(iter(by_patient.samples())).tags["cluster"] == "one"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value", "reason"),
+    [
+        ("letter", "The answer is B.", 1.0, ""),
+        ("letter", "sagittal", 0.0, ""),
+        ("letter", "It may be A or B.", None, "unreadable"),
+        ("word", "bad", 1.0, ""),
+        ("several", "A and C", 1.0, ""),
+        ("several", "A", 0.0, ""),
+        ("closed", "yes, it is", 1.0, ""),
+        ("closed", "No.", 0.0, ""),
+        ("closed", "liver", None, "unreadable"),
+        ("open", "Liver", 1.0, ""),
+        ("open", "Hepar.", 1.0, ""),
+        ("open", "the left liver", 0.0, ""),
+        ("open", None, None, "no_response"),
+    ],
+)
+def test_answers_are_graded_by_the_form_of_the_question(own, name, text, value, reason):
+    samples = {one.id: one for one in reversed(list(own.samples())) if isinstance(one, Sample)}
+    error = "refused" if text is None else None
+    score = own.grade(samples[name], Answer(sample_id=name, text=text, error=error), "strict")
+    assert (score.value, score.reasons) == (value, (reason,) if reason else ())
+    assert score.status == ("ok" if value is not None else "unscored")
+    if text == "the left liver":
+        assert 0 < (score.parts["f1"] or 0) < 1
+
+
+def test_open_answers_go_before_a_judge_and_others_do_not(own):
+    samples = [one for one in own.samples() if isinstance(one, Sample)]
+    answers = [Answer(sample_id=one.id, text="yes") for one in samples]
+    asked = []
+
+    def ask(requests, model=None):
+        asked.extend(request.sample_id for request in requests)
+        reply = json.dumps({"reason": "so it is", "correct": True})
+        return [Answer(sample_id=request.sample_id, text=reply) for request in requests]
+
+    judged = own.judge(samples, answers, ask)
+    assert len(asked) == 2 and [score.value for score in judged][-3:] == [1.0, 1.0, 1.0]
+    assert judged[0].value is None, "no letter: as the rule says"
+    assert own.judge(samples[:5], answers[:5], ask) is None
+
+
+def test_a_run_asks_grades_and_counts_them(own, tmp_path):
+    settings = own.model_dump(by_alias=True)
+    document = {
+        "run": {"name": "own", "directory": str(tmp_path / "runs")},
+        "model": {"use": "constant", "with": {"text": "B"}},
+        "evaluation": {"benchmarks": [{"name": "mine", "use": "questions", "with": settings}]},
+    }  # fmt: skip
+    record = run(document, tmp_path)
+    step = next(step for step in record.steps if step.name == "evaluate-base-mine")
+    assert (step.num_in, step.num_out) == (11, 7)
+    assert step.dropped == {"gold_not_among_options": 1, "no_answer": 1, "no_question": 1, "duplicate_id": 1}
+    (whole,) = (one for one in record.results if one.model == "base" and not one.group)
+    assert whole.benchmark == "mine"
+    assert (whole.metrics["accuracy"].num_scored, whole.metrics["accuracy"].num_unscored) == (6, 1)
+    assert whole.metrics["accuracy"].value == pytest.approx(3 / 6)
+    overlap = whole.metrics["rouge-l"]
+    assert (overlap.num_scored, overlap.value) == (1, 0.0), "of open answers alone"
+    assert overlap.low == 0.0 and overlap.high > 0.5, "one answer says little"
+
+
+def test_mistakes_in_its_reader_are_told_by_line_before_anything_starts(tmp_path):
+    text = """\
+run: {name: own}
+model: {use: constant}
+evaluation:
+  benchmarks:
+    - {use: questions, with: {reader: {use: jsonl, with: {path: no/such.jsonl}}}}
+    - {name: b, use: questions, with: {reader: {use: jsonll}}}
+    - {name: c, use: questions, with: {reader: {use: llava, with: {pth: x}}}}
+"""
+    (tmp_path / "run.yaml").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_run_file(tmp_path / "run.yaml", load_plugins())
+    told = [line.removeprefix(f"{tmp_path / 'run.yaml'}:") for line in caught.value.problems]
+    assert told[0].startswith("5: evaluation.benchmarks.0.with.reader.with.path: no/such.jsonl: no such file")
+    assert "6: evaluation.benchmarks.1.with.reader.use: no reader is named 'jsonll'; did you mean 'jsonl'?" in told[1]
+    assert {line.split(": ")[1] for line in told[2:]} == {
+        "evaluation.benchmarks.2.with.reader.with.path",
+        "evaluation.benchmarks.2.with.reader.with.pth",
+    }
+
+
+def test_a_llava_test_set_is_read_as_it_is(tmp_path):
+    (tmp_path / "scan.png").write_bytes(make_image())
+    turns = [{"from": "human", "value": "<image>\nWhich organ?"}, {"from": "gpt", "value": "Liver"}]
+    (tmp_path / "test.json").write_text(json.dumps([{"id": "1", "image": "scan.png", "conversations": turns}]))
+    own = Questions.model_validate(
+        {"reader": {"use": "llava", "with": {"path": str(tmp_path / "test.json")}}, "instruction": "Answer in a word."}
+    )
+    (question,) = own.samples()
+    assert isinstance(question, Sample) and question.references == ("Liver",)
+    assert question.turns[-1].media_indices == (0,) and question.turns[-1].text.endswith("?\nAnswer in a word.")
+    before = own.fingerprint()
+    (tmp_path / "test.json").write_text("[]")
+    assert own.fingerprint() != before, "another file, other questions"
+
+
+def test_a_benchmark_without_a_question_is_told(tmp_path):
+    (tmp_path / "empty.jsonl").write_text(json.dumps(row("a", "What?", None)) + "\n")
+    use = {"use": "questions", "with": {"reader": {"use": "jsonl", "with": {"path": str(tmp_path / "empty.jsonl")}}}}
+    document = {"run": {"name": "own"}, "model": {"use": "constant"}, "evaluation": {"benchmarks": [use]}}
+    with pytest.raises(InfimedError, match="'questions' has no question: there is no accepted answer"):
+        run(document, tmp_path)
