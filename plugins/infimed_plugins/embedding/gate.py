@@ -83,7 +83,7 @@ class EmbeddingDuplicates(Gate):
             batch = [samples[row] for row in range(start, min(start + BLOCK, len(samples)))]
             loaded: list[NDArray[np.uint8]] = []
             owners: list[int] = []
-            readable = []
+            readable: list[Sample] = []
             for sample in batch:
                 try:
                     own = [media.load(item) for item in sample.media]

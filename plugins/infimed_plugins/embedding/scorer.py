@@ -122,8 +122,8 @@ class EmbeddingScorer(Scorer):
             if len(negatives) < self.least_negatives:
                 reasons.append("too_few_negatives")
             else:
-                parts["alignment"] = round(max(_rank(image, vector, negatives) for image in images), 4)
-                if parts["alignment"] < 0.5:
+                parts["alignment"] = rank = round(max(_rank(image, vector, negatives) for image in images), 4)
+                if rank < 0.5:
                     reasons.append("text_fits_other_images_better")
         if len(self._bank.distances):
             distance = 1.0 - float(vector @ self._bank.mean)
@@ -131,8 +131,8 @@ class EmbeddingScorer(Scorer):
                 self._bank.distances
             )
             raw["specificity"] = round(distance, 4)
-            parts["completeness"] = round(min(1.0, place / LEAST_SPECIFIC), 4)
-            if parts["completeness"] < 0.5:
+            parts["completeness"] = specific = round(min(1.0, place / LEAST_SPECIFIC), 4)
+            if specific < 0.5:
                 reasons.append("text_unspecific")
         known = [part for part in parts.values() if part is not None]
         value = float(np.exp(np.mean(np.log(np.maximum(known, 1e-3))))) if known else None

@@ -185,7 +185,7 @@ class KitBenchmark(Benchmark):
         )
 
     @property
-    def judging(self) -> str:
+    def judging(self) -> str:  # type: ignore[override]
         """What a judge decides here and what rules decide, for the protocol; "" where a judge is of no use."""
         return BY_JUDGE.get(self.card.grading, "")
 

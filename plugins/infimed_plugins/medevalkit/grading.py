@@ -8,7 +8,8 @@ from typing import Any
 from infimed_core import DataError
 from infimed_plugins.medevalkit import kit_grading, mmmu, reports
 from infimed_plugins.medevalkit.cards import Card
-from infimed_plugins.medevalkit.choice import LETTERS, read_choice, without_letters
+from infimed_plugins.medevalkit.choice import read_choice, without_letters
+from infimed_plugins.medevalkit.choice_forms import LETTERS
 from infimed_plugins.medevalkit.closed import grade_closed, grade_mmmu_open, grade_polar, open_measures, open_reason
 from infimed_plugins.medevalkit.grades import Grade, Record
 from infimed_plugins.medevalkit.kit_text import KitError

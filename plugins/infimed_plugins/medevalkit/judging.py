@@ -143,7 +143,8 @@ def judge_rubrics(samples: Sequence[Sample], answers: Sequence[Answer], ask: Ask
 
 def _rubrics(sample: Sample) -> list[dict[str, Any]]:
     record = sample.meta["record"]
-    return list(record["rubrics"]) if isinstance(record, dict) and isinstance(record["rubrics"], list) else []
+    found: Any = record["rubrics"] if isinstance(record, dict) else None
+    return list(found) if isinstance(found, list) else []
 
 
 def _rubric_score(items: Sequence[dict[str, Any]], verdicts: Sequence[Verdict]) -> Score:

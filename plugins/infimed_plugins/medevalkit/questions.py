@@ -27,7 +27,8 @@ from infimed_core import (
     modality_of,
     task_type_of,
 )
-from infimed_plugins.medevalkit.choice import LETTERS, read_choice
+from infimed_plugins.medevalkit.choice import read_choice
+from infimed_plugins.medevalkit.choice_forms import LETTERS
 from infimed_plugins.medevalkit.closed import grade_closed, is_polar, open_measures, open_reason
 from infimed_plugins.medevalkit.grading import gold_letters
 from infimed_plugins.medevalkit.judging import BY_JUDGE, judge_open

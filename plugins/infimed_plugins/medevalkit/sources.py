@@ -73,7 +73,7 @@ def snapshot(card: Card) -> Path:
     try:
         from huggingface_hub import snapshot_download
 
-        root = Path(snapshot_download(card.source.hub, repo_type="dataset", revision=card.source.revision))
+        root = Path(snapshot_download(str(card.source.hub), repo_type="dataset", revision=card.source.revision))
     except Exception as error:
         raise _unreachable(card, error) from error
     for archive in sorted(root.glob("**/*.zip")):

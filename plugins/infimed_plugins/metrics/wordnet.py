@@ -66,7 +66,7 @@ class WordNet:
         return self._found[word]
 
     def _synsets(self, word: str) -> tuple[Synset, ...]:
-        found = {}
+        found: dict[tuple[str, int], None] = {}
         for kind in KINDS:
             for form in self._forms(word.lower(), kind):
                 for offset in self._index[kind].get(form, ()):

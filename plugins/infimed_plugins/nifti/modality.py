@@ -117,14 +117,14 @@ class Nifti(Modality):
     def _place(self, media: Media, image: Any, axes: list[int]) -> tuple[int, tuple[int, ...]]:
         """The slice's index on its axis, and the indices of the further axes (time ...)."""
         size = int(image.shape[axes[_axis(media)]])
-        index = media.options.get("index", size // 2)
+        index: Any = media.options.get("index", size // 2)
         if not _is_index(index, size):
             raise DataError(
                 "no_such_slice", f"{_name(media)}: index {index!r}, but axis {_axis(media)} has 0 to {size - 1}"
             )
         further = tuple(int(length) for length in image.shape[3:])
         num_volumes = int(np.prod(further)) if further else 1
-        volume = media.options.get("volume", 0)
+        volume: Any = media.options.get("volume", 0)
         if not _is_index(volume, num_volumes):
             raise DataError("no_such_slice", f"{_name(media)}: volume {volume!r}, but it has 0 to {num_volumes - 1}")
         return index, tuple(int(i) for i in np.unravel_index(volume, further, order="F")) if further else ()
@@ -144,12 +144,12 @@ class Nifti(Modality):
         return np.repeat(np.rint(scaled * 255).astype(np.uint8)[..., None], 3, axis=2)
 
     def _range(self, media: Media, values: NDArray[np.float64]) -> tuple[float, float]:
-        window = media.options.get("window", self.window)
+        window: Any = media.options.get("window", self.window)
         if window is None:
             low, high = (float(value) for value in np.percentile(values, self.percentiles))
             return (low, high) if high > low else (float(values.min()), float(values.max()))
         try:
-            center, width = (float(value) for value in window)  # type: ignore[union-attr]
+            center, width = (float(value) for value in window)
         except (TypeError, ValueError):
             raise DataError("bad_option", f"{_name(media)}: window must be [center, width], not {window!r}") from None
         if not width > 0:
@@ -211,7 +211,7 @@ def _from_file(media: Media, size: int, packed: bool) -> Any:
     import nibabel
 
     try:
-        image = nibabel.load(media.uri)
+        image = nibabel.load(str(media.uri))
     except Exception as error:
         raise _unopened(media, size, error) from None
     if not isinstance(image, (nibabel.Nifti1Pair, nibabel.Nifti2Pair)):

@@ -15,12 +15,12 @@ from infimed_core import Media, Sample, Turn
 SEVERITIES = (1, 2, 3, 4, 5)
 
 
-def png(pixels: NDArray[np.uint8]) -> Media:
-    """A lossless picture in memory."""
+def png(pixels: NDArray[Any]) -> Media:
+    """A lossless picture (uint8) in memory."""
     return _encoded(pixels, "PNG")
 
 
-def _encoded(pixels: NDArray[np.uint8], form: str, **options: Any) -> Media:
+def _encoded(pixels: NDArray[Any], form: str, **options: Any) -> Media:
     from PIL import Image
 
     file = BytesIO()

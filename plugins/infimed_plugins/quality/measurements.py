@@ -108,7 +108,7 @@ def _brightness(counts: NDArray[np.int64]) -> float:
     return float(np.log(float((lit * levels).sum() / lit.sum()) + 1.0)) if lit.sum() > 0.01 * counts.sum() else 0.0
 
 
-def _clipped(grey: NDArray[np.uint8], cv2: Any) -> float:
+def _clipped(grey: NDArray[Any], cv2: Any) -> float:
     """Share of pixels at white, without white areas that reach the border: those are ground or unexposed margin."""
     white = np.pad((grey >= WHITE).view(np.uint8), 1, constant_values=1)
     cv2.floodFill(white, None, (0, 0), 0)
@@ -160,7 +160,7 @@ def _blockiness(values: NDArray[np.float32]) -> float:
     return float(np.log((phases.max() + UNSEEN) / (float(np.median(phases)) + UNSEEN)))
 
 
-def _ringing(grey: NDArray[np.uint8], cv2: Any) -> float:
+def _ringing(grey: NDArray[Any], cv2: Any) -> float:
     """Share of exactly flat steps among lit pixels of tissue: strong quantisation leaves flat pieces inside it.
 
     Tissue are the blocks of 8 x 8 with some change and no crisp edge, as lines and letters have that a machine wrote.

@@ -9,6 +9,8 @@ import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from numpy.typing import NDArray
+
 from infimed_core import Media, MediaLoader, Sample
 from infimed_plugins.quality.corruptions import make_identity, png, with_answers
 from infimed_plugins.quality.modalities import modality_of
@@ -102,7 +104,7 @@ def identity_pixels(samples: Sequence[Sample], severity: int, media: MediaLoader
             out.append(None)
             continue
         chance = _chance(sample, "identity_pixels")
-        pixels = media.load(sample.media[0])
+        pixels: NDArray[Any] = media.load(sample.media[0])
         factor = max(1.0, 512 / max(pixels.shape[:2]))
         pixels = cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
         for line in range(severity):

@@ -83,7 +83,8 @@ class GatedSelector(Selector):
         order: list[str] = []
         ids: list[str] = []
         reasons: list[Reasons] = []
-        values, groups, sizes, features = array("d"), array("q"), [], array("f")
+        sizes: list[int] = []
+        values, groups, features = array("d"), array("q"), array("f")
         for candidate in candidates:
             order.append(candidate.id)
             parts = candidate.score.parts.keys()

@@ -86,8 +86,8 @@ def _ladder(
         degrees = []
     if not degrees or not set(degrees) <= set(SEVERITIES):
         raise ConfigError([f"--severities {severities}: give numbers from 1 to 5, as in 1,3,5"])
-    chosen = [[name for name in table if not names or name in names] for table in tables]
-    return validate(scorer, samples, media, degrees, *chosen, score=score)
+    images, texts, whole = ([name for name in table if not names or name in names] for table in tables)
+    return validate(scorer, samples, media, degrees, images, texts, whole, score)
 
 
 def _settings(given: Sequence[str] | None, option: str) -> dict[str, Any]:
@@ -127,7 +127,7 @@ def _asking(scorer: JudgingScorer, media: MediaLoader, model: str, given: Sequen
 
     loaded = _made(component("model", model), given, "--model-with").load(None)
 
-    def ask(requests: Sequence[Request], name: str | None = None) -> list[Answer]:
+    def ask(requests: Sequence[Request], model: str | None = None) -> list[Answer]:
         numbered = [
             request.model_copy(update={"sample_id": str(number), "tags": {**request.tags, "identity": "clear"}})
             for number, request in enumerate(requests)

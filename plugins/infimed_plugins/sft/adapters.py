@@ -73,7 +73,7 @@ def _inject(module: torch.nn.Module, stage: TrainingStage, targets: list[str], s
     settings = stage.lora
     config = LoraConfig(
         r=settings.rank,
-        lora_alpha=settings.alpha if settings.alpha is not None else 2 * settings.rank,
+        lora_alpha=settings.alpha if settings.alpha is not None else 2 * settings.rank,  # type: ignore[arg-type]
         lora_dropout=settings.dropout,
         use_rslora=settings.rank_stabilised,
         target_modules=targets,

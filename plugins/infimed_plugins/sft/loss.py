@@ -134,7 +134,7 @@ def _linear_function() -> Any:
             needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
             gradient = torch.empty_like(hidden) if needs_hidden else None
             weight_gradient = torch.zeros_like(weight, dtype=torch.float32) if needs_weight else None
-            bias_gradient = torch.zeros_like(bias, dtype=torch.float32) if needs_bias else None
+            bias_gradient = None if bias is None or not needs_bias else torch.zeros_like(bias, dtype=torch.float32)
             total = torch.zeros((), dtype=torch.float32, device=hidden.device)
             for start in range(0, hidden.shape[0], chunk):
                 part = slice(start, start + chunk)

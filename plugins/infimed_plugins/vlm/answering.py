@@ -130,6 +130,7 @@ def generate(network: Network, prompts: Sequence[Encoded], generation: Generatio
     inputs = {name: torch.from_numpy(array).to(device) for name, array in inputs.items()}
     if pictured:
         arrays = {name: np.concatenate([vision[name] for vision in pictured]) for name in pictured[0]}
+        assert network.family is not None
         inputs |= vision_inputs(module, network.family, arrays, types)
     options: dict[str, Any] = {
         "max_new_tokens": generation.max_new_tokens,

@@ -66,7 +66,8 @@ class Assemble(OpeningSettings, Model):
         with quiet():
             vision = SiglipVisionModel.from_pretrained(vision_path, dtype=torch.float32, use_safetensors=True)
             language = AutoModelForCausalLM.from_pretrained(language_path, dtype=torch.float32, use_safetensors=True)
-        if len(tokenizer) > language.get_input_embeddings().weight.shape[0]:
+        words: Any = language.get_input_embeddings().weight
+        if len(tokenizer) > words.shape[0]:
             language.resize_token_embeddings(len(tokenizer))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -87,7 +88,8 @@ class Assemble(OpeningSettings, Model):
         processor |= {"image_processor_type": "SiglipImageProcessor", "size": {"height": side, "width": side}}
         files = {"preprocessor_config.json": processor}
         if self.projector.pool is None:  # transformers' own processor and servers count a token for every patch
-            files["processor_config.json"] = llava_processor(vision.config.patch_size, VISION_TOKENS[-1])
+            patch: Any = vision.config.patch_size
+            files["processor_config.json"] = llava_processor(patch, VISION_TOKENS[-1])
         for name, body in files.items():
             (directory / name).write_text(json.dumps(body, indent=2) + "\n", encoding="utf-8")
         return directory
@@ -105,7 +107,7 @@ class Assemble(OpeningSettings, Model):
             vision_feature_select_strategy="full",
             vision_feature_layer=self.projector.layer,
             tie_word_embeddings=language.tie_word_embeddings,
-            projector_pool=list(pool) if pool else None,
+            projector_pool=list(pool) if pool else None,  # type: ignore[call-arg]
         )
 
     def load(self, checkpoint: Path | None) -> LoadedModel:

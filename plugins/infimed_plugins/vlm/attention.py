@@ -67,8 +67,8 @@ def packed_attention(
     if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16) and not dropout:
         boundaries = cu_seq_lens_q.to(device=query.device, dtype=torch.int32)
         longest = int(max_length_q) if max_length_q else int((boundaries[1:] - boundaries[:-1]).max())
-        parts = [tensor[0].transpose(0, 1).contiguous() for tensor in (query, key, value)]
-        return _on_cuda(*parts, boundaries, longest, causal, scale).unsqueeze(0), None
+        query, key, value = (tensor[0].transpose(0, 1).contiguous() for tensor in (query, key, value))
+        return _on_cuda(query, key, value, boundaries, longest, causal, scale).unsqueeze(0), None
     lengths = tuple(np.diff(cu_seq_lens_q.cpu().numpy()).tolist())
     return _segmented(query, key, value, lengths, causal, scale, dropout, grouped), None
 

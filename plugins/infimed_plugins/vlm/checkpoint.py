@@ -111,5 +111,6 @@ def open_checkpoint(checkpoint: Path, settings: OpeningSettings, trust_remote_co
             trust_remote_code=trust_remote_code,
             attn_implementation="sdpa" if settings.attention == "packed" else settings.attention,
         )
-    module.to(device).eval()
-    return Network(module, ChatEncoder(checkpoint, trust_remote_code), settings)
+    opened: Any = module
+    opened.to(device).eval()
+    return Network(opened, ChatEncoder(checkpoint, trust_remote_code), settings)

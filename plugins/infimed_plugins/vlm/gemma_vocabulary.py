@@ -52,7 +52,7 @@ def train_gemma_tokenizer(texts: Iterable[str], vocab_size: int) -> Any:
     trainer = trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=first, min_frequency=2, show_progress=False)
     learner.train_from_iterator([ALWAYS_KNOWN, ALWAYS_KNOWN, "\n", *texts], trainer)
     model = json.loads(learner.to_str())["model"]
-    merges = [tuple(merge) if isinstance(merge, list) else tuple(merge.split(" ")) for merge in model["merges"]]
+    merges: Any = [tuple(merge) if isinstance(merge, list) else tuple(merge.split(" ")) for merge in model["merges"]]
     tokenizer = GemmaTokenizer(vocab=model["vocab"], merges=merges, extra_special_tokens=IMAGE_TOKENS)
     tokenizer.add_tokens([AddedToken("\n" * count, normalized=False) for count in (2, 3, 4)])
     tokenizer.add_special_tokens({"additional_special_tokens": list(TURN_TOKENS)}, replace_extra_special_tokens=False)

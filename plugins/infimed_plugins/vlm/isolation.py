@@ -156,8 +156,8 @@ def make_samples(config: Any, family: Family | None) -> list[Encoded]:
     lengths = [9, 11, 1, 6, 14, 1, 5]
     samples = []
     for number, (grids, length) in enumerate(zip(shapes, lengths, strict=True)):
-        grids = grids if family and family.takes_images else []
-        pieces = [random.integers(8, VOCABULARY, length)]
+        grids = grids if family and family.takes_images and vision is not None else []
+        pieces: list[Any] = [random.integers(8, VOCABULARY, length)]
         tiles = grids
         if family and family.tiled:  # a first image of three tiles, one below the other
             tiles = [grid for place, grid in enumerate(grids) for _ in range(1 if place else 3)]
@@ -171,11 +171,11 @@ def make_samples(config: Any, family: Family | None) -> list[Encoded]:
         labels = np.append(ids[1:], IGNORED_LABEL)
         labels[np.append(types[1:], 0) == 1] = IGNORED_LABEL
         arrays: dict[str, Any] = {}
-        if grids and not family.native_resolution:
+        if grids and family and vision is not None and not family.native_resolution:
             side = vision.image_size[0] if isinstance(vision.image_size, list | tuple) else vision.image_size
             arrays["pixel_values"] = random.standard_normal((len(tiles), 3, side, side)).astype(np.float32)
             arrays["image_grid"] = np.array(tiles, dtype=np.int64)
-        elif grids:
+        elif grids and vision is not None:
             merge = vision.spatial_merge_size
             channels = getattr(vision, "in_channels", None) or getattr(vision, "in_chans", 3)
             features = channels * vision.temporal_patch_size * vision.patch_size**2

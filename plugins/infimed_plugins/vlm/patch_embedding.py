@@ -14,7 +14,7 @@ def use_linear_patch_embedding(module: Any) -> None:
         projection = getattr(layer, "proj", None)
         whole = isinstance(projection, torch.nn.Conv3d) and projection.kernel_size == projection.stride
         if whole and type(layer).__name__.endswith(("PatchEmbed", "PatchEmbedding")):
-            layer.__class__ = _linear_class(type(layer))
+            layer.__class__ = _linear_class(type(layer))  # type: ignore[arg-type]
 
 
 @lru_cache(maxsize=8)

@@ -12,7 +12,7 @@ def use_pooled_projector(module: Any) -> None:
     """Let the projector pool the features of each image (or tile) to its grid; weights and names stay."""
     projector = getattr(getattr(module, "model", None), "multi_modal_projector", None)
     if projector is not None and type(projector).__name__ in PROJECTORS:
-        projector.__class__ = _pooled_class(type(projector))
+        projector.__class__ = _pooled_class(type(projector))  # type: ignore[arg-type]
         projector.grids = None
         pool = getattr(module.config, "projector_pool", None)
         if hasattr(projector, "kernel_size"):

@@ -92,7 +92,7 @@ class DicomCleaner:
         from pydicom.dataset import FileMetaDataset
 
         old = dataset.file_meta
-        meta = FileMetaDataset()
+        meta: Any = FileMetaDataset()
         meta.TransferSyntaxUID = _syntax(dataset)
         meta.MediaStorageSOPClassUID = dataset.get("SOPClassUID") or old.get("MediaStorageSOPClassUID")
         meta.MediaStorageSOPInstanceUID = dataset.get("SOPInstanceUID") or self.pseudonyms.uid(
