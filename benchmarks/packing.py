@@ -12,7 +12,7 @@ import torch
 from common import Results, main, table
 from killed import killed_and_resumed
 from lengths import Counted, every_family
-from resolution import SAMPLES, low_to_high
+from resolution import GRIDS, NATIVE_TOKENS, SAMPLES, low_to_high
 from throughput import SHAPES, Way, throughput
 
 from infimed_core import Sample, Stage
@@ -133,6 +133,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resolution", action="store_true", help="low to high beside native and low alone, only")
     parser.add_argument("--runs", type=Path, help="--resolution: keep each run's result here, do no run twice")
     parser.add_argument("--train-samples", type=int, default=SAMPLES, help="--resolution: samples each model sees")
+    parser.add_argument(
+        "--native-tokens", type=int, choices=sorted(GRIDS), default=NATIVE_TOKENS,
+        help="--resolution: visual tokens of an image at native resolution",
+    )  # fmt: skip
     parser.add_argument("--picture", type=Path, help="--resolution: draw accuracy against operations (SVG)")
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,8 @@ from infimed_plugins.resolution.schedulers import Fixed, LowToHigh, Native
 from infimed_plugins.sft.trainer import StagedTrainer
 from infimed_plugins.vlm.assemble import Assemble
 
-SIDE, PATCH, POOL = 192, 16, 12
-"""Pixels of an image and of a patch; tokens along a side without a cap, as in InfiMed-Foundation's projector."""
+SIDE = 192
+"""Pixels along a side of an image."""
 LOW_TOKENS = 16
 SAMPLES, SAMPLES_A_ROW, RATE = 12000, 6, 1.5e-3
 COUNTED_SAMPLES = 1200
@@ -40,17 +41,33 @@ SCHEDULE = {"schedule": "warmup-stable-decay", "decay": 0.3}
 """Of every way alike. The rate is still at its top when the resolution rises; a cosine would have fallen far."""
 KINDS = ("plane", "image_type", "tissue", "white_matter", "modality", "body_part", "coverage", "colour")
 FORMS = ("open",)
-PHASES = ((0.655, LOW_TOKENS), (0.345, None))
-"""Chosen on the validation split, by six seeds; `benchmarks/README.md` says what else was tried."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """How fine native resolution is: pixels of a patch, tokens along a side, and low to high's share of few tokens.
+
+    Low to high costs 0.6 of native's operations: the finer the grid, the less the few tokens cost beside it.
+    """
+
+    patch: int
+    pool: int
+    low_share: float
+
+    @property
+    def scheduler(self) -> LowToHigh:
+        phases = [{"share": self.low_share, "max_visual_tokens": LOW_TOKENS}, {"share": 1.0 - self.low_share}]
+        return LowToHigh(phases=phases)
+
+
+GRIDS = {144: Grid(16, 12, 0.655), 256: Grid(12, 16, 0.5545)}
+"""By native's tokens an image; 144 as in InfiMed-Foundation's projector. The shares were chosen on the validation
+split: `benchmarks/README.md` says what else was tried."""
+NATIVE_TOKENS = 144
 TOWER = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 1, "num_attention_heads": 2}
 LANGUAGE = {"hidden_size": 96, "intermediate_size": 384, "num_hidden_layers": 3, "num_attention_heads": 4,
             "num_key_value_heads": 2, "head_dim": 24, "max_position_embeddings": 4096}  # fmt: skip
-SCHEDULERS: dict[str, ResolutionScheduler] = {
-    "native": Native(),
-    "low": Fixed(max_visual_tokens=LOW_TOKENS),
-    "low-to-high": LowToHigh(phases=[{"share": share, "max_visual_tokens": cap} for share, cap in PHASES]),
-}
-SCHEDULERS["native-early"] = SCHEDULERS["native"]
+WAYS = ("native", "low", "low-to-high", "native-early")
 SHARES = {"native": 1.0, "low": 1.0, "low-to-high": 1.0, "native-early": 0.59}
 """Of the samples. Native stopped early shows what fewer samples alone cost, at as many operations as low to high."""
 SEEDS = tuple(range(8))
@@ -58,7 +75,14 @@ SEEDS = tuple(range(8))
 EQUAL = 0.03
 
 
-def parts(directory: Path, texts: list[str], seed: int) -> tuple[Path, Path]:
+def scheduler_of(way: str, grid: Grid) -> ResolutionScheduler:
+    """How large the images of a way are, and when."""
+    if way == "low-to-high":
+        return grid.scheduler
+    return Fixed(max_visual_tokens=LOW_TOKENS) if way == "low" else Native()
+
+
+def parts(directory: Path, texts: list[str], seed: int, patch: int) -> tuple[Path, Path]:
     """A small SigLIP tower and a small Qwen3 with random weights, as two checkpoints."""
     from transformers import Qwen3Config, Qwen3ForCausalLM, SiglipVisionConfig, SiglipVisionModel
 
@@ -67,7 +91,7 @@ def parts(directory: Path, texts: list[str], seed: int) -> tuple[Path, Path]:
 
     torch.manual_seed(seed)
     tokenizer = train_tokenizer(texts, 1024)
-    tower = SiglipVisionModel(SiglipVisionConfig(image_size=SIDE, patch_size=PATCH, **TOWER))
+    tower = SiglipVisionModel(SiglipVisionConfig(image_size=SIDE, patch_size=patch, **TOWER))
     language = Qwen3ForCausalLM(Qwen3Config(
         vocab_size=len(tokenizer), tie_word_embeddings=True, eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id, bos_token_id=None, **LANGUAGE,
@@ -91,8 +115,11 @@ def questions_of(split: str) -> list[Sample]:
     return [question.model_copy(update={"id": f"{number}"}) for number, question in enumerate(found.values())]
 
 
-def run_one(way: str, seed: int, split: str, counted: bool, num_samples: int = SAMPLES) -> dict[str, Any]:
+def run_one(
+    way: str, seed: int, split: str, counted: bool, num_samples: int = SAMPLES, native_tokens: int = NATIVE_TOKENS
+) -> dict[str, Any]:
     """Train once and answer every held-out question; returns operations and a grade for each question."""
+    grid = GRIDS[native_tokens]
     torch.set_num_threads(1)
     reader = DemoAnatomy(
         side=SIDE, kinds=KINDS, forms=FORMS, stages=("general", "medical"), include_text=False, seed=seed
@@ -104,9 +131,10 @@ def run_one(way: str, seed: int, split: str, counted: bool, num_samples: int = S
         place = Path(directory)
         write_samples(place / "samples.jsonl", samples)
         dataset, media = Dataset(place / "samples.jsonl"), MediaLoader({"image": Image()})
-        tower, language = parts(place, texts, seed)
+        tower, language = parts(place, texts, seed, grid.patch)
         source = Assemble(
-            vision=str(tower), language=str(language), projector={"pool": (POOL, POOL), "layer": -1}, device="cpu",
+            vision=str(tower), language=str(language), device="cpu",
+            projector={"pool": (grid.pool, grid.pool), "layer": -1},
             answer_max_visual_tokens=LOW_TOKENS if way == "low" else None,
         )  # fmt: skip
         model: Any = source.load(source.prepare(place / "model", lambda: texts, seed))
@@ -119,7 +147,7 @@ def run_one(way: str, seed: int, split: str, counted: bool, num_samples: int = S
         # Rows of equally many samples: every way makes the same number of steps over the same samples.
         packer = BestFit(row_tokens=4096, row_images=SAMPLES_A_ROW)
         allowed = np.ones(len(dataset), dtype=bool)
-        plan = plan_stage(index, trainer.stages[0], SCHEDULERS[way], packer, model.encoder, seed, allowed)
+        plan = plan_stage(index, trainer.stages[0], scheduler_of(way, grid), packer, model.encoder, seed, allowed)
         batches = PlannedBatches(dataset, plan, model.encoder, media)
         context = TrainingContext(place / "state", seed, lambda kind, payload: None)
         counter = Counter() if counted else contextlib.nullcontext()
@@ -184,11 +212,15 @@ class Counter:
         return int(self._mode.get_total_flops())
 
 
-def kept(directory: Path, way: str, seed: int, num_samples: int, counted: bool = False) -> dict[str, Any]:
+def kept(
+    directory: Path, way: str, seed: int, num_samples: int, native_tokens: int, counted: bool = False
+) -> dict[str, Any]:
     """The result of a run, which is made in a process of its own unless the folder has it."""
-    path = directory / f"{way}-{seed}-{num_samples}{'-counted' if counted else ''}.json"
+    grid = "" if native_tokens == NATIVE_TOKENS else f"-{native_tokens}"
+    path = directory / f"{way}-{seed}-{num_samples}{grid}{'-counted' if counted else ''}.json"
     if not path.is_file():
-        words = [way, str(seed), "test", str(path), str(num_samples), "counted" if counted else "plain"]
+        kind = "counted" if counted else "plain"
+        words = [way, str(seed), "test", str(path), str(num_samples), kind, str(native_tokens)]
         subprocess.run([sys.executable, __file__, *words], check=True)
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return found
@@ -200,27 +232,30 @@ def low_to_high(results: Results, arguments: argparse.Namespace) -> None:
         directory = arguments.runs or Path(temporary)
         directory.mkdir(parents=True, exist_ok=True)
         found = {
-            (way, seed): kept(directory, way, seed, arguments.train_samples) for seed in SEEDS for way in SCHEDULERS
+            (way, seed): kept(directory, way, seed, arguments.train_samples, arguments.native_tokens)
+            for seed in SEEDS
+            for way in WAYS
         }
         counted = {
-            way: kept(directory, way, SEEDS[0], COUNTED_SAMPLES, counted=True)
+            way: kept(directory, way, SEEDS[0], COUNTED_SAMPLES, arguments.native_tokens, counted=True)
             for way in ("native", "low", "low-to-high")
         }
-    flops = {way: float(np.mean([found[way, seed]["flops"] for seed in SEEDS])) for way in SCHEDULERS}
+    flops = {way: float(np.mean([found[way, seed]["flops"] for seed in SEEDS])) for way in WAYS}
     rows, accuracies = [], {}
-    for way in SCHEDULERS:
+    for way in WAYS:
         accuracies[way] = [found[way, seed]["accuracy"] for seed in SEEDS]
         rows.append([way, flops[way] / 1e12, flops[way] / flops["native"], *accuracies[way], float(np.mean(accuracies[way]))])  # fmt: skip  # noqa: E501
     table(["way", "TFLOP", "of native's", *(f"accuracy, seed {seed}" for seed in SEEDS), "mean"], rows)
     results.details["ways"] = [dict(zip(("way", "tflop", "of native", *(f"seed {s}" for s in SEEDS), "mean"), row, strict=True)) for row in rows]  # fmt: skip  # noqa: E501
     results.details["by kind"] = {
         way: {kind: float(np.mean([found[way, s]["by kind"][kind] for s in SEEDS])) for kind in found[way, 0]["by kind"]}  # noqa: E501
-        for way in SCHEDULERS
+        for way in WAYS
     }  # fmt: skip
     results.details["questions"] = len(found["native", 0]["grades"])
     results.details["settings"] = {
-        "samples": arguments.train_samples, "samples counted by torch": COUNTED_SAMPLES, "phases": PHASES,
-        "schedule": SCHEDULE, "shares of the samples": SHARES, "low": LOW_TOKENS, "native": POOL**2,
+        "samples": arguments.train_samples, "samples counted by torch": COUNTED_SAMPLES,
+        "share of low to high's samples at few tokens": GRIDS[arguments.native_tokens].low_share,
+        "schedule": SCHEDULE, "shares of the samples": SHARES, "low": LOW_TOKENS, "native": arguments.native_tokens,
         "seeds": SEEDS, "rate": RATE,
     }  # fmt: skip
     pairs = [("low-to-high", "native"), ("low", "native"), ("native-early", "native"), ("low-to-high", "native-early")]
@@ -271,7 +306,7 @@ def over_seeds(differences: list[float]) -> list[float]:
 
 
 if __name__ == "__main__":
-    way, number, split, target, samples, count = sys.argv[1:7]
-    found = run_one(way, int(number), split, count == "counted", int(samples))
+    way, number, split, target, samples, count, tokens = sys.argv[1:8]
+    found = run_one(way, int(number), split, count == "counted", int(samples), int(tokens))
     Path(target).write_text(json.dumps(found), encoding="utf-8")
     print({name: value for name, value in found.items() if name != "grades"})

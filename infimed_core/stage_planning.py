@@ -70,11 +70,11 @@ def chosen_for(
 def _told_lost(state: RunState, num_samples: int) -> str:
     """Where all samples of a run went, step by step, and what to do about the step that took the most."""
     remedies = {
-        "read": f"mend the data: {state.path / 'artifacts'}/read-*/faults.jsonl says of every row what is wrong",
-        "gate": "look at data.gates: it keeps out what is in the benchmarks of 'evaluation:' or there twice",
-        "select": "see the scores in the report, and loosen quality.select",
+        "read": f"Mend the data: {state.path / 'artifacts'}/read-*/faults.jsonl says of every row what is wrong",
+        "gate": "Look at data.gates: it keeps out what is in the benchmarks of 'evaluation:' or there twice",
+        "select": "See the scores in the report, and loosen quality.select",
     }
-    told, most, remedy = [], 0, "the sources hold none"
+    told, most, remedy = [], 0, "The sources hold none"
     for step in state.directory.record.steps:
         kind = step.name.partition("-")[0]
         if kind in remedies and step.dropped:

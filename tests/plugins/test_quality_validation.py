@@ -107,7 +107,7 @@ def test_the_text_for_people_names_every_corruption_and_mistakes_are_told_in_one
     text = command("--corruptions", "noise,cut_text", "--severities", "3", "--limit", "40")["text"]
     assert "noise" in text and "cut_text" in text and "clean samples under 0.5" in text
     for arguments, told in (
-        (["--scorer", "five"], "no scorer 'five' is installed; installed: .*five-dimension"),
+        (["--scorer", "five"], "no scorer is named 'five'; installed: .*five-dimension"),
         (["--with", "profil=x"], "--with: profil: "),
         (["--corruptions", "fog"], "there is no 'fog'"),
         (["--severities", "9"], "give numbers from 1 to 5"),
