@@ -56,7 +56,8 @@ class Grid:
 
     @property
     def scheduler(self) -> LowToHigh:
-        phases = [{"share": self.low_share, "max_visual_tokens": LOW_TOKENS}, {"share": 1.0 - self.low_share}]
+        shares = {LOW_TOKENS: self.low_share, None: 1.0 - self.low_share}
+        phases = [{"share": share, "max_visual_tokens": cap} for cap, share in shares.items()]
         return LowToHigh(phases=phases)
 
 
