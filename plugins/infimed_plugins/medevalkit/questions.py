@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any, ClassVar
 
 from pydantic import Field, ValidationError
@@ -65,6 +66,7 @@ class Questions(Benchmark):
         """The form of the question and the tags that were asked for."""
         return ("form", *self.tags)
 
+    @cached_property
     def _reader(self) -> Reader:
         made: Reader = load_plugins().find("reader", self.reader.use).model_validate(self.reader.settings)  # type: ignore[assignment]
         return made
@@ -72,7 +74,7 @@ class Questions(Benchmark):
     def problems(self, run: Mapping[str, Component]) -> Mapping[str, str]:
         """A reader that is not there, or that its settings do not fit."""
         try:
-            found = self._reader().problems(run)
+            found = self._reader.problems(run)
         except PluginError as error:
             return {"reader.use": str(error)}
         except ValidationError as error:
@@ -87,11 +89,11 @@ class Questions(Benchmark):
 
     def fingerprint(self) -> str:
         """Changes with the settings and with what the reader reads."""
-        return hashlib.sha256(f"{self.identity()}|{self.version}|{self._reader().fingerprint()}".encode()).hexdigest()
+        return hashlib.sha256(f"{self.identity()}|{self.version}|{self._reader.fingerprint()}".encode()).hexdigest()
 
     def samples(self) -> Iterator[Sample | Fault]:
         """Every question in the reader's order; a row that is none is a fault that says why."""
-        reader = self._reader()
+        reader = self._reader
         for shard in reader.shards():
             for row in reader.read(shard):
                 if isinstance(row, Fault):
