@@ -166,12 +166,12 @@ def minimum_detectable_difference(
     """The true mean difference that a two-sided paired test finds with probability ``power``.
 
     ``(z(1 - alpha/2) + z(power)) * standard error``, the error taken over clusters. A measured difference below
-    it says little either way. ``None`` with fewer than two clusters.
+    it says little either way. ``None`` where no spread is seen: fewer than two clusters, or all differences equal.
     """
     from scipy.special import ndtri
 
     x, groups, num_groups = _prepare(differences, clusters)
-    if num_groups < 2:
+    if num_groups < 2 or bool(np.all(x == x[0])):
         return None
     residual_sums = np.bincount(groups, weights=x - x.mean(), minlength=num_groups)
     error = np.sqrt(num_groups / (num_groups - 1) * np.sum(residual_sums**2)) / len(x)

@@ -139,6 +139,7 @@ def test_the_minimum_detectable_difference_is_found_with_its_power() -> None:
     found = sum(stats.ttest_1samp(row + 2.8016 * 0.3 / np.sqrt(200), 0).pvalue < 0.05 for row in noise)
     assert found / 400 == pytest.approx(0.8, abs=0.06)
     assert statistics.minimum_detectable_difference([0.1]) is None
+    assert statistics.minimum_detectable_difference([0.0] * 40) is None, "no spread was seen: nothing is known of it"
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("abc")), min_size=2, max_size=40))
