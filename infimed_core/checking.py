@@ -15,6 +15,7 @@ from infimed_core.cross_checks import mistakes
 from infimed_core.errors import PluginError
 from infimed_core.plugins import Registry
 from infimed_core.run_file import BASELINE, CONSTANT_LETTER, Place, RunFile
+from infimed_core.types import Use
 
 NEEDS = {
     "quality": ("data",),
@@ -89,7 +90,8 @@ class Checker:
         self.problems.append(Problem(line, dotted(path) or "run file", message))
 
     def check(self, document: dict[str, Any]) -> tuple[RunFile | None, dict[str, Component]]:
-        """The file, unless its sections have mistakes, and each component that could be made, by dotted path."""
+        """The file, unless its sections have mistakes, and each component that could be made, by dotted path (of a
+        stage's own parts ``stages.NAME.packing``)."""
         file: RunFile | None = None
         try:
             file = RunFile.model_validate(document)
@@ -107,17 +109,20 @@ class Checker:
         for index, plugin in enumerate(run.get("plugins") or () if isinstance(run, dict) else ()):
             self._check_plugin(str(plugin), ("run", "plugins", index))
         made: dict[Place, Component] = {}
-        of_stages: dict[str, Component] = {}
+        names: dict[Place, str] = {}
         for path, kind, use in _uses(document):
             component = self._make(path, kind, use)
             if component is not None:
                 made[path] = component
+                made |= self._make_nested(path, component)
                 if isinstance(component, Trainer):
-                    of_stages |= self._make_stage_parts(path, component)
+                    parts = self._make_stage_parts(path, component)
+                    made |= {place: part for place, (_, part) in parts.items()}
+                    names |= {place: name for place, (name, _) in parts.items()}
         self._check_metrics(document, made)
         for path, message in mistakes(document, file, made):
             self.add(path, message)
-        return file, {dotted(path): component for path, component in made.items()} | of_stages
+        return file, {names.get(path) or dotted(path): component for path, component in made.items()}
 
     def _check_plugin(self, name: str, path: Place) -> None:
         if name in self.registry.plugins:
@@ -167,8 +172,21 @@ class Checker:
             self._add_errors(error, (*path, "with"), component)
             return None
 
-    def _make_stage_parts(self, path: Place, trainer: Trainer) -> dict[str, Component]:
-        made: dict[str, Component] = {}
+    def _make_nested(self, path: Place, component: Component) -> dict[Place, Component]:
+        """The components that a component's own settings name."""
+        made: dict[Place, Component] = {}
+        for setting, kind in type(component).nested.items():
+            use: Use | None = getattr(component, setting)
+            if use is not None:
+                place = (*path, "with", setting)
+                inner = self._make(place, kind, {"use": use.use, "with": use.settings})
+                if inner is not None:
+                    made[place] = inner
+        return made
+
+    def _make_stage_parts(self, path: Place, trainer: Trainer) -> dict[Place, tuple[str, Component]]:
+        """The components of single stages, each with the name by which a stage finds it."""
+        made: dict[Place, tuple[str, Component]] = {}
         names = [stage.name for stage in trainer.stage_list]
         for index, stage in enumerate(trainer.stage_list):
             if names.index(stage.name) != index or stage.name in ("base", BASELINE, CONSTANT_LETTER):
@@ -179,7 +197,7 @@ class Checker:
                     place = (*path, "with", "stages", index, part)
                     component = self._make(place, kind, {"use": use.use, "with": use.settings})
                     if component is not None:
-                        made[f"stages.{stage.name}.{part}"] = component
+                        made[place] = (f"stages.{stage.name}.{part}", component)
         return made
 
     def _add_errors(self, error: ValidationError, prefix: Place, model: type[BaseModel]) -> None:

@@ -69,7 +69,11 @@ def _pair(
 def _difference(
     metric: Metric, left: Sequence[Score], right: Sequence[Score], units: Sequence[str], seed: int
 ) -> dict[str, Any] | None:
-    """The fields of a comparison that are numbers; ``None`` where the metric is undefined on these questions."""
+    """The fields of a comparison that are numbers.
+
+    ``None`` where the metric is undefined on these questions, or is no mean and the same on every resample of them, so
+    that nothing is known of how far it scatters.
+    """
     ours, others = metric.values(left), metric.values(right)
     if ours is None or others is None:  # no mean of single values: the metric itself is computed on every resample
         return _any_difference(metric, left, right, units, seed)
@@ -95,13 +99,15 @@ def paired_interval(
     """The mean of ``ours - others`` (float64 [n] each) with its 95% interval and p-value: (difference, low, high, p).
 
     A clustered bootstrap; where it has fewer than ``FEW`` clusters to draw from, or all of them differ alike, it would
-    be too narrow: values in [0, 1] then get the closed form of ``paired.estimate``. McNemar's test where every value is
-    0 or 1 (``binary``) and no two questions share a cluster.
+    be too narrow, and the closed form of ``paired.estimate`` takes its place (values are taken to lie in [0, 1], or as
+    far beyond as they were seen). McNemar's test where every value is 0 or 1 (``binary``) and no two questions share a
+    cluster.
     """
     number = len(set(units))
-    bounded = min(ours.min(), others.min()) >= 0.0 and max(ours.max(), others.max()) <= 1.0
-    if bounded and (number < statistics.FEW or np.ptp(ours - others) == 0.0):
-        found = estimate(ours - others, units, binary)
+    both = np.concatenate([ours, others])
+    reach = max(1.0, float(both.max())) - min(0.0, float(both.min()))
+    found = estimate(ours - others, units, binary, reach)
+    if number < statistics.FEW or found.error <= statistics.NO_SPREAD:
         return found.difference, found.low, found.high, found.p_value
     difference, low, high = statistics.paired_difference(ours, others, clusters=units, seed=seed)
     # McNemar's test takes questions as independent, which those on one image are not
@@ -121,6 +127,8 @@ def _any_difference(
     if np.isnan(difference):
         return None
     draws = statistics.resample(units, seed, 500, lambda chosen: between([int(index) for index in chosen]))
+    if not np.nanstd(draws) > statistics.NO_SPREAD:
+        return None
     low, high = statistics.percentiles(draws)
     p_value = statistics.p_of_draws(draws, difference) if difference else 1.0
     return {"difference": difference, "low": low, "high": high, "p_value": p_value, "num_pairs": len(units)}

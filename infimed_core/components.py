@@ -48,6 +48,9 @@ R = TypeVar("R")
 class Component(BaseModel, ABC):
     """What a run file names with ``use:``; its fields are what ``with:`` may set."""
 
+    nested: ClassVar[Mapping[str, str]] = {}
+    """Settings that themselves name a component (``Use``), with its kind: made and checked with the run file."""
+
     # built on first use: a run pays for the components that it names, not for every installed one
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
@@ -162,6 +165,10 @@ class Scorer(Component):
     """Reason codes of this scorer that say a person may be identifiable in a sample; empty where it does not look."""
     identity_part: ClassVar[str] = ""
     """The part of a score that is ``None`` where identity could not be checked."""
+
+    def given_dimensions(self) -> Sequence[str]:
+        """``dimensions``, or those that the settings ask for in their place; empty: not known before it has scored."""
+        return self.dimensions
 
     def fitted(self, samples: Sequence[Sample], media: MediaLoader, directory: Path) -> Scorer:
         """The scorer that scores this data set: itself, or a copy that knows a reference made from the data.

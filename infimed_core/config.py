@@ -45,6 +45,7 @@ class Plan:
         return document
 
 
+STAGES = ["training", "with", "stages"]
 LEFT_OUT: Any = object()
 """The value of an override that takes its place out of the run file."""
 
@@ -122,11 +123,23 @@ def _override(document: dict[str, Any], path: str, value: Any, source: Path) -> 
             target = target[_place(target, part)] if isinstance(target, list) else target.setdefault(part, {})
         last: Any = _place(target, parts[-1]) if isinstance(target, list) else parts[-1]
         if value is LEFT_OUT:
+            dropped = target[last]
             del target[last]
+            if parts[:-1] == STAGES and isinstance(dropped, dict):
+                _forget_stage(document, str(dropped.get("name")))
         else:
             target[last] = value
     except (ValueError, IndexError, AttributeError, TypeError, KeyError):
         raise ConfigError([f"{source}: --set {path}: there is no such place in the run file"]) from None
+
+
+def _forget_stage(document: dict[str, Any], name: str) -> None:
+    """Take a stage that was dropped out of the lists of models that are graded and compared with."""
+    section = document.get("evaluation")
+    for key in ("models", "compare_to"):
+        names = section.get(key) if isinstance(section, dict) else None
+        if isinstance(names, list) and name in names:
+            names.remove(name)
 
 
 def _place(items: list[Any], part: str) -> int:

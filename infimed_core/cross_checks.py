@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 from infimed_core.components import Component, JudgingScorer, Scorer, Selector, Solver, Trainer
@@ -81,14 +81,14 @@ def _evaluated(
         for index, name in enumerate(section.models or ()):
             if name not in made:
                 yield ("evaluation", "models", index), f"'{name}' is no model of this run; {_close(name, made)}"
-        graded = [name for name in made if section.models is None or name in section.models]
-        graded += [name + IMAGE_BLIND for name in graded if "image-blind" in section.baselines]
-        graded += [BASELINE, *([CONSTANT_LETTER] if CONSTANT_LETTER in section.baselines else [])]
+        # What ``models`` leaves out may stay: the same file, with fewer models graded, compares with those there are.
+        known = [*made, *(name + IMAGE_BLIND for name in made if "image-blind" in section.baselines)]
+        known += [BASELINE, *([CONSTANT_LETTER] if CONSTANT_LETTER in section.baselines else [])]
         for index, name in enumerate(section.compare_to if "compare_to" in section.model_fields_set else ()):
-            if name not in graded:
-                message = f"'{name}' is not graded in this run, so nothing can be compared with it; "
-                yield ("evaluation", "compare_to", index), message + _close(name, graded)
-    if isinstance(section.samples, str) and not Path(section.samples).is_file():
+            if name not in known:
+                message = f"'{name}' is no model of this run, so nothing can be compared with it; "
+                yield ("evaluation", "compare_to", index), message + _close(name, known)
+    if isinstance(section.samples, str) and not os.path.isfile(section.samples):
         message = f"{section.samples}: no such file; name a file with one id a line, or a list of ids"
         yield ("evaluation", "samples"), message
 
@@ -114,9 +114,13 @@ def _dimensions(file: RunFile, components: Mapping[Place, Component]) -> Iterato
     known: list[str] = []
     for index, name in enumerate(scorer_names(file.quality.scorers)):
         scorer = components.get(("quality", "scorers", index))
-        if not isinstance(scorer, Scorer) or not type(scorer).dimensions:
-            return  # what it gives is not known before it has scored
-        known += [part if index == 0 else f"{name}.{part}" for part in type(scorer).dimensions]
+        try:
+            given = scorer.given_dimensions() if isinstance(scorer, Scorer) else ()
+        except InfimedError:
+            return  # what it misses is told by ``problems``
+        if not given:
+            return
+        known += [part if index == 0 else f"{name}.{part}" for part in given]
     for dimension, setting in selector.named_dimensions().items():
         if dimension not in known:
             message = f"no scorer of this run gives the dimension '{dimension}'; {_close(dimension, known)}"

@@ -250,20 +250,21 @@ def summarise(
     """Every metric under every scoring: over all rows, by each ``group_by`` tag, and by modality x task type."""
     clusters = cluster_ids(benchmark, rows)
     parts: dict[tuple[tuple[str, str], ...], list[int]] = {(): list(range(len(rows)))}
-    groupings: list[tuple[str, ...]] = [(tag,) for tag in benchmark.group_by]
+    groupings: list[tuple[str, ...]] = [(tag,) for tag in dict.fromkeys(benchmark.group_by)]
     if ("modality", "task_type") not in groupings:
         groupings.append(("modality", "task_type"))
     for tags in groupings:
         for index, row in enumerate(rows):
             group = tuple((tag, row.sample.tags.get(tag, "unlabelled")) for tag in tags)
             parts.setdefault(group, []).append(index)
+    sections = [benchmark.compared_texts(row.sample, row.answer).keys() for row in rows]
     results = []
     for scoring in rows[0].scores if rows else benchmark.scorings:
         for group, members in sorted(parts.items()):
+            units, texts = [clusters[index] for index in members], [sections[index] for index in members]
             scores = [rows[index].scores[scoring] for index in members]
             values = {
-                metric_name: measure(metric, scores, [clusters[index] for index in members], seed)
-                for metric_name, metric in metrics.items()
+                metric_name: measure(metric, scores, units, seed, texts) for metric_name, metric in metrics.items()
             }
             results.append(
                 ResultRow(
@@ -278,17 +279,23 @@ def summarise(
     return results
 
 
-def measure(metric: Metric, scores: Sequence[Score], clusters: Sequence[str], seed: int) -> MetricValue:
+def measure(
+    metric: Metric, scores: Sequence[Score], clusters: Sequence[str], seed: int, sections: Sequence[Collection[str]]
+) -> MetricValue:
     """A metric over the scored of ``scores`` with its interval; what is in one cluster is resampled together.
 
-    ``num_scored`` are those that take part: of a measure of open answers, the open ones.
+    ``num_scored`` are those that take part: of a measure of open answers, the open ones. ``num_unscored`` are those
+    that would have: ``sections`` holds the names of every answer's ``compared_texts``.
     """
     scored = [index for index, score in enumerate(scores) if score.value is not None]
-    counts = {"num_scored": len(scored), "num_unscored": len(scores) - len(scored)}
     kept = [scores[index] for index in scored]
     values = metric.values(kept) if kept else None
     taking = np.flatnonzero(np.isfinite(values)) if values is not None else np.arange(len(kept))
-    counts["num_scored"] = len(taking)
+    unscored = [sections[index] for index, score in enumerate(scores) if score.value is None]
+    if len(taking) < len(kept):  # some that are scored take no part in it, and so would some of the others
+        wanted = metric.section if isinstance(metric, TextMetric) else None
+        unscored = [names for names in unscored if (wanted in names if wanted is not None else names)]
+    counts = {"num_scored": len(taking), "num_unscored": len(unscored)}
     value = metric.compute(kept) if kept else None
     if value is None:
         return MetricValue(value=None, **counts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -107,6 +108,7 @@ class _Asked:
         section = state.plan.file.evaluation
         assert section is not None
         self.state, self.section, self.only = state, section, only
+        self.told_faults = False
         self.benchmark: Benchmark = state.plan.component(f"evaluation.benchmarks.{index}")
         self.name = benchmark_name(section.benchmarks, index)
         self.solver = solver_of(state, index)
@@ -136,7 +138,7 @@ def _evaluate_one(
     model: Model = state.plan.component("model")
     what = {**asked.protocol, "images": "left out"} if blind else asked.protocol
     fingerprint = benchmark.fingerprint()
-    made_from = digest("evaluate", 3, fingerprint, what, checkpoint.digest, model.identity(), list(asked.metrics))
+    made_from = digest("evaluate", 4, fingerprint, what, checkpoint.digest, model.identity(), list(asked.metrics))
     shown = checkpoint.name + (IMAGE_BLIND if blind else "")
     step = f"evaluate-{shown}-{name}"
     answers = state.path / "answers" / f"{name}--{shown}.jsonl"
@@ -173,9 +175,9 @@ def _evaluate_one(
             if summary is not None:
                 details[f"summary-{scoring}"] = summary
         _write_results(asked, directory, shown, rows)
-        dropped: dict[str, int] = {}
-        for fault in faults:
-            dropped[fault.code] = dropped.get(fault.code, 0) + 1
+        dropped = dict(Counter(fault.code for fault in faults))
+        if faults:
+            _write_faults(asked, directory, step, faults)
         if first:
             text = (
                 f"{name}: {details['errors']} of {len(rows)} questions have no answer (asked again next time): {first}"
@@ -191,6 +193,18 @@ def _evaluate_one(
     found = artifact.directory / "answers.jsonl"
     _publish(found, answers)
     return _read_results(artifact.directory), found, digest(made_from, found.stat().st_size, artifact.stands)
+
+
+def _write_faults(asked: _Asked, directory: Path, step: str, faults: Sequence[Fault]) -> None:
+    """Every row that is no question, with its place and its reason; told once for all models."""
+    path = directory / "faults.jsonl"
+    write_atomically(path, "".join(fault.model_dump_json() + "\n" for fault in faults))
+    if not asked.told_faults:
+        asked.told_faults = True
+        first = faults[0]
+        text = f"{asked.name}: no question: {first.where or first.sample_id}: {first.code}: {first.detail}"
+        every = f"; all of them in {path}" if len(faults) > 1 else ""
+        asked.state.tell("message", step, {"text": text + every})
 
 
 def _reasoned(answer: Answer) -> bool:
@@ -227,7 +241,7 @@ def _baseline(
     if baseline == CONSTANT_LETTER and not letter:
         state.tell("message", "", {"text": f"{name}: no multiple choice, so no {CONSTANT_LETTER} baseline"})
         return (), ""
-    hashed = digest("baseline", 3, baseline, made_from, list(asked.metrics))
+    hashed = digest("baseline", 4, baseline, made_from, list(asked.metrics))
 
     def work(directory: Path) -> Outcome:
         if baseline == CONSTANT_LETTER:
@@ -248,7 +262,7 @@ def _compare(
     asked: _Asked, found: Mapping[str, Sequence[Graded]], against: Sequence[str], hashes: Sequence[str]
 ) -> tuple[Comparison, ...]:
     state = asked.state
-    hashed = digest("compare", 3, hashes, against, sorted(found))
+    hashed = digest("compare", 4, hashes, against, sorted(found))
 
     def work(directory: Path) -> Outcome:
         compared = compare(asked.name, asked.benchmark, found, against, state.seed, asked.metrics)

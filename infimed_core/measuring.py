@@ -247,6 +247,7 @@ class StageMeasurements:
             texts = [metric for metric in metrics.values() if isinstance(metric, TextMetric)]
             rows = measure_texts(benchmark, rows, texts) if texts else rows
             scoring, clusters = benchmark.scorings[0], cluster_ids(benchmark, rows)
+            sections = [benchmark.compared_texts(row.sample, row.answer).keys() for row in rows]
             scored = [row.scores[scoring] for row in rows]
             errors = Counter(row.answer.error for row in rows if row.answer.error is not None)
             facts[name] = {
@@ -255,7 +256,7 @@ class StageMeasurements:
                 "errors": errors.total(),
                 **({"first_error": next(iter(errors))} if errors else {}),
                 **{
-                    metric_name: measure(metric, scored, clusters, self._state.seed).model_dump(mode="json")
+                    metric_name: measure(metric, scored, clusters, self._state.seed, sections).model_dump(mode="json")
                     for metric_name, metric in metrics.items()
                 },
             }

@@ -31,14 +31,14 @@ class Estimate:
     num_clusters: int
 
 
-def estimate(values: NDArray[np.float64], clusters: Sequence[str], binary: bool) -> Estimate:
-    """The mean of paired differences float64 [n] in [-1, 1], its 95% interval and p-value.
+def estimate(values: NDArray[np.float64], clusters: Sequence[str], binary: bool, reach: float = 1.0) -> Estimate:
+    """The mean of paired differences float64 [n] in [-``reach``, ``reach``], its 95% interval and p-value.
 
     The interval is Student's t with the standard error over clusters (Liang and Zeger 1986, times G / (G - 1)) and
     G - 1 degrees of freedom. The p-value is McNemar's exact one where every score is 0 or 1 (``binary``) and no two
-    questions share a cluster, else of the same t. Where every difference is equal the t has no spread to go by: the
-    interval then reaches as far as Wilson's bound on a share of clusters none of which differs, and the p-value is of
-    the sign test over clusters.
+    questions share a cluster, else of the same t. Where all clusters differ alike the t has no spread to go by: the
+    interval then reaches as far as Wilson's bound on a share of clusters none of which differs (times ``reach``), and
+    the p-value is of the sign test over clusters.
     """
     from scipy.special import stdtr, stdtrit
 
@@ -51,11 +51,11 @@ def estimate(values: NDArray[np.float64], clusters: Sequence[str], binary: bool)
     exact = binary and number == len(values)
     p_value: float | None
     test: Test
-    if error > 1e-12:
+    if error > statistics.NO_SPREAD:
         half = float(stdtrit(freedom, 0.975)) * error
         p_value, test = 2 * float(stdtr(freedom, -abs(mean) / error)), "clusters"
     else:
-        half = statistics.wilson(0.0, number)[1]
+        half = statistics.wilson(0.0, number)[1] * reach
         p_value, test = (1.0 if mean == 0 else min(1.0, 2 * 0.5**number)), "sign"
     if exact:
         p_value, test = statistics.mcnemar(values > 0, values < 0), "mcnemar"
@@ -63,8 +63,8 @@ def estimate(values: NDArray[np.float64], clusters: Sequence[str], binary: bool)
         mean,
         error,
         freedom,
-        max(mean - half, -1.0),
-        min(mean + half, 1.0),
+        max(mean - half, -reach),
+        min(mean + half, reach),
         p_value,
         test,
         number,
@@ -78,7 +78,10 @@ def mean_estimate(parts: Sequence[Estimate]) -> Estimate:
     size = len(parts)
     difference = sum(one.difference for one in parts) / size
     # Where a part has no spread to go by, the reach of its interval stands in for it.
-    found = [(one.error, one.freedom) if one.error > 1e-12 else ((one.high - one.low) / 2 / Z, 1e9) for one in parts]
+    found = [
+        (one.error, one.freedom) if one.error > statistics.NO_SPREAD else ((one.high - one.low) / 2 / Z, 1e9)
+        for one in parts
+    ]
     variances = [error**2 for error, _ in found]
     error = math.sqrt(sum(variances)) / size
     freedom = sum(variances) ** 2 / sum(error**4 / own for error, own in found)

@@ -102,6 +102,7 @@ def _results(record: RunRecord) -> Iterator[Any]:
     """A table for each benchmark under each scoring."""
     for one in benchmark_tables(record):
         title = f"{one.benchmark}: {one.scoring} {one.metric} with its 95% interval"
+        title += f"\n{one.left_out}" if one.left_out else ""
         table = _table(title, "model", "value", "interval", "scored", "unscored", "against")
         for line in one.lines:
             value = line.value

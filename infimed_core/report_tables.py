@@ -34,6 +34,8 @@ class BenchmarkTable:
     lines: tuple[ModelLine, ...]
     baseline: float | None
     others: tuple[tuple[str, tuple[tuple[str, MetricValue], ...]], ...] = ()
+    left_out: str = ""
+    """Rows of its data that are no questions, by reason; "" for none."""
 
 
 @dataclass(frozen=True)
@@ -143,8 +145,20 @@ def benchmark_tables(record: RunRecord) -> list[BenchmarkTable]:
             for name in unique(name for row in rows for name in row.metrics)
             if name != metric
         )
-        tables.append(BenchmarkTable(benchmark, rows[0].version, scoring, metric, tuple(lines), baseline, others))
+        left_out = _left_out(record, benchmark, rows[0].model)
+        tables.append(
+            BenchmarkTable(benchmark, rows[0].version, scoring, metric, tuple(lines), baseline, others, left_out)
+        )
     return tables
+
+
+def _left_out(record: RunRecord, benchmark: str, model: str) -> str:
+    """``2 of 12 rows are no questions: 1 no_answer, 1 no_cluster``; every model is asked the same ones."""
+    step = next((step for step in record.steps if step.name == f"evaluate-{model}-{benchmark}"), None)
+    if step is None or not step.dropped:
+        return ""
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(step.dropped.items()))
+    return f"{sum(step.dropped.values()):,} of {step.num_in:,} rows are no questions: {reasons}"
 
 
 def first_scorings(record: RunRecord) -> dict[str, str]:

@@ -102,15 +102,25 @@ def _fail(directory: RunDirectory, error: BaseException, ranks: Ranks) -> NoRetu
             directory.write(status="interrupted", finished=now())
         else:
             directory.write(status="failed", finished=now(), error=f"{type(told).__name__}: {told}")
-            if "report" in directory.record.config and directory.record.config["report"] is not None:
-                for stale in (directory.path / "artifacts").glob("report-*"):
-                    shutil.rmtree(stale)  # else the next run took the page for one of its own
-                write_report(directory.path)
-    except Exception:
+            _report_failure(directory)
+    except OSError:
         pass  # a full disk, say: the record stays as it was, and the error itself is told
     if told is error:
         raise error
     raise told from error
+
+
+def _report_failure(directory: RunDirectory) -> None:
+    """The page of a run that failed; where it cannot be written, the record says so beside the error."""
+    record = directory.record
+    if record.config.get("report") is None:
+        return
+    for stale in (directory.path / "artifacts").glob("report-*"):
+        shutil.rmtree(stale)  # else the next run took the page for one of its own
+    try:
+        write_report(directory.path)
+    except Exception as error:
+        directory.write(error=f"{record.error}; report.html was not written: {type(error).__name__}: {error}")
 
 
 def _follow(plan: Plan, registry: Registry, ranks: Ranks) -> RunRecord:

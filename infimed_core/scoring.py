@@ -64,7 +64,7 @@ class ScoreTask:
             samples = setting.dataset[at : min(at + CALL_SIZE, self.stop)]
             scores += scored(type(setting.scorer).__name__, score, samples)
             ids += [sample.id for sample in samples]
-        write_part(target, ids, scores, type(setting.scorer).dimensions)
+        write_part(target, ids, scores, setting.scorer.given_dimensions())
         return Done(target.name, num_samples, num_samples)
 
 
@@ -167,7 +167,7 @@ def score_samples(
                 state.tell("progress", name, {"done": found["num_samples"], "total": len(dataset), "unit": "sample"})
             _sweep(directory, standing)
             table = ScoreTable(directory)
-            details = describe_scores(type(scorer).dimensions, dataset, table)
+            details = describe_scores(scorer.given_dimensions(), dataset, table)
             if len(dataset) and details["reasons"].get(SCORER_FAILED, 0) == len(dataset):
                 note = table[0][1].note
                 _sweep(directory, set())  # nothing in it is worth keeping, and its cause may be gone next time

@@ -12,6 +12,9 @@ Statistic = Callable[[NDArray[np.float64]], float]
 FEW = 30
 """Below so many independent units a bootstrap of proportions is too narrow; Wilson's interval takes its place."""
 
+NO_SPREAD = 1e-12
+"""A standard error up to this is rounding: nothing was seen to differ."""
+
 _CHUNK = 4_000_000
 """Cap on the indices drawn at once, to bound memory."""
 
@@ -46,8 +49,9 @@ def interval(
     """Percentile bootstrap interval of ``statistic``, resampling whole clusters with replacement.
 
     ``values`` is one number per sample; ``clusters`` names what each belongs to (an image, a study): samples of
-    one cluster are not independent and stay together. The mean of values in [0, 1] with fewer than ``FEW``
-    clusters, or with no spread at all, gets Wilson's interval over the clusters instead.
+    one cluster are not independent and stay together. The mean over fewer than ``FEW`` clusters, or over clusters
+    that are all alike, gets Wilson's interval over the clusters instead: of values in [0, 1], or as far beyond as they
+    were seen.
     (None, None) where there is no value.
 
     Raises:
@@ -56,8 +60,10 @@ def interval(
     x, groups, num_groups = _prepare(values, clusters)
     if not len(x):
         return None, None
-    if statistic is mean and x.min() >= 0.0 and x.max() <= 1.0 and (num_groups < FEW or x.min() == x.max()):
-        return wilson(float(x.mean()), num_groups, confidence)
+    if statistic is mean and (num_groups < FEW or _standard_error(x, groups, num_groups) <= NO_SPREAD):
+        least, most = min(0.0, float(x.min())), max(1.0, float(x.max()))
+        low, high = wilson((float(x.mean()) - least) / (most - least), num_groups, confidence)
+        return least + low * (most - least), least + high * (most - least)
     generator = np.random.default_rng(seed)
     if statistic is mean:
         draws = _means(x, groups, num_groups, generator, num_resamples)
@@ -166,15 +172,14 @@ def minimum_detectable_difference(
     """The true mean difference that a two-sided paired test finds with probability ``power``.
 
     ``(z(1 - alpha/2) + z(power)) * standard error``, the error taken over clusters. A measured difference below
-    it says little either way. ``None`` where no spread is seen: fewer than two clusters, or all differences equal.
+    it says little either way. ``None`` where no spread is seen: fewer than two clusters, or all of them differ alike.
     """
     from scipy.special import ndtri
 
     x, groups, num_groups = _prepare(differences, clusters)
-    if num_groups < 2 or bool(np.all(x == x[0])):
+    error = _standard_error(x, groups, num_groups)
+    if error <= NO_SPREAD:
         return None
-    residual_sums = np.bincount(groups, weights=x - x.mean(), minlength=num_groups)
-    error = np.sqrt(num_groups / (num_groups - 1) * np.sum(residual_sums**2)) / len(x)
     return float((ndtri(0.5 + confidence / 2) + ndtri(power)) * error)
 
 
@@ -213,6 +218,14 @@ def resample(
 def percentiles(draws: NDArray[np.float64], confidence: float = 0.95) -> tuple[float, float]:
     """The middle ``confidence`` of draws; undefined (NaN) draws are left out."""
     return _percentiles(draws, confidence)
+
+
+def _standard_error(x: NDArray[np.float64], groups: NDArray[np.int64], num_groups: int) -> float:
+    """Of the mean, over clusters (Liang and Zeger 1986, times G / (G - 1)); 0 with fewer than two clusters."""
+    if num_groups < 2:
+        return 0.0
+    sums = np.bincount(groups, weights=x - x.mean(), minlength=num_groups)
+    return float(np.sqrt(num_groups / (num_groups - 1) * np.sum(sums**2)) / len(x))
 
 
 def _prepare(

@@ -113,7 +113,7 @@ def check_scorer(scorer: Scorer, samples: Sequence[Sample], media: MediaLoader) 
     assert len(scores) == len(samples)
     assert [scorer.score([sample], media)[0] for sample in samples] == scores
     for score in scores:
-        assert set(score.parts) <= set(type(scorer).dimensions)
+        assert set(score.parts) <= set(scorer.given_dimensions())
         assert score.value is not None or score.status != "ok" or score.reasons
     return scores
 

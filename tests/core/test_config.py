@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -104,7 +105,7 @@ data:
     - {use: llava, with: {path: no/such.json, image_root: no/folder}}
     - {use: huggingface, with: {path: ./no/folder}}
 quality:
-  scorers: [{use: five-dimension, with: {profile: no/profile.yaml}}]
+  scorers: [{use: five-dimension, with: {calibration: no/calibration.json}}]
   select: {use: threshold, with: {minima: {sharpness: 0.5}}}
 model: {use: transformers, with: {checkpoint: ./no/checkpoint}}
 resolution: {use: native}
@@ -113,7 +114,7 @@ training:
   use: staged
   with:
     stages:
-      - {name: general, trainable: [vison]}
+      - {name: general, trainable: [vison, languag]}
       - {name: medical, learning_rate: {projecter: 1.0e-4, language: 1.0e-5}, lora: {groups: [language]}}
 evaluation:
   models: [base, medcal]
@@ -128,7 +129,7 @@ evaluation:
         "data.sources.0.with.image_root",
         "data.sources.0.with.path",
         "data.sources.1.with.path",
-        "quality.scorers.0.with.profile",
+        "quality.scorers.0.with.calibration",
         "quality.select.with.minima.sharpness",
         "model.with.checkpoint",
         "training.with.stages.0.trainable",
@@ -139,11 +140,74 @@ evaluation:
         "evaluation.benchmarks.0.with.path",
     ]
     by_place = dict(zip(told, found, strict=True))
-    assert by_place["training.with.stages.0.trainable"].startswith("16: ") and "'vision'" in found[6]
+    assert by_place["training.with.stages.0.trainable"].startswith("16: ")
+    assert "no parameter group 'vison' and 'languag'; did you mean 'vision' and 'language'?" in found[6]
     assert "'projecter'" in found[7] and "did you mean 'projector'?" in found[7]
     assert "did you mean 'medical'? there are: base, general, medical" in found[8]
-    assert "there are: base, most-common-answer" in found[9], "only what is graded: medcal is not there"
+    assert "there are: base, general, medical, most-common-answer" in found[9]
     assert "image_quality, alignment" in found[4] and all("no such" in found[at] for at in (0, 1, 2, 5, 10, 11))
+
+
+def test_names_that_are_right_are_not_refused(registry: Registry, tmp_path: Path) -> None:
+    profile = tmp_path / "profile.yaml"
+    shipped = (ROOT / "plugins" / "infimed_plugins" / "quality" / "profile.yaml").read_text(encoding="utf-8")
+    own = yaml.safe_load(shipped)
+    own["dimensions"] = [name for name in own["dimensions"] if name != "compliance"]
+    own["weights"].pop("compliance", None)
+    own["gates"].pop("compliance", None)
+    own["rubric"].pop("compliance")
+    profile.write_text(yaml.safe_dump(own), encoding="utf-8")
+    text = f"""\
+run: {{name: a}}
+data: {{sources: [{{use: demo-anatomy}}]}}
+quality:
+  scorers: [{{use: five-dimension, with: {{profile: {profile}}}}}]
+  select: {{use: threshold, with: {{minima: {{alignment: 0.1}}}}}}
+"""
+    (tmp_path / "good.yaml").write_text(text)
+    load_run_file(tmp_path / "good.yaml", registry)
+    (found,) = problems(text.replace("alignment", "compliance"), registry, tmp_path)
+    assert "no scorer of this run gives the dimension 'compliance'" in found, "the profile decides, not the class"
+    plan = load_run_file(ROOT / "examples" / "full.yaml", registry, {"evaluation.models": ["cross-domain"]})
+    assert plan.file.evaluation is not None and "base" in plan.file.evaluation.compare_to
+
+
+def test_odd_values_are_told_and_raise_nothing(registry: Registry, tmp_path: Path) -> None:
+    text = f"""\
+run: {{name: a}}
+data: {{sources: [{{use: demo-anatomy}}]}}
+quality: {{scorers: [{{use: embedding, with: {{model: ./no/model, bank: no/bank}}}}]}}
+model: {{use: transformers, with: {{checkpoint: "~nosuchuser/model"}}}}
+evaluation: {{benchmarks: [{{use: demo-vqa}}], samples: "{"a," * 2000}"}}
+"""
+    told = [line.split(": ")[1] for line in problems(text, registry, tmp_path)]
+    assert told == [
+        "quality.scorers.0.with.bank", "quality.scorers.0.with.model", "model.with.checkpoint", "evaluation.samples",
+    ]  # fmt: skip
+
+
+def test_components_of_a_stage_and_of_a_benchmark_are_asked_for_their_mistakes(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fixed = registry.find("resolution scheduler", "fixed")
+    monkeypatch.setattr(fixed, "problems", lambda self, run: {"max_visual_tokens": "is not for today"})
+    text = """\
+run: {name: a}
+data: {sources: [{use: demo-anatomy}]}
+model: {use: tiny-qwen3-vl}
+resolution: {use: native}
+packing: {use: best-fit}
+training:
+  use: staged
+  with: {stages: [{name: one}, {name: two, resolution: {use: fixed, with: {max_visual_tokens: 4}}}]}
+evaluation:
+  benchmarks: [{use: questions, with: {reader: {use: jsonl, with: {path: no.jsonl, max_sample: 3}}}}]
+"""
+    found = problems(text, registry, tmp_path)
+    assert found[0] == "8: training.with.stages.1.resolution.with.max_visual_tokens: is not for today"
+    place = "evaluation.benchmarks.0.with.reader.with"
+    assert found[1].startswith(f"10: {place}.max_sample: is not a key here; did you mean 'max_samples'?")
+    assert len(found) == 2
 
 
 def test_what_is_wrong_is_told_in_words_of_run_files(registry: Registry, tmp_path: Path) -> None:

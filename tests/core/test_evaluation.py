@@ -24,7 +24,7 @@ from infimed_core import (
     Turn,
     statistics,
 )
-from infimed_core.comparing import adjust, compare
+from infimed_core.comparing import adjust, compare, paired_interval
 from infimed_core.evaluation import Graded, constant_letter, without_images
 from infimed_core.evaluation_checks import chosen_samples
 from infimed_core.testing import run
@@ -223,6 +223,25 @@ def test_few_pairs_and_pairs_without_spread_have_an_interval_and_no_false_certai
     by_hand = statistics.paired_difference([1.0] * 12 + [-1.0] * 4, [0.0] * 16, [str(n // 2) for n in range(16)])
     assert few.high - few.low > by_hand[2] - by_hand[1], "Student's t is wider than a bootstrap of eight clusters"
     assert few.num_pairs == 16 and few.p_value is not None and few.p_value > 0.1
+
+
+def test_images_that_all_differ_alike_leave_a_difference_uncertain() -> None:
+    units = [str(number // 2) for number in range(80)]
+    half = np.array([1.0, 0.0] * 40)  # in every image one question of two is won
+    difference, low, high, p_value = paired_interval(half, np.zeros(80), units, binary=True)
+    assert difference == 0.5 and low < 0.45 and high > 0.55 and p_value is not None
+    assert statistics.minimum_detectable_difference(half, clusters=units) is None
+    assert statistics.interval(half, clusters=units) == statistics.wilson(0.5, 40)
+    thirds = np.array([np.mean([1.0, 0.0, 0.0])] * 20 + [np.mean([0.0, 0.0, 1.0])] * 20) + np.arange(40) * 1e-17
+    _, low, high, _ = paired_interval(thirds, np.zeros(40), [str(number) for number in range(40)], binary=False)
+    assert low < 0.3 and high > 0.36, "rounding is no spread"
+
+
+def test_a_measure_without_bound_is_no_more_certain_for_one_pair() -> None:
+    difference, low, high, p_value = paired_interval(np.array([4.0]), np.array([2.0]), ["a"], binary=False)
+    assert (difference, high, p_value) == (2.0, 4.0, 1.0) and low < 0.0
+    low_value, high_value = statistics.interval([4.0, 9.0])
+    assert low_value is not None and high_value is not None and low_value < 4.0 and high_value > 8.0
 
 
 def test_a_judges_scores_are_compared_beside_the_rules() -> None:

@@ -174,12 +174,16 @@ def test_the_summary_shows_funnel_fill_loss_accuracy_and_the_report(tmp_path: Pa
     from rich.console import Console
 
     run = write_run(tmp_path / "run", questions=40, images=1, payload="[red]")
-    write_report(run)
+    body = json.loads((run / "run.json").read_text())
+    body["comparisons"][0]["num_pairs"] = 7
+    (run / "run.json").write_text(json.dumps(body))
+    assert ", 7 pairs" in write_report(run).read_text(encoding="utf-8"), "told where these are not all scores"
     console = Console(width=200, record=True, file=io.StringIO())
     console.print(summary_text(read_record(run), run))
     text = console.export_text()
     for expected in ("1,260", "truncated[red]", "0.969", "6.200", "cross-domain", "+0.560", str(run / "report.html")):
         assert expected in text
+    assert "vs base (7 pairs)" in text
 
 
 def test_answers_are_counted_by_verdict_and_disagreement(tmp_path: Path) -> None:

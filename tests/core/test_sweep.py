@@ -13,6 +13,7 @@ import yaml
 from infimed_core import InfimedError, Score
 from infimed_core.config import load_run_file
 from infimed_core.evaluation import read_graded
+from infimed_core.paired import estimate
 from infimed_core.plugins import load_plugins
 from infimed_core.record import read_record
 from infimed_core.sweep import UNCHANGED, parse_grid, plan_sweep, run_sweep
@@ -109,6 +110,15 @@ def test_a_sweep_that_grades_nothing_is_refused_before_it_trains(write, registry
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_stage_that_is_left_out_is_graded_and_compared_with_no_more(write, registry):
+    body = {**RUN["evaluation"], "compare_to": ["base", "second"], "models": ["base", "first", "second"]}
+    file = write(evaluation=body, sweep={"variants": {"short": {"drop": ["training.with.stages.second"]}}})
+    sweep = plan_sweep(file, registry, {}, None)
+    assert sweep.variants == (UNCHANGED, "short")
+    short = load_run_file(file, registry, sweep.members[1].changes).file.evaluation
+    assert (short.models, short.compare_to) == (("base", "first"), ("base",))
+
+
 def test_items_of_lists_are_named_by_name_or_position(write, registry):
     change = {"training.with.stages.second.num_samples": 3, "evaluation.benchmarks.demo-text.generation": {"seed": 4}}
     plan = load_run_file(write(), registry, {**change, "training.with.stages.0.num_samples": 5})
@@ -179,7 +189,10 @@ def figures_are_those_of_the_answers(sweep):
     assert lines["no-second"].by_seed == pytest.approx({str(s): means["no-second", s] for s in (0, 1)})
     other = lines["no-second"].against_reference
     assert other.difference == pytest.approx(np.mean([np.mean(values) for values in pairs]))
-    assert other.low <= other.difference <= other.high and other.num_pairs == 6
+    units = [row.sample.tags[load_plugins().find("benchmark", "demo-text").cluster_by] for row in rows]
+    by_t = estimate(np.array([np.mean(values) for values in pairs]), units, binary=False)
+    assert (other.low, other.high) == pytest.approx((by_t.low, by_t.high)), "a bootstrap of six would be too narrow"
+    assert other.num_pairs == 6
     assert list(other.by_seed.values()) == pytest.approx(by_seed)
 
 

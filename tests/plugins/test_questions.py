@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import pytest
+from rich.console import Console
 
-from infimed_core import Answer, ConfigError, Fault, InfimedError, Sample, load_plugins
+from infimed_core import Answer, ConfigError, DataError, Fault, InfimedError, Sample, load_plugins
 from infimed_core.config import load_run_file
+from infimed_core.report_summary import summary_text
 from infimed_core.testing import make_image, run
-from infimed_plugins.medevalkit.questions import ASK_FOR_LETTER, Questions
+from infimed_plugins.medevalkit.questions import ASK_FOR_LETTER, ASK_FOR_LETTERS, Questions, right_letters
 
 
 def row(name, question, answer, **more):
@@ -17,6 +20,12 @@ def row(name, question, answer, **more):
     turns = [{"role": "user", "content": content}]
     turns += [{"role": "assistant", "content": [answer]}] if answer is not None else []
     return {"id": name, "turns": turns, **more}
+
+
+def show(record, directory):
+    console = Console(width=140, record=True, file=io.StringIO())
+    console.print(summary_text(record, directory))
+    return console.export_text()
 
 
 @pytest.fixture
@@ -30,6 +39,7 @@ def own(tmp_path):
         row("both", "Which plane?", "C. sagittal", options=planes),
         row("word", "Which is it?", "Bad", options=["Good", "Bad", "Fair", "Dad"]),
         row("several", "Which two?", "A, C", options=planes),
+        row("either", "Which plane is not coronal?", None, options=planes, references=["A", "C"]),
         row("none of them", "Which plane?", "oblique", options=planes),
         row("closed", "Is there a fracture?", "Yes", media=image),
         row("open", "What is shown?", None, references=["the liver", "hepar"]),
@@ -47,13 +57,15 @@ def test_every_row_is_a_question_or_a_fault_with_its_place(own, tmp_path):
     found = list(own.samples())
     faults = {one.sample_id: one for one in found if isinstance(one, Fault)}
     questions = [one for one in found if isinstance(one, Sample)]
-    assert len(found) == 11
+    assert len(found) == 12
     assert {name: one.code for name, one in faults.items()} == {
         "none of them": "gold_not_among_options", "unanswered": "no_answer", "unasked": "no_question",
+        "open": "duplicate_id",
     }  # fmt: skip
-    assert faults["unanswered"].where == f"{tmp_path / 'test.jsonl'}:9"
+    assert faults["unanswered"].where == f"{tmp_path / 'test.jsonl'}:10"
     by_id = {one.id: one for one in reversed(questions)}
-    assert [one.tags["form"] for one in questions] == ["choice"] * 5 + ["closed", "open", "open"]
+    assert faults["open"].where == f"{tmp_path / 'test.jsonl'}:12"
+    assert [one.tags["form"] for one in questions] == ["choice"] * 6 + ["closed", "open"]
     assert {name: by_id[name].references[0] for name in ("letter", "text", "both", "word", "several")} == {
         "letter": "B", "text": "B", "both": "C", "word": "B", "several": "AC",
     }  # fmt: skip
@@ -62,9 +74,58 @@ def test_every_row_is_a_question_or_a_fault_with_its_place(own, tmp_path):
     assert by_id["letter"].tags["cluster"] == by_id["closed"].tags["cluster"] != by_id["both"].tags["cluster"]
     assert by_id["letter"].turns[-1].text.endswith(f"A. axial\nB. coronal\nC. sagittal\n{ASK_FOR_LETTER}")
     assert "A. axial" not in by_id["text"].turns[-1].text, "its text shows the options already"
-    assert own.group_by == ("form", "language")
-    by_patient = own.model_copy(update={"cluster": "patient"})
-    assert next(iter(by_patient.samples())).tags["cluster"] == "one"
+    assert by_id["several"].turns[-1].text.endswith(ASK_FOR_LETTERS)
+    assert own.group_by == own.model_copy(update={"tags": ("language", "form")}).group_by == ("form", "language")
+    by_patient = [*own.model_copy(update={"cluster": "patient"}).samples()]
+    assert isinstance(by_patient[0], Sample) and by_patient[0].tags["cluster"] == "one"
+    assert isinstance(by_patient[1], Fault) and by_patient[1].code == "no_cluster", "never independent in silence"
+    assert "no tag 'patient', which 'cluster' names" in by_patient[1].detail
+
+
+@pytest.mark.parametrize(
+    ("options", "answer", "letters"),
+    [
+        (["coronary artery disease", "dissection", "embolism", "pneumonia"], "CAD", "gold_not_among_options"),
+        (["one", "two", "three", "four"], "AD", "gold_not_among_options"),
+        (["one", "two", "three", "four"], "D and A", "AD"),
+        (["one", "two", "three", "four"], "(b)", "B"),
+        (["B", "A", "AB", "O"], "A", "ambiguous_gold"),
+        (["B", "A", "AB", "O"], "B. A", "B"),
+        (["A", "B", "C"], "B", "B"),
+        (["1", "2", "2"], "2", "ambiguous_gold"),
+        (["A. axial", "B. coronal"], "Coronal", "B"),
+        ([f"x{number}" for number in range(40)], "x30", "too_many_options"),
+    ],
+)
+def test_the_right_letters_are_read_and_never_guessed(options, answer, letters):
+    if letters.isupper():
+        assert right_letters(answer, options) == letters
+    else:
+        with pytest.raises(DataError) as caught:
+            right_letters(answer, options)
+        assert caught.value.code == letters
+
+
+@pytest.mark.parametrize(
+    ("question", "options", "shown"),
+    [
+        ("Do the eyes show a nodule?", ["Yes", "No"], True),
+        ("Is it so? Answer yes or no.", ["Yes", "No"], False),
+        ("How many nodules has the patient, aged 12-34?", ["1", "2", "3", "4"], True),
+        ("Which panel shows abnormal dense consolidation?", ["A", "B", "C", "D"], True),
+        ("Is it axial or coronal?", ["A. axial", "B. coronal"], False),
+        ("Which plane?", ["A. axial", "B. coronal"], True),
+    ],
+)
+def test_options_are_shown_once(tmp_path, question, options, shown):
+    (tmp_path / "one.jsonl").write_text(json.dumps(row("1", question, "A. " + options[0], options=options)) + "\n")
+    reader = {"use": "jsonl", "with": {"path": str(tmp_path / "one.jsonl")}}
+    (asked,) = Questions.model_validate({"reader": reader}).samples()
+    assert isinstance(asked, Sample)
+    lines = asked.turns[-1].text.splitlines()
+    bare = [option.removeprefix("A. ").removeprefix("B. ") for option in options]
+    labelled = [f"{letter}. {text}" for letter, text in zip("ABCD", bare, strict=False)]
+    assert lines == [question, *([*labelled, ASK_FOR_LETTER] if shown else [])]
 
 
 @pytest.mark.parametrize(
@@ -76,6 +137,8 @@ def test_every_row_is_a_question_or_a_fault_with_its_place(own, tmp_path):
         ("word", "bad", 1.0, ""),
         ("several", "A and C", 1.0, ""),
         ("several", "A", 0.0, ""),
+        ("either", "C", 1.0, ""),
+        ("either", "coronal", 0.0, ""),
         ("closed", "yes, it is", 1.0, ""),
         ("closed", "No.", 0.0, ""),
         ("closed", "liver", None, "unreadable"),
@@ -106,9 +169,9 @@ def test_open_answers_go_before_a_judge_and_others_do_not(own):
         return [Answer(sample_id=request.sample_id, text=reply) for request in requests]
 
     judged = own.judge(samples, answers, ask)
-    assert len(asked) == 2 and [score.value for score in judged][-3:] == [1.0, 1.0, 1.0]
+    assert len(asked) == 1 and [score.value for score in judged][-2:] == [1.0, 1.0]
     assert judged[0].value is None, "no letter: as the rule says"
-    assert own.judge(samples[:5], answers[:5], ask) is None
+    assert own.judge(samples[:6], answers[:6], ask) is None
 
 
 def test_a_run_asks_grades_and_counts_them(own, tmp_path):
@@ -117,17 +180,24 @@ def test_a_run_asks_grades_and_counts_them(own, tmp_path):
         "run": {"name": "own", "directory": str(tmp_path / "runs")},
         "model": {"use": "constant", "with": {"text": "B"}},
         "evaluation": {"benchmarks": [{"name": "mine", "use": "questions", "with": settings}]},
+        "report": {},
     }  # fmt: skip
     record = run(document, tmp_path)
     step = next(step for step in record.steps if step.name == "evaluate-base-mine")
-    assert (step.num_in, step.num_out) == (11, 7)
+    assert (step.num_in, step.num_out) == (12, 8)
     assert step.dropped == {"gold_not_among_options": 1, "no_answer": 1, "no_question": 1, "duplicate_id": 1}
+    kept = (tmp_path / "runs" / "own" / step.artifact / "faults.jsonl").read_text().splitlines()
+    assert [json.loads(line)["where"] for line in kept][1:] == [f"{tmp_path / 'test.jsonl'}:{n}" for n in (10, 11, 12)]
+    shown = show(record, tmp_path)
+    left_out = "4 of 12 rows are no questions: 1 duplicate_id, 1 gold_not_among_options, 1 no_answer, 1 no_question"
+    assert left_out in shown
+    assert left_out in (tmp_path / "runs" / "own" / "report.html").read_text()
     (whole,) = (one for one in record.results if one.model == "base" and not one.group)
     assert whole.benchmark == "mine"
-    assert (whole.metrics["accuracy"].num_scored, whole.metrics["accuracy"].num_unscored) == (6, 1)
-    assert whole.metrics["accuracy"].value == pytest.approx(3 / 6)
+    assert (whole.metrics["accuracy"].num_scored, whole.metrics["accuracy"].num_unscored) == (7, 1)
+    assert whole.metrics["accuracy"].value == pytest.approx(3 / 7)
     overlap = whole.metrics["rouge-l"]
-    assert (overlap.num_scored, overlap.value) == (1, 0.0), "of open answers alone"
+    assert (overlap.num_scored, overlap.num_unscored, overlap.value) == (1, 0, 0.0), "of open answers alone"
     assert overlap.low == 0.0 and overlap.high > 0.5, "one answer says little"
 
 
@@ -166,6 +236,12 @@ def test_a_llava_test_set_is_read_as_it_is(tmp_path):
     before = own.fingerprint()
     (tmp_path / "test.json").write_text("[]")
     assert own.fingerprint() != before, "another file, other questions"
+
+
+def test_an_image_that_is_replaced_is_seen(own, tmp_path):
+    before = own.fingerprint()
+    (tmp_path / "scan.png").write_bytes(make_image() + b"more")
+    assert own.fingerprint() != before
 
 
 def test_a_benchmark_without_a_question_is_told(tmp_path):

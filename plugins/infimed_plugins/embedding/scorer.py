@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from infimed_core import DataError, MediaLoader, Sample, Score, Scorer
+from infimed_core import Component, DataError, MediaLoader, Sample, Score, Scorer
 from infimed_plugins.embedding.bank import Bank, load_bank, make_bank, modality_of, text_of
 from infimed_plugins.embedding.encoder import ImageTextEncoder, Vectors, open_encoder
 
@@ -45,6 +46,15 @@ class EmbeddingScorer(Scorer):
     device: str = Field(default="cpu", description="Where the model runs: cpu, cuda, mps.")
     seed: int = Field(default=0, description="Seed of the draw of the negatives.")
     bank: Path | None = Field(default=None, description="A bank made before; by default one is made from the data.")
+
+    def problems(self, run: Mapping[str, Component]) -> Mapping[str, str]:
+        """A model's directory or a bank that is not there."""
+        found = {}
+        if self.model.startswith((".", "/", "~")) and not os.path.isdir(self.model):
+            found["model"] = f"{self.model}: no such directory; a checkpoint on the hub is named OWNER/NAME"
+        if self.bank is not None and not (self.bank / "bank.json").is_file():
+            found["bank"] = f"{self.bank}: holds no bank.json; leave 'bank' out, and the run makes one from its data"
+        return found
 
     def identity(self) -> str:
         """As for every component, without what changes no score."""

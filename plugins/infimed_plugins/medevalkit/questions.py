@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from infimed_core import (
     Answer,
     Ask,
     Benchmark,
-    Component,
     DataError,
     Fault,
     Generation,
     Media,
-    PluginError,
     Reader,
     Sample,
     Score,
@@ -28,14 +28,18 @@ from infimed_core import (
     modality_of,
     task_type_of,
 )
-from infimed_plugins.medevalkit.choice import read_choice
+from infimed_plugins.medevalkit.choice import read_choice, without_letters
 from infimed_plugins.medevalkit.choice_forms import LETTERS
 from infimed_plugins.medevalkit.closed import grade_closed, is_polar, open_measures, open_reason
-from infimed_plugins.medevalkit.grading import gold_letters
 from infimed_plugins.medevalkit.judging import BY_JUDGE, judge_open
-from infimed_plugins.medevalkit.reading import final_answer, short_answer
+from infimed_plugins.medevalkit.reading import final_answer, normalise, short_answer
 
 ASK_FOR_LETTER = "Answer with the letter of the right option."
+ASK_FOR_LETTERS = "More than one option may be right. Answer with the letters of all right options."
+SEVERAL = re.compile(r"[\s(\[]*[A-Za-z](?:\s*(?:,|;|/|&|\+|、|\band\b)\s*[A-Za-z])*[\s)\].]*", re.IGNORECASE)
+"""One letter, or several with signs between; letters run together may be a word ("AD")."""
+BOTH = re.compile(r"\s*[(\[]?(?P<letter>[A-Za-z])\s*[.:)\]]+\s*(?P<text>\S.*)", re.DOTALL)
+"""An option with its letter: "C. sagittal"."""
 
 
 class Questions(Benchmark):
@@ -43,10 +47,12 @@ class Questions(Benchmark):
 
     A sample with ``options`` is multiple choice, one answered yes or no is closed, any other is open: right where it
     equals an accepted answer after normalising, and a case for a judge. ``references`` of a sample, where it has any,
-    go before its last turn.
+    go before its last turn; any one of them is right. Several right letters at once are one answer: "A, C".
     """
 
-    version: ClassVar[str] = "1"
+    nested: ClassVar[Mapping[str, str]] = {"reader": "reader"}
+
+    version: ClassVar[str] = "2"
     scorings: ClassVar[tuple[str, ...]] = ("strict",)
     baseline_by: ClassVar[tuple[str, ...]] = ("form",)
     cluster_by: ClassVar[str] = "cluster"
@@ -64,42 +70,51 @@ class Questions(Benchmark):
     @property
     def group_by(self) -> tuple[str, ...]:  # type: ignore[override]
         """The form of the question and the tags that were asked for."""
-        return ("form", *self.tags)
+        return tuple(dict.fromkeys(("form", *self.tags)))
 
     @cached_property
     def _reader(self) -> Reader:
         made: Reader = load_plugins().find("reader", self.reader.use).model_validate(self.reader.settings)  # type: ignore[assignment]
         return made
 
-    def problems(self, run: Mapping[str, Component]) -> Mapping[str, str]:
-        """A reader that is not there, or that its settings do not fit."""
-        try:
-            found = self._reader.problems(run)
-        except PluginError as error:
-            return {"reader.use": str(error)}
-        except ValidationError as error:
-            settings = [".".join(map(str, item["loc"])) for item in error.errors()]
-            messages = [item["msg"] for item in error.errors()]
-            return {f"reader.with.{setting}": told for setting, told in zip(settings, messages, strict=True)}
-        return {f"reader.with.{setting}": told for setting, told in found.items()}
-
     def generation(self) -> Generation:
         """Greedy."""
         return Generation(max_new_tokens=self.max_new_tokens)
 
     def fingerprint(self) -> str:
-        """Changes with the settings and with what the reader reads."""
-        return hashlib.sha256(f"{self.identity()}|{self.version}|{self._reader.fingerprint()}".encode()).hexdigest()
+        """Changes with the settings, with what the reader reads and with the size of every medium's file."""
+        read = self._reader.fingerprint()
+        digest = hashlib.sha256(f"{self.identity()}|{self.version}|{read}".encode())
+        for uri in self._media_of(read):
+            try:
+                digest.update(f"|{os.stat(uri).st_size}".encode())
+            except OSError:
+                digest.update(b"|missing")
+        return digest.hexdigest()
+
+    @cached_property
+    def _known_media(self) -> dict[str, list[str]]:
+        return {}
+
+    def _media_of(self, read: str) -> Sequence[str]:
+        """The files of all questions, looked up again when what the reader reads has changed."""
+        if read not in self._known_media:
+            rows = (row for row in self.samples() if isinstance(row, Sample))
+            self._known_media[read] = sorted({item.uri for row in rows for item in row.media if item.uri})
+        return self._known_media[read]
 
     def samples(self) -> Iterator[Sample | Fault]:
         """Every question in the reader's order; a row that is none is a fault that says why."""
-        reader = self._reader
+        reader, seen = self._reader, set[str]()
         for shard in reader.shards():
             for row in reader.read(shard):
                 if isinstance(row, Fault):
                     yield row
                     continue
                 try:
+                    if row.id in seen:
+                        raise DataError("duplicate_id", f"a question before it has the id '{row.id}'; give it another")
+                    seen.add(row.id)
                     yield self._question(row)
                 except DataError as error:
                     where = reader.place() or shard
@@ -113,22 +128,17 @@ class Questions(Benchmark):
             raise DataError("no_answer", "there is no accepted answer: give references, or a last assistant turn")
         if not turns or turns[-1].role != "user":
             raise DataError("no_question", "there is no user turn before the answer")
-        letters = ""
+        record: dict[str, Any] = {"question": turns[-1].text.strip()}
         if sample.options:
-            options = list(sample.options)
-            letters = gold_letters(accepted, options, multiple=False)  # first, for an option may be the word "Bad"
-            letters = letters or gold_letters(accepted, options, multiple=True)
-            letters = letters or read_choice(accepted[0], options, multiple=True).letters
-            if not letters:
-                raise DataError("gold_not_among_options", f"the accepted answer '{accepted[0]}' is none of the options")
-            accepted = [letters, *(sample.options[LETTERS.index(letter)] for letter in letters)]
+            letters = list(dict.fromkeys(right_letters(answer, sample.options) for answer in accepted))
+            accepted = [*letters, *(sample.options[LETTERS.index(one)] for one in dict.fromkeys("".join(letters)))]
+            record["letters"] = letters
         form = "choice" if sample.options else "closed" if is_polar(accepted[0]) else "open"
         tags = dict(sample.tags) | {"form": form, "cluster": self._cluster_of(sample)}
         tags["modality"] = modality_of(tags.get("modality")) if sample.media or "modality" in tags else "text"
         tags["task_type"] = task_type_of(tags.get("task_type"))
-        text = turns[-1].text.strip()
-        turns[-1] = self._asked(turns[-1], sample.options)
-        record: dict[str, Any] = {"question": text, "answer": accepted}
+        turns[-1] = self._asked(turns[-1], sample.options, record.get("letters", ()))
+        record["answer"] = accepted
         return sample.model_copy(
             update={
                 "turns": tuple(turns),
@@ -139,17 +149,21 @@ class Questions(Benchmark):
         )
 
     def _cluster_of(self, sample: Sample) -> str:
+        if self.cluster is not None and self.cluster not in sample.tags:
+            there = f"its tags: {', '.join(sorted(sample.tags))}" if sample.tags else "it has no tags"
+            raise DataError("no_cluster", f"there is no tag '{self.cluster}', which 'cluster' names ({there})")
         if self.cluster is not None:
-            return sample.tags.get(self.cluster, sample.id)
+            return sample.tags[self.cluster]
         return _identity(sample.media[0]) if sample.media else sample.id
 
-    def _asked(self, turn: Turn, options: Sequence[str]) -> Turn:
+    def _asked(self, turn: Turn, options: Sequence[str], right: Sequence[str]) -> Turn:
         """The turn with the options under it, unless its text shows them, and the instruction."""
-        text = turn.text.casefold()
         added = []
-        if options and not all(option.casefold() in text for option in options):
-            added += [f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False)]
-            added += [] if self.instruction else [ASK_FOR_LETTER]
+        texts = without_letters(options)
+        if options and not _shows(turn.text, texts):
+            added += [f"{letter}. {text}" for letter, text in zip(LETTERS, texts, strict=False)]
+            several = any(len(letters) > 1 for letters in right)
+            added += [] if self.instruction else [ASK_FOR_LETTERS if several else ASK_FOR_LETTER]
         if self.instruction:
             added.append(self.instruction)
         if not added:
@@ -160,9 +174,11 @@ class Questions(Benchmark):
         """By the form of the question; what cannot be read is unscored with a reason."""
         form = sample.tags["form"]
         if form == "choice":
-            wanted = sample.references[0]
-            choice = read_choice(answer.text, sample.options, multiple=len(wanted) > 1)
-            return _score(float(choice.letters == wanted) if choice.letters else None, choice.reason, choice.letters)
+            record: Any = sample.meta["record"]
+            wanted: list[str] = record["letters"]
+            several = any(len(letters) > 1 for letters in wanted)
+            choice = read_choice(answer.text, sample.options, multiple=several)
+            return _score(float(choice.letters in wanted) if choice.letters else None, choice.reason, choice.letters)
         if form == "closed":
             verdict = grade_closed(sample.references[0], answer.text)
             return _score(None if verdict.right is None else float(verdict.right), verdict.reason, verdict.read)
@@ -184,6 +200,56 @@ class Questions(Benchmark):
         if sample.tags["form"] != "open":
             return {}
         return {"": (sample.references[0], final_answer(answer.text).text or "")}
+
+
+def right_letters(answer: str, options: Sequence[str]) -> str:
+    """The letters that an accepted answer stands for, in order; never a guess.
+
+    An answer is the text of an option, its letter, both ("C. sagittal"), or several letters with signs between.
+
+    Raises:
+        DataError: it is none of these, or the text of one option and the letter of another; or there are more options
+            than letters.
+    """
+    if len(options) > len(LETTERS):
+        raise DataError("too_many_options", f"{len(options)} options; a question may have {len(LETTERS)}")
+    known = LETTERS[: len(options)]
+    texts = [normalise(text) for text in without_letters(options)]
+    if found := BOTH.fullmatch(answer):
+        letter = found["letter"].upper()
+        if letter in known and texts[known.index(letter)] == normalise(found["text"]):
+            return letter
+    places = [index for index, text in enumerate(texts) if text == normalise(answer)]
+    if len(places) > 1:
+        raise DataError("ambiguous_gold", f"the accepted answer '{answer}' is the text of {len(places)} options")
+    by_text = known[places[0]] if places else ""
+    by_letter = ""
+    if found := SEVERAL.fullmatch(answer):
+        by_letter = "".join(sorted(set(re.findall("[A-Z]", found[0].upper().replace("AND", ",")))))
+        by_letter = by_letter if set(by_letter) <= set(known) else ""
+    if by_text and by_letter and by_text != by_letter:
+        raise DataError(
+            "ambiguous_gold",
+            f"the accepted answer '{answer}' is the text of option {by_text} and the letter of another; "
+            f"write '{by_text}. {answer}'",
+        )
+    letters = by_text or by_letter or read_choice(answer, options).letters
+    if not letters:
+        raise DataError(
+            "gold_not_among_options",
+            f"the accepted answer '{answer}' is none of the options; give a letter, an option's text, or several "
+            "letters as in 'A, C'",
+        )
+    return letters
+
+
+def _shows(text: str, options: Sequence[str]) -> bool:
+    """Whether a question's text names every option, each as words of their own; single letters and digits may be
+    anything, so they are not looked for."""
+    return all(
+        len(option.strip()) > 1 and re.search(rf"(?<!\w){re.escape(option.strip())}(?!\w)", text, re.IGNORECASE)
+        for option in options
+    )
 
 
 def _identity(media: Media) -> str:

@@ -30,22 +30,19 @@ class _Part(Metric):
 
     key: ClassVar[str] = ""
 
+    @property
+    def _name(self) -> str:
+        return self.key
+
     def values(self, scores: Sequence[Score]) -> NDArray[np.float64]:
         """The part of every score, NaN where a score lacks it."""
-        return _part_of(scores, self.key)
+        return np.array([score.parts.get(self._name) for score in scores], dtype=np.float64)
 
     def compute(self, scores: Sequence[Score]) -> float | None:
         """The mean of the part over the scores that have it."""
-        return _mean(self.values(scores))
-
-
-def _part_of(scores: Sequence[Score], part: str) -> NDArray[np.float64]:
-    return np.array([score.parts.get(part) for score in scores], dtype=np.float64)
-
-
-def _mean(values: NDArray[np.float64]) -> float | None:
-    found = values[np.isfinite(values)]
-    return float(found.mean()) if len(found) else None
+        values = self.values(scores)
+        found = values[np.isfinite(values)]
+        return float(found.mean()) if len(found) else None
 
 
 class ExactMatch(_Part):
@@ -138,15 +135,11 @@ class ImpressionBleu4(_Part):
     key = "impression_bleu4"
 
 
-class PartMean(Metric):
+class PartMean(_Part):
     """The mean of any part of the scores, named by ``part``."""
 
     part: str = Field(description="Name of the part in Score.parts.")
 
-    def values(self, scores: Sequence[Score]) -> NDArray[np.float64]:
-        """The part of every score, NaN where a score lacks it."""
-        return _part_of(scores, self.part)
-
-    def compute(self, scores: Sequence[Score]) -> float | None:
-        """The mean of the part over the scores that have it."""
-        return _mean(self.values(scores))
+    @property
+    def _name(self) -> str:
+        return self.part

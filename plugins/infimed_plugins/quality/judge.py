@@ -59,6 +59,10 @@ class QualityJudge(JudgingScorer):
         """A profile that cannot be used."""
         return told_profile(self.profile)
 
+    def given_dimensions(self) -> Sequence[str]:
+        """Those of the profile."""
+        return self._profile.dimensions
+
     def identity(self) -> str:
         """Changes with the settings, the version and the rubric."""
         content = hashlib.sha256(profile_path(self.profile).read_bytes()).hexdigest()

@@ -186,7 +186,7 @@ def validate(
         DataError: a clean sample cannot be opened, so that there is nothing to compare with.
     """
     score = score or in_batches(scorer, media)
-    dimensions = tuple(type(scorer).dimensions)
+    dimensions = tuple(scorer.given_dimensions())
     clean = score(samples)
     broken = [(sample, found) for sample, found in zip(samples, clean, strict=True) if found.status == "error"]
     if broken:

@@ -57,6 +57,10 @@ class FiveDimension(Scorer):
             found["calibration"] = str(error)
         return found
 
+    def given_dimensions(self) -> Sequence[str]:
+        """Those of the profile."""
+        return self._profile.dimensions
+
     def identity(self) -> str:
         """Changes with the settings, the rules and the contents of every data file that decides a score."""
         digest = hashlib.sha256(self.version.encode())

@@ -71,12 +71,13 @@ class StagedTrainer(Trainer):
         found = {}
         for index, stage in enumerate(self.stages if known else ()):
             for setting, groups in stage.named_groups().items():
-                for group in groups:
-                    if group not in known:
-                        close = difflib.get_close_matches(group, known, n=1)
-                        hint = f"did you mean '{close[0]}'? " if close else ""
-                        message = f"the model has no parameter group '{group}'; {hint}it has: {', '.join(known)}"
-                        found[f"stages.{index}.{setting}"] = message
+                unknown = [group for group in groups if group not in known]
+                if unknown:
+                    close = [name for group in unknown for name in difflib.get_close_matches(group, known, n=1)]
+                    hint = f"did you mean {' and '.join(map(repr, dict.fromkeys(close)))}? " if close else ""
+                    named = " and ".join(map(repr, unknown))
+                    message = f"the model has no parameter group {named}; {hint}it has: {', '.join(known)}"
+                    found[f"stages.{index}.{setting}"] = message
         return found
 
     def result_identity(self, stage: Stage) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -48,7 +49,7 @@ class Transformers(OpeningSettings, Model):
 
 def told_missing(checkpoint: str) -> str:
     """Why a checkpoint cannot be used, as far as the disk tells without asking a hub; "" where nothing is known."""
-    path = Path(checkpoint).expanduser()
+    path = Path(os.path.expanduser(checkpoint))  # leaves "~nobody" as it is
     if path.is_dir():
         return "" if (path / "config.json").is_file() else f"{path}: holds no config.json, so it is no checkpoint"
     local = checkpoint.startswith((".", "/", "~")) or checkpoint.count("/") > 1
@@ -63,7 +64,7 @@ def find_checkpoint(checkpoint: str, revision: str | None, with_code: bool = Fal
     """
     if missing := told_missing(checkpoint):
         raise DataError("no_checkpoint", missing)
-    path = Path(checkpoint).expanduser()
+    path = Path(os.path.expanduser(checkpoint))
     if path.is_dir():
         return path.resolve()
     from huggingface_hub import snapshot_download
