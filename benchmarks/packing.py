@@ -12,7 +12,7 @@ import torch
 from common import Results, main, table
 from killed import killed_and_resumed
 from lengths import Counted, every_family
-from resolution import GRIDS, NATIVE_TOKENS, SAMPLES, low_to_high
+from resolution import GRIDS, NATIVE_TOKENS, SAMPLES, WAYS, low_to_high
 from throughput import SHAPES, Way, throughput
 
 from infimed_core import Sample, Stage
@@ -136,6 +136,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--native-tokens", type=int, choices=sorted(GRIDS), default=NATIVE_TOKENS,
         help="--resolution: visual tokens of an image at native resolution",
+    )  # fmt: skip
+    parser.add_argument(
+        "--ways", nargs="+", choices=WAYS, default=WAYS,
+        help="--resolution: these alone; native and low-to-high must be among them",
     )  # fmt: skip
     parser.add_argument("--picture", type=Path, help="--resolution: draw accuracy against operations (SVG)")
 

@@ -235,22 +235,23 @@ def low_to_high(results: Results, arguments: argparse.Namespace) -> None:
         found = {
             (way, seed): kept(directory, way, seed, arguments.train_samples, arguments.native_tokens)
             for seed in SEEDS
-            for way in WAYS
+            for way in arguments.ways
         }
         counted = {
             way: kept(directory, way, SEEDS[0], COUNTED_SAMPLES, arguments.native_tokens, counted=True)
-            for way in ("native", "low", "low-to-high")
+            for way in arguments.ways
+            if way != "native-early"
         }
-    flops = {way: float(np.mean([found[way, seed]["flops"] for seed in SEEDS])) for way in WAYS}
+    flops = {way: float(np.mean([found[way, seed]["flops"] for seed in SEEDS])) for way in arguments.ways}
     rows, accuracies = [], {}
-    for way in WAYS:
+    for way in arguments.ways:
         accuracies[way] = [found[way, seed]["accuracy"] for seed in SEEDS]
         rows.append([way, flops[way] / 1e12, flops[way] / flops["native"], *accuracies[way], float(np.mean(accuracies[way]))])  # fmt: skip  # noqa: E501
     table(["way", "TFLOP", "of native's", *(f"accuracy, seed {seed}" for seed in SEEDS), "mean"], rows)
     results.details["ways"] = [dict(zip(("way", "tflop", "of native", *(f"seed {s}" for s in SEEDS), "mean"), row, strict=True)) for row in rows]  # fmt: skip  # noqa: E501
     results.details["by kind"] = {
         way: {kind: float(np.mean([found[way, s]["by kind"][kind] for s in SEEDS])) for kind in found[way, 0]["by kind"]}  # noqa: E501
-        for way in WAYS
+        for way in arguments.ways
     }  # fmt: skip
     results.details["questions"] = len(found["native", 0]["grades"])
     results.details["settings"] = {
@@ -261,6 +262,8 @@ def low_to_high(results: Results, arguments: argparse.Namespace) -> None:
     }  # fmt: skip
     pairs = [("low-to-high", "native"), ("low", "native"), ("native-early", "native"), ("low-to-high", "native-early")]
     for way, other in pairs:
+        if not {way, other} <= set(arguments.ways):
+            continue
         difference, low, high = paired([found[way, seed] for seed in SEEDS], [found[other, seed] for seed in SEEDS])
         print(f"{way} minus {other}: {difference:+.4f}, 95% interval {low:+.4f} to {high:+.4f}")
         results.details[f"{way} minus {other}"] = [difference, low, high]
