@@ -48,6 +48,8 @@ R = TypeVar("R")
 class Component(BaseModel, ABC):
     """What a run file names with ``use:``; its fields are what ``with:`` may set."""
 
+    version: ClassVar[str] = "1"
+    """Raised by its author when the component computes something else: what was made before is then made anew."""
     nested: ClassVar[Mapping[str, str]] = {}
     """Settings that themselves name a component (``Use``), with its kind: made and checked with the run file."""
 
@@ -56,7 +58,8 @@ class Component(BaseModel, ABC):
 
     def identity(self) -> str:
         """Text that changes whenever the component would do something else; part of every artifact's hash."""
-        return f"{type(self).__module__}.{type(self).__qualname__}{canonical_json(self.model_dump(mode='json'))}"
+        made = f"{type(self).__module__}.{type(self).__qualname__}{canonical_json(self.model_dump(mode='json'))}"
+        return made if self.version == "1" else f"{made}|{self.version}"
 
     def problems(self, run: Mapping[str, Component]) -> Mapping[str, str]:
         """What would stop a run later and can be known before it, by setting: ``path``, ``stages.2.trainable``, ``""``.
@@ -288,10 +291,12 @@ class TextLengths:
     Attributes:
         tokens: int64 [n], text, template and the markers around images, but not the placeholders themselves.
         supervised: int64 [n], labels that carry loss.
+        refused: by place, why ``encode`` would refuse a sample; its counts are 0.
     """
 
     tokens: NDArray[np.int64]
     supervised: NDArray[np.int64]
+    refused: Mapping[int, DataError] = field(default_factory=dict)
 
 
 class Encoder(ABC):
@@ -550,7 +555,6 @@ class Solver(Component):
 class Benchmark(Component):
     """A set of questions with a way to grade the answers."""
 
-    version: ClassVar[str] = "1"
     scorings: ClassVar[tuple[str, ...]] = ("strict",)
     """Ways of grading, the first is the one that counts."""
     group_by: ClassVar[tuple[str, ...]] = ()

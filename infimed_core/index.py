@@ -250,7 +250,12 @@ class _Builder:
             alone = [self._count([sample]) for sample in samples]
             faults = [fault for found, _, _ in alone for fault in found]
             return faults, np.concatenate([t for _, t, _ in alone]), np.concatenate([s for _, _, s in alone])
-        return [None] * len(samples), lengths.tokens, lengths.supervised
+        refused = [lengths.refused.get(number) for number in range(len(samples))]
+        told = [
+            Fault(sample_id=sample.id, code=error.code, detail=str(error)) if error is not None else None
+            for sample, error in zip(samples, refused, strict=True)
+        ]
+        return told, lengths.tokens, lengths.supervised
 
     def finish(self, digest: str) -> Index:
         values: dict[str, list[str]] = {}

@@ -107,7 +107,7 @@ class StagePlan:
         room = num_tokens + padding if self.padded else num_rows * self.row_tokens
         return {
             "max_visual_tokens": None if cap == NATIVE else cap,
-            "num_samples": stop - start,
+            "num_samples": int(kept.sum()),
             "num_rows": num_rows,
             "num_tokens": num_tokens,
             "num_supervised": int(self.supervised[start:stop][kept].sum()),

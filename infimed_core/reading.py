@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -26,6 +26,8 @@ from infimed_core.types import Fault, Sample
 KEY_BYTES = 16
 """Of a sample's id, hashed: enough to tell a billion apart, and thin enough to hold them all."""
 _FILES = "files.jsonl"
+_TOLD_FAULTS = 5
+"""Kinds of faults of which an example is told; all are in the file."""
 _AGAIN = "a sample before it has this id; give every sample an id of its own, or none"
 _THREADS, _AT_ONCE = 16, 16384
 """Threads that ask for the sizes of files, and how many names are held at once."""
@@ -38,6 +40,8 @@ class _ReadTask:
     shard: str
     target: Path
     media_directory: Path
+    source: int = 0
+    """Place of the reader among ``data.sources``."""
 
     @property
     def parts(self) -> dict[str, Path]:
@@ -125,27 +129,49 @@ def read_sources(state: RunState, executor: Executor) -> tuple[Dataset, str]:
 
     def work(directory: Path) -> Outcome:
         tasks: list[_ReadTask] = []
-        for use, reader in zip(section.sources, readers, strict=True):
+        for number, (use, reader) in enumerate(zip(section.sources, readers, strict=True)):
             for shard in reader.shards():
                 target = directory / f"part-{len(tasks):05d}"
-                tasks.append(_ReadTask(reader, use.use, shard, target, state.media_directory))
+                tasks.append(_ReadTask(reader, use.use, shard, target, state.media_directory, number))
         for done, _ in enumerate(executor.map(_call, tasks), start=1):
             state.tell("progress", "read", {"done": done, "total": len(tasks), "unit": "shard"})
-        num_out, dropped = _join(directory, tasks)
-        if dropped:
-            with (directory / "faults.jsonl").open(encoding="utf-8") as stream:
-                first = Fault.model_validate_json(stream.readline())
-            every = f"all of them in {directory / 'faults.jsonl'}" if sum(dropped.values()) > 1 else ""
-            text = f"left out: {first.where}: sample '{first.sample_id}': {first.code}: {first.detail}"
-            state.tell("message", "read", {"text": "; ".join(filter(None, (text, every)))})
+        num_out, dropped, kept = _join(directory, tasks)
+        for text in _told_faults(directory / "faults.jsonl", dropped):
+            state.tell("message", "read", {"text": text})
+        for number, use in enumerate(section.sources):
+            if not any(count for task, count in zip(tasks, kept, strict=True) if task.source == number):
+                text = (
+                    f"data.sources.{number}: the reader '{use.use}' gave NO SAMPLE; look at its settings and its data"
+                )
+                state.tell("message", "read", {"text": text})
         return Outcome(num_in=num_out + sum(dropped.values()), num_out=num_out, dropped=dropped)
 
     artifact = state.step("read", made_from, work, keep=True)
     return Dataset(artifact.directory / "samples.jsonl"), digest(made_from, _sizes(artifact.directory / _FILES))
 
 
-def _join(directory: Path, tasks: Sequence[_ReadTask]) -> tuple[int, dict[str, int]]:
-    """Join the parts in order; a second sample with an id that was there already is a fault."""
+def _told_faults(path: Path, dropped: Mapping[str, int]) -> Iterator[str]:
+    """A line for each kind of fault with its first row, the kinds that came up most often first."""
+    first: dict[str, Fault] = {}
+    for line in _lines(path) if dropped else ():
+        fault = Fault.model_validate_json(line)
+        first.setdefault(fault.code, fault)
+        if len(first) == len(dropped):
+            break
+    ordered = sorted(first.values(), key=lambda fault: -dropped[fault.code])
+    for fault in ordered[:_TOLD_FAULTS]:
+        more = f"; {dropped[fault.code]:,} such rows" if dropped[fault.code] > 1 else ""
+        yield f"left out: {fault.where}: sample '{fault.sample_id}': {fault.code}: {fault.detail}{more}"
+    if sum(dropped.values()) > 1:
+        yield f"all {sum(dropped.values()):,} rows that were left out are in {path}"
+
+
+def _join(directory: Path, tasks: Sequence[_ReadTask]) -> tuple[int, dict[str, int], list[int]]:
+    """Join the parts in order; a second sample with an id that was there already is a fault.
+
+    Returns:
+        Samples kept, faults by code, and samples kept of every part.
+    """
     keys = [np.fromfile(task.parts["keys"], dtype=np.uint64).reshape(-1, KEY_BYTES // 8) for task in tasks]
     again = _seen_before(np.concatenate(keys) if keys else np.zeros((0, 2), dtype=np.uint64))
     dropped: Counter[str] = Counter()
@@ -180,7 +206,8 @@ def _join(directory: Path, tasks: Sequence[_ReadTask]) -> tuple[int, dict[str, i
             path.unlink()
     for left in directory.glob(".part-*.tmp"):
         left.unlink(missing_ok=True)  # of a process that was killed
-    return sum(shard.num_samples for shard in shards), {code: count for code, count in dropped.items() if count}
+    kept = [shard.num_samples for shard in shards]
+    return sum(kept), {code: count for code, count in dropped.items() if count}, kept
 
 
 def _sizes(files: Path) -> str:

@@ -101,13 +101,17 @@ def step_details(record: RunRecord, prefix: str) -> list[tuple[str, StepRecord]]
 
 
 def funnel(record: RunRecord) -> list[Funnel]:
-    """Every step through which samples flow, in order; evaluation is left out, for its rows are questions."""
+    """Every step through which samples flow, in order; evaluation is left out, for its rows are questions.
+
+    A stage's training stands here where it lost samples: all that it could not use were to be seen only then.
+    """
     steps = [
         step
         for step in record.steps
         if step.num_in is not None
         and step.num_out is not None
-        and not step.name.startswith(("evaluate", "train", "baseline", "measure"))
+        and not step.name.startswith(("evaluate", "baseline", "measure"))
+        and (step.dropped or not step.name.startswith("train"))
     ]
     most = max((step.num_in or 0 for step in steps), default=0) or 1
     return [

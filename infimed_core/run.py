@@ -16,7 +16,7 @@ from infimed_core.evaluation_steps import evaluate_models
 from infimed_core.following import follow
 from infimed_core.plugins import KINDS, Registry
 from infimed_core.ranks import BEAT_SECONDS, Ranks, start_ranks
-from infimed_core.record import Artifact, RunDirectory, digest, new_record, now, write_atomically
+from infimed_core.record import Artifact, RunDirectory, digest, new_record, now, read_record, write_atomically
 from infimed_core.report import write_report
 from infimed_core.steps import Outcome, RunState, terminable
 from infimed_core.training import prepare_model, train_stages
@@ -56,6 +56,7 @@ def _lead(plan: Plan, registry: Registry, listen: Callable[[RunEvent], None], ra
         record.environment["ranks"] = ranks.size
     directory = RunDirectory(path, record)
     directory.hold()
+    changed = _changed_plugins(path, record)
     told: set[str] = set()
 
     def tell(event: RunEvent) -> None:
@@ -70,6 +71,8 @@ def _lead(plan: Plan, registry: Registry, listen: Callable[[RunEvent], None], ra
         directory.write()
         state = RunState(plan, registry, directory, tell, registry.media_loader(), ranks=ranks)
         state.tell("run_started", "", {"name": section.name})
+        for text in changed:
+            state.tell("message", "", {"text": text})
         ranks.give({"kind": "begin", "plan": digest(record.config), "file": str((path / "run.json").absolute())})
         ranks.collect()
         _steps(state)
@@ -147,6 +150,20 @@ def _used_plugins(plan: Plan, registry: Registry) -> tuple:  # type: ignore[type
         names.update(qualified.split("/", 1)[0] for qualified, component in table.items() if component in classes)
     names.update(qualified.split("/", 1)[0] for qualified in registry.components("modality"))
     return tuple(registry.plugins[name] for name in sorted(names) if name in registry.plugins)
+
+
+def _changed_plugins(path: Path, record: RunRecord) -> list[str]:
+    """A line for each plugin of which the run that stands in the directory had another version."""
+    try:
+        before = {plugin.name: plugin.version for plugin in read_record(path).plugins}
+    except InfimedError:
+        return []
+    return [
+        f"plugin '{plugin.name}' was {before[plugin.name]} when this run was made and is {plugin.version} now; what "
+        "stands is reused where settings, data and the component's own 'version' are the same"
+        for plugin in record.plugins
+        if before.get(plugin.name, plugin.version) != plugin.version
+    ]
 
 
 def _steps(state: RunState) -> None:

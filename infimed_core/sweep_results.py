@@ -37,7 +37,11 @@ class Difference(_Table):
 
 
 class Line(_Table):
-    """One variant on one benchmark. ``value`` is the mean score over questions, averaged over seeds."""
+    """One variant on one benchmark.
+
+    ``value`` is the mean over questions of each question's mean over the seeds in which it has a score; its counts are
+    of answers, over all seeds.
+    """
 
     benchmark: str
     scoring: str
@@ -171,7 +175,6 @@ def _line(
     reference = {
         m.seed: scores[m.name][key] for m in _members(sweep, sweep.variants[0], scores) if key in scores[m.name]
     }
-    means = [found.mean for found in own.values() if found.mean is not None]
     return Line(
         benchmark=benchmark,
         scoring=scoring,
@@ -179,10 +182,10 @@ def _line(
         models=tuple(dict.fromkeys(_last_model(records[m.name]) for m in _members(sweep, variant, scores))),
         seeds=tuple(own),
         value=MetricValue(
-            value=float(np.mean(means)) if means else None,
+            value=float(np.mean(list(values.values()))) if values else None,
             low=low,
             high=high,
-            num_scored=len(values),
+            num_scored=sum(len(found.values) for found in own.values()),
             num_unscored=sum(found.num_unscored for found in own.values()),
         ),
         by_seed={str(seed): found.mean for seed, found in own.items()},
@@ -278,8 +281,11 @@ def table_of(result: SweepResult) -> tuple[list[str], list[list[str]]]:
         value, other = line.value, line.against_reference
         score = "none" if value.value is None else f"{value.value:.3f} [{value.low:.3f}, {value.high:.3f}]"
         if value.num_unscored:
-            score += f", {value.num_unscored} unscored"
+            score += f", {value.num_unscored} of {value.num_scored + value.num_unscored} unscored"
         shown = f"{other.difference:+.3f} [{other.low:+.3f}, {other.high:+.3f}]" if other else ""
+        num_answers = value.num_scored + value.num_unscored
+        if other and other.num_pairs * len(line.seeds) != num_answers:
+            shown += f", {other.num_pairs} pairs"
         row = [line.benchmark, line.variant, ", ".join(line.models), score, shown]
         if several:
             seeds = other.by_seed if other else line.by_seed

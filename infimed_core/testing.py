@@ -25,7 +25,7 @@ from infimed_core.components import (
 )
 from infimed_core.config import load_run_file
 from infimed_core.plugins import load_plugins
-from infimed_core.types import Answer, Candidate, Fault, Media, RunEvent, RunRecord, Sample, Score, Turn
+from infimed_core.types import Answer, Candidate, Fault, Media, Packs, RunEvent, RunRecord, Sample, Score, Turn
 
 C = TypeVar("C", bound=Component)
 
@@ -137,7 +137,7 @@ def check_scheduler(scheduler: ResolutionScheduler, num_samples: int) -> None:
     assert at == num_samples
 
 
-def check_packer(packer: Packer, costs: NDArray[np.int64]) -> None:
+def check_packer(packer: Packer, costs: NDArray[np.int64]) -> Packs:
     """No index twice, no group over the budget, nothing left out that would fit a row of its own, same twice."""
     check_component(packer)
     packs = packer.group(costs, packer.budget)
@@ -149,6 +149,7 @@ def check_packer(packer: Packer, costs: NDArray[np.int64]) -> None:
             assert (costs[packs[index]].sum(axis=0) <= packer.budget).all()
     left_out = np.setdiff1d(np.arange(len(costs)), packs.members)
     assert (costs[left_out] > packer.budget).any(axis=1).all()
+    return packs
 
 
 def check_benchmark(benchmark: Benchmark) -> list[Sample]:

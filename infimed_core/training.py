@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from infimed_core.components import (
     LoadedModel,
@@ -30,7 +31,7 @@ from infimed_core.plan import StagePlan
 from infimed_core.record import digest, verify_files, write_atomically
 from infimed_core.stage_planning import chosen_for, isolation_of, plan_rows
 from infimed_core.steps import Outcome, RunState
-from infimed_core.types import JsonObject, Stage
+from infimed_core.types import JsonObject, Mix, Stage
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,24 @@ def load_checkpoint(model: Model, directory: Path | None) -> LoadedModel:
     return model.load(directory)
 
 
+def _tell_unused(
+    state: RunState, index: Index, stages: Sequence[Stage], selected: NDArray[np.bool_], curated: Curated
+) -> None:
+    """Say how many selected samples are in no stage's mix, so that nothing trains on them."""
+    used = np.zeros(len(selected), dtype=bool)
+    for stage in stages:
+        for mix in stage.mix or (Mix(),):
+            used |= index.matching(mix)
+    left = np.flatnonzero(selected & ~used)
+    if len(left):
+        first = curated.dataset[int(left[0])]
+        tags = ", ".join(f"{tag}: {value}" for tag, value in sorted(first.tags.items()))
+        text = (
+            f"{len(left):,} of {int(selected.sum()):,} selected samples are in the mix of no stage; nothing trains on "
+        )
+        state.tell("message", "", {"text": f"{text}them (first '{first.id}' with the tags {{{tags}}})"})
+
+
 def train_stages(state: RunState, curated: Curated, base: Checkpoint) -> list[Checkpoint]:
     """Train through every stage; each starts from the checkpoint before it."""
     trainer: Trainer = state.plan.component("training")
@@ -116,6 +135,7 @@ def train_stages(state: RunState, curated: Curated, base: Checkpoint) -> list[Ch
     for position, stage in enumerate(trainer.stage_list):
         chosen = chosen_for(state, index, index_hash, stage, allowed, base.directory, position, isolation)
         planned.append((plan_rows(state, curated, stage, chosen, held), choose(state, stage, chosen)))
+    _tell_unused(state, index, trainer.stage_list, allowed & index.usable & ~held, curated)
     checkpoints: list[Checkpoint] = []
     before = base
     loaded: TrainableModel | None = None

@@ -210,6 +210,25 @@ evaluation:
     assert len(found) == 2
 
 
+@pytest.mark.parametrize(
+    ("stage", "told"),
+    [
+        ("{name: one, trainable: []}", "trainable names no group, so nothing would learn; leave it out to train all"),
+        ("{name: one, epochs: 3, num_steps: 5}", "num_steps and epochs are two lengths of one stage; keep one"),
+    ],
+)
+def test_a_stage_that_cannot_be_meant_is_refused(stage: str, told: str, registry: Registry, tmp_path: Path) -> None:
+    text = f"""\
+run: {{name: a}}
+data: {{sources: [{{use: demo-anatomy}}]}}
+model: {{use: tiny-qwen3-vl}}
+resolution: {{use: native}}
+packing: {{use: best-fit}}
+training: {{use: staged, with: {{stages: [{stage}]}}}}
+"""
+    assert problems(text, registry, tmp_path) == [f"6: training.with.stages.0: {told}"]
+
+
 def test_what_is_wrong_is_told_in_words_of_run_files(registry: Registry, tmp_path: Path) -> None:
     stage = "{name: one, warmup: 2.5}"
     text = f"""\

@@ -12,19 +12,24 @@ from infimed_core.plugins import load_plugins
 from infimed_core.run import run
 
 
-def test_rows_left_out_are_counted_and_the_first_is_told_with_file_line_sample_and_reason(tmp_path: Path) -> None:
-    rows = [{"id": f"r{n}", "question": "Which plane?", "answer": "axial"} for n in range(5)]
-    rows[1]["answer"], rows[3] = " ", {"id": "r3"}
+def test_rows_left_out_are_told_by_reason_with_file_line_and_sample_and_a_source_without_any(tmp_path: Path) -> None:
+    rows = [{"id": f"r{n}", "question": "Which plane?", "answer": "axial"} for n in range(6)]
+    rows[1]["answer"], rows[3], rows[4] = " ", {"id": "r3"}, {"id": "r4"}
+    (tmp_path / "none.jsonl").write_text("")
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     file = tmp_path / "run.yaml"
     source = {"use": "llava", "with": {"path": str(tmp_path / "rows.jsonl")}}
     where = {"name": "small", "directory": str(tmp_path / "runs")}
-    file.write_text(json.dumps({"run": where, "data": {"sources": [source]}}), encoding="utf-8")
+    empty = {"use": "llava", "with": {"path": str(tmp_path / "none.jsonl")}}
+    file.write_text(json.dumps({"run": where, "data": {"sources": [source, empty]}}), encoding="utf-8")
     said = io.StringIO()
     registry = load_plugins()
     run(load_run_file(file, registry), registry, Console(said))
     lines = said.getvalue().splitlines()
-    (told,) = (line for line in lines if "left out: " in line)
-    assert f"{tmp_path / 'rows.jsonl'}:2: sample 'r1': empty_text: " in told and told.endswith("/faults.jsonl")
+    most, other = (line for line in lines if "left out: " in line)
+    assert f"{tmp_path / 'rows.jsonl'}:4: sample 'r3': bad_row: " in most and most.endswith("; 2 such rows")
+    assert f"{tmp_path / 'rows.jsonl'}:2: sample 'r1': empty_text: " in other
+    assert any("all 3 rows that were left out are in " in line and line.endswith("/faults.jsonl") for line in lines)
+    assert any("data.sources.1: the reader 'llava' gave NO SAMPLE" in line for line in lines)
     (done,) = (line for line in lines if "read done in" in line)
-    assert done.endswith(", 2 of 5 left out (1 empty_text, 1 bad_row)")
+    assert done.endswith(", 3 of 6 left out (1 empty_text, 2 bad_row)")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -168,6 +169,25 @@ def test_a_stage_that_cannot_be_planned_stops_the_run_before_the_first_is_traine
             assert run(body, tmp_path).status == "done"
         page = (tmp_path / "runs" / "small" / "report.html").read_text(encoding="utf-8")
         assert ("has no sample to train on" in page) == (row_tokens == 5)
+
+
+def test_samples_that_no_stage_takes_and_plugins_that_changed_are_told(tmp_path: Path) -> None:
+    body = document(write_samples(tmp_path), num_samples=8, mix=[{"where": {"split": "train"}}])
+    del body["evaluation"]
+    run(body, tmp_path)
+    directory = tmp_path / "runs" / "small"
+    told = (directory / "events.jsonl").read_text()
+    assert re.search(
+        r"2 of 2\d selected samples are in the mix of no stage; nothing trains on them \(first 'good-5'", told
+    )
+    record = json.loads((directory / "run.json").read_text())
+    for plugin in record["plugins"]:
+        if plugin["name"] == "sft":
+            plugin["version"] = "0.0.9"
+    (directory / "run.json").write_text(json.dumps(record))
+    run(body, tmp_path)
+    told = (directory / "events.jsonl").read_text()
+    assert "plugin 'sft' was 0.0.9 when this run was made and is" in told and "'demo' was" not in told
 
 
 def test_where_all_samples_went_is_told_with_the_remedy_of_the_step_that_took_them(tmp_path: Path) -> None:

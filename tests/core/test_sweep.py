@@ -184,7 +184,11 @@ def figures_are_those_of_the_answers(sweep):
         by_seed.append(np.mean([value for _, value in both]))
         for place, value in both:
             pairs[place].append(value)
-    assert lines[UNCHANGED].value.value == pytest.approx((means[UNCHANGED, 0] + means[UNCHANGED, 1]) / 2)
+    both = zip(*(values[UNCHANGED, seed] for seed in (0, 1)), strict=True)
+    of_questions = [np.mean([value for value in own if value is not None]) for own in both]
+    value = lines[UNCHANGED].value
+    assert value.value == pytest.approx(np.mean(of_questions)) and value.low <= value.value <= value.high
+    assert (value.num_scored, value.num_unscored) == (10, 2), "answers over both seeds"
     assert lines[UNCHANGED].value.num_unscored == 2 and lines[UNCHANGED].against_reference is None
     assert lines["no-second"].by_seed == pytest.approx({str(s): means["no-second", s] for s in (0, 1)})
     other = lines["no-second"].against_reference

@@ -149,6 +149,25 @@ REACHED = {
 }
 
 
+@pytest.mark.parametrize(
+    ("answer", "options"),
+    [
+        ("B. Right lower lobe", ()),
+        ("(C) Left lung", ()),
+        ("The lower lobe of the right lung and its pleura", ("the lower lobe of the right lung and its pleura", "x")),
+        (
+            "A. the lower lobe of the right lung and its pleura",
+            ("The lower lobe of the right lung and its pleura", "x"),
+        ),
+    ],
+)
+def test_an_option_is_whole_without_a_full_stop(answer, options):
+    (score,) = FiveDimension().score([sample(answer, question="Where is it?", task="vqa", options=options)], loader)
+    assert "text_truncated" not in score.reasons
+    (cut,) = FiveDimension().score([sample(answer + " with the", question="Where is it?", task="vqa")], loader)
+    assert "text_truncated" in cut.reasons
+
+
 @pytest.mark.parametrize("reason", [reason for reason, made in REACHED.items() if made])
 def test_a_sample_with_the_fault_gets_the_reason(reason, loader):
     (score,) = FiveDimension().score([REACHED[reason]], loader)

@@ -57,6 +57,13 @@ def test_every_candidate_is_kept_or_rejected_with_reasons(selector, made):
     assert set(selector.select(candidates[::-1]).kept) == set(selection.kept)
 
 
+@pytest.mark.parametrize("selector", [TopShare(per_tag="modalty"), Quota(tag="modalty")], ids=repr)
+def test_a_tag_that_no_sample_has_is_refused(selector):
+    with pytest.raises(InfimedError, match="no sample has the tag 'modalty'"):
+        selector.select([candidate("a", 1.0), candidate("b", 0.5)])
+    assert selector.select([]).kept == ()
+
+
 def test_top_share_keeps_the_best_share_of_all():
     candidates = [candidate(str(n), n / 10) for n in range(10)]
     selection = TopShare(keep=0.7).select(candidates)

@@ -198,6 +198,16 @@ def test_a_template_that_thinks_and_strips_is_followed(encoder):
     assert thinking.decode(tokens.ids[tokens.supervised]) == "<think>\n\n</think>\n\naxial<|im_end|>"
 
 
+def test_what_encode_refuses_is_known_when_lengths_are_counted(encoder):
+    samples = [
+        talk(("user", ("what?",)), ("assistant", ("this",))),
+        talk(("user", ("say <|im_end|> now",)), ("assistant", ("no",))),
+    ]
+    lengths = encoder.text_lengths(samples)
+    assert {place: error.code for place, error in lengths.refused.items()} == {1: "control_token"}
+    assert lengths.tokens[0] > 0 and lengths.tokens[1] == 0
+
+
 def test_a_template_that_refuses_a_conversation_is_a_bad_sample_and_not_a_crash(encoder):
     from infimed_plugins.vlm.chat import Chat
 

@@ -121,7 +121,9 @@ class _Pictures:
             # What cannot be opened equals itself and nothing else.
             own = b"" if made.pixels is None else made.pixels
             self.pixels.append(pixels.of(own) if own else -1 - number)
-            self.hashes.append(-1 - self.pixels[-1] if made.near is None else hashes.of(made.near))
+            # Without a hash near itself alone: by its pixels (below 0), or unread, by its number (below all of those).
+            alone = -1 - self.pixels[-1] if own else -1 - len(prints) - number
+            self.hashes.append(alone if made.near is None else hashes.of(made.near))
         self.num_distinct = len(pixels)
         left, right, bits = close_pairs(hashes.array(), None, distance)
         self.num_near_pairs = len(left)

@@ -23,6 +23,7 @@ _PLACEHOLDER = re.compile(
     r"fig(?:ure)?\.? *\d*[a-z]?\W*(?:see text)?|https?://\S+|\S+\.(?:png|jpe?g|dcm|tiff?))\W*$",
     re.IGNORECASE | re.DOTALL,
 )
+_OPTION = re.compile(r"^[(\[]?[A-Z][.):\]]+\s+(?=\S)")
 _NAMES = re.compile(r"\S+@\S+|https?://\S+|(?<=[a-z0-9,] )[A-Z][a-z]+\b")
 """Addresses and proper nouns, whose letters follow no rule that a list of words could teach."""
 _DANGLING = frozenset(
@@ -109,8 +110,10 @@ def completeness(texts: Texts, profile: Profile) -> tuple[float, list[Reason], d
             lower(Reason.TEXT_GARBLED, max(0.05, min(0.45, soft)))
         else:
             soft_factor = soft
-    for text in texts.answers:
-        if (cut := truncation(text, texts.is_caption)) < 1.0:
+    options = {without_label(option).casefold() for option in texts.options}
+    for text in (without_label(text) for text in texts.answers):
+        # An option is whole as it stands, without a full stop.
+        if text.casefold() not in options and (cut := truncation(text, texts.is_caption)) < 1.0:
             lower(Reason.TEXT_TRUNCATED, cut)
     if marks := len(_MARKUP.findall(texts.answer)):
         lower(Reason.TEXT_MARKUP, 0.45 / marks**0.5)
@@ -147,6 +150,11 @@ def mojibake_share(text: str) -> float:
         return 0.0
     broken = sum(mark == "�" or (ord(mark) < 32 and mark not in "\n\r\t") or 0x80 <= ord(mark) < 0xA0 for mark in text)
     return (broken + ftfy.badness.badness(text)) / max(len(text), 1)
+
+
+def without_label(text: str) -> str:
+    """The text without the letter of an option before it ("B. Right lower lobe"), whose full stop ends no sentence."""
+    return _OPTION.sub("", text.strip())
 
 
 def truncation(text: str, is_caption: bool = True) -> float:

@@ -74,7 +74,7 @@ class GatedSelector(Selector):
         """Go through the candidates once; every one is kept or rejected with its reasons.
 
         Raises:
-            InfimedError: a dimension that the settings name is in no score.
+            InfimedError: a dimension that the settings name is in no score, or a tag that they name on no sample.
         """
         known: dict[str, None] = {}
         rejected: dict[str, Reasons] = {}
@@ -111,6 +111,8 @@ class GatedSelector(Selector):
         if known and not named <= known.keys():
             missing, there = ", ".join(sorted(named - known.keys())), ", ".join(known)
             raise InfimedError(f"quality.select: no scorer of this run gave the dimension {missing}; there are {there}")
+        if self._group_tag is not None and set(numbers) == {""}:
+            raise InfimedError(f"quality.select: no sample has the tag '{self._group_tag}'; name one that samples have")
         columns = Columns(
             ids,
             np.array(values, dtype=np.float64),
@@ -151,9 +153,13 @@ class GatedSelector(Selector):
             return (*score.reasons, Reason.SCORE_MISSING.value)
         return ()
 
+    @property
+    def _group_tag(self) -> str | None:
+        """Candidates with one value of this tag compete with one another; ``None``: all do."""
+        return None
+
     def _group(self, candidate: Candidate) -> str:
-        """Candidates of one group compete with one another."""
-        return ""
+        return "" if self._group_tag is None else candidate.tags.get(self._group_tag, "")
 
     def _features(self, candidate: Candidate) -> NDArray[np.float32] | None:
         """Float32 [width], the same width for all, of a candidate that may be chosen; ``None``: none are needed."""
@@ -199,8 +205,9 @@ class _Share(GatedSelector):
     keep: float = Field(default=0.8, gt=0.0, le=1.0, description="Share to keep.")
     per_tag: str | None = Field(default=None, description="Keep the share of each value of this tag (modality ...).")
 
-    def _group(self, candidate: Candidate) -> str:
-        return "" if self.per_tag is None else candidate.tags.get(self.per_tag, "")
+    @property
+    def _group_tag(self) -> str | None:
+        return self.per_tag
 
     def _ordered(self, columns: Columns) -> tuple[NDArray[np.int64], Reason]:
         """Places, those to keep first, and why the others go."""
@@ -265,8 +272,9 @@ class Quota(GatedSelector):
         default=None, ge=0, description="Most samples of every other value; no limit if empty."
     )
 
-    def _group(self, candidate: Candidate) -> str:
-        return candidate.tags.get(self.tag, "")
+    @property
+    def _group_tag(self) -> str:
+        return self.tag
 
     def _turned_away(self, columns: Columns) -> Iterable[tuple[int, Reason]]:
         left = [self.quotas.get(name, self.otherwise) for name in columns.names]

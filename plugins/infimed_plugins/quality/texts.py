@@ -19,6 +19,7 @@ class Texts:
     questions: tuple[str, ...]
     answers: tuple[str, ...]
     is_caption: bool
+    options: tuple[str, ...] = ()
 
     @property
     def answer(self) -> str:
@@ -39,7 +40,8 @@ def texts_of(sample: Sample) -> Texts:
         answers = (sample.references[-1],)
     task = sample.tags.get("task_type", "").lower()
     asked = any(text.strip() for text in questions)
-    return Texts(questions, answers, any(word in task for word in ("caption", "report")) or not asked)
+    is_caption = any(word in task for word in ("caption", "report")) or not asked
+    return Texts(questions, answers, is_caption, sample.options)
 
 
 def words_of(text: str) -> list[str]:

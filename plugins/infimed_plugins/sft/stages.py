@@ -86,6 +86,8 @@ class TrainingStage(Stage):
         both = [group for group in self.trainable if self.lora and group in self.lora.groups]
         if both:
             raise ValueError(f"the group '{both[0]}' cannot have adapters and learn wholly; keep one of the two")
+        if "trainable" in self.model_fields_set and not self.trainable and self.lora is None:
+            raise ValueError("trainable names no group, so nothing would learn; leave it out to train all")
         if self.warmup >= 1.0 and self.warmup != int(self.warmup):
             raise ValueError("warmup must be a share below 1, or a whole number of steps")
         if not all(0.0 <= beta < 1.0 for beta in self.betas):

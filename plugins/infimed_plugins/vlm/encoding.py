@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -136,17 +135,20 @@ class ChatEncoder(Encoder):
         return int(length) if length else None
 
     def text_lengths(self, samples: Sequence[Sample]) -> TextLengths:
-        """Token counts without placeholders, by batched tokenisation; a sample that ``encode`` refuses counts 0."""
+        """Token counts without placeholders, by batched tokenisation, and what ``encode`` would refuse."""
         tokens = np.zeros(len(samples), dtype=np.int64)
         supervised = np.zeros(len(samples), dtype=np.int64)
         rendered: dict[int, Rendered] = {}
+        refused: dict[int, DataError] = {}
         for index, sample in enumerate(samples):
-            with suppress(DataError):  # encode() tells the reason where the sample is used
+            try:
                 rendered[index] = self.chat.render(sample.turns)
+            except DataError as error:
+                refused[index] = error
         for index, result in zip(rendered, self._tokenize(list(rendered.values())), strict=True):
             tokens[index] = int((result.ids != self.image_token).sum())
             supervised[index] = int(result.supervised[1:].sum())
-        return TextLengths(tokens, supervised)
+        return TextLengths(tokens, supervised, refused)
 
     def visual_sizes(
         self, heights: NDArray[np.int64], widths: NDArray[np.int64], max_visual_tokens: int | None
