@@ -28,6 +28,7 @@ from infimed_plugins.readers.json_array import array_entries
 from infimed_plugins.readers.jsonl import Jsonl
 from infimed_plugins.readers.llava import Llava
 from infimed_plugins.readers.parquet import Parquet
+from infimed_plugins.readers.tables import Csv
 from infimed_plugins.readers.webdataset import WebDataset
 
 
@@ -395,6 +396,55 @@ def test_parquet_conversations_captions_and_wrong_columns(tmp_path):
     assert fault.code == "bad_file"
 
 
+# csv
+
+
+def test_csv_rows_are_mapped_like_any_other_columns_and_keep_their_lines(tmp_path):
+    text = (
+        "\ufefffile,caption,kind,a,b,c\r\n"
+        'x.png,"A scan,\r\nwith a line break and ""quotes"".",ct,,,\r\n'
+        "\r\n"
+        ",Only text é,,axial,,sagittal\r\n"
+        "y.png,one,two,many,cells,here,more\r\n"
+    )
+    (tmp_path / "t.csv").write_bytes(text.encode("utf-8"))
+    (tmp_path / "t.csv.gz").write_bytes(gzip.compress(text.encode("utf-8")))
+    columns = {"image": "file", "answer": "caption", "options": ["a", "b", "c"], "tags": {"modality": "kind"}}
+    for name in ("t.csv", "t.csv.gz"):
+        reader = Csv(path=str(tmp_path / name), columns=columns)
+        found = []
+        for row in reader.read(reader.shards()[0]):
+            found.append((row, reader.place()))
+        (first, at), (second, then), (fault, _) = found
+        assert first.turns[-1].text == 'A scan,\r\nwith a line break and "quotes".' and first.tags == {"modality": "ct"}
+        assert first.media[0].uri == str(tmp_path / "x.png") and first.options == ()
+        assert second.media == () and second.turns[-1].text == "Only text é" and second.options == ("axial", "sagittal")
+        assert (at, then) == (f"{tmp_path / name}:2", f"{tmp_path / name}:5") and second.tags == {}
+        assert (fault.code, fault.where) == ("bad_row", f"{tmp_path / name}:6") and "7 cells" in fault.detail
+    (tmp_path / "t.tsv").write_text('question\tanswer\tchoices\nWhich, please?\tleft\t["left", "right"]\nQ\tA\tleft\n')
+    row, fault = everything(Csv(path=str(tmp_path / "t.tsv"), columns={"options": "choices"}))
+    assert row.options == ("left", "right") and row.turns[0].text == "Which, please?"
+    assert fault.code == "bad_row" and "must hold a list" in fault.detail
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"question,answer\nQ,A\xe9\n", "save the table as UTF-8"),
+        (b'question,answer\nQ,"A\n', "after line 2: unexpected end of data; mend its quotes"),
+        (b"answer,answer\nQ,A\n", "two columns are named 'answer'"),
+        (b"", ""),
+    ],
+)
+def test_a_table_that_cannot_be_read_says_why(tmp_path, content, told):
+    (tmp_path / "t.csv").write_bytes(content)
+    found = everything(Csv(path=str(tmp_path / "t.csv")))
+    if told:
+        assert isinstance(found[-1], Fault) and found[-1].code == "bad_file" and told in found[-1].detail
+    else:
+        assert found == []
+
+
 def test_huggingface_reads_a_local_directory_without_decoding(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
@@ -534,6 +584,7 @@ def test_no_damage_to_a_file_stops_a_reader(tmp_path):
     (tmp_path / "g.json").write_text(json.dumps(rows, indent=1))
     (tmp_path / "g.json.gz").write_bytes(gzip.compress((tmp_path / "g.json").read_bytes(), mtime=0))
     table(tmp_path, "g.parquet", image=[png()] * 4, question=["Q"] * 4, answer=["A"] * 4)
+    (tmp_path / "g.csv").write_text("image,question,answer\n" + 'a.png,Q,"A, and more"\n' * 4)
     members = [
         (f"{number}.{ending}", content) for number in range(3) for ending, content in (("png", png()), ("txt", b"x"))
     ]
@@ -545,6 +596,7 @@ def test_no_damage_to_a_file_stops_a_reader(tmp_path):
         "json": Llava,
         "json.gz": Llava,
         "parquet": Parquet,
+        "csv": Csv,
         "tar": WebDataset,
         "tar.gz": WebDataset,
     }

@@ -7,10 +7,11 @@ from infimed_core import hookimpl
 
 @hookimpl
 def infimed_readers() -> dict[str, str]:
-    """``jsonl``, ``llava``, ``parquet``, ``webdataset``, ``huggingface``, ``directory``, ``medevalkit``."""
+    """``jsonl``, ``llava``, ``csv``, ``parquet``, ``webdataset``, ``huggingface``, ``directory``, ``medevalkit``."""
     return {
         "jsonl": "infimed_plugins.readers.jsonl:Jsonl",
         "llava": "infimed_plugins.readers.llava:Llava",
+        "csv": "infimed_plugins.readers.tables:Csv",
         "parquet": "infimed_plugins.readers.parquet:Parquet",
         "webdataset": "infimed_plugins.readers.webdataset:WebDataset",
         "huggingface": "infimed_plugins.readers.huggingface:HuggingFace",

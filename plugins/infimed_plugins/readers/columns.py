@@ -1,7 +1,8 @@
-"""Rows of named columns (Parquet, Hugging Face datasets) as samples, by a mapping the run file may set."""
+"""Rows of named columns (CSV, Parquet, Hugging Face datasets) as samples, by a mapping the run file may set."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,6 +26,9 @@ class Columns(Row):
         default=None, description="Column of a conversation; 'conversations' or 'messages' where there is one."
     )
     system: str | None = Field(default=None, description="Column of a system prompt.")
+    options: str | tuple[str, ...] | None = Field(
+        default=None, description="Column of the options (a list), or a column for each; empty ones are left out."
+    )
     tags: dict[str, str] = Field(default_factory=dict, description="From a tag's name to the column of its value.")
     meta: tuple[str, ...] = Field(default=(), description="Columns kept in the sample's meta.")
 
@@ -35,7 +39,9 @@ def sample_of(row: Mapping[str, Any], columns: Columns, identity: str, place: Pl
     Raises:
         DataError: ``bad_row`` where a named column is missing or holds something else than it should.
     """
+    options = (columns.options,) if isinstance(columns.options, str) else columns.options or ()
     named = [columns.id, columns.image, columns.conversations, columns.system, *columns.tags.values(), *columns.meta]
+    named += options
     for name in named:
         if name is not None and name not in row:
             raise DataError("bad_row", f"no column '{name}' (there are: {', '.join(map(str, row))}); set columns")
@@ -57,9 +63,26 @@ def sample_of(row: Mapping[str, Any], columns: Columns, identity: str, place: Pl
         id=stable_id(row[columns.id] if columns.id else None, identity),
         turns=turns,
         media=found,
+        options=_options(row, columns.options),
         tags={tag: str(row[name]) for tag, name in columns.tags.items() if row[name] is not None},
         meta={name: row[name] for name in columns.meta},
     )
+
+
+def _options(row: Mapping[str, Any], columns: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    if isinstance(columns, str):
+        found = row[columns]
+        if isinstance(found, str):
+            try:
+                found = json.loads(found)
+            except ValueError:
+                found = None
+            if not isinstance(found, list):
+                raise DataError(
+                    "bad_row", f'\'{columns}\' must hold a list, as in ["axial", "coronal"]; or name a column each'
+                )
+        return tuple(str(option) for option in found or () if option is not None)
+    return tuple(str(row[name]) for name in columns or () if row[name] is not None)
 
 
 def _usual(row: Mapping[str, Any], name: str) -> list[Any]:
