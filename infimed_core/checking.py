@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -16,6 +17,8 @@ from infimed_core.errors import PluginError
 from infimed_core.plugins import Registry
 from infimed_core.run_file import BASELINE, CONSTANT_LETTER, Place, RunFile
 from infimed_core.types import Use
+
+M = TypeVar("M", bound=BaseModel)
 
 NEEDS = {
     "quality": ("data",),
@@ -90,13 +93,14 @@ class Checker:
         self.problems.append(Problem(line, dotted(path) or "run file", message))
 
     def check(self, document: dict[str, Any]) -> tuple[RunFile | None, dict[str, Component]]:
-        """The file, unless its sections have mistakes, and each component that could be made, by dotted path (of a
-        stage's own parts ``stages.NAME.packing``)."""
+        """The file and each component that could be made, by dotted path (of a stage's own parts
+        ``stages.NAME.packing``); both without the keys that are mistakes. The file is ``None`` where it is none so."""
         file: RunFile | None = None
         try:
             file = RunFile.model_validate(document)
         except ValidationError as error:
             self._add_errors(error, (), RunFile)
+            file = _mended(RunFile, document, error)
         for section, needed in NEEDS.items():
             if section in document:
                 for name in needed:
@@ -170,7 +174,7 @@ class Checker:
             return component.model_validate(settings)
         except ValidationError as error:
             self._add_errors(error, (*path, "with"), component)
-            return None
+            return _mended(component, settings, error)
 
     def _make_nested(self, path: Place, component: Component) -> dict[Place, Component]:
         """The components that a component's own settings name."""
@@ -201,16 +205,7 @@ class Checker:
         return made
 
     def _add_errors(self, error: ValidationError, prefix: Place, model: type[BaseModel]) -> None:
-        items = error.errors(include_url=False)
-        for item in items:
-            if item["type"] == "too_short" and any(
-                len(other["loc"]) > len(item["loc"]) and other["loc"][: len(item["loc"])] == item["loc"]
-                for other in items
-            ):
-                continue  # too short because what is in it has mistakes, which are told
-            location = tuple(
-                part for part in item["loc"] if not (isinstance(part, str) and part.startswith("function-"))
-            )
+        for location, item in _own_errors(error):
             path = (*prefix, *location)
             kind = item["type"]
             if kind == "extra_forbidden":
@@ -225,6 +220,39 @@ class Checker:
                 shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool) else ""
                 message = f"{_plain(item)}{shown}"
             self.add(path, message)
+
+
+def _own_errors(error: ValidationError) -> Iterator[tuple[Place, Any]]:
+    """Every mistake with its place, without the list that is too short because what is in it has mistakes."""
+    items = error.errors(include_url=False)
+    for item in items:
+        inside = (other["loc"] for other in items if len(other["loc"]) > len(item["loc"]))
+        if item["type"] == "too_short" and any(loc[: len(item["loc"])] == item["loc"] for loc in inside):
+            continue
+        yield (
+            tuple(part for part in item["loc"] if not (isinstance(part, str) and part.startswith("function-"))),
+            item,
+        )
+
+
+def _mended(model: type[M], body: Mapping[str, Any], error: ValidationError) -> M | None:
+    """The same without the keys that are mistakes, so that what else is wrong can be told with them; or ``None``."""
+    mended = copy.deepcopy(body)
+    for location, _ in _own_errors(error):
+        target: Any = mended
+        *places, last = location or ("",)
+        try:
+            for part in places:
+                target = target[part]
+            if not isinstance(target, dict):
+                return None  # an item of a list: without it the others would stand elsewhere
+            del target[last]
+        except (KeyError, IndexError, TypeError):
+            return None
+    try:
+        return model.model_validate(mended)
+    except ValidationError:
+        return None
 
 
 def _plain(item: Any) -> str:

@@ -29,7 +29,7 @@ def mistakes(
     """(place, message) of every mistake that needs more than one section, or the disk, to be seen.
 
     Args:
-        file: ``None`` where the sections have mistakes of their own; what needs them whole is then left for later.
+        file: the sections without their own mistakes; ``None`` where they are none without them.
         components: those that could be made, by place.
     """
     run = {".".join(map(str, place)): component for place, component in components.items()}

@@ -1,5 +1,6 @@
 """Run files: every mistake at once, with its line, its path and its remedy."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -207,7 +208,30 @@ evaluation:
     assert found[0] == "8: training.with.stages.1.resolution.with.max_visual_tokens: is not for today"
     place = "evaluation.benchmarks.0.with.reader.with"
     assert found[1].startswith(f"10: {place}.max_sample: is not a key here; did you mean 'max_samples'?")
-    assert len(found) == 2
+    assert found[2].startswith(f"10: {place}.path: no.jsonl: no such file") and len(found) == 3
+
+
+def test_a_mistake_hides_no_other(registry: Registry, tmp_path: Path) -> None:
+    text = """\
+run: {name: a, sed: 0}
+data: {sources: [{use: llava, with: {path: no.json, image_root: no/folder, max_sample: 3}}]}
+quality: {scorers: [{use: five-dimension}], select: {use: threshold, with: {minima: {sharpness: 0.5}, on_nul: keep}}}
+model: {use: tiny-qwen3-vl, with: {attention: flash_attention_2, layer: 2}}
+resolution: {use: native}
+packing: {use: best-fit}
+training: {use: staged, with: {loss_kernel: liger, stages: [{name: one, epochs: -1, trainable: [projektor]}]}}
+evaluation: {models: [base, sfft], compare_to: [best], benchmarks: [{use: demo-vqa}], limits: 3}
+"""
+    told = [line.split(": ")[1] for line in problems(text, registry, tmp_path)]
+    assert told == [
+        "run.sed",
+        "data.sources.0.with.image_root", "data.sources.0.with.max_sample", "data.sources.0.with.path",
+        "quality.select.with.minima.sharpness", "quality.select.with.on_nul",
+        *(["model.with.attention"] if find_spec("flash_attn") is None else []), "model.with.layer",
+        *(["training.with.loss_kernel"] if find_spec("liger_kernel") is None else []),
+        "training.with.stages.0.epochs", "training.with.stages.0.trainable",
+        "evaluation.compare_to.0", "evaluation.limits", "evaluation.models.1",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

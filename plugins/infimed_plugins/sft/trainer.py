@@ -20,6 +20,7 @@ from infimed_core import (
     TrainingContext,
     canonical_json,
 )
+from infimed_plugins.sft.kernels import MODULES, is_installed
 from infimed_plugins.sft.stages import TrainingStage
 
 
@@ -65,10 +66,13 @@ class StagedTrainer(Trainer):
         return self.stages
 
     def problems(self, run: Mapping[str, Component]) -> Mapping[str, str]:
-        """Parameter groups that the run's model does not have."""
+        """Parameter groups that the run's model does not have, and a kernel whose package is not installed."""
         model = run.get("model")
         known = type(model).group_names if isinstance(model, Model) else ()
         found = {}
+        if self.loss_kernel in MODULES and not is_installed(MODULES[self.loss_kernel]):
+            package = "liger-kernel" if self.loss_kernel == "liger" else self.loss_kernel
+            found["loss_kernel"] = f"'{self.loss_kernel}' is not installed; pip install '{package}', or take auto"
         for index, stage in enumerate(self.stages if known else ()):
             for setting, groups in stage.named_groups().items():
                 unknown = [group for group in groups if group not in known]

@@ -39,7 +39,7 @@ class Assemble(OpeningSettings, Model):
     def problems(self, run: Mapping[str, Component]) -> Mapping[str, str]:
         """A part whose directory is not there, or that is no checkpoint."""
         told = {"vision": told_missing(self.vision), "language": told_missing(self.language)}
-        return {part: missing for part, missing in told.items() if missing}
+        return {**super().problems(run), **{part: missing for part, missing in told.items() if missing}}
 
     def prepare(self, directory: Path, texts: Callable[[], Iterable[str]], seed: int) -> Path:
         """Copy both parts' weights, draw the projector's, and write the checkpoint into ``directory``."""

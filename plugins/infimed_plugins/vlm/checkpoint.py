@@ -29,7 +29,7 @@ class Transformers(OpeningSettings, Model):
     def problems(self, run: Mapping[str, Component]) -> Mapping[str, str]:
         """A directory that is not there, or that is no checkpoint."""
         missing = told_missing(self.checkpoint)
-        return {"checkpoint": missing} if missing else {}
+        return {**super().problems(run), **({"checkpoint": missing} if missing else {})}
 
     def prepare(self, directory: Path, texts: Callable[[], Iterable[str]], seed: int) -> Path:
         """Find the checkpoint, downloading it where ``checkpoint`` is no directory."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -33,6 +35,21 @@ class OpeningSettings(Component):
     answer_batch_tokens: int = Field(
         default=32768, ge=1, description="Most prompt tokens, padding included, in a batch."
     )
+
+    def problems(self, run: Mapping[str, Component]) -> Mapping[str, str]:
+        """A device that is not there, or a kernel whose package is not installed."""
+        found = {}
+        if self.device.startswith("cuda"):
+            import torch  # seconds, and only where a GPU is asked for by name
+
+            if not torch.cuda.is_available():
+                found["device"] = f"'{self.device}': torch {torch.__version__} sees no CUDA device here; take auto"
+        flash = {"attention": self.attention.startswith("flash_"), "kernel": self.kernel.startswith("flash-")}
+        for setting, wanted in flash.items():
+            if wanted and importlib.util.find_spec("flash_attn") is None:
+                package = "flash-attn-4" if "4" in getattr(self, setting) else "flash-attn"
+                found[setting] = f"'{getattr(self, setting)}' needs {package}, which is not installed; pip install it"
+        return found
 
     def can_pack(self, checkpoint: Path) -> tuple[bool, str]:
         """The verdict of the isolation test on a shrunken copy of the checkpoint's architecture."""
