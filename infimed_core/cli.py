@@ -54,7 +54,11 @@ def _check(file: Path, changes: list[str] | None) -> tuple[Plan, Registry]:
 @app.command()
 def check(file: RunFileArgument, set_: SetOption = None) -> None:
     """Check a run file: every mistake at once, with its line and its remedy."""
-    plan, _ = _load(file, set_)
+    plan, registry = _load(file, set_)
+    if plan.file.sweep is not None:
+        from infimed_core.sweep import plan_sweep
+
+        plan_sweep(file, registry, {}, None)
     steps = [name for name in type(plan.file).model_fields if name != "run" and getattr(plan.file, name) is not None]
     typer.echo(f"{file}: ok ({', '.join(steps) or 'no steps'}; {len(plan.components)} components)")
 
@@ -168,6 +172,7 @@ def serve(
     """Show a run's report page on this machine alone, kept fresh while the run goes on; stop with Ctrl-C."""
     from infimed_core.serving import serve as do_serve
 
+    read_record(run)
     do_serve(run if run.is_dir() else run.parent, port, typer.echo)
 
 

@@ -76,6 +76,9 @@ def load_run_file(source: Path, registry: Registry, overrides: dict[str, Any] | 
     if not isinstance(document, dict):
         raise ConfigError([f"{source}:1: a run file is a mapping that begins with 'run:'; see examples/full.yaml"])
     lines = Lines(root)
+    for name in ("limit", "samples"):
+        if f"evaluation.{name}" in (overrides or {}) and "evaluation" not in document:
+            raise ConfigError([f"{source}: --{name} chooses questions, but the run file has no section 'evaluation:'"])
     for path, value in (overrides or {}).items():
         _override(document, path, value, source)
     _expand_groups(document, registry, lines)

@@ -64,7 +64,12 @@ def find_entrants(runs: Sequence[str]) -> list[Entrant]:
         directory = path if path.is_dir() else path.parent
         models = list(dict.fromkeys(row.model for row in record.results))
         if not models:
-            raise InfimedError(f"{text}: no model has been graded in this run; it needs an 'evaluation:' section")
+            remedy = (
+                f"it is {record.status}: run its file to the end"
+                if record.config.get("evaluation")
+                else "it needs an 'evaluation:' section"
+            )
+            raise InfimedError(f"{text}: no model has been graded in this run; {remedy}")
         if name is None:
             trained = [model for model in models if not is_baseline(model)]
             chosen = models if len(runs) == 1 else (trained or models)[-1:]

@@ -162,10 +162,7 @@ class RunDirectory:
             self._held = False
 
     def _owner(self) -> int | None:
-        try:
-            return int(self._lock.read_text())
-        except (OSError, ValueError):
-            return None
+        return _owner_of(self.path)
 
     def write(self, **changes: Any) -> None:
         """Change fields of the record and write it."""
@@ -248,6 +245,19 @@ def stopwatch() -> Iterator[dict[str, float]]:
         yield result
     finally:
         result["seconds"] = round(time.perf_counter() - start, 3)
+
+
+def is_gone(path: Path, record: RunRecord) -> bool:
+    """Whether a run calls itself running and no living process of this machine works in its directory."""
+    owner = _owner_of(path)
+    return record.status == "running" and owner is not None and not _alive(owner)
+
+
+def _owner_of(path: Path) -> int | None:
+    try:
+        return int((path / "lock").read_text())
+    except (OSError, ValueError):
+        return None
 
 
 def _alive(process: int) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from infimed_core.record import is_gone
 from infimed_core.report_figures import number, printable
 from infimed_core.report_tables import benchmark_tables, curve_points, funnel, step_details
 from infimed_core.run_file import BASELINE
@@ -18,6 +19,9 @@ def summary_text(record: RunRecord, directory: Path) -> Any:
     from rich.text import Text
 
     parts: list[Any] = [Text(f"\n{printable(record.name)}: {record.status}", style="bold")]
+    if is_gone(directory, record):
+        text = "no process of this machine works on it: where none does elsewhere, the same command goes on from there"
+        parts.append(Text(text, style="red"))
     if record.error:
         parts.append(Text(printable(record.error), style="red"))
     tables = [_funnel(record), _packing(record), _training(record), *_results(record)]

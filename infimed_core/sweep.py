@@ -101,7 +101,14 @@ def plan_sweep(source: Path, registry: Registry, grid: Mapping[str, Sequence[Any
     members = tuple(Member(name, seed, change) for name, change in changes.items() for seed in seeds)
     where = directory or Path(plan.file.run.directory) / f"{plan.file.run.name}-sweep"
     sweep = Sweep(source, where, members)
-    plans = [load_member(sweep, member, registry) for member in members]
+    plans, told = [], dict[str, None]()
+    for member in members:
+        try:
+            plans.append(load_member(sweep, member, registry))
+        except InfimedError as error:
+            told[str(error)] = None  # the same for every seed
+    if told:
+        raise InfimedError("\n".join(told))
     if not any(one.file.evaluation for one in plans):
         raise InfimedError(
             f"{source}: a sweep compares graded models, and no variant grades any; add a section 'evaluation:'"

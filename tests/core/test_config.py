@@ -300,6 +300,12 @@ def test_override_reaches_into_components_and_is_recorded(registry: Registry) ->
     assert plan.file.run.seed == 7
 
 
+def test_questions_are_chosen_only_where_there_are_any(registry: Registry, tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text("run: {name: a}\n")
+    with pytest.raises(ConfigError, match=r"--limit chooses questions, but the run file has no section 'evaluation:'"):
+        load_run_file(tmp_path / "run.yaml", registry, {"evaluation.limit": 3})
+
+
 def test_override_of_a_place_that_is_not_there_is_told(registry: Registry) -> None:
     with pytest.raises(ConfigError, match="there is no such place"):
         load_run_file(ROOT / "examples" / "full.yaml", registry, {"run.name.first": 1})

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from infimed_core import InfimedError, Score
+from infimed_core.cli import check
 from infimed_core.config import load_run_file
 from infimed_core.evaluation import read_graded
 from infimed_core.paired import estimate
@@ -94,9 +95,12 @@ def test_variants_and_grid_and_seeds_make_runs_with_names_that_differ(write, reg
 def test_every_variant_is_checked_before_one_runs(write, registry, tmp_path):
     with pytest.raises(InfimedError, match=r"variant 'row_tokens--5'.*row_tokens"):
         plan_sweep(write(), registry, parse_grid(["packing.with.row_tokens=256,-5"]), None)
-    with pytest.raises(InfimedError, match=r"variant 'bad'.*there is no such place"):
-        file = write(sweep={"variants": {"bad": {"drop": ["training.with.stages.third"]}}})
+    variants = {"bad": {"drop": ["training.with.stages.third"]}, "worse": {"set": {"packing.with.row_token": 3}}}
+    file = write(sweep={"variants": variants})
+    with pytest.raises(InfimedError, match=r"(?s)variant 'bad'.*there is no such place.*variant 'worse'.*row_token"):
         plan_sweep(file, registry, {}, None)
+    with pytest.raises(InfimedError, match=r"variant 'bad'"):
+        check(file)
     assert not (tmp_path / "runs").exists()
 
 

@@ -181,6 +181,21 @@ def test_our_own_answers_are_rescored_to_the_same_values(tmp_path: Path) -> None
         assert [row["value"] for row in again[name]["samples"]] == values
 
 
+def test_answers_of_a_run_to_another_benchmark_are_not_rescored(tmp_path: Path) -> None:
+    (tmp_path / "answers").mkdir()
+    sample = questions("slake")[0]
+    answer = Answer(sample_id=sample.id, text="yes")
+    row = {"sample": sample.model_dump(mode="json"), "answer": answer.model_dump(mode="json"), "scores": {}}
+    uses = [{"use": "medevalkit/slake"}, {"name": "mine", "use": "questions"}, {"use": "vqa-rad"}]
+    (tmp_path / "run.json").write_text(json.dumps({"config": {"evaluation": {"benchmarks": uses}}}))
+    for name in ("slake", "mine", "vqa-rad"):
+        (tmp_path / "answers" / f"{name}--base.jsonl").write_text(json.dumps(row) + "\n")
+    assert "kit" in rescore(tmp_path / "answers" / "slake--base.jsonl", "SLAKE")
+    for name, use in (("mine", "questions"), ("vqa-rad", "vqa-rad")):
+        with pytest.raises(DataError, match=f"holds answers to '{use}', not to SLAKE"):
+            rescore(tmp_path / "answers" / f"{name}--base.jsonl", "SLAKE")
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [

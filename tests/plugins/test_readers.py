@@ -568,6 +568,10 @@ def test_a_directory_pairs_images_with_texts_in_sorted_order(tmp_path):
     assert [row.id for row in rows if isinstance(row, Sample)] == ["b.png", "ct/a.nii.gz"]
     assert rows[2].media[0].kind == "nifti" and rows[2].tags == {"modality": "ct"}
     assert [turn.content for turn in rows[0].turns] == [(0, "What is it?"), ("A skull.",)]
+    (tmp_path / "ct" / "latin.png").write_bytes(png())
+    (tmp_path / "ct" / "latin.txt").write_bytes(b"na\xefve")
+    (latin,) = (row for row in everything(Directory(path=str(tmp_path))) if "latin" in str(row))
+    assert latin.code == "bad_row" and "latin.txt: is not UTF-8" in latin.detail and "save the text" in latin.detail
     before = Directory(path=str(tmp_path)).fingerprint()
     (tmp_path / "b.txt").write_text("A skill.", encoding="utf-8")
     assert Directory(path=str(tmp_path)).fingerprint() != before

@@ -36,6 +36,7 @@ def rescore(
             "no_rule",
             f"{card.kit_task} is graded by a judge: name one under 'judges:' of a run; see docs/benchmarks.md",
         )
+    _check_origin(Path(path), card)
     records = read_records(Path(path), card)
     if card.grading == "report":
         records = [with_reference(record) for record in records]
@@ -55,6 +56,28 @@ def rescore(
     if explain:
         result["disagreements"] = disagreements(records, graded["kit"], graded["strict"])
     return result
+
+
+def _check_origin(path: Path, card: Card) -> None:
+    """Answers of a run must be answers to the task.
+
+    Raises:
+        DataError: the run's record says that they answer another benchmark.
+    """
+    record = path.parent.parent / "run.json"
+    if path.parent.name != "answers" or not record.is_file():
+        return
+    name = path.stem.rpartition("--")[0]
+    evaluation = json.loads(record.read_text(encoding="utf-8"))["config"].get("evaluation") or {}
+    for use in evaluation.get("benchmarks") or ():
+        known = use["use"].removeprefix("medevalkit/")
+        if name in (use.get("name"), use["use"], known):
+            try:
+                own = find_card(known)
+            except DataError:
+                own = None
+            if own != card:
+                raise DataError("other_benchmark", f"{path}: holds answers to '{use['use']}', not to {card.kit_task}")
 
 
 def _grade(card: Card, record: Record, scoring: str, index: int, path: str | Path) -> Grade:

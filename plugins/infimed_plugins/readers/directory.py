@@ -51,6 +51,8 @@ class Directory(FileReader):
             text = caption.read_text(encoding="utf-8-sig").strip()
         except FileNotFoundError:
             raise DataError("empty_text", f"no text beside it ({caption.name})") from None
+        except UnicodeDecodeError as error:
+            raise DataError("bad_row", f"{caption}: is not UTF-8 ({error.reason}); save the text as UTF-8") from None
         turns, media = question_and_answer(self.question, text, [medium], lambda other: self.media(file / "x", other))
         tags = {self.folder_tag: row.parent.name} if self.folder_tag else {}
         return Sample(id=name, turns=turns, media=media, tags=tags)

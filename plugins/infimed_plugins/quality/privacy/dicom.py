@@ -67,6 +67,10 @@ class DicomCleaner:
         pixels = self._pixels(dataset, changes)
         self._elements(dataset, patient, "", changes)
         subject = self.pseudonyms.subject(patient)
+        for name in ("PatientName", "PatientID"):
+            for done in ("emptied", "replaced", "removed"):
+                if changes.pop((name, done), 0):
+                    changes[name, "given a pseudonym"] += 1
         dataset.PatientName, dataset.PatientID, dataset.PatientIdentityRemoved = subject, subject, "YES"
         dataset.DeidentificationMethod = METHOD
         dataset.LongitudinalTemporalInformationModified = "MODIFIED" if self.dates == "shift" else "REMOVED"
