@@ -26,7 +26,7 @@ from infimed_core.types import Fault, Sample
 KEY_BYTES = 16
 """Of a sample's id, hashed: enough to tell a billion apart, and thin enough to hold them all."""
 _FILES = "files.jsonl"
-_TOLD_FAULTS = 5
+TOLD_FAULTS = 5
 """Kinds of faults of which an example is told; all are in the file."""
 _AGAIN = "a sample before it has this id; give every sample an id of its own, or none"
 _THREADS, _AT_ONCE = 16, 16384
@@ -159,7 +159,7 @@ def _told_faults(path: Path, dropped: Mapping[str, int]) -> Iterator[str]:
         if len(first) == len(dropped):
             break
     ordered = sorted(first.values(), key=lambda fault: -dropped[fault.code])
-    for fault in ordered[:_TOLD_FAULTS]:
+    for fault in ordered[:TOLD_FAULTS]:
         more = f"; {dropped[fault.code]:,} such rows" if dropped[fault.code] > 1 else ""
         yield f"left out: {fault.where}: sample '{fault.sample_id}': {fault.code}: {fault.detail}{more}"
     if sum(dropped.values()) > 1:

@@ -28,6 +28,7 @@ from infimed_core.index import Index, build_index
 from infimed_core.measuring import HELD_OUT, StageMeasurements, choose, held_out_samples
 from infimed_core.packing import PlannedBatches
 from infimed_core.plan import StagePlan
+from infimed_core.reading import TOLD_FAULTS
 from infimed_core.record import digest, verify_files, write_atomically
 from infimed_core.stage_planning import chosen_for, isolation_of, plan_rows
 from infimed_core.steps import Outcome, RunState
@@ -83,6 +84,12 @@ def index_samples(state: RunState, curated: Curated, checkpoint: Checkpoint) -> 
         index = build_index(curated.dataset, encoder, state.media, progress, earlier=earlier)
         index.save(directory / "index.npz")
         dropped = Counter(fault.code for fault in index.faults)
+        write_atomically(directory / "faults.jsonl", "".join(f"{one.model_dump_json()}\n" for one in index.faults))
+        first = {fault.code: fault for fault in reversed(index.faults)}
+        for code, count in dropped.most_common(TOLD_FAULTS):
+            more = f"; {count:,} such samples, all in {directory / 'faults.jsonl'}" if count > 1 else ""
+            text = f"cannot be trained on: sample '{first[code].sample_id}': {code}: {first[code].detail}{more}"
+            state.tell("message", "index", {"text": text})
         return Outcome(len(curated.dataset), len(curated.dataset) - sum(dropped.values()), dict(dropped))
 
     artifact = state.step("index", made_from, work)

@@ -89,6 +89,11 @@ def test_every_bad_sample_is_a_counted_row_with_a_reason(finished: tuple[RunReco
     assert found["read"].dropped == {"bad_row": 1, "empty_text": 1}
     assert found["score"].num_in == found["score"].num_out == 28
     assert found["score"].details["status"]["error"] == 4
+    place = finished[1] / "runs" / "small"
+    faults = (place / found["index"].artifact / "faults.jsonl").read_text().splitlines()
+    assert len(faults) == sum(found["index"].dropped.values()) > 0
+    told = (place / "events.jsonl").read_text()
+    assert all(f": {code}: " in told and "cannot be trained on: sample '" in told for code in found["index"].dropped)
     reasons = found["select"].dropped
     assert {"image_missing", "image_too_large", "image_truncated"} <= set(reasons), reasons
 
