@@ -83,6 +83,7 @@ class Checker:
         self.registry = registry
         self.lines = lines
         self.problems: list[Problem] = []
+        self.doubts: set[Place] = set()
 
     def add(self, path: Place, message: str) -> None:
         """A problem at ``path``, on its line of the document."""
@@ -101,6 +102,7 @@ class Checker:
         except ValidationError as error:
             self._add_errors(error, (), RunFile)
             file = _mended(RunFile, document, error)
+            self.doubts |= {location for location, _ in _own_errors(error)}
         for section, needed in NEEDS.items():
             if section in document:
                 for name in needed:
@@ -110,7 +112,8 @@ class Checker:
                             f"needs the section '{name}:', which is missing; add it (see examples/full.yaml)",
                         )
         run = document.get("run")
-        for index, plugin in enumerate(run.get("plugins") or () if isinstance(run, dict) else ()):
+        named = run.get("plugins") if isinstance(run, dict) else None
+        for index, plugin in enumerate(named if isinstance(named, list) else ()):
             self._check_plugin(str(plugin), ("run", "plugins", index))
         made: dict[Place, Component] = {}
         names: dict[Place, str] = {}
@@ -124,7 +127,7 @@ class Checker:
                     made |= {place: part for place, (_, part) in parts.items()}
                     names |= {place: name for place, (name, _) in parts.items()}
         self._check_metrics(document, made)
-        for path, message in mistakes(document, file, made):
+        for path, message in mistakes(document, file, made, self.doubts):
             self.add(path, message)
         return file, {names.get(path) or dotted(path): component for path, component in made.items()}
 
@@ -174,6 +177,8 @@ class Checker:
             return component.model_validate(settings)
         except ValidationError as error:
             self._add_errors(error, (*path, "with"), component)
+            if path[0] == "quality":  # what else is said of a component's settings holds without the wrong ones
+                self.doubts.add(path)
             return _mended(component, settings, error)
 
     def _make_nested(self, path: Place, component: Component) -> dict[Place, Component]:

@@ -35,20 +35,20 @@ SetOption = Annotated[
 def _load(file: Path, changes: list[str] | None) -> tuple[Plan, Registry]:
     gc.disable()  # nothing made here is garbage, and looking for some costs a tenth of the command
     try:
-        return _check(file, changes)
+        registry = load_plugins()
+        return load_run_file(file, registry, _overrides(changes)), registry
     finally:
         gc.enable()
 
 
-def _check(file: Path, changes: list[str] | None) -> tuple[Plan, Registry]:
-    registry = load_plugins()
+def _overrides(changes: list[str] | None) -> dict[str, Any]:
     overrides: dict[str, Any] = {}
     for change in changes or ():
         path, sign, value = change.partition("=")
         if not sign:
             raise InfimedError(f"--set {change}: write PATH=VALUE, as in run.seed=1")
         overrides[path] = yaml.safe_load(value)
-    return load_run_file(file, registry, overrides), registry
+    return overrides
 
 
 @app.command()
@@ -58,7 +58,7 @@ def check(file: RunFileArgument, set_: SetOption = None) -> None:
     if plan.file.sweep is not None:
         from infimed_core.sweep import plan_sweep
 
-        plan_sweep(file, registry, {}, None)
+        plan_sweep(file, registry, {}, None, _overrides(set_), check_only=True)
     steps = [name for name in type(plan.file).model_fields if name != "run" and getattr(plan.file, name) is not None]
     typer.echo(f"{file}: ok ({', '.join(steps) or 'no steps'}; {len(plan.components)} components)")
 

@@ -71,8 +71,8 @@ def _difference(
 ) -> dict[str, Any] | None:
     """The fields of a comparison that are numbers.
 
-    ``None`` where the metric is undefined on these questions, or is no mean and the same on every resample of them, so
-    that nothing is known of how far it scatters.
+    ``None`` where the metric is undefined on these questions, or where nothing is known of how far it scatters: it is
+    no mean and the same on every resample of them, or a mean of values beyond [0, 1] that all differ alike.
     """
     ours, others = metric.values(left), metric.values(right)
     if ours is None or others is None:  # no mean of single values: the metric itself is computed on every resample
@@ -82,7 +82,10 @@ def _difference(
         return None
     ours, others, units = ours[both], others[both], [unit for unit, kept in zip(units, both, strict=True) if kept]
     binary = bool(np.isin(ours, (0.0, 1.0)).all() and np.isin(others, (0.0, 1.0)).all())
-    difference, low, high, p_value = paired_interval(ours, others, units, binary, seed)
+    found = paired_interval(ours, others, units, binary, seed)
+    if found is None:
+        return None
+    difference, low, high, p_value = found
     return {
         "difference": difference,
         "low": low,
@@ -95,18 +98,20 @@ def _difference(
 
 def paired_interval(
     ours: NDArray[np.float64], others: NDArray[np.float64], units: Sequence[str], binary: bool, seed: int = 0
-) -> tuple[float, float, float, float | None]:
+) -> tuple[float, float, float, float | None] | None:
     """The mean of ``ours - others`` (float64 [n] each) with its 95% interval and p-value: (difference, low, high, p).
 
     A clustered bootstrap; where it has fewer than ``FEW`` clusters to draw from, or all of them differ alike, it would
-    be too narrow, and the closed form of ``paired.estimate`` takes its place (values are taken to lie in [0, 1], or as
-    far beyond as they were seen). McNemar's test where every value is 0 or 1 (``binary``) and no two questions share a
-    cluster.
+    be too narrow, and the closed form of ``paired.estimate`` takes its place. ``None`` where values beyond [0, 1] all
+    differ alike, so that nothing is known of how far they scatter. McNemar's test where every value is 0 or 1
+    (``binary``) and no two questions share a cluster.
     """
     number = len(set(units))
     both = np.concatenate([ours, others])
-    reach = max(1.0, float(both.max())) - min(0.0, float(both.min()))
-    found = estimate(ours - others, units, binary, reach)
+    bounded = bool(both.min() >= 0.0 and both.max() <= 1.0)
+    found = estimate(ours - others, units, binary, 1.0 if bounded else np.inf)
+    if not bounded and found.error <= statistics.NO_SPREAD:
+        return None
     if number < statistics.FEW or found.error <= statistics.NO_SPREAD:
         return found.difference, found.low, found.high, found.p_value
     difference, low, high = statistics.paired_difference(ours, others, clusters=units, seed=seed)

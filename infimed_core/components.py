@@ -589,6 +589,10 @@ class Benchmark(Component):
         left out; an answer that lacks a section has ``""`` there."""
         return {"": (sample.references[0], answer.text or "")} if sample.references else {}
 
+    def is_open(self, sample: Sample) -> bool:
+        """Whether the answer is free text, so that measures of open answers take it in."""
+        return True
+
     def solver(self) -> Use:
         """The solver this benchmark wants unless the run file names another."""
         return Use(use="direct")
@@ -610,6 +614,9 @@ class Benchmark(Component):
 
 class Metric(Component):
     """Reduces scores to one value."""
+
+    of_open_answers: ClassVar[bool] = False
+    """Whether only free text takes part (``Benchmark.is_open``); what is then unscored are such answers alone."""
 
     def missing(self) -> str:
         """What must be installed first, with the command that does; asked before any model is. "" for nothing."""

@@ -12,7 +12,7 @@ from infimed_core.checking import Checker, Lines
 from infimed_core.components import Component
 from infimed_core.errors import ConfigError
 from infimed_core.plugins import Registry
-from infimed_core.run_file import Place, RunFile
+from infimed_core.run_file import IMAGE_BLIND, Place, RunFile
 
 _SAFE_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """The safe loader of libyaml where it is there: the same documents, many times faster."""
@@ -104,7 +104,8 @@ def _expand_groups(document: dict[str, Any], registry: Registry, lines: Lines) -
     expanded: list[Any] = []
     moved: list[tuple[int, int]] = []
     for index, use in enumerate(uses):
-        members = groups.get(named[index] or "")
+        own = named[index]
+        members = groups.get(own) if isinstance(own, str) else None
         settings = use.get("with") or {} if members is not None else {}
         parts = members(settings) if members is not None and isinstance(settings, dict) else [use]
         for part in parts:
@@ -112,7 +113,7 @@ def _expand_groups(document: dict[str, Any], registry: Registry, lines: Lines) -
             expanded.append({**use, **part} if members is not None else use)
     if len(expanded) != len(uses):
         place: Place = ("evaluation", "benchmarks")
-        starts = [(lines.of((*place, old)), new) for old, new in moved if old != new or named[old] in groups]
+        starts = [(lines.of((*place, old)), new) for old, new in moved if old != new or str(named[old]) in groups]
         for line, new in starts:
             lines.put((*place, new), line)
     section["benchmarks"] = expanded
@@ -141,8 +142,8 @@ def _forget_stage(document: dict[str, Any], name: str) -> None:
     section = document.get("evaluation")
     for key in ("models", "compare_to"):
         names = section.get(key) if isinstance(section, dict) else None
-        if isinstance(names, list) and name in names:
-            names.remove(name)
+        if isinstance(names, list):
+            names[:] = [other for other in names if other not in (name, name + IMAGE_BLIND)]
 
 
 def _place(items: list[Any], part: str) -> int:

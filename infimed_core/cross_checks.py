@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from infimed_core.components import Component, JudgingScorer, Scorer, Selector, Solver, Trainer
@@ -24,13 +24,17 @@ C = TypeVar("C", bound=Component)
 
 
 def mistakes(
-    document: Mapping[str, Any], file: RunFile | None, components: Mapping[Place, Component]
+    document: Mapping[str, Any],
+    file: RunFile | None,
+    components: Mapping[Place, Component],
+    doubts: Collection[Place] = (),
 ) -> Iterator[tuple[Place, str]]:
     """(place, message) of every mistake that needs more than one section, or the disk, to be seen.
 
     Args:
         file: the sections without their own mistakes; ``None`` where they are none without them.
         components: those that could be made, by place.
+        doubts: where ``file`` and ``components`` lack what was a mistake; what follows from there is not told.
     """
     run = {".".join(map(str, place)): component for place, component in components.items()}
     for place, component in components.items():
@@ -44,10 +48,19 @@ def mistakes(
     yield from _asked_models(document, components)
     if file is None:
         return
-    if file.evaluation is not None:
+    unknown = any(len(place) == 1 and place[0] not in RunFile.model_fields for place in doubts)  # which may be meant
+    named = ("training",), ("evaluation", "baselines")
+    if file.evaluation is not None and not (_touched(doubts, *named) or (unknown and file.training is None)):
         yield from _evaluated(file, file.evaluation, components)
-    yield from _measured(file, components)
-    yield from _dimensions(file, components)
+    if not (_touched(doubts, ("evaluation", "benchmarks")) or (unknown and file.evaluation is None)):
+        yield from _measured(file, components)
+    if not _touched(doubts, ("quality", "scorers")):
+        yield from _dimensions(file, components)
+
+
+def _touched(doubts: Collection[Place], *places: Place) -> bool:
+    """Whether a doubt lies at one of the places, above it or in it."""
+    return any(doubt[: len(place)] == place[: len(doubt)] for doubt in doubts for place in places)
 
 
 def _asked_models(document: Mapping[str, Any], components: Mapping[Place, Component]) -> Iterator[tuple[Place, str]]:

@@ -257,14 +257,15 @@ def summarise(
         for index, row in enumerate(rows):
             group = tuple((tag, row.sample.tags.get(tag, "unlabelled")) for tag in tags)
             parts.setdefault(group, []).append(index)
-    sections = [benchmark.compared_texts(row.sample, row.answer).keys() for row in rows]
+    could = {metric_name: could_take_part(metric, benchmark, rows) for metric_name, metric in metrics.items()}
     results = []
     for scoring in rows[0].scores if rows else benchmark.scorings:
         for group, members in sorted(parts.items()):
-            units, texts = [clusters[index] for index in members], [sections[index] for index in members]
+            units = [clusters[index] for index in members]
             scores = [rows[index].scores[scoring] for index in members]
             values = {
-                metric_name: measure(metric, scores, units, seed, texts) for metric_name, metric in metrics.items()
+                metric_name: measure(metric, scores, units, seed, [could[metric_name][index] for index in members])
+                for metric_name, metric in metrics.items()
             }
             results.append(
                 ResultRow(
@@ -279,23 +280,27 @@ def summarise(
     return results
 
 
+def could_take_part(metric: Metric, benchmark: Benchmark, rows: Sequence[Graded]) -> list[bool]:
+    """For every row whether its question is one that the metric measures, scored or not."""
+    if isinstance(metric, TextMetric):
+        return [metric.section in benchmark.compared_texts(row.sample, row.answer) for row in rows]
+    return [not metric.of_open_answers or benchmark.is_open(row.sample) for row in rows]
+
+
 def measure(
-    metric: Metric, scores: Sequence[Score], clusters: Sequence[str], seed: int, sections: Sequence[Collection[str]]
+    metric: Metric, scores: Sequence[Score], clusters: Sequence[str], seed: int, could: Sequence[bool]
 ) -> MetricValue:
     """A metric over the scored of ``scores`` with its interval; what is in one cluster is resampled together.
 
     ``num_scored`` are those that take part: of a measure of open answers, the open ones. ``num_unscored`` are those
-    that would have: ``sections`` holds the names of every answer's ``compared_texts``.
+    that ``could`` have.
     """
     scored = [index for index, score in enumerate(scores) if score.value is not None]
     kept = [scores[index] for index in scored]
     values = metric.values(kept) if kept else None
     taking = np.flatnonzero(np.isfinite(values)) if values is not None else np.arange(len(kept))
-    unscored = [sections[index] for index, score in enumerate(scores) if score.value is None]
-    if len(taking) < len(kept):  # some that are scored take no part in it, and so would some of the others
-        wanted = metric.section if isinstance(metric, TextMetric) else None
-        unscored = [names for names in unscored if (wanted in names if wanted is not None else names)]
-    counts = {"num_scored": len(taking), "num_unscored": len(unscored)}
+    num_unscored = sum(score.value is None and own for score, own in zip(scores, could, strict=True))
+    counts = {"num_scored": len(taking), "num_unscored": num_unscored}
     value = metric.compute(kept) if kept else None
     if value is None:
         return MetricValue(value=None, **counts)

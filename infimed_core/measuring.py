@@ -23,7 +23,7 @@ from infimed_core.components import (
     TextMetric,
 )
 from infimed_core.errors import InfimedError
-from infimed_core.evaluation import Graded, cluster_ids, grade, measure, measure_texts, read_questions
+from infimed_core.evaluation import Graded, cluster_ids, could_take_part, grade, measure, measure_texts, read_questions
 from infimed_core.evaluation_checks import chosen_samples, named_metrics, solver_of
 from infimed_core.index import Index
 from infimed_core.plan import StagePlan
@@ -247,7 +247,6 @@ class StageMeasurements:
             texts = [metric for metric in metrics.values() if isinstance(metric, TextMetric)]
             rows = measure_texts(benchmark, rows, texts) if texts else rows
             scoring, clusters = benchmark.scorings[0], cluster_ids(benchmark, rows)
-            sections = [benchmark.compared_texts(row.sample, row.answer).keys() for row in rows]
             scored = [row.scores[scoring] for row in rows]
             errors = Counter(row.answer.error for row in rows if row.answer.error is not None)
             facts[name] = {
@@ -256,7 +255,9 @@ class StageMeasurements:
                 "errors": errors.total(),
                 **({"first_error": next(iter(errors))} if errors else {}),
                 **{
-                    metric_name: measure(metric, scored, clusters, self._state.seed, sections).model_dump(mode="json")
+                    metric_name: measure(
+                        metric, scored, clusters, self._state.seed, could_take_part(metric, benchmark, rows)
+                    ).model_dump(mode="json")
                     for metric_name, metric in metrics.items()
                 },
             }

@@ -38,7 +38,7 @@ def estimate(values: NDArray[np.float64], clusters: Sequence[str], binary: bool,
     G - 1 degrees of freedom. The p-value is McNemar's exact one where every score is 0 or 1 (``binary``) and no two
     questions share a cluster, else of the same t. Where all clusters differ alike the t has no spread to go by: the
     interval then reaches as far as Wilson's bound on a share of clusters none of which differs (times ``reach``), and
-    the p-value is of the sign test over clusters.
+    the p-value is of the sign test over clusters. ``reach`` may be infinite.
     """
     from scipy.special import stdtr, stdtrit
 

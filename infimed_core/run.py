@@ -106,7 +106,7 @@ def _fail(directory: RunDirectory, error: BaseException, ranks: Ranks) -> NoRetu
         else:
             directory.write(status="failed", finished=now(), error=f"{type(told).__name__}: {told}")
             _report_failure(directory)
-    except OSError:
+    except Exception:
         pass  # a full disk, say: the record stays as it was, and the error itself is told
     if told is error:
         raise error

@@ -50,20 +50,25 @@ def interval(
 
     ``values`` is one number per sample; ``clusters`` names what each belongs to (an image, a study): samples of
     one cluster are not independent and stay together. The mean over fewer than ``FEW`` clusters, or over clusters
-    that are all alike, gets Wilson's interval over the clusters instead: of values in [0, 1], or as far beyond as they
-    were seen.
-    (None, None) where there is no value.
+    that are all alike, gets Wilson's interval over the clusters instead, of values in [0, 1]; of others Student's t.
+    (None, None) where there is no value, or values beyond [0, 1] show no spread.
 
     Raises:
         ValueError: ``clusters`` has another length than ``values``, or a value is not finite.
     """
+    from scipy.special import stdtrit
+
     x, groups, num_groups = _prepare(values, clusters)
     if not len(x):
         return None, None
-    if statistic is mean and (num_groups < FEW or _standard_error(x, groups, num_groups) <= NO_SPREAD):
-        least, most = min(0.0, float(x.min())), max(1.0, float(x.max()))
-        low, high = wilson((float(x.mean()) - least) / (most - least), num_groups, confidence)
-        return least + low * (most - least), least + high * (most - least)
+    error = _standard_error(x, groups, num_groups)
+    if statistic is mean and (num_groups < FEW or error <= NO_SPREAD):
+        if x.min() >= 0.0 and x.max() <= 1.0:
+            return wilson(float(x.mean()), num_groups, confidence)
+        if error <= NO_SPREAD:
+            return None, None
+        half = float(stdtrit(num_groups - 1, 0.5 + confidence / 2)) * error
+        return float(x.mean()) - half, float(x.mean()) + half
     generator = np.random.default_rng(seed)
     if statistic is mean:
         draws = _means(x, groups, num_groups, generator, num_resamples)

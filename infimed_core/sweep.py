@@ -78,15 +78,23 @@ def parse_grid(options: Sequence[str]) -> dict[str, tuple[Any, ...]]:
     return grid
 
 
-def plan_sweep(source: Path, registry: Registry, grid: Mapping[str, Sequence[Any]], directory: Path | None) -> Sweep:
+def plan_sweep(
+    source: Path,
+    registry: Registry,
+    grid: Mapping[str, Sequence[Any]],
+    directory: Path | None,
+    overrides: Mapping[str, Any] | None = None,
+    check_only: bool = False,
+) -> Sweep:
     """The runs of a sweep, every one of them checked before the first begins.
 
-    ``grid`` adds to the file's ``sweep.grid`` and wins where both name a path.
+    ``grid`` adds to the file's ``sweep.grid`` and wins where both name a path; ``overrides`` are for every run alike.
+    With ``check_only`` nothing need vary yet.
 
     Raises:
         InfimedError: nothing varies, or a variant is no good run file; the message names it.
     """
-    plan = load_run_file(source, registry)
+    plan = load_run_file(source, registry, dict(overrides or {}))
     section = plan.file.sweep or SweepSection()
     own: dict[str, Sequence[Any]] = {**section.grid, **grid}
     seeds = [_seed(value) for value in own.pop(SEED, (plan.file.run.seed,))]
@@ -94,7 +102,7 @@ def plan_sweep(source: Path, registry: Registry, grid: Mapping[str, Sequence[Any
     for name, variant in section.variants.items():
         named[name] = {**variant.set, **dict.fromkeys(variant.drop, LEFT_OUT)}
     changes = {**named, **_combinations(own)}
-    if len(changes) * len(seeds) < 2:
+    if len(changes) * len(seeds) < 2 and not check_only:
         raise InfimedError(
             f"{source}: nothing varies; give --grid PATH=VALUE,VALUE, or a section 'sweep:' with variants"
         )
@@ -104,12 +112,12 @@ def plan_sweep(source: Path, registry: Registry, grid: Mapping[str, Sequence[Any
     plans, told = [], dict[str, None]()
     for member in members:
         try:
-            plans.append(load_member(sweep, member, registry))
+            plans.append(load_member(sweep, member, registry, overrides))
         except InfimedError as error:
             told[str(error)] = None  # the same for every seed
     if told:
         raise InfimedError("\n".join(told))
-    if not any(one.file.evaluation for one in plans):
+    if not any(one.file.evaluation for one in plans) and not check_only:
         raise InfimedError(
             f"{source}: a sweep compares graded models, and no variant grades any; add a section 'evaluation:'"
         )
@@ -143,13 +151,19 @@ def _short(value: Any) -> str:
     return value if isinstance(value, str) else canonical_json(value)
 
 
-def load_member(sweep: Sweep, member: Member, registry: Registry) -> Plan:
+def load_member(sweep: Sweep, member: Member, registry: Registry, overrides: Mapping[str, Any] | None = None) -> Plan:
     """The checked run file of a member.
 
     Raises:
         InfimedError: it is no good run file; the message begins with the variant's name.
     """
-    changes = {**member.changes, "run.name": member.name, "run.directory": str(sweep.directory), SEED: member.seed}
+    changes = {
+        **(overrides or {}),
+        **member.changes,
+        "run.name": member.name,
+        "run.directory": str(sweep.directory),
+        SEED: member.seed,
+    }
     try:
         return load_run_file(sweep.source, registry, changes)
     except InfimedError as error:

@@ -222,7 +222,10 @@ def _difference(own: Mapping[int, _Scores], reference: Mapping[int, _Scores]) ->
         return None
     means = np.array([np.mean(values, axis=0) for values in pairs.values()])
     units = [clusters[identity] for identity in pairs]
-    difference, low, high, _ = paired_interval(means[:, 0], means[:, 1], units, binary=False)
+    found = paired_interval(means[:, 0], means[:, 1], units, binary=False)
+    if found is None:
+        return None
+    difference, low, high, _ = found
     return Difference(difference=difference, low=low, high=high, num_pairs=len(pairs), by_seed=by_seed)
 
 

@@ -250,7 +250,7 @@ class Stage(Row):
     @model_validator(mode="after")
     def _one_length(self) -> Self:
         given = [name for name in ("num_samples", "num_tokens", "num_steps") if getattr(self, name) is not None]
-        given += ["epochs"] if "epochs" in self.model_fields_set else []
+        given += ["epochs"] if given and self.epochs != 1.0 else []
         if len(given) > 1:
             raise ValueError(f"{' and '.join(given)} are two lengths of one stage; keep one")
         return self

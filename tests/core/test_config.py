@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from infimed_core import ConfigError
 from infimed_core.config import load_run_file
 from infimed_core.plugins import Registry, load_plugins
+from infimed_core.testing import check_component
 
 ROOT = Path(__file__).parents[2]
 
@@ -232,6 +233,48 @@ evaluation: {models: [base, sfft], compare_to: [best], benchmarks: [{use: demo-v
         "training.with.stages.0.epochs", "training.with.stages.0.trainable",
         "evaluation.compare_to.0", "evaluation.limits", "evaluation.models.1",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("training:", "trianing:"),
+        ("evaluation:", "evalution:"),
+        ("{use: staged, with: {stages: [{name: one, evaluate: {every: 2, benchmarks: [ours]}}]}}", "staged"),
+        ("name: ours", "nmae: ours"),
+        ("baselines: [constant-letter]", "baselines: constant-letter"),
+    ],
+)
+def test_a_mistake_begets_no_other(old: str, new: str, registry: Registry, tmp_path: Path) -> None:
+    text = """\
+run: {name: a}
+data: {sources: [{use: demo-anatomy}]}
+model: {use: tiny-qwen3-vl}
+resolution: {use: native}
+packing: {use: best-fit}
+training: {use: staged, with: {stages: [{name: one, evaluate: {every: 2, benchmarks: [ours]}}]}}
+evaluation: {models: [base, one], compare_to: [one, constant-letter], baselines: [constant-letter], benchmarks: [{use: demo-vqa, name: ours}]}
+"""  # noqa: E501
+    (tmp_path / "good.yaml").write_text(text)
+    load_run_file(tmp_path / "good.yaml", registry)
+    assert len(problems(text.replace(old, new), registry, tmp_path)) == 1
+
+
+def test_what_ran_is_a_run_file_again(registry: Registry, tmp_path: Path) -> None:
+    for source in (ROOT / "examples" / "full.yaml", ROOT / "examples" / "ablation.yaml"):
+        plan = load_run_file(source, registry)
+        (tmp_path / "again.yaml").write_text(yaml.safe_dump(plan.as_json()))
+        again = load_run_file(tmp_path / "again.yaml", registry).as_json()
+        assert again["training"] == plan.as_json()["training"]
+        stages = [{"name": "m"}, {"name": "n", "num_steps": 3}]
+        check_component(registry.find("trainer", "staged").model_validate({"stages": stages}))
+
+
+@pytest.mark.parametrize(
+    "text", ["run: {name: a, plugins: 5}", "run: {name: a}\nevaluation: {benchmarks: [{use: {a: b}}]}"]
+)
+def test_odd_shapes_are_told(text: str, registry: Registry, tmp_path: Path) -> None:
+    assert problems(text, registry, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -228,20 +228,27 @@ def test_few_pairs_and_pairs_without_spread_have_an_interval_and_no_false_certai
 def test_images_that_all_differ_alike_leave_a_difference_uncertain() -> None:
     units = [str(number // 2) for number in range(80)]
     half = np.array([1.0, 0.0] * 40)  # in every image one question of two is won
-    difference, low, high, p_value = paired_interval(half, np.zeros(80), units, binary=True)
+    found = paired_interval(half, np.zeros(80), units, binary=True)
+    assert found is not None
+    difference, low, high, p_value = found
     assert difference == 0.5 and low < 0.45 and high > 0.55 and p_value is not None
     assert statistics.minimum_detectable_difference(half, clusters=units) is None
     assert statistics.interval(half, clusters=units) == statistics.wilson(0.5, 40)
     thirds = np.array([np.mean([1.0, 0.0, 0.0])] * 20 + [np.mean([0.0, 0.0, 1.0])] * 20) + np.arange(40) * 1e-17
-    _, low, high, _ = paired_interval(thirds, np.zeros(40), [str(number) for number in range(40)], binary=False)
+    found = paired_interval(thirds, np.zeros(40), [str(number) for number in range(40)], binary=False)
+    assert found is not None
+    _, low, high, _ = found
     assert low < 0.3 and high > 0.36, "rounding is no spread"
 
 
-def test_a_measure_without_bound_is_no_more_certain_for_one_pair() -> None:
-    difference, low, high, p_value = paired_interval(np.array([4.0]), np.array([2.0]), ["a"], binary=False)
-    assert (difference, high, p_value) == (2.0, 4.0, 1.0) and low < 0.0
-    low_value, high_value = statistics.interval([4.0, 9.0])
-    assert low_value is not None and high_value is not None and low_value < 4.0 and high_value > 8.0
+def test_a_measure_without_bound_is_no_more_certain_for_few_pairs() -> None:
+    assert paired_interval(np.array([4.0]), np.array([2.0]), ["a"], binary=False) is None
+    assert paired_interval(np.full(50, 37.0), np.full(50, 36.0), [str(n) for n in range(50)], binary=False) is None
+    found = paired_interval(np.array([4.0, 9.0]), np.array([2.0, 3.0]), ["a", "b"], binary=False)
+    assert found is not None and found[1] < 0.0 and found[2] > 6.0 and found[0] == 4.0
+    low, high = statistics.interval([4.0, 9.0])
+    assert low is not None and high is not None and low < 0.0 and high > 9.0, "Student's t of two"
+    assert statistics.interval([37.2] * 5) == (None, None)
 
 
 def test_a_judges_scores_are_compared_beside_the_rules() -> None:

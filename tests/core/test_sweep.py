@@ -101,6 +101,12 @@ def test_every_variant_is_checked_before_one_runs(write, registry, tmp_path):
         plan_sweep(file, registry, {}, None)
     with pytest.raises(InfimedError, match=r"variant 'bad'"):
         check(file)
+    file = write(sweep={"variants": {"short": {"set": {"packing.with.row_tokens": 64}}}})
+    file.write_text(file.read_text().replace("num_samples: 8", "num_samples: -8", 1))
+    with pytest.raises(InfimedError, match=r"num_samples"):
+        check(file)
+    check(file, ["training.with.stages.first.num_samples=8"])
+    check(write(sweep={"grid": {"run.seed": [0]}}))
     assert not (tmp_path / "runs").exists()
 
 

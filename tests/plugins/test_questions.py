@@ -93,7 +93,11 @@ def test_every_row_is_a_question_or_a_fault_with_its_place(own, tmp_path):
         (["B", "A", "AB", "O"], "B. A", "B"),
         (["A", "B", "C"], "B", "B"),
         (["1", "2", "2"], "2", "ambiguous_gold"),
-        (["A. axial", "B. coronal"], "Coronal", "B"),
+        (["A. axial", "B. coronal"], "Coronal.", "B"),
+        (["1", "2", "3"], "B. 2", "B"),
+        (["axial", "coronal"], "A, E", "gold_not_among_options"),
+        (["axial", "coronal"], "A. axial, B. coronal", "gold_not_among_options"),
+        (["axial", "coronal"], "A. axial and coronal", "gold_not_among_options"),
         ([f"x{number}" for number in range(40)], "x30", "too_many_options"),
     ],
 )
@@ -115,10 +119,11 @@ def test_the_right_letters_are_read_and_never_guessed(options, answer, letters):
         ("Which panel shows abnormal dense consolidation?", ["A", "B", "C", "D"], True),
         ("Is it axial or coronal?", ["A. axial", "B. coronal"], False),
         ("Which plane?", ["A. axial", "B. coronal"], True),
+        ("肺炎还是正常？", ["肺炎", "正常"], False),
     ],
 )
 def test_options_are_shown_once(tmp_path, question, options, shown):
-    (tmp_path / "one.jsonl").write_text(json.dumps(row("1", question, "A. " + options[0], options=options)) + "\n")
+    (tmp_path / "one.jsonl").write_text(json.dumps(row("1", question, "a", options=options)) + "\n")
     reader = {"use": "jsonl", "with": {"path": str(tmp_path / "one.jsonl")}}
     (asked,) = Questions.model_validate({"reader": reader}).samples()
     assert isinstance(asked, Sample)

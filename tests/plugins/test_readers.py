@@ -404,7 +404,8 @@ def test_csv_rows_are_mapped_like_any_other_columns_and_keep_their_lines(tmp_pat
         "\ufefffile,caption,kind,a,b,c\r\n"
         'x.png,"A scan,\r\nwith a line break and ""quotes"".",ct,,,\r\n'
         "\r\n"
-        ",Only text é,,axial,,sagittal\r\n"
+        ",Only text é,,axial,sagittal,\r\n"
+        ",Moved,,axial,,sagittal\r\n"
         "y.png,one,two,many,cells,here,more\r\n"
     )
     (tmp_path / "t.csv").write_bytes(text.encode("utf-8"))
@@ -415,12 +416,13 @@ def test_csv_rows_are_mapped_like_any_other_columns_and_keep_their_lines(tmp_pat
         found = []
         for row in reader.read(reader.shards()[0]):
             found.append((row, reader.place()))
-        (first, at), (second, then), (fault, _) = found
+        (first, at), (second, then), (moved, _), (fault, _) = found
+        assert moved.code == "bad_row" and "option B is empty" in moved.detail
         assert first.turns[-1].text == 'A scan,\r\nwith a line break and "quotes".' and first.tags == {"modality": "ct"}
         assert first.media[0].uri == str(tmp_path / "x.png") and first.options == ()
         assert second.media == () and second.turns[-1].text == "Only text é" and second.options == ("axial", "sagittal")
         assert (at, then) == (f"{tmp_path / name}:2", f"{tmp_path / name}:5") and second.tags == {}
-        assert (fault.code, fault.where) == ("bad_row", f"{tmp_path / name}:6") and "7 cells" in fault.detail
+        assert (fault.code, fault.where) == ("bad_row", f"{tmp_path / name}:7") and "7 cells" in fault.detail
     (tmp_path / "t.tsv").write_text('question\tanswer\tchoices\nWhich, please?\tleft\t["left", "right"]\nQ\tA\tleft\n')
     row, fault = everything(Csv(path=str(tmp_path / "t.tsv"), columns={"options": "choices"}))
     assert row.options == ("left", "right") and row.turns[0].text == "Which, please?"

@@ -36,7 +36,7 @@ def test_lingshus_stages_have_the_values_of_the_report():
     (recipe,) = (path for path in RECIPES if path.stem == "lingshu-stages")
     plan = load_run_file(recipe, load_plugins())
     shallow, deep, instruction = plan.component("training").stages
-    assert shallow.trainable == ("vision", "projector") and deep.trainable == instruction.trainable == ()
+    assert shallow.trainable == ("vision", "projector") and deep.trainable is instruction.trainable is None
     assert [stage.epochs for stage in (shallow, deep, instruction)] == [1, 1, 2]
     for stage in (shallow, deep, instruction):
         assert (stage.rate_of("vision"), stage.rate_of("projector")) == (2e-6, 1e-5)

@@ -202,6 +202,10 @@ class KitBenchmark(Benchmark):
         record = sample.meta["record"]
         return isinstance(record, dict) and kind_of(self.card, record) == "open"
 
+    def is_open(self, sample: Sample) -> bool:
+        """An open question or a report."""
+        return self.card.grading == "report" or self._is_open(sample)
+
     def compared_texts(self, sample: Sample, answer: Answer) -> dict[str, tuple[str, str]]:
         """A report whole and by section, as the strict grading reads it; else the first reference and the answer."""
         read = final_answer(answer.text).text or ""

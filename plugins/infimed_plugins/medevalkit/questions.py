@@ -133,7 +133,8 @@ class Questions(Benchmark):
             letters = list(dict.fromkeys(right_letters(answer, sample.options) for answer in accepted))
             accepted = [*letters, *(sample.options[LETTERS.index(one)] for one in dict.fromkeys("".join(letters)))]
             record["letters"] = letters
-        form = "choice" if sample.options else "closed" if is_polar(accepted[0]) else "open"
+        polar = all(is_polar(answer) for answer in accepted) and len(accepted) == 1
+        form = "choice" if sample.options else "closed" if polar else "open"
         tags = dict(sample.tags) | {"form": form, "cluster": self._cluster_of(sample)}
         tags["modality"] = modality_of(tags.get("modality")) if sample.media or "modality" in tags else "text"
         tags["task_type"] = task_type_of(tags.get("task_type"))
@@ -195,6 +196,10 @@ class Questions(Benchmark):
         ruled = [self.grade(sample, answer, "strict") for sample, answer in zip(samples, answers, strict=True)]
         return judge_open(lambda sample: sample.tags["form"] == "open", samples, answers, ruled, ask)
 
+    def is_open(self, sample: Sample) -> bool:
+        """Neither multiple choice nor closed."""
+        return sample.tags["form"] == "open"
+
     def compared_texts(self, sample: Sample, answer: Answer) -> dict[str, tuple[str, str]]:
         """Of an open question the first accepted answer, and the answer as it is read, without its thought."""
         if sample.tags["form"] != "open":
@@ -218,7 +223,7 @@ def right_letters(answer: str, options: Sequence[str]) -> str:
     if found := BOTH.fullmatch(answer):
         letter = found["letter"].upper()
         if letter in known and texts[known.index(letter)] == normalise(found["text"]):
-            return letter
+            return letter  # else it may still be an option's text as it stands
     places = [index for index, text in enumerate(texts) if text == normalise(answer)]
     if len(places) > 1:
         raise DataError("ambiguous_gold", f"the accepted answer '{answer}' is the text of {len(places)} options")
@@ -233,7 +238,7 @@ def right_letters(answer: str, options: Sequence[str]) -> str:
             f"the accepted answer '{answer}' is the text of option {by_text} and the letter of another; "
             f"write '{by_text}. {answer}'",
         )
-    letters = by_text or by_letter or read_choice(answer, options).letters
+    letters = by_text or by_letter
     if not letters:
         raise DataError(
             "gold_not_among_options",
@@ -246,10 +251,9 @@ def right_letters(answer: str, options: Sequence[str]) -> str:
 def _shows(text: str, options: Sequence[str]) -> bool:
     """Whether a question's text names every option, each as words of their own; single letters and digits may be
     anything, so they are not looked for."""
-    return all(
-        len(option.strip()) > 1 and re.search(rf"(?<!\w){re.escape(option.strip())}(?!\w)", text, re.IGNORECASE)
-        for option in options
-    )
+    names = [option.strip() for option in options]
+    alone = [rf"(?<![A-Za-z0-9]){re.escape(name)}(?![A-Za-z0-9])" for name in names]
+    return all(len(name) > 1 for name in names) and all(re.search(one, text, re.IGNORECASE) for one in alone)
 
 
 def _identity(media: Media) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -68,10 +69,13 @@ def _check_origin(path: Path, card: Card) -> None:
     if path.parent.name != "answers" or not record.is_file():
         return
     name = path.stem.rpartition("--")[0]
-    evaluation = json.loads(record.read_text(encoding="utf-8"))["config"].get("evaluation") or {}
-    for use in evaluation.get("benchmarks") or ():
-        known = use["use"].removeprefix("medevalkit/")
-        if name in (use.get("name"), use["use"], known):
+    try:
+        uses = json.loads(record.read_text(encoding="utf-8"))["config"]["evaluation"]["benchmarks"]
+        named = [(use.get("name"), use["use"], use["use"].removeprefix("medevalkit/")) for use in uses]
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return  # no record of a run
+    for use, (given, whole, known) in zip(uses, named, strict=True):
+        if name in (given, whole, known) or (given is None and re.fullmatch(rf"{re.escape(known)}-\d+", name)):
             try:
                 own = find_card(known)
             except DataError:

@@ -29,6 +29,7 @@ class _Part(Metric):
     """The mean of one part of the scores that have it; ``None`` where none has."""
 
     key: ClassVar[str] = ""
+    of_open_answers: ClassVar[bool] = True
 
     @property
     def _name(self) -> str:
@@ -138,6 +139,7 @@ class ImpressionBleu4(_Part):
 class PartMean(_Part):
     """The mean of any part of the scores, named by ``part``."""
 
+    of_open_answers: ClassVar[bool] = False
     part: str = Field(description="Name of the part in Score.parts.")
 
     @property

@@ -27,7 +27,8 @@ class Columns(Row):
     )
     system: str | None = Field(default=None, description="Column of a system prompt.")
     options: str | tuple[str, ...] | None = Field(
-        default=None, description="Column of the options (a list), or a column for each; empty ones are left out."
+        default=None,
+        description="Column of the options (a list), or a column for each; empty ones at the end are left out.",
     )
     tags: dict[str, str] = Field(default_factory=dict, description="From a tag's name to the column of its value.")
     meta: tuple[str, ...] = Field(default=(), description="Columns kept in the sample's meta.")
@@ -81,8 +82,16 @@ def _options(row: Mapping[str, Any], columns: str | tuple[str, ...] | None) -> t
                 raise DataError(
                     "bad_row", f'\'{columns}\' must hold a list, as in ["axial", "coronal"]; or name a column each'
                 )
-        return tuple(str(option) for option in found or () if option is not None)
-    return tuple(str(row[name]) for name in columns or () if row[name] is not None)
+        texts = list(found or ())
+    else:
+        texts = [row[name] for name in columns or ()]
+    options = ["" if text is None else str(text).strip() for text in texts]
+    while options and not options[-1]:
+        options.pop()
+    if "" in options:
+        letter = chr(ord("A") + options.index(""))
+        raise DataError("bad_row", f"option {letter} is empty and one behind it is not, so that letters would move up")
+    return tuple(options)
 
 
 def _usual(row: Mapping[str, Any], name: str) -> list[Any]:

@@ -32,14 +32,17 @@ class TrainingStage(Stage):
     """
 
     learning_rate: Rate = Field(default=1e-5, description="Peak learning rate, one for all groups or one per group.")
-    trainable: tuple[str, ...] = Field(
-        default=(),
-        description="Parameter groups that learn; where empty all, or with lora none but the adapters. The others stay "
+    trainable: tuple[str, ...] | None = Field(
+        default=None,
+        description="Parameter groups that learn; null is all, or with lora none but the adapters. The others stay "
         "bit-equal.",
     )
     lora: Lora | None = Field(default=None, description="Train low-rank adapters in place of the weights of a group.")
     warmup: float = Field(
-        default=0.03, ge=0.0, description="Steps with a rising rate: below 1 a share of them, else their number."
+        default=0.03,
+        ge=0.0,
+        allow_inf_nan=False,
+        description="Steps with a rising rate: below 1 a share of them, else their number.",
     )
     schedule: Literal["cosine", "constant", "warmup-stable-decay"] = Field(
         default="cosine", description="Course of the learning rate after the warm-up."
@@ -79,14 +82,14 @@ class TrainingStage(Stage):
                     f"learning_rate of '{group}' must be above 0 (to freeze a group, leave it out of trainable)"
                 )
         if isinstance(self.learning_rate, dict):
-            learning = (*self.trainable, *(self.lora.groups if self.lora else ()))
+            learning = (*(self.trainable or ()), *(self.lora.groups if self.lora else ()))
             missing = [group for group in learning if group not in self.learning_rate]
             if missing:
                 raise ValueError(f"learning_rate names no rate for the trainable group(s) {', '.join(missing)}")
-        both = [group for group in self.trainable if self.lora and group in self.lora.groups]
+        both = [group for group in self.trainable or () if self.lora and group in self.lora.groups]
         if both:
             raise ValueError(f"the group '{both[0]}' cannot have adapters and learn wholly; keep one of the two")
-        if "trainable" in self.model_fields_set and not self.trainable and self.lora is None:
+        if self.trainable == () and self.lora is None:
             raise ValueError("trainable names no group, so nothing would learn; leave it out to train all")
         if self.warmup >= 1.0 and self.warmup != int(self.warmup):
             raise ValueError("warmup must be a share below 1, or a whole number of steps")
@@ -98,7 +101,7 @@ class TrainingStage(Stage):
         """The parameter groups that each setting names."""
         rates = tuple(self.learning_rate) if isinstance(self.learning_rate, dict) else ()
         lora = self.lora.groups if self.lora else ()
-        return {"learning_rate": rates, "trainable": self.trainable, "lora.groups": lora}
+        return {"learning_rate": rates, "trainable": self.trainable or (), "lora.groups": lora}
 
     def rate_of(self, group: str) -> float | None:
         """Peak learning rate of a group; ``None`` where none is named."""
