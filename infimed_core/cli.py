@@ -59,7 +59,8 @@ def check(file: RunFileArgument, set_: SetOption = None) -> None:
         from infimed_core.sweep import plan_sweep
 
         plan_sweep(file, registry, {}, None, _overrides(set_), check_only=True)
-    steps = [name for name in type(plan.file).model_fields if name != "run" and getattr(plan.file, name) is not None]
+    present = {name: getattr(plan.file, name) for name in type(plan.file).model_fields if name != "run"}
+    steps = [name for name, section in present.items() if section not in (None, {})]
     typer.echo(f"{file}: ok ({', '.join(steps) or 'no steps'}; {len(plan.components)} components)")
 
 
