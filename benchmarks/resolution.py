@@ -229,6 +229,8 @@ def kept(
 
 def low_to_high(results: Results, arguments: argparse.Namespace) -> None:
     """Every way with every seed, each run in a process of its own; the table, the targets and the picture."""
+    if not {"native", "low-to-high"} <= set(arguments.ways):
+        raise SystemExit("--ways: native and low-to-high must be among them")
     with tempfile.TemporaryDirectory() as temporary:
         directory = arguments.runs or Path(temporary)
         directory.mkdir(parents=True, exist_ok=True)

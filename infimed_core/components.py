@@ -525,6 +525,7 @@ class Trainer(Component):
     def result_identity(self, stage: Stage) -> str:
         """Text of every setting that decides the weights after ``stage``; leave out worker counts and the like."""
         own = self.model_dump(mode="json", exclude={"stages"})
+        own |= {} if self.version == "1" else {"version": self.version}
         return canonical_json([own, stage.model_dump(mode="json", exclude={"evaluate"})])
 
     @abstractmethod

@@ -114,6 +114,8 @@ class _Asked:
         self.solver = solver_of(state, index)
         self.generation: Generation = use.generation or self.benchmark.generation() or Generation()
         self.metrics = named_metrics(state, use.metrics or self.benchmark.metrics)
+        parts = {**self.metrics, **({"solver": self.solver} if self.solver.version != "1" else {})}
+        self.graded_by = [name if part.version == "1" else f"{name}|{part.version}" for name, part in parts.items()]
         judges = {name: state.named_models.identity(name) for name in section.judges}
         others = {name: state.named_models.identity(name) for name in self.solver.models()}
         self.protocol = protocol(self.benchmark, self.solver, self.generation, section.limit, only)
@@ -138,7 +140,7 @@ def _evaluate_one(
     model: Model = state.plan.component("model")
     what = {**asked.protocol, "images": "left out"} if blind else asked.protocol
     fingerprint = benchmark.fingerprint()
-    made_from = digest("evaluate", 4, fingerprint, what, checkpoint.digest, model.identity(), list(asked.metrics))
+    made_from = digest("evaluate", 4, fingerprint, what, checkpoint.digest, model.identity(), asked.graded_by)
     shown = checkpoint.name + (IMAGE_BLIND if blind else "")
     step = f"evaluate-{shown}-{name}"
     answers = state.path / "answers" / f"{name}--{shown}.jsonl"
@@ -241,7 +243,7 @@ def _baseline(
     if baseline == CONSTANT_LETTER and not letter:
         state.tell("message", "", {"text": f"{name}: no multiple choice, so no {CONSTANT_LETTER} baseline"})
         return (), ""
-    hashed = digest("baseline", 4, baseline, made_from, list(asked.metrics))
+    hashed = digest("baseline", 4, baseline, made_from, asked.graded_by)
 
     def work(directory: Path) -> Outcome:
         if baseline == CONSTANT_LETTER:

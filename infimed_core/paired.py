@@ -31,14 +31,14 @@ class Estimate:
     num_clusters: int
 
 
-def estimate(values: NDArray[np.float64], clusters: Sequence[str], binary: bool, reach: float = 1.0) -> Estimate:
-    """The mean of paired differences float64 [n] in [-``reach``, ``reach``], its 95% interval and p-value.
+def estimate(values: NDArray[np.float64], clusters: Sequence[str], binary: bool, limit: float = 1.0) -> Estimate:
+    """The mean of paired differences float64 [n] in [-``limit``, ``limit``], its 95% interval and p-value.
 
     The interval is Student's t with the standard error over clusters (Liang and Zeger 1986, times G / (G - 1)) and
     G - 1 degrees of freedom. The p-value is McNemar's exact one where every score is 0 or 1 (``binary``) and no two
     questions share a cluster, else of the same t. Where all clusters differ alike the t has no spread to go by: the
-    interval then reaches as far as Wilson's bound on a share of clusters none of which differs (times ``reach``), and
-    the p-value is of the sign test over clusters. ``reach`` may be infinite.
+    interval then reaches as far as Wilson's bound on a share of clusters none of which differs, which says something
+    with a ``limit`` of 1 only, and the p-value is of the sign test over clusters.
     """
     from scipy.special import stdtr, stdtrit
 
@@ -55,7 +55,7 @@ def estimate(values: NDArray[np.float64], clusters: Sequence[str], binary: bool,
         half = float(stdtrit(freedom, 0.975)) * error
         p_value, test = 2 * float(stdtr(freedom, -abs(mean) / error)), "clusters"
     else:
-        half = statistics.wilson(0.0, number)[1] * reach
+        half = statistics.wilson(0.0, number)[1]
         p_value, test = (1.0 if mean == 0 else min(1.0, 2 * 0.5**number)), "sign"
     if exact:
         p_value, test = statistics.mcnemar(values > 0, values < 0), "mcnemar"
@@ -63,8 +63,8 @@ def estimate(values: NDArray[np.float64], clusters: Sequence[str], binary: bool,
         mean,
         error,
         freedom,
-        max(mean - half, -reach),
-        min(mean + half, reach),
+        max(mean - half, -limit),
+        min(mean + half, limit),
         p_value,
         test,
         number,

@@ -103,7 +103,7 @@ def step_details(record: RunRecord, prefix: str) -> list[tuple[str, StepRecord]]
 def funnel(record: RunRecord) -> list[Funnel]:
     """Every step through which samples flow, in order; evaluation is left out, for its rows are questions.
 
-    A stage's training stands here where it lost samples: all that it could not use were to be seen only then.
+    A stage's training stands here only where it lost samples that its plan had.
     """
     steps = [
         step

@@ -282,7 +282,9 @@ def table_of(result: SweepResult) -> tuple[list[str], list[list[str]]]:
     rows = []
     for line in result.lines:
         value, other = line.value, line.against_reference
-        score = "none" if value.value is None else f"{value.value:.3f} [{value.low:.3f}, {value.high:.3f}]"
+        score = "none" if value.value is None else f"{value.value:.3f}"
+        if value.low is not None and value.high is not None:
+            score += f" [{value.low:.3f}, {value.high:.3f}]"
         if value.num_unscored:
             score += f", {value.num_unscored} of {value.num_scored + value.num_unscored} unscored"
         shown = f"{other.difference:+.3f} [{other.low:+.3f}, {other.high:+.3f}]" if other else ""

@@ -15,7 +15,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from forked import start
 
-from infimed_core import RunEvent
+from infimed_core import RunEvent, Trainer
 from infimed_core.testing import make_image, run
 from infimed_core.types import RunRecord
 
@@ -193,6 +193,27 @@ def test_samples_that_no_stage_takes_and_plugins_that_changed_are_told(tmp_path:
     run(body, tmp_path)
     told = (directory / "events.jsonl").read_text()
     assert "plugin 'sft' was 0.0.9 when this run was made and is" in told and "'demo' was" not in told
+
+
+def test_a_component_that_computes_something_else_is_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from infimed_plugins.metrics.means import Accuracy
+    from infimed_plugins.packing.fitting import BestFit
+    from infimed_plugins.sft.trainer import StagedTrainer
+    from infimed_plugins.solvers.direct import Direct
+
+    body = document(write_samples(tmp_path), num_samples=8)
+    run(body, tmp_path)
+    made_anew = {Accuracy: "evaluate-base-", Direct: "evaluate-base-", BestFit: "plan-one"}
+    for component, step in made_anew.items():
+        monkeypatch.setattr(component, "version", "2")
+        found = steps(run(body, tmp_path))
+        assert all(one.status == "done" for name, one in found.items() if name.startswith(step)), component
+        assert found["index"].status == "reused"
+    stage = StagedTrainer.model_validate({"stages": [{"name": "one"}]})
+    before = Trainer.result_identity(stage, stage.stage_list[0]), stage.result_identity(stage.stage_list[0])
+    monkeypatch.setattr(StagedTrainer, "version", "2")
+    assert Trainer.result_identity(stage, stage.stage_list[0]) != before[0]
+    assert stage.result_identity(stage.stage_list[0]) != before[1]
 
 
 def test_where_all_samples_went_is_told_with_the_remedy_of_the_step_that_took_them(tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ from infimed_core.record import read_record
 from infimed_core.sweep import UNCHANGED, parse_grid, plan_sweep, run_sweep
 from infimed_core.sweep_command import sweep as sweep_command
 from infimed_core.sweep_page import page
-from infimed_core.sweep_results import as_markdown, sweep_result
+from infimed_core.sweep_results import Line, SweepResult, as_markdown, sweep_result, table_of
+from infimed_core.types import MetricValue
 
 RUN = {
     "run": {"name": "small", "seed": 0, "plugins": ["demo"]},
@@ -208,6 +209,13 @@ def figures_are_those_of_the_answers(sweep):
     assert (other.low, other.high) == pytest.approx((by_t.low, by_t.high)), "a bootstrap of six would be too narrow"
     assert other.num_pairs == 6
     assert list(other.by_seed.values()) == pytest.approx(by_seed)
+
+
+def test_a_score_without_an_interval_is_shown_without_one():
+    value = MetricValue(value=37.2, num_scored=5)
+    line = Line(benchmark="b", scoring="s", variant="v", models=("m",), seeds=(0,), value=value, by_seed={"0": 37.2})
+    result = SweepResult(source="x", reference="v", variants={"v": {}}, lines=(line,), costs=(), missing={})
+    assert table_of(result)[1] == [["b", "v", "m", "37.200", ""]] and "37.2" in page(result)
 
 
 def test_a_run_that_fails_is_told_and_the_others_are_compared(write, registry, tmp_path):

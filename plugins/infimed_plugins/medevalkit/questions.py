@@ -223,14 +223,14 @@ def right_letters(answer: str, options: Sequence[str]) -> str:
     if found := BOTH.fullmatch(answer):
         letter = found["letter"].upper()
         if letter in known and texts[known.index(letter)] == normalise(found["text"]):
-            return letter  # else it may still be an option's text as it stands
+            return letter
     places = [index for index, text in enumerate(texts) if text == normalise(answer)]
     if len(places) > 1:
         raise DataError("ambiguous_gold", f"the accepted answer '{answer}' is the text of {len(places)} options")
     by_text = known[places[0]] if places else ""
     by_letter = ""
-    if found := SEVERAL.fullmatch(answer):
-        by_letter = "".join(sorted(set(re.findall("[A-Z]", found[0].upper().replace("AND", ",")))))
+    if SEVERAL.fullmatch(answer):
+        by_letter = "".join(sorted({letter.upper() for letter in re.findall(r"\b[A-Za-z]\b", answer)}))
         by_letter = by_letter if set(by_letter) <= set(known) else ""
     if by_text and by_letter and by_text != by_letter:
         raise DataError(

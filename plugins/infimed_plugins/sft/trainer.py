@@ -87,6 +87,7 @@ class StagedTrainer(Trainer):
     def result_identity(self, stage: Stage) -> str:
         """Without what decides only how fast the weights come, or how often their state is written."""
         own = self.model_dump(mode="json", exclude={"stages", "num_workers", "rows_ahead", "parallel", "peak_flops"})
+        own |= {} if self.version == "1" else {"version": self.version}
         settings = stage.model_dump(mode="json", exclude={"save_every", "keep", "evaluate"})
         return canonical_json([own, settings | {"trainable": settings["trainable"] or []}])
 
