@@ -1,7 +1,7 @@
 """Published answers of models, read from the folders of the repositories that publish them, as one kind of row.
 
-``benchmarks/README.md`` says what to download. Nothing here decides what an answer says: a row carries the question, its options and
-gold, the answer as published, and what the publishers' own tool took from it.
+``benchmarks/README.md`` says what to download. Nothing here decides what an answer says: a row carries the question,
+its options and gold, the answer as published, and what the publishers' own tool took from it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _MMMU_SUBJECTS = (
 
 @dataclass(frozen=True)
 class Published:
-    """One published answer. ``theirs`` is a letter for a choice, else "right" or "wrong"; ``None`` is not read, "?" not said."""
+    """One published answer; ``theirs`` is the letter that their tool read, or its verdict, "right" or "wrong"."""
 
     set: str
     file: str
@@ -98,12 +98,12 @@ def mmlu_pro(folder: Path, wanted: Wanted = None) -> Iterator[Published]:
 
 
 def mmmu_pro(folder: Path, wanted: Wanted = None) -> Iterator[Published]:
-    """MMMU-Pro: one vision-language model asked directly and for its thoughts, with the options as text or in the picture."""
+    """MMMU-Pro: one vision-language model, asked directly or for its thoughts, options as text or in the picture."""
     for path, name in _files(folder, "MMMU/mmmu-pro/output/*.jsonl", wanted):
         for row in _json_lines(path):
             if row["subject"] not in _MMMU_SUBJECTS:
                 continue
-            theirs = row.get("pred_indexs")
+            theirs = str(row.get("pred_indexs"))
             yield Published(
                 "mmmu-pro", name, row["id"], CHOICE, row.get("question") or row["id"], row["answer"],
                 row["response"] or "", theirs if theirs in LETTERS else None, tuple(ast.literal_eval(row["options"])),
@@ -111,7 +111,7 @@ def mmmu_pro(folder: Path, wanted: Wanted = None) -> Iterator[Published]:
 
 
 def afrimed(folder: Path, wanted: Wanted = None) -> Iterator[Published]:
-    """AfriMed-QA and MedQA asked for a letter; open and closed models of many sizes, base models that run on among them."""
+    """AfriMed-QA and MedQA asked for a letter; models of many sizes, and base models that run on."""
     csv.field_size_limit(sys.maxsize)
     for path, name in _files(folder, "AfriMed-QA/results/*/*mcq*.csv", wanted):
         with path.open(encoding="utf-8", newline="") as lines:
@@ -161,8 +161,7 @@ def omnimed(folder: Path, wanted: Wanted = None) -> Iterator[Published]:
                 continue
             yield Published(
                 "omnimed", name, row["question_id"], CHOICE, question.strip(), LETTERS[texts.index(row["gt_answer"])],
-                row["model_response"] or "", UNKNOWN if row["correct"] is None else "right" if row["correct"] else "wrong",
-                texts,
+                row["model_response"] or "", "right" if row["correct"] else "wrong", texts,
             )  # fmt: skip
 
 
@@ -175,7 +174,7 @@ def _omnimed_rows(body: Any) -> Iterator[dict[str, Any]]:
 
 
 def fm_medvqa(folder: Path, wanted: Wanted = None) -> Iterator[Published]:
-    """VQA-RAD, SLAKE and PathVQA answered in sentences; golds and an F1 over words from the files beside the answers."""
+    """VQA-RAD, SLAKE and PathVQA in sentences; golds and an F1 over words from the files beside the answers."""
     base = "FM_MedVQA/OUTPUTS_jsonl/"
     for model, stem, scored in (
         ("llavamed", "answer_pred", "IN"),
