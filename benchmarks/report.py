@@ -24,9 +24,9 @@ from report_fixture import write_run
 
 from infimed_core import InfimedError
 from infimed_core.plugins import load_plugins
-from infimed_core.report import write_report
-from infimed_core.run_comparison import compare_runs
 from infimed_core.testing import run as run_document
+from infimed_plugins.reporting.compare.comparison import compare_runs
+from infimed_plugins.reporting.page.page import write_report
 
 MODELS = 6
 BENCHMARKS = 2

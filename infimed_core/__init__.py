@@ -1,63 +1,31 @@
 """InfiMed: from raw medical image-text data to a graded multimodal model. What a plugin author may import."""
 
-from infimed_core.components import (
-    Ask,
-    Batches,
-    Benchmark,
-    Component,
-    Encoder,
-    Executor,
-    Gate,
-    JudgingScorer,
-    LoadedModel,
-    Measurements,
-    MediaLoader,
-    Metric,
-    Modality,
-    Model,
-    Packer,
-    Reader,
-    ResolutionScheduler,
-    Scorer,
-    Selector,
-    Solver,
-    TextLengths,
-    TextMetric,
-    TrainableModel,
-    Trainer,
-    TrainingContext,
-)
-from infimed_core.errors import ConfigError, DataError, InfimedError, PluginError
-from infimed_core.hookspecs import hookimpl
-from infimed_core.plugins import load_plugins
-from infimed_core.statistics import cohen_kappa, interval
-from infimed_core.types import (
+from infimed_core.api.component import Component, Row, Use, canonical_json
+from infimed_core.api.data import Executor, Fault, Gate, Gated, Media, MediaLoader, Modality, Reader, Sample, Turn
+from infimed_core.api.evaluation import Benchmark, Metric, MetricValue, Solver, TextMetric
+from infimed_core.api.models import (
     IGNORED_LABEL,
     Answer,
-    Candidate,
+    Ask,
     Encoded,
-    Fault,
-    Gated,
+    Encoder,
     Generation,
-    Media,
-    MetricValue,
-    Mix,
+    LoadedModel,
+    Model,
     PackedBatch,
-    Packs,
-    Phase,
     Request,
-    Row,
-    RunEvent,
-    Sample,
-    Score,
-    Selection,
-    Stage,
-    StageEvaluation,
-    Turn,
-    Use,
-    canonical_json,
+    TextLengths,
+    TrainableModel,
 )
-from infimed_core.vocabulary import MODALITIES, TASK_TYPES, UNLABELLED, modality_of, task_type_of
+from infimed_core.api.planning import Packer, Packs, Phase, ResolutionScheduler
+from infimed_core.api.quality import Candidate, JudgingScorer, Score, Scorer, Selection, Selector
+from infimed_core.api.reporting import RunEvent
+from infimed_core.api.training import Batches, Measurements, Mix, Stage, StageEvaluation, Trainer, TrainingContext
+from infimed_core.api.vocabulary import MODALITIES, TASK_TYPES, UNLABELLED, modality_of, task_type_of
+from infimed_core.errors import ConfigError, DataError, InfimedError, PluginError
+from infimed_core.evaluate.statistics import cohen_kappa, interval
+from infimed_core.hookspecs import hookimpl
+from infimed_core.plugins import load_plugins
 
 __all__ = [
     "IGNORED_LABEL", "MODALITIES", "TASK_TYPES", "UNLABELLED", "Answer", "Ask", "Batches", "Benchmark", "Candidate",

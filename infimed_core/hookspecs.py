@@ -12,22 +12,13 @@ from typing import Any
 
 import pluggy
 
-from infimed_core.components import (
-    Benchmark,
-    Executor,
-    Gate,
-    Metric,
-    Modality,
-    Model,
-    Packer,
-    Reader,
-    ResolutionScheduler,
-    Scorer,
-    Selector,
-    Solver,
-    Trainer,
-)
-from infimed_core.types import RunEvent
+from infimed_core.api.data import Executor, Gate, Modality, Reader
+from infimed_core.api.evaluation import Benchmark, Metric, Solver
+from infimed_core.api.models import Model
+from infimed_core.api.planning import Packer, ResolutionScheduler
+from infimed_core.api.quality import Scorer, Selector
+from infimed_core.api.reporting import RunEvent
+from infimed_core.api.training import Trainer
 
 hookspec = pluggy.HookspecMarker("infimed")
 hookimpl = pluggy.HookimplMarker("infimed")

@@ -9,18 +9,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from infimed_core.config import Plan
-from infimed_core.curation import Curated, curate
+from infimed_core.api.reporting import RunEvent, RunRecord
+from infimed_core.curate.curation import Curated, curate
+from infimed_core.distributed.ranks import BEAT_SECONDS, Ranks, start_ranks
+from infimed_core.distributed.worker_rank import follow
 from infimed_core.errors import InfimedError
-from infimed_core.evaluation_steps import evaluate_models
-from infimed_core.following import follow
+from infimed_core.evaluate.evaluation import evaluate_models
+from infimed_core.models.checkpoints import prepare_model
 from infimed_core.plugins import KINDS, Registry
-from infimed_core.ranks import BEAT_SECONDS, Ranks, start_ranks
-from infimed_core.record import Artifact, RunDirectory, digest, new_record, now, read_record, write_atomically
-from infimed_core.report import write_report
-from infimed_core.steps import Outcome, RunState, terminable
-from infimed_core.training import prepare_model, train_stages
-from infimed_core.types import RunEvent, RunRecord
+from infimed_core.runfile.loading import Plan
+from infimed_core.store.artifacts import Artifact, digest
+from infimed_core.store.files import write_atomically
+from infimed_core.store.record import RunDirectory, new_record, now, read_record
+from infimed_core.store.steps import Outcome, RunState, terminable
+from infimed_core.train.training import train_stages
+from infimed_plugins.reporting.page.page import write_report
 
 FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 """What the system says where nothing more can be written."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from infimed_core import Answer, Generation, LoadedModel, MediaLoader, Request, Turn
-from infimed_core.answer_cache import AnswerCache
+from infimed_core.models.answer_cache import AnswerCache
 
 NO_MEDIA = MediaLoader({})
 

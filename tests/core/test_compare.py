@@ -17,13 +17,13 @@ from typer.testing import CliRunner
 
 from infimed_core import InfimedError
 from infimed_core.cli import app
-from infimed_core.comparison_page import FORMATS
-from infimed_core.comparison_text import tables
-from infimed_core.paired import estimate
+from infimed_core.evaluate.paired import estimate
 from infimed_core.plugins import load_plugins
-from infimed_core.published import chosen_tables, read_published
-from infimed_core.run_comparison import compare_runs
 from infimed_core.testing import run
+from infimed_plugins.reporting.compare.comparison import compare_runs
+from infimed_plugins.reporting.compare.page import FORMATS
+from infimed_plugins.reporting.compare.published import chosen_tables, read_published
+from infimed_plugins.reporting.compare.text import tables
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -306,7 +306,7 @@ def test_an_interval_holds_its_difference_and_a_p_value_is_a_probability(
 
 
 def test_the_interval_agrees_with_the_bootstrap_of_a_runs_own_record() -> None:
-    from infimed_core.statistics import paired_difference
+    from infimed_core.evaluate.statistics import paired_difference
 
     draw = np.random.default_rng(0)
     clusters = [str(number) for number in draw.integers(0, 150, 600)]

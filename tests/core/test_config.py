@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infimed_core import ConfigError
-from infimed_core.config import load_run_file
 from infimed_core.plugins import Registry, load_plugins
+from infimed_core.runfile.loading import load_run_file
 from infimed_core.testing import check_component
 
 ROOT = Path(__file__).parents[2]

@@ -19,13 +19,13 @@ import numpy as np
 import pytest
 
 from infimed_core import ConfigError, DataError, InfimedError, MediaLoader, Sample, Score, Scorer, Turn
-from infimed_core.dataset import Dataset, write_samples
-from infimed_core.once import Once
-from infimed_core.parts import Setting
+from infimed_core.api.reporting import RunRecord
+from infimed_core.curate.score_shards import Setting
+from infimed_core.curate.scoring import ScoreTask, scored
 from infimed_core.plugins import load_plugins
-from infimed_core.scores import SUCCESS, ScoreTable
-from infimed_core.scoring import ScoreTask, scored
-from infimed_core.types import RunRecord
+from infimed_core.store.broadcast import Once
+from infimed_core.store.dataset import Dataset, write_samples
+from infimed_core.store.scores import SUCCESS, ScoreTable
 
 
 def png_header(width: int, height: int) -> bytes:
@@ -114,8 +114,8 @@ def document(folder: Path, data: Path, **select: Any) -> dict[str, Any]:
 
 
 def run(body: dict[str, Any], folder: Path) -> RunRecord:
-    from infimed_core.config import load_run_file
     from infimed_core.run import run as run_plan
+    from infimed_core.runfile.loading import load_run_file
 
     file = folder / "run.yaml"
     file.write_text(json.dumps(body))

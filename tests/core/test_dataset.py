@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from infimed_core import DataError, Media, MediaLoader, Mix
-from infimed_core.dataset import Dataset, store_media, write_samples
-from infimed_core.index import Index, build_index
+from infimed_core.plan.index import Index, build_index
+from infimed_core.store.dataset import Dataset, store_media, write_samples
 
 sys.path.insert(0, str(Path(__file__).parent))
 from planning_fakes import Pictures, TinyEncoder, calls, sample, samples

@@ -12,23 +12,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from infimed_core import (
-    Answer,
-    InfimedError,
-    LoadedModel,
-    MediaLoader,
-    Metric,
-    Request,
-    Sample,
-    Score,
-    Turn,
-    statistics,
-)
-from infimed_core.comparing import adjust, compare, paired_interval
-from infimed_core.evaluation import Graded, constant_letter, without_images
-from infimed_core.evaluation_checks import chosen_samples
+from infimed_core import Answer, InfimedError, LoadedModel, MediaLoader, Metric, Request, Sample, Score, Turn
+from infimed_core.api.data import Media
+from infimed_core.api.evaluation import Comparison
+from infimed_core.api.reporting import RunRecord
+from infimed_core.evaluate import statistics
+from infimed_core.evaluate.baselines import constant_letter
+from infimed_core.evaluate.choices import chosen_samples
+from infimed_core.evaluate.comparing import adjust, compare, paired_interval
+from infimed_core.evaluate.graded import Graded
+from infimed_core.evaluate.grading import without_images
 from infimed_core.testing import run
-from infimed_core.types import Comparison, Media, RunRecord
 from infimed_plugins.medevalkit.benchmarks import table
 from infimed_plugins.vlm.baselines import Constant
 

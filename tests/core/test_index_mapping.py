@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
-from infimed_core.index import load_arrays, save_arrays
+from infimed_core.plan.index import load_arrays, save_arrays
 
 KINDS = st.sampled_from([np.int64, np.uint64, np.int32, np.float64, np.bool_, np.int8])
 

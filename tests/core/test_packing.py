@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from infimed_core import IGNORED_LABEL, InfimedError, MediaLoader, Packer, Packs, Phase, ResolutionScheduler, Stage
-from infimed_core.dataset import Dataset, write_samples
-from infimed_core.index import build_index
-from infimed_core.packing import PlannedBatches, assemble
-from infimed_core.planning import plan_stage
+from infimed_core.plan.index import build_index
+from infimed_core.plan.planning import plan_stage
+from infimed_core.plan.rows import PlannedBatches, assemble
+from infimed_core.store.dataset import Dataset, write_samples
 
 HERE = str(Path(__file__).parent)
 sys.path.insert(0, HERE)

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infimed_core import Media, MediaLoader, Sample, Score, Scorer, Turn
-from infimed_core.dataset import Dataset, write_samples
-from infimed_core.once import Once
-from infimed_core.parts import PART_SIZE, SMALL, Setting, Shard, read_shards, spans, write_shards
+from infimed_core.curate.score_shards import PART_SIZE, SMALL, Setting, Shard, read_shards, spans, write_shards
+from infimed_core.store.broadcast import Once
+from infimed_core.store.dataset import Dataset, write_samples
 
 named = st.lists(st.tuples(st.text(max_size=3), st.integers(0, 1400)), max_size=9)
 

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infimed_core import InfimedError, Mix, Packer, Packs, Phase, ResolutionScheduler, Stage
-from infimed_core.index import Index
-from infimed_core.plan import DROP_REASONS, NATIVE, StagePlan
-from infimed_core.planning import plan_stage
+from infimed_core.plan.index import Index
+from infimed_core.plan.planning import plan_stage
+from infimed_core.plan.stage_plan import DROP_REASONS, NATIVE, StagePlan
 
 sys.path.insert(0, str(Path(__file__).parent))
 from planning_fakes import TinyEncoder

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from infimed_core import InfimedError
-from infimed_core.record import Artifact, RunDirectory, digest, new_record, read_record, write_atomically
-from infimed_core.types import RunRecord, StepRecord
+from infimed_core.api.reporting import RunRecord, StepRecord
+from infimed_core.store.artifacts import Artifact, digest
+from infimed_core.store.files import write_atomically
+from infimed_core.store.record import RunDirectory, new_record, read_record
 
 DONE = StepRecord(name="x", status="done")
 

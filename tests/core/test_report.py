@@ -16,11 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infimed_core import InfimedError
-from infimed_core import report_charts as charts
-from infimed_core.record import read_record
-from infimed_core.report import safe_json, summary_text, write_report
-from infimed_core.report_answers import read_answers
-from infimed_core.report_tables import cell_matrices, forgetting, funnel
+from infimed_core.store.record import read_record
+from infimed_plugins.reporting.page import charts
+from infimed_plugins.reporting.page.answers import read_answers
+from infimed_plugins.reporting.page.page import safe_json, write_report
+from infimed_plugins.reporting.page.tables import cell_matrices, forgetting, funnel
+from infimed_plugins.reporting.summary import summary_text
 
 sys.path.insert(0, str(Path(__file__).parent))
 

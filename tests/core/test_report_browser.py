@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from infimed_core.report import write_report
 from infimed_core.testing import run
+from infimed_plugins.reporting.page.page import write_report
 
 sys.path.insert(0, str(Path(__file__).parent))
 

@@ -18,8 +18,8 @@ from forked import Forked, start
 from test_run import document, write_samples
 
 from infimed_core import InfimedError
-from infimed_core.ranks import start_ranks
-from infimed_core.types import RunRecord
+from infimed_core.api.reporting import RunRecord
+from infimed_core.distributed.ranks import start_ranks
 
 SHORT = "import sys, infimed_core.ranks as r; r.SILENT_SECONDS = 4.0; r.GRACE_SECONDS = 3.0; "
 SHORT += "from infimed_core.cli import run_main; run_main()"

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infimed_core import InfimedError, Sample, Score, Turn
-from infimed_core.dataset import Dataset, write_samples
-from infimed_core.describing import correlations, describe_scores
-from infimed_core.scores import Candidates, ScoreTable, num_rows, part_path, row_digest, write_part
+from infimed_core.curate.score_summary import correlations, describe_scores
+from infimed_core.store.dataset import Dataset, write_samples
+from infimed_core.store.scores import Candidates, ScoreTable, num_rows, part_path, row_digest, write_part
 
 NAMES = ("sharpness", "truth")
 numbers = st.one_of(st.none(), st.floats(0, 1))

@@ -19,9 +19,9 @@ import pytest
 import yaml
 
 from infimed_core.plugins import load_plugins
-from infimed_core.record import read_record
-from infimed_core.report_live import with_running_curves
-from infimed_core.serving import Page, Server
+from infimed_core.store.record import read_record
+from infimed_plugins.reporting.page.live import with_running_curves
+from infimed_plugins.reporting.serving import Page, Server
 
 sys.path.insert(0, str(Path(__file__).parent))
 

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from infimed_core import ConfigError, InfimedError, RunEvent
-from infimed_core.config import load_run_file
-from infimed_core.dataset import Dataset
-from infimed_core.plan import StagePlan
+from infimed_core.api.reporting import RunRecord
+from infimed_core.plan.stage_plan import StagePlan
 from infimed_core.plugins import load_plugins
+from infimed_core.runfile.loading import load_run_file
+from infimed_core.store.dataset import Dataset
 from infimed_core.testing import make_image, run
-from infimed_core.types import RunRecord
 
 TURNS = [{"role": "user", "content": [0, "Which modality?"]}, {"role": "assistant", "content": ["MRI"]}]
 EVALUATE = {"every": 2, "held_out": {"split": "validation"}, "benchmarks": ["questions"], "max_samples": 3}

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from infimed_core import statistics
+from infimed_core.evaluate import statistics
 
 right_or_wrong = st.lists(st.sampled_from([0.0, 1.0]), min_size=1, max_size=60)
 

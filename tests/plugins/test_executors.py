@@ -151,11 +151,11 @@ def test_ray_and_ray_data_give_the_same_results_and_errors_and_scores_as_this_pr
     import ray
 
     from infimed_core import Sample, Turn
-    from infimed_core.dataset import Dataset, write_samples
-    from infimed_core.once import Once
-    from infimed_core.parts import Setting
-    from infimed_core.scores import ScoreTable
-    from infimed_core.scoring import ScoreTask
+    from infimed_core.curate.score_shards import Setting
+    from infimed_core.curate.scoring import ScoreTask
+    from infimed_core.store.broadcast import Once
+    from infimed_core.store.dataset import Dataset, write_samples
+    from infimed_core.store.scores import ScoreTable
     from infimed_plugins.quality.corruptions import png
     from infimed_plugins.quality.installed import media_loader
     from infimed_plugins.quality.scorer import FiveDimension

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from infimed_core.config import load_run_file
 from infimed_core.plugins import load_plugins
 from infimed_core.run import run
+from infimed_core.runfile.loading import load_run_file
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "quality_ablation.yaml"
 ARMS = (

@@ -112,8 +112,8 @@ def print_path(
 
 def _benchmarks_of(file: Path) -> Sequence[Use]:
     """The benchmarks of a run file, their paths made absolute: lm-eval may run elsewhere."""
-    from infimed_core.config import load_run_file
     from infimed_core.plugins import load_plugins
+    from infimed_core.runfile.loading import load_run_file
 
     section = load_run_file(file, load_plugins()).file.evaluation
     if section is None:
