@@ -24,7 +24,7 @@ from infimed_plugins.quality.profile import DIMENSIONS
 EXAMPLE = Path(__file__).parent.parent / "examples" / "quality_ablation.yaml"
 STAGE = "train"
 
-HALF = {"keep": 0.5, "gates": False}
+HALF = {"keep": 0.5, "hard_minimums": False}
 ARMS: dict[str, dict[str, Any]] = {
     "top": {"use": "top-share", "with": HALF},
     "random": {"use": "random-share", "with": {"keep": 0.5}},

@@ -26,7 +26,7 @@ KINDS = {
     "reader": "infimed_readers",
     "modality": "infimed_modalities",
     "executor": "infimed_executors",
-    "gate": "infimed_gates",
+    "filter": "infimed_filters",
     "scorer": "infimed_scorers",
     "selector": "infimed_selectors",
     "model": "infimed_models",

@@ -16,7 +16,7 @@ class Component(BaseModel, ABC):
     version: ClassVar[str] = "1"
     """Raised by its author when the component computes something else: what was made before is then made anew."""
     nested: ClassVar[Mapping[str, str]] = {}
-    """Settings that themselves name a component (``Use``), with its kind: made and checked with the run file."""
+    """Settings that hold a ``ComponentRef``, each with its kind; these components are checked with the run file."""
 
     # built on first use: a run pays for the components that it names, not for every installed one
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
@@ -58,7 +58,7 @@ class Row(BaseModel):
     )
 
 
-class Use(Row):
+class ComponentRef(Row):
     """A component named in a run file: ``use`` names it (``name`` or ``plugin/name``), ``with`` sets it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)

@@ -85,7 +85,7 @@ class MediaLoader:
         return self._find(media).load(media, at_most)
 
 
-class Gate(Component):
+class DatasetFilter(Component):
     """Looks at a whole data set at once: duplicates, overlap with the benchmarks of the run."""
 
     @abstractmethod
@@ -95,7 +95,7 @@ class Gate(Component):
         benchmarks: Mapping[str, Sequence[Sample]],
         media: MediaLoader,
         executor: Executor,
-    ) -> Gated:
+    ) -> FilterResult:
         """Which samples must not be trained on, and why.
 
         ``samples`` is read from disk as it is indexed: go through it once, keep what is thin. ``benchmarks`` holds
@@ -178,8 +178,8 @@ class Fault(Row):
     where: str = ""
 
 
-class Gated(Row):
-    """A gate's verdict on a data set: the ids it would remove, each with its reasons, and facts for the record."""
+class FilterResult(Row):
+    """A filter's verdict on a data set: the ids it would remove, each with its reasons, and facts for the record."""
 
     rejected: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     details: dict[str, JsonValue] = Field(default_factory=dict)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, JsonValue
 
-from infimed_core.api.component import Component, Row, Use
+from infimed_core.api.component import Component, ComponentRef, Row
 from infimed_core.api.data import Fault, Sample
 from infimed_core.api.models import Answer, Ask
 from infimed_core.api.quality import Score
@@ -71,9 +71,9 @@ class Benchmark(Component):
         """Whether the answer is free text, so that measures of open answers take it in."""
         return True
 
-    def solver(self) -> Use:
+    def solver(self) -> ComponentRef:
         """The solver this benchmark wants unless the run file names another."""
-        return Use(use="direct")
+        return ComponentRef(use="direct")
 
     def generation(self) -> Any:
         """The ``Generation`` this benchmark wants; ``None`` for the default."""

@@ -29,6 +29,32 @@ class Ask(Protocol):
         ...
 
 
+class NamedModels(Protocol):
+    """The models of the run file's ``models:`` section, by name."""
+
+    def identity(self, name: str) -> str:
+        """Digest of what decides the answers of a named model, without opening it.
+
+        Raises:
+            InfimedError: the run file has no model of that name.
+        """
+        ...
+
+    def ask(
+        self, name: str, requests: Sequence[Request], progress: Callable[[int], None] = lambda count: None
+    ) -> list[Answer]:
+        """Answers in the order of the requests; what was answered before is not asked again.
+
+        Raises:
+            InfimedError: the run file has no model of that name, or it cannot be opened.
+        """
+        ...
+
+    def counts(self, name: str) -> dict[str, int]:
+        """How many questions were ``asked`` and how many answers were ``reused``, so far."""
+        ...
+
+
 @dataclass(frozen=True)
 class TextLengths:
     """Token counts of samples without their image placeholders.

@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol, Self
 
 from pydantic import Field, JsonValue, model_validator
 
-from infimed_core.api.component import Component, Row, Use, canonical_json
+from infimed_core.api.component import Component, ComponentRef, Row, canonical_json
 from infimed_core.api.models import LoadedModel, PackedBatch, TrainableModel
 
 
@@ -177,8 +177,8 @@ class Stage(Row):
         description="What happens to a sample that fits no row after its images were shrunk: a counted drop, or an "
         "error before training starts.",
     )
-    resolution: Use | None = None
-    packing: Use | None = None
+    resolution: ComponentRef | None = None
+    packing: ComponentRef | None = None
     evaluate: StageEvaluation | None = Field(
         default=None, description="What is measured while the stage trains: a loss on held-out samples, benchmarks."
     )

@@ -1,4 +1,4 @@
-"""The gates of a run: what is kept out of its training data as a whole, and a count of every reason."""
+"""The filters of a run: what is kept out of its training data as a whole, and a count of every reason."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections import Counter
 from pathlib import Path
 from typing import cast
 
-from infimed_core.api.component import Use
-from infimed_core.api.data import Executor, Gate, Sample
+from infimed_core.api.component import ComponentRef
+from infimed_core.api.data import DatasetFilter, Executor, Sample
 from infimed_core.api.evaluation import Benchmark
 from infimed_core.errors import PluginError
 from infimed_core.runfile.sections import benchmark_name
@@ -18,28 +18,28 @@ from infimed_core.store.files import write_atomically
 from infimed_core.store.questions import read_questions
 from infimed_core.store.steps import Outcome, RunState
 
-DEFAULT_GATES = (Use(use="contamination"),)
-"""What a run with an evaluation checks unless its ``data.gates`` says otherwise."""
+DEFAULT_FILTERS = (ComponentRef(use="contamination"),)
+"""What a run with an evaluation checks unless its ``data.filters`` says otherwise."""
 
 
-def gate_data(
-    state: RunState, dataset: Dataset, made_from: str, executor: Executor
+def filter_dataset(
+    state: RunState, dataset: Dataset, inputs_digest: str, executor: Executor
 ) -> tuple[dict[str, tuple[str, ...]], str]:
-    """Put the data before every gate; return the ids to keep out, each with its reasons, and a digest."""
+    """Put the data before every filter; return the ids to keep out, each with its reasons, and a digest."""
     section = state.plan.file.data
     assert section is not None
     evaluation = state.plan.file.evaluation
-    uses = section.gates
+    uses = section.filters
     if uses is None:
-        offered = state.registry.names("gate")
-        uses = tuple(use for use in DEFAULT_GATES if evaluation is not None and use.use in offered)
+        offered = state.registry.names("filter")
+        uses = tuple(use for use in DEFAULT_FILTERS if evaluation is not None and use.use in offered)
     rejected: dict[str, tuple[str, ...]] = {}
     hashes = []
     for index, use in enumerate(uses):
-        gate = cast(
-            Gate,
-            state.plan.components.get(f"data.gates.{index}")
-            or state.registry.find("gate", use.use).model_validate(use.settings),
+        filter_ = cast(
+            DatasetFilter,
+            state.plan.components.get(f"data.filters.{index}")
+            or state.registry.find("filter", use.use).model_validate(use.settings),
         )
         limit = evaluation.limit if evaluation else None
         benchmarks: dict[str, Benchmark] = {
@@ -48,12 +48,12 @@ def gate_data(
             if evaluation
         }
         prints = {name: benchmark.fingerprint() for name, benchmark in benchmarks.items()}
-        hashed = digest("gate", 1, made_from, gate.identity(), prints, limit)
-        name = f"gate-{use.use.rsplit('/', 1)[-1]}"
+        hashed = digest("filter", 1, inputs_digest, filter_.identity(), prints, limit)
+        name = f"filter-{use.use.rsplit('/', 1)[-1]}"
 
         def work(
             directory: Path,
-            gate: Gate = gate,
+            filter_: DatasetFilter = filter_,
             benchmarks: dict[str, Benchmark] = benchmarks,
             limit: int | None = limit,
         ) -> Outcome:
@@ -61,13 +61,13 @@ def gate_data(
                 title: read_questions(benchmark, state.media_directory, limit)[0]
                 for title, benchmark in benchmarks.items()
             }
-            gated = gate.check(dataset, questions, state.media, executor)
-            unknown = gated.rejected.keys() - set(dataset.ids)
+            filtered = filter_.check(dataset, questions, state.media, executor)
+            unknown = filtered.rejected.keys() - set(dataset.ids)
             if unknown:
-                raise PluginError(f"gate '{type(gate).__name__}' rejected '{min(unknown)}', which is no sample")
-            write_atomically(directory / "rejected.json", json.dumps(gated.rejected))
-            first = Counter(reasons[0] if reasons else "unstated" for reasons in gated.rejected.values())
-            return Outcome(len(dataset), len(dataset) - len(gated.rejected), dict(first), gated.details)
+                raise PluginError(f"filter '{type(filter_).__name__}' rejected '{min(unknown)}', which is no sample")
+            write_atomically(directory / "rejected.json", json.dumps(filtered.rejected))
+            first = Counter(reasons[0] if reasons else "unstated" for reasons in filtered.rejected.values())
+            return Outcome(len(dataset), len(dataset) - len(filtered.rejected), dict(first), filtered.details)
 
         artifact = state.step(name, hashed, work)
         text = (artifact.directory / "rejected.json").read_text(encoding="utf-8")

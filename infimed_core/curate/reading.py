@@ -19,14 +19,12 @@ from numpy.typing import NDArray
 from infimed_core.api.data import Executor, Fault, Reader, Sample
 from infimed_core.curate.score_shards import Shard, write_shards
 from infimed_core.store.artifacts import digest
-from infimed_core.store.dataset import Dataset, store_media
+from infimed_core.store.dataset import TOLD_FAULTS, Dataset, store_media
 from infimed_core.store.steps import Outcome, RunState
 
 KEY_BYTES = 16
 """Of a sample's id, hashed: enough to tell a billion apart, and thin enough to hold them all."""
 _FILES = "files.jsonl"
-TOLD_FAULTS = 5
-"""Kinds of faults of which an example is told; all are in the file."""
 _AGAIN = "a sample before it has this id; give every sample an id of its own, or none"
 _THREADS, _AT_ONCE = 16, 16384
 """Threads that ask for the sizes of files, and how many names are held at once."""
@@ -124,7 +122,9 @@ def read_sources(state: RunState, executor: Executor) -> tuple[Dataset, str]:
     section = state.plan.file.data
     assert section is not None
     readers = [state.plan.component(f"data.sources.{index}") for index in range(len(section.sources))]
-    made_from = digest("read", 3, [[use.use, r.fingerprint()] for use, r in zip(section.sources, readers, strict=True)])
+    inputs_digest = digest(
+        "read", 3, [[use.use, r.fingerprint()] for use, r in zip(section.sources, readers, strict=True)]
+    )
 
     def work(directory: Path) -> Outcome:
         tasks: list[_ReadTask] = []
@@ -145,8 +145,8 @@ def read_sources(state: RunState, executor: Executor) -> tuple[Dataset, str]:
                 state.tell("message", "read", {"text": text})
         return Outcome(num_in=num_out + sum(dropped.values()), num_out=num_out, dropped=dropped)
 
-    artifact = state.step("read", made_from, work, keep=True)
-    return Dataset(artifact.directory / "samples.jsonl"), digest(made_from, _sizes(artifact.directory / _FILES))
+    artifact = state.step("read", inputs_digest, work, keep=True)
+    return Dataset(artifact.directory / "samples.jsonl"), digest(inputs_digest, _sizes(artifact.directory / _FILES))
 
 
 def _told_faults(path: Path, dropped: Mapping[str, int]) -> Iterator[str]:

@@ -76,7 +76,7 @@ def _begins(shard: Shard) -> bool:
 
 
 @dataclass(frozen=True)
-class Setting:
+class ScoringJob:
     """What every task of a scoring step has in common. Picklable.
 
     Attributes:
@@ -88,7 +88,7 @@ class Setting:
     dataset: Dataset
     media: MediaLoader
     directory: Path
-    made_from: str
+    inputs_digest: str
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_earlier"}
@@ -98,14 +98,14 @@ class Setting:
 
     def target(self, start: int, stop: int, tag: Callable[[Sample], str] = lambda sample: "") -> Path:
         """The part's file, named by what its scores depend on: the rows as stored, the size and time of their media."""
-        key = hashlib.blake2b(self.made_from.encode(), digest_size=16)
+        key = hashlib.blake2b(self.inputs_digest.encode(), digest_size=16)
         for row in range(start, stop):
             key.update(self.dataset.line(row))
             sample = self.dataset[row]
             key.update("\n".join([tag(sample), *(_state(item.uri) for item in sample.media)]).encode() + b"\0")
         return part_path(self.directory, start, key.hexdigest())
 
-    def stands(self, target: Path, num_samples: int, good: Callable[[Path], bool] = lambda path: True) -> bool:
+    def is_complete(self, target: Path, num_samples: int, good: Callable[[Path], bool] = lambda path: True) -> bool:
         """Whether the part is there, or was made by an earlier run of this directory and is now linked."""
         if num_rows(target) == num_samples:
             if good(target):

@@ -11,12 +11,12 @@ from typing import NamedTuple
 from infimed_core.api.data import Executor, Sample
 from infimed_core.api.models import Answer, Request
 from infimed_core.api.quality import JudgingScorer, Score, Scorer
-from infimed_core.curate.score_shards import Setting, read_shards, spans
+from infimed_core.curate.score_shards import ScoringJob, read_shards, spans
 from infimed_core.curate.score_summary import describe_scores
 from infimed_core.errors import DataError, InfimedError
 from infimed_core.runfile.sections import scorer_names
 from infimed_core.store.artifacts import digest
-from infimed_core.store.broadcast import Once
+from infimed_core.store.broadcast import Broadcast
 from infimed_core.store.dataset import Dataset
 from infimed_core.store.scores import ScoreTable, has_errors, write_part
 from infimed_core.store.steps import Outcome, RunState
@@ -38,7 +38,7 @@ class Done(NamedTuple):
 class ScoreTask:
     """One part of the samples. Picklable."""
 
-    setting: Once[Setting]
+    setting: Broadcast[ScoringJob]
     start: int
     stop: int
 
@@ -57,7 +57,7 @@ class ScoreTask:
         setting = self.setting.value
         target = setting.target(self.start, self.stop, tag)
         num_samples = self.stop - self.start
-        if setting.stands(target, num_samples, good):
+        if setting.is_complete(target, num_samples, good):
             return Done(target.name, num_samples, 0)
         ids: list[str] = []
         scores: list[Score] = []
@@ -104,7 +104,7 @@ def _judge(state: RunState, task: ScoreTask, identity: Mapping[str, str]) -> Don
 
         def ask(requests: Sequence[Request], model: str | None = None) -> list[Answer]:
             tagged = [r.model_copy(update={"tags": tags.get(r.sample_id, {"identity": "unchecked"})}) for r in requests]
-            return state.named_models.ask(model or scorer.model, tagged)
+            return state.model_pool.ask(model or scorer.model, tagged)
 
         marked = [sample.model_copy(update={"tags": tags[sample.id]}) for sample in samples]
         return scorer.judge(marked, state.media, ask)
@@ -126,7 +126,7 @@ def _note_identity(scorer: Scorer, scores: Iterable[tuple[str, Score]], identity
 
 
 def score_samples(
-    state: RunState, dataset: Dataset, made_from: str, executor: Executor
+    state: RunState, dataset: Dataset, inputs_digest: str, executor: Executor
 ) -> tuple[dict[str, ScoreTable], str]:
     """Score every sample with every scorer; return the tables by the names of the scorers, in order, and a digest.
 
@@ -142,9 +142,9 @@ def score_samples(
     for index, (title, scorer) in enumerate(zip(scorer_names(section.scorers), scorers, strict=True)):
         name = "score" if index == 0 else f"score-{title}"
         own = scorer.identity()
-        hashed = digest("score", 3, made_from, own)
+        hashed = digest("score", 3, inputs_digest, own)
         if isinstance(scorer, JudgingScorer):
-            own = digest(own, state.named_models.identity(scorer.model))
+            own = digest(own, state.model_pool.identity(scorer.model))
             # the tags decide what may be sent where, so they are part of what the scores are made from
             hashed = digest(hashed, own, hashes)
 
@@ -153,8 +153,8 @@ def score_samples(
         ) -> Outcome:
             fitted = scorer.fitted(dataset, state.media, directory)
             # A scorer that knows a reference made from the data scores other data otherwise.
-            parts_from = digest("part", 1, own, "" if fitted is scorer else made_from)
-            setting = Once(Setting(fitted, dataset, state.media, directory, parts_from))
+            parts_from = digest("part", 1, own, "" if fitted is scorer else inputs_digest)
+            setting = Broadcast(ScoringJob(fitted, dataset, state.media, directory, parts_from))
             tasks = [ScoreTask(setting, start, stop) for start, stop in spans(read_shards(dataset))]
             found: Counter[str] = Counter()
             if isinstance(fitted, JudgingScorer):
@@ -177,7 +177,7 @@ def score_samples(
             details["num_scored"] = found["num_scored"]
             failed = 0
             if isinstance(scorer, JudgingScorer):
-                details["asked"] = state.named_models.counts(scorer.model)
+                details["asked"] = state.model_pool.counts(scorer.model)
                 failed = int(details["status"].get("error", 0))
                 if failed:
                     text = f"{name}: {failed} of {len(table)} samples have no verdict (asked again next time)"

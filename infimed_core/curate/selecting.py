@@ -24,18 +24,18 @@ def select_samples(
     state: RunState,
     dataset: Dataset,
     tables: Mapping[str, ScoreTable],
-    gated: Mapping[str, tuple[str, ...]],
-    made_from: str,
+    filtered: Mapping[str, tuple[str, ...]],
+    inputs_digest: str,
 ) -> tuple[frozenset[str], str]:
     """Keep what the selector keeps. ``selection.jsonl`` holds every sample: whether it is kept, and why not.
 
     The selector sees the dimensions of every scorer; ``details["scorers"]`` names them in order.
     """
     selector: Selector = state.plan.component("quality.select")
-    hashed = digest("select", 3, made_from, selector.identity())
+    hashed = digest("select", 3, inputs_digest, selector.identity())
 
     def work(directory: Path) -> Outcome:
-        candidates = Candidates(dataset, tables, gated)
+        candidates = Candidates(dataset, tables, filtered)
         selection = selector.select(candidates)
         if len(selection.kept) + len(selection.rejected) != len(candidates):
             raise ValueError(
@@ -45,7 +45,7 @@ def select_samples(
         dropped, details = _write(directory / SELECTION, candidates, selection)
         funnel = [
             {"step": "read", "num": len(dataset)},
-            {"step": "passed the gates of the data", "num": len(candidates)},
+            {"step": "passed the filters of the data", "num": len(candidates)},
         ]
         left = len(candidates)
         for reason, count in dropped.most_common():
@@ -57,7 +57,9 @@ def select_samples(
 
     artifact = state.step("select", hashed, work)
     rejected = set(read_rejected(artifact.directory / SELECTION))
-    return frozenset(identity for identity in dataset.ids if identity not in rejected and identity not in gated), hashed
+    return frozenset(
+        identity for identity in dataset.ids if identity not in rejected and identity not in filtered
+    ), hashed
 
 
 def read_rejected(path: Path) -> Iterator[str]:

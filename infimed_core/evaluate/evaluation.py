@@ -24,7 +24,7 @@ from infimed_core.evaluate.summary import measure_texts, summarise
 from infimed_core.models.answer_cache import AnswerCache
 from infimed_core.models.checkpoints import Checkpoint, load_checkpoint
 from infimed_core.models.shared_model import shared
-from infimed_core.runfile.sections import BASELINE, CONSTANT_LETTER, IMAGE_BLIND, BenchmarkUse, benchmark_name
+from infimed_core.runfile.sections import BASELINE, CONSTANT_LETTER, IMAGE_BLIND, BenchmarkRef, benchmark_name
 from infimed_core.store.artifacts import digest
 from infimed_core.store.files import write_atomically
 from infimed_core.store.questions import read_questions
@@ -58,15 +58,15 @@ def evaluate_models(state: RunState, models: Sequence[Checkpoint]) -> None:
             for blind in (False, True) if "image-blind" in section.baselines else (False,):
                 if blind and not any(row.sample.media for row in found[model.name]):
                     continue  # there is no image to take away
-                rows, graded_path, made_from = _evaluate_one(asked, model, opened, blind)
+                rows, graded_path, inputs_digest = _evaluate_one(asked, model, opened, blind)
                 results += rows
-                hashes.append(made_from)
+                hashes.append(inputs_digest)
                 found[model.name + (IMAGE_BLIND if blind else "")] = list(read_graded(graded_path))
         for baseline in (BASELINE, *(name for name in section.baselines if name == CONSTANT_LETTER)):
-            rows, made_from = _baseline(asked, baseline, next(iter(found.values())), hashes[0])
+            rows, inputs_digest = _baseline(asked, baseline, next(iter(found.values())), hashes[0])
             if rows:
                 results += rows
-                hashes.append(made_from)
+                hashes.append(inputs_digest)
                 path = state.path / "answers" / f"{asked.name}--{baseline}.jsonl"
                 found[baseline] = list(read_graded(path))
         against = (*section.compare_to, *(name for name in section.baselines if name == CONSTANT_LETTER))
@@ -99,7 +99,7 @@ class _Opened:
 class _Asked:
     """A benchmark as this run asks it."""
 
-    def __init__(self, state: RunState, index: int, use: BenchmarkUse, only: frozenset[str] | None) -> None:
+    def __init__(self, state: RunState, index: int, use: BenchmarkRef, only: frozenset[str] | None) -> None:
         section = state.plan.file.evaluation
         assert section is not None
         self.state, self.section, self.only = state, section, only
@@ -111,8 +111,8 @@ class _Asked:
         self.metrics = named_metrics(state, use.metrics or self.benchmark.metrics)
         parts = {**self.metrics, **({"solver": self.solver} if self.solver.version != "1" else {})}
         self.graded_by = [name if part.version == "1" else f"{name}|{part.version}" for name, part in parts.items()]
-        judges = {name: state.named_models.identity(name) for name in section.judges}
-        others = {name: state.named_models.identity(name) for name in self.solver.models()}
+        judges = {name: state.model_pool.identity(name) for name in section.judges}
+        others = {name: state.model_pool.identity(name) for name in self.solver.models()}
         self.protocol = protocol(self.benchmark, self.solver, self.generation, section.limit, only)
         self.protocol |= {"judges": judges, "models": others}
         if judges and self.benchmark.judging:
@@ -135,7 +135,7 @@ def _evaluate_one(
     model: Model = state.plan.component("model")
     what = {**asked.protocol, "images": "left out"} if blind else asked.protocol
     fingerprint = benchmark.fingerprint()
-    made_from = digest("evaluate", 4, fingerprint, what, checkpoint.digest, model.identity(), asked.graded_by)
+    inputs_digest = digest("evaluate", 4, fingerprint, what, checkpoint.digest, model.identity(), asked.graded_by)
     shown = checkpoint.name + (IMAGE_BLIND if blind else "")
     step = f"evaluate-{shown}-{name}"
     answers = state.path / "answers" / f"{name}--{shown}.jsonl"
@@ -154,7 +154,7 @@ def _evaluate_one(
 
         rows = ask_and_grade(
             benchmark, samples, loaded, asked.solver, asked.generation, state.media, cache, progress,
-            state.named_models.ask, blind,
+            state.model_pool.ask, blind,
         )  # fmt: skip
         details: JsonObject = {"asked": cache.num_asked, "reused": cache.num_reused, "protocol": what}
         details["cluster_by"] = benchmark.cluster_by
@@ -186,10 +186,10 @@ def _evaluate_one(
             state.tell("message", step, {"text": text + facts["first_failure"]})
         return Outcome(len(rows) + len(faults), len(rows), dropped, details, complete=first is None and not unjudged)
 
-    artifact = state.step(step, made_from, work, place="artifacts")
+    artifact = state.step(step, inputs_digest, work, place="artifacts")
     found = artifact.directory / "answers.jsonl"
     _publish(found, answers)
-    return _read_results(artifact.directory), found, digest(made_from, found.stat().st_size, artifact.stands)
+    return _read_results(artifact.directory), found, digest(inputs_digest, found.stat().st_size, artifact.is_complete)
 
 
 def _write_faults(asked: _Asked, directory: Path, step: str, faults: Sequence[Fault]) -> None:
@@ -216,9 +216,9 @@ def _judge(
     """Add every judge's scores to the rows; for every two judges how far they agree beyond chance."""
     facts: JsonObject = {}
     for name in judges:
-        rows, counts = judge(benchmark, rows, name, state.named_models.ask)
+        rows, counts = judge(benchmark, rows, name, state.model_pool.ask)
         if counts is not None:
-            facts[name] = {**counts, **state.named_models.counts(name)}
+            facts[name] = {**counts, **state.model_pool.counts(name)}
     names = [name for name in judges if name in facts]
     for one, other in combinations(names, 2):
         pairs = [(row.scores[f"judge:{one}"].value, row.scores[f"judge:{other}"].value) for row in rows]
@@ -229,7 +229,7 @@ def _judge(
 
 
 def _baseline(
-    asked: _Asked, baseline: str, rows: Sequence[Graded], made_from: str
+    asked: _Asked, baseline: str, rows: Sequence[Graded], inputs_digest: str
 ) -> tuple[tuple[ResultRow, ...], str]:
     """A constant baseline on the same questions; no rows where it has nothing to answer."""
     state, benchmark, name = asked.state, asked.benchmark, asked.name
@@ -238,7 +238,7 @@ def _baseline(
     if baseline == CONSTANT_LETTER and not letter:
         state.tell("message", "", {"text": f"{name}: no multiple choice, so no {CONSTANT_LETTER} baseline"})
         return (), ""
-    hashed = digest("baseline", 4, baseline, made_from, asked.graded_by)
+    hashed = digest("baseline", 4, baseline, inputs_digest, asked.graded_by)
 
     def work(directory: Path) -> Outcome:
         if baseline == CONSTANT_LETTER:

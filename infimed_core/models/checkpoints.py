@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from infimed_core.api.models import LoadedModel, Model
-from infimed_core.curate.curation import Curated
 from infimed_core.store.artifacts import digest, verify_files
 from infimed_core.store.files import write_atomically
 from infimed_core.store.steps import Outcome, RunState
@@ -23,18 +22,15 @@ class Checkpoint:
     digest: str
 
 
-def prepare_model(state: RunState, curated: Curated | None) -> Checkpoint:
-    """Make or find the base checkpoint."""
-    model: Model = state.plan.component("model")
-    made_from = digest("model", 1, model.weights_identity(), state.seed, curated.digest if curated else None)
+def prepare_model(state: RunState, texts: Callable[[], Iterable[str]], data_digest: str | None) -> Checkpoint:
+    """Make or find the base checkpoint.
 
-    def texts() -> Iterable[str]:
-        if curated is None:
-            return
-        for row in range(len(curated.dataset)):
-            sample = curated.dataset[row]
-            if sample.id in curated.kept:
-                yield from (turn.text for turn in sample.turns)
+    Args:
+        texts: every text of the run's training data, for a model that builds its own vocabulary.
+        data_digest: digest of that data; ``None`` for a run without data.
+    """
+    model: Model = state.plan.component("model")
+    inputs_digest = digest("model", 1, model.weights_identity(), state.seed, data_digest)
 
     def work(directory: Path) -> Outcome:
         target = directory / "checkpoint"
@@ -42,9 +38,9 @@ def prepare_model(state: RunState, curated: Curated | None) -> Checkpoint:
         write_atomically(directory / "checkpoint.json", json.dumps({"path": str(found) if found else None}))
         return Outcome(details={"checkpoint": str(found) if found else None})
 
-    artifact = state.step("model", made_from, work)
+    artifact = state.step("model", inputs_digest, work)
     path = json.loads((artifact.directory / "checkpoint.json").read_text(encoding="utf-8"))["path"]
-    return Checkpoint("base", Path(path) if path else None, made_from)
+    return Checkpoint("base", Path(path) if path else None, inputs_digest)
 
 
 def load_checkpoint(model: Model, directory: Path | None) -> LoadedModel:

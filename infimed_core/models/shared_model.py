@@ -13,24 +13,12 @@ from infimed_core.api.component import JsonObject
 from infimed_core.api.data import MediaLoader
 from infimed_core.api.models import Answer, LoadedModel, Request
 from infimed_core.distributed.ranks import POLL_SECONDS
-from infimed_core.errors import InfimedError
+from infimed_core.distributed.worker_rank import wait_for_file
 from infimed_core.store.files import write_atomically
 from infimed_core.store.steps import RunState
 
 FEWEST_SHARED = 2
 """Requests for each process, below which the first process answers alone."""
-
-
-def _seen(path: Path, rank: int) -> None:
-    """Wait a little for a file of the first process (a network file system shows it late)."""
-    until = time.monotonic() + 60.0
-    while not path.exists():
-        if time.monotonic() > until:
-            raise InfimedError(
-                f"rank {rank} does not see {path}, which the first process has written: every process needs the same "
-                "run directory, on storage that all nodes share"
-            )
-        time.sleep(POLL_SECONDS)
 
 
 class SharedModel(LoadedModel):
@@ -102,15 +90,16 @@ class _Growing:
             return
         whole = grown[: grown.rfind(b"\n") + 1]
         self._place += len(whole)
-        for line in whole.splitlines():
+        for line in whole.split(b"\n")[:-1]:
             yield Answer.model_validate(json.loads(line))
 
 
-def _answer_share(state: RunState, task: JsonObject, model: LoadedModel) -> None:
+def answer_share(state: RunState, task: JsonObject, model: LoadedModel) -> None:
+    """Answer this process's share of the requests of a ``SharedModel``."""
     ranks = state.ranks
     source = Path(task["requests"])
-    _seen(source, ranks.rank)
-    requests = [Request.model_validate_json(line) for line in source.read_text(encoding="utf-8").splitlines()]
+    wait_for_file(source, ranks.rank)
+    requests = [Request.model_validate_json(line) for line in source.read_text(encoding="utf-8").split("\n")[:-1]]
     with Path(task["parts"][ranks.rank]).open("w", encoding="utf-8") as stream:
         for answer in model.answer(requests[ranks.rank :: ranks.size], state.media):
             ranks.check()

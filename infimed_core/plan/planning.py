@@ -77,7 +77,7 @@ def plan_stage(
         "padded": type(packer).padded,
         "row_tokens": packer.row_tokens,
         "num_shrunk": num_shrunk,
-        "made_from": index.digest,
+        "inputs_digest": index.digest,
     }
     return StagePlan(**values, plan_hash=plan_digest(values))
 

@@ -53,7 +53,7 @@ class StagePlan:
     padded: bool
     row_tokens: int
     num_shrunk: int
-    made_from: str
+    inputs_digest: str
     plan_hash: str = field(default="")
 
     @property
@@ -133,7 +133,7 @@ class StagePlan:
 
 def plan_digest(values: dict[str, Any]) -> str:
     """Digest of everything that decides which rows come when."""
-    digest = hashlib.sha256(canonical_json([values["made_from"], values["padded"]]).encode())
+    digest = hashlib.sha256(canonical_json([values["inputs_digest"], values["padded"]]).encode())
     for name in ("rows", "caps", "members", "offsets", "steps"):
         digest.update(np.ascontiguousarray(values[name], dtype="<i8").data)
     return digest.hexdigest()

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from infimed_core.api.component import Component, Use
+from infimed_core.api.component import Component, ComponentRef
 from infimed_core.api.evaluation import Benchmark, Metric
 from infimed_core.api.training import Trainer
 from infimed_core.errors import PluginError
@@ -186,7 +186,7 @@ class Checker:
         """The components that a component's own settings name."""
         made: dict[Place, Component] = {}
         for setting, kind in type(component).nested.items():
-            use: Use | None = getattr(component, setting)
+            use: ComponentRef | None = getattr(component, setting)
             if use is not None:
                 place = (*path, "with", setting)
                 inner = self._make(place, kind, {"use": use.use, "with": use.settings})
@@ -308,7 +308,7 @@ def _uses(document: dict[str, Any]) -> Iterator[tuple[Place, str, Any]]:
 
     lists: list[tuple[tuple[str, ...], str]] = [
         (("data", "sources"), "reader"),
-        (("data", "gates"), "gate"),
+        (("data", "filters"), "filter"),
         (("quality", "scorers"), "scorer"),
         (("evaluation", "benchmarks"), "benchmark"),
     ]

@@ -25,10 +25,10 @@ class Plan:
     source: Path
     file: RunFile
     components: dict[str, Component]
-    """By dotted path of the ``Use`` in the run file: ``model``, ``data.sources.0``."""
+    """By dotted path of the ``ComponentRef`` in the run file: ``model``, ``data.sources.0``."""
 
     def component(self, path: str) -> Any:
-        """The component made for the ``Use`` at ``path``."""
+        """The component made for the ``ComponentRef`` at ``path``."""
         return self.components[path]
 
     def as_json(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from infimed_core.api.component import Use
+from infimed_core.api.component import ComponentRef
 from infimed_core.api.models import Generation
 
 
@@ -30,9 +30,9 @@ class RunSection(Section):
 class DataSection(Section):
     """Where samples come from."""
 
-    sources: tuple[Use, ...] = Field(min_length=1, description="Readers, in order.")
-    executor: Use = Field(default=Use(use="processes"), description="What maps work over shards.")
-    gates: tuple[Use, ...] | None = Field(
+    sources: tuple[ComponentRef, ...] = Field(min_length=1, description="Readers, in order.")
+    executor: ComponentRef = Field(default=ComponentRef(use="processes"), description="What maps work over shards.")
+    filters: tuple[ComponentRef, ...] | None = Field(
         default=None,
         description="Checks of the data as a whole; 'contamination' by default where the run has an evaluation.",
     )
@@ -41,17 +41,19 @@ class DataSection(Section):
 class QualitySection(Section):
     """How samples are scored and which are kept."""
 
-    scorers: tuple[Use, ...] = Field(min_length=1, description="Scorers; the first one's composite is selected by.")
-    select: Use | None = Field(default=None, description="The selector; every sample is kept without one.")
+    scorers: tuple[ComponentRef, ...] = Field(
+        min_length=1, description="Scorers; selection uses the first one's composite."
+    )
+    select: ComponentRef | None = Field(default=None, description="The selector; every sample is kept without one.")
 
 
-class BenchmarkUse(Use):
+class BenchmarkRef(ComponentRef):
     """A benchmark, and how it is asked here."""
 
     name: str | None = Field(
         default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="What it is called in this run."
     )
-    solver: Use | None = Field(default=None, description="Overrides the solver that the benchmark wants.")
+    solver: ComponentRef | None = Field(default=None, description="Overrides the solver that the benchmark wants.")
     generation: Generation | None = Field(default=None, description="Overrides how answers are generated.")
     metrics: tuple[str, ...] | None = Field(default=None, description="Overrides the benchmark's metrics.")
 
@@ -59,7 +61,7 @@ class BenchmarkUse(Use):
 class EvaluationSection(Section):
     """What every model of the run is asked."""
 
-    benchmarks: tuple[BenchmarkUse, ...] = Field(min_length=1)
+    benchmarks: tuple[BenchmarkRef, ...] = Field(min_length=1)
     compare_to: tuple[str, ...] = Field(default=("base", "most-common-answer"), description="Models to compare with.")
     limit: int | None = Field(default=None, ge=1, description="Only the first questions of each benchmark.")
     models: tuple[str, ...] | None = Field(default=None, description="Which of base and the stages; all by default.")
@@ -103,13 +105,13 @@ class RunFile(Section):
     run: RunSection
     data: DataSection | None = None
     quality: QualitySection | None = None
-    model: Use | None = None
-    models: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")], Use] = Field(
+    model: ComponentRef | None = None
+    models: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")], ComponentRef] = Field(
         default_factory=dict, description="Further models that are asked, never trained: judges, members of a panel."
     )
-    resolution: Use | None = None
-    packing: Use | None = None
-    training: Use | None = None
+    resolution: ComponentRef | None = None
+    packing: ComponentRef | None = None
+    training: ComponentRef | None = None
     evaluation: EvaluationSection | None = None
     report: ReportSection | None = None
     sweep: SweepSection | None = None
@@ -125,7 +127,7 @@ IMAGE_BLIND = "-image-blind"
 """What is put after a model's name where it was asked without the images."""
 
 
-def scorer_names(uses: Sequence[Use]) -> list[str]:
+def scorer_names(uses: Sequence[ComponentRef]) -> list[str]:
     """What the scorers of a run are called: as in ``use:``, the second of one name with ``-2`` and so on."""
     seen: Counter[str] = Counter()
     names = []
@@ -136,7 +138,7 @@ def scorer_names(uses: Sequence[Use]) -> list[str]:
     return names
 
 
-def benchmark_name(benchmarks: Sequence[Use], index: int) -> str:
+def benchmark_name(benchmarks: Sequence[ComponentRef], index: int) -> str:
     """The benchmark's name in a run, its own or its component's; a second use of one name gets its position."""
     names = [getattr(use, "name", None) or use.use.rsplit("/", 1)[-1] for use in benchmarks]
     return names[index] if names.count(names[index]) == 1 else f"{names[index]}-{index + 1}"

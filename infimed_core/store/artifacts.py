@@ -22,20 +22,20 @@ def digest(*parts: Any) -> str:
 class Artifact:
     """A directory named by the hash of what it was made from; it stands once ``artifact.json`` is in it."""
 
-    def __init__(self, root: Path, name: str, made_from: str) -> None:
+    def __init__(self, root: Path, name: str, inputs_digest: str) -> None:
         self.name = name
-        self.made_from = made_from
-        self.directory = root / f"{name}-{made_from[:12]}"
+        self.inputs_digest = inputs_digest
+        self.directory = root / f"{name}-{inputs_digest[:12]}"
         self._seal = self.directory / "artifact.json"
 
     @property
-    def stands(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether it was finished, from exactly these inputs, and its files are still as long as they were."""
         try:
             seal = json.loads(self._seal.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return False
-        if seal.get("made_from") != self.made_from:
+        if seal.get("inputs_digest") != self.inputs_digest:
             return False
         return all(
             (self.directory / name).is_file() and (self.directory / name).stat().st_size == size
@@ -59,7 +59,7 @@ class Artifact:
             for path in sorted(self.directory.rglob("*"))
             if path.is_file() and path != self._seal
         }
-        body = {"made_from": self.made_from, "files": files, "record": record.model_dump(mode="json")}
+        body = {"inputs_digest": self.inputs_digest, "files": files, "record": record.model_dump(mode="json")}
         if checksums:
             body["sha256"] = {name: _sha256(self.directory / name) for name in files}
         write_atomically(self._seal, json.dumps(body, indent=1))

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 
 
-class Once(Generic[T]):
+class Broadcast(Generic[T]):
     """What all tasks of one map have in common: pickled once here, unpickled once there.
 
     So a scorer loads its model or its word lists once in a worker process, and not with every task.
@@ -27,5 +27,5 @@ class Once(Generic[T]):
 
 
 @lru_cache(maxsize=1)  # one: the next map has another value, and the last one's model should not stay in memory
-def _received(pickled: bytes) -> Once[Any]:
-    return Once(pickle.loads(pickled))
+def _received(pickled: bytes) -> Broadcast[Any]:
+    return Broadcast(pickle.loads(pickled))

@@ -19,6 +19,9 @@ from infimed_core.errors import DataError
 
 _EXTENSIONS = ((b"\x89PNG", ".png"), (b"\xff\xd8\xff", ".jpg"), (b"GIF8", ".gif"), (b"\x1f\x8b", ".nii.gz"))
 
+TOLD_FAULTS = 5
+"""Kinds of faults of which an example is told; all are in the file."""
+
 
 def write_samples(path: Path, rows: Iterable[Sample]) -> int:
     """Write one sample a line, by temporary file and rename; return how many there were."""

@@ -155,14 +155,14 @@ class ScoreTable(Sequence[tuple[str, Score]]):
             found.append(values[-start % step :: step])
         return np.concatenate(found) if found else np.zeros((0, len(dimensions)))
 
-    def finish(self, made_from: str, counts: Mapping[str, int]) -> str:
+    def finish(self, inputs_digest: str, counts: Mapping[str, int]) -> str:
         """Write ``_SUCCESS`` (rows, statuses, digest of the rows in order); return the digest."""
         whole = hashlib.sha256()
         for _, table in self.thin([_DIGEST]):
             whole.update(b"".join(table.column(_DIGEST).to_pylist()))
         body = {
-            "num_rows": len(self), "num_parts": len(self._parts), "status": dict(counts), "made_from": made_from,
-            "digest": whole.hexdigest(),
+            "num_rows": len(self), "num_parts": len(self._parts), "status": dict(counts),
+            "inputs_digest": inputs_digest, "digest": whole.hexdigest(),
         }  # fmt: skip
         write_atomically(self.directory / SUCCESS, json.dumps(body, indent=1))
         return whole.hexdigest()

@@ -8,15 +8,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from infimed_core.api.component import JsonObject
 from infimed_core.api.data import MediaLoader
+from infimed_core.api.models import NamedModels
 from infimed_core.api.reporting import RunEvent, StepRecord
 from infimed_core.distributed.ranks import Ranks
-from infimed_core.models.model_pool import NamedModels
 from infimed_core.plugins import Registry
 from infimed_core.runfile.loading import Plan
 from infimed_core.store.artifacts import Artifact
@@ -46,6 +45,8 @@ class RunState:
     directory: RunDirectory
     listen: Callable[[RunEvent], None]
     media: MediaLoader
+    model_pool: NamedModels
+    """The run file's further models."""
     stopped: threading.Event = field(default_factory=threading.Event)
     ranks: Ranks = field(default_factory=Ranks)
 
@@ -64,11 +65,6 @@ class RunState:
         """Where media that came inline are stored by content."""
         return self.path / "media"
 
-    @cached_property
-    def named_models(self) -> NamedModels:
-        """The run file's further models."""
-        return NamedModels(self.plan, self.path, self.media)
-
     def tell(self, kind: str, step: str, payload: Mapping[str, Any] | None = None) -> None:
         """Tell the listener of this process and every listener of the plugins."""
         self.listen(RunEvent(kind=kind, step=step, directory=str(self.path), payload=payload or {}))
@@ -80,7 +76,7 @@ class RunState:
     def step(
         self,
         name: str,
-        made_from: str,
+        inputs_digest: str,
         work: Callable[[Path], Outcome],
         *,
         place: str = "artifacts",
@@ -93,9 +89,9 @@ class RunState:
         ``work`` gets the artifact's directory: empty, or with ``keep`` as an interrupted run left it. With
         ``checksums`` the artifact's content can be verified later.
         """
-        artifact = Artifact(self.path / place, prefix or name, made_from)
+        artifact = Artifact(self.path / place, prefix or name, inputs_digest)
         relative = str(artifact.directory.relative_to(self.path))
-        if artifact.stands:
+        if artifact.is_complete:
             record = artifact.record().model_copy(update={"status": "reused"})
             self.directory.put_step(record)
             self.tell("step_skipped", name, {"artifact": relative})

@@ -21,7 +21,7 @@ from infimed_core.plan.stage_plan import StagePlan
 from infimed_core.store.artifacts import digest
 from infimed_core.store.files import write_atomically
 from infimed_core.store.steps import Outcome, RunState
-from infimed_core.train.validation import Chosen, told_drops
+from infimed_core.train.validation import PlanInputs, told_drops
 
 
 def isolation_of(state: RunState, directory: Path, base_digest: str) -> tuple[bool, str]:
@@ -52,7 +52,7 @@ def _packer(state: RunState, stage: Stage, isolation: tuple[bool, str]) -> Packe
     return cast(Packer, state.registry.find("packer", "padded").model_validate(budget))
 
 
-def chosen_for(
+def plan_inputs(
     state: RunState,
     index: Index,
     index_hash: str,
@@ -61,20 +61,20 @@ def chosen_for(
     checkpoint: Path,
     position: int,
     isolation: tuple[bool, str],
-) -> Chosen:
+) -> PlanInputs:
     """What the rows of a stage, and those of its measurements, are made from."""
     components = state.plan.components
     scheduler = cast(ResolutionScheduler, components.get(f"stages.{stage.name}.resolution") or components["resolution"])
     model: Model = state.plan.component("model")
     packer, encoder = _packer(state, stage, isolation), model.encoder(checkpoint)
-    return Chosen(index, index_hash, allowed, scheduler, packer, encoder, state.seed * 1000 + position)
+    return PlanInputs(index, index_hash, allowed, scheduler, packer, encoder, state.seed * 1000 + position)
 
 
 def _told_lost(state: RunState, num_samples: int) -> str:
     """Where all samples of a run went, step by step, and what to do about the step that took the most."""
     remedies = {
         "read": f"Mend the data: {state.path / 'artifacts'}/read-*/faults.jsonl says of every row what is wrong",
-        "gate": "Look at data.gates: it keeps out what is in the benchmarks of 'evaluation:' or there twice",
+        "filter": "Look at data.filters: it keeps out what is in the benchmarks of 'evaluation:' or there twice",
         "select": "See the scores in the report, and loosen quality.select",
     }
     told, most, remedy = [], 0, "The sources hold none"
@@ -92,7 +92,7 @@ def plan_rows(
     state: RunState,
     curated: Curated,
     stage: Stage,
-    chosen: Chosen,
+    chosen: PlanInputs,
     held: NDArray[np.bool_],
 ) -> Path:
     """The step that plans a stage's rows without the samples in ``held`` (bool [n]); the plan's file.
@@ -113,7 +113,7 @@ def plan_rows(
     }
     shape = stage.model_dump(mode="json", include=decisive)
     allowed = chosen.allowed & ~held
-    made_from = digest(
+    inputs_digest = digest(
         "plan", 2, chosen.index_hash, curated.digest, shape, chosen.scheduler.identity(), chosen.packer.identity(),
         chosen.seed, *([np.flatnonzero(held).tolist()] if held.any() else []),
     )  # fmt: skip
@@ -131,7 +131,7 @@ def plan_rows(
             details["num_held_out"] = int((chosen.allowed & held).sum())
         return Outcome(num_drawn, num_drawn - sum(dropped.values()), dropped, details)
 
-    artifact = state.step(f"plan-{stage.name}", made_from, work)
+    artifact = state.step(f"plan-{stage.name}", inputs_digest, work)
     plan_file = artifact.directory / "plan.npz"
     plan = StagePlan.load(plan_file)
     if len(plan.packs) == 0:

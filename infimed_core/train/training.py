@@ -23,7 +23,7 @@ from infimed_core.plan.stage_plan import StagePlan
 from infimed_core.store.artifacts import digest
 from infimed_core.store.dataset import Dataset
 from infimed_core.store.steps import Outcome, RunState
-from infimed_core.train.stage_planning import chosen_for, isolation_of, plan_rows
+from infimed_core.train.stage_planning import isolation_of, plan_inputs, plan_rows
 from infimed_core.train.validation import HELD_OUT, StageMeasurements, choose, held_out_samples
 
 
@@ -53,14 +53,14 @@ def train_stages(state: RunState, curated: Curated, base: Checkpoint) -> list[Ch
         raise InfimedError(
             "the model of this run cannot be trained; remove the 'training:' section or name another model"
         )
-    index, index_hash = index_samples(state, curated, base)
+    index, index_hash = index_samples(state, curated.dataset, curated.dataset_digest, base)
     isolation = isolation_of(state, base.directory, base.digest)
     allowed = np.fromiter((identity in curated.kept for identity in curated.dataset.ids), bool, len(curated.dataset))
     held = held_out_samples(index, trainer.stage_list)
     # Every stage is planned before the first is trained: that one cannot be is told before hours are spent.
     planned: list[tuple[Path, Path | None]] = []
     for position, stage in enumerate(trainer.stage_list):
-        chosen = chosen_for(state, index, index_hash, stage, allowed, base.directory, position, isolation)
+        chosen = plan_inputs(state, index, index_hash, stage, allowed, base.directory, position, isolation)
         planned.append((plan_rows(state, curated, stage, chosen, held), choose(state, stage, chosen)))
     _tell_unused(state, index, trainer.stage_list, allowed & index.usable & ~held, curated)
     checkpoints: list[Checkpoint] = []
@@ -68,7 +68,7 @@ def train_stages(state: RunState, curated: Curated, base: Checkpoint) -> list[Ch
     loaded: TrainableModel | None = None
     for position, (stage, (plan_file, measured)) in enumerate(zip(trainer.stage_list, planned, strict=True)):
         plan = StagePlan.load(plan_file)
-        made_from = digest("train", 1, plan.plan_hash, trainer.result_identity(stage), before.digest)
+        inputs_digest = digest("train", 1, plan.plan_hash, trainer.result_identity(stage), before.digest)
         after = before
 
         def work(
@@ -98,12 +98,12 @@ def train_stages(state: RunState, curated: Curated, base: Checkpoint) -> list[Ch
             return _train(state, curated, trainer, loaded, stage, plan, directory, task)
 
         artifact = state.step(
-            f"train-{stage.name}", made_from, work, place="checkpoints", prefix=stage.name, checksums=True
+            f"train-{stage.name}", inputs_digest, work, place="checkpoints", prefix=stage.name, checksums=True
         )
         if state.directory.record.steps[-1].status == "reused":
             loaded = None  # weights in memory, if any, are those of an earlier stage
             _tell_other_measurements(state, stage, artifact.directory)
-        after = Checkpoint(stage.name, artifact.directory, made_from)
+        after = Checkpoint(stage.name, artifact.directory, inputs_digest)
         checkpoints.append(after)
         before = after
         if state.stopped.is_set():

@@ -48,7 +48,7 @@ def held_out_samples(index: Index, stages: Sequence[Stage]) -> NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Chosen:
+class PlanInputs:
     """What a stage's measurements are chosen from and by; as for its plan."""
 
     index: Index
@@ -60,7 +60,7 @@ class Chosen:
     seed: int
 
 
-def choose(state: RunState, stage: Stage, chosen: Chosen) -> Path | None:
+def choose(state: RunState, stage: Stage, chosen: PlanInputs) -> Path | None:
     """The step that chooses what a stage is measured by; the directory it lies in, ``None`` where nothing is.
 
     Raises:
@@ -73,7 +73,7 @@ def choose(state: RunState, stage: Stage, chosen: Chosen) -> Path | None:
     section = state.plan.file.evaluation
     asked = [state.plan.component(f"evaluation.benchmarks.{place}").fingerprint() for place in places.values()]
     limits = [section.limit, section.samples] if section is not None else []
-    made_from = digest(
+    inputs_digest = digest(
         "measure", 1, chosen.index_hash, digest(np.flatnonzero(chosen.allowed).tolist()), wanted.held_out,
         wanted.max_samples, list(places), asked, limits, chosen.scheduler.identity(), chosen.packer.identity(),
         chosen.seed,
@@ -100,7 +100,7 @@ def choose(state: RunState, stage: Stage, chosen: Chosen) -> Path | None:
         drawn = int(details["held_out"]["drawn"]) if "held_out" in details else 0
         return Outcome(drawn, drawn - sum(dropped.values()), dropped, details)
 
-    return state.step(f"measure-{stage.name}", made_from, work).directory
+    return state.step(f"measure-{stage.name}", inputs_digest, work).directory
 
 
 class _LastPhase(ResolutionScheduler):
@@ -114,7 +114,7 @@ class _LastPhase(ResolutionScheduler):
 
 
 def _plan_held_out(
-    stage: Stage, where: dict[str, str | tuple[str, ...]], max_samples: int, chosen: Chosen
+    stage: Stage, where: dict[str, str | tuple[str, ...]], max_samples: int, chosen: PlanInputs
 ) -> StagePlan:
     index = chosen.index
     matching = chosen.allowed & index.matching(Mix(where=where))

@@ -262,7 +262,7 @@ def _steps(pictures: list[str], payload: str) -> list[dict[str, Any]]:
             },
         },
         {
-            "name": "gate-contamination",
+            "name": "filter-contamination",
             "num_in": 1254,
             "num_out": 1251,
             "dropped": {"test_question" + payload: 3},

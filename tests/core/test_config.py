@@ -156,7 +156,7 @@ def test_names_that_are_right_are_not_refused(registry: Registry, tmp_path: Path
     own = yaml.safe_load(shipped)
     own["dimensions"] = [name for name in own["dimensions"] if name != "compliance"]
     own["weights"].pop("compliance", None)
-    own["gates"].pop("compliance", None)
+    own["hard_minimums"].pop("compliance", None)
     own["rubric"].pop("compliance")
     profile.write_text(yaml.safe_dump(own), encoding="utf-8")
     text = f"""\

@@ -20,10 +20,10 @@ import pytest
 
 from infimed_core import ConfigError, DataError, InfimedError, MediaLoader, Sample, Score, Scorer, Turn
 from infimed_core.api.reporting import RunRecord
-from infimed_core.curate.score_shards import Setting
+from infimed_core.curate.score_shards import ScoringJob
 from infimed_core.curate.scoring import ScoreTask, scored
 from infimed_core.plugins import load_plugins
-from infimed_core.store.broadcast import Once
+from infimed_core.store.broadcast import Broadcast
 from infimed_core.store.dataset import Dataset, write_samples
 from infimed_core.store.scores import SUCCESS, ScoreTable
 
@@ -129,7 +129,7 @@ def steps(record: RunRecord) -> dict[str, Any]:
 
 def test_a_poisoned_shard_loses_no_row_and_stops_nothing(tmp_path: Path) -> None:
     num_rows = write_poisoned(tmp_path / "data")
-    record = run(document(tmp_path, tmp_path / "data", gates=False), tmp_path)
+    record = run(document(tmp_path, tmp_path / "data", filters=False), tmp_path)
     found = steps(record)
     read, score, select = found["read"], found["score"], found["select"]
     assert record.status == "done"
@@ -204,7 +204,7 @@ def test_a_selector_uses_the_dimensions_of_every_scorer_of_the_run(tmp_path: Pat
     minima = {"five-dimension-2.completeness": 0.5}
     body = document(tmp_path, tmp_path / "data")
     body["quality"]["scorers"] = [{"use": "five-dimension"}, {"use": "five-dimension", "with": {"profile": "default"}}]
-    body["quality"]["select"] = {"use": "threshold", "with": {"minima": minima, "gates": False}}
+    body["quality"]["select"] = {"use": "threshold", "with": {"minima": minima, "hard_minimums": False}}
     found = steps(run(body, tmp_path))
     assert found["score"].num_out == found["score-five-dimension-2"].num_out
     assert found["select"].details["scorers"] == ["five-dimension", "five-dimension-2"]
@@ -291,8 +291,8 @@ def made(*ids: str) -> list[Sample]:
 
 def test_a_scorer_that_raises_costs_the_rows_it_raises_on_and_no_other(tmp_path: Path) -> None:
     write_samples(tmp_path / "samples.jsonl", made("a", "bad-1", "b", "bad-2"))
-    setting = Setting(Picky(), Dataset(tmp_path / "samples.jsonl"), MediaLoader({}), tmp_path / "scores", "")
-    task = ScoreTask(Once(setting), 0, 4)
+    setting = ScoringJob(Picky(), Dataset(tmp_path / "samples.jsonl"), MediaLoader({}), tmp_path / "scores", "")
+    task = ScoreTask(Broadcast(setting), 0, 4)
     assert (task().num_scored, task().num_scored) == (4, 0)
     found = dict(ScoreTable(tmp_path / "scores"))
     assert [score.status for score in found.values()] == ["ok", "error", "ok", "error"]

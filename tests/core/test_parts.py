@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infimed_core import Media, MediaLoader, Sample, Score, Scorer, Turn
-from infimed_core.curate.score_shards import PART_SIZE, SMALL, Setting, Shard, read_shards, spans, write_shards
-from infimed_core.store.broadcast import Once
+from infimed_core.curate.score_shards import PART_SIZE, SMALL, ScoringJob, Shard, read_shards, spans, write_shards
+from infimed_core.store.broadcast import Broadcast
 from infimed_core.store.dataset import Dataset, write_samples
 
 named = st.lists(st.tuples(st.text(max_size=3), st.integers(0, 1400)), max_size=9)
@@ -72,13 +72,13 @@ def written(folder: Path, num: int) -> Dataset:
 
 def test_a_part_is_known_by_its_rows_their_media_its_scorer_and_what_else_a_score_depends_on(tmp_path: Path) -> None:
     dataset = written(tmp_path, 4)
-    setting = Setting(Quiet(), dataset, MediaLoader({}), tmp_path / "score-1", "scorer one")
+    setting = ScoringJob(Quiet(), dataset, MediaLoader({}), tmp_path / "score-1", "scorer one")
     first = setting.target(0, 2)
     assert first == setting.target(0, 2) == pickle.loads(pickle.dumps(setting)).target(0, 2)
     others = {
         setting.target(2, 4),
         setting.target(0, 2, lambda sample: "flagged"),
-        Setting(Quiet(), dataset, MediaLoader({}), tmp_path / "score-1", "scorer two").target(0, 2),
+        ScoringJob(Quiet(), dataset, MediaLoader({}), tmp_path / "score-1", "scorer two").target(0, 2),
     }
     os.utime(tmp_path / "x.png", ns=(1, 1))
     others.add(setting.target(0, 2))
@@ -86,6 +86,6 @@ def test_a_part_is_known_by_its_rows_their_media_its_scorer_and_what_else_a_scor
 
 
 def test_what_tasks_have_in_common_is_unpickled_once_and_the_last_one_is_kept() -> None:
-    first, second = (Once({"words": name}) for name in "ab")
+    first, second = (Broadcast({"words": name}) for name in "ab")
     received = [pickle.loads(pickle.dumps(each)).value for each in (first, first, second, second)]
     assert received[0] is received[1] and received[2] is received[3] and received[0] == {"words": "a"}

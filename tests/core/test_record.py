@@ -20,10 +20,10 @@ DONE = StepRecord(name="x", status="done")
 def test_artifact_stands_only_after_its_seal(tmp_path: Path) -> None:
     artifact = Artifact(tmp_path, "index", digest("a"))
     (artifact.open() / "data.bin").write_bytes(b"12345")
-    assert not artifact.stands
+    assert not artifact.is_complete
     artifact.seal(DONE)
-    assert artifact.stands and Artifact(tmp_path, "index", digest("a")).record() == DONE
-    assert not Artifact(tmp_path, "index", digest("b")).stands
+    assert artifact.is_complete and Artifact(tmp_path, "index", digest("a")).record() == DONE
+    assert not Artifact(tmp_path, "index", digest("b")).is_complete
 
 
 def test_artifact_with_a_shortened_or_missing_file_does_not_stand(tmp_path: Path) -> None:
@@ -32,9 +32,9 @@ def test_artifact_with_a_shortened_or_missing_file_does_not_stand(tmp_path: Path
     data.write_bytes(b"12345")
     artifact.seal(DONE)
     data.write_bytes(b"1234")
-    assert not artifact.stands
+    assert not artifact.is_complete
     data.unlink()
-    assert not artifact.stands
+    assert not artifact.is_complete
 
 
 def test_open_empties_what_an_unfinished_step_left_unless_told_to_keep_it(tmp_path: Path) -> None:

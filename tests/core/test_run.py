@@ -19,7 +19,7 @@ from infimed_core import RunEvent, Trainer
 from infimed_core.api.reporting import RunRecord
 from infimed_core.testing import make_image, run
 
-KEEP_ALL = {"keep": 1.0, "gates": False}
+KEEP_ALL = {"keep": 1.0, "hard_minimums": False}
 PHASES = [{"share": 0.5, "max_visual_tokens": 1}, {"share": 0.5, "max_visual_tokens": 4}]
 TEXT = [{"role": "user", "content": [0, "Which modality?"]}, {"role": "assistant", "content": ["MRI"]}]
 

@@ -87,7 +87,7 @@ def test_a_part_that_cannot_be_read_does_not_stand(tmp_path):
     assert num_rows(path) is None
 
 
-def test_candidates_are_the_rows_that_no_gate_left_out_in_order_by_iteration_and_by_index(tmp_path):
+def test_candidates_are_the_rows_that_no_filter_left_out_in_order_by_iteration_and_by_index(tmp_path):
     data = dataset(tmp_path, 7)
     for start, stop in ((0, 4), (4, 7)):
         made = [Score(value=row / 10) for row in range(start, stop)]

@@ -35,7 +35,7 @@ def document(samples: Path, evaluate: dict[str, Any] | None = None, **more: Any)
     one = {"name": "one", "mix": [train], "num_samples": 12, "learning_rate": 1e-3, **more}
     return {
         "run": {"name": "small", "seed": 1},
-        "data": {"sources": [{"use": "jsonl", "with": {"path": str(samples)}}], "gates": []},
+        "data": {"sources": [{"use": "jsonl", "with": {"path": str(samples)}}], "filters": []},
         "model": {"use": "tiny-qwen3-vl", "with": {"vocab_size": 400, "layers": 1, "vision_layers": 1}},
         "resolution": {"use": "fixed", "with": {"max_visual_tokens": 4}},
         "packing": {"use": "best-fit", "with": {"row_tokens": 96}},

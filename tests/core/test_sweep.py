@@ -25,7 +25,7 @@ from infimed_plugins.reporting.sweep.variants import UNCHANGED, parse_grid, plan
 
 RUN = {
     "run": {"name": "small", "seed": 0, "plugins": ["demo"]},
-    "data": {"sources": [{"use": "jsonl", "with": {"path": "samples.jsonl"}}], "gates": []},
+    "data": {"sources": [{"use": "jsonl", "with": {"path": "samples.jsonl"}}], "filters": []},
     "model": {"use": "tiny-qwen3-vl", "with": {"hidden_size": 32, "layers": 1, "heads": 1, "key_value_heads": 1,
                                                "intermediate_size": 32, "vision_layers": 1, "vision_hidden_size": 32,
                                                "vision_heads": 1, "vision_intermediate_size": 32}},

@@ -16,10 +16,10 @@ from infimed_core.runfile.loading import load_run_file
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "quality_ablation.yaml"
 ARMS = (
-    {"use": "top-share", "with": {"keep": 0.5, "gates": False}},
+    {"use": "top-share", "with": {"keep": 0.5, "hard_minimums": False}},
     {"use": "random-share", "with": {"keep": 0.5}},
     {"use": "bottom-share", "with": {"keep": 0.5, "on_null": "keep"}},
-    {"use": "top-share", "with": {"keep": 0.5, "gates": False, "without": ["image_quality"]}},
+    {"use": "top-share", "with": {"keep": 0.5, "hard_minimums": False, "without": ["image_quality"]}},
 )
 
 

@@ -19,7 +19,7 @@ from infimed_plugins.reporting.page.tables import is_baseline
 
 
 @dataclass(frozen=True)
-class Entrant:
+class ModelResult:
     """One model of one run; ``label`` is unique in a comparison."""
 
     label: str
@@ -50,7 +50,7 @@ class Answers:
     protocol: dict[str, Any] = field(default_factory=dict)
 
 
-def find_entrants(runs: Sequence[str]) -> list[Entrant]:
+def find_entrants(runs: Sequence[str]) -> list[ModelResult]:
     """The models that ``RUN`` or ``RUN:MODEL`` name.
 
     A run without a model stands for its last one (what the run made); a run that is the only argument stands for
@@ -87,7 +87,7 @@ def find_entrants(runs: Sequence[str]) -> list[Entrant]:
         raise InfimedError("a comparison needs two models at least; name another RUN or RUN:MODEL")
     names = [f"{record.name}:{model}" for _, model, record in found]
     return [
-        Entrant(name if names.count(name) == 1 else f"{directory}:{model}", directory, model, record)
+        ModelResult(name if names.count(name) == 1 else f"{directory}:{model}", directory, model, record)
         for name, (directory, model, record) in zip(names, found, strict=True)
     ]
 
@@ -99,14 +99,14 @@ def _split(text: str) -> tuple[Path, str | None]:
     return Path(path), model
 
 
-def benchmarks_of(entrants: Iterable[Entrant]) -> list[str]:
+def benchmarks_of(entrants: Iterable[ModelResult]) -> list[str]:
     """Every benchmark that an entrant answered, in order of appearance."""
     return list(
         dict.fromkeys(row.benchmark for one in entrants for row in one.record.results if row.model == one.model)
     )
 
 
-def read_answers_of(entrant: Entrant, benchmark: str, scoring: str | None, registry: Registry) -> Answers | None:
+def read_answers_of(entrant: ModelResult, benchmark: str, scoring: str | None, registry: Registry) -> Answers | None:
     """An entrant's answers on a benchmark under ``scoring`` (default: the one that counts); ``None`` if it has none.
 
     Raises:
@@ -157,7 +157,7 @@ def _digest(sample: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical_json(body).encode()).hexdigest()[:16]
 
 
-def _step(entrant: Entrant, benchmark: str) -> StepRecord | None:
+def _step(entrant: ModelResult, benchmark: str) -> StepRecord | None:
     """The step in which the entrant was asked; for a constant answer that of another model of its run."""
     named = f"evaluate-{entrant.model}-{benchmark}"
     steps = {step.name: step for step in entrant.record.steps}
@@ -189,7 +189,7 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _cluster_tag(entrant: Entrant, step: StepRecord | None, benchmark: str, registry: Registry) -> str:
+def _cluster_tag(entrant: ModelResult, step: StepRecord | None, benchmark: str, registry: Registry) -> str:
     recorded = step.details.get("cluster_by") if step is not None else None
     if isinstance(recorded, str):
         return recorded

@@ -17,7 +17,7 @@ from infimed_core.evaluate.paired import Estimate, Test, estimate, mean_estimate
 from infimed_core.plugins import Registry
 from infimed_plugins.reporting.compare.compared_models import (
     Answers,
-    Entrant,
+    ModelResult,
     benchmarks_of,
     differences,
     find_entrants,
@@ -139,7 +139,7 @@ def compare_runs(
     )
 
 
-def _pairs(entrants: Sequence[Entrant], against: str | None) -> list[tuple[str, str]]:
+def _pairs(entrants: Sequence[ModelResult], against: str | None) -> list[tuple[str, str]]:
     """(model, against): the later against the earlier, so that progress is positive."""
     labels = [one.label for one in entrants]
     if against is None:
@@ -264,7 +264,7 @@ def _adjusted(rows: Sequence[Difference]) -> tuple[Difference, ...]:
     return tuple(row.model_copy(update={"p_adjusted": adjusted.get(place)}) for place, row in enumerate(rows))
 
 
-def _values(entrants: Sequence[Entrant], answers: dict[tuple[str, str], Answers]) -> list[Value]:
+def _values(entrants: Sequence[ModelResult], answers: dict[tuple[str, str], Answers]) -> list[Value]:
     found = []
     for benchmark in benchmarks_of(entrants):
         for one in entrants:

@@ -15,7 +15,10 @@ def environment() -> Any:
     from markupsafe import Markup
 
     made = jinja2.Environment(
-        loader=jinja2.PackageLoader("infimed_core"), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+        loader=jinja2.PackageLoader("infimed_plugins.reporting.page"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
     )
     made.filters["number"] = number
     made.filters["p_value"] = p_text

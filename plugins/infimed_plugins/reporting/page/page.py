@@ -109,7 +109,7 @@ def _page(
             for step in record.steps
             if step.name == "select" or step.name.startswith("select-")
         ],
-        gates=sections.gates(record),
+        filters=sections.filters(record),
         quality=quality,
         plans=[sections.plan(name, step) for name, step in tables_of.step_details(record, "plan-")],
         stages=sections.stages(record),

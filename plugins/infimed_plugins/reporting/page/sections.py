@@ -104,10 +104,10 @@ def kills(step: StepRecord) -> list[tuple[str, int, int]]:
     return [(name, int(count(mapping(v).get("num"))), int(count(mapping(v).get("alone")))) for name, v in found.items()]
 
 
-def gates(record: RunRecord) -> list[dict[str, Any]]:
-    """Every gate: how many samples went in and out, why, and its facts as plain values and tables."""
+def filters(record: RunRecord) -> list[dict[str, Any]]:
+    """Every filter: how many samples went in and out, why, and its facts as plain values and tables."""
     found = []
-    for name, step in tables_of.step_details(record, "gate-"):
+    for name, step in tables_of.step_details(record, "filter-"):
         facts: dict[str, Any] = {}
         nested: list[tuple[str, tuple[str, ...], list[Any]]] = []
         for key, value in step.details.items():

@@ -1,4 +1,4 @@
-"""The gate ``embedding-duplicates``: samples whose images and text lie close to those of an earlier sample."""
+"""the filter ``embedding-duplicates``: samples whose images and text lie close to those of an earlier sample."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, JsonValue
 
-from infimed_core import DataError, Executor, Gate, Gated, MediaLoader, Sample
+from infimed_core import DataError, DatasetFilter, Executor, FilterResult, MediaLoader, Sample
 from infimed_plugins.embedding.bank import text_of
 from infimed_plugins.embedding.encoder import ImageTextEncoder, Vectors, open_encoder
 
@@ -16,7 +16,7 @@ BLOCK = 1024
 """Samples that are compared with all kept ones at once."""
 
 
-class EmbeddingDuplicates(Gate):
+class EmbeddingDuplicates(DatasetFilter):
     """Rejects a sample whose text and whose images are both near those of one kept before it.
 
     A sample without images is compared by its text alone, with those without images. Exact search: time grows with
@@ -38,7 +38,7 @@ class EmbeddingDuplicates(Gate):
         benchmarks: Mapping[str, Sequence[Sample]],
         media: MediaLoader,
         executor: Executor,
-    ) -> Gated:
+    ) -> FilterResult:
         """Reject what is near an earlier, kept sample; the benchmarks play no part."""
         encoder = open_encoder(self.model, self.revision, self.batch_size, self.device)
         ids, texts, images, unreadable = self._embed(samples, media, encoder)
@@ -69,7 +69,7 @@ class EmbeddingDuplicates(Gate):
                 for row, other, cosine in pairs[: self.max_pairs]
             ],
         }
-        return Gated(rejected=rejected if self.remove else {}, details=details)
+        return FilterResult(rejected=rejected if self.remove else {}, details=details)
 
     def _embed(
         self, samples: Sequence[Sample], media: MediaLoader, encoder: ImageTextEncoder

@@ -13,12 +13,12 @@ DATA = {"sources": [{"use": "demo-anatomy", "with": {"split": "test", "max_image
 ASKED = {"benchmarks": [{"use": "demo-vqa", "with": {"split": "test"}}], "limit": 40}
 
 
-def gate_step(tmp_path: Path, data: dict, name: str):
+def filter_step(tmp_path: Path, data: dict, name: str):
     tmp_path.mkdir(exist_ok=True)
-    document = {"run": {"name": "gates"}, "data": data, "model": {"use": "constant"}, "evaluation": ASKED}
+    document = {"run": {"name": "filters"}, "data": data, "model": {"use": "constant"}, "evaluation": ASKED}
     record = run(document, tmp_path)
     found = [step for step in record.steps if step.name == name]
-    return (found[0] if found else None), tmp_path / "runs" / "gates"
+    return (found[0] if found else None), tmp_path / "runs" / "filters"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -27,7 +27,7 @@ def _demo():
 
 
 def test_a_run_with_an_evaluation_checks_contamination_unless_told_otherwise(tmp_path):
-    step, directory = gate_step(tmp_path, DATA, "gate-contamination")
+    step, directory = filter_step(tmp_path, DATA, "filter-contamination")
     assert step is not None and step.num_in == step.num_out + sum(step.dropped.values())
     assert set(step.dropped) <= {"benchmark_picture", "benchmark_near_picture"}
     assert sum(step.dropped.values()) == step.details["num_contaminated"] > 0
@@ -37,9 +37,11 @@ def test_a_run_with_an_evaluation_checks_contamination_unless_told_otherwise(tmp
 
 
 def test_reporting_only_and_no_gates_at_all(tmp_path):
-    told, _ = gate_step(
-        tmp_path / "a", {**DATA, "gates": [{"use": "contamination", "with": {"remove": False}}]}, "gate-contamination"
+    told, _ = filter_step(
+        tmp_path / "a",
+        {**DATA, "filters": [{"use": "contamination", "with": {"remove": False}}]},
+        "filter-contamination",
     )
     assert told.dropped == {} and told.details["num_contaminated"] > 0
-    none, _ = gate_step(tmp_path / "b", {**DATA, "gates": []}, "gate-contamination")
+    none, _ = filter_step(tmp_path / "b", {**DATA, "filters": []}, "filter-contamination")
     assert none is None

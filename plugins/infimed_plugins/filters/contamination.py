@@ -1,4 +1,4 @@
-"""The gate ``contamination``: training samples that hold a benchmark's pictures or questions."""
+"""the filter ``contamination``: training samples that hold a benchmark's pictures or questions."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, JsonValue
 
-from infimed_core import Executor, Gate, Gated, MediaLoader, Sample
-from infimed_plugins.gates.hamming import MAX_DISTANCE, close_pairs
-from infimed_plugins.gates.pictures import Classes, Print, faults_told, fingerprints
-from infimed_plugins.gates.texts import exact_print, ngrams, text_of, words_of
-from infimed_plugins.gates.walking import Places, walk
+from infimed_core import DatasetFilter, Executor, FilterResult, MediaLoader, Sample
+from infimed_plugins.filters.hamming import MAX_DISTANCE, close_pairs
+from infimed_plugins.filters.pictures import Classes, Print, faults_told, fingerprints
+from infimed_plugins.filters.texts import exact_print, ngrams, text_of, words_of
+from infimed_plugins.filters.walking import Places, walk
 
 _Overlaps = dict[int, dict[int, int]]
 """Media of questions that a training medium equals (0) or is near to (bits, at least 1)."""
@@ -79,7 +79,7 @@ class _MakeThin:
         return _Thin(sample.id, sample.tags.get(self.study_tag, ""), self.questions.hits(sample))
 
 
-class Contamination(Gate):
+class Contamination(DatasetFilter):
     """Keeps what the benchmarks ask out of training.
 
     A training sample is contaminated by a benchmark when it holds one of its pictures (equal decoded pixels, or
@@ -110,11 +110,11 @@ class Contamination(Gate):
         benchmarks: Mapping[str, Sequence[Sample]],
         media: MediaLoader,
         executor: Executor,
-    ) -> Gated:
+    ) -> FilterResult:
         """Reject training samples that overlap with any benchmark; without benchmarks nothing is rejected."""
         asked = [(name, sample) for name, questions in benchmarks.items() for sample in questions]
         if not asked:
-            return Gated(details={"num_samples": len(samples), "num_questions": 0, "removed": self.remove})
+            return FilterResult(details={"num_samples": len(samples), "num_questions": 0, "removed": self.remove})
         places = Places()
         studies = {sample.tags[self.study_tag] for _, sample in asked if sample.tags.get(self.study_tag)}
         num_same_study = 0
@@ -132,13 +132,13 @@ class Contamination(Gate):
         prints = fingerprints(places.media, media, executor)
         used = {place for _, own in trained for place in own}
         overlaps = self._pictures(prints, sorted(used), sorted(owners))
-        gated = self._told(asked, trained, owners, overlaps, prints)
+        filtered = self._told(asked, trained, owners, overlaps, prints)
         counts: dict[str, JsonValue] = {
             "num_samples": len(samples),
             "num_training_media": num_trained,
             "num_samples_of_a_benchmark_study": num_same_study,
         }
-        return gated.model_copy(update={"details": {**counts, **gated.details}})
+        return filtered.model_copy(update={"details": {**counts, **filtered.details}})
 
     def _index(self, benchmarks: Mapping[str, Sequence[Sample]]) -> _Questions:
         exact: dict[bytes, int] = {}
@@ -208,7 +208,7 @@ class Contamination(Gate):
         owners: Mapping[int, Sequence[int]],
         overlaps: _Overlaps,
         prints: Sequence[Print],
-    ) -> Gated:
+    ) -> FilterResult:
         rejected: dict[str, tuple[str, ...]] = {}
         touched: dict[str, set[int]] = {name: set() for name, _ in asked}
         counts: dict[str, Counter[str]] = {name: Counter() for name, _ in asked}
@@ -254,7 +254,7 @@ class Contamination(Gate):
             "removed": self.remove,
             "pairs": pairs,
         }
-        return Gated(rejected=rejected if self.remove else {}, details=details)
+        return FilterResult(rejected=rejected if self.remove else {}, details=details)
 
 
 def _identity(sample: Sample) -> str:

@@ -1,4 +1,4 @@
-"""The gate ``duplicates``: samples that repeat an earlier one, exactly or nearly."""
+"""the filter ``duplicates``: samples that repeat an earlier one, exactly or nearly."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, JsonValue
 
-from infimed_core import Executor, Gate, Gated, MediaLoader, Sample
-from infimed_plugins.gates.hamming import MAX_DISTANCE, close_pairs
-from infimed_plugins.gates.pictures import Classes, Print, faults_told, fingerprints
-from infimed_plugins.gates.texts import bands, exact_print, similarity, text_of, words_of
-from infimed_plugins.gates.walking import Places, walk
+from infimed_core import DatasetFilter, Executor, FilterResult, MediaLoader, Sample
+from infimed_plugins.filters.hamming import MAX_DISTANCE, close_pairs
+from infimed_plugins.filters.pictures import Classes, Print, faults_told, fingerprints
+from infimed_plugins.filters.texts import bands, exact_print, similarity, text_of, words_of
+from infimed_plugins.filters.walking import Places, walk
 
 EXACT, NEAR_PICTURE, NEAR_TEXT = "duplicate", "near_duplicate_picture", "near_duplicate_text"
 
@@ -46,7 +46,7 @@ class _MakeThin:
         return _Thin(sample.id, sample.tags.get(self.study_tag, ""), np.concatenate([exact, *near]))
 
 
-class Duplicates(Gate):
+class Duplicates(DatasetFilter):
     """Keeps the first of samples that are the same.
 
     A sample repeats an earlier one when its pictures, in order, are equal or near and its text is equal or near
@@ -80,7 +80,7 @@ class Duplicates(Gate):
         benchmarks: Mapping[str, Sequence[Sample]],
         media: MediaLoader,
         executor: Executor,
-    ) -> Gated:
+    ) -> FilterResult:
         """Reject every sample that repeats an earlier, kept one; the benchmarks play no part."""
         places = Places()
         walked = list(walk(samples, _MakeThin(self.study_tag, self.near_text_words), places, executor))
@@ -107,7 +107,7 @@ class Duplicates(Gate):
             ],
         }
         rejected = {walked[row][0].identity: (reason,) for reason, row, _, _ in search.pairs}
-        return Gated(rejected=rejected if self.remove else {}, details=details)
+        return FilterResult(rejected=rejected if self.remove else {}, details=details)
 
 
 class _Pictures:
@@ -155,12 +155,12 @@ class _Search:
 
     def __init__(
         self,
-        gate: Duplicates,
+        filter_: Duplicates,
         samples: Sequence[Sample],
         rows: Sequence[tuple[_Thin, tuple[int, ...]]],
         pictures: _Pictures,
     ) -> None:
-        self.gate, self.samples, self.rows, self.pictures = gate, samples, rows, pictures
+        self.filter_, self.samples, self.rows, self.pictures = filter_, samples, rows, pictures
         keys = [thin.texts for thin, _ in rows]
         values, counts = np.unique(np.concatenate(keys) if keys else np.zeros(0, np.uint64), return_counts=True)
         self.repeated = values[counts > 1]
@@ -172,7 +172,7 @@ class _Search:
     def _keys(self, row: int) -> list[tuple[int, bool]]:
         """The text keys under which a sample may meet another, each with whether it stands for the exact text."""
         thin, own = self.rows[row]
-        if self.gate.compare == "pictures" and own:
+        if self.filter_.compare == "pictures" and own:
             return [(0, True)]
         at = np.searchsorted(self.repeated, thin.texts)
         again = at < len(self.repeated)
@@ -220,9 +220,9 @@ class _Search:
                 return None
             apart = max(apart, distance)
         detail: dict[str, float] = {"distance": apart} if own else {}
-        if (self.gate.compare == "pictures" and own) or thin.texts[0] == kept.texts[0]:
+        if (self.filter_.compare == "pictures" and own) or thin.texts[0] == kept.texts[0]:
             return (NEAR_PICTURE if apart else EXACT), detail
         if len(thin.texts) == 1 or len(kept.texts) == 1:
             return None
         alike = similarity(words_of(text_of(self.samples[row])), words_of(text_of(self.samples[other])))
-        return (NEAR_TEXT, {**detail, "similarity": round(alike, 4)}) if alike >= self.gate.near_text else None
+        return (NEAR_TEXT, {**detail, "similarity": round(alike, 4)}) if alike >= self.filter_.near_text else None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from infimed_core import Executor, Media, Sample
-from infimed_plugins.gates.pictures import media_key
+from infimed_plugins.filters.pictures import media_key
 
 RANGE = 1024
 NUM_RANGES_HERE = 16
