@@ -2,7 +2,7 @@
 
     python benchmarks/report.py --json OUT.json [--answers 50000] [--run RUN] [--pictures DIRECTORY]
 
-The large run is synthetic (tests/core/report_fixture.py): its figures mean nothing, only its size does. ``--run`` is a
+The large run is synthetic (tests/plugins/reporting/report_fixture.py): its figures mean nothing, only its size does. ``--run`` is a
 finished run of the demo; without it the last of the three small ones that are compared here is opened.
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from common import Results, main
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "core"))
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "plugins" / "reporting"))
 
 from browser import CHROMIUM, WHY_NOT, Page, open_browser
 from compare_by_hand import THREE, demo, gaps

@@ -274,7 +274,7 @@ SEVEN = {
 
 
 def test_the_seven_set_mean_is_compared_and_published_rows_stand_beside_it(tmp_path: Path) -> None:
-    data = Path(__file__).parents[1] / "fixtures" / "medevalkit" / "data"
+    data = Path(__file__).parents[2] / "fixtures" / "medevalkit" / "data"
     uses = [{"use": name, "with": {"path": str(data / folder)}} for name, folder in SEVEN.items()]
     for name, text in (("says-a", "A"), ("says-b", "B")):
         model = {"use": "constant", "with": {"text": text}}

@@ -195,7 +195,7 @@ def test_any_step_is_the_same_in_another_process_and_in_any_order(tmp_path):
     copy = PlannedBatches(made._dataset, made.plan, TinyEncoder(), LOADER)
     (tmp_path / "batches.pickle").write_bytes(pickle.dumps(copy))
     script = (
-        f"import sys, pickle; sys.path.insert(0, {HERE!r}); from test_packing import digest\n"
+        f"import sys, pickle; sys.path.insert(0, {HERE!r}); from test_rows import digest\n"
         f"b = pickle.load(open({str(tmp_path / 'batches.pickle')!r}, 'rb'))\n"
         "print(*[digest(b.rows(step)) for step in range(2, b.num_steps)])"
     )

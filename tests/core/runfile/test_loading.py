@@ -13,7 +13,7 @@ from infimed_core.plugins import Registry, load_plugins
 from infimed_core.runfile.loading import load_run_file
 from infimed_core.testing import check_component
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")

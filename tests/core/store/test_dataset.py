@@ -14,7 +14,7 @@ from infimed_core import DataError, Media, MediaLoader, Mix
 from infimed_core.plan.index import Index, build_index
 from infimed_core.store.dataset import Dataset, store_media, write_samples
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "plan"))
 from planning_fakes import Pictures, TinyEncoder, calls, sample, samples
 
 LOADER = MediaLoader({"image": Pictures()})

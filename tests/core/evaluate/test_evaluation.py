@@ -26,7 +26,7 @@ from infimed_core.testing import run
 from infimed_plugins.medevalkit.benchmarks import table
 from infimed_plugins.vlm.baselines import Constant
 
-DATA = Path(__file__).parents[1] / "fixtures" / "medevalkit" / "data"
+DATA = Path(__file__).parents[2] / "fixtures" / "medevalkit" / "data"
 
 
 def document(*names: str, model: dict[str, Any] | None = None, **evaluation: Any) -> dict[str, Any]:
