@@ -2,7 +2,8 @@
 
     python benchmarks/report.py --json OUT.json [--answers 50000] [--run RUN] [--pictures DIRECTORY]
 
-The large run is synthetic (tests/plugins/reporting/report_fixture.py): its figures mean nothing, only its size does. ``--run`` is a
+The large run is synthetic (tests/plugins/reporting/report_fixture.py): its figures mean nothing, only its size does.
+``--run`` is a
 finished run of the demo; without it the last of the three small ones that are compared here is opened.
 """
 
