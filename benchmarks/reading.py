@@ -177,8 +177,8 @@ def report(results: common.Results, rows: list[Labelled], read: list[str | int |
             dict(zip(("set", "kind", "half"), key, strict=True))
             | {"labels": len(at), "counts": counts, "strict": strict, "publishers": own or None}
         )
-        table.append([*key, len(at), *strict.values(), own.get("right", "")])
-    common.table(["set", "kind", "half", "labels", *OUTCOMES, "their right"], table)
+        table.append([*key, len(at), *strict.values(), *(own[name] if own else "" for name in OUTCOMES)])
+    common.table(["set", "kind", "half", "labels", *OUTCOMES, *(f"their {name}" for name in OUTCOMES)], table)
     results.details["sets"] = details
     for half in sorted({row.answer.split for row in rows}):
         at = [i for i, row in enumerate(rows) if row.answer.split == half]
