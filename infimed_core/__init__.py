@@ -1,5 +1,8 @@
 """InfiMed: from raw medical image-text data to a graded multimodal model. What a plugin author may import."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from infimed_core.api.component import Component, ComponentRef, Row, canonical_json
 from infimed_core.api.data import (
     DatasetFilter,
@@ -30,13 +33,56 @@ from infimed_core.api.models import (
 )
 from infimed_core.api.planning import Packer, Packs, Phase, ResolutionScheduler
 from infimed_core.api.quality import Candidate, JudgingScorer, Score, Scorer, Selection, Selector
-from infimed_core.api.reporting import RunEvent
+from infimed_core.api.reporting import Reporter, RunEvent
 from infimed_core.api.training import Batches, Measurements, Mix, Stage, StageEvaluation, Trainer, TrainingContext
 from infimed_core.api.vocabulary import MODALITIES, TASK_TYPES, UNLABELLED, modality_of, task_type_of
 from infimed_core.errors import ConfigError, DataError, InfimedError, PluginError
-from infimed_core.evaluate.statistics import cohen_kappa, interval
 from infimed_core.hookspecs import hookimpl
-from infimed_core.plugins import load_plugins
+from infimed_core.plugins import Registry, load_plugins
+
+if TYPE_CHECKING:
+    from infimed_core.console import Console
+    from infimed_core.evaluate.comparing import paired_interval
+    from infimed_core.evaluate.paired import Estimate, mean_estimate
+    from infimed_core.evaluate.paired import Test as PairedTest
+    from infimed_core.evaluate.paired import estimate as paired_estimate
+    from infimed_core.evaluate.statistics import cohen_kappa, holm, interval
+    from infimed_core.run import run as run_plan
+    from infimed_core.runfile.loading import Plan, load_run_file
+    from infimed_core.runfile.variants import RunVariant, load_variant, load_variants, variants_of
+    from infimed_core.store.artifacts import digest
+    from infimed_core.store.files import write_atomically
+
+_LATER = {
+    "Console": "infimed_core.console:Console",
+    "Estimate": "infimed_core.evaluate.paired:Estimate",
+    "PairedTest": "infimed_core.evaluate.paired:Test",
+    "Plan": "infimed_core.runfile.loading:Plan",
+    "RunVariant": "infimed_core.runfile.variants:RunVariant",
+    "cohen_kappa": "infimed_core.evaluate.statistics:cohen_kappa",
+    "digest": "infimed_core.store.artifacts:digest",
+    "holm": "infimed_core.evaluate.statistics:holm",
+    "interval": "infimed_core.evaluate.statistics:interval",
+    "load_run_file": "infimed_core.runfile.loading:load_run_file",
+    "load_variant": "infimed_core.runfile.variants:load_variant",
+    "load_variants": "infimed_core.runfile.variants:load_variants",
+    "mean_estimate": "infimed_core.evaluate.paired:mean_estimate",
+    "paired_estimate": "infimed_core.evaluate.paired:estimate",
+    "paired_interval": "infimed_core.evaluate.comparing:paired_interval",
+    "run_plan": "infimed_core.run:run",
+    "variants_of": "infimed_core.runfile.variants:variants_of",
+    "write_atomically": "infimed_core.store.files:write_atomically",
+}
+"""Names whose modules are imported when they are first used, so that importing a plugin stays cheap."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module 'infimed_core' has no attribute '{name}'")
+    module, _, attribute = _LATER[name].partition(":")
+    globals()[name] = getattr(import_module(module), attribute)
+    return globals()[name]
+
 
 __all__ = [
     "IGNORED_LABEL",
@@ -51,10 +97,12 @@ __all__ = [
     "Component",
     "ComponentRef",
     "ConfigError",
+    "Console",
     "DataError",
     "DatasetFilter",
     "Encoded",
     "Encoder",
+    "Estimate",
     "Executor",
     "Fault",
     "FilterResult",
@@ -73,13 +121,18 @@ __all__ = [
     "PackedBatch",
     "Packer",
     "Packs",
+    "PairedTest",
     "Phase",
+    "Plan",
     "PluginError",
     "Reader",
+    "Registry",
+    "Reporter",
     "Request",
     "ResolutionScheduler",
     "Row",
     "RunEvent",
+    "RunVariant",
     "Sample",
     "Score",
     "Scorer",
@@ -96,9 +149,20 @@ __all__ = [
     "Turn",
     "canonical_json",
     "cohen_kappa",
+    "digest",
+    "holm",
     "hookimpl",
     "interval",
     "load_plugins",
+    "load_run_file",
+    "load_variant",
+    "load_variants",
+    "mean_estimate",
     "modality_of",
+    "paired_estimate",
+    "paired_interval",
+    "run_plan",
     "task_type_of",
+    "variants_of",
+    "write_atomically",
 ]  # fmt: skip

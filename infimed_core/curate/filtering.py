@@ -49,7 +49,7 @@ def filter_dataset(
         }
         prints = {name: benchmark.fingerprint() for name, benchmark in benchmarks.items()}
         hashed = digest("filter", 1, inputs_digest, filter_.identity(), prints, limit)
-        name = f"filter-{use.use.rsplit('/', 1)[-1]}"
+        title = use.use.rsplit("/", 1)[-1]
 
         def work(
             directory: Path,
@@ -58,8 +58,8 @@ def filter_dataset(
             limit: int | None = limit,
         ) -> Outcome:
             questions: dict[str, list[Sample]] = {
-                title: read_questions(benchmark, state.media_directory, limit)[0]
-                for title, benchmark in benchmarks.items()
+                name: read_questions(benchmark, state.media_directory, limit)[0]
+                for name, benchmark in benchmarks.items()
             }
             filtered = filter_.check(dataset, questions, state.media, executor)
             unknown = filtered.rejected.keys() - set(dataset.ids)
@@ -69,7 +69,7 @@ def filter_dataset(
             first = Counter(reasons[0] if reasons else "unstated" for reasons in filtered.rejected.values())
             return Outcome(len(dataset), len(dataset) - len(filtered.rejected), dict(first), filtered.details)
 
-        artifact = state.step(name, hashed, work)
+        artifact = state.step(f"filter-{title}", hashed, work, kind="filter", subject={"filter": title})
         text = (artifact.directory / "rejected.json").read_text(encoding="utf-8")
         for identity, reasons in json.loads(text).items():
             rejected[identity] = (*rejected.get(identity, ()), *reasons)

@@ -100,7 +100,8 @@ def choose(state: RunState, stage: Stage, chosen: PlanInputs) -> Path | None:
         drawn = int(details["held_out"]["drawn"]) if "held_out" in details else 0
         return Outcome(drawn, drawn - sum(dropped.values()), dropped, details)
 
-    return state.step(f"measure-{stage.name}", inputs_digest, work).directory
+    subject = {"stage": stage.name}
+    return state.step(f"measure-{stage.name}", inputs_digest, work, kind="measure", subject=subject).directory
 
 
 class _LastPhase(ResolutionScheduler):
