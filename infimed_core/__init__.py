@@ -32,7 +32,7 @@ from infimed_core.api.models import (
     TrainableModel,
 )
 from infimed_core.api.planning import Packer, Packs, Phase, ResolutionScheduler
-from infimed_core.api.quality import Candidate, JudgingScorer, Score, Scorer, Selection, Selector
+from infimed_core.api.quality import Candidate, JudgingScorer, RowSelection, Score, Scorer, Selection, Selector
 from infimed_core.api.reporting import Reporter, RunEvent
 from infimed_core.api.training import Batches, Measurements, Mix, Stage, StageEvaluation, Trainer, TrainingContext
 from infimed_core.api.vocabulary import MODALITIES, TASK_TYPES, UNLABELLED, modality_of, task_type_of
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from infimed_core.evaluate.paired import Test as PairedTest
     from infimed_core.evaluate.paired import estimate as paired_estimate
     from infimed_core.evaluate.statistics import cohen_kappa, holm, interval
+    from infimed_core.plan.rows import assemble
     from infimed_core.run import run as run_plan
     from infimed_core.runfile.loading import Plan, load_run_file
     from infimed_core.runfile.variants import RunVariant, load_variant, load_variants, variants_of
@@ -59,6 +60,7 @@ _LATER = {
     "PairedTest": "infimed_core.evaluate.paired:Test",
     "Plan": "infimed_core.runfile.loading:Plan",
     "RunVariant": "infimed_core.runfile.variants:RunVariant",
+    "assemble": "infimed_core.plan.rows:assemble",
     "cohen_kappa": "infimed_core.evaluate.statistics:cohen_kappa",
     "digest": "infimed_core.store.artifacts:digest",
     "holm": "infimed_core.evaluate.statistics:holm",
@@ -131,6 +133,7 @@ __all__ = [
     "Request",
     "ResolutionScheduler",
     "Row",
+    "RowSelection",
     "RunEvent",
     "RunVariant",
     "Sample",
@@ -147,6 +150,7 @@ __all__ = [
     "Trainer",
     "TrainingContext",
     "Turn",
+    "assemble",
     "canonical_json",
     "cohen_kappa",
     "digest",
