@@ -1,5 +1,13 @@
 """A run: the steps in their order, from the sources to the report."""
 
+# The way of a sample: reader -> filter -> scorer -> selector (curate), each a step on rows
+#   -> index of lengths -> stage plan: sampled, packed, ordered (plan)
+#   -> decoded, encoded and joined into a row -> gradient -> checkpoint (train).
+#
+# The way of an answer: question -> solver -> answer cache -> model (models)
+#   -> grade -> metrics with intervals -> baselines -> comparison (evaluate)
+#   -> run.json, from which reporters write what people read (reporting, a plugin).
+
 from __future__ import annotations
 
 import errno
