@@ -20,7 +20,7 @@ from typing import NoReturn
 from infimed_core.api.component import JsonObject
 from infimed_core.api.models import LoadedModel, Model, TrainableModel
 from infimed_core.api.reporting import RunEvent, RunRecord
-from infimed_core.curate.curation import Curated, curate
+from infimed_core.curate.curation import curate
 from infimed_core.distributed.ranks import BEAT_SECONDS, Ranks, start_ranks
 from infimed_core.distributed.worker_rank import run_worker, wait_for_file
 from infimed_core.errors import InfimedError
@@ -29,8 +29,9 @@ from infimed_core.models.checkpoints import prepare_model
 from infimed_core.models.model_pool import RunModelPool
 from infimed_core.models.shared_model import answer_share
 from infimed_core.plugins import KINDS, Registry
-from infimed_core.runfile.loading import Plan
+from infimed_core.runfile.plan import Plan
 from infimed_core.store.artifacts import Artifact, digest
+from infimed_core.store.curated import Curated
 from infimed_core.store.files import write_atomically
 from infimed_core.store.record import RunDirectory, new_record, now, read_record
 from infimed_core.store.steps import Outcome, RunState, terminable

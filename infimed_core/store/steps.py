@@ -17,7 +17,7 @@ from infimed_core.api.models import ModelPool
 from infimed_core.api.reporting import RunEvent, StepRecord
 from infimed_core.distributed.ranks import Ranks
 from infimed_core.plugins import Registry
-from infimed_core.runfile.loading import Plan
+from infimed_core.runfile.plan import Plan
 from infimed_core.store.artifacts import Artifact
 from infimed_core.store.record import RunDirectory
 
