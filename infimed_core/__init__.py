@@ -14,9 +14,10 @@ from infimed_core.api.data import (
     Modality,
     Reader,
     Sample,
+    Score,
     Turn,
 )
-from infimed_core.api.evaluation import Benchmark, Metric, MetricValue, Solver, TextMetric
+from infimed_core.api.evaluation import Benchmark, Metric, Solver, TextMetric
 from infimed_core.api.models import (
     IGNORED_LABEL,
     Answer,
@@ -32,8 +33,8 @@ from infimed_core.api.models import (
     TrainableModel,
 )
 from infimed_core.api.planning import Packer, Packs, Phase, ResolutionScheduler
-from infimed_core.api.quality import Candidate, JudgingScorer, RowSelection, Score, Scorer, Selection, Selector
-from infimed_core.api.reporting import Reporter, RunEvent
+from infimed_core.api.quality import Candidate, JudgingScorer, RowSelection, Scorer, Selection, Selector
+from infimed_core.api.reporting import MetricValue, Reporter, RunEvent
 from infimed_core.api.training import Batches, Measurements, Mix, Stage, StageEvaluation, Trainer, TrainingContext
 from infimed_core.api.vocabulary import MODALITIES, TASK_TYPES, UNLABELLED, modality_of, task_type_of
 from infimed_core.errors import ConfigError, DataError, InfimedError, PluginError
@@ -49,7 +50,8 @@ if TYPE_CHECKING:
     from infimed_core.evaluate.statistics import cohen_kappa, holm, interval
     from infimed_core.plan.rows import assemble
     from infimed_core.run import run as run_plan
-    from infimed_core.runfile.loading import Plan, load_run_file
+    from infimed_core.runfile.loading import load_run_file
+    from infimed_core.runfile.plan import Plan
     from infimed_core.runfile.variants import RunVariant, load_variant, load_variants, variants_of
     from infimed_core.store.artifacts import digest
     from infimed_core.store.files import write_atomically
@@ -58,7 +60,7 @@ _LATER = {
     "Console": "infimed_core.console:Console",
     "Estimate": "infimed_core.evaluate.paired:Estimate",
     "PairedTest": "infimed_core.evaluate.paired:Test",
-    "Plan": "infimed_core.runfile.loading:Plan",
+    "Plan": "infimed_core.runfile.plan:Plan",
     "RunVariant": "infimed_core.runfile.variants:RunVariant",
     "assemble": "infimed_core.plan.rows:assemble",
     "cohen_kappa": "infimed_core.evaluate.statistics:cohen_kappa",

@@ -16,10 +16,16 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from infimed_core.api.data import Fault, Sample
-from infimed_core.api.evaluation import Comparison, MetricValue, ResultRow
-from infimed_core.api.quality import Score
-from infimed_core.api.reporting import RECORD_FORMAT, PluginInfo, RunRecord, StepRecord
+from infimed_core.api.data import Fault, Sample, Score
+from infimed_core.api.reporting import (
+    RECORD_FORMAT,
+    Comparison,
+    MetricValue,
+    PluginInfo,
+    ResultRow,
+    RunRecord,
+    StepRecord,
+)
 from infimed_core.errors import InfimedError
 from infimed_core.evaluate.graded import Graded, answers_path, parse_graded
 from infimed_core.runfile.sections import BASELINE, CONSTANT_LETTER, IMAGE_BLIND

@@ -11,7 +11,7 @@ from pathlib import Path
 from infimed_core.api.reporting import Reporter
 from infimed_core.errors import PluginError
 from infimed_core.records import Run
-from infimed_core.runfile.loading import Plan
+from infimed_core.runfile.plan import Plan
 from infimed_core.runfile.sections import names_in_run
 from infimed_core.store.artifacts import Artifact, digest
 from infimed_core.store.files import write_atomically

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infimed_core.api.component import Row
-from infimed_core.api.data import Sample
+from infimed_core.api.data import Sample, Score
 from infimed_core.api.models import Answer
-from infimed_core.api.quality import Score
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from typing import Any
 from infimed_core.api.component import canonical_json
 from infimed_core.errors import InfimedError
 from infimed_core.plugins import Registry
-from infimed_core.runfile.loading import LEFT_OUT, Plan, load_run_file
+from infimed_core.runfile.loading import LEFT_OUT, load_run_file
+from infimed_core.runfile.plan import Plan
 from infimed_core.runfile.sections import SweepSection
 
 UNCHANGED = "unchanged"

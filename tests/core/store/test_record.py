@@ -59,7 +59,8 @@ import sys, time
 from pathlib import Path
 from infimed_core.store.record import RunDirectory, new_record
 
-RunDirectory(Path(sys.argv[1]), new_record("r", 0, {}, ())).hold()
+directory = RunDirectory(Path(sys.argv[1]), new_record("r", 0, {}, ()))
+directory.hold()
 print("held", flush=True)
 time.sleep(60)
 """
@@ -75,7 +76,7 @@ def test_second_process_is_refused_and_a_dead_ones_lock_is_free(tmp_path: Path) 
         assert not is_gone(tmp_path, record)
     finally:
         holder.kill()
-        holder.wait()
+        holder.communicate()
     assert is_gone(tmp_path, record)
     directory = RunDirectory(tmp_path, record)
     directory.hold()
