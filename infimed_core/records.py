@@ -28,7 +28,7 @@ from infimed_core.api.reporting import (
 )
 from infimed_core.errors import InfimedError
 from infimed_core.evaluate.graded import Graded, answers_path, parse_graded
-from infimed_core.runfile.sections import BASELINE, CONSTANT_LETTER, IMAGE_BLIND
+from infimed_core.runfile.sections import BASELINE, CONSTANT_LETTER, IMAGE_BLIND, BenchmarkRef, benchmark_name
 from infimed_core.store.dataset import Dataset
 from infimed_core.store.record import is_gone, read_record
 from infimed_core.store.scores import ScoreTable
@@ -39,6 +39,7 @@ __all__ = [
     "IMAGE_BLIND",
     "RECORD_FORMAT",
     "BadLine",
+    "BenchmarkRef",
     "Comparison",
     "Fault",
     "Graded",
@@ -53,6 +54,7 @@ __all__ = [
     "StepRecord",
     "is_baseline",
     "open_run",
+    "parse_graded",
     "read_answers",
 ]
 
@@ -273,6 +275,14 @@ class Run:
         """The tag whose equal values are not independent there (an image, a study); "" where the sample is the unit."""
         step = self.step("evaluate", benchmark=benchmark)
         return str(step.details.get("cluster_by") or "") if step is not None else ""
+
+    @cached_property
+    def benchmark_refs(self) -> dict[str, BenchmarkRef]:
+        """What the run file says of each benchmark, by its name in the run: ``use``, ``settings``, ``solver`` ..."""
+        section = self.record.config.get("evaluation")
+        uses = section.get("benchmarks") if isinstance(section, dict) else None
+        refs = [BenchmarkRef.model_validate(use) for use in uses] if isinstance(uses, list) else []
+        return {benchmark_name(refs, index): ref for index, ref in enumerate(refs)}
 
     def results(
         self, benchmark: str | None = None, model: str | None = None, scoring: str | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -77,15 +77,6 @@ def _verdict(selector: Selector, candidates: Candidates) -> RowSelection:
     if len(selection.codes) != len(candidates):
         raise ValueError(f"{name} gave {len(selection.codes)} verdicts on {len(candidates)} samples")
     return selection
-
-
-def read_rejected(path: Path) -> Iterator[str]:
-    """The ids that a selection turned away."""
-    with path.open(encoding="utf-8") as lines:
-        for line in lines:
-            row = json.loads(line)
-            if not row["kept"]:
-                yield row["id"]
 
 
 def _write(path: Path, candidates: Candidates, selection: RowSelection) -> tuple[Counter[str], JsonObject]:
