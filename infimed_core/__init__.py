@@ -1,5 +1,8 @@
 """InfiMed: from raw medical image-text data to a graded multimodal model. What a plugin author may import."""
 
+import warnings
+from typing import Any
+
 from infimed_core.api.component import Component, ComponentRef, Row, canonical_json
 from infimed_core.api.data import (
     DatasetFilter,
@@ -33,7 +36,7 @@ from infimed_core.api.quality import Candidate, JudgingScorer, Score, Scorer, Se
 from infimed_core.api.reporting import RunEvent
 from infimed_core.api.training import Batches, Measurements, Mix, Stage, StageEvaluation, Trainer, TrainingContext
 from infimed_core.api.vocabulary import MODALITIES, TASK_TYPES, UNLABELLED, modality_of, task_type_of
-from infimed_core.errors import ConfigError, DataError, InfimedError, PluginError
+from infimed_core.errors import ComponentError, ConfigError, DataError, InfimedError, PluginError
 from infimed_core.evaluate.statistics import cohen_kappa, interval
 from infimed_core.hookspecs import hookimpl
 from infimed_core.plugins import load_plugins
@@ -49,6 +52,7 @@ __all__ = [
     "Benchmark",
     "Candidate",
     "Component",
+    "ComponentError",
     "ComponentRef",
     "ConfigError",
     "DataError",
@@ -102,3 +106,15 @@ __all__ = [
     "modality_of",
     "task_type_of",
 ]  # fmt: skip
+
+_RENAMED = {"Gate": "DatasetFilter", "Gated": "FilterResult", "Use": "ComponentRef"}
+"""Names of version 0.1, for plugins that were written for it."""
+
+
+def __getattr__(name: str) -> Any:
+    """What an earlier name stands for now."""
+    if name not in _RENAMED:
+        raise AttributeError(f"module 'infimed_core' has no attribute '{name}'")
+    text = f"infimed_core.{name} is called {_RENAMED[name]} now; the old name will be removed in version 1.0"
+    warnings.warn(text, DeprecationWarning, stacklevel=2)
+    return globals()[_RENAMED[name]]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from infimed_core.api.component import JsonObject
 from infimed_core.api.quality import Selection, Selector
+from infimed_core.contracts import checked_selection
 from infimed_core.store.artifacts import digest
 from infimed_core.store.dataset import Dataset
 from infimed_core.store.scores import Candidates, ScoreTable
@@ -36,12 +37,8 @@ def select_samples(
 
     def work(directory: Path) -> Outcome:
         candidates = Candidates(dataset, tables, filtered)
-        selection = selector.select(candidates)
-        if len(selection.kept) + len(selection.rejected) != len(candidates):
-            raise ValueError(
-                f"{type(selector).__name__} kept {len(selection.kept)} and rejected {len(selection.rejected)} "
-                f"of {len(candidates)} samples: some are lost or counted twice"
-            )
+        ids = [identity for identity in dataset.ids if identity not in filtered]
+        selection = checked_selection(selector, selector.select(candidates), ids)
         dropped, details = _write(directory / SELECTION, candidates, selection)
         funnel = [
             {"step": "read", "num": len(dataset)},
