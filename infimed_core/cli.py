@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import gc
+import inspect
 import json
 import sys
+import typing
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,6 +23,9 @@ from infimed_core.plugins import KINDS, Registry, load_plugins
 from infimed_core.runfile.loading import Plan, load_run_file
 from infimed_core.runfile.sections import run_schema
 from infimed_core.store.record import read_record
+
+_NOT_TYPED: set[Any] = {dict, set, frozenset, object, complex, type}
+"""Types that a command line cannot give."""
 
 app = typer.Typer(
     name="infimed", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -306,13 +311,8 @@ def _plugin_commands(registry: Registry) -> Iterator[tuple[str, Callable[..., An
     taken = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
     for plugin, name, function in registry.commands():
         at = place_of_code(function)
-        try:
-            alone = typer.Typer()
-            alone.command(name=name)(function)
-            typer.main.get_command(alone)
-        except Exception as error:
-            told = f"infimed_commands offers '{name}' ({at}), which cannot be a command: {told_error(error)}"
-            registry.set_aside(plugin, f"{told}; see typer's documentation for the parameters that it takes")
+        if wrong := wrong_command(name, function):
+            registry.set_aside(plugin, f"infimed_commands offers '{name}' ({at}), which cannot be a command: {wrong}")
             continue
         shown = name
         if name in taken:
@@ -320,6 +320,27 @@ def _plugin_commands(registry: Registry) -> Iterator[tuple[str, Callable[..., An
             registry.note(plugin, f"infimed_commands offers '{name}' ({at}), which is taken; write infimed {shown}")
         taken.add(shown)
         yield shown, function if registry.is_own(plugin) else _guarded(plugin, name, function)
+
+
+def wrong_command(name: str, function: Callable[..., Any]) -> str:
+    """Why a function cannot be a command, "" where it can."""
+    try:
+        alone = typer.Typer()
+        alone.command(name=name)(function)
+        typer.main.get_command(alone)
+        hints = typing.get_type_hints(function)
+    except Exception as error:
+        return f"{told_error(error)}; see typer's documentation for the parameters that it takes"
+    for parameter in inspect.signature(function).parameters.values():
+        default = parameter.default
+        kind = hints.get(parameter.name, str if default in (parameter.empty, None) else type(default))
+        strange = {typing.get_origin(part) or part for part in (kind, *typing.get_args(kind))} & _NOT_TYPED
+        if strange:
+            what = strange.pop().__name__
+            return (
+                f"its parameter '{parameter.name}' is of type {what}, which nobody can type; use text, numbers or paths"
+            )
+    return ""
 
 
 def _guarded(plugin: str, name: str, function: Callable[..., Any]) -> Callable[..., Any]:

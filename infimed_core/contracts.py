@@ -14,7 +14,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from infimed_core.api.component import Component, JsonObject
+from infimed_core.api.component import JsonObject
 from infimed_core.api.data import Executor, Fault, FilterResult, Reader, Sample
 from infimed_core.api.evaluation import Metric
 from infimed_core.api.models import Answer

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-
 WHOLE_FOLDER_BYTES = 64 * 2**20
 """Up to this size the content of a folder's files is hashed, beyond it their names and sizes."""
 

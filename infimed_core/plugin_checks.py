@@ -36,11 +36,11 @@ def wrong_class(kind: str, hook: str, component: Any) -> str:
     if not issubclass(component, base):
         others = [other for other in _hooks() if other != hook and issubclass(component, base_of(other))]
         remedy = f"offer it through {others[0]}" if others else f"derive it from infimed_core.{base.__name__}"
-        return f"{component.__name__} is no {base.__name__} ({place_of_code(component)}); {remedy}"
+        return f"is no {base.__name__}: {component.__name__} ({place_of_code(component)}); {remedy}"
     missing = sorted(getattr(component, "__abstractmethods__", ()))
     if missing:
         listed = ", ".join(f"'{name}'" for name in missing)
-        what = f"{component.__name__} lacks the method{'s' * (len(missing) > 1)} {listed}"
+        what = f"lacks the method{'s' * (len(missing) > 1)} {listed}: {component.__name__}"
         return f"{what} ({place_of_code(component)}); define what is missing"
     if is_outside(component.__module__):
         for name in sorted(base.__abstractmethods__):
@@ -103,7 +103,7 @@ def _wrong_arguments(base: type[Component], component: type[Component], name: st
         inspect.signature(own).bind(*(None for _ in parameters))
     except TypeError:
         listed = ", ".join(parameter.name for parameter in parameters)
-        return f"{component.__name__}.{name} must take ({listed}) ({place_of_code(own)}); give it these arguments"
+        return f"cannot be called: {component.__name__}.{name} must take ({listed}) ({place_of_code(own)}); correct it"
     return ""
 
 

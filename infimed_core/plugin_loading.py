@@ -26,7 +26,7 @@ RENAMED_HOOKS = {"infimed_gates": "infimed_filters"}
 """Hooks of earlier versions; a plugin that still uses one goes on working."""
 SLOW_SECONDS = 1.0
 """An import that takes longer is told: every command waits for it."""
-_LONGEST = 240
+_LONGEST = 160
 _owners: dict[str, str] = {}
 
 
@@ -234,7 +234,7 @@ def _wrong_hooks(manager: HookManager, entry: metadata.EntryPoint, module: Any) 
     if inspect.isclass(module) or (callable(module) and not isinstance(module, ModuleType)):
         return (
             f"its entry point names '{entry.value}', a {'class' if inspect.isclass(module) else 'function'} "
-            f"({place_of_code(module)}); name the module that has the hooks: {entry.name} = \"{entry.module}\""
+            f'({place_of_code(module)}); name the module that has the hooks: {entry.name} = "{entry.module}"'
         )
     for name in dir(module):
         value = getattr(module, name, None)
@@ -266,7 +266,7 @@ def _wrong_hook(manager: HookManager, name: str, function: Any, options: Any) ->
         needed = parameter.default is parameter.empty and parameter.kind.name not in ("VAR_POSITIONAL", "VAR_KEYWORD")
         if needed and parameter.name not in given:
             takes = f"'{given[0]}' alone" if given else "no argument"
-            return f"{name} has the argument '{parameter.name}' ({at}); this hook is given {takes}"
+            return f"{name} has the argument '{parameter.name}' ({at}); this hook is given {takes}; take no other"
     return ""
 
 

@@ -77,6 +77,7 @@ class Registry:
     _defaults: dict[str, str] | None = None
     _usable: dict[str, set[str]] = field(default_factory=dict)
     _distributions: dict[str, metadata.Distribution | None] = field(default_factory=dict)
+    _places: dict[tuple[str, str], str] = field(default_factory=dict)
     _num_told: int = 0
 
     def set_aside(self, plugin: str, reason: str) -> None:
@@ -119,21 +120,25 @@ class Registry:
             for plugin, offered, _ in self._ask(KINDS[kind]):
                 table |= {f"{plugin}/{name}": component for name, component in offered.items()}
             self._tables[kind] = dict(sorted(table.items()))
-            self._note_shadows(kind, self._tables[kind])
+            self._note_shadows(KINDS[kind], self._tables[kind])
         return self._tables[kind]
 
-    def _note_shadows(self, kind: str, table: dict[str, Any]) -> None:
+    def _note_shadows(self, hook: str, table: dict[str, Any]) -> None:
         """Tell who offers a name that is a built-in's: nothing changes, but its author may have meant otherwise."""
         own = {name.split("/", 1)[1] for name in table if self.is_own(name.split("/", 1)[0])}
         for qualified in table:
             plugin, name = qualified.split("/", 1)
             if name in own and not self.is_own(plugin):
-                self.note(plugin, f"offers a {kind} '{name}' as InfiMed does; '{name}' stays InfiMed's, write {qualified}")
+                at = self._places.get((plugin, hook), "")
+                self.note(
+                    plugin, f"{hook} offers '{name}' ({at}), which stays InfiMed's; write {qualified} for its own"
+                )
 
     def _ask(self, hook: str) -> Iterator[tuple[str, dict[str, Any], str]]:
         """(plugin, its table, where the hook is) of every plugin whose hook can be called and returns a table."""
         for implementation in sorted(getattr(self.manager.hook, hook).get_hookimpls(), key=lambda i: i.plugin_name):
             plugin, at = implementation.plugin_name, place_of_code(implementation.function)
+            self._places[plugin, hook] = at
             try:
                 with captured() as streams:
                     offered = implementation.function()
@@ -167,16 +172,17 @@ class Registry:
         if qualified in self._usable.setdefault(kind, set()):
             return cast(type[Component], found)
         plugin, name = qualified.split("/", 1)
+        at = self._places.get((plugin, hook), "")
         if isinstance(found, str) and ":" in found:
             try:
                 found = import_component(found)
             except PluginError as error:
-                raise PluginError(f"{hook} offers '{name}' as '{table[qualified]}': {error}") from None
+                raise PluginError(f"{hook} offers '{name}' as '{table[qualified]}' ({at}): {error}") from None
             except ImportError as error:
                 reason = self._reason(plugin, error)
-                raise PluginError(f"{hook} offers '{name}' as '{table[qualified]}': {reason}") from error
+                raise PluginError(f"{hook} offers '{name}' as '{table[qualified]}' ({at}): {reason}") from error
         if wrong := wrong_class(kind, hook, found):
-            raise PluginError(f"{hook} offers '{name}', which {wrong}" if wrong.startswith("is ") else f"{hook}: {wrong}")
+            raise PluginError(f"{hook} offers '{name}' ({at}), which {wrong}")
         component = cast(type[Component], found)
         if not self.is_own(plugin) and plugin_of(component.__module__) == plugin:
             component.plugin_version = self.plugins[plugin].version
@@ -233,7 +239,9 @@ class Registry:
             own = {owner for owner in owners[name] if self.is_own(owner)} or owners[name]
             if own == {plugin}:
                 groups[name] = members
-        self._note_shadows("benchmark group", {**dict.fromkeys(self._table("benchmark")), **groups_only(groups)})
+        self._note_shadows(
+            "infimed_benchmark_groups", {**dict.fromkeys(self._table("benchmark")), **groups_only(groups)}
+        )
         return groups
 
     def names(self, kind: str) -> dict[str, list[str]]:
@@ -355,7 +363,9 @@ def groups_only(groups: dict[str, Group]) -> dict[str, Group]:
 def _line(plugin: str, texts: list[str]) -> str:
     """What is to tell of a plugin, in one line."""
     shown = texts[:_MOST_TOLD]
-    more = f" (and {len(texts) - len(shown)} more: `infimed plugins --json` lists all)" if len(texts) > len(shown) else ""
+    more = (
+        f" (and {len(texts) - len(shown)} more: `infimed plugins --json` lists all)" if len(texts) > len(shown) else ""
+    )
     return f"plugin '{plugin}': " + "; ".join(" ".join(text.split("\n")) for text in shown) + more
 
 

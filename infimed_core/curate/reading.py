@@ -125,7 +125,9 @@ def read_sources(state: RunState, executor: Executor) -> tuple[Dataset, str]:
     assert section is not None
     readers = [state.plan.component(f"data.sources.{index}") for index in range(len(section.sources))]
     inputs_digest = digest(
-        "read", 4, [[use.use, with_versions(r, r.fingerprint())] for use, r in zip(section.sources, readers, strict=True)]
+        "read",
+        4,
+        [[use.use, with_versions(r, r.fingerprint())] for use, r in zip(section.sources, readers, strict=True)],
     )
 
     def work(directory: Path) -> Outcome:

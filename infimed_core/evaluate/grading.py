@@ -126,10 +126,7 @@ def grade(benchmark: Benchmark, samples: Sequence[Sample], answers: Sequence[Ans
 def told_failures(benchmark: Benchmark, rows: Sequence[Graded]) -> str:
     """How many answers the benchmark could not grade, with the first one and its reason; "" where it graded all."""
     failed = [
-        (row.sample.id, score.note)
-        for row in rows
-        for score in row.scores.values()
-        if GRADING_FAILED in score.reasons
+        (row.sample.id, score.note) for row in rows for score in row.scores.values() if GRADING_FAILED in score.reasons
     ]
     if not failed:
         return ""
