@@ -75,7 +75,7 @@ def _kind(value: Any) -> str:
 def _listed(thing: Any, method: str, values: Any, of: type, what: str) -> list[Any]:
     """A list or tuple whose items are all of one type."""
     if not isinstance(values, list | tuple):
-        raise wrong(thing, method, f"returned {_kind(values)}; return a list of {what}")
+        raise wrong(thing, method, f"returned {_kind(values)}; return a list with {what} for each")
     for place, value in enumerate(values):
         if not isinstance(value, of):
             raise wrong(thing, method, f"returned {_kind(value)} at place {place}; each must be {what}")
@@ -179,8 +179,8 @@ def checked_scores(scorer: Any, method: str, found: Any, count: int) -> list[Sco
     return scores
 
 
-def wrong_score(score: Any) -> str:
-    """Why a score cannot stand, "" where it can: a number that is none, or no score at all."""
+def wrong_score(score: Any, dimensions: Sequence[str] = ()) -> str:
+    """Why a score cannot stand, "" where it can: no score at all, a number that is none, a part that nothing keeps."""
     if not isinstance(score, Score):
         return f"{_kind(score)} and no Score"
     if score.value is not None and not 0 <= score.value <= 1:
@@ -189,6 +189,8 @@ def wrong_score(score: Any) -> str:
         for name, number in numbers.items():
             if number is not None and not math.isfinite(number):
                 return f"{kind} '{name}' is {number}; give a finite number or None"
+    if lost := [name for name in score.parts if name not in dimensions] if dimensions else []:
+        return f"part '{lost[0]}' is none of its dimensions ({', '.join(dimensions)}); name it among them"
     return ""
 
 
@@ -296,7 +298,7 @@ def check_metric(metric: Metric, value: Any, values: Any, count: int) -> None:
     if np.isinf(values).any():
         raise wrong(metric, "values", "returned an infinite value; NaN is for a score that takes no part")
     taking = values[~np.isnan(values)]
-    if value is not None and len(taking) and abs(taking.mean() - value) > 1e-6 * max(1.0, abs(value)):
+    if value is not None and len(taking) and abs(taking.mean() - value) > 1e-6 * max(1.0, abs(float(value))):
         raise wrong(
             metric, "values", f"averages to {taking.mean():.6g}, but compute returned {float(value):.6g}; return None "
             "from values where the metric is no mean",

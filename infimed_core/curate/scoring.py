@@ -88,8 +88,11 @@ def scored(scorer: Scorer, score: Callable[[list[Sample]], list[Score]], samples
         note = told_error(error, type(scorer).__module__)[:500]
         return [Score(status="error", reasons=(SCORER_FAILED,), note=note)]
     method = "judge" if isinstance(scorer, JudgingScorer) else "score"
+    dimensions = scorer.given_dimensions()
     return [
-        Score(status="error", reasons=(SCORER_FAILED,), note=reason) if (reason := wrong_score(row)) else row
+        Score(status="error", reasons=(SCORER_FAILED,), note=reason)
+        if (reason := wrong_score(row, dimensions))
+        else row
         for row in checked_scores(scorer, method, found, len(samples))
     ]
 
@@ -180,7 +183,8 @@ def score_samples(
                 raise wrong(scorer, method, f"failed on every sample: {note}")
             if num_failed := int(details["reasons"].get(SCORER_FAILED, 0)):
                 first = next(row for row in table if SCORER_FAILED in row[1].reasons)
-                text = f"{named(scorer, 'score')} failed on {num_failed:,} of {len(dataset):,} samples, which have no score"
+                counts = f"{num_failed:,} of {len(dataset):,}"
+                text = f"{named(scorer, 'score')} failed on {counts} samples, which have no score"
                 state.tell("message", name, {"text": f"{text}; the first is '{first[0]}': {first[1].note}"})
             details["digest"] = table.finish(hashed, details["status"])
             details["num_scored"] = found["num_scored"]

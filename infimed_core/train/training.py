@@ -69,9 +69,8 @@ def train_stages(state: RunState, curated: Curated, base: Checkpoint) -> list[Ch
     loaded: TrainableModel | None = None
     for position, (stage, (plan_file, measured)) in enumerate(zip(trainer.stage_list, planned, strict=True)):
         plan = StagePlan.load(plan_file)
-        inputs_digest = digest(
-            "train", 1, plan.plan_hash, with_versions(trainer, trainer.result_identity(stage)), before.digest
-        )
+        result = with_versions(trainer, trainer.result_identity(stage))
+        inputs_digest = digest("train", 1, plan.plan_hash, result, before.digest)
         after = before
 
         def work(
