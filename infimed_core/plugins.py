@@ -309,8 +309,55 @@ class Registry:
         parts.append(f"installed: {', '.join(sorted(short)) or 'none'}.")
         if self.broken:
             first, *others = self.broken.items()
-            num_more = len(texts) - len(shown)
+            more = f" and {len(others)} more (infimed plugins lists them)" if others else ""
+            parts.append(f"set aside: {first[0]} ({first[1]}){more}")
+        elif not close:
+            parts.append("A third party's component comes with `pip install` of its distribution")
+        return " ".join(parts).rstrip(".")
 
+    def media_loader(self) -> MediaLoader:
+        """A loader over every installed modality, with its default settings; qualified names work too."""
+        loaders: dict[str, Modality] = {}
+        for qualified in self.components("modality"):
+            plugin = qualified.split("/", 1)[0]
+            try:
+                loaders[qualified] = cast(Modality, self.make("modality", qualified))
+            except ValidationError as error:
+                found = self._table("modality")[qualified]
+                reason = f"{told_error(error)} ({place_of_code(found)}); give every setting of a modality a default"
+                self.set_aside(plugin, f"the modality '{qualified}' cannot be made without settings: {reason}")
+            except InfimedError as error:
+                self.set_aside(plugin, str(error))
+        for short in self.names("modality"):
+            try:
+                qualified = self._qualify("modality", short)
+            except PluginError:
+                continue  # two third parties offer it: it must be written with its plugin
+            if qualified in loaders:
+                loaders[short] = loaders[qualified]
+        return MediaLoader(loaders)
+
+    def tell(self, event: RunEvent) -> list[str]:
+        """Send an event to every listener; return one line for each listener that raised."""
+        failures = []
+        for implementation in self.manager.hook.infimed_run_event.get_hookimpls():
+            try:
+                implementation.function(*([event] if implementation.argnames else []))
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
+                plugin = implementation.plugin_name
+                failures.append(
+                    f"plugin '{plugin}': its listener infimed_run_event raised {self._reason(plugin, error)}; "
+                    "the run goes on"
+                )
+        return failures
+
+
+def _line(plugin: str, texts: list[str]) -> str:
+    """What is to tell of a plugin, in one line."""
+    shown = texts[:_MOST_TOLD]
+    num_more = len(texts) - len(shown)
     more = f" (and {num_more} more: `infimed plugins --json` lists all)" if num_more else ""
     return f"plugin '{plugin}': " + "; ".join(" ".join(text.split("\n")) for text in shown) + more
 
