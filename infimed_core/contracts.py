@@ -15,11 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infimed_core.api.component import JsonObject
-from infimed_core.api.data import Executor, Fault, FilterResult, Reader, Sample
+from infimed_core.api.data import DatasetFilter, Executor, Fault, FilterResult, Reader, Sample, Score
 from infimed_core.api.evaluation import Metric
 from infimed_core.api.models import Answer
 from infimed_core.api.planning import Packer, Packs, Phase, ResolutionScheduler
-from infimed_core.api.quality import Score, Selection, Selector
 from infimed_core.api.training import Stage, Trainer
 from infimed_core.errors import ComponentError, InfimedError
 from infimed_core.plugin_loading import is_outside, place_of_code, plugin_of, told_error
@@ -159,13 +158,10 @@ class CheckedExecutor(Executor):
 # Filters, scores and selections
 
 
-def checked_filtered(filter_: Any, found: Any, ids: Iterable[str]) -> FilterResult:
-    """A filter's verdict on samples of these ids."""
+def checked_filtered(filter_: DatasetFilter, found: Any) -> FilterResult:
+    """A filter's verdict, with details that can be recorded."""
     if not isinstance(found, FilterResult):
         raise wrong(filter_, "check", f"returned {_kind(found)}; return a FilterResult")
-    unknown = found.rejected.keys() - set(ids)
-    if unknown:
-        raise wrong(filter_, "check", f"rejected '{min(unknown)}', which is no sample")
     if place := not_json(found.details):
         raise wrong(filter_, "check", f"gave details that cannot be written: {place}")
     return found
@@ -192,22 +188,6 @@ def wrong_score(score: Any, dimensions: Sequence[str] = ()) -> str:
     if lost := [name for name in score.parts if name not in dimensions] if dimensions else []:
         return f"part '{lost[0]}' is none of its dimensions ({', '.join(dimensions)}); name it among them"
     return ""
-
-
-def checked_selection(selector: Selector, found: Any, ids: Sequence[str]) -> Selection:
-    """Every candidate once, kept or rejected, and none that was not there."""
-    if not isinstance(found, Selection):
-        raise wrong(selector, "select", f"returned {_kind(found)}; return a Selection")
-    known, kept = set(ids), set(found.kept)
-    for what, names in (
-        ("kept twice", len(found.kept) - len(kept) and [name for name in found.kept if found.kept.count(name) > 1]),
-        ("no candidate", (kept | found.rejected.keys()) - known),
-        ("both kept and rejected", kept & found.rejected.keys()),
-        ("neither kept nor rejected", known - kept - found.rejected.keys()),
-    ):
-        if names:
-            raise wrong(selector, "select", f"of {len(known)} samples '{min(names)}' is {what}; judge each one once")
-    return found
 
 
 # Planning

@@ -6,10 +6,13 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from infimed_core.api.component import with_versions
 from infimed_core.api.data import DatasetFilter, Executor, Sample
 from infimed_core.api.evaluation import Benchmark
-from infimed_core.contracts import checked_filtered
+from infimed_core.contracts import checked_filtered, wrong
 from infimed_core.runfile.sections import benchmark_name
 from infimed_core.store.artifacts import digest
 from infimed_core.store.dataset import Dataset
@@ -20,12 +23,16 @@ from infimed_core.store.steps import Outcome, RunState
 
 def filter_dataset(
     state: RunState, dataset: Dataset, inputs_digest: str, executor: Executor
-) -> tuple[dict[str, tuple[str, ...]], str]:
-    """Put the data before every filter; return the ids to keep out, each with its reasons, and a digest."""
+) -> tuple[NDArray[np.bool_], str]:
+    """Put the data before every filter.
+
+    Returns:
+        Which rows are left out, bool [n], and a digest of the filters that left rows out ("" where none did).
+    """
     section = state.plan.file.data
     assert section is not None
     evaluation = state.plan.file.evaluation
-    rejected: dict[str, tuple[str, ...]] = {}
+    left_out = np.zeros(len(dataset), dtype=bool)
     hashes = []
     for index, use in enumerate(section.filters or ()):
         filter_: DatasetFilter = state.plan.component(f"data.filters.{index}")
@@ -36,7 +43,7 @@ def filter_dataset(
             if evaluation
         }
         prints = {name: with_versions(benchmark, benchmark.fingerprint()) for name, benchmark in benchmarks.items()}
-        hashed = digest("filter", 1, inputs_digest, filter_.identity(), prints, limit)
+        hashed = digest("filter", 2, inputs_digest, filter_.identity(), prints, limit)
         name = f"filter-{use.use.rsplit('/', 1)[-1]}"
 
         def work(
@@ -49,15 +56,19 @@ def filter_dataset(
                 title: read_questions(benchmark, state.media_directory, limit)[0]
                 for title, benchmark in benchmarks.items()
             }
-            found = filter_.check(dataset, questions, state.media, executor)
-            filtered = checked_filtered(filter_, found, dataset.ids)
+            filtered = checked_filtered(filter_, filter_.check(dataset, questions, state.media, executor))
+            mask = dataset.mask_of(filtered.rejected.keys())
+            if int(mask.sum()) != len(filtered.rejected):
+                unknown = min(filtered.rejected.keys() - set(dataset.ids))
+                raise wrong(filter_, "check", f"rejected '{unknown}', which is no sample")
             write_atomically(directory / "rejected.json", json.dumps(filtered.rejected))
+            np.save(directory / "left_out.npy", mask, allow_pickle=False)
             first = Counter(reasons[0] if reasons else "unstated" for reasons in filtered.rejected.values())
             return Outcome(len(dataset), len(dataset) - len(filtered.rejected), dict(first), filtered.details)
 
         artifact = state.step(name, hashed, work)
-        text = (artifact.directory / "rejected.json").read_text(encoding="utf-8")
-        for identity, reasons in json.loads(text).items():
-            rejected[identity] = (*rejected.get(identity, ()), *reasons)
-        hashes.append(hashed)
-    return rejected, digest(hashes) if hashes else ""
+        mask = np.load(artifact.directory / "left_out.npy", allow_pickle=False)
+        left_out |= mask
+        if mask.any():
+            hashes.append(hashed)
+    return left_out, digest(hashes) if hashes else ""

@@ -8,6 +8,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -21,7 +22,7 @@ from infimed_core.contracts import CheckedExecutor, checked_rows, checked_shards
 from infimed_core.curate.score_shards import Shard, write_shards
 from infimed_core.store.artifacts import digest
 from infimed_core.store.dataset import TOLD_FAULTS, Dataset, store_media
-from infimed_core.store.files import write_atomically
+from infimed_core.store.files import replaced, write_atomically
 from infimed_core.store.steps import Outcome, RunState
 
 KEY_BYTES = 16
@@ -53,14 +54,13 @@ class _ReadTask:
         """Read this part, unless it stands; the last file to be renamed says that it does."""
         if self.parts["keys"].exists():
             return
-        temporary = {name: path.with_name(f".{path.name}.{os.getpid()}.tmp") for name, path in self.parts.items()}
         kinds: set[str] = set()
-        with (
-            temporary["samples"].open("w", encoding="utf-8") as samples,
-            temporary["faults"].open("w", encoding="utf-8") as faults,
-            temporary["files"].open("w", encoding="utf-8") as files,
-            temporary["keys"].open("wb") as keys,
-        ):
+        with ExitStack() as stack:
+            # closed, and so renamed, in the opposite order: the keys, which say that the part is there, come last
+            keys = stack.enter_context(replaced(self.parts["keys"], "wb"))
+            samples, faults, files, opened = (
+                stack.enter_context(replaced(self.parts[name])) for name in ("samples", "faults", "files", "kinds")
+            )
             for row in checked_rows(self.reader, self.shard):
                 fault = row if isinstance(row, Fault) else check_sample(row)
                 if fault is None and isinstance(row, Sample):
@@ -74,12 +74,7 @@ class _ReadTask:
                     where = fault.where or self.reader.place() or self.shard
                     fault = fault.model_copy(update={"where": where})
                     faults.write(fault.model_dump_json() + "\n")
-            for stream in (samples, faults, files, keys):
-                stream.flush()
-                os.fsync(stream.fileno())
-        temporary["kinds"].write_text(json.dumps(sorted(kinds)), encoding="utf-8")
-        for name, path in self.parts.items():
-            temporary[name].replace(path)
+            opened.write(json.dumps(sorted(kinds)))
 
 
 def _key(identity: str) -> bytes:
@@ -211,7 +206,7 @@ def _join(directory: Path, tasks: Sequence[_ReadTask]) -> tuple[int, dict[str, i
     found: set[str] = {kind for task in tasks for kind in json.loads(task.parts["kinds"].read_text(encoding="utf-8"))}
     write_atomically(directory / _KINDS, json.dumps(sorted(found)))
     for task in tasks:  # not before the whole is written: a run killed here finds every part
-        for path in task.parts.values():
+        for path in reversed(task.parts.values()):  # the keys first: without them the part is read again
             path.unlink()
     for left in directory.glob(".part-*.tmp"):
         left.unlink(missing_ok=True)  # of a process that was killed
