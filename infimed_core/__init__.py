@@ -1,5 +1,6 @@
 """InfiMed: from raw medical image-text data to a graded multimodal model. What a plugin author may import."""
 
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +38,7 @@ from infimed_core.api.quality import Candidate, JudgingScorer, RowSelection, Sco
 from infimed_core.api.reporting import MetricValue, Reporter, RunEvent
 from infimed_core.api.training import Batches, Measurements, Mix, Stage, StageEvaluation, Trainer, TrainingContext
 from infimed_core.api.vocabulary import MODALITIES, TASK_TYPES, UNLABELLED, modality_of, task_type_of
-from infimed_core.errors import ConfigError, DataError, InfimedError, PluginError
+from infimed_core.errors import ComponentError, ConfigError, DataError, InfimedError, PluginError
 from infimed_core.hookspecs import hookimpl
 from infimed_core.plugins import Registry, load_plugins
 
@@ -80,14 +81,6 @@ _LATER = {
 """Names whose modules are imported when they are first used, so that importing a plugin stays cheap."""
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _LATER:
-        raise AttributeError(f"module 'infimed_core' has no attribute '{name}'")
-    module, _, attribute = _LATER[name].partition(":")
-    globals()[name] = getattr(import_module(module), attribute)
-    return globals()[name]
-
-
 __all__ = [
     "IGNORED_LABEL",
     "MODALITIES",
@@ -99,6 +92,7 @@ __all__ = [
     "Benchmark",
     "Candidate",
     "Component",
+    "ComponentError",
     "ComponentRef",
     "ConfigError",
     "Console",
@@ -172,3 +166,19 @@ __all__ = [
     "variants_of",
     "write_atomically",
 ]  # fmt: skip
+
+_RENAMED = {"Gate": "DatasetFilter", "Gated": "FilterResult", "Use": "ComponentRef"}
+"""Names of version 0.1, for plugins that were written for it."""
+
+
+def __getattr__(name: str) -> Any:
+    """A name that is imported when it is first used, or what an earlier name stands for now."""
+    if name in _LATER:
+        module, _, attribute = _LATER[name].partition(":")
+        globals()[name] = getattr(import_module(module), attribute)
+        return globals()[name]
+    if name not in _RENAMED:
+        raise AttributeError(f"module 'infimed_core' has no attribute '{name}'")
+    text = f"infimed_core.{name} is called {_RENAMED[name]} now; the old name will be removed in version 1.0"
+    warnings.warn(text, DeprecationWarning, stacklevel=2)
+    return globals()[_RENAMED[name]]

@@ -12,21 +12,24 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from infimed_core.api.component import with_versions
 from infimed_core.api.data import Executor, Fault, Reader, Sample
+from infimed_core.contracts import CheckedExecutor, checked_rows, checked_shards
 from infimed_core.curate.score_shards import Shard, write_shards
 from infimed_core.store.artifacts import digest
 from infimed_core.store.dataset import TOLD_FAULTS, Dataset, store_media
-from infimed_core.store.files import replaced
+from infimed_core.store.files import replaced, write_atomically
 from infimed_core.store.steps import Outcome, RunState
 
 KEY_BYTES = 16
 """Of a sample's id, hashed: enough to tell a billion apart, and thin enough to hold them all."""
 _FILES = "files.jsonl"
+_KINDS = "kinds.json"
+"""The kinds of media that are in the data."""
 _AGAIN = "a sample before it has this id; give every sample an id of its own, or none"
 _THREADS, _AT_ONCE = 16, 16384
 """Threads that ask for the sizes of files, and how many names are held at once."""
@@ -44,20 +47,21 @@ class _ReadTask:
 
     @property
     def parts(self) -> dict[str, Path]:
-        """The files of this part: samples, faults, names of media files, and the hashed ids of the samples."""
-        return {name: self.target.with_suffix(f".{name}") for name in ("samples", "faults", "files", "keys")}
+        """The files of this part: samples, faults, names of media files, kinds of media, and hashed ids of samples."""
+        return {name: self.target.with_suffix(f".{name}") for name in ("samples", "faults", "files", "kinds", "keys")}
 
     def __call__(self) -> None:
         """Read this part, unless it stands; the last file to be renamed says that it does."""
         if self.parts["keys"].exists():
             return
+        kinds: set[str] = set()
         with ExitStack() as stack:
             # closed, and so renamed, in the opposite order: the keys, which say that the part is there, come last
             keys = stack.enter_context(replaced(self.parts["keys"], "wb"))
-            samples, faults, files = (
-                stack.enter_context(replaced(self.parts[name])) for name in ("samples", "faults", "files")
+            samples, faults, files, opened = (
+                stack.enter_context(replaced(self.parts[name])) for name in ("samples", "faults", "files", "kinds")
             )
-            for row in self.reader.read(self.shard):
+            for row in checked_rows(self.reader, self.shard):
                 fault = row if isinstance(row, Fault) else check_sample(row)
                 if fault is None and isinstance(row, Sample):
                     tags = {"source": self.name, **row.tags}
@@ -65,10 +69,12 @@ class _ReadTask:
                     samples.write(row.model_dump_json() + "\n")
                     files.writelines(json.dumps(item.uri) + "\n" for item in row.media if item.uri and not item.sha256)
                     keys.write(_key(row.id))
+                    kinds.update(item.kind for item in row.media)
                 elif fault is not None:
                     where = fault.where or self.reader.place() or self.shard
                     fault = fault.model_copy(update={"where": where})
                     faults.write(fault.model_dump_json() + "\n")
+            opened.write(json.dumps(sorted(kinds)))
 
 
 def _key(identity: str) -> bytes:
@@ -99,13 +105,8 @@ def check_sample(sample: Sample) -> Fault | None:
 
 
 def executor_of(state: RunState) -> Executor:
-    """The executor that the run file names, or the default one."""
-    section = state.plan.file.data
-    assert section is not None
-    found = state.plan.components.get("data.executor")
-    if found is None:
-        found = state.registry.find("executor", section.executor.use).model_validate(section.executor.settings)
-    return cast(Executor, found)
+    """The executor of the run, its results checked."""
+    return CheckedExecutor(inner=state.plan.component("data.executor"))
 
 
 def read_sources(state: RunState, executor: Executor) -> tuple[Dataset, str]:
@@ -119,13 +120,15 @@ def read_sources(state: RunState, executor: Executor) -> tuple[Dataset, str]:
     assert section is not None
     readers = [state.plan.component(f"data.sources.{index}") for index in range(len(section.sources))]
     inputs_digest = digest(
-        "read", 3, [[use.use, r.fingerprint()] for use, r in zip(section.sources, readers, strict=True)]
+        "read",
+        4,
+        [[use.use, with_versions(r, r.fingerprint())] for use, r in zip(section.sources, readers, strict=True)],
     )
 
     def work(directory: Path) -> Outcome:
         tasks: list[_ReadTask] = []
         for number, (use, reader) in enumerate(zip(section.sources, readers, strict=True)):
-            for shard in reader.shards():
+            for shard in checked_shards(reader):
                 target = directory / f"part-{len(tasks):05d}"
                 tasks.append(_ReadTask(reader, use.use, shard, target, state.media_directory, number))
         for done, _ in enumerate(executor.map(_call, tasks), start=1):
@@ -142,7 +145,11 @@ def read_sources(state: RunState, executor: Executor) -> tuple[Dataset, str]:
         return Outcome(num_in=num_out + sum(dropped.values()), num_out=num_out, dropped=dropped)
 
     artifact = state.step("read", inputs_digest, work, keep=True)
-    return Dataset(artifact.directory / "samples.jsonl"), digest(inputs_digest, _sizes(artifact.directory / _FILES))
+    kinds = json.loads((artifact.directory / _KINDS).read_text(encoding="utf-8"))
+    # another version of what opens the media may open them otherwise
+    opened = state.opened_by(kinds)
+    hashed = digest(inputs_digest, _sizes(artifact.directory / _FILES), *([opened] if opened else []))
+    return Dataset(artifact.directory / "samples.jsonl"), hashed
 
 
 def _told_faults(path: Path, dropped: Mapping[str, int]) -> Iterator[str]:
@@ -196,6 +203,8 @@ def _join(directory: Path, tasks: Sequence[_ReadTask]) -> tuple[int, dict[str, i
     write_shards(directory / "samples.jsonl", shards)
     with (directory / _FILES).open("w", encoding="utf-8") as files:
         files.writelines(line for task in tasks for line in _lines(task.parts["files"]))
+    found: set[str] = {kind for task in tasks for kind in json.loads(task.parts["kinds"].read_text(encoding="utf-8"))}
+    write_atomically(directory / _KINDS, json.dumps(sorted(found)))
     for task in tasks:  # not before the whole is written: a run killed here finds every part
         for path in reversed(task.parts.values()):  # the keys first: without them the part is read again
             path.unlink()

@@ -32,7 +32,7 @@ def _packer(state: RunState, stage: Stage, isolation: tuple[bool, str]) -> Packe
     text = f"stage '{stage.name}': samples of this model may not share a row ({verdict}): rows are PADDED, not packed"
     state.tell("message", f"plan-{stage.name}", {"text": text})
     budget = packer.model_dump(include={"row_tokens", "row_patches", "row_images"})
-    return cast(Packer, state.registry.find("packer", "padded").model_validate(budget))
+    return cast(Packer, state.registry.make("packer", state.registry.default("padded packer") or "none", budget))
 
 
 def plan_inputs(
