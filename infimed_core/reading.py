@@ -87,7 +87,8 @@ def _call(task: _ReadTask) -> None:
 
 
 def check_sample(sample: Sample) -> Fault | None:
-    """Why a sample cannot be trained on, or ``None``: no turns, an empty text, a media index that points nowhere."""
+    """Why a sample cannot be trained on, or ``None``: no turns, an empty text, a medium that is nowhere or in an answer,
+    no answer at the end, none that is learned."""
 
     def fault(code: str, detail: str) -> Fault:
         return Fault(sample_id=sample.id, code=code, detail=detail)
@@ -97,11 +98,15 @@ def check_sample(sample: Sample) -> Fault | None:
     for number, turn in enumerate(sample.turns, start=1):
         if not turn.text.strip() and (turn.role == "assistant" or not turn.media_indices):
             return fault("empty_text", f"turn {number} ({turn.role}) has no text; fill it in or remove the sample")
+        if turn.role == "assistant" and turn.media_indices:
+            return fault("image_in_answer", f"turn {number}: an answer is text; an image in it cannot be learned")
         for index in turn.media_indices:
             if not 0 <= index < len(sample.media):
                 return fault("no_such_media", f"turn {number} names media {index}, the sample has {len(sample.media)}")
     if sample.turns[-1].role != "assistant":
         return fault("no_answer", "the last turn is not the assistant's; there is nothing to learn from it")
+    if not any(turn.supervised for turn in sample.turns if turn.role == "assistant"):
+        return fault("nothing_to_learn", "no assistant turn is supervised")
     return None
 
 
