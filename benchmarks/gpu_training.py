@@ -24,7 +24,7 @@ from common import Results, main, table
 from peers import padded, training_arguments
 
 from infimed_core import IGNORED_LABEL, Encoded, PackedBatch, TrainingContext
-from infimed_core.packing import assemble
+from infimed_core.plan.rows import assemble
 from infimed_plugins.packing.fitting import BestFit
 from infimed_plugins.sft.accounting import Work, peak_flops, peak_memory
 from infimed_plugins.sft.parameters import grouped_parameters

@@ -11,9 +11,9 @@ import numpy as np
 from common import Results, table
 
 from infimed_core import Encoder, Media, MediaLoader, Sample, Turn
-from infimed_core.dataset import Dataset, write_samples
-from infimed_core.index import build_index
-from infimed_core.lengths import Measure
+from infimed_core.plan.index import build_index
+from infimed_core.plan.lengths import Measure
+from infimed_core.store.dataset import Dataset, write_samples
 from infimed_plugins.dicom.modality import Dicom
 from infimed_plugins.image.modality import Image
 from infimed_plugins.nifti.modality import Nifti

@@ -16,10 +16,10 @@ from resolution import GRIDS, NATIVE_TOKENS, SAMPLES, WAYS, low_to_high
 from throughput import SHAPES, Way, throughput
 
 from infimed_core import Sample, Stage
-from infimed_core.dataset import Dataset, write_samples
-from infimed_core.index import build_index
-from infimed_core.packing import PlannedBatches
-from infimed_core.planning import plan_stage
+from infimed_core.plan.index import build_index
+from infimed_core.plan.planning import plan_stage
+from infimed_core.plan.rows import PlannedBatches
+from infimed_core.store.dataset import Dataset, write_samples
 from infimed_plugins.demo.anatomy import DemoAnatomy
 from infimed_plugins.image.modality import Image
 from infimed_plugins.packing.fitting import BestFit

@@ -77,7 +77,7 @@ def trained(name: str, folder: Path, samples: int) -> Path:
         stage["lora"] = {"rank": 8, "groups": ["language", "projector"]}
     body = {
         "run": {"name": "served", "directory": str(folder / "runs")},
-        "data": {"sources": [source], "gates": []},
+        "data": {"sources": [source], "filters": []},
         "model": {"use": "transformers", "with": {"checkpoint": str(folder / "base"), "dtype": "float32"}},
         "resolution": {"use": "native"},
         "packing": {"use": "best-fit", "with": {"row_tokens": 1024}},

@@ -297,7 +297,7 @@ def test_a_profile_names_its_mistake_and_changes_the_identity(tmp_path):
     path = tmp_path / "mine.yaml"
     text = profile_path("default").read_text(encoding="utf-8")
     path.write_text(text.replace("compliance: 0.5", "compliance: 0.9"), encoding="utf-8")
-    assert load_profile(str(path)).gates["compliance"] == 0.9
+    assert load_profile(str(path)).hard_minimums["compliance"] == 0.9
     assert FiveDimension(profile=str(path)).identity() != FiveDimension().identity()
     broken = tmp_path / "broken.yaml"
     broken.write_text(text.replace("flag_below: 0.5", "flag_below: 5"), encoding="utf-8")

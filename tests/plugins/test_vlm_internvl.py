@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infimed_core import IGNORED_LABEL, Generation, Media, MediaLoader, Request, Sample, Turn
-from infimed_core.packing import assemble
+from infimed_core.plan.rows import assemble
 from infimed_core.testing import make_image
 from infimed_plugins.image.modality import Image
 from infimed_plugins.vlm.checkpoint import Transformers

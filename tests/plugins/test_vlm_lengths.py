@@ -12,10 +12,10 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from lengths import FORMATS, MODALITIES, Counted, made_samples, mispredicted, real_tokens
 
 from infimed_core import Stage
-from infimed_core.dataset import Dataset, write_samples
-from infimed_core.index import build_index
-from infimed_core.packing import PlannedBatches
-from infimed_core.planning import plan_stage
+from infimed_core.plan.index import build_index
+from infimed_core.plan.planning import plan_stage
+from infimed_core.plan.rows import PlannedBatches
+from infimed_core.store.dataset import Dataset, write_samples
 from infimed_plugins.packing.fitting import BestFit
 from infimed_plugins.resolution.schedulers import LowToHigh
 from infimed_plugins.vlm.encoding import ChatEncoder

@@ -14,7 +14,7 @@ from resolution import Counter
 from throughput import own_loss
 
 from infimed_core import Media, Sample, Turn
-from infimed_core.packing import assemble
+from infimed_core.plan.rows import assemble
 from infimed_plugins.sft.accounting import Work
 from infimed_plugins.vlm.checkpoint import Transformers
 from infimed_plugins.vlm.small import write_small_checkpoint

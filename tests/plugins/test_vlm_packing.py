@@ -121,7 +121,7 @@ def test_a_padded_row_gives_its_samples_what_they_get_alone(model_type):
 
 
 def test_a_row_whose_samples_all_failed_is_empty():
-    from infimed_core.packing import assemble
+    from infimed_core.plan.rows import assemble
 
     module = shrunken_module(config_of("qwen3_vl"), "packed")
     assert row_hidden_states(module, assemble([]), family_of(module.config)).shape == (0, 128)
@@ -163,7 +163,7 @@ def test_a_row_of_text_alone_runs_the_tower_also_where_a_stage_is_measured(monke
 
 @pytest.mark.parametrize("model_type", ["qwen3_vl", "internvl", "qwen3"])
 def test_at_run_time_a_layer_without_borders_is_an_error(model_type, tmp_path):
-    from infimed_core.packing import assemble
+    from infimed_core.plan.rows import assemble
     from infimed_plugins.vlm.checkpoint import Transformers
     from infimed_plugins.vlm.small import write_small_checkpoint
 

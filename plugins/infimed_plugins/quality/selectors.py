@@ -15,7 +15,7 @@ from pydantic import Field
 
 from infimed_core import Candidate, InfimedError, Score, Selection, Selector
 from infimed_plugins.quality.composite import composite
-from infimed_plugins.quality.reasons import GATES, Reason
+from infimed_plugins.quality.reasons import BELOW_MINIMUM, Reason
 
 OnNull = Literal["keep", "reject"]
 Reasons = tuple[str, ...]
@@ -53,17 +53,17 @@ class Columns:
 
 
 class GatedSelector(Selector):
-    """Rejects first what cannot be used: errors, failed gates and, unless kept, samples without a value.
+    """Rejects first what cannot be used: errors, failed hard minimums and, unless kept, samples without a value.
 
     Dimensions of the run's first scorer go by their names, those of every other as ``scorer.dimension``
     (``quality-judge.alignment``). The value is the first scorer's, unless it is made again.
     """
 
-    gates: bool = Field(default=True, description="Reject samples that fail a gate of the profile.")
+    hard_minimums: bool = Field(default=True, description="Reject samples below a hard minimum of the profile.")
     on_null: OnNull = Field(default="reject", description="What becomes of a sample or dimension without a value.")
     without: tuple[str, ...] = Field(
         default=(),
-        description="Dimensions that take no part: the value is made again from the stored others, their gates sleep.",
+        description="Dimensions that take no part: the value is made again from the others, without their minimums.",
     )
     weights: dict[str, float] = Field(
         default_factory=dict,
@@ -145,9 +145,9 @@ class GatedSelector(Selector):
         """Why a candidate is out before any comparison; empty where it is not."""
         if score.status == "error":
             return score.reasons or (Reason.SCORE_MISSING.value,)
-        if self.gates:
-            failed = (GATES - {f"gate_{name}" for name in self.without}) & set(score.reasons)
-            if failed:  # the gate first: it is what turned the sample away
+        if self.hard_minimums:
+            failed = (BELOW_MINIMUM - {f"below_minimum_{name}" for name in self.without}) & set(score.reasons)
+            if failed:  # the minimum first: it is what turned the sample away
                 return (*sorted(failed), *(reason for reason in score.reasons if reason not in failed))
         if value is None and self.on_null == "reject":
             return (*score.reasons, Reason.SCORE_MISSING.value)
@@ -227,7 +227,7 @@ class _Share(GatedSelector):
 class TopShare(_Share):
     """Keeps the best share of all candidates, or of the candidates with each value of a tag.
 
-    The share is of every candidate that came in, gated ones too: ``keep: 0.8`` of 100 keeps 80 where 80 pass.
+    The share is of every candidate, those below a minimum too: ``keep: 0.8`` of 100 keeps 80 where 80 pass.
     Rejects carry ``below_share``, followed by the score's own reasons.
     """
 
@@ -238,7 +238,7 @@ class BottomShare(_Share):
     Rejects carry ``above_share``. Gates sleep unless they are asked for.
     """
 
-    gates: bool = Field(default=False, description="Reject samples that fail a gate of the profile.")
+    hard_minimums: bool = Field(default=False, description="Reject samples below a hard minimum of the profile.")
 
     def _ordered(self, columns: Columns) -> tuple[NDArray[np.int64], Reason]:
         return columns.best_first()[::-1], Reason.ABOVE_SHARE
@@ -250,7 +250,7 @@ class RandomShare(_Share):
     Rejects carry ``not_drawn``. Gates sleep unless they are asked for; samples in error cannot be drawn.
     """
 
-    gates: bool = Field(default=False, description="Reject samples that fail a gate of the profile.")
+    hard_minimums: bool = Field(default=False, description="Reject samples below a hard minimum of the profile.")
     on_null: OnNull = Field(default="keep", description="What becomes of a sample without a value.")
     seed: int = Field(default=0, description="Another seed draws others.")
 
