@@ -87,7 +87,7 @@ def _each(inner: Decode | None) -> Decode | None:
 
     def decode(value: Any) -> Any:
         if isinstance(value, dict):  # a sequence of structs is kept as a struct of sequences
-            return inner({name: part for name, part in value.items()})
+            return inner(dict(value))
         return [inner(item) for item in value] if isinstance(value, list) else value
 
     return decode

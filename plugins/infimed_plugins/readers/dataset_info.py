@@ -1,4 +1,4 @@
-"""``dataset_info.json``: what LLaMA-Factory's users write of their files: which columns hold what, and whose turn is whose."""
+"""``dataset_info.json`` of LLaMA-Factory: which columns of a file hold what, and whose turn is whose."""
 
 from __future__ import annotations
 

@@ -49,9 +49,10 @@ def refuse(row: Mapping[str, Any], ignore: Collection[str] = ()) -> None:
             says that its answer is not a good one.
     """
     for name, reason in REFUSED.items():
-        if name in row and name not in ignore and not is_empty(row[name]):
-            if name not in STRUCTURED or not _is_prose(row[name]):
-                raise unsupported(name, reason)
+        if name not in row or name in ignore or is_empty(row[name]):
+            continue
+        if name not in STRUCTURED or not _is_prose(row[name]):
+            raise unsupported(name, reason)
     for name in LABELS:
         if name in row and name not in ignore and _is_false(row[name]):
             raise DataError("bad_answer", f"'{name}' is false: the answer is a bad example, and is not trained")

@@ -94,7 +94,7 @@ class HuggingFace(Reader):
 
     @functools.cached_property
     def _dataset(self) -> tuple[Any, dict[str, Any]]:
-        """The split as Arrow tables, so that no feature of ``datasets`` opens what a row names; what is coded by name."""
+        """The split as Arrow tables, so that no feature of ``datasets`` opens what a row names; and what is coded."""
         import datasets
 
         folder = Path(os.path.expanduser(self.path))

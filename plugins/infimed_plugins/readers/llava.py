@@ -73,9 +73,7 @@ class Llava(FileReader):
             if question is None and answer is None:
                 keys = ", ".join(sorted(map(str, row)))
                 raise DataError("bad_row", f"no conversation, question or answer (keys: {keys}); see docs/data.md")
-            turns, media = question_and_answer(
-                question, answer, found, place, system, row.get("history"), self.ignore
-            )
+            turns, media = question_and_answer(question, answer, found, place, system, row.get("history"), self.ignore)
         tags = row.get("tags") or {}
         used = USED | ({"history"} if history else set())
         return Sample(

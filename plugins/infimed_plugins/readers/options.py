@@ -12,8 +12,8 @@ from infimed_core import DataError
 from infimed_plugins.readers.values import known, natural, text_of
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-_LABEL = re.compile(r"\s*[(\[（【]?\s*([A-Za-z])\s*[.:)\]、．：）】]\s*(?=\S)")  # noqa: RUF001
-_ALONE = re.compile(r"\s*[(\[（【]?\s*([A-Za-z])\s*[.:)\]、．：）】]?\s*")  # noqa: RUF001
+_LABEL = re.compile(r"\s*[(\[（【]?\s*([A-Za-z])\s*[.:)\]、．：）】]\s*(?=\S)")
+_ALONE = re.compile(r"\s*[(\[（【]?\s*([A-Za-z])\s*[.:)\]、．：）】]?\s*")
 
 
 def read_options(given: Any) -> tuple[str, ...]:

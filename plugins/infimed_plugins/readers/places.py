@@ -24,7 +24,7 @@ _HEAD = 352
 
 
 def ending_of(name: str) -> str:
-    """The ending that says what a file is (``.png``, ``.nii.gz``), "" where there is none: ``IM0001``, ``1.2.840.7``."""
+    """The ending that says what a file is (``.png``, ``.nii.gz``); "" of ``IM0001`` and ``1.2.840.7``."""
     lower = name.lower()
     ending = os.path.splitext(lower.removesuffix(".gz"))[1]
     return (ending + ".gz" if lower.endswith(".gz") else ending) if ending in KINDS else ""
@@ -105,5 +105,3 @@ def _listed(folder: str, changed: int) -> dict[str, tuple[str, ...]]:
             stem = name[: -len(ending)]
             found[stem] = (*found.get(stem, ()), name)
     return found
-
-

@@ -67,7 +67,7 @@ def header_of(file: Path, delimiter: str | None = None, encoding: str | None = N
 
 
 def table_rows(file: Path, delimiter: str | None = None, encoding: str | None = None) -> Iterator[tuple[str, Any]]:
-    """Rows as maps from column to cell, ``None`` for an empty one, with their places; a broken row is a ``DataError``."""
+    """Rows as maps from column to cell (``None``: empty), with their places; a broken row is a ``DataError``."""
     with opened(file, encoding, newline="") as text:
         table = _Table(text, delimiter or _usual(file))
         names = table.header()

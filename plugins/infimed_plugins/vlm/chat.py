@@ -16,7 +16,7 @@ GROUNDING = frozenset(
     {f"<|{name}_{side}|>" for name in ("object_ref", "box", "quad", "point") for side in ("start", "end")}
     | {f"<{sign}{name}>" for name in ("ref", "box", "quad", "point") for sign in ("", "/")}
 )
-"""Tokens that families write around names and boxes in an answer: data to learn, though tokenizers call them special."""
+"""Tokens that families write around names and boxes: data to learn, though tokenizers call them special."""
 _MARK = re.compile("\ue000([0-9]+)\ue001")
 
 
