@@ -435,7 +435,7 @@ def test_csv_rows_are_mapped_like_any_other_columns_and_keep_their_lines(tmp_pat
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"question,answer\nQ,A\xe9\n", "not UTF-8 (byte 0xe9 in 'text'); set encoding:"),
+        (b"question,answer\nQ,A\xe9\n", "not UTF-8 (byte 0xe9 in 'answer'); set encoding:"),
         (b'question,answer\nQ,"A\n', "unexpected end of data; mend its quotes"),
         (b"answer,answer\nQ,A\n", "two columns are named 'answer'"),
         (b"", ""),
