@@ -43,26 +43,32 @@ class _Array:
         if self._next() != "[":
             raise self._wrong("not a JSON array")
         self._position += 1
-        first = True
-        while (character := self._next()) != "]":
-            if not first:
-                if character != ",":
-                    what = "',' or ']' expected" if character else "the array is never closed; the file is cut short"
-                    raise self._wrong(f"no JSON: {what}" if character else what)
-                self._position += 1
-                self._next()
-            first = False
-            entry, end = self._entry()
-            line = self._here()
-            if end is None:
-                end = self._resumed()
-                if end is None:
-                    raise self._wrong(f"{entry}")
+        at_entry = self._next() != "]"
+        while at_entry or not self._ends():
+            (entry, end), line = self._entry(), self._here()
+            if end is not None:
+                self._position, at_entry = end, False
+            else:
+                error = self._wrong(str(entry))
+                resumed = self._resume()
+                if resumed is None:
+                    raise error
+                at_entry = resumed
             yield line, entry
-            self._position = end
+
+    def _ends(self) -> bool:
+        """Step over what stands between two entries; true at the array's end."""
+        character = self._next()
         self._position += 1
-        if self._next():
-            raise self._wrong("something follows the array")
+        following = self._next()
+        if character == "," or (character == "]" and not following):
+            return character == "]"
+        self._position -= 1 if character != "]" else 0
+        told = "',' or ']' expected" if character else "the array is never closed; the file is cut short"
+        error = self._wrong("something follows the array" if character == "]" else f"no JSON: {told}")
+        if not self._resume(after_comma=False):  # a comma that is missing or something else loses no entry
+            raise error
+        return False
 
     def _entry(self) -> tuple[Any, int | None]:
         """The entry here and where it ends; a ``DataError`` and ``None`` where it is no JSON."""
@@ -88,26 +94,29 @@ class _Array:
             return False
         return error.pos >= len(self._buffer) - MARGIN or error.msg.startswith("Unterminated string")
 
-    def _resumed(self) -> int | None:
-        """Where the comma before the next entry stands, or the array's end; ``None`` where neither is found."""
-        own = _FIRST_KEY.match(self._buffer, self._position)
+    def _resume(self, after_comma: bool = True) -> bool | None:
+        """Go to where the next entry begins (true), else to the array's end (false); ``None``: neither is found."""
+        own = _FIRST_KEY.match(self._buffer, self._position) if after_comma else None
         keys = self._first_keys | ({own[1]} if own else set())
-        if not keys:
-            return None
-        following = re.compile(r"(,\s*)\{\s*(?:" + "|".join(map(re.escape, sorted(keys))) + r")\s*:")
-        start = self._position + 1
-        while True:
+        opening = r"\{\s*(?:" + "|".join(map(re.escape, sorted(keys))) + r")\s*:"
+        following = re.compile((r",\s*" if after_comma else "") + f"({opening})")
+        start = self._position + after_comma
+        while keys:
             if found := following.search(self._buffer, start):
-                return found.start()
+                self._position = found.start(1)
+                return True
             if self._whole:
                 break
             # Only what may hold the start of the next entry is kept: the rest of a broken one is not needed.
-            kept = max(self._position + 1, len(self._buffer) - 4096)
+            kept = max(start, len(self._buffer) - 4096)
             self._line += self._buffer.count("\n", 0, kept)
             read = self._text.read(self._num_characters)
             self._buffer, self._position, self._whole, start = self._buffer[kept:] + read, 0, not read, 0
         end = len(self._buffer.rstrip(SPACE)) - 1
-        return end if end >= start and self._buffer[end] == "]" else None
+        if not after_comma or not self._whole or end < start or self._buffer[end] != "]":
+            return None
+        self._position = end
+        return False
 
     def _more(self) -> None:
         self._line += self._buffer.count("\n", 0, self._position)
