@@ -29,7 +29,7 @@ from infimed_core.api.models import (
     TrainableModel,
 )
 from infimed_core.api.planning import Packer, Packs, Phase, ResolutionScheduler
-from infimed_core.api.quality import Candidate, JudgingScorer, Score, Scorer, Selection, Selector
+from infimed_core.api.quality import Candidate, JudgingScorer, RowSelection, Score, Scorer, Selection, Selector
 from infimed_core.api.reporting import RunEvent
 from infimed_core.api.training import Batches, Measurements, Mix, Stage, StageEvaluation, Trainer, TrainingContext
 from infimed_core.api.vocabulary import MODALITIES, TASK_TYPES, UNLABELLED, modality_of, task_type_of
@@ -79,6 +79,7 @@ __all__ = [
     "Request",
     "ResolutionScheduler",
     "Row",
+    "RowSelection",
     "RunEvent",
     "Sample",
     "Score",

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from infimed_core.api.component import Component, Row
@@ -77,6 +80,14 @@ class Selector(Component):
     def select(self, candidates: Sequence[Candidate]) -> Selection:
         """Keep or reject every candidate, each reject with its reasons."""
 
+    def select_rows(self, candidates: Sequence[Candidate]) -> RowSelection:
+        """``select`` by place; override it where an id for every candidate would take too much memory.
+
+        Raises:
+            ValueError: ``select`` lost a candidate, or gave two verdicts on one.
+        """
+        return RowSelection.of(self.select(candidates), candidates)
+
 
 class Score(Row):
     """A value in [0, 1], or ``None`` where it could not be scored (never 0, never NaN in its place).
@@ -109,3 +120,41 @@ class Selection(Row):
 
     kept: tuple[str, ...]
     rejected: dict[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class RowSelection:
+    """A selector's verdict by place among the candidates: a few bytes a row.
+
+    Attributes:
+        codes: int32 [n], ``KEPT`` or the position of the reject's reasons in ``reasons``.
+        reasons: the distinct reasons of rejects.
+    """
+
+    KEPT: ClassVar[int] = -1
+
+    codes: NDArray[np.int32]
+    reasons: tuple[tuple[str, ...], ...]
+
+    @classmethod
+    def of(cls, selection: Selection, candidates: Sequence[Candidate]) -> RowSelection:
+        """The same verdict, given by ids."""
+        table: dict[tuple[str, ...], int] = {}
+        kept = set(selection.kept)
+        codes = np.full(len(candidates), cls.KEPT, dtype=np.int32)
+        for place, candidate in enumerate(candidates):
+            reasons = selection.rejected.get(candidate.id)
+            if (reasons is None) != (candidate.id in kept):
+                raise ValueError(f"'{candidate.id}' is neither kept nor rejected, or both")
+            if reasons is not None:
+                codes[place] = table.setdefault(reasons, len(table))
+        if len(selection.kept) + len(selection.rejected) != len(candidates):
+            raise ValueError(
+                f"kept {len(selection.kept)} and rejected {len(selection.rejected)} of {len(candidates)} candidates"
+            )
+        return cls(codes, tuple(table))
+
+    def rejected(self, place: int) -> tuple[str, ...] | None:
+        """Why the candidate at ``place`` is rejected; ``None`` where it is kept."""
+        code = int(self.codes[place])
+        return None if code == self.KEPT else self.reasons[code]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,8 @@ from infimed_core.api.data import Media, Sample
 from infimed_core.errors import DataError
 
 _EXTENSIONS = ((b"\x89PNG", ".png"), (b"\xff\xd8\xff", ".jpg"), (b"GIF8", ".gif"), (b"\x1f\x8b", ".nii.gz"))
+
+T = TypeVar("T")
 
 TOLD_FAULTS = 5
 """Kinds of faults of which an example is told; all are in the file."""
@@ -136,15 +138,22 @@ class Dataset(Sequence[Sample]):
             where = ".".join(str(part) for part in first["loc"]) or "the line"
             raise DataError("not_a_sample", f"{self.path}:{row + 1}: {where}: {first['msg']}") from None
 
-    @cached_property
-    def ids(self) -> list[str]:
-        """The ids, in order."""
-        return [json.loads(self.line(row))["id"] for row in range(len(self))]
+    @property
+    def ids(self) -> Field[str]:
+        """The ids, in order; read where they are asked for."""
+        return Field(self, "id")
 
     @property
-    def tags(self) -> Tags:
+    def tags(self) -> Field[dict[str, str]]:
         """The tags, in order; read where they are asked for."""
-        return Tags(self)
+        return Field(self, "tags")
+
+    def mask_of(self, ids: Collection[str]) -> NDArray[np.bool_]:
+        """Which rows have one of the ids, bool [n]."""
+        mask = np.zeros(len(self), dtype=bool)
+        for row, identity in enumerate(self.ids) if ids else ():
+            mask[row] = identity in ids
+        return mask
 
     @cached_property
     def digest(self) -> str:
@@ -153,25 +162,25 @@ class Dataset(Sequence[Sample]):
             return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-class Tags(Sequence[dict[str, str]]):
-    """The tags of a dataset, none of them kept in memory."""
+class Field(Sequence[T]):
+    """One field of every sample of a dataset; none of it is kept in memory."""
 
-    def __init__(self, dataset: Dataset) -> None:
-        self._dataset = dataset
+    def __init__(self, dataset: Dataset, name: str) -> None:
+        self._dataset, self._name = dataset, name
 
     def __len__(self) -> int:
         return len(self._dataset)
 
     @overload
-    def __getitem__(self, row: int) -> dict[str, str]: ...
+    def __getitem__(self, row: int) -> T: ...
     @overload
-    def __getitem__(self, row: slice) -> list[dict[str, str]]: ...
-    def __getitem__(self, row: int | slice) -> dict[str, str] | list[dict[str, str]]:
-        """The tags of one sample."""
+    def __getitem__(self, row: slice) -> list[T]: ...
+    def __getitem__(self, row: int | slice) -> T | list[T]:
+        """The field of one sample."""
         if isinstance(row, slice):
             return [self[index] for index in range(*row.indices(len(self)))]
-        tags: dict[str, str] = json.loads(self._dataset.line(row)).get("tags", {})
-        return tags
+        value: T = json.loads(self._dataset.line(row))[self._name]
+        return value
 
 
 def _line_offsets(path: Path) -> NDArray[np.int64]:

@@ -55,7 +55,7 @@ def train_stages(state: RunState, curated: Curated, base: Checkpoint) -> list[Ch
         )
     index, index_hash = index_samples(state, curated.dataset, curated.dataset_digest, base)
     isolation = isolation_of(state, base.directory, base.digest)
-    allowed = np.fromiter((identity in curated.kept for identity in curated.dataset.ids), bool, len(curated.dataset))
+    allowed = curated.kept
     held = held_out_samples(index, trainer.stage_list)
     # Every stage is planned before the first is trained: that one cannot be is told before hours are spent.
     planned: list[tuple[Path, Path | None]] = []
