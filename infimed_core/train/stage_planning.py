@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import cast
 
@@ -19,24 +18,8 @@ from infimed_core.plan.index import Index
 from infimed_core.plan.planning import plan_stage
 from infimed_core.plan.stage_plan import StagePlan
 from infimed_core.store.artifacts import digest
-from infimed_core.store.files import write_atomically
 from infimed_core.store.steps import Outcome, RunState
 from infimed_core.train.validation import PlanInputs, told_drops
-
-
-def isolation_of(state: RunState, directory: Path, base_digest: str) -> tuple[bool, str]:
-    """Whether samples of the base model may share a row, and why; told loudly where they may not."""
-    model: Model = state.plan.component("model")
-
-    def work(artifact: Path) -> Outcome:
-        packable, verdict = model.can_pack(directory)
-        facts: JsonObject = {"packable": packable, "verdict": verdict}
-        write_atomically(artifact / "isolation.json", json.dumps(facts))
-        return Outcome(details=facts)
-
-    found = state.step("isolation", digest("isolation", 1, base_digest), work)
-    facts = json.loads((found.directory / "isolation.json").read_text(encoding="utf-8"))
-    return bool(facts["packable"]), str(facts["verdict"])
 
 
 def _packer(state: RunState, stage: Stage, isolation: tuple[bool, str]) -> Packer:

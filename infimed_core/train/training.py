@@ -23,7 +23,8 @@ from infimed_core.plan.stage_plan import StagePlan
 from infimed_core.store.artifacts import digest
 from infimed_core.store.dataset import Dataset
 from infimed_core.store.steps import Outcome, RunState
-from infimed_core.train.stage_planning import isolation_of, plan_inputs, plan_rows
+from infimed_core.train.isolation import isolation_of
+from infimed_core.train.stage_planning import plan_inputs, plan_rows
 from infimed_core.train.validation import HELD_OUT, StageMeasurements, choose, held_out_samples
 
 
@@ -54,8 +55,8 @@ def train_stages(state: RunState, curated: Curated, base: Checkpoint) -> list[Ch
             "the model of this run cannot be trained; remove the 'training:' section or name another model"
         )
     index, index_hash = index_samples(state, curated.dataset, curated.dataset_digest, base)
-    isolation = isolation_of(state, base.directory, base.digest)
     allowed = curated.kept
+    isolation = isolation_of(state, curated.dataset, index, allowed, base)
     held = held_out_samples(index, trainer.stage_list)
     # Every stage is planned before the first is trained: that one cannot be is told before hours are spent.
     planned: list[tuple[Path, Path | None]] = []
