@@ -62,6 +62,9 @@ def check(file: RunFileArgument, set_: SetOption = None) -> None:
         plan_sweep(file, registry, {}, None, _overrides(set_), check_only=True)
     present = {name: getattr(plan.file, name) for name in type(plan.file).model_fields if name != "run"}
     steps = [name for name, section in present.items() if section not in (None, {})]
+    for place, component in plan.components.items():
+        for doubt in component.doubts():
+            typer.echo(f"{file}: {place}: {doubt}")
     typer.echo(f"{file}: ok ({', '.join(steps) or 'no steps'}; {len(plan.components)} components)")
 
 

@@ -35,6 +35,13 @@ class Component(BaseModel, ABC):
         """
         return {}
 
+    def doubts(self) -> tuple[str, ...]:
+        """What stops no run and a person should know before one; told by ``infimed check`` alone.
+
+        May look at the beginning of data: a source whose first rows are no samples.
+        """
+        return ()
+
     def __getstate__(self) -> dict[Any, Any]:
         """Pickle the settings alone: state loaded on first use stays in the process that loaded it."""
         state = super().__getstate__()

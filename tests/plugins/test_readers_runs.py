@@ -77,6 +77,26 @@ def test_a_source_with_many_faults_is_told_and_a_run_without_a_sample_is_not_don
     assert next(step for step in record.steps if step.name == "read").num_out == 55
 
 
+def test_what_a_source_lacks_is_told_by_check(tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from infimed_core.cli import app
+
+    (tmp_path / "none.csv").write_bytes(table(55).encode("cp1252"))
+    (tmp_path / "some.csv").write_bytes(table(55).encode() + table(9).encode("cp1252"))
+    (tmp_path / "good.csv").write_bytes(table(55).encode())
+    (tmp_path / "empty.csv").write_bytes(table(0).encode())
+    sources = [
+        {"use": "csv", "with": {"path": str(tmp_path / f"{name}.csv")}} for name in ("none", "some", "good", "empty")
+    ]
+    (tmp_path / "run.yaml").write_text(json.dumps({"run": {"name": "told"}, "data": {"sources": sources}}))
+    checked = CliRunner().invoke(app, ["check", str(tmp_path / "run.yaml")])
+    said = " ".join(checked.output.split())
+    assert "data.sources.0: NO SAMPLE in the first 55 rows; " in said and "none.csv:2: bad_row: not UTF-8" in said
+    assert "data.sources.1: 9 of the first 65 rows are no samples" in said and "data.sources.2" not in said
+    assert "data.sources.3: NO SAMPLE in the first 0 rows" in said and checked.exit_code == 0
+
+
 # damage
 
 ROWS = 12

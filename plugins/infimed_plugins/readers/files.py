@@ -9,7 +9,7 @@ import os
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field, PrivateAttr, ValidationError, field_validator
 
@@ -18,6 +18,8 @@ from infimed_plugins.readers.places import inside, is_plain, kind_of_file, with_
 from infimed_plugins.readers.texts import not_whole, printable, regular
 from infimed_plugins.readers.values import known
 
+MANY_FAULTS = 0.1
+"""Share of rows at fault from which on a source is suspect."""
 _digests: dict[tuple[str, int, int], str] = {}
 
 
@@ -44,6 +46,8 @@ class FileReader(Reader):
     tags: dict[str, str] = Field(default_factory=dict, description="Tags added to every sample; a row's own tag wins.")
     licence: str | None = Field(default=None, description="Licence of the samples whose row names none.")
     max_samples: int | None = Field(default=None, ge=1, description="Most rows read, counted over all files in order.")
+    look: ClassVar[int] = 200
+    """Rows that ``infimed check`` looks at."""
     _read_place: str = PrivateAttr("")
 
     @field_validator("encoding")
@@ -86,6 +90,22 @@ class FileReader(Reader):
         if self.image_root is not None and not os.path.isdir(os.path.expanduser(self.image_root)):
             found["image_root"] = f"{self.image_root}: no such folder; media paths start from it"
         return found
+
+    def doubts(self) -> tuple[str, ...]:
+        """That of the first rows none is a sample, or that more than a tenth are faults."""
+        reader = self.model_copy(update={"max_samples": min(self.max_samples or self.look, self.look)})
+        try:
+            rows = [row for shard in reader.shards() for row in reader.read(shard)]
+        except DataError as error:
+            return (str(error),)
+        faults = [row for row in rows if isinstance(row, Fault)]
+        if len(faults) == len(rows):
+            first = f"; {faults[0].where}: {faults[0].code}: {faults[0].detail}" if faults else ""
+            return (f"NO SAMPLE in the first {len(rows)} rows{first}",)
+        if len(faults) > MANY_FAULTS * len(rows):
+            first = f"{faults[0].where}: {faults[0].code}: {faults[0].detail}"
+            return (f"{len(faults)} of the first {len(rows)} rows are no samples; {first}",)
+        return ()
 
     def shards(self) -> Sequence[str]:
         """One shard a file; a single one under ``max_samples``, which counts over all files."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -22,6 +22,7 @@ class Parquet(FileReader):
     """A row is a question and answer, a caption, or a conversation; ``columns`` says which column holds what."""
 
     columns: Columns = Columns()
+    look: ClassVar[int] = 64
     batch_rows: int = Field(default=64, ge=1, description="Rows in memory at once.")
 
     def rows(self, file: Path) -> Iterator[tuple[str, Any]]:

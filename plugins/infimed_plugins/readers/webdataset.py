@@ -7,7 +7,7 @@ import re
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -37,6 +37,7 @@ class WebDataset(FileReader):
     """
 
     max_member_bytes: int = Field(default=256 * 2**20, ge=1, description="Largest member that is read.")
+    look: ClassVar[int] = 20
     text_only: bool = Field(default=False, description="Take samples without a picture too; else each is a fault.")
 
     def rows(self, file: Path) -> Iterator[tuple[str, Any]]:
