@@ -317,3 +317,34 @@ def test_a_name_that_no_file_can_have_stops_nothing(tmp_path: Path, name: str) -
     for reader in (Llava(path=str(tmp_path / "train.json")), MedEvalKit(path=str(tmp_path))):
         found = read(reader)
         assert len(found) == 2 and isinstance(found[1], Sample)
+
+
+def test_a_line_that_no_memory_should_hold_is_one_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from infimed_plugins.readers import texts
+
+    monkeypatch.setattr(texts, "LONGEST_LINE", 100)
+    good = json.dumps({"question": "Q", "answer": "A"})
+    (tmp_path / "t.jsonl").write_text("\n".join([good, "x" * 950, good, "y" * 100, good]))
+    assert codes(read(Llava(path=str(tmp_path / "t.jsonl")))) == ["ok", "too_large", "ok", "too_large", "ok"]
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_one_object_is_a_row_or_holds_the_rows(tmp_path: Path, indent: Any) -> None:
+    rows = [{"question": f"Q{number}", "answer": "A"} for number in range(3)]
+    (tmp_path / "train.json").write_text(json.dumps({"version": "1", "data": rows}, indent=2))
+    for reader in (Llava(path=str(tmp_path / "train.json")), MedEvalKit(path=str(tmp_path))):
+        assert codes(read(reader)) == ["ok"] * 3
+    (tmp_path / "train.json").write_text(json.dumps(rows[0], indent=indent))
+    assert codes(read(Llava(path=str(tmp_path / "train.json")))) == ["ok"]
+
+
+def test_what_spreadsheets_and_programs_write_in_cells_is_read(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(
+        'sep=;\nquestion;answer;images\nQ, or?;A;"[""a.png"", \'b.png\']"\nQ;A;"[\'c.png\', None]"\n'
+    )
+    first, second = read(Csv(path=str(tmp_path / "t.csv")))
+    assert isinstance(first, Sample) and [Path(medium.uri or "").name for medium in first.media] == ["a.png", "b.png"]
+    assert isinstance(second, Fault) and second.code == "missing_media" and second.where.endswith(":4")
+    (tmp_path / "u.csv").write_text("question,label,objects\nIs it so?,False,[1]\n")
+    (row,) = read(Csv(path=str(tmp_path / "u.csv"), columns={"answer": "label", "meta": ["objects"]}))
+    assert isinstance(row, Sample) and row.turns[-1].text == "False", "a column that is named means what is said of it"

@@ -67,6 +67,7 @@ def sample_of(
     """
     if missing := columns.missing(row.keys()):
         raise DataError("bad_row", f"{next(iter(missing.values()))}; set columns")
+    ignore = (*ignore, *columns.named().values())  # what the run file names means what it says there
     refuse(row, ignore)
     media = [medium_of(_name(image), place) for image in _images(row, columns)]
     system = known(row[columns.system]) if columns.system else None

@@ -17,7 +17,7 @@ from infimed_plugins.readers.fields import (
     refuse_marks,
 )
 from infimed_plugins.readers.places import kind_of_bytes
-from infimed_plugins.readers.values import known, text_of
+from infimed_plugins.readers.values import known, listed, text_of
 
 IMAGE_MARK = "<image>"
 
@@ -153,6 +153,8 @@ def image_list(value: Any) -> list[Any]:
     Raises:
         DataError: ``missing_media``: one of several is null; those behind it would take its place.
     """
+    if isinstance(value, str) and value.lstrip()[:1] == "[" and value.rstrip()[-1:] == "]":
+        value = listed(value) or value
     values = list(value) if isinstance(value, (list, tuple)) else [value]
     there = [not _is_null(item) for item in values]
     if any(there) and not all(there):

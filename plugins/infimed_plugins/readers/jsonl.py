@@ -11,7 +11,7 @@ from infimed_core import DataError, Media, Sample
 from infimed_plugins.readers.files import FileReader
 from infimed_plugins.readers.json_array import constant
 from infimed_plugins.readers.places import kind_of
-from infimed_plugins.readers.texts import not_whole, opened
+from infimed_plugins.readers.texts import lines_of, not_whole, opened
 
 
 class Jsonl(FileReader):
@@ -58,8 +58,10 @@ class Jsonl(FileReader):
 def json_lines(file: Path, encoding: str | None = None) -> Iterator[tuple[str, Any]]:
     """(``file:line``, object) of every line that is not blank; a line that is no JSON comes as the error it is."""
     with opened(file, encoding) as lines:
-        for number, line in enumerate(lines, start=1):
-            if line.strip():
+        for number, line in enumerate(lines_of(lines), start=1):
+            if isinstance(line, DataError):
+                yield f"{file}:{number}", line
+            elif line.strip():
                 yield f"{file}:{number}", parsed(line, encoding)
 
 

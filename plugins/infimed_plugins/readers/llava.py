@@ -15,9 +15,9 @@ from infimed_plugins.readers.dataset_info import NAME, Layout, files_of, layout_
 from infimed_plugins.readers.fields import REFUSED, history_of, refuse
 from infimed_plugins.readers.files import FileReader, sha256_of, stable_id
 from infimed_plugins.readers.json_array import array_entries
-from infimed_plugins.readers.jsonl import json_lines
+from infimed_plugins.readers.jsonl import json_lines, parsed
 from infimed_plugins.readers.options import read_options
-from infimed_plugins.readers.texts import first_character, opened
+from infimed_plugins.readers.texts import LONGEST_LINE, first_character, opened
 from infimed_plugins.readers.values import as_json, is_empty, known, text_of
 
 QUESTIONS = ("question", "instruction", "query", "prompt")
@@ -95,11 +95,27 @@ class Llava(FileReader):
 def json_rows(file: Path, encoding: str | None = None) -> Iterator[tuple[str, Any]]:
     """Entries of a JSON array, or lines of an object each, with their places."""
     if first_character(file, encoding) != "[":
-        yield from json_lines(file, encoding)
+        yield from _inner_rows(file, encoding) or json_lines(file, encoding)
         return
     with opened(file, encoding) as text:
         for line, entry in array_entries(text):
             yield f"{file}:{line}", entry
+
+
+def _inner_rows(file: Path, encoding: str | None) -> list[tuple[str, Any]]:
+    """The rows of a file that is one object over several lines: those of its only list, else itself."""
+    with opened(file, encoding) as text:
+        first = text.readline(LONGEST_LINE)
+        if not first.strip().startswith("{") or not isinstance(parsed(first), DataError):
+            return []
+        whole = parsed(first + text.read(LONGEST_LINE), encoding)
+    if not isinstance(whole, dict):
+        return []
+    lists = [(key, value) for key, value in whole.items() if isinstance(value, list) and value]
+    lists = [(key, value) for key, value in lists if all(isinstance(entry, dict) for entry in value)]
+    if len(lists) == 1 and not {"conversations", "messages", *QUESTIONS, *ANSWERS} & whole.keys():
+        return [(f"{file}:{lists[0][0]}[{number}]", entry) for number, entry in enumerate(lists[0][1])]
+    return [(f"{file}:1", whole)]
 
 
 def _first_of(row: Mapping[str, Any], names: tuple[str, ...]) -> Any:

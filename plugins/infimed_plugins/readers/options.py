@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import ast
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from infimed_core import DataError
-from infimed_plugins.readers.values import known, natural, text_of
+from infimed_plugins.readers.values import known, listed, natural, text_of
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _LABEL = re.compile(r"\s*[(\[（【]?\s*([A-Za-z])\s*[.:)\]、．：）】]\s*(?=\S)")
@@ -104,15 +102,8 @@ def _written(text: str) -> Any:
     if not stripped:
         return None
     if stripped[0] in "[{(":
-        try:
-            return json.loads(stripped)
-        except ValueError:
-            pass
-        try:
-            found = ast.literal_eval(stripped)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            found = None
-        if isinstance(found, (list, tuple, dict)) and len(found) > 1:  # "['a' 'b']" of numpy is one text to Python
+        found = listed(stripped)
+        if isinstance(found, (list, tuple, dict)) and len(found) != 1:  # "['a' 'b']" of numpy is one text to Python
             return found
     raise DataError("bad_row", 'options must hold a list, as in ["axial", "coronal"]; or name a column each')
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections import deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,9 +14,10 @@ from pydantic import Field
 from infimed_core import Component, DataError, Sample
 from infimed_plugins.readers.columns import Columns, sample_of
 from infimed_plugins.readers.files import FileReader
-from infimed_plugins.readers.texts import opened
+from infimed_plugins.readers.texts import LONGEST_LINE, opened
 
 DELIMITERS = ",;\t|"
+_SEPARATOR = re.compile(r"\"?sep=(.)\"?\s*", re.IGNORECASE)
 LONGEST = 10_000
 """Lines of one row; what goes on for longer is a quote that nobody closed."""
 
@@ -88,7 +90,10 @@ class _Table:
         csv.field_size_limit(2**31 - 1)  # an image may stand in a cell, as a data URI
 
     def header(self) -> list[str]:
-        line = self._text.readline().removeprefix("\ufeff")
+        line = self._text.readline(LONGEST_LINE).removeprefix("\ufeff")
+        if (said := _SEPARATOR.fullmatch(line)) is not None:  # how spreadsheets write which sign they mean
+            self._delimiter, self._next_line = self._delimiter or said[1], 2
+            line = self._text.readline(LONGEST_LINE)
         self._again.append(line)
         if self._delimiter is None:
             outside = "".join(line.split('"')[::2])
@@ -120,7 +125,7 @@ class _Table:
 
     def _lines(self, taken: list[str]) -> Iterator[str]:
         while len(taken) < LONGEST:
-            line = self._again.popleft() if self._again else self._text.readline()
+            line = self._again.popleft() if self._again else self._text.readline(LONGEST_LINE)
             if not line:
                 return
             taken.append(line)

@@ -19,6 +19,8 @@ _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"),
 )  # fmt: skip
+LONGEST_LINE = 2**28
+"""Characters of the longest line that is read: an image in it may be long, what is unpacked from 1 MB need not be."""
 DEPTH = 200
 """How deep a row is looked into for a text that is not whole."""
 
@@ -40,6 +42,17 @@ def opened(file: Path, encoding: str | None = None, newline: str = "\n") -> Iter
         wide = codecs.lookup(name).name.startswith(("utf-16", "utf-32"))
         with io.TextIOWrapper(raw, name, "strict" if wide else "surrogateescape", newline=newline) as text:  # type: ignore[arg-type]
             yield text
+
+
+def lines_of(text: TextIO) -> Iterator[str | DataError]:
+    """The lines of a text; one that no memory should hold is the ``DataError`` that says so, and is not held."""
+    while line := text.readline(LONGEST_LINE):
+        if len(line) < LONGEST_LINE or line.endswith("\n"):
+            yield line
+            continue
+        while (rest := text.readline(LONGEST_LINE)) and not rest.endswith("\n"):
+            pass
+        yield DataError("too_large", f"a line of more than {LONGEST_LINE:,} characters")
 
 
 def first_character(file: Path, encoding: str | None = None) -> str:

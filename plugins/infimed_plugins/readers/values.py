@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import datetime
 import decimal
+import json
 import re
 from typing import Any
 
@@ -65,6 +67,19 @@ def as_json(value: Any) -> Any:
         return text_of(value, "value")
     except DataError:
         return str(value)
+
+
+def listed(text: str) -> Any:
+    """The list or map that a text writes, in JSON or as Python prints it; ``None`` where it writes none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        found = ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+    return found if isinstance(found, (list, tuple, dict)) else None
 
 
 def is_empty(value: Any) -> bool:

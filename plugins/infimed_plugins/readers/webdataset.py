@@ -23,6 +23,8 @@ from infimed_plugins.readers.values import is_empty, known, natural, text_of
 
 TEXTS = ("txt", "text", "caption")
 ENDINGS = (*(ending[1:] for ending in KINDS), "nii.gz", "img")
+MEMBERS = 8
+"""How many of the largest members a sample may weigh."""
 _UID = re.compile(r"((?:[A-Za-z]{1,4}\.)?[0-9]+(?:\.[0-9]+){2,})\.([A-Za-z].*)")
 Group = dict[str, "bytes | DataError"]
 
@@ -43,7 +45,7 @@ class WebDataset(FileReader):
     def rows(self, file: Path) -> Iterator[tuple[str, Any]]:
         """Groups of members that follow each other and share a key (``file:KEY``)."""
         regular(file)
-        key, group, seen = "", Group(), set[bytes]()
+        key, group, seen, num_bytes = "", Group(), set[bytes](), 0
         try:
             with tarfile.open(file, "r|*") as tar:
                 for member in tar:
@@ -52,9 +54,9 @@ class WebDataset(FileReader):
                         continue
                     if group and (found != key or ending in group):
                         yield f"{file}:{key}", (key, _unless_seen(key, group, seen))
-                        group = Group()
-                    key = found
-                    group[ending] = self._content(tar, member)
+                        group, num_bytes = Group(), 0
+                    key, num_bytes = found, num_bytes + member.size
+                    group[ending] = self._content(tar, member, num_bytes)
         except Exception as error:
             raise DataError("bad_file", f"the tar ends or breaks after '{key}': {error}; fetch it again") from None
         if group:
@@ -112,11 +114,13 @@ class WebDataset(FileReader):
             return question_and_answer(None, caption, media, place, ignore=self.ignore)
         raise DataError("empty_text", f"no text member among: {', '.join(sorted(group))}")
 
-    def _content(self, tar: Any, member: Any) -> bytes | DataError:
+    def _content(self, tar: Any, member: Any, num_bytes: int) -> bytes | DataError:
         if not member.isfile():
             return DataError("outside_root", f"{member.name} is a link or device, which is never followed")
         if member.size > self.max_member_bytes:
             return DataError("too_large", f"{member.name} has {member.size} bytes, over max_member_bytes")
+        if num_bytes > MEMBERS * self.max_member_bytes:
+            return DataError("too_large", f"its members have {num_bytes} bytes, over {MEMBERS} times max_member_bytes")
         content: bytes = tar.extractfile(member).read()
         if len(content) != member.size:
             raise EOFError(f"{member.name} is cut short")
