@@ -36,6 +36,7 @@ from infimed_core.api.vocabulary import MODALITIES, TASK_TYPES, UNLABELLED, moda
 from infimed_core.errors import ConfigError, DataError, InfimedError, PluginError
 from infimed_core.evaluate.statistics import cohen_kappa, interval
 from infimed_core.hookspecs import hookimpl
+from infimed_core.plan.rows import assemble
 from infimed_core.plugins import load_plugins
 
 __all__ = [
@@ -95,6 +96,7 @@ __all__ = [
     "Trainer",
     "TrainingContext",
     "Turn",
+    "assemble",
     "canonical_json",
     "cohen_kappa",
     "hookimpl",

@@ -1,5 +1,13 @@
 """A run: the steps in their order, from the sources to the report."""
 
+# The way of a sample: reader -> filter -> scorer -> selector (curate), each a step on rows
+#   -> index of lengths -> stage plan: sampled, packed, ordered (plan)
+#   -> decoded, encoded and joined into a row -> gradient -> checkpoint (train).
+#
+# The way of an answer: question -> solver -> answer cache -> model (models)
+#   -> grade -> metrics with intervals -> baselines -> comparison (evaluate)
+#   -> run.json, from which reporters write what people read (reporting, a plugin).
+
 from __future__ import annotations
 
 import errno
@@ -18,7 +26,7 @@ from infimed_core.distributed.worker_rank import run_worker, wait_for_file
 from infimed_core.errors import InfimedError
 from infimed_core.evaluate.evaluation import evaluate_models
 from infimed_core.models.checkpoints import prepare_model
-from infimed_core.models.model_pool import ModelPool
+from infimed_core.models.model_pool import RunModelPool
 from infimed_core.models.shared_model import answer_share
 from infimed_core.plugins import KINDS, Registry
 from infimed_core.runfile.loading import Plan
@@ -152,7 +160,7 @@ def _state(
     plan: Plan, registry: Registry, directory: RunDirectory, tell: Callable[[RunEvent], None], ranks: Ranks
 ) -> RunState:
     media = registry.media_loader()
-    return RunState(plan, registry, directory, tell, media, ModelPool(plan, directory.path, media), ranks=ranks)
+    return RunState(plan, registry, directory, tell, media, RunModelPool(plan, directory.path, media), ranks=ranks)
 
 
 class _Worker:

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, TextIO, cast
+from typing import IO, Any, cast
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from infimed_core.curate.joining import FILES, Joined, join_parts, key_of
 from infimed_core.errors import InfimedError
 from infimed_core.store.artifacts import digest
 from infimed_core.store.dataset import TOLD_FAULTS, Dataset, store_media
+from infimed_core.store.files import replaced
 from infimed_core.store.steps import Outcome, RunState
 
 _THREADS, _AT_ONCE = 16, 16384
@@ -48,26 +49,19 @@ class _ReadTask:
         """Read this part, unless it stands; the last file to be renamed says that it does."""
         if self.parts["keys"].exists():
             return
-        temporary = {name: path.with_name(f".{path.name}.{os.getpid()}.tmp") for name, path in self.parts.items()}
         with ExitStack() as stack:
-            streams = {
-                name: stack.enter_context(path.open("w", encoding="utf-8"))
-                for name, path in temporary.items()
-                if name != "keys"
-            }
-            keys = stack.enter_context(temporary["keys"].open("wb"))
+            # closed, and so renamed, in the opposite order: the keys, which say that the part is there, come last
+            keys = stack.enter_context(replaced(self.parts["keys"], "wb"))
+            names = [name for name in self.parts if name != "keys"]
+            streams = {name: stack.enter_context(replaced(self.parts[name])) for name in names}
             for row in self.reader.read(self.shard):
                 fault = row if isinstance(row, Fault) else self._write(row, streams, keys)
                 if fault is not None:
                     where = fault.where or self.reader.place() or self.shard
-                    streams["faults"].write(fault.model_copy(update={"where": where}).model_dump_json() + "\n")
-            for stream in (*streams.values(), keys):
-                stream.flush()
-                os.fsync(stream.fileno())
-        for name, path in self.parts.items():
-            temporary[name].replace(path)
+                    body = fault.model_copy(update={"where": where}).model_dump()
+                    streams["faults"].write(json.dumps({name: _whole(text) for name, text in body.items()}) + "\n")
 
-    def _write(self, row: Sample, streams: Mapping[str, TextIO], keys: BinaryIO) -> Fault | None:
+    def _write(self, row: Sample, streams: Mapping[str, IO[Any]], keys: IO[Any]) -> Fault | None:
         """Write a sample, or say why it is none."""
         if (fault := check_sample(row)) is not None:
             return fault
@@ -76,13 +70,17 @@ class _ReadTask:
             row = store_media(row, self.media_directory)
             line = row.model_dump_json()
         except ValueError as error:  # half of a surrogate pair, which no file of UTF-8 holds
-            whole = row.id.encode("utf-8", "backslashreplace").decode()
-            return Fault(sample_id=whole, code="bad_text", detail=f"cannot be written: {error}")
+            return Fault(sample_id=row.id, code="bad_text", detail=f"cannot be written: {error}")
         streams["samples"].write(line + "\n")
         streams["places"].write(json.dumps(self.reader.place()) + "\n")
         streams["files"].writelines(json.dumps(item.uri) + "\n" for item in row.media if item.uri and not item.sha256)
         keys.write(key_of(row))
         return None
+
+
+def _whole(text: str) -> str:
+    """The text with halves of characters as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _call(task: _ReadTask) -> None:

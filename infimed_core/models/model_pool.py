@@ -16,7 +16,7 @@ from infimed_core.runfile.loading import Plan
 from infimed_core.store.artifacts import digest
 
 
-class ModelPool:
+class RunModelPool:
     """Asks the models of ``models:`` by name; one is opened at its first question, and none is asked twice."""
 
     def __init__(self, plan: Plan, directory: Path, media: MediaLoader) -> None:
