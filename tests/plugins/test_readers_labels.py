@@ -177,7 +177,8 @@ def test_a_class_is_read_by_its_name_and_a_label_that_is_not_given_as_nothing(tm
         ({"images": ["a.png", None, "c.png"]}, None), ({"images": ["a.png", None]}, None),
         ({"images": [None, "a.png"]}, None),
         ({"image": "a.png", "images": ["a.png", "b.png"]}, 2), ({"image": "a.png", "images": [{"path": "a.png"}]}, 1),
-        ({"images": ["a.png", "a.png"]}, 2),
+        ({"images": ["a.png", "a.png"]}, 2), ({"image": "./a.png", "images": ["x/../a.png", "b/a.png"]}, 2),
+        ({"image": "a.png", "images": ["[1].png"]}, 2), ({"images": "['a.png', 'b.png']"}, 2),
     ],
 )  # fmt: skip
 def test_an_image_that_is_null_moves_no_other_and_one_that_is_named_twice_is_one(
@@ -294,3 +295,26 @@ def test_dataset_info_says_which_columns_and_tags_a_file_has(tmp_path: Path) -> 
     for dataset, told in (("far", "no local file"), ("none", "no data set 'none'")):
         with pytest.raises(DataError, match=told):
             Llava(path=str(tmp_path), dataset=dataset).files()
+
+
+def test_an_image_that_one_column_holds_and_another_names_is_one(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    held = {"bytes": b"\x89PNG held", "path": "scan.png"}
+    rows = {
+        "question": ["Q"],
+        "answer": ["A"],
+        "image": [held],
+        "image_path": ["images/scan.png"],
+        "images": [[held, {"bytes": b"x", "path": None}]],
+    }
+    pq.write_table(pa.table(rows), tmp_path / "train.parquet")
+    (row,) = read(MedEvalKit(path=str(tmp_path)))
+    assert isinstance(row, Sample) and [medium.data for medium in row.media] == [b"\x89PNG held", b"x"]
+    pq.write_table(
+        pa.table({"question": ["Q"] * 2, "answer": ["A"] * 2, "image": pa.array([17.0, None])}), tmp_path / "n.parquet"
+    )
+    first, second = read(Parquet(path=str(tmp_path / "n.parquet")))
+    assert isinstance(first, Sample) and Path(first.media[0].uri or "").name == "17"
+    assert isinstance(second, Sample) and not second.media

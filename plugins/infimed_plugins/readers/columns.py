@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from infimed_core import DataError, Row, Sample
-from infimed_plugins.readers.conversation import Place, conversation, image_list, images_of, medium_of
+from infimed_plugins.readers.conversation import Place, conversation, media_of
 from infimed_plugins.readers.conversation import question_and_answer as asked
 from infimed_plugins.readers.fields import refuse
 from infimed_plugins.readers.files import stable_id
@@ -69,7 +69,8 @@ def sample_of(
         raise DataError("bad_row", f"{next(iter(missing.values()))}; set columns")
     ignore = (*ignore, *columns.named().values())  # what the run file names means what it says there
     refuse(row, ignore)
-    media = [medium_of(_name(image), place) for image in _images(row, columns)]
+    names = (columns.image,) if columns.image else ("image", "images")
+    media = media_of({name: _names(row[name]) for name in names if name in row}, names, place)
     system = known(row[columns.system]) if columns.system else None
     talk = columns.conversations or next(
         (name for name in ("conversations", "messages") if known(row.get(name)) not in (None, "", [])), None
@@ -89,13 +90,12 @@ def sample_of(
     )
 
 
-def _images(row: Mapping[str, Any], columns: Columns) -> list[Any]:
-    return image_list(known(row[columns.image])) if columns.image else images_of(row, ("image", "images"))
-
-
-def _name(image: Any) -> Any:
-    """A number that names a file, as where the program that wrote the table took names for numbers."""
-    return str(image) if isinstance(image, int) and not isinstance(image, bool) else image
+def _names(images: Any) -> Any:
+    """Numbers that name files, as where the program that wrote the table took names for numbers."""
+    images = known(images)
+    if isinstance(images, list):
+        return [_names(image) for image in images]
+    return text_of(images, "image") if isinstance(images, (int, float)) and not isinstance(images, bool) else images
 
 
 def _options(row: Mapping[str, Any], columns: str | tuple[str, ...] | None) -> tuple[str, ...]:

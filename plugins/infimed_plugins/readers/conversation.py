@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
@@ -162,13 +163,13 @@ def image_list(value: Any) -> list[Any]:
     return values if all(there) else []
 
 
-def images_of(row: Mapping[str, Any], names: Sequence[str]) -> list[Any]:
-    """The images of several fields, in order; a file that two fields name is one image."""
-    found: list[Any] = []
+def media_of(row: Mapping[str, Any], names: Sequence[str], place: Place) -> list[Media]:
+    """The images of several fields, in order; a file that two fields name, or one names and one holds, is one image."""
+    found: list[tuple[Any, Media]] = []
     for name in names:
-        there = [_named(image) for image in found]
-        found += [image for image in image_list(row.get(name)) if _named(image) not in there]
-    return found
+        fresh = [(image, medium_of(image, place)) for image in image_list(row.get(name))]
+        found += [one for one in fresh if not any(_is_same(one, other) for other in tuple(found))]
+    return [medium for _, medium in found]
 
 
 def medium_of(value: Any, place: Place) -> Media:
@@ -200,9 +201,12 @@ def medium_of(value: Any, place: Place) -> Media:
     return place(value)
 
 
-def _named(image: Any) -> Any:
-    """What tells an image from another in a row: its content, else its path."""
-    return image.get("path") if isinstance(image, dict) and not image.get("bytes") else image
+def _is_same(one: tuple[Any, Media], other: tuple[Any, Media]) -> bool:
+    """Whether two fields of a row mean one image: one place, one content, or content that came from that name."""
+    if (one[1].data is None) == (other[1].data is None):
+        return (one[1].uri, one[1].data) == (other[1].uri, other[1].data)
+    names = [image.get("path") if isinstance(image, dict) else medium.uri for image, medium in (one, other)]
+    return all(names) and len({os.path.basename(str(name)) for name in names}) == 1
 
 
 def _is_null(value: Any) -> bool:

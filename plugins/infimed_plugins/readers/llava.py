@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import Field
 
 from infimed_core import DataError, Media, Sample
-from infimed_plugins.readers.conversation import conversation, images_of, medium_of, question_and_answer
+from infimed_plugins.readers.conversation import conversation, media_of, question_and_answer
 from infimed_plugins.readers.dataset_info import NAME, Layout, files_of, layout_of
 from infimed_plugins.readers.fields import REFUSED, history_of, refuse
 from infimed_plugins.readers.files import FileReader, sha256_of, stable_id
@@ -63,7 +63,7 @@ class Llava(FileReader):
         def place(name: str) -> Media:
             return self.media(file, name)
 
-        found = [medium_of(image, place) for image in images_of(row, ("image", "images"))]
+        found = media_of(row, ("image", "images"), place)
         messages, system = row.get("conversations", row.get("messages")), _first_of(row, SYSTEMS)
         history = history_of(row.get("history"))
         if messages is not None:

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import Field
 
 from infimed_core import DataError, Media, Sample
-from infimed_plugins.readers.conversation import images_of, medium_of, question_and_answer
+from infimed_plugins.readers.conversation import media_of, question_and_answer
 from infimed_plugins.readers.fields import refuse
 from infimed_plugins.readers.files import FileReader, stable_id
 from infimed_plugins.readers.llava import json_rows
@@ -118,7 +118,7 @@ class MedEvalKit(FileReader):
             references = (letter_of(place), options[place])
             lettered = "\n".join(f"{letter_of(number)}. {option}" for number, option in enumerate(options))
             question = f"{text_of(question, 'question').strip()}\n{lettered}"
-        found = [medium_of(item, self._find) for item in images_of(fields, IMAGES)]
+        found = media_of(fields, IMAGES, self._find)
         turns, media = question_and_answer(question, told, found, self._find, ignore=self.ignore)
         tags = {tag: text_of(fields[name], tag) for name, tag in TAGS.items() if not is_empty(fields.get(name))}
         own = _first(fields, IDS)
