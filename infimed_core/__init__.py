@@ -1,5 +1,8 @@
 """InfiMed: from raw medical image-text data to a graded multimodal model. What a plugin author may import."""
 
+import warnings
+from typing import Any
+
 from infimed_core.api.component import Component, ComponentRef, Row, canonical_json
 from infimed_core.api.data import (
     DatasetFilter,
@@ -11,9 +14,10 @@ from infimed_core.api.data import (
     Modality,
     Reader,
     Sample,
+    Score,
     Turn,
 )
-from infimed_core.api.evaluation import Benchmark, Metric, MetricValue, Solver, TextMetric
+from infimed_core.api.evaluation import Benchmark, Metric, Solver, TextMetric
 from infimed_core.api.models import (
     IGNORED_LABEL,
     Answer,
@@ -29,11 +33,11 @@ from infimed_core.api.models import (
     TrainableModel,
 )
 from infimed_core.api.planning import Packer, Packs, Phase, ResolutionScheduler
-from infimed_core.api.quality import Candidate, JudgingScorer, RowSelection, Score, Scorer, Selection, Selector
-from infimed_core.api.reporting import RunEvent
+from infimed_core.api.quality import Candidate, JudgingScorer, RowSelection, Scorer, Selection, Selector
+from infimed_core.api.reporting import MetricValue, RunEvent
 from infimed_core.api.training import Batches, Measurements, Mix, Stage, StageEvaluation, Trainer, TrainingContext
 from infimed_core.api.vocabulary import MODALITIES, TASK_TYPES, UNLABELLED, modality_of, task_type_of
-from infimed_core.errors import ConfigError, DataError, InfimedError, PluginError
+from infimed_core.errors import ComponentError, ConfigError, DataError, InfimedError, PluginError
 from infimed_core.evaluate.statistics import cohen_kappa, interval
 from infimed_core.hookspecs import hookimpl
 from infimed_core.plan.rows import assemble
@@ -50,6 +54,7 @@ __all__ = [
     "Benchmark",
     "Candidate",
     "Component",
+    "ComponentError",
     "ComponentRef",
     "ConfigError",
     "DataError",
@@ -105,3 +110,15 @@ __all__ = [
     "modality_of",
     "task_type_of",
 ]  # fmt: skip
+
+_RENAMED = {"Gate": "DatasetFilter", "Gated": "FilterResult", "Use": "ComponentRef"}
+"""Names of version 0.1, for plugins that were written for it."""
+
+
+def __getattr__(name: str) -> Any:
+    """What an earlier name stands for now."""
+    if name not in _RENAMED:
+        raise AttributeError(f"module 'infimed_core' has no attribute '{name}'")
+    text = f"infimed_core.{name} is called {_RENAMED[name]} now; the old name will be removed in version 1.0"
+    warnings.warn(text, DeprecationWarning, stacklevel=2)
+    return globals()[_RENAMED[name]]

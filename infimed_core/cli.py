@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import gc
+import inspect
 import json
 import sys
-from collections.abc import Callable
+import typing
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,11 +17,16 @@ import yaml
 
 from infimed_core.api.data import Sample
 from infimed_core.api.reporting import RunRecord
-from infimed_core.errors import InfimedError
+from infimed_core.errors import ComponentError, InfimedError
+from infimed_core.plugin_loading import place_of_code, told_error
 from infimed_core.plugins import KINDS, Registry, load_plugins
-from infimed_core.runfile.loading import Plan, load_run_file
+from infimed_core.runfile.loading import load_run_file
+from infimed_core.runfile.plan import Plan
 from infimed_core.runfile.sections import run_schema
 from infimed_core.store.record import read_record
+
+_NOT_TYPED: set[Any] = {dict, set, frozenset, object, complex, type}
+"""Types that a command line cannot give."""
 
 app = typer.Typer(
     name="infimed", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -35,11 +43,19 @@ SetOption = Annotated[
 
 def _load(file: Path, changes: list[str] | None) -> tuple[Plan, Registry]:
     gc.disable()  # nothing made here is garbage, and looking for some costs a tenth of the command
+    registry = Registry()
     try:
         registry = load_plugins()
         return load_run_file(file, registry, _overrides(changes)), registry
     finally:
         gc.enable()
+        _tell_notes(registry)
+
+
+def _tell_notes(registry: Registry) -> None:
+    """What is wrong with a plugin, a line for each, beside what the command itself says."""
+    for line in registry.new_notes():
+        typer.echo(line, err=True)
 
 
 def _overrides(changes: list[str] | None) -> dict[str, Any]:
@@ -72,22 +88,29 @@ def check(file: RunFileArgument, set_: SetOption = None) -> None:
 def plugins(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """List the installed plugins and every component they offer."""
     registry = load_plugins()
+    found = {kind: registry.components(kind) for kind in KINDS}
+    registry.media_loader()
+    registry.benchmark_groups()
+    registry.default("")
+    for _ in _plugin_commands(registry):
+        pass  # looked at for what is wrong with them
     if as_json:
         body = {
             "plugins": {name: info.model_dump() for name, info in registry.plugins.items()},
             "set_aside": registry.broken,
-            "components": {kind: sorted(registry.components(kind)) for kind in KINDS},
+            "notes": [list(note) for note in registry.notes],
+            "components": {kind: sorted(components) for kind, components in found.items()},
         }
         typer.echo(json.dumps(body, indent=1))
         return
-    for kind in KINDS:
+    for kind, components in found.items():
         typer.echo(f"{kind}:")
-        for qualified, component in registry.components(kind).items():
+        for qualified, component in components.items():
             summary = (component.__doc__ or "").strip().splitlines()
             typer.echo(f"  {qualified:32} {summary[0] if summary else ''}")
     typer.echo("plugins: " + ", ".join(f"{i.name} ({i.distribution} {i.version})" for i in registry.plugins.values()))
-    for name, reason in registry.broken.items():
-        typer.echo(f"set aside: {name}: {reason}")
+    for line in registry.all_notes():
+        typer.echo(line)
 
 
 @app.command()
@@ -237,15 +260,18 @@ def _run(
         if rank == 0:
             typer.echo(f"stopped; what is finished is kept in {path}. The same command goes on from there.", err=True)
         raise typer.Exit(130) from None
-    except InfimedError:
-        raise
     except Exception as error:
         console.close()
+        if isinstance(error, InfimedError) and not isinstance(error, ComponentError):
+            raise
         import traceback
 
         log = path / (f"error-rank-{rank}.log" if rank else "error.log")
         log.write_text(traceback.format_exc(), encoding="utf-8")
-        typer.echo(f"the run failed: {type(error).__name__}: {error}\nthe traceback is in {log}", err=True)
+        if isinstance(error, ComponentError):
+            typer.echo(f"{error}; the traceback is in {log}", err=True)
+        else:
+            typer.echo(f"the run failed: {type(error).__name__}: {error}\nthe traceback is in {log}", err=True)
         raise typer.Exit(1) from None
     if rank == 0:
         _print_summary(record, path)
@@ -279,8 +305,63 @@ def main() -> None:
 
 
 def _add_commands(registry: Registry) -> None:
-    for name, function in sorted(registry.commands().items()):
+    for name, function in _plugin_commands(registry):
         app.command(name=name)(function)
+    _tell_notes(registry)
+
+
+def _plugin_commands(registry: Registry) -> Iterator[tuple[str, Callable[..., Any]]]:
+    """The commands of plugins under the names that they can have: a name that is taken is written PLUGIN/NAME."""
+    taken = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    for plugin, name, function in registry.commands():
+        at = place_of_code(function)
+        if wrong := wrong_command(name, function):
+            registry.set_aside(plugin, f"infimed_commands offers '{name}' ({at}), which cannot be a command: {wrong}")
+            continue
+        shown = name
+        if name in taken:
+            shown = f"{plugin}/{name}"
+            registry.note(plugin, f"infimed_commands offers '{name}' ({at}), which is taken; write infimed {shown}")
+        taken.add(shown)
+        yield shown, function if registry.is_own(plugin) else _guarded(plugin, name, function)
+
+
+def wrong_command(name: str, function: Callable[..., Any]) -> str:
+    """Why a function cannot be a command, "" where it can."""
+    try:
+        alone = typer.Typer()
+        alone.command(name=name)(function)
+        typer.main.get_command(alone)
+        hints = typing.get_type_hints(function)
+    except Exception as error:
+        return f"{told_error(error)}; see typer's documentation for the parameters that it takes"
+    for parameter in inspect.signature(function).parameters.values():
+        default = parameter.default
+        kind = hints.get(parameter.name, str if default in (parameter.empty, None) else type(default))
+        strange = {typing.get_origin(part) or part for part in (kind, *typing.get_args(kind))} & _NOT_TYPED
+        if strange:
+            what = strange.pop().__name__
+            return (
+                f"its parameter '{parameter.name}' is of type {what}, which nobody can type; use text, numbers or paths"
+            )
+    return ""
+
+
+def _guarded(plugin: str, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """A plugin's command; where it fails, one line says whose it is."""
+
+    @functools.wraps(function)
+    def command(*arguments: Any, **options: Any) -> Any:
+        try:
+            return function(*arguments, **options)
+        except (InfimedError, typer.Exit, typer.Abort, typer.BadParameter):
+            raise
+        except Exception as error:
+            told = told_error(error, getattr(function, "__module__", "") or "")
+            typer.echo(f"plugin '{plugin}': its command '{name}' failed: {told}", err=True)
+            raise typer.Exit(1) from error
+
+    return command
 
 
 def run_main() -> None:

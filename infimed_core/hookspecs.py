@@ -1,6 +1,6 @@
 """The hooks, in the order of a run: this file is the map of what happens to data.
 
-Each hook but the last two returns a table from a name to a component class, or to where it is: ``"module:Class"`` is
+Each hook but the last three returns a table from a name to a component class, or to where it is: ``"module:Class"`` is
 imported when a run file says the name. None takes a default, none is
 ``firstresult``: installing a plugin adds names and changes no run until a run file says the name.
 """
@@ -95,6 +95,14 @@ def infimed_solvers() -> dict[str, type[Solver] | str]:  # type: ignore[empty-bo
 @hookspec
 def infimed_metrics() -> dict[str, type[Metric] | str]:  # type: ignore[empty-body]
     """What is made of the grades; the core adds the interval."""
+
+
+@hookspec
+def infimed_defaults() -> dict[str, str]:  # type: ignore[empty-body]
+    """The built-in that is used where a run file names none: from the purpose (``solver``) to the component's name.
+
+    Only InfiMed's own plugins are asked, so that installing a plugin changes no run.
+    """
 
 
 @hookspec

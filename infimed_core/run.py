@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import shutil
 from collections.abc import Callable
@@ -19,8 +18,9 @@ from typing import NoReturn
 
 from infimed_core.api.component import JsonObject
 from infimed_core.api.models import LoadedModel, Model, TrainableModel
-from infimed_core.api.reporting import RunEvent, RunRecord
-from infimed_core.curate.curation import Curated, curate
+from infimed_core.api.reporting import PluginInfo, RunEvent, RunRecord
+from infimed_core.contracts import FULL
+from infimed_core.curate.curation import curate
 from infimed_core.distributed.ranks import BEAT_SECONDS, Ranks, start_ranks
 from infimed_core.distributed.worker_rank import run_worker, wait_for_file
 from infimed_core.errors import InfimedError
@@ -28,17 +28,16 @@ from infimed_core.evaluate.evaluation import evaluate_models
 from infimed_core.models.checkpoints import prepare_model
 from infimed_core.models.model_pool import RunModelPool
 from infimed_core.models.shared_model import answer_share
-from infimed_core.plugins import KINDS, Registry
-from infimed_core.runfile.loading import Plan
+from infimed_core.plugin_loading import GROUP
+from infimed_core.plugins import Registry
+from infimed_core.runfile.plan import Plan
 from infimed_core.store.artifacts import Artifact, digest
+from infimed_core.store.curated import Curated
 from infimed_core.store.files import write_atomically
 from infimed_core.store.record import RunDirectory, new_record, now, read_record
 from infimed_core.store.steps import Outcome, RunState, terminable
 from infimed_core.train.training import train_along, train_stages
 from infimed_plugins.reporting.page.page import write_report
-
-FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
-"""What the system says where nothing more can be written."""
 
 
 def run(plan: Plan, registry: Registry, listen: Callable[[RunEvent], None]) -> RunRecord:
@@ -86,7 +85,7 @@ def _lead(plan: Plan, registry: Registry, listen: Callable[[RunEvent], None], ra
         directory.write()
         state = _state(plan, registry, directory, tell, ranks)
         state.tell("run_started", "", {"name": section.name})
-        for text in changed:
+        for text in [*changed, *registry.new_notes()]:
             state.tell("message", "", {"text": text})
         ranks.give({"kind": "begin", "plan": digest(record.config), "file": str((path / "run.json").absolute())})
         ranks.collect()
@@ -191,14 +190,13 @@ class _Worker:
         answer_share(self._state, task, self._opened[1])
 
 
-def _used_plugins(plan: Plan, registry: Registry) -> tuple:  # type: ignore[type-arg]
-    """The plugins whose components take part (or that the run file asks for), sorted by name."""
-    classes = {type(component) for component in plan.components.values()}
-    names = set(plan.file.run.plugins)
-    for kind in KINDS:
-        table = registry.resolved(kind)
-        names.update(qualified.split("/", 1)[0] for qualified, component in table.items() if component in classes)
-    names.update(qualified.split("/", 1)[0] for qualified in registry.components("modality"))
+def _used_plugins(plan: Plan, registry: Registry) -> tuple[PluginInfo, ...]:
+    """The plugins whose components take part (or that the run file asks for), sorted by name.
+
+    An outside modality takes part where there are media of its kind, which is seen when the data are read.
+    """
+    own = {qualified.split("/", 1)[0] for qualified in registry.components("modality")}
+    names = plan.plugins | {name for name in own if registry.is_own(name)}
     return tuple(registry.plugins[name] for name in sorted(names) if name in registry.plugins)
 
 
@@ -209,8 +207,12 @@ def _changed_plugins(path: Path, record: RunRecord) -> list[str]:
     except InfimedError:
         return []
     return [
-        f"plugin '{plugin.name}' was {before[plugin.name]} when this run was made and is {plugin.version} now; what "
-        "stands is reused where settings, data and the component's own 'version' are the same"
+        f"plugin '{plugin.name}' was {before[plugin.name]} when this run was made and is {plugin.version} now; "
+        + (
+            "what stands is reused where settings, data and the component's own 'version' are the same"
+            if plugin.distribution == GROUP
+            else "what it took part in is made anew"
+        )
         for plugin in record.plugins
         if before.get(plugin.name, plugin.version) != plugin.version
     ]

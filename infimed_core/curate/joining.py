@@ -16,10 +16,13 @@ from numpy.typing import NDArray
 
 from infimed_core.api.data import Fault, Sample
 from infimed_core.curate.score_shards import Shard, write_shards
+from infimed_core.store.files import write_atomically
 
 KEY_BYTES = 16
 """Of a sample's id, and of what it says, hashed: enough to tell a billion apart, thin enough to hold them all."""
 FILES = "files.jsonl"
+KINDS = "kinds.json"
+"""The kinds of media that are in the data."""
 _AGAIN = "a sample before it has this id; give every sample an id of its own, or none"
 
 
@@ -36,7 +39,7 @@ class ReadPart(Protocol):
 
     @property
     def parts(self) -> Mapping[str, Path]:
-        """The files: samples, places, faults, files, keys."""
+        """The files: samples, places, faults, files, kinds, keys."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,8 @@ def join_parts(directory: Path, tasks: Sequence[ReadPart]) -> Joined:
     )
     with (directory / FILES).open("w", encoding="utf-8") as files:
         files.writelines(line for task in tasks for line in _lines(task.parts["files"]))
+    kinds: set[str] = {kind for task in tasks for kind in json.loads(task.parts["kinds"].read_text(encoding="utf-8"))}
+    write_atomically(directory / KINDS, json.dumps(sorted(kinds)))
     return Joined({code: count for code, count in dropped.items() if count}, kept, num_faults)
 
 

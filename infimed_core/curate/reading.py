@@ -11,12 +11,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
 import numpy as np
 
+from infimed_core.api.component import with_versions
 from infimed_core.api.data import Executor, Fault, Reader, Sample
-from infimed_core.curate.joining import FILES, Joined, join_parts, key_of
+from infimed_core.contracts import CheckedExecutor, checked_rows, checked_shards
+from infimed_core.curate.joining import FILES, KINDS, Joined, join_parts, key_of
 from infimed_core.errors import InfimedError
 from infimed_core.store.artifacts import digest
 from infimed_core.store.dataset import TOLD_FAULTS, Dataset, store_media
@@ -41,27 +43,29 @@ class _ReadTask:
 
     @property
     def parts(self) -> dict[str, Path]:
-        """The files of this part: samples and their places, faults, names of media files, hashes of the samples."""
-        names = ("samples", "places", "faults", "files", "keys")
+        """The files of this part: samples and their places, faults, files and kinds of media, hashes of the samples."""
+        names = ("samples", "places", "faults", "files", "kinds", "keys")
         return {name: self.target.with_suffix(f".{name}") for name in names}
 
     def __call__(self) -> None:
         """Read this part, unless it stands; the last file to be renamed says that it does."""
         if self.parts["keys"].exists():
             return
+        kinds: set[str] = set()
         with ExitStack() as stack:
             # closed, and so renamed, in the opposite order: the keys, which say that the part is there, come last
             keys = stack.enter_context(replaced(self.parts["keys"], "wb"))
             names = [name for name in self.parts if name != "keys"]
             streams = {name: stack.enter_context(replaced(self.parts[name])) for name in names}
-            for row in self.reader.read(self.shard):
-                fault = row if isinstance(row, Fault) else self._write(row, streams, keys)
+            for row in checked_rows(self.reader, self.shard):
+                fault = row if isinstance(row, Fault) else self._write(row, streams, keys, kinds)
                 if fault is not None:
                     where = fault.where or self.reader.place() or self.shard
                     body = fault.model_copy(update={"where": where}).model_dump()
                     streams["faults"].write(json.dumps({name: _whole(text) for name, text in body.items()}) + "\n")
+            streams["kinds"].write(json.dumps(sorted(kinds)))
 
-    def _write(self, row: Sample, streams: Mapping[str, IO[Any]], keys: IO[Any]) -> Fault | None:
+    def _write(self, row: Sample, streams: Mapping[str, IO[Any]], keys: IO[Any], kinds: set[str]) -> Fault | None:
         """Write a sample, or say why it is none."""
         if (fault := check_sample(row)) is not None:
             return fault
@@ -75,6 +79,7 @@ class _ReadTask:
         streams["places"].write(json.dumps(self.reader.place()) + "\n")
         streams["files"].writelines(json.dumps(item.uri) + "\n" for item in row.media if item.uri and not item.sha256)
         keys.write(key_of(row))
+        kinds.update(item.kind for item in row.media)
         return None
 
 
@@ -114,13 +119,8 @@ def check_sample(sample: Sample) -> Fault | None:
 
 
 def executor_of(state: RunState) -> Executor:
-    """The executor that the run file names, or the default one."""
-    section = state.plan.file.data
-    assert section is not None
-    found = state.plan.components.get("data.executor")
-    if found is None:
-        found = state.registry.find("executor", section.executor.use).model_validate(section.executor.settings)
-    return cast(Executor, found)
+    """The executor of the run, its results checked."""
+    return CheckedExecutor(inner=state.plan.component("data.executor"))
 
 
 def read_sources(state: RunState, executor: Executor) -> tuple[Dataset, str]:
@@ -134,13 +134,15 @@ def read_sources(state: RunState, executor: Executor) -> tuple[Dataset, str]:
     assert section is not None
     readers = [state.plan.component(f"data.sources.{index}") for index in range(len(section.sources))]
     inputs_digest = digest(
-        "read", 4, [[use.use, r.fingerprint()] for use, r in zip(section.sources, readers, strict=True)]
+        "read",
+        5,
+        [[use.use, with_versions(r, r.fingerprint())] for use, r in zip(section.sources, readers, strict=True)],
     )
 
     def work(directory: Path) -> Outcome:
         tasks: list[_ReadTask] = []
         for number, (use, reader) in enumerate(zip(section.sources, readers, strict=True)):
-            for shard in reader.shards():
+            for shard in checked_shards(reader):
                 target = directory / f"part-{len(tasks):05d}"
                 tasks.append(_ReadTask(reader, use.use, shard, target, state.media_directory, number))
         for done, _ in enumerate(executor.map(_call, tasks), start=1):
@@ -162,7 +164,11 @@ def read_sources(state: RunState, executor: Executor) -> tuple[Dataset, str]:
         return Outcome(num_in=num_out + num_faults, num_out=num_out, dropped=joined.dropped)
 
     artifact = state.step("read", inputs_digest, work, keep=True)
-    return Dataset(artifact.directory / "samples.jsonl"), digest(inputs_digest, _sizes(artifact.directory / FILES))
+    kinds = json.loads((artifact.directory / KINDS).read_text(encoding="utf-8"))
+    # another version of what opens the media may open them otherwise
+    opened = state.opened_by(kinds)
+    hashed = digest(inputs_digest, _sizes(artifact.directory / FILES), *([opened] if opened else []))
+    return Dataset(artifact.directory / "samples.jsonl"), hashed
 
 
 def _told_faults(path: Path, dropped: Mapping[str, int]) -> Iterator[str]:

@@ -12,7 +12,7 @@ from infimed_core.api.data import MediaLoader
 from infimed_core.api.models import Answer, LoadedModel, Model, Request, TrainableModel
 from infimed_core.errors import InfimedError
 from infimed_core.models.answer_cache import AnswerCache
-from infimed_core.runfile.loading import Plan
+from infimed_core.runfile.plan import Plan
 from infimed_core.store.artifacts import digest
 
 

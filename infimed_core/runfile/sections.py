@@ -31,10 +31,12 @@ class DataSection(Section):
     """Where samples come from."""
 
     sources: tuple[ComponentRef, ...] = Field(min_length=1, description="Readers, in order.")
-    executor: ComponentRef = Field(default=ComponentRef(use="processes"), description="What maps work over shards.")
+    executor: ComponentRef | None = Field(
+        default=None, description="What maps work over shards; processes of this machine by default."
+    )
     filters: tuple[ComponentRef, ...] | None = Field(
         default=None,
-        description="Checks of the data as a whole; 'contamination' by default where the run has an evaluation.",
+        description="Checks of the data as a whole; by default, where the run has an evaluation, of overlap with it.",
     )
 
 

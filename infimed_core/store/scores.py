@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infimed_core.api.component import canonical_json
-from infimed_core.api.quality import Candidate, Score
+from infimed_core.api.data import Score
+from infimed_core.api.quality import Candidate
 from infimed_core.errors import InfimedError
 from infimed_core.store.columns import fixed_bytes, lists_of_texts, maps_to_numbers, numbers, texts, to_numbers
 from infimed_core.store.dataset import Dataset

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,9 +15,11 @@ from infimed_core.api.component import JsonObject
 from infimed_core.api.data import MediaLoader
 from infimed_core.api.models import ModelPool
 from infimed_core.api.reporting import RunEvent, StepRecord
+from infimed_core.contracts import raised_in
 from infimed_core.distributed.ranks import Ranks
+from infimed_core.errors import ComponentError
 from infimed_core.plugins import Registry
-from infimed_core.runfile.loading import Plan
+from infimed_core.runfile.plan import Plan
 from infimed_core.store.artifacts import Artifact
 from infimed_core.store.record import RunDirectory
 
@@ -65,6 +67,17 @@ class RunState:
         """Where media that came inline are stored by content."""
         return self.path / "media"
 
+    def opened_by(self, kinds: Collection[str]) -> dict[str, str]:
+        """Who opens media of these kinds, where that is more than InfiMed's own with its defaults; noted in the run."""
+        found = self.media.identities(kinds)
+        plugins = {info.name: info for info in self.directory.record.plugins}
+        for kind in found:
+            info = self.registry.plugins.get(self.registry.owner("modality", kind))
+            if info is not None and info.name not in plugins:
+                plugins[info.name] = info
+                self.directory.write(plugins=tuple(plugins[name] for name in sorted(plugins)))
+        return found
+
     def tell(self, kind: str, step: str, payload: Mapping[str, Any] | None = None) -> None:
         """Tell the listener of this process and every listener of the plugins."""
         self.listen(RunEvent(kind=kind, step=step, directory=str(self.path), payload=payload or {}))
@@ -106,6 +119,11 @@ class RunState:
             status = "interrupted" if interrupted else "failed"
             seconds = round(time.perf_counter() - start, 3)
             self.directory.put_step(StepRecord(name=name, status=status, artifact=relative, seconds=seconds))
+            blamed = error if isinstance(error, ComponentError) else None
+            if blamed is None and isinstance(error, Exception):
+                blamed = raised_in(error)
+            if blamed is not None:  # a plugin's fault: whose, in which method and in which step
+                raise ComponentError(f"step '{name}': {blamed}") from error
             raise
         record = StepRecord(
             name=name,

@@ -10,10 +10,10 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from infimed_core.api.component import JsonObject
+from infimed_core.api.component import JsonObject, with_versions
 from infimed_core.api.models import Model, TrainableModel
 from infimed_core.api.training import Measurements, Mix, Stage, Trainer, TrainingContext
-from infimed_core.curate.curation import Curated
+from infimed_core.contracts import checked_facts
 from infimed_core.errors import InfimedError
 from infimed_core.models.checkpoints import Checkpoint, load_checkpoint
 from infimed_core.plan.index import Index
@@ -21,6 +21,7 @@ from infimed_core.plan.indexing import index_samples
 from infimed_core.plan.rows import PlannedBatches
 from infimed_core.plan.stage_plan import StagePlan
 from infimed_core.store.artifacts import digest
+from infimed_core.store.curated import Curated
 from infimed_core.store.dataset import Dataset
 from infimed_core.store.steps import Outcome, RunState
 from infimed_core.train.isolation import isolation_of
@@ -69,7 +70,8 @@ def train_stages(state: RunState, curated: Curated, base: Checkpoint) -> list[Ch
     loaded: TrainableModel | None = None
     for position, (stage, (plan_file, measured)) in enumerate(zip(trainer.stage_list, planned, strict=True)):
         plan = StagePlan.load(plan_file)
-        inputs_digest = digest("train", 1, plan.plan_hash, trainer.result_identity(stage), before.digest)
+        result = with_versions(trainer, trainer.result_identity(stage))
+        inputs_digest = digest("train", 1, plan.plan_hash, result, before.digest)
         after = before
 
         def work(
@@ -136,7 +138,10 @@ def _train(
     batches = PlannedBatches(curated.dataset, plan, model.encoder, state.media)
     state.ranks.give(task)
     with state.stop_softly():
-        facts = trainer.train(model, batches, stage, context)
+        returned = trainer.train(model, batches, stage, context)
+    facts, lines = checked_facts(trainer, returned)
+    for text in lines:
+        state.tell("message", f"train-{stage.name}", {"text": text})
     state.ranks.collect()
     try:
         model.save(directory)
