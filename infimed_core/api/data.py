@@ -183,10 +183,14 @@ class Media(Row):
 
 
 class Turn(Row):
-    """One message. ``content`` holds texts and indices into the sample's ``media``, in reading order."""
+    """One message. ``content`` holds texts and indices into the sample's ``media``, in reading order.
+
+    An assistant's turn that is not ``supervised`` is shown to the model and not learned.
+    """
 
     role: Role
     content: tuple[str | int, ...]
+    supervised: bool = True
 
     @property
     def text(self) -> str:
@@ -202,7 +206,7 @@ class Turn(Row):
 class Sample(Row):
     """One conversation with its media: the only sample type, for training and for benchmarks.
 
-    A training sample ends with an assistant turn; every assistant turn is supervised. A benchmark sample
+    A training sample ends with an assistant turn; assistant turns are learned where ``supervised``. A benchmark sample
     ends with a user turn; ``references`` holds the accepted answers (for multiple choice the letter first,
     then the option's text) and ``options`` the option texts without letters.
     Usual ``tags``: modality, task_type, source, language, stage, split, study.
