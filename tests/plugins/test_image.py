@@ -14,7 +14,8 @@ from PIL import Image as Pillow
 from PIL import ImageFile
 
 from infimed_core import DataError, Media
-from infimed_plugins.image.modality import Image, scale_to_uint8
+from infimed_plugins.image.depth import scale_to_uint8
+from infimed_plugins.image.modality import Image
 
 IMAGE = Image()
 

@@ -149,7 +149,7 @@ def test_what_is_no_volume_says_so(tmp_path):
     assert code_of(NIFTI.probe, Media(kind="nifti", uri=str(tmp_path / "text.nii.gz"))) == "not_nifti"
     assert code_of(NIFTI.probe, Media(kind="nifti", data=b"")) == "not_nifti"
     assert code_of(NIFTI.probe, Media(kind="nifti")) == "missing_file"
-    assert code_of(NIFTI.probe, volume(np.zeros((4, 4), np.int16))) == "not_nifti"
+    assert code_of(NIFTI.probe, volume(np.zeros(4, np.int16))) == "not_nifti"
     assert code_of(Nifti(max_voxels=10).probe, volume()) == "too_large"
 
 

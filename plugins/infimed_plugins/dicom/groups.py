@@ -12,7 +12,7 @@ MOST_STRETCHED = 20.0
 
 
 def places(dataset: Any, frame: int, sequence: str) -> Iterator[Any]:
-    """The items that may speak of ``frame``, the most special first. ``sequence`` names the functional group's macro."""
+    """The items that may speak of ``frame``, the most special first; ``sequence`` names the functional group."""
     per_frame = dataset.get("PerFrameFunctionalGroupsSequence")
     groups = [per_frame[frame]] if per_frame and frame < len(per_frame) else []
     shared = dataset.get("SharedFunctionalGroupsSequence")

@@ -87,6 +87,7 @@ def _not_dicom(media: Media, file: BinaryIO) -> DataError:
 def _inflated(media: Media, file: BinaryIO) -> BinaryIO:
     """The file itself, or the same file written plainly where its data set is deflated."""
     from pydicom.dataset import FileMetaDataset
+    from pydicom.filebase import DicomBytesIO
     from pydicom.filereader import read_dataset
     from pydicom.filewriter import write_file_meta_info
     from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
@@ -111,12 +112,11 @@ def _inflated(media: Media, file: BinaryIO) -> BinaryIO:
     if not inflater.eof:
         raise _cut(media)
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    whole = BytesIO()
+    whole = DicomBytesIO()
     whole.write(b"\0" * 128 + b"DICM")
     write_file_meta_info(whole, meta, enforce_standard=False)
     whole.write(plain)
-    whole.seek(0)
-    return whole
+    return BytesIO(whole.getvalue())
 
 
 def one_line(error: object) -> str:

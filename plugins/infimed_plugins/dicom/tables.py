@@ -14,7 +14,7 @@ from infimed_core import DataError
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A look-up table: ``values[0]`` is for ``first`` and all below, the last for all above; ``top`` is the brightest."""
+    """A look-up table: ``values[0]`` is for ``first`` and below, the last for all above; ``top`` is white."""
 
     first: int
     values: NDArray[np.int64]

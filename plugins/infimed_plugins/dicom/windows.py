@@ -50,7 +50,7 @@ def full_range(values: NDArray[Any], counted: NDArray[np.bool_] | None = None) -
     low, high = float(inside.min()), float(inside.max())
     if high == low:
         return np.zeros(values.shape)
-    return np.clip((values - low) / (high - low), 0.0, 1.0)
+    return np.clip((values / 2 - low / 2) / (high / 2 - low / 2), 0.0, 1.0)  # halves: the span may overflow
 
 
 def named_window(window: Any) -> tuple[float, float]:

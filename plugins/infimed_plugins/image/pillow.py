@@ -1,0 +1,144 @@
+"""An image opened by Pillow: its size when upright, and its pixels as RGB."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infimed_core import DataError
+from infimed_plugins.image.depth import to_rgb
+from infimed_plugins.image.png import deep_samples
+
+ORIENTATION = 0x0112
+
+
+class PillowPicture:
+    """A context manager: the picture with its header read, at the wanted frame, within the limit.
+
+    ``checked`` is given (height, width) as stored and raises where they may not be read.
+    """
+
+    def __init__(
+        self, file: BinaryIO, kind: str, frame: Any, checked: Callable[[tuple[int, int]], tuple[int, int]]
+    ) -> None:
+        from PIL import Image as Pillow
+
+        self._file, self._frame = file, frame
+        self._image: Any = Pillow.open(file, formats=(kind,))
+        try:
+            checked(self._image.size[::-1])
+            if frame != 0:
+                self._seek(frame)
+                checked(self._image.size[::-1])
+            self._orientation = _orientation(self._image)
+        except BaseException:
+            self._image.__exit__()
+            raise
+
+    def __enter__(self) -> PillowPicture:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._image.__exit__()  # unlike close(), it leaves a file open that it did not open
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(height, width) when upright."""
+        width, height = self._image.size
+        return (width, height) if self._orientation >= 5 else (height, width)
+
+    def read(self, at_most: tuple[int, int] | None) -> NDArray[np.uint8]:
+        """uint8 [h, w, 3], upright; a JPEG is decoded smaller where ``at_most`` allows."""
+        from PIL import ImageFile
+
+        ImageFile.LOAD_TRUNCATED_IMAGES = False  # another library may have set it: half an image would pass as whole
+        image = self._image
+        if at_most is not None and image.format in ("JPEG", "MPO"):
+            height, width = at_most if self._orientation < 5 else at_most[::-1]
+            image.draft(image.mode, (max(1, width), max(1, height)))
+        depth = self._deep_png()
+        image.load()
+        pixels = self._deep_rgb(*depth) if depth else _to_rgb(image)
+        return upright(pixels, self._orientation)
+
+    def _seek(self, frame: Any) -> None:
+        num_frames = getattr(self._image, "n_frames", 1)
+        if not isinstance(frame, int) or isinstance(frame, bool) or not 0 <= frame < num_frames:
+            raise DataError("no_such_frame", f"frame {frame!r}, but it has frames 0 to {num_frames - 1}")
+        self._image.seek(frame)
+
+    def _deep_png(self) -> tuple[bytes, int] | None:
+        """A 16-bit PNG's bytes and number of channels, where Pillow would keep 8 bits; it keeps all of plain grey."""
+        if self._image.format != "PNG" or self._frame != 0:
+            return None
+        place = self._file.tell()
+        self._file.seek(0)
+        head = self._file.read(26)
+        depth, num_channels = head[24], {2: 3, 4: 2, 6: 4}.get(head[25])
+        deep = head + self._file.read() if depth == 16 and num_channels else None
+        self._file.seek(place)
+        return (deep, num_channels) if deep and num_channels else None
+
+    def _deep_rgb(self, data: bytes, num_channels: int) -> NDArray[np.uint8]:
+        samples = deep_samples(data, num_channels)
+        if num_channels != 3:
+            colours = samples[..., 0] if num_channels == 2 else samples[..., :3]
+            return to_rgb(colours, samples[..., -1])
+        clear = self._image.info.get("transparency")
+        return to_rgb(samples, None if clear is None else (samples != np.asarray(clear)).any(axis=-1))
+
+
+def _orientation(image: Any) -> int:
+    """EXIF orientation, 1 to 8, from the header; must be asked before the pixels are loaded."""
+    if image.format == "TIFF":  # Pillow turns these itself, size and all
+        return 1
+    if "exif" not in image.info and "Raw profile type exif" not in image.info:
+        return 1  # asking a PNG for EXIF that is not in its header would decode it
+    try:
+        value = image.getexif().get(ORIENTATION, 1)
+    except Exception:  # broken EXIF is no reason to lose the image
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+@functools.cache
+def _transpositions() -> dict[int, Any]:
+    from PIL.Image import Transpose
+
+    return {
+        2: Transpose.FLIP_LEFT_RIGHT,
+        3: Transpose.ROTATE_180,
+        4: Transpose.FLIP_TOP_BOTTOM,
+        5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270,
+        7: Transpose.TRANSVERSE,
+        8: Transpose.ROTATE_90,
+    }
+
+
+def upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """The pixels turned as EXIF ``orientation`` says, in an array of their own."""
+    from PIL import Image as Pillow
+
+    if orientation != 1:
+        pixels = np.asarray(Pillow.fromarray(pixels).transpose(_transpositions()[orientation]))
+    return np.array(pixels, dtype=np.uint8, order="C")
+
+
+def _to_rgb(image: Any) -> NDArray[np.uint8]:
+    """uint8 [h, w, 3] of a loaded Pillow image of any mode."""
+    mode, clear = image.mode, image.info.get("transparency")
+    if mode.startswith("I") or mode == "F":
+        grey = np.asarray(image)
+        return to_rgb(grey, grey != clear if isinstance(clear, int) else None)
+    if mode in ("LA", "La", "PA", "RGBA", "RGBa") or clear is not None:
+        rgba = np.asarray(image.convert("RGBA"), dtype=np.uint16)
+        return ((rgba[:, :, :3] * rgba[:, :, 3:] + 127) // 255).astype(np.uint8)
+    try:
+        return np.asarray(image if mode == "RGB" else image.convert("RGB"), dtype=np.uint8)
+    except ValueError as error:
+        raise DataError("unsupported", f"colour mode {mode} cannot be turned into RGB ({error})") from None

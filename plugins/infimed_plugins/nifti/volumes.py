@@ -1,0 +1,159 @@
+"""NIfTI headers, and the voxels that they describe, in one file or in a pair."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from io import BytesIO
+from math import prod
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infimed_core import DataError, Media
+from infimed_plugins.nifti.files import cut, is_packed, name_of, open_source, unpacked, unpacked_part
+
+PAIR_ENDINGS = ((".hdr", ".img"), (".HDR", ".IMG"))
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a header says of the voxels. ``shape`` has three axes or more; ``affine`` leads to the patient's axes."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    affine: NDArray[np.float64]
+    start: int
+    slope: float
+    intercept: float
+    voxels_elsewhere: bool
+
+    @property
+    def volume_bytes(self) -> int:
+        """Bytes of one volume."""
+        return prod(self.shape[:3]) * self.dtype.itemsize
+
+    @property
+    def end(self) -> int:
+        """Where the voxels of all volumes end."""
+        return self.start + prod(self.shape) * self.dtype.itemsize
+
+
+def read_header(media: Media) -> Header:
+    """The header alone, of a file or its bytes; of the ``.hdr`` beside it where the file is an ``.img``.
+
+    Raises:
+        DataError: ``missing_file``, ``unreadable``, ``not_nifti``, ``truncated``, ``corrupt``, ``unsupported``.
+    """
+    import nibabel
+
+    path = _header_path(media)
+    with open_source(media, path) as file:
+        head = b"".join(unpacked(media, file, 1024))[:1024]
+    kind = _header_kind(head)
+    if kind is None:
+        raise DataError("not_nifti", f"{name_of(media)}: {_what(head)}")
+    version, pair = kind
+    header_class = nibabel.Nifti2Header if version == 2 else nibabel.Nifti1Header
+    if len(head) < header_class.sizeof_hdr:
+        raise cut(media, "it ends within its header")
+    try:
+        header = header_class.from_fileobj(BytesIO(head))
+        shape, affine = header.get_data_shape(), header.get_best_affine()
+        slope, intercept = header.get_slope_inter()
+        start, dtype = header.get_data_offset(), header.get_data_dtype()
+    except nibabel.spatialimages.HeaderDataError as error:
+        code = "unsupported" if "not supported" in str(error) or "not recognized" in str(error) else "corrupt"
+        raise DataError(code, f"{name_of(media)}: {_one_line(error)}") from None
+    except Exception as error:
+        detail = f"header cannot be read ({type(error).__name__}: {_one_line(error)})"
+        raise DataError("corrupt", f"{name_of(media)}: {detail}") from None
+    if len(shape) < 2 or min(shape) < 1:
+        raise DataError("not_nifti", f"{name_of(media)}: no picture and no volume (shape {tuple(shape)})")
+    if dtype.itemsize == 0 or start < 0:
+        raise DataError("corrupt", f"{name_of(media)}: its header gives no place or size of voxels")
+    shape = (*(int(size) for size in shape), 1)[: max(3, len(shape))]
+    return Header(shape, dtype, affine, int(start), 1.0 if slope is None else slope, intercept or 0.0, pair)
+
+
+def read_slice(
+    media: Media, header: Header, volume: int, where: tuple[int | slice, ...], most_bytes: int
+) -> NDArray[Any]:
+    """The voxels at ``where`` (of three axes) in one volume, scaled as the header says.
+
+    The whole file is known to be there: a slice before a cut would read well.
+
+    Raises:
+        DataError: ``missing_file``, ``truncated``, ``corrupt``, ``unsupported``, ``too_large`` (a compressed file over
+            ``most_bytes``).
+    """
+    if header.voxels_elsewhere and media.data is not None:
+        raise DataError("unsupported", f"{name_of(media)}: a header whose voxels are in another file")
+    path = None if media.data is not None else _voxel_path(Path(str(media.uri)), header.voxels_elsewhere)
+    place = header.start + volume * header.volume_bytes
+    with open_source(media, path) as file:
+        if not is_packed(file):
+            size = file.seek(0, os.SEEK_END)
+            if size < header.end:
+                raise cut(media, f"{size} of {header.end} bytes are there")
+            return _sliced(file, header, place, where)
+    if header.end > most_bytes:
+        detail = f"{header.end} bytes once unpacked, over max_bytes={most_bytes}"
+        raise DataError("too_large", f"{name_of(media)}: {detail}")
+    voxels = unpacked_part(media, path, place, header.volume_bytes, header.end)
+    return _sliced(BytesIO(voxels), header, 0, where)
+
+
+def _sliced(file: BinaryIO, header: Header, place: int, where: tuple[int | slice, ...]) -> NDArray[Any]:
+    from nibabel.arrayproxy import ArrayProxy
+
+    described = header.shape[:3], header.dtype, place, header.slope, header.intercept
+    return np.asarray(ArrayProxy(file, described, mmap=False)[where])
+
+
+def _header_kind(head: bytes) -> tuple[int, bool] | None:
+    """(version, whether the voxels are in another file), by the size and the magic; ``None`` where it is no NIfTI."""
+    sizes = {int.from_bytes(head[:4], "little"), int.from_bytes(head[:4], "big")}
+    if 540 in sizes and head[4:7] in (b"n+2", b"ni2"):
+        return 2, head[4:7] == b"ni2"
+    if 348 in sizes and (len(head) < 348 or head[344:347] in (b"n+1", b"ni1")):
+        return 1, head[344:347] == b"ni1"
+    return None
+
+
+def _what(head: bytes) -> str:
+    if not head:
+        return "an empty file"
+    analyze = len(head) >= 348 and 348 in (int.from_bytes(head[:4], "little"), int.from_bytes(head[:4], "big"))
+    return "Analyze 7.5 without NIfTI's mark; convert it" if analyze else "no NIfTI file"
+
+
+def _header_path(media: Media) -> Path | None:
+    if media.data is not None or media.uri is None:
+        return None
+    path = Path(media.uri)
+    for header, voxels in PAIR_ENDINGS:
+        stem = path.name.removesuffix(".gz")
+        if stem.endswith(voxels):
+            return _either(path.with_name(stem.removesuffix(voxels) + header))
+    return path
+
+
+def _voxel_path(path: Path, elsewhere: bool) -> Path:
+    stem = path.name.removesuffix(".gz")
+    for header, voxels in PAIR_ENDINGS if elsewhere else ():
+        if stem.endswith(header):
+            return _either(path.with_name(stem.removesuffix(header) + voxels))
+    return path
+
+
+def _either(path: Path) -> Path:
+    """The file, or its compressed form where that alone is there."""
+    packed = path.with_name(path.name + ".gz")
+    return packed if packed.exists() and not path.exists() else path
+
+
+def _one_line(error: object) -> str:
+    return " ".join(str(error).split())[:200]
