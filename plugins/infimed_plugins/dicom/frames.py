@@ -11,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infimed_core import DataError, Media
-from infimed_plugins.dicom.opening import name_of, one_line
+from infimed_plugins.dicom.opening import UNDEFINED, name_of, one_line
 
 KEYWORDS = {0x0008: "FloatPixelData", 0x0009: "DoubleFloatPixelData", 0x0010: "PixelData"}
 PIXEL_VRS = (b"OB", b"OW", b"OF", b"OD", b"UN")
-UNDEFINED = 0xFFFFFFFF
 ITEM, END = (0xFFFE, 0xE000), (0xFFFE, 0xE0DD)
 COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 

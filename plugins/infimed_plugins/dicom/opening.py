@@ -14,6 +14,7 @@ from infimed_core import DataError, Media
 INFLATED_BYTES = 2**30
 """Most bytes of a deflated file once inflated; what goes beyond is refused, not read."""
 
+UNDEFINED = 0xFFFFFFFF
 NOT_DICOM = "no DICOM file (if it only lacks the preamble, set force: true)"
 
 
@@ -55,8 +56,8 @@ def read_header(media: Media, file: BinaryIO, force: bool) -> tuple[Any, BinaryI
     try:
         file = _inflated(media, file)
         dataset = pydicom.dcmread(file, stop_before_pixels=True, force=force)
-        if not len(dataset) and len(dataset.file_meta):
-            raise _cut(media)  # pydicom drops the whole header where an element breaks off
+        if _breaks_off(dataset, file):
+            raise _cut(media)
         if not dataset.get("Rows") or not dataset.get("Columns"):
             raise DataError("no_pixels", f"{name_of(media)}: a DICOM object without an image")
         int(dataset.Rows), int(dataset.Columns)
@@ -70,6 +71,25 @@ def read_header(media: Media, file: BinaryIO, force: bool) -> tuple[Any, BinaryI
         detail = f"header cannot be read ({type(error).__name__}: {one_line(error)})"
         raise DataError("corrupt", f"{name_of(media)}: {detail}") from None
     return dataset, file
+
+
+def _breaks_off(dataset: Any, file: BinaryIO) -> bool:
+    """Did the header end within an element, or before it could say anything?
+
+    pydicom keeps what it could read, a part of a value too, or nothing at all.
+    """
+    if not len(dataset):
+        return True
+    here, size = file.tell(), file.seek(0, os.SEEK_END)
+    file.seek(here)
+    if here < size:
+        return False  # it ended at the pixel data
+    last = dataset.get_item(max(dataset.keys()))
+    length, value, start = (getattr(last, name, None) for name in ("length", "value", "value_tell"))
+    if not isinstance(value, bytes) or length in (None, UNDEFINED):
+        return False
+    left = size - (start or 0) - length
+    return left < 0 or 0 < left < 8
 
 
 def _cut(media: Media) -> DataError:

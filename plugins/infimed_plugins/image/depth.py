@@ -21,12 +21,14 @@ def scale_to_uint8(values: NDArray[Any]) -> NDArray[np.uint8]:
 
 def _shares(values: NDArray[Any]) -> NDArray[np.float64]:
     """Each value's share, in [0, 1], of the range that the whole array uses."""
-    if values.dtype.kind not in "biuf":
+    if values.dtype.kind == "b":
+        return values.astype(np.float64)
+    if values.dtype.kind not in "iuf":
         raise DataError("unsupported", f"pixels of the number type {values.dtype}")
     if not np.isfinite(values).all():
         raise DataError("not_finite", "pixels that are not finite numbers")
     low, high = float(values.min()), float(values.max())
-    if values.dtype.kind in "biu" and low >= 0:
+    if values.dtype.kind in "iu" and low >= 0:
         low, high = 0.0, float(2 ** max(8, int(values.max()).bit_length()) - 1)
     elif low >= 0 and high <= 1:
         low, high = 0.0, 1.0

@@ -7,7 +7,7 @@ import stat
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from io import BytesIO
 from typing import BinaryIO
 
@@ -86,9 +86,9 @@ class Image(Modality):
                     self._checked(page_shape(page))
                     return upright(read_page(page), page_orientation(page))
         source = without_extras(file, header_only=False) if kind == "PNG" else file
-        with _quiet():  # not while pixels are decoded, which threads do side by side
+        with _quiet():  # as short as can be: threads decode side by side
             picture = PillowPicture(source, kind, frame, self._checked)
-        with picture:
+        with picture, _quiet() if kind == "TIFF" else nullcontext():
             return picture.read(at_most)
 
     def _checked(self, shape: tuple[int, int]) -> tuple[int, int]:

@@ -96,10 +96,20 @@ def _orientation(image: Any) -> int:
     """EXIF orientation, 1 to 8, from the header; must be asked before the pixels are loaded."""
     if image.format == "TIFF":  # Pillow turns these itself, size and all
         return 1
-    if "exif" not in image.info and "Raw profile type exif" not in image.info:
+    raw = image.info.get(
+        "Raw profile type exif"
+    )  # how ImageMagick keeps EXIF in a PNG: lines, the last ones hexadecimal
+    if "exif" not in image.info and raw is None:
         return 1  # asking a PNG for EXIF that is not in its header would decode it
     try:
-        value = image.getexif().get(ORIENTATION, 1)
+        if "exif" in image.info:
+            exif = image.getexif()
+        else:
+            from PIL import Image as Pillow
+
+            exif = Pillow.Exif()
+            exif.load(bytes.fromhex("".join(raw.split("\n")[3:])))
+        value = exif.get(ORIENTATION, 1)
     except Exception:  # broken EXIF is no reason to lose the image
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1

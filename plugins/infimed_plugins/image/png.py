@@ -16,7 +16,7 @@ from infimed_core import DataError
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
 KEPT = (b"tRNS", b"acTL", b"fcTL", b"fdAT", b"eXIf")
-TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+TEXTS = (b"tEXt", b"zTXt")
 ORIENTATION = b"Raw profile type exif\0"
 """Keyword under which ImageMagick keeps EXIF; the only text that bears on the pixels."""
 LONGEST_TEXT = 2**16
@@ -67,12 +67,11 @@ def _is_orientation(name: bytes, body: bytes) -> bool:
     """Is a text chunk EXIF, and small once unpacked? A few bytes may hold gigabytes."""
     if not body.startswith(ORIENTATION) or len(body) > LONGEST_TEXT:
         return False
-    packed = body.find(b"\x78") if name != b"tEXt" else -1
-    if packed < 0:
+    if name == b"tEXt":
         return True
     inflater = zlib.decompressobj()
     try:
-        inflater.decompress(body[packed:], LONGEST_TEXT)
+        inflater.decompress(body[len(ORIENTATION) + 1 :], LONGEST_TEXT)
     except zlib.error:
         return False
     return not inflater.unconsumed_tail

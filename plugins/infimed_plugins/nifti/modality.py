@@ -17,7 +17,7 @@ from pydantic import Field
 from infimed_core import DataError, Media, Modality
 from infimed_plugins.nifti.cuts import Cut, find_cut
 from infimed_plugins.nifti.files import name_of
-from infimed_plugins.nifti.volumes import Header, read_header, read_slice
+from infimed_plugins.nifti.volumes import Header, check_bytes, read_header, read_slice
 
 _quiet_lock = threading.RLock()
 
@@ -66,7 +66,7 @@ class Nifti(Modality):
             header = self._header(media)
             cut = self._cut(media, header)
             try:
-                values = read_slice(media, header, cut.volume, cut.where, self.max_bytes)
+                values = read_slice(media, header, cut.volume, cut.where)
                 rgb = self._to_rgb(media, cut.upright(values, self.convention))
             except DataError:
                 raise
@@ -82,6 +82,7 @@ class Nifti(Modality):
         if prod(header.shape) > self.max_voxels:
             detail = f"{prod(header.shape)} voxels, over max_voxels={self.max_voxels}"
             raise DataError("too_large", f"{name_of(media)}: {detail}")
+        check_bytes(media, header, self.max_bytes)
         return header
 
     def _cut(self, media: Media, header: Header) -> Cut:

@@ -78,20 +78,27 @@ def read_header(media: Media) -> Header:
     return Header(shape, dtype, affine, int(start), 1.0 if slope is None else slope, intercept or 0.0, pair)
 
 
-def read_slice(
-    media: Media, header: Header, volume: int, where: tuple[int | slice, ...], most_bytes: int
-) -> NDArray[Any]:
+def check_bytes(media: Media, header: Header, most_bytes: int) -> None:
+    """Refuse a compressed file that says it holds more than ``most_bytes``.
+
+    Raises:
+        DataError: ``too_large``, ``unsupported``, and ``missing_file`` or ``unreadable`` voxels of a pair.
+    """
+    with open_source(media, _voxel_path(media, header)) as file:
+        if header.end > most_bytes and is_packed(file):
+            detail = f"{header.end} bytes once unpacked, over max_bytes={most_bytes}"
+            raise DataError("too_large", f"{name_of(media)}: {detail}")
+
+
+def read_slice(media: Media, header: Header, volume: int, where: tuple[int | slice, ...]) -> NDArray[Any]:
     """The voxels at ``where`` (of three axes) in one volume, scaled as the header says.
 
     The whole file is known to be there: a slice before a cut would read well.
 
     Raises:
-        DataError: ``missing_file``, ``truncated``, ``corrupt``, ``unsupported``, ``too_large`` (a compressed file over
-            ``most_bytes``).
+        DataError: ``missing_file``, ``truncated``, ``corrupt``.
     """
-    if header.voxels_elsewhere and media.data is not None:
-        raise DataError("unsupported", f"{name_of(media)}: a header whose voxels are in another file")
-    path = None if media.data is not None else _voxel_path(Path(str(media.uri)), header.voxels_elsewhere)
+    path = _voxel_path(media, header)
     place = header.start + volume * header.volume_bytes
     with open_source(media, path) as file:
         if not is_packed(file):
@@ -99,9 +106,6 @@ def read_slice(
             if size < header.end:
                 raise cut(media, f"{size} of {header.end} bytes are there")
             return _sliced(file, header, place, where)
-    if header.end > most_bytes:
-        detail = f"{header.end} bytes once unpacked, over max_bytes={most_bytes}"
-        raise DataError("too_large", f"{name_of(media)}: {detail}")
     voxels = unpacked_part(media, path, place, header.volume_bytes, header.end)
     return _sliced(BytesIO(voxels), header, 0, where)
 
@@ -141,11 +145,17 @@ def _header_path(media: Media) -> Path | None:
     return path
 
 
-def _voxel_path(path: Path, elsewhere: bool) -> Path:
+def _voxel_path(media: Media, header: Header) -> Path | None:
+    """The file of the voxels; ``None`` where they are in the medium's own bytes."""
+    if media.data is not None:
+        if header.voxels_elsewhere:
+            raise DataError("unsupported", f"{name_of(media)}: a header whose voxels are in another file")
+        return None
+    path = Path(str(media.uri))
     stem = path.name.removesuffix(".gz")
-    for header, voxels in PAIR_ENDINGS if elsewhere else ():
-        if stem.endswith(header):
-            return _either(path.with_name(stem.removesuffix(header) + voxels))
+    for ending, voxels in PAIR_ENDINGS if header.voxels_elsewhere else ():
+        if stem.endswith(ending):
+            return _either(path.with_name(stem.removesuffix(ending) + voxels))
     return path
 
 
