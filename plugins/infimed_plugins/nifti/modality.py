@@ -111,7 +111,7 @@ class Nifti(Modality):
     def _range(self, media: Media, values: NDArray[np.float64]) -> tuple[float, float]:
         window: Any = media.options.get("window", self.window)
         if window is None:
-            low, high = (float(value) for value in np.percentile(values, self.percentiles))
+            low, high = (2 * float(value) for value in np.percentile(values / 2, self.percentiles))
             return (low, high) if high > low else (float(values.min()), float(values.max()))
         try:
             center, width = (float(value) for value in window)

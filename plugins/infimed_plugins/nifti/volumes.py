@@ -17,6 +17,9 @@ from infimed_plugins.nifti.files import cut, is_packed, name_of, open_source, un
 
 PAIR_ENDINGS = ((".hdr", ".img"), (".HDR", ".IMG"))
 
+FIRST_VOXEL = {1: 352, 2: 544}
+"""Where voxels begin at the earliest in a file that holds header and voxels, by the version of NIfTI."""
+
 
 @dataclass(frozen=True, slots=True)
 class Header:
@@ -63,7 +66,7 @@ def read_header(media: Media) -> Header:
         header = header_class.from_fileobj(BytesIO(head))
         shape, affine = header.get_data_shape(), header.get_best_affine()
         slope, intercept = header.get_slope_inter()
-        start, dtype = header.get_data_offset(), header.get_data_dtype()
+        start, dtype = int(header.get_data_offset()), header.get_data_dtype()
     except nibabel.spatialimages.HeaderDataError as error:
         code = "unsupported" if "not supported" in str(error) or "not recognized" in str(error) else "corrupt"
         raise DataError(code, f"{name_of(media)}: {_one_line(error)}") from None
@@ -74,8 +77,9 @@ def read_header(media: Media) -> Header:
         raise DataError("not_nifti", f"{name_of(media)}: no picture and no volume (shape {tuple(shape)})")
     if dtype.itemsize == 0 or start < 0:
         raise DataError("corrupt", f"{name_of(media)}: its header gives no place or size of voxels")
+    start = start if pair else max(start, FIRST_VOXEL[version])  # some writers leave it at 0
     shape = (*(int(size) for size in shape), 1)[: max(3, len(shape))]
-    return Header(shape, dtype, affine, int(start), 1.0 if slope is None else slope, intercept or 0.0, pair)
+    return Header(shape, dtype, affine, start, 1.0 if slope is None else slope, intercept or 0.0, pair)
 
 
 def check_bytes(media: Media, header: Header, most_bytes: int) -> None:
