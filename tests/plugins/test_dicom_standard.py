@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import sys
 import zlib
 from io import BytesIO
@@ -328,3 +329,11 @@ def test_a_header_cut_anywhere_is_truncated():
             DICOM.load(Media(kind="dicom", data=data[:length]))
         codes.append(caught.value.code)
     assert codes.count("truncated") >= 0.9 * len(codes) and set(codes) <= {"truncated", "no_pixels"}
+
+
+@pytest.mark.parametrize("name", ["PixelSpacing", "PixelPaddingValue", "WindowCenter", "RescaleSlope", "BitsStored"])
+def test_an_element_of_an_unknown_kind_is_a_fault_and_no_crash(name):
+    data = media(twelve_bits(PixelSpacing=["1", "1"], PixelPaddingValue=0, WindowCenter="9", RescaleSlope="1")).data
+    tag = pydicom.tag.Tag(name)
+    at = data.index(struct.pack("<HH", tag.group, tag.element)) + 4
+    assert code_of(DICOM.load, Media(kind="dicom", data=data[:at] + b"XX" + data[at + 2 :])) == "corrupt"

@@ -8,6 +8,7 @@ import zlib
 from io import BytesIO
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -227,6 +228,24 @@ def test_avif_is_read_and_a_cut_one_is_truncated():
         assert code_of(IMAGE.load, Media(data=data[: int(len(data) * share)])) == "truncated"
 
 
+@pytest.mark.parametrize("bits", [8, 10, 12, 16])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("container", ["jp2", "j2k"])
+def test_jpeg_2000_keeps_the_brightest_of_any_depth(bits, channels, container):
+    values = deep(bits, channels).astype(np.uint8 if bits == 8 else np.uint16)
+    stored = values[..., 0] if channels == 1 else values
+    data = imagecodecs.jpeg2k_encode(stored, bitspersample=bits, level=0, codecformat=container)
+    assert np.abs(load(data) - eight_bits(values, 2**bits - 1)).max() <= 1
+
+
+def test_a_jpeg_2000_stream_of_another_size_than_its_header_is_refused_before_it_is_decoded(monkeypatch):
+    data = bytearray(encoded(PICTURE, "JPEG2000"))
+    at = data.index(b"\xff\x4f\xff\x51") + 8
+    data[at : at + 8] = struct.pack(">LL", 60000, 60000)
+    monkeypatch.setattr("PIL.Image.Image.load", lambda *_: pytest.fail("it was decoded"))
+    assert code_of(IMAGE.load, Media(data=bytes(data))) == "corrupt"
+
+
 @pytest.mark.parametrize("share", [0.02, 0.2, 0.5, 0.9, 0.99])
 @pytest.mark.parametrize("format", ["JPEG2000", "TIFF", "JPEG", "PNG", "BMP", "WEBP"])
 def test_whatever_is_cut_is_truncated(format, share):
@@ -256,6 +275,7 @@ def jpeg_of(marker, bits):
         tiff(np.zeros((2, 8, 8), np.uint16), planarconfig="separate", photometric="minisblack", extrasamples=[0]),
         jpeg_of(0xC3, 8),
         jpeg_of(0xC1, 12),
+        imagecodecs.jpegls_encode(np.full((8, 8), 7, np.uint8)),
         b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(64),
         b"\xff\x0a" + bytes(64),
         b"<?xml version='1.0'?><svg xmlns='http://www.w3.org/2000/svg'></svg>",

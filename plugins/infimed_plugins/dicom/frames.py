@@ -216,7 +216,7 @@ def _cut(media: Media, what: str) -> DataError:
 def _broken(media: Media, syntax: Any, error: Exception) -> DataError:
     """The file is whole, as was checked before: so its pixels are wrong, or of a kind that nobody here decodes."""
     text = one_line(error)
-    if isinstance(error, NotImplementedError):
+    if isinstance(error, NotImplementedError) and "Value Representation" not in text:  # of a damaged element
         return DataError("unsupported", f"{name_of(media)}: {syntax.name}: {text}")
     if "less than expected" in text or "insufficient pixel data" in text:
         return DataError("truncated", f"{name_of(media)}: fewer pixels than its header announces ({text})")

@@ -64,26 +64,18 @@ class Dicom(Modality):
             DataError: ``missing_file``, ``unreadable``, ``not_dicom``, ``no_pixels``, ``too_large``,
                 ``no_such_frame``, and ``truncated`` or ``corrupt`` headers.
         """
-        with _quiet(), open_source(media) as file:
+        with _quiet(), open_source(media) as file, _told(media):
             dataset, _ = read_header(media, file, self.force)
             return self._shape(media, dataset, _frame(media, dataset))
 
     def load(self, media: Media, at_most: tuple[int, int] | None = None) -> NDArray[np.uint8]:
         """uint8 [height, width, 3]. Further codes: ``unsupported``, ``not_finite``, ``bad_option``."""
-        with _quiet(), open_source(media) as file:
+        with _quiet(), open_source(media) as file, _told(media):
             dataset, source = read_header(media, file, self.force)
             frame = _frame(media, dataset)
             shape = self._shape(media, dataset, frame)
             pixels = decode_frame(media, dataset, source, frame)
-            try:
-                rgb = frame_to_rgb(dataset, pixels, frame, media.options.get("window", self.window))
-            except DataError as error:
-                raise DataError(error.code, f"{name_of(media)}: {error}") from None
-            except MemoryError:
-                raise DataError("too_large", f"{name_of(media)}: not enough memory; lower max_pixels") from None
-            except Exception as error:
-                detail = f"its look-up tables cannot be applied ({type(error).__name__}: {one_line(error)})"
-                raise DataError("corrupt", f"{name_of(media)}: {detail}") from None
+            rgb = frame_to_rgb(dataset, pixels, frame, media.options.get("window", self.window))
         return rgb if rgb.shape[:2] == shape else _resized(rgb, shape)
 
     def _shape(self, media: Media, dataset: Any, frame: int) -> tuple[int, int]:
@@ -95,6 +87,21 @@ class Dicom(Modality):
             limit = f"over max_pixels={self.max_pixels}"
             raise DataError("too_large", f"{name_of(media)}: {shape[0]} x {shape[1]} pixels, {limit}")
         return shape
+
+
+@contextmanager
+def _told(media: Media) -> Iterator[None]:
+    """Name the file in what a step says of it; whatever else an element's value makes pydicom raise is damage."""
+    name = name_of(media)
+    try:
+        yield
+    except DataError as error:
+        raise error if str(error).startswith(name) else DataError(error.code, f"{name}: {error}") from None
+    except MemoryError:
+        raise DataError("too_large", f"{name}: not enough memory; lower max_pixels") from None
+    except Exception as error:
+        detail = f"its elements cannot be used ({type(error).__name__}: {one_line(error)})"
+        raise DataError("corrupt", f"{name}: {detail}") from None
 
 
 def _frame(media: Media, dataset: Any) -> int:

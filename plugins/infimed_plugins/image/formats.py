@@ -61,6 +61,8 @@ def unreadable_jpeg(data: bytes) -> str | None:
     """Why no decoder here reads a whole JPEG: its process or its bits; ``None`` where it is of the usual kind."""
     try:
         for marker, at in _jpeg_segments(data):
+            if marker == 0xF7:
+                return "JPEG-LS"
             if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
                 if marker not in (0xC0, 0xC1, 0xC2, 0xC9, 0xCA):
                     return "lossless or hierarchical JPEG"

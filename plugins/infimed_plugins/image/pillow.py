@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infimed_core import DataError
+from infimed_plugins.image import jpeg2000, png
 from infimed_plugins.image.depth import to_rgb
-from infimed_plugins.image.png import deep_samples
 
 ORIENTATION = 0x0112
 
@@ -60,9 +60,9 @@ class PillowPicture:
         if at_most is not None and image.format in ("JPEG", "MPO"):
             height, width = at_most if self._orientation < 5 else at_most[::-1]
             image.draft(image.mode, (max(1, width), max(1, height)))
-        depth = self._deep_png()
+        deep = self._deep_data()
         image.load()
-        pixels = self._deep_rgb(*depth) if depth else _to_rgb(image)
+        pixels = self._deep_rgb(deep) if deep else _to_rgb(image)
         return upright(pixels, self._orientation)
 
     def _seek(self, frame: Any) -> None:
@@ -71,22 +71,26 @@ class PillowPicture:
             raise DataError("no_such_frame", f"frame {frame!r}, but it has frames 0 to {num_frames - 1}")
         self._image.seek(frame)
 
-    def _deep_png(self) -> tuple[bytes, int] | None:
-        """A 16-bit PNG's bytes and number of channels, where Pillow would keep 8 bits; it keeps all of plain grey."""
-        if self._image.format != "PNG" or self._frame != 0:
+    def _deep_data(self) -> bytes | None:
+        """The file, where its samples have more bits than Pillow keeps of them; it keeps all of plain grey."""
+        if self._image.format not in ("PNG", "JPEG2000") or self._frame != 0:
             return None
         place = self._file.tell()
         self._file.seek(0)
-        head = self._file.read(26)
-        depth, num_channels = head[24], {2: 3, 4: 2, 6: 4}.get(head[25])
-        deep = head + self._file.read() if depth == 16 and num_channels else None
+        data = self._file.read(26)
+        if self._image.format == "PNG":
+            data = data + self._file.read() if data[24] == 16 and data[25] in png.DEEP_CHANNELS else b""
+        else:
+            data += self._file.read()
+            bits = jpeg2000.check_codestream(data, self._image.size[::-1])
+            data = data if bits > 8 and self._image.mode in ("RGB", "RGBA", "LA") else b""
         self._file.seek(place)
-        return (deep, num_channels) if deep and num_channels else None
+        return data or None
 
-    def _deep_rgb(self, data: bytes, num_channels: int) -> NDArray[np.uint8]:
-        samples = deep_samples(data, num_channels)
-        if num_channels != 3:
-            colours = samples[..., 0] if num_channels == 2 else samples[..., :3]
+    def _deep_rgb(self, data: bytes) -> NDArray[np.uint8]:
+        samples = png.deep_samples(data) if self._image.format == "PNG" else jpeg2000.deep_samples(data)
+        if samples.shape[2] in (2, 4):
+            colours = samples[..., 0] if samples.shape[2] == 2 else samples[..., :3]
             return to_rgb(colours, samples[..., -1])
         clear = self._image.info.get("transparency")
         return to_rgb(samples, None if clear is None else (samples != np.asarray(clear)).any(axis=-1))

@@ -20,6 +20,8 @@ TEXTS = (b"tEXt", b"zTXt")
 ORIENTATION = b"Raw profile type exif\0"
 """Keyword under which ImageMagick keeps EXIF; the only text that bears on the pixels."""
 LONGEST_TEXT = 2**16
+DEEP_CHANNELS = {2: 3, 4: 2, 6: 4}
+"""Channels by PNG's colour type, of those types of which Pillow keeps 8 bits."""
 
 
 def without_extras(file: BinaryIO, header_only: bool) -> BytesIO:
@@ -77,16 +79,15 @@ def _is_orientation(name: bytes, body: bytes) -> bool:
     return not inflater.unconsumed_tail
 
 
-def deep_samples(data: bytes, num_channels: int) -> NDArray[np.uint16]:
+def deep_samples(data: bytes) -> NDArray[np.uint16]:
     """uint16 [h, w, channels]: all 16 bits of a PNG in colour or with transparency, of which Pillow keeps 8.
 
-    ``data`` is what ``without_extras`` gave and Pillow has decoded, so that damage is found before. ``num_channels``
-    is 2 (grey and alpha), 3 or 4.
+    ``data`` is what ``without_extras`` gave and Pillow has decoded, so that damage is found before.
     """
     import cv2
 
-    parts, file = [SIGNATURE], BytesIO(data)
-    parts += [whole for name, _, whole in _chunks(file, header_only=False) if name in CRITICAL]
+    num_channels, parts = DEEP_CHANNELS[data[25]], [SIGNATURE]
+    parts += [whole for name, _, whole in _chunks(BytesIO(data), header_only=False) if name in CRITICAL]
     decoded = cv2.imdecode(np.frombuffer(b"".join(parts), np.uint8), cv2.IMREAD_UNCHANGED)
     if decoded is None or decoded.dtype != np.uint16 or decoded.ndim != 3:
         raise DataError("corrupt", "its 16-bit samples cannot be decoded")
