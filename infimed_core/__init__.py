@@ -11,6 +11,7 @@ from infimed_core.api.data import (
     Modality,
     Reader,
     Sample,
+    Slices,
     Turn,
 )
 from infimed_core.api.evaluation import Benchmark, Metric, MetricValue, Solver, TextMetric
@@ -87,6 +88,7 @@ __all__ = [
     "Scorer",
     "Selection",
     "Selector",
+    "Slices",
     "Solver",
     "Stage",
     "StageEvaluation",

@@ -18,7 +18,7 @@ RESCALE, VOI = "PixelValueTransformationSequence", "FrameVOILUTSequence"
 def frame_to_rgb(dataset: Any, pixels: NDArray[Any], frame: int, window: Any) -> NDArray[np.uint8]:
     """uint8 [rows, columns, 3] of a frame's stored values or colours.
 
-    ``window`` is ``"file"``, ``"full"``, a preset's name or [center, width].
+    ``window`` is ``"file"``, ``"full"``, a preset's name, [center, width], or three of these for red, green and blue.
 
     Raises:
         DataError: ``not_finite``, ``bad_option``, ``unsupported``, ``corrupt``.
@@ -34,12 +34,19 @@ def frame_to_rgb(dataset: Any, pixels: NDArray[Any], frame: int, window: Any) ->
     if not photometric.startswith("MONOCHROME"):
         raise DataError("unsupported", f"one sample per pixel of {photometric} is not read")
     padding = padding_of(dataset, pixels)
-    grey = _grey(dataset, pixels, frame, window, padding)
-    if photometric == "MONOCHROME1":
-        grey = 1.0 - grey
-    if padding is not None:
-        grey[padding] = 0.0
-    return np.repeat(np.rint(grey * 255.0).astype(np.uint8)[..., None], 3, axis=2)
+    channels = []
+    for each in window if _is_three(window) else [window]:
+        grey = _grey(dataset, pixels, frame, each, padding)
+        if photometric == "MONOCHROME1":
+            grey = 1.0 - grey
+        if padding is not None:
+            grey[padding] = 0.0
+        channels.append(np.rint(grey * 255.0).astype(np.uint8))
+    return np.stack(channels * (3 // len(channels)), axis=-1)
+
+
+def _is_three(window: Any) -> bool:
+    return isinstance(window, (list, tuple)) and len(window) == 3
 
 
 def _scaled(values: NDArray[Any], top: float) -> NDArray[np.uint8]:

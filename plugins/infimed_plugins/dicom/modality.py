@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from infimed_core import DataError, Media, Modality
+from infimed_core import DataError, Media, Modality, Slices
 from infimed_plugins.dicom.frames import decode_frame
 from infimed_plugins.dicom.grey import frame_to_rgb
 from infimed_plugins.dicom.groups import pixel_stretch, square_shape
 from infimed_plugins.dicom.opening import name_of, one_line, open_source, read_header
+from infimed_plugins.dicom.series import find_slices
 from infimed_plugins.dicom.windows import PRESETS
 
 _quiet_lock = threading.RLock()
@@ -41,7 +42,8 @@ class Dicom(Modality):
     """Reads a frame: modality LUT, window or VOI LUT, palette or colour space, then MONOCHROME1 inverted, to RGB.
 
     ``Media.options``: ``frame`` (from 0, default 0); ``window``: ``[center, width]`` in the units of the rescaled
-    values, a preset's name, ``"file"`` or ``"full"`` (from the least to the greatest value). Padding is black.
+    values, a preset's name, ``"file"`` or ``"full"`` (from the least to the greatest value), or a list of three of
+    these, for red, green and blue; ``square_pixels``. Padding is black.
     """
 
     window: str | tuple[float, float] = Field(
@@ -78,10 +80,23 @@ class Dicom(Modality):
             rgb = frame_to_rgb(dataset, pixels, frame, media.options.get("window", self.window))
         return rgb if rgb.shape[:2] == shape else _resized(rgb, shape)
 
+    def slices(self, media: Sequence[Media], plane: str | None = None) -> Slices | None:
+        """A folder or a list of files of one series, or the frames of one file; only in the plane they were taken in.
+
+        Raises:
+            DataError: ``mixed_series``, ``repeated_position``, ``no_volume``, ``bad_option`` (another plane).
+        """
+        with _quiet(), _told(media[0]):
+            found = find_slices(media, self.force)
+            if found is not None and plane not in (None, found.plane):
+                taken = found.plane or "an unknown plane"
+                raise DataError("bad_option", f"DICOM slices are not cut again: these are {taken}, not {plane}")
+        return found
+
     def _shape(self, media: Media, dataset: Any, frame: int) -> tuple[int, int]:
         """The size of what ``load`` gives, within the limit."""
         shape = int(dataset.Rows), int(dataset.Columns)
-        if self.square_pixels and shape[0] * shape[1] <= self.max_pixels:
+        if media.options.get("square_pixels", self.square_pixels) and shape[0] * shape[1] <= self.max_pixels:
             shape = square_shape(*shape, pixel_stretch(dataset, frame))
         if shape[0] * shape[1] > self.max_pixels:
             limit = f"over max_pixels={self.max_pixels}"

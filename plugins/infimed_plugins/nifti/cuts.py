@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from infimed_core import DataError
+from infimed_core import DataError, Media, Slices
 from infimed_plugins.nifti.volumes import Header
 
 MOST_STRETCHED = 20.0
 """A voxel is never taken to be longer than this many times its width: such a header is a mistake."""
 
+PLANES = ("sagittal", "coronal", "axial")
 MOST_PIXELS = 2**26
 """A slice that would have more once it is stretched stays as it is stored."""
 
@@ -41,7 +42,7 @@ class Cut:
         return np.fliplr(turned) if convention == "radiological" else turned
 
 
-def find_cut(header: Header, options: Mapping[str, Any], square_pixels: bool) -> Cut:
+def find_cut(header: Header, options: Mapping[str, Any]) -> Cut:
     """The slice that ``axis``, ``index`` and ``volume`` of the options name.
 
     Raises:
@@ -63,11 +64,40 @@ def find_cut(header: Header, options: Mapping[str, Any], square_pixels: bool) ->
     where[stored[axis]] = size - 1 - index if reversed_[axis] else index
     across, up = (other for other in range(3) if other != axis)
     shape = header.shape[stored[up]], header.shape[stored[across]]
-    if square_pixels:
+    if options.get("square_pixels"):
         sizes = np.linalg.norm(header.affine[:3, :3], axis=0)
         shape = _square_shape(shape, float(sizes[stored[up]]), float(sizes[stored[across]]))
     flipped = reversed_[across], reversed_[up]
     return Cut(volume, tuple(where), stored[across] > stored[up], flipped, shape)
+
+
+def find_slices(item: Media, header: Header, plane: str | None) -> Slices | None:
+    """The slices across ``plane``'s axis, from the patient's left, back or feet; ``None`` of a single one.
+
+    Raises:
+        DataError: ``bad_option``, ``corrupt``.
+    """
+    stored, reversed_ = patient_axes(header)
+    axis: Any = item.options.get("axis", 2) if plane is None else PLANES.index(plane) if plane in PLANES else None
+    if not _is_index(axis, 3):
+        raise DataError("bad_option", f"plane must be one of {', '.join(PLANES)}, not {plane or axis!r}")
+    source, across, up = (stored[number] for number in (axis, *(other for other in range(3) if other != axis)))
+    size = header.shape[source]
+    if size < 2:
+        return None
+    middle = [(length - 1) / 2 for length in header.shape[:3]]
+    positions = []
+    for index in range(size):
+        middle[source] = size - 1 - index if reversed_[axis] else index
+        positions.append(round(float(header.affine[axis] @ [*middle, 1.0]), 4))
+    sizes = [round(float(size), 4) for size in np.linalg.norm(header.affine[:3, :3], axis=0)]
+    options = [{**item.options, "axis": axis, "index": index} for index in range(size)]
+    return Slices(
+        media=tuple(item.model_copy(update={"options": chosen}) for chosen in options),
+        plane=PLANES[axis],
+        positions=tuple(positions),
+        spacing=(sizes[source], sizes[up], sizes[across]),
+    )
 
 
 def patient_axes(header: Header) -> tuple[list[int], list[bool]]:

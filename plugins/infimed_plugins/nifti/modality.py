@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from math import prod
 from typing import Any, Literal
@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from infimed_core import DataError, Media, Modality
-from infimed_plugins.nifti.cuts import Cut, find_cut
+from infimed_core import DataError, Media, Modality, Slices
+from infimed_plugins.nifti.cuts import Cut, find_cut, find_slices
 from infimed_plugins.nifti.files import name_of
 from infimed_plugins.nifti.volumes import Header, check_bytes, read_header, read_slice
 
@@ -26,9 +26,10 @@ class Nifti(Modality):
     """Cuts a slice across the patient's own axes, whatever the order in which the file stores its voxels.
 
     ``Media.options``: ``axis`` (0 sagittal, 1 coronal, 2 axial; default 2), ``index`` (from the patient's left,
-    back or feet, so 0 is leftmost, rearmost, lowest; the middle by default), ``volume`` (of a time series, from 0)
-    and ``window`` (``[center, width]`` in the file's scaled units). The top of the image is superior, or anterior in an
-    axial slice. A file of two axes is one slice, across the axis that it lacks.
+    back or feet, so 0 is leftmost, rearmost, lowest; the middle by default), ``volume`` (of a time series, from 0),
+    ``window`` (``[center, width]`` in the file's scaled units, or three of these for red, green and blue) and
+    ``square_pixels``. The top of the image is superior, or anterior in an axial slice. A file of two axes is one
+    slice, across the axis that it lacks.
     """
 
     percentiles: tuple[float, float] = Field(
@@ -77,6 +78,17 @@ class Nifti(Modality):
                 raise DataError("corrupt", f"{name_of(media)}: {detail}") from None
         return rgb if rgb.shape[:2] == cut.shape else _resized(rgb, cut.shape)
 
+    def slices(self, media: Sequence[Media], plane: str | None = None) -> Slices | None:
+        """The slices of one file across an axis; ``None`` where one is picked already, or there is but one."""
+        (item, *others) = media
+        if others or "index" in item.options:
+            return None
+        with _quiet():
+            try:
+                return find_slices(item, self._header(item), plane)
+            except DataError as error:
+                raise DataError(error.code, f"{name_of(item)}: {error}") from None
+
     def _header(self, media: Media) -> Header:
         header = read_header(media)
         if prod(header.shape) > self.max_voxels:
@@ -88,7 +100,7 @@ class Nifti(Modality):
     def _cut(self, media: Media, header: Header) -> Cut:
         """Where the slice lies that the options ask for."""
         try:
-            return find_cut(header, media.options, self.square_pixels)
+            return find_cut(header, {"square_pixels": self.square_pixels, **media.options})
         except DataError as error:
             raise DataError(error.code, f"{name_of(media)}: {error}") from None
 
@@ -102,14 +114,19 @@ class Nifti(Modality):
         if not finite.any():
             raise DataError("not_finite", f"{name_of(media)}: a slice without one finite value")
         values = np.where(finite, values, values[finite].min())  # NaN outside a mask is usual: as dark as the darkest
-        low, high = self._range(media, values)
-        if not high > low:
-            return np.zeros((*values.shape, 3), np.uint8)
-        scaled = np.clip((values / 2 - low / 2) / (high / 2 - low / 2), 0, 1)  # halves: the span may overflow
-        return np.repeat(np.rint(scaled * 255).astype(np.uint8)[..., None], 3, axis=2)
-
-    def _range(self, media: Media, values: NDArray[np.float64]) -> tuple[float, float]:
         window: Any = media.options.get("window", self.window)
+        three = isinstance(window, (list, tuple)) and len(window) == 3
+        channels = [self._grey(media, values, each) for each in (window if three else [window])]
+        return np.stack(channels * (3 // len(channels)), axis=-1)
+
+    def _grey(self, media: Media, values: NDArray[np.float64], window: Any) -> NDArray[np.uint8]:
+        low, high = self._range(media, values, window)
+        if not high > low:
+            return np.zeros(values.shape, np.uint8)
+        scaled = np.clip((values / 2 - low / 2) / (high / 2 - low / 2), 0, 1)  # halves: the span may overflow
+        return np.rint(scaled * 255).astype(np.uint8)
+
+    def _range(self, media: Media, values: NDArray[np.float64], window: Any) -> tuple[float, float]:
         if window is None:
             low, high = (2 * float(value) for value in np.percentile(values / 2, self.percentiles))
             return (low, high) if high > low else (float(values.min()), float(values.max()))
