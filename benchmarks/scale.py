@@ -82,7 +82,7 @@ def measured(folder: Path, num_rows: int, checkpoint: Path | None) -> dict[str, 
     from infimed_core.curate.curation import curate
     from infimed_core.distributed.ranks import Ranks
     from infimed_core.models.checkpoints import prepare_model
-    from infimed_core.models.model_pool import ModelPool
+    from infimed_core.models.model_pool import RunModelPool
     from infimed_core.plan.indexing import index_samples
     from infimed_core.plugins import load_plugins
     from infimed_core.runfile.loading import load_run_file
@@ -100,7 +100,7 @@ def measured(folder: Path, num_rows: int, checkpoint: Path | None) -> dict[str, 
     plan = load_run_file(file, registry)
     record = new_record("scale", 0, plan.as_json(), ())
     directory, media = RunDirectory(folder / "runs" / "scale", record), registry.media_loader()
-    pool = ModelPool(plan, directory.path, media)
+    pool = RunModelPool(plan, directory.path, media)
     state = RunState(plan, registry, directory, lambda event: None, media, pool, ranks=Ranks())
 
     seconds, size = {}, {}

@@ -11,10 +11,14 @@ from infimed_core.api.data import (
     Modality,
     Reader,
     Sample,
+<<<<<<< HEAD
     Slices,
+=======
+    Score,
+>>>>>>> main
     Turn,
 )
-from infimed_core.api.evaluation import Benchmark, Metric, MetricValue, Solver, TextMetric
+from infimed_core.api.evaluation import Benchmark, Metric, Solver, TextMetric
 from infimed_core.api.models import (
     IGNORED_LABEL,
     Answer,
@@ -30,8 +34,8 @@ from infimed_core.api.models import (
     TrainableModel,
 )
 from infimed_core.api.planning import Packer, Packs, Phase, ResolutionScheduler
-from infimed_core.api.quality import Candidate, JudgingScorer, RowSelection, Score, Scorer, Selection, Selector
-from infimed_core.api.reporting import RunEvent
+from infimed_core.api.quality import Candidate, JudgingScorer, RowSelection, Scorer, Selection, Selector
+from infimed_core.api.reporting import MetricValue, RunEvent
 from infimed_core.api.training import Batches, Measurements, Mix, Stage, StageEvaluation, Trainer, TrainingContext
 from infimed_core.api.vocabulary import MODALITIES, TASK_TYPES, UNLABELLED, modality_of, task_type_of
 from infimed_core.errors import ConfigError, DataError, InfimedError, PluginError

@@ -9,12 +9,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, JsonValue
+from pydantic import JsonValue
 
-from infimed_core.api.component import Component, ComponentRef, Row
-from infimed_core.api.data import Fault, Sample
+from infimed_core.api.component import Component, ComponentRef
+from infimed_core.api.data import Fault, Sample, Score
 from infimed_core.api.models import Answer, Ask
-from infimed_core.api.quality import Score
 
 
 class Solver(Component):
@@ -144,50 +143,3 @@ class TextMetric(Metric):
     def values(self, scores: Sequence[Score]) -> NDArray[np.float64] | None:
         """The part of every score, NaN where a score lacks it."""
         return np.array([score.parts.get(self.part) for score in scores], dtype=np.float64)
-
-
-class MetricValue(Row):
-    """A metric with its 95% interval and how many samples stand behind it."""
-
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-    num_scored: int = 0
-    num_unscored: int = 0
-
-
-class ResultRow(Row):
-    """One model on one benchmark (or on the part of it that ``group`` names), under one scoring.
-
-    ``model`` is ``base``, a stage's name, or a baseline: ``most-common-answer``, ``constant-letter``, or a model's name
-    with ``-image-blind`` (the same model, asked without the images).
-    """
-
-    benchmark: str
-    version: str
-    model: str
-    scoring: str
-    group: dict[str, str] = Field(default_factory=dict)
-    metrics: dict[str, MetricValue]
-
-
-class Comparison(Row):
-    """A paired difference of ``metric`` between two models on the same samples: ``model`` minus ``against``.
-
-    ``p_value`` is McNemar's where every score is 0 or 1 and no two questions share an image or study, else that of the
-    clustered paired bootstrap; ``p_adjusted`` is Holm's over all comparisons of the run; ``minimum_detectable`` is the
-    true difference that would be found with probability 0.8.
-    """
-
-    benchmark: str
-    scoring: str
-    metric: str
-    model: str
-    against: str
-    difference: float
-    low: float
-    high: float
-    p_value: float | None = None
-    p_adjusted: float | None = None
-    minimum_detectable: float | None = None
-    num_pairs: int

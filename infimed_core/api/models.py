@@ -29,7 +29,7 @@ class Ask(Protocol):
         ...
 
 
-class NamedModels(Protocol):
+class ModelPool(Protocol):
     """The models of the run file's ``models:`` section, by name."""
 
     def identity(self, name: str) -> str:

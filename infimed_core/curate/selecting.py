@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from infimed_core.api.component import JsonObject
 from infimed_core.api.quality import RowSelection, Selector
 from infimed_core.store.artifacts import digest
 from infimed_core.store.dataset import Dataset
+from infimed_core.store.files import replaced
 from infimed_core.store.scores import Candidates, ScoreTable
 from infimed_core.store.steps import Outcome, RunState
 
@@ -101,8 +101,7 @@ def _write(path: Path, candidates: Candidates, selection: RowSelection) -> tuple
     low_alone: Counter[str] = Counter()
     dimensions: dict[str, None] = {}
     modalities: dict[str, dict[str, int]] = defaultdict(lambda: {"in": 0, "kept": 0})
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8") as stream:
+    with replaced(path) as stream:
         for place, candidate in enumerate(candidates):
             reasons = selection.rejected(place)
             cell = modalities[candidate.tags.get("modality", "unlabelled")]
@@ -121,9 +120,6 @@ def _write(path: Path, candidates: Candidates, selection: RowSelection) -> tuple
             low.update(found)
             if len(found) == 1:
                 low_alone[found[0]] += 1
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
     details: JsonObject = {
         "rejected_by": dict(any_.most_common()),
         "rejected_by_alone": dict(alone.most_common()),

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from infimed_core.api.evaluation import Benchmark, Metric, MetricValue, ResultRow, TextMetric
-from infimed_core.api.quality import Score
+from infimed_core.api.data import Score
+from infimed_core.api.evaluation import Benchmark, Metric, TextMetric
+from infimed_core.api.reporting import MetricValue, ResultRow
 from infimed_core.errors import PluginError
 from infimed_core.evaluate import statistics
 from infimed_core.evaluate.graded import Graded

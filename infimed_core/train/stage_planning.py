@@ -12,14 +12,14 @@ from infimed_core.api.component import JsonObject
 from infimed_core.api.models import Model
 from infimed_core.api.planning import Packer, ResolutionScheduler
 from infimed_core.api.training import Stage
-from infimed_core.curate.curation import Curated
 from infimed_core.errors import InfimedError
 from infimed_core.plan.index import Index
+from infimed_core.plan.inputs import PlanInputs
 from infimed_core.plan.planning import plan_stage
 from infimed_core.plan.stage_plan import StagePlan
 from infimed_core.store.artifacts import digest
+from infimed_core.store.curated import Curated
 from infimed_core.store.steps import Outcome, RunState
-from infimed_core.train.validation import PlanInputs, told_drops
 
 
 def _packer(state: RunState, stage: Stage, isolation: tuple[bool, str]) -> Packer:
@@ -119,7 +119,7 @@ def plan_rows(
     plan = StagePlan.load(plan_file)
     if len(plan.packs) == 0:
         reasons = [
-            f"the plan left out {told_drops(plan)}" if plan.dropped.any() else "",
+            f"the plan left out {plan.told_drops()}" if plan.dropped.any() else "",
             chosen.index.told_faults(),
             f"{int((chosen.allowed & held).sum())} are held out" if held.any() else "",
         ]

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from infimed_core.api.component import JsonObject
 from infimed_core.api.models import Model, TrainableModel
 from infimed_core.api.training import Measurements, Mix, Stage, Trainer, TrainingContext
-from infimed_core.curate.curation import Curated
 from infimed_core.errors import InfimedError
 from infimed_core.models.checkpoints import Checkpoint, load_checkpoint
 from infimed_core.plan.index import Index
@@ -21,6 +20,7 @@ from infimed_core.plan.indexing import index_samples
 from infimed_core.plan.rows import PlannedBatches
 from infimed_core.plan.stage_plan import StagePlan
 from infimed_core.store.artifacts import digest
+from infimed_core.store.curated import Curated
 from infimed_core.store.dataset import Dataset
 from infimed_core.store.steps import Outcome, RunState
 from infimed_core.train.isolation import isolation_of

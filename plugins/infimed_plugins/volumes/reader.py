@@ -23,10 +23,10 @@ class Volumes(Reader):
     """Shows volumes of another reader's samples as several images: NIfTI, multi-frame DICOM, and DICOM series.
 
     A series is a folder, or three files or more of it that a turn shows one after another. Slices are chosen from
-    headers (``best-contrast`` alone looks at pixels) and stand in order through the body, whatever files are called. Each
-    is a medium of its own, in the place of the volume. What was chosen stands in ``meta["volumes"]``: planes,
-    indices, positions in millimetres, spacing. Other media stay as they are, and so do volumes of which the row picks a
-    slice itself. The settings are part of the data's fingerprint.
+    headers (``best-contrast`` alone looks at pixels) and stand in order through the body, whatever their names. Each is
+    a medium of its own, in the place of the volume. What was chosen stands in ``meta["volumes"]``: planes, indices,
+    positions in millimetres, spacing. Other media stay as they are, and so do volumes of which the row picks a slice
+    itself. The settings are part of the data's fingerprint.
     """
 
     nested: ClassVar[Mapping[str, str]] = {"reader": "reader"}

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from infimed_core.api.component import canonical_json
-from infimed_core.api.evaluation import ResultRow
-from infimed_core.api.reporting import RunRecord, StepRecord
+from infimed_core.api.reporting import ResultRow, RunRecord, StepRecord
 from infimed_core.errors import InfimedError
 from infimed_core.plugins import Registry
 from infimed_core.store.record import read_record

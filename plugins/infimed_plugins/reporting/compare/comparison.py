@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from infimed_core.api.component import Row
-from infimed_core.api.evaluation import MetricValue
+from infimed_core.api.reporting import MetricValue
 from infimed_core.errors import InfimedError
 from infimed_core.evaluate import statistics
 from infimed_core.evaluate.paired import Estimate, Test, estimate, mean_estimate
