@@ -11,11 +11,8 @@ from infimed_core.api.data import (
     Modality,
     Reader,
     Sample,
-<<<<<<< HEAD
-    Slices,
-=======
     Score,
->>>>>>> main
+    Slices,
     Turn,
 )
 from infimed_core.api.evaluation import Benchmark, Metric, Solver, TextMetric
