@@ -7,7 +7,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,7 @@ class Dicom(Modality):
     these, for red, green and blue; ``square_pixels``. Padding is black.
     """
 
+    version: ClassVar[str] = "2"
     window: str | tuple[float, float] = Field(
         default="file",
         description="'file' (the file's own window or VOI LUT, else the full range), 'full', a preset "

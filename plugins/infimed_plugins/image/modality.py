@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from io import BytesIO
-from typing import BinaryIO
+from typing import BinaryIO, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,7 @@ class Image(Modality):
     values from their least to their greatest.
     """
 
+    version: ClassVar[str] = "2"
     max_pixels: int = Field(
         default=64_000_000,
         ge=1,

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from math import prod
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,7 @@ class Nifti(Modality):
     slice, across the axis that it lacks.
     """
 
+    version: ClassVar[str] = "2"
     percentiles: tuple[float, float] = Field(
         default=(1.0, 99.0),
         description="Percentiles of the slice that become black and white where no window is given.",
