@@ -113,6 +113,10 @@ class MediaLoader:
             raise _failed(modality, "load", media, f"returned {what}, not an array of uint8")
         return array
 
+    def slices(self, media: Sequence[Media], plane: str | None = None) -> Slices | None:
+        """``Modality.slices`` of the right modality; ``None`` where the media are of several kinds."""
+        return self._find(media[0]).slices(media, plane) if len({item.kind for item in media}) == 1 else None
+
     @property
     def is_marked(self) -> bool:
         """Whether any modality has a version, is from elsewhere or has settings of its own."""
@@ -144,10 +148,6 @@ def _called(modality: Modality, method: str, media: Media, call: Callable[[], T]
 def _failed(modality: Modality, method: str, media: Media, what: str) -> DataError:
     name = f"{type(modality).__module__}.{type(modality).__qualname__}.{method}"
     return DataError("modality_failed", f"{media.uri or media.kind}: {name} {what}")
-
-    def slices(self, media: Sequence[Media], plane: str | None = None) -> Slices | None:
-        """``Modality.slices`` of the right modality; ``None`` where the media are of several kinds."""
-        return self._find(media[0]).slices(media, plane) if len({item.kind for item in media}) == 1 else None
 
 
 class DatasetFilter(Component):
