@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, JsonValue
+from pydantic import JsonValue
 
-from infimed_core.api.component import Component, ComponentRef, Row
-from infimed_core.api.data import Fault, Sample
+from infimed_core.api.component import Component, ComponentRef
+from infimed_core.api.data import Fault, Sample, Score
 from infimed_core.api.models import Answer, Ask
-from infimed_core.api.quality import Score
+from infimed_core.named_files import digest_of_files
 
 
 class Solver(Component):
@@ -41,8 +41,8 @@ class Benchmark(Component):
     """Tags that define a kind of question for the most-common-answer baseline."""
     cluster_by: ClassVar[str] = ""
     """Tag whose equal values are not independent (an image, a study); intervals resample these. "" is the sample."""
-    metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
-    """Names of the metric components that summarise the scores."""
+    metrics: ClassVar[tuple[str, ...]] = ()
+    """Names of the metric components that summarise the scores; the default metric where there is none."""
     judging: ClassVar[str] = ""
     """What ``judge`` leaves to rules and what it asks the judge; stands in the protocol of a judged run."""
 
@@ -71,17 +71,20 @@ class Benchmark(Component):
         """Whether the answer is free text, so that measures of open answers take it in."""
         return True
 
-    def solver(self) -> ComponentRef:
-        """The solver this benchmark wants unless the run file names another."""
-        return ComponentRef(use="direct")
+    def solver(self) -> ComponentRef | None:
+        """The solver this benchmark wants unless the run file names another; ``None`` for the default one."""
+        return None
 
     def generation(self) -> Any:
         """The ``Generation`` this benchmark wants; ``None`` for the default."""
         return None
 
     def fingerprint(self) -> str:
-        """A digest that changes when the questions or their grading change."""
-        return hashlib.sha256(f"{self.identity()}|{self.version}".encode()).hexdigest()
+        """A digest that changes when the questions or their grading change.
+
+        Unless overridden: the settings, the version, and every file and folder that the settings name.
+        """
+        return hashlib.sha256(f"{self.identity()}|{self.version}|{digest_of_files(dict(self))}".encode()).hexdigest()
 
     def summarise(
         self, samples: Sequence[Sample], answers: Sequence[Answer], scoring: str
@@ -144,50 +147,3 @@ class TextMetric(Metric):
     def values(self, scores: Sequence[Score]) -> NDArray[np.float64] | None:
         """The part of every score, NaN where a score lacks it."""
         return np.array([score.parts.get(self.part) for score in scores], dtype=np.float64)
-
-
-class MetricValue(Row):
-    """A metric with its 95% interval and how many samples stand behind it."""
-
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-    num_scored: int = 0
-    num_unscored: int = 0
-
-
-class ResultRow(Row):
-    """One model on one benchmark (or on the part of it that ``group`` names), under one scoring.
-
-    ``model`` is ``base``, a stage's name, or a baseline: ``most-common-answer``, ``constant-letter``, or a model's name
-    with ``-image-blind`` (the same model, asked without the images).
-    """
-
-    benchmark: str
-    version: str
-    model: str
-    scoring: str
-    group: dict[str, str] = Field(default_factory=dict)
-    metrics: dict[str, MetricValue]
-
-
-class Comparison(Row):
-    """A paired difference of ``metric`` between two models on the same samples: ``model`` minus ``against``.
-
-    ``p_value`` is McNemar's where every score is 0 or 1 and no two questions share an image or study, else that of the
-    clustered paired bootstrap; ``p_adjusted`` is Holm's over all comparisons of the run; ``minimum_detectable`` is the
-    true difference that would be found with probability 0.8.
-    """
-
-    benchmark: str
-    scoring: str
-    metric: str
-    model: str
-    against: str
-    difference: float
-    low: float
-    high: float
-    p_value: float | None = None
-    p_adjusted: float | None = None
-    minimum_detectable: float | None = None
-    num_pairs: int

@@ -6,14 +6,14 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from infimed_core.api.component import Component, Row
-from infimed_core.api.data import MediaLoader, Sample
+from infimed_core.api.data import MediaLoader, Sample, Score
 from infimed_core.api.models import Ask
 
 
@@ -86,22 +86,10 @@ class Selector(Component):
         Raises:
             ValueError: ``select`` lost a candidate, or gave two verdicts on one.
         """
-        return RowSelection.of(self.select(candidates), candidates)
-
-
-class Score(Row):
-    """A value in [0, 1], or ``None`` where it could not be scored (never 0, never NaN in its place).
-
-    ``parts`` holds the dimensions or sub-scores, ``reasons`` codes from the scorer's closed list,
-    ``raw`` the measurements behind it. A grader's detail for people (the answer as read) goes to ``note``.
-    """
-
-    value: float | None = Field(default=None, ge=0.0, le=1.0)
-    status: Literal["ok", "unscored", "error"] = "ok"
-    parts: dict[str, float | None] = Field(default_factory=dict)
-    reasons: tuple[str, ...] = ()
-    raw: dict[str, float | None] = Field(default_factory=dict)
-    note: str = ""
+        selection = self.select(candidates)
+        if not isinstance(selection, Selection):
+            raise ValueError(f"it returned {type(selection).__name__}, not a Selection")
+        return RowSelection.of(selection, candidates)
 
 
 class Candidate(Row):

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from infimed_core.api.evaluation import Benchmark, Comparison, Metric
-from infimed_core.api.quality import Score
+from infimed_core.api.data import Score
+from infimed_core.api.evaluation import Benchmark, Metric
+from infimed_core.api.reporting import Comparison
 from infimed_core.evaluate import statistics
 from infimed_core.evaluate.graded import Graded
 from infimed_core.evaluate.paired import estimate

@@ -24,6 +24,7 @@ from infimed_core.api.models import Encoder
 from infimed_core.api.training import Mix
 from infimed_core.errors import DataError
 from infimed_core.store.dataset import Dataset
+from infimed_core.store.files import replaced
 
 _BATCH = 1024
 
@@ -113,10 +114,9 @@ class Index:
 
 def save_arrays(path: Path, facts: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
     """Write JSON facts and arrays into one npz, by temporary file and rename."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.npz")
     coded = np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8)
-    np.savez(temporary, allow_pickle=False, facts=coded, **arrays)
-    temporary.replace(path)
+    with replaced(path, "wb") as stream:
+        np.savez(stream, allow_pickle=False, facts=coded, **arrays)
 
 
 def load_arrays(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:

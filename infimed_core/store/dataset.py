@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar, overload
@@ -16,6 +17,7 @@ from pydantic import ValidationError
 
 from infimed_core.api.data import Media, Sample
 from infimed_core.errors import DataError
+from infimed_core.store.files import replaced
 
 _EXTENSIONS = ((b"\x89PNG", ".png"), (b"\xff\xd8\xff", ".jpg"), (b"GIF8", ".gif"), (b"\x1f\x8b", ".nii.gz"))
 
@@ -27,14 +29,11 @@ TOLD_FAULTS = 5
 
 def write_samples(path: Path, rows: Iterable[Sample]) -> int:
     """Write one sample a line, by temporary file and rename; return how many there were."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     count = 0
-    with temporary.open("w", encoding="utf-8") as stream:
+    with replaced(path, durable=False) as stream:
         for row in rows:
             stream.write(row.model_dump_json() + "\n")
             count += 1
-    temporary.replace(path)
     return count
 
 
@@ -52,10 +51,8 @@ def _stored(item: Media, directory: Path) -> Media:
     path = directory.absolute() / sha256[:2] / (sha256 + _extension(item))
     # A file of another size is what a kill of the machine, not of the process, can leave behind.
     if not path.exists() or path.stat().st_size != len(item.data):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        temporary.write_bytes(item.data)
-        temporary.replace(path)
+        with replaced(path, "wb", durable=False) as stream:
+            stream.write(item.data)
     return item.model_copy(update={"data": None, "uri": str(path), "sha256": sha256})
 
 
@@ -93,12 +90,9 @@ class Dataset(Sequence[Sample]):
         except (OSError, ValueError, IndexError, EOFError):
             pass
         offsets = _line_offsets(self.path)
-        temporary = kept.with_name(f".{kept.name}.{os.getpid()}.npy")
-        try:
-            np.save(temporary, offsets, allow_pickle=False)
-            temporary.replace(kept)
-        except OSError:
-            temporary.unlink(missing_ok=True)  # a place that cannot be written: every process finds them anew
+        # where the place cannot be written every process finds them anew
+        with suppress(OSError), replaced(kept, "wb", durable=False) as stream:
+            np.save(stream, offsets, allow_pickle=False)
         return offsets
 
     @cached_property

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -15,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infimed_core.api.component import canonical_json
-from infimed_core.api.quality import Candidate, Score
+from infimed_core.api.data import Score
+from infimed_core.api.quality import Candidate
 from infimed_core.errors import InfimedError
 from infimed_core.store.columns import fixed_bytes, lists_of_texts, maps_to_numbers, numbers, texts, to_numbers
 from infimed_core.store.dataset import Dataset
-from infimed_core.store.files import write_atomically
+from infimed_core.store.files import replaced, write_atomically
 
 SUCCESS = "_SUCCESS"
 _PART = "part."
@@ -59,13 +59,8 @@ def write_part(path: Path, ids: Sequence[str], scores: Sequence[Score], dimensio
     columns["has_parts"] = lists_of_texts([[name for name in dimensions if name in score.parts] for score in scores])
     digests = [row_digest(identity, score) for identity, score in zip(ids, scores, strict=True)]
     columns[_DIGEST] = fixed_bytes(digests, _DIGEST_BYTES)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as stream:
+    with replaced(path, "wb") as stream:
         parquet.write_table(pa.table(columns), stream, compression="zstd")
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
 
 
 def row_digest(identity: str, score: Score) -> bytes:

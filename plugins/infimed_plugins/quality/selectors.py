@@ -124,15 +124,15 @@ class GatedSelector(Selector):
                 features.frombytes(vector.tobytes())
         self._check_names(known, numbers)
         columns = Columns(
-            np.array(places, dtype=np.int64),
-            np.array(values, dtype=np.float64),
-            np.array(groups, dtype=np.int64),
-            np.array(ties, dtype=np.uint64),
+            np.frombuffer(places, dtype=np.int64),
+            np.frombuffer(values, dtype=np.float64),
+            np.frombuffer(groups, dtype=np.int64),
+            np.frombuffer(ties, dtype=np.uint64),
             list(numbers),
             sizes,
             np.frombuffer(features, dtype=np.float32).reshape(len(places), -1 if features else 0),
         )
-        result = np.array(verdict, dtype=np.int32)
+        result = np.frombuffer(verdict, dtype=np.int32)  # shares memory with the list that was filled
         before = list(codes.table)
         for index, reason in self._turned_away(columns):
             result[columns.places[index]] = codes.of((reason.value, *before[own[index]]))
