@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import Field
 
 from infimed_core import Component, DataError, LoadedModel, Model, Row
-from infimed_plugins.vlm.checkpoint import find_checkpoint, open_checkpoint, told_missing
+from infimed_plugins.vlm.checkpoint import find_checkpoint, missing_reason, open_checkpoint
 from infimed_plugins.vlm.encoding import ChatEncoder
 from infimed_plugins.vlm.settings import OpeningSettings
 from infimed_plugins.vlm.siglip import llava_processor, use_published_names
@@ -38,7 +38,7 @@ class Assemble(OpeningSettings, Model):
 
     def problems(self, run: Mapping[str, Component]) -> Mapping[str, str]:
         """A part whose directory is not there, or that is no checkpoint."""
-        told = {"vision": told_missing(self.vision), "language": told_missing(self.language)}
+        told = {"vision": missing_reason(self.vision), "language": missing_reason(self.language)}
         return {**super().problems(run), **{part: missing for part, missing in told.items() if missing}}
 
     def prepare(self, directory: Path, texts: Callable[[], Iterable[str]], seed: int) -> Path:

@@ -28,7 +28,7 @@ class Transformers(OpeningSettings, Model):
 
     def problems(self, run: Mapping[str, Component]) -> Mapping[str, str]:
         """A directory that is not there, or that is no checkpoint."""
-        missing = told_missing(self.checkpoint)
+        missing = missing_reason(self.checkpoint)
         return {**super().problems(run), **({"checkpoint": missing} if missing else {})}
 
     def prepare(self, directory: Path, texts: Callable[[], Iterable[str]], seed: int) -> Path:
@@ -47,7 +47,7 @@ class Transformers(OpeningSettings, Model):
         return encoder
 
 
-def told_missing(checkpoint: str) -> str:
+def missing_reason(checkpoint: str) -> str:
     """Why a checkpoint cannot be used, as far as the disk tells without asking a hub; "" where nothing is known."""
     path = Path(os.path.expanduser(checkpoint))  # leaves "~nobody" as it is
     if path.is_dir():
@@ -62,7 +62,7 @@ def find_checkpoint(checkpoint: str, revision: str | None, with_code: bool = Fal
     Raises:
         DataError: it is neither a directory with a ``config.json`` nor on the hub.
     """
-    if missing := told_missing(checkpoint):
+    if missing := missing_reason(checkpoint):
         raise DataError("no_checkpoint", missing)
     path = Path(os.path.expanduser(checkpoint))
     if path.is_dir():
