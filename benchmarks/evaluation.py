@@ -131,7 +131,7 @@ def server(results: Results) -> None:
     """`transformers serve` at concurrency 16 beside the local back-end; then killed in the middle and started again."""
     import test_endpoint_serve as serving
 
-    from infimed_core.answer_cache import AnswerCache
+    from infimed_core.models.answer_cache import AnswerCache
 
     requests = serving.make_requests(200)
     with tempfile.TemporaryDirectory() as folder:
@@ -189,8 +189,8 @@ def overhead(results: Results, repeats: int, num_questions: int) -> None:
     from PIL import Image
 
     from infimed_core import Generation, Media, Sample, Turn
-    from infimed_core.answer_cache import AnswerCache
-    from infimed_core.evaluation import ask_and_grade
+    from infimed_core.evaluate.grading import ask_and_grade
+    from infimed_core.models.answer_cache import AnswerCache
     from infimed_core.plugins import load_plugins
     from infimed_plugins.vlm.tiny import TinyQwen3VL
 

@@ -27,7 +27,7 @@ import smollm2
 import yaml
 from common import Results, main, table
 
-from infimed_core.statistics import cohen_kappa
+from infimed_core.evaluate.statistics import cohen_kappa
 from infimed_plugins.mdt.assertion import is_stated, mentions
 from infimed_plugins.mdt.cases import Point
 from infimed_plugins.mdt.grading import is_met

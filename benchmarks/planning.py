@@ -20,9 +20,9 @@ from common import Results, main, table
 from numpy.typing import NDArray
 
 from infimed_core import Encoder, Packer, Sample, Stage
-from infimed_core.index import Index
-from infimed_core.lengths import CostModel
-from infimed_core.planning import plan_stage
+from infimed_core.plan.index import Index
+from infimed_core.plan.lengths import CostModel
+from infimed_core.plan.planning import plan_stage
 from infimed_plugins.packing.fitting import BestFit, NextFit
 from infimed_plugins.packing.padding import Padded, PaddedSorted
 from infimed_plugins.resolution.schedulers import Fixed, LowToHigh
@@ -194,8 +194,8 @@ def templated_index(count: int, seed: int = 0) -> Index:
 def demo_stages(folder: Path) -> tuple[Index, Encoder, list[Stage]]:
     """The demo's index and encoder, and the stages of ``examples/full.yaml`` with four rows a step."""
     from infimed_core import MediaLoader
-    from infimed_core.dataset import Dataset, write_samples
-    from infimed_core.index import build_index
+    from infimed_core.plan.index import build_index
+    from infimed_core.store.dataset import Dataset, write_samples
     from infimed_plugins.demo.anatomy import DemoAnatomy
     from infimed_plugins.image.modality import Image
     from infimed_plugins.vlm.tiny import TinyQwen3VL

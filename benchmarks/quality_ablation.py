@@ -16,15 +16,15 @@ import numpy as np
 import yaml
 from common import Results, environment, main, table
 
-from infimed_core.dataset import Dataset
+from infimed_core.curate.selecting import SELECTION, read_rejected
 from infimed_core.plugins import load_plugins
-from infimed_core.selecting import SELECTION, read_rejected
+from infimed_core.store.dataset import Dataset
 from infimed_plugins.quality.profile import DIMENSIONS
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "quality_ablation.yaml"
 STAGE = "train"
 
-HALF = {"keep": 0.5, "gates": False}
+HALF = {"keep": 0.5, "hard_minimums": False}
 ARMS: dict[str, dict[str, Any]] = {
     "top": {"use": "top-share", "with": HALF},
     "random": {"use": "random-share", "with": {"keep": 0.5}},

@@ -67,7 +67,7 @@ def run_file(folder: Path, name: str, data: Path, num_processes: int) -> Path:
         "data": {"sources": [{"use": "jsonl", "with": {"path": str(data / "*.jsonl")}}], "executor": executor},
         "quality": {
             "scorers": [{"use": "five-dimension"}],
-            "select": {"use": "top-share", "with": {"keep": 0.5, "gates": False}},
+            "select": {"use": "top-share", "with": {"keep": 0.5, "hard_minimums": False}},
         },
     }
     file.write_text(json.dumps(body))

@@ -13,12 +13,14 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from infimed_core.config import Plan, load_run_file
+from infimed_core.api.data import Sample
+from infimed_core.api.reporting import RunRecord
 from infimed_core.errors import InfimedError
 from infimed_core.plugins import KINDS, Registry, load_plugins
-from infimed_core.record import read_record
-from infimed_core.run_file import run_schema
-from infimed_core.types import RunRecord, Sample
+from infimed_core.runfile.loading import load_run_file
+from infimed_core.runfile.plan import Plan
+from infimed_core.runfile.sections import run_schema
+from infimed_core.store.record import read_record
 
 app = typer.Typer(
     name="infimed", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -57,7 +59,7 @@ def check(file: RunFileArgument, set_: SetOption = None) -> None:
     """Check a run file: every mistake at once, with its line and its remedy."""
     plan, registry = _load(file, set_)
     if plan.file.sweep is not None:
-        from infimed_core.sweep import plan_sweep
+        from infimed_plugins.reporting.sweep.variants import plan_sweep
 
         plan_sweep(file, registry, {}, None, _overrides(set_), check_only=True)
     present = {name: getattr(plan.file, name) for name in type(plan.file).model_fields if name != "run"}
@@ -69,8 +71,8 @@ def check(file: RunFileArgument, set_: SetOption = None) -> None:
 
 def plan_warnings(plan: Plan) -> list[str]:
     """What is known of the mixing of the stages' steps: from the settings, or from the plans of an earlier run."""
-    from infimed_core.components import Packer, Trainer
-    from infimed_core.drawing import mixing_warnings
+    from infimed_core import Packer, Trainer
+    from infimed_core.plan.mixing import mixing_warnings
 
     trainer = plan.components.get("training")
     made: dict[str, Any] = {}
@@ -141,7 +143,7 @@ def show(run: RunArgument) -> None:
 @app.command()
 def report(run: RunArgument) -> None:
     """Write a run's report page anew and print where it is."""
-    from infimed_core.report import write_report
+    from infimed_plugins.reporting.page.page import write_report
 
     read_record(run)
     typer.echo(str(write_report(run if run.is_dir() else run.parent)))
@@ -162,11 +164,11 @@ def compare(
     out: Annotated[Path | None, typer.Option(help="Write here instead of to the terminal.", metavar="FILE")] = None,
 ) -> None:
     """Compare models of finished runs: paired differences with intervals and corrected p-values."""
-    from infimed_core.comparison_page import FORMATS, SUFFIXES
-    from infimed_core.comparison_text import as_terminal
-    from infimed_core.published import chosen_tables
-    from infimed_core.record import write_atomically
-    from infimed_core.run_comparison import compare_runs
+    from infimed_core.store.files import write_atomically
+    from infimed_plugins.reporting.compare.comparison import compare_runs
+    from infimed_plugins.reporting.compare.page import FORMATS, SUFFIXES
+    from infimed_plugins.reporting.compare.published import chosen_tables
+    from infimed_plugins.reporting.compare.text import as_terminal
 
     chosen = format_ or (SUFFIXES.get(out.suffix.lower(), "") if out else "terminal")
     if chosen not in (*FORMATS, "terminal") or (out and chosen == "terminal"):
@@ -192,7 +194,7 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8765,
 ) -> None:
     """Show a run's report page on this machine alone, kept fresh while the run goes on; stop with Ctrl-C."""
-    from infimed_core.serving import serve as do_serve
+    from infimed_plugins.reporting.serving import serve as do_serve
 
     read_record(run)
     do_serve(run if run.is_dir() else run.parent, port, typer.echo)
@@ -209,7 +211,7 @@ def sweep(
     dry: Annotated[bool, typer.Option("--dry", help="Only list the runs.")] = False,
 ) -> None:
     """Run variants of one file, then compare them with intervals; what is finished is not done again."""
-    from infimed_core.sweep_command import sweep as do_sweep
+    from infimed_plugins.reporting.sweep.command import sweep as do_sweep
 
     if not do_sweep(file, grid or (), out, dry):
         raise typer.Exit(1)
@@ -218,7 +220,7 @@ def sweep(
 def _print_summary(record: RunRecord, directory: Path) -> None:
     from rich.console import Console as RichConsole
 
-    from infimed_core.report import summary_text
+    from infimed_plugins.reporting.summary import summary_text
 
     RichConsole(width=None if sys.stdout.isatty() else 110).print(summary_text(record, directory))
 
@@ -234,7 +236,7 @@ def _run(
 ) -> None:
     """Do everything a run file says; what an earlier run of it finished is not done again."""
     from infimed_core.console import Console
-    from infimed_core.ranks import own_rank
+    from infimed_core.distributed.ranks import own_rank
     from infimed_core.run import run as do_run
 
     changes = [*(set_ or ())]

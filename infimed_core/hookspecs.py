@@ -12,22 +12,13 @@ from typing import Any
 
 import pluggy
 
-from infimed_core.components import (
-    Benchmark,
-    Executor,
-    Gate,
-    Metric,
-    Modality,
-    Model,
-    Packer,
-    Reader,
-    ResolutionScheduler,
-    Scorer,
-    Selector,
-    Solver,
-    Trainer,
-)
-from infimed_core.types import RunEvent
+from infimed_core.api.data import DatasetFilter, Executor, Modality, Reader
+from infimed_core.api.evaluation import Benchmark, Metric, Solver
+from infimed_core.api.models import Model
+from infimed_core.api.planning import Packer, ResolutionScheduler
+from infimed_core.api.quality import Scorer, Selector
+from infimed_core.api.reporting import RunEvent
+from infimed_core.api.training import Trainer
 
 hookspec = pluggy.HookspecMarker("infimed")
 hookimpl = pluggy.HookimplMarker("infimed")
@@ -49,8 +40,8 @@ def infimed_executors() -> dict[str, type[Executor] | str]:  # type: ignore[empt
 
 
 @hookspec
-def infimed_gates() -> dict[str, type[Gate] | str]:  # type: ignore[empty-body]
-    """What is kept out of a data set as a whole (``data.gates``): duplicates, overlap with benchmarks."""
+def infimed_filters() -> dict[str, type[DatasetFilter] | str]:  # type: ignore[empty-body]
+    """What is kept out of a data set as a whole (``data.filters``): duplicates, overlap with benchmarks."""
 
 
 @hookspec

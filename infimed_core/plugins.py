@@ -14,9 +14,10 @@ from typing import Any, cast
 import pluggy
 
 from infimed_core import hookspecs
-from infimed_core.components import Component, MediaLoader, Modality
+from infimed_core.api.component import Component
+from infimed_core.api.data import MediaLoader, Modality
+from infimed_core.api.reporting import PluginInfo, RunEvent
 from infimed_core.errors import PluginError
-from infimed_core.types import PluginInfo, RunEvent
 
 GROUP = "infimed"
 """The entry-point group that plugins announce themselves in."""
@@ -25,7 +26,7 @@ KINDS = {
     "reader": "infimed_readers",
     "modality": "infimed_modalities",
     "executor": "infimed_executors",
-    "gate": "infimed_gates",
+    "filter": "infimed_filters",
     "scorer": "infimed_scorers",
     "selector": "infimed_selectors",
     "model": "infimed_models",

@@ -1,5 +1,13 @@
 """A run: the steps in their order, from the sources to the report."""
 
+# The way of a sample: reader -> filter -> scorer -> selector (curate), each a step on rows
+#   -> index of lengths -> stage plan: sampled, packed, ordered (plan)
+#   -> decoded, encoded and joined into a row -> gradient -> checkpoint (train).
+#
+# The way of an answer: question -> solver -> answer cache -> model (models)
+#   -> grade -> metrics with intervals -> baselines -> comparison (evaluate)
+#   -> run.json, from which reporters write what people read (reporting, a plugin).
+
 from __future__ import annotations
 
 import errno
@@ -9,18 +17,26 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from infimed_core.config import Plan
-from infimed_core.curation import Curated, curate
+from infimed_core.api.component import JsonObject
+from infimed_core.api.models import LoadedModel, Model, TrainableModel
+from infimed_core.api.reporting import RunEvent, RunRecord
+from infimed_core.curate.curation import curate
+from infimed_core.distributed.ranks import BEAT_SECONDS, Ranks, start_ranks
+from infimed_core.distributed.worker_rank import run_worker, wait_for_file
 from infimed_core.errors import InfimedError
-from infimed_core.evaluation_steps import evaluate_models
-from infimed_core.following import follow
+from infimed_core.evaluate.evaluation import evaluate_models
+from infimed_core.models.checkpoints import prepare_model
+from infimed_core.models.model_pool import RunModelPool
+from infimed_core.models.shared_model import answer_share
 from infimed_core.plugins import KINDS, Registry
-from infimed_core.ranks import BEAT_SECONDS, Ranks, start_ranks
-from infimed_core.record import Artifact, RunDirectory, digest, new_record, now, read_record, write_atomically
-from infimed_core.report import write_report
-from infimed_core.steps import Outcome, RunState, terminable
-from infimed_core.training import prepare_model, train_stages
-from infimed_core.types import RunEvent, RunRecord
+from infimed_core.runfile.plan import Plan
+from infimed_core.store.artifacts import Artifact, digest
+from infimed_core.store.curated import Curated
+from infimed_core.store.files import write_atomically
+from infimed_core.store.record import RunDirectory, new_record, now, read_record
+from infimed_core.store.steps import Outcome, RunState, terminable
+from infimed_core.train.training import train_along, train_stages
+from infimed_plugins.reporting.page.page import write_report
 
 FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 """What the system says where nothing more can be written."""
@@ -69,7 +85,7 @@ def _lead(plan: Plan, registry: Registry, listen: Callable[[RunEvent], None], ra
     ranks.last_words(lambda text: directory.write(status="failed", finished=now(), error=text))
     try:
         directory.write()
-        state = RunState(plan, registry, directory, tell, registry.media_loader(), ranks=ranks)
+        state = _state(plan, registry, directory, tell, ranks)
         state.tell("run_started", "", {"name": section.name})
         for text in changed:
             state.tell("message", "", {"text": text})
@@ -130,15 +146,50 @@ def _follow(plan: Plan, registry: Registry, ranks: Ranks) -> RunRecord:
     section = plan.file.run
     record = new_record(section.name, section.seed, plan.as_json(), ())
     directory = RunDirectory(Path(section.directory) / section.name, record)
-    state = RunState(plan, registry, directory, lambda event: None, registry.media_loader(), ranks=ranks)
+    state = _state(plan, registry, directory, lambda event: None, ranks)
     try:
-        follow(state)
+        run_worker(ranks, _Worker(state).handlers)
     except BaseException as error:
         cause = ranks.cause(2 * BEAT_SECONDS)
         if cause is not None and cause != str(error):
             raise InfimedError(f"rank {ranks.rank}: {cause}") from error
         raise
     return record
+
+
+def _state(
+    plan: Plan, registry: Registry, directory: RunDirectory, tell: Callable[[RunEvent], None], ranks: Ranks
+) -> RunState:
+    media = registry.media_loader()
+    return RunState(plan, registry, directory, tell, media, RunModelPool(plan, directory.path, media), ranks=ranks)
+
+
+class _Worker:
+    """What a process that is not the first does, task by task; one model is in its memory at a time."""
+
+    def __init__(self, state: RunState) -> None:
+        self._state = state
+        self._trained: TrainableModel | None = None
+        self._opened: tuple[str, LoadedModel] | None = None
+        self.handlers = {"begin": self._begin, "train": self._train, "answer": self._answer}
+
+    def _begin(self, task: JsonObject) -> None:
+        rank = self._state.ranks.rank
+        if digest(self._state.directory.record.config) != task["plan"]:
+            raise InfimedError(f"rank {rank} runs another run file or version than the first process")
+        wait_for_file(Path(task["file"]), rank)
+
+    def _train(self, task: JsonObject) -> None:
+        self._opened = None
+        self._trained = train_along(self._state, task, self._trained)
+
+    def _answer(self, task: JsonObject) -> None:
+        self._trained = None
+        if self._opened is None or self._opened[0] != task["checkpoint"]:
+            self._opened = None  # free the one before
+            model: Model = self._state.plan.component(task["component"])
+            self._opened = (task["checkpoint"], model.load(Path(task["checkpoint"])))
+        answer_share(self._state, task, self._opened[1])
 
 
 def _used_plugins(plan: Plan, registry: Registry) -> tuple:  # type: ignore[type-arg]
@@ -171,7 +222,9 @@ def _steps(state: RunState) -> None:
     curated: Curated | None = curate(state) if file.data is not None else None
     if file.model is None:
         return
-    base = prepare_model(state, curated)
+    no_texts: tuple[str, ...] = ()
+    texts, data_digest = (curated.texts, curated.digest) if curated else (lambda: iter(no_texts), None)
+    base = prepare_model(state, texts, data_digest)
     models = [base]
     if file.training is not None:
         assert curated is not None  # the run file was checked for it
@@ -185,7 +238,7 @@ def _report(state: RunState) -> None:
         return
     record = state.directory.record
     steps = [[step.name, step.artifact] for step in record.steps if step.name != "report"]
-    made_from = digest("report", 1, steps, [row.model_dump(mode="json") for row in record.results])
+    inputs_digest = digest("report", 1, steps, [row.model_dump(mode="json") for row in record.results])
 
     def work(directory: Path) -> Outcome:
         write_report(state.path)
@@ -193,5 +246,5 @@ def _report(state: RunState) -> None:
         return Outcome(details={"page": str(state.path / "report.html")})
 
     if not (state.path / "report.html").exists():
-        shutil.rmtree(Artifact(state.path / "artifacts", "report", made_from).directory, ignore_errors=True)
-    state.step("report", made_from, work)
+        shutil.rmtree(Artifact(state.path / "artifacts", "report", inputs_digest).directory, ignore_errors=True)
+    state.step("report", inputs_digest, work)

@@ -24,8 +24,8 @@ from infimed_core import (
     modality_of,
     task_type_of,
 )
-from infimed_core.config import load_run_file
 from infimed_core.plugins import load_plugins
+from infimed_core.runfile.loading import load_run_file
 from infimed_core.testing import run
 from infimed_plugins.medevalkit import prompts, rubric, sources
 from infimed_plugins.medevalkit.benchmark import KitBenchmark

@@ -1,0 +1,1 @@
+"""Reporting: the page, the terminal summary, comparisons, sweeps and the local server."""
