@@ -13,7 +13,7 @@ from infimed_core import InfimedError
 from infimed_core.console import Console
 from infimed_core.testing import make_image
 from infimed_core.testing import run as run_document
-from infimed_plugins.vlm.network import Network
+from infimed_plugins.vlm.transformers_model import TransformersModel
 
 NUM_SAMPLES = 12
 
@@ -49,7 +49,7 @@ def train(folder: Path, events=None, row_tokens=64, **stage):
     samples = folder / "samples.jsonl"
     body = {
         "run": {"name": "faulty", "seed": 1},
-        "data": {"sources": [{"use": "jsonl", "with": {"path": str(samples)}}], "gates": []},
+        "data": {"sources": [{"use": "jsonl", "with": {"path": str(samples)}}], "filters": []},
         "model": {"use": "tiny-qwen3-vl", "with": {"vocab_size": 400, "layers": 1, "vision_layers": 1}},
         "resolution": {"use": "fixed", "with": {"max_visual_tokens": 4}},
         "packing": {"use": "padded", "with": {"row_tokens": row_tokens, "batch_size": 1}},
@@ -97,15 +97,17 @@ def test_a_stage_that_loses_most_of_its_steps_ends_in_one_line_with_the_count(tm
 
 
 def breaking(monkeypatch, at, how):
-    """Break the model's forward pass in the rows numbered in ``at``."""
-    honest, count = Network.hidden_states, [0]
+    """Break the model's forward pass in the training rows numbered in ``at``."""
+    honest, count = TransformersModel.hidden_states, [0]
 
     def hidden_states(self, batch):
+        if not self.module.training:  # the trial of whether samples may share a row
+            return honest(self, batch)
         number = count[0]
         count[0] += 1
         return how(honest, self, batch) if number in at else honest(self, batch)
 
-    monkeypatch.setattr(Network, "hidden_states", hidden_states)
+    monkeypatch.setattr(TransformersModel, "hidden_states", hidden_states)
 
 
 def not_a_number(honest, self, batch):
@@ -200,3 +202,19 @@ def test_the_rate_of_every_group_is_logged(tmp_path):
           schedule="constant", warmup=0.0)  # fmt: skip
     logged = [event.payload["learning_rates"] for event in events if event.kind == "log"]
     assert logged == [{"projector": 1e-3, "language": 1e-5}] * NUM_SAMPLES
+
+
+def test_a_changed_setting_is_told_before_the_stage_is_trained_anew(tmp_path, monkeypatch):
+    write_samples(tmp_path)
+    _, said = train(tmp_path, num_steps=3)
+    assert "trained anew" not in said
+    _, said = train(tmp_path, num_steps=3, save_every=1)  # decides nothing: nothing is done again
+    assert "trained anew" not in said and "nothing to do" in said
+    _, said = train(tmp_path, num_steps=3, learning_rate=2e-3)
+    assert "stage 'one' is trained anew from step 0" in said and "checkpoints/one-" in said
+    with monkeypatch.context() as patch:
+        breaking(patch, [2], no_memory)
+        with pytest.raises(InfimedError, match="out of memory"):
+            train(tmp_path, num_steps=3, learning_rate=3e-3, save_every=1)
+    _, said = train(tmp_path, num_steps=3, learning_rate=3e-3, save_every=1)
+    assert "goes on after step 2 of 3" in said and "trained anew" not in said
