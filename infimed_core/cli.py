@@ -76,6 +76,9 @@ def check(file: RunFileArgument, set_: SetOption = None) -> None:
         load_variants(file, registry, variants_of(plan, {}), _overrides(set_))
     present = {name: getattr(plan.file, name) for name in type(plan.file).model_fields if name != "run"}
     steps = [name for name, section in present.items() if section]
+    for place, component in plan.components.items():
+        for doubt in component.doubts():
+            typer.echo(f"{file}: {place}: {doubt}")
     typer.echo(f"{file}: ok ({', '.join(steps) or 'no steps'}; {len(plan.components)} components)")
 
 

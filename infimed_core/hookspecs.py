@@ -8,10 +8,12 @@ imported when a run file says the name. None takes a default, none is
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from functools import cache
+from typing import Any, cast, get_args, get_type_hints
 
 import pluggy
 
+from infimed_core.api.component import Component
 from infimed_core.api.data import DatasetFilter, Executor, Modality, Reader
 from infimed_core.api.evaluation import Benchmark, Metric, Solver
 from infimed_core.api.models import Model
@@ -118,3 +120,15 @@ def infimed_run_event(event: RunEvent) -> None:
 @hookspec
 def infimed_commands() -> dict[str, Callable[..., None]]:  # type: ignore[empty-body]
     """Subcommands of ``infimed``: name -> function with typer-style parameters; its docstring is the help."""
+
+
+@cache
+def component_bases() -> dict[str, type[Component]]:
+    """Every hook that offers components, and the class that these derive from, by the hook's annotation."""
+    found = {}
+    for name, hook in list(globals().items()):
+        table = get_type_hints(hook).get("return") if name.startswith("infimed_") else None
+        offered = get_args(get_args(table)[1]) if table is not None and get_args(table) else ()
+        if len(offered) == 2 and offered[1] is str:
+            found[name] = cast(type[Component], get_args(offered[0])[0])
+    return found

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import inspect
 import pickle
-import typing
-from functools import cache
+from collections.abc import Mapping
 from typing import Any
 
-from infimed_core import hookspecs
 from infimed_core.api.component import Component, canonical_json
 from infimed_core.plugin_loading import is_outside, place_of_code, told_error
 
@@ -27,14 +25,14 @@ def wrong_table(table: Any) -> str:
     return ""
 
 
-def wrong_class(kind: str, hook: str, component: Any) -> str:
-    """Why what a hook offers is no component class of its kind, "" where it is one."""
+def wrong_class(hook: str, bases: Mapping[str, type[Component]], component: Any) -> str:
+    """Why what a hook offers is no class of the hook's kind, "" where it is; ``bases`` has the kind of every hook."""
     if not inspect.isclass(component):
         what = type(component).__name__
         return f"is {_short(component)}; offer the class itself ({what}, without brackets) or 'module:Class'"
-    base = base_of(hook)
+    base = bases[hook]
     if not issubclass(component, base):
-        others = [other for other in _hooks() if other != hook and issubclass(component, base_of(other))]
+        others = [other for other, kind in bases.items() if issubclass(component, kind)]
         remedy = f"offer it through {others[0]}" if others else f"derive it from infimed_core.{base.__name__}"
         return f"is no {base.__name__}: {component.__name__} ({place_of_code(component)}); {remedy}"
     missing = sorted(getattr(component, "__abstractmethods__", ()))
@@ -70,27 +68,6 @@ def wrong_component(kind: str, component: Component) -> str:
                 "functools.cached_property"
             )
     return ""
-
-
-@cache
-def base_of(hook: str) -> type[Component]:
-    """The class that everything offered through ``hook`` derives from, by the hook's own annotation."""
-    table = typing.get_type_hints(getattr(hookspecs, hook))["return"]
-    offered = typing.get_args(table)[1]
-    (base,) = typing.get_args(typing.get_args(offered)[0])
-    return typing.cast(type[Component], base)
-
-
-def _hooks() -> list[str]:
-    """Every hook that offers components."""
-    found = []
-    for name in vars(hookspecs):
-        if name.startswith("infimed_"):
-            table = typing.get_type_hints(getattr(hookspecs, name)).get("return")
-            offered = typing.get_args(table)[1:] if table is not None else ()
-            if offered and typing.get_args(offered[0]) and typing.get_args(offered[0])[-1] is str:
-                found.append(name)
-    return found
 
 
 def _wrong_arguments(base: type[Component], component: type[Component], name: str) -> str:

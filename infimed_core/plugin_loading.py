@@ -178,6 +178,7 @@ def place_of(error: BaseException, module: str) -> str:
 
 def place_of_code(thing: Any) -> str:
     """``file:line`` where a function or class is written; "" where that is unknown."""
+    thing = getattr(thing, "fget", thing)
     code = getattr(inspect.unwrap(thing) if callable(thing) else thing, "__code__", None)
     if code is not None:
         return f"{code.co_filename}:{code.co_firstlineno}"

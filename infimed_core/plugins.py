@@ -182,7 +182,7 @@ class Registry:
             except ImportError as error:
                 reason = self._reason(plugin, error)
                 raise PluginError(f"{hook} offers '{name}' as '{table[qualified]}' ({at}): {reason}") from error
-        if wrong := wrong_class(kind, hook, found):
+        if wrong := wrong_class(hook, hookspecs.component_bases(), found):
             raise PluginError(f"{hook} offers '{name}' ({at}), which {wrong}")
         component = cast(type[Component], found)
         if not self.is_own(plugin) and plugin_of(component.__module__) == plugin:

@@ -85,7 +85,7 @@ def scored(scorer: Scorer, score: Callable[[list[Sample]], list[Score]], samples
             raise
         if len(samples) > 1:
             return [found for sample in samples for found in scored(scorer, score, [sample])]
-        note = told_error(error, type(scorer).__module__)[:500]
+        note = told_error(error)[:500]
         return [Score(status="error", reasons=(SCORER_FAILED,), note=note)]
     method = "judge" if isinstance(scorer, JudgingScorer) else "score"
     dimensions = scorer.given_dimensions()

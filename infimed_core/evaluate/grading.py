@@ -115,7 +115,7 @@ def grade(benchmark: Benchmark, samples: Sequence[Sample], answers: Sequence[Ans
                 scores[scoring] = benchmark.grade(sample, answer, scoring)
                 note = wrong_score(scores[scoring])
             except Exception as error:
-                note = told_error(error, type(benchmark).__module__)
+                note = told_error(error)
             if note:
                 scores[scoring] = Score(status="error", reasons=(GRADING_FAILED,), note=note)
         rows.append(Graded(sample, answer, scores))

@@ -55,7 +55,7 @@ def load_run_file(source: Path, registry: Registry, overrides: dict[str, Any] | 
     for path, value in (overrides or {}).items():
         _override(document, path, value, source)
     checker = Checker(registry, lines)
-    _expand_groups(document, registry, checker)
+    _expand_groups(document, registry, checker, source)
     _fill_defaults(document, registry)
     for path_, line in lines.duplicates:
         checker.add_at(line, path_, "is given twice; keep one")
@@ -79,7 +79,7 @@ def _fill_defaults(document: dict[str, Any], registry: Registry) -> None:
             data[key] = {"use": name} if key == "executor" else [{"use": name}]
 
 
-def _expand_groups(document: dict[str, Any], registry: Registry, checker: Checker) -> None:
+def _expand_groups(document: dict[str, Any], registry: Registry, checker: Checker, source: Path) -> None:
     """Put a group's benchmarks in its place: one ``use`` of ``evaluation.benchmarks`` may stand for several."""
     section = document.get("evaluation")
     uses = section.get("benchmarks") if isinstance(section, dict) else None
@@ -105,6 +105,8 @@ def _expand_groups(document: dict[str, Any], registry: Registry, checker: Checke
         starts = [(lines.of((*place, old)), new) for old, new in moved if old != new or str(named[old]) in groups]
         for line, new in starts:
             lines.put((*place, new), line)
+    if uses and not expanded:
+        raise ConfigError([f"{source}:{p.line}: {p.path}: {p.message}" for p in checker.problems])
     section["benchmarks"] = expanded
 
 
@@ -115,7 +117,7 @@ def _members(members: Group, name: Any, settings: dict[str, Any], checker: Check
     except InfimedError:
         raise
     except Exception as error:
-        what = f"raised {told_error(error, getattr(members, '__module__', ''))}"
+        what = f"raised {told_error(error)}"
     else:
         if isinstance(found, list) and found and all(isinstance(use, dict) and "use" in use for use in found):
             return found

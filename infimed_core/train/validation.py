@@ -163,7 +163,7 @@ class StageMeasurements:
         self._places = {name: _place(state, stage, name) for name in self.benchmarks}
         self._questions: dict[str, list[Sample]] = {name: [] for name in self.benchmarks}
         if self.benchmarks:
-            for line in (directory / QUESTIONS).read_text(encoding="utf-8").splitlines():
+            for line in filter(None, (directory / QUESTIONS).read_text(encoding="utf-8").split("\n")):
                 body = json.loads(line)
                 self._questions[body["benchmark"]].append(Sample.model_validate(body["sample"]))
 

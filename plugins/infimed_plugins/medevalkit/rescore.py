@@ -143,7 +143,7 @@ def _read_folder(path: Path, card: Card) -> list[Record]:
 def _read_lines(path: Path, text: str) -> list[Record]:
     """Our own answers: one JSON object a line, with the sample and the answer."""
     records: list[Record] = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             try:
                 answer = parse_graded(line)
