@@ -1,4 +1,4 @@
-"""The two commands: ``infimed-run`` does a run file, ``infimed`` looks at run files, runs and plugins."""
+"""The two commands: ``infimed-run`` does a run file, ``infimed`` has everything else, plugins' commands included."""
 
 from __future__ import annotations
 
@@ -10,20 +10,19 @@ import sys
 import typing
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 import yaml
 
 from infimed_core.api.data import Sample
-from infimed_core.api.reporting import RunRecord
+from infimed_core.api.reporting import Reporter, RunRecord
 from infimed_core.errors import ComponentError, InfimedError
 from infimed_core.plugin_loading import place_of_code, told_error
 from infimed_core.plugins import KINDS, Registry, load_plugins
 from infimed_core.runfile.loading import load_run_file
 from infimed_core.runfile.plan import Plan
 from infimed_core.runfile.sections import run_schema
-from infimed_core.store.record import read_record
 
 _NOT_TYPED: set[Any] = {dict, set, frozenset, object, complex, type}
 """Types that a command line cannot give."""
@@ -34,7 +33,6 @@ app = typer.Typer(
 )  # fmt: skip
 
 RunFileArgument = Annotated[Path, typer.Argument(help="A run file (YAML).", metavar="FILE")]
-RunArgument = Annotated[Path, typer.Argument(help="A run's directory, such as runs/full.", metavar="RUN")]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", help="Change one value, as in training.with.seed=1; recorded.", metavar="PATH=VALUE"),
@@ -73,11 +71,14 @@ def check(file: RunFileArgument, set_: SetOption = None) -> None:
     """Check a run file: every mistake at once, with its line and its remedy."""
     plan, registry = _load(file, set_)
     if plan.file.sweep is not None:
-        from infimed_plugins.reporting.sweep.variants import plan_sweep
+        from infimed_core.runfile.variants import load_variants, variants_of
 
-        plan_sweep(file, registry, {}, None, _overrides(set_), check_only=True)
+        load_variants(file, registry, variants_of(plan, {}), _overrides(set_))
     present = {name: getattr(plan.file, name) for name in type(plan.file).model_fields if name != "run"}
-    steps = [name for name, section in present.items() if section not in (None, {})]
+    steps = [name for name, section in present.items() if section]
+    for place, component in plan.components.items():
+        for doubt in component.doubts():
+            typer.echo(f"{file}: {place}: {doubt}")
     typer.echo(f"{file}: ok ({', '.join(steps) or 'no steps'}; {len(plan.components)} components)")
 
 
@@ -124,9 +125,9 @@ def schema_of(what: str) -> dict[str, Any]:
         return run_schema()
     if what in ("record", "sample"):
         model = RunRecord if what == "record" else Sample
-        found = model.model_json_schema(mode="serialization")
-        found["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-        return found
+        schema = model.model_json_schema(mode="serialization")
+        schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+        return schema
     kind, sign, name = what.partition(":")
     if not sign or kind not in KINDS:
         raise InfimedError(
@@ -135,95 +136,23 @@ def schema_of(what: str) -> dict[str, Any]:
     return load_plugins().find(kind, name).model_json_schema(by_alias=True)
 
 
-@app.command()
-def show(run: RunArgument) -> None:
-    """Print a run's summary: samples, packing, losses, accuracy with intervals."""
-    _print_summary(read_record(run), run if run.is_dir() else run.parent)
+def _print_summaries(registry: Registry, plan: Plan, run: Path) -> None:
+    """What the reporters have to say in the terminal; one that fails is told of and changes nothing else."""
+    from infimed_core.records import open_run
 
+    named = [plan.components[f"report.{index}"] for index in range(len(plan.file.report))]
+    offered = cast(list[type[Reporter]], list(registry.components("reporter").values()))
+    unnamed = [kind() for kind in offered if kind.after_every_run and kind not in map(type, named)]
+    finished = open_run(run)
+    for reporter in [*unnamed, *cast(list[Reporter], named)]:
+        try:
+            text = reporter.summary(finished)
+            if text is not None:
+                from rich.console import Console as RichConsole
 
-@app.command()
-def report(run: RunArgument) -> None:
-    """Write a run's report page anew and print where it is."""
-    from infimed_plugins.reporting.page.page import write_report
-
-    read_record(run)
-    typer.echo(str(write_report(run if run.is_dir() else run.parent)))
-
-
-@app.command()
-def compare(
-    runs: Annotated[list[str], typer.Argument(help="Runs, or RUN:MODEL for one model of a run.", metavar="RUN...")],
-    allow_mixed: Annotated[bool, typer.Option("--allow-mixed", help="Also compare under different protocols.")] = False,
-    scoring: Annotated[str | None, typer.Option(help="A grading (default: each benchmark's first).")] = None,
-    against: Annotated[str | None, typer.Option(help="Compare with this model alone.", metavar="MODEL")] = None,
-    published: Annotated[
-        list[str] | None, typer.Option(help="A plugin or YAML file whose published figures stand beside.")
-    ] = None,
-    format_: Annotated[
-        str | None, typer.Option("--format", help="terminal, markdown, csv, json or html (default: by --out's name).")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="Write here instead of to the terminal.", metavar="FILE")] = None,
-) -> None:
-    """Compare models of finished runs: paired differences with intervals and corrected p-values."""
-    from infimed_core.store.files import write_atomically
-    from infimed_plugins.reporting.compare.comparison import compare_runs
-    from infimed_plugins.reporting.compare.page import FORMATS, SUFFIXES
-    from infimed_plugins.reporting.compare.published import chosen_tables
-    from infimed_plugins.reporting.compare.text import as_terminal
-
-    chosen = format_ or (SUFFIXES.get(out.suffix.lower(), "") if out else "terminal")
-    if chosen not in (*FORMATS, "terminal") or (out and chosen == "terminal"):
-        what = f"--format {format_}" if format_ else f"--out {out}"
-        raise InfimedError(f"{what}: write --format with one of {', '.join(FORMATS)}" + ("" if out else ", terminal"))
-    registry = load_plugins()
-    tables = chosen_tables(published or (), registry)
-    found = compare_runs(runs, registry, allow_mixed, scoring, against, tables)
-    if chosen == "terminal":
-        from rich.console import Console as RichConsole
-
-        RichConsole(width=None if sys.stdout.isatty() else 160).print(as_terminal(found))
-    elif out is None:
-        typer.echo(FORMATS[chosen](found), nl=False)
-    else:
-        write_atomically(out, FORMATS[chosen](found))
-        typer.echo(str(out))
-
-
-@app.command()
-def serve(
-    run: RunArgument,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8765,
-) -> None:
-    """Show a run's report page on this machine alone, kept fresh while the run goes on; stop with Ctrl-C."""
-    from infimed_plugins.reporting.serving import serve as do_serve
-
-    read_record(run)
-    do_serve(run if run.is_dir() else run.parent, port, typer.echo)
-
-
-@app.command()
-def sweep(
-    file: RunFileArgument,
-    grid: Annotated[
-        list[str] | None,
-        typer.Option("--grid", help="Values of one place, as in run.seed=0,1,2; repeat for more.", metavar="PATH=V,V"),
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="Where the runs lie (default: runs/NAME-sweep).")] = None,
-    dry: Annotated[bool, typer.Option("--dry", help="Only list the runs.")] = False,
-) -> None:
-    """Run variants of one file, then compare them with intervals; what is finished is not done again."""
-    from infimed_plugins.reporting.sweep.command import sweep as do_sweep
-
-    if not do_sweep(file, grid or (), out, dry):
-        raise typer.Exit(1)
-
-
-def _print_summary(record: RunRecord, directory: Path) -> None:
-    from rich.console import Console as RichConsole
-
-    from infimed_plugins.reporting.summary import summary_text
-
-    RichConsole(width=None if sys.stdout.isatty() else 110).print(summary_text(record, directory))
+                RichConsole(width=None if sys.stdout.isatty() else 110).print(text)
+        except Exception as error:
+            typer.echo(f"no summary by {type(reporter).__name__}: {type(error).__name__}: {error}", err=True)
 
 
 def _run(
@@ -251,7 +180,7 @@ def _run(
     console = Console(quiet=quiet or rank > 0)
     path = Path(plan.file.run.directory) / plan.file.run.name
     try:
-        record = do_run(plan, registry, console)
+        do_run(plan, registry, console)
     except KeyboardInterrupt:
         console.close()
         if rank == 0:
@@ -271,7 +200,7 @@ def _run(
             typer.echo(f"the run failed: {type(error).__name__}: {error}\nthe traceback is in {log}", err=True)
         raise typer.Exit(1) from None
     if rank == 0:
-        _print_summary(record, path)
+        _print_summaries(registry, plan, path)
 
 
 run_typer = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -292,11 +221,8 @@ def _guard(command: Callable[[], Any]) -> None:
 
 def main() -> None:
     """``infimed``."""
-    if len(sys.argv) > 1 and not sys.argv[1].startswith("-"):
-        names = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
-        if sys.argv[1] not in names:
-            _guard(lambda: _add_commands(load_plugins()))
-    elif len(sys.argv) > 1:
+    names = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    if len(sys.argv) < 2 or sys.argv[1] not in names:  # of a plugin, or help, which lists them all
         _guard(lambda: _add_commands(load_plugins()))
     _guard(app)
 

@@ -19,7 +19,7 @@ from infimed_core.api.evaluation import Benchmark, Metric, Solver
 from infimed_core.api.models import Model
 from infimed_core.api.planning import Packer, ResolutionScheduler
 from infimed_core.api.quality import Scorer, Selector
-from infimed_core.api.reporting import RunEvent
+from infimed_core.api.reporting import Reporter, RunEvent
 from infimed_core.api.training import Trainer
 
 hookspec = pluggy.HookspecMarker("infimed")
@@ -97,6 +97,11 @@ def infimed_solvers() -> dict[str, type[Solver] | str]:  # type: ignore[empty-bo
 @hookspec
 def infimed_metrics() -> dict[str, type[Metric] | str]:  # type: ignore[empty-body]
     """What is made of the grades; the core adds the interval."""
+
+
+@hookspec
+def infimed_reporters() -> dict[str, type[Reporter] | str]:  # type: ignore[empty-body]
+    """What is written for people about a run (``report``)."""
 
 
 @hookspec

@@ -46,6 +46,7 @@ KINDS = {
     "benchmark": "infimed_benchmarks",
     "solver": "infimed_solvers",
     "metric": "infimed_metrics",
+    "reporter": "infimed_reporters",
 }
 """Every kind of component and the hook that offers it."""
 

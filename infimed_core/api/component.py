@@ -38,6 +38,13 @@ class Component(BaseModel, ABC):
         """
         return {}
 
+    def doubts(self) -> tuple[str, ...]:
+        """What stops no run and a person should know before one; told by ``infimed check`` alone.
+
+        May look at the beginning of data: a source whose first rows are no samples.
+        """
+        return ()
+
     def __getstate__(self) -> dict[Any, Any]:
         """Pickle settings and private attributes; what a ``cached_property`` holds stays in the process that made it.
 

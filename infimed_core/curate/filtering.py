@@ -44,7 +44,7 @@ def filter_dataset(
         }
         prints = {name: with_versions(benchmark, benchmark.fingerprint()) for name, benchmark in benchmarks.items()}
         hashed = digest("filter", 2, inputs_digest, filter_.identity(), prints, limit)
-        name = f"filter-{use.use.rsplit('/', 1)[-1]}"
+        title = use.use.rsplit("/", 1)[-1]
 
         def work(
             directory: Path,
@@ -53,8 +53,8 @@ def filter_dataset(
             limit: int | None = limit,
         ) -> Outcome:
             questions: dict[str, list[Sample]] = {
-                title: read_questions(benchmark, state.media_directory, limit)[0]
-                for title, benchmark in benchmarks.items()
+                name: read_questions(benchmark, state.media_directory, limit)[0]
+                for name, benchmark in benchmarks.items()
             }
             filtered = checked_filtered(filter_, filter_.check(dataset, questions, state.media, executor))
             mask = dataset.mask_of(filtered.rejected.keys())
@@ -66,7 +66,7 @@ def filter_dataset(
             first = Counter(reasons[0] if reasons else "unstated" for reasons in filtered.rejected.values())
             return Outcome(len(dataset), len(dataset) - len(filtered.rejected), dict(first), filtered.details)
 
-        artifact = state.step(name, hashed, work)
+        artifact = state.step(f"filter-{title}", hashed, work, kind="filter", subject={"filter": title})
         mask = np.load(artifact.directory / "left_out.npy", allow_pickle=False)
         left_out |= mask
         if mask.any():

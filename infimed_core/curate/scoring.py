@@ -16,7 +16,7 @@ from infimed_core.curate.score_shards import ScoringJob, read_shards, spans
 from infimed_core.curate.score_summary import describe_scores
 from infimed_core.errors import DataError, InfimedError
 from infimed_core.plugin_loading import told_error
-from infimed_core.runfile.sections import scorer_names
+from infimed_core.runfile.sections import names_in_run
 from infimed_core.store.artifacts import digest
 from infimed_core.store.broadcast import Broadcast
 from infimed_core.store.dataset import Dataset
@@ -146,7 +146,7 @@ def score_samples(
     tables: dict[str, ScoreTable] = {}
     hashes: list[str] = []
     identity: dict[str, str] = {}
-    for index, (title, scorer) in enumerate(zip(scorer_names(section.scorers), scorers, strict=True)):
+    for index, (title, scorer) in enumerate(zip(names_in_run(section.scorers), scorers, strict=True)):
         name = "score" if index == 0 else f"score-{title}"
         own = scorer.identity()
         hashed = digest("score", 3, inputs_digest, own)
@@ -197,7 +197,7 @@ def score_samples(
                     state.tell("message", name, {"text": text})
             return Outcome(num_in=len(dataset), num_out=len(table), details=details, complete=not failed)
 
-        artifact = state.step(name, hashed, work, keep=True)
+        artifact = state.step(name, hashed, work, kind="score", subject={"scorer": title}, keep=True)
         tables[title] = ScoreTable(artifact.directory)
         if any(isinstance(later, JudgingScorer) for later in scorers[index + 1 :]):
             _note_identity(scorer, tables[title], identity)

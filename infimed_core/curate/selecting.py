@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -83,15 +83,6 @@ def _verdict(selector: Selector, candidates: Candidates) -> RowSelection:
     ):
         raise wrong(selector, "select_rows", "gave a code that is neither KEPT nor the place of a reason")
     return selection
-
-
-def read_rejected(path: Path) -> Iterator[str]:
-    """The ids that a selection turned away."""
-    with path.open(encoding="utf-8") as lines:
-        for line in lines:
-            row = json.loads(line)
-            if not row["kept"]:
-                yield row["id"]
 
 
 def _write(path: Path, candidates: Candidates, selection: RowSelection) -> tuple[Counter[str], JsonObject]:

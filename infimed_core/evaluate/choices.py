@@ -22,7 +22,7 @@ def chosen_samples(samples: str | tuple[str, ...] | None) -> frozenset[str] | No
         return None
     if isinstance(samples, str):
         try:
-            lines = Path(samples).read_text(encoding="utf-8").splitlines()
+            lines = Path(samples).read_text(encoding="utf-8").split("\n")
         except (OSError, UnicodeDecodeError) as error:
             raise InfimedError(
                 f"evaluation.samples: {samples}: cannot be read ({error}); name a file with one id a line, or a list"

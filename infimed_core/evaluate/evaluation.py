@@ -20,7 +20,7 @@ from infimed_core.evaluate import statistics
 from infimed_core.evaluate.baselines import constant_letter, most_common_answers
 from infimed_core.evaluate.choices import check_chosen, chosen_samples, named_metrics, solver_of
 from infimed_core.evaluate.comparing import adjust, compare
-from infimed_core.evaluate.graded import Graded, read_graded
+from infimed_core.evaluate.graded import Graded, answers_path, read_graded
 from infimed_core.evaluate.grading import ask_and_grade, grade, judge, protocol, told_failures
 from infimed_core.evaluate.summary import measure_texts, summarise
 from infimed_core.models.answer_cache import AnswerCache
@@ -69,7 +69,7 @@ def evaluate_models(state: RunState, models: Sequence[Checkpoint]) -> None:
             if rows:
                 results += rows
                 hashes.append(inputs_digest)
-                path = state.path / "answers" / f"{asked.name}--{baseline}.jsonl"
+                path = answers_path(state.path, asked.name, baseline)
                 found[baseline] = list(read_graded(path))
         against = (*section.compare_to, *(name for name in section.baselines if name == CONSTANT_LETTER))
         comparisons += _compare(asked, found, against, hashes)
@@ -153,7 +153,7 @@ def _evaluate_one(
     inputs_digest = digest("evaluate", 4, *made_by)
     shown = checkpoint.name + (IMAGE_BLIND if blind else "")
     step = f"evaluate-{shown}-{name}"
-    answers = state.path / "answers" / f"{name}--{shown}.jsonl"
+    answers = answers_path(state.path, name, shown)
 
     def work(directory: Path) -> Outcome:
         samples, faults = asked.questions()
@@ -203,7 +203,8 @@ def _evaluate_one(
             state.tell("message", step, {"text": text + facts["first_failure"]})
         return Outcome(len(rows) + len(faults), len(rows), dropped, details, complete=first is None and not unjudged)
 
-    artifact = state.step(step, inputs_digest, work, place="artifacts")
+    subject = {"model": shown, "benchmark": name}
+    artifact = state.step(step, inputs_digest, work, kind="evaluate", subject=subject)
     found = artifact.directory / "answers.jsonl"
     _publish(found, answers)
     return _read_results(artifact.directory), found, digest(inputs_digest, found.stat().st_size, artifact.is_complete)
@@ -267,8 +268,8 @@ def _baseline(
         return Outcome(len(samples), len(samples), details=details)
 
     step = f"baseline-{name}" if baseline == BASELINE else f"baseline-{baseline}-{name}"
-    artifact = state.step(step, hashed, work)
-    _publish(artifact.directory / "answers.jsonl", state.path / "answers" / f"{name}--{baseline}.jsonl")
+    artifact = state.step(step, hashed, work, kind="baseline", subject={"model": baseline, "benchmark": name})
+    _publish(artifact.directory / "answers.jsonl", answers_path(state.path, name, baseline))
     return _read_results(artifact.directory), hashed
 
 
@@ -283,7 +284,8 @@ def _compare(
         write_atomically(directory / "comparisons.json", _COMPARISONS.dump_json(tuple(compared)).decode())
         return Outcome()
 
-    artifact = state.step(f"compare-{asked.name}", hashed, work)
+    subject = {"benchmark": asked.name}
+    artifact = state.step(f"compare-{asked.name}", hashed, work, kind="compare", subject=subject)
     return _COMPARISONS.validate_json((artifact.directory / "comparisons.json").read_text(encoding="utf-8"))
 
 

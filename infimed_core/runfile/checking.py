@@ -99,6 +99,7 @@ class Checker:
     def check(self, document: dict[str, Any]) -> tuple[RunFile | None, dict[str, Component]]:
         """The file and each component that could be made, by dotted path (of a stage's own parts
         ``stages.NAME.packing``); both without the keys that are mistakes. The file is ``None`` where it is none so."""
+        document = self._without_old_report(document)
         file: RunFile | None = None
         try:
             file = RunFile.model_validate(document)
@@ -135,6 +136,16 @@ class Checker:
         for path, message in mistakes(document, file, made, self.doubts):
             self.add(path, message)
         return file, {names.get(path) or dotted(path): component for path, component in made.items()}
+
+    def _without_old_report(self, document: dict[str, Any]) -> dict[str, Any]:
+        """``report:`` was a mapping in earlier versions; the remedy is one line, and the rest is checked without it."""
+        if not isinstance(document.get("report"), dict):
+            return document
+        names = list(self.registry.names("reporter"))
+        first = names[0] if names else "NAME"
+        there = f"installed: {', '.join(names)}" if names else "none is installed"
+        self.add(("report",), f"is a list of reporters: write 'report: [{{use: {first}}}]' ({there})")
+        return {key: value for key, value in document.items() if key != "report"}
 
     def _check_plugin(self, name: str, path: Place) -> None:
         if name in self.registry.plugins:
@@ -329,6 +340,7 @@ def _uses(document: dict[str, Any]) -> Iterator[tuple[Place, str, Any]]:
         (("data", "filters"), "filter"),
         (("quality", "scorers"), "scorer"),
         (("evaluation", "benchmarks"), "benchmark"),
+        (("report",), "reporter"),
     ]
     singles: list[tuple[tuple[str, ...], str]] = [
         (("data", "executor"), "executor"),

@@ -79,10 +79,6 @@ class EvaluationSection(Section):
     )
 
 
-class ReportSection(Section):
-    """The report page."""
-
-
 class Variant(Section):
     """One change of the run file, for comparison."""
 
@@ -115,7 +111,7 @@ class RunFile(Section):
     packing: ComponentRef | None = None
     training: ComponentRef | None = None
     evaluation: EvaluationSection | None = None
-    report: ReportSection | None = None
+    report: tuple[ComponentRef, ...] = Field(default=(), description="What is written for people, in order.")
     sweep: SweepSection | None = None
 
 
@@ -129,8 +125,8 @@ IMAGE_BLIND = "-image-blind"
 """What is put after a model's name where it was asked without the images."""
 
 
-def scorer_names(uses: Sequence[ComponentRef]) -> list[str]:
-    """What the scorers of a run are called: as in ``use:``, the second of one name with ``-2`` and so on."""
+def names_in_run(uses: Sequence[ComponentRef]) -> list[str]:
+    """What the scorers, or the reporters, of a run are called: as in ``use:``, the second of one name with ``-2``."""
     seen: Counter[str] = Counter()
     names = []
     for use in uses:

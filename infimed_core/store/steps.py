@@ -92,6 +92,8 @@ class RunState:
         inputs_digest: str,
         work: Callable[[Path], Outcome],
         *,
+        kind: str | None = None,
+        subject: Mapping[str, str] | None = None,
         place: str = "artifacts",
         keep: bool = False,
         prefix: str | None = None,
@@ -99,6 +101,7 @@ class RunState:
     ) -> Artifact:
         """Do a step, unless its artifact stands.
 
+        ``kind`` (default: ``name``) and ``subject`` tell what the step is of, as in ``StepRecord``.
         ``work`` gets the artifact's directory: empty, or with ``keep`` as an interrupted run left it. With
         ``checksums`` the artifact's content can be verified later.
         """
@@ -109,32 +112,33 @@ class RunState:
             self.directory.put_step(record)
             self.tell("step_skipped", name, {"artifact": relative})
             return artifact
-        self.directory.put_step(StepRecord(name=name, status="running", artifact=relative))
+        begun = StepRecord(
+            name=name, kind=kind or name, subject=dict(subject or {}), status="running", artifact=relative
+        )
+        self.directory.put_step(begun)
         self.tell("step_started", name)
         start = time.perf_counter()
         try:
             outcome = work(artifact.open(keep=keep))
         except BaseException as error:
-            interrupted = isinstance(error, KeyboardInterrupt)
-            status = "interrupted" if interrupted else "failed"
+            status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
             seconds = round(time.perf_counter() - start, 3)
-            self.directory.put_step(StepRecord(name=name, status=status, artifact=relative, seconds=seconds))
+            self.directory.put_step(begun.model_copy(update={"status": status, "seconds": seconds}))
             blamed = error if isinstance(error, ComponentError) else None
             if blamed is None and isinstance(error, Exception):
                 blamed = raised_in(error)
             if blamed is not None:  # a plugin's fault: whose, in which method and in which step
                 raise ComponentError(f"step '{name}': {blamed}") from error
             raise
-        record = StepRecord(
-            name=name,
-            status="done",
-            artifact=relative,
-            num_in=outcome.num_in,
-            num_out=outcome.num_out,
-            dropped=dict(outcome.dropped),
-            seconds=round(time.perf_counter() - start, 3),
-            details=dict(outcome.details),
-        )
+        done = {
+            "status": "done",
+            "num_in": outcome.num_in,
+            "num_out": outcome.num_out,
+            "dropped": dict(outcome.dropped),
+            "seconds": round(time.perf_counter() - start, 3),
+            "details": dict(outcome.details),
+        }
+        record = StepRecord.model_validate({**begun.model_dump(), **done})
         if outcome.complete:
             artifact.seal(record, checksums=checksums)
         self.directory.put_step(record)

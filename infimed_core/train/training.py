@@ -101,8 +101,9 @@ def train_stages(state: RunState, curated: Curated, base: Checkpoint) -> list[Ch
             return _train(state, curated, trainer, loaded, stage, plan, directory, task)
 
         artifact = state.step(
-            f"train-{stage.name}", inputs_digest, work, place="checkpoints", prefix=stage.name, checksums=True
-        )
+            f"train-{stage.name}", inputs_digest, work, kind="train", subject={"stage": stage.name},
+            place="checkpoints", prefix=stage.name, checksums=True,
+        )  # fmt: skip
         if state.directory.record.steps[-1].status == "reused":
             loaded = None  # weights in memory, if any, are those of an earlier stage
             _tell_other_measurements(state, stage, artifact.directory)

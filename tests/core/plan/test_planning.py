@@ -284,5 +284,5 @@ def test_phases_with_a_gap_are_refused():
         def plan(self, num_samples):
             return [Phase(0, 3, None), Phase(4, num_samples, None)]
 
-    with pytest.raises(InfimedError, match="Gap.plan .* gave phases"):
+    with pytest.raises(InfimedError, match=r"Gap\.plan .* gave phases"):
         plan_stage(make_index(30), Stage(name="s"), Gap(), InOrder(), TinyEncoder(), 0, np.ones(30, dtype=bool))
