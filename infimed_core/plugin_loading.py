@@ -302,6 +302,14 @@ def requirements(distribution: metadata.Distribution | None) -> list[tuple[str, 
     return found
 
 
+def required_packages() -> list[str]:
+    """What our own distribution requires, extras aside."""
+    try:
+        return sorted({name for name, _, extra in requirements(metadata.distribution(GROUP)) if not extra})
+    except metadata.PackageNotFoundError:
+        return []
+
+
 def _normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
