@@ -16,6 +16,7 @@ from typing import Any
 
 from common import Results, main, table
 
+from infimed_core.records import open_run
 from infimed_plugins.medevalkit.rescore import rescore
 
 ROOT = Path(__file__).parents[1]
@@ -104,10 +105,10 @@ def fixtures(results: Results) -> None:
         command = [sys.executable, "-c", "from infimed_core.cli import run_main; run_main()"]
         command += ["examples/medevalkit_fixtures.yaml", "--set", f"run.directory={folder}", "--quiet"]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-        record = json.loads((Path(folder) / "medevalkit-fixtures" / "run.json").read_text())
+        run = open_run(Path(folder) / "medevalkit-fixtures")
     shown = [line for line in done.stdout.splitlines() if line.startswith("seven-set mean, base")]
-    asked = len(record["config"]["evaluation"]["benchmarks"])
-    answered = len({row["benchmark"] for row in record["results"] if row["model"] == "base"})
+    asked = len(run.benchmark_refs)
+    answered = len({row.benchmark for row in run.results(model="base")})
     print("\n".join(shown))
     results.target("fixtures: exit code of the example", done.returncode, "== 0")
     results.target(f"fixtures: benchmarks of {asked} without a result", asked - answered, "== 0")

@@ -12,7 +12,7 @@ MOST_LINES, LONGEST_FILE, DEEPEST = 8_500, 400, 13
 
 @cache
 def graph() -> grimp.ImportGraph:
-    return grimp.build_graph(CORE, PLUGINS, cache_dir=None)
+    return grimp.build_graph(CORE, PLUGINS, cache_dir=None, exclude_type_checking_imports=True)
 
 
 def circles(package: str) -> list[list[str]]:
@@ -57,6 +57,14 @@ def chain(package: str) -> list[str]:
 def test_no_module_of_core_or_plugins_imports_itself_by_a_detour():
     assert circles(CORE) == []
     assert circles(PLUGINS) == []
+
+
+def test_plugins_import_the_face_of_the_core_and_what_is_public_beside_it():
+    imports = grimp.build_graph(CORE, PLUGINS, cache_dir=None)  # those for annotations, too
+    public = {CORE, f"{CORE}.records", f"{CORE}.testing"}
+    for module in (name for name in imports.modules if name.startswith(PLUGINS)):
+        targets = imports.find_modules_directly_imported_by(module)
+        assert {name for name in targets if name.startswith(CORE)} <= public, module
 
 
 def test_the_core_is_small_and_shallow_and_no_file_is_long(capsys):

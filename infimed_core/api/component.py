@@ -15,6 +15,9 @@ class Component(BaseModel, ABC):
 
     version: ClassVar[str] = "1"
     """Raised by its author when the component computes something else: what was made before is then made anew."""
+    plugin_version: ClassVar[str] = ""
+    """Version of the outside distribution that the class comes from, set by the loader: another version of it may
+    compute something else. "" for InfiMed's own, whose authors raise ``version``."""
     nested: ClassVar[Mapping[str, str]] = {}
     """Settings that hold a ``ComponentRef``, each with its kind; these components are checked with the run file."""
 
@@ -24,7 +27,7 @@ class Component(BaseModel, ABC):
     def identity(self) -> str:
         """Text that changes whenever the component would do something else; part of every artifact's hash."""
         made = f"{type(self).__module__}.{type(self).__qualname__}{canonical_json(self.model_dump(mode='json'))}"
-        return made if self.version == "1" else f"{made}|{self.version}"
+        return with_versions(self, made)
 
     def problems(self, run: Mapping[str, Component]) -> Mapping[str, str]:
         """What would stop a run later and can be known before it, by setting: ``path``, ``stages.2.trainable``, ``""``.
@@ -35,15 +38,35 @@ class Component(BaseModel, ABC):
         """
         return {}
 
+    def doubts(self) -> tuple[str, ...]:
+        """What stops no run and a person should know before one; told by ``infimed check`` alone.
+
+        May look at the beginning of data: a source whose first rows are no samples.
+        """
+        return ()
+
     def __getstate__(self) -> dict[Any, Any]:
-        """Pickle the settings alone: state loaded on first use stays in the process that loaded it."""
+        """Pickle settings and private attributes; what a ``cached_property`` holds stays in the process that made it.
+
+        A private attribute that cannot be pickled is refused when the run file is checked.
+        """
         state = super().__getstate__()
         fields = type(self).model_fields
-        return {
-            **state,
-            "__dict__": {k: v for k, v in state["__dict__"].items() if k in fields},
-            "__pydantic_private__": None,
-        }
+        return {**state, "__dict__": {k: v for k, v in state["__dict__"].items() if k in fields}}
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        """Take on what was pickled, and make again what ``model_post_init`` derives from the settings."""
+        private = state.get("__pydantic_private__")
+        super().__setstate__({**state, "__pydantic_private__": None})
+        self.model_post_init(None)
+        if private is not None:
+            object.__setattr__(self, "__pydantic_private__", private)
+
+
+def with_versions(component: Component, text: str) -> str:
+    """``text`` and the versions of a component: that of the class and that of the outside distribution it is from."""
+    versions = [] if component.version == "1" else [component.version]
+    return "|".join([text, *versions, *([component.plugin_version] if component.plugin_version else [])])
 
 
 JsonObject = dict[str, Any]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Literal, TypeVar
 
@@ -14,6 +14,7 @@ from pydantic import Field, JsonValue
 
 from infimed_core.api.component import Component, Row
 from infimed_core.errors import DataError
+from infimed_core.named_files import digest_of_files
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -35,8 +36,11 @@ class Reader(Component):
         return ""
 
     def fingerprint(self) -> str:
-        """A digest that changes when what ``read`` yields changes. Readers of files hash names, sizes and contents."""
-        return hashlib.sha256(self.identity().encode()).hexdigest()
+        """A digest that changes when what ``read`` yields changes.
+
+        Unless overridden: the settings, and every file and folder that they name.
+        """
+        return hashlib.sha256(f"{self.identity()}|{digest_of_files(dict(self))}".encode()).hexdigest()
 
 
 class Modality(Component):
@@ -89,16 +93,61 @@ class MediaLoader:
             ) from None
 
     def probe(self, media: Media) -> tuple[int, ...]:
-        """``Modality.probe`` of the right modality."""
-        return self._find(media).probe(media)
+        """``Modality.probe`` of the right modality.
+
+        Raises:
+            DataError: of the modality; ``modality_failed`` where it failed otherwise or gave no size.
+        """
+        modality = self._find(media)
+        size = _called(modality, "probe", media, lambda: modality.probe(media))
+        if not isinstance(size, tuple) or not size or not all(isinstance(n, int | np.integer) and n > 0 for n in size):
+            raise _failed(modality, "probe", media, f"returned {size!r}, not (height, width) or (length,)")
+        return size
 
     def load(self, media: Media, at_most: tuple[int, int] | None = None) -> NDArray[np.uint8]:
-        """``Modality.load`` of the right modality."""
-        return self._find(media).load(media, at_most)
+        """``Modality.load`` of the right modality; raises as ``probe`` does."""
+        modality = self._find(media)
+        array = _called(modality, "load", media, lambda: modality.load(media, at_most))
+        if not isinstance(array, np.ndarray) or array.dtype != np.uint8:
+            what = f"{array.dtype} values" if isinstance(array, np.ndarray) else type(array).__name__
+            raise _failed(modality, "load", media, f"returned {what}, not an array of uint8")
+        return array
 
     def slices(self, media: Sequence[Media], plane: str | None = None) -> Slices | None:
         """``Modality.slices`` of the right modality; ``None`` where the media are of several kinds."""
         return self._find(media[0]).slices(media, plane) if len({item.kind for item in media}) == 1 else None
+
+    @property
+    def is_marked(self) -> bool:
+        """Whether any modality has a version, is from elsewhere or has settings of its own."""
+        return any(map(_is_marked, self._modalities.values()))
+
+    def identities(self, kinds: Collection[str]) -> dict[str, str]:
+        """For those of ``kinds`` whose modality has a version, from elsewhere or settings of its own: who it is."""
+        return {
+            kind: self._modalities[kind].identity()
+            for kind in sorted(kinds)
+            if kind in self._modalities and _is_marked(self._modalities[kind])
+        }
+
+
+def _is_marked(modality: Modality) -> bool:
+    return bool(modality.version != "1" or modality.plugin_version or modality.model_fields_set)
+
+
+def _called(modality: Modality, method: str, media: Media, call: Callable[[], T]) -> T:
+    try:
+        return call()
+    except (DataError, MemoryError):
+        raise
+    except Exception as error:
+        text = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise _failed(modality, method, media, f"raised {text}") from error
+
+
+def _failed(modality: Modality, method: str, media: Media, what: str) -> DataError:
+    name = f"{type(modality).__module__}.{type(modality).__qualname__}.{method}"
+    return DataError("modality_failed", f"{media.uri or media.kind}: {name} {what}")
 
 
 class DatasetFilter(Component):
@@ -167,10 +216,14 @@ class Slices(Row):
 
 
 class Turn(Row):
-    """One message. ``content`` holds texts and indices into the sample's ``media``, in reading order."""
+    """One message. ``content`` holds texts and indices into the sample's ``media``, in reading order.
+
+    An assistant's turn that is not ``supervised`` is shown to the model and not learned.
+    """
 
     role: Role
     content: tuple[str | int, ...]
+    supervised: bool = True
 
     @property
     def text(self) -> str:
@@ -186,7 +239,7 @@ class Turn(Row):
 class Sample(Row):
     """One conversation with its media: the only sample type, for training and for benchmarks.
 
-    A training sample ends with an assistant turn; every assistant turn is supervised. A benchmark sample
+    A training sample ends with an assistant turn; assistant turns are learned where ``supervised``. A benchmark sample
     ends with a user turn; ``references`` holds the accepted answers (for multiple choice the letter first,
     then the option's text) and ``options`` the option texts without letters.
     Usual ``tags``: modality, task_type, source, language, stage, split, study.

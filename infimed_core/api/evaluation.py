@@ -14,6 +14,7 @@ from pydantic import JsonValue
 from infimed_core.api.component import Component, ComponentRef
 from infimed_core.api.data import Fault, Sample, Score
 from infimed_core.api.models import Answer, Ask
+from infimed_core.named_files import digest_of_files
 
 
 class Solver(Component):
@@ -40,8 +41,8 @@ class Benchmark(Component):
     """Tags that define a kind of question for the most-common-answer baseline."""
     cluster_by: ClassVar[str] = ""
     """Tag whose equal values are not independent (an image, a study); intervals resample these. "" is the sample."""
-    metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
-    """Names of the metric components that summarise the scores."""
+    metrics: ClassVar[tuple[str, ...]] = ()
+    """Names of the metric components that summarise the scores; the default metric where there is none."""
     judging: ClassVar[str] = ""
     """What ``judge`` leaves to rules and what it asks the judge; stands in the protocol of a judged run."""
 
@@ -70,17 +71,20 @@ class Benchmark(Component):
         """Whether the answer is free text, so that measures of open answers take it in."""
         return True
 
-    def solver(self) -> ComponentRef:
-        """The solver this benchmark wants unless the run file names another."""
-        return ComponentRef(use="direct")
+    def solver(self) -> ComponentRef | None:
+        """The solver this benchmark wants unless the run file names another; ``None`` for the default one."""
+        return None
 
     def generation(self) -> Any:
         """The ``Generation`` this benchmark wants; ``None`` for the default."""
         return None
 
     def fingerprint(self) -> str:
-        """A digest that changes when the questions or their grading change."""
-        return hashlib.sha256(f"{self.identity()}|{self.version}".encode()).hexdigest()
+        """A digest that changes when the questions or their grading change.
+
+        Unless overridden: the settings, the version, and every file and folder that the settings name.
+        """
+        return hashlib.sha256(f"{self.identity()}|{self.version}|{digest_of_files(dict(self))}".encode()).hexdigest()
 
     def summarise(
         self, samples: Sequence[Sample], answers: Sequence[Answer], scoring: str

@@ -86,7 +86,10 @@ class Selector(Component):
         Raises:
             ValueError: ``select`` lost a candidate, or gave two verdicts on one.
         """
-        return RowSelection.of(self.select(candidates), candidates)
+        selection = self.select(candidates)
+        if not isinstance(selection, Selection):
+            raise ValueError(f"it returned {type(selection).__name__}, not a Selection")
+        return RowSelection.of(selection, candidates)
 
 
 class Candidate(Row):

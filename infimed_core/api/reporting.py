@@ -1,14 +1,22 @@
-"""What a run records and tells: events, steps, the run record."""
+"""What a run records and tells: events, steps, the run record, and who writes for people of it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, JsonValue
 
-from infimed_core.api.component import Row
+from infimed_core.api.component import Component, Row
+
+if TYPE_CHECKING:
+    from infimed_core.records import Run
+
+RECORD_FORMAT = 2
+"""The format of run.json that this version writes and reads."""
 
 
 @dataclass(frozen=True)
@@ -83,9 +91,17 @@ class PluginInfo(Row):
 
 
 class StepRecord(Row):
-    """One step of a run. ``num_in == num_out + sum(dropped.values())`` wherever rows flow."""
+    """One step of a run. ``num_in == num_out + sum(dropped.values())`` wherever rows flow.
+
+    ``kind`` says what was done and ``subject`` to what; ``name`` is for people. Kinds and the keys of their subjects:
+    ``read``, ``filter`` (``filter``), ``score`` (``scorer``), ``select``, ``model``, ``index``, ``isolation``,
+    ``plan``, ``measure`` and ``train`` (``stage``), ``evaluate`` and ``baseline`` (``model``, ``benchmark``),
+    ``compare`` (``benchmark``), ``report`` (``reporter``).
+    """
 
     name: str
+    kind: str
+    subject: dict[str, str] = Field(default_factory=dict)
     status: Literal["running", "done", "reused", "failed", "interrupted"]
     artifact: str | None = None
     num_in: int | None = None
@@ -98,7 +114,7 @@ class StepRecord(Row):
 class RunRecord(Row):
     """run.json: what was run, on what, with which result. Written at the start and after every step."""
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     name: str
     status: Literal["running", "done", "failed", "interrupted"]
     started: str
@@ -111,3 +127,22 @@ class RunRecord(Row):
     results: tuple[ResultRow, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
     error: str | None = None
+
+
+class Reporter(Component):
+    """Writes for people what a run did: a page, tables, a leaderboard, a model card."""
+
+    after_every_run: ClassVar[bool] = False
+    """Whether ``infimed-run`` prints ``summary`` after every run, named in the run file or not."""
+
+    @abstractmethod
+    def write(self, run: Run, directory: Path) -> Sequence[Path]:
+        """Write files about ``run`` into ``directory`` (the run's own) and return their paths.
+
+        The run may have failed: what is not there yet has to be left out. Called again when a file that was returned is
+        gone or the run's results have changed.
+        """
+
+    def summary(self, run: Run) -> Any:
+        """What the terminal shows at the end of a run: text or a rich renderable; ``None`` for nothing."""
+        return None

@@ -99,6 +99,7 @@ class Trainer(Component):
         """Text of every setting that decides the weights after ``stage``; leave out worker counts and the like."""
         own = self.model_dump(mode="json", exclude={"stages"})
         own |= {} if self.version == "1" else {"version": self.version}
+        own |= {"plugin_version": self.plugin_version} if self.plugin_version else {}
         return canonical_json([own, stage.model_dump(mode="json", exclude={"evaluate"})])
 
     @abstractmethod

@@ -11,10 +11,12 @@ from typing import NamedTuple
 from infimed_core.api.data import Executor, Sample, Score
 from infimed_core.api.models import Answer, Request
 from infimed_core.api.quality import JudgingScorer, Scorer
+from infimed_core.contracts import checked_scores, named, wrong, wrong_score
 from infimed_core.curate.score_shards import ScoringJob, read_shards, spans
 from infimed_core.curate.score_summary import describe_scores
 from infimed_core.errors import DataError, InfimedError
-from infimed_core.runfile.sections import scorer_names
+from infimed_core.plugin_loading import told_error
+from infimed_core.runfile.sections import names_in_run
 from infimed_core.store.artifacts import digest
 from infimed_core.store.broadcast import Broadcast
 from infimed_core.store.dataset import Dataset
@@ -63,18 +65,18 @@ class ScoreTask:
         scores: list[Score] = []
         for at in range(self.start, self.stop, CALL_SIZE):
             samples = setting.dataset[at : min(at + CALL_SIZE, self.stop)]
-            scores += scored(type(setting.scorer).__name__, score, samples)
+            scores += scored(setting.scorer, score, samples)
             ids += [sample.id for sample in samples]
         write_part(target, ids, scores, setting.scorer.given_dimensions())
         return Done(target.name, num_samples, num_samples)
 
 
-def scored(name: str, score: Callable[[list[Sample]], list[Score]], samples: list[Sample]) -> list[Score]:
+def scored(scorer: Scorer, score: Callable[[list[Sample]], list[Score]], samples: list[Sample]) -> list[Score]:
     """One score a sample, whatever happens: a sample that the scorer fails on is an error that says so.
 
     Raises:
         InfimedError: something that is no sample's fault (a setting, a missing package).
-        ValueError: the scorer lost or invented a score, so that none can be told whose it is.
+        ComponentError: what came back are no scores, or not one for each, so that none can be told whose it is.
     """
     try:
         found = score(samples)
@@ -82,12 +84,17 @@ def scored(name: str, score: Callable[[list[Sample]], list[Score]], samples: lis
         if isinstance(error, InfimedError) and not isinstance(error, DataError):
             raise
         if len(samples) > 1:
-            return [found for sample in samples for found in scored(name, score, [sample])]
-        note = f"{type(error).__name__}: {error}".splitlines()[0][:500]
+            return [found for sample in samples for found in scored(scorer, score, [sample])]
+        note = told_error(error)[:500]
         return [Score(status="error", reasons=(SCORER_FAILED,), note=note)]
-    if len(found) != len(samples):
-        raise ValueError(f"{name} returned {len(found)} scores for {len(samples)} samples")
-    return found
+    method = "judge" if isinstance(scorer, JudgingScorer) else "score"
+    dimensions = scorer.given_dimensions()
+    return [
+        Score(status="error", reasons=(SCORER_FAILED,), note=reason)
+        if (reason := wrong_score(row, dimensions))
+        else row
+        for row in checked_scores(scorer, method, found, len(samples))
+    ]
 
 
 def _call(task: ScoreTask) -> Done:
@@ -139,7 +146,7 @@ def score_samples(
     tables: dict[str, ScoreTable] = {}
     hashes: list[str] = []
     identity: dict[str, str] = {}
-    for index, (title, scorer) in enumerate(zip(scorer_names(section.scorers), scorers, strict=True)):
+    for index, (title, scorer) in enumerate(zip(names_in_run(section.scorers), scorers, strict=True)):
         name = "score" if index == 0 else f"score-{title}"
         own = scorer.identity()
         hashed = digest("score", 3, inputs_digest, own)
@@ -172,7 +179,13 @@ def score_samples(
             if len(dataset) and details["reasons"].get(SCORER_FAILED, 0) == len(dataset):
                 note = table[0][1].note
                 _sweep(directory, set())  # nothing in it is worth keeping, and its cause may be gone next time
-                raise InfimedError(f"{type(scorer).__name__} failed on every sample: {note}")
+                method = "judge" if isinstance(scorer, JudgingScorer) else "score"
+                raise wrong(scorer, method, f"failed on every sample: {note}")
+            if num_failed := int(details["reasons"].get(SCORER_FAILED, 0)):
+                first = next(row for row in table if SCORER_FAILED in row[1].reasons)
+                counts = f"{num_failed:,} of {len(dataset):,}"
+                text = f"{named(scorer, 'score')} failed on {counts} samples, which have no score"
+                state.tell("message", name, {"text": f"{text}; the first is '{first[0]}': {first[1].note}"})
             details["digest"] = table.finish(hashed, details["status"])
             details["num_scored"] = found["num_scored"]
             failed = 0
@@ -184,7 +197,7 @@ def score_samples(
                     state.tell("message", name, {"text": text})
             return Outcome(num_in=len(dataset), num_out=len(table), details=details, complete=not failed)
 
-        artifact = state.step(name, hashed, work, keep=True)
+        artifact = state.step(name, hashed, work, kind="score", subject={"scorer": title}, keep=True)
         tables[title] = ScoreTable(artifact.directory)
         if any(isinstance(later, JudgingScorer) for later in scorers[index + 1 :]):
             _note_identity(scorer, tables[title], identity)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from infimed_core.api.component import JsonObject
 from infimed_core.api.quality import RowSelection, Selector
+from infimed_core.contracts import raised_in, wrong
 from infimed_core.store.artifacts import digest
 from infimed_core.store.dataset import Dataset
 from infimed_core.store.files import replaced
@@ -69,23 +70,19 @@ def select_samples(
 
 
 def _verdict(selector: Selector, candidates: Candidates) -> RowSelection:
-    name = type(selector).__name__
     try:
         selection = selector.select_rows(candidates)
     except ValueError as error:
-        raise ValueError(f"{name}: {error}; some samples are lost or counted twice") from error
-    if len(selection.codes) != len(candidates):
-        raise ValueError(f"{name} gave {len(selection.codes)} verdicts on {len(candidates)} samples")
+        if raised_in(error) is not None:
+            raise
+        raise wrong(selector, "select", f"gave no verdict on each sample once: {error}") from error
+    if not isinstance(selection, RowSelection) or len(selection.codes) != len(candidates):
+        raise wrong(selector, "select_rows", f"gave no RowSelection with {len(candidates)} verdicts")
+    if len(selection.codes) and not RowSelection.KEPT <= selection.codes.min() <= selection.codes.max() < len(
+        selection.reasons
+    ):
+        raise wrong(selector, "select_rows", "gave a code that is neither KEPT nor the place of a reason")
     return selection
-
-
-def read_rejected(path: Path) -> Iterator[str]:
-    """The ids that a selection turned away."""
-    with path.open(encoding="utf-8") as lines:
-        for line in lines:
-            row = json.loads(line)
-            if not row["kept"]:
-                yield row["id"]
 
 
 def _write(path: Path, candidates: Candidates, selection: RowSelection) -> tuple[Counter[str], JsonObject]:

@@ -22,7 +22,7 @@ def chosen_samples(samples: str | tuple[str, ...] | None) -> frozenset[str] | No
         return None
     if isinstance(samples, str):
         try:
-            lines = Path(samples).read_text(encoding="utf-8").splitlines()
+            lines = Path(samples).read_text(encoding="utf-8").split("\n")
         except (OSError, UnicodeDecodeError) as error:
             raise InfimedError(
                 f"evaluation.samples: {samples}: cannot be read ({error}); name a file with one id a line, or a list"
@@ -49,8 +49,9 @@ def check_chosen(state: RunState, only: frozenset[str]) -> None:
 
 
 def named_metrics(state: RunState, names: Sequence[str]) -> dict[str, Metric]:
-    """The metrics of these names, in their order."""
-    return {name: cast(Metric, state.registry.find("metric", name).model_validate({})) for name in names}
+    """The metrics of these names, in their order; the default one where there is none."""
+    names = names or tuple(filter(None, [state.registry.default("metric")]))
+    return {name: cast(Metric, state.registry.make("metric", name)) for name in names}
 
 
 def solver_of(state: RunState, index: int) -> Solver:
@@ -58,6 +59,9 @@ def solver_of(state: RunState, index: int) -> Solver:
     section = state.plan.file.evaluation
     assert section is not None
     benchmark: Benchmark = state.plan.component(f"evaluation.benchmarks.{index}")
-    use = section.benchmarks[index].solver or benchmark.solver()
     made = state.plan.components.get(f"evaluation.benchmarks.{index}.solver")
-    return cast(Solver, made or state.registry.find("solver", use.use).model_validate(use.settings))
+    if made is None:
+        use = section.benchmarks[index].solver or benchmark.solver()
+        name = use.use if use is not None else state.registry.default("solver") or "no default solver"
+        made = state.registry.make("solver", name, use.settings if use is not None else None)
+    return cast(Solver, made)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import combinations
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from infimed_core.api.component import JsonObject
+from infimed_core.api.component import JsonObject, with_versions
 from infimed_core.api.data import Fault, Sample
 from infimed_core.api.evaluation import Benchmark, TextMetric
 from infimed_core.api.models import Answer, Generation, LoadedModel, Model, TrainableModel
@@ -19,8 +20,8 @@ from infimed_core.evaluate import statistics
 from infimed_core.evaluate.baselines import constant_letter, most_common_answers
 from infimed_core.evaluate.choices import check_chosen, chosen_samples, named_metrics, solver_of
 from infimed_core.evaluate.comparing import adjust, compare
-from infimed_core.evaluate.graded import Graded, read_graded
-from infimed_core.evaluate.grading import ask_and_grade, grade, judge, protocol
+from infimed_core.evaluate.graded import Graded, answers_path, read_graded
+from infimed_core.evaluate.grading import ask_and_grade, grade, judge, protocol, told_failures
 from infimed_core.evaluate.summary import measure_texts, summarise
 from infimed_core.models.answer_cache import AnswerCache
 from infimed_core.models.checkpoints import Checkpoint, load_checkpoint
@@ -68,7 +69,7 @@ def evaluate_models(state: RunState, models: Sequence[Checkpoint]) -> None:
             if rows:
                 results += rows
                 hashes.append(inputs_digest)
-                path = state.path / "answers" / f"{asked.name}--{baseline}.jsonl"
+                path = answers_path(state.path, asked.name, baseline)
                 found[baseline] = list(read_graded(path))
         against = (*section.compare_to, *(name for name in section.baselines if name == CONSTANT_LETTER))
         comparisons += _compare(asked, found, against, hashes)
@@ -110,8 +111,8 @@ class _Asked:
         self.solver = solver_of(state, index)
         self.generation: Generation = use.generation or self.benchmark.generation() or Generation()
         self.metrics = named_metrics(state, use.metrics or self.benchmark.metrics)
-        parts = {**self.metrics, **({"solver": self.solver} if self.solver.version != "1" else {})}
-        self.graded_by = [name if part.version == "1" else f"{name}|{part.version}" for name, part in parts.items()]
+        solver = {"solver": self.solver} if with_versions(self.solver, "") else {}
+        self.graded_by = [with_versions(part, name) for name, part in {**self.metrics, **solver}.items()]
         judges = {name: state.model_pool.identity(name) for name in section.judges}
         others = {name: state.model_pool.identity(name) for name in self.solver.models()}
         self.protocol = protocol(self.benchmark, self.solver, self.generation, section.limit, only)
@@ -122,6 +123,18 @@ class _Asked:
     def questions(self) -> tuple[list[Sample], list[Fault]]:
         """The questions to ask, and the rows that are none."""
         return read_questions(self.benchmark, self.state.media_directory, self.section.limit, self.only)
+
+    def opened_by(self) -> list[JsonObject]:
+        """Who opens the media of the questions, where that is more than InfiMed's own with its defaults."""
+        if not self.state.media.is_marked:
+            return []  # then the questions need not be read to know
+        path = self.state.path / "cache" / f"kinds-{digest(self.benchmark.fingerprint(), self.protocol)[:16]}.json"
+        if not path.exists():
+            questions, _ = self.questions()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, json.dumps(sorted({item.kind for row in questions for item in row.media})))
+        found = self.state.opened_by(json.loads(path.read_text(encoding="utf-8")))
+        return [dict(found)] if found else []
 
     def num_chosen(self) -> int:
         """How many of the chosen ids are questions of this benchmark."""
@@ -135,11 +148,12 @@ def _evaluate_one(
     state, benchmark, name = asked.state, asked.benchmark, asked.name
     model: Model = state.plan.component("model")
     what = {**asked.protocol, "images": "left out"} if blind else asked.protocol
-    fingerprint = benchmark.fingerprint()
-    inputs_digest = digest("evaluate", 4, fingerprint, what, checkpoint.digest, model.identity(), asked.graded_by)
+    made_by = [with_versions(benchmark, benchmark.fingerprint()), what, checkpoint.digest]
+    made_by += [with_versions(model, model.identity()), asked.graded_by, *asked.opened_by()]
+    inputs_digest = digest("evaluate", 4, *made_by)
     shown = checkpoint.name + (IMAGE_BLIND if blind else "")
     step = f"evaluate-{shown}-{name}"
-    answers = state.path / "answers" / f"{name}--{shown}.jsonl"
+    answers = answers_path(state.path, name, shown)
 
     def work(directory: Path) -> Outcome:
         samples, faults = asked.questions()
@@ -157,6 +171,8 @@ def _evaluate_one(
             benchmark, samples, loaded, asked.solver, asked.generation, state.media, cache, progress,
             state.model_pool.ask, blind,
         )  # fmt: skip
+        if text := told_failures(benchmark, rows):
+            state.tell("message", step, {"text": text})
         details: JsonObject = {"asked": cache.num_asked, "reused": cache.num_reused, "protocol": what}
         details["cluster_by"] = benchmark.cluster_by
         details["asking"] = loaded.asking()
@@ -187,7 +203,8 @@ def _evaluate_one(
             state.tell("message", step, {"text": text + facts["first_failure"]})
         return Outcome(len(rows) + len(faults), len(rows), dropped, details, complete=first is None and not unjudged)
 
-    artifact = state.step(step, inputs_digest, work, place="artifacts")
+    subject = {"model": shown, "benchmark": name}
+    artifact = state.step(step, inputs_digest, work, kind="evaluate", subject=subject)
     found = artifact.directory / "answers.jsonl"
     _publish(found, answers)
     return _read_results(artifact.directory), found, digest(inputs_digest, found.stat().st_size, artifact.is_complete)
@@ -251,8 +268,8 @@ def _baseline(
         return Outcome(len(samples), len(samples), details=details)
 
     step = f"baseline-{name}" if baseline == BASELINE else f"baseline-{baseline}-{name}"
-    artifact = state.step(step, hashed, work)
-    _publish(artifact.directory / "answers.jsonl", state.path / "answers" / f"{name}--{baseline}.jsonl")
+    artifact = state.step(step, hashed, work, kind="baseline", subject={"model": baseline, "benchmark": name})
+    _publish(artifact.directory / "answers.jsonl", answers_path(state.path, name, baseline))
     return _read_results(artifact.directory), hashed
 
 
@@ -267,7 +284,8 @@ def _compare(
         write_atomically(directory / "comparisons.json", _COMPARISONS.dump_json(tuple(compared)).decode())
         return Outcome()
 
-    artifact = state.step(f"compare-{asked.name}", hashed, work)
+    subject = {"benchmark": asked.name}
+    artifact = state.step(f"compare-{asked.name}", hashed, work, kind="compare", subject=subject)
     return _COMPARISONS.validate_json((artifact.directory / "comparisons.json").read_text(encoding="utf-8"))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from infimed_core.api.component import Row
 from infimed_core.api.data import Sample, Score
 from infimed_core.api.models import Answer
 
@@ -29,10 +30,28 @@ class Graded:
         return json.dumps(body, ensure_ascii=False)
 
 
+class _Line(Row):
+    sample: Sample
+    answer: Answer
+    scores: dict[str, Score]
+
+
+def parse_graded(line: str | bytes) -> Graded:
+    """A line of an answers file.
+
+    Raises:
+        ValueError: it is none.
+    """
+    row = _Line.model_validate_json(line)
+    return Graded(row.sample, row.answer, row.scores)
+
+
 def read_graded(path: Path) -> Iterator[Graded]:
     """The lines of an answers file."""
-    with path.open(encoding="utf-8") as stream:
-        for line in stream:
-            body = json.loads(line)
-            scores = {name: Score.model_validate(score) for name, score in body["scores"].items()}
-            yield Graded(Sample.model_validate(body["sample"]), Answer.model_validate(body["answer"]), scores)
+    with path.open("rb") as stream:
+        yield from map(parse_graded, stream)
+
+
+def answers_path(directory: Path, benchmark: str, model: str) -> Path:
+    """The file of a model's graded answers on a benchmark, in a run's directory."""
+    return directory / "answers" / f"{benchmark}--{model}.jsonl"

@@ -8,10 +8,13 @@ from typing import Any
 from infimed_core.api.data import MediaLoader, Sample, Score
 from infimed_core.api.evaluation import Benchmark, Solver
 from infimed_core.api.models import Answer, Generation, LoadedModel, Request
-from infimed_core.errors import PluginError
+from infimed_core.contracts import checked_answers, checked_scores, named, wrong, wrong_score
 from infimed_core.evaluate.graded import Graded
 from infimed_core.models.answer_cache import AnswerCache
+from infimed_core.plugin_loading import told_error
 
+GRADING_FAILED = "grading_failed"
+"""Reason of a score where the benchmark could not grade an answer."""
 AskNamed = Callable[[str, Sequence[Request]], list[Answer]]
 """Asks a model of the run file's ``models:`` by name."""
 
@@ -43,7 +46,7 @@ def ask_and_grade(
             return ask_named(model, tagged)
         return cache.ask(graded_model, media, tagged, progress)
 
-    answers = solver.solve(samples, ask, generation)
+    answers = checked_answers(solver, solver.solve(samples, ask, generation), [sample.id for sample in samples])
     return grade(benchmark, samples, answers)
 
 
@@ -76,8 +79,9 @@ def judge(
     verdicts = benchmark.judge([row.sample for row in answered], [row.answer for row in answered], ask)
     if verdicts is None:
         return list(rows), None
-    if len(verdicts) != len(answered):
-        raise PluginError(f"{type(benchmark).__name__}.judge gave {len(verdicts)} scores for {len(answered)} answers")
+    for verdict in checked_scores(benchmark, "judge", verdicts, len(answered)):
+        if reason := wrong_score(verdict):
+            raise wrong(benchmark, "judge", f"gave a score that cannot stand: {reason}")
     found = iter(verdicts)
     judged = []
     for row in rows:
@@ -109,11 +113,25 @@ def grade(benchmark: Benchmark, samples: Sequence[Sample], answers: Sequence[Ans
                 continue
             try:
                 scores[scoring] = benchmark.grade(sample, answer, scoring)
+                note = wrong_score(scores[scoring])
             except Exception as error:
-                note = f"{type(error).__name__}: {error}"
-                scores[scoring] = Score(status="error", reasons=("grading_failed",), note=note)
+                note = told_error(error)
+            if note:
+                scores[scoring] = Score(status="error", reasons=(GRADING_FAILED,), note=note)
         rows.append(Graded(sample, answer, scores))
     return rows
+
+
+def told_failures(benchmark: Benchmark, rows: Sequence[Graded]) -> str:
+    """How many answers the benchmark could not grade, with the first one and its reason; "" where it graded all."""
+    failed = [
+        (row.sample.id, score.note) for row in rows for score in row.scores.values() if GRADING_FAILED in score.reasons
+    ]
+    if not failed:
+        return ""
+    num_grades = sum(len(row.scores) for row in rows)
+    text = f"{named(benchmark, 'grade')} failed on {len(failed):,} of {num_grades:,} grades, which count as unscored"
+    return f"{text}; the first is '{failed[0][0]}': {failed[0][1]}"
 
 
 def _or_nan(value: float | None) -> float:

@@ -9,6 +9,7 @@ import numpy as np
 from infimed_core.api.data import Score
 from infimed_core.api.evaluation import Benchmark, Metric, TextMetric
 from infimed_core.api.reporting import MetricValue, ResultRow
+from infimed_core.contracts import check_metric
 from infimed_core.errors import PluginError
 from infimed_core.evaluate import statistics
 from infimed_core.evaluate.graded import Graded
@@ -105,10 +106,11 @@ def measure(
     scored = [index for index, score in enumerate(scores) if score.value is not None]
     kept = [scores[index] for index in scored]
     values = metric.values(kept) if kept else None
-    taking = np.flatnonzero(np.isfinite(values)) if values is not None else np.arange(len(kept))
+    taking = np.flatnonzero(np.isfinite(np.asarray(values))) if values is not None else np.arange(len(kept))
     num_unscored = sum(score.value is None and own for score, own in zip(scores, could, strict=True))
     counts = {"num_scored": len(taking), "num_unscored": num_unscored}
     value = metric.compute(kept) if kept else None
+    check_metric(metric, value, values, len(kept))
     if value is None:
         return MetricValue(value=None, **counts)
     units = [clusters[index] for index in scored]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from infimed_core.api.data import MediaLoader
 from infimed_core.api.models import Answer, LoadedModel, Request
+from infimed_core.contracts import checked_answer, wrong
 from infimed_core.store.artifacts import digest
 
 
@@ -74,7 +75,9 @@ class AnswerCache:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a", encoding="utf-8") as stream:
                 for answer in model.answer(named, media):
-                    found = places.pop(answer.sample_id)
+                    found = places.pop(checked_answer(model, answer), ())
+                    if not found:
+                        raise wrong(model, "answer", "gave an answer that was not asked for, or gave one twice")
                     for index in found:
                         answers[index] = answer.model_copy(update={"sample_id": requests[index].sample_id})
                     key = keys[found[0]]

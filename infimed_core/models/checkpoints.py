@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from infimed_core.api.component import with_versions
 from infimed_core.api.models import LoadedModel, Model
 from infimed_core.store.artifacts import digest, verify_files
 from infimed_core.store.files import write_atomically
@@ -30,7 +31,7 @@ def prepare_model(state: RunState, texts: Callable[[], Iterable[str]], data_dige
         data_digest: digest of that data; ``None`` for a run without data.
     """
     model: Model = state.plan.component("model")
-    inputs_digest = digest("model", 1, model.weights_identity(), state.seed, data_digest)
+    inputs_digest = digest("model", 1, with_versions(model, model.weights_identity()), state.seed, data_digest)
 
     def work(directory: Path) -> Outcome:
         target = directory / "checkpoint"

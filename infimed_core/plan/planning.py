@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from infimed_core.api.models import Encoder
 from infimed_core.api.planning import Packer, Packs, Phase, ResolutionScheduler
 from infimed_core.api.training import Stage
+from infimed_core.contracts import checked_packs, checked_phases
 from infimed_core.errors import InfimedError
 from infimed_core.plan.index import Index
 from infimed_core.plan.lengths import CostModel, Lengths, Measure, sums_of
@@ -136,7 +137,7 @@ def _drawn(
     seed: int,
 ) -> _Drawn:
     generator = np.random.Generator(np.random.PCG64(seed))
-    phases = _checked_phases(scheduler.plan(count), count, scheduler)
+    phases = checked_phases(scheduler, scheduler.plan(count), count)
     if count:
         rows = draw(sources, sample_shares(stage, sources, measure, phases, int(limit[0])), count, generator)
     else:
@@ -167,8 +168,7 @@ def _packed(draws: _Drawn, stage: Stage, packer: Packer, cost_model: CostModel, 
         dropped = draws.dropped[phase.start : phase.stop]
         kept = np.flatnonzero(dropped == 0)
         costs = np.stack([lengths.tokens, lengths.patches, lengths.images], axis=1)[kept]
-        grouped = packer.group(costs, packer.budget)
-        _check_packs(grouped, costs, packer.budget, packer)
+        grouped = checked_packs(packer, packer.group(costs, packer.budget), costs, packer.budget)
         left_out = np.ones(len(kept), dtype=bool)
         left_out[grouped.members] = False
         dropped[kept[left_out]] = DROP_REASONS.index("not_packed")
@@ -201,19 +201,6 @@ def _num_draws(
         guess = stage.num_steps * stage.rows_per_step
         return count_reaching(stage.num_steps, lambda count: len(packed(drawn(count)).steps) - 1, guess)[1]
     return max(1, round(num_samples * stage.epochs))
-
-
-def _checked_phases(phases: Sequence[Phase], count: int, scheduler: ResolutionScheduler) -> list[Phase]:
-    place = 0
-    for phase in phases:
-        if phase.start != place or phase.stop < phase.start:
-            break
-        place = phase.stop
-    else:
-        if place == count:
-            return [phase for phase in phases if phase.stop > phase.start] or [Phase(0, 0, None)]
-    spans = ", ".join(f"{phase.start}-{phase.stop}" for phase in phases)
-    raise InfimedError(f"{type(scheduler).__name__}: its phases ({spans}) do not cover samples 0-{count} without gap")
 
 
 def _shrink(
@@ -270,16 +257,6 @@ def _refuse_overlong(
         f"({reasons}; first on line {int(rows[over[0]]) + 1} of the samples): raise packing.row_tokens, row_patches or "
         "row_images, or set overlong: drop to leave them out, counted"
     )
-
-
-def _check_packs(packs: Packs, costs: NDArray[np.int64], budget: NDArray[np.int64], packer: Packer) -> None:
-    name = type(packer).__name__
-    counts = np.bincount(packs.members, minlength=len(costs)) if len(packs.members) else np.zeros(0)
-    if len(counts) > len(costs) or (counts > 1).any():
-        raise InfimedError(f"packer {name} put an index into two rows, or one that it was not given")
-    for column, what in enumerate(("tokens", "patches", "images")):
-        if (sums_of(costs[packs.members, column], packs.offsets) > budget[column]).any():
-            raise InfimedError(f"packer {name} filled a row beyond its budget of {budget[column]} {what}")
 
 
 def _order(

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from infimed_core.api.component import Component, ComponentRef
 from infimed_core.api.evaluation import Benchmark, Metric
 from infimed_core.api.training import Trainer
+from infimed_core.contracts import wrong_stages
 from infimed_core.errors import PluginError
 from infimed_core.plugins import Registry
 from infimed_core.runfile.cross_checks import mistakes
@@ -85,6 +86,7 @@ class Checker:
         self.lines = lines
         self.problems: list[Problem] = []
         self.doubts: set[Place] = set()
+        self.plugins: set[str] = set()
 
     def add(self, path: Place, message: str) -> None:
         """A problem at ``path``, on its line of the document."""
@@ -97,6 +99,7 @@ class Checker:
     def check(self, document: dict[str, Any]) -> tuple[RunFile | None, dict[str, Component]]:
         """The file and each component that could be made, by dotted path (of a stage's own parts
         ``stages.NAME.packing``); both without the keys that are mistakes. The file is ``None`` where it is none so."""
+        document = self._without_old_report(document)
         file: RunFile | None = None
         try:
             file = RunFile.model_validate(document)
@@ -128,9 +131,21 @@ class Checker:
                     made |= {place: part for place, (_, part) in parts.items()}
                     names |= {place: name for place, (name, _) in parts.items()}
         self._check_metrics(document, made)
+        self._check_solvers(document, made)
+        self.plugins |= set(file.run.plugins) if file is not None else set()
         for path, message in mistakes(document, file, made, self.doubts):
             self.add(path, message)
         return file, {names.get(path) or dotted(path): component for path, component in made.items()}
+
+    def _without_old_report(self, document: dict[str, Any]) -> dict[str, Any]:
+        """``report:`` was a mapping in earlier versions; the remedy is one line, and the rest is checked without it."""
+        if not isinstance(document.get("report"), dict):
+            return document
+        names = list(self.registry.names("reporter"))
+        first = names[0] if names else "NAME"
+        there = f"installed: {', '.join(names)}" if names else "none is installed"
+        self.add(("report",), f"is a list of reporters: write 'report: [{{use: {first}}}]' ({there})")
+        return {key: value for key, value in document.items() if key != "report"}
 
     def _check_plugin(self, name: str, path: Place) -> None:
         if name in self.registry.plugins:
@@ -150,12 +165,14 @@ class Checker:
         for index, use in enumerate(benchmarks if isinstance(benchmarks, list) else ()):
             named = use.get("metrics") if isinstance(use, dict) else None
             benchmark = made.get(("evaluation", "benchmarks", index))
-            own = benchmark.metrics if isinstance(benchmark, Benchmark) else ()
+            default = [name for name in [self.registry.default("metric")] if name is not None]
+            own = (benchmark.metrics or default) if isinstance(benchmark, Benchmark) else ()
             for number, name in enumerate(named if isinstance(named, list) else own):
                 inner: Place = ("metrics", number) if isinstance(named, list) else ()
                 place: Place = ("evaluation", "benchmarks", index, *inner)
                 try:
-                    metric = cast(Metric, self.registry.find("metric", str(name)).model_validate({}))
+                    metric = cast(Metric, self.registry.make("metric", str(name)))
+                    self.plugins.add(self.registry.owner("metric", str(name)))
                     if problem := metric.missing():
                         self.add(place, f"'{name}' {problem}")
                 except PluginError as error:
@@ -163,19 +180,28 @@ class Checker:
                 except ValidationError:
                     self.add(place, f"'{name}' needs settings, which a list of metrics cannot give; name another")
 
+    def _check_solvers(self, document: dict[str, Any], made: dict[Place, Component]) -> None:
+        """How a benchmark wants to be asked must be there before it is."""
+        for path, benchmark in made.items():
+            if path[:2] == ("evaluation", "benchmarks") and (*path, "solver") not in made:
+                wanted = benchmark.solver() if isinstance(benchmark, Benchmark) else None
+                name = wanted.use if wanted is not None else self.registry.default("solver")
+                if name is not None:
+                    self._make(path, "solver", {"use": name, "with": wanted.settings if wanted is not None else {}})
+
     def _make(self, path: Place, kind: str, use: Any) -> Component | None:
         if not isinstance(use, dict) or not isinstance(use.get("use"), str):
             return None  # told already by the section's own check
+        settings = use.get("with") or {}
         try:
             component = self.registry.find(kind, use["use"])
+            self.plugins.add(self.registry.owner(kind, use["use"]))
+            if not isinstance(settings, dict):
+                return None
+            return self.registry.make(kind, use["use"], settings)
         except PluginError as error:
             self.add((*path, "use"), str(error))
             return None
-        settings = use.get("with") or {}
-        if not isinstance(settings, dict):
-            return None
-        try:
-            return component.model_validate(settings)
         except ValidationError as error:
             self._add_errors(error, (*path, "with"), component)
             if path[0] == "quality":  # what else is said of a component's settings holds without the wrong ones
@@ -197,6 +223,9 @@ class Checker:
     def _make_stage_parts(self, path: Place, trainer: Trainer) -> dict[Place, tuple[str, Component]]:
         """The components of single stages, each with the name by which a stage finds it."""
         made: dict[Place, tuple[str, Component]] = {}
+        if wrong := wrong_stages(trainer):
+            self.add((*path, "use"), wrong)
+            return {}
         names = [stage.name for stage in trainer.stage_list]
         for index, stage in enumerate(trainer.stage_list):
             if names.index(stage.name) != index or stage.name in ("base", BASELINE, CONSTANT_LETTER):
@@ -311,6 +340,7 @@ def _uses(document: dict[str, Any]) -> Iterator[tuple[Place, str, Any]]:
         (("data", "filters"), "filter"),
         (("quality", "scorers"), "scorer"),
         (("evaluation", "benchmarks"), "benchmark"),
+        (("report",), "reporter"),
     ]
     singles: list[tuple[tuple[str, ...], str]] = [
         (("data", "executor"), "executor"),

@@ -20,7 +20,7 @@ from infimed_core.runfile.sections import (
     Place,
     RunFile,
     benchmark_name,
-    scorer_names,
+    names_in_run,
 )
 
 C = TypeVar("C", bound=Component)
@@ -128,7 +128,7 @@ def _dimensions(file: RunFile, components: Mapping[Place, Component]) -> Iterato
     if file.quality is None or not isinstance(selector, Selector):
         return
     known: list[str] = []
-    for index, name in enumerate(scorer_names(file.quality.scorers)):
+    for index, name in enumerate(names_in_run(file.quality.scorers)):
         scorer = components.get(("quality", "scorers", index))
         try:
             given = scorer.given_dimensions() if isinstance(scorer, Scorer) else ()

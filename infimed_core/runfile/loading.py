@@ -7,8 +7,9 @@ from typing import Any
 
 import yaml
 
-from infimed_core.errors import ConfigError
-from infimed_core.plugins import Registry
+from infimed_core.errors import ConfigError, InfimedError
+from infimed_core.plugin_loading import place_of_code, plugin_of, told_error
+from infimed_core.plugins import Group, Registry
 from infimed_core.runfile.checking import Checker, Lines
 from infimed_core.runfile.plan import Plan
 from infimed_core.runfile.sections import IMAGE_BLIND, Place
@@ -53,8 +54,9 @@ def load_run_file(source: Path, registry: Registry, overrides: dict[str, Any] | 
             raise ConfigError([f"{source}: --{name} chooses questions, but the run file has no section 'evaluation:'"])
     for path, value in (overrides or {}).items():
         _override(document, path, value, source)
-    _expand_groups(document, registry, lines)
     checker = Checker(registry, lines)
+    _expand_groups(document, registry, checker, source)
+    _fill_defaults(document, registry)
     for path_, line in lines.duplicates:
         checker.add_at(line, path_, "is given twice; keep one")
     file, components = checker.check(document)
@@ -62,10 +64,22 @@ def load_run_file(source: Path, registry: Registry, overrides: dict[str, Any] | 
         ordered = sorted(set(checker.problems), key=lambda p: (p.line, p.path, p.message))
         raise ConfigError([f"{source}:{p.line}: {p.path}: {p.message}" for p in ordered])
     assert file is not None
-    return Plan(source, file, components)
+    return Plan(source, file, components, frozenset(checker.plugins))
 
 
-def _expand_groups(document: dict[str, Any], registry: Registry, lines: Lines) -> None:
+def _fill_defaults(document: dict[str, Any], registry: Registry) -> None:
+    """Name the built-ins that are used where the run file names nothing, so that they are checked and recorded too."""
+    data = document.get("data")
+    if not isinstance(data, dict):
+        return
+    for key, purpose in (("executor", "executor"), ("filters", "filter")):
+        wanted = data.get(key) is None and (key == "executor" or isinstance(document.get("evaluation"), dict))
+        name = registry.default(purpose) if wanted else None
+        if name is not None:
+            data[key] = {"use": name} if key == "executor" else [{"use": name}]
+
+
+def _expand_groups(document: dict[str, Any], registry: Registry, checker: Checker, source: Path) -> None:
     """Put a group's benchmarks in its place: one ``use`` of ``evaluation.benchmarks`` may stand for several."""
     section = document.get("evaluation")
     uses = section.get("benchmarks") if isinstance(section, dict) else None
@@ -79,16 +93,38 @@ def _expand_groups(document: dict[str, Any], registry: Registry, lines: Lines) -
         own = named[index]
         members = groups.get(own) if isinstance(own, str) else None
         settings = use.get("with") or {} if members is not None else {}
-        parts = members(settings) if members is not None and isinstance(settings, dict) else [use]
+        parts: list[Any] = [use]
+        if members is not None and isinstance(settings, dict):
+            parts = _members(members, own, settings, checker, ("evaluation", "benchmarks", index))
         for part in parts:
             moved.append((index, len(expanded)))
             expanded.append({**use, **part} if members is not None else use)
     if len(expanded) != len(uses):
         place: Place = ("evaluation", "benchmarks")
+        lines = checker.lines
         starts = [(lines.of((*place, old)), new) for old, new in moved if old != new or str(named[old]) in groups]
         for line, new in starts:
             lines.put((*place, new), line)
+    if uses and not expanded:
+        raise ConfigError([f"{source}:{p.line}: {p.path}: {p.message}" for p in checker.problems])
     section["benchmarks"] = expanded
+
+
+def _members(members: Group, name: Any, settings: dict[str, Any], checker: Checker, place: Place) -> list[Any]:
+    """The uses that a benchmark group stands for; a group that fails is a mistake of the run file that names it."""
+    try:
+        found = members(settings)
+    except InfimedError:
+        raise
+    except Exception as error:
+        what = f"raised {told_error(error)}"
+    else:
+        if isinstance(found, list) and found and all(isinstance(use, dict) and "use" in use for use in found):
+            return found
+        what = f"returned {found!r:.80}, not a list of {{name, use, with}}"
+    plugin = plugin_of(getattr(members, "__module__", "") or "")
+    checker.add(place, f"plugin '{plugin}': the benchmark group '{name}' {what} ({place_of_code(members)})")
+    return []
 
 
 def _override(document: dict[str, Any], path: str, value: Any, source: Path) -> None:

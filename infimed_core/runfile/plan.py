@@ -18,6 +18,8 @@ class Plan:
     file: RunFile
     components: dict[str, Component]
     """By dotted path of the ``ComponentRef`` in the run file: ``model``, ``data.sources.0``."""
+    plugins: frozenset[str] = frozenset()
+    """Names of the plugins that take part: of every component, those that defaults name included."""
 
     def component(self, path: str) -> Any:
         """The component made for the ``ComponentRef`` at ``path``."""

@@ -31,10 +31,12 @@ class DataSection(Section):
     """Where samples come from."""
 
     sources: tuple[ComponentRef, ...] = Field(min_length=1, description="Readers, in order.")
-    executor: ComponentRef = Field(default=ComponentRef(use="processes"), description="What maps work over shards.")
+    executor: ComponentRef | None = Field(
+        default=None, description="What maps work over shards; processes of this machine by default."
+    )
     filters: tuple[ComponentRef, ...] | None = Field(
         default=None,
-        description="Checks of the data as a whole; 'contamination' by default where the run has an evaluation.",
+        description="Checks of the data as a whole; by default, where the run has an evaluation, of overlap with it.",
     )
 
 
@@ -77,10 +79,6 @@ class EvaluationSection(Section):
     )
 
 
-class ReportSection(Section):
-    """The report page."""
-
-
 class Variant(Section):
     """One change of the run file, for comparison."""
 
@@ -113,7 +111,7 @@ class RunFile(Section):
     packing: ComponentRef | None = None
     training: ComponentRef | None = None
     evaluation: EvaluationSection | None = None
-    report: ReportSection | None = None
+    report: tuple[ComponentRef, ...] = Field(default=(), description="What is written for people, in order.")
     sweep: SweepSection | None = None
 
 
@@ -127,8 +125,8 @@ IMAGE_BLIND = "-image-blind"
 """What is put after a model's name where it was asked without the images."""
 
 
-def scorer_names(uses: Sequence[ComponentRef]) -> list[str]:
-    """What the scorers of a run are called: as in ``use:``, the second of one name with ``-2`` and so on."""
+def names_in_run(uses: Sequence[ComponentRef]) -> list[str]:
+    """What the scorers, or the reporters, of a run are called: as in ``use:``, the second of one name with ``-2``."""
     seen: Counter[str] = Counter()
     names = []
     for use in uses:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from infimed_core.api.component import canonical_json
-from infimed_core.api.reporting import StepRecord
+from infimed_core.api.reporting import RECORD_FORMAT, StepRecord
 from infimed_core.errors import InfimedError
 from infimed_core.store.files import write_atomically
 
@@ -25,7 +25,8 @@ class Artifact:
     def __init__(self, root: Path, name: str, inputs_digest: str) -> None:
         self.name = name
         self.inputs_digest = inputs_digest
-        self.directory = root / f"{name}-{inputs_digest[:12]}"
+        # Named by the format too: what another version wrote is neither read nor deleted.
+        self.directory = root / f"{name}-{digest(RECORD_FORMAT, inputs_digest)[:12]}"
         self._seal = self.directory / "artifact.json"
 
     @property

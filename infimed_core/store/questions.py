@@ -7,6 +7,7 @@ from pathlib import Path
 
 from infimed_core.api.data import Fault, Sample
 from infimed_core.api.evaluation import Benchmark
+from infimed_core.contracts import wrong
 from infimed_core.store.dataset import store_media
 
 
@@ -24,6 +25,8 @@ def read_questions(
         if isinstance(row, Fault):
             faults.append(row)
             continue
+        if not isinstance(row, Sample):
+            raise wrong(benchmark, "samples", f"yielded a {type(row).__name__}; yield a Sample or a Fault for each")
         if row.id in seen:  # answers are told apart by it
             faults.append(Fault(sample_id=row.id, code="duplicate_id", detail="a question before it has this id"))
             continue

@@ -1,7 +1,8 @@
-"""run.json and the artifacts beside it: atomic writes, names by hash of what a thing was made from, resume."""
+"""run.json: written whole after every step, by one process at a time, and read back."""
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import subprocess
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from infimed_core.api.reporting import PluginInfo, RunRecord, StepRecord
+from infimed_core.api.reporting import RECORD_FORMAT, PluginInfo, RunRecord, StepRecord
 from infimed_core.errors import InfimedError
 from infimed_core.store.files import write_atomically
 
@@ -78,16 +79,38 @@ def read_record(path: Path) -> RunRecord:
     """Read a run's record; ``path`` is run.json or the directory that holds it.
 
     Raises:
-        InfimedError: there is none, or it is of another format.
+        InfimedError: there is none, or it is of another format; the message says what to do.
     """
     file = path / "run.json" if path.is_dir() else path
     try:
-        return RunRecord.model_validate_json(file.read_text(encoding="utf-8"))
+        return RunRecord.model_validate_json(file.read_bytes())
     except FileNotFoundError:
         raise InfimedError(f"{file}: no such run; give a directory that `infimed-run` has made") from None
     except (ValidationError, OSError) as error:
+        found = record_format(file)
+        if found is not None and found != RECORD_FORMAT:
+            raise InfimedError(f"{file}: {_other_format(found)}") from None
         first = str(error).splitlines()[0]
         raise InfimedError(f"{file}: not a run record of this version: {first}") from None
+
+
+def record_format(file: Path) -> int | None:
+    """The format that a run.json says it has; ``None`` where there is none, or it is no run record."""
+    try:
+        body = json.loads(file.read_bytes())
+    except (OSError, ValueError):
+        return None
+    named = body.get("format") if isinstance(body, dict) else None
+    return named if isinstance(named, int) else None
+
+
+def _other_format(found: int) -> str:
+    if found > RECORD_FORMAT:
+        return f"made by a later version (record format {found}; this one reads {RECORD_FORMAT}): update InfiMed"
+    return (
+        f"made by an earlier version (record format {found}; this one reads {RECORD_FORMAT}): run its file again with "
+        "`infimed-run`, which does every step anew"
+    )
 
 
 def new_record(name: str, seed: int, config: dict[str, Any], plugins: tuple[PluginInfo, ...]) -> RunRecord:

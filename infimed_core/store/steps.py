@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,9 @@ from infimed_core.api.component import JsonObject
 from infimed_core.api.data import MediaLoader
 from infimed_core.api.models import ModelPool
 from infimed_core.api.reporting import RunEvent, StepRecord
+from infimed_core.contracts import raised_in
 from infimed_core.distributed.ranks import Ranks
+from infimed_core.errors import ComponentError
 from infimed_core.plugins import Registry
 from infimed_core.runfile.plan import Plan
 from infimed_core.store.artifacts import Artifact
@@ -65,6 +67,17 @@ class RunState:
         """Where media that came inline are stored by content."""
         return self.path / "media"
 
+    def opened_by(self, kinds: Collection[str]) -> dict[str, str]:
+        """Who opens media of these kinds, where that is more than InfiMed's own with its defaults; noted in the run."""
+        found = self.media.identities(kinds)
+        plugins = {info.name: info for info in self.directory.record.plugins}
+        for kind in found:
+            info = self.registry.plugins.get(self.registry.owner("modality", kind))
+            if info is not None and info.name not in plugins:
+                plugins[info.name] = info
+                self.directory.write(plugins=tuple(plugins[name] for name in sorted(plugins)))
+        return found
+
     def tell(self, kind: str, step: str, payload: Mapping[str, Any] | None = None) -> None:
         """Tell the listener of this process and every listener of the plugins."""
         self.listen(RunEvent(kind=kind, step=step, directory=str(self.path), payload=payload or {}))
@@ -79,6 +92,8 @@ class RunState:
         inputs_digest: str,
         work: Callable[[Path], Outcome],
         *,
+        kind: str | None = None,
+        subject: Mapping[str, str] | None = None,
         place: str = "artifacts",
         keep: bool = False,
         prefix: str | None = None,
@@ -86,6 +101,7 @@ class RunState:
     ) -> Artifact:
         """Do a step, unless its artifact stands.
 
+        ``kind`` (default: ``name``) and ``subject`` tell what the step is of, as in ``StepRecord``.
         ``work`` gets the artifact's directory: empty, or with ``keep`` as an interrupted run left it. With
         ``checksums`` the artifact's content can be verified later.
         """
@@ -96,27 +112,33 @@ class RunState:
             self.directory.put_step(record)
             self.tell("step_skipped", name, {"artifact": relative})
             return artifact
-        self.directory.put_step(StepRecord(name=name, status="running", artifact=relative))
+        begun = StepRecord(
+            name=name, kind=kind or name, subject=dict(subject or {}), status="running", artifact=relative
+        )
+        self.directory.put_step(begun)
         self.tell("step_started", name)
         start = time.perf_counter()
         try:
             outcome = work(artifact.open(keep=keep))
         except BaseException as error:
-            interrupted = isinstance(error, KeyboardInterrupt)
-            status = "interrupted" if interrupted else "failed"
+            status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
             seconds = round(time.perf_counter() - start, 3)
-            self.directory.put_step(StepRecord(name=name, status=status, artifact=relative, seconds=seconds))
+            self.directory.put_step(begun.model_copy(update={"status": status, "seconds": seconds}))
+            blamed = error if isinstance(error, ComponentError) else None
+            if blamed is None and isinstance(error, Exception):
+                blamed = raised_in(error)
+            if blamed is not None:  # a plugin's fault: whose, in which method and in which step
+                raise ComponentError(f"step '{name}': {blamed}") from error
             raise
-        record = StepRecord(
-            name=name,
-            status="done",
-            artifact=relative,
-            num_in=outcome.num_in,
-            num_out=outcome.num_out,
-            dropped=dict(outcome.dropped),
-            seconds=round(time.perf_counter() - start, 3),
-            details=dict(outcome.details),
-        )
+        done = {
+            "status": "done",
+            "num_in": outcome.num_in,
+            "num_out": outcome.num_out,
+            "dropped": dict(outcome.dropped),
+            "seconds": round(time.perf_counter() - start, 3),
+            "details": dict(outcome.details),
+        }
+        record = StepRecord.model_validate({**begun.model_dump(), **done})
         if outcome.complete:
             artifact.seal(record, checksums=checksums)
         self.directory.put_step(record)

@@ -32,7 +32,7 @@ def _packer(state: RunState, stage: Stage, isolation: tuple[bool, str]) -> Packe
     text = f"stage '{stage.name}': samples of this model may not share a row ({verdict}): rows are PADDED, not packed"
     state.tell("message", f"plan-{stage.name}", {"text": text})
     budget = packer.model_dump(include={"row_tokens", "row_patches", "row_images"})
-    return cast(Packer, state.registry.find("packer", "padded").model_validate(budget))
+    return cast(Packer, state.registry.make("packer", state.registry.default("padded packer") or "none", budget))
 
 
 def plan_inputs(
@@ -62,12 +62,11 @@ def _told_lost(state: RunState, num_samples: int) -> str:
     }
     told, most, remedy = [], 0, "The sources hold none"
     for step in state.directory.record.steps:
-        kind = step.name.partition("-")[0]
-        if kind in remedies and step.dropped:
+        if step.kind in remedies and step.dropped:
             counts = ", ".join(f"{count:,} {code}" for code, count in step.dropped.items())
             told.append(f"'{step.name}' left out {counts}")
             if sum(step.dropped.values()) > most:
-                most, remedy = sum(step.dropped.values()), remedies[kind]
+                most, remedy = sum(step.dropped.values()), remedies[step.kind]
     return f"of {num_samples:,} samples none was kept" + "".join(f"; {one}" for one in told) + f". {remedy}"
 
 
@@ -114,7 +113,7 @@ def plan_rows(
             details["num_held_out"] = int((chosen.allowed & held).sum())
         return Outcome(num_drawn, num_drawn - sum(dropped.values()), dropped, details)
 
-    artifact = state.step(f"plan-{stage.name}", inputs_digest, work)
+    artifact = state.step(f"plan-{stage.name}", inputs_digest, work, kind="plan", subject={"stage": stage.name})
     plan_file = artifact.directory / "plan.npz"
     plan = StagePlan.load(plan_file)
     if len(plan.packs) == 0:

@@ -10,9 +10,10 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from infimed_core.api.component import JsonObject
+from infimed_core.api.component import JsonObject, with_versions
 from infimed_core.api.models import Model, TrainableModel
 from infimed_core.api.training import Measurements, Mix, Stage, Trainer, TrainingContext
+from infimed_core.contracts import checked_facts
 from infimed_core.errors import InfimedError
 from infimed_core.models.checkpoints import Checkpoint, load_checkpoint
 from infimed_core.plan.index import Index
@@ -69,7 +70,8 @@ def train_stages(state: RunState, curated: Curated, base: Checkpoint) -> list[Ch
     loaded: TrainableModel | None = None
     for position, (stage, (plan_file, measured)) in enumerate(zip(trainer.stage_list, planned, strict=True)):
         plan = StagePlan.load(plan_file)
-        inputs_digest = digest("train", 1, plan.plan_hash, trainer.result_identity(stage), before.digest)
+        result = with_versions(trainer, trainer.result_identity(stage))
+        inputs_digest = digest("train", 1, plan.plan_hash, result, before.digest)
         after = before
 
         def work(
@@ -99,8 +101,9 @@ def train_stages(state: RunState, curated: Curated, base: Checkpoint) -> list[Ch
             return _train(state, curated, trainer, loaded, stage, plan, directory, task)
 
         artifact = state.step(
-            f"train-{stage.name}", inputs_digest, work, place="checkpoints", prefix=stage.name, checksums=True
-        )
+            f"train-{stage.name}", inputs_digest, work, kind="train", subject={"stage": stage.name},
+            place="checkpoints", prefix=stage.name, checksums=True,
+        )  # fmt: skip
         if state.directory.record.steps[-1].status == "reused":
             loaded = None  # weights in memory, if any, are those of an earlier stage
             _tell_other_measurements(state, stage, artifact.directory)
@@ -136,7 +139,10 @@ def _train(
     batches = PlannedBatches(curated.dataset, plan, model.encoder, state.media)
     state.ranks.give(task)
     with state.stop_softly():
-        facts = trainer.train(model, batches, stage, context)
+        returned = trainer.train(model, batches, stage, context)
+    facts, lines = checked_facts(trainer, returned)
+    for text in lines:
+        state.tell("message", f"train-{stage.name}", {"text": text})
     state.ranks.collect()
     try:
         model.save(directory)

@@ -86,7 +86,8 @@ def choose(state: RunState, stage: Stage, chosen: PlanInputs) -> Path | None:
         drawn = int(details["held_out"]["drawn"]) if "held_out" in details else 0
         return Outcome(drawn, drawn - sum(dropped.values()), dropped, details)
 
-    return state.step(f"measure-{stage.name}", inputs_digest, work).directory
+    subject = {"stage": stage.name}
+    return state.step(f"measure-{stage.name}", inputs_digest, work, kind="measure", subject=subject).directory
 
 
 class _LastPhase(ResolutionScheduler):
@@ -162,7 +163,7 @@ class StageMeasurements:
         self._places = {name: _place(state, stage, name) for name in self.benchmarks}
         self._questions: dict[str, list[Sample]] = {name: [] for name in self.benchmarks}
         if self.benchmarks:
-            for line in (directory / QUESTIONS).read_text(encoding="utf-8").splitlines():
+            for line in filter(None, (directory / QUESTIONS).read_text(encoding="utf-8").split("\n")):
                 body = json.loads(line)
                 self._questions[body["benchmark"]].append(Sample.model_validate(body["sample"]))
 

@@ -67,7 +67,7 @@ def document(samples: Path, **training: Any) -> dict[str, Any]:
         "packing": {"use": "best-fit", "with": {"row_tokens": 96}},
         "training": {"use": "staged", "with": {"stages": [stage, {**stage, "name": "two"}]}},
         "evaluation": {"benchmarks": [{"use": "demo-vqa", "with": {"max_samples": 40}}]},
-        "report": {},
+        "report": [{"use": "html"}],
     }  # fmt: skip
 
 

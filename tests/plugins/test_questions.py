@@ -185,7 +185,7 @@ def test_a_run_asks_grades_and_counts_them(own, tmp_path):
         "run": {"name": "own", "directory": str(tmp_path / "runs")},
         "model": {"use": "constant", "with": {"text": "B"}},
         "evaluation": {"benchmarks": [{"name": "mine", "use": "questions", "with": settings}]},
-        "report": {},
+        "report": [{"use": "html"}],
     }  # fmt: skip
     record = run(document, tmp_path)
     step = next(step for step in record.steps if step.name == "evaluate-base-mine")

@@ -12,3 +12,9 @@ def infimed_filters() -> dict[str, str]:
         "duplicates": "infimed_plugins.filters.duplicates:Duplicates",
         "contamination": "infimed_plugins.filters.contamination:Contamination",
     }
+
+
+@hookimpl
+def infimed_defaults() -> dict[str, str]:
+    """What a run with an evaluation checks unless ``data.filters`` says otherwise."""
+    return {"filter": "contamination"}

@@ -54,7 +54,7 @@ def write_tasks(directory: Path, uses: Sequence[ComponentRef] | None = None) -> 
     """
     from pydantic import ValidationError
 
-    from infimed_core.plugins import load_plugins
+    from infimed_core import load_plugins
 
     registry = load_plugins()
     directory.mkdir(parents=True, exist_ok=True)
@@ -112,8 +112,7 @@ def print_path(
 
 def _benchmarks_of(file: Path) -> Sequence[ComponentRef]:
     """The benchmarks of a run file, their paths made absolute: lm-eval may run elsewhere."""
-    from infimed_core.plugins import load_plugins
-    from infimed_core.runfile.loading import load_run_file
+    from infimed_core import load_plugins, load_run_file
 
     section = load_run_file(file, load_plugins()).file.evaluation
     if section is None:

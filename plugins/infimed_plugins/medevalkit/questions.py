@@ -129,6 +129,8 @@ class Questions(Benchmark):
         if not turns or turns[-1].role != "user":
             raise DataError("no_question", "there is no user turn before the answer")
         record: dict[str, Any] = {"question": turns[-1].text.strip()}
+        if any(not option.strip() for option in sample.options):
+            raise DataError("empty_option", "an option is empty, so that it has a letter and no text")
         if sample.options:
             letters = list(dict.fromkeys(right_letters(answer, sample.options) for answer in accepted))
             accepted = [*letters, *(sample.options[LETTERS.index(one)] for one in dict.fromkeys("".join(letters)))]

@@ -12,13 +12,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from infimed_core.api.data import MediaLoader
-from infimed_core.errors import InfimedError
-from infimed_core.plugins import load_plugins
-from infimed_core.store.artifacts import digest
-from infimed_core.store.record import read_record
-from infimed_plugins.reporting.page.live import EVENTS
-from infimed_plugins.reporting.page.page import render, run_status
+from infimed_core import InfimedError, MediaLoader, digest, load_plugins
+from infimed_core.records import open_run
+from infimed_plugins.reporting.page.page import render
 
 HOST = "127.0.0.1"
 NAMES = ("127.0.0.1", "localhost", "[::1]")
@@ -47,15 +43,15 @@ class Page:
     def state(self) -> tuple[Any, ...]:
         """What the page depends on: run.json, every file of answers, and roughly how far training has come."""
         files = [self.directory / "run.json", *sorted((self.directory / "answers").glob("*.jsonl"))]
-        found = []
+        seen = []
         for path in files:
             try:
                 status = path.stat()
             except OSError:
                 continue  # replaced at this moment: the next look sees it
-            found.append((path.name, status.st_size, status.st_mtime_ns))
-        events = self.directory / EVENTS
-        return (*found, events.stat().st_size // EVENT_BYTES if events.exists() else 0)
+            seen.append((path.name, status.st_size, status.st_mtime_ns))
+        events = self.directory / "events.jsonl"
+        return (*seen, events.stat().st_size // EVENT_BYTES if events.exists() else 0)
 
     def version(self) -> str:
         """A short text that changes when the page would: not before it may be made again."""
@@ -72,10 +68,15 @@ class Page:
             state = self.state()
             started = time.monotonic()
             if not self._body or (state != self._state and started >= self._not_before):
-                self._body = render(self.directory, self._media, live=digest(state)[:16]).encode("utf-8", "replace")
+                self._body = render(open_run(self.directory), self._media, live=digest(state)[:16]).encode(
+                    "utf-8", "replace"
+                )
                 took = time.monotonic() - started
                 self._state, self._not_before = state, started + took + max(LEAST_SECONDS, took * (1 / self._share - 1))
             return self._body
+
+    def _rendered(self, version: str) -> bytes:
+        return render(open_run(self.directory), self._media, live=version).encode("utf-8", "replace")
 
 
 class Server(ThreadingHTTPServer):
@@ -112,8 +113,8 @@ class Handler(BaseHTTPRequestHandler):
             if path in ("/", "/report.html"):
                 self._send(HTTPStatus.OK, self.server.page.body(), "text/html; charset=utf-8")
             elif path == "/version":
-                record = read_record(self.server.page.directory)
-                facts = {"version": self.server.page.version(), "status": run_status(record)}
+                run = open_run(self.server.page.directory)
+                facts = {"version": self.server.page.version(), "status": run.status}
                 self._send(HTTPStatus.OK, json.dumps(facts), "application/json")
             else:
                 self._picture(path)
@@ -170,7 +171,7 @@ def serve(directory: Path, port: int, tell: Callable[[str], Any]) -> None:
     Raises:
         InfimedError: the directory holds no run, or the port is taken.
     """
-    read_record(directory)
+    directory = open_run(directory).directory
     try:
         server = Server(Page(directory, load_plugins().media_loader()), port)
     except OSError as error:

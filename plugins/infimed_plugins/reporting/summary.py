@@ -3,33 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-from infimed_core.api.reporting import Comparison, MetricValue, RunRecord
-from infimed_core.runfile.sections import BASELINE
-from infimed_core.store.record import is_gone
+from infimed_core import MetricValue
+from infimed_core.records import BASELINE, Comparison, Run, RunRecord
 from infimed_plugins.reporting.page.figures import number, printable
-from infimed_plugins.reporting.page.tables import benchmark_tables, curve_points, funnel, step_details
+from infimed_plugins.reporting.page.tables import benchmark_tables, curve_points, funnel, steps_of
 
 
-def summary_text(record: RunRecord, directory: Path) -> Any:
+def summary_text(run: Run) -> Any:
     """A rich renderable; names that come from data are shown as plain text, never read as markup."""
     from rich.console import Group
     from rich.text import Text
 
+    record = run.record
     parts: list[Any] = [Text(f"\n{printable(record.name)}: {record.status}", style="bold")]
-    if is_gone(directory, record):
+    if run.is_abandoned:
         text = "no process of this machine works on it: where none does elsewhere, the same command goes on from there"
         parts.append(Text(text, style="red"))
     if record.error:
         parts.append(Text(printable(record.error), style="red"))
     tables = [_funnel(record), _packing(record), _training(record), *_results(record)]
     parts += [part for table in tables if table is not None for part in (Text(), table)]
-    report = directory / "report.html"
+    report = run.directory / "report.html"
     if report.exists():
         parts.append(Text(f"\nReport: {report}"))
-    parts.append(Text(f"{'' if report.exists() else chr(10)}Record: {directory / 'run.json'}"))
+    parts.append(Text(f"{'' if report.exists() else chr(10)}Record: {run.directory / 'run.json'}"))
     return Group(*parts)
 
 
@@ -38,8 +37,8 @@ def _table(title: str, *columns: str) -> Any:
     from rich.table import Table
 
     table = Table(title=printable(title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-    for place, column in enumerate(columns):
-        justify: Any = "right" if place else "left"
+    for number_of_column, column in enumerate(columns):
+        justify: Any = "right" if number_of_column else "left"
         table.add_column(column, justify=justify, overflow="fold", no_wrap=column == "against")
     return table
 
@@ -63,7 +62,7 @@ def _funnel(record: RunRecord) -> Any:
 
 def _packing(record: RunRecord) -> Any:
     table = _table("Packing", "stage", "visual tokens", "samples", "rows", "fill")
-    for stage, step in step_details(record, "plan-"):
+    for stage, step in steps_of(record, "plan"):
         phases = step.details.get("phases")
         for phase in phases if isinstance(phases, list) else ():
             if isinstance(phase, dict):
@@ -80,7 +79,7 @@ def _packing(record: RunRecord) -> Any:
 
 def _training(record: RunRecord) -> Any:
     table = _table("Training", "stage", "steps", "loss first", "loss last", "tokens", "tokens/s", "seconds")
-    for stage, step in step_details(record, "train-"):
+    for stage, step in steps_of(record, "train"):
         points = curve_points(step, "loss")
         first = step.details.get("loss_first", points[0][1] if points else None)
         last = step.details.get("loss_last", points[-1][1] if points else None)
@@ -98,17 +97,17 @@ def _short(model: str) -> str:
 
 def _against(other: Comparison, num_scored: int) -> str:
     """A paired difference; how many pairs it stands on, where these are not all of the model's scores."""
-    told = f"{_signed(other.difference)} [{_signed(other.low)}, {_signed(other.high)}] vs {_short(other.against)}"
-    return told if other.num_pairs == num_scored else f"{told} ({other.num_pairs:,} pairs)"
+    text = f"{_signed(other.difference)} [{_signed(other.low)}, {_signed(other.high)}] vs {_short(other.against)}"
+    return text if other.num_pairs == num_scored else f"{text} ({other.num_pairs:,} pairs)"
 
 
 def _results(record: RunRecord) -> Iterator[Any]:
     """A table for each benchmark under each scoring."""
-    for one in benchmark_tables(record):
-        title = f"{one.benchmark}: {one.scoring} {one.metric} with its 95% interval"
-        title += f"\n{one.left_out}" if one.left_out else ""
+    for results in benchmark_tables(record):
+        title = f"{results.benchmark}: {results.scoring} {results.metric} with its 95% interval"
+        title += f"\n{results.left_out}" if results.left_out else ""
         table = _table(title, "model", "value", "interval", "scored", "unscored", "against")
-        for line in one.lines:
+        for line in results.lines:
             value = line.value
             against = "\n".join(_against(other, value.num_scored) for other in line.against)
             cells = [number(value.value), _interval(value), f"{value.num_scored:,}", f"{value.num_unscored:,}"]

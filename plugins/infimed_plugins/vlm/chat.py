@@ -12,6 +12,11 @@ from numpy.typing import NDArray
 
 from infimed_core import DataError, Turn
 
+GROUNDING = frozenset(
+    {f"<|{name}_{side}|>" for name in ("object_ref", "box", "quad", "point") for side in ("start", "end")}
+    | {f"<{sign}{name}>" for name in ("ref", "box", "quad", "point") for sign in ("", "/")}
+)
+"""Tokens that families write around names and boxes: data to learn, though tokenizers call them special."""
 _MARK = re.compile("\ue000([0-9]+)\ue001")
 
 
@@ -48,7 +53,8 @@ class Chat:
         self._backend.no_truncation()
         self._backend.no_padding()
         added = self._backend.get_added_tokens_decoder().values()
-        control = sorted((t.content for t in added if t.special), key=len, reverse=True)
+        special = {token.content for token in added if token.special} - GROUNDING
+        control = sorted(special, key=len, reverse=True)
         self._control = re.compile("|".join(map(re.escape, control)) or "(?!)")
         self._skeletons: dict[Any, _Skeleton] = {}
         question = [{"role": "user", "content": "\ue0000\ue001"}]
@@ -67,7 +73,8 @@ class Chat:
     def render(self, turns: Sequence[Turn], generate: bool = False) -> tuple[str, list[tuple[int, int]]]:
         """The conversation as the template writes it, and the character spans that are supervised.
 
-        A span runs from the end of the assistant's header to the end of its end-of-turn token.
+        A span runs from the end of the assistant's header to the end of its end-of-turn token, of turns that are
+        ``supervised``.
         ``generate`` ends the text with the header of an answer.
 
         Raises:
@@ -80,7 +87,8 @@ class Chat:
                 raise DataError(
                     "control_token", f"the text holds the control token '{found.group()}'; remove or rewrite it"
                 )
-        key = (generate, *((t.role, *(isinstance(p, str) for p in c)) for t, c in zip(turns, contents, strict=True)))
+        parts = zip(turns, contents, strict=True)
+        key = (generate, *((t.role, t.supervised, *(isinstance(p, str) for p in c)) for t, c in parts))
         if key not in self._skeletons:
             self._skeletons[key] = self._make_skeleton(turns, contents, generate)
         skeleton = self._skeletons[key]
@@ -107,7 +115,7 @@ class Chat:
         spans, text = [], 0
         for turn, parts in zip(turns, contents, strict=True):
             first, text = text, text + sum(isinstance(part, str) for part in parts)
-            if turn.role == "assistant":
+            if turn.role == "assistant" and turn.supervised:
                 before, after = literals[first], literals[text]
                 header = before.rfind(self._header) if self._header else -1
                 start = header + len(self._header) if header >= 0 else len(before)

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from infimed_core import ConfigError, DataError, InfimedError, MediaLoader, Sample, Score, Scorer, Turn
+from infimed_core import ComponentError, ConfigError, DataError, InfimedError, MediaLoader, Sample, Score, Scorer, Turn
 from infimed_core.api.reporting import RunRecord
 from infimed_core.curate.score_shards import ScoringJob
 from infimed_core.curate.scoring import ScoreTask, scored
@@ -301,11 +301,11 @@ def test_a_scorer_that_raises_costs_the_rows_it_raises_on_and_no_other(tmp_path:
 
 def test_a_scorer_without_its_package_stops_the_run_and_one_that_miscounts_too() -> None:
     with pytest.raises(InfimedError, match="pip install"):
-        scored("Unset", lambda samples: Unset().score(samples, MediaLoader({})), made("a", "b"))
-    with pytest.raises(ValueError, match="1 scores for 2 samples"):
-        scored("Short", lambda samples: [Score()], made("a", "b"))
+        scored(Unset(), lambda samples: Unset().score(samples, MediaLoader({})), made("a", "b"))
+    with pytest.raises(ComponentError, match=r"Unset.score .* 1 scores for 2 samples"):
+        scored(Unset(), lambda samples: [Score()], made("a", "b"))
 
     def missing(samples: list[Sample]) -> list[Score]:
         raise DataError("missing_file", "x.png is gone")
 
-    assert scored("Missing", missing, made("a"))[0].note == "DataError: x.png is gone"
+    assert scored(Unset(), missing, made("a"))[0].note == "DataError: x.png is gone"

@@ -268,7 +268,7 @@ class Forgetful(InOrder):
         return Packs.from_lists([[0]])
 
 
-@pytest.mark.parametrize(("packer", "message"), [(Overfull, "beyond its budget"), (Twice, "two rows")])
+@pytest.mark.parametrize(("packer", "message"), [(Overfull, "beyond its budget"), (Twice, "into 2 rows")])
 def test_a_packer_that_breaks_its_promise_is_refused(packer, message):
     with pytest.raises(InfimedError, match=message):
         plan(make_index(60), packer=packer(row_tokens=200))
@@ -284,5 +284,5 @@ def test_phases_with_a_gap_are_refused():
         def plan(self, num_samples):
             return [Phase(0, 3, None), Phase(4, num_samples, None)]
 
-    with pytest.raises(InfimedError, match="Gap: its phases"):
+    with pytest.raises(InfimedError, match=r"Gap\.plan .* gave phases"):
         plan_stage(make_index(30), Stage(name="s"), Gap(), InOrder(), TinyEncoder(), 0, np.ones(30, dtype=bool))

@@ -14,7 +14,7 @@ from infimed_core.store.artifacts import Artifact, digest
 from infimed_core.store.files import write_atomically
 from infimed_core.store.record import RunDirectory, is_gone, new_record, read_record
 
-DONE = StepRecord(name="x", status="done")
+DONE = StepRecord(name="x", kind="x", status="done")
 
 
 def test_artifact_stands_only_after_its_seal(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_record_round_trips_and_foreign_formats_are_refused(tmp_path: Path) -> N
     assert isinstance(record, RunRecord) and record.status == "done" and record.seed == 3
     body = json.loads((tmp_path / "run.json").read_text())
     (tmp_path / "run.json").write_text(json.dumps({**body, "format": 99}))
-    with pytest.raises(InfimedError, match="not a run record of this version"):
+    with pytest.raises(InfimedError, match=r"a later version \(record format 99; this one reads 2\): update InfiMed"):
         read_record(tmp_path)
     with pytest.raises(InfimedError, match="no such run"):
         read_record(tmp_path / "absent")

@@ -42,7 +42,7 @@ def document(samples: Path, evaluate: dict[str, Any] | None = None, **more: Any)
         "training": {"use": "staged", "with": {"stages": [{**one, "evaluate": evaluate}]}},
         "evaluation": {"benchmarks": [{"use": "demo-vqa", "name": "questions", "with": {"max_samples": 4}}],
                        "models": ["one"]},
-        "report": {},
+        "report": [{"use": "html"}],
     }  # fmt: skip
 
 

@@ -135,7 +135,7 @@ def write_run(
             results += _results(benchmark, model, lines)
     steps = _steps(pictures, payload)
     record = {
-        "format": 1,
+        "format": 2,
         "name": "full" + payload,
         "status": status,
         "started": "2026-11-24T20:00:00+00:00",
@@ -237,6 +237,7 @@ def _steps(pictures: list[str], payload: str) -> list[dict[str, Any]]:
     steps: list[dict[str, Any]] = [
         {
             "name": "read",
+            "kind": "read",
             "num_in": 1260,
             "num_out": 1254,
             "dropped": {"truncated" + payload: 4, "missing_file": 2},
@@ -244,6 +245,8 @@ def _steps(pictures: list[str], payload: str) -> list[dict[str, Any]]:
         },
         {
             "name": "score",
+            "kind": "score",
+            "subject": {"scorer": "five-dimension"},
             "num_in": 1254,
             "num_out": 1254,
             "seconds": 14.0,
@@ -263,6 +266,8 @@ def _steps(pictures: list[str], payload: str) -> list[dict[str, Any]]:
         },
         {
             "name": "filter-contamination",
+            "kind": "filter",
+            "subject": {"filter": "contamination"},
             "num_in": 1254,
             "num_out": 1251,
             "dropped": {"test_question" + payload: 3},
@@ -276,6 +281,7 @@ def _steps(pictures: list[str], payload: str) -> list[dict[str, Any]]:
         },
         {
             "name": "select",
+            "kind": "select",
             "num_in": 1251,
             "num_out": 1003,
             "dropped": {"below_threshold": 217, "duplicate": 31},
@@ -286,7 +292,7 @@ def _steps(pictures: list[str], payload: str) -> list[dict[str, Any]]:
                 "by_tag": {"modality": {"MR" + payload: {"in": 800, "kept": 700}, "CT": {"in": 454, "kept": 303}}},
             },
         },
-        {"name": "index", "num_in": 1003, "num_out": 1003, "seconds": 1.0},
+        {"name": "index", "kind": "index", "num_in": 1003, "num_out": 1003, "seconds": 1.0},
     ]
     for stage, start, end in (
         ("pretrain", 6.2, 2.1),
@@ -304,10 +310,12 @@ def _steps(pictures: list[str], payload: str) -> list[dict[str, Any]]:
             }
             for cap, count in ((9, 700), (36, 303))
         ]
+        subject = {"stage": stage}
         steps += [
-            {"name": f"plan-{stage}", "num_in": 1003, "num_out": 1002, "dropped": {"too_long": 1}, "seconds": 0.3,
+            {"name": f"plan-{stage}", "kind": "plan", "subject": subject, "num_in": 1003, "num_out": 1002,
+             "dropped": {"too_long": 1}, "seconds": 0.3,
              "details": {"phases": phases, "num_steps": 111}},
-            {"name": f"train-{stage}", "seconds": 42.0,
+            {"name": f"train-{stage}", "kind": "train", "subject": subject, "seconds": 42.0,
              "details": {"steps": 111, "tokens": 110330, "supervised_tokens": 22000, "images": 1003,
                          "padding_share": 0.02, "tokens_per_second": 2626.9, "data_wait_share": 0.03,
                          "flops": 3.1e12, "loss_first": start, "loss_last": end,
@@ -322,6 +330,8 @@ def _steps(pictures: list[str], payload: str) -> list[dict[str, Any]]:
     steps.append(
         {
             "name": "evaluate-cross-domain-demo-vqa",
+            "kind": "evaluate",
+            "subject": {"model": "cross-domain", "benchmark": "demo-vqa"},
             "num_in": 120,
             "num_out": 120,
             "seconds": 6.0,

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import typer
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,10 +17,10 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from infimed_core import InfimedError
-from infimed_core.cli import app
 from infimed_core.evaluate.paired import estimate
 from infimed_core.plugins import load_plugins
 from infimed_core.testing import run
+from infimed_plugins.reporting import commands
 from infimed_plugins.reporting.compare.comparison import compare_runs
 from infimed_plugins.reporting.compare.page import FORMATS
 from infimed_plugins.reporting.compare.published import chosen_tables, read_published
@@ -30,6 +31,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from compare_by_hand import THREE, by_hand, demo, gaps, scores
 
 REGISTRY = load_plugins()
+app = typer.Typer()
+app.command()(commands.compare)
+app.command()(commands.show)
 TEXTS = {"base": "Yes", "one": "A", "all": "B"}
 
 
@@ -262,7 +266,8 @@ def test_a_suite_is_compared_when_both_answered_all_of_it(
     runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = read_published("suites: [{name: two-set mean, benchmarks: [demo-text, demo-vqa]}]", "x")
-    monkeypatch.setattr("infimed_core.run_comparison.installed_tables", lambda registry: {"demo": table})
+    place = "infimed_plugins.reporting.compare.comparison.installed_tables"
+    monkeypatch.setattr(place, lambda registry: {"demo": table})
     found = compare_runs(paths(runs, "base", "one"), REGISTRY)
     assert [row.of for row in found.means] == ["two-set mean"]
 

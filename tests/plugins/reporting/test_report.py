@@ -16,9 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infimed_core import InfimedError
+from infimed_core.records import open_run
 from infimed_core.store.record import read_record
 from infimed_plugins.reporting.page import charts
-from infimed_plugins.reporting.page.answers import read_answers
+from infimed_plugins.reporting.page.answers import read_tables
 from infimed_plugins.reporting.page.page import safe_json, write_report
 from infimed_plugins.reporting.page.tables import cell_matrices, forgetting, funnel
 from infimed_plugins.reporting.summary import summary_text
@@ -27,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from report_fixture import write_run
 
+KINDS = ("score", "filter", "select", "plan", "train", "evaluate")
 PAYLOAD = "<script>document.title='1'</script><img src=x onerror=\"document.title='1'\">'&{{7*7}}</script>"
 
 
@@ -145,7 +147,10 @@ def test_a_run_that_has_only_begun_has_a_page(tmp_path: Path) -> None:
 
 
 def test_the_page_a_run_writes_as_its_last_step_says_done(tmp_path: Path) -> None:
-    steps = [{"name": "evaluate-base", "status": "done"}, {"name": "report", "status": "running"}]
+    steps = [
+        {"name": "evaluate-base-x", "kind": "evaluate", "status": "done"},
+        {"name": "report-html", "kind": "report", "status": "running"},
+    ]
     record = {"name": "new", "status": "running", "started": "now", "config": {}, "steps": steps}
     (tmp_path / "run.json").write_text(json.dumps(record))
     assert 'class="status done"' in write_report(tmp_path).read_text()
@@ -165,7 +170,7 @@ def test_odd_values_of_foreign_plugins_do_not_stop_the_page(tmp_path: Path) -> N
         "reasons": {},
         "worst": [{"sample": {"id": "\ud800\x00"}, "score": {"value": None}}],
     }
-    steps = [{"name": name, "status": "done", "details": details} for name in ("score", "select", "plan-a", "train-a")]
+    steps = [{"name": f"{kind}-a", "kind": kind, "status": "done", "details": details} for kind in KINDS]
     record = {"name": "odd", "status": "done", "started": "now", "config": {"deep": [{"x": None}]}, "steps": steps}
     (tmp_path / "run.json").write_text(json.dumps(record).replace("\\ud800", "\\ufffd"))
     assert "native" in write_report(tmp_path).read_text()
@@ -180,7 +185,7 @@ def test_the_summary_shows_funnel_fill_loss_accuracy_and_the_report(tmp_path: Pa
     (run / "run.json").write_text(json.dumps(body))
     assert ", 7 pairs" in write_report(run).read_text(encoding="utf-8"), "told where these are not all scores"
     console = Console(width=200, record=True, file=io.StringIO())
-    console.print(summary_text(read_record(run), run))
+    console.print(summary_text(open_run(run)))
     text = console.export_text()
     for expected in ("1,260", "truncated[red]", "0.969", "6.200", "cross-domain", "+0.560", str(run / "report.html")):
         assert expected in text
@@ -190,7 +195,7 @@ def test_the_summary_shows_funnel_fill_loss_accuracy_and_the_report(tmp_path: Pa
 def test_answers_are_counted_by_verdict_and_disagreement(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", questions=50, images=0)
     thumbnails = type("None", (), {"add": lambda self, media: 0})()
-    tables = read_answers(run, [("demo-vqa", "base")], thumbnails)
+    tables = read_tables(open_run(run), thumbnails)
     for (benchmark, model, first, second), pairs in tables.disagreement.items():
         assert (first, second) == ("strict", "kit")
         assert sum(pairs.values()) == 50 == sum(tables.counts[benchmark, model, first].values())

@@ -54,7 +54,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "run": {"name": "real", "seed": 1},
         "model": {"use": "constant", "with": {"text": "Yes"}},
         "evaluation": {"benchmarks": benchmarks},
-        "report": {},
+        "report": [{"use": "html"}],
     }
     run(document, folder)
     return folder / "runs" / "real" / "report.html"

@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from infimed_core.plugins import load_plugins
-from infimed_core.store.record import read_record
+from infimed_core.records import open_run
 from infimed_plugins.reporting.page.live import with_running_curves
 from infimed_plugins.reporting.serving import Page, Server
 
@@ -161,7 +161,7 @@ def test_a_page_that_may_not_be_made_again_yet_is_not_told_as_old(tmp_path: Path
 def test_the_stage_in_training_shows_its_losses_so_far(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", questions=2, images=0, status="running")
     record = json.loads((run / "run.json").read_text())
-    record["steps"].append({"name": "train-extra", "status": "running"})
+    record["steps"].append({"name": "train-extra", "kind": "train", "subject": {"stage": "extra"}, "status": "running"})
     (run / "run.json").write_text(json.dumps(record))
     lines = [{"kind": "log", "step": "train-extra", "payload_step": at, "loss": 9.0 - at} for at in (0, 1, 2, 1)]
     lines[-1]["loss"] = 7.25  # told again after a kill
@@ -176,8 +176,8 @@ def test_the_stage_in_training_shows_its_losses_so_far(tmp_path: Path) -> None:
 
 
 def read_curve(run: Path) -> list[float]:
-    found = with_running_curves(read_record(run), run)
-    return [point["loss"] for point in found.steps[-1].details["curve"]]  # type: ignore[index, union-attr, misc]
+    followed = with_running_curves(open_run(run))
+    return [point["loss"] for point in followed.record.steps[-1].details["curve"]]  # type: ignore[index, union-attr, misc]
 
 
 def test_a_run_whose_record_is_gone_is_one_clear_line(tmp_path: Path) -> None:
@@ -241,7 +241,7 @@ def document(folder: Path) -> dict[str, Any]:
         "run": {"name": "going", "seed": 1, "directory": str(folder / "runs")},
         "model": {"use": "tiny-qwen3-vl", "with": model},
         "evaluation": {"benchmarks": benchmarks},
-        "report": {},
+        "report": [{"use": "html"}],
     }
 
 

@@ -17,11 +17,13 @@ from infimed_core.evaluate.graded import read_graded
 from infimed_core.evaluate.paired import estimate
 from infimed_core.plugins import load_plugins
 from infimed_core.runfile.loading import load_run_file
+from infimed_core.runfile.variants import UNCHANGED
 from infimed_core.store.record import read_record
 from infimed_plugins.reporting.sweep.command import sweep as sweep_command
 from infimed_plugins.reporting.sweep.page import page
-from infimed_plugins.reporting.sweep.results import Line, SweepResult, as_markdown, sweep_result, table_of
-from infimed_plugins.reporting.sweep.variants import UNCHANGED, parse_grid, plan_sweep, run_sweep
+from infimed_plugins.reporting.sweep.results import Line, SweepResult, sweep_result
+from infimed_plugins.reporting.sweep.text import as_markdown, table_of
+from infimed_plugins.reporting.sweep.variants import parse_grid, plan_sweep, run_sweep
 
 RUN = {
     "run": {"name": "small", "seed": 0, "plugins": ["demo"]},

@@ -9,19 +9,24 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from infimed_core.api.component import Row
-from infimed_core.api.reporting import MetricValue
-from infimed_core.errors import InfimedError
-from infimed_core.evaluate import statistics
-from infimed_core.evaluate.paired import Estimate, Test, estimate, mean_estimate
-from infimed_core.plugins import Registry
+from infimed_core import (
+    Estimate,
+    InfimedError,
+    MetricValue,
+    PairedTest,
+    Registry,
+    Row,
+    holm,
+    mean_estimate,
+    paired_estimate,
+)
 from infimed_plugins.reporting.compare.compared_models import (
     Answers,
     ModelResult,
+    answers_of,
     benchmarks_of,
+    compared_models,
     differences,
-    find_entrants,
-    read_answers_of,
 )
 from infimed_plugins.reporting.compare.published import Published, Suite, installed_tables
 
@@ -58,7 +63,7 @@ class Difference(Row):
     high: float
     p_value: float | None
     p_adjusted: float | None = None
-    test: Test
+    test: PairedTest
     num_pairs: int
     num_unpaired: int = 0
     num_clusters: int = 0
@@ -88,7 +93,7 @@ def compare_runs(
     against: str | None = None,
     published: Sequence[Published] = (),
 ) -> RunComparison:
-    """Compare the models that ``runs`` name (``find_entrants``) on every benchmark that two of them answered.
+    """Compare the models that ``runs`` name (``compared_models``) on every benchmark that two of them answered.
 
     ``scoring`` picks a grading (default: each benchmark's first); ``against`` compares with that model alone.
 
@@ -96,12 +101,12 @@ def compare_runs(
         InfimedError: two results of different protocols and not ``allow_mixed`` (every difference is named); nothing
             that two models share; a name that is not there.
     """
-    entrants = find_entrants(runs)
-    pairs = _pairs(entrants, against)
+    models = compared_models(runs)
+    pairs = _pairs(models, against)
     answers: dict[tuple[str, str], Answers] = {}
-    for benchmark in benchmarks_of(entrants):
-        for one in entrants:
-            found = read_answers_of(one, benchmark, scoring, registry)
+    for benchmark in benchmarks_of(models):
+        for one in models:
+            found = answers_of(one, benchmark, scoring)
             if found is not None:
                 answers[one.label, benchmark] = found
     mixed = _mixed(pairs, answers)
@@ -111,7 +116,7 @@ def compare_runs(
     cells: list[Difference] = []
     estimates: dict[tuple[str, str, str], tuple[Estimate, Difference]] = {}
     notes: list[str] = []
-    for benchmark in benchmarks_of(entrants):
+    for benchmark in benchmarks_of(models):
         for first, other in pairs:
             mine, theirs = answers.get((first, benchmark)), answers.get((other, benchmark))
             if mine is None or theirs is None:
@@ -125,11 +130,11 @@ def compare_runs(
             wholes.append(compared[1])
             cells += _cells(mine, theirs, first, other, marks)
     if not wholes:
-        raise InfimedError("; ".join(notes) or f"no benchmark that two of {', '.join(e.label for e in entrants)} share")
+        raise InfimedError("; ".join(notes) or f"no benchmark that two of {', '.join(e.label for e in models)} share")
     suites = installed_tables(registry)
     return RunComparison(
-        models=tuple(one.label for one in entrants),
-        values=tuple(_values(entrants, answers)),
+        models=tuple(one.label for one in models),
+        values=tuple(_values(models, answers)),
         benchmarks=_adjusted(wholes),
         cells=_adjusted(cells),
         means=_adjusted(_means(pairs, estimates, [suite for table in suites.values() for suite in table.suites])),
@@ -139,12 +144,12 @@ def compare_runs(
     )
 
 
-def _pairs(entrants: Sequence[ModelResult], against: str | None) -> list[tuple[str, str]]:
+def _pairs(models: Sequence[ModelResult], against: str | None) -> list[tuple[str, str]]:
     """(model, against): the later against the earlier, so that progress is positive."""
-    labels = [one.label for one in entrants]
+    labels = [one.label for one in models]
     if against is None:
         return [(later, earlier) for earlier, later in combinations(labels, 2)]
-    named = [one.label for one in entrants if against in (one.label, one.model)]
+    named = [one.label for one in models if against in (one.label, one.model)]
     if len(named) != 1:
         raise InfimedError(
             f"--against {against}: {'more than one' if named else 'no'} such model; there is {', '.join(labels)}"
@@ -185,7 +190,7 @@ def _compare(
     ours = np.array([mine.values[name] for name in kept], dtype=np.float64)
     others = np.array([theirs.values[name] for name in kept], dtype=np.float64)
     binary = bool(np.isin(ours, (0.0, 1.0)).all() and np.isin(others, (0.0, 1.0)).all())
-    found = estimate(ours - others, [mine.clusters[name] for name in kept], binary)
+    found = paired_estimate(ours - others, [mine.clusters[name] for name in kept], binary)
     return found, Difference(
         of=mine.benchmark,
         scoring=mine.scoring if mine.scoring == theirs.scoring else f"{mine.scoring}, {theirs.scoring}",
@@ -260,14 +265,14 @@ def _mean(name: str, first: str, other: str, parts: Sequence[tuple[Estimate, Dif
 
 def _adjusted(rows: Sequence[Difference]) -> tuple[Difference, ...]:
     known = [(place, row.p_value) for place, row in enumerate(rows) if row.p_value is not None]
-    adjusted = dict(zip((place for place, _ in known), statistics.holm([p for _, p in known]), strict=True))
+    adjusted = dict(zip((place for place, _ in known), holm([p for _, p in known]), strict=True))
     return tuple(row.model_copy(update={"p_adjusted": adjusted.get(place)}) for place, row in enumerate(rows))
 
 
-def _values(entrants: Sequence[ModelResult], answers: dict[tuple[str, str], Answers]) -> list[Value]:
+def _values(models: Sequence[ModelResult], answers: dict[tuple[str, str], Answers]) -> list[Value]:
     found = []
-    for benchmark in benchmarks_of(entrants):
-        for one in entrants:
+    for benchmark in benchmarks_of(models):
+        for one in models:
             got = answers.get((one.label, benchmark))
             if got is not None and got.result is not None:
                 metrics = got.result.metrics

@@ -11,9 +11,7 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError
 
-from infimed_core.api.component import Row
-from infimed_core.errors import InfimedError
-from infimed_core.plugins import Registry
+from infimed_core import InfimedError, Registry, Row
 
 FILES = re.compile(r"published(_\w+)?\.yaml")
 """Names of the files in a plugin's package that hold published figures."""
@@ -66,8 +64,8 @@ def read_published(text: str, where: str) -> Published:
         table = Published.model_validate(yaml.safe_load(text))
     except (yaml.YAMLError, ValidationError) as error:
         detail = error.errors()[0] if isinstance(error, ValidationError) else None
-        place = f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}" if detail else str(error).splitlines()[0]
-        raise InfimedError(f"{where}: not a table of published figures: {place}") from None
+        mistake = f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}" if detail else str(error).splitlines()[0]
+        raise InfimedError(f"{where}: not a table of published figures: {mistake}") from None
     for row in table.rows:
         if row.source not in table.sources:
             raise InfimedError(f"{where}: '{row.model}' names the source '{row.source}', which is not under 'sources:'")

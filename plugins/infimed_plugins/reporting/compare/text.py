@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from infimed_core.api.reporting import MetricValue
+from infimed_core import MetricValue
 from infimed_plugins.reporting.compare.comparison import Difference, RunComparison, Value
 from infimed_plugins.reporting.page.figures import p_text
 
@@ -122,8 +122,8 @@ def as_terminal(found: RunComparison) -> Any:
     parts: list[Any] = []
     for table in tables(found):
         shown = RichTable(title=table.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
-        for place, name in enumerate(table.columns):
-            shown.add_column(Text(name), justify="left" if place < table.num_names else "right", overflow="fold")
+        for index, name in enumerate(table.columns):
+            shown.add_column(Text(name), justify="left" if index < table.num_names else "right", overflow="fold")
         for row in table.rows:
             shown.add_row(*(Text(cell) for cell in row))
         parts += [Text(), shown]

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
+from typing import Any
+
+TEXT_LIMIT = 4_000
+"""Letters of one text shown in the page; the answer files hold all of it."""
 
 
 def printable(text: str) -> str:
@@ -34,3 +39,38 @@ def number(value: float | None, digits: int = 3) -> str:
 def p_text(value: float | None) -> str:
     """A p-value for people."""
     return "–" if value is None else "<0.0001" if value < 0.0001 else f"{value:.4f}"
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    """``value`` where it is a JSON object, else an empty one: details of foreign plugins may be anything."""
+    return value if isinstance(value, dict) else {}
+
+
+def listed(value: Any) -> list[Any]:
+    """``value`` where it is a list, else an empty one."""
+    return value if isinstance(value, list) else []
+
+
+def count(value: Any) -> float:
+    """``value`` where it is a number, else 0."""
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0.0
+
+
+def cut(text: Any) -> str:
+    """``text`` as the page shows it: printable, and cut where it is longer than ``TEXT_LIMIT``."""
+    text = printable(str(text))
+    return text if len(text) <= TEXT_LIMIT else f"{text[:TEXT_LIMIT]} … ({len(text) - TEXT_LIMIT:,} more letters)"
+
+
+def figure(value: Any) -> str:
+    """A fact of unknown type for a table cell."""
+    if value is None or isinstance(value, bool) or not isinstance(value, int | float | str | list | dict):
+        return "yes" if value is True else "no" if value is False else "–"
+    if isinstance(value, int | float):
+        return number(float(value)) if isinstance(value, float) or abs(value) >= 10**9 else f"{value:,}"
+    return cut(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+
+
+def heat(value: float | None) -> str:
+    """The class of a heat-map cell: 0 to 10, or ``none``."""
+    return "heat-none" if value is None else f"heat-{round(min(max(value, 0.0), 1.0) * 10)}"

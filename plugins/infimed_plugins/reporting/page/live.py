@@ -1,66 +1,37 @@
-"""What a run in progress has told so far: the curve of the stage that is being trained, from ``events.jsonl``."""
+"""What a run in progress has told so far: the curve of the stage that is being trained."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
-from infimed_core.api.reporting import RunRecord
+from infimed_core.records import Run, StepRecord
 
-EVENTS = "events.jsonl"
-MOST_BYTES = 8_000_000
-"""Read from the end of the file: about 40,000 steps."""
+KEYS = {"log": "curve", "evaluation": "evaluations"}
+"""Where the payload of an event of a training step stands in the step's details once the stage is done."""
 
 
-def with_running_curves(record: RunRecord, directory: Path) -> RunRecord:
-    """The record, with the losses so far in every training step that is still running.
+def with_running_curves(run: Run) -> Run:
+    """The run, with the losses so far in every training step that is still running.
 
-    Its curve is in the record only once the stage is done. Without the file, or with lines that are none, what can be
+    Its curve is in the record only once the stage is done. Without events, or with lines that are none, what can be
     read is shown.
     """
-    running = {step.name for step in record.steps if step.status == "running" and step.name.startswith("train-")}
+    running = {step.name for step in run.steps("train") if step.status == "running"}
     if not running:
-        return record
-    keys = {"log": "curve", "evaluation": "evaluations"}
-    told: dict[str, dict[str, dict[int, dict[str, Any]]]] = {
-        name: {key: {} for key in keys.values()} for name in running
+        return run
+    entries: dict[str, dict[str, dict[int, dict[str, Any]]]] = {
+        name: {key: {} for key in KEYS.values()} for name in running
     }
-    for event in _events(directory / EVENTS):
-        name, step, key = event.get("step"), event.get("payload_step"), keys.get(str(event.get("kind")))
-        if key is not None and name in told and isinstance(step, int):
+    for event in run.events():
+        key, number = KEYS.get(event.kind), event.payload.get("step")
+        if key is not None and event.step in entries and isinstance(number, int):
             # A stage that was killed tells some steps twice; the later telling is the one that counts.
-            told[name][key][step] = {**event, "step": step}
-    steps = tuple(
-        step.model_copy(
-            update={
-                "details": {
-                    **step.details,
-                    **{key: [found[at] for at in sorted(found)] for key, found in told[step.name].items() if found},
-                }
-            }
-        )
-        if step.name in told
-        else step
-        for step in record.steps
-    )
-    return record.model_copy(update={"steps": steps})
+            entries[event.step][key][number] = dict(event.payload)
+    steps = tuple(_with(step, entries[step.name]) if step.name in entries else step for step in run.record.steps)
+    return replace(run, record=run.record.model_copy(update={"steps": steps}))
 
 
-def _events(path: Path) -> list[dict[str, Any]]:
-    try:
-        with path.open("rb") as stream:
-            size = path.stat().st_size
-            stream.seek(max(0, size - MOST_BYTES))
-            lines = stream.read().splitlines()
-    except OSError:
-        return []
-    found = []
-    for line in lines:
-        try:
-            event = json.loads(line)
-        except ValueError:
-            continue  # the first line where the file was cut into, or the last while it is being written
-        if isinstance(event, dict):
-            found.append(event)
-    return found
+def _with(step: StepRecord, entries: dict[str, dict[int, dict[str, Any]]]) -> StepRecord:
+    curves = {key: [by_step[number] for number in sorted(by_step)] for key, by_step in entries.items() if by_step}
+    return step.model_copy(update={"details": {**step.details, **curves}})

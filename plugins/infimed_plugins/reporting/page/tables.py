@@ -6,11 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from infimed_core.api.reporting import Comparison, MetricValue, ResultRow, RunRecord, StepRecord
-from infimed_core.runfile.sections import BASELINE, CONSTANT_LETTER, IMAGE_BLIND
+from infimed_core import MetricValue
+from infimed_core.records import BASELINE, Comparison, ResultRow, RunRecord, StepRecord, is_baseline
 
-CONSTANT = (BASELINE, CONSTANT_LETTER)
-"""Models that are no models: they give one answer throughout."""
 NO_VALUE = MetricValue(value=None)
 
 
@@ -73,11 +71,6 @@ class Funnel:
     dropped: list[tuple[str, int]] = field(default_factory=list)
 
 
-def is_baseline(model: str) -> bool:
-    """Whether the name is of a baseline: a constant answer, or a model asked without its images."""
-    return model in CONSTANT or model.endswith(IMAGE_BLIND)
-
-
 def unique(names: Iterable[str]) -> tuple[str, ...]:
     """Names without repetition, in order of first appearance."""
     return tuple(dict.fromkeys(names))
@@ -95,9 +88,9 @@ def metric_of(rows: Iterable[ResultRow]) -> str:
     return "accuracy" if "accuracy" in names or not names else names[0]
 
 
-def step_details(record: RunRecord, prefix: str) -> list[tuple[str, StepRecord]]:
-    """Steps named ``prefix`` followed by a name: that name and the step, in order."""
-    return [(step.name.removeprefix(prefix), step) for step in record.steps if step.name.startswith(prefix)]
+def steps_of(record: RunRecord, kind: str, key: str = "stage") -> list[tuple[str, StepRecord]]:
+    """The steps of a kind, in order: what their subject has under ``key``, and the step."""
+    return [(step.subject.get(key, step.name), step) for step in record.steps if step.kind == kind]
 
 
 def funnel(record: RunRecord) -> list[Funnel]:
@@ -110,8 +103,8 @@ def funnel(record: RunRecord) -> list[Funnel]:
         for step in record.steps
         if step.num_in is not None
         and step.num_out is not None
-        and not step.name.startswith(("evaluate", "baseline", "measure"))
-        and (step.dropped or not step.name.startswith("train"))
+        and step.kind not in ("evaluate", "baseline", "measure")
+        and (step.dropped or step.kind != "train")
     ]
     most = max((step.num_in or 0 for step in steps), default=0) or 1
     return [
@@ -134,18 +127,17 @@ def benchmark_tables(record: RunRecord) -> list[BenchmarkTable]:
     for benchmark, scoring in dict.fromkeys((row.benchmark, row.scoring) for row in whole):
         rows = [row for row in whole if row.benchmark == benchmark and row.scoring == scoring]
         metric = metric_of(rows)
-        found = {row.model: row for row in rows}
+        by_model = {row.model: row for row in rows}
         lines = []
         for model in models_of(rows):
+            wanted = (benchmark, scoring, metric, model)
             against = tuple(
-                one
-                for one in record.comparisons
-                if (one.benchmark, one.scoring, one.metric, one.model) == (benchmark, scoring, metric, model)
+                row for row in record.comparisons if (row.benchmark, row.scoring, row.metric, row.model) == wanted
             )
-            lines.append(ModelLine(model, found[model].metrics.get(metric, NO_VALUE), against))
-        baseline = found[BASELINE].metrics.get(metric, NO_VALUE).value if BASELINE in found else None
+            lines.append(ModelLine(model, by_model[model].metrics.get(metric, NO_VALUE), against))
+        baseline = by_model[BASELINE].metrics.get(metric, NO_VALUE).value if BASELINE in by_model else None
         others = tuple(
-            (name, tuple((model, found[model].metrics.get(name, NO_VALUE)) for model in models_of(rows)))
+            (name, tuple((model, by_model[model].metrics.get(name, NO_VALUE)) for model in models_of(rows)))
             for name in unique(name for row in rows for name in row.metrics)
             if name != metric
         )
@@ -158,7 +150,8 @@ def benchmark_tables(record: RunRecord) -> list[BenchmarkTable]:
 
 def _left_out(record: RunRecord, benchmark: str, model: str) -> str:
     """``2 of 12 rows are no questions: 1 no_answer, 1 no_cluster``; every model is asked the same ones."""
-    step = next((step for step in record.steps if step.name == f"evaluate-{model}-{benchmark}"), None)
+    subject = {"model": model, "benchmark": benchmark}
+    step = next((step for step in record.steps if step.kind == "evaluate" and step.subject == subject), None)
     if step is None or not step.dropped:
         return ""
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(step.dropped.items()))
@@ -167,10 +160,10 @@ def _left_out(record: RunRecord, benchmark: str, model: str) -> str:
 
 def first_scorings(record: RunRecord) -> dict[str, str]:
     """The scoring that counts, by benchmark."""
-    found: dict[str, str] = {}
+    scorings: dict[str, str] = {}
     for row in record.results:
-        found.setdefault(row.benchmark, row.scoring)
-    return found
+        scorings.setdefault(row.benchmark, row.scoring)
+    return scorings
 
 
 def group_tables(record: RunRecord) -> list[GroupTable]:
@@ -181,9 +174,9 @@ def group_tables(record: RunRecord) -> list[GroupTable]:
     for benchmark, tag in dict.fromkeys((row.benchmark, next(iter(row.group))) for row in parts):
         rows = [row for row in parts if row.benchmark == benchmark and tag in row.group]
         metric, models = metric_of(rows), models_of(rows)
-        found = {(row.group[tag], row.model): row.metrics.get(metric, NO_VALUE) for row in rows}
+        values = {(row.group[tag], row.model): row.metrics.get(metric, NO_VALUE) for row in rows}
         names = unique(row.group[tag] for row in rows)
-        lines = tuple((name, tuple(found.get((name, model), NO_VALUE) for model in models)) for name in names)
+        lines = tuple((name, tuple(values.get((name, model), NO_VALUE) for model in models)) for name in names)
         tables.append(GroupTable(benchmark, tag, metric, models, lines))
     return tables
 
@@ -196,25 +189,25 @@ def cell_matrices(record: RunRecord, computed: dict[tuple[str, str, str, str], l
         for row in record.results
         if set(row.group) == {"modality", "task_type"} and row.scoring == counted[row.benchmark]
     ]
-    found: dict[tuple[str, str], dict[tuple[str, str], MetricValue]] = {}
+    values: dict[tuple[str, str], dict[tuple[str, str], MetricValue]] = {}
     note = ""
     if rows:
         metric = metric_of(rows)
         for row in rows:
-            place = (row.group["modality"], row.group["task_type"])
-            found.setdefault((row.benchmark, row.model), {})[place] = row.metrics.get(metric, NO_VALUE)
+            cell = (row.group["modality"], row.group["task_type"])
+            values.setdefault((row.benchmark, row.model), {})[cell] = row.metrics.get(metric, NO_VALUE)
     else:
         note = "Means computed from the answers; the run recorded no intervals for these cells."
         for (benchmark, model, modality, task), (scored, total, unscored) in computed.items():
             value = MetricValue(
                 value=total / scored if scored else None, num_scored=int(scored), num_unscored=int(unscored)
             )
-            found.setdefault((benchmark, model), {})[modality, task] = value
+            values.setdefault((benchmark, model), {})[modality, task] = value
     matrices = []
-    for (benchmark, model), cells in found.items():
-        modalities = sorted({place[0] for place in cells}, key=lambda name: (name == "unlabelled", name))
-        tasks = sorted({place[1] for place in cells}, key=lambda name: (name == "unlabelled", name))
-        lines = tuple((one, tuple(cells.get((one, task), NO_VALUE) for task in tasks)) for one in modalities)
+    for (benchmark, model), cells in values.items():
+        modalities = sorted({modality for modality, _ in cells}, key=lambda name: (name == "unlabelled", name))
+        tasks = sorted({task for _, task in cells}, key=lambda name: (name == "unlabelled", name))
+        lines = tuple((row, tuple(cells.get((row, task), NO_VALUE) for task in tasks)) for row in modalities)
         matrices.append(Matrix(f"{benchmark} · {model}", tuple(tasks), lines, note, benchmark, model))
     return matrices
 
@@ -231,10 +224,10 @@ def forgetting(record: RunRecord) -> list[Matrix]:
         shown = [row for row in rows if len(row.group) == size]
         metric = metric_of(shown)
         names = unique(_column(row) for row in shown)
-        found = {(row.model, _column(row)): row.metrics.get(metric, NO_VALUE) for row in shown}
+        values = {(row.model, _column(row)): row.metrics.get(metric, NO_VALUE) for row in shown}
         if names:
             # Parts down, models across: there are more kinds than models, and a phone is narrow.
-            lines = tuple((name, tuple(found.get((model, name), NO_VALUE) for model in models)) for name in names)
+            lines = tuple((name, tuple(values.get((model, name), NO_VALUE) for model in models)) for name in names)
             matrices.append(Matrix(title, models, lines))
     return matrices
 
@@ -248,7 +241,7 @@ def training_costs(record: RunRecord) -> list[tuple[str, dict[str, Any], float]]
     """Stage, its trainer's plain figures, and seconds."""
     return [
         (name, {key: value for key, value in step.details.items() if not isinstance(value, dict | list)}, step.seconds)
-        for name, step in step_details(record, "train-")
+        for name, step in steps_of(record, "train")
     ]
 
 

@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from infimed_core.api.component import canonical_json
-from infimed_core.api.data import Media, MediaLoader
-from infimed_core.errors import DataError
+from infimed_core import DataError, Media, MediaLoader, canonical_json
 
 EDGE = 96
 """Longest edge of a thumbnail in pixels."""
@@ -49,8 +47,8 @@ class Thumbnails:
 
     def add(self, media: Mapping[str, Any]) -> int:
         """Number an image (``Media`` as JSON); nothing is opened yet."""
-        place = media.get("data") or media.get("sha256") or media.get("uri")
-        key = canonical_json([media.get("kind"), place, media.get("options") or {}])
+        content = media.get("data") or media.get("sha256") or media.get("uri")
+        key = canonical_json([media.get("kind"), content, media.get("options") or {}])
         if key not in self._numbers:
             self._numbers[key] = len(self._numbers)
             self._media.append(dict(media))
@@ -88,12 +86,12 @@ class Thumbnails:
 
 
 def _opener(media: MediaLoader) -> Callable[[Media], str]:
-    def open_thumbnail(one: Media) -> str:
+    def open_thumbnail(image: Media) -> str:
         from PIL import Image
 
-        array = media.load(one, (EDGE, EDGE))
+        array = media.load(image, (EDGE, EDGE))
         if array.ndim != 3 or array.shape[2] != 3:
-            raise DataError("not_an_image", f"{one.uri or 'media in memory'} has no picture (shape {array.shape})")
+            raise DataError("not_an_image", f"{image.uri or 'media in memory'} has no picture (shape {array.shape})")
         return _encoded(Image.fromarray(array))
 
     return open_thumbnail

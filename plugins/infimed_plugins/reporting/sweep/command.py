@@ -8,11 +8,10 @@ from pathlib import Path
 
 import typer
 
-from infimed_core.console import Console
-from infimed_core.plugins import load_plugins
-from infimed_core.store.files import write_atomically
+from infimed_core import Console, load_plugins, write_atomically
 from infimed_plugins.reporting.sweep.page import page
-from infimed_plugins.reporting.sweep.results import SweepResult, as_markdown, sweep_result, table_of
+from infimed_plugins.reporting.sweep.results import SweepResult, sweep_result
+from infimed_plugins.reporting.sweep.text import as_markdown, table_of
 from infimed_plugins.reporting.sweep.variants import parse_grid, plan_sweep, run_sweep
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from infimed_plugins.reporting.page import charts
 from infimed_plugins.reporting.page.assets import asset, digest, environment
-from infimed_plugins.reporting.sweep.results import Line, SweepResult, table_of
+from infimed_plugins.reporting.sweep.results import Line, SweepResult
+from infimed_plugins.reporting.sweep.text import table_of
 
 
 def page(result: SweepResult) -> str:

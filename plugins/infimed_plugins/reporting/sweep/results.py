@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from infimed_core.api.reporting import MetricValue, RunRecord
-from infimed_core.errors import InfimedError
-from infimed_core.evaluate import statistics
-from infimed_core.evaluate.comparing import paired_interval
-from infimed_core.evaluate.graded import read_graded
-from infimed_core.store.record import read_record
+from infimed_core import InfimedError, MetricValue, RunVariant, interval, paired_interval
+from infimed_core.records import Run, open_run
 from infimed_plugins.reporting.page.tables import first_scorings
-from infimed_plugins.reporting.sweep.variants import Member, Sweep
+from infimed_plugins.reporting.sweep.variants import Sweep
 
 
 class _Table(BaseModel):
@@ -77,11 +72,12 @@ class SweepResult(_Table):
 class _Scores:
     """Scores of one run's last model on one benchmark."""
 
-    def __init__(self, path: Path, scoring: str, cluster_by: str) -> None:
+    def __init__(self, run: Run, benchmark: str, scoring: str) -> None:
         self.values: dict[str, float] = {}
         self.clusters: dict[str, str] = {}
         self.num_unscored = 0
-        for row in read_graded(path):
+        cluster_by = run.cluster_by(benchmark)
+        for row in run.answers(benchmark, run.last_model):
             score = row.scores.get(scoring)
             if score is None or score.value is None:
                 self.num_unscored += 1
@@ -96,65 +92,43 @@ class _Scores:
 
 def sweep_result(sweep: Sweep, failures: Mapping[str, str]) -> SweepResult:
     """Read the finished runs of a sweep and compare them; runs that are not finished are in ``missing``."""
-    records: dict[str, RunRecord] = {}
+    runs: dict[str, Run] = {}
     missing = dict(failures)
     for member in sweep.members:
         try:
-            record = read_record(sweep.directory / member.name)
+            run = open_run(sweep.directory / member.name)
         except InfimedError as error:
             missing.setdefault(member.name, str(error))
             continue
-        if record.status == "done":
-            records[member.name] = record
+        if run.status == "done":
+            runs[member.name] = run
         else:
-            missing.setdefault(member.name, record.error or f"the run is {record.status}")
-    scores = {
-        member.name: _scores(sweep.directory / member.name, records[member.name])
-        for member in sweep.members
-        if member.name in records
-    }
+            missing.setdefault(member.name, run.record.error or f"the run is {run.status}")
+    scores = {name: _scores(run) for name, run in runs.items()}
     benchmarks = dict.fromkeys(key for found in scores.values() for key in found)
     lines = [
         line
         for benchmark, scoring in benchmarks
         for variant in sweep.variants
-        if (line := _line(sweep, variant, benchmark, scoring, scores, records)) is not None
+        if (line := _line(sweep, variant, benchmark, scoring, scores, runs)) is not None
     ]
-    costs = [cost for variant in sweep.variants if (cost := _cost(sweep, variant, records)) is not None]
-    shown = {
-        member.variant: {path: _shown(value) for path, value in member.changes.items()} for member in sweep.members
-    }
+    costs = [cost for variant in sweep.variants if (cost := _cost(sweep, variant, runs)) is not None]
+    shown = {member.variant: member.shown for member in sweep.members}
     return SweepResult(
         source=str(sweep.source), reference=sweep.variants[0], variants=shown, lines=tuple(lines), costs=tuple(costs),
         missing=missing,
     )  # fmt: skip
 
 
-def _shown(value: Any) -> Any:
-    from infimed_core.runfile.loading import LEFT_OUT
-
-    return "(left out)" if value is LEFT_OUT else value
-
-
-def _last_model(record: RunRecord) -> str:
-    """The model that the run ends with: its last stage, or the base model where nothing was trained."""
-    stages = [step.name.removeprefix("train-") for step in record.steps if step.name.startswith("train-")]
-    return stages[-1] if stages else "base"
+def _scores(run: Run) -> dict[tuple[str, str], _Scores]:
+    return {
+        (benchmark, scoring): _Scores(run, benchmark, scoring)
+        for benchmark, scoring in first_scorings(run.record).items()
+        if run.answers_file(benchmark, run.last_model).is_file()
+    }
 
 
-def _scores(path: Path, record: RunRecord) -> dict[tuple[str, str], _Scores]:
-    model = _last_model(record)
-    clusters = {step.name: str(step.details.get("cluster_by") or "") for step in record.steps}
-    found = {}
-    for benchmark, scoring in first_scorings(record).items():
-        answers = path / "answers" / f"{benchmark}--{model}.jsonl"
-        if answers.is_file():
-            cluster_by = clusters.get(f"evaluate-{model}-{benchmark}", "")
-            found[benchmark, scoring] = _Scores(answers, scoring, cluster_by)
-    return found
-
-
-def _members(sweep: Sweep, variant: str, names: Mapping[str, Any]) -> list[Member]:
+def _members(sweep: Sweep, variant: str, names: Mapping[str, Any]) -> list[RunVariant]:
     return [member for member in sweep.members if member.variant == variant and member.name in names]
 
 
@@ -164,14 +138,14 @@ def _line(
     benchmark: str,
     scoring: str,
     scores: Mapping[str, Mapping[tuple[str, str], _Scores]],
-    records: Mapping[str, RunRecord],
+    runs: Mapping[str, Run],
 ) -> Line | None:
     key = (benchmark, scoring)
     own = {m.seed: scores[m.name][key] for m in _members(sweep, variant, scores) if key in scores[m.name]}
     if not own:
         return None
     values, clusters = _mean_over_seeds(own)
-    low, high = statistics.interval([values[i] for i in values], clusters=[clusters[i] for i in values])
+    low, high = interval([values[i] for i in values], clusters=[clusters[i] for i in values])
     reference = {
         m.seed: scores[m.name][key] for m in _members(sweep, sweep.variants[0], scores) if key in scores[m.name]
     }
@@ -179,7 +153,7 @@ def _line(
         benchmark=benchmark,
         scoring=scoring,
         variant=variant,
-        models=tuple(dict.fromkeys(_last_model(records[m.name]) for m in _members(sweep, variant, scores))),
+        models=tuple(dict.fromkeys(runs[m.name].last_model for m in _members(sweep, variant, scores))),
         seeds=tuple(own),
         value=MetricValue(
             value=float(np.mean(list(values.values()))) if values else None,
@@ -229,10 +203,10 @@ def _difference(own: Mapping[int, _Scores], reference: Mapping[int, _Scores]) ->
     return Difference(difference=difference, low=low, high=high, num_pairs=len(pairs), by_seed=by_seed)
 
 
-def _cost(sweep: Sweep, variant: str, records: Mapping[str, RunRecord]) -> Cost | None:
+def _cost(sweep: Sweep, variant: str, runs: Mapping[str, Run]) -> Cost | None:
     totals = []
-    for member in _members(sweep, variant, records):
-        steps = [step for step in records[member.name].steps if step.name.startswith("train-")]
+    for member in _members(sweep, variant, runs):
+        steps = runs[member.name].steps("train")
         totals.append([sum(_number(step.details.get(key)) for step in steps) for key in _COSTS])
     if not totals:
         return None
@@ -244,62 +218,3 @@ _COSTS = ("seconds", "tokens", "flops", "samples")
 
 def _number(value: Any) -> float:
     return float(value) if isinstance(value, int | float) else 0.0
-
-
-def as_markdown(result: SweepResult) -> str:
-    """The comparison as a Markdown document."""
-    text = [f"# Sweep of {Path(result.source).name}", ""]
-    text += [
-        f"Each variant's last model; differences are paired with `{result.reference}` on the same questions. Intervals "
-        "are 95% over questions (whole clusters); what the seed changes stands beside them.",
-        "",
-    ]
-    columns, rows = table_of(result)
-    text += _markdown(columns, rows)
-    if result.costs:
-        text += ["", "## Training", ""]
-        head = ["variant", "seconds", "samples", "tokens", "operations"]
-        numbers = [(cost.samples, cost.tokens) for cost in result.costs]
-        rows = [
-            [cost.variant, f"{cost.seconds:.1f}", f"{samples:,.0f}", f"{tokens:,.0f}", f"{cost.flops:.3g}"]
-            for cost, (samples, tokens) in zip(result.costs, numbers, strict=True)
-        ]
-        text += _markdown(head, rows)
-    text += ["", "## Variants", ""]
-    for name, changes in result.variants.items():
-        what = "; ".join(f"`{path}` = {value}" for path, value in changes.items()) or "the file as it is"
-        text.append(f"- `{name}`: {what}")
-    for name, reason in result.missing.items():
-        text.append(f"- not finished: `{name}`: {reason}")
-    return "\n".join(text) + "\n"
-
-
-def table_of(result: SweepResult) -> tuple[list[str], list[list[str]]]:
-    """Headings and cells of the comparison: a line for each benchmark and variant."""
-    several = any(len(line.seeds) > 1 for line in result.lines)
-    columns = ["benchmark", "variant", "model", "score [95%]", f"minus {result.reference} [95%]"]
-    columns += ["by seed"] if several else []
-    rows = []
-    for line in result.lines:
-        value, other = line.value, line.against_reference
-        score = "none" if value.value is None else f"{value.value:.3f}"
-        if value.low is not None and value.high is not None:
-            score += f" [{value.low:.3f}, {value.high:.3f}]"
-        if value.num_unscored:
-            score += f", {value.num_unscored} of {value.num_scored + value.num_unscored} unscored"
-        shown = f"{other.difference:+.3f} [{other.low:+.3f}, {other.high:+.3f}]" if other else ""
-        num_answers = value.num_scored + value.num_unscored
-        if other and other.num_pairs * len(line.seeds) != num_answers:
-            shown += f", {other.num_pairs} pairs"
-        row = [line.benchmark, line.variant, ", ".join(line.models), score, shown]
-        if several:
-            seeds = other.by_seed if other else line.by_seed
-            sign = "+" if other else ""
-            row.append(", ".join("none" if v is None else f"{v:{sign}.3f}" for v in seeds.values()))
-        rows.append(row)
-    return columns, rows
-
-
-def _markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    lines = [columns, ["---"] * len(columns), *rows]
-    return ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines]

@@ -2,49 +2,30 @@
 
 from __future__ import annotations
 
-import itertools
 import os
-import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from infimed_core.api.component import canonical_json
-from infimed_core.api.reporting import RunEvent
-from infimed_core.errors import InfimedError
-from infimed_core.plugins import Registry
-from infimed_core.run import run
-from infimed_core.runfile.loading import LEFT_OUT, load_run_file
-from infimed_core.runfile.plan import Plan
-from infimed_core.runfile.sections import SweepSection
-from infimed_core.store.artifacts import digest
-from infimed_core.store.record import read_record
+from infimed_core import (
+    InfimedError,
+    Plan,
+    Registry,
+    RunEvent,
+    RunVariant,
+    load_run_file,
+    load_variant,
+    load_variants,
+    run_plan,
+    variants_of,
+)
 
-UNCHANGED = "unchanged"
-SEED = "run.seed"
-_PLACES = ("artifacts", "checkpoints")
-
-
-@dataclass(frozen=True)
-class Member:
-    """One run of a sweep: a variant with one seed.
-
-    Attributes:
-        changes: values by path, ``LEFT_OUT`` where something is dropped; without the run's seed.
-    """
-
-    variant: str
-    seed: int
-    changes: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        """The run's name."""
-        return f"{self.variant}-seed{self.seed}"
+_SHARED = ("artifacts", "checkpoints")
+"""Folders of a run whose content another run may use."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +34,7 @@ class Sweep:
 
     source: Path
     directory: Path
-    members: tuple[Member, ...]
+    members: tuple[RunVariant, ...]
 
     @property
     def variants(self) -> tuple[str, ...]:
@@ -81,96 +62,31 @@ def parse_grid(options: Sequence[str]) -> dict[str, tuple[Any, ...]]:
     return grid
 
 
-def plan_sweep(
-    source: Path,
-    registry: Registry,
-    grid: Mapping[str, Sequence[Any]],
-    directory: Path | None,
-    overrides: Mapping[str, Any] | None = None,
-    check_only: bool = False,
-) -> Sweep:
+def plan_sweep(source: Path, registry: Registry, grid: Mapping[str, Sequence[Any]], directory: Path | None) -> Sweep:
     """The runs of a sweep, every one of them checked before the first begins.
 
-    ``grid`` adds to the file's ``sweep.grid`` and wins where both name a path; ``overrides`` are for every run alike.
-    With ``check_only`` nothing need vary yet.
+    ``grid`` adds to the file's ``sweep.grid`` and wins where both name a path.
 
     Raises:
         InfimedError: nothing varies, or a variant is no good run file; the message names it.
     """
-    plan = load_run_file(source, registry, dict(overrides or {}))
-    section = plan.file.sweep or SweepSection()
-    own: dict[str, Sequence[Any]] = {**section.grid, **grid}
-    seeds = [_seed(value) for value in own.pop(SEED, (plan.file.run.seed,))]
-    named: dict[str, dict[str, Any]] = {UNCHANGED: {}} if section.variants or not own else {}
-    for name, variant in section.variants.items():
-        named[name] = {**variant.set, **dict.fromkeys(variant.drop, LEFT_OUT)}
-    changes = {**named, **_combinations(own)}
-    if len(changes) * len(seeds) < 2 and not check_only:
+    plan = load_run_file(source, registry)
+    members = variants_of(plan, grid)
+    if len(members) < 2:
         raise InfimedError(
             f"{source}: nothing varies; give --grid PATH=VALUE,VALUE, or a section 'sweep:' with variants"
         )
-    members = tuple(Member(name, seed, change) for name, change in changes.items() for seed in seeds)
-    where = directory or Path(plan.file.run.directory) / f"{plan.file.run.name}-sweep"
-    sweep = Sweep(source, where, members)
-    plans, told = [], dict[str, None]()
-    for member in members:
-        try:
-            plans.append(load_member(sweep, member, registry, overrides))
-        except InfimedError as error:
-            told[str(error)] = None  # the same for every seed
-    if told:
-        raise InfimedError("\n".join(told))
-    if not any(one.file.evaluation for one in plans) and not check_only:
+    if not any(variant.file.evaluation for variant in load_variants(source, registry, members, {})):
         raise InfimedError(
             f"{source}: a sweep compares graded models, and no variant grades any; add a section 'evaluation:'"
         )
-    return sweep
+    return Sweep(source, directory or Path(plan.file.run.directory) / f"{plan.file.run.name}-sweep", members)
 
 
-def _seed(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise InfimedError(f"{SEED}: '{value}' is no whole number")
-    return value
-
-
-def _combinations(grid: Mapping[str, Sequence[Any]]) -> dict[str, dict[str, Any]]:
-    """Every combination of the grid's values under a name made of what differs."""
-    found: dict[str, dict[str, Any]] = {}
-    if not grid:
-        return found
-    short = [path.rsplit(".", 1)[-1] for path in grid]
-    labels = [name if short.count(name) == 1 else path for name, path in zip(short, grid, strict=True)]
-    for values in itertools.product(*grid.values()):
-        change = dict(zip(grid, values, strict=True))
-        text = "_".join(f"{label}-{_short(value)}" for label, value in zip(labels, values, strict=True))
-        name = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._") or "variant"
-        if len(name) > 80 or name in found or name == UNCHANGED:
-            name = f"{name[:60]}-{digest(canonical_json(change))[:6]}"
-        found[name] = change
-    return found
-
-
-def _short(value: Any) -> str:
-    return value if isinstance(value, str) else canonical_json(value)
-
-
-def load_member(sweep: Sweep, member: Member, registry: Registry, overrides: Mapping[str, Any] | None = None) -> Plan:
-    """The checked run file of a member.
-
-    Raises:
-        InfimedError: it is no good run file; the message begins with the variant's name.
-    """
-    changes = {
-        **(overrides or {}),
-        **member.changes,
-        "run.name": member.name,
-        "run.directory": str(sweep.directory),
-        SEED: member.seed,
-    }
-    try:
-        return load_run_file(sweep.source, registry, changes)
-    except InfimedError as error:
-        raise InfimedError(f"variant '{member.variant}': {error}") from None
+def load_member(sweep: Sweep, member: RunVariant, registry: Registry) -> Plan:
+    """The checked run file of a member, in its own directory."""
+    own = {"run.name": member.name, "run.directory": str(sweep.directory)}
+    return load_variant(sweep.source, registry, member, own)
 
 
 def run_sweep(
@@ -185,38 +101,29 @@ def run_sweep(
     for number, member in enumerate(sweep.members, start=1):
         tell(f"[{number}/{len(sweep.members)}] {member.name}")
         plan = load_member(sweep, member, registry)
-        path = sweep.directory / member.name
         for other in sweep.members[: number - 1]:
-            _share(sweep.directory / other.name, path)
+            _share(sweep.directory / other.name, sweep.directory / member.name)
         try:
-            run(plan, registry, listen)
+            run_plan(plan, registry, listen)
         except Exception as error:
             failures[member.name] = f"{type(error).__name__}: {error}"
             tell(f"{member.name} failed: {failures[member.name]}")
     return failures
 
 
-def is_done(path: Path) -> bool:
-    """Whether a run's directory holds a finished run."""
-    try:
-        return read_record(path).status == "done"
-    except InfimedError:
-        return False
-
-
 def _share(source: Path, target: Path) -> None:
     """Give a run what another finished, by hard links: what an artifact was made from is in its name."""
-    for place in _PLACES:
-        for seal in sorted((source / place).glob("*/artifact.json")):
-            copy = target / place / seal.parent.name
+    for folder in _SHARED:
+        for seal in sorted((source / folder).glob("*/artifact.json")):
+            copy = target / folder / seal.parent.name
             if (copy / seal.name).exists():
                 continue
             shutil.rmtree(copy, ignore_errors=True)
             # The seal comes last: an artifact without it is not one.
             for file in (*(path for path in seal.parent.rglob("*") if path.is_file() and path != seal), seal):
-                place_of = copy / file.relative_to(seal.parent)
-                place_of.parent.mkdir(parents=True, exist_ok=True)
+                linked = copy / file.relative_to(seal.parent)
+                linked.parent.mkdir(parents=True, exist_ok=True)
                 try:
-                    os.link(file, place_of)
+                    os.link(file, linked)
                 except OSError:
-                    shutil.copyfile(file, place_of)
+                    shutil.copyfile(file, linked)
