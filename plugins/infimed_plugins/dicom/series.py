@@ -44,7 +44,7 @@ def _header(item: Media, force: bool) -> Any:
 
 
 def _in_folder(folder: Media, force: bool) -> tuple[list[Media], list[Any]]:
-    """The images in a folder, of one ``series`` if the options name it; what is no DICOM image (an index) is passed by."""
+    """The images in a folder, of one ``series`` if the options name it; what is no DICOM image is passed by."""
     files, headers, series = [], [], folder.options.get("series")
     options = {name: value for name, value in folder.options.items() if name != "series"}
     for path in sorted(Path(str(folder.uri)).iterdir()):
