@@ -16,6 +16,7 @@ from infimed_core.api.data import (
     Reader,
     Sample,
     Score,
+    Slices,
     Turn,
 )
 from infimed_core.api.evaluation import Benchmark, Metric, Solver, TextMetric
@@ -137,6 +138,7 @@ __all__ = [
     "Scorer",
     "Selection",
     "Selector",
+    "Slices",
     "Solver",
     "Stage",
     "StageEvaluation",
