@@ -29,14 +29,14 @@ from infimed_core import (
     task_type_of,
 )
 from infimed_plugins.medevalkit import prompts, sources
+from infimed_plugins.medevalkit.answers.named_options import without_letters
+from infimed_plugins.medevalkit.answers.prepared import prepare
 from infimed_plugins.medevalkit.cards import Card, find_card
-from infimed_plugins.medevalkit.choice import without_letters
 from infimed_plugins.medevalkit.folders import Images, find_tables
-from infimed_plugins.medevalkit.grades import Grade
+from infimed_plugins.medevalkit.grades import Grade, explained
 from infimed_plugins.medevalkit.grading import gold_letters, golds, grade_record, kind_of, lettered
 from infimed_plugins.medevalkit.judging import BY_JUDGE, judge_open, judge_rubrics
 from infimed_plugins.medevalkit.layouts import IMAGE_FOLDERS, LAYOUTS, Question, radrestruct
-from infimed_plugins.medevalkit.reading import final_answer
 from infimed_plugins.medevalkit.reports import texts as report_texts
 from infimed_plugins.medevalkit.summary import subject_of, summarise
 
@@ -181,7 +181,7 @@ class KitBenchmark(Benchmark):
             status="ok" if grade.value is not None else "unscored",
             parts=grade.parts,
             reasons=(grade.reason.split(":")[0],) if grade.reason else (),
-            note=grade.read or grade.reason,
+            note=explained(grade.read, grade.statement) or grade.reason,
         )
 
     @property
@@ -208,7 +208,7 @@ class KitBenchmark(Benchmark):
 
     def compared_texts(self, sample: Sample, answer: Answer) -> dict[str, tuple[str, str]]:
         """A report whole and by section, as the strict grading reads it; else the first reference and the answer."""
-        read = final_answer(answer.text).text or ""
+        read = prepare(answer.text, answer.finish_reason).whole
         if self.card.grading == "report":
             return report_texts(record_of(sample, answer), read)
         return {"": (sample.references[0], read)} if sample.references else {}
@@ -267,7 +267,8 @@ def record_of(sample: Sample, answer: Answer) -> dict[str, Any]:
     record = sample.meta["record"]
     if not isinstance(record, dict):
         raise DataError("not_ours", f"sample {sample.id} does not come from a MedEvalKit benchmark")
-    return {**record, "response": answer.text}
+    ended = {"finish_reason": answer.finish_reason} if answer.finish_reason else {}
+    return {**record, **ended, "response": answer.text}
 
 
 def _drawn(sample: Sample, grade: Grade) -> Grade:

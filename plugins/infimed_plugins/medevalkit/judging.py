@@ -10,9 +10,9 @@ from typing import Any
 
 from infimed_core import Answer, Ask, Generation, Request, Sample, Score, Turn, canonical_json
 from infimed_plugins.medevalkit import rubric
-from infimed_plugins.medevalkit.closed import open_reason
+from infimed_plugins.medevalkit.answers.open_answers import unanswered
+from infimed_plugins.medevalkit.answers.prepared import prepare
 from infimed_plugins.medevalkit.grading import golds
-from infimed_plugins.medevalkit.reading import final_answer
 
 JsonObject = dict[str, Any]
 
@@ -93,7 +93,7 @@ def judge_open(
     asked: list[int] = []
     requests = []
     for index, (sample, answer) in enumerate(zip(samples, answers, strict=True)):
-        if not is_open(sample) or open_reason(answer.text):
+        if not is_open(sample) or unanswered(answer.text, answer.finish_reason):
             continue
         record = sample.meta["record"]
         assert isinstance(record, dict)
@@ -101,7 +101,7 @@ def judge_open(
         text = _OPEN.format(
             question=record["question"],
             reference=" or ".join(golds(record["answer"])),
-            answer=final_answer(answer.text).text,
+            answer=prepare(answer.text, answer.finish_reason).whole,
         )
         requests.append(_request(sample, text, OPEN_SCHEMA))
     scores = list(ruled)
@@ -123,7 +123,7 @@ def judge_rubrics(samples: Sequence[Sample], answers: Sequence[Answer], ask: Ask
     requests: list[Request] = []
     items: list[list[dict[str, Any]]] = []
     for sample, answer in zip(samples, answers, strict=True):
-        reply = final_answer(answer.text).text
+        reply = prepare(answer.text, answer.finish_reason).whole
         rubrics = _rubrics(sample) if reply else []
         items.append(rubrics)
         spoken = [f"{turn.role}: {turn.text}" for turn in sample.turns] + [f"assistant: {reply}"]
@@ -134,7 +134,7 @@ def judge_rubrics(samples: Sequence[Sample], answers: Sequence[Answer], ask: Ask
     scores = []
     for answer, rubrics in zip(answers, items, strict=True):
         if not rubrics:
-            reason = final_answer(answer.text).reason or "no_rubric"
+            reason = prepare(answer.text, answer.finish_reason).reason or "no_rubric"
             scores.append(Score(status="unscored", reasons=(reason,)))
         else:
             scores.append(_rubric_score(rubrics, [next(verdicts) for _ in rubrics]))

@@ -101,6 +101,7 @@ def disagreements(records: list[Record], kit: list[Grade], strict: list[Grade]) 
             "kit": a.value,
             "strict": b.value,
             "read": b.read or None,
+            "statement": b.statement or None,
             "reason": b.reason or a.reason or None,
         }
         for index, (record, a, b) in enumerate(zip(records, kit, strict, strict=True))
@@ -146,7 +147,7 @@ def _read_folder(path: Path, card: Card) -> list[Record]:
 def _read_lines(path: Path, text: str) -> list[Record]:
     """Our own answers: one JSON object a line, with the sample and the answer."""
     records: list[Record] = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:
@@ -159,7 +160,8 @@ def _read_lines(path: Path, text: str) -> list[Record]:
         except (ValueError, KeyError, TypeError) as error:
             remedy = "neither MedEvalKit's results.json nor the answers of a run of this benchmark"
             raise DataError("not_results", f"{path}:{number}: {remedy} ({type(error).__name__}: {error})") from error
-        records.append({**record, "response": answer.get("text")})
+        ended = {"finish_reason": answer["finish_reason"]} if answer.get("finish_reason") else {}
+        records.append({**record, **ended, "response": answer.get("text")})
     if not records:
         raise DataError("no_samples", f"{path}: holds no sample")
     return records

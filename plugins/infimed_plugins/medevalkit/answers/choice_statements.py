@@ -1,0 +1,373 @@
+"""Statements about the options of a choice: where, which letters, how strong, and in which words."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from infimed_plugins.medevalkit.answers.context_modifiers import (
+    denied_after,
+    denied_before,
+    is_considered,
+    is_contradicted,
+    is_hedged,
+    verb_denied,
+)
+from infimed_plugins.medevalkit.answers.equality import EDGES
+from infimed_plugins.medevalkit.answers.named_options import (
+    LABEL,
+    LABELS,
+    LETTERS,
+    NAME,
+    NAMES,
+    Options,
+    lowered,
+    resolve,
+    set_of,
+)
+from infimed_plugins.medevalkit.answers.refusals import NO_CHOICE
+
+CONCLUDED, SAID, DOUBTED = 3, 2, 1
+"""Strengths: "the answer is B"; "B." at the beginning or end; "it might be B"."""
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One claim about the options. ``letters`` is "" with a ``reason`` where it claims that none, or no single one, holds."""
+
+    start: int
+    end: int
+    letters: str
+    strength: int
+    how: str
+    reason: str = ""
+
+
+_BARE = r"(?<![\w'$-])[a-z](?![\w'+-])"
+_ITEM = rf"(?:[{NAMES}{LABELS}]|{_BARE})"
+_ADVERB = (
+    r"(?:,? ?\b(?:therefore|thus|clearly|definitely|certainly|most likely|likely|probably|indeed|actually|simply|still|then|obviously|"
+    r"hence|best|only|now|really|undoubtedly|of course|given|in fact|again|and that is|probably going|going|just|also)\b,?)"
+)
+_VERB = (
+    r"(?:(?<![A-Za-z])(?:is|are|was|were|would be|should be|must be|will be|has to be|can only be|seems? to be|seems|appears? to be|appears|ought to be|"
+    r"would have to be|turns out to be|remains|becomes|as|lies (?:in|with)|corresponds to)(?![A-Za-z])|'s|:|=|->|→|=>|"
+    r"应该是|应当是|应该为|应为|应选择?|就是|选择|是|为|选)"
+)
+FORWARD = re.compile(
+    rf"(?:(?P<noun>(?:(?:answers?|options?|choices?|responses?|selections?|diagnos[ie]s|conclusion|letter|pick|solution|result|treatment|cause|organism|step|ans)|(?:correct|right|best|likely|appropriate) one))\b(?: ?\d{{1,3}})?(?: (?:choice|option|letter))?"
+    rf"(?: (?:to|for|of|in|here|from|among|that|which|given|based|i|on|with|at)\b[^.\n:;?]{{0,70}}?|, [^.\n:;?]{{1,40}}?,)?|(?:正确|最佳|最终)?(?:答案|选项|选择|结论))"
+    rf" ?{_VERB}{_ADVERB}* ?[:,]?(?: ?\n)? ?"
+    rf"|(?P<final>(?:answer|ans)\.?)\b ?[-–]? ?(?:\n)?(?=[\"'(]?{_ITEM})"
+    rf"|(?P<verb>choos(?:e|es|ing)|chose|chosen|select(?:s|ed|ing)?|pick(?:s|ed|ing)?|go(?:ing)? (?:with|for)|went (?:with|for)|opt(?:s|ed|ing)? for|settl(?:e|ed|ing) (?:on|for)|"
+    rf"lean(?:s|ing)? (?:towards?|to)|vot(?:e|ing) for|say|prefer|favou?r|stick(?:ing)? with|bet on|mark|respond with|answer with|guess|think|believe|conclude(?: with| that)?|recommend)\b ?:? ?"
+    rf"|\[答案\] ?:? ?|(?P<chinese>(?:故|应|因此|所以|综上)?(?:选择|选)(?:项)?) ?:? ?",
+)
+COPULA = re.compile(
+    rf"(?:(?P<so>(?:so|thus|therefore|hence|accordingly|consequently|ergo|in conclusion|in summary|overall|finally|→|=>|∴|因此|所以|故|综上)[,:]?"
+    rf"(?: (?:it|this|that|i'?d say|the answer)(?: is|'s| must be| would be| should be)?)?)"
+    rf"|(?:it|this|that|which)(?: is|'s| must be| would be| should be| has to be| will be| can only be)"
+    rf"|(?:corresponds? to|match(?:es)?|points? to|aligns? with|consistent with|leads? (?:us |me )?to|leaves?(?: us| me)?(?: with)?(?: only)?|supports?|indicates?|suggests?))"
+    rf"{_ADVERB}* (?:(?:the )?(?:answer|option|choice) )?(?=[\"'(]?{_ITEM})",
+)
+_RIGHT = (
+    r"(?:correct|right|true|best|accurate|appropriate|likely|suitable|fitting|probable|consistent|answer|choice|option|diagnosis|preferred|of choice|"
+    r"first[- ]line|✓|✔|✅|正确|对(?!不)|最佳|符合)"
+)
+BACKWARD = re.compile(
+    rf"(?P<item>{_ITEM})[\"')\]]* ?(?P<join>(?:,? ?(?:which|this|that|it) )?(?:is|was|are|would be|should be|must be|seems|appears|looks|remains|were|均|都|是|项|选项)|[:\-=]|\(|(?=正确|对|✓|✔|✅))"
+    rf"(?: to be)?{_ADVERB}*(?: the| an?| our| my| both| all| considered)*(?: (?:most|single|more|overall|next|correct|right|best|only))* ?(?P<right>{_RIGHT})(?![\w-])",
+)
+VERDICT = re.compile(
+    rf"(?P<item>{_ITEM})[\"')\]]*(?: ?[{NAMES}])? ?[.:\-=,]{{1,2}} ?\(?(?P<verdict>yes|no|true|false|correct|incorrect|right|wrong|✓|✔|✅|✗|✘|❌|正确|错误|对|错)(?![\w-])",
+)
+_POSITIVE = frozenset("yes true correct right ✓ ✔ ✅ 正确 对".split())
+_OPENERS = re.compile(
+    r"(?:[\"'(\[{<:\- ]|(?:the |an? )?(?:answer choice|answer|option|choice|letter|number|statement|选项)s? ?(?:is |are |:)? ?(?=\W|[a-z](?![\w'])|[\ue000-\uf8ff]))*",
+)
+_AFTER_BARE = re.compile(
+    r"[\"')\]}]*(?:$|[\n.,;:!?。、)\]}>(|]|[\u3400-\u9fff\ue000-\uf8ff]| ?(?:-|—|/|&|\+)(?:\s|[a-z](?![\w]))| (?:because|since|as|for|due|which|is|are|was|and|or|not|rather|over|instead|given|based|with|but|here|among|would|from|that|when|where|if|in this|on the basis|\(|[\ue000-\uf8ff]|✓))",
+)
+_INITIAL = re.compile(r"\. ?([a-z]{3,})")
+_STARTERS = frozenset(
+    "the this that these those because since it its in as for based here there patient patients according given when while if so thus therefore hence option options choice"
+    " explanation reason rationale all both other others none only note and but we our i he she they his her their let using after before first second to with from on at by of a an however".split()
+)
+_MORE = re.compile(
+    rf"[\"')\]]* ?(?:,? ?\band\b|,? ?\bor\b|,|、|;|/|&|和|与|及|以及|或|(?<=[{LABELS}]) ?(?=\(?[{LABELS}])) ?(?:(?:and|or) )?(?P<deny>not |but not |rather than )?(?:the )?[\"'(\[]*(?:option |choice )?(?P<item>{_ITEM})",
+)
+_ENDS = re.compile(r"[\"')\]}]*(?: ?(?:均|都)?(?:正确|对)| (?:are|is) (?:both |all )?(?:correct|right|true)| only)? ?(?:$|[\n.;!?。(]|, (?=[a-z]{3}))")
+
+
+def index_of(item: str) -> int:
+    """Which option a mark or a letter stands for; it may be beyond the options."""
+    code = ord(item)
+    if code >= LABEL:
+        return code - LABEL
+    return code - NAME if code >= NAME else ord(item.upper()) - 65
+
+
+def is_label(low: str, start: int, end: int) -> bool:
+    """Whether the letter at ``start`` stands as a label: no article ("a clot"), pronoun ("I think") or initial ("E. coli")."""
+    if ord(low[start]) >= NAME:
+        return True
+    if not _AFTER_BARE.match(low, end):
+        return False
+    if (initial := _INITIAL.match(low, end)) is not None and initial[1] not in _STARTERS:
+        return False
+    if low[start] in "ai" and _NO_LABEL_A.match(low, end):
+        return False
+    return not (low[start] == "i" and _NO_LABEL_I.match(low, end))
+
+
+_NO_LABEL_A = re.compile(r" (?!because|since|as\b|for\b|due\b|which|is\b|and\b|or\b|not\b|rather|over\b|\(|with\b|based|given)")
+_NO_LABEL_I = re.compile(r" (?:is|was|as|for|with|over|not|given|based|that|would|and)\b")
+_ITEM_AT = re.compile(_ITEM)
+
+
+def read_claim(text: str, low: str, at: int, options: Options, multiple: bool) -> tuple[int, str, str] | None:
+    """What is claimed from ``at`` on: (end, letters, reason), or ``None`` where nothing about the options is."""
+    at = _OPENERS.match(low, at).end()  # type: ignore[union-attr]
+    found = _ITEM_AT.match(low, at)
+    if found is not None and is_label(low, at, found.end()):
+        return _items(text, low, at, options, multiple)
+    line_end = text.find("\n", at)
+    line = text[at : line_end if line_end >= 0 else len(text)][:400]
+    if not line.strip(EDGES + "$\\-_"):
+        return (at, "", "no_option") if line_end < 0 or line.strip() else None
+    for part in _parts(line):
+        if (same := resolve(part, options, multiple)) is not None:
+            return at + len(part), same.letters, same.reason
+    if NO_CHOICE.match(line) and not _PRIVATE.search(line):
+        return at + len(line), "", "no_option"
+    return None
+
+
+_PRIVATE = re.compile(r"[\ue000-\uf8ff]")
+_PART_ENDS = (re.compile(r"[.!?](?=\s|$)|[;。；]"), re.compile(r"[.!?](?=\s|$)|[,;:。(—–]| - | (?:because|since|as|due|which)\b"))
+
+
+def _parts(line: str) -> list[str]:
+    """The line, its first sentence, its first clause."""
+    found = [line]
+    for ends in _PART_ENDS:
+        stop = ends.search(line)
+        if stop is not None and line[: stop.start()].strip() and line[: stop.start()] != found[-1]:
+            found.append(line[: stop.start()])
+    return found
+
+
+def _items(text: str, low: str, at: int, options: Options, multiple: bool) -> tuple[int, str, str]:
+    """One item, or a list of items that ends like a list."""
+    indices, end, either = [index_of(low[at])], at + 1, False
+    more = _MORE.match(low, end)
+    while more is not None and len(indices) < 26:
+        if not is_label(low, more.start("item"), more.end()):
+            break
+        if not more["deny"]:
+            indices.append(index_of(more["item"]))
+            either = either or bool(re.search(r"\bor\b|或|/", more.group()))
+        end = more.end()
+        more = _MORE.match(low, end)
+    if len(indices) > 1:
+        if _ENDS.match(low, end):
+            if either:
+                return end, "", "several_answers"
+            several = set_of(indices, options, multiple)
+            return end, several.letters, several.reason
+        if not multiple and len(set(indices)) > 1 and not re.match(r" (?:is|are|was|would|can|do)", low[end : end + 8]):
+            return end, "", "several_answers"
+        indices, end = indices[:1], at + 1
+    index = indices[0]
+    if index >= len(options):
+        return end, "", "no_such_option"
+    if _names_another(text, at, end, index, options):
+        return end, "", "contradiction"
+    return end, LETTERS[index], ""
+
+
+_BRACKET = re.compile(r" ?\(([^()\n]{1,300})\)")
+_SIGN = re.compile(r"[\"')\]}]*\s?[.:,)\-–—=]{0,2}\s?[\"'(]*")
+
+
+def _names_another(text: str, at: int, end: int, index: int, options: Options) -> bool:
+    """Whether the letter is followed at once by another option's text, as if that were its own."""
+    if NAME <= ord(text[at]) < LABEL:
+        return False
+    bracket = _BRACKET.match(text, end)
+    line_end = text.find("\n", end)
+    rest = bracket[1] if bracket else text[_SIGN.match(text, end).end() : line_end if line_end >= 0 else len(text)][:400]  # type: ignore[union-attr]
+    for part in (rest, *_parts(rest)[1:2]):
+        part = part.strip()
+        if len(part) == 1 and NAME <= ord(part) < LABEL:
+            return ord(part) - NAME != index
+        if len(part.strip(EDGES)) == 1 and part.strip(EDGES).isalpha() and not bracket:
+            return False
+        other = resolve(part, options, False)
+        if other is not None and other.letters and other.how == "option text":
+            return other.letters != LETTERS[index]
+    return False
+
+
+_SENTENCE = re.compile(r"[!?。\n]|\.(?=\s|$)(?<!\b[A-Za-z]\.)")
+
+
+def sentence_start(text: str, at: int) -> int:
+    """Where the sentence that holds ``at`` begins, at most 240 characters back."""
+    low = max(0, at - 240)
+    ends = [found.end() for found in _SENTENCE.finditer(text, low, at)]
+    return ends[-1] if ends else low
+
+
+def sentence_end(text: str, at: int) -> int:
+    """Where the sentence that holds ``at`` ends, at most 240 characters on."""
+    high = min(len(text), at + 240)
+    found = _SENTENCE.search(text, at, high)
+    return found.start() if found else high
+
+
+_WORDS = re.compile(rf"[a-z]+|[{NAMES}{LABELS}]")
+_NOUNS = frozenset(
+    "answer answers option options choice choices response responses selection selections diagnosis diagnoses conclusion letter pick solution"
+    " result treatment cause organism step ans correct right best likely appropriate choose chooses choosing chose chosen select selects"
+    " selected selecting picks picked picking go going went opt opts opted opting settle settles settled settling lean leans leaning"
+    " leaned vote voting say prefer favor favour stick sticking bet mark respond guess think believe conclude recommend".split()
+)
+_LINKS = frozenset(
+    "so thus therefore hence accordingly consequently ergo in overall finally it this that which corresponds correspond matches match points"
+    " point aligns align consistent leads lead leaves leave supports support indicates indicate suggests suggest".split()
+)
+_CHINESE = re.compile("[答选最正结故应因综所\\[→∴=]")
+
+
+def find_statements(text: str, options: Options, multiple: bool) -> list[Statement]:
+    """Every explicit statement, in the order of the text; what is denied or only considered is not one."""
+    low = lowered(text)
+    found: list[Statement | None] = []
+    items: list[int] = []
+    reached = 0
+    for word in _WORDS.finditer(low):
+        at, form = word.start(), word.group()
+        if len(form) == 1:
+            items.append(at)
+        elif at >= reached and form in _NOUNS and (cue := FORWARD.match(low, at)) is not None and _begins(low, cue, False):
+            found.append(_forward(text, low, cue, options, multiple, False))
+            reached = cue.end()
+        elif form in _LINKS and (cue := COPULA.match(low, at)) is not None and _begins(low, cue, True):
+            found.append(_forward(text, low, cue, options, multiple, True))
+    if not low.isascii() or "[" in low or "=" in low:
+        for sign in _CHINESE.finditer(low):
+            for pattern in (FORWARD, COPULA):
+                if (cue := pattern.match(low, sign.start())) is not None:
+                    found.append(_forward(text, low, cue, options, multiple, pattern is COPULA))
+    for at in items:
+        if (match := BACKWARD.match(low, at)) is not None:
+            found.append(_backward(low, match, options, multiple))
+    found.append(_verdicts(low, items, options, multiple))
+    return sorted((one for one in found if one is not None), key=lambda statement: (statement.end, statement.strength))
+
+
+def _begins(low: str, cue: re.Match[str], copula: bool) -> bool:
+    """Whether a cue begins with a word, and "so" with a clause."""
+    start = cue.start()
+    if not start:
+        return True
+    before = low[start - 1]
+    if low[start].isascii() and low[start].isalpha() and (before.isalnum() or before == "_") and before.isascii():
+        return False
+    if copula and cue["so"]:
+        return low[max(0, start - 3) : start].rstrip(" ")[-1:] in ("", "\n", *".,;:!?。—-") or before == "\n"
+    return True
+
+
+def _forward(
+    text: str, low: str, cue: re.Match[str], options: Options, multiple: bool, copula: bool
+) -> Statement | None:
+    claim = read_claim(text, low, cue.end(), options, multiple)
+    if claim is None:
+        return None
+    end, letters, reason = claim
+    groups = cue.groupdict()
+    noun = groups.get("noun") or ""
+    if reason == "no_option" and (copula or not _ASKED_FOR.search(noun)):
+        return None
+    by_name = any(NAME <= ord(char) < LABEL for char in low[cue.end() : end])
+    if by_name and (copula or not _ASKED_FOR.search(noun or "answer")):
+        return None  # "it is warfarin" names an option, which is read as such
+    before = low[sentence_start(low, cue.start()) : cue.start()]
+    if verb_denied(before) and (groups.get("verb") or groups.get("chinese")):
+        return None
+    if denied_before(cue.group()) or _asked(low, end) or is_considered(before):
+        return None
+    after = low[end : end + 200]
+    if is_contradicted(after) or (letters and not reason and denied_after(after)):
+        return None
+    doubted = bool(letters) and is_hedged(f"{before} {cue.group()}")
+    return Statement(cue.start(), end, letters, DOUBTED if doubted else CONCLUDED, "stated", reason)
+
+
+_ASKED_FOR = re.compile("answer|option|choice|ans|one|letter")
+
+
+def _asked(text: str, end: int) -> bool:
+    stop = sentence_end(text, end)
+    return stop < len(text) and text[stop] == "?"
+
+
+def _backward(low: str, match: re.Match[str], options: Options, multiple: bool) -> Statement | None:
+    start = match.start("item")
+    item = match["item"]
+    if not is_label(low, start, start + 1) and not match["join"].strip() in (":", "是", "项", "选项", "均", "都", "is"):
+        return None
+    if ord(item) < NAME and item in "ai" and match["join"].strip() in ("is", "was", "-", "="):
+        return None
+    index = index_of(item)
+    if index >= len(options):
+        return None
+    first = sentence_start(low, start)
+    before = low[first:start]
+    if denied_before(before) or is_considered(before) or _asked(low, match.end()):
+        return None
+    if match["right"] in ("true", "likely", "consistent", "answer", "choice", "option", "accurate", "符合") and re.match(
+        r"[^.\n]{0,12}\b(?:but|however|yet|only|that)\b", low[match.end() : match.end() + 30]
+    ):
+        return None
+    if is_contradicted(low[match.end() : match.end() + 200]):
+        return None
+    indices = _before_list(low, first, start, options) + [index]
+    if len(set(indices)) > 1 and not multiple and not re.search(r"are|均|都|were", match["join"] + match.group()):
+        indices = [index]
+    several = set_of(indices, options, multiple)
+    strength = DOUBTED if is_hedged(before + match.group()) else CONCLUDED
+    return Statement(start, match.end(), several.letters, strength, "called right", several.reason)
+
+
+_LIST_BEFORE = re.compile(rf"({_ITEM})[\"')]*(?: ?(?:,? ?\band\b|,|、|和|与|及|;|/|&) ?(?:and )?[\"'(]*(?:option )?)$")
+
+
+def _before_list(text: str, first: int, start: int, options: Options) -> list[int]:
+    indices: list[int] = []
+    while len(indices) < 26 and (found := _LIST_BEFORE.search(text[max(first, start - 40) : start])) is not None:
+        start = max(first, start - 40) + found.start(1)
+        index = index_of(found[1])
+        if index >= len(options):
+            break
+        indices.insert(0, index)
+    return indices
+
+
+def _verdicts(low: str, items: list[int], options: Options, multiple: bool) -> Statement | None:
+    """A verdict on each option in turn: those called right, if at least two options got one."""
+    verdicts: dict[int, bool] = {}
+    last = start = 0
+    for at in items:
+        match = VERDICT.match(low, at)
+        if match is not None and (index := index_of(match["item"])) < len(options):
+            start = start if verdicts else at
+            verdicts[index] = match["verdict"] in _POSITIVE
+            last = match.end()
+    right = [index for index, holds in verdicts.items() if holds]
+    if len(verdicts) < 2 or len(right) == len(verdicts) or not right:
+        return None
+    several = set_of(right, options, multiple)
+    return Statement(start, last, several.letters, CONCLUDED, "verdict on each option", several.reason)

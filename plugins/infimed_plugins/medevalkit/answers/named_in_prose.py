@@ -1,0 +1,80 @@
+"""Options that a text names without stating a choice: the one that is left when denied and doubtful ones are gone."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from infimed_plugins.medevalkit.answers.choice_statements import sentence_end, sentence_start
+from infimed_plugins.medevalkit.answers.context_modifiers import (
+    HEDGED,
+    denied_after,
+    denied_before,
+    is_considered,
+)
+from infimed_plugins.medevalkit.answers.named_options import LABEL, LETTERS, NAME, Options
+
+_ITEM = re.compile(r"[\ue000-\ue019\ue100-\ue119]")
+_CONCLUDES = re.compile(
+    r"\b(?:therefore|thus|hence|so|in conclusion|conclusion|in summary|overall|finally|consequently|accordingly|most likely|most consistent|best (?:explain|describ|fit|match|choice|answer|next)\w*|"
+    r"the (?:correct|best|right|final)|answer|diagnosis|i (?:would|will|'d)|should be|is indicated|points? to|suggests?)\b|因此|所以|综上|故|最",
+    re.IGNORECASE,
+)
+_DANGLES = re.compile(r"\b(?:and|or|with|that|the|of|an?|to|is|are|was|by|in|for|which|as|from|on|at|has|have|this|because|but)$", re.IGNORECASE)
+_OPEN_END = re.compile(r"[\w,\-]$")
+
+
+@dataclass(frozen=True)
+class Named:
+    """The letter that is named, or why none is; nothing of both where no option is named."""
+
+    letters: str = ""
+    reason: str = ""
+    how: str = ""
+    start: int = 0
+    end: int = 0
+
+
+def named_in_prose(text: str, options: Options, cut: bool) -> Named:
+    """The one option that is named and neither denied nor only considered; or the one that the last conclusion names."""
+    standing: list[tuple[int, int]] = []
+    for match in _ITEM.finditer(text):
+        code = ord(match.group())
+        index = code - LABEL if code >= LABEL else code - NAME
+        if index < len(options) and _stands(text, match.start(), cut):
+            standing.append((match.start(), index))
+    if not standing:
+        return Named()
+    indices = {index for _, index in standing}
+    if len(indices) == 1:
+        at, index = standing[-1]
+        return Named(LETTERS[index], "", "option named", sentence_start(text, at), sentence_end(text, at))
+    for at, _ in reversed(standing):
+        start, end = sentence_start(text, at), sentence_end(text, at)
+        if _CONCLUDES.search(text, start, end):
+            concluded = {index for place, index in standing if start <= place <= end}
+            if len(concluded) == 1 and at == standing[-1][0]:
+                return Named(LETTERS[concluded.pop()], "", "concluded by name", start, end)
+            break
+    return Named("", "several_answers")
+
+
+def _stands(text: str, at: int, cut: bool) -> bool:
+    start, end = sentence_start(text, at), sentence_end(text, at)
+    before, after = text[start:at], text[at + 1 : end + 1]
+    if text[end : end + 1] == "?" or denied_before(before) or denied_after(after) or is_considered(before):
+        return False
+    if end >= len(text) and _OPEN_END.search(text) and len(text) - start > 1:
+        # the text stops in the middle of a sentence: more was to come
+        if cut or (text[at] >= chr(LABEL) and len(after) > 12) or len(after.split()) > 6 or _DANGLES.search(text):
+            return False
+    return not (HEDGED.search(before[-40:]) or re.search(r"\bcan(?:not|'t) be (?:excluded|ruled out)|\bor\b", after[:80]))
+
+
+def part_of_one(short: str, options: Options) -> int | None:
+    """The one option that holds the whole response as a run of its words; ``None`` where it is not just one."""
+    if len(short) < 3 or len(short) > 200 or not any(char.isalpha() for char in short):
+        return None
+    padded = f" {short} "
+    found = [index for index, text in enumerate(options.keys) if padded in f" {text} "]
+    return found[0] if len(found) == 1 else None

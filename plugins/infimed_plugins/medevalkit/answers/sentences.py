@@ -1,0 +1,116 @@
+"""A text as sentences of words, each with whether it is denied, doubted or asked there."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+from infimed_plugins.medevalkit.answers.vocabulary import Words, value_of, words_of
+
+_SENTENCE = re.compile(r"[.!?;。;](?=\s|$|[\u3400-\u9fff])|\n")
+_ABBREVIATION = re.compile(r"\b(?:[a-z]|dr|mr|mrs|vs|fig|approx|ca|i\.e|e\.g|etc|no)$", re.IGNORECASE)
+_CLAUSE = re.compile(r",? \b(?:which|who|that is|whereas|although|though|because|since|while|as it|as they)\b|\bbut\b|\bhowever\b|\bexcept\b|\binstead\b|\bnevertheless\b", re.IGNORECASE)
+
+_ASIDE = re.compile(r",? (?:which|who|as it|as they)\b", re.IGNORECASE)
+
+DENYING = frozenset("no not without never neither nor absent absence none lack lacking deny negative exclude excluded cannot free unlikely rather than".split())
+_DENYING_AFTER = (("absent",), ("unlikely",), ("not", "seen"), ("not", "present"), ("not", "visible"), ("not", "identified"), ("not", "detected"), ("not", "evident"),
+                  ("not", "noted"), ("not", "found"), ("not", "observed"), ("not", "appreciated"), ("not", "shown"), ("rule", "out"), ("ruled", "out"), ("excluded",), ("have", "resolved"), ("resolved",))  # fmt: skip
+_ENDS_DENIAL = frozenset("but however although though except yet whereas which because while instead only consistent suggesting showing with there".split())
+_AFFIRMS = (("no", "doubt"), ("not", "only"), ("not", "just"), ("no", "longer"), ("no", "change"))
+DOUBTING = frozenset("may might could possible possibly perhaps maybe whether if uncertain unclear cannot differential consider versus suspect questionable".split())
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """One sentence: its words, and for each word whether it is denied."""
+
+    words: Words
+    denied: tuple[bool, ...]
+    doubted: bool
+    asked: bool
+    text: str
+    side_clause: int
+    """The word from which on a clause only explains ("which uses X-rays")."""
+
+    def find(self, forms: tuple[Words, ...]) -> list[int]:
+        """Where one of the forms begins."""
+        found = []
+        for form in forms:
+            first = form[0]
+            if first not in self.words:
+                continue
+            size = len(form)
+            found += [at for at in range(len(self.words) - size + 1) if self.words[at] == first and self.words[at : at + size] == form]
+        return found
+
+    def values(self) -> list[tuple[str, str, int]]:
+        """Kind, value and place of every value named; the longest names first, none inside another."""
+        found, at = [], 0
+        while at < len(self.words):
+            for size in (4, 3, 2, 1):
+                value = value_of(self.words[at : at + size]) if at + size <= len(self.words) else None
+                if value is not None:
+                    found.append((*value, at))
+                    at += size - 1
+                    break
+            at += 1
+        return found
+
+
+def split(text: str) -> list[str]:
+    """The sentences of a text."""
+    parts, place = [], 0
+    for stop in _SENTENCE.finditer(text):
+        if stop.group() == "." and _ABBREVIATION.search(text[max(0, stop.start() - 7) : stop.start()]):
+            continue
+        if part := text[place : stop.end()].strip():
+            parts.append(part)
+        place = stop.end()
+    if part := text[place:].strip():
+        parts.append(part)
+    return parts
+
+
+@lru_cache(maxsize=16384)
+def read_sentences(text: str) -> tuple[Sentence, ...]:
+    """The sentences of a plain text, at most the first 60."""
+    return tuple(_read(part) for part in split(text)[:60])
+
+
+def _read(text: str) -> Sentence:
+    clauses = [part for part in _CLAUSE.split(text) if part.strip()]
+    words: list[str] = []
+    denied: list[bool] = []
+    side = 10**6
+    for clause in clauses:
+        own = words_of(clause.replace("n't", " not"))
+        words += own
+        denied += _denied(own)
+    aside = _ASIDE.search(text)
+    if aside is not None and aside.start():
+        side = len(words_of(text[: aside.start()]))
+    low = set(words)
+    return Sentence(tuple(words), tuple(denied), bool(low & DOUBTING), text.endswith("?"), text, side)
+
+
+def _denied(words: list[str]) -> list[bool]:
+    """For each word whether a denial before or right after it covers it."""
+    found = [False] * len(words)
+    at = 0
+    while at < len(words):
+        word = words[at]
+        if word in DENYING and tuple(words[at : at + 2]) not in _AFFIRMS:
+            for place in range(at + 1, min(len(words), at + 14)):
+                if words[place] in _ENDS_DENIAL and place > at + 1:
+                    break
+                found[place] = True
+        at += 1
+    for form in _DENYING_AFTER:
+        size = len(form)
+        for place in range(1, len(words) - size + 1):
+            if tuple(words[place : place + size]) == form and words[place - 1] in ("is", "are", "was", "were", "be", "been", "appear", "seem", "ha", "have"):
+                for before in range(max(0, place - 8), place):
+                    found[before] = True
+    return found
