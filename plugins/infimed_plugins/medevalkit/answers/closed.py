@@ -10,6 +10,8 @@ from infimed_plugins.medevalkit.answers.equality import key
 from infimed_plugins.medevalkit.answers.open_answers import Verdict, grade_open
 from infimed_plugins.medevalkit.answers.polar import grade_polar, is_polar
 
+NEAR_MISS = "near_miss"
+
 
 def grade_closed(
     gold: str,
@@ -35,4 +37,7 @@ def grade_closed(
         verdict = grade_alternatives(gold, response, named, ended)
         if verdict is not None:
             return verdict
-    return grade_open(gold, response, question, ended)
+    verdict = grade_open(gold, response, question, ended)
+    if not question and verdict.right and key(verdict.read) != key(gold) and len(verdict.read.split()) < 4:
+        return Verdict(None, NEAR_MISS, verdict.read)  # more words than the reference, and nothing says what was asked
+    return verdict

@@ -31,12 +31,20 @@ _DENYING_CHINESE = (
     "除了", "除", "非",
 )  # fmt: skip
 _WORD = re.compile(r"[\w']+")
-_DENIES_PREVIOUS = re.compile(
-    r"^[\"') ]*(?:[(,:\-] ?)?(?:(?:which|that|it|this|also|option|choice|,) )*(?:(?:is|are|was|were|can|would|could|does|do|did|should|might|may|must|will|has|have|seems?|appears?|looks?|being|remains?)"
-    r"(?: (?:be|been|also|very|therefore|thus|generally|usually|typically|clearly|more|most|all|both|less|quite|too|to|a|an|the|definitely|simply|probably|only))*\s)?"
-    r"(?:n't\b|not\b|no longer\b|never\b|wrong\b|incorrect|inaccurate|false\b|unlikely|excluded|eliminated|ruled out|rejected|avoid|less likely|less appropriate|less suitable|contraindicated|inappropriate|"
+_BE = (
+    r"(?:(?:is|are|was|were|can|would|could|does|do|did|should|might|may|must|will|has|have|seems?|appears?|looks?|being|remains?)"
+    r"(?: (?:be|been|also|very|therefore|thus|generally|usually|typically|clearly|more|most|all|both|less|quite|too|to|a|an|the|definitely|simply|probably|only))*\s)"
+)
+_WRONG = (
+    r"(?:wrong\b|incorrect|inaccurate|false\b|unlikely|excluded|eliminated|ruled out|rejected|avoided|less likely|less appropriate|less suitable|contraindicated|inappropriate|"
     r"unsafe|unsuitable|irrelevant|incompatible|inconsistent|unrelated|improbable|implausible|absent|withheld|stopped|discontinued|harmful|dangerous|teratogenic|ineffective|"
-    r"insufficient|out\b|distractors?\b|isn't|aren't|wasn't|doesn't|don't|can't|cannot|won't|wouldn't|shouldn't|✗|✘|❌|×|(?:项|选项)?(?:是|为)?(?:不正确|不对|不是|不符|不考虑|不应|错|排除|可排除|并不|被排除|否))",
+    r"insufficient|distractors?\b)"
+)
+_DENIES_PREVIOUS = re.compile(
+    rf"[\"') ]*(?:[(,:\-] ?)?(?:(?:which|that|it|this|also|option|choice|,) )*"
+    rf"(?:{_BE}(?:not\b|no longer\b|never\b|out\b)|{_BE}?{_WRONG}|(?:is|are|was|were|does|do|did|would|should|could|ca|wo|have|has)n't\b|cannot\b|"
+    r"not (?:correct|right|the (?:answer|best|correct|right)|indicated|appropriate|recommended|likely|an? option|true|possible|supported)|"
+    r"✗|✘|❌|×|(?:项|选项)?(?:是|为)?(?:不正确|不对|不是|不符|不考虑|不应|错|排除|可排除|并不|被排除|否))",
     re.IGNORECASE,
 )
 _VERB_DENYING = frozenset(

@@ -295,7 +295,11 @@ def _resembles(parts: tuple[Part, ...], sentences: list[Sentence], question: str
     asked = set(words_of(question))
     stems = {word[:5] for part in parts for unit in part.units for form in unit for word in form if len(word) >= 5 and word not in _EMPTY and word not in asked}
     words = {word for sentence in sentences for word in sentence.words if word not in asked}
-    return any(word[:5] in stems for word in words if len(word) >= 5)
+    if any(word[:5] in stems for word in words if len(word) >= 5):
+        return True
+    first = parts[0].whole[0]
+    said = sentences[0].words
+    return len(said) == len(first) == 1 and (said[0].startswith(first[0]) or first[0].startswith(said[0])) and said[0].isalpha()
 
 
 def _says_nothing(sentences: list[Sentence]) -> bool:

@@ -20,7 +20,7 @@ POLAR_GOLDS = frozenset("yes no 是 否 是的 不是 有 没有 存在 不存�
 _YES_WORDS, _NO_WORDS = r"yes|yeah|yep|yup|是的|对的|有的|是|对|有|存在|正确", r"no|nope|nah|不是的|不是|没有|不存在|不正确|不对|否|无|不|没|错误|错"
 _SAID = rf"(?:(?P<yes>{_YES_WORDS})|(?P<no>{_NO_WORDS}))"
 _BOTH = re.compile(
-    r"\byes\b[\s\"']*(?:/|,|or|and|\||\()\s*(?:or |and )?[\"']?\bno\b|\bno\b[\s\"']*(?:/|or|and|\||,)\s*(?:or |and )?[\"']?\byes\b|\byes and no\b|是[/或]否|是还是否|有[/或]无|neither yes nor no|(?:is|are) (?:yes|no) and",
+    r"\byes\b[\s\"']*(?:/|or|and|\||\()\s*(?:or |and )?[\"']?\bno\b|\bno\b[\s\"']*(?:/|or|and|\|)\s*(?:or |and )?[\"']?\byes\b|^\W*(?:yes\W+no|no\W+yes)\W*$|\byes and no\b|是[/或]否|是还是否|有[/或]无|neither yes nor no|(?:is|are) (?:yes|no) and",
     re.IGNORECASE,
 )
 _FIRST = re.compile(rf"^[\W_]*{_SAID}(?=$|[\s.,;:!?。、)\]\"'—–-])(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
