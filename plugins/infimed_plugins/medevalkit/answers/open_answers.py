@@ -305,7 +305,9 @@ def _resembles(parts: tuple[Part, ...], sentences: list[Sentence], question: str
 def _says_nothing(sentences: list[Sentence]) -> bool:
     """Whether the sentences only doubt, deny or name nothing."""
     content = [word for sentence in sentences for word, denied in zip(sentence.words, sentence.denied, strict=True) if word not in _EMPTY and not denied]
-    return not content or all(sentence.doubted for sentence in sentences)
+    return (not content and any(any(sentence.denied) for sentence in sentences)) or all(
+        sentence.doubted for sentence in sentences
+    )
 
 
 __all__ = ["NEEDS_JUDGE", "Verdict", "after_label", "candidates", "grade_open", "value_of"]
