@@ -130,7 +130,8 @@ def _strict_choice(card: Card, record: Record, response: str | None) -> Grade:
     options = list(lettered(record).values())
     if not options:
         raise DataError("no_options", "the question has no options")
-    choice = read_choice(response, options, card.multiple, record.get("finish_reason"))
+    question = str(record.get("question") or "")
+    choice = read_choice(response, options, card.multiple, record.get("finish_reason"), question)
     if not choice.letters:
         return Grade(None, choice.reason, statement=choice.statement)
     wanted = gold_letters(golds(record["answer"]), options, card.multiple)

@@ -188,7 +188,8 @@ class Questions(Benchmark):
             record: Any = sample.meta["record"]
             wanted: list[str] = record["letters"]
             several = any(len(letters) > 1 for letters in wanted)
-            choice = read_choice(answer.text, sample.options, multiple=several, ended=answer.finish_reason)
+            asked = str(record["question"])
+            choice = read_choice(answer.text, sample.options, several, answer.finish_reason, asked)
             value = float(choice.letters in wanted) if choice.letters else None
             return _score(value, choice.reason, choice.letters, statement=choice.statement)
         record = sample.meta["record"]

@@ -18,7 +18,7 @@ from infimed_plugins.medevalkit.answers.choice_statements import (
 )
 from infimed_plugins.medevalkit.answers.context_modifiers import corrections, denied_after, denied_before, retractions
 from infimed_plugins.medevalkit.answers.equality import EDGES, key_of_plain
-from infimed_plugins.medevalkit.answers.named_in_prose import named_in_prose, part_of_one
+from infimed_plugins.medevalkit.answers.named_in_prose import in_other_words, named_in_prose, part_of_one
 from infimed_plugins.medevalkit.answers.named_options import (
     LETTERS,
     Options,
@@ -31,6 +31,7 @@ from infimed_plugins.medevalkit.answers.named_options import (
     set_of,
     unmark,
 )
+from infimed_plugins.medevalkit.answers.polar import by_statement
 from infimed_plugins.medevalkit.answers.prepared import MARK, Prepared, prepare
 from infimed_plugins.medevalkit.answers.refusals import NO_CHOICE, is_refusal
 from infimed_plugins.medevalkit.answers.restated import without_restated
@@ -51,48 +52,66 @@ class Choice:
 
 
 def read_choice(
-    response: str | None, options: Sequence[str], multiple: bool = False, ended: str | None = None
+    response: str | None,
+    options: Sequence[str],
+    multiple: bool = False,
+    ended: str | None = None,
+    question: str = "",
 ) -> Choice:
     """The letters a response chooses. ``options`` are the texts, with or without their own letters.
 
-    ``multiple`` allows several letters; ``ended`` is how the response ended, where known. Reasons for reading none:
+    ``multiple`` allows several letters; ``ended`` is how the response ended, where known; the ``question`` tells whether
+    it asks for what does not hold, and what a statement answers where the options are yes and no. Reasons for reading none:
     those of ``prepare``, ``refusal``, ``no_option`` (it says that none fits), ``no_such_option``, ``contradiction``
     (a letter with another option's text), ``several_answers``, ``loop``, ``unreadable``.
     """
-    return _read(response, tuple(options), multiple, ended)
+    return _read(response, tuple(options), multiple, ended, question)
 
 
 @lru_cache(maxsize=8192)
-def _read(response: str | None, texts: tuple[str, ...], multiple: bool, ended: str | None) -> Choice:
+def _read(response: str | None, texts: tuple[str, ...], multiple: bool, ended: str | None, question: str) -> Choice:
     prepared = prepare(response, ended)
     if prepared.reason:
         return Choice("", prepared.reason)
     options = prepare_options(texts)
     if not prepared.marks and not prepared.loop and (same := resolve(prepared.text, options, multiple)) is not None:
         return _of(same, prepared.text)
+    negative = _NEGATIVE.search(question[-400:]) is not None
     pieces = heads(prepared.text)
-    for piece in pieces[:-1]:
-        choice, sure = _read_text(piece, prepared, options, multiple)
-        if sure:
+    for piece in pieces:
+        choice, sure = _read_text(piece, prepared, options, multiple, negative)
+        if sure or (choice.letters and len(pieces) == 1):
             return choice
-    return _read_text(pieces[-1], prepared, options, multiple)[0]
+    if not choice.letters and question and choice.reason in ("unreadable", "several_answers"):
+        said, statement = by_statement(prepared.whole, question)
+        if said and said in options.keys:
+            return Choice(LETTERS[options.keys.index(said)], how="statement", statement=statement)
+    return choice
+
+
+_NEGATIVE = re.compile(
+    r"\b(?:not|except|false|incorrect|wrong|untrue|least likely|never|contraindicated)\b|错误|不正确|不是|不会|不属于|不能|不包括|除外|不符|有误|不恰当|不宜|不应",
+    re.IGNORECASE,
+)
 
 
 def _of(same: Resolved, text: str) -> Choice:
     return Choice(same.letters, same.reason, same.how, text.strip()[:300])
 
 
-def _read_text(text: str, prepared: Prepared, options: Options, multiple: bool) -> tuple[Choice, bool]:
+def _read_text(
+    text: str, prepared: Prepared, options: Options, multiple: bool, negative: bool = False
+) -> tuple[Choice, bool]:
     """What a text chooses, and whether it says so outright (else it may only name an option)."""
     if text is not prepared.text and (same := resolve(text, options, multiple)) is not None:
         return _of(same, text), True
     text = without_restated(text, options)
     text = mark_labels(mark_names(text, options), len(options))
-    statements = find_statements(text, options, multiple)
+    statements = find_statements(text, options, multiple, negative)
     statements += _of_marks(text, prepared, options, multiple)
     decided = decide(text, statements, multiple)
     if decided is None:
-        decided = _at_the_edges(text, statements, options, multiple)
+        decided = _at_the_edges(text, statements, options, multiple, negative)
     if decided is not None:
         shown = _shown(text, decided, prepared, options)
         return Choice(decided.letters, decided.reason, decided.how, shown), True
@@ -155,16 +174,18 @@ def decide(text: str, statements: Sequence[Statement], multiple: bool) -> Statem
 
 
 _LEAD = re.compile(r"(?:[\"'(\[{<:. ]|(?:option|choice|选项?)\s?:? ?)*", re.IGNORECASE)
+_LABEL_LINE = re.compile(r"[A-Z]\. [A-Z][a-z]")
+"""A capital letter, and a sentence after its stop: no initial of a germ, whose second word is small."""
 _LEAD_END = re.compile(
     r"[\"')\]}]*(?:$|\s?[.:、。;)]|,(?= |$)|\s?[-—–]+(?=\s)|\n| \(| (?=because|since|as\b|due to|for the reason)|[ ]?[\ue000-\ue019]|(?= ?[\ue100-\ue119])|(?= [^\w\s(]))", re.IGNORECASE
 )
 
 
 def _at_the_edges(
-    text: str, statements: Sequence[Statement], options: Options, multiple: bool
+    text: str, statements: Sequence[Statement], options: Options, multiple: bool, negative: bool
 ) -> Statement | None:
     """A letter or an option that stands alone at the beginning or on the last line."""
-    lead = _leading(text, options, multiple)
+    lead = _leading(text, options, multiple, negative)
     last = _last_line(text, options, multiple)
     if lead is None or last is None or lead.letters == last.letters or last.start <= lead.start:
         return lead or last
@@ -175,7 +196,7 @@ def _at_the_edges(
     return Statement(last.start, last.end, "", SAID, "first and last line", "several_answers")
 
 
-def _leading(text: str, options: Options, multiple: bool) -> Statement | None:
+def _leading(text: str, options: Options, multiple: bool, negative: bool) -> Statement | None:
     start = _LEAD.match(text).end()  # type: ignore[union-attr]
     if start >= len(text):
         return None
@@ -184,7 +205,7 @@ def _leading(text: str, options: Options, multiple: bool) -> Statement | None:
         same = resolve(part, options, multiple) if part.strip(EDGES) else None
         if same is not None and same.how != "letter":
             rest = text[len(part) :]
-            if same.letters and (denied_after(rest) or _goes_on_listing(text, options)):
+            if same.letters and ((denied_after(rest) and not negative) or _goes_on_listing(text, options)):
                 return None
             if same.letters and same.how == "option text" and len(part) < len(first_line) and not _ends_clause(rest):
                 continue
@@ -196,12 +217,14 @@ def _leading(text: str, options: Options, multiple: bool) -> Statement | None:
     if end < len(text) and item.isascii() and (text[end].isalnum() or text[end] in "'-+_"):
         return None
     ends = _LEAD_END.match(text, end)
-    if ends is None or not is_label(text.lower(), start, end):
+    if ends is None:
+        return None
+    if not is_label(text.lower(), start, end) and not _LABEL_LINE.match(text, start):
         return None
     named = "\ue000" <= item < "\ue100"
     if named and not re.match(r"[\"')\]}]*(?:$|\s?[.;。]|,|\n| \(|\s[-—–]\s)", text[end:]):
         return None
-    if denied_after(text[end:]) or _goes_on_listing(text, options):
+    if (denied_after(text[end:]) and not negative) or _goes_on_listing(text, options):
         return None
     claim = read_claim(text, lowered(text), start, options, multiple)
     if claim is None:
@@ -256,10 +279,16 @@ _LETTERED_NAME = re.compile(r"\b(?:vitamins?|hepatitis|types?|factors?|proteins?
 """The end of a text in which a last letter is part of a name ("vitamins A, C, D")."""
 
 
+_TURNS = re.compile(r"\b(?:however|but|that said|nevertheless|nonetheless)\b", re.IGNORECASE)
+
+
 def _unstated(text: str, statements: Sequence[Statement], prepared: Prepared, options: Options) -> Choice:
     """What is said with doubt, or only named; else why nothing is read."""
     if is_refusal(prepared.whole):
-        return Choice("", "refusal")
+        turn = _TURNS.search(text)
+        named = named_in_prose(text[turn.start() :], options, prepared.cut) if turn and not is_refusal(text[turn.end() :]) else None
+        if named is None or not named.letters:
+            return Choice("", "refusal")
     if retractions(text[-60:]):
         return Choice("", "unreadable")
     doubted = {one.letters for one in statements if one.strength == DOUBTED}
@@ -270,6 +299,8 @@ def _unstated(text: str, statements: Sequence[Statement], prepared: Prepared, op
         return Choice(named.letters, named.reason, named.how, unmark(text[named.start : named.end], options).strip()[:300])
     if len(text) <= 200 and (index := part_of_one(key_of_plain(text), options)) is not None:
         return Choice(LETTERS[index], how="part of one option's text", statement=text[:300])
+    if not named.reason and (bagged := in_other_words(text, options)) is not None:
+        return Choice(LETTERS[bagged], how="option in other order", statement=text[:300])
     if prepared.loop:
         return Choice("", "loop")
     if prepared.cut:

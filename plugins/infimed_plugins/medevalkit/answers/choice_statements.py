@@ -134,7 +134,7 @@ def read_claim(text: str, low: str, at: int, options: Options, multiple: bool) -
     line_end = text.find("\n", at)
     line = text[at : line_end if line_end >= 0 else len(text)][:400]
     if not line.strip(EDGES + "$\\-_"):
-        return (at, "", "no_option") if line_end < 0 or line.strip() else None
+        return (at, "", "no_option") if "_" in line or "$" in line else None
     for part in _parts(line):
         if (same := resolve(part, options, multiple)) is not None:
             return at + len(part), same.letters, same.reason
@@ -186,6 +186,7 @@ def _items(text: str, low: str, at: int, options: Options, multiple: bool) -> tu
     return end, LETTERS[index], ""
 
 
+_SUPERLATIVE = re.compile(r"\b(?:most|best|therefore|thus|hence|so|correct|only|likely|should|must|conclude|conclusion)\b")
 _BRACKET = re.compile(r" ?\(([^()\n]{1,300})\)")
 _SIGN = re.compile(r"[\"')\]}]*\s?[.:,)\-–—=]{0,2}\s?[\"'(]*")
 
@@ -248,8 +249,11 @@ _LINKS = frozenset(
 _CHINESE = re.compile("[答选最正结故应因综所\\[→∴=]")
 
 
-def find_statements(text: str, options: Options, multiple: bool) -> list[Statement]:
-    """Every explicit statement, in the order of the text; what is denied or only considered is not one."""
+def find_statements(text: str, options: Options, multiple: bool, negative: bool = False) -> list[Statement]:
+    """Every explicit statement, in the order of the text; what is denied or only considered is not one.
+
+    ``negative``: the question asks for what does not hold, so that "C is correct" chooses nothing.
+    """
     low = lowered(text)
     found: list[Statement | None] = []
     items: list[int] = []
@@ -261,6 +265,8 @@ def find_statements(text: str, options: Options, multiple: bool) -> list[Stateme
         elif at >= reached and form in _NOUNS and (cue := FORWARD.match(low, at)) is not None and _begins(low, cue, False):
             found.append(_forward(text, low, cue, options, multiple, False))
             reached = cue.end()
+        elif form in ("is", "be", "are") and "\ue100" <= low[word.end() + 1 : word.end() + 2] <= "\ue119":
+            found.append(_copula(text, low, at, options, multiple))
         elif form in _LINKS and (cue := COPULA.match(low, at)) is not None and _begins(low, cue, True):
             found.append(_forward(text, low, cue, options, multiple, True))
     if not low.isascii() or "[" in low or "=" in low:
@@ -269,10 +275,23 @@ def find_statements(text: str, options: Options, multiple: bool) -> list[Stateme
                 if (cue := pattern.match(low, sign.start())) is not None:
                     found.append(_forward(text, low, cue, options, multiple, pattern is COPULA))
     for at in items:
-        if (match := BACKWARD.match(low, at)) is not None:
+        if (match := BACKWARD.match(low, at)) is not None and not (negative and match["right"] in _HOLDS):
             found.append(_backward(low, match, options, multiple))
-    found.append(_verdicts(low, items, options, multiple))
+    if not negative:
+        found.append(_verdicts(low, items, options, multiple))
     return sorted((one for one in found if one is not None), key=lambda statement: (statement.end, statement.strength))
+
+
+def _copula(text: str, low: str, at: int, options: Options, multiple: bool) -> Statement | None:
+    """"the most likely step is (F)": a label after "is" in a sentence that concludes."""
+    before = low[sentence_start(low, at) : at]
+    claim = read_claim(text, low, low.index(" ", at) + 1, options, multiple)
+    if claim is None or not _SUPERLATIVE.search(before) or is_considered(before) or denied_before(before) or _asked(low, claim[0]):
+        return None
+    if claim[1] and (denied_after(low[claim[0] : claim[0] + 200]) or is_contradicted(low[claim[0] : claim[0] + 200])):
+        return None
+    strength = DOUBTED if is_hedged(before) and claim[1] else CONCLUDED
+    return Statement(at, claim[0], claim[1], strength, "stated", claim[2])
 
 
 def _begins(low: str, cue: re.Match[str], copula: bool) -> bool:
@@ -297,6 +316,8 @@ def _forward(
     end, letters, reason = claim
     groups = cue.groupdict()
     noun = groups.get("noun") or ""
+    if noun.endswith("s") and not multiple and ":" in cue.group() and "\n" in cue.group() + low[cue.end() : cue.end() + 1]:
+        return None  # "the answers:", "options:" begin a list
     if reason == "no_option" and (copula or not _ASKED_FOR.search(noun)):
         return None
     by_name = any(NAME <= ord(char) < LABEL for char in low[cue.end() : end])

@@ -36,6 +36,7 @@ _TABLE |= {0x1F130 + index: chr(ord("A") + index) for index in range(26)}
 _TABLE |= {0x1F150 + index: chr(ord("A") + index) for index in range(26)}
 _TABLE |= {0x1F170 + index: chr(ord("A") + index) for index in range(26)}
 
+_WRITTEN_BREAK = re.compile(r"\\n(?=\\n|\s|$|[A-Z])")  # a line break that was written out, and no TeX
 _SPACES = re.compile(r"  +")
 _LINES = re.compile(r" *\r?\n *")
 
@@ -46,6 +47,8 @@ def fold(text: str) -> str:
         text = unicodedata.normalize("NFC", text).translate(_TABLE)
     elif "\t" in text or "\v" in text or "\f" in text or "`" in text:
         text = text.translate({9: " ", 11: " ", 12: " "})
+    if "\\n" in text:
+        text = _WRITTEN_BREAK.sub("\n", text)
     if "  " in text:
         text = _SPACES.sub(" ", text)
     if "\n" in text or "\r" in text:

@@ -12,6 +12,8 @@ from infimed_plugins.medevalkit.answers.context_modifiers import (
     denied_before,
     is_considered,
 )
+from infimed_plugins.medevalkit.answers.sentences import read_sentences
+from infimed_plugins.medevalkit.answers.vocabulary import words_of
 from infimed_plugins.medevalkit.answers.named_options import LABEL, LETTERS, NAME, Options
 
 _ITEM = re.compile(r"[\ue000-\ue019\ue100-\ue119]")
@@ -46,7 +48,7 @@ def named_in_prose(text: str, options: Options, cut: bool) -> Named:
     if not standing:
         return Named()
     indices = {index for _, index in standing}
-    if len(indices) == 1:
+    if len(indices) == 1 and (len(text) <= 400 or _is_weighty(text, standing)):
         at, index = standing[-1]
         return Named(LETTERS[index], "", "option named", sentence_start(text, at), sentence_end(text, at))
     for at, _ in reversed(standing):
@@ -59,6 +61,15 @@ def named_in_prose(text: str, options: Options, cut: bool) -> Named:
     return Named("", "several_answers")
 
 
+def _is_weighty(text: str, standing: list[tuple[int, int]]) -> bool:
+    """Whether a long text names the option where it concludes: first, last, or in a sentence that says so."""
+    for at, _ in standing:
+        start, end = sentence_start(text, at), sentence_end(text, at)
+        if not start or not text[end:].strip(" .\n") or _CONCLUDES.search(text, start, end):
+            return True
+    return False
+
+
 def _stands(text: str, at: int, cut: bool) -> bool:
     start, end = sentence_start(text, at), sentence_end(text, at)
     before, after = text[start:at], text[at + 1 : end + 1]
@@ -68,7 +79,26 @@ def _stands(text: str, at: int, cut: bool) -> bool:
         # the text stops in the middle of a sentence: more was to come
         if cut or (text[at] >= chr(LABEL) and len(after) > 12) or len(after.split()) > 6 or _DANGLES.search(text):
             return False
+    if before.rstrip().lower().endswith((" or", "或")):
+        return False
     return not (HEDGED.search(before[-40:]) or re.search(r"\bcan(?:not|'t) be (?:excluded|ruled out)|\bor\b", after[:80]))
+
+
+def in_other_words(text: str, options: Options) -> int | None:
+    """The one option of several words all of whose words one sentence says, in any order, undenied and undoubted."""
+    found: set[int] = set()
+    for sentence in read_sentences(text):
+        if sentence.doubted or sentence.asked:
+            continue
+        said = {word for word, denied in zip(sentence.words, sentence.denied, strict=True) if not denied}
+        for index, option in enumerate(options.texts):
+            words = {word for word in words_of(option.split(",")[0]) if word not in _SMALL}
+            if len(words) > 1 and words <= said:
+                found.add(index)
+    return found.pop() if len(found) == 1 else None
+
+
+_SMALL = frozenset("the a an of in on at to for with and is are by".split())
 
 
 def part_of_one(short: str, options: Options) -> int | None:

@@ -69,6 +69,10 @@ def prepare_options(options: tuple[str, ...]) -> Options:
         for words in _forms(text):
             forms[words] = -1 if forms.get(words, index) != index else index
     names: dict[str, list[tuple[tuple[str, ...], int]]] = {}
+    for index, text in enumerate(texts):  # "No, the image is normal" without its "No"
+        head, comma, tail = text.partition(",")
+        if comma and head.strip().lower() in ("yes", "no") and (tail_key := key(tail)) and len(tail_key.split()) > 1:
+            by_key.setdefault(tail_key, index)
     for words, index in forms.items():
         if index >= 0 and _can_be_looked_for(words):
             names.setdefault(words[0], []).append((words, index))
@@ -84,6 +88,11 @@ def _forms(text: str) -> list[tuple[str, ...]]:
     found = [_words(text)]
     if also := _ALSO.search(text):
         found += [_words(text[: also.start()]), _words(also[1])]
+    head, comma, tail = text.partition(",")
+    if comma and head.strip().lower() in ("yes", "no"):
+        found.append(_words(tail))
+    elif comma and len(_words(head)) > 3:
+        found.append(_words(head))  # "Mesothelioma of the left lower lobe, T2 N0 M0"
     plain_words = text.split()
     if len(plain_words) == 2 and plain_words[0].isalpha() and len(plain_words[0]) > 3 and plain_words[1].islower():
         found.append((plain_words[0][0].casefold(), *_words(plain_words[1])))

@@ -41,7 +41,7 @@ _REFUSAL = re.compile(f"{_ENGLISH}|{_OTHERS}", re.IGNORECASE)
 NO_CHOICE = re.compile(
     r"^\W*(?:not (?:listed|given|provided|among|present|available|applicable|included|one of|in the)|none\b|no (?:correct |right |valid |suitable |such |good |matching |single )*"
     r"(?:answer|option|choice|match|letter|correct)|neither\b|nothing\b|unknown|unclear|undetermined|uncertain|indeterminate|insufficient|n/?a\b|cannot|can't|can not|could not|unable|not (?:enough|possible|sure|certain|clear|determin\w+|known)|"
-    r"i (?:do not|don't|cannot|can't|am not|am unable)|there is no|the correct (?:answer|option|choice|value) is (?:not|missing)|blank|\?+$|[_\W]*$|\$|无|没有|以上都不|都不|未列出|不确定|无法)",
+    r"i (?:do not|don't|cannot|can't|am not|am unable)|there is no|the correct (?:answer|option|choice|value) is (?:not|missing)|blank|\?+$|[_\W]*$|\$|无|没有|以上都不|都不|[^\n。]{0,8}(?:都不|均不|没有正确)|未列出|不确定|无法)",
     re.IGNORECASE,
 )
 """The beginning of an answer that names no option."""

@@ -40,6 +40,9 @@ _TOKEN = re.compile(
 )
 
 
+_END_OF_PART = re.compile(r"<eo[a-z]>")
+
+
 def without_thoughts(text: str) -> tuple[str, bool]:
     """The text outside thoughts up to the end of the model's turn, and whether a thought never ended.
 
@@ -84,6 +87,6 @@ def _outside(text: str) -> tuple[str, bool]:
 
 def _turn(text: str) -> str:
     """The first turn that says something: what follows an end-of-turn token is made up."""
-    text = _TOKEN.sub("", text)
+    text = _END_OF_PART.sub("\n", _TOKEN.sub("", text))
     parts = _TURN.split(text)
     return next((part for part in parts if part.strip()), "")
