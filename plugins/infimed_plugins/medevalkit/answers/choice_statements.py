@@ -246,6 +246,7 @@ _LINKS = frozenset(
     "so thus therefore hence accordingly consequently ergo in overall finally it this that which corresponds correspond matches match points"
     " point aligns align consistent leads lead leaves leave supports support indicates indicate suggests suggest".split()
 )
+_HOLDS = frozenset("correct right true accurate consistent appropriate likely suitable 正确 对 符合 ✓ ✔ ✅".split())
 _CHINESE = re.compile("[答选最正结故应因综所\\[→∴=]")
 
 
@@ -266,7 +267,7 @@ def find_statements(text: str, options: Options, multiple: bool, negative: bool 
             found.append(_forward(text, low, cue, options, multiple, False))
             reached = cue.end()
         elif form in ("is", "be", "are") and "\ue100" <= low[word.end() + 1 : word.end() + 2] <= "\ue119":
-            found.append(_copula(text, low, at, options, multiple))
+            found.append(_copula(text, low, at, word.end() + 1, options, multiple))
         elif form in _LINKS and (cue := COPULA.match(low, at)) is not None and _begins(low, cue, True):
             found.append(_forward(text, low, cue, options, multiple, True))
     if not low.isascii() or "[" in low or "=" in low:
@@ -282,10 +283,10 @@ def find_statements(text: str, options: Options, multiple: bool, negative: bool 
     return sorted((one for one in found if one is not None), key=lambda statement: (statement.end, statement.strength))
 
 
-def _copula(text: str, low: str, at: int, options: Options, multiple: bool) -> Statement | None:
+def _copula(text: str, low: str, at: int, stop: int, options: Options, multiple: bool) -> Statement | None:
     """"the most likely step is (F)": a label after "is" in a sentence that concludes."""
     before = low[sentence_start(low, at) : at]
-    claim = read_claim(text, low, low.index(" ", at) + 1, options, multiple)
+    claim = read_claim(text, low, stop, options, multiple)
     if claim is None or not _SUPERLATIVE.search(before) or is_considered(before) or denied_before(before) or _asked(low, claim[0]):
         return None
     if claim[1] and (denied_after(low[claim[0] : claim[0] + 200]) or is_contradicted(low[claim[0] : claim[0] + 200])):
