@@ -105,13 +105,15 @@ def _read_text(
     """What a text chooses, and whether it says so outright (else it may only name an option)."""
     if text is not prepared.text and (same := resolve(text, options, multiple)) is not None:
         return _of(same, text), True
+    raw = text
     text = without_restated(text, options)
     text = mark_labels(mark_names(text, options), len(options))
     statements = find_statements(text, options, multiple, negative)
     statements += _of_marks(text, prepared, options, multiple)
     decided = decide(text, statements, multiple)
+    lettered = _LETTERED.match(raw) is not None
     if decided is None:
-        decided = _at_the_edges(text, statements, options, multiple, negative)
+        decided = _at_the_edges(text, options, multiple, negative, lettered)
     if decided is not None:
         shown = _shown(text, decided, prepared, options)
         return Choice(decided.letters, decided.reason, decided.how, shown), True
@@ -173,6 +175,8 @@ def decide(text: str, statements: Sequence[Statement], multiple: bool) -> Statem
     return last
 
 
+_LETTERED = re.compile(r"[\"'(\[ ]*[A-Z][.):\]]")
+"""A text that begins with a letter as a list has it: "B. Warfarin is ..."."""
 _LEAD = re.compile(r"(?:[\"'(\[{<:. ]|(?:option|choice|选项?)\s?:? ?)*", re.IGNORECASE)
 _LABEL_LINE = re.compile(r"[A-Z]\. [A-Z][a-z]")
 """A capital letter, and a sentence after its stop: no initial of a germ, whose second word is small."""
@@ -182,10 +186,10 @@ _LEAD_END = re.compile(
 
 
 def _at_the_edges(
-    text: str, statements: Sequence[Statement], options: Options, multiple: bool, negative: bool
+    text: str, options: Options, multiple: bool, negative: bool, lettered: bool
 ) -> Statement | None:
     """A letter or an option that stands alone at the beginning or on the last line."""
-    lead = _leading(text, options, multiple, negative)
+    lead = _leading(text, options, multiple, negative, lettered)
     last = _last_line(text, options, multiple)
     if lead is None or last is None or lead.letters == last.letters or last.start <= lead.start:
         return lead or last
@@ -196,7 +200,7 @@ def _at_the_edges(
     return Statement(last.start, last.end, "", SAID, "first and last line", "several_answers")
 
 
-def _leading(text: str, options: Options, multiple: bool, negative: bool) -> Statement | None:
+def _leading(text: str, options: Options, multiple: bool, negative: bool, lettered: bool) -> Statement | None:
     start = _LEAD.match(text).end()  # type: ignore[union-attr]
     if start >= len(text):
         return None
@@ -217,7 +221,7 @@ def _leading(text: str, options: Options, multiple: bool, negative: bool) -> Sta
     if end < len(text) and item.isascii() and (text[end].isalnum() or text[end] in "'-+_"):
         return None
     ends = _LEAD_END.match(text, end)
-    if ends is None:
+    if ends is None and not (lettered and "\ue100" <= item <= "\ue119" and text[end : end + 1] == " "):
         return None
     if not is_label(text.lower(), start, end) and not _LABEL_LINE.match(text, start):
         return None

@@ -247,6 +247,7 @@ _LINKS = frozenset(
     " point aligns align consistent leads lead leaves leave supports support indicates indicate suggests suggest".split()
 )
 _HOLDS = frozenset("correct right true accurate consistent appropriate likely suitable 正确 对 符合 ✓ ✔ ✅".split())
+_LABEL_NEXT = re.compile(rf"[ :]{{0,3}}\n{{0,2}} ?(?=[{LABELS}])")
 _CHINESE = re.compile("[答选最正结故应因综所\\[→∴=]")
 
 
@@ -266,8 +267,8 @@ def find_statements(text: str, options: Options, multiple: bool, negative: bool 
         elif at >= reached and form in _NOUNS and (cue := FORWARD.match(low, at)) is not None and _begins(low, cue, False):
             found.append(_forward(text, low, cue, options, multiple, False))
             reached = cue.end()
-        elif form in ("is", "be", "are") and "\ue100" <= low[word.end() + 1 : word.end() + 2] <= "\ue119":
-            found.append(_copula(text, low, at, word.end() + 1, options, multiple))
+        elif form in ("is", "be", "are") and (label := _LABEL_NEXT.match(low, word.end())) is not None:
+            found.append(_copula(text, low, at, label.end(), options, multiple))
         elif form in _LINKS and (cue := COPULA.match(low, at)) is not None and _begins(low, cue, True):
             found.append(_forward(text, low, cue, options, multiple, True))
     if not low.isascii() or "[" in low or "=" in low:
@@ -319,6 +320,8 @@ def _forward(
     noun = groups.get("noun") or ""
     if noun.endswith("s") and not multiple and ":" in cue.group() and "\n" in cue.group() + low[cue.end() : cue.end() + 1]:
         return None  # "the answers:", "options:" begin a list
+    if reason == "no_such_option" and not _ASKED_FOR.search(noun + (groups.get("final") or "")):
+        return None  # "therefore, q": a letter of something else
     if reason == "no_option" and (copula or not _ASKED_FOR.search(noun)):
         return None
     by_name = any(NAME <= ord(char) < LABEL for char in low[cue.end() : end])

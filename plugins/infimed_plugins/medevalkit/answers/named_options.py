@@ -192,7 +192,7 @@ def _whole(low: str, at: int, stop: int, wanted: tuple[str, ...]) -> bool:
 
 _BRACKETED = re.compile(r"[(\[] ?(?:option |choice )?([a-z])[.:]? ?[)\]]")
 _WORDED = re.compile(
-    r"(?:answer choice|answer option|option|choice|letter|statement|选项|选择) ?(?:is |:)? ?[\"'(\[]{0,2}([a-z])(?![a-z0-9_'])[\"')\]]{0,2}"
+    r"(?:answer choice|answer option|option|choice|letter|statement|选项|选择) ?[\"'(\[]{0,2}([a-z])(?![a-z0-9_'])[\"')\]]{0,2}"
 )
 _QUOTED = re.compile(r"[\"']([a-z])[.]?[\"'](?!\w)")
 _ITEMED = re.compile(r"(?<![a-z'])([a-z]) ?(?=选项|项)")

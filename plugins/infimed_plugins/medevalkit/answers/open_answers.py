@@ -86,7 +86,7 @@ def grade_open(reference: str, response: str | None, question: str = "", ended: 
     if number is not None:
         return _grade_number(number, text, question)
     verdict = _grade_words(reference, text, question)
-    if prepared.cut and verdict.right is not True:
+    if verdict.right is not True and (prepared.cut or _is_broken_off(text)):
         return Verdict(None, "truncated", read=text[:200])
     return verdict
 
@@ -186,6 +186,17 @@ def _grade_words(reference: str, text: str, question: str) -> Verdict:
     if conflict or content >= _ENOUGH_WORDS or _resembles(parts, sentences, question) or _says_nothing(sentences):
         return Verdict(None, NEEDS_JUDGE, read=read)
     return Verdict(False, read=read)
+
+
+def _is_broken_off(text: str) -> bool:
+    """Whether a sentence stops in its middle: eight words or more with a verb, and no stop."""
+    line = text[text.rfind("\n") + 1 :].rstrip()
+    return (
+        len(line.split()) >= 8
+        and line[-1:].isalpha()
+        and line.isascii()
+        and re.search(r"\b(?:is|are|was|were|shows?|has|have|can|represents?|belongs?|appears?|displays?|depicts?)\b", line) is not None
+    )
 
 
 def _lacks_only_designators(part: Part, sentences: list[Sentence]) -> bool:

@@ -11,7 +11,7 @@ from infimed_plugins.medevalkit.answers.refusals import is_refusal
 from infimed_plugins.medevalkit.answers.run_on import heads
 from infimed_plugins.medevalkit.answers.sentences import Sentence, read_sentences
 from infimed_plugins.medevalkit.answers.values import OPPOSITES
-from infimed_plugins.medevalkit.answers.vocabulary import same_as, words_of
+from infimed_plugins.medevalkit.answers.vocabulary import same_as, value_of, words_of
 
 YES = frozenset("yes yeah yep yup 是 是的 对 对的 有 有的 存在 正确 能 可以".split())
 NO = frozenset("no nope nah 否 不是 不 没有 无 不存在 错 错误 不对 不正确 没 不能 不可以".split())
@@ -112,7 +112,7 @@ def _outright(text: str, prepared: Prepared) -> tuple[str, str]:
     if len(answers) == 1:
         return answers.pop(), ""
     found.sort()
-    if stated or _TAKEN_BACK.search(text, found[0][0], found[-1][0] + 1) or "\n" in text[found[0][0] : found[-1][0]]:
+    if stated or _TAKEN_BACK.search(text, found[0][0], found[-1][0] + 1) :
         return found[-1][1], ""
     return "", "several_answers"
 
@@ -136,6 +136,7 @@ def _noun_before(text: str, found: re.Match[str]) -> bool:
 _ASKING = frozenset(
     "is are was were do does did has have had can could will would should may might there any a an the this that these those it in on of at to for with by from as be been being"
     " you we he she they his her its their or and evidence sign seen see visible present show shown appear image picture scan photo figure x ray film patient in within contain"
+    " look looks appear appears seem seems presence indication sign any suggested show reveal reveals sound do"
     " consistent suggest suggestive indicate indicated identify identified demonstrate demonstrated noted evident depict depicted here view finding considered".split()
 )
 _SUBJECT_FREE = frozenset("some any type kind".split())
@@ -192,6 +193,8 @@ def _said_of(asked: tuple[str, ...], sentence: Sentence) -> str:
             polarity.append(all(sentence.denied[at] for at in places))
             continue
         other = _opposite(word, sentence)
+        if other is None and value_of((word,)) is not None and asked[-1] in _GENERAL and _PICTURE & set(sentence.words):
+            continue  # "the x-ray is normal" says so of the lungs in it
         if other is None:
             if len(asked) > 1 and number < len(asked) - 1 and word in _LOOSE:
                 continue
@@ -206,6 +209,8 @@ def _said_of(asked: tuple[str, ...], sentence: Sentence) -> str:
     return "no" if denied != opposed else "yes"
 
 
+_GENERAL = frozenset("normal abnormal abnormality healthy unremarkable".split())
+_PICTURE = frozenset("image ray xray scan ct mri picture film radiograph".split())
 _LOOSE = frozenset("lung chest brain abdomen head acute obvious significant large small visible multiple".split()) & frozenset(["obvious", "visible", "significant"])
 
 

@@ -107,6 +107,11 @@ def _denied(words: list[str]) -> list[bool]:
                     break
                 found[place] = True
         at += 1
+    for place, word in enumerate(words[:-2]):  # "the cause is not explicitly mentioned"
+        if word in ("is", "are", "was", "were", "been") and words[place + 1] == "not":
+            said = words[place + 3] if words[place + 2].endswith("ly") and place + 3 < len(words) else words[place + 2]
+            if said.endswith(("ed", "een", "own", "ound", "ible", "ent", "lear", "iven")):
+                found[max(0, place - 12) : place] = [True] * len(found[max(0, place - 12) : place])
     for form in _DENYING_AFTER:
         size = len(form)
         for place in range(1, len(words) - size + 1):
