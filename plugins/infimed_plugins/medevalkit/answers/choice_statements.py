@@ -25,6 +25,7 @@ from infimed_plugins.medevalkit.answers.named_options import (
     resolve,
     set_of,
 )
+from infimed_plugins.medevalkit.answers.numbers import number_of
 from infimed_plugins.medevalkit.answers.refusals import NO_CHOICE
 
 CONCLUDED, SAID, DOUBTED = 3, 2, 1
@@ -181,6 +182,9 @@ def _items(text: str, low: str, at: int, options: Options, multiple: bool) -> tu
     index = indices[0]
     if index >= len(options):
         return end, "", "no_such_option"
+    own_text = NAME <= ord(low[at]) < LABEL
+    if not own_text and options.by_key.get(LETTERS[index].lower(), index) != index:
+        return end, "", "several_answers"
     if _names_another(text, at, end, index, options):
         return end, "", "contradiction"
     return end, LETTERS[index], ""
@@ -205,6 +209,10 @@ def _names_another(text: str, at: int, end: int, index: int, options: Options) -
         if len(part.strip(EDGES)) == 1 and part.strip(EDGES).isalpha() and not bracket:
             return False
         other = resolve(part, options, False)
+        value = number_of(part.rstrip("%")) if part[:1].isdigit() else None
+        own = number_of(options.texts[index].rstrip("%")) if value is not None else None
+        if value is not None and own is not None and value != own:
+            return True
         if other is not None and other.letters and other.how == "option text":
             return other.letters != LETTERS[index]
     return False

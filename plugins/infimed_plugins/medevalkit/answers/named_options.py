@@ -302,6 +302,8 @@ def resolve(text: str, options: Options, multiple: bool) -> Resolved | None:
     if len(bare) == 1 and bare.isascii() and bare.isalpha():
         at = options.index_of(bare)
         if at < len(options):
+            if options.by_key.get(bare.lower(), at) != at:  # the letter of one option, and the text of another
+                return Resolved("", reason="several_answers")
             return Resolved(LETTERS[at], "letter")
     elif _labelled(bare) and (found := _with_text(text, options)) is not None:
         return found

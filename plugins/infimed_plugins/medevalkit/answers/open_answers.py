@@ -227,7 +227,7 @@ def _state(part: Part, sentences: list[Sentence]) -> str:
 
 
 def _state_in(part: Part, sentence: Sentence) -> str:
-    places = sentence.find(part.whole)
+    places = sentence.find(part.whole) or _abbreviated(part, sentence)
     if places:
         return _kind_of_mention(sentence, places)
     found = [sentence.find(unit) for unit in part.units]
@@ -237,6 +237,19 @@ def _state_in(part: Part, sentence: Sentence) -> str:
             if state in states:
                 return state
     return "partly" if any(found) and len(found) > 1 else "absent"
+
+
+def _abbreviated(part: Part, sentence: Sentence) -> list[int]:
+    """Where the initials of a name stand for it, or a name for its initials (IVC, inferior vena cava)."""
+    first = part.whole[0]
+    words = sentence.words
+    if len(first) == 1 and 2 <= len(first[0]) <= 5 and first[0].isalpha() and first[0].isascii():
+        size = len(first[0])
+        return [at for at in range(len(words) - size + 1) if "".join(word[0] for word in words[at : at + size]) == first[0]]
+    if 2 <= len(first) <= 5:
+        initials = "".join(word[0] for word in first)
+        return [at for at, word in enumerate(words) if word == initials]
+    return []
 
 
 def _kind_of_mention(sentence: Sentence, places: list[int]) -> str:

@@ -26,6 +26,10 @@ _BOTH = re.compile(
 _FIRST = re.compile(rf"^[\W_]*{_SAID}(?=$|[\s.,;:!?。、)\]\"'—–-])(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
 _NO_NOUN = re.compile(r"^ ?(?!because|since|as |it |this |there |the |i |they |he |she |that |not |but |evidence is|-|–|—)[a-z]+", re.IGNORECASE)
 _LAST = re.compile(rf"(?:^|[\n.:;。,]\s?|\b(?:is|be|answer|say|so|thus|therefore|hence|conclude|final)\b:? ?\"?'?){_SAID}[\W_]*$", re.IGNORECASE)
+_REPEATED = re.compile(
+    r"(?:please )?(?:choose|select|answer|pick)[^.\n]{0,60}[\[(]\"?'?yes\"?'?(?:,| or|/) ?\"?'?no\"?'?[\])]|[\[(]\"?'?yes\"?'?(?:,| or|/) ?\"?'?no\"?'?[\])]|\boptions?:? yes(?:,| or|/) ?no\b",
+    re.IGNORECASE,
+)
 _STATED = re.compile(
     rf"(?:\banswer(?: to (?:this|the|your) question| here)?\b ?(?:is|would be|should be|must be|:|=)|答案 ?(?:是|为|:)|\b(?:say|conclude|answer)\b) ?(?:therefore |thus |clearly |definitely |most likely |probably |likely |a |an |:)*\n?[\"'(]?{_SAID}(?![\w-])",
     re.IGNORECASE,
@@ -85,7 +89,9 @@ def _which(found: re.Match[str]) -> str:
 
 def _outright(text: str, prepared: Prepared) -> tuple[str, str]:
     """A yes or no that is said as the answer: alone, after a label, as the first or the last word."""
-    text = text.replace(chr(MARK), "")
+    text = _REPEATED.sub("", text.replace(chr(MARK), "")).strip()
+    if not text:
+        return "", "unreadable"
     if said := _equal(text):
         return said, ""
     short = len(text) < 40
@@ -108,6 +114,8 @@ def _outright(text: str, prepared: Prepared) -> tuple[str, str]:
         found.append((len(text) - len(labelled), said))
     if not found:
         return "", ""
+    if first is None and not stated and len(text) < 80 and _ONE.search(text) and _OTHER.search(text):
+        return "", "several_answers"
     answers = {said for _, said in found}
     if len(answers) == 1:
         return answers.pop(), ""
@@ -115,6 +123,9 @@ def _outright(text: str, prepared: Prepared) -> tuple[str, str]:
     if stated or _TAKEN_BACK.search(text, found[0][0], found[-1][0] + 1) :
         return found[-1][1], ""
     return "", "several_answers"
+
+
+_ONE, _OTHER = re.compile(r"\byes\b", re.IGNORECASE), re.compile(r"\bno\b", re.IGNORECASE)
 
 
 def _at_start(text: str) -> re.Match[str] | None:
@@ -155,7 +166,7 @@ def by_statement(text: str, question: str) -> tuple[str, str]:
     asked = _asked(question)
     if not asked:
         return "", ""
-    negative = bool({"not", "no", "without", "absent"} & set(words_of(question)[1:]))
+    negative = bool({"not", "no", "without", "absent"} & set(words_of(question.split("?")[0])[1:]))
     found: dict[str, str] = {}
     for sentence in read_sentences(text):
         if sentence.asked or _STRONG_HEDGES.search(sentence.text):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -19,6 +20,10 @@ LONGEST = 400_000
 """No answer needs more characters; a longer response is not read (``too_long``)."""
 
 _MOST_MARKS = 200
+
+
+_ROLE = re.compile(r"\A\s*(?:human|user|assistant|model|ai|bot|gpt|###\s*(?:assistant|response))\s?:\s*", re.IGNORECASE)
+"""A speaker's name before what a base model says."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,7 @@ def prepare(response: str | None, ended: str | None = None) -> Prepared:
     if len(response) > LONGEST:
         return Prepared("", reason="too_long")
     text, unfinished = without_thoughts(fold(response))
+    text = _ROLE.sub("", text, count=1)
     cut = ended in ("length", "content_filter")
     text, loop = without_loop(text)
     marks = find_marks(text)[-_MOST_MARKS:]
