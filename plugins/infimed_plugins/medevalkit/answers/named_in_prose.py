@@ -45,6 +45,7 @@ def named_in_prose(text: str, options: Options, cut: bool) -> Named:
         index = code - LABEL if code >= LABEL else code - NAME
         if index < len(options) and _stands(text, match.start(), cut):
             standing.append((match.start(), index))
+    standing = [one for one in standing if not _is_aside(text, one[0], standing)]
     if not standing:
         return Named()
     indices = {index for _, index in standing}
@@ -59,6 +60,16 @@ def named_in_prose(text: str, options: Options, cut: bool) -> Named:
                 return Named(LETTERS[concluded.pop()], "", "concluded by name", start, end)
             break
     return Named("", "several_answers")
+
+
+_ASIDE = re.compile(r"\b(?:as|which|because|since|due to|associated with|caused by|unlike|although|while)\b")
+
+
+def _is_aside(text: str, at: int, standing: list[tuple[int, int]]) -> bool:
+    """Whether a naming stands in a clause that only explains, after another naming in the same sentence."""
+    start = sentence_start(text, at)
+    first = next((place for place, _ in standing if start <= place < at), None)
+    return first is not None and _ASIDE.search(text, first, at) is not None
 
 
 def _is_weighty(text: str, standing: list[tuple[int, int]]) -> bool:

@@ -86,7 +86,7 @@ def grade_open(reference: str, response: str | None, question: str = "", ended: 
     if number is not None:
         return _grade_number(number, text, question)
     verdict = _grade_words(reference, text, question)
-    if verdict.right is not True and (prepared.cut or _is_broken_off(text)):
+    if verdict.right is not True and (prepared.cut or _is_broken_off(text, question)):
         return Verdict(None, "truncated", read=text[:200])
     return verdict
 
@@ -188,8 +188,17 @@ def _grade_words(reference: str, text: str, question: str) -> Verdict:
     return Verdict(False, read=read)
 
 
-def _is_broken_off(text: str) -> bool:
-    """Whether a sentence stops in its middle: eight words or more with a verb, and no stop."""
+_PREAMBLE = frozenset(
+    "show shown taken indicate presence view perspective close up section human specifically evidence present seen visible appear large located"
+    " represent provide indicated evidenced person various reason can display depict close-up".split()
+)
+
+
+def _is_broken_off(text: str, question: str) -> bool:
+    """Whether a sentence stops in its middle before it says anything: words with a verb, no stop, no content of its own."""
+    asked = set(words_of(question))
+    if any(word not in _EMPTY and word not in _PREAMBLE and word not in asked for word in words_of(text) if len(word) > 2):
+        return False
     line = text[text.rfind("\n") + 1 :].rstrip()
     return (
         len(line.split()) >= 8

@@ -13,7 +13,7 @@ _ENGLISH = (
     r"(?:is|it's|it is) (?:not possible|impossible) (?:for me )?to (?:determine|say|tell|answer|identify|decide|give|provide|make|know)|"
     r"(?:the |this |attached |provided )+image (?:was |is |has |were )?(?:not|n't) (?:been )?(?:provided|attached|visible|loaded|included|available)|"
     r"no image (?:was|is|has been|were) (?:provided|attached|given|included|available|uploaded)|"
-    r"(?:please|you should) (?:consult|see|seek|speak|talk|contact|ask|provide|upload|share|attach)\b|consult (?:a|an|your|with)\b|seek (?:medical|professional)|"
+    r"(?:please|you should) (?:provide|upload|share|attach)\b|"
     r"(?:not|unable|cannot|can't|impossible) (?:to )?(?:be )?(?:determined?|answered?|assessed?|say|said|tell) (?:from|based|without|with)|"
     r"i (?:would )?need (?:more|further|additional) \w+|insufficient (?:information|data|context)|not enough (?:information|data|context))"
 )
@@ -53,4 +53,8 @@ def is_refusal(text: str) -> bool:
     low = text.lower()
     if text.isascii() and not any(hint in low for hint in _HINTS):
         return False
-    return _REFUSAL.search(text) is not None
+    return _REFUSAL.search(text) is not None or (len(text) < 120 and _ADVICE.search(text) is not None)
+
+
+_ADVICE = re.compile(r"^(?:i'd|i would|please|you should|kindly|it is best to)\b[^.]{0,30}\b(?:consult|see|seek|speak|talk|contact|ask|recommend)\b", re.IGNORECASE)
+"""Advice and nothing else; after an answer it takes nothing back."""
