@@ -255,6 +255,13 @@ _LINKS = frozenset(
     " point aligns align consistent leads lead leaves leave supports support indicates indicate suggests suggest".split()
 )
 _HOLDS = frozenset("correct right true accurate consistent appropriate likely suitable 正确 对 符合 ✓ ✔ ✅".split())
+_KINDS = {
+    **dict.fromkeys(_LINKS, "link"),
+    **dict.fromkeys(_NOUNS, "noun"),
+    **dict.fromkeys(("is", "be", "are"), "is"),
+    **dict.fromkeys("abcdefghijklmnopqrstuvwxyz", "item"),
+    **{chr(start + index): "item" for start in (NAME, LABEL) for index in range(26)},
+}
 _LABEL_NEXT = re.compile(rf"[ :]{{0,3}}\n{{0,2}} ?(?=[{LABELS}])")
 _CHINESE = re.compile("[答选最正结故应因综所\\[→∴=]")
 
@@ -268,16 +275,22 @@ def find_statements(text: str, options: Options, multiple: bool, negative: bool 
     found: list[Statement | None] = []
     items: list[int] = []
     reached = 0
+    kinds = _KINDS.get
     for word in _WORDS.finditer(low):
-        at, form = word.start(), word.group()
-        if len(form) == 1:
+        kind = kinds(word.group())
+        if kind is None:
+            continue
+        at = word.start()
+        if kind == "item":
             items.append(at)
-        elif at >= reached and form in _NOUNS and (cue := FORWARD.match(low, at)) is not None and _begins(low, cue, False):
-            found.append(_forward(text, low, cue, options, multiple, False))
-            reached = cue.end()
-        elif form in ("is", "be", "are") and (label := _LABEL_NEXT.match(low, word.end())) is not None:
-            found.append(_copula(text, low, at, label.end(), options, multiple))
-        elif form in _LINKS and (cue := COPULA.match(low, at)) is not None and _begins(low, cue, True):
+        elif kind == "noun":
+            if at >= reached and (cue := FORWARD.match(low, at)) is not None and _begins(low, cue, False):
+                found.append(_forward(text, low, cue, options, multiple, False))
+                reached = cue.end()
+        elif kind == "is":
+            if (label := _LABEL_NEXT.match(low, word.end())) is not None:
+                found.append(_copula(text, low, at, label.end(), options, multiple))
+        elif (cue := COPULA.match(low, at)) is not None and _begins(low, cue, True):
             found.append(_forward(text, low, cue, options, multiple, True))
     if not low.isascii() or "[" in low or "=" in low:
         for sign in _CHINESE.finditer(low):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from infimed_plugins.medevalkit.answers.folding import fold
 from infimed_plugins.medevalkit.answers.form import plain
@@ -33,6 +34,10 @@ _TO_SPACE = str.maketrans(dict.fromkeys(",;:!?\"()[]{}、。$|\n", " "))
 _INNER_STOP = re.compile(r"\.(?!\d)|(?<![\w])'|'(?!\w)")
 
 
+_DIGIT, _SPACED = re.compile(r"\d"), re.compile(r"[/=<>%]")
+
+
+@lru_cache(maxsize=8192)  # one answer is looked at by several rules
 def key_of_plain(text: str) -> str:
     """As ``key``, of a text that is folded and without form."""
     text = text.casefold()
@@ -40,7 +45,7 @@ def key_of_plain(text: str) -> str:
         text = text.rstrip(".")
         return text if " " not in text else _without_articles(text)
     labelled = text[:4].lstrip("(\"' ")[:1] == "a" and _LABELLED.match(text) is not None
-    if "," in text and any(char.isdigit() for char in text):
+    if "," in text and _DIGIT.search(text):
         text = _THOUSANDS.sub(lambda found: found[1].replace(",", ""), text)
     if "-" in text:
         text = _HYPHEN.sub(" ", text)
@@ -49,9 +54,9 @@ def key_of_plain(text: str) -> str:
         text = _INNER_STOP.sub(" ", text)
     text = " ".join(text.split())
     if not text.isalnum():
-        if not text.isascii() or any(sign in text for sign in "/=<>%"):
+        if not text.isascii() or _SPACED.search(text):
             text = _SPACED_SIGN.sub(lambda found: found[1] or found[2] or "", text)
-    if text[:1].isdigit() or any(char.isdigit() for char in text):
+    if _DIGIT.search(text):
         text = _UNIT.sub(r"\1 ", text)
     return text if labelled else _without_articles(text)
 

@@ -23,6 +23,7 @@ _MONEY = re.compile(r"\$([^$\n]{1,80})\$")
 _FENCE = re.compile(r"^```[a-z]*$|```", re.MULTILINE | re.IGNORECASE)
 _EMPHASIS = re.compile(r"\*\*\*?|(?<![\w*])\*(?=\S)|(?<=\S)\*(?![\w*])|__(?=\S)|(?<=\S)__|(?<!\w)_(?=\w)|(?<=\w)_(?!\w)|~~")
 _LINE_START = re.compile(r"^ ?(?:#{1,6} +|[-*+•·▪●] +|>+ ?(?=[^\d\s>]))+", re.MULTILINE)
+_LINE_MARK = re.compile(r"[-#*+•·▪●>]")
 _RULE = re.compile(r"^[-*_=]{3,}$", re.MULTILINE)
 _BOLD_LETTER = re.compile(r"(?<![\w*])(\*{1,3}|__?)\s?([A-Z])\s?\1(?![\w*])")
 _TAGS = re.compile(r"</?(?:b|i|u|p|em|strong|br|span|div|center|code|sup|sub|final|response|output|result)\s?/?>", re.IGNORECASE)
@@ -40,7 +41,7 @@ def plain(text: str) -> str:
     if "*" in text or "_" in text or "~~" in text:
         text = _BOLD_LETTER.sub(r"(\2)", text)
         text = _RULE.sub("", text)
-    if any(mark in text for mark in ("#", "-", "*", "+", "•", "·", "▪", "●", ">")):
+    if _LINE_MARK.search(text):
         text = _LINE_START.sub("", text)
     if "*" in text or "_" in text or "~~" in text:
         text = _EMPHASIS.sub("", text)

@@ -331,10 +331,10 @@ def _with_text(text: str, options: Options) -> Resolved | None:
     if then is None:
         return None
     at = options.index_of(then[1])
-    rest = options.by_key.get(key_of_plain(text[then.end() :]))
-    if at >= len(options) or rest is None:
+    rest_key = key_of_plain(text[then.end() :])
+    if at >= len(options) or rest_key not in options.by_key:
         return None
-    if options.keys[at] == key_of_plain(text[then.end() :]):
+    if options.keys[at] == rest_key:
         return Resolved(LETTERS[at], "letter and text")
     return Resolved("", reason="contradiction") if then[2].strip(" ") else None
 

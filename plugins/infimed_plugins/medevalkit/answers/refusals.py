@@ -34,8 +34,9 @@ _HINTS = (
     "decline", "refuse", "rather not", "no idea", "no way", "no access", "as an a", "language model", "possible", "image",
     "consult", "please", "insufficient", "not enough", "determine", "seek", "should", "siento", "puedo", "disculp", "peux",
     "suis", "sais", "leid", "kann", "leider", "posso", "dispiace", "spiacente", "riesco", "spijt", "przykro", "desculpe",
-    "entschuldig", "non ", "modelo", "kan ", "tant", "als ki", "need more", "hint",
+    "entschuldig", "non ", "modelo", "kan ", "tant", "als ki", "need more"
 )  # fmt: skip
+_HINT = re.compile("|".join(_HINTS))
 _REFUSAL = re.compile(f"{_ENGLISH}|{_OTHERS}", re.IGNORECASE)
 
 NO_CHOICE = re.compile(
@@ -51,7 +52,7 @@ def is_refusal(text: str) -> bool:
     """Whether the text declines to answer: at its beginning or end, if it is long."""
     text = text if len(text) <= 900 else f"{text[:400]}\n{text[-450:]}"
     low = text.lower()
-    if text.isascii() and not any(hint in low for hint in _HINTS):
+    if text.isascii() and not _HINT.search(low):
         return False
     return _REFUSAL.search(text) is not None or (len(text) < 120 and _ADVICE.search(text) is not None)
 
