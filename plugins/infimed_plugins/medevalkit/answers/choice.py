@@ -73,6 +73,8 @@ def _read(response: str | None, texts: tuple[str, ...], multiple: bool, ended: s
     prepared = prepare(response, ended)
     if prepared.reason:
         return Choice("", prepared.reason)
+    if prepared.loop and len(prepared.text.split()) <= 3:
+        return Choice("", "loop")
     options = prepare_options(texts)
     if not prepared.marks and not prepared.loop and (same := resolve(prepared.text, options, multiple)) is not None:
         return _of(same, prepared.text)
@@ -293,6 +295,8 @@ def _unstated(text: str, statements: Sequence[Statement], prepared: Prepared, op
         named = named_in_prose(text[turn.start() :], options, prepared.cut) if turn and not is_refusal(text[turn.end() :]) else None
         if named is None or not named.letters:
             return Choice("", "refusal")
+    if prepared.cut:
+        return Choice("", "truncated")  # what is only named so far may yet be rejected
     if retractions(text[-60:]):
         return Choice("", "unreadable")
     doubted = {one.letters for one in statements if one.strength == DOUBTED}
@@ -307,8 +311,6 @@ def _unstated(text: str, statements: Sequence[Statement], prepared: Prepared, op
         return Choice(LETTERS[bagged], how="option in other order", statement=text[:300])
     if prepared.loop:
         return Choice("", "loop")
-    if prepared.cut:
-        return Choice("", "truncated")
     if re.fullmatch(r"[\(\[]?[A-Za-z][\)\].][^\n]{0,200}", text) or len(text) == 1 and "\ue100" <= text <= "\ue119":
         return Choice("", "no_such_option")
     return Choice("", "unreadable")

@@ -80,7 +80,9 @@ _CONTRADICTED = re.compile(
 
 def _last_words(before: str, filling: frozenset[str], most: int) -> list[str]:
     """The words up to the last that is no filling."""
-    words = _WORD.findall(before[-90:].lower())
+    clause = before[-90:].lower()
+    rest = clause[max(clause.rfind(sign) for sign in ",;:") + 1 :]
+    words = _WORD.findall(rest if _WORD.search(rest) else clause)  # "rather than warfarin, give": another clause
     while words and most and words[-1] in filling:
         words.pop()
         most -= 1

@@ -104,11 +104,12 @@ def in_other_words(text: str, options: Options) -> int | None:
         said = {word for word, denied in zip(sentence.words, sentence.denied, strict=True) if not denied}
         for index, option in enumerate(options.texts):
             words = {word for word in words_of(option.split(",")[0]) if word not in _SMALL}
-            if len(words) > 1 and words <= said:
+            if len(words) > 1 and words <= said and not (said & _PREFIXES) - words:
                 found.add(index)
     return found.pop() if len(found) == 1 else None
 
 
+_PREFIXES = frozenset("non anti pseudo".split())
 _SMALL = frozenset("the a an of in on at to for with and is are by".split())
 
 

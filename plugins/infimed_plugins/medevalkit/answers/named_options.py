@@ -283,7 +283,7 @@ _ALONE = re.compile(
 _THEN = re.compile(r"^[\s\"'(\[{<]*(?:(?:option|choice|选项?|answer)\s?:?\s?)?([A-Z])((?:[^\w<>±≤≥%+\n-]|-(?!\d))*\n?[\s\"'(]*)(?=\S)", re.IGNORECASE)
 _SEPARATOR = r"\s?(?:,?\s?\band\b|,?\s?\bor\b|,|、|;|/|&|\+|和|与|及|以及|或)\s?(?:\band\b\s?)?"
 _SET = re.compile(
-    r"^[\s\"'(\[{<]*(?:(?:the |both )?(?:correct |right )?(?:options?|choices?|answers?|letters?|选项?|答案)\s?(?:are|is|:|是|为)?\s?)*"
+    r"^[\s\"'(\[{<]*(?:both |all of )?(?:(?:the |both )?(?:correct |right )?(?:options?|choices?|answers?|letters?|选项?|答案)\s?(?:are|is|:|是|为)?\s?)*"
     rf"[\"'(\[]*[A-Z][\"')\].]*(?:{_SEPARATOR}(?:options? )?[\"'(\[]*[A-Z][\"')\]]*)+[\s\"')\]}}>.,;:!。]*"
     r"(?:(?:are|is)? ?(?:both |all )?(?:correct|right|true)|(?:均|都)?(?:正确|对|是正确的))?[\s.。]*$",
     re.IGNORECASE,

@@ -172,7 +172,7 @@ def _grade_words(reference: str, text: str, question: str) -> Verdict:
     numbers, theirs = set(numbers_in(reference)), set(numbers_in(text))
     if numbers and theirs and not numbers & theirs:
         return Verdict(False, read=read)
-    if len(parts) == 1 and states == ["partly"] and _lacks_only_designators(parts[0], sentences):
+    if len(parts) == 1 and states[0] in ("partly", "absent") and _lacks_designator(tuple(words_of(reference)), sentences):
         return Verdict(False, read=read)
     if "doubted" in states or "partly" in states:
         return Verdict(False, read=read) if conflict == "other" else Verdict(None, NEEDS_JUDGE, read=read)
@@ -208,10 +208,11 @@ def _is_broken_off(text: str, question: str) -> bool:
     )
 
 
-def _lacks_only_designators(part: Part, sentences: list[Sentence]) -> bool:
-    """Whether all that is missing is the letter or number that tells one thing from its likes ("vitamin" for "vitamin A")."""
-    missing = [unit for unit in part.units if not any(sentence.find(unit) for sentence in sentences)]
-    return bool(missing) and all(len(unit) == 1 and (len(unit[0][0]) == 1 or any(c.isdigit() for c in unit[0][0])) for unit in missing)
+def _lacks_designator(words: Words, sentences: list[Sentence]) -> bool:
+    """Whether all is said but the letter or number that tells one thing from its likes ("vitamin", "vitamin C" for "vitamin A")."""
+    if len(words) < 2 or not (len(words[-1]) == 1 or any(char.isdigit() for char in words[-1])):
+        return False
+    return any(sentence.find((words[:-1],)) for sentence in sentences)
 
 
 def _deciding(part: Part, sentences: list[Sentence]) -> str:

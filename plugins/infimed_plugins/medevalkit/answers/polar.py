@@ -25,7 +25,7 @@ _BOTH = re.compile(
 )
 _FIRST = re.compile(rf"^[\W_]*{_SAID}(?=$|[\s.,;:!?。、)\]\"'—–-])(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
 _NO_NOUN = re.compile(r"^ ?(?!because|since|as |it |this |there |the |i |they |he |she |that |not |but |evidence is|-|–|—)[a-z]+", re.IGNORECASE)
-_LAST = re.compile(rf"(?:^|[\n.:;。,]\s?|\b(?:is|be|answer|say|so|thus|therefore|hence|conclude|final)\b:? ?\"?'?){_SAID}[\W_]*$", re.IGNORECASE)
+_LAST = re.compile(rf"(?:^|[\n.:;。,]\s?|\b(?:is|be|answer|say|so|thus|therefore|hence|conclude|final|actually|rather)\b:? ?\"?'?){_SAID}[\W_]*$", re.IGNORECASE)
 _REPEATED = re.compile(
     r"(?:please )?(?:choose|select|answer|pick)[^.\n]{0,60}[\[(]\"?'?yes\"?'?(?:,| or|/) ?\"?'?no\"?'?[\])]|[\[(]\"?'?yes\"?'?(?:,| or|/) ?\"?'?no\"?'?[\])]|\boptions?:? yes(?:,| or|/) ?no\b",
     re.IGNORECASE,
