@@ -42,7 +42,9 @@ VOCABULARIES = [
     ["Hepatitis A", "Hepatitis B", "Hepatitis C", "Vitamin B12"],
     ["E. coli", "K. pneumoniae", "P. mirabilis", "S. aureus"],
 ]
-questions = st.sampled_from(VOCABULARIES).flatmap(lambda options: st.tuples(st.just(options), st.integers(0, len(options) - 1)))
+questions = st.sampled_from(VOCABULARIES).flatmap(
+    lambda options: st.tuples(st.just(options), st.integers(0, len(options) - 1))
+)
 FORMS = ["{x}", "{t}", "{x}. {t}", "({x}) {t}", "{x}: {t}", "**{x}. {t}**", "{x}) {t}", "{x} - {t}"]
 REFUSALS = [
     "I'm sorry, I can't identify the lesion.", "I am unable to interpret images.", "I cannot answer that.", "As an AI, I can't say.",
@@ -109,7 +111,9 @@ def test_a_refusal_chooses_nothing(question: tuple[list[str], int], refusal: str
     assert grade_open("Infectious", refusal).right is None and grade_closed("yes", refusal).right is None
 
 
-@pytest.mark.parametrize("options", [options for options in VOCABULARIES if len(options[0]) > 5 and options[0].isascii()])
+@pytest.mark.parametrize(
+    "options", [options for options in VOCABULARIES if len(options[0]) > 5 and options[0].isascii()]
+)
 def test_denial_takes_an_option_away(options: list[str]) -> None:
     for text in options[:3]:
         assert read_choice(f"It is not {text}.", options).letters == ""
@@ -129,7 +133,20 @@ def test_what_has_not_concluded_is_unread() -> None:
     assert read_choice(answer, options).letters == "B"
 
 
-GOLDS = ["Liver", "left lung", "CT", "2", "<5 mm", "the image shows a fracture", "unable to determine", "Vitamin A", "pneumonia", "是", "yes", "No"]
+GOLDS = [
+    "Liver",
+    "left lung",
+    "CT",
+    "2",
+    "<5 mm",
+    "the image shows a fracture",
+    "unable to determine",
+    "Vitamin A",
+    "pneumonia",
+    "是",
+    "yes",
+    "No",
+]
 FRAMES = [
     "{}", "{}.", "It is {}.", "The answer is {}.", "Answer: {}", "**{}**", "The image shows {}.", "\\boxed{{{}}}", "<answer>{}</answer>",
     "<think>Perhaps something else.</think>{}", "I think it is {}.", "In my opinion, this is {}.",

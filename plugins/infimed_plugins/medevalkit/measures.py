@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from infimed_plugins.medevalkit.answers.equality import key_of_plain
 from infimed_plugins.medevalkit.answers.equality import key as answer_key
+from infimed_plugins.medevalkit.answers.equality import key_of_plain
 from infimed_plugins.medevalkit.answers.open_answers import candidates
 from infimed_plugins.medevalkit.answers.prepared import prepare
 from infimed_plugins.medevalkit.overlap import bleu, rouge, token_overlap
@@ -26,8 +26,10 @@ def tokens(text: str) -> list[str]:
 def open_measures(gold: str, response: str | None, ended: str | None = None) -> dict[str, float]:
     """Exact match, token precision, recall and F1 (repeats counted), BLEU and ROUGE of normalised words.
 
-    ``recall`` is LLaVA-Med's measure of open answers (token recall), ``f1`` is MedGemma's (tokenized F1). Chinese is taken
-    character by character. All zero where there is no answer. BLEU of orders longer than the shorter text is left as nltk
+    ``recall`` is LLaVA-Med's measure of open answers (token recall), ``f1`` is MedGemma's (tokenized F1). Chinese is
+    taken
+    character by character. All zero where there is no answer. BLEU of orders longer than the shorter text is left as
+    nltk
     counts it (about zero).
     """
     wanted = answer_key(gold)

@@ -72,7 +72,8 @@ class Questions(Benchmark):
         default=None, description="Tag of what questions share (a patient, a study); their first image by default."
     )
     choices: tuple[str, ...] = Field(
-        default=(), description="All answers that a closed question takes (yes, no, maybe); then every answer is read alike."
+        default=(),
+        description="All answers that a closed question takes (yes, no, maybe); then every answer is read alike.",
     )
     max_new_tokens: int = Field(default=256, ge=1, description="Longest answer.")
 

@@ -12,9 +12,10 @@ from infimed_plugins.medevalkit.answers.prepared import prepare
 from infimed_plugins.medevalkit.answers.refusals import is_refusal
 from infimed_plugins.medevalkit.answers.sentences import Sentence, read_sentences
 from infimed_plugins.medevalkit.answers.vocabulary import same_as, words_of
+from infimed_plugins.medevalkit.answers.words import word_set
 
-_SMALL = frozenset("the a an in on at of to is are was were it this that with by from more be there as".split())
-_HEADS = frozenset("image scan view plane side picture section film x-ray xray radiograph weighted mri".split())
+_SMALL = word_set("the a an in on at of to is are was were it this that with by from more be there as")
+_HEADS = word_set("image scan view plane side picture section film x-ray xray radiograph weighted mri")
 _COMPARED = re.compile(r"\b(?:than|compared (?:to|with)|relative to|versus|vs)\b", re.IGNORECASE)
 _WHETHER = re.compile(r"\bwhether\b|\bor\b|\beither\b", re.IGNORECASE)
 
@@ -35,7 +36,15 @@ def alternatives(question: str) -> tuple[str, ...]:
         if all(part and len(part) <= 5 for part in tail) and re.search(r"[,:]\s*[^,:]*$", before.rstrip()):
             names = [*tail, right]
             if len(listed) > 2:
-                names = [_last_run(listed[0], len(tail[0])), *names] if not re.match(r"\s*(?:which|what|is|are|how)\b[^,]*\b(?:in|on|is|of)?\s*$", listed[0], re.IGNORECASE) and not re.search(r"[:?]", question[: question.find(listed[0]) + len(listed[0]) + 1]) and _looks_listed(listed[0]) else names
+                names = (
+                    [_last_run(listed[0], len(tail[0])), *names]
+                    if not re.match(
+                        r"\s*(?:which|what|is|are|how)\b[^,]*\b(?:in|on|is|of)?\s*$", listed[0], re.IGNORECASE
+                    )
+                    and not re.search(r"[:?]", question[: question.find(listed[0]) + len(listed[0]) + 1])
+                    and _looks_listed(listed[0])
+                    else names
+                )
             return _distinct(names)
     left = _last_run(before, len(_words(found[2])))
     if right[-1] in _HEADS and len(right) > 1 and left and left[-1] != right[-1]:
@@ -45,7 +54,10 @@ def alternatives(question: str) -> tuple[str, ...]:
 
 
 def _chinese(question: str) -> tuple[str, ...]:
-    found = re.search(r"(?:是|在|为)?([\u3400-\u9fffA-Za-z0-9]{1,8})还是([\u3400-\u9fffA-Za-z0-9]{1,8}?)(?:[侧边]?[呢吗]?[??])", question)
+    found = re.search(
+        r"(?:是|在|为)?([\u3400-\u9fffA-Za-z0-9]{1,8})还是([\u3400-\u9fffA-Za-z0-9]{1,8}?)(?:[侧边]?[呢吗]?[??])",
+        question,
+    )
     if found is None:
         return ()
     left = re.split(r"是|在|为|位于", found[1])[-1]
@@ -94,7 +106,11 @@ def grade_alternatives(
         if key_of_plain(text) == wanted:
             return Verdict(True, read=text[:200], statement=text[:300])
     forms = [same_as(tuple(words_of(name))) for name in named]
-    own = [index for index, form in enumerate(forms) if key(named[index]) == wanted or set(same_as(tuple(words_of(gold)))) & set(form)]
+    own = [
+        index
+        for index, form in enumerate(forms)
+        if key(named[index]) == wanted or set(same_as(tuple(words_of(gold)))) & set(form)
+    ]
     if len(own) != 1:
         return None
     if is_refusal(prepared.whole):
@@ -114,7 +130,8 @@ def grade_alternatives(
 
 
 def _asserted(sentence: Sentence, forms: Sequence[tuple[tuple[str, ...], ...]]) -> list[int]:
-    """The alternatives that a sentence asserts: not denied, not the lesser side of a comparison, not merely repeated."""
+    """The alternatives that a sentence asserts: not denied, not the lesser side of a comparison, not merely
+    repeated."""
     cut = _COMPARED.search(sentence.text)
     limit = len(words_of(sentence.text[: cut.start()])) if cut else 10**6
     found = []
@@ -124,7 +141,11 @@ def _asserted(sentence: Sentence, forms: Sequence[tuple[tuple[str, ...], ...]]) 
         if standing:
             found.append(index)
     if len(found) > 1:
-        longest = [index for index in found if not any(_inside(forms[index][0], forms[other][0]) for other in found if other != index)]
+        longest = [
+            index
+            for index in found
+            if not any(_inside(forms[index][0], forms[other][0]) for other in found if other != index)
+        ]
         found = longest
         if len(found) > 1 and _WHETHER.search(sentence.text):
             return []

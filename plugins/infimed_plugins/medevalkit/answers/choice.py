@@ -22,18 +22,16 @@ from infimed_plugins.medevalkit.answers.named_in_prose import in_other_words, na
 from infimed_plugins.medevalkit.answers.named_options import (
     LETTERS,
     Options,
-    Resolved,
     lowered,
     mark_labels,
     mark_names,
     prepare_options,
-    resolve,
-    set_of,
     unmark,
 )
 from infimed_plugins.medevalkit.answers.polar import by_statement
 from infimed_plugins.medevalkit.answers.prepared import MARK, Prepared, prepare
 from infimed_plugins.medevalkit.answers.refusals import NO_CHOICE, is_refusal
+from infimed_plugins.medevalkit.answers.resolving import Resolved, resolve, set_of
 from infimed_plugins.medevalkit.answers.restated import without_restated
 from infimed_plugins.medevalkit.answers.run_on import heads
 
@@ -60,8 +58,10 @@ def read_choice(
 ) -> Choice:
     """The letters a response chooses. ``options`` are the texts, with or without their own letters.
 
-    ``multiple`` allows several letters; ``ended`` is how the response ended, where known; the ``question`` tells whether
-    it asks for what does not hold, and what a statement answers where the options are yes and no. Reasons for reading none:
+    ``multiple`` allows several letters; ``ended`` is how the response ended, where known; the ``question`` tells
+    whether
+    it asks for what does not hold, and what a statement answers where the options are yes and no. Reasons for
+    reading none:
     those of ``prepare``, ``refusal``, ``no_option`` (it says that none fits), ``no_such_option``, ``contradiction``
     (a letter with another option's text), ``several_answers``, ``loop``, ``unreadable``.
     """
@@ -92,7 +92,9 @@ def _read(response: str | None, texts: tuple[str, ...], multiple: bool, ended: s
 
 
 _NEGATIVE = re.compile(
-    r"\b(?:not|except|false|incorrect|wrong|untrue|least likely|never|contraindicated)\b|错误|不正确|不是|不会|不属于|不能|不包括|除外|不符|有误|不恰当|不宜|不应",
+    r"\b(?:not|except|false|incorrect|wrong|untrue|least likely|never|contraindicated)\b|错误|不正确|"
+    r"不是|不会|不属于|不能|"
+    r"不包括|除外|不符|有误|不恰当|不宜|不应",
     re.IGNORECASE,
 )
 
@@ -149,11 +151,14 @@ def _of_marks(text: str, prepared: Prepared, options: Options, multiple: bool) -
 
 
 def decide(text: str, statements: Sequence[Statement], multiple: bool) -> Statement | None:
-    """The last commitment: a conclusion after which nothing is concluded otherwise; ``None`` where nothing is concluded."""
+    """The last commitment: a conclusion after which nothing is concluded otherwise; ``None`` where nothing is
+    concluded."""
     strong = sorted((one for one in statements if one.strength >= CONCLUDED), key=lambda one: one.end)
     back = retractions(text)
     strong = [
-        one for one in strong if not any(at >= one.end and not any(other.start >= at for other in strong) for at in back)
+        one
+        for one in strong
+        if not any(at >= one.end and not any(other.start >= at for other in strong) for at in back)
     ]
     if not strong:
         return None
@@ -183,13 +188,13 @@ _LEAD = re.compile(r"(?:[\"'(\[{<:. ]|(?:option|choice|选项?)\s?:? ?)*", re.IG
 _LABEL_LINE = re.compile(r"[A-Z]\. [A-Z][a-z]")
 """A capital letter, and a sentence after its stop: no initial of a germ, whose second word is small."""
 _LEAD_END = re.compile(
-    r"[\"')\]}]*(?:$|\s?[.:、。;)]|,(?= |$)|\s?[-—–]+(?=\s)|\n| \(| (?=because|since|as\b|due to|for the reason)|[ ]?[\ue000-\ue019]|(?= ?[\ue100-\ue119])|(?= [^\w\s(]))", re.IGNORECASE
+    r"[\"')\]}]*(?:$|\s?[.:、。;)]|,(?= |$)|\s?[-—–]+(?=\s)|\n| \(| (?=because|since|as\b|due to|for the reason)|"
+    r"[ ]?[\ue000-\ue019]|(?= ?[\ue100-\ue119])|(?= [^\w\s(]))",
+    re.IGNORECASE,
 )
 
 
-def _at_the_edges(
-    text: str, options: Options, multiple: bool, negative: bool, lettered: bool
-) -> Statement | None:
+def _at_the_edges(text: str, options: Options, multiple: bool, negative: bool, lettered: bool) -> Statement | None:
     """A letter or an option that stands alone at the beginning or on the last line."""
     lead = _leading(text, options, multiple, negative, lettered)
     last = _last_line(text, options, multiple)
@@ -248,7 +253,10 @@ def _ends_clause(rest: str) -> bool:
     return re.match(r"[,;.:!\n。(]|\s[-—–(]|$", rest) is not None
 
 
-_LISTED = re.compile(r"^[\"'(\[ ]*(?:option |choice )?([A-Z]|[\ue100-\ue119])(?:[.):]|(?<=[\ue100-\ue119])[.):]?)", re.MULTILINE | re.IGNORECASE)
+_LISTED = re.compile(
+    r"^[\"'(\[ ]*(?:option |choice )?([A-Z]|[\ue100-\ue119])(?:[.):]|(?<=[\ue100-\ue119])[.):]?)",
+    re.MULTILINE | re.IGNORECASE,
+)
 
 
 def _goes_on_listing(text: str, options: Options) -> bool:
@@ -281,7 +289,9 @@ def _last_line(text: str, options: Options, multiple: bool) -> Statement | None:
 
 
 _LAST_LETTER = re.compile(r"[,:;→=>] ?\(?([A-Z]|[\ue100-\ue119])\)?[.。]?\s*$")
-_LETTERED_NAME = re.compile(r"\b(?:vitamins?|hepatitis|types?|factors?|proteins?|groups?|grades?|stages?|class)\b[^.\n]{0,40}$", re.IGNORECASE)
+_LETTERED_NAME = re.compile(
+    r"\b(?:vitamins?|hepatitis|types?|factors?|proteins?|groups?|grades?|stages?|class)\b[^.\n]{0,40}$", re.IGNORECASE
+)
 """The end of a text in which a last letter is part of a name ("vitamins A, C, D")."""
 
 
@@ -292,7 +302,11 @@ def _unstated(text: str, statements: Sequence[Statement], prepared: Prepared, op
     """What is said with doubt, or only named; else why nothing is read."""
     if is_refusal(prepared.whole):
         turn = _TURNS.search(text)
-        named = named_in_prose(text[turn.start() :], options, prepared.cut) if turn and not is_refusal(text[turn.end() :]) else None
+        named = (
+            named_in_prose(text[turn.start() :], options, prepared.cut)
+            if turn and not is_refusal(text[turn.end() :])
+            else None
+        )
         if named is None or not named.letters:
             return Choice("", "refusal")
     if prepared.cut:
@@ -304,14 +318,16 @@ def _unstated(text: str, statements: Sequence[Statement], prepared: Prepared, op
         return Choice(doubted.pop(), how="said with doubt", statement=text[:300])
     named = named_in_prose(text, options, prepared.cut)
     if named.letters or named.reason:
-        return Choice(named.letters, named.reason, named.how, unmark(text[named.start : named.end], options).strip()[:300])
+        return Choice(
+            named.letters, named.reason, named.how, unmark(text[named.start : named.end], options).strip()[:300]
+        )
     if len(text) <= 200 and (index := part_of_one(key_of_plain(text), options)) is not None:
         return Choice(LETTERS[index], how="part of one option's text", statement=text[:300])
     if not named.reason and (bagged := in_other_words(text, options)) is not None:
         return Choice(LETTERS[bagged], how="option in other order", statement=text[:300])
     if prepared.loop:
         return Choice("", "loop")
-    if re.fullmatch(r"[\(\[]?[A-Za-z][\)\].][^\n]{0,200}", text) or len(text) == 1 and "\ue100" <= text <= "\ue119":
+    if re.fullmatch(r"[\(\[]?[A-Za-z][\)\].][^\n]{0,200}", text) or (len(text) == 1 and "\ue100" <= text <= "\ue119"):
         return Choice("", "no_such_option")
     return Choice("", "unreadable")
 

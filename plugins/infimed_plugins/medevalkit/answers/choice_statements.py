@@ -5,6 +5,20 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from infimed_plugins.medevalkit.answers.choice_cues import (
+    AFTER_BARE,
+    BACKWARD,
+    COPULA,
+    ENDS,
+    FORWARD,
+    INITIAL,
+    ITEM,
+    MORE,
+    OPENERS,
+    POSITIVE,
+    STARTERS,
+    VERDICT,
+)
 from infimed_plugins.medevalkit.answers.context_modifiers import (
     denied_after,
     denied_before,
@@ -14,19 +28,11 @@ from infimed_plugins.medevalkit.answers.context_modifiers import (
     verb_denied,
 )
 from infimed_plugins.medevalkit.answers.equality import EDGES
-from infimed_plugins.medevalkit.answers.named_options import (
-    LABEL,
-    LABELS,
-    LETTERS,
-    NAME,
-    NAMES,
-    Options,
-    lowered,
-    resolve,
-    set_of,
-)
+from infimed_plugins.medevalkit.answers.named_options import LABEL, LABELS, LETTERS, NAME, NAMES, Options, lowered
 from infimed_plugins.medevalkit.answers.numbers import number_of
 from infimed_plugins.medevalkit.answers.refusals import NO_CHOICE
+from infimed_plugins.medevalkit.answers.resolving import resolve, set_of
+from infimed_plugins.medevalkit.answers.words import phrases, word_set
 
 CONCLUDED, SAID, DOUBTED = 3, 2, 1
 """Strengths: "the answer is B"; "B." at the beginning or end; "it might be B"."""
@@ -34,7 +40,8 @@ CONCLUDED, SAID, DOUBTED = 3, 2, 1
 
 @dataclass(frozen=True)
 class Statement:
-    """One claim about the options. ``letters`` is "" with a ``reason`` where it claims that none, or no single one, holds."""
+    """One claim about the options. ``letters`` is "" with a ``reason`` where it claims that none, or no single one,
+    holds."""
 
     start: int
     end: int
@@ -42,62 +49,6 @@ class Statement:
     strength: int
     how: str
     reason: str = ""
-
-
-_BARE = r"(?<![\w'$-])[a-z](?![\w'+-])"
-_ITEM = rf"(?:[{NAMES}{LABELS}]|{_BARE})"
-_ADVERB = (
-    r"(?:,? ?\b(?:therefore|thus|clearly|definitely|certainly|most likely|likely|probably|indeed|actually|simply|still|then|obviously|"
-    r"hence|best|only|now|really|undoubtedly|of course|given|in fact|again|and that is|probably going|going|just|also)\b,?)"
-)
-_VERB = (
-    r"(?:(?<![A-Za-z])(?:is|are|was|were|would be|should be|must be|will be|has to be|can only be|seems? to be|seems|appears? to be|appears|ought to be|"
-    r"would have to be|turns out to be|remains|becomes|as|lies (?:in|with)|corresponds to)(?![A-Za-z])|'s|:|=|->|→|=>|"
-    r"应该是|应当是|应该为|应为|应选择?|就是|选择|是|为|选)"
-)
-FORWARD = re.compile(
-    rf"(?:(?P<noun>(?:(?:answers?|options?|choices?|responses?|selections?|diagnos[ie]s|conclusion|letter|pick|solution|result|treatment|cause|organism|step|ans)|(?:correct|right|best|likely|appropriate) one))\b(?: ?\d{{1,3}})?(?: (?:choice|option|letter))?"
-    rf"(?: (?:to|for|of|in|here|from|among|that|which|given|based|i|on|with|at)\b[^.\n:;?]{{0,70}}?|, [^.\n:;?]{{1,40}}?,)?|(?:正确|最佳|最终)?(?:答案|选项|选择|结论))"
-    rf" ?{_VERB}{_ADVERB}* ?[:,]?(?: ?\n)? ?"
-    rf"|(?P<final>(?:answer|ans)\.?)\b ?[-–]? ?(?:\n)?(?=[\"'(]?{_ITEM})"
-    rf"|(?P<verb>choos(?:e|es|ing)|chose|chosen|select(?:s|ed|ing)?|pick(?:s|ed|ing)?|go(?:ing)? (?:with|for)|went (?:with|for)|opt(?:s|ed|ing)? for|settl(?:e|ed|ing) (?:on|for)|"
-    rf"lean(?:s|ing)? (?:towards?|to)|vot(?:e|ing) for|say|prefer|favou?r|stick(?:ing)? with|bet on|mark|respond with|answer with|guess|think|believe|conclude(?: with| that)?|recommend)\b ?:? ?"
-    rf"|\[答案\] ?:? ?|(?P<chinese>(?:故|应|因此|所以|综上)?(?:选择|选)(?:项)?) ?:? ?",
-)
-COPULA = re.compile(
-    rf"(?:(?P<so>(?:so|thus|therefore|hence|accordingly|consequently|ergo|in conclusion|in summary|overall|finally|→|=>|∴|因此|所以|故|综上)[,:]?"
-    rf"(?: (?:it|this|that|i'?d say|the answer)(?: is|'s| must be| would be| should be)?)?)"
-    rf"|(?:it|this|that|which)(?: is|'s| must be| would be| should be| has to be| will be| can only be)"
-    rf"|(?:corresponds? to|match(?:es)?|points? to|aligns? with|consistent with|leads? (?:us |me )?to|leaves?(?: us| me)?(?: with)?(?: only)?|supports?|indicates?|suggests?))"
-    rf"{_ADVERB}* (?:(?:the )?(?:answer|option|choice) )?(?=[\"'(]?{_ITEM})",
-)
-_RIGHT = (
-    r"(?:correct|right|true|best|accurate|appropriate|likely|suitable|fitting|probable|consistent|answer|choice|option|diagnosis|preferred|of choice|"
-    r"first[- ]line|✓|✔|✅|正确|对(?!不)|最佳|符合)"
-)
-BACKWARD = re.compile(
-    rf"(?P<item>{_ITEM})[\"')\]]* ?(?P<join>(?:,? ?(?:which|this|that|it) )?(?:is|was|are|would be|should be|must be|seems|appears|looks|remains|were|均|都|是|项|选项)|[:\-=]|\(|(?=正确|对|✓|✔|✅))"
-    rf"(?: to be)?{_ADVERB}*(?: the| an?| our| my| both| all| considered)*(?: (?:most|single|more|overall|next|correct|right|best|only))* ?(?P<right>{_RIGHT})(?![\w-])",
-)
-VERDICT = re.compile(
-    rf"(?P<item>{_ITEM})[\"')\]]*(?: ?[{NAMES}])? ?[.:\-=,]{{1,2}} ?\(?(?P<verdict>yes|no|true|false|correct|incorrect|right|wrong|✓|✔|✅|✗|✘|❌|正确|错误|对|错)(?![\w-])",
-)
-_POSITIVE = frozenset("yes true correct right ✓ ✔ ✅ 正确 对".split())
-_OPENERS = re.compile(
-    r"(?:[\"'(\[{<:\- ]|(?:the |an? )?(?:answer choice|answer|option|choice|letter|number|statement|选项)s? ?(?:is |are |:)? ?(?=\W|[a-z](?![\w'])|[\ue000-\uf8ff]))*",
-)
-_AFTER_BARE = re.compile(
-    r"[\"')\]}]*(?:$|[\n.,;:!?。、)\]}>(|]|[\u3400-\u9fff\ue000-\uf8ff]| ?(?:-|—|/|&|\+)(?:\s|[a-z](?![\w]))| (?:because|since|as|for|due|which|is|are|was|and|or|not|rather|over|instead|given|based|with|but|here|among|would|from|that|when|where|if|in this|on the basis|\(|[\ue000-\uf8ff]|✓))",
-)
-_INITIAL = re.compile(r"\. ?([a-z]{3,})")
-_STARTERS = frozenset(
-    "the this that these those because since it its in as for based here there patient patients according given when while if so thus therefore hence option options choice"
-    " explanation reason rationale all both other others none only note and but we our i he she they his her their let using after before first second to with from on at by of a an however".split()
-)
-_MORE = re.compile(
-    rf"[\"')\]]* ?(?:,? ?\band\b|,? ?\bor\b|,|、|;|/|&|和|与|及|以及|或|(?<=[{LABELS}]) ?(?=\(?[{LABELS}])) ?(?:(?:and|or) )?(?P<deny>not |but not |rather than )?(?:the )?[\"'(\[]*(?:option |choice )?(?P<item>{_ITEM})",
-)
-_ENDS = re.compile(r"[\"')\]}]*(?: ?(?:均|都)?(?:正确|对)| (?:are|is) (?:both |all )?(?:correct|right|true)| only)? ?(?:$|[\n.;!?。(]|, (?=[a-z]{3}))")
 
 
 def index_of(item: str) -> int:
@@ -109,26 +60,29 @@ def index_of(item: str) -> int:
 
 
 def is_label(low: str, start: int, end: int) -> bool:
-    """Whether the letter at ``start`` stands as a label: no article ("a clot"), pronoun ("I think") or initial ("E. coli")."""
+    """Whether the letter at ``start`` stands as a label: no article ("a clot"), pronoun ("I think") or initial ("E.
+    coli")."""
     if ord(low[start]) >= NAME:
         return True
-    if not _AFTER_BARE.match(low, end):
+    if not AFTER_BARE.match(low, end):
         return False
-    if (initial := _INITIAL.match(low, end)) is not None and initial[1] not in _STARTERS:
+    if (initial := INITIAL.match(low, end)) is not None and initial[1] not in STARTERS:
         return False
     if low[start] in "ai" and _NO_LABEL_A.match(low, end):
         return False
     return not (low[start] == "i" and _NO_LABEL_I.match(low, end))
 
 
-_NO_LABEL_A = re.compile(r" (?!because|since|as\b|for\b|due\b|which|is\b|and\b|or\b|not\b|rather|over\b|\(|with\b|based|given)")
+_NO_LABEL_A = re.compile(
+    r" (?!because|since|as\b|for\b|due\b|which|is\b|and\b|or\b|not\b|rather|over\b|\(|with\b|based|given)"
+)
 _NO_LABEL_I = re.compile(r" (?:is|was|as|for|with|over|not|given|based|that|would|and)\b")
-_ITEM_AT = re.compile(_ITEM)
+_ITEM_AT = re.compile(ITEM)
 
 
 def read_claim(text: str, low: str, at: int, options: Options, multiple: bool) -> tuple[int, str, str] | None:
     """What is claimed from ``at`` on: (end, letters, reason), or ``None`` where nothing about the options is."""
-    at = _OPENERS.match(low, at).end()  # type: ignore[union-attr]
+    at = OPENERS.match(low, at).end()  # type: ignore[union-attr]
     found = _ITEM_AT.match(low, at)
     if found is not None and is_label(low, at, found.end()):
         return _items(text, low, at, options, multiple)
@@ -145,7 +99,10 @@ def read_claim(text: str, low: str, at: int, options: Options, multiple: bool) -
 
 
 _PRIVATE = re.compile(r"[\ue000-\uf8ff]")
-_PART_ENDS = (re.compile(r"[.!?](?=\s|$)|[;。；]"), re.compile(r"[.!?](?=\s|$)|[,;:。(—–]| - | (?:because|since|as|due|which)\b"))
+_PART_ENDS = (
+    re.compile(r"[.!?](?=\s|$)|[;。；]"),
+    re.compile(r"[.!?](?=\s|$)|[,;:。(—–]| - | (?:because|since|as|due|which)\b"),
+)
 
 
 def _parts(line: str) -> list[str]:
@@ -161,7 +118,7 @@ def _parts(line: str) -> list[str]:
 def _items(text: str, low: str, at: int, options: Options, multiple: bool) -> tuple[int, str, str]:
     """One item, or a list of items that ends like a list."""
     indices, end, either = [index_of(low[at])], at + 1, False
-    more = _MORE.match(low, end)
+    more = MORE.match(low, end)
     while more is not None and len(indices) < 26:
         if not is_label(low, more.start("item"), more.end()):
             break
@@ -169,9 +126,9 @@ def _items(text: str, low: str, at: int, options: Options, multiple: bool) -> tu
             indices.append(index_of(more["item"]))
             either = either or bool(re.search(r"\bor\b|或|/", more.group()))
         end = more.end()
-        more = _MORE.match(low, end)
+        more = MORE.match(low, end)
     if len(indices) > 1:
-        if _ENDS.match(low, end):
+        if ENDS.match(low, end):
             if either:
                 return end, "", "several_answers"
             several = set_of(indices, options, multiple)
@@ -190,7 +147,9 @@ def _items(text: str, low: str, at: int, options: Options, multiple: bool) -> tu
     return end, LETTERS[index], ""
 
 
-_SUPERLATIVE = re.compile(r"\b(?:most|best|therefore|thus|hence|so|correct|only|likely|should|must|conclude|conclusion)\b")
+_SUPERLATIVE = re.compile(
+    r"\b(?:most|best|therefore|thus|hence|so|correct|only|likely|should|must|conclude|conclusion)\b"
+)
 _BRACKET = re.compile(r" ?\(([^()\n]{1,300})\)")
 _SIGN = re.compile(r"[\"')\]}]*\s?[.:,)\-–—=]{0,2}\s?[\"'(]*")
 
@@ -200,8 +159,8 @@ def _names_another(text: str, at: int, end: int, index: int, options: Options) -
     if NAME <= ord(text[at]) < LABEL:
         return False
     bracket = _BRACKET.match(text, end)
-    line_end = text.find("\n", end)
-    rest = bracket[1] if bracket else text[_SIGN.match(text, end).end() : line_end if line_end >= 0 else len(text)][:400]  # type: ignore[union-attr]
+    sign = _SIGN.match(text, end)
+    rest = bracket[1] if bracket else text[sign.end() if sign else end :].split("\n", 1)[0][:400]
     for part in (rest, *_parts(rest)[1:2]):
         part = part.strip()
         if len(part) == 1 and NAME <= ord(part) < LABEL:
@@ -226,8 +185,8 @@ def _is_end(low: str, stop: re.Match[str]) -> bool:
     at = stop.start()
     if low[at] != "." or at < 1 or not low[at - 1].isalpha() or (at > 1 and low[at - 2].isalnum()):
         return True
-    following = _INITIAL.match(low, at)
-    return following is None or following[1] in _STARTERS
+    following = INITIAL.match(low, at)
+    return following is None or following[1] in STARTERS
 
 
 def sentence_start(text: str, at: int) -> int:
@@ -244,17 +203,20 @@ def sentence_end(text: str, at: int) -> int:
 
 
 _WORDS = re.compile(rf"[a-z]+|[{NAMES}{LABELS}]")
-_NOUNS = frozenset(
-    "answer answers option options choice choices response responses selection selections diagnosis diagnoses conclusion letter pick solution"
-    " result treatment cause organism step ans correct right best likely appropriate choose chooses choosing chose chosen select selects"
-    " selected selecting picks picked picking go going went opt opts opted opting settle settles settled settling lean leans leaning"
-    " leaned vote voting say prefer favor favour stick sticking bet mark respond guess think believe conclude recommend".split()
+_NOUNS = word_set(
+    "answer answers option options choice choices response responses selection selections diagnosis "
+    "diagnoses conclusion letter pick solution result treatment cause organism step ans correct right "
+    "best likely appropriate choose chooses choosing chose chosen select selects selected selecting picks "
+    "picked picking go going went opt opts opted opting settle settles settled settling lean leans "
+    "leaning leaned vote voting say prefer favor favour stick sticking bet mark respond guess think "
+    "believe conclude recommend"
 )
-_LINKS = frozenset(
-    "so thus therefore hence accordingly consequently ergo in overall finally it this that which corresponds correspond matches match points"
-    " point aligns align consistent leads lead leaves leave supports support indicates indicate suggests suggest".split()
+_LINKS = word_set(
+    "so thus therefore hence accordingly consequently ergo in overall finally it this that which "
+    "corresponds correspond matches match points point aligns align consistent leads lead leaves leave "
+    "supports support indicates indicate suggests suggest"
 )
-_HOLDS = frozenset("correct right true accurate consistent appropriate likely suitable 正确 对 符合 ✓ ✔ ✅".split())
+_HOLDS = word_set("correct right true accurate consistent appropriate likely suitable 正确 对 符合 ✓ ✔ ✅")
 _KINDS = {
     **dict.fromkeys(_LINKS, "link"),
     **dict.fromkeys(_NOUNS, "noun"),
@@ -306,10 +268,16 @@ def find_statements(text: str, options: Options, multiple: bool, negative: bool 
 
 
 def _copula(text: str, low: str, at: int, stop: int, options: Options, multiple: bool) -> Statement | None:
-    """"the most likely step is (F)": a label after "is" in a sentence that concludes."""
+    """ "the most likely step is (F)": a label after "is" in a sentence that concludes."""
     before = low[sentence_start(low, at) : at]
     claim = read_claim(text, low, stop, options, multiple)
-    if claim is None or not _SUPERLATIVE.search(before) or is_considered(before) or denied_before(before) or _asked(low, claim[0]):
+    if (
+        claim is None
+        or not _SUPERLATIVE.search(before)
+        or is_considered(before)
+        or denied_before(before)
+        or _asked(low, claim[0])
+    ):
         return None
     if claim[1] and (denied_after(low[claim[0] : claim[0] + 200]) or is_contradicted(low[claim[0] : claim[0] + 200])):
         return None
@@ -339,7 +307,12 @@ def _forward(
     end, letters, reason = claim
     groups = cue.groupdict()
     noun = groups.get("noun") or ""
-    if noun.endswith("s") and not multiple and ":" in cue.group() and "\n" in cue.group() + low[cue.end() : cue.end() + 1]:
+    if (
+        noun.endswith("s")
+        and not multiple
+        and ":" in cue.group()
+        and "\n" in cue.group() + low[cue.end() : cue.end() + 1]
+    ):
         return None  # "the answers:", "options:" begin a list
     if reason == "no_such_option" and not _ASKED_FOR.search(noun + (groups.get("final") or "")):
         return None  # "therefore, q": a letter of something else
@@ -371,7 +344,7 @@ def _asked(text: str, end: int) -> bool:
 def _backward(low: str, match: re.Match[str], options: Options, multiple: bool) -> Statement | None:
     start = match.start("item")
     item = match["item"]
-    if not is_label(low, start, start + 1) and not match["join"].strip() in (":", "是", "项", "选项", "均", "都", "is"):
+    if not is_label(low, start, start + 1) and match["join"].strip() not in (":", "是", "项", "选项", "均", "都", "is"):
         return None
     if ord(item) < NAME and item in "ai" and match["join"].strip() in ("is", "was", "-", "="):
         return None
@@ -382,13 +355,13 @@ def _backward(low: str, match: re.Match[str], options: Options, multiple: bool) 
     before = low[first:start]
     if denied_before(before) or is_considered(before) or _asked(low, match.end()):
         return None
-    if match["right"] in ("true", "likely", "consistent", "answer", "choice", "option", "accurate", "符合") and re.match(
+    if match["right"] in phrases("true|likely|consistent|answer|choice|option|accurate|符合") and re.match(
         r"[^.\n]{0,12}\b(?:but|however|yet|only|that)\b", low[match.end() : match.end() + 30]
     ):
         return None
     if is_contradicted(low[match.end() : match.end() + 200]):
         return None
-    indices = _before_list(low, first, start, options) + [index]
+    indices = [*_before_list(low, first, start, options), index]
     if len(set(indices)) > 1 and not multiple and not re.search(r"are|均|都|were", match["join"] + match.group()):
         indices = [index]
     several = set_of(indices, options, multiple)
@@ -396,7 +369,7 @@ def _backward(low: str, match: re.Match[str], options: Options, multiple: bool) 
     return Statement(start, match.end(), several.letters, strength, "called right", several.reason)
 
 
-_LIST_BEFORE = re.compile(rf"({_ITEM})[\"')]*(?: ?(?:,? ?\band\b|,|、|和|与|及|;|/|&) ?(?:and )?[\"'(]*(?:option )?)$")
+_LIST_BEFORE = re.compile(rf"({ITEM})[\"')]*(?: ?(?:,? ?\band\b|,|、|和|与|及|;|/|&) ?(?:and )?[\"'(]*(?:option )?)$")
 
 
 def _before_list(text: str, first: int, start: int, options: Options) -> list[int]:
@@ -418,7 +391,7 @@ def _verdicts(low: str, items: list[int], options: Options, multiple: bool) -> S
         match = VERDICT.match(low, at)
         if match is not None and (index := index_of(match["item"])) < len(options):
             start = start if verdicts else at
-            verdicts[index] = match["verdict"] in _POSITIVE
+            verdicts[index] = match["verdict"] in POSITIVE
             last = match.end()
     right = [index for index, holds in verdicts.items() if holds]
     if len(verdicts) < 2 or len(right) == len(verdicts) or not right:

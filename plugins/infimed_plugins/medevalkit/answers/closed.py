@@ -22,7 +22,8 @@ def grade_closed(
 ) -> Verdict:
     """The verdict on a closed answer.
 
-    ``choices`` are all the answers that the question takes, so that the same answer is read alike whatever is right; else
+    ``choices`` are all the answers that the question takes, so that the same answer is read alike whatever is right;
+    else
     those that the question names ("left or right?"); else yes and no, where the reference is one of them.
     """
     if choices:

@@ -16,7 +16,8 @@ _SPACED_SIGN = re.compile(r" ?([/=×·→≈]) ?|([<>≤≥±]) | (?=[%°])")
 _UNIT = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)(?=[^\W\d_])")
 _LABELLED = re.compile(r"\W{0,3}a\W{0,2}[.):]")  # "A." is a letter, "a" an article
 _ARTICLE = re.compile(
-    r"\bthe (?=\S)|^an? (?=\w\w)|(?<=\b(?:of|in|is|as|by|to|on|or) )an? (?=\w\w)|(?<=\b(?:with|from|show|have) )an? (?=\w\w)"
+    r"\bthe (?=\S)|^an? (?=\w\w)|(?<=\b(?:of|in|is|as|by|to|on|or) )an? (?=\w\w)|(?<=\b(?:with|from|show|have) "
+    r")an? (?=\w\w)"
     r"|(?<=\b(?:and|for|has|are) )an? (?=\w\w)|(?<=\bshows )an? (?=\w\w)"
 )
 
@@ -24,13 +25,14 @@ _ARTICLE = re.compile(
 def key(text: str) -> str:
     """What two answers share when they are the same: case, form, articles and punctuation do not count.
 
-    Signs that mean something stay (``<5 mm``, ``-5``, ``1.5``, ``50%``, a final ``A``); a hyphen inside a word is a space.
+    Signs that mean something stay (``<5 mm``, ``-5``, ``1.5``, ``50%``, a final ``A``); a hyphen inside a word is a
+    space.
     """
     return key_of_plain(plain(fold(text)))
 
 
 _SIMPLE = re.compile(r"[a-z ]*[a-z][.]?")
-_TO_SPACE = str.maketrans(dict.fromkeys(",;:!?\"()[]{}、。$|\n", " "))
+_TO_SPACE = str.maketrans(dict.fromkeys(',;:!?"()[]{}、。$|\n', " "))
 _INNER_STOP = re.compile(r"\.(?!\d)|(?<![\w])'|'(?!\w)")
 
 
@@ -53,9 +55,8 @@ def key_of_plain(text: str) -> str:
     if "." in text or "'" in text:
         text = _INNER_STOP.sub(" ", text)
     text = " ".join(text.split())
-    if not text.isalnum():
-        if not text.isascii() or _SPACED.search(text):
-            text = _SPACED_SIGN.sub(lambda found: found[1] or found[2] or "", text)
+    if not text.isalnum() and (not text.isascii() or _SPACED.search(text)):
+        text = _SPACED_SIGN.sub(lambda found: found[1] or found[2] or "", text)
     if _DIGIT.search(text):
         text = _UNIT.sub(r"\1 ", text)
     return text if labelled else _without_articles(text)

@@ -18,14 +18,18 @@ _PAIRS = {
     "\uff61": "。",
     "\u2026": "...",
     # spaces
-    **dict.fromkeys("\u00a0\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000\t\v\f", " "),
+    **dict.fromkeys(
+        "\u00a0\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000\t\v\f", " "
+    ),
     **dict.fromkeys("\u0085\u2028\u2029", "\n"),
     # nothing: zero width, byte order, direction, soft hyphen
-    **dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff\u00ad\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069", ""),
+    **dict.fromkeys(
+        "\u200b\u200c\u200d\u2060\ufeff\u00ad\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069", ""
+    ),
 }
 _TABLE: dict[int, str] = {ord(char): folded for char, folded in _PAIRS.items()}
 _TABLE |= {code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}  # full width
-_TABLE |= {code: "" for code in range(0xE000, 0xF900)}  # private use: our own marks
+_TABLE |= dict.fromkeys(range(57344, 63744), "")  # private use: our own marks
 # letters in mathematical fonts, in circles and in brackets
 _TABLE |= {code: unicodedata.normalize("NFKC", chr(code)) for code in range(0x1D400, 0x1D800)}
 _TABLE |= {0x24B6 + index: chr(ord("A") + index) for index in range(26)}

@@ -21,12 +21,16 @@ _TEX_SPACE = re.compile(r"\\[,;:! ]")
 _TEX_MATHS = re.compile(r"\\[()\[\]]|\$\$|\$(?![0-9]|[A-Z]{3})|(?<=[0-9A-Za-z}%)])\$")
 _MONEY = re.compile(r"\$([^$\n]{1,80})\$")
 _FENCE = re.compile(r"^```[a-z]*$|```", re.MULTILINE | re.IGNORECASE)
-_EMPHASIS = re.compile(r"\*\*\*?|(?<![\w*])\*(?=\S)|(?<=\S)\*(?![\w*])|__(?=\S)|(?<=\S)__|(?<!\w)_(?=\w)|(?<=\w)_(?!\w)|~~")
+_EMPHASIS = re.compile(
+    r"\*\*\*?|(?<![\w*])\*(?=\S)|(?<=\S)\*(?![\w*])|__(?=\S)|(?<=\S)__|(?<!\w)_(?=\w)|(?<=\w)_(?!\w)|~~"
+)
 _LINE_START = re.compile(r"^ ?(?:#{1,6} +|[-*+•·▪●] +|>+ ?(?=[^\d\s>]))+", re.MULTILINE)
 _LINE_MARK = re.compile(r"[-#*+•·▪●>]")
 _RULE = re.compile(r"^[-*_=]{3,}$", re.MULTILINE)
 _BOLD_LETTER = re.compile(r"(?<![\w*])(\*{1,3}|__?)\s?([A-Z])\s?\1(?![\w*])")
-_TAGS = re.compile(r"</?(?:b|i|u|p|em|strong|br|span|div|center|code|sup|sub|final|response|output|result)\s?/?>", re.IGNORECASE)
+_TAGS = re.compile(
+    r"</?(?:b|i|u|p|em|strong|br|span|div|center|code|sup|sub|final|response|output|result)\s?/?>", re.IGNORECASE
+)
 
 
 def plain(text: str) -> str:

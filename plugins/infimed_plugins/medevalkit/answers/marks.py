@@ -25,7 +25,8 @@ _FIELD = re.compile(
 
 
 def find_marks(text: str) -> list[Mark]:
-    """Every mark in order; one that the end of the text cuts off holds the rest. Empty ones say nothing and are left out."""
+    """Every mark in order; one that the end of the text cuts off holds the rest. Empty ones say nothing and are left
+    out."""
     found: list[Mark] = []
     if "boxed" in text or "fbox" in text:
         found += _boxes(text)

@@ -12,17 +12,23 @@ from infimed_plugins.medevalkit.answers.context_modifiers import (
     denied_before,
     is_considered,
 )
+from infimed_plugins.medevalkit.answers.named_options import LABEL, LETTERS, NAME, Options
 from infimed_plugins.medevalkit.answers.sentences import read_sentences
 from infimed_plugins.medevalkit.answers.vocabulary import words_of
-from infimed_plugins.medevalkit.answers.named_options import LABEL, LETTERS, NAME, Options
+from infimed_plugins.medevalkit.answers.words import word_set
 
 _ITEM = re.compile(r"[\ue000-\ue019\ue100-\ue119]")
 _CONCLUDES = re.compile(
-    r"\b(?:therefore|thus|hence|so|in conclusion|conclusion|in summary|overall|finally|consequently|accordingly|most likely|most consistent|best (?:explain|describ|fit|match|choice|answer|next)\w*|"
-    r"the (?:correct|best|right|final)|answer|diagnosis|i (?:would|will|'d)|should be|is indicated|points? to|suggests?)\b|因此|所以|综上|故|最",
+    r"\b(?:therefore|thus|hence|so|in conclusion|conclusion|in summary|overall|finally|consequently|"
+    r"accordingly|most likely|most consistent|best (?:explain|describ|fit|match|choice|answer|next)\w*|"
+    r"the (?:correct|best|right|final)|answer|diagnosis|i (?:would|will|'d)|should be|is indicated|points? to|"
+    r"suggests?)\b|因此|所以|综上|故|最",
     re.IGNORECASE,
 )
-_DANGLES = re.compile(r"\b(?:and|or|with|that|the|of|an?|to|is|are|was|by|in|for|which|as|from|on|at|has|have|this|because|but)$", re.IGNORECASE)
+_DANGLES = re.compile(
+    r"\b(?:and|or|with|that|the|of|an?|to|is|are|was|by|in|for|which|as|from|on|at|has|have|this|because|but)$",
+    re.IGNORECASE,
+)
 _OPEN_END = re.compile(r"[\w,\-]$")
 
 
@@ -38,7 +44,8 @@ class Named:
 
 
 def named_in_prose(text: str, options: Options, cut: bool) -> Named:
-    """The one option that is named and neither denied nor only considered; or the one that the last conclusion names."""
+    """The one option that is named and neither denied nor only considered; or the one that the last conclusion
+    names."""
     standing: list[tuple[int, int]] = []
     for match in _ITEM.finditer(text):
         code = ord(match.group())
@@ -86,13 +93,15 @@ def _stands(text: str, at: int, cut: bool) -> bool:
     before, after = text[start:at], text[at + 1 : end + 1]
     if text[end : end + 1] == "?" or denied_before(before) or denied_after(after) or is_considered(before):
         return False
-    if end >= len(text) and _OPEN_END.search(text) and len(text) - start > 1:
-        # the text stops in the middle of a sentence: more was to come
-        if cut or (text[at] >= chr(LABEL) and len(after) > 12) or len(after.split()) > 6 or _DANGLES.search(text):
-            return False
+    stops_inside = end >= len(text) and _OPEN_END.search(text) is not None and len(text) - start > 1
+    long_after = (text[at] >= chr(LABEL) and len(after) > 12) or len(after.split()) > 6
+    if stops_inside and (cut or long_after or _DANGLES.search(text)):
+        return False  # more was to come
     if before.rstrip().lower().endswith((" or", "或")):
         return False
-    return not (HEDGED.search(before[-40:]) or re.search(r"\bcan(?:not|'t) be (?:excluded|ruled out)|\bor\b", after[:80]))
+    return not (
+        HEDGED.search(before[-40:]) or re.search(r"\bcan(?:not|'t) be (?:excluded|ruled out)|\bor\b", after[:80])
+    )
 
 
 def in_other_words(text: str, options: Options) -> int | None:
@@ -109,8 +118,8 @@ def in_other_words(text: str, options: Options) -> int | None:
     return found.pop() if len(found) == 1 else None
 
 
-_PREFIXES = frozenset("non anti pseudo".split())
-_SMALL = frozenset("the a an of in on at to for with and is are by".split())
+_PREFIXES = frozenset(["non", "anti", "pseudo"])
+_SMALL = word_set("the a an of in on at to for with and is are by")
 
 
 def part_of_one(short: str, options: Options) -> int | None:

@@ -7,19 +7,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from infimed_plugins.medevalkit.answers.equality import EDGES, key, key_of_plain
+from infimed_plugins.medevalkit.answers.equality import key
+from infimed_plugins.medevalkit.answers.words import word_set
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 NAME, LABEL = 0xE000, 0xE100
 """Where the characters begin that stand for an option's text, and for a letter that is surely a label."""
 
 NAMES, LABELS = r"\ue000-\ue019", r"\ue100-\ue119"
-_TOKEN = re.compile(r"[\u3400-\u9fff]|\d+(?:[.,]\d+)*|[^\W\d_\u3400-\u9fff][^\W_\u3400-\u9fff]*(?:'[^\W\d_]+)?|[<>≤≥±%+=]|(?<![\w)])-(?=\d)")
+_TOKEN = re.compile(
+    r"[\u3400-\u9fff]|\d+(?:[.,]\d+)*|[^\W\d_\u3400-\u9fff][^\W_\u3400-\u9fff]*(?:'[^\W\d_]+)?|[<>≤≥±%+=]|"
+    r"(?<![\w)])-(?=\d)"
+)
 _SIGNS = frozenset("<>≤≥±-")
-_PREFIXES = frozenset("non anti pseudo pre post hypo hyper un sub para neo extra intra".split())
-_COMMON = frozenset(
-    "yes no maybe true false none both neither all other others unknown uncertain a an the it not i and or of is"
-    " positive negative same 是 否 有 无 对 错 不 能".split()
+_PREFIXES = word_set("non anti pseudo pre post hypo hyper un sub para neo extra intra")
+_COMMON = word_set(
+    "yes no maybe true false none both neither all other others unknown uncertain a an the it not i and "
+    "or of is positive negative same 是 否 有 无 对 错 不 能"
 )
 _OWN_LABEL = re.compile(r"\s*[(\[]?([A-Za-z])\s*[.:)\]、．：]\s*(?=\S)")
 _ALSO = re.compile(r"\s*\(([^()]{2,60})\)\s*$")
@@ -41,7 +45,8 @@ class Options:
     by_key: dict[str, int]
     """Key -> index; -1 where two options have the same."""
     names: dict[str, list[tuple[tuple[str, ...], int]]] = field(compare=False)
-    """First word -> (all words, index), the longest first; options too common to be looked for in prose are not in it."""
+    """First word -> (all words, index), the longest first; options too common to be looked for in prose are not in
+    it."""
     longest: int
     """No answer that is equal to options has more characters."""
     longest_text: int
@@ -156,7 +161,11 @@ def _begins_word(low: str, at: int, first: str) -> bool:
     before = low[at - 1]
     if first[0] in _SIGNS or first[0] in "%+=":
         return True
-    return not (before.isalnum() or before in "'_") or "\u3400" <= before <= "\u9fff" or (first[0].isdigit() and before.isalpha() and False)
+    return (
+        not (before.isalnum() or before in "'_")
+        or "\u3400" <= before <= "\u9fff"
+        or (first[0].isdigit() and before.isalpha() and False)
+    )
 
 
 def _match(low: str, at: int, wanted: tuple[str, ...]) -> int:
@@ -176,11 +185,16 @@ def _match(low: str, at: int, wanted: tuple[str, ...]) -> int:
 def _whole(low: str, at: int, stop: int, wanted: tuple[str, ...]) -> bool:
     """Whether what was found is not a part of another word, number or line."""
     last = low[stop : stop + 1]
-    if last and (last.isalnum() or last == "_") and wanted[-1][-1].isalnum() and not "\u3400" <= last <= "\u9fff":
-        if not "\u3400" <= wanted[-1][-1] <= "\u9fff":
-            return False
+    end = wanted[-1][-1]
+    goes_on = bool(last) and (last.isalnum() or last == "_") and end.isalnum()
+    if goes_on and not "\u3400" <= last <= "\u9fff" and not "\u3400" <= end <= "\u9fff":
+        return False
     before = low[max(0, at - 6) : at].rstrip(" -")
-    if before and wanted[0] not in _SIGNS and (before[-1] in _SIGNS or (wanted[0][0].isdigit() and low[max(0, at - 1) : at] == "-")):
+    if (
+        before
+        and wanted[0] not in _SIGNS
+        and (before[-1] in _SIGNS or (wanted[0][0].isdigit() and low[max(0, at - 1) : at] == "-"))
+    ):
         return False
     if at and low[at - 1] in " -" and before.rpartition(" ")[2] in _PREFIXES:
         return False
@@ -192,7 +206,8 @@ def _whole(low: str, at: int, stop: int, wanted: tuple[str, ...]) -> bool:
 
 _BRACKETED = re.compile(r"[(\[] ?(?:option |choice )?([a-z])[.:]? ?[)\]]")
 _WORDED = re.compile(
-    r"(?:answer choice|answer option|option|choice|letter|statement|选项|选择) ?[\"'(\[]{0,2}([a-z])(?![a-z0-9_'])[\"')\]]{0,2}"
+    r"(?:answer choice|answer option|option|choice|letter|statement|选项|选择) "
+    r"?[\"'(\[]{0,2}([a-z])(?![a-z0-9_'])[\"')\]]{0,2}"
 )
 _QUOTED = re.compile(r"[\"']([a-z])[.]?[\"'](?!\w)")
 _ITEMED = re.compile(r"(?<![a-z'])([a-z]) ?(?=选项|项)")
@@ -216,7 +231,9 @@ def mark_labels(text: str, num_options: int) -> str:
                 spans.append((m.start(), m.end(), m[1]))
             at = low.find(word, at + 1)
     if '"' in low or "'" in low:
-        spans += [(m.start(), m.end(), m[1]) for m in _QUOTED.finditer(low) if not low[m.start() - 1 : m.start()].isalnum()]
+        spans += [
+            (m.start(), m.end(), m[1]) for m in _QUOTED.finditer(low) if not low[m.start() - 1 : m.start()].isalnum()
+        ]
     if "项" in low:
         spans += [(m.start(), m.end(), m[1]) for m in _ITEMED.finditer(low)]
     if spans:
@@ -237,8 +254,14 @@ def _is_worded(low: str, found: re.Match[str]) -> bool:
     start, end = found.start(), found.end()
     if start and low[start - 1].isalpha() and low[start - 1].isascii() and low[start].isascii():
         return False
-    return not (found[1] in "ai" and low[end : end + 1] == " " and low[end + 1 : end + 2].isalpha() and low[end - 1].isalpha()
-                and low[end + 1 : end + 4] not in ("is ", "and", "or ", "was", "as ", "bec", "wou", "in ", "for", "cor", "inc", "des", "can", "has"))
+    return not (
+        found[1] in "ai"
+        and low[end : end + 1] == " "
+        and low[end + 1 : end + 2].isalpha()
+        and low[end - 1].isalpha()
+        and low[end + 1 : end + 4]
+        not in ("is ", "and", "or ", "was", "as ", "bec", "wou", "in ", "for", "cor", "inc", "des", "can", "has")
+    )
 
 
 def _with_letters(text: str) -> str:
@@ -253,7 +276,7 @@ def _with_letters(text: str) -> str:
         if index == ord(found.group()) - NAME:
             parts += [text[place : letter.start()], chr(LABEL + index)]
             place = at + 1
-            if text[place : place + 1] in ("\"", "'", ")"):
+            if text[place : place + 1] in ('"', "'", ")"):
                 place += 1
     return "".join([*parts, text[place:]])
 
@@ -265,121 +288,3 @@ def unmark(text: str, options: Options) -> str:
     for index, option in enumerate(options.texts[:26]):
         text = text.replace(chr(NAME + index), option).replace(chr(LABEL + index), f"({LETTERS[index]})")
     return re.sub(r"[\ue000-\uf8ff]", "?", text)
-
-
-@dataclass(frozen=True)
-class Resolved:
-    """What a text that should be an answer and nothing else stands for: letters, or why it stands for none."""
-
-    letters: str
-    how: str = ""
-    reason: str = ""
-
-
-_ALONE = re.compile(
-    r"^[\s\"'(\[{<*_.:-]*(?:(?:the |an? )?(?:correct |final |best )?(?:answer|option|choice|letter|选项?|选择|答案)\s?(?:is|:|是|为)?\s?)*[\s\"'(\[{<*_:]*([A-Z])[\s\"')\]}>*_.,;:!。、]*(?:项|选项)?[\s.。]*$",
-    re.IGNORECASE,
-)
-_THEN = re.compile(r"^[\s\"'(\[{<]*(?:(?:option|choice|选项?|answer)\s?:?\s?)?([A-Z])((?:[^\w<>±≤≥%+\n-]|-(?!\d))*\n?[\s\"'(]*)(?=\S)", re.IGNORECASE)
-_SEPARATOR = r"\s?(?:,?\s?\band\b|,?\s?\bor\b|,|、|;|/|&|\+|和|与|及|以及|或)\s?(?:\band\b\s?)?"
-_SET = re.compile(
-    r"^[\s\"'(\[{<]*(?:both |all of )?(?:(?:the |both )?(?:correct |right )?(?:options?|choices?|answers?|letters?|选项?|答案)\s?(?:are|is|:|是|为)?\s?)*"
-    rf"[\"'(\[]*[A-Z][\"')\].]*(?:{_SEPARATOR}(?:options? )?[\"'(\[]*[A-Z][\"')\]]*)+[\s\"')\]}}>.,;:!。]*"
-    r"(?:(?:are|is)? ?(?:both |all )?(?:correct|right|true)|(?:均|都)?(?:正确|对|是正确的))?[\s.。]*$",
-    re.IGNORECASE,
-)
-_RUN = re.compile(r"^[\s\"'(\[{<]*(?:(?:answers?|options?|选项?|答案)\s?(?:are|is|:|是|为)?\s?)*([A-Z]{2,10})[\s\"')\]}>.。]*$")
-_RUN_ANY = re.compile(_RUN.pattern, re.IGNORECASE)
-_SINGLE = re.compile(r"(?<![A-Za-z])[A-Za-z](?![A-Za-z'])")
-
-
-def resolve(text: str, options: Options, multiple: bool) -> Resolved | None:
-    """What is equal to a letter, an option's text, a letter with that option's own text, or several of these."""
-    text = text.strip()
-    if not text or len(text) > options.longest:
-        return None
-    bare = text.strip(EDGES + "<>-")
-    if len(bare) == 1 and bare.isascii() and bare.isalpha():
-        at = options.index_of(bare)
-        if at < len(options):
-            if options.by_key.get(bare.lower(), at) != at:  # the letter of one option, and the text of another
-                return Resolved("", reason="several_answers")
-            return Resolved(LETTERS[at], "letter")
-    elif _labelled(bare) and (found := _with_text(text, options)) is not None:
-        return found
-    text_key = key_of_plain(text) if len(text) <= options.longest_text else ""
-    index = options.by_key.get(text_key)
-    if index is not None:
-        return Resolved(LETTERS[index], "option text") if index >= 0 else Resolved("", reason="several_answers")
-    if len(bare) == 1:
-        return Resolved("", reason="no_such_option") if bare.isascii() and bare.isalpha() else None
-    if len(text) <= 60 and (alone := _ALONE.match(text)) is not None:
-        at = options.index_of(alone[1])
-        return Resolved(LETTERS[at], "letter") if at < len(options) else Resolved("", reason="no_such_option")
-    if bare[1:2].isdigit() and (found := _with_text(text, options)) is not None:
-        return found
-    return _several(text, options, multiple)
-
-
-def _labelled(bare: str) -> bool:
-    return len(bare) > 1 and bare[0].isascii() and bare[0].isalpha() and not bare[1].isalpha()
-
-
-def _with_text(text: str, options: Options) -> Resolved | None:
-    """A letter and an option's text, whatever sign stands between."""
-    then = _THEN.match(text) if len(text) <= options.longest_text else None
-    if then is None:
-        return None
-    at = options.index_of(then[1])
-    rest_key = key_of_plain(text[then.end() :])
-    if at >= len(options) or rest_key not in options.by_key:
-        return None
-    if options.keys[at] == rest_key:
-        return Resolved(LETTERS[at], "letter and text")
-    return Resolved("", reason="contradiction") if then[2].strip(" ") else None
-
-
-def _several(text: str, options: Options, multiple: bool) -> Resolved | None:
-    letters: list[str] = []
-    short = len(text) <= 200
-    if short and len(_SINGLE.findall(text)) > 1 and _SET.match(text):
-        body = re.sub(r"\b(?:and|or|are|is|both|all|the|options?|choices?|answers?|letters?|correct|right|true)\b", " ", text, flags=re.I)
-        letters = _SINGLE.findall(body)
-        if re.search(r"\bor\b|或", text, re.IGNORECASE):
-            return Resolved("", reason="several_answers")
-    elif short and (run := (_RUN_ANY if multiple else _RUN).match(text)):
-        letters = list(run[1])
-        folded = [letter.upper() for letter in letters]
-        plausible = len(set(folded)) == len(folded) and max(folded) < LETTERS[min(len(options), 25)]
-        if not plausible or (not run[1].isupper() and folded != sorted(folded)):
-            return None
-    elif "\n" in text:
-        return _lines(text, options, multiple)
-    if not letters:
-        return None
-    return set_of([options.index_of(letter) for letter in letters], options, multiple)
-
-
-def _lines(text: str, options: Options, multiple: bool) -> Resolved | None:
-    """Lines that are all letters or options; all options in their order only repeat the question."""
-    found: list[int] = []
-    for line in text.split("\n"):
-        if not line.strip(EDGES):
-            continue
-        one = resolve(line, options, multiple=False)
-        if one is None or not one.letters:
-            return None
-        found.append(options.index_of(one.letters))
-    if len(found) < 2 or found == list(range(len(options))):
-        return None
-    return set_of(found, options, multiple)
-
-
-def set_of(indices: list[int], options: Options, multiple: bool) -> Resolved:
-    """Several letters as one answer where the question allows them."""
-    if any(index >= len(options) for index in indices):
-        return Resolved("", reason="no_such_option")
-    letters = "".join(sorted({LETTERS[index] for index in indices}))
-    if len(letters) > 1 and not multiple:
-        return Resolved("", reason="several_answers")
-    return Resolved(letters, "letters" if len(letters) > 1 else "letter")

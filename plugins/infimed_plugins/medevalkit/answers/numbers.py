@@ -10,7 +10,8 @@ from infimed_plugins.medevalkit.answers.values import NUMBERS
 
 _SIGNED = r"(?<![\w.,])[-+]?"
 _NUMBER = re.compile(
-    rf"{_SIGNED}\d{{1,3}}(?:,\d{{3}})+(?:\.\d+)?(?![\w])|{_SIGNED}(?:\d+(?:\.\d+)?|\.\d+)(?:\s?[x×·]\s?10\s?\^?\s?\{{?([-+]?\d{{1,3}})\}}?|e([-+]?\d{{1,3}}))?"
+    rf"{_SIGNED}\d{{1,3}}(?:,\d{{3}})+(?:\.\d+)?(?![\w])|{_SIGNED}(?:\d+(?:\.\d+)?|"
+    rf"\.\d+)(?:\s?[x×·]\s?10\s?\^?\s?\{{?([-+]?\d{{1,3}})\}}?|e([-+]?\d{{1,3}}))?"
     r"(?:\s?/\s?(\d+(?:\.\d+)?)(?![\w/]))?(?!st\b|nd\b|rd\b|th\b|[\d.]*\d)",
     re.IGNORECASE,
 )

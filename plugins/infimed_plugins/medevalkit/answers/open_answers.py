@@ -13,12 +13,14 @@ from infimed_plugins.medevalkit.answers.prepared import MARK, prepare
 from infimed_plugins.medevalkit.answers.refusals import is_refusal
 from infimed_plugins.medevalkit.answers.sentences import Sentence, read_sentences
 from infimed_plugins.medevalkit.answers.vocabulary import Words, is_known, related, same_as, value_of, words_of
+from infimed_plugins.medevalkit.answers.words import word_set
 
 NEEDS_JUDGE = "needs_judge"
 
-_EMPTY = frozenset(
-    "the a an of in on at to for with and or is are was were be by it this that there be as from into side plane view section slice scan image"
-    " imaging picture area type patient patient's part body which what where how its their his her cavity zone located position modality".split()
+_EMPTY = word_set(
+    "the a an of in on at to for with and or is are was were be by it this that there be as from into "
+    "side plane view section slice scan image imaging picture area type patient patient's part body which "
+    "what where how its their his her cavity zone located position modality"
 )
 _ENOUGH_WORDS = 5
 """A reference of more content words is a description, and sharing no word with it proves nothing."""
@@ -100,17 +102,21 @@ def unanswered(response: str | None, ended: str | None = None) -> str:
 
 
 _LEAD = re.compile(
-    r"(?:^|(?<=[.\n:]) ?)(?:(?:so|thus|therefore|hence),? )?(?:the |my )?(?:final |correct |best |short )?(?:answer|diagnosis|conclusion|result) ?(?:is|would be|should be|:|=)(?: that)?[ :]*\n? ?",
+    r"(?:^|(?<=[.\n:]) ?)(?:(?:so|thus|therefore|hence),? )?(?:the |my )?(?:final |correct |best |short "
+    r")?(?:answer|diagnosis|conclusion|result) ?(?:is|would be|should be|:|=)(?: that)?[ :]*\n? ?",
     re.IGNORECASE,
 )
 _INTRODUCTION = re.compile(
-    r"^(?:(?:it|this|that|there|they|these)(?: is| are|'s)|(?:it|this|the (?:image|scan|picture|figure|x-ray|film|photo\w*))(?: \w+ly)? (?:shows?|depicts?|displays?|is|demonstrates?|reveals?)|i (?:think|believe)(?: that)?(?: it| this)?(?: is|'s)?)\s+",
+    r"^(?:(?:it|this|that|there|they|these)(?: is| are|'s)|(?:it|this|the (?:image|scan|picture|figure|x-ray|"
+    r"film|photo\w*))(?: \w+ly)? (?:shows?|depicts?|displays?|is|demonstrates?|reveals?)|i (?:think|"
+    r"believe)(?: that)?(?: it| this)?(?: is|'s)?)\s+",
     re.IGNORECASE,
 )
 
 
 def candidates(text: str, marks: tuple[str, ...] = ()) -> list[str]:
-    """The texts that may be equal to the reference: the whole, what is marked, what a label introduces, without a lead-in."""
+    """The texts that may be equal to the reference: the whole, what is marked, what a label introduces, without a
+    lead-in."""
     found = [*marks[-1:], text] if not marks or chr(MARK) != text[:1] else [marks[-1]]
     labelled = after_label(found[-1])
     if labelled != found[-1]:
@@ -140,7 +146,11 @@ def stated_part(text: str) -> str:
 
 def _grade_number(wanted: float, text: str, question: str) -> Verdict:
     found = numbers_in(text)
-    same = [value for value in found if math.isclose(value, wanted, rel_tol=1e-9, abs_tol=1e-9) or round(value, 2) == round(wanted, 2)]
+    same = [
+        value
+        for value in found
+        if math.isclose(value, wanted, rel_tol=1e-9, abs_tol=1e-9) or round(value, 2) == round(wanted, 2)
+    ]
     distinct = set(found)
     read = text[:200]
     if same and len(distinct) == 1:
@@ -172,12 +182,21 @@ def _grade_words(reference: str, text: str, question: str) -> Verdict:
     numbers, theirs = set(numbers_in(reference)), set(numbers_in(text))
     if numbers and theirs and not numbers & theirs:
         return Verdict(False, read=read)
-    if len(parts) == 1 and states[0] in ("partly", "absent") and _lacks_designator(tuple(words_of(reference)), sentences):
+    if (
+        len(parts) == 1
+        and states[0] in ("partly", "absent")
+        and _lacks_designator(tuple(words_of(reference)), sentences)
+    ):
         return Verdict(False, read=read)
     if "doubted" in states or "partly" in states:
         return Verdict(False, read=read) if conflict == "other" else Verdict(None, NEEDS_JUDGE, read=read)
     if "denied" in states:
-        return Verdict(False if conflict != "both" else None, NEEDS_JUDGE if conflict == "both" else "", read=read, statement=_deciding(parts[0], sentences))
+        return Verdict(
+            False if conflict != "both" else None,
+            NEEDS_JUDGE if conflict == "both" else "",
+            read=read,
+            statement=_deciding(parts[0], sentences),
+        )
     if "asserted" in states:  # a part of a list
         return Verdict(False, read=read)
     if conflict == "other":
@@ -188,28 +207,36 @@ def _grade_words(reference: str, text: str, question: str) -> Verdict:
     return Verdict(False, read=read)
 
 
-_PREAMBLE = frozenset(
-    "show shown taken indicate presence view perspective close up section human specifically evidence present seen visible appear large located"
-    " represent provide indicated evidenced person various reason can display depict close-up".split()
+_PREAMBLE = word_set(
+    "show shown taken indicate presence view perspective close up section human specifically evidence "
+    "present seen visible appear large located represent provide indicated evidenced person various "
+    "reason can display depict close-up"
 )
 
 
 def _is_broken_off(text: str, question: str) -> bool:
-    """Whether a sentence stops in its middle before it says anything: words with a verb, no stop, no content of its own."""
+    """Whether a sentence stops in its middle before it says anything: words with a verb, no stop, no content of its
+    own."""
     asked = set(words_of(question))
-    if any(word not in _EMPTY and word not in _PREAMBLE and word not in asked for word in words_of(text) if len(word) > 2):
+    if any(
+        word not in _EMPTY and word not in _PREAMBLE and word not in asked for word in words_of(text) if len(word) > 2
+    ):
         return False
     line = text[text.rfind("\n") + 1 :].rstrip()
     return (
         len(line.split()) >= 8
         and line[-1:].isalpha()
         and line.isascii()
-        and re.search(r"\b(?:is|are|was|were|shows?|has|have|can|represents?|belongs?|appears?|displays?|depicts?)\b", line) is not None
+        and re.search(
+            r"\b(?:is|are|was|were|shows?|has|have|can|represents?|belongs?|appears?|displays?|depicts?)\b", line
+        )
+        is not None
     )
 
 
 def _lacks_designator(words: Words, sentences: list[Sentence]) -> bool:
-    """Whether all is said but the letter or number that tells one thing from its likes ("vitamin", "vitamin C" for "vitamin A")."""
+    """Whether all is said but the letter or number that tells one thing from its likes ("vitamin", "vitamin C" for
+    "vitamin A")."""
     if len(words) < 2 or not (len(words[-1]) == 1 or any(char.isdigit() for char in words[-1])):
         return False
     return any(sentence.find((words[:-1],)) for sentence in sentences)
@@ -255,7 +282,9 @@ def _abbreviated(part: Part, sentence: Sentence) -> list[int]:
     words = sentence.words
     if len(first) == 1 and 2 <= len(first[0]) <= 5 and first[0].isalpha() and first[0].isascii():
         size = len(first[0])
-        return [at for at in range(len(words) - size + 1) if "".join(word[0] for word in words[at : at + size]) == first[0]]
+        return [
+            at for at in range(len(words) - size + 1) if "".join(word[0] for word in words[at : at + size]) == first[0]
+        ]
     if 2 <= len(first) <= 5:
         initials = "".join(word[0] for word in first)
         return [at for at, word in enumerate(words) if word == initials]
@@ -273,11 +302,14 @@ def _kind_of_mention(sentence: Sentence, places: list[int]) -> str:
     return "asserted"
 
 
-_DOUBT_NEAR = frozenset("may might could possible possibly perhaps maybe whether uncertain unclear or differential versus questionable rule if".split())
+_DOUBT_NEAR = word_set(
+    "may might could possible possibly perhaps maybe whether uncertain unclear or differential versus "
+    "questionable rule if"
+)
 
 
 def _conflict(reference: str, sentences: list[Sentence], question: str) -> str:
-    """"other" where another value of the reference's kind is asserted and its own is not; "both" where both are."""
+    """ "other" where another value of the reference's kind is asserted and its own is not; "both" where both are."""
     wanted: dict[str, set[str]] = {}
     words = words_of(reference)
     for kind, value, _ in Sentence(tuple(words), (), False, False, "", 10**6).values():
@@ -327,18 +359,34 @@ def _about(sentences: list[Sentence], question: str, wanted: dict[str, set[str]]
 def _resembles(parts: tuple[Part, ...], sentences: list[Sentence], question: str) -> bool:
     """Whether a word of the answer begins like one of the reference, or belongs to a name that does."""
     asked = set(words_of(question))
-    stems = {word[:5] for part in parts for unit in part.units for form in unit for word in form if len(word) >= 5 and word not in _EMPTY and word not in asked}
+    stems = {
+        word[:5]
+        for part in parts
+        for unit in part.units
+        for form in unit
+        for word in form
+        if len(word) >= 5 and word not in _EMPTY and word not in asked
+    }
     words = {word for sentence in sentences for word in sentence.words if word not in asked}
     if any(word[:5] in stems for word in words if len(word) >= 5):
         return True
     first = parts[0].whole[0]
     said = sentences[0].words
-    return len(said) == len(first) == 1 and (said[0].startswith(first[0]) or first[0].startswith(said[0])) and said[0].isalpha()
+    return (
+        len(said) == len(first) == 1
+        and (said[0].startswith(first[0]) or first[0].startswith(said[0]))
+        and said[0].isalpha()
+    )
 
 
 def _says_nothing(sentences: list[Sentence]) -> bool:
     """Whether the sentences only doubt, deny or name nothing."""
-    content = [word for sentence in sentences for word, denied in zip(sentence.words, sentence.denied, strict=True) if word not in _EMPTY and not denied]
+    content = [
+        word
+        for sentence in sentences
+        for word, denied in zip(sentence.words, sentence.denied, strict=True)
+        if word not in _EMPTY and not denied
+    ]
     return (not content and any(any(sentence.denied) for sentence in sentences)) or all(
         sentence.doubted for sentence in sentences
     )

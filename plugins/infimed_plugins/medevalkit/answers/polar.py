@@ -12,29 +12,50 @@ from infimed_plugins.medevalkit.answers.run_on import heads
 from infimed_plugins.medevalkit.answers.sentences import Sentence, read_sentences
 from infimed_plugins.medevalkit.answers.values import OPPOSITES
 from infimed_plugins.medevalkit.answers.vocabulary import same_as, value_of, words_of
+from infimed_plugins.medevalkit.answers.words import phrases, word_set
 
-YES = frozenset("yes yeah yep yup 是 是的 对 对的 有 有的 存在 正确 能 可以".split())
-NO = frozenset("no nope nah 否 不是 不 没有 无 不存在 错 错误 不对 不正确 没 不能 不可以".split())
-POLAR_GOLDS = frozenset("yes no 是 否 是的 不是 有 没有 存在 不存在 对 不对".split())
+YES = word_set("yes yeah yep yup 是 是的 对 对的 有 有的 存在 正确 能 可以")
+NO = word_set("no nope nah 否 不是 不 没有 无 不存在 错 错误 不对 不正确 没 不能 不可以")
+POLAR_GOLDS = word_set("yes no 是 否 是的 不是 有 没有 存在 不存在 对 不对")
 
-_YES_WORDS, _NO_WORDS = r"yes|yeah|yep|yup|是的|对的|有的|是|对|有|存在|正确", r"no|nope|nah|不是的|不是|没有|不存在|不正确|不对|否|无|不|没|错误|错"
+_YES_WORDS, _NO_WORDS = (
+    r"yes|yeah|yep|yup|是的|对的|有的|是|对|有|存在|正确",
+    r"no|nope|nah|不是的|不是|没有|不存在|不正确|不对|否|无|不|没|错误|错",
+)
 _SAID = rf"(?:(?P<yes>{_YES_WORDS})|(?P<no>{_NO_WORDS}))"
 _BOTH = re.compile(
-    r"\byes\b[\s\"']*(?:/|or|and|\||\()\s*(?:or |and )?[\"']?\bno\b|\bno\b[\s\"']*(?:/|or|and|\|)\s*(?:or |and )?[\"']?\byes\b|^\W*(?:yes\W+no|no\W+yes)\W*$|\byes and no\b|是[/或]否|是还是否|有[/或]无|neither yes nor no|(?:is|are) (?:yes|no) and",
+    r"\byes\b[\s\"']*(?:/|or|and|\||\()\s*(?:or |and )?[\"']?\bno\b|\bno\b[\s\"']*(?:/|or|and|\|)\s*(?:or |and "
+    r")?[\"']?\byes\b|^\W*(?:yes\W+no|no\W+yes)\W*$|\byes and no\b|是[/或]否|是还是否|有[/或]无|"
+    r"neither yes nor no|(?:is|"
+    r"are) (?:yes|no) and",
     re.IGNORECASE,
 )
 _FIRST = re.compile(rf"^[\W_]*{_SAID}(?=$|[\s.,;:!?。、)\]\"'—–-])(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
-_NO_NOUN = re.compile(r"^ ?(?!because|since|as |it |this |there |the |i |they |he |she |that |not |but |evidence is|-|–|—)[a-z]+", re.IGNORECASE)
-_LAST = re.compile(rf"(?:^|[\n.:;。,]\s?|\b(?:is|be|answer|say|so|thus|therefore|hence|conclude|final|actually|rather)\b:? ?\"?'?){_SAID}[\W_]*$", re.IGNORECASE)
+_NO_NOUN = re.compile(
+    r"^ ?(?!because|since|as |it |this |there |the |i |they |he |she |that |not |but |evidence is|-|–|—)[a-z]+",
+    re.IGNORECASE,
+)
+_LAST = re.compile(
+    rf"(?:^|[\n.:;。,]\s?|\b(?:is|be|answer|say|so|thus|therefore|hence|conclude|final|actually|rather)\b:? "
+    rf"?\"?'?){_SAID}[\W_]*$",
+    re.IGNORECASE,
+)
 _REPEATED = re.compile(
-    r"(?:please )?(?:choose|select|answer|pick)[^.\n]{0,60}[\[(]\"?'?yes\"?'?(?:,| or|/) ?\"?'?no\"?'?[\])]|[\[(]\"?'?yes\"?'?(?:,| or|/) ?\"?'?no\"?'?[\])]|\boptions?:? yes(?:,| or|/) ?no\b",
+    r"(?:please )?(?:choose|select|answer|pick)[^.\n]{0,60}[\[(]\"?'?yes\"?'?(?:,| or|/) ?\"?'?no\"?'?[\])]|"
+    r"[\[(]\"?'?yes\"?'?(?:,| or|/) ?\"?'?no\"?'?[\])]|\boptions?:? yes(?:,| or|/) ?no\b",
     re.IGNORECASE,
 )
 _STATED = re.compile(
-    rf"(?:\banswer(?: to (?:this|the|your) question| here)?\b ?(?:is|would be|should be|must be|:|=)|答案 ?(?:是|为|:)|\b(?:say|conclude|answer)\b) ?(?:therefore |thus |clearly |definitely |most likely |probably |likely |a |an |:)*\n?[\"'(]?{_SAID}(?![\w-])",
+    rf"(?:\banswer(?: to (?:this|the|your) question| here)?\b ?(?:is|would be|should be|must be|:|=)|答案 ?(?:是|"
+    rf"为|:)|\b(?:say|conclude|answer)\b) ?(?:therefore |thus |clearly |definitely |most likely |probably |"
+    rf"likely |a |an |:)*\n?[\"'(]?{_SAID}(?![\w-])",
     re.IGNORECASE,
 )
-_TAKEN_BACK = re.compile(r"\b(?:wait|actually|correction|scratch that|on second thought|i was wrong|no,? wait|i mean|or rather)\b|不对[,，]|更正", re.IGNORECASE)
+_TAKEN_BACK = re.compile(
+    r"\b(?:wait|actually|correction|scratch that|on second thought|i was wrong|no,? wait|i mean|or rather)\b|"
+    r"不对[,，]|更正",
+    re.IGNORECASE,
+)
 
 
 def is_polar(gold: str) -> bool:
@@ -53,7 +74,8 @@ def grade_polar(gold: str, response: str | None, question: str = "", ended: str 
 def read_polar(response: str | None, question: str = "", ended: str | None = None) -> tuple[str, str, str]:
     """("yes" | "no" | "", reason, deciding statement).
 
-    A statement counts where it asserts or denies what the question asks; "no" inside any other sentence answers nothing.
+    A statement counts where it asserts or denies what the question asks; "no" inside any other sentence answers
+    nothing.
     """
     prepared = prepare(response, ended)
     if prepared.reason:
@@ -120,7 +142,7 @@ def _outright(text: str, prepared: Prepared) -> tuple[str, str]:
     if len(answers) == 1:
         return answers.pop(), ""
     found.sort()
-    if stated or _TAKEN_BACK.search(text, found[0][0], found[-1][0] + 1) :
+    if stated or _TAKEN_BACK.search(text, found[0][0], found[-1][0] + 1):
         return found[-1][1], ""
     return "", "several_answers"
 
@@ -144,19 +166,26 @@ def _noun_before(text: str, found: re.Match[str]) -> bool:
     return text[: found.start()].rstrip().lower().endswith(("there is", "there are", "with", "shows"))
 
 
-_ASKING = frozenset(
-    "is are was were do does did has have had can could will would should may might there any a an the this that these those it in on of at to for with by from as be been being"
-    " you we he she they his her its their or and evidence sign seen see visible present show shown appear image picture scan photo figure x ray film patient in within contain"
-    " look looks appear appears seem seems presence indication sign any suggested show reveal reveals sound do"
-    " consistent suggest suggestive indicate indicated identify identified demonstrate demonstrated noted evident depict depicted here view finding considered".split()
+_ASKING = word_set(
+    "is are was were do does did has have had can could will would should may might there any a an the "
+    "this that these those it in on of at to for with by from as be been being you we he she they his her "
+    "its their or and evidence sign seen see visible present show shown appear image picture scan photo "
+    "figure x ray film patient in within contain look looks appear appears seem seems presence indication "
+    "sign any suggested show reveal reveals sound do consistent suggest suggestive indicate indicated "
+    "identify identified demonstrate demonstrated noted evident depict depicted here view finding "
+    "considered"
 )
-_SUBJECT_FREE = frozenset("some any type kind".split())
+_SUBJECT_FREE = frozenset(["some", "any", "type", "kind"])
 _HEDGES = re.compile(
-    r"\b(?:possibl[ey]|may|might|could|perhaps|maybe|uncertain|unclear|cannot be (?:excluded|ruled out|determined)|can't be (?:excluded|ruled out)|suspicious|suspected|equivocal|difficult to|hard to|not (?:clear|certain|possible)|without (?:more|further)|likely|probabl[ey]|appears to be possible|whether)\b",
+    r"\b(?:possibl[ey]|may|might|could|perhaps|maybe|uncertain|unclear|cannot be (?:excluded|ruled out|"
+    r"determined)|can't be (?:excluded|ruled out)|suspicious|suspected|equivocal|difficult to|hard to|not "
+    r"(?:clear|certain|possible)|without (?:more|further)|likely|probabl[ey]|appears to be possible|whether)\b",
     re.IGNORECASE,
 )
 _STRONG_HEDGES = re.compile(
-    r"\b(?:possibl[ey]|may|might|could|perhaps|maybe|uncertain|unclear|cannot be (?:excluded|ruled out|determined)|can't be (?:excluded|ruled out)|equivocal|difficult to|hard to|not (?:clear|certain|possible)|whether)\b",
+    r"\b(?:possibl[ey]|may|might|could|perhaps|maybe|uncertain|unclear|cannot be (?:excluded|ruled out|"
+    r"determined)|can't be (?:excluded|ruled out)|equivocal|difficult to|hard to|not (?:clear|certain|"
+    r"possible)|whether)\b",
     re.IGNORECASE,
 )
 
@@ -183,15 +212,14 @@ def by_statement(text: str, question: str) -> tuple[str, str]:
 def _asked(question: str) -> tuple[str, ...]:
     """What a yes-or-no question asks about: its words without those of asking; nothing for another question."""
     words = words_of(question.split("?")[0] if "?" in question else question)
-    if not words or words[0] not in ("is", "are", "was", "were", "do", "does", "did", "has", "have", "had", "can", "could", "will", "would"):
+    if not words or words[0] not in phrases("is|are|was|were|do|does|did|has|have|had|can|could|will|would"):
         at = next((i for i, word in enumerate(words) if word in ("is", "are", "does", "do")), None)
         if at is None or words[:1] in (["what"], ["which"], ["where"], ["how"], ["who"], ["why"], ["when"]) or at > 8:
             return ()
         words = words[at:]
     if "or" in words:
         return ()
-    content = tuple(word for word in words[1:] if word not in _ASKING and word not in _SUBJECT_FREE)
-    return content
+    return tuple(word for word in words[1:] if word not in _ASKING and word not in _SUBJECT_FREE)
 
 
 def _said_of(asked: tuple[str, ...], sentence: Sentence) -> str:
@@ -220,9 +248,11 @@ def _said_of(asked: tuple[str, ...], sentence: Sentence) -> str:
     return "no" if denied != opposed else "yes"
 
 
-_GENERAL = frozenset("normal abnormal abnormality healthy unremarkable".split())
-_PICTURE = frozenset("image ray xray scan ct mri picture film radiograph".split())
-_LOOSE = frozenset("lung chest brain abdomen head acute obvious significant large small visible multiple".split()) & frozenset(["obvious", "visible", "significant"])
+_GENERAL = frozenset(["normal", "abnormal", "abnormality", "healthy", "unremarkable"])
+_PICTURE = word_set("image ray xray scan ct mri picture film radiograph")
+_LOOSE = word_set("lung chest brain abdomen head acute obvious significant large small visible multiple") & frozenset(
+    ["obvious", "visible", "significant"]
+)
 
 
 def _opposite(word: str, sentence: Sentence) -> int | None:

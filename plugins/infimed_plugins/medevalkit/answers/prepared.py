@@ -28,7 +28,8 @@ _ROLE = re.compile(r"\A\s*(?:human|user|assistant|model|ai|bot|gpt|###\s*(?:assi
 
 @dataclass(frozen=True)
 class Prepared:
-    """``text`` with one character for each of ``marks``, whose contents are as plain; ``reason`` where nothing is left."""
+    """``text`` with one character for each of ``marks``, whose contents are as plain; ``reason`` where nothing is
+    left."""
 
     text: str
     marks: tuple[str, ...] = ()

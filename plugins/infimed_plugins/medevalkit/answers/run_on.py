@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 _NEXT = re.compile(
-    r"(?:#{1,4} ?|\*\*|>{1,2} ?)?(?:(?:next |new |another |second |example |the following )?(?:question|problem|exercise|example|case|quiz|q)"
-    r" ?(?:no\.? ?|#)?\d{0,4}\*{0,2} ?(?:[:.)]|of \d+|\n|\Z)|(?:question|problem|q) ?\d{1,4}\b|(?:user|human|student|instruction|input|system|patient)\*{0,2} ?:|"
+    r"(?:#{1,4} ?|\*\*|>{1,2} ?)?(?:(?:next |new |another |second |example |the following )?(?:question|"
+    r"problem|exercise|example|case|quiz|q)"
+    r" ?(?:no\.? ?|#)?\d{0,4}\*{0,2} ?(?:[:.)]|of \d+|\n|\Z)|(?:question|problem|q) ?\d{1,4}\b|(?:user|human|"
+    r"student|instruction|input|system|patient)\*{0,2} ?:|"
     r"问题? ?\d{0,4} ?[:.、]|题目 ?\d{0,4} ?[:.、]|下一题|第 ?[\d一二三四五六七八九十]+ ?题|用户 ?:)",
     re.IGNORECASE,
 )
@@ -23,14 +26,14 @@ def heads(text: str) -> list[str]:
     if "\n" not in text:
         return [text]
     text = _first_of_numbered(text)
-    found = []
+    found: list[str] = []
     start = text.find("\n") + 1
     while start and len(found) < 8:
         if _NEXT.match(text, start):
             found.append(text[:start].strip())
         start = text.find("\n", start) + 1
     stem = _next_stem(text)
-    if 0 < stem and text[:stem].strip() and (not found or stem < len(found[0])):
+    if stem > 0 and text[:stem].strip() and (not found or stem < len(found[0])):
         found.insert(0, text[:stem].strip())
     return [*found, text]
 
@@ -54,7 +57,7 @@ def _next_stem(text: str) -> int:
     if "?" not in text:
         return 0
     labels = list(_OPTION_LINE.finditer(text))
-    for first, second in zip(labels, labels[1:], strict=False):
+    for first, second in itertools.pairwise(labels):
         if first[1].upper() != "A" or second[1].upper() != "B" or first.start() == 0:
             continue
         stop = text.rfind("?", 0, first.start())
@@ -88,9 +91,5 @@ def _cut(text: str, unit: list[str], size: int) -> str:
         place -= size
     keep = place + 2 * size
     # lines are needed by the rules: walk the text up to the last word that is kept
-    count = 0
-    for match in re.finditer(r"\S+", text):
-        count += 1
-        if count == keep:
-            return text[: match.end()]
-    return text
+    ends = (match.end() for count, match in enumerate(re.finditer(r"\S+", text), 1) if count == keep)
+    return text[: next(ends, len(text))]

@@ -7,19 +7,39 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from infimed_plugins.medevalkit.answers.vocabulary import Words, value_of, words_of
+from infimed_plugins.medevalkit.answers.words import phrases, word_set
 
 _SENTENCE = re.compile(r"[.!?;。;](?=\s|$|[\u3400-\u9fff])|\n")
 _ABBREVIATION = re.compile(r"\b(?:[a-z]|dr|mr|mrs|vs|fig|approx|ca|i\.e|e\.g|etc|no)$", re.IGNORECASE)
-_CLAUSE = re.compile(r",? \b(?:which|who|that is|whereas|although|though|because|since|while|as it|as they)\b|\bbut\b|\bhowever\b|\bexcept\b|\binstead\b|\bnevertheless\b", re.IGNORECASE)
+_CLAUSE = re.compile(
+    r",? \b(?:which|who|that is|whereas|although|though|because|since|while|as it|as they)\b|\bbut\b|\bhowever\b|"
+    r"\bexcept\b|\binstead\b|\bnevertheless\b",
+    re.IGNORECASE,
+)
 
 _ASIDE = re.compile(r",? (?:which|who|as it|as they)\b", re.IGNORECASE)
 
-DENYING = frozenset("no not without never neither nor absent absence none lack lacking deny negative exclude excluded cannot free unlikely rather than".split())
-_DENYING_AFTER = (("absent",), ("unlikely",), ("not", "seen"), ("not", "present"), ("not", "visible"), ("not", "identified"), ("not", "detected"), ("not", "evident"),
-                  ("not", "noted"), ("not", "found"), ("not", "observed"), ("not", "appreciated"), ("not", "shown"), ("rule", "out"), ("ruled", "out"), ("excluded",), ("have", "resolved"), ("resolved",))  # fmt: skip
-_ENDS_DENIAL = frozenset("but however although though except yet whereas which because while instead only consistent suggesting showing with there".split())
+DENYING = word_set(
+    "no not without never neither nor absent absence none lack lacking deny negative exclude excluded "
+    "cannot free unlikely rather than"
+)
+_DENYING_AFTER = tuple(
+    tuple(form.split())
+    for form in phrases(
+        "absent|unlikely|not seen|not present|not visible|not identified|not detected|not evident|"
+        "not noted|not found|not observed|not appreciated|not shown|rule out|ruled out|excluded|"
+        "have resolved|resolved"
+    )
+)
+_ENDS_DENIAL = word_set(
+    "but however although though except yet whereas which because while instead only consistent "
+    "suggesting showing with there"
+)
 _AFFIRMS = (("no", "doubt"), ("not", "only"), ("not", "just"), ("no", "longer"), ("no", "change"))
-DOUBTING = frozenset("may might could possible possibly perhaps maybe whether if uncertain unclear cannot differential consider versus suspect questionable".split())
+DOUBTING = word_set(
+    "may might could possible possibly perhaps maybe whether if uncertain unclear cannot differential "
+    "consider versus suspect questionable"
+)
 
 
 @dataclass(frozen=True)
@@ -42,7 +62,11 @@ class Sentence:
             if first not in self.words:
                 continue
             size = len(form)
-            found += [at for at in range(len(self.words) - size + 1) if self.words[at] == first and self.words[at : at + size] == form]
+            found += [
+                at
+                for at in range(len(self.words) - size + 1)
+                if self.words[at] == first and self.words[at : at + size] == form
+            ]
         return found
 
     def values(self) -> list[tuple[str, str, int]]:
@@ -115,7 +139,9 @@ def _denied(words: list[str]) -> list[bool]:
     for form in _DENYING_AFTER:
         size = len(form)
         for place in range(1, len(words) - size + 1):
-            if tuple(words[place : place + size]) == form and words[place - 1] in ("is", "are", "was", "were", "be", "been", "appear", "seem", "ha", "have"):
+            if tuple(words[place : place + size]) == form and words[place - 1] in phrases(
+                "is|are|was|were|be|been|appear|seem|ha|have"
+            ):
                 for before in range(max(0, place - 8), place):
                     found[before] = True
     return found

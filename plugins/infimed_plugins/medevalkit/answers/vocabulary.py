@@ -1,4 +1,5 @@
-"""Words as concepts: what means the same, from the values of a kind and from WordNet and the Human Phenotype Ontology."""
+"""Words as concepts: what means the same, from the values of a kind and from WordNet and the Human Phenotype
+Ontology."""
 
 from __future__ import annotations
 
@@ -7,17 +8,43 @@ from functools import cache, lru_cache
 from importlib.resources import files
 
 from infimed_plugins.medevalkit.answers.values import KINDS, NUMBERS, WITHIN
+from infimed_plugins.medevalkit.answers.words import word_set
 
 Words = tuple[str, ...]
 
-_TOKEN = re.compile(r"[\u3400-\u9fff]|-?\d+(?:[.,]\d+)*(?:e[+-]?\d+)?(?:st|nd|rd|th)?\b|[^\W\d_\u3400-\u9fff][^\W_\u3400-\u9fff]*|[<>≤≥±%]")
+_TOKEN = re.compile(
+    r"[\u3400-\u9fff]|-?\d+(?:[.,]\d+)*(?:e[+-]?\d+)?(?:st|nd|rd|th)?\b|[^\W\d_\u3400-\u9fff][^\W_\u3400-\u9fff]*|"
+    r"[<>≤≥±%]"
+)
 _BARE_POINT = re.compile(r"(?<![\w.])\.(?=\d)")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
-_KEPT = frozenset("is was has this his as yes us its plus does was bus lens pus gas pancreas status pelvis uterus diabetes mass".split())
-_FOLDED = {"tumour": "tumor", "oedema": "edema", "haemorrhage": "hemorrhage", "anaemia": "anemia", "oesophagus": "esophagus",
-           "leukaemia": "leukemia", "haematoma": "hematoma", "ischaemia": "ischemia", "colour": "color", "centre": "center", "grey": "gray",
-           "fibre": "fiber", "foetus": "fetus", "paediatric": "pediatric", "calcium": "calcium", "lungs": "lung", "vertebrae": "vertebra",
-           "metastases": "metastasis", "ischaemic": "ischemic", "haemorrhagic": "hemorrhagic", "tumoral": "tumor", "diagnoses": "diagnosis"}  # fmt: skip
+_KEPT = word_set(
+    "is was has this his as yes us its plus does was bus lens pus gas pancreas status pelvis uterus diabetes mass"
+)
+_FOLDED = {
+    "tumour": "tumor",
+    "oedema": "edema",
+    "haemorrhage": "hemorrhage",
+    "anaemia": "anemia",
+    "oesophagus": "esophagus",
+    "leukaemia": "leukemia",
+    "haematoma": "hematoma",
+    "ischaemia": "ischemia",
+    "colour": "color",
+    "centre": "center",
+    "grey": "gray",
+    "fibre": "fiber",
+    "foetus": "fetus",
+    "paediatric": "pediatric",
+    "calcium": "calcium",
+    "lungs": "lung",
+    "vertebrae": "vertebra",
+    "metastases": "metastasis",
+    "ischaemic": "ischemic",
+    "haemorrhagic": "hemorrhagic",
+    "tumoral": "tumor",
+    "diagnoses": "diagnosis",
+}
 
 
 @lru_cache(maxsize=65536)
@@ -25,7 +52,13 @@ def base_form(word: str) -> str:
     """A word in one spelling and in the singular."""
     word = _FOLDED.get(word, word)
     if len(word) > 3 and word.endswith("s") and word not in _KEPT and not word.endswith(("ss", "us", "is", "as")):
-        word = word[:-3] + "y" if word.endswith("ies") and len(word) > 5 else word[:-2] if word.endswith(("sses", "xes", "ches")) else word[:-1]
+        word = (
+            word[:-3] + "y"
+            if word.endswith("ies") and len(word) > 5
+            else word[:-2]
+            if word.endswith(("sses", "xes", "ches"))
+            else word[:-1]
+        )
         word = _FOLDED.get(word, word)
     return word
 
