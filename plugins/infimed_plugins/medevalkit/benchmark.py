@@ -54,6 +54,9 @@ class KitBenchmark(Benchmark):
     path: str | None = Field(default=None, description="Local folder in upstream's layout; the hub where left out.")
     revision: str | None = Field(default=None, description="Commit of the data on the hub; the card's where left out.")
     reasoning: bool = Field(default=False, description="Ask for the answer in a box, as MedEvalKit's --reasoning.")
+    judged: Literal["open", "undecided"] = Field(
+        default="open", description="What a judge is asked: every open answer, or those that the rules left undecided."
+    )
     language: Literal["all", "en", "zh"] = Field(default="all", description="Keep only questions in this language.")
 
     card_name: ClassVar[str] = ""
@@ -196,7 +199,7 @@ class KitBenchmark(Benchmark):
         if self.card.grading not in BY_JUDGE:
             return None
         ruled = [self.grade(sample, answer, "strict") for sample, answer in zip(samples, answers, strict=True)]
-        return judge_open(self._is_open, samples, answers, ruled, ask)
+        return judge_open(self._is_open, samples, answers, ruled, ask, self.judged == "undecided")
 
     def _is_open(self, sample: Sample) -> bool:
         record = sample.meta["record"]

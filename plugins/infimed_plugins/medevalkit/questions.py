@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -74,6 +74,9 @@ class Questions(Benchmark):
     choices: tuple[str, ...] = Field(
         default=(),
         description="All answers that a closed question takes (yes, no, maybe); then every answer is read alike.",
+    )
+    judged: Literal["open", "undecided"] = Field(
+        default="open", description="What a judge is asked: every open answer, or those that the rules left undecided."
     )
     max_new_tokens: int = Field(default=256, ge=1, description="Longest answer.")
 
@@ -212,7 +215,8 @@ class Questions(Benchmark):
         if not any(sample.tags["form"] == "open" for sample in samples):
             return None
         ruled = [self.grade(sample, answer, "strict") for sample, answer in zip(samples, answers, strict=True)]
-        return judge_open(lambda sample: sample.tags["form"] == "open", samples, answers, ruled, ask)
+        undecided = self.judged == "undecided"
+        return judge_open(lambda sample: sample.tags["form"] == "open", samples, answers, ruled, ask, undecided)
 
     def is_open(self, sample: Sample) -> bool:
         """Neither multiple choice nor closed."""
