@@ -129,7 +129,9 @@ class KitBenchmark(Benchmark):
             return REPORT_METRICS
         if self.card.grading == "rubric":
             return ("rubric-score",)
-        return ("accuracy", "token-f1", "bleu-1", "rouge-l") if self.card.grading == "visual" else ("accuracy",)
+        if self.card.grading == "visual":
+            return ("accuracy", "exact-match", "token-recall", "token-f1", "bleu-1", "rouge-l")
+        return ("accuracy",)
 
     def generation(self) -> Generation:
         """Greedy, 1,024 tokens, as MedEvalKit."""

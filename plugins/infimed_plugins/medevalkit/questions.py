@@ -62,7 +62,7 @@ class Questions(Benchmark):
     scorings: ClassVar[tuple[str, ...]] = ("strict",)
     baseline_by: ClassVar[tuple[str, ...]] = ("form",)
     cluster_by: ClassVar[str] = "cluster"
-    metrics: ClassVar[tuple[str, ...]] = ("accuracy", "token-f1", "rouge-l")
+    metrics: ClassVar[tuple[str, ...]] = ("accuracy", "exact-match", "token-recall", "token-f1", "rouge-l")
     judging: ClassVar[str] = BY_JUDGE["visual"]
 
     reader: Use = Field(description="The reader of the samples and its settings, as under data.sources.")
