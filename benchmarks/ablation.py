@@ -10,7 +10,7 @@ from pathlib import Path
 
 from common import Results, main
 
-from infimed_core.sweep_command import sweep
+from infimed_plugins.reporting.sweep.command import sweep
 
 FILE = Path(__file__).parents[1] / "examples" / "ablation.yaml"
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from common import Results, main, table
 
+from infimed_core.records import open_run
 from infimed_plugins.medevalkit.rescore import rescore
 
 ROOT = Path(__file__).parents[1]
@@ -174,10 +175,10 @@ def fixtures(results: Results) -> None:
         command = [sys.executable, "-c", "from infimed_core.cli import run_main; run_main()"]
         command += ["examples/medevalkit_fixtures.yaml", "--set", f"run.directory={folder}", "--quiet"]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-        record = json.loads((Path(folder) / "medevalkit-fixtures" / "run.json").read_text())
+        run = open_run(Path(folder) / "medevalkit-fixtures")
     shown = [line for line in done.stdout.splitlines() if line.startswith("seven-set mean, base")]
-    asked = len(record["config"]["evaluation"]["benchmarks"])
-    answered = len({row["benchmark"] for row in record["results"] if row["model"] == "base"})
+    asked = len(run.benchmark_refs)
+    answered = len({row.benchmark for row in run.results(model="base")})
     print("\n".join(shown))
     results.target("fixtures: exit code of the example", done.returncode, "== 0")
     results.target(f"fixtures: benchmarks of {asked} without a result", asked - answered, "== 0")
@@ -201,7 +202,7 @@ def server(results: Results) -> None:
     """`transformers serve` at concurrency 16 beside the local back-end; then killed in the middle and started again."""
     import test_endpoint_serve as serving
 
-    from infimed_core.answer_cache import AnswerCache
+    from infimed_core.models.answer_cache import AnswerCache
 
     requests = serving.make_requests(200)
     with tempfile.TemporaryDirectory() as folder:
@@ -259,8 +260,8 @@ def overhead(results: Results, repeats: int, num_questions: int) -> None:
     from PIL import Image
 
     from infimed_core import Generation, Media, Sample, Turn
-    from infimed_core.answer_cache import AnswerCache
-    from infimed_core.evaluation import ask_and_grade
+    from infimed_core.evaluate.grading import ask_and_grade
+    from infimed_core.models.answer_cache import AnswerCache
     from infimed_core.plugins import load_plugins
     from infimed_plugins.vlm.tiny import TinyQwen3VL
 

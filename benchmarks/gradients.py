@@ -22,7 +22,7 @@ import numpy as np
 from common import Results, main, table
 
 from infimed_core import Media, PackedBatch, Sample, TrainableModel, TrainingContext, Turn
-from infimed_core.packing import assemble
+from infimed_core.plan.rows import assemble
 
 SIZES = {"hidden_size": 64, "layers": 2, "heads": 4, "intermediate_size": 128, "vision_hidden_size": 64}
 SIZES |= {"vision_layers": 2, "vision_intermediate_size": 128, "vocab_size": 320}

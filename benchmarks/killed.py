@@ -15,10 +15,10 @@ import torch
 from common import Results, table
 
 from infimed_core import MediaLoader, PackedBatch, Stage, TrainingContext
-from infimed_core.dataset import Dataset
-from infimed_core.packing import PlannedBatches
-from infimed_core.plan import StagePlan
-from infimed_core.planning import plan_stage
+from infimed_core.plan.planning import plan_stage
+from infimed_core.plan.rows import PlannedBatches
+from infimed_core.plan.stage_plan import StagePlan
+from infimed_core.store.dataset import Dataset
 from infimed_plugins.image.modality import Image
 from infimed_plugins.packing.fitting import BestFit
 from infimed_plugins.resolution.schedulers import LowToHigh

@@ -19,6 +19,7 @@ from typing import Any
 
 from common import Results, main
 
+from infimed_core.records import open_run
 from infimed_core.testing import make_image
 
 STAGE = {"learning_rate": 1e-3, "save_every": 3, "keep": 2}
@@ -111,10 +112,10 @@ def survive_kills(folder: Path, num_kills: int, seed: int = 0, **stage: Any) -> 
         process.wait()
         kills.append({"steps_since_start": steps_done(killed) - before, "pause": round(pause, 4)})
     finish(killed)
-    record = json.loads((killed.parent / "runs" / "killed" / "run.json").read_text(encoding="utf-8"))
+    run = open_run(killed.parent / "runs" / "killed")
     one, two = weights(whole), weights(killed)
     equal = bool(one) and one == two
-    return {"kills": kills, "equal": equal, "tensors": len(one), "status": record["status"]}
+    return {"kills": kills, "equal": equal, "tensors": len(one), "status": run.status}
 
 
 def measure(results: Results, arguments: argparse.Namespace) -> None:

@@ -27,7 +27,8 @@ import smollm2
 import yaml
 from common import Results, main, table
 
-from infimed_core.statistics import cohen_kappa
+from infimed_core.evaluate.statistics import cohen_kappa
+from infimed_core.records import open_run
 from infimed_plugins.mdt.assertion import is_stated, mentions
 from infimed_plugins.mdt.cases import Point
 from infimed_plugins.mdt.grading import is_met
@@ -207,12 +208,7 @@ def call(path: Path, kill_after: int | None = None) -> float:
 
 def asked(run: Path) -> int:
     """How many questions the last start of a run put to a model, by its own record."""
-    record = json.loads((run / "run.json").read_text(encoding="utf-8"))
-    return sum(
-        (step["details"] or {}).get("asked", 0)
-        for step in record["steps"]
-        if step["name"].startswith("evaluate-") and step["status"] == "done"
-    )
+    return sum(step.details.get("asked", 0) for step in open_run(run).steps("evaluate") if step.status == "done")
 
 
 def small_model(results: Results, limit: int, all_cases: bool, directory: Path | None) -> None:
@@ -253,8 +249,8 @@ def small_model(results: Results, limit: int, all_cases: bool, directory: Path |
         missing = 0
         example = None
         for row in rows:
-            for line in (run / "answers" / f"{row['in_run']}--base.jsonl").read_text(encoding="utf-8").splitlines():
-                answer = json.loads(line)["answer"]
+            for line in open_run(run).answers(row["in_run"], "base"):
+                answer = line.answer.model_dump(mode="json")
                 told = [turn for turn in answer["transcript"] if "num_prompt_tokens" in turn]
                 if row["solver"] != "direct":
                     missing += abs(answer["num_calls"] - len(told))

@@ -18,11 +18,11 @@ import torch
 from common import Results, table
 
 from infimed_core import IGNORED_LABEL, MediaLoader, Request, Sample, Stage, TrainingContext
-from infimed_core.dataset import Dataset, write_samples
-from infimed_core.index import build_index
-from infimed_core.packing import PlannedBatches
-from infimed_core.planning import plan_stage
-from infimed_core.statistics import interval, paired_difference
+from infimed_core.evaluate.statistics import interval, paired_difference
+from infimed_core.plan.index import build_index
+from infimed_core.plan.planning import plan_stage
+from infimed_core.plan.rows import PlannedBatches
+from infimed_core.store.dataset import Dataset, write_samples
 from infimed_plugins.demo.anatomy import DemoAnatomy
 from infimed_plugins.demo.vqa import DemoVqa
 from infimed_plugins.image.modality import Image

@@ -19,9 +19,9 @@ from common import Results, main, table
 from numpy.typing import NDArray
 
 from infimed_core import Encoder, Packer, Stage
-from infimed_core.index import Index
-from infimed_core.lengths import CostModel
-from infimed_core.planning import plan_stage
+from infimed_core.plan.index import Index
+from infimed_core.plan.lengths import CostModel
+from infimed_core.plan.planning import plan_stage
 from infimed_plugins.packing.fitting import BestFit, NextFit
 from infimed_plugins.packing.padding import Padded, PaddedSorted
 from infimed_plugins.resolution.schedulers import Fixed, LowToHigh

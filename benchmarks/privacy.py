@@ -1,4 +1,4 @@
-"""Privacy and data-set gates: recall of made-up identity in text, header and pixels; near pictures; overlap."""
+"""Privacy and data-set filters: recall of made-up identity in text, header and pixels; near pictures; overlap."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from privacy_texts import BARE, NAMED, STRUCTURED, cases, clean_texts
 
 from infimed_core import Media, Sample
 from infimed_plugins.executors.local import Serial
-from infimed_plugins.gates.contamination import Contamination
-from infimed_plugins.gates.duplicates import Duplicates
-from infimed_plugins.gates.hamming import close_pairs
-from infimed_plugins.gates.pictures import perceptual_hash
+from infimed_plugins.filters.contamination import Contamination
+from infimed_plugins.filters.duplicates import Duplicates
+from infimed_plugins.filters.hamming import close_pairs
+from infimed_plugins.filters.pictures import perceptual_hash
 from infimed_plugins.quality.identity import find
 from infimed_plugins.quality.installed import media_loader, reader
 from infimed_plugins.quality.privacy.command import deidentify
@@ -294,14 +294,15 @@ def overlap(results: Results) -> None:
     planted = [row.model_copy(update={"id": f"planted-{n}"}) for n, row in enumerate(chance.sample(asked, 50))]
     rows = rows[:5000] + planted
     began = time.perf_counter()
-    gated = Contamination().check(rows, {"demo-vqa": asked}, media_loader(), Serial())
+    filtered = Contamination().check(rows, {"demo-vqa": asked}, media_loader(), Serial())
     seconds = time.perf_counter() - began
-    hits = sum(identity.startswith("planted-") for identity in gated.rejected)
+    hits = sum(identity.startswith("planted-") for identity in filtered.rejected)
     results.details["overlap"] = {
-        "rows": len(rows), "questions": len(asked), "media": gated.details["num_media"], "seconds": round(seconds, 2),
+        "rows": len(rows), "questions": len(asked), "media": filtered.details["num_media"],
+        "seconds": round(seconds, 2),
     }  # fmt: skip
     results.target("planted benchmark pictures found in training data", hits / len(planted), ">= 1")
-    results.target("training rows of the demo taken for contaminated", len(gated.rejected) - hits, "== 0")
+    results.target("training rows of the demo taken for contaminated", len(filtered.rejected) - hits, "== 0")
 
 
 PARTS = {

@@ -111,7 +111,7 @@ def beside_peers(
     # pictures alone, as the others: a profile of one dimension judges no text and reads no header
     profile = folder / "pictures.yaml"
     body = yaml.safe_load(profile_path("default").read_text(encoding="utf-8"))
-    one = {"dimensions": ["image_quality"], "weights": {"image_quality": 1.0}, "gates": {"image_quality": 0.2}}
+    one = {"dimensions": ["image_quality"], "weights": {"image_quality": 1.0}, "hard_minimums": {"image_quality": 0.2}}
     one["rubric"] = {}
     profile.write_text(yaml.safe_dump({**body, **one}), encoding="utf-8")
     scorer = FiveDimension(profile=str(profile), calibration=scorer.calibration)

@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,14 @@ import numpy as np
 import yaml
 from common import Results, environment, main, table
 
-from infimed_core.dataset import Dataset
-from infimed_core.plugins import load_plugins
-from infimed_core.selecting import SELECTION, read_rejected
+from infimed_core import load_plugins
+from infimed_core.records import Graded, Run, open_run
 from infimed_plugins.quality.profile import DIMENSIONS
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "quality_ablation.yaml"
 STAGE = "train"
 
-HALF = {"keep": 0.5, "gates": False}
+HALF = {"keep": 0.5, "hard_minimums": False}
 ARMS: dict[str, dict[str, Any]] = {
     "top": {"use": "top-share", "with": HALF},
     "random": {"use": "random-share", "with": {"keep": 0.5}},
@@ -33,20 +33,15 @@ ARMS: dict[str, dict[str, Any]] = {
 }
 
 
-def run(document: dict[str, Any], file: Path) -> dict[str, Any]:
-    """Run a document as a run file, in a process of its own; return its record."""
+def run(document: dict[str, Any], file: Path) -> Run:
+    """Run a document as a run file, in a process of its own."""
     file.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
     command = [str(Path(sys.executable).with_name("infimed-run")), str(file)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
     section = document["run"]
-    return json.loads((Path(section["directory"]) / section["name"] / "run.json").read_text(encoding="utf-8"))
-
-
-def artifact(record: dict[str, Any], directory: Path, step: str) -> Path:
-    """The directory of a step's artifact."""
-    return directory / next(item["artifact"] for item in record["steps"] if item["name"] == step)
+    return open_run(Path(section["directory"]) / section["name"])
 
 
 class Seed:
@@ -60,10 +55,10 @@ class Seed:
         self.folder = folder
         self.seed = seed
         base = {key: self.document[key] for key in ("run", "data", "model")}
-        record = run(base, folder / f"seed-{seed}-base.yaml")
+        finished = run(base, folder / f"seed-{seed}-base.yaml")
         self.directory = folder / f"seed-{seed}"
-        self.checkpoint = artifact(record, self.directory, "model") / "checkpoint"
-        self.samples = Dataset(artifact(record, self.directory, "read") / "samples.jsonl")
+        self.checkpoint = finished.artifact(finished.step("model")) / "checkpoint"
+        self.samples = finished.dataset
         source = {"use": "transformers", "with": {"checkpoint": str(self.checkpoint), "dtype": "float32"}}
         source["with"] |= {
             key: value for key, value in self.document["model"]["with"].items() if key.startswith("answer_")
@@ -83,34 +78,31 @@ class Seed:
         document["quality"]["select"] = ARMS[name]
         stem = f"seed-{self.seed}-{name.replace(' ', '-')}"
         selected = {key: document[key] for key in ("run", "data", "quality")}
-        record = run(selected, self.folder / f"{stem}-select.yaml")
-        rejected = set(read_rejected(artifact(record, self.directory, "select") / SELECTION))
-        chosen = [row for row, identity in enumerate(self.samples.ids) if identity not in rejected]
+        finished = run(selected, self.folder / f"{stem}-select.yaml")
+        chosen = [number for number, row in enumerate(finished.samples()) if not row.rejected]
         stage = document["training"]["with"]["stages"][0]
         stage["num_samples"] = round(budget / float(self.tokens[chosen].mean()))
         document["evaluation"]["models"] = [STAGE]
-        record = run(document, self.folder / f"{stem}.yaml")
-        trained = next(item["details"] for item in record["steps"] if item["name"] == f"train-{STAGE}")
-        answers = (self.directory / "answers" / f"demo-vqa--{STAGE}.jsonl").read_text(encoding="utf-8").splitlines()
+        finished = run(document, self.folder / f"{stem}.yaml")
+        trained = finished.step("train", stage=STAGE).details
         return {
             "kept": dict(Counter(self.defects[row] for row in chosen)),
             "num_samples": stage["num_samples"],
             "tokens": trained["tokens"],
             "loss_last": trained["loss_last"],
             "commit": environment()["commit"],
-            **self.accuracy(answers),
+            **self.accuracy(finished.answers("demo-vqa", STAGE)),
         }
 
-    def accuracy(self, answers: list[str]) -> dict[str, Any]:
+    def accuracy(self, answers: Iterable[Graded]) -> dict[str, Any]:
         """Share of right answers among the kinds and forms that were taught; an answer not understood is wrong."""
         taught = self.document["data"]["sources"][0]["with"]
         right: list[bool] = []
         by_kind: dict[str, list[bool]] = {}
-        for line in answers:
-            row = json.loads(line)
-            tags = row["sample"]["tags"]
+        for answer in answers:
+            tags = answer.sample.tags
             if tags["form"] in taught["forms"] and tags["kind"] in taught["kinds"]:
-                right.append(row["scores"]["strict"]["value"] == 1.0)
+                right.append(answer.scores["strict"].value == 1.0)
                 by_kind.setdefault(tags["kind"], []).append(right[-1])
         return {
             "num_questions": len(right),

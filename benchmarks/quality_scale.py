@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from common import Results, main, table
 
+from infimed_core.records import open_run
 from infimed_plugins.quality.budget import CELL, cells, greedy_gains
 
 CAPTION = "Axial MRI of the brain, slice {}, shows a small lesion in the left frontal lobe without oedema."
@@ -67,7 +68,7 @@ def run_file(folder: Path, name: str, data: Path, num_processes: int) -> Path:
         "data": {"sources": [{"use": "jsonl", "with": {"path": str(data / "*.jsonl")}}], "executor": executor},
         "quality": {
             "scorers": [{"use": "five-dimension"}],
-            "select": {"use": "top-share", "with": {"keep": 0.5, "gates": False}},
+            "select": {"use": "top-share", "with": {"keep": 0.5, "hard_minimums": False}},
         },
     }
     file.write_text(json.dumps(body))
@@ -130,8 +131,7 @@ class Watched:
 
     def step(self, name: str) -> dict[str, Any]:
         """A step of the record."""
-        record = json.loads((self.directory / "run.json").read_text(encoding="utf-8"))
-        return next(step for step in record["steps"] if step["name"] == name)
+        return next(step for step in open_run(self.directory).record.steps if step.name == name).model_dump(mode="json")
 
 
 def memory(results: Results, folder: Path, few: int, many: int) -> None:

@@ -2,7 +2,8 @@
 
     python benchmarks/report.py --json OUT.json [--answers 50000] [--run RUN] [--pictures DIRECTORY]
 
-The large run is synthetic (tests/core/report_fixture.py): its figures mean nothing, only its size does. ``--run`` is a
+The large run is synthetic (tests/plugins/reporting/report_fixture.py): its figures mean nothing, only its size does.
+``--run`` is a
 finished run of the demo; without it the last of the three small ones that are compared here is opened.
 """
 
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from common import Results, main
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "core"))
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "plugins" / "reporting"))
 
 from browser import CHROMIUM, WHY_NOT, Page, open_browser
 from compare_by_hand import THREE, demo, gaps
@@ -24,9 +25,9 @@ from report_fixture import write_run
 
 from infimed_core import InfimedError
 from infimed_core.plugins import load_plugins
-from infimed_core.report import write_report
-from infimed_core.run_comparison import compare_runs
 from infimed_core.testing import run as run_document
+from infimed_plugins.reporting.compare.comparison import compare_runs
+from infimed_plugins.reporting.page.page import write_report
 
 MODELS = 6
 BENCHMARKS = 2

@@ -19,10 +19,10 @@ from common import Results, table
 from resolution_picture import picture
 
 from infimed_core import MediaLoader, Request, ResolutionScheduler, Sample, TrainingContext
-from infimed_core.dataset import Dataset, write_samples
-from infimed_core.index import build_index
-from infimed_core.packing import PlannedBatches
-from infimed_core.planning import plan_stage
+from infimed_core.plan.index import build_index
+from infimed_core.plan.planning import plan_stage
+from infimed_core.plan.rows import PlannedBatches
+from infimed_core.store.dataset import Dataset, write_samples
 from infimed_plugins.demo.anatomy import DemoAnatomy
 from infimed_plugins.demo.vqa import DemoVqa
 from infimed_plugins.image.modality import Image
@@ -87,8 +87,8 @@ def parts(directory: Path, texts: list[str], seed: int, patch: int) -> tuple[Pat
     """A small SigLIP tower and a small Qwen3 with random weights, as two checkpoints."""
     from transformers import Qwen3Config, Qwen3ForCausalLM, SiglipVisionConfig, SiglipVisionModel
 
-    from infimed_plugins.vlm.quiet import quiet
     from infimed_plugins.vlm.vocabulary import train_tokenizer
+    from infimed_plugins.vlm.without_progress_bars import without_progress_bars
 
     torch.manual_seed(seed)
     tokenizer = train_tokenizer(texts, 1024)
@@ -97,7 +97,7 @@ def parts(directory: Path, texts: list[str], seed: int, patch: int) -> tuple[Pat
         vocab_size=len(tokenizer), tie_word_embeddings=True, eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id, bos_token_id=None, **LANGUAGE,
     ))  # fmt: skip
-    with quiet():
+    with without_progress_bars():
         tower.save_pretrained(directory / "tower")
         language.save_pretrained(directory / "language")
     tokenizer.save_pretrained(directory / "language")

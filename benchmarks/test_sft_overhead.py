@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from infimed_core import Sample, TrainingContext, Turn
-from infimed_core.packing import assemble
+from infimed_core.plan.rows import assemble
 from infimed_plugins.sft.trainer import StagedTrainer
 from infimed_plugins.vlm.tiny import TinyQwen3VL
 

@@ -19,10 +19,10 @@ from kills import survive_kills
 from peers import against_hf, against_trl, demo_samples, padded, training_arguments
 
 from infimed_core import MediaLoader, Stage, TrainingContext
-from infimed_core.dataset import Dataset, write_samples
-from infimed_core.index import build_index
-from infimed_core.packing import PlannedBatches
-from infimed_core.planning import plan_stage
+from infimed_core.plan.index import build_index
+from infimed_core.plan.planning import plan_stage
+from infimed_core.plan.rows import PlannedBatches
+from infimed_core.store.dataset import Dataset, write_samples
 from infimed_plugins.image.modality import Image
 from infimed_plugins.packing.fitting import BestFit
 from infimed_plugins.resolution.schedulers import Fixed

@@ -9,8 +9,8 @@ import re
 from pathlib import Path
 
 from infimed_core import MODALITIES, TASK_TYPES
-from infimed_core.published import Published, read_published
 from infimed_plugins.medevalkit.cards import Card, cards
+from infimed_plugins.reporting.compare.published import Published, read_published
 
 HERE = Path(__file__).parent
 TARGET = HERE / "benchmarks.md"

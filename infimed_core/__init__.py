@@ -1,70 +1,184 @@
 """InfiMed: from raw medical image-text data to a graded multimodal model. What a plugin author may import."""
 
-from infimed_core.components import (
-    Ask,
-    Batches,
-    Benchmark,
-    Component,
-    Encoder,
+import warnings
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from infimed_core.api.component import Component, ComponentRef, Row, canonical_json
+from infimed_core.api.data import (
+    DatasetFilter,
     Executor,
-    Gate,
-    JudgingScorer,
-    LoadedModel,
-    Measurements,
-    MediaLoader,
-    Metric,
-    Modality,
-    Model,
-    Packer,
-    Reader,
-    ResolutionScheduler,
-    Scorer,
-    Selector,
-    Solver,
-    TextLengths,
-    TextMetric,
-    TrainableModel,
-    Trainer,
-    TrainingContext,
-)
-from infimed_core.errors import ConfigError, DataError, InfimedError, PluginError
-from infimed_core.hookspecs import hookimpl
-from infimed_core.plugins import load_plugins
-from infimed_core.statistics import cohen_kappa, interval
-from infimed_core.types import (
-    IGNORED_LABEL,
-    Answer,
-    Candidate,
-    Encoded,
     Fault,
-    Gated,
-    Generation,
+    FilterResult,
     Media,
-    MetricValue,
-    Mix,
-    PackedBatch,
-    Packs,
-    Phase,
-    Request,
-    Row,
-    RunEvent,
+    MediaLoader,
+    Modality,
+    Reader,
     Sample,
     Score,
-    Selection,
-    Stage,
-    StageEvaluation,
     Turn,
-    Use,
-    canonical_json,
 )
-from infimed_core.vocabulary import MODALITIES, TASK_TYPES, UNLABELLED, modality_of, task_type_of
+from infimed_core.api.evaluation import Benchmark, Metric, Solver, TextMetric
+from infimed_core.api.models import (
+    IGNORED_LABEL,
+    Answer,
+    Ask,
+    Encoded,
+    Encoder,
+    Generation,
+    LoadedModel,
+    Model,
+    PackedBatch,
+    Request,
+    TextLengths,
+    TrainableModel,
+)
+from infimed_core.api.planning import Packer, Packs, Phase, ResolutionScheduler
+from infimed_core.api.quality import Candidate, JudgingScorer, RowSelection, Scorer, Selection, Selector
+from infimed_core.api.reporting import MetricValue, Reporter, RunEvent
+from infimed_core.api.training import Batches, Measurements, Mix, Stage, StageEvaluation, Trainer, TrainingContext
+from infimed_core.api.vocabulary import MODALITIES, TASK_TYPES, UNLABELLED, modality_of, task_type_of
+from infimed_core.errors import ComponentError, ConfigError, DataError, InfimedError, PluginError
+from infimed_core.hookspecs import hookimpl
+from infimed_core.plugins import Registry, load_plugins
+
+if TYPE_CHECKING:
+    from infimed_core.console import Console
+    from infimed_core.evaluate.comparing import paired_interval
+    from infimed_core.evaluate.paired import Estimate, mean_estimate
+    from infimed_core.evaluate.paired import Test as PairedTest
+    from infimed_core.evaluate.paired import estimate as paired_estimate
+    from infimed_core.evaluate.statistics import cohen_kappa, holm, interval
+    from infimed_core.plan.rows import assemble
+    from infimed_core.run import run as run_plan
+    from infimed_core.runfile.loading import load_run_file
+    from infimed_core.runfile.plan import Plan
+    from infimed_core.runfile.variants import RunVariant, load_variant, load_variants, variants_of
+    from infimed_core.store.artifacts import digest
+    from infimed_core.store.files import write_atomically
+
+_LATER = {
+    "Console": "infimed_core.console:Console",
+    "Estimate": "infimed_core.evaluate.paired:Estimate",
+    "PairedTest": "infimed_core.evaluate.paired:Test",
+    "Plan": "infimed_core.runfile.plan:Plan",
+    "RunVariant": "infimed_core.runfile.variants:RunVariant",
+    "assemble": "infimed_core.plan.rows:assemble",
+    "cohen_kappa": "infimed_core.evaluate.statistics:cohen_kappa",
+    "digest": "infimed_core.store.artifacts:digest",
+    "holm": "infimed_core.evaluate.statistics:holm",
+    "interval": "infimed_core.evaluate.statistics:interval",
+    "load_run_file": "infimed_core.runfile.loading:load_run_file",
+    "load_variant": "infimed_core.runfile.variants:load_variant",
+    "load_variants": "infimed_core.runfile.variants:load_variants",
+    "mean_estimate": "infimed_core.evaluate.paired:mean_estimate",
+    "paired_estimate": "infimed_core.evaluate.paired:estimate",
+    "paired_interval": "infimed_core.evaluate.comparing:paired_interval",
+    "run_plan": "infimed_core.run:run",
+    "variants_of": "infimed_core.runfile.variants:variants_of",
+    "write_atomically": "infimed_core.store.files:write_atomically",
+}
+"""Names whose modules are imported when they are first used, so that importing a plugin stays cheap."""
+
 
 __all__ = [
-    "IGNORED_LABEL", "MODALITIES", "TASK_TYPES", "UNLABELLED", "Answer", "Ask", "Batches", "Benchmark", "Candidate",
-    "Component", "ConfigError", "DataError", "Encoded", "Encoder", "Executor", "Fault", "Gate", "Gated", "Generation",
-    "InfimedError", "JudgingScorer", "LoadedModel", "Measurements", "Media", "MediaLoader", "Metric", "MetricValue",
-    "Mix", "Modality", "Model", "PackedBatch", "Packer", "Packs", "Phase", "PluginError", "Reader", "Request",
-    "ResolutionScheduler", "Row", "RunEvent", "Sample", "Score", "Scorer", "Selection", "Selector", "Solver", "Stage",
-    "StageEvaluation", "TextLengths", "TextMetric", "TrainableModel", "Trainer", "TrainingContext", "Turn", "Use",
-    "canonical_json", "cohen_kappa", "hookimpl", "interval", "load_plugins", "modality_of", "task_type_of",
+    "IGNORED_LABEL",
+    "MODALITIES",
+    "TASK_TYPES",
+    "UNLABELLED",
+    "Answer",
+    "Ask",
+    "Batches",
+    "Benchmark",
+    "Candidate",
+    "Component",
+    "ComponentError",
+    "ComponentRef",
+    "ConfigError",
+    "Console",
+    "DataError",
+    "DatasetFilter",
+    "Encoded",
+    "Encoder",
+    "Estimate",
+    "Executor",
+    "Fault",
+    "FilterResult",
+    "Generation",
+    "InfimedError",
+    "JudgingScorer",
+    "LoadedModel",
+    "Measurements",
+    "Media",
+    "MediaLoader",
+    "Metric",
+    "MetricValue",
+    "Mix",
+    "Modality",
+    "Model",
+    "PackedBatch",
+    "Packer",
+    "Packs",
+    "PairedTest",
+    "Phase",
+    "Plan",
+    "PluginError",
+    "Reader",
+    "Registry",
+    "Reporter",
+    "Request",
+    "ResolutionScheduler",
+    "Row",
+    "RowSelection",
+    "RunEvent",
+    "RunVariant",
+    "Sample",
+    "Score",
+    "Scorer",
+    "Selection",
+    "Selector",
+    "Solver",
+    "Stage",
+    "StageEvaluation",
+    "TextLengths",
+    "TextMetric",
+    "TrainableModel",
+    "Trainer",
+    "TrainingContext",
+    "Turn",
+    "assemble",
+    "canonical_json",
+    "cohen_kappa",
+    "digest",
+    "holm",
+    "hookimpl",
+    "interval",
+    "load_plugins",
+    "load_run_file",
+    "load_variant",
+    "load_variants",
+    "mean_estimate",
+    "modality_of",
+    "paired_estimate",
+    "paired_interval",
+    "run_plan",
+    "task_type_of",
+    "variants_of",
+    "write_atomically",
 ]  # fmt: skip
+
+_RENAMED = {"Gate": "DatasetFilter", "Gated": "FilterResult", "Use": "ComponentRef"}
+"""Names of version 0.1, for plugins that were written for it."""
+
+
+def __getattr__(name: str) -> Any:
+    """A name that is imported when it is first used, or what an earlier name stands for now."""
+    if name in _LATER:
+        module, _, attribute = _LATER[name].partition(":")
+        globals()[name] = getattr(import_module(module), attribute)
+        return globals()[name]
+    if name not in _RENAMED:
+        raise AttributeError(f"module 'infimed_core' has no attribute '{name}'")
+    text = f"infimed_core.{name} is called {_RENAMED[name]} now; the old name will be removed in version 1.0"
+    warnings.warn(text, DeprecationWarning, stacklevel=2)
+    return globals()[_RENAMED[name]]

@@ -1,23 +1,31 @@
-"""The two commands: ``infimed-run`` does a run file, ``infimed`` looks at run files, runs and plugins."""
+"""The two commands: ``infimed-run`` does a run file, ``infimed`` has everything else, plugins' commands included."""
 
 from __future__ import annotations
 
+import functools
 import gc
+import inspect
 import json
 import sys
-from collections.abc import Callable
+import typing
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 import yaml
 
-from infimed_core.config import Plan, load_run_file
-from infimed_core.errors import InfimedError
+from infimed_core.api.data import Sample
+from infimed_core.api.reporting import Reporter, RunRecord
+from infimed_core.errors import ComponentError, InfimedError
+from infimed_core.plugin_loading import place_of_code, told_error
 from infimed_core.plugins import KINDS, Registry, load_plugins
-from infimed_core.record import read_record
-from infimed_core.run_file import run_schema
-from infimed_core.types import RunRecord, Sample
+from infimed_core.runfile.loading import load_run_file
+from infimed_core.runfile.plan import Plan
+from infimed_core.runfile.sections import run_schema
+
+_NOT_TYPED: set[Any] = {dict, set, frozenset, object, complex, type}
+"""Types that a command line cannot give."""
 
 app = typer.Typer(
     name="infimed", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -25,7 +33,6 @@ app = typer.Typer(
 )  # fmt: skip
 
 RunFileArgument = Annotated[Path, typer.Argument(help="A run file (YAML).", metavar="FILE")]
-RunArgument = Annotated[Path, typer.Argument(help="A run's directory, such as runs/full.", metavar="RUN")]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", help="Change one value, as in training.with.seed=1; recorded.", metavar="PATH=VALUE"),
@@ -34,11 +41,19 @@ SetOption = Annotated[
 
 def _load(file: Path, changes: list[str] | None) -> tuple[Plan, Registry]:
     gc.disable()  # nothing made here is garbage, and looking for some costs a tenth of the command
+    registry = Registry()
     try:
         registry = load_plugins()
         return load_run_file(file, registry, _overrides(changes)), registry
     finally:
         gc.enable()
+        _tell_notes(registry)
+
+
+def _tell_notes(registry: Registry) -> None:
+    """What is wrong with a plugin, a line for each, beside what the command itself says."""
+    for line in registry.new_notes():
+        typer.echo(line, err=True)
 
 
 def _overrides(changes: list[str] | None) -> dict[str, Any]:
@@ -56,11 +71,11 @@ def check(file: RunFileArgument, set_: SetOption = None) -> None:
     """Check a run file: every mistake at once, with its line and its remedy."""
     plan, registry = _load(file, set_)
     if plan.file.sweep is not None:
-        from infimed_core.sweep import plan_sweep
+        from infimed_core.runfile.variants import load_variants, variants_of
 
-        plan_sweep(file, registry, {}, None, _overrides(set_), check_only=True)
+        load_variants(file, registry, variants_of(plan, {}), _overrides(set_))
     present = {name: getattr(plan.file, name) for name in type(plan.file).model_fields if name != "run"}
-    steps = [name for name, section in present.items() if section not in (None, {})]
+    steps = [name for name, section in present.items() if section]
     typer.echo(f"{file}: ok ({', '.join(steps) or 'no steps'}; {len(plan.components)} components)")
 
 
@@ -68,22 +83,29 @@ def check(file: RunFileArgument, set_: SetOption = None) -> None:
 def plugins(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """List the installed plugins and every component they offer."""
     registry = load_plugins()
+    found = {kind: registry.components(kind) for kind in KINDS}
+    registry.media_loader()
+    registry.benchmark_groups()
+    registry.default("")
+    for _ in _plugin_commands(registry):
+        pass  # looked at for what is wrong with them
     if as_json:
         body = {
             "plugins": {name: info.model_dump() for name, info in registry.plugins.items()},
             "set_aside": registry.broken,
-            "components": {kind: sorted(registry.components(kind)) for kind in KINDS},
+            "notes": [list(note) for note in registry.notes],
+            "components": {kind: sorted(components) for kind, components in found.items()},
         }
         typer.echo(json.dumps(body, indent=1))
         return
-    for kind in KINDS:
+    for kind, components in found.items():
         typer.echo(f"{kind}:")
-        for qualified, component in registry.components(kind).items():
+        for qualified, component in components.items():
             summary = (component.__doc__ or "").strip().splitlines()
             typer.echo(f"  {qualified:32} {summary[0] if summary else ''}")
     typer.echo("plugins: " + ", ".join(f"{i.name} ({i.distribution} {i.version})" for i in registry.plugins.values()))
-    for name, reason in registry.broken.items():
-        typer.echo(f"set aside: {name}: {reason}")
+    for line in registry.all_notes():
+        typer.echo(line)
 
 
 @app.command()
@@ -100,9 +122,9 @@ def schema_of(what: str) -> dict[str, Any]:
         return run_schema()
     if what in ("record", "sample"):
         model = RunRecord if what == "record" else Sample
-        found = model.model_json_schema(mode="serialization")
-        found["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-        return found
+        schema = model.model_json_schema(mode="serialization")
+        schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+        return schema
     kind, sign, name = what.partition(":")
     if not sign or kind not in KINDS:
         raise InfimedError(
@@ -111,95 +133,23 @@ def schema_of(what: str) -> dict[str, Any]:
     return load_plugins().find(kind, name).model_json_schema(by_alias=True)
 
 
-@app.command()
-def show(run: RunArgument) -> None:
-    """Print a run's summary: samples, packing, losses, accuracy with intervals."""
-    _print_summary(read_record(run), run if run.is_dir() else run.parent)
+def _print_summaries(registry: Registry, plan: Plan, run: Path) -> None:
+    """What the reporters have to say in the terminal; one that fails is told of and changes nothing else."""
+    from infimed_core.records import open_run
 
+    named = [plan.components[f"report.{index}"] for index in range(len(plan.file.report))]
+    offered = cast(list[type[Reporter]], list(registry.components("reporter").values()))
+    unnamed = [kind() for kind in offered if kind.after_every_run and kind not in map(type, named)]
+    finished = open_run(run)
+    for reporter in [*unnamed, *cast(list[Reporter], named)]:
+        try:
+            text = reporter.summary(finished)
+            if text is not None:
+                from rich.console import Console as RichConsole
 
-@app.command()
-def report(run: RunArgument) -> None:
-    """Write a run's report page anew and print where it is."""
-    from infimed_core.report import write_report
-
-    read_record(run)
-    typer.echo(str(write_report(run if run.is_dir() else run.parent)))
-
-
-@app.command()
-def compare(
-    runs: Annotated[list[str], typer.Argument(help="Runs, or RUN:MODEL for one model of a run.", metavar="RUN...")],
-    allow_mixed: Annotated[bool, typer.Option("--allow-mixed", help="Also compare under different protocols.")] = False,
-    scoring: Annotated[str | None, typer.Option(help="A grading (default: each benchmark's first).")] = None,
-    against: Annotated[str | None, typer.Option(help="Compare with this model alone.", metavar="MODEL")] = None,
-    published: Annotated[
-        list[str] | None, typer.Option(help="A plugin or YAML file whose published figures stand beside.")
-    ] = None,
-    format_: Annotated[
-        str | None, typer.Option("--format", help="terminal, markdown, csv, json or html (default: by --out's name).")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="Write here instead of to the terminal.", metavar="FILE")] = None,
-) -> None:
-    """Compare models of finished runs: paired differences with intervals and corrected p-values."""
-    from infimed_core.comparison_page import FORMATS, SUFFIXES
-    from infimed_core.comparison_text import as_terminal
-    from infimed_core.published import chosen_tables
-    from infimed_core.record import write_atomically
-    from infimed_core.run_comparison import compare_runs
-
-    chosen = format_ or (SUFFIXES.get(out.suffix.lower(), "") if out else "terminal")
-    if chosen not in (*FORMATS, "terminal") or (out and chosen == "terminal"):
-        what = f"--format {format_}" if format_ else f"--out {out}"
-        raise InfimedError(f"{what}: write --format with one of {', '.join(FORMATS)}" + ("" if out else ", terminal"))
-    registry = load_plugins()
-    tables = chosen_tables(published or (), registry)
-    found = compare_runs(runs, registry, allow_mixed, scoring, against, tables)
-    if chosen == "terminal":
-        from rich.console import Console as RichConsole
-
-        RichConsole(width=None if sys.stdout.isatty() else 160).print(as_terminal(found))
-    elif out is None:
-        typer.echo(FORMATS[chosen](found), nl=False)
-    else:
-        write_atomically(out, FORMATS[chosen](found))
-        typer.echo(str(out))
-
-
-@app.command()
-def serve(
-    run: RunArgument,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8765,
-) -> None:
-    """Show a run's report page on this machine alone, kept fresh while the run goes on; stop with Ctrl-C."""
-    from infimed_core.serving import serve as do_serve
-
-    read_record(run)
-    do_serve(run if run.is_dir() else run.parent, port, typer.echo)
-
-
-@app.command()
-def sweep(
-    file: RunFileArgument,
-    grid: Annotated[
-        list[str] | None,
-        typer.Option("--grid", help="Values of one place, as in run.seed=0,1,2; repeat for more.", metavar="PATH=V,V"),
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="Where the runs lie (default: runs/NAME-sweep).")] = None,
-    dry: Annotated[bool, typer.Option("--dry", help="Only list the runs.")] = False,
-) -> None:
-    """Run variants of one file, then compare them with intervals; what is finished is not done again."""
-    from infimed_core.sweep_command import sweep as do_sweep
-
-    if not do_sweep(file, grid or (), out, dry):
-        raise typer.Exit(1)
-
-
-def _print_summary(record: RunRecord, directory: Path) -> None:
-    from rich.console import Console as RichConsole
-
-    from infimed_core.report import summary_text
-
-    RichConsole(width=None if sys.stdout.isatty() else 110).print(summary_text(record, directory))
+                RichConsole(width=None if sys.stdout.isatty() else 110).print(text)
+        except Exception as error:
+            typer.echo(f"no summary by {type(reporter).__name__}: {type(error).__name__}: {error}", err=True)
 
 
 def _run(
@@ -213,7 +163,7 @@ def _run(
 ) -> None:
     """Do everything a run file says; what an earlier run of it finished is not done again."""
     from infimed_core.console import Console
-    from infimed_core.ranks import own_rank
+    from infimed_core.distributed.ranks import own_rank
     from infimed_core.run import run as do_run
 
     changes = [*(set_ or ())]
@@ -227,24 +177,27 @@ def _run(
     console = Console(quiet=quiet or rank > 0)
     path = Path(plan.file.run.directory) / plan.file.run.name
     try:
-        record = do_run(plan, registry, console)
+        do_run(plan, registry, console)
     except KeyboardInterrupt:
         console.close()
         if rank == 0:
             typer.echo(f"stopped; what is finished is kept in {path}. The same command goes on from there.", err=True)
         raise typer.Exit(130) from None
-    except InfimedError:
-        raise
     except Exception as error:
         console.close()
+        if isinstance(error, InfimedError) and not isinstance(error, ComponentError):
+            raise
         import traceback
 
         log = path / (f"error-rank-{rank}.log" if rank else "error.log")
         log.write_text(traceback.format_exc(), encoding="utf-8")
-        typer.echo(f"the run failed: {type(error).__name__}: {error}\nthe traceback is in {log}", err=True)
+        if isinstance(error, ComponentError):
+            typer.echo(f"{error}; the traceback is in {log}", err=True)
+        else:
+            typer.echo(f"the run failed: {type(error).__name__}: {error}\nthe traceback is in {log}", err=True)
         raise typer.Exit(1) from None
     if rank == 0:
-        _print_summary(record, path)
+        _print_summaries(registry, plan, path)
 
 
 run_typer = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -265,18 +218,70 @@ def _guard(command: Callable[[], Any]) -> None:
 
 def main() -> None:
     """``infimed``."""
-    if len(sys.argv) > 1 and not sys.argv[1].startswith("-"):
-        names = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
-        if sys.argv[1] not in names:
-            _guard(lambda: _add_commands(load_plugins()))
-    elif len(sys.argv) > 1:
+    names = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    if len(sys.argv) < 2 or sys.argv[1] not in names:  # of a plugin, or help, which lists them all
         _guard(lambda: _add_commands(load_plugins()))
     _guard(app)
 
 
 def _add_commands(registry: Registry) -> None:
-    for name, function in sorted(registry.commands().items()):
+    for name, function in _plugin_commands(registry):
         app.command(name=name)(function)
+    _tell_notes(registry)
+
+
+def _plugin_commands(registry: Registry) -> Iterator[tuple[str, Callable[..., Any]]]:
+    """The commands of plugins under the names that they can have: a name that is taken is written PLUGIN/NAME."""
+    taken = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    for plugin, name, function in registry.commands():
+        at = place_of_code(function)
+        if wrong := wrong_command(name, function):
+            registry.set_aside(plugin, f"infimed_commands offers '{name}' ({at}), which cannot be a command: {wrong}")
+            continue
+        shown = name
+        if name in taken:
+            shown = f"{plugin}/{name}"
+            registry.note(plugin, f"infimed_commands offers '{name}' ({at}), which is taken; write infimed {shown}")
+        taken.add(shown)
+        yield shown, function if registry.is_own(plugin) else _guarded(plugin, name, function)
+
+
+def wrong_command(name: str, function: Callable[..., Any]) -> str:
+    """Why a function cannot be a command, "" where it can."""
+    try:
+        alone = typer.Typer()
+        alone.command(name=name)(function)
+        typer.main.get_command(alone)
+        hints = typing.get_type_hints(function)
+    except Exception as error:
+        return f"{told_error(error)}; see typer's documentation for the parameters that it takes"
+    for parameter in inspect.signature(function).parameters.values():
+        default = parameter.default
+        kind = hints.get(parameter.name, str if default in (parameter.empty, None) else type(default))
+        strange = {typing.get_origin(part) or part for part in (kind, *typing.get_args(kind))} & _NOT_TYPED
+        if strange:
+            what = strange.pop().__name__
+            return (
+                f"its parameter '{parameter.name}' is of type {what}, which nobody can type; use text, numbers or paths"
+            )
+    return ""
+
+
+def _guarded(plugin: str, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """A plugin's command; where it fails, one line says whose it is."""
+
+    @functools.wraps(function)
+    def command(*arguments: Any, **options: Any) -> Any:
+        try:
+            return function(*arguments, **options)
+        except (InfimedError, typer.Exit, typer.Abort, typer.BadParameter):
+            raise
+        except Exception as error:
+            told = told_error(error, getattr(function, "__module__", "") or "")
+            typer.echo(f"plugin '{plugin}': its command '{name}' failed: {told}", err=True)
+            raise typer.Exit(1) from error
+
+    return command
 
 
 def run_main() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any, TextIO
 
-from infimed_core.types import RunEvent
+from infimed_core.api.reporting import RunEvent
 
 
 class Console:

@@ -19,6 +19,10 @@ class PluginError(InfimedError):
     """A plugin that is missing, named twice, or broken."""
 
 
+class ComponentError(PluginError):
+    """A component that raised, or that returned what its kind does not allow; names plugin, method and place."""
+
+
 class DataError(InfimedError):
     """A sample or file that cannot be used.
 

@@ -1,6 +1,6 @@
 """The hooks, in the order of a run: this file is the map of what happens to data.
 
-Each hook but the last two returns a table from a name to a component class, or to where it is: ``"module:Class"`` is
+Each hook but the last three returns a table from a name to a component class, or to where it is: ``"module:Class"`` is
 imported when a run file says the name. None takes a default, none is
 ``firstresult``: installing a plugin adds names and changes no run until a run file says the name.
 """
@@ -8,26 +8,19 @@ imported when a run file says the name. None takes a default, none is
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from functools import cache
+from typing import Any, cast, get_args, get_type_hints
 
 import pluggy
 
-from infimed_core.components import (
-    Benchmark,
-    Executor,
-    Gate,
-    Metric,
-    Modality,
-    Model,
-    Packer,
-    Reader,
-    ResolutionScheduler,
-    Scorer,
-    Selector,
-    Solver,
-    Trainer,
-)
-from infimed_core.types import RunEvent
+from infimed_core.api.component import Component
+from infimed_core.api.data import DatasetFilter, Executor, Modality, Reader
+from infimed_core.api.evaluation import Benchmark, Metric, Solver
+from infimed_core.api.models import Model
+from infimed_core.api.planning import Packer, ResolutionScheduler
+from infimed_core.api.quality import Scorer, Selector
+from infimed_core.api.reporting import Reporter, RunEvent
+from infimed_core.api.training import Trainer
 
 hookspec = pluggy.HookspecMarker("infimed")
 hookimpl = pluggy.HookimplMarker("infimed")
@@ -49,8 +42,8 @@ def infimed_executors() -> dict[str, type[Executor] | str]:  # type: ignore[empt
 
 
 @hookspec
-def infimed_gates() -> dict[str, type[Gate] | str]:  # type: ignore[empty-body]
-    """What is kept out of a data set as a whole (``data.gates``): duplicates, overlap with benchmarks."""
+def infimed_filters() -> dict[str, type[DatasetFilter] | str]:  # type: ignore[empty-body]
+    """What is kept out of a data set as a whole (``data.filters``): duplicates, overlap with benchmarks."""
 
 
 @hookspec
@@ -107,6 +100,19 @@ def infimed_metrics() -> dict[str, type[Metric] | str]:  # type: ignore[empty-bo
 
 
 @hookspec
+def infimed_reporters() -> dict[str, type[Reporter] | str]:  # type: ignore[empty-body]
+    """What is written for people about a run (``report``)."""
+
+
+@hookspec
+def infimed_defaults() -> dict[str, str]:  # type: ignore[empty-body]
+    """The built-in that is used where a run file names none: from the purpose (``solver``) to the component's name.
+
+    Only InfiMed's own plugins are asked, so that installing a plugin changes no run.
+    """
+
+
+@hookspec
 def infimed_run_event(event: RunEvent) -> None:
     """Listen to a run: progress bars, trackers. A listener that raises is warned about and never stops a run."""
 
@@ -114,3 +120,15 @@ def infimed_run_event(event: RunEvent) -> None:
 @hookspec
 def infimed_commands() -> dict[str, Callable[..., None]]:  # type: ignore[empty-body]
     """Subcommands of ``infimed``: name -> function with typer-style parameters; its docstring is the help."""
+
+
+@cache
+def component_bases() -> dict[str, type[Component]]:
+    """Every hook that offers components, and the class that these derive from, by the hook's annotation."""
+    found = {}
+    for name, hook in list(globals().items()):
+        table = get_type_hints(hook).get("return") if name.startswith("infimed_") else None
+        offered = get_args(get_args(table)[1]) if table is not None and get_args(table) else ()
+        if len(offered) == 2 and offered[1] is str:
+            found[name] = cast(type[Component], get_args(offered[0])[0])
+    return found

@@ -3,29 +3,40 @@
 from __future__ import annotations
 
 import difflib
-import importlib
-import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cache
 from importlib import metadata
 from typing import Any, cast
 
 import pluggy
+from pydantic import ValidationError
 
 from infimed_core import hookspecs
-from infimed_core.components import Component, MediaLoader, Modality
-from infimed_core.errors import PluginError
-from infimed_core.types import PluginInfo, RunEvent
-
-GROUP = "infimed"
-"""The entry-point group that plugins announce themselves in."""
+from infimed_core.api.component import Component
+from infimed_core.api.data import MediaLoader, Modality
+from infimed_core.api.reporting import PluginInfo, RunEvent
+from infimed_core.errors import InfimedError, PluginError
+from infimed_core.plugin_checks import wrong_class, wrong_component, wrong_table
+from infimed_core.plugin_loading import (
+    GROUP,
+    HookManager,
+    captured,
+    distribution_of,
+    import_component,
+    is_own,
+    load_entry,
+    missing_module,
+    place_of_code,
+    plugin_of,
+    told_error,
+    written,
+)
 
 KINDS = {
     "reader": "infimed_readers",
     "modality": "infimed_modalities",
     "executor": "infimed_executors",
-    "gate": "infimed_gates",
+    "filter": "infimed_filters",
     "scorer": "infimed_scorers",
     "selector": "infimed_selectors",
     "model": "infimed_models",
@@ -35,11 +46,15 @@ KINDS = {
     "benchmark": "infimed_benchmarks",
     "solver": "infimed_solvers",
     "metric": "infimed_metrics",
+    "reporter": "infimed_reporters",
 }
 """Every kind of component and the hook that offers it."""
 
-EXTRAS = {"nilearn": "demo", "skimage": "demo", "pydicom_data": "demo", "ray": "ray", "peft": "lora", "openai": "serve"}
-"""Which extra of our distribution brings a missing package; for remedies only."""
+_MOST_TOLD = 3
+"""Of what is to tell of a plugin, in its line."""
+
+Group = Callable[[dict[str, Any]], list[dict[str, Any]]]
+"""From the settings of one use of a benchmark group to the uses in its place."""
 
 
 @dataclass
@@ -47,66 +62,187 @@ class Registry:
     """What the installed plugins offer: for each kind of component, every class by its qualified name.
 
     A kind's table is asked for when it is first needed; a component offered as ``"module:Class"`` is imported when it
-    is named, so that a run pays only for what it uses.
+    is named, so that a run pays only for what it uses. What is wrong with a plugin takes out that plugin, or the part
+    of it that is wrong, and is told in one line.
+
+    Attributes:
+        broken: by plugin, the first thing that is wrong with it.
+        notes: (plugin, what is worth telling of it), in the order it was found.
     """
 
     plugins: dict[str, PluginInfo] = field(default_factory=dict)
     broken: dict[str, str] = field(default_factory=dict)
-    manager: pluggy.PluginManager = field(default_factory=lambda: pluggy.PluginManager(GROUP))
+    notes: list[tuple[str, str]] = field(default_factory=list)
+    manager: pluggy.PluginManager = field(default_factory=lambda: HookManager(GROUP))
     _tables: dict[str, dict[str, type[Component] | str]] = field(default_factory=dict)
+    _defaults: dict[str, str] | None = None
+    _usable: dict[str, set[str]] = field(default_factory=dict)
+    _distributions: dict[str, metadata.Distribution | None] = field(default_factory=dict)
+    _places: dict[tuple[str, str], str] = field(default_factory=dict)
+    _num_told: int = 0
+
+    def set_aside(self, plugin: str, reason: str) -> None:
+        """Note what is wrong with a plugin, once."""
+        if (plugin, reason) not in self.notes:
+            self.broken.setdefault(plugin, reason)
+            self.notes.append((plugin, reason))
+
+    def note(self, plugin: str, text: str) -> None:
+        """Note what is worth telling of a plugin that works."""
+        if (plugin, text) not in self.notes:
+            self.notes.append((plugin, text))
+
+    def new_notes(self) -> list[str]:
+        """One line for each plugin with something to tell since this was last asked."""
+        new: dict[str, list[str]] = {}
+        for plugin, text in self.notes[self._num_told :]:
+            new.setdefault(plugin, []).append(text)
+        self._num_told = len(self.notes)
+        return [_line(plugin, texts) for plugin, texts in new.items()]
+
+    def all_notes(self) -> list[str]:
+        """One line for each plugin with something to tell."""
+        self._num_told = 0
+        return self.new_notes()
 
     def components(self, kind: str) -> dict[str, type[Component]]:
-        """Every class of a kind by qualified name, sorted; one that cannot be imported is set aside with its reason.
-
-        Raises:
-            PluginError: a plugin offers something else than component classes.
-        """
+        """Every class of a kind by qualified name, sorted; one that cannot be used is set aside with its reason."""
         found = {}
         for qualified in list(self._table(kind)):
             try:
                 found[qualified] = self._resolve(kind, qualified)
-            except ImportError as error:
-                self.broken[qualified.split("/", 1)[0]] = _reason(error)
+            except PluginError as error:
+                self.set_aside(qualified.split("/", 1)[0], str(error))
         return found
-
-    def resolved(self, kind: str) -> dict[str, type[Component]]:
-        """The classes of a kind that are imported already, by qualified name."""
-        return {name: found for name, found in self._table(kind).items() if not isinstance(found, str)}
 
     def _table(self, kind: str) -> dict[str, type[Component] | str]:
         if kind not in self._tables:
-            self._tables[kind] = _offered(self, kind)
+            table: dict[str, type[Component] | str] = {}
+            for plugin, offered, _ in self._ask(KINDS[kind]):
+                table |= {f"{plugin}/{name}": component for name, component in offered.items()}
+            self._tables[kind] = dict(sorted(table.items()))
+            self._note_shadows(KINDS[kind], self._tables[kind])
         return self._tables[kind]
 
-    def _resolve(self, kind: str, qualified: str) -> type[Component]:
-        table = self._table(kind)
-        found = table[qualified]
-        if isinstance(found, str):
-            module, _, name = found.partition(":")
-            plugin = qualified.split("/", 1)[0]
+    def _note_shadows(self, hook: str, table: dict[str, Any]) -> None:
+        """Tell who offers a name that is a built-in's: nothing changes, but its author may have meant otherwise."""
+        own = {name.split("/", 1)[1] for name in table if self.is_own(name.split("/", 1)[0])}
+        for qualified in table:
+            plugin, name = qualified.split("/", 1)
+            if name in own and not self.is_own(plugin):
+                at = self._places.get((plugin, hook), "")
+                self.note(
+                    plugin, f"{hook} offers '{name}' ({at}), which stays InfiMed's; write {qualified} for its own"
+                )
+
+    def _ask(self, hook: str) -> Iterator[tuple[str, dict[str, Any], str]]:
+        """(plugin, its table, where the hook is) of every plugin whose hook can be called and returns a table."""
+        for implementation in sorted(getattr(self.manager.hook, hook).get_hookimpls(), key=lambda i: i.plugin_name):
+            plugin, at = implementation.plugin_name, place_of_code(implementation.function)
+            self._places[plugin, hook] = at
             try:
-                found = getattr(importlib.import_module(module), name)
-            except AttributeError:
-                raise PluginError(f"plugin '{plugin}': {KINDS[kind]} names '{found}', which is not there") from None
-            table[qualified] = _checked(kind, qualified, found)
-        return cast(type[Component], table[qualified])
+                with captured() as streams:
+                    offered = implementation.function()
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
+                reason = self._reason(plugin, error)
+                self.set_aside(plugin, f"{hook} raised {reason}; what it offers there is left out")
+                continue
+            if text := written(streams):
+                self.note(plugin, f"{hook} wrote '{text}' ({at}); remove the output")
+            if wrong := wrong_table(offered):
+                self.set_aside(plugin, f"{hook} {wrong} ({at})")
+                continue
+            yield plugin, offered, at
 
-    def commands(self) -> dict[str, Any]:
-        """The subcommands that plugins add to ``infimed``."""
-        found: dict[str, Any] = {}
-        for implementation in self.manager.hook.infimed_commands.get_hookimpls():
-            found.update(cast(dict[str, Any], implementation.function()))
-        return found
+    def _reason(self, plugin: str, error: BaseException) -> str:
+        if isinstance(error, ModuleNotFoundError) and error.name:
+            return f"ModuleNotFoundError: it {missing_module(error, self._distributions.get(plugin))}"
+        module = getattr(self.manager.get_plugin(plugin), "__name__", "")
+        return told_error(error, module)
 
-    def benchmark_groups(self) -> dict[str, Callable[[dict[str, Any]], list[dict[str, Any]]]]:
-        """Names that stand for several benchmarks: from the settings of one use to the uses in its place."""
-        found: dict[str, Callable[[dict[str, Any]], list[dict[str, Any]]]] = {}
-        for implementation in self.manager.hook.infimed_benchmark_groups.get_hookimpls():
-            offered = cast(dict[str, Any], implementation.function())
+    def _resolve(self, kind: str, qualified: str) -> type[Component]:
+        """The class behind a name.
+
+        Raises:
+            PluginError: it cannot be imported, or is no component class of this kind.
+        """
+        table, hook = self._table(kind), KINDS[kind]
+        found = table[qualified]
+        if qualified in self._usable.setdefault(kind, set()):
+            return cast(type[Component], found)
+        plugin, name = qualified.split("/", 1)
+        at = self._places.get((plugin, hook), "")
+        if isinstance(found, str) and ":" in found:
+            try:
+                found = import_component(found)
+            except PluginError as error:
+                raise PluginError(f"{hook} offers '{name}' as '{table[qualified]}' ({at}): {error}") from None
+            except ImportError as error:
+                reason = self._reason(plugin, error)
+                raise PluginError(f"{hook} offers '{name}' as '{table[qualified]}' ({at}): {reason}") from error
+        if wrong := wrong_class(hook, hookspecs.component_bases(), found):
+            raise PluginError(f"{hook} offers '{name}' ({at}), which {wrong}")
+        component = cast(type[Component], found)
+        if not self.is_own(plugin) and plugin_of(component.__module__) == plugin:
+            component.plugin_version = self.plugins[plugin].version
+        table[qualified] = component
+        self._usable[kind].add(qualified)
+        return component
+
+    def is_own(self, plugin: str) -> bool:
+        """Whether a plugin is one of InfiMed's own."""
+        return plugin in self.plugins and self.plugins[plugin].distribution == GROUP
+
+    def default(self, purpose: str) -> str | None:
+        """The built-in that is used for ``purpose`` where a run file names nothing; ``None`` where none is offered."""
+        if self._defaults is None:
+            self._defaults = {}
+            for plugin, offered, at in self._ask("infimed_defaults"):
+                if self.is_own(plugin):
+                    self._defaults |= offered
+                else:
+                    text = f"infimed_defaults is asked of InfiMed's own plugins alone ({at}); remove it"
+                    self.note(plugin, text)
+        return self._defaults.get(purpose)
+
+    def commands(self) -> list[tuple[str, str, Callable[..., Any]]]:
+        """(plugin, name, function) of the subcommands that plugins add to ``infimed``, InfiMed's own first."""
+        found = []
+        for plugin, offered, at in self._ask("infimed_commands"):
+            for name, function in sorted(offered.items()):
+                if callable(function):
+                    found.append((plugin, name, function))
+                else:
+                    self.set_aside(plugin, f"infimed_commands offers '{name}', which is no function ({at})")
+        return sorted(found, key=lambda row: (not self.is_own(row[0]), row[1], row[0]))
+
+    def benchmark_groups(self) -> dict[str, Group]:
+        """Names that stand for several benchmarks: from the settings of one use to the uses in its place.
+
+        A bare name is InfiMed's where it has a group or a benchmark of that name, and nobody's where two others do.
+        """
+        groups: dict[str, Group] = {}
+        owners: dict[str, set[str]] = {}
+        for qualified in self._table("benchmark"):
+            plugin, name = qualified.split("/", 1)
+            owners.setdefault(name, set()).add(plugin)
+        for plugin, offered, at in self._ask("infimed_benchmark_groups"):
             for name, members in offered.items():
-                found[f"{implementation.plugin_name}/{name}"] = members
-                found.setdefault(name, members)
-        return found
+                if not callable(members):
+                    self.set_aside(plugin, f"infimed_benchmark_groups offers '{name}', which is no function ({at})")
+                    continue
+                groups[f"{plugin}/{name}"] = members
+                owners.setdefault(name, set()).add(plugin)
+        for qualified, members in list(groups.items()):
+            plugin, name = qualified.split("/", 1)
+            own = {owner for owner in owners[name] if self.is_own(owner)} or owners[name]
+            if own == {plugin}:
+                groups[name] = members
+        qualified_groups = {name: members for name, members in groups.items() if "/" in name}
+        self._note_shadows("infimed_benchmark_groups", {**self._table("benchmark"), **qualified_groups})
+        return groups
 
     def names(self, kind: str) -> dict[str, list[str]]:
         """Short name -> qualified names that share it, sorted."""
@@ -116,16 +252,37 @@ class Registry:
         return table
 
     def find(self, kind: str, name: str) -> type[Component]:
-        """The class offered as ``name`` or ``plugin/name``.
+        """The class offered as ``name`` or ``plugin/name``; a bare name that InfiMed offers is always InfiMed's.
 
         Raises:
-            PluginError: nothing, or more than one plugin, offers that name; the message names the remedy.
+            PluginError: nothing, or more than one plugin, offers that name, or what is offered cannot be used; the
+                message names the remedy.
         """
         qualified = self._qualify(kind, name)
         try:
             return self._resolve(kind, qualified)
-        except ImportError as error:
-            raise PluginError(f"the {kind} '{name}' cannot be imported: {_reason(error)}") from error
+        except PluginError as error:
+            plugin = qualified.split("/", 1)[0]
+            raise PluginError(f"the {kind} '{name}' cannot be used: plugin '{plugin}': {error}") from error
+
+    def make(self, kind: str, name: str, settings: Any = None) -> Component:
+        """The component offered as ``name``, with its settings.
+
+        Raises:
+            PluginError: as ``find``, or the component cannot take part in a run.
+            ValidationError: the settings are not those it takes.
+        """
+        found = self.find(kind, name)
+        try:
+            component = found.model_validate({} if settings is None else settings)
+            wrong = wrong_component(kind, component)
+        except (InfimedError, ValidationError):
+            raise
+        except Exception as error:
+            wrong = f"{found.__name__} cannot be made: {told_error(error, found.__module__)}"
+        if wrong:
+            raise PluginError(f"the {kind} '{name}' cannot be used: plugin '{self.owner(kind, name)}': {wrong}")
+        return component
 
     def owner(self, kind: str, name: str) -> str:
         """The plugin that offers ``name``."""
@@ -137,8 +294,9 @@ class Registry:
             return name
         short = self.names(kind)
         matches = short.get(name, [])
-        if len(matches) == 1:
-            return matches[0]
+        own = [qualified for qualified in matches if self.is_own(qualified.split("/", 1)[0])]
+        if len(own or matches) == 1:
+            return (own or matches)[0]
         if matches:
             raise PluginError(f"two plugins offer the {kind} '{name}': write one of {', '.join(matches)}")
         raise PluginError(f"no {kind} is named '{name}'; {self._remedy(kind, name, short)}")
@@ -161,11 +319,23 @@ class Registry:
     def media_loader(self) -> MediaLoader:
         """A loader over every installed modality, with its default settings; qualified names work too."""
         loaders: dict[str, Modality] = {}
-        for qualified, component in self.components("modality").items():
-            loaders[qualified] = cast(Modality, component())
-        for short, matches in self.names("modality").items():
-            if len(matches) == 1:
-                loaders[short] = loaders[matches[0]]
+        for qualified in self.components("modality"):
+            plugin = qualified.split("/", 1)[0]
+            try:
+                loaders[qualified] = cast(Modality, self.make("modality", qualified))
+            except ValidationError as error:
+                found = self._table("modality")[qualified]
+                reason = f"{told_error(error)} ({place_of_code(found)}); give every setting of a modality a default"
+                self.set_aside(plugin, f"the modality '{qualified}' cannot be made without settings: {reason}")
+            except InfimedError as error:
+                self.set_aside(plugin, str(error))
+        for short in self.names("modality"):
+            try:
+                qualified = self._qualify("modality", short)
+            except PluginError:
+                continue  # two third parties offer it: it must be written with its plugin
+            if qualified in loaders:
+                loaders[short] = loaders[qualified]
         return MediaLoader(loaders)
 
     def tell(self, event: RunEvent) -> list[str]:
@@ -173,92 +343,57 @@ class Registry:
         failures = []
         for implementation in self.manager.hook.infimed_run_event.get_hookimpls():
             try:
-                implementation.function(event)
-            except Exception as error:
-                failures.append(f"listener '{implementation.plugin_name}' failed: {type(error).__name__}: {error}")
+                implementation.function(*([event] if implementation.argnames else []))
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
+                plugin = implementation.plugin_name
+                failures.append(
+                    f"plugin '{plugin}': its listener infimed_run_event raised {self._reason(plugin, error)}; "
+                    "the run goes on"
+                )
         return failures
 
 
+def _line(plugin: str, texts: list[str]) -> str:
+    """What is to tell of a plugin, in one line."""
+    shown = texts[:_MOST_TOLD]
+    num_more = len(texts) - len(shown)
+    more = f" (and {num_more} more: `infimed plugins --json` lists all)" if num_more else ""
+    return f"plugin '{plugin}': " + "; ".join(" ".join(text.split("\n")) for text in shown) + more
+
+
 def load_plugins(entry_points: list[metadata.EntryPoint] | None = None) -> Registry:
-    """Load every installed plugin into a manager of its own.
+    """Load every installed plugin into a manager of its own, one at a time.
 
-    A plugin that fails to import is set aside, and its reason is told whenever a name is missing.
-
-    Raises:
-        PluginError: two distributions announce one plugin name; a plugin implements a hook that does not exist, or
-            returns something else than component classes (told when its kind is first asked for).
+    A plugin that cannot be used is set aside with its reason, in ``broken``; so is the second of two distributions
+    that announce one plugin name.
     """
-    found = sorted(metadata.entry_points(group=GROUP) if entry_points is None else entry_points, key=lambda e: e.name)
+    found = metadata.entry_points(group=GROUP) if entry_points is None else entry_points
+    entries = sorted(found, key=lambda entry: (entry.name, not is_own(entry), distribution_of(entry)))
     registry = Registry()
-    registry.manager.add_hookspecs(hookspecs)
+    manager = cast(HookManager, registry.manager)
+    manager.add_hookspecs(hookspecs)
     seen: dict[str, metadata.EntryPoint] = {}
-    for entry in found:
-        twin = seen.get(entry.name)
-        if twin is not None:
-            if (twin.value, _distribution(twin)) == (entry.value, _distribution(entry)):
-                continue
-            raise PluginError(
-                f"two distributions announce a plugin named '{entry.name}': {_distribution(twin)[0]} and "
-                f"{_distribution(entry)[0]}; uninstall one of them"
-            )
-        seen[entry.name] = entry
-        try:
-            module = entry.load()
-        except Exception as error:
-            registry.broken[entry.name] = _reason(error)
+    for entry in entries:
+        first = seen.setdefault(entry.name, entry)
+        if first is not entry:
+            if (first.value, distribution_of(first)) != (entry.value, distribution_of(entry)):
+                one, other = (" ".join(distribution_of(each)) for each in (first, entry))
+                registry.set_aside(
+                    f"{entry.name} of {distribution_of(entry)[0]}",
+                    f"{other} announces a plugin named '{entry.name}' as {one} does, which comes first; "
+                    f"uninstall one of them",
+                )
             continue
-        registry.manager.register(module, name=entry.name)
-        name, version = _distribution(entry)
+        name, version = distribution_of(entry)
+        try:
+            notes = load_entry(entry, manager)
+        except PluginError as error:
+            registry.set_aside(entry.name, str(error))
+            continue
+        registry._distributions[entry.name] = entry.dist
         registry.plugins[entry.name] = PluginInfo(name=entry.name, distribution=name, version=version)
-    try:
-        registry.manager.check_pending()
-    except pluggy.PluginValidationError as error:
-        raise PluginError(f"{error}; see infimed_core/hookspecs.py for the hooks there are") from None
+        for note in notes:
+            registry.note(entry.name, note)
     return registry
-
-
-def _offered(registry: Registry, kind: str) -> dict[str, type[Component] | str]:
-    """What every plugin offers of one kind, by qualified name; a plugin that fails is set aside with its reason."""
-    hook = KINDS[kind]
-    table: dict[str, type[Component] | str] = {}
-    for implementation in getattr(registry.manager.hook, hook).get_hookimpls():
-        plugin = implementation.plugin_name
-        try:
-            offered = implementation.function()
-        except Exception as error:
-            registry.broken[plugin] = _reason(error)
-            continue
-        for name, component in offered.items():
-            qualified = f"{plugin}/{name}"
-            named = isinstance(component, str) and ":" in component
-            table[qualified] = component if named else _checked(kind, qualified, component)
-    return dict(sorted(table.items()))
-
-
-def _checked(kind: str, qualified: str, component: Any) -> type[Component]:
-    if not (inspect.isclass(component) and issubclass(component, Component)):
-        plugin, name = qualified.split("/", 1)
-        raise PluginError(
-            f"plugin '{plugin}': {KINDS[kind]} must return component classes (or 'module:Class'), "
-            f"'{name}' is {component!r}"
-        )
-    return component
-
-
-def _reason(error: Exception) -> str:
-    reason = f"{type(error).__name__}: {error}".splitlines()[0]
-    if isinstance(error, ModuleNotFoundError) and error.name:
-        extra = EXTRAS.get(error.name.split(".")[0])
-        reason += f"; pip install 'infimed[{extra}]'" if extra else f"; pip install {error.name.split('.')[0]}"
-    return reason
-
-
-def _distribution(entry: metadata.EntryPoint) -> tuple[str, str]:
-    return _name_and_version(entry.dist) if entry.dist is not None else ("unknown", "0")
-
-
-@cache
-def _name_and_version(distribution: metadata.Distribution) -> tuple[str, str]:
-    """Read once for all of a distribution's plugins: parsing it takes a millisecond."""
-    found = distribution.metadata
-    return str(found["Name"]), str(found["Version"])

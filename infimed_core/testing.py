@@ -12,20 +12,15 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from infimed_core.components import (
-    Benchmark,
-    Component,
-    MediaLoader,
-    Modality,
-    Packer,
-    Reader,
-    ResolutionScheduler,
-    Scorer,
-    Selector,
-)
-from infimed_core.config import load_run_file
+from infimed_core.api.component import Component
+from infimed_core.api.data import Fault, Media, MediaLoader, Modality, Reader, Sample, Score, Turn
+from infimed_core.api.evaluation import Benchmark
+from infimed_core.api.models import Answer
+from infimed_core.api.planning import Packer, Packs, ResolutionScheduler
+from infimed_core.api.quality import Candidate, Scorer, Selector
+from infimed_core.api.reporting import RunEvent, RunRecord
 from infimed_core.plugins import load_plugins
-from infimed_core.types import Answer, Candidate, Fault, Media, Packs, RunEvent, RunRecord, Sample, Score, Turn
+from infimed_core.runfile.loading import load_run_file
 
 C = TypeVar("C", bound=Component)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from infimed_core.config import load_run_file
 from infimed_core.plugins import load_plugins
+from infimed_core.runfile.loading import load_run_file
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted(

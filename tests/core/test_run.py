@@ -16,10 +16,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from forked import start
 
 from infimed_core import RunEvent, Trainer
+from infimed_core.api.reporting import RunRecord
 from infimed_core.testing import make_image, run
-from infimed_core.types import RunRecord
 
-KEEP_ALL = {"keep": 1.0, "gates": False}
+KEEP_ALL = {"keep": 1.0, "hard_minimums": False}
 PHASES = [{"share": 0.5, "max_visual_tokens": 1}, {"share": 0.5, "max_visual_tokens": 4}]
 TEXT = [{"role": "user", "content": [0, "Which modality?"]}, {"role": "assistant", "content": ["MRI"]}]
 
@@ -67,7 +67,7 @@ def document(samples: Path, **training: Any) -> dict[str, Any]:
         "packing": {"use": "best-fit", "with": {"row_tokens": 96}},
         "training": {"use": "staged", "with": {"stages": [stage, {**stage, "name": "two"}]}},
         "evaluation": {"benchmarks": [{"use": "demo-vqa", "with": {"max_samples": 40}}]},
-        "report": {},
+        "report": [{"use": "html"}],
     }  # fmt: skip
 
 
@@ -152,7 +152,7 @@ def test_checkpoint_of_a_stage_loads_with_stock_transformers(finished: tuple[Run
 
 def test_a_stage_that_cannot_be_planned_stops_the_run_before_the_first_is_trained(tmp_path: Path) -> None:
     from infimed_core import InfimedError
-    from infimed_core.record import read_record
+    from infimed_core.store.record import read_record
 
     body = document(write_samples(tmp_path), num_samples=8)
     _, second = body["training"]["with"]["stages"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from infimed_core import Use
+from infimed_core import ComponentRef
 from infimed_core.testing import run
 from infimed_plugins.lm_eval.export import write_tasks
 from infimed_plugins.vlm.vocabulary import CHAT_TEMPLATE, train_tokenizer
@@ -60,7 +60,7 @@ def make_checkpoint(directory: Path, letters_alone: bool) -> Path:
 
 def ask_both_ways(data: Path, folder: Path) -> list[Pair]:
     """Every question of three benchmarks, to two checkpoints: by lm-eval (``hf``, chat template, greedy), by a run."""
-    uses = [Use(use=name, **{"with": {"path": str(data / name)}}) for name in BENCHMARKS]
+    uses = [ComponentRef(use=name, **{"with": {"path": str(data / name)}}) for name in BENCHMARKS]
     tasks = write_tasks(folder / "tasks", uses)
     pairs = []
     for way, most_tokens in WAYS.items():

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from infimed_core import IGNORED_LABEL, DataError, Encoded, Fault, PackedBatch, TrainableModel
-from infimed_core.packing import assemble
+from infimed_core.plan.rows import assemble
 
 VOCABULARY, WIDTH, FEATURES = 40, 16, 6
 

@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 
 from infimed_core import Sample, Turn
-from infimed_core.packing import assemble
+from infimed_core.plan.rows import assemble
 from infimed_plugins.vlm.tiny import TinyQwen3VL
 
 

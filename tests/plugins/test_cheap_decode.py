@@ -6,10 +6,10 @@ import numpy as np
 from PIL import Image as Pillow
 
 from infimed_core import Media, MediaLoader, Sample, Stage, Turn
-from infimed_core.dataset import Dataset, write_samples
-from infimed_core.index import build_index
-from infimed_core.packing import PlannedBatches
-from infimed_core.planning import plan_stage
+from infimed_core.plan.index import build_index
+from infimed_core.plan.planning import plan_stage
+from infimed_core.plan.rows import PlannedBatches
+from infimed_core.store.dataset import Dataset, write_samples
 from infimed_plugins.image.modality import Image
 from infimed_plugins.packing.fitting import BestFit
 from infimed_plugins.resolution.schedulers import Fixed, Native

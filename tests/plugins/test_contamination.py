@@ -1,4 +1,4 @@
-"""The gate ``contamination``: a benchmark's pictures and questions are found in training data, templates are not."""
+"""the filter ``contamination``: a benchmark's pictures and questions are found in training data, templates are not."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from infimed_core import Media, Sample, Turn
 from infimed_core.testing import check_component
 from infimed_plugins.executors.local import Processes, Serial
-from infimed_plugins.gates.contamination import Contamination
+from infimed_plugins.filters.contamination import Contamination
 from infimed_plugins.quality.installed import media_loader
 
 VIGNETTE = (
@@ -41,8 +41,8 @@ def asked(identity: str, question: str, *images: Media, **tags: str) -> Sample:
     return Sample(id=identity, turns=(turn,), media=images, references=("axial",), tags=tags)
 
 
-def check(samples, benchmarks, gate=None, executor=None):
-    return (gate or Contamination()).check(samples, benchmarks, media_loader(), executor or Serial())
+def check(samples, benchmarks, filter_=None, executor=None):
+    return (filter_ or Contamination()).check(samples, benchmarks, media_loader(), executor or Serial())
 
 
 def test_a_benchmark_picture_is_found_in_any_encoding_and_size():
@@ -53,19 +53,19 @@ def test_a_benchmark_picture_is_found_in_any_encoding_and_size():
         trained("larger", "Anything?", media(2, change=lambda grey: cv2.resize(grey, (180, 180)))),
         trained("other", TEMPLATE, media(3)),
     ]
-    gated = check(samples, bench)
-    assert gated.rejected == {
+    filtered = check(samples, bench)
+    assert filtered.rejected == {
         "same": ("benchmark_picture",),
         "jpeg": ("benchmark_near_picture",),
         "larger": ("benchmark_near_picture",),
     }
-    row = gated.details["by_benchmark"]["vqa"]
+    row = filtered.details["by_benchmark"]["vqa"]
     assert row == {
         "num_questions": 2,
         "num_questions_met": 2,
         "reasons": {"benchmark_near_picture": 2, "benchmark_picture": 1},
     }
-    assert {pair["question"] for pair in gated.details["pairs"]} == {"q1", "q2"}
+    assert {pair["question"] for pair in filtered.details["pairs"]} == {"q1", "q2"}
 
 
 def test_the_same_question_about_another_picture_is_no_contamination():
@@ -82,9 +82,9 @@ def test_a_long_question_is_found_inside_other_text_whatever_its_case_and_punctu
         trained("with a picture", VIGNETTE, media(4)),
         trained("another", "A 23-year-old woman presents with an itching rash on both arms since last week."),
     ]
-    gated = check(samples, bench)
-    assert set(gated.rejected) == {"copied", "embedded", "with a picture"}
-    assert set(gated.rejected.values()) == {("benchmark_text",)}
+    filtered = check(samples, bench)
+    assert set(filtered.rejected) == {"copied", "embedded", "with a picture"}
+    assert set(filtered.rejected.values()) == {("benchmark_text",)}
 
 
 def test_short_text_questions_must_be_the_same():
@@ -112,11 +112,11 @@ def test_a_template_that_questions_share_counts_for_nothing():
 def test_counts_by_benchmark_and_pairs_are_told_and_the_list_is_capped():
     bench = {"one": [asked("q", TEMPLATE, media(1))], "two": [asked("q", TEMPLATE, media(1)), asked("r", VIGNETTE)]}
     samples = [trained(f"t{n}", "Which plane?", media(1)) for n in range(5)] + [trained("v", VIGNETTE)]
-    gated = check(samples, bench, Contamination(max_pairs=3))
-    assert len(gated.rejected) == gated.details["num_contaminated"] == 6
-    assert len(gated.details["pairs"]) == 3
-    assert gated.details["by_benchmark"]["one"]["reasons"] == {"benchmark_picture": 5}
-    assert gated.details["by_benchmark"]["two"]["reasons"] == {"benchmark_picture": 5, "benchmark_text": 1}
+    filtered = check(samples, bench, Contamination(max_pairs=3))
+    assert len(filtered.rejected) == filtered.details["num_contaminated"] == 6
+    assert len(filtered.details["pairs"]) == 3
+    assert filtered.details["by_benchmark"]["one"]["reasons"] == {"benchmark_picture": 5}
+    assert filtered.details["by_benchmark"]["two"]["reasons"] == {"benchmark_picture": 5, "benchmark_text": 1}
 
 
 def test_reporting_only_rejects_nothing_and_tells_the_same():
@@ -129,14 +129,14 @@ def test_reporting_only_rejects_nothing_and_tells_the_same():
 
 
 def test_without_benchmarks_nothing_is_opened_or_rejected():
-    gated = check([trained("t", "Which?", Media(uri="/nowhere.png"))], {})
-    assert gated.rejected == {} and gated.details["num_questions"] == 0
+    filtered = check([trained("t", "Which?", Media(uri="/nowhere.png"))], {})
+    assert filtered.rejected == {} and filtered.details["num_questions"] == 0
 
 
 def test_unreadable_pictures_are_counted_and_do_not_match_each_other():
     bench = {"vqa": [asked("q", TEMPLATE, Media(data=b"bad"))]}
-    gated = check([trained("t", "Which?", Media(data=b"bad too"))], bench)
-    assert gated.rejected == {} and gated.details["num_unreadable_media"] == 2
+    filtered = check([trained("t", "Which?", Media(data=b"bad too"))], bench)
+    assert filtered.rejected == {} and filtered.details["num_unreadable_media"] == 2
 
 
 def test_the_verdict_does_not_depend_on_the_executor():

@@ -1,4 +1,4 @@
-"""The gate ``duplicates`` and the hash search: no pair missed, no neighbour taken for a copy, every count adds up."""
+"""the filter ``duplicates`` and the hash search: no pair missed, no neighbour taken for a copy, every count adds up."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from infimed_core import Media, Sample, Turn
 from infimed_core.testing import check_component
 from infimed_plugins.executors.local import Processes, Serial
-from infimed_plugins.gates.duplicates import Duplicates
-from infimed_plugins.gates.hamming import close_pairs
-from infimed_plugins.gates.pictures import perceptual_hash
-from infimed_plugins.gates.texts import bands, exact_print, ngrams, similarity, words_of
+from infimed_plugins.filters.duplicates import Duplicates
+from infimed_plugins.filters.hamming import close_pairs
+from infimed_plugins.filters.pictures import perceptual_hash
+from infimed_plugins.filters.texts import bands, exact_print, ngrams, similarity, words_of
 from infimed_plugins.quality.installed import media_loader
 
 LONG = (
@@ -46,8 +46,8 @@ def sample(identity: str, text: str = LONG, *media: Media, **tags: str) -> Sampl
     return Sample(id=identity, turns=(asked, Turn(role="assistant", content=(text,))), media=media, tags=tags)
 
 
-def check(samples, gate=None, executor=None):
-    return (gate or Duplicates()).check(samples, {}, media_loader(), executor or Serial())
+def check(samples, filter_=None, executor=None):
+    return (filter_ or Duplicates()).check(samples, {}, media_loader(), executor or Serial())
 
 
 def hashes_with_neighbours(seed: int, num: int, spread: int) -> np.ndarray:
@@ -79,7 +79,7 @@ def test_no_pair_is_missed_against_brute_force(seed, num, distance, two_sides):
 
 
 def test_few_of_all_pairs_are_compared(monkeypatch):
-    from infimed_plugins.gates import hamming
+    from infimed_plugins.filters import hamming
 
     compared = 0
     blocks = hamming._blocks
@@ -132,11 +132,11 @@ def test_the_first_of_equal_samples_is_kept_whatever_the_file_format():
         sample("d", LONG, encoded(picture(2))),
         sample("e", "Another text about it.", encoded(pixels)),
     ]
-    gated = check(rows)
-    assert gated.rejected == {"b": ("duplicate",), "c": ("near_duplicate_picture",)}
-    assert [(pair["id"], pair["kept"]) for pair in gated.details["pairs"]] == [("b", "a"), ("c", "a")]
-    assert gated.details["num_duplicates"] == 2 and gated.details["num_distinct_pictures"] == 3
-    assert sum(gated.details["reasons"].values()) == len(gated.rejected)
+    filtered = check(rows)
+    assert filtered.rejected == {"b": ("duplicate",), "c": ("near_duplicate_picture",)}
+    assert [(pair["id"], pair["kept"]) for pair in filtered.details["pairs"]] == [("b", "a"), ("c", "a")]
+    assert filtered.details["num_duplicates"] == 2 and filtered.details["num_distinct_pictures"] == 3
+    assert sum(filtered.details["reasons"].values()) == len(filtered.rejected)
     by_picture = check(rows, Duplicates(compare="pictures"))
     assert set(by_picture.rejected) == {"b", "c", "e"}
 
@@ -160,8 +160,8 @@ def test_near_texts_are_found_and_short_texts_must_be_equal():
         sample("d", "Large pleural effusion."),
         sample("e", "no  pleural effusion. "),
     ]
-    gated = check(rows, Duplicates(near_text=0.75))
-    assert gated.rejected == {"b": ("near_duplicate_text",), "e": ("duplicate",)}
+    filtered = check(rows, Duplicates(near_text=0.75))
+    assert filtered.rejected == {"b": ("near_duplicate_text",), "e": ("duplicate",)}
     assert check(rows, Duplicates(near_text=0.99)).rejected == {"e": ("duplicate",)}
 
 
@@ -178,9 +178,9 @@ def test_every_picture_of_a_sample_counts():
 
 def test_a_picture_that_cannot_be_opened_is_counted_and_rejects_nothing():
     rows = [sample("a", LONG, Media(data=b"broken")), sample("b", LONG, Media(data=b"broken too"))]
-    gated = check(rows)
-    assert gated.rejected == {}
-    assert gated.details["num_unreadable_media"] == 2 and len(gated.details["unreadable"]) == 2
+    filtered = check(rows)
+    assert filtered.rejected == {}
+    assert filtered.details["num_unreadable_media"] == 2 and len(filtered.details["unreadable"]) == 2
     rows += [sample("c", LONG, encoded(picture(5)))]
     assert check(rows).rejected == {}, "a picture that can be read is like none that cannot"
 

@@ -1,4 +1,4 @@
-"""The promises of the embedding scorer and gate, kept with small CLIP and SigLIP models that are really trained."""
+"""The promises of the embedding scorer and filter, kept with small CLIP and SigLIP models that are really trained."""
 
 import importlib.util
 import json
@@ -10,8 +10,8 @@ import pytest
 
 from infimed_core import InfimedError, Media, MediaLoader, Sample, Turn
 from infimed_core.testing import check_component, run
+from infimed_plugins.embedding.duplicates import EmbeddingDuplicates
 from infimed_plugins.embedding.encoder import open_encoder
-from infimed_plugins.embedding.gate import EmbeddingDuplicates
 from infimed_plugins.embedding.scorer import EmbeddingScorer
 from infimed_plugins.executors.local import Serial
 from infimed_plugins.image.modality import Image as ImageModality
@@ -246,11 +246,11 @@ def test_near_duplicates_are_rejected_and_different_images_with_the_same_text_ar
         Sample(id=name, turns=(Turn(role="user", content=("Say.",)), Turn(role="assistant", content=(words,))))
         for name, words in (("t1", "a red lesion in the half"), ("t2", "a red lesion in the half"))
     ]
-    gate = EmbeddingDuplicates(model=str(clip), image_similarity=0.95)
-    gated = gate.check(samples + text_only, {}, MEDIA, Serial())
-    assert set(gated.rejected) == {"again", "t2"}
-    assert gated.details["num_duplicates"] == 2
-    kept = gate.model_copy(update={"remove": False}).check(samples, {}, MEDIA, Serial())
+    filter_ = EmbeddingDuplicates(model=str(clip), image_similarity=0.95)
+    filtered = filter_.check(samples + text_only, {}, MEDIA, Serial())
+    assert set(filtered.rejected) == {"again", "t2"}
+    assert filtered.details["num_duplicates"] == 2
+    kept = filter_.model_copy(update={"remove": False}).check(samples, {}, MEDIA, Serial())
     assert kept.rejected == {} and kept.details["num_duplicates"] == 1
 
 

@@ -23,7 +23,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from infimed_core import Answer, DataError, Generation, Media, MediaLoader, Request, Turn
-from infimed_core.answer_cache import AnswerCache
+from infimed_core.models.answer_cache import AnswerCache
 from infimed_core.plugins import load_plugins
 from infimed_core.testing import check_component, make_image
 from infimed_plugins.endpoint.model import OpenAICompatible

@@ -14,7 +14,7 @@ import urllib.request
 import pytest
 
 from infimed_core import Generation, Media, MediaLoader, Request, Turn
-from infimed_core.answer_cache import AnswerCache
+from infimed_core.models.answer_cache import AnswerCache
 from infimed_core.testing import make_image
 from infimed_plugins.endpoint.model import OpenAICompatible
 from infimed_plugins.image.modality import Image as ImageModality

@@ -151,11 +151,11 @@ def test_ray_and_ray_data_give_the_same_results_and_errors_and_scores_as_this_pr
     import ray
 
     from infimed_core import Sample, Turn
-    from infimed_core.dataset import Dataset, write_samples
-    from infimed_core.once import Once
-    from infimed_core.parts import Setting
-    from infimed_core.scores import ScoreTable
-    from infimed_core.scoring import ScoreTask
+    from infimed_core.curate.score_shards import ScoringJob
+    from infimed_core.curate.scoring import ScoreTask
+    from infimed_core.store.broadcast import Broadcast
+    from infimed_core.store.dataset import Dataset, write_samples
+    from infimed_core.store.scores import ScoreTable
     from infimed_plugins.quality.corruptions import png
     from infimed_plugins.quality.installed import media_loader
     from infimed_plugins.quality.scorer import FiveDimension
@@ -170,7 +170,7 @@ def test_ray_and_ray_data_give_the_same_results_and_errors_and_scores_as_this_pr
     dataset = Dataset(tmp_path / "samples.jsonl")
 
     def digest(name, executor):
-        setting = Once(Setting(FiveDimension(), dataset, media_loader(), tmp_path / name / "score", ""))
+        setting = Broadcast(ScoringJob(FiveDimension(), dataset, media_loader(), tmp_path / name / "score", ""))
         tasks = [ScoreTask(setting, at, at + 20) for at in (0, 20, 40)]
         assert [done.num_scored for done in executor.map(score_part, tasks)] == [20, 20, 20]
         return ScoreTable(tmp_path / name / "score").finish("", {})

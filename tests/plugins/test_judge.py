@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from infimed_core import Answer, Sample
+from infimed_core.api.reporting import RunRecord
 from infimed_core.testing import run
-from infimed_core.types import RunRecord
 from infimed_plugins.medevalkit import judging, rubric, verifier
 from infimed_plugins.medevalkit.benchmarks import table
 

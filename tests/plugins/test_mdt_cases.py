@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 from pydantic import ValidationError
 
-from infimed_core import Answer, ConfigError, DataError, Fault, Request, Sample, canonical_json
+from infimed_core import Answer, ConfigError, DataError, Fault, InfimedError, Request, Sample, canonical_json
 from infimed_core.testing import check_benchmark, run
 from infimed_plugins.mdt.agreement import agreements
 from infimed_plugins.mdt.benchmark import MdtCases, points_of
@@ -302,8 +302,11 @@ def test_a_panel_of_several_models_with_two_judges_in_a_whole_run(tmp_path: Path
 
 
 def test_agreement_needs_answers_that_were_judged(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no answers graded by points twice"):
+    with pytest.raises(InfimedError, match="no such run"):
         agreements(tmp_path)
+    run({"run": {"name": "empty"}}, tmp_path)
+    with pytest.raises(DataError, match="no answers graded by points twice"):
+        agreements(tmp_path / "runs" / "empty")
 
 
 def test_a_role_that_asks_an_unknown_model_is_told_before_the_run(tmp_path: Path) -> None:

@@ -24,8 +24,8 @@ from infimed_core import (
     modality_of,
     task_type_of,
 )
-from infimed_core.config import load_run_file
 from infimed_core.plugins import load_plugins
+from infimed_core.runfile.loading import load_run_file
 from infimed_core.testing import run
 from infimed_plugins.medevalkit import prompts, rubric, sources
 from infimed_plugins.medevalkit.benchmark import KitBenchmark
@@ -187,8 +187,15 @@ def test_answers_of_a_run_to_another_benchmark_are_not_rescored(tmp_path: Path) 
     answer = Answer(sample_id=sample.id, text="yes")
     row = {"sample": sample.model_dump(mode="json"), "answer": answer.model_dump(mode="json"), "scores": {}}
     uses = [{"use": "medevalkit/slake"}, {"name": "mine", "use": "questions"}, {"use": "vqa-rad"}]
-    (tmp_path / "run.json").write_text(json.dumps({"config": {"evaluation": {"benchmarks": uses}}}))
-    for name in ("slake", "mine", "vqa-rad"):
+    names = ("slake", "mine", "vqa-rad")
+    steps = [
+        {"name": name, "kind": "evaluate", "subject": {"benchmark": name, "model": "base"}, "status": "done"}
+        for name in names
+    ]
+    record = {"name": "r", "status": "done", "started": "now", "steps": steps}
+    record["config"] = {"evaluation": {"benchmarks": uses}}
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    for name in names:
         (tmp_path / "answers" / f"{name}--base.jsonl").write_text(json.dumps(row) + "\n")
     assert "kit" in rescore(tmp_path / "answers" / "slake--base.jsonl", "SLAKE")
     for name, use in (("mine", "questions"), ("vqa-rad", "vqa-rad")):

@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 import yaml
 
-from infimed_core.config import load_run_file
 from infimed_core.plugins import load_plugins
 from infimed_core.run import run
+from infimed_core.runfile.loading import load_run_file
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "quality_ablation.yaml"
 ARMS = (
-    {"use": "top-share", "with": {"keep": 0.5, "gates": False}},
+    {"use": "top-share", "with": {"keep": 0.5, "hard_minimums": False}},
     {"use": "random-share", "with": {"keep": 0.5}},
     {"use": "bottom-share", "with": {"keep": 0.5, "on_null": "keep"}},
-    {"use": "top-share", "with": {"keep": 0.5, "gates": False, "without": ["image_quality"]}},
+    {"use": "top-share", "with": {"keep": 0.5, "hard_minimums": False, "without": ["image_quality"]}},
 )
 
 

@@ -111,7 +111,7 @@ def test_levels_become_parts_and_a_critical_defect_forces_zero() -> None:
     assert score.parts == {
         "image_quality": 1.0, "alignment": 0.0, "completeness": 0.5, "medical_validity": 1.0, "compliance": 1.0,
     }  # fmt: skip
-    assert "alignment:wrong_side" in score.reasons and "gate_alignment" in score.reasons
+    assert "alignment:wrong_side" in score.reasons and "below_minimum_alignment" in score.reasons
     assert "the heart is on the right" in score.note
     asked = server.bodies[-1]
     assert asked["response_format"]["json_schema"]["strict"] is True
@@ -189,7 +189,7 @@ def test_a_dimension_of_ones_own_needs_only_a_profile(tmp_path: Path) -> None:
     body = yaml.safe_load((Path(__file__).parents[2] / "plugins/infimed_plugins/quality/profile.yaml").read_text())
     body["dimensions"] = ["alignment", "teaching_value"]
     body["weights"] = {"alignment": 1.0, "teaching_value": 1.0}
-    body["gates"] = {}
+    body["hard_minimums"] = {}
     body["rubric"] = {
         "alignment": body["rubric"]["alignment"],
         "teaching_value": {"question": "Worth it?", "levels": ["no", "some", "yes"]},

@@ -17,8 +17,8 @@ SELECTORS = [
     TopShare(keep=0.5, per_tag="modality"),
     Quota(tag="modality", quotas={"MR": 2}, otherwise=1),
     Budget(num_samples=3),
-    RandomShare(keep=0.5, gates=True),
-    BottomShare(keep=0.5, gates=True),
+    RandomShare(keep=0.5, hard_minimums=True),
+    BottomShare(keep=0.5, hard_minimums=True),
     TopShare(keep=0.5, without=("alignment",)),
 ]
 
@@ -35,7 +35,7 @@ rows = st.lists(
         st.one_of(st.none(), st.floats(0, 1)),
         st.sampled_from(["MR", "CT", "US"]),
         st.sampled_from(["ok", "error"]),
-        st.sampled_from([(), ("gate_compliance", "phi_email")]),
+        st.sampled_from([(), ("below_minimum_compliance", "phi_email")]),
     ),
     max_size=20,
 )
@@ -53,7 +53,7 @@ def test_every_candidate_is_kept_or_rejected_with_reasons(selector, made):
     assert all(selection.rejected.values())
     assert list(selection.kept) == [c.id for c in candidates if c.id in set(selection.kept)]
     kept = {c.id: c for c in candidates if c.id in set(selection.kept)}
-    assert all(c.score.status == "ok" and "gate_compliance" not in c.score.reasons for c in kept.values())
+    assert all(c.score.status == "ok" and "below_minimum_compliance" not in c.score.reasons for c in kept.values())
     assert set(selector.select(candidates[::-1]).kept) == set(selection.kept)
 
 
@@ -110,15 +110,15 @@ def dimensions(identity: str, **parts: float) -> Candidate:
     return Candidate(id=identity, tags={}, score=Score(value=0.5, parts=dict(parts)))
 
 
-def test_a_dimension_left_out_takes_no_part_and_its_gate_sleeps():
+def test_a_dimension_left_out_takes_no_part_and_its_hard_minimum_sleeps():
     candidates = [dimensions("a", sharp=0.9, true=0.1), dimensions("b", sharp=0.2, true=0.8)]
     assert TopShare(keep=0.5, without=("true",)).select(candidates).kept == ("a",)
     assert TopShare(keep=0.5, without=("sharp",)).select(candidates).kept == ("b",)
     assert TopShare(keep=0.5, weights={"sharp": 3.0}).select(candidates).kept == ("a",)
     assert TopShare(keep=0.5, weights={"true": 3.0}).select(candidates).kept == ("b",)
-    gated = candidate("g", 0.9, reasons=("gate_compliance", "phi_email"))
-    assert TopShare(keep=1.0).select([gated]).rejected == {"g": ("gate_compliance", "phi_email")}
-    assert TopShare(keep=1.0, without=("compliance",)).select([gated]).kept == ("g",)
+    below = candidate("g", 0.9, reasons=("below_minimum_compliance", "phi_email"))
+    assert TopShare(keep=1.0).select([below]).rejected == {"g": ("below_minimum_compliance", "phi_email")}
+    assert TopShare(keep=1.0, without=("compliance",)).select([below]).kept == ("g",)
 
 
 def test_other_scorers_dimensions_count_where_they_are_named_and_a_name_that_is_none_is_told():
@@ -132,9 +132,9 @@ def test_other_scorers_dimensions_count_where_they_are_named_and_a_name_that_is_
             selector.select([a, b])
 
 
-def test_the_gate_that_turned_a_sample_away_is_its_first_reason():
-    gated = candidate("g", 0.9, reasons=("phi_email", "gate_compliance"))
-    assert TopShare().select([gated]).rejected == {"g": ("gate_compliance", "phi_email")}
+def test_the_hard_minimum_that_turned_a_sample_away_is_its_first_reason():
+    below = candidate("g", 0.9, reasons=("phi_email", "below_minimum_compliance"))
+    assert TopShare().select([below]).rejected == {"g": ("below_minimum_compliance", "phi_email")}
 
 
 def test_the_bottom_share_is_what_the_top_share_leaves():

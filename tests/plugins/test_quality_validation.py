@@ -118,7 +118,7 @@ def test_the_text_for_people_names_every_corruption_and_mistakes_are_told_in_one
 
 def test_labels_of_people_are_compared_by_the_command(tmp_path, samples: list[Sample]) -> None:
     from infimed_core import Turn
-    from infimed_core.dataset import write_samples
+    from infimed_core.store.dataset import write_samples
 
     def row(identity: str, text: str) -> Sample:
         turns = (Turn(role="user", content=("Describe it.",)), Turn(role="assistant", content=(text,)))

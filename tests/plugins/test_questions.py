@@ -9,10 +9,10 @@ import pytest
 from rich.console import Console
 
 from infimed_core import Answer, ConfigError, DataError, Fault, InfimedError, Sample, load_plugins
-from infimed_core.config import load_run_file
-from infimed_core.report_summary import summary_text
+from infimed_core.runfile.loading import load_run_file
 from infimed_core.testing import make_image, run
 from infimed_plugins.medevalkit.questions import ASK_FOR_LETTER, ASK_FOR_LETTERS, Questions, right_letters
+from infimed_plugins.reporting.summary import summary_text
 
 
 def row(name, question, answer, **more):
@@ -186,7 +186,7 @@ def test_a_run_asks_grades_and_counts_them(own, tmp_path):
         "run": {"name": "own", "directory": str(tmp_path / "runs")},
         "model": {"use": "constant", "with": {"text": "B"}},
         "evaluation": {"benchmarks": [{"name": "mine", "use": "questions", "with": settings}]},
-        "report": {},
+        "report": [{"use": "html"}],
     }  # fmt: skip
     record = run(document, tmp_path)
     step = next(step for step in record.steps if step.name == "evaluate-base-mine")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from infimed_core.config import load_run_file
 from infimed_core.plugins import load_plugins
+from infimed_core.runfile.loading import load_run_file
 from infimed_plugins.sft.trainer import StagedTrainer
 
 pytestmark = pytest.mark.usefixtures("data_of_examples")

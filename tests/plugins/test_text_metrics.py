@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infimed_core import Answer, ConfigError, InfimedError, Sample, Score, TextMetric, Turn
-from infimed_core.config import load_run_file
-from infimed_core.evaluation import Graded, measure_texts
+from infimed_core.evaluate.graded import Graded
+from infimed_core.evaluate.summary import measure_texts
 from infimed_core.plugins import load_plugins
+from infimed_core.runfile.loading import load_run_file
 from infimed_core.testing import run
 from infimed_plugins.medevalkit.benchmarks import table
 from infimed_plugins.metrics import external

@@ -12,6 +12,6 @@ def infimed_scorers() -> dict[str, str]:
 
 
 @hookimpl
-def infimed_gates() -> dict[str, str]:
-    """The gate ``embedding-duplicates``."""
-    return {"embedding-duplicates": "infimed_plugins.embedding.gate:EmbeddingDuplicates"}
+def infimed_filters() -> dict[str, str]:
+    """the filter ``embedding-duplicates``."""
+    return {"embedding-duplicates": "infimed_plugins.embedding.duplicates:EmbeddingDuplicates"}

@@ -14,3 +14,9 @@ def infimed_executors() -> dict[str, str]:
         "ray": "infimed_plugins.executors.ray:Ray",
         "ray-data": "infimed_plugins.executors.ray_data:RayData",
     }
+
+
+@hookimpl
+def infimed_defaults() -> dict[str, str]:
+    """What maps work where a run file names nothing."""
+    return {"executor": "processes"}

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from infimed_core import DataError, Use, canonical_json
+from infimed_core import ComponentRef, DataError, canonical_json
 
 TEMPLATE = """\
 task: {task}
@@ -47,19 +47,19 @@ from infimed_plugins.lm_eval.functions import grade, images, load, question, ref
 """
 
 
-def write_tasks(directory: Path, uses: Sequence[Use] | None = None) -> list[str]:
+def write_tasks(directory: Path, uses: Sequence[ComponentRef] | None = None) -> list[str]:
     """Write one task file for every benchmark that needs no settings, or for those of ``uses``; return their names.
 
     A benchmark that only a judge can grade has no number that lm-eval could compute, and is left out.
     """
     from pydantic import ValidationError
 
-    from infimed_core.plugins import load_plugins
+    from infimed_core import load_plugins
 
     registry = load_plugins()
     directory.mkdir(parents=True, exist_ok=True)
     names = []
-    for use in [Use(use=name) for name in sorted(registry.names("benchmark"))] if uses is None else uses:
+    for use in [ComponentRef(use=name) for name in sorted(registry.names("benchmark"))] if uses is None else uses:
         try:
             benchmark = registry.find("benchmark", use.use).model_validate(use.settings)
         except ValidationError:
@@ -93,7 +93,7 @@ def print_path(
     ] = None,
 ) -> None:
     """Print a folder of task files for `lm-eval --include_path`: InfiMed's benchmarks, with their own grading."""
-    uses: Sequence[Use] | None = None
+    uses: Sequence[ComponentRef] | None = None
     name = "lm-eval-tasks"
     if file is not None:
         uses = _benchmarks_of(file)
@@ -110,10 +110,9 @@ def print_path(
     print(folder)
 
 
-def _benchmarks_of(file: Path) -> Sequence[Use]:
+def _benchmarks_of(file: Path) -> Sequence[ComponentRef]:
     """The benchmarks of a run file, their paths made absolute: lm-eval may run elsewhere."""
-    from infimed_core.config import load_run_file
-    from infimed_core.plugins import load_plugins
+    from infimed_core import load_plugins, load_run_file
 
     section = load_run_file(file, load_plugins()).file.evaluation
     if section is None:
@@ -123,5 +122,5 @@ def _benchmarks_of(file: Path) -> Sequence[Use]:
         settings = dict(use.settings)
         if isinstance(settings.get("path"), str):
             settings["path"] = str(Path(settings["path"]).resolve())
-        uses.append(Use(use=use.use, **{"with": settings}))
+        uses.append(ComponentRef(use=use.use, **{"with": settings}))
     return uses

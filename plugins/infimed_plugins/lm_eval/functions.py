@@ -11,7 +11,7 @@ from infimed_core import Answer, Benchmark, DataError, MediaLoader, Sample
 
 @lru_cache(maxsize=64)
 def _benchmark(name: str, settings: str) -> tuple[Benchmark, MediaLoader, dict[str, Sample]]:
-    from infimed_core.plugins import load_plugins
+    from infimed_core import load_plugins
 
     registry = load_plugins()
     benchmark = registry.find("benchmark", name).model_validate(json.loads(settings))

@@ -2,45 +2,46 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from infimed_core import DataError, cohen_kappa
+from infimed_core.records import Graded, open_run
 
 
-def agreements(run: Path) -> list[dict[str, Any]]:
-    """For every answers file with point scores of two kinds or more: each pair's points in common, share and kappa.
+def agreements(path: Path) -> list[dict[str, Any]]:
+    """For every model and benchmark with point scores of two kinds or more: each pair's points, share and kappa.
 
     Raises:
-        DataError: the run has no answers that two graders scored by points.
+        InfimedError: there is no run, or it has no answers that two graders scored by points.
     """
-    folder = run.parent if run.name == "run.json" else run
-    rows = [row for file in sorted((folder / "answers").glob("*.jsonl")) for row in _of_file(file)]
+    run = open_run(path)
+    rows = [
+        {"answers": f"{benchmark}--{model}", **row}
+        for benchmark, model in run.answered()
+        for row in _of_answers(run.answers(benchmark, model))
+    ]
     if not rows:
-        told = "no answers graded by points twice; name judges in the run file's evaluation.judges"
-        raise DataError("no_answers", f"{folder}: {told}")
+        remedy = "no answers graded by points twice; name judges in the run file's evaluation.judges"
+        raise DataError("no_answers", f"{run.directory}: {remedy}")
     return rows
 
 
-def _of_file(file: Path) -> Iterator[dict[str, Any]]:
+def _of_answers(answers: Iterable[Graded]) -> Iterator[dict[str, Any]]:
     ticked: dict[str, dict[tuple[str, str], bool]] = {}
-    with file.open(encoding="utf-8") as stream:
-        for line in stream:
-            body = json.loads(line)
-            for scoring, score in body["scores"].items():
-                for name, value in (score.get("raw") or {}).items():
-                    if name.startswith("point ") and value is not None:
-                        ticked.setdefault(scoring, {})[body["sample"]["id"], name] = value > 0
-    for one, other in combinations(ticked, 2):
-        both = sorted(set(ticked[one]) & set(ticked[other]))
-        first, second = ([ticked[scoring][place] for place in both] for scoring in (one, other))
+    for answer in answers:
+        for scoring, score in answer.scores.items():
+            for name, value in score.raw.items():
+                if name.startswith("point ") and value is not None:
+                    ticked.setdefault(scoring, {})[answer.sample.id, name] = value > 0
+    for grader, other in combinations(ticked, 2):
+        both = sorted(set(ticked[grader]) & set(ticked[other]))
+        first, second = ([ticked[scoring][point] for point in both] for scoring in (grader, other))
         same = sum(a == b for a, b in zip(first, second, strict=True))
         yield {
-            "answers": file.stem,
-            "graders": [one, other],
+            "graders": [grader, other],
             "points": len(both),
             "agree": same / len(both) if both else None,
             "kappa": cohen_kappa(first, second) if both else None,

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from infimed_core import DataError
+from infimed_core import InfimedError
+from infimed_core.records import open_run
 
 
 def rescore_command(
@@ -53,7 +54,7 @@ def print_complete_means(directory: str) -> None:
 
     try:
         results = _results(Path(directory))
-    except DataError:
+    except InfimedError:
         return
     for line in differences(results):
         typer.echo(line)
@@ -63,11 +64,7 @@ def print_complete_means(directory: str) -> None:
 
 
 def _results(run: Path) -> list[dict[str, Any]]:
-    path = run / "run.json" if run.is_dir() else run
-    try:
-        return list(json.loads(path.read_text(encoding="utf-8"))["results"])
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError("not_a_run", f"{path}: not the record of a run ({type(error).__name__}: {error})") from error
+    return [row.model_dump(mode="json") for row in open_run(run).record.results]
 
 
 def lines(result: dict[str, Any]) -> list[str]:

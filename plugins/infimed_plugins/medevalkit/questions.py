@@ -15,6 +15,7 @@ from infimed_core import (
     Answer,
     Ask,
     Benchmark,
+    ComponentRef,
     DataError,
     Fault,
     Generation,
@@ -23,7 +24,6 @@ from infimed_core import (
     Sample,
     Score,
     Turn,
-    Use,
     load_plugins,
     modality_of,
     task_type_of,
@@ -65,7 +65,7 @@ class Questions(Benchmark):
     metrics: ClassVar[tuple[str, ...]] = ("accuracy", "exact-match", "token-recall", "token-f1", "rouge-l")
     judging: ClassVar[str] = BY_JUDGE["visual"]
 
-    reader: Use = Field(description="The reader of the samples and its settings, as under data.sources.")
+    reader: ComponentRef = Field(description="The reader of the samples and its settings, as under data.sources.")
     instruction: str = Field(default="", description="Added under every question.")
     tags: tuple[str, ...] = Field(default=(), description="Tags by which results are shown in parts, besides the form.")
     cluster: str | None = Field(

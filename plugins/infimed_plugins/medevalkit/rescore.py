@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
-from infimed_core import DataError
+from infimed_core import DataError, InfimedError
+from infimed_core.records import Graded, open_run, parse_graded
 from infimed_plugins.medevalkit.cards import Card, find_card
 from infimed_plugins.medevalkit.grades import Grade, Record
 from infimed_plugins.medevalkit.grading import grade_record
@@ -65,23 +65,20 @@ def _check_origin(path: Path, card: Card) -> None:
     Raises:
         DataError: the run's record says that they answer another benchmark.
     """
-    record = path.parent.parent / "run.json"
-    if path.parent.name != "answers" or not record.is_file():
+    if path.parent.name != "answers":
         return
-    name = path.stem.rpartition("--")[0]
     try:
-        uses = json.loads(record.read_text(encoding="utf-8"))["config"]["evaluation"]["benchmarks"]
-        named = [(use.get("name"), use["use"], use["use"].removeprefix("medevalkit/")) for use in uses]
-    except (ValueError, LookupError, TypeError, AttributeError):
-        return  # no record of a run
-    for use, (given, whole, known) in zip(uses, named, strict=True):
-        if name in (given, whole, known) or (given is None and re.fullmatch(rf"{re.escape(known)}-\d+", name)):
-            try:
-                own = find_card(known)
-            except DataError:
-                own = None
-            if own != card:
-                raise DataError("other_benchmark", f"{path}: holds answers to '{use['use']}', not to {card.kit_task}")
+        run = open_run(path.parent.parent)
+    except InfimedError:
+        return  # no run: answers that were copied from one, say
+    named = [benchmark for benchmark, model in run.answered() if run.answers_file(benchmark, model) == path]
+    for ref in (run.benchmark_refs[name] for name in named):
+        try:
+            own = find_card(ref.use.removeprefix("medevalkit/"))
+        except DataError:
+            own = None
+        if own != card:
+            raise DataError("other_benchmark", f"{path}: holds answers to '{ref.use}', not to {card.kit_task}")
 
 
 def _grade(card: Card, record: Record, scoring: str, index: int, path: str | Path) -> Grade:
@@ -148,20 +145,22 @@ def _read_lines(path: Path, text: str) -> list[Record]:
     """Our own answers: one JSON object a line, with the sample and the answer."""
     records: list[Record] = []
     for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            body = json.loads(line)
-            sample, answer = body["sample"], body["answer"]
-            if "record" not in sample["meta"]:
-                remedy = "the answers of another benchmark; only those of MedEvalKit's tasks can be graded again"
-                raise DataError("not_results", f"{path}:{number}: {remedy}")
-            record = dict(sample["meta"]["record"])
-        except (ValueError, KeyError, TypeError) as error:
-            remedy = "neither MedEvalKit's results.json nor the answers of a run of this benchmark"
-            raise DataError("not_results", f"{path}:{number}: {remedy} ({type(error).__name__}: {error})") from error
-        ended = {"finish_reason": answer["finish_reason"]} if answer.get("finish_reason") else {}
-        records.append({**record, **ended, "response": answer.get("text")})
+        if line.strip():
+            try:
+                answer = parse_graded(line)
+            except ValueError as error:
+                remedy = "neither MedEvalKit's results.json nor the answers of a run of this benchmark"
+                raise DataError("not_results", f"{path}:{number}: {remedy} ({type(error).__name__})") from error
+            records.append(_record_of(answer, f"{path}:{number}"))
     if not records:
         raise DataError("no_samples", f"{path}: holds no sample")
     return records
+
+
+def _record_of(answer: Graded, where: str) -> Record:
+    record = answer.sample.meta.get("record")
+    if not isinstance(record, dict):
+        remedy = "the answers of another benchmark; only those of MedEvalKit's tasks can be graded again"
+        raise DataError("not_results", f"{where}: {remedy}")
+    ended = {"finish_reason": answer.answer.finish_reason} if answer.answer.finish_reason else {}
+    return {**record, **ended, "response": answer.answer.text}

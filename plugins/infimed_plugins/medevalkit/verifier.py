@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, JsonValue
 
-from infimed_core import Answer, Generation, LoadedModel, MediaLoader, Model, Request, Turn, Use, load_plugins
+from infimed_core import Answer, ComponentRef, Generation, LoadedModel, MediaLoader, Model, Request, Turn, load_plugins
 from infimed_plugins.medevalkit.answers.prepared import prepare
 from infimed_plugins.medevalkit.judging import open_parts
 
@@ -49,7 +49,7 @@ class Verifier(Model):
     nested: ClassVar = {"model": "model"}
     trainable: ClassVar[bool] = False
 
-    model: Use = Field(description="The verifier itself: a checkpoint, or a server that has it.")
+    model: ComponentRef = Field(description="The verifier itself: a checkpoint, or a server that has it.")
     format: Literal["xverify", "compassverifier"] = Field(description="Whose prompt and verdicts it knows.")
     prompt: str | None = Field(
         default=None, description="The authors' prompt, with {question}, {reference} and {answer} where they belong."

@@ -36,3 +36,9 @@ def infimed_metrics() -> dict[str, type[Metric]]:
         "green": external.Green,
         "part-mean": means.PartMean,
     }
+
+
+@hookimpl
+def infimed_defaults() -> dict[str, str]:
+    """What sums up a benchmark that names no metric."""
+    return {"metric": "accuracy"}

@@ -14,3 +14,9 @@ def infimed_packers() -> dict[str, str]:
         "padded": "infimed_plugins.packing.padding:Padded",
         "padded-sorted": "infimed_plugins.packing.padding:PaddedSorted",
     }
+
+
+@hookimpl
+def infimed_defaults() -> dict[str, str]:
+    """The packer of a model whose samples may not share a row."""
+    return {"padded packer": "padded"}

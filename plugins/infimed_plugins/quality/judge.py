@@ -209,8 +209,8 @@ class QualityJudge(JudgingScorer):
                 if level < 2 and verdict["evidence"].strip():
                     notes.append(f"{name}: {verdict['evidence'].strip()}")
         reasons += [
-            f"gate_{name}"
-            for name, least in profile.gates.items()
+            f"below_minimum_{name}"
+            for name, least in profile.hard_minimums.items()
             if (part := parts[name]) is not None and part < least
         ]
         value = composite(parts, profile.weights)

@@ -1,4 +1,4 @@
-"""The quality profile: which dimensions there are, how they weigh, where they gate; one YAML file."""
+"""The quality profile: which dimensions there are, how they weigh, their hard minimums; one YAML file."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Profile(Row):
     name: str
     dimensions: tuple[str, ...]
     weights: dict[str, float]
-    gates: dict[str, float]
+    hard_minimums: dict[str, float]
     flag_below: float = Field(ge=0, le=1)
     image: ImageThresholds
     alignment: AlignmentThresholds
@@ -80,7 +80,7 @@ class Profile(Row):
         if unknown:
             known = ", ".join(DIMENSIONS)
             raise ValueError(f"dimension '{unknown[0]}' is not one of ours ({known}) and has no rubric for a judge")
-        for field, table in (("weights", self.weights), ("gates", self.gates), ("rubric", self.rubric)):
+        for field, table in (("weights", self.weights), ("hard_minimums", self.hard_minimums), ("rubric", self.rubric)):
             stray = sorted(set(table) - set(self.dimensions))
             if stray:
                 raise ValueError(f"{field} names '{stray[0]}', which is not among the dimensions")

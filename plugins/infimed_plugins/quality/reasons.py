@@ -85,11 +85,11 @@ class Reason(StrEnum):
     JUDGE_UNCONSTRAINED = "judge_unconstrained"
 
     # Gates of the profile: a dimension below its minimum.
-    GATE_IMAGE_QUALITY = "gate_image_quality"
-    GATE_ALIGNMENT = "gate_alignment"
-    GATE_COMPLETENESS = "gate_completeness"
-    GATE_MEDICAL_VALIDITY = "gate_medical_validity"
-    GATE_COMPLIANCE = "gate_compliance"
+    BELOW_MINIMUM_IMAGE_QUALITY = "below_minimum_image_quality"
+    BELOW_MINIMUM_ALIGNMENT = "below_minimum_alignment"
+    BELOW_MINIMUM_COMPLETENESS = "below_minimum_completeness"
+    BELOW_MINIMUM_MEDICAL_VALIDITY = "below_minimum_medical_validity"
+    BELOW_MINIMUM_COMPLIANCE = "below_minimum_compliance"
 
     # Selection (never in a score).
     SCORE_MISSING = "score_missing"
@@ -104,7 +104,7 @@ class Reason(StrEnum):
 UNCHECKED = frozenset({Reason.IDENTITY_UNCHECKED, Reason.PIXELS_UNCHECKED})
 """Say that identity could not be looked for, never that it was found."""
 
-GATES = frozenset(reason.value for reason in Reason if reason.value.startswith("gate_"))
+BELOW_MINIMUM = frozenset(reason.value for reason in Reason if reason.value.startswith("below_minimum_"))
 SELECTION = frozenset(
     {
         Reason.SCORE_MISSING, Reason.BELOW_MINIMUM, Reason.BELOW_SHARE, Reason.OVER_QUOTA, Reason.OVER_BUDGET,

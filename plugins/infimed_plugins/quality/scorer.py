@@ -150,8 +150,8 @@ class FiveDimension(Scorer):
         if value is None and not broken:
             reasons.append(Reason.NOTHING_TO_SCORE)
         reasons += [
-            Reason(f"gate_{name}")
-            for name, least in profile.gates.items()
+            Reason(f"below_minimum_{name}")
+            for name, least in profile.hard_minimums.items()
             if (part := parts[name]) is not None and part < least
         ]
         raw["coverage"] = sum(part is not None for part in parts.values()) / len(parts)

@@ -24,3 +24,9 @@ def infimed_commands() -> dict[str, Callable[..., None]]:
     from infimed_plugins.solvers.command import compare_solvers_command
 
     return {"compare-solvers": compare_solvers_command}
+
+
+@hookimpl
+def infimed_defaults() -> dict[str, str]:
+    """How a benchmark is asked that wants no other solver."""
+    return {"solver": "direct"}

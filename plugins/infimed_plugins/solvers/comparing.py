@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from infimed_core import DataError, interval
+from infimed_core.records import Graded, open_run
 
 COLUMNS = (
     "benchmark", "model", "solver", "questions", "value", "95% interval", "unscored", "coverage", "violations",
@@ -24,7 +24,7 @@ def compare_solvers(runs: Sequence[Path]) -> list[dict[str, Any]]:
     calls of a question together; tokens are ``None`` where a model does not tell them.
 
     Raises:
-        DataError: there is no readable run, or it asked no benchmark.
+        InfimedError: there is no run, or it asked no benchmark.
     """
     rows = [row for run in runs for row in _of_run(run)]
     if not rows:
@@ -32,59 +32,47 @@ def compare_solvers(runs: Sequence[Path]) -> list[dict[str, Any]]:
     return rows
 
 
-def _of_run(run: Path) -> Iterator[dict[str, Any]]:
-    file = run if run.name == "run.json" else run / "run.json"
-    try:
-        record = json.loads(file.read_text(encoding="utf-8"))
-        used = (record["config"].get("evaluation") or {}).get("benchmarks") or []
-        steps = {step["name"]: step for step in record["steps"]}
-    except FileNotFoundError:
-        raise DataError("no_run", f"{file}: no such run; give the directory of a run, such as runs/mdt") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError("bad_run", f"{file}: is no run record ({type(error).__name__}: {error})") from None
-    plain = [str(use["use"]).rsplit("/", 1)[-1] for use in used]
-    for place, (name, use) in enumerate(zip(plain, used, strict=True)):
-        in_run = name if plain.count(name) == 1 else f"{name}-{place + 1}"
-        for answers in sorted((file.parent / "answers").glob(f"{in_run}--*.jsonl")):
-            model = answers.stem.removeprefix(f"{in_run}--")
-            step = steps.get(f"evaluate-{model}-{in_run}")
-            if step is None:
-                continue  # the constant baseline: nobody was asked
-            details = step.get("details") or {}
-            default = ((details.get("protocol") or {}).get("solver") or {}).get("use", "")
-            solver = (use.get("solver") or {}).get("use") or default.lower()
-            row = {"run": record.get("name", ""), "in_run": in_run, "benchmark": name, "model": model, "solver": solver}
-            yield row | summary(answers, str(details.get("cluster_by") or ""))
+def _of_run(path: Path) -> Iterator[dict[str, Any]]:
+    run = open_run(path)
+    for benchmark, model in run.answered():
+        step = run.step("evaluate", benchmark=benchmark, model=model)
+        if step is None:
+            continue  # a constant baseline: nobody was asked
+        ref = run.benchmark_refs[benchmark]
+        protocol: Any = step.details.get("protocol") or {}
+        solver = (
+            ref.solver.use if ref.solver is not None else str((protocol.get("solver") or {}).get("use", "")).lower()
+        )
+        name = ref.use.rsplit("/", 1)[-1]
+        row = {"run": run.name, "in_run": benchmark, "benchmark": name, "model": model, "solver": solver}
+        yield row | summary(list(run.answers(benchmark, model)), run.cluster_by(benchmark))
 
 
-def summary(answers: Path, cluster_by: str) -> dict[str, Any]:
-    """Value, coverage, violations and cost of an answers file."""
-    with answers.open(encoding="utf-8") as stream:
-        lines = [json.loads(line) for line in stream]
-    firsts = [next(iter(line["scores"].values())) for line in lines]
-    scored = [place for place, score in enumerate(firsts) if score["value"] is not None]
-    values = [firsts[place]["value"] for place in scored]
-    tags = [lines[place]["sample"].get("tags") or {} for place in scored]
-    units = [tag.get(cluster_by) or str(place) for place, tag in zip(scored, tags, strict=True)]
+def summary(answers: Sequence[Graded], cluster_by: str) -> dict[str, Any]:
+    """Value, coverage, violations and cost of a model's answers on a benchmark."""
+    firsts = [next(iter(answer.scores.values())) for answer in answers]
+    scored = [index for index, score in enumerate(firsts) if score.value is not None]
+    values = [value for score in firsts if (value := score.value) is not None]
+    units = [answers[index].sample.tags.get(cluster_by) or str(index) for index in scored]
     low, high = interval(values, clusters=units)
-    parts = [firsts[place].get("parts") or {} for place in scored]
+    parts = [firsts[index].parts for index in scored]
     by_points = bool(parts) and all("coverage" in part and "violations" in part for part in parts)
 
-    def per_question(key: str) -> float | None:
-        counts = [line["answer"].get(key) for line in lines]
-        return None if not counts or None in counts else sum(counts) / len(counts)
+    def per_question(counts: Sequence[int | None]) -> float | None:
+        known = [count for count in counts if count is not None]
+        return sum(known) / len(counts) if counts and len(known) == len(counts) else None
 
     return {
-        "questions": len(lines),
-        "unscored": len(lines) - len(scored),
+        "questions": len(answers),
+        "unscored": len(answers) - len(scored),
         "value": sum(values) / len(values) if values else None,
         "low": low,
         "high": high,
-        "coverage": sum(part["coverage"] for part in parts) / len(parts) if by_points else None,
+        "coverage": sum(part["coverage"] or 0.0 for part in parts) / len(parts) if by_points else None,
         "violations": sum((part["violations"] or 0) > 0 for part in parts) / len(parts) if by_points else None,
-        "calls": per_question("num_calls"),
-        "prompt_tokens": per_question("num_prompt_tokens"),
-        "answer_tokens": per_question("num_answer_tokens"),
+        "calls": per_question([row.answer.num_calls for row in answers]),
+        "prompt_tokens": per_question([row.answer.num_prompt_tokens for row in answers]),
+        "answer_tokens": per_question([row.answer.num_answer_tokens for row in answers]),
     }
 
 

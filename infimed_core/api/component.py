@@ -1,0 +1,88 @@
+"""What every component is: its settings are its fields, and a run file names it by a reference."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Component(BaseModel, ABC):
+    """What a run file names with ``use:``; its fields are what ``with:`` may set."""
+
+    version: ClassVar[str] = "1"
+    """Raised by its author when the component computes something else: what was made before is then made anew."""
+    plugin_version: ClassVar[str] = ""
+    """Version of the outside distribution that the class comes from, set by the loader: another version of it may
+    compute something else. "" for InfiMed's own, whose authors raise ``version``."""
+    nested: ClassVar[Mapping[str, str]] = {}
+    """Settings that hold a ``ComponentRef``, each with its kind; these components are checked with the run file."""
+
+    # built on first use: a run pays for the components that it names, not for every installed one
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+    def identity(self) -> str:
+        """Text that changes whenever the component would do something else; part of every artifact's hash."""
+        made = f"{type(self).__module__}.{type(self).__qualname__}{canonical_json(self.model_dump(mode='json'))}"
+        return with_versions(self, made)
+
+    def problems(self, run: Mapping[str, Component]) -> Mapping[str, str]:
+        """What would stop a run later and can be known before it, by setting: ``path``, ``stages.2.trainable``, ``""``.
+
+        Told by line with every other mistake of the run file before anything starts: a file that is not there, a name
+        that another component does not have. Cheap: looks at names and at the disk, opens no data. ``run`` holds the
+        components that could be made, by place (``model``, ``data.sources.0``).
+        """
+        return {}
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """Pickle settings and private attributes; what a ``cached_property`` holds stays in the process that made it.
+
+        A private attribute that cannot be pickled is refused when the run file is checked.
+        """
+        state = super().__getstate__()
+        fields = type(self).model_fields
+        return {**state, "__dict__": {k: v for k, v in state["__dict__"].items() if k in fields}}
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        """Take on what was pickled, and make again what ``model_post_init`` derives from the settings."""
+        private = state.get("__pydantic_private__")
+        super().__setstate__({**state, "__pydantic_private__": None})
+        self.model_post_init(None)
+        if private is not None:
+            object.__setattr__(self, "__pydantic_private__", private)
+
+
+def with_versions(component: Component, text: str) -> str:
+    """``text`` and the versions of a component: that of the class and that of the outside distribution it is from."""
+    versions = [] if component.version == "1" else [component.version]
+    return "|".join([text, *versions, *([component.plugin_version] if component.plugin_version else [])])
+
+
+JsonObject = dict[str, Any]
+"""A JSON object."""
+
+
+class Row(BaseModel):
+    """A frozen row that refuses unknown keys."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", ser_json_bytes="base64", val_json_bytes="base64", defer_build=True
+    )
+
+
+class ComponentRef(Row):
+    """A component named in a run file: ``use`` names it (``name`` or ``plugin/name``), ``with`` sets it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    use: str = Field(description="Name of a component, qualified as plugin/name where two plugins offer it.")
+    settings: dict[str, Any] = Field(default_factory=dict, alias="with", description="The component's settings.")
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal values give equal text, for hashing."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

@@ -1,0 +1,149 @@
+"""Benchmarks, solvers and metrics, and the results they give."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import JsonValue
+
+from infimed_core.api.component import Component, ComponentRef
+from infimed_core.api.data import Fault, Sample, Score
+from infimed_core.api.models import Answer, Ask
+from infimed_core.named_files import digest_of_files
+
+
+class Solver(Component):
+    """How a model is asked the questions of a benchmark."""
+
+    def models(self) -> Sequence[str]:
+        """Names of the run file's ``models:`` that this solver asks besides the one that is graded."""
+        return ()
+
+    @abstractmethod
+    def solve(self, samples: Sequence[Sample], ask: Ask, generation: Any) -> list[Answer]:
+        """One answer per sample, in order. ``ask`` may be called any number of times; ``generation`` is the
+        benchmark's ``Generation`` or the run file's override."""
+
+
+class Benchmark(Component):
+    """A set of questions with a way to grade the answers."""
+
+    scorings: ClassVar[tuple[str, ...]] = ("strict",)
+    """Ways of grading, the first is the one that counts."""
+    group_by: ClassVar[tuple[str, ...]] = ()
+    """Tags by which results are shown in parts."""
+    baseline_by: ClassVar[tuple[str, ...]] = ()
+    """Tags that define a kind of question for the most-common-answer baseline."""
+    cluster_by: ClassVar[str] = ""
+    """Tag whose equal values are not independent (an image, a study); intervals resample these. "" is the sample."""
+    metrics: ClassVar[tuple[str, ...]] = ()
+    """Names of the metric components that summarise the scores; the default metric where there is none."""
+    judging: ClassVar[str] = ""
+    """What ``judge`` leaves to rules and what it asks the judge; stands in the protocol of a judged run."""
+
+    @abstractmethod
+    def samples(self) -> Iterator[Sample | Fault]:
+        """Every question, in a fixed order."""
+
+    @abstractmethod
+    def grade(self, sample: Sample, answer: Answer, scoring: str) -> Score:
+        """Grade one answer. What cannot be read is unscored (``None``), with a reason; never a guess."""
+
+    def judge(self, samples: Sequence[Sample], answers: Sequence[Answer], ask: Ask) -> list[Score] | None:
+        """Grade by asking a judge (``ask`` without a name), one score per sample; ``None``: no use for a judge here.
+
+        Each judge of ``evaluation.judges`` gives a scoring of its own, ``judge:NAME``. A verdict that is missing or
+        unreadable is unscored.
+        """
+        return None
+
+    def compared_texts(self, sample: Sample, answer: Answer) -> dict[str, tuple[str, str]]:
+        """Section -> (reference, answer) for metrics of texts; ``""`` is the whole. Sections without a reference are
+        left out; an answer that lacks a section has ``""`` there."""
+        return {"": (sample.references[0], answer.text or "")} if sample.references else {}
+
+    def is_open(self, sample: Sample) -> bool:
+        """Whether the answer is free text, so that measures of open answers take it in."""
+        return True
+
+    def solver(self) -> ComponentRef | None:
+        """The solver this benchmark wants unless the run file names another; ``None`` for the default one."""
+        return None
+
+    def generation(self) -> Any:
+        """The ``Generation`` this benchmark wants; ``None`` for the default."""
+        return None
+
+    def fingerprint(self) -> str:
+        """A digest that changes when the questions or their grading change.
+
+        Unless overridden: the settings, the version, and every file and folder that the settings name.
+        """
+        return hashlib.sha256(f"{self.identity()}|{self.version}|{digest_of_files(dict(self))}".encode()).hexdigest()
+
+    def summarise(
+        self, samples: Sequence[Sample], answers: Sequence[Answer], scoring: str
+    ) -> dict[str, JsonValue] | None:
+        """Anything to record beside the metrics (another harness's result format ...)."""
+        return None
+
+
+class Metric(Component):
+    """Reduces scores to one value."""
+
+    of_open_answers: ClassVar[bool] = False
+    """Whether only free text takes part (``Benchmark.is_open``); what is then unscored are such answers alone."""
+
+    def missing(self) -> str:
+        """What must be installed first, with the command that does; asked before any model is. "" for nothing."""
+        return ""
+
+    @abstractmethod
+    def compute(self, scores: Sequence[Score]) -> float | None:
+        """The metric over scored samples (``value`` not ``None``); ``None`` where it is undefined."""
+
+    def values(self, scores: Sequence[Score]) -> NDArray[np.float64] | None:
+        """One value per score such that ``compute`` is their mean, float64 [n]; ``None`` where the metric is no mean.
+
+        NaN where a score takes no part in it (a closed question in a measure of open answers). A mean gets its interval
+        from all resamples at once; any other metric is computed anew on each resample.
+        """
+        return None
+
+
+class TextMetric(Metric):
+    """Measures every answer's text against its reference; the metric is the mean over all scored answers.
+
+    The core calls ``measure`` once for each model and benchmark and keeps the values in ``Score.parts``.
+    """
+
+    key: ClassVar[str]
+    """Name of the part in ``Score.parts``; a section's name goes before it (``findings_cider``)."""
+    section: ClassVar[str] = ""
+    """Which of the benchmark's ``compared_texts`` is measured; "" is the whole."""
+
+    @property
+    def part(self) -> str:
+        """The name in ``Score.parts``."""
+        return f"{self.section}_{self.key}" if self.section else self.key
+
+    @abstractmethod
+    def measure(self, references: Sequence[str], texts: Sequence[str | None]) -> list[float | None]:
+        """One value per pair, in order; ``None`` where it cannot be measured.
+
+        A text is ``None`` where the answer is unscored: it gets no value, but its reference belongs to the corpus.
+        """
+
+    def compute(self, scores: Sequence[Score]) -> float | None:
+        """The mean of the part over the scores that have it."""
+        found = [value for score in scores if (value := score.parts.get(self.part)) is not None]
+        return sum(found) / len(found) if found else None
+
+    def values(self, scores: Sequence[Score]) -> NDArray[np.float64] | None:
+        """The part of every score, NaN where a score lacks it."""
+        return np.array([score.parts.get(self.part) for score in scores], dtype=np.float64)

@@ -1,0 +1,148 @@
+"""What a run records and tells: events, steps, the run record, and who writes for people of it."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field, JsonValue
+
+from infimed_core.api.component import Component, Row
+
+if TYPE_CHECKING:
+    from infimed_core.records import Run
+
+RECORD_FORMAT = 2
+"""The format of run.json that this version writes and reads."""
+
+
+@dataclass(frozen=True)
+class RunEvent:
+    """Something that happened in a run, told to every ``infimed_run_event`` listener.
+
+    ``kind``: ``run_started``, ``step_started``, ``step_skipped`` (its artifact stands), ``progress`` (payload
+    ``done``, ``total``, ``unit``), ``log`` (payload: numbers of a training step), ``evaluation`` (payload: what was
+    measured after a training step), ``message``, ``step_finished``, ``run_finished``. ``step`` names the step;
+    ``directory`` is the run's.
+    """
+
+    kind: str
+    step: str
+    directory: str
+    payload: Mapping[str, Any] = field(default_factory=dict)
+
+
+class MetricValue(Row):
+    """A metric with its 95% interval and how many samples stand behind it."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    num_scored: int = 0
+    num_unscored: int = 0
+
+
+class ResultRow(Row):
+    """One model on one benchmark (or on the part of it that ``group`` names), under one scoring.
+
+    ``model`` is ``base``, a stage's name, or a baseline: ``most-common-answer``, ``constant-letter``, or a model's name
+    with ``-image-blind`` (the same model, asked without the images).
+    """
+
+    benchmark: str
+    version: str
+    model: str
+    scoring: str
+    group: dict[str, str] = Field(default_factory=dict)
+    metrics: dict[str, MetricValue]
+
+
+class Comparison(Row):
+    """A paired difference of ``metric`` between two models on the same samples: ``model`` minus ``against``.
+
+    ``p_value`` is McNemar's where every score is 0 or 1 and no two questions share an image or study, else that of the
+    clustered paired bootstrap; ``p_adjusted`` is Holm's over all comparisons of the run; ``minimum_detectable`` is the
+    true difference that would be found with probability 0.8.
+    """
+
+    benchmark: str
+    scoring: str
+    metric: str
+    model: str
+    against: str
+    difference: float
+    low: float
+    high: float
+    p_value: float | None = None
+    p_adjusted: float | None = None
+    minimum_detectable: float | None = None
+    num_pairs: int
+
+
+class PluginInfo(Row):
+    """A plugin that took part: its entry-point name, distribution and version."""
+
+    name: str
+    distribution: str
+    version: str
+
+
+class StepRecord(Row):
+    """One step of a run. ``num_in == num_out + sum(dropped.values())`` wherever rows flow.
+
+    ``kind`` says what was done and ``subject`` to what; ``name`` is for people. Kinds and the keys of their subjects:
+    ``read``, ``filter`` (``filter``), ``score`` (``scorer``), ``select``, ``model``, ``index``, ``isolation``,
+    ``plan``, ``measure`` and ``train`` (``stage``), ``evaluate`` and ``baseline`` (``model``, ``benchmark``),
+    ``compare`` (``benchmark``), ``report`` (``reporter``).
+    """
+
+    name: str
+    kind: str
+    subject: dict[str, str] = Field(default_factory=dict)
+    status: Literal["running", "done", "reused", "failed", "interrupted"]
+    artifact: str | None = None
+    num_in: int | None = None
+    num_out: int | None = None
+    dropped: dict[str, int] = Field(default_factory=dict)
+    seconds: float = 0.0
+    details: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+class RunRecord(Row):
+    """run.json: what was run, on what, with which result. Written at the start and after every step."""
+
+    format: Literal[2] = 2
+    name: str
+    status: Literal["running", "done", "failed", "interrupted"]
+    started: str
+    finished: str | None = None
+    config: dict[str, JsonValue]
+    plugins: tuple[PluginInfo, ...] = ()
+    environment: dict[str, JsonValue] = Field(default_factory=dict)
+    seed: int = 0
+    steps: tuple[StepRecord, ...] = ()
+    results: tuple[ResultRow, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()
+    error: str | None = None
+
+
+class Reporter(Component):
+    """Writes for people what a run did: a page, tables, a leaderboard, a model card."""
+
+    after_every_run: ClassVar[bool] = False
+    """Whether ``infimed-run`` prints ``summary`` after every run, named in the run file or not."""
+
+    @abstractmethod
+    def write(self, run: Run, directory: Path) -> Sequence[Path]:
+        """Write files about ``run`` into ``directory`` (the run's own) and return their paths.
+
+        The run may have failed: what is not there yet has to be left out. Called again when a file that was returned is
+        gone or the run's results have changed.
+        """
+
+    def summary(self, run: Run) -> Any:
+        """What the terminal shows at the end of a run: text or a rich renderable; ``None`` for nothing."""
+        return None

@@ -1,0 +1,350 @@
+"""What a component returned is what its kind promises, or one line that names plugin, method and what is wrong."""
+
+from __future__ import annotations
+
+import errno
+import math
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infimed_core.api.component import JsonObject
+from infimed_core.api.data import DatasetFilter, Executor, Fault, FilterResult, Reader, Sample, Score
+from infimed_core.api.evaluation import Metric
+from infimed_core.api.models import Answer
+from infimed_core.api.planning import Packer, Packs, Phase, ResolutionScheduler
+from infimed_core.api.training import Stage, Trainer
+from infimed_core.errors import ComponentError, InfimedError
+from infimed_core.plugin_loading import is_outside, place_of_code, plugin_of, told_error
+
+T = TypeVar("T")
+R = TypeVar("R")
+FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+"""What the system says where nothing more can be written."""
+
+
+def named(thing: Any, method: str) -> str:
+    """A method for people: plugin, class, and where it is written."""
+    owner = type(thing)
+    plugin = plugin_of(owner.__module__)
+    place = place_of_code(getattr(owner, method, owner))
+    return (f"plugin '{plugin}': " if plugin else "") + f"{owner.__name__}.{method} ({place})"
+
+
+def wrong(thing: Any, method: str, what: str) -> ComponentError:
+    """The error that says what a method did that its kind does not allow."""
+    return ComponentError(f"{named(thing, method)} {what}")
+
+
+def raised_in(error: Exception) -> ComponentError | None:
+    """The error of an outside plugin with its plugin, method and place; ``None`` for everything else."""
+    if isinstance(error, InfimedError) or (isinstance(error, OSError) and error.errno in FULL):
+        return None
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    names = [str(frame.f_globals.get("__name__", "")) for frame in frames]
+    for frame, module in zip(frames, names, strict=True):
+        if is_outside(module):
+            function = getattr(frame.f_code, "co_qualname", frame.f_code.co_name)
+            return ComponentError(f"plugin '{plugin_of(module)}': {function} raised {told_error(error, module)}")
+    return None
+
+
+@contextmanager
+def calling(thing: Any, method: str) -> Iterator[None]:
+    """Within this, an error of an outside plugin says whose it is; for what runs in another process."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, InfimedError) or not is_outside(type(thing).__module__):
+            raise
+        module = type(thing).__module__
+        raise ComponentError(f"{named(thing, method)} raised {told_error(error, module)}") from error
+
+
+def _kind(value: Any) -> str:
+    return "None" if value is None else f"a {type(value).__name__}"
+
+
+def _listed(thing: Any, method: str, values: Any, of: type, what: str) -> list[Any]:
+    """A list or tuple whose items are all of one type."""
+    if not isinstance(values, list | tuple):
+        raise wrong(thing, method, f"returned {_kind(values)}; return a list with {what} for each")
+    for place, value in enumerate(values):
+        if not isinstance(value, of):
+            raise wrong(thing, method, f"returned {_kind(value)} at place {place}; each must be {what}")
+    return list(values)
+
+
+# Reading
+
+
+def checked_rows(reader: Reader, shard: str) -> Iterator[Sample | Fault]:
+    """The rows of a shard, each a sample or a fault."""
+    with calling(reader, "read"):
+        rows = reader.read(shard)
+        if not hasattr(rows, "__iter__"):
+            raise wrong(reader, "read", f"returned {_kind(rows)}; yield a Sample or a Fault for each row")
+        for row in rows:
+            if not isinstance(row, Sample | Fault):
+                raise wrong(reader, "read", f"yielded {_kind(row)}; yield a Sample or a Fault for each row")
+            yield row
+
+
+def checked_shards(reader: Reader) -> list[str]:
+    """The names of a reader's shards."""
+    shards: list[str] = _listed(reader, "shards", reader.shards(), str, "text")
+    if len(set(shards)) != len(shards):
+        raise wrong(reader, "shards", "names a shard twice; each would be read twice")
+    return shards
+
+
+class Numbered(NamedTuple):
+    """A result and the place of the item that it is of."""
+
+    place: int
+    result: Any
+
+
+@dataclass(frozen=True)
+class _Numbering(Generic[T, R]):
+    """The function with each result numbered. Picklable."""
+
+    function: Callable[[T], R]
+
+    def __call__(self, item: tuple[int, T]) -> Numbered:
+        return Numbered(item[0], self.function(item[1]))
+
+
+class CheckedExecutor(Executor):
+    """Another executor; a result that it drops, repeats or moves is an error and not another run's data."""
+
+    inner: Executor
+
+    def map(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+        """Results in the order of ``items``, one for each.
+
+        Raises:
+            ComponentError: the executor gave other results, or in another order.
+        """
+        results = self.inner.map(_Numbering(function), list(enumerate(items)))
+        if not hasattr(results, "__iter__"):
+            raise wrong(self.inner, "map", f"returned {_kind(results)}; yield the results in the order of the items")
+        count = 0
+        for found in results:
+            if not isinstance(found, Numbered):
+                raise wrong(self.inner, "map", f"yielded {_kind(found)} that the function did not return")
+            if found.place != count:
+                what = "drops or moves" if found.place > count else "repeats or moves"
+                raise wrong(
+                    self.inner, "map", f"{what} results: it gave that of item {found.place} in place {count}; "
+                    "yield one result for each item, in order",
+                )  # fmt: skip
+            count += 1
+            yield found.result
+        if count != len(items):
+            raise wrong(self.inner, "map", f"gave {count} results for {len(items)} items; yield one for each, in order")
+
+    def opened(self) -> Any:
+        """The other executor's."""
+        return self.inner.opened()
+
+
+# Filters, scores and selections
+
+
+def checked_filtered(filter_: DatasetFilter, found: Any) -> FilterResult:
+    """A filter's verdict, with details that can be recorded."""
+    if not isinstance(found, FilterResult):
+        raise wrong(filter_, "check", f"returned {_kind(found)}; return a FilterResult")
+    if place := not_json(found.details):
+        raise wrong(filter_, "check", f"gave details that cannot be written: {place}")
+    return found
+
+
+def checked_scores(scorer: Any, method: str, found: Any, count: int) -> list[Score]:
+    """One score a sample. What is wrong in a single score is seen by ``wrong_score``."""
+    scores: list[Score] = _listed(scorer, method, found, Score, "a Score")
+    if len(scores) != count:
+        raise wrong(scorer, method, f"returned {len(scores)} scores for {count} samples; give one for each, in order")
+    return scores
+
+
+def wrong_score(score: Any, dimensions: Sequence[str] = ()) -> str:
+    """Why a score cannot stand, "" where it can: no score at all, a number that is none, a part that nothing keeps."""
+    if not isinstance(score, Score):
+        return f"{_kind(score)} and no Score"
+    if score.value is not None and not 0 <= score.value <= 1:
+        return f"the value is {score.value}; give a number from 0 to 1, or None with a reason"
+    for kind, numbers in (("part", score.parts), ("raw", score.raw)):
+        for name, number in numbers.items():
+            if number is not None and not math.isfinite(number):
+                return f"{kind} '{name}' is {number}; give a finite number or None"
+    if lost := [name for name in score.parts if name not in dimensions] if dimensions else []:
+        return f"part '{lost[0]}' is none of its dimensions ({', '.join(dimensions)}); name it among them"
+    return ""
+
+
+# Planning
+
+
+def checked_phases(scheduler: ResolutionScheduler, found: Any, count: int) -> list[Phase]:
+    """Phases that cover samples 0 to ``count`` without gap; empty ones are left out."""
+    phases: list[Phase] = _listed(scheduler, "plan", found, Phase, "a Phase")
+    place = 0
+    for phase in phases:
+        cap = phase.max_visual_tokens
+        if cap is not None and (not isinstance(cap, int | np.integer) or cap < 1):
+            raise wrong(scheduler, "plan", f"set max_visual_tokens to {cap!r}; give 1 or more, or None for native")
+        if phase.start != place or phase.stop < phase.start:
+            break
+        place = phase.stop
+    else:
+        if place == count:
+            return [phase for phase in phases if phase.stop > phase.start] or [Phase(0, 0, None)]
+    spans = ", ".join(f"{phase.start}-{phase.stop}" for phase in phases)
+    raise wrong(scheduler, "plan", f"gave phases ({spans}) that do not cover samples 0-{count} without gap")
+
+
+def checked_packs(packer: Packer, found: Any, costs: NDArray[np.int64], budget: NDArray[np.int64]) -> Packs:
+    """Rows of indices of ``costs``, none empty, none twice, none over the budget."""
+
+    def no(what: str) -> ComponentError:
+        return wrong(packer, "group", what)
+
+    if not isinstance(found, Packs):
+        raise no(f"returned {_kind(found)}; return Packs (Packs.from_lists makes them of lists)")
+    members, offsets = np.asarray(found.members), np.asarray(found.offsets)
+    if members.dtype.kind not in "iu" or offsets.dtype.kind not in "iu":
+        raise no("gave members or offsets that are no whole numbers")
+    members, offsets = members.astype(np.int64), offsets.astype(np.int64)
+    if len(offsets) == 0 or offsets[0] != 0 or offsets[-1] != len(members) or (np.diff(offsets) < 0).any():
+        raise no("gave offsets that do not run from 0 to the number of members")
+    empty = np.flatnonzero(np.diff(offsets) == 0)
+    if len(empty):
+        raise no(f"made row {empty[0]} of no sample; leave empty rows out")
+    if len(members) and (members.min() < 0 or members.max() >= len(costs)):
+        strange = members[(members < 0) | (members >= len(costs))][0]
+        raise no(f"put index {strange} into a row, which it was not given: there are {len(costs)}")
+    counts = np.bincount(members, minlength=len(costs))
+    if len(counts) and counts.max() > 1:
+        raise no(f"put index {counts.argmax()} into {counts.max()} rows")
+    totals = np.concatenate([np.zeros((1, 3), dtype=np.int64), np.cumsum(costs[members], axis=0)])
+    for column, what in enumerate(("tokens", "patches", "images")):
+        if (np.diff(totals[offsets, column]) > budget[column]).any():
+            raise no(f"filled a row beyond its budget of {budget[column]} {what}")
+    return Packs(members, offsets)
+
+
+# Answers, grades and metrics
+
+
+def checked_answers(solver: Any, found: Any, ids: Sequence[str], method: str = "solve") -> list[Answer]:
+    """One answer for each question, in the order of the questions."""
+    answers: list[Answer] = _listed(solver, method, found, Answer, "an Answer")
+    if len(answers) != len(ids):
+        raise wrong(solver, method, f"gave {len(answers)} answers to {len(ids)} questions; give one for each, in order")
+    for answer, identity in zip(answers, ids, strict=True):
+        if answer.sample_id != identity:
+            what = f"gave the answer to '{answer.sample_id}' in the place of '{identity}'"
+            raise wrong(solver, method, f"{what}; answer in the order of the questions")
+    return answers
+
+
+def checked_answer(model: Any, answer: Any) -> str:
+    """The id of the request that a model's answer is to; it has a text or says why there is none."""
+    if not isinstance(answer, Answer):
+        raise wrong(model, "answer", f"yielded {_kind(answer)}; yield an Answer for each request")
+    if (answer.text is None) == (answer.error is None):
+        what = "neither a text nor an error" if answer.text is None else "both a text and an error"
+        raise wrong(model, "answer", f"gave an answer with {what}; give one of them")
+    return answer.sample_id
+
+
+def check_metric(metric: Metric, value: Any, values: Any, count: int) -> None:
+    """A metric's value over ``count`` scores is a finite number or ``None``, and the mean of its ``values``."""
+    if value is not None and (isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value)):
+        raise wrong(metric, "compute", f"returned {value!r}; return a finite number, or None where it is undefined")
+    if values is None:
+        return
+    if not isinstance(values, np.ndarray) or values.shape != (count,) or values.dtype.kind not in "fiub":
+        shape = f"shape {values.shape}" if isinstance(values, np.ndarray) else _kind(values)
+        raise wrong(metric, "values", f"returned {shape} for {count} scores; return one number for each, or None")
+    if np.isinf(values).any():
+        raise wrong(metric, "values", "returned an infinite value; NaN is for a score that takes no part")
+    taking = values[~np.isnan(values)]
+    if value is not None and len(taking) and abs(taking.mean() - value) > 1e-6 * max(1.0, abs(float(value))):
+        raise wrong(
+            metric, "values", f"averages to {taking.mean():.6g}, but compute returned {float(value):.6g}; return None "
+            "from values where the metric is no mean",
+        )  # fmt: skip
+
+
+# Training
+
+
+def wrong_stages(trainer: Trainer) -> str:
+    """Why a trainer's stages cannot be trained, "" where they can."""
+    try:
+        stages = trainer.stage_list
+        if not stages:
+            raise wrong(trainer, "stage_list", "names no stage; a training has at least one")
+        _listed(trainer, "stage_list", stages, Stage, "a Stage")
+    except ComponentError as error:
+        return str(error)
+    except Exception as error:
+        return f"{named(trainer, 'stage_list')} raised {told_error(error, type(trainer).__module__)}"
+    return ""
+
+
+def checked_facts(trainer: Trainer, found: Any) -> tuple[JsonObject, list[str]]:
+    """The facts of a stage that can be recorded, and a line for each that cannot: no training is lost for one."""
+    if not isinstance(found, Mapping):
+        what = f"returned {_kind(found)}; return the facts of the stage as a table"
+        return {}, [f"{named(trainer, 'train')} {what}; nothing is recorded of this stage"]
+    facts: JsonObject = {}
+    lines = []
+    for name, value in found.items():
+        if reason := not_json({str(name): value}) or _wrong_fact(str(name), value):
+            lines.append(f"{named(trainer, 'train')} returned a fact that cannot be recorded: {reason}; it is left out")
+        else:
+            facts[str(name)] = value
+    return facts, lines
+
+
+def _wrong_fact(name: str, value: Any) -> str:
+    """Why one of the facts that the core and the report read is not as they read it."""
+    if name in ("steps", "tokens", "supervised_tokens", "images", "samples") and not isinstance(value, int | float):
+        return f"'{name}' is {value!r}, which is no number"
+    if name == "dropped" and not (
+        isinstance(value, dict) and all(isinstance(count, int | float) for count in value.values())
+    ):
+        return "'dropped' is no table from a reason to a count"
+    if name in ("curve", "evaluations") and not (
+        isinstance(value, list) and all(isinstance(row, dict) and isinstance(row.get("step"), int) for row in value)
+    ):
+        return f"'{name}' is no list of {{step: NUMBER, ...}}"
+    return ""
+
+
+def not_json(value: Any, path: str = "") -> str:
+    """Where a value holds what JSON cannot, "" for nowhere: NaN, infinity, an array, any other object."""
+    if value is None or isinstance(value, str | bool | int):
+        return ""
+    if isinstance(value, float):
+        return "" if math.isfinite(value) else f"'{path}' is {value}"
+    if isinstance(value, dict):
+        if strange := [key for key in value if not isinstance(key, str)]:
+            return f"'{path}' has the key {strange[0]!r}, which is no text"
+        inner: Iterable[tuple[Any, Any]] = value.items()
+    elif isinstance(value, list | tuple):
+        inner = enumerate(value)
+    else:
+        return f"'{path}' is of type {type(value).__module__}.{type(value).__name__}; make it a plain number or text"
+    places = (not_json(item, f"{path}.{key}" if path else str(key)) for key, item in inner)
+    return next(filter(None, places), "")

@@ -1,0 +1,1 @@
+"""Curation: samples read, filtered, scored and selected."""

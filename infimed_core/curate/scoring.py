@@ -1,0 +1,212 @@
+"""The scoring steps of a run: parts of samples to a scorer, wherever the executor runs them, and into Parquet files."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from infimed_core.api.data import Executor, Sample, Score
+from infimed_core.api.models import Answer, Request
+from infimed_core.api.quality import JudgingScorer, Scorer
+from infimed_core.contracts import checked_scores, named, wrong, wrong_score
+from infimed_core.curate.score_shards import ScoringJob, read_shards, spans
+from infimed_core.curate.score_summary import describe_scores
+from infimed_core.errors import DataError, InfimedError
+from infimed_core.plugin_loading import told_error
+from infimed_core.runfile.sections import names_in_run
+from infimed_core.store.artifacts import digest
+from infimed_core.store.broadcast import Broadcast
+from infimed_core.store.dataset import Dataset
+from infimed_core.store.scores import ScoreTable, has_errors, write_part
+from infimed_core.store.steps import Outcome, RunState
+
+CALL_SIZE = 128
+"""Samples that a scorer is given at once."""
+SCORER_FAILED = "scorer_failed"
+
+
+class Done(NamedTuple):
+    """A part that stands: its file, its samples, and how many of them were scored for it just now."""
+
+    name: str
+    num_samples: int
+    num_scored: int
+
+
+@dataclass(frozen=True)
+class ScoreTask:
+    """One part of the samples. Picklable."""
+
+    setting: Broadcast[ScoringJob]
+    start: int
+    stop: int
+
+    def __call__(self) -> Done:
+        """Score this part in this process."""
+        setting = self.setting.value
+        return self.work(lambda samples: setting.scorer.score(samples, setting.media))
+
+    def work(
+        self,
+        score: Callable[[list[Sample]], list[Score]],
+        tag: Callable[[Sample], str] = lambda sample: "",
+        good: Callable[[Path], bool] = lambda path: True,
+    ) -> Done:
+        """Score this part, unless it stands. ``tag`` is what else a sample's score depends on."""
+        setting = self.setting.value
+        target = setting.target(self.start, self.stop, tag)
+        num_samples = self.stop - self.start
+        if setting.is_complete(target, num_samples, good):
+            return Done(target.name, num_samples, 0)
+        ids: list[str] = []
+        scores: list[Score] = []
+        for at in range(self.start, self.stop, CALL_SIZE):
+            samples = setting.dataset[at : min(at + CALL_SIZE, self.stop)]
+            scores += scored(setting.scorer, score, samples)
+            ids += [sample.id for sample in samples]
+        write_part(target, ids, scores, setting.scorer.given_dimensions())
+        return Done(target.name, num_samples, num_samples)
+
+
+def scored(scorer: Scorer, score: Callable[[list[Sample]], list[Score]], samples: list[Sample]) -> list[Score]:
+    """One score a sample, whatever happens: a sample that the scorer fails on is an error that says so.
+
+    Raises:
+        InfimedError: something that is no sample's fault (a setting, a missing package).
+        ComponentError: what came back are no scores, or not one for each, so that none can be told whose it is.
+    """
+    try:
+        found = score(samples)
+    except Exception as error:
+        if isinstance(error, InfimedError) and not isinstance(error, DataError):
+            raise
+        if len(samples) > 1:
+            return [found for sample in samples for found in scored(scorer, score, [sample])]
+        note = told_error(error)[:500]
+        return [Score(status="error", reasons=(SCORER_FAILED,), note=note)]
+    method = "judge" if isinstance(scorer, JudgingScorer) else "score"
+    dimensions = scorer.given_dimensions()
+    return [
+        Score(status="error", reasons=(SCORER_FAILED,), note=reason)
+        if (reason := wrong_score(row, dimensions))
+        else row
+        for row in checked_scores(scorer, method, found, len(samples))
+    ]
+
+
+def _call(task: ScoreTask) -> Done:
+    return task()
+
+
+def _judge(state: RunState, task: ScoreTask, identity: Mapping[str, str]) -> Done:
+    """Score a part by asking a model; every request says whether a person may be identifiable in it."""
+    scorer = task.setting.value.scorer
+    assert isinstance(scorer, JudgingScorer)
+
+    def score(samples: list[Sample]) -> list[Score]:
+        tags = {s.id: {**s.tags, "identity": identity.get(s.id, "unchecked")} for s in samples}
+
+        def ask(requests: Sequence[Request], model: str | None = None) -> list[Answer]:
+            tagged = [r.model_copy(update={"tags": tags.get(r.sample_id, {"identity": "unchecked"})}) for r in requests]
+            return state.model_pool.ask(model or scorer.model, tagged)
+
+        marked = [sample.model_copy(update={"tags": tags[sample.id]}) for sample in samples]
+        return scorer.judge(marked, state.media, ask)
+
+    # A model that was not reached may be there now; what it answered is in its cache.
+    return task.work(score, lambda sample: identity.get(sample.id, "unchecked"), lambda path: not has_errors(path))
+
+
+def _note_identity(scorer: Scorer, scores: Iterable[tuple[str, Score]], identity: dict[str, str]) -> None:
+    """Keep what a scorer found out about people: one flag is enough, and a sample is clear only if it was looked at."""
+    reasons = type(scorer).identity_reasons
+    if not reasons:
+        return
+    for name, score in scores:
+        if reasons & set(score.reasons):
+            identity[name] = "flagged"
+        elif identity.get(name) != "flagged" and score.parts.get(type(scorer).identity_part) is not None:
+            identity[name] = "clear"
+
+
+def score_samples(
+    state: RunState, dataset: Dataset, inputs_digest: str, executor: Executor
+) -> tuple[dict[str, ScoreTable], str]:
+    """Score every sample with every scorer; return the tables by the names of the scorers, in order, and a digest.
+
+    Parts that a killed run finished are not scored again, and neither are those of an earlier run of this directory
+    whose samples, media and scorer are the same: a file added to a source costs its own rows.
+    """
+    section = state.plan.file.quality
+    assert section is not None
+    scorers: list[Scorer] = [state.plan.component(f"quality.scorers.{n}") for n in range(len(section.scorers))]
+    tables: dict[str, ScoreTable] = {}
+    hashes: list[str] = []
+    identity: dict[str, str] = {}
+    for index, (title, scorer) in enumerate(zip(names_in_run(section.scorers), scorers, strict=True)):
+        name = "score" if index == 0 else f"score-{title}"
+        own = scorer.identity()
+        hashed = digest("score", 3, inputs_digest, own)
+        if isinstance(scorer, JudgingScorer):
+            own = digest(own, state.model_pool.identity(scorer.model))
+            # the tags decide what may be sent where, so they are part of what the scores are made from
+            hashed = digest(hashed, own, hashes)
+
+        def work(
+            directory: Path, scorer: Scorer = scorer, name: str = name, hashed: str = hashed, own: str = own
+        ) -> Outcome:
+            fitted = scorer.fitted(dataset, state.media, directory)
+            # A scorer that knows a reference made from the data scores other data otherwise.
+            parts_from = digest("part", 1, own, "" if fitted is scorer else inputs_digest)
+            setting = Broadcast(ScoringJob(fitted, dataset, state.media, directory, parts_from))
+            tasks = [ScoreTask(setting, start, stop) for start, stop in spans(read_shards(dataset))]
+            found: Counter[str] = Counter()
+            if isinstance(fitted, JudgingScorer):
+                done: Iterable[Done] = (_judge(state, task, identity) for task in tasks)
+            else:
+                done = executor.map(_call, tasks)
+            standing = set()
+            for part in done:
+                standing.add(part.name)
+                found.update(num_samples=part.num_samples, num_scored=part.num_scored)
+                state.tell("progress", name, {"done": found["num_samples"], "total": len(dataset), "unit": "sample"})
+            _sweep(directory, standing)
+            table = ScoreTable(directory)
+            details = describe_scores(scorer.given_dimensions(), dataset, table)
+            if len(dataset) and details["reasons"].get(SCORER_FAILED, 0) == len(dataset):
+                note = table[0][1].note
+                _sweep(directory, set())  # nothing in it is worth keeping, and its cause may be gone next time
+                method = "judge" if isinstance(scorer, JudgingScorer) else "score"
+                raise wrong(scorer, method, f"failed on every sample: {note}")
+            if num_failed := int(details["reasons"].get(SCORER_FAILED, 0)):
+                first = next(row for row in table if SCORER_FAILED in row[1].reasons)
+                counts = f"{num_failed:,} of {len(dataset):,}"
+                text = f"{named(scorer, 'score')} failed on {counts} samples, which have no score"
+                state.tell("message", name, {"text": f"{text}; the first is '{first[0]}': {first[1].note}"})
+            details["digest"] = table.finish(hashed, details["status"])
+            details["num_scored"] = found["num_scored"]
+            failed = 0
+            if isinstance(scorer, JudgingScorer):
+                details["asked"] = state.model_pool.counts(scorer.model)
+                failed = int(details["status"].get("error", 0))
+                if failed:
+                    text = f"{name}: {failed} of {len(table)} samples have no verdict (asked again next time)"
+                    state.tell("message", name, {"text": text})
+            return Outcome(num_in=len(dataset), num_out=len(table), details=details, complete=not failed)
+
+        artifact = state.step(name, hashed, work, kind="score", subject={"scorer": title}, keep=True)
+        tables[title] = ScoreTable(artifact.directory)
+        if any(isinstance(later, JudgingScorer) for later in scorers[index + 1 :]):
+            _note_identity(scorer, tables[title], identity)
+        hashes.append(hashed)
+    return tables, digest(hashes)
+
+
+def _sweep(directory: Path, standing: set[str]) -> None:
+    """Remove the parts that are not of this step (their media have changed), and what a killed process left."""
+    for path in [*directory.glob("part-*.parquet"), *directory.glob(".part-*.tmp")]:
+        if path.name not in standing:
+            path.unlink(missing_ok=True)

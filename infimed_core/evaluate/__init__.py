@@ -1,0 +1,1 @@
+"""Evaluation: questions asked, answers graded, models compared."""

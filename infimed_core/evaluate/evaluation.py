@@ -1,0 +1,314 @@
+"""The last steps of a run: every model is asked, its answers are graded, and the models are compared."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from infimed_core.api.component import JsonObject, with_versions
+from infimed_core.api.data import Fault, Sample
+from infimed_core.api.evaluation import Benchmark, TextMetric
+from infimed_core.api.models import Answer, Generation, LoadedModel, Model, TrainableModel
+from infimed_core.api.reporting import Comparison, ResultRow
+from infimed_core.errors import InfimedError
+from infimed_core.evaluate import statistics
+from infimed_core.evaluate.baselines import constant_letter, most_common_answers
+from infimed_core.evaluate.choices import check_chosen, chosen_samples, named_metrics, solver_of
+from infimed_core.evaluate.comparing import adjust, compare
+from infimed_core.evaluate.graded import Graded, answers_path, read_graded
+from infimed_core.evaluate.grading import ask_and_grade, grade, judge, protocol, told_failures
+from infimed_core.evaluate.summary import measure_texts, summarise
+from infimed_core.models.answer_cache import AnswerCache
+from infimed_core.models.checkpoints import Checkpoint, load_checkpoint
+from infimed_core.models.shared_model import shared
+from infimed_core.runfile.sections import BASELINE, CONSTANT_LETTER, IMAGE_BLIND, BenchmarkRef, benchmark_name
+from infimed_core.store.artifacts import digest
+from infimed_core.store.files import write_atomically
+from infimed_core.store.questions import read_questions
+from infimed_core.store.steps import Outcome, RunState
+
+_ROWS = TypeAdapter(tuple[ResultRow, ...])
+_COMPARISONS = TypeAdapter(tuple[Comparison, ...])
+
+
+def evaluate_models(state: RunState, models: Sequence[Checkpoint]) -> None:
+    """Ask and grade every model on every benchmark, then compare them."""
+    section = state.plan.file.evaluation
+    assert section is not None
+    wanted = section.models or tuple(model.name for model in models)
+    only = chosen_samples(section.samples)
+    if only is not None:
+        check_chosen(state, only)
+    results: list[ResultRow] = []
+    comparisons: list[Comparison] = []
+    opened = _Opened(state)
+    for index, use in enumerate(section.benchmarks):
+        asked = _Asked(state, index, use, only)
+        if only is not None and not asked.num_chosen():
+            state.tell("message", "", {"text": f"{asked.name}: none of the chosen questions is from here; left out"})
+            continue
+        found: dict[str, list[Graded]] = {}
+        hashes = []
+        for model in models:
+            if model.name not in wanted:
+                continue
+            for blind in (False, True) if "image-blind" in section.baselines else (False,):
+                if blind and not any(row.sample.media for row in found[model.name]):
+                    continue  # there is no image to take away
+                rows, graded_path, inputs_digest = _evaluate_one(asked, model, opened, blind)
+                results += rows
+                hashes.append(inputs_digest)
+                found[model.name + (IMAGE_BLIND if blind else "")] = list(read_graded(graded_path))
+        for baseline in (BASELINE, *(name for name in section.baselines if name == CONSTANT_LETTER)):
+            rows, inputs_digest = _baseline(asked, baseline, next(iter(found.values())), hashes[0])
+            if rows:
+                results += rows
+                hashes.append(inputs_digest)
+                path = answers_path(state.path, asked.name, baseline)
+                found[baseline] = list(read_graded(path))
+        against = (*section.compare_to, *(name for name in section.baselines if name == CONSTANT_LETTER))
+        comparisons += _compare(asked, found, against, hashes)
+        state.directory.write(results=tuple(results), comparisons=tuple(adjust(comparisons)))
+
+
+class _Opened:
+    """The model under evaluation, one checkpoint of it in memory at a time, and the answers that it gave before."""
+
+    def __init__(self, state: RunState) -> None:
+        self._state = state
+        self._model: Model = state.plan.component("model")
+        self._name: str | None = None
+        self._loaded: LoadedModel | None = None
+
+    def get(self, checkpoint: Checkpoint) -> tuple[LoadedModel, AnswerCache]:
+        """The loaded model and its answers; a server's own word of what it serves is part of who it is."""
+        if self._loaded is None or self._name != checkpoint.name:
+            self._loaded = None  # let go of the last one before the next takes its memory
+            self._loaded = load_checkpoint(self._model, checkpoint.directory)
+            self._name = checkpoint.name
+        identity = digest(checkpoint.digest, self._model.identity())
+        if not isinstance(self._loaded, TrainableModel):  # else the checkpoint's digest is that of the weights
+            identity = digest(identity, self._loaded.identity)
+        answering = shared(self._state, "model", checkpoint.directory, self._loaded)
+        return answering, AnswerCache(self._state.path / "cache" / f"{identity[:16]}.jsonl", identity)
+
+
+class _Asked:
+    """A benchmark as this run asks it."""
+
+    def __init__(self, state: RunState, index: int, use: BenchmarkRef, only: frozenset[str] | None) -> None:
+        section = state.plan.file.evaluation
+        assert section is not None
+        self.state, self.section, self.only = state, section, only
+        self.told_faults = False
+        self.benchmark: Benchmark = state.plan.component(f"evaluation.benchmarks.{index}")
+        self.name = benchmark_name(section.benchmarks, index)
+        self.solver = solver_of(state, index)
+        self.generation: Generation = use.generation or self.benchmark.generation() or Generation()
+        self.metrics = named_metrics(state, use.metrics or self.benchmark.metrics)
+        solver = {"solver": self.solver} if with_versions(self.solver, "") else {}
+        self.graded_by = [with_versions(part, name) for name, part in {**self.metrics, **solver}.items()]
+        judges = {name: state.model_pool.identity(name) for name in section.judges}
+        others = {name: state.model_pool.identity(name) for name in self.solver.models()}
+        self.protocol = protocol(self.benchmark, self.solver, self.generation, section.limit, only)
+        self.protocol |= {"judges": judges, "models": others}
+        if judges and self.benchmark.judging:
+            self.protocol["judging"] = self.benchmark.judging
+
+    def questions(self) -> tuple[list[Sample], list[Fault]]:
+        """The questions to ask, and the rows that are none."""
+        return read_questions(self.benchmark, self.state.media_directory, self.section.limit, self.only)
+
+    def opened_by(self) -> list[JsonObject]:
+        """Who opens the media of the questions, where that is more than InfiMed's own with its defaults."""
+        if not self.state.media.is_marked:
+            return []  # then the questions need not be read to know
+        path = self.state.path / "cache" / f"kinds-{digest(self.benchmark.fingerprint(), self.protocol)[:16]}.json"
+        if not path.exists():
+            questions, _ = self.questions()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, json.dumps(sorted({item.kind for row in questions for item in row.media})))
+        found = self.state.opened_by(json.loads(path.read_text(encoding="utf-8")))
+        return [dict(found)] if found else []
+
+    def num_chosen(self) -> int:
+        """How many of the chosen ids are questions of this benchmark."""
+        only = self.only or frozenset()
+        return sum(row.id in only for row in self.benchmark.samples() if isinstance(row, Sample))
+
+
+def _evaluate_one(
+    asked: _Asked, checkpoint: Checkpoint, opened: _Opened, blind: bool
+) -> tuple[tuple[ResultRow, ...], Path, str]:
+    state, benchmark, name = asked.state, asked.benchmark, asked.name
+    model: Model = state.plan.component("model")
+    what = {**asked.protocol, "images": "left out"} if blind else asked.protocol
+    made_by = [with_versions(benchmark, benchmark.fingerprint()), what, checkpoint.digest]
+    made_by += [with_versions(model, model.identity()), asked.graded_by, *asked.opened_by()]
+    inputs_digest = digest("evaluate", 4, *made_by)
+    shown = checkpoint.name + (IMAGE_BLIND if blind else "")
+    step = f"evaluate-{shown}-{name}"
+    answers = answers_path(state.path, name, shown)
+
+    def work(directory: Path) -> Outcome:
+        samples, faults = asked.questions()
+        if not samples:
+            raise InfimedError(f"benchmark '{name}' has no question" + (f": {faults[0].detail}" if faults else ""))
+        loaded, cache = opened.get(checkpoint)
+        done = 0
+
+        def progress(count: int) -> None:
+            nonlocal done
+            done += count
+            state.tell("progress", step, {"done": done, "total": max(done, len(samples)), "unit": "answer"})
+
+        rows = ask_and_grade(
+            benchmark, samples, loaded, asked.solver, asked.generation, state.media, cache, progress,
+            state.model_pool.ask, blind,
+        )  # fmt: skip
+        if text := told_failures(benchmark, rows):
+            state.tell("message", step, {"text": text})
+        details: JsonObject = {"asked": cache.num_asked, "reused": cache.num_reused, "protocol": what}
+        details["cluster_by"] = benchmark.cluster_by
+        details["asking"] = loaded.asking()
+        rows, judged = _judge(state, benchmark, rows, asked.section.judges)
+        if judged:
+            details["judges"] = judged
+        details["errors"] = sum(row.answer.error is not None for row in rows)
+        details["reasoned"] = sum(_reasoned(row.answer) for row in rows)
+        first = next((row.answer.error for row in rows if row.answer.error is not None), None)
+        if first:
+            details["first_error"] = first
+        for scoring in benchmark.scorings:
+            summary = benchmark.summarise(samples, [row.answer for row in rows], scoring)
+            if summary is not None:
+                details[f"summary-{scoring}"] = summary
+        _write_results(asked, directory, shown, rows)
+        dropped = dict(Counter(fault.code for fault in faults))
+        if faults:
+            _write_faults(asked, directory, step, faults)
+        if first:
+            text = (
+                f"{name}: {details['errors']} of {len(rows)} questions have no answer (asked again next time): {first}"
+            )
+            state.tell("message", step, {"text": text})
+        unjudged = [(which, facts) for which, facts in judged.items() if facts.get("failed")]
+        for which, facts in unjudged:
+            text = f"{name}: judge '{which}' failed {facts['failed']} times (asked again next time): "
+            state.tell("message", step, {"text": text + facts["first_failure"]})
+        return Outcome(len(rows) + len(faults), len(rows), dropped, details, complete=first is None and not unjudged)
+
+    subject = {"model": shown, "benchmark": name}
+    artifact = state.step(step, inputs_digest, work, kind="evaluate", subject=subject)
+    found = artifact.directory / "answers.jsonl"
+    _publish(found, answers)
+    return _read_results(artifact.directory), found, digest(inputs_digest, found.stat().st_size, artifact.is_complete)
+
+
+def _write_faults(asked: _Asked, directory: Path, step: str, faults: Sequence[Fault]) -> None:
+    """Every row that is no question, with its place and its reason; told once for all models."""
+    path = directory / "faults.jsonl"
+    write_atomically(path, "".join(fault.model_dump_json() + "\n" for fault in faults))
+    if not asked.told_faults:
+        asked.told_faults = True
+        first = faults[0]
+        text = f"{asked.name}: no question: {first.where or first.sample_id}: {first.code}: {first.detail}"
+        every = f"; all of them in {path}" if len(faults) > 1 else ""
+        asked.state.tell("message", step, {"text": text + every})
+
+
+def _reasoned(answer: Answer) -> bool:
+    """Whether the model thought before it answered: apart, as a server tells it, or in tags of its text."""
+    told = any(turn.get("role") == "reasoning" for turn in answer.transcript)
+    return told or "</think" in (answer.text or "").lower()
+
+
+def _judge(
+    state: RunState, benchmark: Benchmark, rows: list[Graded], judges: Sequence[str]
+) -> tuple[list[Graded], JsonObject]:
+    """Add every judge's scores to the rows; for every two judges how far they agree beyond chance."""
+    facts: JsonObject = {}
+    for name in judges:
+        rows, counts = judge(benchmark, rows, name, state.model_pool.ask)
+        if counts is not None:
+            facts[name] = {**counts, **state.model_pool.counts(name)}
+    names = [name for name in judges if name in facts]
+    for one, other in combinations(names, 2):
+        pairs = [(row.scores[f"judge:{one}"].value, row.scores[f"judge:{other}"].value) for row in rows]
+        both = [(a, b) for a, b in pairs if a is not None and b is not None]
+        kappa = statistics.cohen_kappa([a for a, _ in both], [b for _, b in both])
+        facts[f"{one} and {other}"] = {"num_both": len(both), "kappa": kappa}
+    return rows, facts
+
+
+def _baseline(
+    asked: _Asked, baseline: str, rows: Sequence[Graded], inputs_digest: str
+) -> tuple[tuple[ResultRow, ...], str]:
+    """A constant baseline on the same questions; no rows where it has nothing to answer."""
+    state, benchmark, name = asked.state, asked.benchmark, asked.name
+    samples = [row.sample for row in rows]
+    letter = constant_letter(samples)
+    if baseline == CONSTANT_LETTER and not letter:
+        state.tell("message", "", {"text": f"{name}: no multiple choice, so no {CONSTANT_LETTER} baseline"})
+        return (), ""
+    hashed = digest("baseline", 4, baseline, inputs_digest, asked.graded_by)
+
+    def work(directory: Path) -> Outcome:
+        if baseline == CONSTANT_LETTER:
+            answers = [Answer(sample_id=sample.id, text=letter, num_calls=0) for sample in samples]
+        else:
+            answers = most_common_answers(benchmark, samples)
+        _write_results(asked, directory, baseline, grade(benchmark, samples, answers))
+        details: JsonObject = {"letter": letter} if baseline == CONSTANT_LETTER else {}
+        return Outcome(len(samples), len(samples), details=details)
+
+    step = f"baseline-{name}" if baseline == BASELINE else f"baseline-{baseline}-{name}"
+    artifact = state.step(step, hashed, work, kind="baseline", subject={"model": baseline, "benchmark": name})
+    _publish(artifact.directory / "answers.jsonl", answers_path(state.path, name, baseline))
+    return _read_results(artifact.directory), hashed
+
+
+def _compare(
+    asked: _Asked, found: Mapping[str, Sequence[Graded]], against: Sequence[str], hashes: Sequence[str]
+) -> tuple[Comparison, ...]:
+    state = asked.state
+    hashed = digest("compare", 4, hashes, against, sorted(found))
+
+    def work(directory: Path) -> Outcome:
+        compared = compare(asked.name, asked.benchmark, found, against, state.seed, asked.metrics)
+        write_atomically(directory / "comparisons.json", _COMPARISONS.dump_json(tuple(compared)).decode())
+        return Outcome()
+
+    subject = {"benchmark": asked.name}
+    artifact = state.step(f"compare-{asked.name}", hashed, work, kind="compare", subject=subject)
+    return _COMPARISONS.validate_json((artifact.directory / "comparisons.json").read_text(encoding="utf-8"))
+
+
+def _write_results(asked: _Asked, directory: Path, model: str, rows: Sequence[Graded]) -> None:
+    measured = [metric for metric in asked.metrics.values() if isinstance(metric, TextMetric)]
+    if measured:
+        rows = measure_texts(asked.benchmark, rows, measured)
+    write_atomically(directory / "answers.jsonl", "".join(row.as_json() + "\n" for row in rows))
+    results = summarise(asked.name, asked.benchmark, model, rows, asked.metrics, asked.state.seed)
+    write_atomically(directory / "results.json", _ROWS.dump_json(tuple(results)).decode())
+
+
+def _read_results(directory: Path) -> tuple[ResultRow, ...]:
+    return _ROWS.validate_json((directory / "results.json").read_text(encoding="utf-8"))
+
+
+def _publish(source: Path, target: Path) -> None:
+    """Show an artifact's file under a name that people can find, without a second copy where links work."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.exists() and target.samefile(source):
+        return
+    target.unlink(missing_ok=True)
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        write_atomically(target, source.read_text(encoding="utf-8"))

@@ -1,0 +1,57 @@
+"""A question with its answer and its scores, in memory and on disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from infimed_core.api.component import Row
+from infimed_core.api.data import Sample, Score
+from infimed_core.api.models import Answer
+
+
+@dataclass(frozen=True)
+class Graded:
+    """One question with its answer and its score under each scoring of the benchmark."""
+
+    sample: Sample
+    answer: Answer
+    scores: dict[str, Score]
+
+    def as_json(self) -> str:
+        """One line of an answers file."""
+        body = {
+            "sample": self.sample.model_dump(mode="json"),
+            "answer": self.answer.model_dump(mode="json"),
+            "scores": {name: score.model_dump(mode="json") for name, score in self.scores.items()},
+        }
+        return json.dumps(body, ensure_ascii=False)
+
+
+class _Line(Row):
+    sample: Sample
+    answer: Answer
+    scores: dict[str, Score]
+
+
+def parse_graded(line: str | bytes) -> Graded:
+    """A line of an answers file.
+
+    Raises:
+        ValueError: it is none.
+    """
+    row = _Line.model_validate_json(line)
+    return Graded(row.sample, row.answer, row.scores)
+
+
+def read_graded(path: Path) -> Iterator[Graded]:
+    """The lines of an answers file."""
+    with path.open("rb") as stream:
+        yield from map(parse_graded, stream)
+
+
+def answers_path(directory: Path, benchmark: str, model: str) -> Path:
+    """The file of a model's graded answers on a benchmark, in a run's directory."""
+    return directory / "answers" / f"{benchmark}--{model}.jsonl"

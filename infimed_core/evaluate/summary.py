@@ -1,0 +1,127 @@
+"""Metrics of graded answers, with intervals, over all questions and by group."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from infimed_core.api.data import Score
+from infimed_core.api.evaluation import Benchmark, Metric, TextMetric
+from infimed_core.api.reporting import MetricValue, ResultRow
+from infimed_core.contracts import check_metric
+from infimed_core.errors import PluginError
+from infimed_core.evaluate import statistics
+from infimed_core.evaluate.graded import Graded
+from infimed_core.evaluate.grading import _or_nan
+
+
+def measure_texts(benchmark: Benchmark, rows: Sequence[Graded], metrics: Sequence[TextMetric]) -> list[Graded]:
+    """The rows with what every metric of texts measured, among the parts of each scoring that has a value.
+
+    All answers of the benchmark are measured at once; an answer that counts nowhere is not measured, but its reference
+    belongs to the corpus that a metric such as CIDEr weights its words by.
+    """
+    measured = [dict[str, float | None]() for _ in rows]
+    texts = [benchmark.compared_texts(row.sample, row.answer) for row in rows]
+    for metric in metrics:
+        places = [index for index, pairs in enumerate(texts) if metric.section in pairs]
+        counted = [any(score.value is not None for score in rows[index].scores.values()) for index in places]
+        given = [texts[i][metric.section][1] if counts else None for i, counts in zip(places, counted, strict=True)]
+        found = metric.measure([texts[index][metric.section][0] for index in places], given)
+        if len(found) != len(places):
+            raise PluginError(f"{type(metric).__name__}.measure gave {len(found)} values for {len(places)} answers")
+        for index, value in zip(places, found, strict=True):
+            measured[index][metric.part] = value
+    return [
+        Graded(
+            row.sample,
+            row.answer,
+            {
+                name: score.model_copy(update={"parts": score.parts | parts}) if score.value is not None else score
+                for name, score in row.scores.items()
+            },
+        )
+        for row, parts in zip(rows, measured, strict=True)
+    ]
+
+
+def cluster_ids(benchmark: Benchmark, rows: Sequence[Graded]) -> list[str]:
+    """For every row the unit that intervals resample: ``cluster_by`` tag, or the sample itself."""
+    tag = benchmark.cluster_by
+    return [row.sample.tags.get(tag) or row.sample.id if tag else row.sample.id for row in rows]
+
+
+def summarise(
+    name: str, benchmark: Benchmark, model: str, rows: Sequence[Graded], metrics: Mapping[str, Metric], seed: int
+) -> list[ResultRow]:
+    """Every metric under every scoring: over all rows, by each ``group_by`` tag, and by modality x task type."""
+    clusters = cluster_ids(benchmark, rows)
+    parts: dict[tuple[tuple[str, str], ...], list[int]] = {(): list(range(len(rows)))}
+    groupings: list[tuple[str, ...]] = [(tag,) for tag in dict.fromkeys(benchmark.group_by)]
+    if ("modality", "task_type") not in groupings:
+        groupings.append(("modality", "task_type"))
+    for tags in groupings:
+        for index, row in enumerate(rows):
+            group = tuple((tag, row.sample.tags.get(tag, "unlabelled")) for tag in tags)
+            parts.setdefault(group, []).append(index)
+    could = {metric_name: could_take_part(metric, benchmark, rows) for metric_name, metric in metrics.items()}
+    results = []
+    for scoring in rows[0].scores if rows else benchmark.scorings:
+        for group, members in sorted(parts.items()):
+            units = [clusters[index] for index in members]
+            scores = [rows[index].scores[scoring] for index in members]
+            values = {
+                metric_name: measure(metric, scores, units, seed, [could[metric_name][index] for index in members])
+                for metric_name, metric in metrics.items()
+            }
+            results.append(
+                ResultRow(
+                    benchmark=name,
+                    version=benchmark.version,
+                    model=model,
+                    scoring=scoring,
+                    group=dict(group),
+                    metrics=values,
+                )
+            )
+    return results
+
+
+def could_take_part(metric: Metric, benchmark: Benchmark, rows: Sequence[Graded]) -> list[bool]:
+    """For every row whether its question is one that the metric measures, scored or not."""
+    if isinstance(metric, TextMetric):
+        return [metric.section in benchmark.compared_texts(row.sample, row.answer) for row in rows]
+    return [not metric.of_open_answers or benchmark.is_open(row.sample) for row in rows]
+
+
+def measure(
+    metric: Metric, scores: Sequence[Score], clusters: Sequence[str], seed: int, could: Sequence[bool]
+) -> MetricValue:
+    """A metric over the scored of ``scores`` with its interval; what is in one cluster is resampled together.
+
+    ``num_scored`` are those that take part: of a measure of open answers, the open ones. ``num_unscored`` are those
+    that ``could`` have.
+    """
+    scored = [index for index, score in enumerate(scores) if score.value is not None]
+    kept = [scores[index] for index in scored]
+    values = metric.values(kept) if kept else None
+    taking = np.flatnonzero(np.isfinite(np.asarray(values))) if values is not None else np.arange(len(kept))
+    num_unscored = sum(score.value is None and own for score, own in zip(scores, could, strict=True))
+    counts = {"num_scored": len(taking), "num_unscored": num_unscored}
+    value = metric.compute(kept) if kept else None
+    check_metric(metric, value, values, len(kept))
+    if value is None:
+        return MetricValue(value=None, **counts)
+    units = [clusters[index] for index in scored]
+    if values is not None:
+        low, high = statistics.interval(values[taking], clusters=[units[index] for index in taking], seed=seed)
+    else:
+        low, high = statistics.interval(
+            np.arange(len(kept)),
+            clusters=units,
+            seed=seed,
+            num_resamples=200,
+            statistic=lambda chosen: _or_nan(metric.compute([kept[int(index)] for index in chosen])),
+        )
+    return MetricValue(value=value, low=low, high=high, **counts)

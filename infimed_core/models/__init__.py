@@ -1,0 +1,1 @@
+"""The models of a run: opened, asked, cached, shared among ranks."""

@@ -1,0 +1,94 @@
+"""Answers as they come, kept by who was asked and what: nothing that stands is asked again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from infimed_core.api.data import MediaLoader
+from infimed_core.api.models import Answer, LoadedModel, Request
+from infimed_core.contracts import checked_answer, wrong
+from infimed_core.store.artifacts import digest
+
+
+class AnswerCache:
+    """Answers as they come, in a file that only grows; nothing that stands in it is asked again."""
+
+    def __init__(self, path: Path, model_identity: str) -> None:
+        self.path = path
+        self._identity = model_identity
+        self._media: dict[str, str] = {}
+        self._answers: dict[str, Answer] = {}
+        self.num_asked = 0
+        self.num_reused = 0
+        if path.exists():
+            with path.open(encoding="utf-8") as stream:
+                for line in stream:
+                    try:
+                        body = json.loads(line)
+                        self._answers[body["key"]] = Answer.model_validate(body["answer"])
+                    except (ValueError, KeyError):
+                        continue  # the last line of a run that was killed while writing it: that answer is asked again
+
+    def key(self, request: Request) -> str:
+        """Digest of the model, the conversation, the content of its media and the generation settings."""
+        media = [
+            [item.kind, item.sha256 or self._hash(item.uri, item.data), dict(item.options)] for item in request.media
+        ]
+        turns = [turn.model_dump(mode="json") for turn in request.turns]
+        return digest(self._identity, turns, media, request.generation.model_dump(mode="json"))
+
+    def _hash(self, uri: str | None, data: bytes | None) -> str:
+        if data is not None:
+            return hashlib.sha256(data).hexdigest()
+        if uri not in self._media:
+            try:
+                with Path(uri or "").open("rb") as stream:
+                    self._media[uri or ""] = hashlib.file_digest(stream, "sha256").hexdigest()
+            except OSError:
+                self._media[uri or ""] = f"missing:{uri}"
+        return self._media[uri or ""]
+
+    def ask(
+        self, model: LoadedModel, media: MediaLoader, requests: Sequence[Request], progress: Callable[[int], None]
+    ) -> list[Answer]:
+        """Answers in the order of the requests; an error is not cached, so that the next run asks again."""
+        keys = [self.key(request) for request in requests]
+        answers: list[Answer | None] = []
+        waiting: list[int] = []
+        for index, key in enumerate(keys):
+            known = self._answers.get(key)
+            answers.append(known.model_copy(update={"sample_id": requests[index].sample_id}) if known else None)
+            if known is None:
+                waiting.append(index)
+        self.num_reused += len(requests) - len(waiting)
+        progress(len(requests) - len(waiting))
+        # A request goes out under the name of its content: the same content draws the same sample in a run that goes on
+        # after a kill, and what is asked twice at once is sent once. Tags decide what may be sent, so they count too.
+        places: dict[str, list[int]] = {}
+        for index in waiting:
+            places.setdefault(digest(keys[index], requests[index].tags), []).append(index)
+        named = [requests[first].model_copy(update={"sample_id": name}) for name, (first, *_) in places.items()]
+        if named:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a", encoding="utf-8") as stream:
+                for answer in model.answer(named, media):
+                    found = places.pop(checked_answer(model, answer), ())
+                    if not found:
+                        raise wrong(model, "answer", "gave an answer that was not asked for, or gave one twice")
+                    for index in found:
+                        answers[index] = answer.model_copy(update={"sample_id": requests[index].sample_id})
+                    key = keys[found[0]]
+                    self.num_asked += 1
+                    self.num_reused += len(found) - 1
+                    progress(len(found))
+                    if answer.error is None:
+                        self._answers[key] = answer
+                        stream.write(json.dumps({"key": key, "answer": answer.model_dump(mode="json")}) + "\n")
+                        stream.flush()
+        return [
+            answer or Answer(sample_id=requests[index].sample_id, error="the model returned nothing for this request")
+            for index, answer in enumerate(answers)
+        ]

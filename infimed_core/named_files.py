@@ -1,0 +1,75 @@
+"""A digest of the files that settings name, for what reads files and does not say when they have changed."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+WHOLE_FOLDER_BYTES = 64 * 2**20
+"""Up to this size the content of a folder's files is hashed, beyond it their names and sizes."""
+
+
+def digest_of_files(settings: Mapping[str, Any]) -> str:
+    """sha256 over every file and folder that a value of ``settings`` names, by path, pattern or within a list or table.
+
+    A file counts by its content; a folder by its listing, and by the content of its files where they are small.
+    """
+    found = hashlib.sha256()
+    above = {str(folder) for folder in (Path.cwd(), *Path.cwd().parents)}
+    for text in sorted(set(_paths(settings))):
+        is_pattern = glob.has_magic(text) and os.path.basename(text) != text and not os.path.exists(text)
+        for name in sorted(glob.glob(text)) if is_pattern else [text]:
+            path = Path(name)
+            if os.path.abspath(name) in above:
+                continue  # "." or "/", as a separator may be: no data set, and everything there is
+            if path.is_file():
+                found.update(f"{name}\0".encode("utf-8", "surrogatepass") + _content(path))
+            elif path.is_dir():
+                found.update(f"{name}\0".encode("utf-8", "surrogatepass") + _listing(path))
+    return found.hexdigest()
+
+
+def _paths(value: Any) -> Iterator[str]:
+    """Every text or path in a value, at any depth, that may name a file."""
+    if isinstance(value, os.PathLike):
+        yield os.fspath(value)
+    elif isinstance(value, str):
+        if value and len(value) < 4096 and "\0" not in value and "\n" not in value:
+            yield value
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from _paths(inner)
+    elif isinstance(value, list | tuple | set | frozenset):
+        for inner in value:
+            yield from _paths(inner)
+    elif hasattr(type(value), "model_fields"):
+        yield from _paths(dict(value))
+
+
+def _content(path: Path) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").digest()
+    except OSError:
+        return b"unreadable"
+
+
+def _listing(folder: Path) -> bytes:
+    rows: list[tuple[str, int]] = []
+    for place, folders, files in os.walk(folder):
+        folders.sort()
+        for name in sorted(files):
+            file = os.path.join(place, name)
+            try:
+                rows.append((os.path.relpath(file, folder), os.stat(file).st_size))
+            except OSError:
+                rows.append((os.path.relpath(file, folder), -1))
+    found = hashlib.sha256(repr(rows).encode("utf-8", "surrogatepass"))
+    if sum(size for _, size in rows) <= WHOLE_FOLDER_BYTES:
+        for name, _ in rows:
+            found.update(_content(folder / name))
+    return found.digest()

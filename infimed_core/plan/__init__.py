@@ -1,0 +1,1 @@
+"""Planning: lengths, sampling, packs and rows, by arithmetic alone."""

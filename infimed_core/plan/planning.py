@@ -1,0 +1,286 @@
+"""From an index to the rows of a stage: drawn, cut into phases, packed and ordered; arithmetic alone, no decode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infimed_core.api.models import Encoder
+from infimed_core.api.planning import Packer, Packs, Phase, ResolutionScheduler
+from infimed_core.api.training import Stage
+from infimed_core.contracts import checked_packs, checked_phases
+from infimed_core.errors import InfimedError
+from infimed_core.plan.index import Index
+from infimed_core.plan.lengths import CostModel, Lengths, Measure, sums_of
+from infimed_core.plan.sampling import count_reaching, draw, mix_sources, num_distinct, sample_shares
+from infimed_core.plan.stage_plan import DROP_REASONS, NATIVE, StagePlan, plan_digest
+
+_WINDOW_STEPS = 50
+_SMALLEST_SHRINK = 16
+
+
+def plan_stage(
+    index: Index,
+    stage: Stage,
+    scheduler: ResolutionScheduler,
+    packer: Packer,
+    encoder: Encoder,
+    seed: int,
+    allowed: NDArray[np.bool_],
+    cost_model: CostModel | None = None,
+    ordered: bool = True,
+) -> StagePlan:
+    """Plan a stage over the samples that ``allowed`` (bool [n]) and the index's faults leave.
+
+    The same arguments give the same plan, on any machine, for any number of ranks and workers. ``ordered=False``
+    leaves packs of unlike cost in one step, for comparison.
+
+    Raises:
+        InfimedError: a ``mix`` entry matches no sample, the scheduler's phases do not cover the stage, or a sample
+            fits no row and the stage says ``overlong: error``.
+    """
+    measure, budget = Measure(index, encoder), packer.budget
+    limit = budget.copy()
+    limit[0] = min(int(limit[0]), encoder.max_tokens or int(limit[0]))
+    sources = mix_sources(index, stage, allowed & index.usable)
+
+    def drawn(count: int) -> _Drawn:
+        return _drawn(stage, sources, count, scheduler, measure, limit, seed)
+
+    def packed(of: _Drawn) -> _Packed:
+        return _packed(of, stage, packer, cost_model or CostModel(), ordered)
+
+    count = _num_draws(stage, num_distinct(sources), drawn, packed)
+    draws = drawn(count)
+    rows, phases, caps, dropped = draws.rows, draws.phases, draws.caps, draws.dropped
+    parts, num_shrunk = draws.parts, draws.num_shrunk
+    packs, steps, pack_phases = packed(draws).of_steps(stage.num_steps, dropped)
+    joined = [np.concatenate([getattr(part, item.name) for part in parts]) for item in fields(Lengths)]
+    lengths = Lengths(*joined)
+    values: dict[str, Any] = {
+        "rows": rows,
+        "caps": caps,
+        "tokens": lengths.tokens,
+        "supervised": index.supervised[rows],
+        "patches": lengths.patches,
+        "images": lengths.images,
+        "costs": lengths.cost(cost_model or CostModel()),
+        "dropped": dropped,
+        "members": packs.members,
+        "offsets": packs.offsets,
+        "steps": steps,
+        "pack_phases": pack_phases,
+        "phases": np.array([[p.start, p.stop, _coded(p.max_visual_tokens)] for p in phases], dtype=np.int64),
+        "padded": type(packer).padded,
+        "row_tokens": packer.row_tokens,
+        "num_shrunk": num_shrunk,
+        "inputs_digest": index.digest,
+    }
+    return StagePlan(**values, plan_hash=plan_digest(values))
+
+
+def _coded(cap: int | None) -> int:
+    return NATIVE if cap is None else cap
+
+
+@dataclass
+class _Drawn:
+    """The samples of a stage in order, with the cap and the length of each."""
+
+    rows: NDArray[np.int64]
+    phases: list[Phase]
+    caps: NDArray[np.int64]
+    dropped: NDArray[np.int8]
+    parts: list[Lengths]
+    num_shrunk: int
+    generator: np.random.Generator
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of the samples that fit a row."""
+        tokens = np.concatenate([part.tokens for part in self.parts])
+        return int(tokens[self.dropped == 0].sum())
+
+
+@dataclass
+class _Packed:
+    """Packs of all phases in the order they come, the end of each step, and the phase of each pack."""
+
+    packs: Packs
+    steps: NDArray[np.int64]
+    phases: NDArray[np.int64]
+
+    def of_steps(
+        self, num_steps: int | None, dropped: NDArray[np.int8]
+    ) -> tuple[Packs, NDArray[np.int64], NDArray[np.int64]]:
+        """No more than the first ``num_steps``; what stood in later ones is a drop, counted in place."""
+        if num_steps is None or len(self.steps) - 1 <= num_steps:
+            return self.packs, self.steps, self.phases
+        num_packs = int(self.steps[num_steps])
+        end = int(self.packs.offsets[num_packs])
+        dropped[self.packs.members[end:]] = DROP_REASONS.index("beyond_length")
+        kept = Packs(self.packs.members[:end], self.packs.offsets[: num_packs + 1])
+        return kept, self.steps[: num_steps + 1], self.phases[:num_packs]
+
+
+def _drawn(
+    stage: Stage,
+    sources: list[NDArray[np.int64]],
+    count: int,
+    scheduler: ResolutionScheduler,
+    measure: Measure,
+    limit: NDArray[np.int64],
+    seed: int,
+) -> _Drawn:
+    generator = np.random.Generator(np.random.PCG64(seed))
+    phases = checked_phases(scheduler, scheduler.plan(count), count)
+    if count:
+        rows = draw(sources, sample_shares(stage, sources, measure, phases, int(limit[0])), count, generator)
+    else:
+        rows = np.zeros(0, dtype=np.int64)
+    caps = np.full(count, NATIVE, dtype=np.int64)
+    dropped = np.zeros(count, dtype=np.int8)
+    parts: list[Lengths] = []
+    num_shrunk = 0
+    for phase in phases:
+        span = slice(phase.start, phase.stop)
+        if phase.max_visual_tokens is not None:
+            caps[span] = phase.max_visual_tokens
+        lengths = measure.at(phase.max_visual_tokens).take(rows[span])
+        num_shrunk += _shrink(measure, rows[span], phase.max_visual_tokens, limit, lengths, caps[span], dropped[span])
+        if stage.overlong == "error":
+            _refuse_overlong(stage, dropped[span], rows[span], limit)
+        parts.append(lengths)
+    return _Drawn(rows, phases, caps, dropped, parts, num_shrunk, generator)
+
+
+def _packed(draws: _Drawn, stage: Stage, packer: Packer, cost_model: CostModel, ordered: bool) -> _Packed:
+    """Pack each phase and put the packs into steps; what the packer leaves out is marked as dropped, in place."""
+    members: list[NDArray[np.int64]] = []
+    sizes: list[NDArray[np.int64]] = []
+    steps = [np.zeros(1, dtype=np.int64)]
+    num_packs = 0
+    for phase, lengths in zip(draws.phases, draws.parts, strict=True):
+        dropped = draws.dropped[phase.start : phase.stop]
+        kept = np.flatnonzero(dropped == 0)
+        costs = np.stack([lengths.tokens, lengths.patches, lengths.images], axis=1)[kept]
+        grouped = checked_packs(packer, packer.group(costs, packer.budget), costs, packer.budget)
+        left_out = np.ones(len(kept), dtype=bool)
+        left_out[grouped.members] = False
+        dropped[kept[left_out]] = DROP_REASONS.index("not_packed")
+        pack_costs = sums_of(lengths.cost(cost_model)[kept][grouped.members], grouped.offsets)
+        order, ends = _order(pack_costs, stage.rows_per_step, draws.generator, ordered)
+        own = _reordered(Packs(phase.start + kept[grouped.members], grouped.offsets), order)
+        members.append(own.members)
+        sizes.append(np.diff(own.offsets))
+        steps.append(num_packs + ends)
+        num_packs += len(own)
+    offsets = np.concatenate([[0], np.cumsum(np.concatenate(sizes))]).astype(np.int64)
+    phases = np.repeat(np.arange(len(sizes)), [len(own) for own in sizes])
+    return _Packed(Packs(np.concatenate(members), offsets), np.concatenate(steps), phases)
+
+
+def _num_draws(
+    stage: Stage, num_samples: int, drawn: Callable[[int], _Drawn], packed: Callable[[_Drawn], _Packed]
+) -> int:
+    """How many samples make the stage's length; those of a stage in steps may make a step more, never one less."""
+    if num_samples == 0:
+        return 0
+    if stage.num_samples is not None:
+        return stage.num_samples
+    if stage.num_tokens is not None:
+        wanted = stage.num_tokens
+        mean = max(1.0, drawn(num_samples).num_tokens / num_samples)
+        counts = count_reaching(wanted, lambda count: drawn(count).num_tokens, max(1, round(wanted / mean)))
+        return min(counts, key=lambda count: abs(drawn(count).num_tokens - wanted) if count else wanted + 1)
+    if stage.num_steps is not None:
+        guess = stage.num_steps * stage.rows_per_step
+        return count_reaching(stage.num_steps, lambda count: len(packed(drawn(count)).steps) - 1, guess)[1]
+    return max(1, round(num_samples * stage.epochs))
+
+
+def _shrink(
+    measure: Measure,
+    rows: NDArray[np.int64],
+    cap: int | None,
+    limit: NDArray[np.int64],
+    lengths: Lengths,
+    caps: NDArray[np.int64],
+    dropped: NDArray[np.int8],
+) -> int:
+    """Lower the cap of samples that fit no row until they do; what still does not fit is dropped. In place.
+
+    Returns how many were shrunk.
+    """
+    dropped[lengths.images > limit[2]] = DROP_REASONS.index("too_many_images")
+    over = np.flatnonzero(((lengths.tokens > limit[0]) | (lengths.patches > limit[1])) & (dropped == 0))
+    if len(over) == 0:
+        return 0
+    text_only = lengths.images[over] == 0
+    dropped[over[text_only]] = DROP_REASONS.index("text_too_long")
+    over = over[~text_only]
+    floor = min(_SMALLEST_SHRINK, cap) if cap is not None else _SMALLEST_SHRINK
+    lower = min(measure.largest(rows[over], cap), cap or 2**31)
+    num_shrunk = 0
+    while len(over) and lower > floor:
+        lower = max(floor, lower * 7 // 8)
+        smaller = measure.of(rows[over], lower)
+        fits = (smaller.tokens <= limit[0]) & (smaller.patches <= limit[1])
+        done = over[fits]
+        for item in fields(Lengths):
+            getattr(lengths, item.name)[done] = getattr(smaller, item.name)[fits]
+        caps[done] = lower
+        num_shrunk += len(done)
+        over = over[~fits]
+    dropped[over] = DROP_REASONS.index("too_long")
+    return num_shrunk
+
+
+def _refuse_overlong(
+    stage: Stage, dropped: NDArray[np.int8], rows: NDArray[np.int64], limit: NDArray[np.int64]
+) -> None:
+    """Raise where a sample of the phase fits no row."""
+    over = np.flatnonzero(dropped)
+    if len(over) == 0:
+        return
+    counts = np.bincount(dropped[over], minlength=len(DROP_REASONS))
+    reasons = ", ".join(f"{name}: {count}" for name, count in zip(DROP_REASONS, counts, strict=True) if count)
+    limits = [
+        f"{n} {what}" for n, what in zip(limit.tolist(), ("tokens", "patches", "images"), strict=True) if n < 2**62
+    ]
+    raise InfimedError(
+        f"stage '{stage.name}': {len(over)} sample(s) fit no row of {', '.join(limits)} even with smaller images "
+        f"({reasons}; first on line {int(rows[over[0]]) + 1} of the samples): raise packing.row_tokens, row_patches or "
+        "row_images, or set overlong: drop to leave them out, counted"
+    )
+
+
+def _order(
+    costs: NDArray[np.float64], rows_per_step: int, generator: np.random.Generator, by_cost: bool
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Order of the packs and the end of each step: packs of like cost share a step, steps are shuffled.
+
+    A random remainder makes the last, smaller step; nothing is left over. Sorting stays inside windows of steps, so
+    that the order of samples stays near to random.
+    """
+    order = generator.permutation(len(costs))
+    whole = len(order) // rows_per_step * rows_per_step
+    width = _WINDOW_STEPS * rows_per_step
+    if by_cost and rows_per_step > 1:
+        for start in range(0, whole, width):
+            window = order[start : min(start + width, whole)]
+            window = window[np.argsort(costs[window], kind="stable")].reshape(-1, rows_per_step)
+            order[start : start + window.size] = generator.permutation(window, axis=0).ravel()
+    ends = np.arange(rows_per_step, len(order) + rows_per_step, rows_per_step)
+    return order, np.minimum(ends, len(order)).astype(np.int64)
+
+
+def _reordered(packs: Packs, order: NDArray[np.int64]) -> Packs:
+    sizes = np.diff(packs.offsets)[order]
+    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], sizes)
+    return Packs(packs.members[np.repeat(packs.offsets[:-1][order], sizes) + within], offsets)

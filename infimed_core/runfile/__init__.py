@@ -1,0 +1,1 @@
+"""The run file: YAML in, a checked plan out."""

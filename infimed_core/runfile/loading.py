@@ -1,0 +1,165 @@
+"""The run file: YAML in, a checked plan out; every problem told at once by file, line and path, with its remedy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from infimed_core.errors import ConfigError, InfimedError
+from infimed_core.plugin_loading import place_of_code, plugin_of, told_error
+from infimed_core.plugins import Group, Registry
+from infimed_core.runfile.checking import Checker, Lines
+from infimed_core.runfile.plan import Plan
+from infimed_core.runfile.sections import IMAGE_BLIND, Place
+
+_SAFE_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""The safe loader of libyaml where it is there: the same documents, many times faster."""
+
+
+STAGES = ["training", "with", "stages"]
+LEFT_OUT: Any = object()
+"""The value of an override that takes its place out of the run file."""
+
+
+def load_run_file(source: Path, registry: Registry, overrides: dict[str, Any] | None = None) -> Plan:
+    """Read and check a run file. ``overrides`` maps dotted paths to values, or to ``LEFT_OUT`` (for sweeps).
+
+    An item of a list is named by its position, its ``name`` or what it ``use``s.
+
+    Raises:
+        ConfigError: with every problem found, each ``file:line: path: message; remedy``.
+    """
+    try:
+        text = source.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError([f"{source}: no such run file; see examples/full.yaml for one"]) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([f"{source}: cannot be read: {error}"]) from None
+    try:
+        loader = _SAFE_LOADER(text)
+        root = loader.get_single_node()
+        document = loader.construct_document(root) if root is not None else None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = mark.line + 1 if mark else 1
+        what = getattr(error, "problem", None) or "is not YAML"
+        raise ConfigError([f"{source}:{line}: {what}; check indentation, quotes and brackets"]) from None
+    if not isinstance(document, dict):
+        raise ConfigError([f"{source}:1: a run file is a mapping that begins with 'run:'; see examples/full.yaml"])
+    lines = Lines(root)
+    for name in ("limit", "samples"):
+        if f"evaluation.{name}" in (overrides or {}) and "evaluation" not in document:
+            raise ConfigError([f"{source}: --{name} chooses questions, but the run file has no section 'evaluation:'"])
+    for path, value in (overrides or {}).items():
+        _override(document, path, value, source)
+    checker = Checker(registry, lines)
+    _expand_groups(document, registry, checker, source)
+    _fill_defaults(document, registry)
+    for path_, line in lines.duplicates:
+        checker.add_at(line, path_, "is given twice; keep one")
+    file, components = checker.check(document)
+    if checker.problems:
+        ordered = sorted(set(checker.problems), key=lambda p: (p.line, p.path, p.message))
+        raise ConfigError([f"{source}:{p.line}: {p.path}: {p.message}" for p in ordered])
+    assert file is not None
+    return Plan(source, file, components, frozenset(checker.plugins))
+
+
+def _fill_defaults(document: dict[str, Any], registry: Registry) -> None:
+    """Name the built-ins that are used where the run file names nothing, so that they are checked and recorded too."""
+    data = document.get("data")
+    if not isinstance(data, dict):
+        return
+    for key, purpose in (("executor", "executor"), ("filters", "filter")):
+        wanted = data.get(key) is None and (key == "executor" or isinstance(document.get("evaluation"), dict))
+        name = registry.default(purpose) if wanted else None
+        if name is not None:
+            data[key] = {"use": name} if key == "executor" else [{"use": name}]
+
+
+def _expand_groups(document: dict[str, Any], registry: Registry, checker: Checker, source: Path) -> None:
+    """Put a group's benchmarks in its place: one ``use`` of ``evaluation.benchmarks`` may stand for several."""
+    section = document.get("evaluation")
+    uses = section.get("benchmarks") if isinstance(section, dict) else None
+    if not isinstance(uses, list) or not isinstance(section, dict):
+        return
+    named = [use.get("use") if isinstance(use, dict) else None for use in uses]
+    groups = registry.benchmark_groups()
+    expanded: list[Any] = []
+    moved: list[tuple[int, int]] = []
+    for index, use in enumerate(uses):
+        own = named[index]
+        members = groups.get(own) if isinstance(own, str) else None
+        settings = use.get("with") or {} if members is not None else {}
+        parts: list[Any] = [use]
+        if members is not None and isinstance(settings, dict):
+            parts = _members(members, own, settings, checker, ("evaluation", "benchmarks", index))
+        for part in parts:
+            moved.append((index, len(expanded)))
+            expanded.append({**use, **part} if members is not None else use)
+    if len(expanded) != len(uses):
+        place: Place = ("evaluation", "benchmarks")
+        lines = checker.lines
+        starts = [(lines.of((*place, old)), new) for old, new in moved if old != new or str(named[old]) in groups]
+        for line, new in starts:
+            lines.put((*place, new), line)
+    if uses and not expanded:
+        raise ConfigError([f"{source}:{p.line}: {p.path}: {p.message}" for p in checker.problems])
+    section["benchmarks"] = expanded
+
+
+def _members(members: Group, name: Any, settings: dict[str, Any], checker: Checker, place: Place) -> list[Any]:
+    """The uses that a benchmark group stands for; a group that fails is a mistake of the run file that names it."""
+    try:
+        found = members(settings)
+    except InfimedError:
+        raise
+    except Exception as error:
+        what = f"raised {told_error(error)}"
+    else:
+        if isinstance(found, list) and found and all(isinstance(use, dict) and "use" in use for use in found):
+            return found
+        what = f"returned {found!r:.80}, not a list of {{name, use, with}}"
+    plugin = plugin_of(getattr(members, "__module__", "") or "")
+    checker.add(place, f"plugin '{plugin}': the benchmark group '{name}' {what} ({place_of_code(members)})")
+    return []
+
+
+def _override(document: dict[str, Any], path: str, value: Any, source: Path) -> None:
+    target: Any = document
+    parts = path.split(".")
+    try:
+        for part in parts[:-1]:
+            target = target[_place(target, part)] if isinstance(target, list) else target.setdefault(part, {})
+        last: Any = _place(target, parts[-1]) if isinstance(target, list) else parts[-1]
+        if value is LEFT_OUT:
+            dropped = target[last]
+            del target[last]
+            if parts[:-1] == STAGES and isinstance(dropped, dict):
+                _forget_stage(document, str(dropped.get("name")))
+        else:
+            target[last] = value
+    except (ValueError, IndexError, AttributeError, TypeError, KeyError):
+        raise ConfigError([f"{source}: --set {path}: there is no such place in the run file"]) from None
+
+
+def _forget_stage(document: dict[str, Any], name: str) -> None:
+    """Take a stage that was dropped out of the lists of models that are graded and compared with."""
+    section = document.get("evaluation")
+    for key in ("models", "compare_to"):
+        names = section.get(key) if isinstance(section, dict) else None
+        if isinstance(names, list):
+            names[:] = [other for other in names if other not in (name, name + IMAGE_BLIND)]
+
+
+def _place(items: list[Any], part: str) -> int:
+    """The position of the item of a list that ``part`` names."""
+    if part.lstrip("-").isdigit():
+        return int(part)
+    own = [(item.get("name"), item.get("use")) if isinstance(item, dict) else () for item in items]
+    named = [index for index, names in enumerate(own) if part in names]
+    if len(named) != 1:
+        raise ValueError(part)
+    return named[0]

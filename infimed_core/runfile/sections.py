@@ -1,0 +1,150 @@
+"""The sections of a run file and the schema that they make."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from infimed_core.api.component import ComponentRef
+from infimed_core.api.models import Generation
+
+
+class Section(BaseModel):
+    """A section of a run file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RunSection(Section):
+    """What the run is called and what it needs."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Name of the run and of its directory.")
+    seed: int = Field(default=0, ge=0, description="Seed of everything random.")
+    plugins: tuple[str, ...] = Field(default=(), description="Plugins that must be installed for this run.")
+    directory: str = Field(default="runs", description="Where the run's directory is made.")
+
+
+class DataSection(Section):
+    """Where samples come from."""
+
+    sources: tuple[ComponentRef, ...] = Field(min_length=1, description="Readers, in order.")
+    executor: ComponentRef | None = Field(
+        default=None, description="What maps work over shards; processes of this machine by default."
+    )
+    filters: tuple[ComponentRef, ...] | None = Field(
+        default=None,
+        description="Checks of the data as a whole; by default, where the run has an evaluation, of overlap with it.",
+    )
+
+
+class QualitySection(Section):
+    """How samples are scored and which are kept."""
+
+    scorers: tuple[ComponentRef, ...] = Field(
+        min_length=1, description="Scorers; selection uses the first one's composite."
+    )
+    select: ComponentRef | None = Field(default=None, description="The selector; every sample is kept without one.")
+
+
+class BenchmarkRef(ComponentRef):
+    """A benchmark, and how it is asked here."""
+
+    name: str | None = Field(
+        default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="What it is called in this run."
+    )
+    solver: ComponentRef | None = Field(default=None, description="Overrides the solver that the benchmark wants.")
+    generation: Generation | None = Field(default=None, description="Overrides how answers are generated.")
+    metrics: tuple[str, ...] | None = Field(default=None, description="Overrides the benchmark's metrics.")
+
+
+class EvaluationSection(Section):
+    """What every model of the run is asked."""
+
+    benchmarks: tuple[BenchmarkRef, ...] = Field(min_length=1)
+    compare_to: tuple[str, ...] = Field(default=("base", "most-common-answer"), description="Models to compare with.")
+    limit: int | None = Field(default=None, ge=1, description="Only the first questions of each benchmark.")
+    models: tuple[str, ...] | None = Field(default=None, description="Which of base and the stages; all by default.")
+    judges: tuple[str, ...] = Field(
+        default=(), description="Models of 'models:' that grade where a benchmark lets them."
+    )
+    samples: str | tuple[str, ...] | None = Field(
+        default=None, description="Only the questions with these ids: a list, or a file with one id a line."
+    )
+    baselines: tuple[Literal["constant-letter", "image-blind"], ...] = Field(
+        default=(),
+        description="More baselines: the letter that is most often right; the same model asked without the images.",
+    )
+
+
+class Variant(Section):
+    """One change of the run file, for comparison."""
+
+    set: dict[str, Any] = Field(default_factory=dict, description="Values by path, as in packing.with.row_tokens.")
+    drop: tuple[str, ...] = Field(default=(), description="Paths left out, as in training.with.stages.pretrain.")
+
+
+class SweepSection(Section):
+    """What ``infimed sweep`` varies; a plain run leaves it aside."""
+
+    grid: dict[str, tuple[Any, ...]] = Field(
+        default_factory=dict, description="Values by path; every combination is a variant. run.seed repeats variants."
+    )
+    variants: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")], Variant] = Field(
+        default_factory=dict, description="Changes by name, each made alone; compared with the file as it is."
+    )
+
+
+class RunFile(Section):
+    """A run file, in the order the work is done; a section left out is a step not run."""
+
+    run: RunSection
+    data: DataSection | None = None
+    quality: QualitySection | None = None
+    model: ComponentRef | None = None
+    models: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")], ComponentRef] = Field(
+        default_factory=dict, description="Further models that are asked, never trained: judges, members of a panel."
+    )
+    resolution: ComponentRef | None = None
+    packing: ComponentRef | None = None
+    training: ComponentRef | None = None
+    evaluation: EvaluationSection | None = None
+    report: tuple[ComponentRef, ...] = Field(default=(), description="What is written for people, in order.")
+    sweep: SweepSection | None = None
+
+
+Place = tuple[str | int, ...]
+"""A place in a run file: ``("data", "sources", 0)``."""
+BASELINE = "most-common-answer"
+"""The baseline that answers each kind of question with that kind's most common reference answer."""
+CONSTANT_LETTER = "constant-letter"
+"""The baseline that answers every question of a benchmark with the letter that is most often right there."""
+IMAGE_BLIND = "-image-blind"
+"""What is put after a model's name where it was asked without the images."""
+
+
+def names_in_run(uses: Sequence[ComponentRef]) -> list[str]:
+    """What the scorers, or the reporters, of a run are called: as in ``use:``, the second of one name with ``-2``."""
+    seen: Counter[str] = Counter()
+    names = []
+    for use in uses:
+        name = use.use.replace("/", "-")
+        seen[name] += 1
+        names.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
+    return names
+
+
+def benchmark_name(benchmarks: Sequence[ComponentRef], index: int) -> str:
+    """The benchmark's name in a run, its own or its component's; a second use of one name gets its position."""
+    names = [getattr(use, "name", None) or use.use.rsplit("/", 1)[-1] for use in benchmarks]
+    return names[index] if names.count(names[index]) == 1 else f"{names[index]}-{index + 1}"
+
+
+def run_schema() -> dict[str, Any]:
+    """The JSON Schema of run files; settings of components have their own (``infimed schema KIND:NAME``)."""
+    schema = RunFile.model_json_schema(by_alias=True)
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "InfiMed run file"
+    return schema

@@ -1,0 +1,95 @@
+"""Artifacts: directories named by the digest of what they were made from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from infimed_core.api.component import canonical_json
+from infimed_core.api.reporting import RECORD_FORMAT, StepRecord
+from infimed_core.errors import InfimedError
+from infimed_core.store.files import write_atomically
+
+
+def digest(*parts: Any) -> str:
+    """sha256 over the canonical JSON of ``parts``."""
+    return hashlib.sha256(canonical_json(parts).encode()).hexdigest()
+
+
+class Artifact:
+    """A directory named by the hash of what it was made from; it stands once ``artifact.json`` is in it."""
+
+    def __init__(self, root: Path, name: str, inputs_digest: str) -> None:
+        self.name = name
+        self.inputs_digest = inputs_digest
+        # Named by the format too: what another version wrote is neither read nor deleted.
+        self.directory = root / f"{name}-{digest(RECORD_FORMAT, inputs_digest)[:12]}"
+        self._seal = self.directory / "artifact.json"
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it was finished, from exactly these inputs, and its files are still as long as they were."""
+        try:
+            seal = json.loads(self._seal.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return False
+        if seal.get("inputs_digest") != self.inputs_digest:
+            return False
+        return all(
+            (self.directory / name).is_file() and (self.directory / name).stat().st_size == size
+            for name, size in seal.get("files", {}).items()
+        )
+
+    def open(self, keep: bool = False) -> Path:
+        """The directory to work in: emptied, unless ``keep`` says that a part of the work may lie in it."""
+        if self.directory.exists() and not keep:
+            shutil.rmtree(self.directory)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        return self.directory
+
+    def seal(self, record: StepRecord, checksums: bool = False) -> None:
+        """Declare it finished, with the step's record to show when it is reused.
+
+        With ``checksums`` what is in the files is kept too, for ``verify_files``.
+        """
+        files = {
+            str(path.relative_to(self.directory)): path.stat().st_size
+            for path in sorted(self.directory.rglob("*"))
+            if path.is_file() and path != self._seal
+        }
+        body = {"inputs_digest": self.inputs_digest, "files": files, "record": record.model_dump(mode="json")}
+        if checksums:
+            body["sha256"] = {name: _sha256(self.directory / name) for name in files}
+        write_atomically(self._seal, json.dumps(body, indent=1))
+
+    def record(self) -> StepRecord:
+        """The record it was sealed with."""
+        body = json.loads(self._seal.read_text(encoding="utf-8"))
+        return StepRecord.model_validate(body["record"])
+
+
+def verify_files(directory: Path) -> None:
+    """Compare an artifact's files with the checksums it was sealed with, where it has any.
+
+    Raises:
+        InfimedError: a file is gone or is not what was written.
+    """
+    try:
+        seal = json.loads((directory / "artifact.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return  # no artifact: a checkpoint from elsewhere
+    for name, expected in seal.get("sha256", {}).items():
+        file = directory / name
+        if not file.is_file() or _sha256(file) != expected:
+            raise InfimedError(
+                f"{file}: is not as it was written (its checksum differs); remove {directory} and run the same command "
+                "again: what made it is done anew"
+            )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

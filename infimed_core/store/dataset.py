@@ -1,0 +1,188 @@
+"""Samples on disk with random access, and their media stored by content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar, overload
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from infimed_core.api.data import Media, Sample
+from infimed_core.errors import DataError
+from infimed_core.store.files import replaced
+
+_EXTENSIONS = ((b"\x89PNG", ".png"), (b"\xff\xd8\xff", ".jpg"), (b"GIF8", ".gif"), (b"\x1f\x8b", ".nii.gz"))
+
+T = TypeVar("T")
+
+TOLD_FAULTS = 5
+"""Kinds of faults of which an example is told; all are in the file."""
+
+
+def write_samples(path: Path, rows: Iterable[Sample]) -> int:
+    """Write one sample a line, by temporary file and rename; return how many there were."""
+    count = 0
+    with replaced(path, durable=False) as stream:
+        for row in rows:
+            stream.write(row.model_dump_json() + "\n")
+            count += 1
+    return count
+
+
+def store_media(sample: Sample, directory: Path) -> Sample:
+    """Move inline media to ``directory/<aa>/<sha256><extension>``; equal contents are stored once."""
+    if all(item.data is None for item in sample.media):
+        return sample
+    return sample.model_copy(update={"media": tuple(_stored(item, directory) for item in sample.media)})
+
+
+def _stored(item: Media, directory: Path) -> Media:
+    if item.data is None:
+        return item
+    sha256 = hashlib.sha256(item.data).hexdigest()
+    path = directory.absolute() / sha256[:2] / (sha256 + _extension(item))
+    # A file of another size is what a kill of the machine, not of the process, can leave behind.
+    if not path.exists() or path.stat().st_size != len(item.data):
+        with replaced(path, "wb", durable=False) as stream:
+            stream.write(item.data)
+    return item.model_copy(update={"data": None, "uri": str(path), "sha256": sha256})
+
+
+def _extension(item: Media) -> str:
+    """The extension that fits the first bytes; some readers go by it."""
+    data = item.data or b""
+    if data[128:132] == b"DICM":
+        return ".dcm"
+    if item.kind == "nifti":
+        return ".nii.gz" if data[:2] == b"\x1f\x8b" else ".nii"
+    return next((extension for magic, extension in _EXTENSIONS if data.startswith(magic)), ".bin")
+
+
+class Dataset(Sequence[Sample]):
+    """The samples of a JSONL file, any of them read without the others. Cheap to pickle: only the path travels."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path).absolute()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path}
+
+    @cached_property
+    def _offsets(self) -> NDArray[np.int64]:
+        """Byte offsets of the lines, int64 [n + 1]; kept beside the file so that a worker need not look for them."""
+        kept = self.path.with_name(self.path.name + ".offsets.npy")
+        try:
+            state = self.path.stat()
+        except OSError as error:
+            raise DataError("missing_file", f"{self.path}: {error.strerror}; the run's data were moved") from None
+        try:
+            offsets: NDArray[np.int64] = np.load(kept, mmap_mode="r", allow_pickle=False)
+            if kept.stat().st_mtime_ns >= state.st_mtime_ns and int(offsets[-1]) == state.st_size:
+                return offsets
+        except (OSError, ValueError, IndexError, EOFError):
+            pass
+        offsets = _line_offsets(self.path)
+        # where the place cannot be written every process finds them anew
+        with suppress(OSError), replaced(kept, "wb", durable=False) as stream:
+            np.save(stream, offsets, allow_pickle=False)
+        return offsets
+
+    @cached_property
+    def _descriptor(self) -> int:
+        return os.open(self.path, os.O_RDONLY)
+
+    def __del__(self) -> None:
+        if "_descriptor" in self.__dict__:
+            os.close(self.__dict__.pop("_descriptor"))
+
+    def line(self, row: int) -> bytes:
+        """The stored JSON of one row."""
+        if not 0 <= row < len(self):
+            raise IndexError(row)
+        start, stop = int(self._offsets[row]), int(self._offsets[row + 1])
+        return os.pread(self._descriptor, stop - start, start)  # no file position: safe across threads and forks
+
+    def __len__(self) -> int:
+        return len(self._offsets) - 1
+
+    @overload
+    def __getitem__(self, row: int) -> Sample: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[Sample]: ...
+    def __getitem__(self, row: int | slice) -> Sample | list[Sample]:
+        """One sample.
+
+        Raises:
+            DataError: the line is no sample; the message names file and line.
+        """
+        if isinstance(row, slice):
+            return [self[index] for index in range(*row.indices(len(self)))]
+        try:
+            return Sample.model_validate_json(self.line(row))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "the line"
+            raise DataError("not_a_sample", f"{self.path}:{row + 1}: {where}: {first['msg']}") from None
+
+    @property
+    def ids(self) -> Field[str]:
+        """The ids, in order; read where they are asked for."""
+        return Field(self, "id")
+
+    @property
+    def tags(self) -> Field[dict[str, str]]:
+        """The tags, in order; read where they are asked for."""
+        return Field(self, "tags")
+
+    def mask_of(self, ids: Collection[str]) -> NDArray[np.bool_]:
+        """Which rows have one of the ids, bool [n]."""
+        mask = np.zeros(len(self), dtype=bool)
+        for row, identity in enumerate(self.ids) if ids else ():
+            mask[row] = identity in ids
+        return mask
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the file."""
+        with self.path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+class Field(Sequence[T]):
+    """One field of every sample of a dataset; none of it is kept in memory."""
+
+    def __init__(self, dataset: Dataset, name: str) -> None:
+        self._dataset, self._name = dataset, name
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    @overload
+    def __getitem__(self, row: int) -> T: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[T]: ...
+    def __getitem__(self, row: int | slice) -> T | list[T]:
+        """The field of one sample."""
+        if isinstance(row, slice):
+            return [self[index] for index in range(*row.indices(len(self)))]
+        value: T = json.loads(self._dataset.line(row))[self._name]
+        return value
+
+
+def _line_offsets(path: Path) -> NDArray[np.int64]:
+    found = [np.zeros(1, dtype=np.int64)]
+    place = 0
+    with path.open("rb") as stream:
+        while chunk := stream.read(1 << 24):
+            found.append(np.flatnonzero(np.frombuffer(chunk, dtype=np.uint8) == 10) + (place + 1))
+            place += len(chunk)
+    offsets = np.concatenate(found)
+    return offsets if offsets[-1] == place else np.append(offsets, place)

@@ -1,0 +1,181 @@
+"""run.json: written whole after every step, by one process at a time, and read back."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from infimed_core.api.reporting import RECORD_FORMAT, PluginInfo, RunRecord, StepRecord
+from infimed_core.errors import InfimedError
+from infimed_core.store.files import write_atomically
+
+if TYPE_CHECKING:
+    from filelock import FileLock
+
+LOCK, OWNER = "lock", "owner"
+"""The file that the owner of a run directory holds locked, and the one that says who that is."""
+
+RECORDED_PACKAGES = (
+    "infimed", "torch", "transformers", "accelerate", "tokenizers", "numpy", "pillow", "pydicom", "nibabel",
+    "opencv-python-headless", "lm_eval", "pydantic", "pluggy",
+)  # fmt: skip
+
+
+class RunDirectory:
+    """One run's directory and its run.json, rewritten by rename after every step."""
+
+    def __init__(self, path: Path, record: RunRecord) -> None:
+        self.path = path
+        self.record = record
+        self._lock: FileLock | None = None
+
+    def hold(self) -> None:
+        """Take the directory for this process.
+
+        Raises:
+            InfimedError: another living process works in it.
+        """
+        from filelock import FileLock, Timeout
+
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / LOCK)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise InfimedError(
+                f"{self.path}: another process ({_owner_of(self.path)}) is working in this directory; wait for it, "
+                "stop it, or give the run another name"
+            ) from None
+        self._lock = lock
+        write_atomically(self.path / OWNER, f"process {os.getpid()} on {platform.node()}, since {now()}")
+
+    def release(self) -> None:
+        """Give the directory back."""
+        if self._lock is not None:
+            (self.path / OWNER).unlink(missing_ok=True)
+            self._lock.release()
+            self._lock = None
+
+    def write(self, **changes: Any) -> None:
+        """Change fields of the record and write it."""
+        self.record = self.record.model_copy(update=changes)
+        write_atomically(self.path / "run.json", self.record.model_dump_json(indent=1))
+
+    def put_step(self, step: StepRecord) -> None:
+        """Add a step, or replace the one of that name, and write."""
+        steps = [existing for existing in self.record.steps if existing.name != step.name]
+        self.write(steps=(*steps, step))
+
+
+def read_record(path: Path) -> RunRecord:
+    """Read a run's record; ``path`` is run.json or the directory that holds it.
+
+    Raises:
+        InfimedError: there is none, or it is of another format; the message says what to do.
+    """
+    file = path / "run.json" if path.is_dir() else path
+    try:
+        return RunRecord.model_validate_json(file.read_bytes())
+    except FileNotFoundError:
+        raise InfimedError(f"{file}: no such run; give a directory that `infimed-run` has made") from None
+    except (ValidationError, OSError) as error:
+        found = record_format(file)
+        if found is not None and found != RECORD_FORMAT:
+            raise InfimedError(f"{file}: {_other_format(found)}") from None
+        first = str(error).splitlines()[0]
+        raise InfimedError(f"{file}: not a run record of this version: {first}") from None
+
+
+def record_format(file: Path) -> int | None:
+    """The format that a run.json says it has; ``None`` where there is none, or it is no run record."""
+    try:
+        body = json.loads(file.read_bytes())
+    except (OSError, ValueError):
+        return None
+    named = body.get("format") if isinstance(body, dict) else None
+    return named if isinstance(named, int) else None
+
+
+def _other_format(found: int) -> str:
+    if found > RECORD_FORMAT:
+        return f"made by a later version (record format {found}; this one reads {RECORD_FORMAT}): update InfiMed"
+    return (
+        f"made by an earlier version (record format {found}; this one reads {RECORD_FORMAT}): run its file again with "
+        "`infimed-run`, which does every step anew"
+    )
+
+
+def new_record(name: str, seed: int, config: dict[str, Any], plugins: tuple[PluginInfo, ...]) -> RunRecord:
+    """A record for a run that begins now."""
+    return RunRecord(
+        name=name, status="running", started=now(), config=config, plugins=plugins, environment=environment(), seed=seed
+    )
+
+
+def now() -> str:
+    """The time, in UTC, to the second."""
+    return datetime.now(UTC).replace(microsecond=0).isoformat()
+
+
+def environment() -> dict[str, Any]:
+    """Versions, machine and revision, found without importing what they are the versions of."""
+    packages: dict[str, str | None] = {}
+    for name in RECORDED_PACKAGES:
+        try:
+            packages[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            packages[name] = None
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": platform.machine(),
+        "num_cpus": os.cpu_count(),
+        "packages": packages,
+        "git_revision": _git_revision(),
+    }
+
+
+def _git_revision() -> str | None:
+    try:
+        found = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            cwd=Path(__file__).parent,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout.strip() or None
+
+
+def is_gone(path: Path, record: RunRecord) -> bool:
+    """Whether a run calls itself running and no living process works in its directory.
+
+    The operating system holds the lock, and lets it go when its process ends, however that comes about.
+    """
+    from filelock import FileLock, Timeout
+
+    if record.status != "running" or not (path / LOCK).exists():
+        return False
+    try:
+        with FileLock(path / LOCK).acquire(timeout=0):
+            return True
+    except (Timeout, OSError):
+        return False
+
+
+def _owner_of(path: Path) -> str:
+    try:
+        return (path / OWNER).read_text(encoding="utf-8")
+    except OSError:
+        return "unknown"

@@ -1,0 +1,189 @@
+"""The bookkeeping of a run's steps: what stands is reused, what is done is recorded, everything is told."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from infimed_core.api.component import JsonObject
+from infimed_core.api.data import MediaLoader
+from infimed_core.api.models import ModelPool
+from infimed_core.api.reporting import RunEvent, StepRecord
+from infimed_core.contracts import raised_in
+from infimed_core.distributed.ranks import Ranks
+from infimed_core.errors import ComponentError
+from infimed_core.plugins import Registry
+from infimed_core.runfile.plan import Plan
+from infimed_core.store.artifacts import Artifact
+from infimed_core.store.record import RunDirectory
+
+SAME_SIGNAL_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a step has to say for the record."""
+
+    num_in: int | None = None
+    num_out: int | None = None
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    details: JsonObject = field(default_factory=dict)
+    complete: bool = True
+    """Whether the work need not be done again; an answer that is an error is worth asking for in the next run."""
+
+
+@dataclass
+class RunState:
+    """What every step of a run needs: the checked plan, the plugins, the directory and who listens."""
+
+    plan: Plan
+    registry: Registry
+    directory: RunDirectory
+    listen: Callable[[RunEvent], None]
+    media: MediaLoader
+    model_pool: ModelPool
+    """The run file's further models."""
+    stopped: threading.Event = field(default_factory=threading.Event)
+    ranks: Ranks = field(default_factory=Ranks)
+
+    @property
+    def path(self) -> Path:
+        """The run's directory."""
+        return self.directory.path
+
+    @property
+    def seed(self) -> int:
+        """The run's seed."""
+        return self.plan.file.run.seed
+
+    @property
+    def media_directory(self) -> Path:
+        """Where media that came inline are stored by content."""
+        return self.path / "media"
+
+    def opened_by(self, kinds: Collection[str]) -> dict[str, str]:
+        """Who opens media of these kinds, where that is more than InfiMed's own with its defaults; noted in the run."""
+        found = self.media.identities(kinds)
+        plugins = {info.name: info for info in self.directory.record.plugins}
+        for kind in found:
+            info = self.registry.plugins.get(self.registry.owner("modality", kind))
+            if info is not None and info.name not in plugins:
+                plugins[info.name] = info
+                self.directory.write(plugins=tuple(plugins[name] for name in sorted(plugins)))
+        return found
+
+    def tell(self, kind: str, step: str, payload: Mapping[str, Any] | None = None) -> None:
+        """Tell the listener of this process and every listener of the plugins."""
+        self.listen(RunEvent(kind=kind, step=step, directory=str(self.path), payload=payload or {}))
+
+    def emitter(self, step: str) -> Callable[[str, Mapping[str, Any]], None]:
+        """``tell`` bound to a step."""
+        return lambda kind, payload: self.tell(kind, step, payload)
+
+    def step(
+        self,
+        name: str,
+        inputs_digest: str,
+        work: Callable[[Path], Outcome],
+        *,
+        kind: str | None = None,
+        subject: Mapping[str, str] | None = None,
+        place: str = "artifacts",
+        keep: bool = False,
+        prefix: str | None = None,
+        checksums: bool = False,
+    ) -> Artifact:
+        """Do a step, unless its artifact stands.
+
+        ``kind`` (default: ``name``) and ``subject`` tell what the step is of, as in ``StepRecord``.
+        ``work`` gets the artifact's directory: empty, or with ``keep`` as an interrupted run left it. With
+        ``checksums`` the artifact's content can be verified later.
+        """
+        artifact = Artifact(self.path / place, prefix or name, inputs_digest)
+        relative = str(artifact.directory.relative_to(self.path))
+        if artifact.is_complete:
+            record = artifact.record().model_copy(update={"status": "reused"})
+            self.directory.put_step(record)
+            self.tell("step_skipped", name, {"artifact": relative})
+            return artifact
+        begun = StepRecord(
+            name=name, kind=kind or name, subject=dict(subject or {}), status="running", artifact=relative
+        )
+        self.directory.put_step(begun)
+        self.tell("step_started", name)
+        start = time.perf_counter()
+        try:
+            outcome = work(artifact.open(keep=keep))
+        except BaseException as error:
+            status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            seconds = round(time.perf_counter() - start, 3)
+            self.directory.put_step(begun.model_copy(update={"status": status, "seconds": seconds}))
+            blamed = error if isinstance(error, ComponentError) else None
+            if blamed is None and isinstance(error, Exception):
+                blamed = raised_in(error)
+            if blamed is not None:  # a plugin's fault: whose, in which method and in which step
+                raise ComponentError(f"step '{name}': {blamed}") from error
+            raise
+        done = {
+            "status": "done",
+            "num_in": outcome.num_in,
+            "num_out": outcome.num_out,
+            "dropped": dict(outcome.dropped),
+            "seconds": round(time.perf_counter() - start, 3),
+            "details": dict(outcome.details),
+        }
+        record = StepRecord.model_validate({**begun.model_dump(), **done})
+        if outcome.complete:
+            artifact.seal(record, checksums=checksums)
+        self.directory.put_step(record)
+        told = {"seconds": record.seconds, "num_in": record.num_in, "dropped": dict(record.dropped)}
+        self.tell("step_finished", name, told)
+        return artifact
+
+    @contextmanager
+    def stop_softly(self) -> Iterator[None]:
+        """Turn the first Ctrl-C or SIGTERM into a request to stop, a later one into an immediate one."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        asked = 0.0
+
+        def handle(number: int, frame: Any) -> None:
+            nonlocal asked
+            # A launcher passes on what the terminal has sent already: that is one wish, told twice.
+            if self.stopped.is_set() and (self.ranks.size == 1 or time.monotonic() > asked + SAME_SIGNAL_SECONDS):
+                raise KeyboardInterrupt
+            if not self.stopped.is_set():
+                asked = time.monotonic()
+                self.stopped.set()
+                self.tell("message", "", {"text": "stopping after this step; press Ctrl-C again to stop at once"})
+
+        previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Take SIGTERM for Ctrl-C, so that a job that is ended from outside leaves an honest record."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

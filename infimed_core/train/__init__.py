@@ -1,0 +1,1 @@
+"""Training: stages planned, trained and validated."""

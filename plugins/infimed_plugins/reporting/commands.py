@@ -1,0 +1,99 @@
+"""``infimed show``, ``report``, ``compare``, ``serve`` and ``sweep``; each imports what it needs when it is called."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from infimed_core import InfimedError, load_plugins
+
+RunArgument = Annotated[Path, typer.Argument(help="A run's directory, such as runs/full.", metavar="RUN")]
+
+
+def screen(width: int = 160) -> Any:
+    """A rich console for standard output; ``width`` where that is no terminal."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else width)
+
+
+def show(run: RunArgument) -> None:
+    """Print a run's summary: samples, packing, losses, accuracy with intervals."""
+    from infimed_core.records import open_run
+    from infimed_plugins.reporting.summary import summary_text
+
+    screen(110).print(summary_text(open_run(run)))
+
+
+def report(run: RunArgument) -> None:
+    """Write a run's report page anew and print where it is."""
+    from infimed_core.records import open_run
+    from infimed_plugins.reporting.page.page import write_page
+
+    opened = open_run(run)
+    typer.echo(str(write_page(opened, opened.directory / "report.html")))
+
+
+def compare(
+    runs: Annotated[list[str], typer.Argument(help="Runs, or RUN:MODEL for one model of a run.", metavar="RUN...")],
+    allow_mixed: Annotated[bool, typer.Option("--allow-mixed", help="Also compare under different protocols.")] = False,
+    scoring: Annotated[str | None, typer.Option(help="A grading (default: each benchmark's first).")] = None,
+    against: Annotated[str | None, typer.Option(help="Compare with this model alone.", metavar="MODEL")] = None,
+    published: Annotated[
+        list[str] | None, typer.Option(help="A plugin or YAML file whose published figures stand beside.")
+    ] = None,
+    format_: Annotated[
+        str | None, typer.Option("--format", help="terminal, markdown, csv, json or html (default: by --out's name).")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write here instead of to the terminal.", metavar="FILE")] = None,
+) -> None:
+    """Compare models of finished runs: paired differences with intervals and corrected p-values."""
+    from infimed_core import write_atomically
+    from infimed_plugins.reporting.compare.comparison import compare_runs
+    from infimed_plugins.reporting.compare.page import FORMATS, SUFFIXES
+    from infimed_plugins.reporting.compare.published import chosen_tables
+    from infimed_plugins.reporting.compare.text import as_terminal
+
+    chosen = format_ or (SUFFIXES.get(out.suffix.lower(), "") if out else "terminal")
+    if chosen not in (*FORMATS, "terminal") or (out and chosen == "terminal"):
+        what = f"--format {format_}" if format_ else f"--out {out}"
+        raise InfimedError(f"{what}: write --format with one of {', '.join(FORMATS)}" + ("" if out else ", terminal"))
+    registry = load_plugins()
+    tables = chosen_tables(published or (), registry)
+    comparison = compare_runs(runs, registry, allow_mixed, scoring, against, tables)
+    if chosen == "terminal":
+        screen().print(as_terminal(comparison))
+    elif out is None:
+        typer.echo(FORMATS[chosen](comparison), nl=False)
+    else:
+        write_atomically(out, FORMATS[chosen](comparison))
+        typer.echo(str(out))
+
+
+def serve(
+    run: RunArgument,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8765,
+) -> None:
+    """Show a run's report page on this machine alone, kept fresh while the run goes on; stop with Ctrl-C."""
+    from infimed_plugins.reporting.serving import serve as serve_run
+
+    serve_run(run, port, typer.echo)
+
+
+def sweep(
+    file: Annotated[Path, typer.Argument(help="A run file (YAML).", metavar="FILE")],
+    grid: Annotated[
+        list[str] | None,
+        typer.Option("--grid", help="Values of one place, as in run.seed=0,1,2; repeat for more.", metavar="PATH=V,V"),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Where the runs lie (default: runs/NAME-sweep).")] = None,
+    dry: Annotated[bool, typer.Option("--dry", help="Only list the runs.")] = False,
+) -> None:
+    """Run variants of one file, then compare them with intervals; what is finished is not done again."""
+    from infimed_plugins.reporting.sweep.command import sweep as run_variants
+
+    if not run_variants(file, grid or (), out, dry):
+        raise typer.Exit(1)

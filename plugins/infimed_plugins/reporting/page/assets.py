@@ -1,0 +1,38 @@
+"""Templates, styles and scripts of the pages, and the hashes by which a page's policy lets them in."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from typing import Any
+
+from infimed_plugins.reporting.page.figures import number, p_text, printable
+
+
+def environment() -> Any:
+    """Jinja with autoescaping and the filters that the pages share."""
+    import jinja2
+    from markupsafe import Markup
+
+    made = jinja2.Environment(
+        loader=jinja2.PackageLoader("infimed_plugins.reporting.page"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+    )
+    made.filters["number"] = number
+    made.filters["p_value"] = p_text
+    made.filters["plain"] = lambda value: printable(str(value))
+    made.filters["drawing"] = Markup  # Only for what report_charts let through its XML tree.
+    return made
+
+
+def asset(made: Any, name: str) -> str:
+    """A file of the templates' folder, as it is."""
+    text, _, _ = made.loader.get_source(made, name)
+    return str(text)
+
+
+def digest(text: str) -> str:
+    """The source expression that lets exactly this text in."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

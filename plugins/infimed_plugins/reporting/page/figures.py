@@ -1,0 +1,76 @@
+"""Figures and texts as the report shows them to people."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+TEXT_LIMIT = 4_000
+"""Letters of one text shown in the page; the answer files hold all of it."""
+
+
+def printable(text: str) -> str:
+    """``text`` without the control characters and lone surrogates that neither XML nor UTF-8 can hold."""
+    return "".join(
+        letter
+        if letter in "\n\t"
+        or (letter >= " " and not "\ud800" <= letter <= "\udfff" and letter not in "\x7f\ufffe\uffff")
+        else "\ufffd"
+        for letter in text
+    )
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A figure for people: ``0.712``, ``12,345``, ``3.4e-05``; a dash for ``None`` and for what is not finite."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    if abs(value) < 1e9 and value == int(value) and (abs(value) >= 1000 or digits == 0):
+        return f"{int(value):,}"
+    if abs(value) >= 1e9:
+        return f"{value:.2e}"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    if value != 0 and abs(value) < 10**-digits:
+        return f"{value:.1e}"
+    return f"{value:.{digits}f}"
+
+
+def p_text(value: float | None) -> str:
+    """A p-value for people."""
+    return "–" if value is None else "<0.0001" if value < 0.0001 else f"{value:.4f}"
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    """``value`` where it is a JSON object, else an empty one: details of foreign plugins may be anything."""
+    return value if isinstance(value, dict) else {}
+
+
+def listed(value: Any) -> list[Any]:
+    """``value`` where it is a list, else an empty one."""
+    return value if isinstance(value, list) else []
+
+
+def count(value: Any) -> float:
+    """``value`` where it is a number, else 0."""
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0.0
+
+
+def cut(text: Any) -> str:
+    """``text`` as the page shows it: printable, and cut where it is longer than ``TEXT_LIMIT``."""
+    text = printable(str(text))
+    return text if len(text) <= TEXT_LIMIT else f"{text[:TEXT_LIMIT]} … ({len(text) - TEXT_LIMIT:,} more letters)"
+
+
+def figure(value: Any) -> str:
+    """A fact of unknown type for a table cell."""
+    if value is None or isinstance(value, bool) or not isinstance(value, int | float | str | list | dict):
+        return "yes" if value is True else "no" if value is False else "–"
+    if isinstance(value, int | float):
+        return number(float(value)) if isinstance(value, float) or abs(value) >= 10**9 else f"{value:,}"
+    return cut(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+
+
+def heat(value: float | None) -> str:
+    """The class of a heat-map cell: 0 to 10, or ``none``."""
+    return "heat-none" if value is None else f"heat-{round(min(max(value, 0.0), 1.0) * 10)}"

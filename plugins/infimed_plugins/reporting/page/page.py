@@ -1,0 +1,150 @@
+"""A run as one HTML file that works offline: everything in it is escaped, and nothing in it can ask the network."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+from infimed_core import MediaLoader, load_plugins, write_atomically
+from infimed_core.records import Run, is_baseline, open_run
+from infimed_plugins.reporting.page import data_sections, result_sections, training_sections
+from infimed_plugins.reporting.page import tables as tables_of
+from infimed_plugins.reporting.page.answers import AnswerTables, read_tables
+from infimed_plugins.reporting.page.assets import asset, digest, environment
+from infimed_plugins.reporting.page.figures import figure, heat, printable
+from infimed_plugins.reporting.page.live import with_running_curves
+from infimed_plugins.reporting.page.thumbnails import Thumbnails
+
+ROWS_IN_A_BLOCK = 2_000
+"""Rows in one block of data: the browser reads a block at a time, so that the page shows before all is there."""
+
+
+def write_report(run_directory: Path, media: MediaLoader | None = None, max_thumbnails: int = 600) -> Path:
+    """Write ``report.html`` into a run's directory and return its path; see ``write_page``.
+
+    Raises:
+        InfimedError: ``run.json`` is missing or no run record.
+    """
+    return write_page(open_run(run_directory), run_directory / "report.html", media, max_thumbnails)
+
+
+def write_page(run: Run, path: Path, media: MediaLoader | None = None, max_thumbnails: int = 600) -> Path:
+    """Write a run's page, by rename, and return its path.
+
+    ``media`` opens images for the thumbnails (default: what the installed plugins can open). At most ``max_thumbnails``
+    images are embedded, the others are linked. A run in progress can be reported: what is not there yet is said so.
+    """
+    text = render(run, media, max_thumbnails)
+    write_atomically(path, text.encode("utf-8", "replace").decode("utf-8"))
+    return path
+
+
+def render(run: Run, media: MediaLoader | None = None, max_thumbnails: int = 600, live: str | None = None) -> str:
+    """The page's text. ``live`` is the version that a served page begins with: it asks its server, and nobody else,
+    for the next.
+    """
+    if live:
+        run = with_running_curves(run)
+    thumbnails = Thumbnails(run.directory, media or load_plugins().media_loader(), max_thumbnails)
+    quality = [data_sections.quality(step, thumbnails) for step in run.steps("score")]
+    for number in range(len(thumbnails)):
+        thumbnails.make(number)
+    answers = read_tables(run, thumbnails)
+    for number in _spread(answers):
+        if thumbnails.full:
+            break
+        thumbnails.make(number)
+    return _page(run, quality, answers, thumbnails, live)
+
+
+def _spread(answers: AnswerTables) -> Iterator[int]:
+    """Image numbers, one benchmark after the other in turn, so that each gets its share of the thumbnails."""
+    by_benchmark: dict[int, list[int]] = {}
+    for question in answers.questions:
+        by_benchmark.setdefault(question[0], []).extend(question[6])
+    for turn in zip_longest(*by_benchmark.values()):
+        yield from (number for number in turn if number is not None)
+
+
+def _page(
+    run: Run,
+    quality: list[dict[str, Any]],
+    answers: AnswerTables,
+    thumbnails: Thumbnails,
+    live: str | None,
+) -> str:
+    from markupsafe import Markup
+
+    record = run.record
+    made = environment()
+    made.filters["figure"] = figure
+    made.filters["heat"] = heat
+    style, script = asset(made, "report.css"), asset(made, "report.js")
+    matrices = tables_of.cell_matrices(record, answers.cells)
+    costs = tables_of.training_costs(record)
+    judges = result_sections.judges(record)
+    text: str = made.get_template("report.html.j2").render(
+        record=record,
+        status=run.status,
+        live=live,
+        style=Markup(style),
+        script=Markup(script),
+        policy=(
+            "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
+            f"style-src '{digest(style)}'; script-src '{digest(script)}'" + ("; connect-src 'self'" if live else "")
+        ),
+        funnel=tables_of.funnel(record),
+        funnel_chart=data_sections.funnel_chart(record),
+        selections=[(step, data_sections.kills(step)) for step in run.steps("select")],
+        filters=data_sections.filters(record),
+        quality=quality,
+        plans=[training_sections.plan(name, step) for name, step in tables_of.steps_of(record, "plan")],
+        stages=training_sections.stages(record),
+        costs=costs,
+        cost_keys=tables_of.unique(key for _, details, _ in costs for key in details),
+        cost_chart=result_sections.cost_chart(record),
+        benchmarks=[(table, result_sections.interval_chart(table)) for table in tables_of.benchmark_tables(record)],
+        headlines=result_sections.headlines(record),
+        groups=tables_of.group_tables(record),
+        matrices=matrices,
+        chosen_matrix=result_sections.last_model(matrices),
+        forgetting=tables_of.forgetting(record),
+        disagreements=result_sections.disagreements(answers),
+        judges=judges,
+        judge_keys=result_sections.keys_of(facts for _, _, facts in judges),
+        answers=answers,
+        thumbnails=thumbnails,
+        config=json.dumps(record.config, indent=2, ensure_ascii=False),
+        blocks=[(name, Markup(block)) for name, block in _blocks(answers, thumbnails)],
+        is_baseline=is_baseline,
+    )
+    return text
+
+
+def safe_json(value: Any) -> str:
+    """JSON that can stand inside a script element: no ``<``, so that no text of the data ends the element."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def _blocks(answers: AnswerTables, thumbnails: Thumbnails) -> Iterator[tuple[str, str]]:
+    head = {
+        "benchmarks": answers.benchmarks,
+        "models": answers.models,
+        "scorings": answers.scorings,
+        "numQuestions": len(answers.questions),
+        "numAnswers": len(answers.answers),
+        "links": thumbnails.links,
+        "faults": {str(number): printable(fault) for number, fault in thumbnails.faults.items()},
+    }
+    yield "head", safe_json(head)
+    for name, rows in (
+        ("pictures", thumbnails.pictures),
+        ("questions", answers.questions),
+        ("answers", answers.answers),
+    ):
+        for start in range(0, len(rows), ROWS_IN_A_BLOCK):
+            yield name, safe_json(rows[start : start + ROWS_IN_A_BLOCK])

@@ -1,0 +1,49 @@
+"""The reporters ``html`` and ``terminal``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from infimed_core import Reporter
+from infimed_core.records import Run
+
+
+class HtmlReport(Reporter):
+    """The run as one page, report.html, that works offline."""
+
+    max_thumbnails: int = Field(default=600, ge=0, description="Images in the page itself; the others are linked.")
+
+    def write(self, run: Run, directory: Path) -> Sequence[Path]:
+        """Write ``report.html``."""
+        from infimed_plugins.reporting.page.page import write_page
+
+        return [write_page(run, directory / "report.html", max_thumbnails=self.max_thumbnails)]
+
+
+class TerminalSummary(Reporter):
+    """The run as a few tables in the terminal; named in a run file, also as summary.txt."""
+
+    after_every_run: ClassVar[bool] = True
+
+    def write(self, run: Run, directory: Path) -> Sequence[Path]:
+        """Write ``summary.txt``."""
+        import io
+
+        from rich.console import Console
+
+        from infimed_core import write_atomically
+
+        text = io.StringIO()
+        Console(file=text, width=110).print(self.summary(run))
+        write_atomically(directory / "summary.txt", text.getvalue())
+        return [directory / "summary.txt"]
+
+    def summary(self, run: Run) -> Any:
+        """Funnel, packing, losses, and accuracy with intervals."""
+        from infimed_plugins.reporting.summary import summary_text
+
+        return summary_text(run)

@@ -1,0 +1,127 @@
+"""The end of a run in the terminal: funnel, packing, loss, accuracy before and after, and where the report is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from infimed_core import MetricValue
+from infimed_core.records import BASELINE, Comparison, Run, RunRecord
+from infimed_plugins.reporting.page.figures import number, printable
+from infimed_plugins.reporting.page.tables import benchmark_tables, curve_points, funnel, steps_of
+
+
+def summary_text(run: Run) -> Any:
+    """A rich renderable; names that come from data are shown as plain text, never read as markup."""
+    from rich.console import Group
+    from rich.text import Text
+
+    record = run.record
+    parts: list[Any] = [Text(f"\n{printable(record.name)}: {record.status}", style="bold")]
+    if run.is_abandoned:
+        text = "no process of this machine works on it: where none does elsewhere, the same command goes on from there"
+        parts.append(Text(text, style="red"))
+    if record.error:
+        parts.append(Text(printable(record.error), style="red"))
+    tables = [_funnel(record), _packing(record), _training(record), *_results(record)]
+    parts += [part for table in tables if table is not None for part in (Text(), table)]
+    report = run.directory / "report.html"
+    if report.exists():
+        parts.append(Text(f"\nReport: {report}"))
+    parts.append(Text(f"{'' if report.exists() else chr(10)}Record: {run.directory / 'run.json'}"))
+    return Group(*parts)
+
+
+def _table(title: str, *columns: str) -> Any:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=printable(title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for number_of_column, column in enumerate(columns):
+        justify: Any = "right" if number_of_column else "left"
+        table.add_column(column, justify=justify, overflow="fold", no_wrap=column == "against")
+    return table
+
+
+def _add(table: Any, *cells: str) -> None:
+    from rich.text import Text
+
+    table.add_row(*(Text(printable(cell)) for cell in cells))
+
+
+def _funnel(record: RunRecord) -> Any:
+    steps = funnel(record)
+    if not steps:
+        return None
+    table = _table("Samples", "step", "in", "out", "dropped")
+    for step in steps:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in step.dropped)
+        _add(table, step.step, f"{step.num_in:,}", f"{step.num_out:,}", reasons or "–")
+    return table
+
+
+def _packing(record: RunRecord) -> Any:
+    table = _table("Packing", "stage", "visual tokens", "samples", "rows", "fill")
+    for stage, step in steps_of(record, "plan"):
+        phases = step.details.get("phases")
+        for phase in phases if isinstance(phases, list) else ():
+            if isinstance(phase, dict):
+                cap = phase.get("max_visual_tokens")
+                cells = ["native" if cap is None else _figure(cap, 0)]
+                cells += [
+                    _figure(phase.get("num_samples"), 0),
+                    _figure(phase.get("num_rows"), 0),
+                    _figure(phase.get("fill"), 3),
+                ]
+                _add(table, stage, *cells)
+    return table if table.row_count else None
+
+
+def _training(record: RunRecord) -> Any:
+    table = _table("Training", "stage", "steps", "loss first", "loss last", "tokens", "tokens/s", "seconds")
+    for stage, step in steps_of(record, "train"):
+        points = curve_points(step, "loss")
+        first = step.details.get("loss_first", points[0][1] if points else None)
+        last = step.details.get("loss_last", points[-1][1] if points else None)
+        details = step.details
+        steps = details.get("steps", points[-1][0] if points else None)
+        cells = [_figure(steps, 0), _figure(first, 3), _figure(last, 3), _figure(details.get("tokens"), 0)]
+        _add(table, stage, *cells, _figure(details.get("tokens_per_second"), 0), f"{step.seconds:.1f}")
+    return table if table.row_count else None
+
+
+def _short(model: str) -> str:
+    """A name that fits a column."""
+    return "most-common" if model == BASELINE else model
+
+
+def _against(other: Comparison, num_scored: int) -> str:
+    """A paired difference; how many pairs it stands on, where these are not all of the model's scores."""
+    text = f"{_signed(other.difference)} [{_signed(other.low)}, {_signed(other.high)}] vs {_short(other.against)}"
+    return text if other.num_pairs == num_scored else f"{text} ({other.num_pairs:,} pairs)"
+
+
+def _results(record: RunRecord) -> Iterator[Any]:
+    """A table for each benchmark under each scoring."""
+    for results in benchmark_tables(record):
+        title = f"{results.benchmark}: {results.scoring} {results.metric} with its 95% interval"
+        title += f"\n{results.left_out}" if results.left_out else ""
+        table = _table(title, "model", "value", "interval", "scored", "unscored", "against")
+        for line in results.lines:
+            value = line.value
+            against = "\n".join(_against(other, value.num_scored) for other in line.against)
+            cells = [number(value.value), _interval(value), f"{value.num_scored:,}", f"{value.num_unscored:,}"]
+            _add(table, _short(line.model), *cells, against or "–")
+        yield table
+
+
+def _interval(value: MetricValue) -> str:
+    return "–" if value.low is None or value.high is None else f"[{value.low:.3f}, {value.high:.3f}]"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3f}"
+
+
+def _figure(value: Any, digits: int) -> str:
+    return number(float(value), digits) if isinstance(value, int | float) and not isinstance(value, bool) else "–"

@@ -1,0 +1,1 @@
+"""Variants of one run file, run and compared."""

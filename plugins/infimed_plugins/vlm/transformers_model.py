@@ -1,0 +1,174 @@
+"""A transformers model in memory: trained on packed rows, asked in batches, saved complete."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pydantic import JsonValue
+
+from infimed_core import Answer, MediaLoader, PackedBatch, Request, TrainableModel
+from infimed_plugins.vlm.attention import attention_layers, attention_names, prepare_module, restore_attention
+from infimed_plugins.vlm.encoding import PREPROCESSING_FILES, ChatEncoder
+from infimed_plugins.vlm.families import Family, attention_kind, family_of, group_parameters
+from infimed_plugins.vlm.rows import row_hidden_states
+from infimed_plugins.vlm.settings import OpeningSettings
+
+
+class TransformersModel(TrainableModel):
+    """A checkpoint opened with ``settings``."""
+
+    def __init__(self, module: Any, encoder: ChatEncoder, settings: OpeningSettings) -> None:
+        self._module = module
+        self._encoder = encoder
+        self.settings = settings
+        self._weights_digest: tuple[int, str] | None = None
+        self._attention = prepare_module(module, settings.attention, settings.kernel)
+
+    @property
+    def encoder(self) -> ChatEncoder:
+        """The checkpoint's encoder."""
+        return self._encoder
+
+    @property
+    def module(self) -> Any:
+        """The transformers model, its language-model head included."""
+        return self._module
+
+    @cached_property
+    def family(self) -> Family | None:
+        """The family, ``None`` for an unknown one."""
+        return family_of(self._module.config)
+
+    @property
+    def device(self) -> Any:
+        """Where rows go: the device of the embeddings."""
+        return self._module.get_input_embeddings().weight.device
+
+    def hidden_states(self, batch: PackedBatch) -> Any:
+        """Final hidden states [L, width] of a row, samples apart; needs no mask and makes none."""
+        before = dict(self._attention.calls)
+        hidden = row_hidden_states(self._module, batch, self.family)
+        self._check_borders(batch, before)
+        return hidden
+
+    def _check_borders(self, batch: PackedBatch, before: dict[str, int]) -> None:
+        """Every attention layer must have received the borders of this row.
+
+        Raises:
+            RuntimeError: a layer was replaced by one that goes its own way; samples may have seen each other.
+        """
+        if not len(batch) or attention_kind(self._module.config, self.settings.attention) != "packed":
+            return
+        causal, towers = self._num_layers
+        if self.family is None or not self.family.native_resolution or not batch.vision:
+            towers = None
+        for name, wanted in (("causal", causal), ("bidirectional", towers)):
+            ran = self._attention.calls[name] - before[name]
+            if wanted is not None and ran != wanted:
+                raise RuntimeError(f"{ran} of {wanted} {name} attention layers received the samples' borders")
+
+    @cached_property
+    def _num_layers(self) -> tuple[int, int | None]:
+        """Attention layers of the language model and of all else."""
+        layers = attention_layers(self._module)
+        causal = sum(bool(layer.is_causal) for layer in layers)
+        return causal, len(layers) - causal
+
+    def output_embedding(self) -> Any:
+        """The language-model head."""
+        return self._module.get_output_embeddings()
+
+    def parameter_groups(self) -> dict[str, list[str]]:
+        """Parameter names by group."""
+        return group_parameters(self._module, self.family)
+
+    def can_pack(self) -> tuple[bool, str]:
+        """The verdict of the isolation test on a shrunken copy of this architecture (made once per process)."""
+        from infimed_plugins.vlm.isolation import verdict
+
+        result = verdict(self._module.config, self.settings.attention)
+        return result.packable, result.explanation
+
+    @property
+    def identity(self) -> str:
+        """Digest of the weights, the encoder and the settings that decide an answer."""
+        digest = hashlib.sha256(self._weights().encode())
+        digest.update(self._encoder.identity.encode())
+        answering = self.settings.model_dump(mode="json", include={"dtype", "answer_max_visual_tokens"})
+        digest.update(repr(sorted(answering.items())).encode())
+        return digest.hexdigest()
+
+    def _weights(self) -> str:
+        """Digest of every weight as it is now; made again only when some parameter changed in place."""
+        version = sum(parameter._version for parameter in self._module.parameters())
+        if self._weights_digest is None or self._weights_digest[0] != version:
+            digest = hashlib.sha256()
+            for name, tensor in sorted(self._module.state_dict().items()):
+                digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+                digest.update(memoryview(_bytes(tensor)))
+            self._weights_digest = (version, digest.hexdigest())
+        return self._weights_digest[1]
+
+    def answer(self, requests: Sequence[Request], media: MediaLoader) -> Iterator[Answer]:
+        """Answers in batches of like length, each as soon as its batch is done."""
+        from infimed_plugins.vlm.answering import answer_all
+
+        return answer_all(self, requests, media)
+
+    def describe(self) -> dict[str, JsonValue]:
+        """Facts for the run record."""
+        parameters = list(self._module.parameters())
+        packable, explanation = self.can_pack()
+        return {
+            "architecture": type(self._module).__name__,
+            "model_type": self._module.config.model_type,
+            "parameters": sum(parameter.numel() for parameter in parameters),
+            "parameter_groups": self._group_sizes(),
+            "dtype": str(parameters[0].dtype).removeprefix("torch."),
+            "device": str(self.device),
+            "attention": attention_kind(self._module.config, self.settings.attention),
+            "kernel": self.settings.kernel if self.device.type == "cuda" else "segments through torch's own attention",
+            "packable": packable,
+            "isolation": explanation,
+        }
+
+    def asking(self) -> dict[str, JsonValue]:
+        """Chat template, encoder and cap; conversations bring their system prompt, or have none."""
+        return {
+            "chat_template": str(self._encoder.tokenizer.chat_template),
+            "encoder": self._encoder.identity,
+            "answer_max_visual_tokens": self.settings.answer_max_visual_tokens,
+        }
+
+    def _group_sizes(self) -> dict[str, JsonValue]:
+        sizes = {name: parameter.numel() for name, parameter in self._module.named_parameters()}
+        return {group: sum(sizes[name] for name in names) for group, names in self.parameter_groups().items()}
+
+    def save(self, directory: Path) -> None:
+        """Write weights, config, tokenizer, chat template and image processor; stock transformers opens it."""
+        from infimed_plugins.vlm.without_progress_bars import without_progress_bars
+
+        directory.mkdir(parents=True, exist_ok=True)
+        names = attention_names(self._module)
+        try:
+            with without_progress_bars():
+                self._module.save_pretrained(directory, safe_serialization=True)
+        finally:
+            restore_attention(names)
+        self._encoder.tokenizer.save_pretrained(directory)
+        for name in (*PREPROCESSING_FILES, "video_preprocessor_config.json"):
+            source = self._encoder.checkpoint / name
+            if source.is_file() and source.resolve() != (directory / name).resolve():
+                shutil.copyfile(source, directory / name)
+
+
+def _bytes(tensor: Any) -> Any:
+    """The raw bytes of a tensor, whatever its dtype."""
+    import torch
+
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()

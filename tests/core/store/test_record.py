@@ -1,0 +1,104 @@
+"""Artifacts and run.json: a thing stands only when it is finished, and a reader never sees a part of it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from infimed_core import InfimedError
+from infimed_core.api.reporting import RunRecord, StepRecord
+from infimed_core.store.artifacts import Artifact, digest
+from infimed_core.store.files import write_atomically
+from infimed_core.store.record import RunDirectory, is_gone, new_record, read_record
+
+DONE = StepRecord(name="x", kind="x", status="done")
+
+
+def test_artifact_stands_only_after_its_seal(tmp_path: Path) -> None:
+    artifact = Artifact(tmp_path, "index", digest("a"))
+    (artifact.open() / "data.bin").write_bytes(b"12345")
+    assert not artifact.is_complete
+    artifact.seal(DONE)
+    assert artifact.is_complete and Artifact(tmp_path, "index", digest("a")).record() == DONE
+    assert not Artifact(tmp_path, "index", digest("b")).is_complete
+
+
+def test_artifact_with_a_shortened_or_missing_file_does_not_stand(tmp_path: Path) -> None:
+    artifact = Artifact(tmp_path, "index", digest("a"))
+    data = artifact.open() / "data.bin"
+    data.write_bytes(b"12345")
+    artifact.seal(DONE)
+    data.write_bytes(b"1234")
+    assert not artifact.is_complete
+    data.unlink()
+    assert not artifact.is_complete
+
+
+def test_open_empties_what_an_unfinished_step_left_unless_told_to_keep_it(tmp_path: Path) -> None:
+    artifact = Artifact(tmp_path, "score", digest("a"))
+    (artifact.open() / "part").write_text("1")
+    assert (artifact.open(keep=True) / "part").exists()
+    assert not (artifact.open() / "part").exists()
+
+
+def test_digest_depends_on_values_and_not_on_key_order() -> None:
+    assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
+    assert digest("a", "b") != digest("ab")
+
+
+def test_atomic_write_leaves_no_temporary_file(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "x.json", "{}")
+    assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from infimed_core.store.record import RunDirectory, new_record
+
+directory = RunDirectory(Path(sys.argv[1]), new_record("r", 0, {}, ()))
+directory.hold()
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+def test_second_process_is_refused_and_a_dead_ones_lock_is_free(tmp_path: Path) -> None:
+    record = new_record("r", 0, {}, ())
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout is not None and holder.stdout.readline() == "held\n"
+        with pytest.raises(InfimedError, match=rf"another process \(process {holder.pid} on .*\) is working"):
+            RunDirectory(tmp_path, record).hold()
+        assert not is_gone(tmp_path, record)
+    finally:
+        holder.kill()
+        holder.communicate()
+    assert is_gone(tmp_path, record)
+    directory = RunDirectory(tmp_path, record)
+    directory.hold()
+    with pytest.raises(InfimedError, match=f"process {os.getpid()} on"):
+        RunDirectory(tmp_path, record).hold()
+    directory.release()
+    RunDirectory(tmp_path, record).hold()
+
+
+def test_a_file_of_that_name_with_the_number_of_a_living_process_refuses_nothing(tmp_path: Path) -> None:
+    (tmp_path / "lock").write_text(str(os.getppid()))
+    RunDirectory(tmp_path, new_record("r", 0, {}, ())).hold()
+
+
+def test_record_round_trips_and_foreign_formats_are_refused(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path, new_record("r", 3, {"run": {"name": "r"}}, ()))
+    directory.write(status="done")
+    record = read_record(tmp_path)
+    assert isinstance(record, RunRecord) and record.status == "done" and record.seed == 3
+    body = json.loads((tmp_path / "run.json").read_text())
+    (tmp_path / "run.json").write_text(json.dumps({**body, "format": 99}))
+    with pytest.raises(InfimedError, match=r"a later version \(record format 99; this one reads 2\): update InfiMed"):
+        read_record(tmp_path)
+    with pytest.raises(InfimedError, match="no such run"):
+        read_record(tmp_path / "absent")
