@@ -47,13 +47,21 @@ questions = st.sampled_from(VOCABULARIES).flatmap(
 )
 FORMS = ["{x}", "{t}", "{x}. {t}", "({x}) {t}", "{x}: {t}", "**{x}. {t}**", "{x}) {t}", "{x} - {t}"]
 REFUSALS = [
-    "I'm sorry, I can't identify the lesion.", "I am unable to interpret images.", "I cannot answer that.", "As an AI, I can't say.",
-    "抱歉，我无法判断。", "Lo siento, no puedo responder.", "Je suis désolé, je ne peux pas répondre.", "申し訳ありません、判断できません。",
-]  # fmt: skip
+    "I'm sorry, I can't identify the lesion.",
+    "I am unable to interpret images.",
+    "I cannot answer that.",
+    "As an AI, I can't say.",
+    "抱歉，我无法判断。",
+    "Lo siento, no puedo responder.",
+    "Je suis désolé, je ne peux pas répondre.",
+    "申し訳ありません、判断できません。",
+]
 RUN_ON = [
-    "\n\nQuestion: Which drug lowers lipids?\nA. Statin\nB. Niacin\nAnswer: A", "<|im_end|>\n<|im_start|>user\nA or B?",
-    "\n\nUser: And option C?\nAssistant: The answer is C.", "\n\nQuestion 2: What is next?\nAnswer: D",
-]  # fmt: skip
+    "\n\nQuestion: Which drug lowers lipids?\nA. Statin\nB. Niacin\nAnswer: A",
+    "<|im_end|>\n<|im_start|>user\nA or B?",
+    "\n\nUser: And option C?\nAssistant: The answer is C.",
+    "\n\nQuestion 2: What is next?\nAnswer: D",
+]
 
 
 @pytest.mark.parametrize("row", CHOICES, ids=[f"{i}-{row['kind']}" for i, row in enumerate(CHOICES)])
@@ -81,8 +89,21 @@ def test_every_option_reads_as_itself(question: tuple[list[str], int], form: str
     assert read_choice(form.format(x=letter, t=options[index]), labelled).letters == letter
 
 
-@given(questions, st.sampled_from(["The answer is {x}.", "Answer: {x}", "**Answer: {x}**", "{x}. {t}", "I would choose {x}.", "\\boxed{{{x}}}"]),
-       st.sampled_from([str.upper, str.lower, lambda text: f"**{text}**", lambda text: f"  {text}\n\n", lambda text: text.replace(" ", "  ")]))  # fmt: skip
+@given(
+    questions,
+    st.sampled_from(
+        ["The answer is {x}.", "Answer: {x}", "**Answer: {x}**", "{x}. {t}", "I would choose {x}.", "\\boxed{{{x}}}"]
+    ),
+    st.sampled_from(
+        [
+            str.upper,
+            str.lower,
+            lambda text: f"**{text}**",
+            lambda text: f"  {text}\n\n",
+            lambda text: text.replace(" ", "  "),
+        ]
+    ),
+)
 @settings(deadline=None)
 def test_case_markdown_and_white_space_change_nothing(question: tuple[list[str], int], form: str, change: Any) -> None:
     options, index = question
@@ -123,8 +144,9 @@ def test_denial_takes_an_option_away(options: list[str]) -> None:
 
 def test_what_has_not_concluded_is_unread() -> None:
     answer = (
-        "Let us go through the options. Option A describes a drug that inhibits platelets, which would be of use in stroke. "
-        "Option B describes an anticoagulant that needs monitoring. The patient has atrial fibrillation. Therefore, the answer is B."
+        "Let us go through the options. Option A describes a drug that inhibits platelets, which would be of use in "
+        "stroke. Option B describes an anticoagulant that needs monitoring. The patient has atrial fibrillation. "
+        "Therefore, the answer is B."
     )
     end = answer.index("the answer is B") + len("the answer is B")
     options = ["Aspirin", "Warfarin", "Heparin", "Clopidogrel"]
@@ -148,9 +170,19 @@ GOLDS = [
     "No",
 ]
 FRAMES = [
-    "{}", "{}.", "It is {}.", "The answer is {}.", "Answer: {}", "**{}**", "The image shows {}.", "\\boxed{{{}}}", "<answer>{}</answer>",
-    "<think>Perhaps something else.</think>{}", "I think it is {}.", "In my opinion, this is {}.",
-]  # fmt: skip
+    "{}",
+    "{}.",
+    "It is {}.",
+    "The answer is {}.",
+    "Answer: {}",
+    "**{}**",
+    "The image shows {}.",
+    "\\boxed{{{}}}",
+    "<answer>{}</answer>",
+    "<think>Perhaps something else.</think>{}",
+    "I think it is {}.",
+    "In my opinion, this is {}.",
+]
 
 
 @pytest.mark.parametrize("gold", GOLDS)
@@ -195,13 +227,28 @@ def test_the_deciding_statement_is_told() -> None:
 
 
 HOSTILE = {
-    "spaces": lambda n: "The" + " " * n + "lung", "stops": lambda n: "." * n, "letters": lambda n: "A. " * (n // 3), "cues": lambda n: "answer is " * (n // 10),
-    "boxes": lambda n: "\\boxed{" * (n // 7), "thoughts": lambda n: "<think>" * (n // 7), "ends": lambda n: "</think>a" * (n // 9), "stars": lambda n: "*" * n,
-    "fields": lambda n: '{"answer"' * (n // 9), "lines": lambda n: "A\n" * (n // 2), "options": lambda n: "right upper lobe, " * (n // 18),
-    "prose": lambda n: "The right upper lobe is not seen well, so option B may be correct. " * (n // 66), "dollars": lambda n: "$a" * (n // 2),
-    "denials": lambda n: "not " * (n // 4), "questions": lambda n: "Question: a?\nA. x\nB. y\n" * (n // 24), "word": lambda n: "a" * n, "brackets": lambda n: "(" * n,
-    "underscores": lambda n: "_" * n, "and": lambda n: "A and " * (n // 6), "no": lambda n: "no " * (n // 3), "quotes": lambda n: "\"'" * (n // 2),
-}  # fmt: skip
+    "spaces": lambda n: "The" + " " * n + "lung",
+    "stops": lambda n: "." * n,
+    "letters": lambda n: "A. " * (n // 3),
+    "cues": lambda n: "answer is " * (n // 10),
+    "boxes": lambda n: "\\boxed{" * (n // 7),
+    "thoughts": lambda n: "<think>" * (n // 7),
+    "ends": lambda n: "</think>a" * (n // 9),
+    "stars": lambda n: "*" * n,
+    "fields": lambda n: '{"answer"' * (n // 9),
+    "lines": lambda n: "A\n" * (n // 2),
+    "options": lambda n: "right upper lobe, " * (n // 18),
+    "prose": lambda n: "The right upper lobe is not seen well, so option B may be correct. " * (n // 66),
+    "dollars": lambda n: "$a" * (n // 2),
+    "denials": lambda n: "not " * (n // 4),
+    "questions": lambda n: "Question: a?\nA. x\nB. y\n" * (n // 24),
+    "word": lambda n: "a" * n,
+    "brackets": lambda n: "(" * n,
+    "underscores": lambda n: "_" * n,
+    "and": lambda n: "A and " * (n // 6),
+    "no": lambda n: "no " * (n // 3),
+    "quotes": lambda n: "\"'" * (n // 2),
+}
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
