@@ -36,7 +36,7 @@ def without_letters(options: Sequence[str]) -> tuple[str, ...]:
     return tuple(o[m.end() :] if own and m else o for o, m in zip(options, found, strict=True))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # one object for each set of options, which is its own key in caches
 class Options:
     """The options of one question, ready to be found in an answer."""
 

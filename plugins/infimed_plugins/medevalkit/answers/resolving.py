@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from infimed_plugins.medevalkit.answers.equality import EDGES, key_of_plain
 from infimed_plugins.medevalkit.answers.named_options import LETTERS, Options
@@ -43,6 +44,7 @@ _RUN_ANY = re.compile(_RUN.pattern, re.IGNORECASE)
 _SINGLE = re.compile(r"(?<![A-Za-z])[A-Za-z](?![A-Za-z'])")
 
 
+@lru_cache(maxsize=8192)  # a line is looked at by several rules
 def resolve(text: str, options: Options, multiple: bool) -> Resolved | None:
     """What is equal to a letter, an option's text, a letter with that option's own text, or several of these."""
     text = text.strip()

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from infimed_plugins.medevalkit.answers.vocabulary import Words, value_of, words_of
+from infimed_plugins.medevalkit.answers.vocabulary import Words, first_words, value_of, words_of
 from infimed_plugins.medevalkit.answers.words import phrases, word_set
 
 _SENTENCE = re.compile(r"[.!?;。;](?=\s|$|[\u3400-\u9fff])|\n")
@@ -42,6 +42,9 @@ DOUBTING = word_set(
 )
 
 
+_BEING = word_set("is are was were be been appear seem ha have")
+
+
 @dataclass(frozen=True)
 class Sentence:
     """One sentence: its words, and for each word whether it is denied."""
@@ -71,8 +74,11 @@ class Sentence:
 
     def values(self) -> list[tuple[str, str, int]]:
         """Kind, value and place of every value named; the longest names first, none inside another."""
-        found, at = [], 0
+        found, at, first = [], 0, first_words()
         while at < len(self.words):
+            if self.words[at] not in first:
+                at += 1
+                continue
             for size in (4, 3, 2, 1):
                 value = value_of(self.words[at : at + size]) if at + size <= len(self.words) else None
                 if value is not None:
@@ -136,12 +142,10 @@ def _denied(words: list[str]) -> list[bool]:
             said = words[place + 3] if words[place + 2].endswith("ly") and place + 3 < len(words) else words[place + 2]
             if said.endswith(("ed", "een", "own", "ound", "ible", "ent", "lear", "iven")):
                 found[max(0, place - 12) : place] = [True] * len(found[max(0, place - 12) : place])
-    for form in _DENYING_AFTER:
-        size = len(form)
-        for place in range(1, len(words) - size + 1):
-            if tuple(words[place : place + size]) == form and words[place - 1] in phrases(
-                "is|are|was|were|be|been|appear|seem|ha|have"
-            ):
-                for before in range(max(0, place - 8), place):
-                    found[before] = True
+    for place in range(1, len(words)):
+        if words[place - 1] in _BEING and any(
+            tuple(words[place : place + len(form)]) == form for form in _DENYING_AFTER
+        ):
+            start = max(0, place - 8)
+            found[start:place] = [True] * (place - start)
     return found

@@ -54,7 +54,7 @@ def without_thoughts(text: str) -> tuple[str, bool]:
         _, final, text = text.rpartition("assistantfinal")
         if not final:
             return "", True
-    if "<" in text or "◁" in text or "[" in text or "#" in text or "thought process" in text:
+    if "<" in text or "◁" in text or "[" in text or "## " in text or "thought process" in text:
         low = text.lower()
         if any(mark in low for pair in FAMILIES.values() for mark in pair):
             text, unfinished = _outside(text)

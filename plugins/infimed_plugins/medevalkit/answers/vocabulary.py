@@ -82,6 +82,12 @@ def _values() -> dict[Words, list[tuple[str, str]]]:
 
 
 @cache
+def first_words() -> frozenset[str]:
+    """The words with which the names of values begin."""
+    return frozenset(words[0] for words in _values())
+
+
+@cache
 def _groups() -> tuple[dict[Words, list[int]], list[list[Words]]]:
     forms: dict[Words, list[int]] = {}
     groups: list[list[Words]] = []
