@@ -149,7 +149,8 @@ def test_options_are_shown_once(tmp_path, question, options, shown):
         ("closed", "liver", None, "unreadable"),
         ("open", "Liver", 1.0, ""),
         ("open", "Hepar.", 1.0, ""),
-        ("open", "the left liver", 0.0, ""),
+        ("open", "the left liver", 1.0, ""),
+        ("open", "the spleen", 0.0, ""),
         ("open", None, None, "no_response"),
     ],
 )
