@@ -103,7 +103,7 @@ def test_a_line_that_is_no_answer_is_an_error_unless_it_may_be_bad(finished: Run
 def test_what_a_run_does_not_have_is_one_line(finished: Run, tmp_path: Path) -> None:
     with pytest.raises(InfimedError, match="holds no scores of 'other'; it has those of: five-dimension"):
         finished.scores("other")
-    with pytest.raises(InfimedError, match="demo-text--nobody.jsonl: no such file"):
+    with pytest.raises(InfimedError, match=r"demo-text--nobody\.jsonl: no such file"):
         list(finished.answers("demo-text", "nobody"))
     run({"run": {"name": "empty"}}, tmp_path)
     empty = open_run(tmp_path / "runs" / "empty" / "run.json")
