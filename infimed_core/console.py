@@ -71,6 +71,7 @@ class Console:
             live = self._stream.isatty()
             self._bar = tqdm(
                 total=total,
+                initial=done,  # what an earlier run did counts for nothing in the rate
                 desc=f"    {event.step}",
                 unit=event.payload.get("unit", ""),
                 file=self._stream,
@@ -85,7 +86,7 @@ class Console:
         self._bar.update(done - self._bar.n)
 
     def _log(self, event: RunEvent) -> None:
-        if self._bar is not None and "loss" in event.payload:
+        if self._bar is not None and event.payload.get("loss") is not None:  # a step that was skipped has none
             self._bar.set_postfix(loss=f"{event.payload['loss']:.3f}", refresh=False)
 
     def _evaluation(self, event: RunEvent) -> None:

@@ -84,7 +84,7 @@ class Row(BaseModel):
 class ComponentRef(Row):
     """A component named in a run file: ``use`` names it (``name`` or ``plugin/name``), ``with`` sets it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(populate_by_name=True)
 
     use: str = Field(description="Name of a component, qualified as plugin/name where two plugins offer it.")
     settings: dict[str, Any] = Field(default_factory=dict, alias="with", description="The component's settings.")

@@ -203,7 +203,8 @@ class Slices(Row):
 
     Each of ``media`` is one slice. ``positions`` are millimetres along that way, or numbers where the file gives no
     place. ``spacing`` is in millimetres: between slices, between rows, between columns; ``None`` where it is not known.
-    ``ordered_by`` says by what they are in order: ``position``, ``instance`` or ``frame``.
+    ``ordered_by`` says by what they are in order: ``position``, ``instance`` or ``frame``. ``left_out`` counts
+    the images of the volume's files that are no slice of it, such as scouts.
     """
 
     media: tuple[Media, ...]
@@ -211,6 +212,7 @@ class Slices(Row):
     positions: tuple[float, ...]
     spacing: tuple[float, float, float] | None = None
     ordered_by: str = "position"
+    left_out: int = 0
 
 
 class Turn(Row):

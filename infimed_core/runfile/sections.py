@@ -15,7 +15,7 @@ from infimed_core.api.models import Generation
 class Section(BaseModel):
     """A section of a run file."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class RunSection(Section):

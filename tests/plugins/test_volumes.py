@@ -130,7 +130,7 @@ def test_a_nifti_volume_is_cut_along_the_planes_asked_for(rows, tmp_path, planes
         "axial 1/2, -15 mm: ", len(sample.media) - 2, "axial 2/2, 15 mm: ", len(sample.media) - 1, "What is shown?",
     )  # fmt: skip
     if len(planes) == 3:
-        assert told[0]["positions"] == [0, 8 - 4.0 + 4] or told[0]["positions"] == sorted(told[0]["positions"])
+        assert told[0]["positions"] == [0, 8] and told[1]["positions"] == [-16, -6]
         expected = LOADER.load(Media(kind="nifti", uri=str(tmp_path / "v.nii.gz"), options={"axis": 0, "index": 2}))
         assert (LOADER.load(sample.media[0]) == expected).all()
 
@@ -262,6 +262,31 @@ def test_a_volume_that_cannot_be_put_in_order_is_its_rows_fault_and_the_rest_goe
     assert len(read) == 6 and all(":" in item.where for item in read if isinstance(item, Fault))
     _, (fault,) = rows(row({"uri": "ct"}), planes=("coronal",))
     assert fault.code == "bad_option"
+
+
+def test_one_of_several_series_in_a_folder_is_chosen_by_its_uid(rows, series):
+    for number in range(4):
+        slice_of(number, SeriesInstanceUID="1.2.3").save_as(series / f"other{number}", enforce_file_format=True)
+    _, (fault, first, second) = rows(
+        row({"uri": "ct"}),
+        row({"uri": "ct", "options": {"series": "1.2.3", "window": "bone"}}),
+        row({"uri": "ct", "options": {"series": str(SERIES)}}),
+    )
+    assert fault.code == "mixed_series" and "1.2.3" in fault.detail
+    assert [level(item) for item in first.media] == [0, 1, 2, 3] and first.media[0].options == {"window": "bone"}
+    assert second.meta["volumes"][0]["num_slices"] == 20
+
+
+def test_a_scout_among_the_slices_is_none_of_them_and_another_orientation_is_a_fault(rows, series):
+    sagittal = (0, 1, 0, 0, 0, -1)
+    scout = slice_of(30, sagittal, (0, -100, 100), ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+    scout.save_as(series / "scout", enforce_file_format=True)
+    _, (sample,) = rows(row({"uri": "ct"}), num_slices=4)
+    assert [level(item) for item in sample.media] == [2, 7, 12, 17]
+    assert sample.meta["volumes"][0]["left_out"] == 1 and sample.meta["volumes"][0]["num_slices"] == 20
+    slice_of(30, sagittal, (0, -100, 100)).save_as(series / "other", enforce_file_format=True)
+    _, (fault,) = rows(row({"uri": "ct"}))
+    assert fault.code == "mixed_series"
 
 
 def test_the_fingerprint_follows_the_sampler_the_rows_and_the_files_of_a_series(rows, series):

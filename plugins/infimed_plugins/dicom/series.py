@@ -44,20 +44,24 @@ def _header(item: Media, force: bool) -> Any:
 
 
 def _in_folder(folder: Media, force: bool) -> tuple[list[Media], list[Any]]:
-    """The images in a folder; what is no DICOM image (an index, a note) is passed by, a damaged one is not."""
-    files, headers = [], []
+    """The images in a folder, of one ``series`` if the options name it; what is no DICOM image is passed by."""
+    files, headers, series = [], [], folder.options.get("series")
+    options = {name: value for name, value in folder.options.items() if name != "series"}
     for path in sorted(Path(str(folder.uri)).iterdir()):
         if not path.is_file():
             continue
         if not path.resolve().is_relative_to(Path(str(folder.uri)).resolve()):
             raise DataError("outside_root", f"{path}: a link that leads out of its folder")
-        item = Media(kind="dicom", uri=str(path), options=folder.options)
+        item = Media(kind="dicom", uri=str(path), options=options)
         try:
-            headers.append(_header(item, force))
-            files.append(item)
+            header = _header(item, force)
         except DataError as error:
             if error.code not in ("not_dicom", "no_pixels"):
                 raise
+            continue
+        if series in (None, str(header.get("SeriesInstanceUID"))):
+            headers.append(header)
+            files.append(item)
     if not files:
         raise DataError("no_volume", f"{folder.uri}: a folder without a DICOM image")
     return files, headers
@@ -80,10 +84,21 @@ def _of_files(media: Sequence[Media], headers: Sequence[Any], name: str) -> Slic
         if len(headers) > 1:
             raise DataError("mixed_series", f"{name}: several files, of which one has many frames; name it alone")
         return find_slices(media, force=True)
-    facts = {(str(header.get("SeriesInstanceUID")), header.Rows, header.Columns) for header in headers}
+    kept = [at for at, header in enumerate(headers) if "LOCALIZER" not in list(header.get("ImageType") or ())]
+    kept = kept or list(range(len(headers)))  # a scout among slices is none of them; scouts alone are a series
+    facts = {_fact(headers[at]) for at in kept}
     if len(facts) > 1:
-        raise DataError("mixed_series", f"{name}: {len(facts)} series or sizes of image together; name each alone")
-    return _ordered(list(media), list(headers), [0] * len(headers), name)
+        what = f"{len(facts)} series, sizes or orientations of image"
+        series = ", ".join(sorted({fact[0] for fact in facts}))
+        raise DataError("mixed_series", f"{name}: {what} together; choose one by the option series ({series[:300]})")
+    found = _ordered([media[at] for at in kept], [headers[at] for at in kept], [0] * len(kept), name)
+    return found.model_copy(update={"left_out": len(headers) - len(kept)})
+
+
+def _fact(header: Any) -> tuple[Any, ...]:
+    """What the slices of one volume have in common."""
+    cosines = tuple(round(number, 2) + 0.0 for number in numbers(header.get("ImageOrientationPatient")))
+    return str(header.get("SeriesInstanceUID")), int(header.Rows), int(header.Columns), cosines
 
 
 def _ordered(media: list[Media], headers: list[Any], frames: list[int], name: str) -> Slices:

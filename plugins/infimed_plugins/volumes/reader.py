@@ -148,6 +148,7 @@ class Volumes(Reader):
                 "positions": [stack.positions[index] for index in chosen],
                 "spacing": list(stack.spacing) if stack.spacing else None,
                 "ordered_by": stack.ordered_by,
+                "left_out": stack.left_out,
             }
         )
         if self.sampler == "montage":
