@@ -13,7 +13,16 @@ from infimed_core.api.data import (
     Sample,
     Turn,
 )
-from infimed_core.api.evaluation import Benchmark, Metric, MetricValue, Solver, TextMetric
+from infimed_core.api.evaluation import (
+    AnswerMetric,
+    Benchmark,
+    Comparison,
+    GradedAnswer,
+    Metric,
+    MetricValue,
+    Solver,
+    TextMetric,
+)
 from infimed_core.api.models import (
     IGNORED_LABEL,
     Answer,
@@ -34,6 +43,7 @@ from infimed_core.api.reporting import RunEvent
 from infimed_core.api.training import Batches, Measurements, Mix, Stage, StageEvaluation, Trainer, TrainingContext
 from infimed_core.api.vocabulary import MODALITIES, TASK_TYPES, UNLABELLED, modality_of, task_type_of
 from infimed_core.errors import ConfigError, DataError, InfimedError, PluginError
+from infimed_core.evaluate.paired_comparison import compare_answers
 from infimed_core.evaluate.statistics import cohen_kappa, interval
 from infimed_core.hookspecs import hookimpl
 from infimed_core.plugins import load_plugins
@@ -44,10 +54,12 @@ __all__ = [
     "TASK_TYPES",
     "UNLABELLED",
     "Answer",
+    "AnswerMetric",
     "Ask",
     "Batches",
     "Benchmark",
     "Candidate",
+    "Comparison",
     "Component",
     "ComponentRef",
     "ConfigError",
@@ -59,6 +71,7 @@ __all__ = [
     "Fault",
     "FilterResult",
     "Generation",
+    "GradedAnswer",
     "InfimedError",
     "JudgingScorer",
     "LoadedModel",
@@ -96,6 +109,7 @@ __all__ = [
     "Turn",
     "canonical_json",
     "cohen_kappa",
+    "compare_answers",
     "hookimpl",
     "interval",
     "load_plugins",

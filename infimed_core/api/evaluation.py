@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,9 +91,33 @@ class Benchmark(Component):
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class GradedAnswer:
+    """A question, what a model answered, and the score of that answer under one scoring."""
+
+    sample: Sample
+    answer: Answer
+    score: Score
+
+    @property
+    def has_result(self) -> bool:
+        """Whether the question got an answer that counts: ``False`` where a model or a judge could not be reached.
+
+        An answer that cannot be read, or on which a grader fails, has a result: it is not right, and it counts.
+        """
+        failed = self.score.status == "error" and "grading_failed" not in self.score.reasons
+        return self.answer.error is None and not failed
+
+
 class Metric(Component):
     """Reduces scores to one value."""
 
+    higher_is_better: ClassVar[bool] = True
+    """Whether a larger value is the better one; reports say which of two models is better by it."""
+    counts_unread: ClassVar[bool] = False
+    """Whether answers that could not be read take part; their ``Score.value`` is ``None``."""
+    shown_with: ClassVar[tuple[str, ...]] = ()
+    """Names of metrics that a result always shows beside this one."""
     of_open_answers: ClassVar[bool] = False
     """Whether only free text takes part (``Benchmark.is_open``); what is then unscored are such answers alone."""
 
@@ -108,9 +133,32 @@ class Metric(Component):
         """One value per score such that ``compute`` is their mean, float64 [n]; ``None`` where the metric is no mean.
 
         NaN where a score takes no part in it (a closed question in a measure of open answers). A mean gets its interval
-        from all resamples at once; any other metric is computed anew on each resample.
+        in closed form; any other metric is computed anew on each of many resamples.
         """
         return None
+
+    def compute_answers(self, rows: Sequence[GradedAnswer]) -> float | None:
+        """``compute`` for a metric that sees more than scores (``AnswerMetric``)."""
+        return self.compute([row.score for row in rows])
+
+    def answer_values(self, rows: Sequence[GradedAnswer]) -> NDArray[np.float64] | None:
+        """``values`` for a metric that sees more than scores."""
+        return self.values([row.score for row in rows])
+
+
+class AnswerMetric(Metric):
+    """A metric that sees the question and the answer beside the score: an F1, balanced accuracy, calibration.
+
+    Overrides ``compute_answers``, and ``answer_values`` where it is a mean.
+    """
+
+    @abstractmethod
+    def compute_answers(self, rows: Sequence[GradedAnswer]) -> float | None:
+        """The metric over ``rows``; ``None`` where it is undefined."""
+
+    def compute(self, scores: Sequence[Score]) -> float | None:
+        """Not for this kind of metric: ``compute_answers`` is called instead."""
+        raise TypeError(f"{type(self).__name__} needs questions and answers: call compute_answers()")
 
 
 class TextMetric(Metric):
@@ -147,13 +195,18 @@ class TextMetric(Metric):
 
 
 class MetricValue(Row):
-    """A metric with its 95% interval and how many samples stand behind it."""
+    """A metric with its 95% interval.
+
+    ``num_scored`` answers could be read, ``num_unscored`` could not or are missing; ``value`` is over ``num_counted``
+    of them. ``num_counted`` is ``None`` in records from before unread answers counted, where it equals ``num_scored``.
+    """
 
     value: float | None
     low: float | None = None
     high: float | None = None
     num_scored: int = 0
     num_unscored: int = 0
+    num_counted: int | None = None
 
 
 class ResultRow(Row):
@@ -172,11 +225,13 @@ class ResultRow(Row):
 
 
 class Comparison(Row):
-    """A paired difference of ``metric`` between two models on the same samples: ``model`` minus ``against``.
+    """A paired difference of ``metric`` between two models on the same questions: ``model`` minus ``against``.
 
-    ``p_value`` is McNemar's where every score is 0 or 1 and no two questions share an image or study, else that of the
-    clustered paired bootstrap; ``p_adjusted`` is Holm's over all comparisons of the run; ``minimum_detectable`` is the
-    true difference that would be found with probability 0.8.
+    ``value_model`` and ``value_against`` are the metric on the ``num_pairs`` questions that both have a result for;
+    ``num_unpaired`` have one for at most one of them. ``test`` names the procedure that gives both the 95% interval and
+    ``p_value`` (``infimed_core.evaluate.paired_comparison``): ``p_value`` < 0.05 exactly where the interval leaves out
+    zero. ``p_adjusted`` is Holm's over the comparisons of one table. ``minimum_detectable`` is the true difference that
+    the test would find with probability 0.8 on as many questions that scatter as these do.
     """
 
     benchmark: str
@@ -191,3 +246,11 @@ class Comparison(Row):
     p_adjusted: float | None = None
     minimum_detectable: float | None = None
     num_pairs: int
+    num_unpaired: int = 0
+    num_clusters: int = 0
+    value_model: float | None = None
+    value_against: float | None = None
+    test: Literal["mcnemar", "t", "no-spread", "bootstrap"] | None = None
+    standard_error: float | None = None
+    degrees_of_freedom: float | None = None
+    higher_is_better: bool = True

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infimed_core.api.data import Sample
+from infimed_core.api.evaluation import GradedAnswer
 from infimed_core.api.models import Answer
 from infimed_core.api.quality import Score
 
@@ -19,6 +20,10 @@ class Graded:
     sample: Sample
     answer: Answer
     scores: dict[str, Score]
+
+    def under(self, scoring: str) -> GradedAnswer:
+        """The row with its score under one scoring, as metrics take it."""
+        return GradedAnswer(self.sample, self.answer, self.scores[scoring])
 
     def as_json(self) -> str:
         """One line of an answers file."""

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 from infimed_core import Answer, Ask, Generation, Request, Sample, Score, Turn, canonical_json
 from infimed_plugins.medevalkit import rubric

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from infimed_core import DataError, interval
+from infimed_core import Answer, DataError, GradedAnswer, Sample, Score, interval
 
 COLUMNS = (
     "benchmark", "model", "solver", "questions", "value", "95% interval", "unscored", "coverage", "violations",
@@ -18,8 +18,8 @@ COLUMNS = (
 def compare_solvers(runs: Sequence[Path]) -> list[dict[str, Any]]:
     """One row per benchmark, model and solver of the runs, in their order.
 
-    ``value`` is the mean of the scored answers under the benchmark's first scoring, ``low`` and ``high`` its 95%
-    interval over the benchmark's clusters; ``coverage`` the mean of that part, ``violations`` the share of answers with
+    ``value`` is the mean over all answers under the benchmark's first scoring, one that cannot be read being 0, ``low``
+    and ``high`` its 95% interval over the benchmark's clusters; ``coverage`` the mean of that part, ``violations`` the share of answers with
     any, both ``None`` where the benchmark is not graded by points. ``calls`` and tokens are means per question, all
     calls of a question together; tokens are ``None`` where a model does not tell them.
 
@@ -61,13 +61,20 @@ def summary(answers: Path, cluster_by: str) -> dict[str, Any]:
     """Value, coverage, violations and cost of an answers file."""
     with answers.open(encoding="utf-8") as stream:
         lines = [json.loads(line) for line in stream]
-    firsts = [next(iter(line["scores"].values())) for line in lines]
-    scored = [place for place, score in enumerate(firsts) if score["value"] is not None]
-    values = [firsts[place]["value"] for place in scored]
-    tags = [lines[place]["sample"].get("tags") or {} for place in scored]
-    units = [tag.get(cluster_by) or str(place) for place, tag in zip(scored, tags, strict=True)]
+    graded = [
+        GradedAnswer(
+            Sample.model_validate(line["sample"]),
+            Answer.model_validate(line["answer"]),
+            Score.model_validate(next(iter(line["scores"].values()))),
+        )
+        for line in lines
+    ]
+    counted = [place for place, row in enumerate(graded) if row.has_result]
+    values = [graded[place].score.value or 0.0 for place in counted]
+    units = [graded[place].sample.tags.get(cluster_by) or str(place) for place in counted]
     low, high = interval(values, clusters=units)
-    parts = [firsts[place].get("parts") or {} for place in scored]
+    scored = [row.score for row in graded if row.score.value is not None]
+    parts = [score.parts for score in scored]
     by_points = bool(parts) and all("coverage" in part and "violations" in part for part in parts)
 
     def per_question(key: str) -> float | None:
@@ -80,7 +87,7 @@ def summary(answers: Path, cluster_by: str) -> dict[str, Any]:
         "value": sum(values) / len(values) if values else None,
         "low": low,
         "high": high,
-        "coverage": sum(part["coverage"] for part in parts) / len(parts) if by_points else None,
+        "coverage": sum(part["coverage"] or 0.0 for part in parts) / len(parts) if by_points else None,
         "violations": sum((part["violations"] or 0) > 0 for part in parts) / len(parts) if by_points else None,
         "calls": per_question("num_calls"),
         "prompt_tokens": per_question("num_prompt_tokens"),

@@ -10,9 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from infimed_core.api.component import canonical_json
-from infimed_core.api.evaluation import ResultRow
+from infimed_core.api.data import Sample
+from infimed_core.api.evaluation import GradedAnswer, ResultRow
+from infimed_core.api.models import Answer
+from infimed_core.api.quality import Score
 from infimed_core.api.reporting import RunRecord, StepRecord
 from infimed_core.errors import InfimedError
+from infimed_core.evaluate.paired_comparison import headline_metric
 from infimed_core.plugins import Registry
 from infimed_core.store.record import read_record
 from infimed_plugins.reporting.page.tables import is_baseline
@@ -33,7 +37,8 @@ class Answers:
     """One entrant's graded answers on one benchmark under one scoring, by sample id.
 
     Attributes:
-        values: the score, ``None`` where it is unscored.
+        rows: question, answer and score, as metrics take them.
+        details: what the run recorded of the step that asked.
         clusters: the unit that is resampled: samples of one image or study share it.
         cells: (modality, task type), ``unlabelled`` where a tag is missing.
         questions: a digest of what was asked and which answers are accepted.
@@ -43,7 +48,8 @@ class Answers:
     benchmark: str
     scoring: str
     result: ResultRow | None
-    values: dict[str, float | None] = field(default_factory=dict)
+    rows: dict[str, GradedAnswer] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
     clusters: dict[str, str] = field(default_factory=dict)
     cells: dict[str, tuple[str, str]] = field(default_factory=dict)
     questions: dict[str, str] = field(default_factory=dict)
@@ -121,14 +127,19 @@ def read_answers_of(entrant: ModelResult, benchmark: str, scoring: str | None, r
     found = Answers(benchmark, scoring, whole)
     step = _step(entrant, benchmark)
     found.protocol = _protocol(step, rows[0].version, scoring)
+    found.protocol["metric"] = headline_metric(list(rows[0].metrics))
+    found.details = dict(step.details) if step is not None else {}
     tag = _cluster_tag(entrant, step, benchmark, registry)
     path = entrant.directory / "answers" / f"{benchmark}--{entrant.model}.jsonl"
     for number, line in _lines(path):
         try:
             sample, tags = line["sample"], line["sample"].get("tags") or {}
             name = str(sample["id"])
-            value = line["scores"][scoring]["value"] if scoring in line["scores"] else None
-            found.values[name] = None if value is None else float(value)
+            found.rows[name] = GradedAnswer(
+                Sample.model_validate(sample),
+                Answer.model_validate(line["answer"]),
+                Score.model_validate(line["scores"].get(scoring) or {"status": "unscored"}),
+            )
             found.clusters[name] = str(tags.get(tag) or name) if tag else name
             found.cells[name] = (
                 str(tags.get("modality", "unlabelled")), str(tags.get("task_type", "unlabelled")),
