@@ -187,7 +187,7 @@ def _resampled(
         ours, others = (metric.compute_answers([side[row] for row in rows]) for side in (left, right))
         if ours is None or others is None:
             return math.nan
-        bounded = bounded and 0.0 <= min(ours, others) and max(ours, others) <= 1.0
+        bounded = bounded and min(ours, others) >= 0.0 and max(ours, others) <= 1.0
         return ours - others
 
     difference = between(range(len(units))) if units else math.nan

@@ -102,10 +102,10 @@ def interval(
     ``values`` is one number per sample; ``clusters`` names what each belongs to (an image, a study): samples of
     one cluster are not independent. The mean of values in [0, 1] gets Wilson's interval: over the samples where they
     are 0 or 1 and each a cluster of its own, else over as many independent samples as would scatter as the clusters do
-    (Dean and Pagano 2015, Journal of Survey Statistics and Methodology 3, 484-503), with the t of ``clustered_mean``; over
-    the clusters where these are all alike. The mean of other values gets Student's t, any other statistic the middle of
-    ``num_resamples`` resamples of whole clusters. (None, None) where there is no value, or values beyond [0, 1] show no
-    spread.
+    (Dean and Pagano 2015, Journal of Survey Statistics and Methodology 3, 484-503), with the t of ``clustered_mean``;
+    over the clusters where these are all alike. The mean of other values gets Student's t, any other statistic the
+    middle of ``num_resamples`` resamples of whole clusters. (None, None) where there is no value, or values beyond
+    [0, 1] show no spread.
 
     Raises:
         ValueError: ``clusters`` has another length than ``values``, or a value is not finite.

@@ -164,7 +164,7 @@ def benchmark_name(benchmarks: Sequence[ComponentRef], index: int) -> str:
 
 
 def metric_names(refs: Sequence[MetricRef]) -> list[str]:
-    """What the metrics of a benchmark are called: their own name, else as in ``use:``; a name used twice is numbered."""
+    """What metrics of a benchmark are called: ``name``, else as in ``use:``; a name that is used twice is numbered."""
     names = [ref.name or ref.use for ref in refs]
     return [
         name if names.count(name) == 1 else f"{name}-{names[: place + 1].count(name)}"

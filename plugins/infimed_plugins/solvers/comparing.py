@@ -19,9 +19,9 @@ def compare_solvers(runs: Sequence[Path]) -> list[dict[str, Any]]:
     """One row per benchmark, model and solver of the runs, in their order.
 
     ``value`` is the mean over all answers under the benchmark's first scoring, one that cannot be read being 0, ``low``
-    and ``high`` its 95% interval over the benchmark's clusters; ``coverage`` the mean of that part, ``violations`` the share of answers with
-    any, both ``None`` where the benchmark is not graded by points. ``calls`` and tokens are means per question, all
-    calls of a question together; tokens are ``None`` where a model does not tell them.
+    and ``high`` its 95% interval over the benchmark's clusters; ``coverage`` is the mean of that part, ``violations``
+    the share of answers with any, both ``None`` where the benchmark is not graded by points. ``calls`` and tokens are
+    means per question, all calls of a question together; tokens are ``None`` where a model does not tell them.
 
     Raises:
         DataError: there is no readable run, or it asked no benchmark.

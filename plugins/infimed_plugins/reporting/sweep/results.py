@@ -126,8 +126,8 @@ def sweep_result(sweep: Sweep, failures: Mapping[str, str]) -> SweepResult:
         member.variant: {path: _shown(value) for path, value in member.changes.items()} for member in sweep.members
     }
     return SweepResult(
-        source=str(sweep.source), reference=sweep.variants[0], variants=shown, lines=_adjusted(lines), costs=tuple(costs),
-        missing=missing,
+        source=str(sweep.source), reference=sweep.variants[0], variants=shown, lines=_adjusted(lines),
+        costs=tuple(costs), missing=missing,
     )  # fmt: skip
 
 
