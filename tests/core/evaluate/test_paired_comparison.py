@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,10 @@ from infimed_core.evaluate import mcnemar
 from infimed_core.evaluate.paired_comparison import adjust, mean_difference, mean_of_differences
 from infimed_plugins.metrics.classes import F1, BalancedAccuracy
 from infimed_plugins.metrics.means import Accuracy, AccuracyWhereRead, Coverage
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import simulation
 
 counts = st.tuples(st.integers(0, 30), st.integers(0, 30), st.integers(0, 60)).filter(lambda found: sum(found) > 0)
 
@@ -225,38 +231,13 @@ def test_what_is_looked_at_besides_does_not_change_the_correction() -> None:
     assert [found.p_adjusted for found in adjust(asked)] == pytest.approx([0.02, 0.04])
 
 
-def draws_of_pairs(
-    generator: np.random.Generator, num_clusters: int, size: int, ours: float, others: float, alike: float
-) -> tuple[Any, Any]:
-    """Right and wrong answers float64 [n] of two models; ``alike`` is the correlation within a cluster."""
-
-    def shares(mean: float) -> Any:
-        weight = (1 - alike) / alike if alike else 0.0
-        drawn = (
-            generator.beta(mean * weight, (1 - mean) * weight, num_clusters) if alike else np.full(num_clusters, mean)
-        )
-        return np.repeat(drawn, size)
-
-    luck, own, same = (generator.random(num_clusters * size) for _ in range(3))
-    first = luck < shares(ours)
-    second = np.where(same < 0.5, luck, own) < shares(others)
-    return first.astype(float), second.astype(float)
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("num_clusters", "size", "alike"), [(50, 1, 0.0), (500, 1, 0.0), (25, 2, 0.3), (25, 20, 0.3), (100, 5, 0.1)]
-)
-def test_intervals_of_differences_cover_the_truth(num_clusters: int, size: int, alike: float) -> None:
-    generator = np.random.default_rng(num_clusters * size)
-    units = [str(number // size) for number in range(num_clusters * size)]
-    for ours, others in ((0.02, 0.02), (0.02, 0.06), (0.5, 0.5), (0.5, 0.6), (0.98, 0.98), (0.98, 0.9)):
-        covered = 0
-        for _ in range(600):
-            found = mean_difference(*draws_of_pairs(generator, num_clusters, size, ours, others, alike), units)
-            assert found is not None
-            covered += found.low - 1e-12 <= ours - others <= found.high + 1e-12
-        assert covered / 600 >= 0.92, (ours, others)
+@pytest.mark.parametrize("layout", simulation.LAYOUTS)
+def test_intervals_cover_the_truth(layout: tuple[int, int, float]) -> None:
+    values = {share: simulation.coverage_of_values(layout, share, 1000) for share in (0.02, 0.5, 0.98)}
+    differences = {shares: simulation.coverage_of_differences(layout, shares, 600) for shares in simulation.PAIRS}
+    assert min(values.values()) >= 0.92, values
+    assert min(differences.values()) >= 0.92, differences
 
 
 @pytest.mark.slow
@@ -266,7 +247,7 @@ def test_equal_models_in_clusters_are_told_equal(num_clusters: int, size: int, a
     units = [str(number // size) for number in range(num_clusters * size)]
     for share in (0.1, 0.5, 0.9):
         found = [
-            mean_difference(*draws_of_pairs(generator, num_clusters, size, share, share, alike), units)
+            mean_difference(*simulation.pairs(generator, num_clusters, size, (share, share), alike), units)
             for _ in range(600)
         ]
         assert np.mean([one is not None and one.p_value < 0.05 for one in found]) <= 0.075

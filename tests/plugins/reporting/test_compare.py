@@ -260,7 +260,9 @@ def test_a_suite_is_compared_when_both_answered_all_of_it(
     runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = read_published("suites: [{name: two-set mean, benchmarks: [demo-text, demo-vqa]}]", "x")
-    monkeypatch.setattr("infimed_core.run_comparison.installed_tables", lambda registry: {"demo": table})
+    monkeypatch.setattr(
+        "infimed_plugins.reporting.compare.comparison.installed_tables", lambda registry: {"demo": table}
+    )
     found = compare_runs(paths(runs, "base", "one"), REGISTRY)
     assert [row.of for row in found.means] == ["two-set mean"]
 

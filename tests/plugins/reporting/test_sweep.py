@@ -14,7 +14,7 @@ from infimed_core import InfimedError, Score
 from infimed_core.api.evaluation import MetricValue
 from infimed_core.cli import check
 from infimed_core.evaluate.graded import read_graded
-from infimed_core.evaluate.statistics import clustered_mean
+from infimed_core.evaluate.paired_comparison import mean_difference
 from infimed_core.plugins import load_plugins
 from infimed_core.runfile.loading import load_run_file
 from infimed_core.store.record import read_record
@@ -196,9 +196,10 @@ def figures_are_those_of_the_answers(sweep):
     other = lines["no-second"].against_reference
     assert other.difference == pytest.approx(differences.mean())
     units = [row.sample.tags[load_plugins().find("benchmark", "demo-text").cluster_by] for row in rows]
-    by_t = clustered_mean(differences.ravel(), units * 2)
-    assert (other.low, other.high) == pytest.approx((by_t.mean - by_t.half_width(), by_t.mean + by_t.half_width()))
-    assert other.p_value == pytest.approx(by_t.p_value()) and other.p_adjusted == other.p_value
+    both = [np.concatenate([right[variant, seed] for seed in (0, 1)]) for variant in ("no-second", UNCHANGED)]
+    pooled = mean_difference(*both, units * 2)
+    assert (other.low, other.high, other.p_value) == (pooled.low, pooled.high, pooled.p_value)
+    assert other.p_adjusted == other.p_value and pooled.num_clusters == len(set(units))
     assert other.num_pairs == 12
     assert list(other.by_seed.values()) == pytest.approx(list(differences.mean(axis=1)))
 
