@@ -31,8 +31,8 @@ from infimed_plugins.sft.parameters import grouped_parameters
 from infimed_plugins.sft.trainer import StagedTrainer
 from infimed_plugins.vlm.encoding import rope_positions
 from infimed_plugins.vlm.isolation import verdict
-from infimed_plugins.vlm.network import Network
 from infimed_plugins.vlm.settings import OpeningSettings
+from infimed_plugins.vlm.transformers_model import TransformersModel
 
 VISION = {"depth": 24, "hidden_size": 1024, "num_heads": 16, "intermediate_size": 4096}
 SHAPES: dict[str, dict[str, Any]] = {
@@ -152,10 +152,10 @@ def make_module(shape: dict[str, Any], device: str, dtype: torch.dtype, seed: in
     return module.to(device)
 
 
-def model_of(module: Any, dtype: str, device: str) -> Network:
+def model_of(module: Any, dtype: str, device: str) -> TransformersModel:
     """Ours around a module; it has no checkpoint and so no encoder."""
     settings = OpeningSettings(dtype=dtype, device=device, attention="packed")
-    return Network(module, None, settings)  # type: ignore[arg-type]
+    return TransformersModel(module, None, settings)  # type: ignore[arg-type]
 
 
 def one_way(way: str, arguments: argparse.Namespace) -> dict[str, Any]:

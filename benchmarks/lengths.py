@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "plugins"))
 from common import Results, table
+from small_checkpoints import write_small_checkpoint
 
 from infimed_core import Encoder, Media, MediaLoader, Sample, Turn
 from infimed_core.plan.index import build_index
@@ -19,7 +23,6 @@ from infimed_plugins.image.modality import Image
 from infimed_plugins.nifti.modality import Nifti
 from infimed_plugins.vlm.encoding import ChatEncoder
 from infimed_plugins.vlm.families import FAMILIES
-from infimed_plugins.vlm.small import write_small_checkpoint
 
 MODALITIES = {"image": Image(), "dicom": Dicom(), "nifti": Nifti()}
 FORMATS = {"png": 0.3, "jpeg": 0.25, "jpeg turned by EXIF": 0.25, "dicom": 0.1, "nifti": 0.1}

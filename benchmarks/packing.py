@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "plugins"))
 import torch
 from common import Results, main, table
 from killed import killed_and_resumed
 from lengths import Counted, every_family
 from resolution import GRIDS, NATIVE_TOKENS, SAMPLES, WAYS, low_to_high
+from small_checkpoints import configuration_of
 from throughput import SHAPES, Way, throughput
+from vlm_leaks import leaks_of, row_with
 
 from infimed_core import Sample, Stage
 from infimed_core.plan.index import build_index
@@ -28,8 +33,6 @@ from infimed_plugins.resolution.schedulers import Fixed
 from infimed_plugins.vlm.families import FAMILIES
 from infimed_plugins.vlm.isolation import TOLERANCE
 from infimed_plugins.vlm.isolation import measure as isolation
-from infimed_plugins.vlm.leaks import leaks_of, row_with
-from infimed_plugins.vlm.small import configuration_of
 from infimed_plugins.vlm.tiny import TinyQwen3VL
 
 

@@ -87,8 +87,8 @@ def parts(directory: Path, texts: list[str], seed: int, patch: int) -> tuple[Pat
     """A small SigLIP tower and a small Qwen3 with random weights, as two checkpoints."""
     from transformers import Qwen3Config, Qwen3ForCausalLM, SiglipVisionConfig, SiglipVisionModel
 
-    from infimed_plugins.vlm.quiet import quiet
     from infimed_plugins.vlm.vocabulary import train_tokenizer
+    from infimed_plugins.vlm.without_progress_bars import without_progress_bars
 
     torch.manual_seed(seed)
     tokenizer = train_tokenizer(texts, 1024)
@@ -97,7 +97,7 @@ def parts(directory: Path, texts: list[str], seed: int, patch: int) -> tuple[Pat
         vocab_size=len(tokenizer), tie_word_embeddings=True, eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id, bos_token_id=None, **LANGUAGE,
     ))  # fmt: skip
-    with quiet():
+    with without_progress_bars():
         tower.save_pretrained(directory / "tower")
         language.save_pretrained(directory / "language")
     tokenizer.save_pretrained(directory / "language")

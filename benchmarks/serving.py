@@ -21,7 +21,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "plugins"))
 from common import Results, main, table
+from small_checkpoints import write_small_checkpoint
 
 from infimed_core import Answer, MediaLoader, Request, Sample
 from infimed_plugins.demo.anatomy import DemoAnatomy
@@ -29,7 +31,6 @@ from infimed_plugins.demo.vqa import DemoVqa
 from infimed_plugins.endpoint.model import OpenAICompatible
 from infimed_plugins.image.modality import Image
 from infimed_plugins.vlm.checkpoint import Transformers
-from infimed_plugins.vlm.small import write_small_checkpoint
 
 ROOT = Path(__file__).parents[1]
 MODELS = {

@@ -88,14 +88,14 @@ class StockAttention:
         self._module, self._wanted = module, wanted
 
     def __enter__(self) -> None:
-        from infimed_plugins.vlm.network import attention_names
+        from infimed_plugins.vlm.transformers_model import attention_names
 
         self._names = attention_names(self._module)
         if self._wanted:
             self._module.set_attn_implementation("sdpa")
 
     def __exit__(self, *error: object) -> None:
-        from infimed_plugins.vlm.network import restore_attention
+        from infimed_plugins.vlm.transformers_model import restore_attention
 
         restore_attention(self._names)
 

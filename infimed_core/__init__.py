@@ -11,18 +11,10 @@ from infimed_core.api.data import (
     Modality,
     Reader,
     Sample,
+    Score,
     Turn,
 )
-from infimed_core.api.evaluation import (
-    AnswerMetric,
-    Benchmark,
-    Comparison,
-    GradedAnswer,
-    Metric,
-    MetricValue,
-    Solver,
-    TextMetric,
-)
+from infimed_core.api.evaluation import AnswerMetric, Benchmark, GradedAnswer, Metric, Solver, TextMetric
 from infimed_core.api.models import (
     IGNORED_LABEL,
     Answer,
@@ -38,14 +30,15 @@ from infimed_core.api.models import (
     TrainableModel,
 )
 from infimed_core.api.planning import Packer, Packs, Phase, ResolutionScheduler
-from infimed_core.api.quality import Candidate, JudgingScorer, Score, Scorer, Selection, Selector
-from infimed_core.api.reporting import RunEvent
+from infimed_core.api.quality import Candidate, JudgingScorer, RowSelection, Scorer, Selection, Selector
+from infimed_core.api.reporting import Comparison, MetricValue, RunEvent
 from infimed_core.api.training import Batches, Measurements, Mix, Stage, StageEvaluation, Trainer, TrainingContext
 from infimed_core.api.vocabulary import MODALITIES, TASK_TYPES, UNLABELLED, modality_of, task_type_of
 from infimed_core.errors import ConfigError, DataError, InfimedError, PluginError
 from infimed_core.evaluate.paired_comparison import compare_answers
 from infimed_core.evaluate.statistics import cohen_kappa, interval
 from infimed_core.hookspecs import hookimpl
+from infimed_core.plan.rows import assemble
 from infimed_core.plugins import load_plugins
 
 __all__ = [
@@ -92,6 +85,7 @@ __all__ = [
     "Request",
     "ResolutionScheduler",
     "Row",
+    "RowSelection",
     "RunEvent",
     "Sample",
     "Score",
@@ -107,6 +101,7 @@ __all__ = [
     "Trainer",
     "TrainingContext",
     "Turn",
+    "assemble",
     "canonical_json",
     "cohen_kappa",
     "compare_answers",

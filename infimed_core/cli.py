@@ -16,7 +16,8 @@ from infimed_core.api.data import Sample
 from infimed_core.api.reporting import RunRecord
 from infimed_core.errors import InfimedError
 from infimed_core.plugins import KINDS, Registry, load_plugins
-from infimed_core.runfile.loading import Plan, load_run_file
+from infimed_core.runfile.loading import load_run_file
+from infimed_core.runfile.plan import Plan
 from infimed_core.runfile.sections import run_schema
 from infimed_core.store.record import read_record
 

@@ -1,5 +1,13 @@
 """A run: the steps in their order, from the sources to the report."""
 
+# The way of a sample: reader -> filter -> scorer -> selector (curate), each a step on rows
+#   -> index of lengths -> stage plan: sampled, packed, ordered (plan)
+#   -> decoded, encoded and joined into a row -> gradient -> checkpoint (train).
+#
+# The way of an answer: question -> solver -> answer cache -> model (models)
+#   -> grade -> metrics with intervals -> baselines -> comparison (evaluate)
+#   -> run.json, from which reporters write what people read (reporting, a plugin).
+
 from __future__ import annotations
 
 import errno
@@ -12,17 +20,18 @@ from typing import NoReturn
 from infimed_core.api.component import JsonObject
 from infimed_core.api.models import LoadedModel, Model, TrainableModel
 from infimed_core.api.reporting import RunEvent, RunRecord
-from infimed_core.curate.curation import Curated, curate
+from infimed_core.curate.curation import curate
 from infimed_core.distributed.ranks import BEAT_SECONDS, Ranks, start_ranks
 from infimed_core.distributed.worker_rank import run_worker, wait_for_file
 from infimed_core.errors import InfimedError
 from infimed_core.evaluate.evaluation import evaluate_models
 from infimed_core.models.checkpoints import prepare_model
-from infimed_core.models.model_pool import ModelPool
+from infimed_core.models.model_pool import RunModelPool
 from infimed_core.models.shared_model import answer_share
 from infimed_core.plugins import KINDS, Registry
-from infimed_core.runfile.loading import Plan
+from infimed_core.runfile.plan import Plan
 from infimed_core.store.artifacts import Artifact, digest
+from infimed_core.store.curated import Curated
 from infimed_core.store.files import write_atomically
 from infimed_core.store.record import RunDirectory, new_record, now, read_record
 from infimed_core.store.steps import Outcome, RunState, terminable
@@ -152,7 +161,7 @@ def _state(
     plan: Plan, registry: Registry, directory: RunDirectory, tell: Callable[[RunEvent], None], ranks: Ranks
 ) -> RunState:
     media = registry.media_loader()
-    return RunState(plan, registry, directory, tell, media, ModelPool(plan, directory.path, media), ranks=ranks)
+    return RunState(plan, registry, directory, tell, media, RunModelPool(plan, directory.path, media), ranks=ranks)
 
 
 class _Worker:

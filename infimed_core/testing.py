@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infimed_core.api.component import Component
-from infimed_core.api.data import Fault, Media, MediaLoader, Modality, Reader, Sample, Turn
+from infimed_core.api.data import Fault, Media, MediaLoader, Modality, Reader, Sample, Score, Turn
 from infimed_core.api.evaluation import Benchmark
 from infimed_core.api.models import Answer
 from infimed_core.api.planning import Packer, Packs, ResolutionScheduler
-from infimed_core.api.quality import Candidate, Score, Scorer, Selector
+from infimed_core.api.quality import Candidate, Scorer, Selector
 from infimed_core.api.reporting import RunEvent, RunRecord
 from infimed_core.plugins import load_plugins
 from infimed_core.runfile.loading import load_run_file

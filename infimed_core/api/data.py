@@ -183,3 +183,18 @@ class FilterResult(Row):
 
     rejected: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     details: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+class Score(Row):
+    """A value in [0, 1], or ``None`` where it could not be scored (never 0, never NaN in its place).
+
+    ``parts`` holds the dimensions or sub-scores, ``reasons`` codes from the scorer's closed list,
+    ``raw`` the measurements behind it. A grader's detail for people (the answer as read) goes to ``note``.
+    """
+
+    value: float | None = Field(default=None, ge=0.0, le=1.0)
+    status: Literal["ok", "unscored", "error"] = "ok"
+    parts: dict[str, float | None] = Field(default_factory=dict)
+    reasons: tuple[str, ...] = ()
+    raw: dict[str, float | None] = Field(default_factory=dict)
+    note: str = ""

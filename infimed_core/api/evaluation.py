@@ -6,16 +6,15 @@ import hashlib
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, JsonValue
+from pydantic import JsonValue
 
-from infimed_core.api.component import Component, ComponentRef, Row
-from infimed_core.api.data import Fault, Sample
+from infimed_core.api.component import Component, ComponentRef
+from infimed_core.api.data import Fault, Sample, Score
 from infimed_core.api.models import Answer, Ask
-from infimed_core.api.quality import Score
 
 
 class Solver(Component):
@@ -192,65 +191,3 @@ class TextMetric(Metric):
     def values(self, scores: Sequence[Score]) -> NDArray[np.float64] | None:
         """The part of every score, NaN where a score lacks it."""
         return np.array([score.parts.get(self.part) for score in scores], dtype=np.float64)
-
-
-class MetricValue(Row):
-    """A metric with its 95% interval.
-
-    ``num_scored`` answers could be read, ``num_unscored`` could not or are missing; ``value`` is over ``num_counted``
-    of them. ``num_counted`` is ``None`` in records from before unread answers counted, where it equals ``num_scored``.
-    """
-
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-    num_scored: int = 0
-    num_unscored: int = 0
-    num_counted: int | None = None
-
-
-class ResultRow(Row):
-    """One model on one benchmark (or on the part of it that ``group`` names), under one scoring.
-
-    ``model`` is ``base``, a stage's name, or a baseline: ``most-common-answer``, ``constant-letter``, or a model's name
-    with ``-image-blind`` (the same model, asked without the images).
-    """
-
-    benchmark: str
-    version: str
-    model: str
-    scoring: str
-    group: dict[str, str] = Field(default_factory=dict)
-    metrics: dict[str, MetricValue]
-
-
-class Comparison(Row):
-    """A paired difference of ``metric`` between two models on the same questions: ``model`` minus ``against``.
-
-    ``value_model`` and ``value_against`` are the metric on the ``num_pairs`` questions that both have a result for;
-    ``num_unpaired`` have one for at most one of them. ``test`` names the procedure that gives both the 95% interval and
-    ``p_value`` (``infimed_core.evaluate.paired_comparison``): ``p_value`` < 0.05 exactly where the interval leaves out
-    zero. ``p_adjusted`` is Holm's over the comparisons of one table. ``minimum_detectable`` is the true difference that
-    the test would find with probability 0.8 on as many questions that scatter as these do.
-    """
-
-    benchmark: str
-    scoring: str
-    metric: str
-    model: str
-    against: str
-    difference: float
-    low: float
-    high: float
-    p_value: float | None = None
-    p_adjusted: float | None = None
-    minimum_detectable: float | None = None
-    num_pairs: int
-    num_unpaired: int = 0
-    num_clusters: int = 0
-    value_model: float | None = None
-    value_against: float | None = None
-    test: Literal["mcnemar", "t", "no-spread", "bootstrap"] | None = None
-    standard_error: float | None = None
-    degrees_of_freedom: float | None = None
-    higher_is_better: bool = True

@@ -29,7 +29,7 @@ class Ask(Protocol):
         ...
 
 
-class NamedModels(Protocol):
+class ModelPool(Protocol):
     """The models of the run file's ``models:`` section, by name."""
 
     def identity(self, name: str) -> str:
@@ -210,7 +210,7 @@ class Model(Component):
 
         Where they may not, its rows are padded. ``TrainableModel.can_pack`` has the last word before training.
         """
-        return True, "left to the loaded model"
+        return True, "the loaded model decides"
 
 
 IGNORED_LABEL = -100

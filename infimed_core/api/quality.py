@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from infimed_core.api.component import Component, Row
-from infimed_core.api.data import MediaLoader, Sample
+from infimed_core.api.data import MediaLoader, Sample, Score
 from infimed_core.api.models import Ask
 
 
@@ -77,20 +80,13 @@ class Selector(Component):
     def select(self, candidates: Sequence[Candidate]) -> Selection:
         """Keep or reject every candidate, each reject with its reasons."""
 
+    def select_rows(self, candidates: Sequence[Candidate]) -> RowSelection:
+        """``select`` by place; override it where an id for every candidate would take too much memory.
 
-class Score(Row):
-    """A value in [0, 1], or ``None`` where it could not be scored (never 0, never NaN in its place).
-
-    ``parts`` holds the dimensions or sub-scores, ``reasons`` codes from the scorer's closed list,
-    ``raw`` the measurements behind it. A grader's detail for people (the answer as read) goes to ``note``.
-    """
-
-    value: float | None = Field(default=None, ge=0.0, le=1.0)
-    status: Literal["ok", "unscored", "error"] = "ok"
-    parts: dict[str, float | None] = Field(default_factory=dict)
-    reasons: tuple[str, ...] = ()
-    raw: dict[str, float | None] = Field(default_factory=dict)
-    note: str = ""
+        Raises:
+            ValueError: ``select`` lost a candidate, or gave two verdicts on one.
+        """
+        return RowSelection.of(self.select(candidates), candidates)
 
 
 class Candidate(Row):
@@ -109,3 +105,41 @@ class Selection(Row):
 
     kept: tuple[str, ...]
     rejected: dict[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class RowSelection:
+    """A selector's verdict by place among the candidates: a few bytes a row.
+
+    Attributes:
+        codes: int32 [n], ``KEPT`` or the position of the reject's reasons in ``reasons``.
+        reasons: the distinct reasons of rejects.
+    """
+
+    KEPT: ClassVar[int] = -1
+
+    codes: NDArray[np.int32]
+    reasons: tuple[tuple[str, ...], ...]
+
+    @classmethod
+    def of(cls, selection: Selection, candidates: Sequence[Candidate]) -> RowSelection:
+        """The same verdict, given by ids."""
+        table: dict[tuple[str, ...], int] = {}
+        kept = set(selection.kept)
+        codes = np.full(len(candidates), cls.KEPT, dtype=np.int32)
+        for place, candidate in enumerate(candidates):
+            reasons = selection.rejected.get(candidate.id)
+            if (reasons is None) != (candidate.id in kept):
+                raise ValueError(f"'{candidate.id}' is neither kept nor rejected, or both")
+            if reasons is not None:
+                codes[place] = table.setdefault(reasons, len(table))
+        if len(selection.kept) + len(selection.rejected) != len(candidates):
+            raise ValueError(
+                f"kept {len(selection.kept)} and rejected {len(selection.rejected)} of {len(candidates)} candidates"
+            )
+        return cls(codes, tuple(table))
+
+    def rejected(self, place: int) -> tuple[str, ...] | None:
+        """Why the candidate at ``place`` is rejected; ``None`` where it is kept."""
+        code = int(self.codes[place])
+        return None if code == self.KEPT else self.reasons[code]

@@ -7,6 +7,9 @@ from collections import Counter
 from pathlib import Path
 from typing import cast
 
+import numpy as np
+from numpy.typing import NDArray
+
 from infimed_core.api.component import ComponentRef
 from infimed_core.api.data import DatasetFilter, Executor, Sample
 from infimed_core.api.evaluation import Benchmark
@@ -24,8 +27,12 @@ DEFAULT_FILTERS = (ComponentRef(use="contamination"),)
 
 def filter_dataset(
     state: RunState, dataset: Dataset, inputs_digest: str, executor: Executor
-) -> tuple[dict[str, tuple[str, ...]], str]:
-    """Put the data before every filter; return the ids to keep out, each with its reasons, and a digest."""
+) -> tuple[NDArray[np.bool_], str]:
+    """Put the data before every filter.
+
+    Returns:
+        Which rows are left out, bool [n], and a digest of the filters that left rows out ("" where none did).
+    """
     section = state.plan.file.data
     assert section is not None
     evaluation = state.plan.file.evaluation
@@ -33,7 +40,7 @@ def filter_dataset(
     if uses is None:
         offered = state.registry.names("filter")
         uses = tuple(use for use in DEFAULT_FILTERS if evaluation is not None and use.use in offered)
-    rejected: dict[str, tuple[str, ...]] = {}
+    left_out = np.zeros(len(dataset), dtype=bool)
     hashes = []
     for index, use in enumerate(uses):
         filter_ = cast(
@@ -48,7 +55,7 @@ def filter_dataset(
             if evaluation
         }
         prints = {name: benchmark.fingerprint() for name, benchmark in benchmarks.items()}
-        hashed = digest("filter", 1, inputs_digest, filter_.identity(), prints, limit)
+        hashed = digest("filter", 2, inputs_digest, filter_.identity(), prints, limit)
         name = f"filter-{use.use.rsplit('/', 1)[-1]}"
 
         def work(
@@ -62,16 +69,18 @@ def filter_dataset(
                 for title, benchmark in benchmarks.items()
             }
             filtered = filter_.check(dataset, questions, state.media, executor)
-            unknown = filtered.rejected.keys() - set(dataset.ids)
-            if unknown:
+            mask = dataset.mask_of(filtered.rejected.keys())
+            if int(mask.sum()) != len(filtered.rejected):
+                unknown = filtered.rejected.keys() - set(dataset.ids)
                 raise PluginError(f"filter '{type(filter_).__name__}' rejected '{min(unknown)}', which is no sample")
             write_atomically(directory / "rejected.json", json.dumps(filtered.rejected))
+            np.save(directory / "left_out.npy", mask, allow_pickle=False)
             first = Counter(reasons[0] if reasons else "unstated" for reasons in filtered.rejected.values())
             return Outcome(len(dataset), len(dataset) - len(filtered.rejected), dict(first), filtered.details)
 
         artifact = state.step(name, hashed, work)
-        text = (artifact.directory / "rejected.json").read_text(encoding="utf-8")
-        for identity, reasons in json.loads(text).items():
-            rejected[identity] = (*rejected.get(identity, ()), *reasons)
-        hashes.append(hashed)
-    return rejected, digest(hashes) if hashes else ""
+        mask = np.load(artifact.directory / "left_out.npy", allow_pickle=False)
+        left_out |= mask
+        if mask.any():
+            hashes.append(hashed)
+    return left_out, digest(hashes) if hashes else ""

@@ -8,6 +8,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -20,6 +21,7 @@ from infimed_core.api.data import Executor, Fault, Reader, Sample
 from infimed_core.curate.score_shards import Shard, write_shards
 from infimed_core.store.artifacts import digest
 from infimed_core.store.dataset import TOLD_FAULTS, Dataset, store_media
+from infimed_core.store.files import replaced
 from infimed_core.store.steps import Outcome, RunState
 
 KEY_BYTES = 16
@@ -49,13 +51,12 @@ class _ReadTask:
         """Read this part, unless it stands; the last file to be renamed says that it does."""
         if self.parts["keys"].exists():
             return
-        temporary = {name: path.with_name(f".{path.name}.{os.getpid()}.tmp") for name, path in self.parts.items()}
-        with (
-            temporary["samples"].open("w", encoding="utf-8") as samples,
-            temporary["faults"].open("w", encoding="utf-8") as faults,
-            temporary["files"].open("w", encoding="utf-8") as files,
-            temporary["keys"].open("wb") as keys,
-        ):
+        with ExitStack() as stack:
+            # closed, and so renamed, in the opposite order: the keys, which say that the part is there, come last
+            keys = stack.enter_context(replaced(self.parts["keys"], "wb"))
+            samples, faults, files = (
+                stack.enter_context(replaced(self.parts[name])) for name in ("samples", "faults", "files")
+            )
             for row in self.reader.read(self.shard):
                 fault = row if isinstance(row, Fault) else check_sample(row)
                 if fault is None and isinstance(row, Sample):
@@ -68,11 +69,6 @@ class _ReadTask:
                     where = fault.where or self.reader.place() or self.shard
                     fault = fault.model_copy(update={"where": where})
                     faults.write(fault.model_dump_json() + "\n")
-            for stream in (samples, faults, files, keys):
-                stream.flush()
-                os.fsync(stream.fileno())
-        for name, path in self.parts.items():
-            temporary[name].replace(path)
 
 
 def _key(identity: str) -> bytes:
@@ -201,7 +197,7 @@ def _join(directory: Path, tasks: Sequence[_ReadTask]) -> tuple[int, dict[str, i
     with (directory / _FILES).open("w", encoding="utf-8") as files:
         files.writelines(line for task in tasks for line in _lines(task.parts["files"]))
     for task in tasks:  # not before the whole is written: a run killed here finds every part
-        for path in task.parts.values():
+        for path in reversed(task.parts.values()):  # the keys first: without them the part is read again
             path.unlink()
     for left in directory.glob(".part-*.tmp"):
         left.unlink(missing_ok=True)  # of a process that was killed

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from infimed_core.api.data import Executor, Sample
+from infimed_core.api.data import Executor, Sample, Score
 from infimed_core.api.models import Answer, Request
-from infimed_core.api.quality import JudgingScorer, Score, Scorer
+from infimed_core.api.quality import JudgingScorer, Scorer
 from infimed_core.curate.score_shards import ScoringJob, read_shards, spans
 from infimed_core.curate.score_summary import describe_scores
 from infimed_core.errors import DataError, InfimedError

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from infimed_core.api.component import JsonObject
-from infimed_core.api.quality import Selection, Selector
+from infimed_core.api.quality import RowSelection, Selector
 from infimed_core.store.artifacts import digest
 from infimed_core.store.dataset import Dataset
+from infimed_core.store.files import replaced
 from infimed_core.store.scores import Candidates, ScoreTable
 from infimed_core.store.steps import Outcome, RunState
 
 SELECTION = "selection.jsonl"
+KEPT = "kept.npy"
 LOW = 0.5
 """A dimension under this counts as a reason of its own for a sample's rejection."""
 
@@ -24,25 +28,29 @@ def select_samples(
     state: RunState,
     dataset: Dataset,
     tables: Mapping[str, ScoreTable],
-    filtered: Mapping[str, tuple[str, ...]],
+    left_out: NDArray[np.bool_],
     inputs_digest: str,
-) -> tuple[frozenset[str], str]:
+) -> tuple[NDArray[np.bool_], str]:
     """Keep what the selector keeps. ``selection.jsonl`` holds every sample: whether it is kept, and why not.
 
     The selector sees the dimensions of every scorer; ``details["scorers"]`` names them in order.
+
+    Args:
+        left_out: bool [n], rows that a filter left out.
+
+    Returns:
+        Which rows are kept, bool [n], and a digest of the verdict.
     """
     selector: Selector = state.plan.component("quality.select")
-    hashed = digest("select", 3, inputs_digest, selector.identity())
+    hashed = digest("select", 4, inputs_digest, selector.identity())
 
     def work(directory: Path) -> Outcome:
-        candidates = Candidates(dataset, tables, filtered)
-        selection = selector.select(candidates)
-        if len(selection.kept) + len(selection.rejected) != len(candidates):
-            raise ValueError(
-                f"{type(selector).__name__} kept {len(selection.kept)} and rejected {len(selection.rejected)} "
-                f"of {len(candidates)} samples: some are lost or counted twice"
-            )
+        candidates = Candidates(dataset, tables, left_out)
+        selection = _verdict(selector, candidates)
+        kept = np.zeros(len(dataset), dtype=bool)
+        kept[candidates.rows] = selection.codes == RowSelection.KEPT
         dropped, details = _write(directory / SELECTION, candidates, selection)
+        np.save(directory / KEPT, kept, allow_pickle=False)
         funnel = [
             {"step": "read", "num": len(dataset)},
             {"step": "passed the filters of the data", "num": len(candidates)},
@@ -53,13 +61,22 @@ def select_samples(
             funnel.append({"step": f"not {reason}", "num": left})
         details["funnel"] = funnel
         details["scorers"] = list(tables)
-        return Outcome(num_in=len(candidates), num_out=len(selection.kept), dropped=dict(dropped), details=details)
+        return Outcome(num_in=len(candidates), num_out=int(kept.sum()), dropped=dict(dropped), details=details)
 
     artifact = state.step("select", hashed, work)
-    rejected = set(read_rejected(artifact.directory / SELECTION))
-    return frozenset(
-        identity for identity in dataset.ids if identity not in rejected and identity not in filtered
-    ), hashed
+    mask: NDArray[np.bool_] = np.load(artifact.directory / KEPT, allow_pickle=False)
+    return mask, hashed
+
+
+def _verdict(selector: Selector, candidates: Candidates) -> RowSelection:
+    name = type(selector).__name__
+    try:
+        selection = selector.select_rows(candidates)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}; some samples are lost or counted twice") from error
+    if len(selection.codes) != len(candidates):
+        raise ValueError(f"{name} gave {len(selection.codes)} verdicts on {len(candidates)} samples")
+    return selection
 
 
 def read_rejected(path: Path) -> Iterator[str]:
@@ -71,7 +88,7 @@ def read_rejected(path: Path) -> Iterator[str]:
                 yield row["id"]
 
 
-def _write(path: Path, candidates: Candidates, selection: Selection) -> tuple[Counter[str], JsonObject]:
+def _write(path: Path, candidates: Candidates, selection: RowSelection) -> tuple[Counter[str], JsonObject]:
     """Write every verdict by temporary file and rename; count rejects by first reason, and everything for the report.
 
     ``kills`` says of each dimension how many rejects it was low in (under 0.5), and how many of these were low in no
@@ -84,10 +101,9 @@ def _write(path: Path, candidates: Candidates, selection: Selection) -> tuple[Co
     low_alone: Counter[str] = Counter()
     dimensions: dict[str, None] = {}
     modalities: dict[str, dict[str, int]] = defaultdict(lambda: {"in": 0, "kept": 0})
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8") as stream:
-        for candidate in candidates:
-            reasons = selection.rejected.get(candidate.id)
+    with replaced(path) as stream:
+        for place, candidate in enumerate(candidates):
+            reasons = selection.rejected(place)
             cell = modalities[candidate.tags.get("modality", "unlabelled")]
             cell["in"] += 1
             cell["kept"] += reasons is None
@@ -104,9 +120,6 @@ def _write(path: Path, candidates: Candidates, selection: Selection) -> tuple[Co
             low.update(found)
             if len(found) == 1:
                 low_alone[found[0]] += 1
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
     details: JsonObject = {
         "rejected_by": dict(any_.most_common()),
         "rejected_by_alone": dict(alone.most_common()),

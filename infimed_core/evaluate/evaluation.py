@@ -11,8 +11,9 @@ from pydantic import TypeAdapter
 
 from infimed_core.api.component import JsonObject
 from infimed_core.api.data import Fault, Sample
-from infimed_core.api.evaluation import Benchmark, Comparison, ResultRow, TextMetric
+from infimed_core.api.evaluation import Benchmark, TextMetric
 from infimed_core.api.models import Answer, Generation, LoadedModel, Model, TrainableModel
+from infimed_core.api.reporting import Comparison, ResultRow
 from infimed_core.errors import InfimedError
 from infimed_core.evaluate import statistics
 from infimed_core.evaluate.baselines import constant_letter, most_common_answers

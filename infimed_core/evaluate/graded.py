@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from infimed_core.api.data import Sample
+from infimed_core.api.data import Sample, Score
 from infimed_core.api.evaluation import GradedAnswer
 from infimed_core.api.models import Answer
-from infimed_core.api.quality import Score
 
 
 @dataclass(frozen=True)

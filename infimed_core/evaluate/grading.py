@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-from infimed_core.api.data import MediaLoader, Sample
+from infimed_core.api.data import MediaLoader, Sample, Score
 from infimed_core.api.evaluation import Benchmark, Solver
 from infimed_core.api.models import Answer, Generation, LoadedModel, Request
-from infimed_core.api.quality import Score
 from infimed_core.errors import PluginError
 from infimed_core.evaluate.graded import Graded
 from infimed_core.models.answer_cache import AnswerCache

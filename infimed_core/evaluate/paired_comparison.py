@@ -10,7 +10,8 @@ from typing import Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from infimed_core.api.evaluation import Benchmark, Comparison, GradedAnswer, Metric
+from infimed_core.api.evaluation import Benchmark, GradedAnswer, Metric
+from infimed_core.api.reporting import Comparison
 from infimed_core.evaluate import mcnemar, statistics
 from infimed_core.evaluate.graded import Graded
 from infimed_core.evaluate.summary import cluster_ids, counted

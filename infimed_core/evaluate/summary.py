@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from infimed_core.api.evaluation import Benchmark, GradedAnswer, Metric, MetricValue, ResultRow, TextMetric
+from infimed_core.api.evaluation import Benchmark, GradedAnswer, Metric, TextMetric
+from infimed_core.api.reporting import MetricValue, ResultRow
 from infimed_core.errors import PluginError
 from infimed_core.evaluate import statistics
 from infimed_core.evaluate.graded import Graded

@@ -12,11 +12,11 @@ from infimed_core.api.data import MediaLoader
 from infimed_core.api.models import Answer, LoadedModel, Model, Request, TrainableModel
 from infimed_core.errors import InfimedError
 from infimed_core.models.answer_cache import AnswerCache
-from infimed_core.runfile.loading import Plan
+from infimed_core.runfile.plan import Plan
 from infimed_core.store.artifacts import digest
 
 
-class ModelPool:
+class RunModelPool:
     """Asks the models of ``models:`` by name; one is opened at its first question, and none is asked twice."""
 
     def __init__(self, plan: Plan, directory: Path, media: MediaLoader) -> None:

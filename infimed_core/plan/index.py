@@ -7,8 +7,9 @@ import json
 import math
 import os
 import zipfile
+from array import array
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ from infimed_core.api.models import Encoder
 from infimed_core.api.training import Mix
 from infimed_core.errors import DataError
 from infimed_core.store.dataset import Dataset
+from infimed_core.store.files import replaced
 
 _BATCH = 1024
 
@@ -112,10 +114,9 @@ class Index:
 
 def save_arrays(path: Path, facts: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
     """Write JSON facts and arrays into one npz, by temporary file and rename."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.npz")
     coded = np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8)
-    np.savez(temporary, allow_pickle=False, facts=coded, **arrays)
-    temporary.replace(path)
+    with replaced(path, "wb") as stream:
+        np.savez(stream, allow_pickle=False, facts=coded, **arrays)
 
 
 def load_arrays(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
@@ -174,28 +175,82 @@ def build_index(
     return builder.finish(digest)
 
 
+class _EarlierRows:
+    """Usable rows of earlier indexes, found by their keys; 24 bytes a row."""
+
+    def __init__(self, indexes: Sequence[Index]) -> None:
+        self._indexes = list(indexes)
+        rows = [np.flatnonzero(index.usable[: len(index.keys)]) for index in self._indexes]
+        keys = [np.asarray(index.keys)[own] for index, own in zip(self._indexes, rows, strict=True)]
+        owners = [np.full(len(own), number, dtype=np.int32) for number, own in enumerate(rows)]
+        joined = np.concatenate([*keys, np.zeros((0, 2), dtype=np.uint64)])
+        order = np.argsort(joined[:, 0], kind="stable")
+        self._keys = joined[order]
+        self._rows = np.concatenate([*rows, np.zeros(0, dtype=np.int64)])[order].astype(np.int64)
+        self._owners = np.concatenate([*owners, np.zeros(0, dtype=np.int32)])[order]
+
+    def find(self, keys: NDArray[np.uint64]) -> list[tuple[Index, int] | None]:
+        """For every key (uint64 [n, 2]) the index and the row that has it."""
+        starts = np.searchsorted(self._keys[:, 0], keys[:, 0], side="left").tolist()
+        stops = np.searchsorted(self._keys[:, 0], keys[:, 0], side="right").tolist()
+        matches: list[tuple[Index, int] | None] = []
+        for key, start, stop in zip(keys, starts, stops, strict=True):
+            equal = np.flatnonzero(self._keys[start:stop, 1] == key[1]) if stop > start else ()
+            place = start + int(equal[-1]) if len(equal) else None
+            matches.append(None if place is None else (self._indexes[int(self._owners[place])], int(self._rows[place])))
+        return matches
+
+
+class _TagColumns:
+    """Tags as one code a row and tag, with each distinct value kept once."""
+
+    def __init__(self) -> None:
+        self._codes: dict[str, array[int]] = {}
+        self._values: dict[str, dict[str, int]] = {}
+        self._num_rows = 0
+
+    def add(self, tags: Mapping[str, str]) -> None:
+        """One row more."""
+        for tag, value in tags.items():
+            if tag not in self._codes:
+                self._codes[tag] = array("i", [-1]) * self._num_rows
+                self._values[tag] = {}
+            known = self._values[tag]
+            self._codes[tag].append(known.setdefault(value, len(known)))
+        self._num_rows += 1
+        for codes in self._codes.values():
+            if len(codes) < self._num_rows:
+                codes.append(-1)
+
+    def finish(self) -> tuple[dict[str, NDArray[np.int32]], dict[str, list[str]]]:
+        """(codes, values) by tag, the values sorted."""
+        codes: dict[str, NDArray[np.int32]] = {}
+        values: dict[str, list[str]] = {}
+        for tag in sorted(self._codes):
+            known = list(self._values[tag])
+            order = sorted(range(len(known)), key=known.__getitem__)
+            ranks = np.full(len(known) + 1, -1, dtype=np.int32)  # the last is what code -1 picks
+            ranks[order] = np.arange(len(known))
+            values[tag] = [known[place] for place in order]
+            codes[tag] = ranks[np.frombuffer(self._codes.pop(tag), dtype=np.int32)]
+        return codes, values
+
+
 class _Builder:
     def __init__(self, encoder: Encoder, media_loader: MediaLoader, earlier: Sequence[Index]) -> None:
-        self._known = {
-            (int(index.keys[row, 0]), int(index.keys[row, 1])): (index, row)
-            for index in earlier
-            for row in np.flatnonzero(index.usable[: len(index.keys)]).tolist()
-        }
-        self._keys: list[tuple[int, int]] = []
+        self._earlier = _EarlierRows(earlier)
         self._encoder, self._loader = encoder, media_loader
         self._probed: dict[str, tuple[int, int] | Fault] = {}
-        self._text: list[NDArray[np.int64]] = []
-        self._supervised: list[NDArray[np.int64]] = []
-        self._offsets, self._sizes = [0], list[tuple[int, int]]()
-        self._usable: list[bool] = []
+        self._text, self._supervised, self._offsets = array("q"), array("q"), array("q", [0])
+        self._keys, self._sizes, self._usable = array("Q"), array("q"), array("b")
         self._faults: list[Fault] = []
-        self._tags: list[dict[str, str]] = []
+        self._tags = _TagColumns()
 
     def add(self, samples: list[Sample], lines: list[bytes], pool: ThreadPoolExecutor) -> None:
         used = [[sample.media[i] for turn in sample.turns for i in turn.media_indices] for sample in samples]
-        keys = list(pool.map(_sample_key, lines, used))
-        known = [self._known.get(key) for key in keys]
-        fresh = [number for number, found in enumerate(known) if found is None]
+        keys = np.array(list(pool.map(_sample_key, lines, used)), dtype=np.uint64).reshape(-1, 2)
+        known = self._earlier.find(keys)
+        fresh = [number for number, match in enumerate(known) if match is None]
         new = {_media_key(item): item for number in fresh for item in used[number]}
         new = {key: item for key, item in new.items() if key not in self._probed}
         self._probed.update(zip(new, pool.map(self._probe, new.values()), strict=True))
@@ -205,30 +260,30 @@ class _Builder:
             faults, text[fresh], supervised[fresh] = self._count([samples[number] for number in fresh])
             for number, fault in zip(fresh, faults, strict=True):
                 counted[number] = fault
-        for number, (sample, items, fault, found) in enumerate(zip(samples, used, counted, known, strict=True)):
-            if found is not None:
-                index, row = found
+        for number, (sample, items, fault, match) in enumerate(zip(samples, used, counted, known, strict=True)):
+            if match is not None:
+                index, row = match
                 text[number], supervised[number] = index.text[row], index.supervised[row]
                 span = slice(int(index.image_offsets[row]), int(index.image_offsets[row + 1]))
-                self._sizes.extend((int(height), int(width)) for height, width in index.sizes[span])
+                self._sizes.extend(index.sizes[span].ravel().tolist())
             else:
                 fault = self._put_sizes(sample, items, fault)
-            self._offsets.append(len(self._sizes))
+            self._offsets.append(len(self._sizes) // 2)
             self._usable.append(fault is None)
-            self._tags.append(sample.tags)
+            self._tags.add(sample.tags)
             if fault is not None:
                 self._faults.append(fault)
-        self._keys.extend(keys)
-        self._text.append(text)
-        self._supervised.append(supervised)
+        self._keys.frombytes(keys.tobytes())
+        self._text.frombytes(text.tobytes())
+        self._supervised.frombytes(supervised.tobytes())
 
     def _put_sizes(self, sample: Sample, items: list[Media], fault: Fault | None) -> Fault | None:
         for item in items:
-            found = self._probed[_media_key(item)]
-            if isinstance(found, Fault):
-                fault = fault or found.model_copy(update={"sample_id": sample.id})
-                found = (1, 1)  # keeps the columns aligned; a sample with a fault is never planned
-            self._sizes.append(found)
+            size = self._probed[_media_key(item)]
+            if isinstance(size, Fault):
+                fault = fault or size.model_copy(update={"sample_id": sample.id})
+                size = (1, 1)  # keeps the columns aligned; a sample with a fault is never planned
+            self._sizes.extend(size)
         return fault
 
     def _probe(self, item: Media) -> tuple[int, int] | Fault:
@@ -260,24 +315,18 @@ class _Builder:
         return told, lengths.tokens, lengths.supervised
 
     def finish(self, digest: str) -> Index:
-        values: dict[str, list[str]] = {}
-        codes: dict[str, NDArray[np.int32]] = {}
-        for tag in sorted({tag for tags in self._tags for tag in tags}):
-            values[tag] = sorted({tags[tag] for tags in self._tags if tag in tags})
-            code = {value: number for number, value in enumerate(values[tag])}
-            codes[tag] = np.array([code[tags[tag]] if tag in tags else -1 for tags in self._tags], dtype=np.int32)
-        empty = [np.zeros(0, dtype=np.int64)]
+        codes, values = self._tags.finish()
         return Index(
-            text=np.concatenate(self._text or empty).astype(np.int64),
-            supervised=np.concatenate(self._supervised or empty).astype(np.int64),
-            image_offsets=np.array(self._offsets, dtype=np.int64),
-            sizes=np.array(self._sizes, dtype=np.int64).reshape(-1, 2),
-            usable=np.array(self._usable, dtype=bool),
+            text=np.frombuffer(self._text, dtype=np.int64),
+            supervised=np.frombuffer(self._supervised, dtype=np.int64),
+            image_offsets=np.frombuffer(self._offsets, dtype=np.int64),
+            sizes=np.frombuffer(self._sizes, dtype=np.int64).reshape(-1, 2),
+            usable=np.frombuffer(self._usable, dtype=bool),
             tag_codes=codes,
             tag_values=values,
             faults=tuple(self._faults),
             digest=digest,
-            keys=np.array(self._keys, dtype=np.uint64).reshape(-1, 2),
+            keys=np.frombuffer(self._keys, dtype=np.uint64).reshape(-1, 2),
             encoder=self._encoder.identity,
         )
 

@@ -101,12 +101,28 @@ def _padded(sample: Encoded, length: int) -> Encoded:
     )
 
 
+def encode_sample(sample: Sample, encoder: Encoder, loader: MediaLoader, cap: int | None) -> Encoded:
+    """Encode with images decoded no larger than ``cap`` visual tokens need; their headers decide the length.
+
+    Raises:
+        DataError: an image cannot be opened, or the sample cannot be encoded.
+    """
+    items = [sample.media[i] for turn in sample.turns for i in turn.media_indices]
+    if type(encoder).decode_size is Encoder.decode_size:
+        return encoder.encode(sample, [loader.load(item) for item in items], cap)
+    images, shapes = [], []
+    for item in items:
+        height, width = (int(side) for side in loader.probe(item))
+        images.append(loader.load(item, encoder.decode_size(height, width, cap)))
+        shapes.append((height, width))
+    return encoder.encode(sample, images, cap, shapes)
+
+
 class PlannedBatches:
     """The rows of a plan, each made when asked for: in any order, in any process, with the same result."""
 
     def __init__(self, dataset: Dataset, plan: StagePlan, encoder: Encoder, media_loader: MediaLoader) -> None:
         self._dataset, self._plan, self._encoder, self._loader = dataset, plan, encoder, media_loader
-        self._cheap = type(encoder).decode_size is not Encoder.decode_size
 
     @property
     def plan(self) -> StagePlan:
@@ -158,7 +174,7 @@ class PlannedBatches:
         plan = self._plan
         cap = int(plan.caps[draw])
         try:
-            made = self._encode(sample, None if cap == NATIVE else cap)
+            made = encode_sample(sample, self._encoder, self._loader, None if cap == NATIVE else cap)
         except DataError as error:
             where = f"{self._dataset.path}:{int(plan.rows[draw]) + 1}"
             return Fault(sample_id=sample.id, code=error.code, detail=str(error), where=where)
@@ -170,16 +186,3 @@ class PlannedBatches:
                 "encoder's arithmetic is wrong; start the run under a new name"
             )
         return made
-
-    def _encode(self, sample: Sample, cap: int | None) -> Encoded:
-        """Encode with images decoded no larger than the cap needs; their headers decide how long the sample is."""
-        items = [sample.media[i] for turn in sample.turns for i in turn.media_indices]
-        images, shapes = [], []
-        for item in items:
-            height, width = (int(side) for side in self._loader.probe(item)) if self._cheap else (1, 1)
-            at_most = self._encoder.decode_size(height, width, cap) if self._cheap else None
-            images.append(self._loader.load(item, at_most))
-            shapes.append((height, width))
-        if not self._cheap:
-            return self._encoder.encode(sample, images, cap)
-        return self._encoder.encode(sample, images, cap, shapes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,6 +85,11 @@ class StagePlan:
                 width = min(num_ranks, int(size) - first)
                 slowest += float(costs[starts[:, None] + np.arange(first, first + width)].max(axis=1).sum())
         return float(costs.sum()) / (num_ranks * slowest) if slowest else 1.0
+
+    def told_drops(self) -> str:
+        """The reasons for which the plan left samples out, with their counts."""
+        dropped = cast(dict[str, int], self.describe()["dropped"])
+        return ", ".join(f"{reason}: {count}" for reason, count in dropped.items())
 
     def describe(self) -> JsonObject:
         """Counts for the run record."""

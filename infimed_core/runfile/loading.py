@@ -2,47 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from infimed_core.api.component import Component
 from infimed_core.errors import ConfigError
 from infimed_core.plugins import Registry
 from infimed_core.runfile.checking import Checker, Lines
-from infimed_core.runfile.sections import IMAGE_BLIND, Place, RunFile
+from infimed_core.runfile.plan import Plan
+from infimed_core.runfile.sections import IMAGE_BLIND, Place
 
 _SAFE_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """The safe loader of libyaml where it is there: the same documents, many times faster."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A checked run file: the sections with defaults filled in, and every component made."""
-
-    source: Path
-    file: RunFile
-    components: dict[str, Component]
-    """By dotted path of the ``ComponentRef`` in the run file: ``model``, ``data.sources.0``."""
-
-    def component(self, path: str) -> Any:
-        """The component made for the ``ComponentRef`` at ``path``."""
-        return self.components[path]
-
-    def as_json(self) -> dict[str, Any]:
-        """The run file with every default filled in."""
-        document = self.file.model_dump(mode="json", by_alias=True)
-        for path, component in self.components.items():
-            target: Any = document
-            for part in path.split("."):
-                target = target[int(part)] if isinstance(target, list) else target.get(part)
-                if target is None:
-                    break
-            if isinstance(target, dict) and "use" in target:
-                target["with"] = component.model_dump(mode="json", by_alias=True)
-        return document
 
 
 STAGES = ["training", "with", "stages"]

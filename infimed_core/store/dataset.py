@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +17,11 @@ from pydantic import ValidationError
 
 from infimed_core.api.data import Media, Sample
 from infimed_core.errors import DataError
+from infimed_core.store.files import replaced
 
 _EXTENSIONS = ((b"\x89PNG", ".png"), (b"\xff\xd8\xff", ".jpg"), (b"GIF8", ".gif"), (b"\x1f\x8b", ".nii.gz"))
+
+T = TypeVar("T")
 
 TOLD_FAULTS = 5
 """Kinds of faults of which an example is told; all are in the file."""
@@ -25,14 +29,11 @@ TOLD_FAULTS = 5
 
 def write_samples(path: Path, rows: Iterable[Sample]) -> int:
     """Write one sample a line, by temporary file and rename; return how many there were."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     count = 0
-    with temporary.open("w", encoding="utf-8") as stream:
+    with replaced(path, durable=False) as stream:
         for row in rows:
             stream.write(row.model_dump_json() + "\n")
             count += 1
-    temporary.replace(path)
     return count
 
 
@@ -50,10 +51,8 @@ def _stored(item: Media, directory: Path) -> Media:
     path = directory.absolute() / sha256[:2] / (sha256 + _extension(item))
     # A file of another size is what a kill of the machine, not of the process, can leave behind.
     if not path.exists() or path.stat().st_size != len(item.data):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        temporary.write_bytes(item.data)
-        temporary.replace(path)
+        with replaced(path, "wb", durable=False) as stream:
+            stream.write(item.data)
     return item.model_copy(update={"data": None, "uri": str(path), "sha256": sha256})
 
 
@@ -91,12 +90,9 @@ class Dataset(Sequence[Sample]):
         except (OSError, ValueError, IndexError, EOFError):
             pass
         offsets = _line_offsets(self.path)
-        temporary = kept.with_name(f".{kept.name}.{os.getpid()}.npy")
-        try:
-            np.save(temporary, offsets, allow_pickle=False)
-            temporary.replace(kept)
-        except OSError:
-            temporary.unlink(missing_ok=True)  # a place that cannot be written: every process finds them anew
+        # where the place cannot be written every process finds them anew
+        with suppress(OSError), replaced(kept, "wb", durable=False) as stream:
+            np.save(stream, offsets, allow_pickle=False)
         return offsets
 
     @cached_property
@@ -136,15 +132,22 @@ class Dataset(Sequence[Sample]):
             where = ".".join(str(part) for part in first["loc"]) or "the line"
             raise DataError("not_a_sample", f"{self.path}:{row + 1}: {where}: {first['msg']}") from None
 
-    @cached_property
-    def ids(self) -> list[str]:
-        """The ids, in order."""
-        return [json.loads(self.line(row))["id"] for row in range(len(self))]
+    @property
+    def ids(self) -> Field[str]:
+        """The ids, in order; read where they are asked for."""
+        return Field(self, "id")
 
     @property
-    def tags(self) -> Tags:
+    def tags(self) -> Field[dict[str, str]]:
         """The tags, in order; read where they are asked for."""
-        return Tags(self)
+        return Field(self, "tags")
+
+    def mask_of(self, ids: Collection[str]) -> NDArray[np.bool_]:
+        """Which rows have one of the ids, bool [n]."""
+        mask = np.zeros(len(self), dtype=bool)
+        for row, identity in enumerate(self.ids) if ids else ():
+            mask[row] = identity in ids
+        return mask
 
     @cached_property
     def digest(self) -> str:
@@ -153,25 +156,25 @@ class Dataset(Sequence[Sample]):
             return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-class Tags(Sequence[dict[str, str]]):
-    """The tags of a dataset, none of them kept in memory."""
+class Field(Sequence[T]):
+    """One field of every sample of a dataset; none of it is kept in memory."""
 
-    def __init__(self, dataset: Dataset) -> None:
-        self._dataset = dataset
+    def __init__(self, dataset: Dataset, name: str) -> None:
+        self._dataset, self._name = dataset, name
 
     def __len__(self) -> int:
         return len(self._dataset)
 
     @overload
-    def __getitem__(self, row: int) -> dict[str, str]: ...
+    def __getitem__(self, row: int) -> T: ...
     @overload
-    def __getitem__(self, row: slice) -> list[dict[str, str]]: ...
-    def __getitem__(self, row: int | slice) -> dict[str, str] | list[dict[str, str]]:
-        """The tags of one sample."""
+    def __getitem__(self, row: slice) -> list[T]: ...
+    def __getitem__(self, row: int | slice) -> T | list[T]:
+        """The field of one sample."""
         if isinstance(row, slice):
             return [self[index] for index in range(*row.indices(len(self)))]
-        tags: dict[str, str] = json.loads(self._dataset.line(row)).get("tags", {})
-        return tags
+        value: T = json.loads(self._dataset.line(row))[self._name]
+        return value
 
 
 def _line_offsets(path: Path) -> NDArray[np.int64]:

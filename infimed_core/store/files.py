@@ -1,21 +1,38 @@
-"""Text files that are written whole or not at all."""
+"""Files that are written whole or not at all."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, Any
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that a reader, or a kill, sees the old or the new one and never a part."""
+@contextmanager
+def replaced(path: Path, mode: str = "w", *, durable: bool = True) -> Iterator[IO[Any]]:
+    """A stream whose content takes the place of ``path`` at the end; a reader, or a kill, sees the old or the new one.
+
+    An exception within leaves ``path`` as it was. The temporary file lies beside it and ends in ``.tmp``.
+
+    Args:
+        durable: wait until the disk has it, so that a power cut cannot leave an empty file.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("w", encoding="utf-8") as stream:
-            stream.write(text)
+        with temporary.open(mode, encoding=None if "b" in mode else "utf-8") as stream:
+            yield stream
             stream.flush()
-            os.fsync(stream.fileno())
+            if durable:
+                os.fsync(stream.fileno())
         temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)  # a full disk: what stands is kept, what could not be written is not
+    except BaseException:
+        temporary.unlink(missing_ok=True)
         raise
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file whole."""
+    with replaced(path) as stream:
+        stream.write(text)

@@ -5,19 +5,22 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from infimed_core.api.reporting import PluginInfo, RunRecord, StepRecord
 from infimed_core.errors import InfimedError
 from infimed_core.store.files import write_atomically
+
+if TYPE_CHECKING:
+    from filelock import FileLock
+
+LOCK, OWNER = "lock", "owner"
+"""The file that the owner of a run directory holds locked, and the one that says who that is."""
 
 RECORDED_PACKAGES = (
     "infimed", "torch", "transformers", "accelerate", "tokenizers", "numpy", "pillow", "pydicom", "nibabel",
@@ -31,8 +34,7 @@ class RunDirectory:
     def __init__(self, path: Path, record: RunRecord) -> None:
         self.path = path
         self.record = record
-        self._lock = path / "lock"
-        self._held = False
+        self._lock: FileLock | None = None
 
     def hold(self) -> None:
         """Take the directory for this process.
@@ -40,32 +42,26 @@ class RunDirectory:
         Raises:
             InfimedError: another living process works in it.
         """
+        from filelock import FileLock, Timeout
+
         self.path.mkdir(parents=True, exist_ok=True)
-        while True:
-            try:
-                handle = os.open(self._lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-            except FileExistsError:
-                owner = self._owner()
-                if owner is not None and _alive(owner):
-                    raise InfimedError(
-                        f"{self.path}: another process ({owner}) is working in this directory; wait for it, stop it, "
-                        "or give the run another name"
-                    ) from None
-                self._lock.unlink(missing_ok=True)
-                continue
-            with os.fdopen(handle, "w") as stream:
-                stream.write(str(os.getpid()))
-            self._held = True
-            return
+        lock = FileLock(self.path / LOCK)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise InfimedError(
+                f"{self.path}: another process ({_owner_of(self.path)}) is working in this directory; wait for it, "
+                "stop it, or give the run another name"
+            ) from None
+        self._lock = lock
+        write_atomically(self.path / OWNER, f"process {os.getpid()} on {platform.node()}, since {now()}")
 
     def release(self) -> None:
         """Give the directory back."""
-        if self._held:
-            self._lock.unlink(missing_ok=True)
-            self._held = False
-
-    def _owner(self) -> int | None:
-        return _owner_of(self.path)
+        if self._lock is not None:
+            (self.path / OWNER).unlink(missing_ok=True)
+            self._lock.release()
+            self._lock = None
 
     def write(self, **changes: Any) -> None:
         """Change fields of the record and write it."""
@@ -139,37 +135,24 @@ def _git_revision() -> str | None:
     return found.stdout.strip() or None
 
 
-@contextmanager
-def stopwatch() -> Iterator[dict[str, float]]:
-    """Measure wall seconds into ``["seconds"]``."""
-    result = {"seconds": 0.0}
-    start = time.perf_counter()
-    try:
-        yield result
-    finally:
-        result["seconds"] = round(time.perf_counter() - start, 3)
-
-
 def is_gone(path: Path, record: RunRecord) -> bool:
-    """Whether a run calls itself running and no living process of this machine works in its directory."""
-    owner = _owner_of(path)
-    return record.status == "running" and owner is not None and not _alive(owner)
+    """Whether a run calls itself running and no living process works in its directory.
 
+    The operating system holds the lock, and lets it go when its process ends, however that comes about.
+    """
+    from filelock import FileLock, Timeout
 
-def _owner_of(path: Path) -> int | None:
-    try:
-        return int((path / "lock").read_text())
-    except (OSError, ValueError):
-        return None
-
-
-def _alive(process: int) -> bool:
-    if process == os.getpid():
+    if record.status != "running" or not (path / LOCK).exists():
         return False
     try:
-        os.kill(process, 0)
-    except ProcessLookupError:
+        with FileLock(path / LOCK).acquire(timeout=0):
+            return True
+    except (Timeout, OSError):
         return False
-    except PermissionError:
-        return True
-    return True
+
+
+def _owner_of(path: Path) -> str:
+    try:
+        return (path / OWNER).read_text(encoding="utf-8")
+    except OSError:
+        return "unknown"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -15,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infimed_core.api.component import canonical_json
-from infimed_core.api.quality import Candidate, Score
+from infimed_core.api.data import Score
+from infimed_core.api.quality import Candidate
 from infimed_core.errors import InfimedError
 from infimed_core.store.columns import fixed_bytes, lists_of_texts, maps_to_numbers, numbers, texts, to_numbers
 from infimed_core.store.dataset import Dataset
-from infimed_core.store.files import write_atomically
+from infimed_core.store.files import replaced, write_atomically
 
 SUCCESS = "_SUCCESS"
 _PART = "part."
@@ -59,13 +59,8 @@ def write_part(path: Path, ids: Sequence[str], scores: Sequence[Score], dimensio
     columns["has_parts"] = lists_of_texts([[name for name in dimensions if name in score.parts] for score in scores])
     digests = [row_digest(identity, score) for identity, score in zip(ids, scores, strict=True)]
     columns[_DIGEST] = fixed_bytes(digests, _DIGEST_BYTES)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as stream:
+    with replaced(path, "wb") as stream:
         parquet.write_table(pa.table(columns), stream, compression="zstd")
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
 
 
 def row_digest(identity: str, score: Score) -> bytes:
@@ -198,25 +193,27 @@ class Candidates(Sequence[Candidate]):
     The score is the first scorer's. Parts and reasons of every other are added as ``scorer.part`` and
     ``scorer.reason``, so that no two can have one name, whatever scorers a run file adds later.
 
+    Attributes:
+        rows: int64 [number of candidates], the row of each in the dataset.
+
     Raises:
         InfimedError: the scores of a scorer are not of these samples.
     """
 
-    def __init__(self, dataset: Dataset, tables: Mapping[str, ScoreTable], left_out: Mapping[str, object]) -> None:
+    def __init__(self, dataset: Dataset, tables: Mapping[str, ScoreTable], left_out: NDArray[np.bool_]) -> None:
         self._dataset = dataset
         self._names = list(tables)[1:]
         self._tables = list(tables.values())
         for name, table in tables.items():
             if len(table) != len(dataset):
                 raise InfimedError(f"{table.directory}: '{name}' has scores of {len(table)} of {len(dataset)} samples")
-        rows = (row for row, identity in enumerate(dataset.ids) if identity not in left_out)
-        self._rows = np.fromiter(rows, dtype=np.int64)
+        self.rows = np.flatnonzero(~left_out)
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self.rows)
 
     def __iter__(self) -> Iterator[Candidate]:
-        wanted = iter(self._rows.tolist())
+        wanted = iter(self.rows.tolist())
         following = next(wanted, None)
         for row, scores in enumerate(zip(*self._tables, strict=True)):
             if row == following:
@@ -231,11 +228,12 @@ class Candidates(Sequence[Candidate]):
         """One candidate; its part of the scores is read for it."""
         if isinstance(place, slice):
             return [self[index] for index in range(*place.indices(len(self)))]
-        row = int(self._rows[place])
+        row = int(self.rows[place])
         return self._made(row, tuple(table[row] for table in self._tables))
 
     def _made(self, row: int, scores: tuple[tuple[str, Score], ...]) -> Candidate:
-        identity = self._dataset.ids[row]  # the dataset's own, so that equal text is in memory once
+        body = json.loads(self._dataset.line(row))
+        identity = body["id"]
         if any(stored != identity for stored, _ in scores):
             raise InfimedError(f"row {row + 1}: the sample is '{identity}', the scores are of {[s for s, _ in scores]}")
         (_, first), *others = scores
@@ -244,4 +242,4 @@ class Candidates(Sequence[Candidate]):
             parts |= {f"{name}.{part}": value for part, value in other.parts.items()}
             reasons += [f"{name}.{reason}" for reason in other.reasons]
         score = first.model_copy(update={"parts": parts, "reasons": tuple(reasons)}) if others else first
-        return Candidate(id=identity, tags=self._dataset.tags[row], score=score)
+        return Candidate(id=identity, tags=body.get("tags", {}), score=score)

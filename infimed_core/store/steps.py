@@ -13,11 +13,11 @@ from typing import Any
 
 from infimed_core.api.component import JsonObject
 from infimed_core.api.data import MediaLoader
-from infimed_core.api.models import NamedModels
+from infimed_core.api.models import ModelPool
 from infimed_core.api.reporting import RunEvent, StepRecord
 from infimed_core.distributed.ranks import Ranks
 from infimed_core.plugins import Registry
-from infimed_core.runfile.loading import Plan
+from infimed_core.runfile.plan import Plan
 from infimed_core.store.artifacts import Artifact
 from infimed_core.store.record import RunDirectory
 
@@ -45,7 +45,7 @@ class RunState:
     directory: RunDirectory
     listen: Callable[[RunEvent], None]
     media: MediaLoader
-    model_pool: NamedModels
+    model_pool: ModelPool
     """The run file's further models."""
     stopped: threading.Event = field(default_factory=threading.Event)
     ranks: Ranks = field(default_factory=Ranks)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import cast
 
@@ -13,30 +12,14 @@ from infimed_core.api.component import JsonObject
 from infimed_core.api.models import Model
 from infimed_core.api.planning import Packer, ResolutionScheduler
 from infimed_core.api.training import Stage
-from infimed_core.curate.curation import Curated
 from infimed_core.errors import InfimedError
 from infimed_core.plan.index import Index
+from infimed_core.plan.inputs import PlanInputs
 from infimed_core.plan.planning import plan_stage
 from infimed_core.plan.stage_plan import StagePlan
 from infimed_core.store.artifacts import digest
-from infimed_core.store.files import write_atomically
+from infimed_core.store.curated import Curated
 from infimed_core.store.steps import Outcome, RunState
-from infimed_core.train.validation import PlanInputs, told_drops
-
-
-def isolation_of(state: RunState, directory: Path, base_digest: str) -> tuple[bool, str]:
-    """Whether samples of the base model may share a row, and why; told loudly where they may not."""
-    model: Model = state.plan.component("model")
-
-    def work(artifact: Path) -> Outcome:
-        packable, verdict = model.can_pack(directory)
-        facts: JsonObject = {"packable": packable, "verdict": verdict}
-        write_atomically(artifact / "isolation.json", json.dumps(facts))
-        return Outcome(details=facts)
-
-    found = state.step("isolation", digest("isolation", 1, base_digest), work)
-    facts = json.loads((found.directory / "isolation.json").read_text(encoding="utf-8"))
-    return bool(facts["packable"]), str(facts["verdict"])
 
 
 def _packer(state: RunState, stage: Stage, isolation: tuple[bool, str]) -> Packer:
@@ -136,7 +119,7 @@ def plan_rows(
     plan = StagePlan.load(plan_file)
     if len(plan.packs) == 0:
         reasons = [
-            f"the plan left out {told_drops(plan)}" if plan.dropped.any() else "",
+            f"the plan left out {plan.told_drops()}" if plan.dropped.any() else "",
             chosen.index.told_faults(),
             f"{int((chosen.allowed & held).sum())} are held out" if held.any() else "",
         ]

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from infimed_core.api.component import JsonObject
 from infimed_core.api.models import Model, TrainableModel
 from infimed_core.api.training import Measurements, Mix, Stage, Trainer, TrainingContext
-from infimed_core.curate.curation import Curated
 from infimed_core.errors import InfimedError
 from infimed_core.models.checkpoints import Checkpoint, load_checkpoint
 from infimed_core.plan.index import Index
@@ -21,9 +20,11 @@ from infimed_core.plan.indexing import index_samples
 from infimed_core.plan.rows import PlannedBatches
 from infimed_core.plan.stage_plan import StagePlan
 from infimed_core.store.artifacts import digest
+from infimed_core.store.curated import Curated
 from infimed_core.store.dataset import Dataset
 from infimed_core.store.steps import Outcome, RunState
-from infimed_core.train.stage_planning import isolation_of, plan_inputs, plan_rows
+from infimed_core.train.isolation import isolation_of
+from infimed_core.train.stage_planning import plan_inputs, plan_rows
 from infimed_core.train.validation import HELD_OUT, StageMeasurements, choose, held_out_samples
 
 
@@ -54,8 +55,8 @@ def train_stages(state: RunState, curated: Curated, base: Checkpoint) -> list[Ch
             "the model of this run cannot be trained; remove the 'training:' section or name another model"
         )
     index, index_hash = index_samples(state, curated.dataset, curated.dataset_digest, base)
-    isolation = isolation_of(state, base.directory, base.digest)
-    allowed = np.fromiter((identity in curated.kept for identity in curated.dataset.ids), bool, len(curated.dataset))
+    allowed = curated.kept
+    isolation = isolation_of(state, curated.dataset, index, allowed, base)
     held = held_out_samples(index, trainer.stage_list)
     # Every stage is planned before the first is trained: that one cannot be is told before hours are spent.
     planned: list[tuple[Path, Path | None]] = []

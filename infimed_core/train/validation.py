@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,11 +13,10 @@ from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from infimed_core.api.component import JsonObject
-from infimed_core.api.data import Sample
+from infimed_core.api.data import Sample, Score
 from infimed_core.api.evaluation import Benchmark, TextMetric
-from infimed_core.api.models import Answer, Encoder, Generation, LoadedModel, Request
-from infimed_core.api.planning import Packer, Phase, ResolutionScheduler
-from infimed_core.api.quality import Score
+from infimed_core.api.models import Answer, Generation, LoadedModel, Request
+from infimed_core.api.planning import Phase, ResolutionScheduler
 from infimed_core.api.training import Batches, Mix, Stage
 from infimed_core.errors import InfimedError
 from infimed_core.evaluate.choices import chosen_samples, named_metrics, solver_of
@@ -26,6 +24,7 @@ from infimed_core.evaluate.graded import Graded
 from infimed_core.evaluate.grading import grade
 from infimed_core.evaluate.summary import cluster_ids, could_take_part, measure, measure_texts
 from infimed_core.plan.index import Index
+from infimed_core.plan.inputs import PlanInputs
 from infimed_core.plan.planning import plan_stage
 from infimed_core.plan.stage_plan import StagePlan
 from infimed_core.runfile.sections import benchmark_name
@@ -45,19 +44,6 @@ def held_out_samples(index: Index, stages: Sequence[Stage]) -> NDArray[np.bool_]
         if stage.evaluate is not None and stage.evaluate.held_out is not None:
             found |= index.matching(Mix(where=stage.evaluate.held_out))
     return found
-
-
-@dataclass(frozen=True)
-class PlanInputs:
-    """What a stage's measurements are chosen from and by; as for its plan."""
-
-    index: Index
-    index_hash: str
-    allowed: NDArray[np.bool_]
-    scheduler: ResolutionScheduler
-    packer: Packer
-    encoder: Encoder
-    seed: int
 
 
 def choose(state: RunState, stage: Stage, chosen: PlanInputs) -> Path | None:
@@ -131,16 +117,10 @@ def _plan_held_out(
     plan = plan_stage(index, one_step, last, chosen.packer, chosen.encoder, chosen.seed, matching)
     if len(plan.packs) == 0:
         raise InfimedError(
-            f"stage '{stage.name}': none of the {count} samples held out fits a row: {told_drops(plan)}; raise "
+            f"stage '{stage.name}': none of the {count} samples held out fits a row: {plan.told_drops()}; raise "
             "packing.row_tokens"
         )
     return plan
-
-
-def told_drops(plan: StagePlan) -> str:
-    """The reasons for which a plan left samples out, with their counts."""
-    dropped = cast(dict[str, int], plan.describe()["dropped"])
-    return ", ".join(f"{reason}: {count}" for reason, count in dropped.items())
 
 
 def _place(state: RunState, stage: Stage, name: str) -> int:

@@ -141,11 +141,11 @@ REACHED = {
     Reason.PHI_NAME: sample(f"{CAPTION} Seen by Dr. Miller."),
     Reason.PHI_HEADER: sample(media=(dicom("Doe^Jane"),)),
     Reason.PHI_LOCATION: sample(media=(with_exif(0, None, gps=True),)),
-    Reason.GATE_IMAGE_QUALITY: sample(media=(png(np.full((128, 128, 3), 90, np.uint8)),)),
-    Reason.GATE_ALIGNMENT: sample("Axial CT of the brain without lesion.", (P,), modality="MR"),
-    Reason.GATE_COMPLETENESS: sample(""),
-    Reason.GATE_MEDICAL_VALIDITY: sample("A brown dog runs along the beach near the water."),
-    Reason.GATE_COMPLIANCE: sample(f"{CAPTION} SSN 123-45-6789."),
+    Reason.BELOW_MINIMUM_IMAGE_QUALITY: sample(media=(png(np.full((128, 128, 3), 90, np.uint8)),)),
+    Reason.BELOW_MINIMUM_ALIGNMENT: sample("Axial CT of the brain without lesion.", (P,), modality="MR"),
+    Reason.BELOW_MINIMUM_COMPLETENESS: sample(""),
+    Reason.BELOW_MINIMUM_MEDICAL_VALIDITY: sample("A brown dog runs along the beach near the water."),
+    Reason.BELOW_MINIMUM_COMPLIANCE: sample(f"{CAPTION} SSN 123-45-6789."),
 }
 
 

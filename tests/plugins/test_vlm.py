@@ -12,15 +12,14 @@ import safetensors.numpy
 import torch
 import transformers
 
-from infimed_core import DataError, Generation, Media, Request, Sample, Turn
+from infimed_core import DataError, Generation, Media, Request, Sample, Turn, assemble
 from infimed_plugins.vlm import doctor
 from infimed_plugins.vlm.answering import generate
 from infimed_plugins.vlm.assemble import Assemble
 from infimed_plugins.vlm.baselines import Constant, Random
 from infimed_plugins.vlm.checkpoint import Transformers
-from infimed_plugins.vlm.isolation import pack
-from infimed_plugins.vlm.quiet import quiet
 from infimed_plugins.vlm.tiny import TinyQwen3VL
+from infimed_plugins.vlm.without_progress_bars import without_progress_bars
 
 TEXTS = ["Which imaging plane is shown in this picture?", "axial coronal sagittal", "Is this the left lung? yes no"] * 5
 SMALL = {"hidden_size": 64, "layers": 2, "intermediate_size": 96, "vision_layers": 2, "vision_hidden_size": 64}
@@ -105,7 +104,7 @@ def test_the_default_has_about_three_million_parameters(tmp_path):
 def test_stock_transformers_opens_a_saved_checkpoint_and_computes_the_same(model, checkpoint, tmp_path):
     network = model.load(checkpoint)
     network.save(tmp_path / "saved")
-    with quiet():
+    with without_progress_bars():
         stock = transformers.AutoModelForImageTextToText.from_pretrained(tmp_path / "saved", dtype="float32").eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "saved")
     processor = transformers.AutoImageProcessor.from_pretrained(tmp_path / "saved")
@@ -125,7 +124,7 @@ def test_stock_transformers_opens_a_saved_checkpoint_and_computes_the_same(model
     types = torch.from_numpy(encoded.token_types)[None]
     with torch.no_grad():
         theirs = stock(input_ids=ids, mm_token_type_ids=types, use_cache=False, **pictured).logits[0]
-        ours = network.output_embedding()(network.hidden_states(pack([encoded])))
+        ours = network.output_embedding()(network.hidden_states(assemble([encoded])))
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
@@ -180,7 +179,7 @@ def test_training_rows_and_answers_do_not_disturb_each_other(model, checkpoint):
     network = model.load(checkpoint)
     turns = (Turn(role="user", content=(0, "Which plane?")), Turn(role="assistant", content=("axial",)))
     sample = Sample(id="s", turns=turns, media=(Media(uri="1"),))
-    row = pack([network.encoder.encode(sample, [Pictures().load(Media(uri="1"))], 9)] * 3)
+    row = assemble([network.encoder.encode(sample, [Pictures().load(Media(uri="1"))], 9)] * 3)
     network.module.train()
     before = network.hidden_states(row).detach()
     list(network.answer(requests(4), Pictures()))
@@ -237,7 +236,7 @@ def test_transformers_opens_the_same_checkpoint_and_a_text_model(model, checkpoi
     sample = Sample(id="s", turns=(Turn(role="user", content=("Hi",)), Turn(role="assistant", content=("yes",))))
     encoded = network.encoder.encode(sample, [], None)
     assert encoded.positions.shape == (1, len(encoded))
-    assert network.hidden_states(pack([encoded] * 2)).shape == (2 * len(encoded), 64)
+    assert network.hidden_states(assemble([encoded] * 2)).shape == (2 * len(encoded), 64)
     assert network.parameter_groups()["vision"] == [] and network.can_pack()[0]
 
 
@@ -246,7 +245,7 @@ def test_an_unknown_family_of_text_runs_each_sample_alone(checkpoint, tmp_path):
     config = transformers.GPT2Config(
         vocab_size=len(tokenizer), n_embd=32, n_layer=2, n_head=2, bos_token_id=1, eos_token_id=1
     )
-    with quiet():
+    with without_progress_bars():
         transformers.GPT2LMHeadModel(config).save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     network = Transformers(checkpoint=str(tmp_path), device="cpu").load(tmp_path)
@@ -254,7 +253,7 @@ def test_an_unknown_family_of_text_runs_each_sample_alone(checkpoint, tmp_path):
     assert not packable and "gpt2" in reason
     sample = Sample(id="s", turns=(Turn(role="user", content=("Hi",)), Turn(role="assistant", content=("yes",))))
     encoded = network.encoder.encode(sample, [], None)
-    both = network.hidden_states(pack([encoded] * 2))
+    both = network.hidden_states(assemble([encoded] * 2))
     assert torch.equal(both[: len(encoded)], both[len(encoded) :])
     assert next(network.answer(requests(1), Pictures())).error is None
 
@@ -273,7 +272,7 @@ def make_text_model(checkpoint, directory):
         vocab_size=len(tokenizer), hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4,
         num_key_value_heads=2, head_dim=16, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
     )  # fmt: skip
-    with quiet():
+    with without_progress_bars():
         transformers.Qwen3ForCausalLM(config).save_pretrained(directory)
     tokenizer.save_pretrained(directory)
     return directory
@@ -286,7 +285,7 @@ def parts(checkpoint, tmp_path_factory):
     config = transformers.SiglipVisionConfig(
         hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=2, image_size=48, patch_size=8
     )
-    with quiet():
+    with without_progress_bars():
         transformers.SiglipVisionModel(config).save_pretrained(directory / "siglip")
     transformers.SiglipImageProcessorPil(size={"height": 48, "width": 48}).save_pretrained(directory / "siglip")
     return directory / "siglip", make_text_model(checkpoint, directory / "qwen3")
@@ -313,8 +312,8 @@ def test_a_model_assembled_from_parts_trains_answers_and_reloads(parts, tmp_path
         visual, patches = network.encoder.visual_sizes(np.array([5, 900]), np.array([7, 100]), cap)
         assert encoded.visual_tokens == (count, count) == tuple(visual) and patches.tolist() == [36, 36]
         np.testing.assert_array_equal(encoded.vision["pixel_values"], real)
-        alone = network.hidden_states(pack([encoded]))
-        mixed = network.hidden_states(pack([encoded, network.encoder.encode(sample, images, 4)]))
+        alone = network.hidden_states(assemble([encoded]))
+        mixed = network.hidden_states(assemble([encoded, network.encoder.encode(sample, images, 4)]))
         torch.testing.assert_close(mixed[: len(encoded)], alone, rtol=1e-4, atol=1e-5)
 
     asked = requests(7)
@@ -324,7 +323,7 @@ def test_a_model_assembled_from_parts_trains_answers_and_reloads(parts, tmp_path
     network.save(tmp_path / "saved")
     reopened = Transformers(checkpoint=str(tmp_path / "saved"), device="cpu").load(tmp_path / "saved")
     assert {answer.sample_id: answer for answer in reopened.answer(asked, Pictures())} == answers
-    with quiet():
+    with without_progress_bars():
         stock = transformers.AutoModelForImageTextToText.from_pretrained(tmp_path / "saved")
     assert type(stock).__name__ == "LlavaForConditionalGeneration"
     for place in (base, tmp_path / "saved"):  # as published checkpoints name them, which servers look for

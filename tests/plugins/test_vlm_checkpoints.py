@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
 import pytest
 import torch
+from small_checkpoints import write_small_checkpoint
 
 from infimed_plugins.vlm.checkpoint import Transformers
 from infimed_plugins.vlm.families import FAMILIES
-from infimed_plugins.vlm.quiet import quiet
-from infimed_plugins.vlm.small import write_small_checkpoint
+from infimed_plugins.vlm.without_progress_bars import without_progress_bars
 
 TEXTS = ["which plane is this slice of the head seen in?", "axial", "coronal and oblique", "it is the sagittal plane"]
 
@@ -27,7 +31,7 @@ def test_stock_transformers_opens_what_a_stage_saved(tmp_path, model_type):
     network.save(tmp_path / "saved")
     takes_images = FAMILIES[model_type].takes_images
     stock = AutoModelForImageTextToText if takes_images else AutoModelForCausalLM
-    with quiet():
+    with without_progress_bars():
         module = stock.from_pretrained(tmp_path / "saved", dtype=torch.float32).eval()
     ours, theirs = network.module.state_dict(), module.state_dict()
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)

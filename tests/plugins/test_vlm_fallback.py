@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parent))
 import pytest
 import torch
 import transformers
+from small_checkpoints import write_small_checkpoint
 from typer.testing import CliRunner
 
 from infimed_core.testing import run
-from infimed_plugins.vlm.quiet import quiet
 from infimed_plugins.vlm.shrinking import shrink
-from infimed_plugins.vlm.small import write_small_checkpoint
 from infimed_plugins.vlm.vocabulary import train_tokenizer
+from infimed_plugins.vlm.without_progress_bars import without_progress_bars
 
 TEXTS = ["Which imaging plane is shown in this picture?", "axial coronal sagittal"] * 5
 LEAKING = ["gemma3_text", "qwen3_5_text"]
@@ -33,7 +35,7 @@ def write_unknown(model_type: str, directory: Path) -> Path:
     tokenizer = train_tokenizer(TEXTS, 320)
     config = shrink(transformers.AutoConfig.for_model(model_type))
     config.vocab_size = len(tokenizer)
-    with quiet():
+    with without_progress_bars():
         module = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
         module.save_pretrained(directory, safe_serialization=True)
     tokenizer.save_pretrained(directory)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent))
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_checkpoints import write_small_checkpoint
 
 from infimed_core import IGNORED_LABEL, DataError, Media, Sample, Turn
 from infimed_plugins.vlm.encoding import ChatEncoder
 from infimed_plugins.vlm.siglip import SiglipPixels
-from infimed_plugins.vlm.small import write_small_checkpoint
 
 TEXTS = ["Which imaging plane is shown in this picture?", "axial coronal sagittal yes no"] * 5
 MEDIA = (Media(uri="/a"), Media(uri="/b"))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent))
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_checkpoints import write_small_checkpoint
 
 from infimed_core import IGNORED_LABEL, Generation, Media, MediaLoader, Request, Sample, Turn
 from infimed_core.plan.rows import assemble
@@ -17,7 +21,6 @@ from infimed_plugins.image.modality import Image
 from infimed_plugins.vlm.checkpoint import Transformers
 from infimed_plugins.vlm.encoding import ChatEncoder
 from infimed_plugins.vlm.internvl import InternPixels
-from infimed_plugins.vlm.small import write_small_checkpoint
 
 TEXTS = ["Which imaging plane is shown in this picture?", "axial coronal sagittal"] * 5
 

@@ -10,6 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from lengths import FORMATS, MODALITIES, Counted, made_samples, mispredicted, real_tokens
+from small_checkpoints import write_small_checkpoint
 
 from infimed_core import Stage
 from infimed_core.plan.index import build_index
@@ -20,7 +21,6 @@ from infimed_plugins.packing.fitting import BestFit
 from infimed_plugins.resolution.schedulers import LowToHigh
 from infimed_plugins.vlm.encoding import ChatEncoder
 from infimed_plugins.vlm.families import FAMILIES
-from infimed_plugins.vlm.small import write_small_checkpoint
 
 PICTURED = [name for name, family in FAMILIES.items() if family.takes_images and not name.endswith("_moe")]
 CAPS = [None, 1, 2, 5, 9, 36, 100]

@@ -11,13 +11,13 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from resolution import Counter
+from small_checkpoints import write_small_checkpoint
 from throughput import own_loss
 
 from infimed_core import Media, Sample, Turn
 from infimed_core.plan.rows import assemble
 from infimed_plugins.sft.accounting import Work
 from infimed_plugins.vlm.checkpoint import Transformers
-from infimed_plugins.vlm.small import write_small_checkpoint
 
 
 @pytest.mark.parametrize("model_type", ["qwen3_vl", "llava", "internvl", "qwen3"])

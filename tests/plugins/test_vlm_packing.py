@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import itertools
+import sys
+from pathlib import Path
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent))
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_checkpoints import configuration_of
+from vlm_leaks import LEAKS, leaks_of, row_with
 
+from infimed_core import assemble
 from infimed_plugins.vlm import attention
 from infimed_plugins.vlm.families import FAMILIES, family_of
-from infimed_plugins.vlm.isolation import TOLERANCE, make_samples, measure, pack, pad, shrunken_module, verdict
-from infimed_plugins.vlm.leaks import LEAKS, leaks_of, row_with
+from infimed_plugins.vlm.isolation import TOLERANCE, make_samples, measure, shrunken_module, verdict
 from infimed_plugins.vlm.rows import row_hidden_states
-from infimed_plugins.vlm.small import configuration_of
 
 MODEL_TYPES = [name for name, family in FAMILIES.items() if family.packs]
 
@@ -113,9 +118,9 @@ def test_a_padded_row_gives_its_samples_what_they_get_alone(model_type):
     family = family_of(module.config)
     samples = make_samples(module.config, family)
     longest = max(len(sample) for sample in samples)
-    hidden = row_hidden_states(module, pad(samples), family)
+    hidden = row_hidden_states(module, assemble(samples, padded=True), family)
     for index, sample in enumerate(samples):
-        alone = row_hidden_states(module, pack([sample]), family)
+        alone = row_hidden_states(module, assemble([sample]), family)
         mine = hidden[index * longest : index * longest + len(sample)]
         torch.testing.assert_close(mine, alone, rtol=1e-4, atol=1e-5)
 
@@ -138,7 +143,7 @@ def test_a_row_of_text_alone_reaches_the_parameters_that_images_reach_when_ranks
         reached = []
         for sample in (next(s for s in samples if s.vision), next(s for s in samples if not s.vision)):
             module.zero_grad(set_to_none=True)
-            module.get_output_embeddings()(row_hidden_states(module, pack([sample]), family)).sum().backward()
+            module.get_output_embeddings()(row_hidden_states(module, assemble([sample]), family)).sum().backward()
             reached.append({name for name, parameter in module.named_parameters() if parameter.grad is not None})
         assert reached[0] == reached[1] and any(name.startswith(family.vision) for name in reached[0])
 
@@ -157,15 +162,16 @@ def test_a_row_of_text_alone_runs_the_tower_also_where_a_stage_is_measured(monke
             part.register_forward_hook(lambda *_: ran.append(True))
     sample = next(sample for sample in make_samples(module.config, family) if not sample.vision)
     with torch.no_grad():
-        row_hidden_states(module, pack([sample]), family)
+        row_hidden_states(module, assemble([sample]), family)
     assert ran
 
 
 @pytest.mark.parametrize("model_type", ["qwen3_vl", "internvl", "qwen3"])
 def test_at_run_time_a_layer_without_borders_is_an_error(model_type, tmp_path):
+    from small_checkpoints import write_small_checkpoint
+
     from infimed_core.plan.rows import assemble
     from infimed_plugins.vlm.checkpoint import Transformers
-    from infimed_plugins.vlm.small import write_small_checkpoint
 
     write_small_checkpoint(model_type, tmp_path, ["Which plane? axial"] * 5)
     network = Transformers(checkpoint=str(tmp_path), device="cpu").load(None)
@@ -186,7 +192,7 @@ def test_a_kernel_that_is_not_installed_is_told_with_the_way_to_get_it():
     from infimed_core import DataError
 
     with pytest.raises(DataError, match=r"kernel: flash-attn-4 needs flash-attn-4 .*pip install 'flash-attn-4'"):
-        attention.use_kernel("flash-attn-4")
+        attention.AttentionState("flash-attn-4")
 
 
 @pytest.mark.parametrize("name", ["flash-attn-2", "flash-attn-4"])
@@ -205,11 +211,10 @@ def test_a_kernel_asked_for_gets_the_borders(monkeypatch, name):
 
     module.flash_attn_varlen_func = flash_attn_varlen_func
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setattr(attention, "_kernel", "varlen")
-    attention.use_kernel(name)
+    state = attention.AttentionState(name)
     parts = [torch.randn(5, 2, 8) for _ in range(3)]
     borders = torch.tensor([0, 2, 5], dtype=torch.int32)
-    output = attention._on_cuda(*parts, borders, 3, True, 0.3)
+    output = attention._on_cuda(*parts, borders, 3, True, 0.3, state.kernel)
     heads = [part.transpose(0, 1)[None] for part in parts]
     alone = [torch.nn.functional.scaled_dot_product_attention(*(t[:, :, a:b] for t in heads), is_causal=True, scale=0.3)
              for a, b in ((0, 2), (2, 5))]  # fmt: skip

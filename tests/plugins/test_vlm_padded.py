@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent))
 import pytest
 import torch
 import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_checkpoints import configuration_of, write_small_checkpoint
+from vlm_leaks import row_with
 
-from infimed_core import DataError, Encoded, Generation, Media, MediaLoader, Request, Sample, Turn
-from infimed_core.plan.rows import assemble
+from infimed_core import DataError, Encoded, Generation, Media, MediaLoader, Request, Sample, Turn, assemble
 from infimed_core.testing import make_image, run
 from infimed_plugins.image.modality import Image
 from infimed_plugins.vlm.checkpoint import Transformers
 from infimed_plugins.vlm.encoding import ChatEncoder
 from infimed_plugins.vlm.families import FAMILIES
-from infimed_plugins.vlm.isolation import make_samples, measure, pack, pad, shrunken_module, verdict
-from infimed_plugins.vlm.leaks import row_with
-from infimed_plugins.vlm.quiet import quiet
+from infimed_plugins.vlm.isolation import make_samples, measure, shrunken_module, verdict
 from infimed_plugins.vlm.rows import row_hidden_states, segments
-from infimed_plugins.vlm.small import configuration_of, write_small_checkpoint
+from infimed_plugins.vlm.without_progress_bars import without_progress_bars
 
 TEXTS = ["Which imaging plane is shown in this picture?", "axial coronal sagittal yes no"] * 5
 PADDED = [name for name, family in FAMILIES.items() if not family.packs]
@@ -59,7 +61,7 @@ def load(checkpoint: Path, **options):
 
 
 def stock(checkpoint: Path):
-    with quiet():
+    with without_progress_bars():
         return transformers.AutoModelForImageTextToText.from_pretrained(checkpoint, dtype=torch.float32).eval()
 
 
@@ -156,7 +158,7 @@ def test_in_double_precision_linear_attention_shows_that_what_is_left_is_roundin
             loss_of(module, row_hidden_states(module, row, family), row.labels).backward()
         return [parameter.grad.clone() for parameter in module.parameters() if parameter.grad is not None]
 
-    together, alone = gradients([pad(wide)]), gradients([pack([sample]) for sample in wide])
+    together, alone = gradients([assemble(wide, padded=True)]), gradients([assemble([sample]) for sample in wide])
     assert max(map(difference, together, alone)) <= 1e-11
 
 
@@ -311,7 +313,7 @@ def test_a_run_trains_it_on_images_says_that_it_is_padded_and_saves_what_transfo
 
 
 def test_an_attention_without_masks_is_refused_for_gemmas_images(checkpoints):
-    from infimed_plugins.vlm.network import prepare_module
+    from infimed_plugins.vlm.transformers_model import prepare_module
 
     module = load(checkpoints["gemma3"]).module
     with pytest.raises(DataError, match="leaves out the mask of gemma3's images; use sdpa"):

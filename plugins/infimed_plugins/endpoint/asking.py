@@ -5,14 +5,11 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 from infimed_core import Answer, DataError, MediaLoader, Request
-from infimed_plugins.endpoint.messages import make_body, read_reply
-from infimed_plugins.endpoint.transport import CallError, Server, is_loopback
-
-if TYPE_CHECKING:
-    from infimed_plugins.endpoint.model import OpenAICompatible
+from infimed_plugins.endpoint.messages import Asking, make_body, read_reply
+from infimed_plugins.endpoint.transport import CallError, Patience, Server, is_loopback
 
 HOPELESS = ("not_allowed", "not_found", "redirected", "certificate")
 """Failures that every question will meet as well, if none has been answered yet."""
@@ -25,12 +22,22 @@ One alone may be the question's own doing.
 """
 
 
+@dataclass(frozen=True)
+class AskingOptions:
+    """How a server is asked: the settings of the body, how many at a time, how long, and whom to keep from it."""
+
+    asking: Asking
+    patience: Patience
+    concurrency: int
+    allow_identified: bool
+
+
 def ask_all(
-    settings: OpenAICompatible, server: Server, model: str, requests: Sequence[Request], media: MediaLoader
+    options: AskingOptions, server: Server, model: str, requests: Sequence[Request], media: MediaLoader
 ) -> Iterator[Answer]:
     """One answer per request, in the order in which they come."""
-    asked = _Questions(settings, server, model, requests, media)
-    for number in range(min(settings.concurrency, len(requests))):
+    asked = _Questions(options, server, model, requests, media)
+    for number in range(min(options.concurrency, len(requests))):
         # daemons: a user who stops the run does not wait for answers that nobody will read
         threading.Thread(target=asked.work, name=f"endpoint-{number}", daemon=True).start()
     try:
@@ -44,11 +51,11 @@ class _Questions:
     """The questions of one call, shared by the threads that ask them."""
 
     def __init__(
-        self, settings: OpenAICompatible, server: Server, model: str, requests: Sequence[Request], media: MediaLoader
+        self, options: AskingOptions, server: Server, model: str, requests: Sequence[Request], media: MediaLoader
     ) -> None:
-        self._settings, self._server, self._model, self._media = settings, server, model, media
-        self._asking, self._patience = settings.asking, settings.patience
-        self._guarded = not settings.allow_identified and not is_loopback(settings.base_url)
+        self._server, self._model, self._media = server, model, media
+        self._asking, self._patience = options.asking, options.patience
+        self._guarded = not options.allow_identified and not is_loopback(server.base_url)
         self._waiting = iter(requests)
         self._lock = threading.Lock()
         self._answered = False
@@ -78,7 +85,7 @@ class _Questions:
         if self._guarded and identity in ("flagged", "unchecked"):
             raise DataError(
                 "identified",
-                f"the sample is tagged identity={identity} and {self._settings.base_url} is another machine, so it was "
+                f"the sample is tagged identity={identity} and {self._server.base_url} is another machine, so it was "
                 "not sent; take it out, ask a local server, or set allow_identified: true if you may send it",
             )
         if self._given_up is not None:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, JsonValue, field_validator
 
 from infimed_core import Answer, DataError, LoadedModel, MediaLoader, Model, Request, canonical_json
-from infimed_plugins.endpoint.asking import ask_all
+from infimed_plugins.endpoint.asking import AskingOptions, ask_all
 from infimed_plugins.endpoint.messages import Asking
 from infimed_plugins.endpoint.transport import CallError, Patience, Server, is_loopback
 
@@ -147,7 +147,9 @@ class Endpoint(LoadedModel):
 
     def answer(self, requests: Sequence[Request], media: MediaLoader) -> Iterator[Answer]:
         """Answers as they come. What the server cannot or may not be asked is an answer with ``error``."""
-        return ask_all(self.settings, self.server, self.model, requests, media)
+        own = self.settings
+        options = AskingOptions(own.asking, own.patience, own.concurrency, own.allow_identified)
+        return ask_all(options, self.server, self.model, requests, media)
 
     def describe(self) -> dict[str, JsonValue]:
         """Where and what was asked; never the key."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import ipaddress
 import json
 import random
@@ -10,19 +9,23 @@ import socket
 import ssl
 import threading
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    import httpx
 
 T = TypeVar("T")
 
 LARGEST_REPLY = 64 * 2**20
 """Most bytes of a reply; an answer in text is never near it."""
+LARGEST_REFUSAL = 65536
+"""Bytes read of a reply that is an error."""
 TIMEOUT_TRIES = 2
 """Tries of a question whose answer does not come in time: one that is slow once is usually slow again."""
 
@@ -55,16 +58,9 @@ def is_loopback(url: str) -> bool:
         return False
 
 
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """A redirect is an error: questions and key go to the host that the run file names and to no other."""
-
-    def redirect_request(self, *arguments: Any, **names: Any) -> None:
-        """Follow nothing."""
-
-
 @dataclass(frozen=True)
 class Server:
-    """A server by its base URL, and how it is spoken to. Safe to use from many threads.
+    """A server by its base URL, and how it is spoken to. Safe to use from many threads; connections are kept open.
 
     ``key`` is sent as a bearer token and never shown; ``timeout`` is in seconds, for one exchange.
     """
@@ -74,33 +70,42 @@ class Server:
     key_name: str = "OPENAI_API_KEY"
     timeout: float = 600.0
 
+    @cached_property
+    def _client(self) -> httpx.Client:
+        import httpx
+
+        headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "infimed"}
+        if self.key:
+            headers["Authorization"] = f"Bearer {self.key}"
+        return httpx.Client(
+            headers=headers,
+            timeout=httpx.Timeout(self.timeout, pool=None),
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
+            follow_redirects=False,  # questions and key go to the host that the run file names and to no other
+            trust_env=not is_loopback(self.base_url),
+        )
+
     def exchange(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """POST ``body`` as JSON (GET where it is ``None``) and return the JSON of the reply.
 
         Raises:
             CallError: there was no reply, its status is no success, or it is no JSON.
         """
-        headers = {"Accept": "application/json", "User-Agent": "infimed"}
-        data = None
+        import httpx
+
+        deadline = time.monotonic() + self.timeout
+        headers, data = {}, None
         if body is not None:
             headers["Content-Type"] = "application/json"
             data = json.dumps(body, ensure_ascii=False).encode()
-        if self.key:
-            headers["Authorization"] = f"Bearer {self.key}"
-        request = urllib.request.Request(self.base_url + path, data=data, headers=headers)
-        proxies = urllib.request.ProxyHandler({} if is_loopback(self.base_url) else None)
-        opener = urllib.request.build_opener(proxies, _NoRedirects)
+        method = "GET" if body is None else "POST"
         try:
-            with opener.open(request, timeout=self.timeout) as response:
-                content = _read(response, time.monotonic() + self.timeout)
-        except urllib.error.HTTPError as error:
-            with error:
-                raise self._refused(error) from None
-        except urllib.error.URLError as error:
-            reason = error.reason if isinstance(error.reason, Exception) else error
-            raise self._unreached(reason) from None
-        except (OSError, http.client.HTTPException) as error:
+            with self._client.stream(method, self.base_url + path, content=data, headers=headers) as response:
+                content = _read(response, deadline, LARGEST_REPLY if response.is_success else LARGEST_REFUSAL)
+        except (httpx.HTTPError, OSError) as error:
             raise self._unreached(error) from None
+        if not response.is_success:
+            raise self._refused(response, content)
         try:
             return json.loads(content)
         except ValueError:
@@ -109,8 +114,11 @@ class Server:
             ) from None
 
     def _unreached(self, error: Exception) -> CallError:
+        import httpx
+
         url = self.base_url
-        if isinstance(error, TimeoutError):
+        error = _innermost(error)
+        if isinstance(error, TimeoutError | httpx.TimeoutException):
             return CallError(
                 "timeout",
                 f"{url} gave no answer within {self.timeout:g} s; raise timeout_seconds",
@@ -137,48 +145,57 @@ class Server:
         told = str(error) or "no reason told"
         return CallError("connection_lost", f"{url}: {type(error).__name__}: {told}", retry=True, reached=False)
 
-    def _refused(self, error: urllib.error.HTTPError) -> CallError:
-        try:
-            content = error.read(65536)
-        except (OSError, http.client.HTTPException):
-            content = b""
+    def _refused(self, response: httpx.Response, content: bytes) -> CallError:
         told = _reason(content)
         if self.key:
             told = told.replace(self.key, "***")
-        line = f"{self.base_url} replied {error.code}" + (f": {told}" if told else "")
-        if error.code in (401, 403):
+        line = f"{self.base_url} replied {response.status_code}" + (f": {told}" if told else "")
+        if response.status_code in (401, 403):
             held = "refuses the key in" if self.key else "wants a key; put it into"
             return CallError("not_allowed", f"{line}; the server {held} the environment variable {self.key_name}")
-        if error.code == 404:
+        if response.status_code == 404:
             return CallError(
                 "not_found", f"{line}; check the model's name, and that base_url ends as the server wants (often /v1)"
             )
-        if 300 <= error.code < 400:
-            place = error.headers.get("Location", "nowhere")
+        if 300 <= response.status_code < 400:
+            place = response.headers.get("Location", "nowhere")
             return CallError("redirected", f"{line}; redirects (here to {place}) are not followed; mend base_url")
-        retry = error.code in (408, 429) or error.code >= 500
-        after = retry_after(error.headers.get("Retry-After"), datetime.now(UTC))
-        code = "too_many_requests" if error.code == 429 else "server_error" if error.code >= 500 else "refused"
+        status = response.status_code
+        retry = status in (408, 429) or status >= 500
+        after = retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
+        code = (
+            "too_many_requests"
+            if response.status_code == 429
+            else "server_error"
+            if response.status_code >= 500
+            else "refused"
+        )
         return CallError(code, line, retry=retry, after=after)
 
 
-def _read(response: http.client.HTTPResponse, deadline: float) -> bytes:
-    promised = response.length
+def _innermost(error: Exception) -> Exception:
+    """The system's own error behind the library's, which says what went wrong."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError):
+            return seen
+        seen = seen.__cause__ or seen.__context__
+    return error
+
+
+def _read(response: httpx.Response, deadline: float, largest: int) -> bytes:
+    """The body of a reply, whole; of a refusal its first bytes."""
     pieces, size = [], 0
-    while promised is None or size < promised:
-        piece = response.read1(65536)
-        if not piece:
-            break
+    for piece in response.iter_raw():
         pieces.append(piece)
         size += len(piece)
-        if size > LARGEST_REPLY:
-            raise OSError(f"the reply is larger than {LARGEST_REPLY // 2**20} MiB")
+        if size > largest and response.is_success:
+            raise OSError(f"the reply is larger than {largest // 2**20} MiB")
+        if size > largest:
+            break
         if time.monotonic() > deadline:
             raise TimeoutError
-    content = b"".join(pieces)
-    if promised is not None and size < promised:
-        raise http.client.IncompleteRead(content, promised - size)
-    return content
+    return b"".join(pieces)
 
 
 def _start(content: bytes) -> str:

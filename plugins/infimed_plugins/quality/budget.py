@@ -92,7 +92,7 @@ class Budget(GatedSelector):
         return vector
 
     def _turned_away(self, columns: Columns) -> Iterable[tuple[int, Reason]]:
-        num = len(columns.ids)
+        num = len(columns.places)
         if num <= self.num_samples:
             return ()
         ordered = columns.best_first()

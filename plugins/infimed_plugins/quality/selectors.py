@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from infimed_core import Candidate, InfimedError, Score, Selection, Selector
+from infimed_core import Candidate, InfimedError, RowSelection, Score, Selection, Selector
 from infimed_plugins.quality.composite import composite
 from infimed_plugins.quality.reasons import BELOW_MINIMUM, Reason
 
@@ -31,25 +31,36 @@ class Columns:
     """What a selector keeps of the candidates that may be chosen: thin columns, not the candidates.
 
     Attributes:
+        places: int64 [n], the place of each among all candidates.
         values: float64 [n], ``nan`` where there is none.
         groups: int64 [n], the number of the candidate's group.
-        reasons: the score's own reasons, equal ones shared.
+        ties: uint64 [n], a hash of the id that orders equal values.
+        names: the groups.
         sizes: candidates by group, those barred before any comparison included.
         features: float32 [n, width], where the selector asks for any.
     """
 
-    ids: list[str]
+    places: NDArray[np.int64]
     values: NDArray[np.float64]
     groups: NDArray[np.int64]
-    reasons: list[Reasons]
+    ties: NDArray[np.uint64]
     names: list[str]
     sizes: list[int]
     features: NDArray[np.float32]
 
-    def best_first(self, salt: str = "") -> NDArray[np.int64]:
-        """Places by value from high to low; without a value last; ties by a hash of the id."""
-        ties = np.fromiter((tie_break(identity, salt) for identity in self.ids), np.uint64, len(self.ids))
-        return np.lexsort((ties, -np.nan_to_num(self.values, nan=-1.0)))
+    def best_first(self) -> NDArray[np.int64]:
+        """Places in the columns by value from high to low; without a value last; ties by a hash of the id."""
+        return np.lexsort((self.ties, -np.nan_to_num(self.values, nan=-1.0)))
+
+
+class _Codes:
+    """Reasons by number, equal ones once."""
+
+    def __init__(self) -> None:
+        self.table: dict[Reasons, int] = {}
+
+    def of(self, reasons: Reasons) -> int:
+        return self.table.setdefault(reasons, len(self.table))
 
 
 class GatedSelector(Selector):
@@ -71,22 +82,26 @@ class GatedSelector(Selector):
     )
 
     def select(self, candidates: Sequence[Candidate]) -> Selection:
+        """``select_rows`` by ids."""
+        listed = list(candidates)
+        verdict = self.select_rows(listed)
+        told = [(candidate.id, verdict.rejected(place)) for place, candidate in enumerate(listed)]
+        kept = tuple(identity for identity, reasons in told if reasons is None)
+        return Selection(kept=kept, rejected={name: reasons for name, reasons in told if reasons is not None})
+
+    def select_rows(self, candidates: Sequence[Candidate]) -> RowSelection:
         """Go through the candidates once; every one is kept or rejected with its reasons.
 
         Raises:
             InfimedError: a dimension that the settings name is in no score, or a tag that they name on no sample.
         """
         known: dict[str, None] = {}
-        rejected: dict[str, Reasons] = {}
-        shared: dict[Reasons, Reasons] = {}
         numbers: dict[str, int] = {}
-        order: list[str] = []
-        ids: list[str] = []
-        reasons: list[Reasons] = []
         sizes: list[int] = []
-        values, groups, features = array("d"), array("q"), array("f")
-        for candidate in candidates:
-            order.append(candidate.id)
+        codes = _Codes()
+        verdict, own = array("i"), array("i")
+        places, groups, ties, values, features = array("q"), array("q"), array("Q"), array("d"), array("f")
+        for place, candidate in enumerate(candidates):
             parts = candidate.score.parts.keys()
             if not parts <= known.keys():
                 known |= dict.fromkeys(parts)
@@ -96,38 +111,40 @@ class GatedSelector(Selector):
             sizes[number] += 1
             value = self._value(candidate.score)
             barred = self._barred(candidate.score, value)
+            verdict.append(codes.of(barred) if barred else RowSelection.KEPT)
             if barred:
-                rejected[candidate.id] = shared.setdefault(barred, barred)
                 continue
-            ids.append(candidate.id)
+            places.append(place)
+            ties.append(tie_break(candidate.id, self._salt))
             values.append(float("nan") if value is None else value)
             groups.append(number)
-            own = candidate.score.reasons
-            reasons.append(shared.setdefault(own, own))
+            own.append(codes.of(candidate.score.reasons))
             vector = self._features(candidate)
             if vector is not None:
                 features.frombytes(vector.tobytes())
+        self._check_names(known, numbers)
+        columns = Columns(
+            np.frombuffer(places, dtype=np.int64),
+            np.frombuffer(values, dtype=np.float64),
+            np.frombuffer(groups, dtype=np.int64),
+            np.frombuffer(ties, dtype=np.uint64),
+            list(numbers),
+            sizes,
+            np.frombuffer(features, dtype=np.float32).reshape(len(places), -1 if features else 0),
+        )
+        result = np.frombuffer(verdict, dtype=np.int32)  # shares memory with the list that was filled
+        before = list(codes.table)
+        for index, reason in self._turned_away(columns):
+            result[columns.places[index]] = codes.of((reason.value, *before[own[index]]))
+        return RowSelection(result, tuple(codes.table))
+
+    def _check_names(self, known: Mapping[str, None], numbers: Mapping[str, int]) -> None:
         named = self.named_dimensions().keys()
         if known and not named <= known.keys():
             missing, there = ", ".join(sorted(named - known.keys())), ", ".join(known)
             raise InfimedError(f"quality.select: no scorer of this run gave the dimension {missing}; there are {there}")
         if self._group_tag is not None and set(numbers) == {""}:
             raise InfimedError(f"quality.select: no sample has the tag '{self._group_tag}'; name one that samples have")
-        columns = Columns(
-            ids,
-            np.array(values, dtype=np.float64),
-            np.array(groups, dtype=np.int64),
-            reasons,
-            list(numbers),
-            sizes,
-            np.frombuffer(features, dtype=np.float32).reshape(len(ids), -1 if features else 0),
-        )
-        for place, reason in self._turned_away(columns):
-            whole = (reason.value, *columns.reasons[place])
-            rejected[columns.ids[place]] = shared.setdefault(whole, whole)
-        kept = tuple(identity for identity in order if identity not in rejected)
-        # Not validated, which would copy every row's reasons, of which equal ones are one object here.
-        return Selection.model_construct(kept=kept, rejected=rejected)
 
     def named_dimensions(self) -> Mapping[str, str]:
         """Those left out and those weighed."""
@@ -152,6 +169,11 @@ class GatedSelector(Selector):
         if value is None and self.on_null == "reject":
             return (*score.reasons, Reason.SCORE_MISSING.value)
         return ()
+
+    @property
+    def _salt(self) -> str:
+        """What is hashed with the id for the order of equal values."""
+        return ""
 
     @property
     def _group_tag(self) -> str | None:
@@ -235,7 +257,7 @@ class TopShare(_Share):
 class BottomShare(_Share):
     """Keeps the worst share: the other half of an ablation, never a way to choose data.
 
-    Rejects carry ``above_share``. Gates sleep unless they are asked for.
+    Rejects carry ``above_share``. Hard minimums are off unless they are asked for.
     """
 
     hard_minimums: bool = Field(default=False, description="Reject samples below a hard minimum of the profile.")
@@ -247,7 +269,7 @@ class BottomShare(_Share):
 class RandomShare(_Share):
     """Keeps a share drawn by a hash of seed and id, whatever the scores: what any selection has to beat.
 
-    Rejects carry ``not_drawn``. Gates sleep unless they are asked for; samples in error cannot be drawn.
+    Rejects carry ``not_drawn``. Hard minimums are off unless they are asked for; samples in error cannot be drawn.
     """
 
     hard_minimums: bool = Field(default=False, description="Reject samples below a hard minimum of the profile.")
@@ -255,9 +277,11 @@ class RandomShare(_Share):
     seed: int = Field(default=0, description="Another seed draws others.")
 
     def _ordered(self, columns: Columns) -> tuple[NDArray[np.int64], Reason]:
-        salt = f"{self.seed}|"
-        ties = np.fromiter((tie_break(identity, salt) for identity in columns.ids), np.uint64, len(columns.ids))
-        return np.argsort(ties, kind="stable"), Reason.NOT_DRAWN
+        return np.argsort(columns.ties, kind="stable"), Reason.NOT_DRAWN
+
+    @property
+    def _salt(self) -> str:
+        return f"{self.seed}|"
 
 
 class Quota(GatedSelector):

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from infimed_core.api.evaluation import Comparison, MetricValue
-from infimed_core.api.reporting import RunRecord
+from infimed_core.api.reporting import Comparison, MetricValue, RunRecord
 from infimed_core.runfile.sections import BASELINE
 from infimed_core.store.record import is_gone
 from infimed_plugins.reporting.page.figures import number, printable

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from infimed_core import Answer, DataError, Encoded, Generation, Media, MediaLoader, Request
-
-if TYPE_CHECKING:
-    from infimed_plugins.vlm.network import Network
+from infimed_plugins.vlm.attention import LANGUAGE_ATTENTION, language_attention, restore_attention
+from infimed_plugins.vlm.encoding import ChatEncoder
+from infimed_plugins.vlm.families import Family
+from infimed_plugins.vlm.settings import OpeningSettings
 
 WINDOW = 1024
 """Most questions that are encoded before the first of them is asked, so that they can be sorted by length."""
@@ -19,7 +20,33 @@ WINDOW_BYTES = 512 * 2**20
 """Most bytes of pixels held by them."""
 
 
-def answer_all(network: Network, requests: Sequence[Request], media: MediaLoader) -> Iterator[Answer]:
+class OpenedModel(Protocol):
+    """What answering needs of a model in memory."""
+
+    settings: OpeningSettings
+
+    @property
+    def module(self) -> Any:
+        """The transformers model."""
+        ...
+
+    @property
+    def encoder(self) -> ChatEncoder:
+        """The checkpoint's encoder."""
+        ...
+
+    @property
+    def family(self) -> Family | None:
+        """The family, ``None`` for an unknown one."""
+        ...
+
+    @property
+    def device(self) -> Any:
+        """Where prompts go."""
+        ...
+
+
+def answer_all(network: OpenedModel, requests: Sequence[Request], media: MediaLoader) -> Iterator[Answer]:
     """Answer every request, as soon as its batch is done; what cannot be asked is an answer with ``error``."""
     limits = network.settings.answer_batch_size, network.settings.answer_batch_tokens
     prompts: list[tuple[Encoded, Generation]] = []
@@ -37,7 +64,7 @@ def answer_all(network: Network, requests: Sequence[Request], media: MediaLoader
             prompts, held = [], 0
 
 
-def encode_prompt(network: Network, request: Request, media: MediaLoader) -> Encoded:
+def encode_prompt(network: OpenedModel, request: Request, media: MediaLoader) -> Encoded:
     """The request as the model takes it; images come no larger than the cap needs."""
     cap = network.settings.answer_max_visual_tokens
     used = [request.media[index] for turn in request.turns for index in _checked(turn.media_indices, request)]
@@ -61,7 +88,7 @@ def _checked(indices: tuple[int, ...], request: Request) -> tuple[int, ...]:
     return indices
 
 
-def load_image(network: Network, item: Media, media: MediaLoader, cap: int | None) -> tuple[Any, tuple[int, int]]:
+def load_image(network: OpenedModel, item: Media, media: MediaLoader, cap: int | None) -> tuple[Any, tuple[int, int]]:
     """Decode an image, under a cap perhaps to a smaller size; and its (height, width) by its header."""
     pixels = network.encoder.pixels
     if pixels is None or cap is None:
@@ -89,7 +116,7 @@ def make_batches(
     return batches
 
 
-def _answer_batch(network: Network, batch: list[tuple[Encoded, Generation]]) -> Iterator[Answer]:
+def _answer_batch(network: OpenedModel, batch: list[tuple[Encoded, Generation]]) -> Iterator[Answer]:
     """Answer a batch; one that runs out of memory is halved, any other failure is each one's error."""
     import torch
 
@@ -110,7 +137,7 @@ def _answer_batch(network: Network, batch: list[tuple[Encoded, Generation]]) -> 
             yield from _answer_batch(network, [prompt])
 
 
-def generate(network: Network, prompts: Sequence[Encoded], generation: Generation) -> list[Answer]:
+def generate(network: OpenedModel, prompts: Sequence[Encoded], generation: Generation) -> list[Answer]:
     """Generate for one batch of prompts, in order."""
     import torch
 
@@ -183,17 +210,12 @@ class _for_generation:  # noqa: N801
         self._module = module
 
     def __enter__(self) -> None:
-        from infimed_plugins.vlm.attention import LANGUAGE_ATTENTION
-        from infimed_plugins.vlm.network import language_attention
-
         self._training = self._module.training
         self._module.eval()
         packed = self._module.config._attn_implementation_internal == LANGUAGE_ATTENTION
         self._names = language_attention(self._module, "sdpa") if packed else []
 
     def __exit__(self, *error: object) -> None:
-        from infimed_plugins.vlm.network import restore_attention
-
         restore_attention(self._names)
         self._module.train(self._training)
         if hasattr(getattr(self._module, "model", None), "rope_deltas"):

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import Field
 
 from infimed_core import Component, DataError, LoadedModel, Model, Row
-from infimed_plugins.vlm.checkpoint import find_checkpoint, open_checkpoint, told_missing
+from infimed_plugins.vlm.checkpoint import can_pack, find_checkpoint, missing_reason, open_checkpoint
 from infimed_plugins.vlm.encoding import ChatEncoder
 from infimed_plugins.vlm.settings import OpeningSettings
 from infimed_plugins.vlm.siglip import llava_processor, use_published_names
@@ -38,7 +38,7 @@ class Assemble(OpeningSettings, Model):
 
     def problems(self, run: Mapping[str, Component]) -> Mapping[str, str]:
         """A part whose directory is not there, or that is no checkpoint."""
-        told = {"vision": told_missing(self.vision), "language": told_missing(self.language)}
+        told = {"vision": missing_reason(self.vision), "language": missing_reason(self.language)}
         return {**super().problems(run), **{part: missing for part, missing in told.items() if missing}}
 
     def prepare(self, directory: Path, texts: Callable[[], Iterable[str]], seed: int) -> Path:
@@ -52,7 +52,7 @@ class Assemble(OpeningSettings, Model):
             SiglipVisionModel,
         )
 
-        from infimed_plugins.vlm.quiet import quiet
+        from infimed_plugins.vlm.without_progress_bars import without_progress_bars
 
         vision_path, language_path = find_checkpoint(self.vision, None), find_checkpoint(self.language, None)
         config = AutoConfig.from_pretrained(vision_path)
@@ -63,7 +63,7 @@ class Assemble(OpeningSettings, Model):
             {"additional_special_tokens": list(VISION_TOKENS)}, replace_extra_special_tokens=False
         )
         tokenizer.chat_template = CHAT_TEMPLATE
-        with quiet():
+        with without_progress_bars():
             vision = SiglipVisionModel.from_pretrained(vision_path, dtype=torch.float32, use_safetensors=True)
             language = AutoModelForCausalLM.from_pretrained(language_path, dtype=torch.float32, use_safetensors=True)
         words: Any = language.get_input_embeddings().weight
@@ -78,7 +78,7 @@ class Assemble(OpeningSettings, Model):
         module.model.language_model.load_state_dict(language.model.state_dict())
         module.lm_head.load_state_dict(language.lm_head.state_dict())
         module.generation_config = language.generation_config
-        with quiet():
+        with without_progress_bars():
             module.save_pretrained(directory, safe_serialization=True)
         use_published_names(directory)
         tokenizer.save_pretrained(directory)
@@ -115,6 +115,10 @@ class Assemble(OpeningSettings, Model):
         if checkpoint is None:
             raise ValueError("assemble needs a checkpoint directory")
         return open_checkpoint(checkpoint, self)
+
+    def can_pack(self, checkpoint: Path) -> tuple[bool, str]:
+        """The verdict of the isolation test on a shrunken copy of the architecture."""
+        return can_pack(checkpoint, self.attention)
 
     def encoder(self, checkpoint: Path) -> ChatEncoder:
         """The encoder of a checkpoint."""

@@ -3,21 +3,44 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from infimed_core import DataError
+from infimed_plugins.vlm.families import attention_kind, family_of
 
 LANGUAGE_ATTENTION = "infimed_packed"
 VISION_ATTENTION = "infimed_packed_flash"
 """Vision towers of transformers hand over all images at once only to an attention with "flash" in its name."""
 
 _FLASH = {"flash-attn-2": ("flash_attn", "flash-attn"), "flash-attn-4": ("flash_attn.cute", "flash-attn-4")}
-_kernel = "varlen"
+_STATE = "infimed_attention"
 
-calls: dict[str, int] = {"causal": 0, "bidirectional": 0}
-"""How often segmented attention ran in this process: the isolation test reads it to see that every layer took part."""
+
+@dataclass
+class AttentionState:
+    """What the attention layers of one model share: the kernel they use, and how often each kind has run.
+
+    Attributes:
+        kernel: ``varlen`` is torch's own, else a flash-attn.
+        calls: packed attention by direction; the isolation test reads it to see that every layer took part.
+    """
+
+    kernel: str = "varlen"
+    calls: dict[str, int] = field(default_factory=lambda: {"causal": 0, "bidirectional": 0})
+
+    def __post_init__(self) -> None:
+        """Raise ``DataError`` where the kernel's package is not installed."""
+        if self.kernel == "varlen":
+            return
+        module, package = _FLASH[self.kernel]
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            told = f"kernel: {self.kernel} needs {package} ({error}); pip install '{package}', or use kernel: varlen"
+            raise DataError("no_kernel", told) from None
 
 
 def register() -> None:
@@ -61,40 +84,25 @@ def packed_attention(
     if cu_seq_lens_q is None or attention_mask is not None:
         raise RuntimeError("packed attention needs cu_seq_lens_q and takes no attention_mask: samples would mix")
     causal = bool(getattr(module, "is_causal", True)) if is_causal is None else bool(is_causal)
-    calls["causal" if causal else "bidirectional"] += 1
+    state: AttentionState = getattr(module, _STATE, None) or AttentionState()
+    state.calls["causal" if causal else "bidirectional"] += 1
     grouped = query.shape[1] != key.shape[1]
     scale = query.shape[-1] ** -0.5 if scaling is None else float(scaling)
     if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16) and not dropout:
         boundaries = cu_seq_lens_q.to(device=query.device, dtype=torch.int32)
         longest = int(max_length_q) if max_length_q else int((boundaries[1:] - boundaries[:-1]).max())
         query, key, value = (tensor[0].transpose(0, 1).contiguous() for tensor in (query, key, value))
-        return _on_cuda(query, key, value, boundaries, longest, causal, scale).unsqueeze(0), None
+        return _on_cuda(query, key, value, boundaries, longest, causal, scale, state.kernel).unsqueeze(0), None
     lengths = tuple(np.diff(cu_seq_lens_q.cpu().numpy()).tolist())
     return _segmented(query, key, value, lengths, causal, scale, dropout, grouped), None
 
 
-def use_kernel(name: str) -> None:
-    """Choose the kernel on CUDA for this process: ``varlen`` is torch's own, else a flash-attn that must be installed.
-
-    Raises:
-        DataError: it is not installed.
-    """
-    global _kernel
-    if name != "varlen":
-        module, package = _FLASH[name]
-        try:
-            importlib.import_module(module)
-        except ImportError as error:
-            raise DataError(
-                "no_kernel", f"kernel: {name} needs {package} ({error}); pip install '{package}', or use kernel: varlen"
-            ) from None
-    _kernel = name
-
-
-def _on_cuda(query: Any, key: Any, value: Any, boundaries: Any, longest: int, causal: bool, scale: float) -> Any:
+def _on_cuda(
+    query: Any, key: Any, value: Any, boundaries: Any, longest: int, causal: bool, scale: float, kernel: str
+) -> Any:
     """[L, heads, width] each, to [L, heads, width], by the chosen kernel."""
-    if _kernel != "varlen":
-        flash = importlib.import_module(_FLASH[_kernel][0]).flash_attn_varlen_func
+    if kernel != "varlen":
+        flash = importlib.import_module(_FLASH[kernel][0]).flash_attn_varlen_func
         places = {"cu_seqlens_q": boundaries, "cu_seqlens_k": boundaries}
         sizes = {"max_seqlen_q": longest, "max_seqlen_k": longest}
         output = flash(query, key, value, **places, **sizes, softmax_scale=scale, causal=causal)
@@ -140,3 +148,77 @@ def _segmented(
     # One call a segment: nothing is gathered into batches, and nothing padded.
     segments = zip(*(t.split(lengths, dim=2) for t in (query, key, value)), strict=True)
     return torch.cat([attend(*parts) for parts in segments if parts[0].shape[2]], dim=2).transpose(1, 2)
+
+
+def prepare_module(module: Any, kind: str, kernel: str = "varlen") -> AttentionState:
+    """Give a module packed attention (``kind`` "packed", else a name of transformers) and a faster patch embedding.
+
+    Returns:
+        What the attention layers of this module, and no other, share.
+
+    Raises:
+        DataError: that attention would let the tokens of an image see only those before them, or the kernel's package
+            is not installed.
+    """
+    state = AttentionState(kernel)
+    for layer in attention_layers(module):
+        setattr(layer, _STATE, state)
+    register()
+    kind, family = attention_kind(module.config, kind), family_of(module.config)
+    if kind.startswith("flash") and family and family.both_ways:
+        raise DataError("attention", f"attention: {kind} leaves out the mask of {family.model_type}'s images; use sdpa")
+    if kind == "packed":
+        for config in _part_configs(module, "language"):
+            config._attn_implementation_internal = LANGUAGE_ATTENTION
+        for config in _part_configs(module, "vision") if family and family.native_resolution else ():
+            config._attn_implementation_internal = VISION_ATTENTION
+    else:
+        module.set_attn_implementation(kind)
+    from infimed_plugins.vlm.patch_embedding import use_linear_patch_embedding
+    from infimed_plugins.vlm.projector import use_pooled_projector
+
+    use_linear_patch_embedding(module)
+    use_pooled_projector(module)
+    return state
+
+
+def attention_state(module: Any) -> AttentionState:
+    """What the attention layers of a prepared module share."""
+    state: AttentionState = getattr(attention_layers(module)[0], _STATE)
+    return state
+
+
+def attention_layers(module: Any) -> list[Any]:
+    """Every attention layer of a transformers model."""
+    return [layer for layer in module.modules() if hasattr(layer, "is_causal") and hasattr(layer, "scaling")]
+
+
+def _part_configs(module: Any, part: str) -> list[Any]:
+    """The configurations that the attention layers of the vision tower, or of all else, really look at."""
+    vision = getattr(module.config, "vision_config", None)
+    found = {}
+    for layer in module.modules():
+        config = getattr(layer, "config", None)
+        if config is not None and (vision is not None and config.model_type == vision.model_type) == (part == "vision"):
+            found[id(config)] = config
+    return list(found.values())
+
+
+def attention_names(module: Any) -> list[tuple[Any, Any]]:
+    """Every configuration with the attention it names now, for ``restore_attention``."""
+    configs = {id(c): c for layer in module.modules() if (c := getattr(layer, "config", None)) is not None}
+    return [(config, config._attn_implementation_internal) for config in configs.values()]
+
+
+def restore_attention(names: list[tuple[Any, Any]]) -> None:
+    """Undo what happened to attention names since ``attention_names``."""
+    for config, name in names:
+        config._attn_implementation_internal = name
+
+
+def language_attention(module: Any, name: str) -> list[tuple[Any, Any]]:
+    """Let the language model use another attention (generation needs one with masks); returns what to restore."""
+    before = attention_names(module)
+    for config in _part_configs(module, "language"):
+        config._attn_implementation_internal = name
+    return before

@@ -28,7 +28,7 @@ class Transformers(OpeningSettings, Model):
 
     def problems(self, run: Mapping[str, Component]) -> Mapping[str, str]:
         """A directory that is not there, or that is no checkpoint."""
-        missing = told_missing(self.checkpoint)
+        missing = missing_reason(self.checkpoint)
         return {**super().problems(run), **({"checkpoint": missing} if missing else {})}
 
     def prepare(self, directory: Path, texts: Callable[[], Iterable[str]], seed: int) -> Path:
@@ -40,6 +40,10 @@ class Transformers(OpeningSettings, Model):
         path = checkpoint or find_checkpoint(self.checkpoint, self.revision, self.trust_remote_code)
         return open_checkpoint(path, self, self.trust_remote_code)
 
+    def can_pack(self, checkpoint: Path) -> tuple[bool, str]:
+        """The verdict of the isolation test on a shrunken copy of the checkpoint's architecture."""
+        return can_pack(checkpoint, self.attention, self.trust_remote_code)
+
     def encoder(self, checkpoint: Path) -> ChatEncoder:
         """The encoder of a checkpoint; refuses a family with images that InfiMed cannot encode."""
         encoder = ChatEncoder(checkpoint, self.trust_remote_code)
@@ -47,7 +51,7 @@ class Transformers(OpeningSettings, Model):
         return encoder
 
 
-def told_missing(checkpoint: str) -> str:
+def missing_reason(checkpoint: str) -> str:
     """Why a checkpoint cannot be used, as far as the disk tells without asking a hub; "" where nothing is known."""
     path = Path(os.path.expanduser(checkpoint))  # leaves "~nobody" as it is
     if path.is_dir():
@@ -62,7 +66,7 @@ def find_checkpoint(checkpoint: str, revision: str | None, with_code: bool = Fal
     Raises:
         DataError: it is neither a directory with a ``config.json`` nor on the hub.
     """
-    if missing := told_missing(checkpoint):
+    if missing := missing_reason(checkpoint):
         raise DataError("no_checkpoint", missing)
     path = Path(os.path.expanduser(checkpoint))
     if path.is_dir():
@@ -93,18 +97,26 @@ def read_config(checkpoint: Path, trust_remote_code: bool = False) -> Any:
         raise DataError("no_checkpoint", f"{checkpoint / 'config.json'}: cannot be used: {first}") from error
 
 
+def can_pack(checkpoint: Path, attention: str, trust_remote_code: bool = False) -> tuple[bool, str]:
+    """The verdict of the isolation test on a shrunken copy of a checkpoint's architecture; weights are not loaded."""
+    from infimed_plugins.vlm.isolation import verdict
+
+    result = verdict(read_config(checkpoint, trust_remote_code), attention)
+    return result.packable, result.explanation
+
+
 def open_checkpoint(checkpoint: Path, settings: OpeningSettings, trust_remote_code: bool = False) -> LoadedModel:
     """Load weights (safetensors only) and return the model ready to train or ask."""
     import torch
     from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
-    from infimed_plugins.vlm.network import Network
-    from infimed_plugins.vlm.quiet import quiet
+    from infimed_plugins.vlm.transformers_model import TransformersModel
+    from infimed_plugins.vlm.without_progress_bars import without_progress_bars
 
     config = read_config(checkpoint, trust_remote_code)
     auto = AutoModelForImageTextToText if getattr(config, "vision_config", None) is not None else AutoModelForCausalLM
     device = settings.device if settings.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    with quiet():
+    with without_progress_bars():
         module = auto.from_pretrained(
             checkpoint,
             dtype=settings.dtype,
@@ -114,4 +126,4 @@ def open_checkpoint(checkpoint: Path, settings: OpeningSettings, trust_remote_co
         )
     opened: Any = module
     opened.to(device).eval()
-    return Network(opened, ChatEncoder(checkpoint, trust_remote_code), settings)
+    return TransformersModel(opened, ChatEncoder(checkpoint, trust_remote_code), settings)

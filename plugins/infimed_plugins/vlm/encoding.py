@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from infimed_core import IGNORED_LABEL, DataError, Encoded, Encoder, Sample, TextLengths, Turn
 from infimed_plugins.vlm.chat import Chat, Tokens
 from infimed_plugins.vlm.families import FAMILIES, Family, family_named
+from infimed_plugins.vlm.image_placeholders import ImagePlaceholder, Rendered
 from infimed_plugins.vlm.internvl import InternPixels
 from infimed_plugins.vlm.pixels import QwenPixels
-from infimed_plugins.vlm.places import Place, Rendered
 from infimed_plugins.vlm.siglip import SiglipPixels
 
 PREPROCESSING_FILES = (
@@ -110,9 +110,13 @@ class ChatEncoder(Encoder):
         return next(int(self.config[name]) for name in names if name in self.config) if self.pixels else -1
 
     @cached_property
-    def place(self) -> Place | None:
+    def place(self) -> ImagePlaceholder | None:
         """What is written around an image's placeholder; ``None`` where the chat template writes it."""
-        return Place.of(self.config, self.image_token, self.tokenizer.convert_ids_to_tokens) if self.pixels else None
+        return (
+            ImagePlaceholder.of(self.config, self.image_token, self.tokenizer.convert_ids_to_tokens)
+            if self.pixels
+            else None
+        )
 
     def _tokenize(self, rendered: Sequence[Rendered]) -> list[Tokens]:
         """Token ids with one placeholder for each image, and all markers around it."""

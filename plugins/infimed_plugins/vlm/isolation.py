@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from infimed_core import IGNORED_LABEL, Encoded, PackedBatch
-from infimed_plugins.vlm import attention
+from infimed_core import IGNORED_LABEL, Encoded, PackedBatch, assemble
+from infimed_plugins.vlm.attention import AttentionState, attention_layers, attention_state, prepare_module
 from infimed_plugins.vlm.encoding import rope_positions
 from infimed_plugins.vlm.families import Family, attention_kind, family_of
 from infimed_plugins.vlm.shrinking import PLACEHOLDERS, VOCABULARY, shrink
@@ -77,15 +77,17 @@ def measure(config: Any, kind: str = "packed", row: RowFunction | None = None) -
 
     family, kind = family_of(config), attention_kind(config, kind)
     module = shrunken_module(config, kind)
+    state = attention_state(module)
     samples = make_samples(module.config, family)
     row = row or row_hidden_states
     with torch.random.fork_rng(devices=[]):
-        before = dict(attention.calls)
-        together = pack(samples) if family is None or family.packs or row is not row_hidden_states else pad(samples)
+        before = dict(state.calls)
+        padded = family is not None and not family.packs and row is row_hidden_states
+        together = assemble(samples, padded=padded)
         packed_logits, packed_gradients = _run(module, [together], family, row)
         if kind == "packed":
-            _check_every_layer(module, before)
-        alone_logits, alone_gradients = _run(module, [pack([sample]) for sample in samples], family, row)
+            _check_every_layer(module, state, before)
+        alone_logits, alone_gradients = _run(module, [assemble([sample]) for sample in samples], family, row)
     if together.padded:
         longest = len(together) // len(samples)
         packed_logits = torch.cat([packed_logits[n * longest :][: len(sample)] for n, sample in enumerate(samples)])
@@ -104,8 +106,6 @@ def shrunken_module(config: Any, kind: str) -> Any:
     """The shrunken architecture with random weights large enough that every leak shows."""
     import torch
     from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
-
-    from infimed_plugins.vlm.network import prepare_module
 
     auto = AutoModelForImageTextToText if getattr(config, "vision_config", None) is not None else AutoModelForCausalLM
     with torch.random.fork_rng(devices=[]):
@@ -138,12 +138,12 @@ def _run(module: Any, rows: Sequence[PackedBatch], family: Family | None, row: R
     return torch.cat(logits), gradients
 
 
-def _check_every_layer(module: Any, before: dict[str, int]) -> None:
-    layers = [layer for layer in module.modules() if hasattr(layer, "is_causal") and hasattr(layer, "scaling")]
+def _check_every_layer(module: Any, state: AttentionState, before: dict[str, int]) -> None:
+    layers = attention_layers(module)
     one_size = not hasattr(getattr(module.config, "vision_config", None), "spatial_merge_size")
     for name, causal in (("causal", True), ("bidirectional", False))[: 1 if one_size else 2]:
         wanted = sum(bool(layer.is_causal) is causal for layer in layers)
-        ran = attention.calls[name] - before[name]
+        ran = state.calls[name] - before[name]
         if ran != wanted:
             raise RuntimeError(f"{ran} of {wanted} {name} attention layers received the samples' borders")
 
@@ -187,40 +187,3 @@ def make_samples(config: Any, family: Family | None) -> list[Encoded]:
         counts = tuple(down * across for down, across in grids)
         samples.append(Encoded(f"{number}", ids, labels, positions, types, counts, arrays))
     return samples
-
-
-def pack(samples: Sequence[Encoded]) -> PackedBatch:
-    """The samples end to end."""
-    names = sorted({name for sample in samples for name in sample.vision})
-    pictured = [sample.vision for sample in samples if sample.vision]
-    return PackedBatch(
-        sample_ids=tuple(sample.sample_id for sample in samples),
-        input_ids=np.concatenate([sample.input_ids for sample in samples]),
-        labels=np.concatenate([sample.labels for sample in samples]),
-        positions=np.concatenate([sample.positions for sample in samples], axis=1),
-        token_types=np.concatenate([sample.token_types for sample in samples]),
-        cu_seqlens=np.cumsum([0, *(len(sample) for sample in samples)]).astype(np.int32),
-        visual_tokens=tuple(count for sample in samples for count in sample.visual_tokens),
-        vision={name: np.concatenate([vision[name] for vision in pictured]) for name in names},
-        num_supervised=sum(sample.num_supervised for sample in samples),
-    )
-
-
-def pad(samples: Sequence[Encoded]) -> PackedBatch:
-    """The samples in the padded layout: each filled up to the longest with text that carries no loss."""
-    longest = max(len(sample) for sample in samples)
-    filled = []
-    for sample in samples:
-        missing = longest - len(sample)
-        filled.append(
-            replace(
-                sample,
-                input_ids=np.pad(sample.input_ids, (0, missing), constant_values=VOCABULARY - 1),
-                labels=np.pad(sample.labels, (0, missing), constant_values=IGNORED_LABEL),
-                token_types=np.pad(sample.token_types, (0, missing)),
-                positions=np.concatenate(
-                    [sample.positions, sample.positions[:, -1:] + np.arange(1, missing + 1)], axis=1
-                ),
-            )
-        )
-    return replace(pack(filled), padded=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping
-from pathlib import Path
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -50,15 +49,6 @@ class OpeningSettings(Component):
                 package = "flash-attn-4" if "4" in getattr(self, setting) else "flash-attn"
                 found[setting] = f"'{getattr(self, setting)}' needs {package}, which is not installed; pip install it"
         return found
-
-    def can_pack(self, checkpoint: Path) -> tuple[bool, str]:
-        """The verdict of the isolation test on a shrunken copy of the checkpoint's architecture."""
-        from infimed_plugins.vlm.checkpoint import read_config
-        from infimed_plugins.vlm.isolation import verdict
-
-        code = bool(getattr(self, "trust_remote_code", False))
-        result = verdict(read_config(checkpoint, code), self.attention)
-        return result.packable, result.explanation
 
     def weights_identity(self) -> str:
         """As ``identity``, without what decides only how the model is asked."""

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from infimed_core import LoadedModel, Model
-from infimed_plugins.vlm.checkpoint import open_checkpoint
+from infimed_plugins.vlm.checkpoint import can_pack, open_checkpoint
 from infimed_plugins.vlm.encoding import ChatEncoder
 from infimed_plugins.vlm.settings import OpeningSettings
 from infimed_plugins.vlm.vocabulary import train_tokenizer
@@ -55,7 +55,7 @@ class TinyQwen3VL(OpeningSettings, Model):
         import torch
         from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
-        from infimed_plugins.vlm.quiet import quiet
+        from infimed_plugins.vlm.without_progress_bars import without_progress_bars
 
         directory.mkdir(parents=True, exist_ok=True)
         tokenizer = train_tokenizer(texts(), self.vocab_size)
@@ -65,7 +65,7 @@ class TinyQwen3VL(OpeningSettings, Model):
             module = Qwen3VLForConditionalGeneration(Qwen3VLConfig(**self._config(tokenizer)))
         module.generation_config.eos_token_id = [tokenizer.eos_token_id, tokenizer.pad_token_id]
         module.generation_config.pad_token_id = tokenizer.pad_token_id
-        with quiet():
+        with without_progress_bars():
             module.save_pretrained(directory, safe_serialization=True)
         (directory / "preprocessor_config.json").write_text(json.dumps(self._preprocessor(), indent=2) + "\n")
         return directory
@@ -127,6 +127,10 @@ class TinyQwen3VL(OpeningSettings, Model):
         if checkpoint is None:
             raise ValueError("tiny-qwen3-vl needs a checkpoint directory")
         return open_checkpoint(checkpoint, self)
+
+    def can_pack(self, checkpoint: Path) -> tuple[bool, str]:
+        """The verdict of the isolation test on a shrunken copy of the architecture."""
+        return can_pack(checkpoint, self.attention)
 
     def encoder(self, checkpoint: Path) -> ChatEncoder:
         """The encoder of a checkpoint."""

@@ -129,7 +129,7 @@ def steps(record: RunRecord) -> dict[str, Any]:
 
 def test_a_poisoned_shard_loses_no_row_and_stops_nothing(tmp_path: Path) -> None:
     num_rows = write_poisoned(tmp_path / "data")
-    record = run(document(tmp_path, tmp_path / "data", filters=False), tmp_path)
+    record = run(document(tmp_path, tmp_path / "data", hard_minimums=False), tmp_path)
     found = steps(record)
     read, score, select = found["read"], found["score"], found["select"]
     assert record.status == "done"

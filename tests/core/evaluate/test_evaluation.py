@@ -15,8 +15,7 @@ from scipy import stats
 
 from infimed_core import Answer, InfimedError, LoadedModel, MediaLoader, Metric, Request, Sample, Score, Turn
 from infimed_core.api.data import Media
-from infimed_core.api.evaluation import Comparison
-from infimed_core.api.reporting import RunRecord
+from infimed_core.api.reporting import Comparison, RunRecord
 from infimed_core.evaluate import statistics
 from infimed_core.evaluate.baselines import constant_letter
 from infimed_core.evaluate.choices import chosen_samples

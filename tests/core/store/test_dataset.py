@@ -33,7 +33,7 @@ def test_any_row_is_read_in_any_order_also_after_pickling(tmp_path):
     copy = pickle.loads(pickle.dumps(dataset))
     for number in np.random.default_rng(0).permutation(31):
         assert dataset[number] == rows[number] == copy[number]
-    assert dataset.ids == [row.id for row in rows]
+    assert list(dataset.ids) == [row.id for row in rows]
     assert list(dataset.tags) == [row.tags for row in rows]
     assert len(pickle.dumps(dataset)) < 1000
     with pytest.raises(IndexError):

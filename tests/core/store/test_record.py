@@ -12,7 +12,7 @@ from infimed_core import InfimedError
 from infimed_core.api.reporting import RunRecord, StepRecord
 from infimed_core.store.artifacts import Artifact, digest
 from infimed_core.store.files import write_atomically
-from infimed_core.store.record import RunDirectory, new_record, read_record
+from infimed_core.store.record import RunDirectory, is_gone, new_record, read_record
 
 DONE = StepRecord(name="x", status="done")
 
@@ -54,21 +54,41 @@ def test_atomic_write_leaves_no_temporary_file(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
 
 
-def test_second_process_is_refused_and_a_dead_ones_lock_is_taken_over(tmp_path: Path) -> None:
+HOLDER = """
+import sys, time
+from pathlib import Path
+from infimed_core.store.record import RunDirectory, new_record
+
+directory = RunDirectory(Path(sys.argv[1]), new_record("r", 0, {}, ()))
+directory.hold()
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+def test_second_process_is_refused_and_a_dead_ones_lock_is_free(tmp_path: Path) -> None:
     record = new_record("r", 0, {}, ())
-    holder = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     try:
-        (tmp_path / "lock").write_text(str(holder.pid))
-        with pytest.raises(InfimedError, match=f"another process \\({holder.pid}\\)"):
+        assert holder.stdout is not None and holder.stdout.readline() == "held\n"
+        with pytest.raises(InfimedError, match=rf"another process \(process {holder.pid} on .*\) is working"):
             RunDirectory(tmp_path, record).hold()
+        assert not is_gone(tmp_path, record)
     finally:
         holder.kill()
-        holder.wait()
+        holder.communicate()
+    assert is_gone(tmp_path, record)
     directory = RunDirectory(tmp_path, record)
     directory.hold()
-    assert (tmp_path / "lock").read_text() == str(os.getpid())
+    with pytest.raises(InfimedError, match=f"process {os.getpid()} on"):
+        RunDirectory(tmp_path, record).hold()
     directory.release()
-    assert not (tmp_path / "lock").exists()
+    RunDirectory(tmp_path, record).hold()
+
+
+def test_a_file_of_that_name_with_the_number_of_a_living_process_refuses_nothing(tmp_path: Path) -> None:
+    (tmp_path / "lock").write_text(str(os.getppid()))
+    RunDirectory(tmp_path, new_record("r", 0, {}, ())).hold()
 
 
 def test_record_round_trips_and_foreign_formats_are_refused(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def test_candidates_are_the_rows_that_no_filter_left_out_in_order_by_iteration_a
     for start, stop in ((0, 4), (4, 7)):
         made = [Score(value=row / 10) for row in range(start, stop)]
         write_part(part_path(tmp_path / "scores", start), data.ids[start:stop], made, NAMES)
-    candidates = Candidates(data, {"first": ScoreTable(tmp_path / "scores")}, {"s0": (), "s5": ()})
+    candidates = Candidates(data, {"first": ScoreTable(tmp_path / "scores")}, data.mask_of({"s0", "s5"}))
     assert [c.id for c in candidates] == ["s1", "s2", "s3", "s4", "s6"] and len(candidates) == 5
     assert [candidates[place] for place in range(5)] == list(candidates) == candidates[:]
     assert all(c.tags == {"number": c.id[1:]} and c.score.value == int(c.id[1:]) / 10 for c in candidates)
@@ -103,8 +103,8 @@ def test_a_candidate_has_the_dimensions_of_every_scorer_those_of_later_ones_by_t
     scores = {"rules": Score(value=0.5, parts={"truth": 0.1}, reasons=("low",))}
     scores["judge"] = Score(status="error", parts={"truth": None, "tone": 0.9}, reasons=("low", "rude"))
     for name, score in scores.items():
-        write_part(part_path(tmp_path / name, 0), data.ids, [score] * 3, NAMES)
-    candidates = Candidates(data, {name: ScoreTable(tmp_path / name) for name in scores}, {})
+        write_part(part_path(tmp_path / name, 0), list(data.ids), [score] * 3, NAMES)
+    candidates = Candidates(data, {name: ScoreTable(tmp_path / name) for name in scores}, data.mask_of(()))
     wanted = Score(
         value=0.5,
         parts={"truth": 0.1, "judge.truth": None, "judge.tone": 0.9},
@@ -113,10 +113,10 @@ def test_a_candidate_has_the_dimensions_of_every_scorer_those_of_later_ones_by_t
     assert [candidate.score for candidate in candidates] == [wanted] * 3 and candidates[1].score == wanted
     write_part(part_path(tmp_path / "judge", 0), ["s0", "s2", "s1"], [Score()] * 3, NAMES)
     with pytest.raises(InfimedError, match="row 2: the sample is 's1'"):
-        list(Candidates(data, {name: ScoreTable(tmp_path / name) for name in scores}, {}))
+        list(Candidates(data, {name: ScoreTable(tmp_path / name) for name in scores}, data.mask_of(())))
     write_part(part_path(tmp_path / "judge", 0), ["s0"], [Score()], NAMES)
     with pytest.raises(InfimedError, match="'judge' has scores of 1 of 3 samples"):
-        Candidates(data, {name: ScoreTable(tmp_path / name) for name in scores}, {})
+        Candidates(data, {name: ScoreTable(tmp_path / name) for name in scores}, data.mask_of(()))
 
 
 def test_correlation_is_spearmans_and_null_where_there_is_none(tmp_path):
@@ -138,7 +138,7 @@ def test_the_description_counts_every_score_and_shows_both_ends(tmp_path):
     data = dataset(tmp_path, 40)
     made = [Score(value=row / 40, parts={"truth": row / 40}, reasons=("low",) * (row < 20)) for row in range(39)]
     made.append(Score(status="error", reasons=("broken",)))
-    write_part(part_path(tmp_path / "scores", 0), data.ids, made, NAMES)
+    write_part(part_path(tmp_path / "scores", 0), list(data.ids), made, NAMES)
     told = describe_scores(NAMES, data, ScoreTable(tmp_path / "scores"))
     assert told["reasons"] == {"low": 20, "broken": 1} and told["status"] == {"ok": 39, "error": 1}
     assert sum(told["dimensions"]["composite"]["histogram"]) == 39 and told["dimensions"]["composite"]["num_null"] == 1

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from infimed_core import InfimedError, Score
-from infimed_core.api.evaluation import MetricValue
+from infimed_core.api.reporting import MetricValue
 from infimed_core.cli import check
 from infimed_core.evaluate.graded import read_graded
 from infimed_core.evaluate.paired_comparison import mean_difference

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from infimed_core.api.component import canonical_json
-from infimed_core.api.data import Sample
-from infimed_core.api.evaluation import GradedAnswer, ResultRow
+from infimed_core.api.data import Sample, Score
+from infimed_core.api.evaluation import GradedAnswer
 from infimed_core.api.models import Answer
-from infimed_core.api.quality import Score
-from infimed_core.api.reporting import RunRecord, StepRecord
+from infimed_core.api.reporting import ResultRow, RunRecord, StepRecord
 from infimed_core.errors import InfimedError
 from infimed_core.evaluate.paired_comparison import headline_metric
 from infimed_core.plugins import Registry

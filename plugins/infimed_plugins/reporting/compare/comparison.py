@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from infimed_core.api.component import Row
-from infimed_core.api.evaluation import Comparison, MetricValue
+from infimed_core.api.reporting import Comparison, MetricValue
 from infimed_core.errors import InfimedError
 from infimed_core.evaluate.choices import recorded_metric
 from infimed_core.evaluate.paired_comparison import adjust, compare_answers, headline_metric, mean_of_differences

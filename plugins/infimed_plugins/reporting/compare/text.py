@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from infimed_core.api.evaluation import MetricValue
+from infimed_core.api.reporting import MetricValue
 from infimed_plugins.reporting.compare.comparison import Difference, RunComparison, Value
 from infimed_plugins.reporting.page.figures import p_text
 

@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from infimed_core.api.evaluation import Comparison, MetricValue, ResultRow
-from infimed_core.api.reporting import RunRecord, StepRecord
+from infimed_core.api.reporting import Comparison, MetricValue, ResultRow, RunRecord, StepRecord
 from infimed_core.runfile.sections import BASELINE, CONSTANT_LETTER, IMAGE_BLIND
 
 CONSTANT = (BASELINE, CONSTANT_LETTER)

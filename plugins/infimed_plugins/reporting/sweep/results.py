@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from infimed_core.api.evaluation import GradedAnswer, Metric, MetricValue
-from infimed_core.api.reporting import RunRecord
+from infimed_core.api.evaluation import GradedAnswer, Metric
+from infimed_core.api.reporting import MetricValue, RunRecord
 from infimed_core.errors import InfimedError
 from infimed_core.evaluate import statistics
 from infimed_core.evaluate.choices import recorded_metric

@@ -18,7 +18,8 @@ from infimed_core.api.reporting import RunEvent
 from infimed_core.errors import InfimedError
 from infimed_core.plugins import Registry
 from infimed_core.run import run
-from infimed_core.runfile.loading import LEFT_OUT, Plan, load_run_file
+from infimed_core.runfile.loading import LEFT_OUT, load_run_file
+from infimed_core.runfile.plan import Plan
 from infimed_core.runfile.sections import SweepSection
 from infimed_core.store.artifacts import digest
 from infimed_core.store.record import read_record

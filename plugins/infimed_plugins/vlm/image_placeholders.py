@@ -14,14 +14,14 @@ INTERNVL_MARKERS = ("<img>", "</img>")
 
 
 @dataclass(frozen=True)
-class Place:
+class ImagePlaceholder:
     """``written`` is the template's word for an image, ``sequence`` what stands there before it is tokenised."""
 
     written: str
     sequence: str
 
     @classmethod
-    def of(cls, config: Mapping[str, Any], image_token: int, word: Callable[[int], str]) -> Place | None:
+    def of(cls, config: Mapping[str, Any], image_token: int, word: Callable[[int], str]) -> ImagePlaceholder | None:
         """The place of a family whose template leaves something to the processor, ``None`` where it writes all itself.
 
         ``config`` is that of the checkpoint, ``word`` the text of a token.

@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from gemma_vocabulary import IMAGE_TOKENS, train_gemma_tokenizer
+
 from infimed_plugins.vlm.families import FAMILIES
-from infimed_plugins.vlm.gemma_vocabulary import IMAGE_TOKENS, train_gemma_tokenizer
-from infimed_plugins.vlm.places import INTERNVL_MARKERS
+from infimed_plugins.vlm.image_placeholders import INTERNVL_MARKERS
 from infimed_plugins.vlm.shrinking import shrink
 from infimed_plugins.vlm.siglip import llava_processor, use_published_names
 from infimed_plugins.vlm.vocabulary import train_tokenizer
@@ -67,7 +68,7 @@ def write_small_checkpoint(
     import torch
     from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
-    from infimed_plugins.vlm.quiet import quiet
+    from infimed_plugins.vlm.without_progress_bars import without_progress_bars
 
     config = shrink(configuration_of(model_type))
     tokenizer, special = _tokenizer_of(model_type, texts)
@@ -101,7 +102,7 @@ def write_small_checkpoint(
         config.save_pretrained(directory)
         return directory
     auto = AutoModelForImageTextToText if settings is not None else AutoModelForCausalLM
-    with torch.random.fork_rng(devices=[]), quiet():
+    with torch.random.fork_rng(devices=[]), without_progress_bars():
         torch.manual_seed(seed)
         module = auto.from_config(config, dtype=torch.float32)
         if model_type == "gemma3":  # which transformers starts from zero: no image would be seen

@@ -11,15 +11,15 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from infimed_core import Answer, DataError, MediaLoader, PackedBatch, Request, TrainableModel
-from infimed_plugins.vlm import attention
+from infimed_core import Answer, MediaLoader, PackedBatch, Request, TrainableModel
+from infimed_plugins.vlm.attention import attention_layers, attention_names, prepare_module, restore_attention
 from infimed_plugins.vlm.encoding import PREPROCESSING_FILES, ChatEncoder
 from infimed_plugins.vlm.families import Family, attention_kind, family_of, group_parameters
 from infimed_plugins.vlm.rows import row_hidden_states
 from infimed_plugins.vlm.settings import OpeningSettings
 
 
-class Network(TrainableModel):
+class TransformersModel(TrainableModel):
     """A checkpoint opened with ``settings``."""
 
     def __init__(self, module: Any, encoder: ChatEncoder, settings: OpeningSettings) -> None:
@@ -27,8 +27,7 @@ class Network(TrainableModel):
         self._encoder = encoder
         self.settings = settings
         self._weights_digest: tuple[int, str] | None = None
-        attention.use_kernel(settings.kernel)
-        prepare_module(module, settings.attention)
+        self._attention = prepare_module(module, settings.attention, settings.kernel)
 
     @property
     def encoder(self) -> ChatEncoder:
@@ -52,7 +51,7 @@ class Network(TrainableModel):
 
     def hidden_states(self, batch: PackedBatch) -> Any:
         """Final hidden states [L, width] of a row, samples apart; needs no mask and makes none."""
-        before = dict(attention.calls)
+        before = dict(self._attention.calls)
         hidden = row_hidden_states(self._module, batch, self.family)
         self._check_borders(batch, before)
         return hidden
@@ -69,16 +68,14 @@ class Network(TrainableModel):
         if self.family is None or not self.family.native_resolution or not batch.vision:
             towers = None
         for name, wanted in (("causal", causal), ("bidirectional", towers)):
-            ran = attention.calls[name] - before[name]
+            ran = self._attention.calls[name] - before[name]
             if wanted is not None and ran != wanted:
                 raise RuntimeError(f"{ran} of {wanted} {name} attention layers received the samples' borders")
 
     @cached_property
     def _num_layers(self) -> tuple[int, int | None]:
         """Attention layers of the language model and of all else."""
-        layers = [
-            layer for layer in self._module.modules() if hasattr(layer, "is_causal") and hasattr(layer, "scaling")
-        ]
+        layers = attention_layers(self._module)
         causal = sum(bool(layer.is_causal) for layer in layers)
         return causal, len(layers) - causal
 
@@ -154,12 +151,12 @@ class Network(TrainableModel):
 
     def save(self, directory: Path) -> None:
         """Write weights, config, tokenizer, chat template and image processor; stock transformers opens it."""
-        from infimed_plugins.vlm.quiet import quiet
+        from infimed_plugins.vlm.without_progress_bars import without_progress_bars
 
         directory.mkdir(parents=True, exist_ok=True)
         names = attention_names(self._module)
         try:
-            with quiet():
+            with without_progress_bars():
                 self._module.save_pretrained(directory, safe_serialization=True)
         finally:
             restore_attention(names)
@@ -168,61 +165,6 @@ class Network(TrainableModel):
             source = self._encoder.checkpoint / name
             if source.is_file() and source.resolve() != (directory / name).resolve():
                 shutil.copyfile(source, directory / name)
-
-
-def prepare_module(module: Any, kind: str) -> None:
-    """Give a module packed attention (``kind`` "packed", else a name of transformers) and a faster patch embedding.
-
-    Raises:
-        DataError: that attention would let the tokens of an image see only those before them.
-    """
-    attention.register()
-    kind, family = attention_kind(module.config, kind), family_of(module.config)
-    if kind.startswith("flash") and family and family.both_ways:
-        raise DataError("attention", f"attention: {kind} leaves out the mask of {family.model_type}'s images; use sdpa")
-    if kind == "packed":
-        for config in _part_configs(module, "language"):
-            config._attn_implementation_internal = attention.LANGUAGE_ATTENTION
-        for config in _part_configs(module, "vision") if family and family.native_resolution else ():
-            config._attn_implementation_internal = attention.VISION_ATTENTION
-    else:
-        module.set_attn_implementation(kind)
-    from infimed_plugins.vlm.patch_embedding import use_linear_patch_embedding
-    from infimed_plugins.vlm.projector import use_pooled_projector
-
-    use_linear_patch_embedding(module)
-    use_pooled_projector(module)
-
-
-def _part_configs(module: Any, part: str) -> list[Any]:
-    """The configurations that the attention layers of the vision tower, or of all else, really look at."""
-    vision = getattr(module.config, "vision_config", None)
-    found = {}
-    for layer in module.modules():
-        config = getattr(layer, "config", None)
-        if config is not None and (vision is not None and config.model_type == vision.model_type) == (part == "vision"):
-            found[id(config)] = config
-    return list(found.values())
-
-
-def attention_names(module: Any) -> list[tuple[Any, Any]]:
-    """Every configuration with the attention it names now, for ``restore_attention``."""
-    configs = {id(c): c for layer in module.modules() if (c := getattr(layer, "config", None)) is not None}
-    return [(config, config._attn_implementation_internal) for config in configs.values()]
-
-
-def restore_attention(names: list[tuple[Any, Any]]) -> None:
-    """Undo what happened to attention names since ``attention_names``."""
-    for config, name in names:
-        config._attn_implementation_internal = name
-
-
-def language_attention(module: Any, name: str) -> list[tuple[Any, Any]]:
-    """Let the language model use another attention (generation needs one with masks); returns what to restore."""
-    before = attention_names(module)
-    for config in _part_configs(module, "language"):
-        config._attn_implementation_internal = name
-    return before
 
 
 def _bytes(tensor: Any) -> Any:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def without_progress_bars() -> Iterator[None]:
     """Within: transformers draws no progress bar; after: as before."""
     from transformers.utils import logging
 
