@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import ClassVar
 
-import numpy as np
 from pydantic import Field
 
 from infimed_core import AnswerMetric, GradedAnswer
@@ -23,11 +22,14 @@ class BalancedAccuracy(AnswerMetric):
 
     def compute_answers(self, rows: Sequence[GradedAnswer]) -> float | None:
         """The mean of the recalls; ``None`` without a question that has a reference."""
-        by_class: dict[str, list[float]] = defaultdict(list)
+        right: dict[str, float] = defaultdict(float)
+        asked: dict[str, int] = defaultdict(int)
         for row in rows:
             if row.sample.references:
-                by_class[_label(row.sample.references[0])].append(row.score.value or 0.0)
-        return float(np.mean([np.mean(values) for values in by_class.values()])) if by_class else None
+                label = _label(row.sample.references[0])
+                right[label] += row.score.value or 0.0
+                asked[label] += 1
+        return sum(right[label] / asked[label] for label in asked) / len(asked) if asked else None
 
 
 class F1(AnswerMetric):

@@ -158,15 +158,15 @@ def test_the_metric_that_is_shown_is_the_one_that_is_tested() -> None:
 
 def test_a_metric_that_is_no_mean_is_tested_on_resamples_of_its_own_rows() -> None:
     generator = np.random.default_rng(4)
-    references = ["yes" if draw < 0.3 else "no" for draw in generator.random(300)]
-    ours = graded([float(draw < 0.8) for draw in generator.random(300)], references)
-    theirs = graded([float(draw < 0.6) if draw > 0.02 else None for draw in generator.random(300)], references)
+    references = ["yes" if draw < 0.3 else "no" for draw in generator.random(160)]
+    ours = graded([float(draw < 0.8) for draw in generator.random(160)], references)
+    theirs = graded([float(draw < 0.6) if draw > 0.02 else None for draw in generator.random(160)], references)
     for metric in (F1(positive="yes"), BalancedAccuracy()):
         found = compare_answers(ours, theirs, metric, alone(references))
         assert found is not None and found.test == "bootstrap" and found.p_value is not None
         assert found.difference == pytest.approx((found.value_model or 0) - (found.value_against or 0))
         assert 0 < found.low < found.difference < found.high and found.p_value < 0.05
-        assert found == compare_answers(ours, theirs, metric, alone(references)), "nothing else decides"
+    assert found == compare_answers(ours, theirs, metric, alone(references)), "nothing else decides"
 
 
 def test_balanced_accuracy_and_f1_equal_those_of_counting() -> None:
@@ -202,6 +202,19 @@ def test_the_detectable_difference_is_found_four_times_of_five_by_the_exact_test
     draws = generator.multinomial(num, shares, size=4000)
     rejected = np.mean([mcnemar.exact_p_value(int(first), int(second)) < 0.05 for first, second, _ in draws])
     assert rejected == pytest.approx(0.8, abs=0.025)
+
+
+@pytest.mark.parametrize(("num", "share", "difference"), [(40, 0.3, 0.1), (300, 0.05, 0.05), (600, 0.4, 0.06)])
+def test_the_exact_power_is_the_sum_over_all_numbers_of_differing_questions(
+    num: int, share: float, difference: float
+) -> None:
+    expected = 0.0
+    for differing in range(num + 1):
+        to_first = np.arange(differing + 1)
+        rejected = 2 * stats.binom.cdf(np.minimum(to_first, differing - to_first), differing, 0.5) < 0.05
+        chance = stats.binom.pmf(to_first, differing, (1 + difference / share) / 2)
+        expected += stats.binom.pmf(differing, num, share) * float(chance @ rejected)
+    assert mcnemar.exact_power(num, share, difference) == pytest.approx(expected, abs=1e-10)
 
 
 def test_five_questions_cannot_tell_any_two_models_apart() -> None:

@@ -129,7 +129,8 @@ def test_the_seed_decides_and_nothing_else() -> None:
     assert median(4) == median(4) and median(4) != median(5)
 
 
-@given(st.lists(st.floats(-1, 1), min_size=100, max_size=400), st.floats(-0.5, 0.5))
+@given(st.lists(st.floats(-1, 1), min_size=100, max_size=200), st.floats(-0.5, 0.5))
+@settings(max_examples=50)
 def test_the_middle_of_draws_leaves_out_zero_exactly_where_their_p_value_is_below(
     draws: list[float], shift: float
 ) -> None:
@@ -149,6 +150,7 @@ def test_holm_follows_its_definition(p_values: list[float]) -> None:
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
+@settings(max_examples=40)
 def test_holm_is_that_of_statsmodels(p_values: list[float]) -> None:
     from statsmodels.stats.multitest import multipletests
 
