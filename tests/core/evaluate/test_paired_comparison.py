@@ -158,9 +158,9 @@ def test_the_metric_that_is_shown_is_the_one_that_is_tested() -> None:
 
 def test_a_metric_that_is_no_mean_is_tested_on_resamples_of_its_own_rows() -> None:
     generator = np.random.default_rng(4)
-    references = ["yes" if draw < 0.3 else "no" for draw in generator.random(160)]
-    ours = graded([float(draw < 0.8) for draw in generator.random(160)], references)
-    theirs = graded([float(draw < 0.6) if draw > 0.02 else None for draw in generator.random(160)], references)
+    references = ["yes" if draw < 0.3 else "no" for draw in generator.random(300)]
+    ours = graded([float(draw < 0.8) for draw in generator.random(300)], references)
+    theirs = graded([float(draw < 0.6) if draw > 0.02 else None for draw in generator.random(300)], references)
     for metric in (F1(positive="yes"), BalancedAccuracy()):
         found = compare_answers(ours, theirs, metric, alone(references))
         assert found is not None and found.test == "bootstrap" and found.p_value is not None
