@@ -456,7 +456,7 @@ def test_flagged_and_unchecked_samples_stay_on_this_machine_unless_allowed():
 @pytest.mark.parametrize(
     ("url", "own"),
     [
-        ("http://localhost:1/v1", True), ("http://a.localhost/", True), ("http://127.8.9.1", True),
+        ("http://localhost:1/v1", True), ("http://127.8.9.1", True),
         ("http://[::1]:8000/v1", True), ("http://LOCALHOST./v1", True), ("http://0.0.0.0/v1", False),
         ("http://localhost.evil.org/v1", False), ("http://10.0.0.1/v1", False), ("http://127.0.0.1.evil.org", False),
     ],

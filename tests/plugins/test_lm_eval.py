@@ -85,7 +85,7 @@ def lm_eval_results(tasks: list[str], include: Path) -> dict[str, Any]:
 
 
 def test_lm_eval_task_scores_the_same_here_and_there(folder: Path) -> None:
-    benchmark = LmEvalTask(task="colours", include_path=str(folder))
+    benchmark = LmEvalTask(task="colours", include_path=str(folder), trust_code=True)
     check_component(benchmark)
     ours = []
     for sample in benchmark.samples():
@@ -101,12 +101,12 @@ def test_task_scored_by_loglikelihood_is_refused_with_a_remedy(folder: Path) -> 
     text = TASK.format(data=folder / "colours.json", image="").replace("generate_until", "loglikelihood")
     (folder / "colours.yaml").write_text(text)
     with pytest.raises(DataError, match="scored by loglikelihood"):
-        list(LmEvalTask(task="colours", include_path=str(folder)).samples())
+        list(LmEvalTask(task="colours", include_path=str(folder), trust_code=True).samples())
 
 
 def test_task_that_is_not_there_is_told(folder: Path) -> None:
     with pytest.raises(DataError, match="no task 'colour'"):
-        LmEvalTask(task="colour", include_path=str(folder))._task  # noqa: B018
+        LmEvalTask(task="colour", include_path=str(folder), trust_code=True)._task  # noqa: B018
 
 
 def test_our_benchmark_scores_the_same_in_lm_eval(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_images_of_an_lm_eval_task_reach_the_sample(folder: Path) -> None:
     )
     text = TASK.format(data=folder / "colours.json", image="doc_to_image: !function functions.images\n")
     (folder / "colours.yaml").write_text(text)
-    sample = next(iter(LmEvalTask(task="colours", include_path=str(folder)).samples()))
+    sample = next(iter(LmEvalTask(task="colours", include_path=str(folder), trust_code=True).samples()))
     assert isinstance(sample, Sample)
     assert len(sample.media) == 1 and sample.turns[0].media_indices == (0,)
     assert load_plugins().media_loader().load(sample.media[0]).shape == (48, 64, 3)
@@ -208,7 +208,7 @@ def test_one_checkpoint_answers_and_scores_the_same_through_lm_eval_and_here(
 def test_several_tasks_are_several_benchmarks_under_their_own_names(folder: Path) -> None:
     shapes = (folder / "colours.yaml").read_text().replace("task: colours\n", "task: shapes\n")
     (folder / "shapes.yaml").write_text(shapes)
-    lm_tasks = {"use": "lm-eval", "with": {"tasks": ["colours", "shapes"], "include_path": str(folder)}}
+    lm_tasks = {"use": "lm-eval", "with": {"tasks": ["colours", "shapes"], "include_path": str(folder), "trust_code": True}}
     model = {"use": "constant", "with": {"text": "red"}}
     record = run({"run": {"name": "both"}, "model": model, "evaluation": {"benchmarks": [lm_tasks]}}, folder)
     found = {r.benchmark: r.metrics["accuracy"].value for r in record.results if r.model == "base" and not r.group}

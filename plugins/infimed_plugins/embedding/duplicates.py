@@ -25,6 +25,9 @@ class EmbeddingDuplicates(DatasetFilter):
 
     model: str = Field(description="A CLIP or SigLIP checkpoint, or open_clip:NAME.")
     revision: str | None = Field(default=None, description="Revision of a hub checkpoint.")
+    trust_remote_code: bool = Field(
+        default=False, description="Run the code that the checkpoint brings. It can do anything."
+    )
     text_similarity: float = Field(default=0.97, gt=0, le=1, description="Least cosine of near texts.")
     image_similarity: float = Field(default=0.99, gt=0, le=1, description="Least cosine of near images.")
     batch_size: int = Field(default=32, ge=1, description="Images or texts embedded at once.")
@@ -40,7 +43,7 @@ class EmbeddingDuplicates(DatasetFilter):
         executor: Executor,
     ) -> FilterResult:
         """Reject what is near an earlier, kept sample; the benchmarks play no part."""
-        encoder = open_encoder(self.model, self.revision, self.batch_size, self.device)
+        encoder = open_encoder(self.model, self.revision, self.batch_size, self.device, self.trust_remote_code)
         ids, texts, images, unreadable = self._embed(samples, media, encoder)
         kept: list[int] = []
         pairs: list[tuple[int, int, float]] = []

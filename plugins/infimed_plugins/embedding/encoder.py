@@ -31,7 +31,9 @@ class ImageTextEncoder(ABC):
 
 
 @lru_cache(maxsize=2)
-def open_encoder(model: str, revision: str | None, batch_size: int, device: str) -> ImageTextEncoder:
+def open_encoder(
+    model: str, revision: str | None, batch_size: int, device: str, trust_remote_code: bool = False
+) -> ImageTextEncoder:
     """Open a model once per process.
 
     Raises:
@@ -39,19 +41,30 @@ def open_encoder(model: str, revision: str | None, batch_size: int, device: str)
     """
     if model.startswith(OPEN_CLIP):
         return _OpenClip(model.removeprefix(OPEN_CLIP), batch_size, device)
-    return _Transformers(model, revision, batch_size, device)
+    return _Transformers(model, revision, batch_size, device, trust_remote_code)
 
 
 class _Transformers(ImageTextEncoder):
     """Any transformers model with ``get_image_features`` and ``get_text_features``."""
 
-    def __init__(self, model: str, revision: str | None, batch_size: int, device: str) -> None:
-        from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
+    def __init__(
+        self, model: str, revision: str | None, batch_size: int, device: str, trust_remote_code: bool
+    ) -> None:
+        from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenizer
 
         try:
-            self.model: Any = AutoModel.from_pretrained(model, revision=revision, use_safetensors=True)
-            self.processor: Any = AutoImageProcessor.from_pretrained(model, revision=revision, backend="pil")
-            self.tokenizer: Any = AutoTokenizer.from_pretrained(model, revision=revision)
+            config = AutoConfig.from_pretrained(model, revision=revision, trust_remote_code=trust_remote_code)
+            # With both named here, config.json cannot choose a kernel that is fetched from the hub and run.
+            self.model: Any = AutoModel.from_pretrained(
+                model, config=config, revision=revision, use_safetensors=True, attn_implementation="sdpa",
+                trust_remote_code=trust_remote_code,
+            )  # fmt: skip
+            self.processor: Any = AutoImageProcessor.from_pretrained(
+                model, revision=revision, backend="pil", trust_remote_code=trust_remote_code
+            )
+            self.tokenizer: Any = AutoTokenizer.from_pretrained(
+                model, revision=revision, trust_remote_code=trust_remote_code
+            )
         except (OSError, ValueError, ImportError) as error:
             raise InfimedError(f"embedding model '{model}': cannot be opened: {str(error).splitlines()[0]}") from error
         if not (hasattr(self.model, "get_image_features") and hasattr(self.model, "get_text_features")):
@@ -113,6 +126,7 @@ class _OpenClip(ImageTextEncoder):
                 f"embedding model 'open_clip:{model}' needs open_clip ({error}); pip install open_clip_torch"
             ) from error
         try:
+            _never_ask_to_run_code()
             opened = open_clip.create_model_and_transforms(name, pretrained=weights or None, device=device)
             self.model, _, self.transform = opened
             self.tokenizer = open_clip.get_tokenizer(name)
@@ -146,6 +160,13 @@ class _OpenClip(ImageTextEncoder):
             with torch.inference_mode():
                 found.append(self.model.encode_text(tokens.to(self.device)).float().cpu().numpy())
         return _unit(np.concatenate(found)), np.array(cut, dtype=bool)
+
+
+def _never_ask_to_run_code() -> None:
+    """open_clip opens texts' models through transformers without a word on their code: refuse it, ask nobody."""
+    from transformers import dynamic_module_utils
+
+    dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0
 
 
 def _unit(vectors: NDArray[Any]) -> Vectors:

@@ -42,6 +42,9 @@ class EmbeddingScorer(Scorer):
     revision: str | None = Field(default=None, description="Revision of a hub checkpoint.")
     negatives: int = Field(default=256, ge=8, description="Texts of each modality that a text is ranked against.")
     least_negatives: int = Field(default=8, ge=1, description="With fewer, alignment is null.")
+    trust_remote_code: bool = Field(
+        default=False, description="Run the code that the checkpoint brings. It can do anything."
+    )
     batch_size: int = Field(default=32, ge=1, description="Images or texts embedded at once.")
     device: str = Field(default="cpu", description="Where the model runs: cpu, cuda, mps.")
     seed: int = Field(default=0, description="Seed of the draw of the negatives.")
@@ -74,7 +77,7 @@ class EmbeddingScorer(Scorer):
 
     @cached_property
     def _encoder(self) -> ImageTextEncoder:
-        return open_encoder(self.model, self.revision, self.batch_size, self.device)
+        return open_encoder(self.model, self.revision, self.batch_size, self.device, self.trust_remote_code)
 
     @cached_property
     def _bank(self) -> Bank:

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 
 from infimed_core import Answer, DataError, MediaLoader, Request
 from infimed_plugins.endpoint.messages import Asking, make_body, read_reply
-from infimed_plugins.endpoint.transport import CallError, Patience, Server, is_loopback
+from infimed_plugins.endpoint.transport import CallError, Patience, Server
 
-HOPELESS = ("not_allowed", "not_found", "redirected", "certificate")
+HOPELESS = ("not_allowed", "not_found", "redirected", "certificate", "not_this_machine")
 """Failures that every question will meet as well, if none has been answered yet."""
 ABSENT = ("connection_refused", "unknown_host")
 """Failures that, at the end of patience, mean that there is no server, whatever it was asked."""
+CLEAR = "clear"
+"""The one value of the tag ``identity`` with which a sample may leave this machine; whatever else is there is a doubt."""
 LOST_IN_A_ROW = 3
 """Questions that lose their patience to other failures, with no answer in between, before the rest is not asked.
 
@@ -55,7 +57,7 @@ class _Questions:
     ) -> None:
         self._server, self._model, self._media = server, model, media
         self._asking, self._patience = options.asking, options.patience
-        self._guarded = not options.allow_identified and not is_loopback(server.base_url)
+        self._guarded = not options.allow_identified and not server.is_own
         self._waiting = iter(requests)
         self._lock = threading.Lock()
         self._answered = False
@@ -78,14 +80,22 @@ class _Questions:
                 answer = Answer(sample_id=request.sample_id, error=told)
             except Exception as error:
                 answer = Answer(sample_id=request.sample_id, error=f"{type(error).__name__}: {error}")
-            self.answers.put(answer)
+            self.answers.put(self._without_key(answer))
+
+    def _without_key(self, answer: Answer) -> Answer:
+        """The answer as it may be kept: pieces that were harmless apart may be the key together."""
+        if not self._server.secret.is_known:
+            return answer
+        said = answer.model_dump(exclude={"sample_id"})
+        return Answer.model_validate({"sample_id": answer.sample_id, **self._server.secret.hide_in(said)})
 
     def _ask(self, request: Request) -> Answer:
-        identity = request.tags.get("identity")
-        if self._guarded and identity in ("flagged", "unchecked"):
+        doubts = [value for name, value in request.tags.items() if name.strip().casefold() == "identity"]
+        doubt = next((value for value in doubts if value != CLEAR), None)
+        if self._guarded and doubt is not None:
             raise DataError(
                 "identified",
-                f"the sample is tagged identity={identity} and {self._server.base_url} is another machine, so it was "
+                f"the sample is tagged identity={doubt} and {self._server.base_url} is another machine, so it was "
                 "not sent; take it out, ask a local server, or set allow_identified: true if you may send it",
             )
         if self._given_up is not None:

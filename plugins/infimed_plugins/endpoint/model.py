@@ -16,7 +16,8 @@ from pydantic import Field, JsonValue, field_validator
 from infimed_core import Answer, DataError, LoadedModel, MediaLoader, Model, Request, canonical_json
 from infimed_plugins.endpoint.asking import AskingOptions, ask_all
 from infimed_plugins.endpoint.messages import Asking
-from infimed_plugins.endpoint.transport import CallError, Patience, Server, is_loopback
+from infimed_plugins.endpoint.secrets import read_key
+from infimed_plugins.endpoint.transport import CallError, Patience, Server
 
 OWN_FIELDS = ("model", "messages", "stream")
 """Fields of the body that ``extra_body`` may not set."""
@@ -53,7 +54,7 @@ class OpenAICompatible(Model):
     first_wait_seconds: float = Field(default=0.5, ge=0, description="Wait before the first of them; then it doubles.")
     longest_wait_seconds: float = Field(default=30.0, ge=0, description="Longest wait between two tries.")
     allow_identified: bool = Field(
-        default=False, description="Send samples tagged identity=flagged or unchecked to another machine."
+        default=False, description="Send samples tagged identity with any value but clear to another machine."
     )
 
     @field_validator("base_url")
@@ -94,7 +95,7 @@ class OpenAICompatible(Model):
         Raises:
             DataError: ``model`` is null, and the server is not there or serves not exactly one.
         """
-        key = os.environ.get(self.api_key_environment, "").strip() or None
+        key = read_key(os.environ.get(self.api_key_environment, ""), self.api_key_environment)
         server = Server(self.base_url, key, self.api_key_environment, self.timeout_seconds)
         return Endpoint(self, server, self.model or self._only_model(server))
 
@@ -157,7 +158,7 @@ class Endpoint(LoadedModel):
             "base_url": self.settings.base_url,
             "model": self.model,
             "served": dict(self.served),
-            "on_this_machine": is_loopback(self.settings.base_url),
+            "on_this_machine": self.server.is_own,
             **self.settings.asking.model_dump(mode="json"),
         }
 

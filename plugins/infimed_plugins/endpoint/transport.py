@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import random
 import socket
 import ssl
 import threading
-import time
 import urllib.parse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,8 +15,13 @@ from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from infimed_plugins.endpoint.own_machine import NotThisMachine, is_loopback
+from infimed_plugins.endpoint.secrets import Secret
+
 if TYPE_CHECKING:
     import httpx
+
+    from infimed_plugins.endpoint.deadlines import Clock
 
 T = TypeVar("T")
 
@@ -47,17 +50,6 @@ class CallError(Exception):
         self.code, self.retry, self.after, self.reached = code, retry, after, reached
 
 
-def is_loopback(url: str) -> bool:
-    """Whether the URL names this machine, by its text alone (no name is looked up)."""
-    host = (urllib.parse.urlsplit(url).hostname or "").rstrip(".").lower()
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 @dataclass(frozen=True)
 class Server:
     """A server by its base URL, and how it is spoken to. Safe to use from many threads; connections are kept open.
@@ -74,44 +66,70 @@ class Server:
     def _client(self) -> httpx.Client:
         import httpx
 
+        from infimed_plugins.endpoint.deadlines import DeadlineBackend
+
         headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "infimed"}
         if self.key:
             headers["Authorization"] = f"Bearer {self.key}"
-        return httpx.Client(
+        own = self.is_own
+        client = httpx.Client(
             headers=headers,
             timeout=httpx.Timeout(self.timeout, pool=None),
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
             follow_redirects=False,  # questions and key go to the host that the run file names and to no other
-            trust_env=not is_loopback(self.base_url),
+            trust_env=not own,
         )
+        for transport in (client._transport, *client._mounts.values()):
+            if isinstance(transport, httpx.HTTPTransport):  # httpx has no public place for the network below it
+                transport._pool._network_backend = DeadlineBackend(self._clock, own)
+        return client
+
+    @cached_property
+    def is_own(self) -> bool:
+        """Whether it is on this machine; looked up once, and held to at every connection."""
+        return is_loopback(self.base_url)
+
+    @cached_property
+    def _clock(self) -> Clock:
+        from infimed_plugins.endpoint.deadlines import Clock  # httpcore is slow to import, and not every run asks
+
+        return Clock()
+
+    @cached_property
+    def secret(self) -> Secret:
+        """Takes the key out of what comes from outside."""
+        return Secret(self.key)
 
     def exchange(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        """POST ``body`` as JSON (GET where it is ``None``) and return the JSON of the reply.
+        """POST ``body`` as JSON (GET where it is ``None``) and return the JSON of the reply, the key masked in it.
 
         Raises:
             CallError: there was no reply, its status is no success, or it is no JSON.
         """
         import httpx
 
-        deadline = time.monotonic() + self.timeout
         headers, data = {}, None
         if body is not None:
             headers["Content-Type"] = "application/json"
             data = json.dumps(body, ensure_ascii=False).encode()
         method = "GET" if body is None else "POST"
         try:
-            with self._client.stream(method, self.base_url + path, content=data, headers=headers) as response:
-                content = _read(response, deadline, LARGEST_REPLY if response.is_success else LARGEST_REFUSAL)
+            with (
+                self._clock.within(self.timeout),
+                self._client.stream(method, self.base_url + path, content=data, headers=headers) as response,
+            ):
+                content = _read(response, LARGEST_REPLY if response.is_success else LARGEST_REFUSAL)
         except (httpx.HTTPError, OSError) as error:
             raise self._unreached(error) from None
         if not response.is_success:
             raise self._refused(response, content)
         try:
-            return json.loads(content)
+            return self.secret.hide_in(json.loads(content))
+        except RecursionError:
+            raise CallError("malformed_reply", f"{self.base_url}{path} replied with JSON nested too deep") from None
         except ValueError:
-            raise CallError(
-                "malformed_reply", f"{self.base_url}{path} replied with no JSON: {_start(content)}"
-            ) from None
+            told = _start(self.secret.hide(content.decode("utf-8", "replace")))
+            raise CallError("malformed_reply", f"{self.base_url}{path} replied with no JSON: {told}") from None
 
     def _unreached(self, error: Exception) -> CallError:
         import httpx
@@ -142,13 +160,13 @@ class Server:
             return CallError(
                 "unknown_host", f"the host of {url} is not known; mend base_url", retry=True, reached=False
             )
-        told = str(error) or "no reason told"
+        if isinstance(error, NotThisMachine):
+            return CallError("not_this_machine", f"{url}: {error}; nothing was sent", reached=False)
+        told = self.secret.hide(str(error)) or "no reason told"
         return CallError("connection_lost", f"{url}: {type(error).__name__}: {told}", retry=True, reached=False)
 
     def _refused(self, response: httpx.Response, content: bytes) -> CallError:
-        told = _reason(content)
-        if self.key:
-            told = told.replace(self.key, "***")
+        told = _reason(content, self.secret)
         line = f"{self.base_url} replied {response.status_code}" + (f": {told}" if told else "")
         if response.status_code in (401, 403):
             held = "refuses the key in" if self.key else "wants a key; put it into"
@@ -158,7 +176,7 @@ class Server:
                 "not_found", f"{line}; check the model's name, and that base_url ends as the server wants (often /v1)"
             )
         if 300 <= response.status_code < 400:
-            place = response.headers.get("Location", "nowhere")
+            place = _start(self.secret.hide(response.headers.get("Location", "nowhere")))
             return CallError("redirected", f"{line}; redirects (here to {place}) are not followed; mend base_url")
         status = response.status_code
         retry = status in (408, 429) or status >= 500
@@ -183,7 +201,7 @@ def _innermost(error: Exception) -> Exception:
     return error
 
 
-def _read(response: httpx.Response, deadline: float, largest: int) -> bytes:
+def _read(response: httpx.Response, largest: int) -> bytes:
     """The body of a reply, whole; of a refusal its first bytes."""
     pieces, size = [], 0
     for piece in response.iter_raw():
@@ -193,26 +211,25 @@ def _read(response: httpx.Response, deadline: float, largest: int) -> bytes:
             raise OSError(f"the reply is larger than {largest // 2**20} MiB")
         if size > largest:
             break
-        if time.monotonic() > deadline:
-            raise TimeoutError
     return b"".join(pieces)
 
 
-def _start(content: bytes) -> str:
-    text = " ".join(content[:1000].decode("utf-8", "replace").split())
+def _start(text: str) -> str:
+    """The beginning of a text in one line; whoever calls has masked it before."""
+    text = " ".join(text[:1000].split())
     return (text[:200] + "..." if len(text) > 200 else text) or "nothing"
 
 
-def _reason(content: bytes) -> str:
+def _reason(content: bytes, secret: Secret) -> str:
     """What an error reply says of itself, in one line: the usual shapes, else the start of its text."""
     try:
-        body = json.loads(content)
-    except ValueError:
-        return _start(content) if content else ""
+        body = secret.hide_in(json.loads(content))
+    except (ValueError, RecursionError):
+        return _start(secret.hide(content.decode("utf-8", "replace"))) if content else ""
     for name in ("error", "message", "detail"):
         if isinstance(body, dict) and body.get(name):
             body = body[name]
-    return _start((body if isinstance(body, str) else json.dumps(body)).encode())
+    return _start(body if isinstance(body, str) else json.dumps(body))
 
 
 def retry_after(value: str | None, now: datetime) -> float | None:

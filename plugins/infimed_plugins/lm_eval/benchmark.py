@@ -15,6 +15,13 @@ from pydantic import Field
 from infimed_core import Answer, Benchmark, Component, DataError, Fault, Generation, Media, Sample, Score, Turn
 
 
+UNTRUSTED = (
+    "task files are code: lm-eval runs the functions that they name (!function) and their templates as they are "
+    "loaded, with all that you may do on this machine; read the files, then set trust_code: true"
+)
+"""Why a folder of task files is not read unless the run file says so."""
+
+
 class LmEvalTask(Benchmark):
     """One generative (``generate_until``) task of lm-eval, text or image.
 
@@ -25,18 +32,25 @@ class LmEvalTask(Benchmark):
     baseline_by: ClassVar[tuple[str, ...]] = ("source",)
 
     task: str = Field(description="Name of an lm-eval task.")
-    include_path: str | None = Field(default=None, description="Folder with further task files.")
+    include_path: str | None = Field(default=None, description="Folder with further task files; needs trust_code.")
+    trust_code: bool = Field(
+        default=False, description="Run the code that task files of include_path hold. It can do anything."
+    )
     num_fewshot: int | None = Field(default=None, ge=0, description="Overrides the task's number of examples.")
     metric: str | None = Field(default=None, description="The task's metric to score by; its first one by default.")
 
     def problems(self, run: Mapping[str, Component]) -> Mapping[str, str]:
         """A folder that is not there; whether lm-eval has the task is asked when it is read."""
-        if self.include_path is None or Path(self.include_path).is_dir():
+        if self.include_path is None:
             return {}
-        return {"include_path": f"{self.include_path}: no such folder"}
+        if not Path(self.include_path).is_dir():
+            return {"include_path": f"{self.include_path}: no such folder"}
+        return {} if self.trust_code else {"include_path": f"{self.include_path}: {UNTRUSTED}"}
 
     @cached_property
     def _task(self) -> Any:
+        if self.include_path is not None and not self.trust_code:
+            raise DataError("untrusted_code", f"include_path {self.include_path}: {UNTRUSTED}")
         from lm_eval.tasks import TaskManager
 
         manager = TaskManager(include_path=self.include_path, include_defaults=not self._is_in_folder())

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import Field
 
 from infimed_core import Component, DataError, LoadedModel, Model, Row
-from infimed_plugins.vlm.checkpoint import can_pack, find_checkpoint, missing_reason, open_checkpoint
+from infimed_plugins.vlm.checkpoint import can_pack, find_checkpoint, missing_reason, open_checkpoint, read_config
 from infimed_plugins.vlm.encoding import ChatEncoder
 from infimed_plugins.vlm.settings import OpeningSettings
 from infimed_plugins.vlm.siglip import llava_processor, use_published_names
@@ -45,7 +45,6 @@ class Assemble(OpeningSettings, Model):
         """Copy both parts' weights, draw the projector's, and write the checkpoint into ``directory``."""
         import torch
         from transformers import (
-            AutoConfig,
             AutoModelForCausalLM,
             AutoTokenizer,
             LlavaForConditionalGeneration,
@@ -55,17 +54,23 @@ class Assemble(OpeningSettings, Model):
         from infimed_plugins.vlm.without_progress_bars import without_progress_bars
 
         vision_path, language_path = find_checkpoint(self.vision, None), find_checkpoint(self.language, None)
-        config = AutoConfig.from_pretrained(vision_path)
+        config = read_config(vision_path)
         if config.model_type not in ("siglip", "siglip_vision_model"):
             raise DataError("vision_part", f"{self.vision}: '{config.model_type}' is no SigLIP model of one image size")
-        tokenizer = AutoTokenizer.from_pretrained(language_path)
+        tokenizer = AutoTokenizer.from_pretrained(language_path, trust_remote_code=False)
         tokenizer.add_special_tokens(
             {"additional_special_tokens": list(VISION_TOKENS)}, replace_extra_special_tokens=False
         )
         tokenizer.chat_template = CHAT_TEMPLATE
         with without_progress_bars():
-            vision = SiglipVisionModel.from_pretrained(vision_path, dtype=torch.float32, use_safetensors=True)
-            language = AutoModelForCausalLM.from_pretrained(language_path, dtype=torch.float32, use_safetensors=True)
+            vision = SiglipVisionModel.from_pretrained(
+                vision_path, dtype=torch.float32, use_safetensors=True, trust_remote_code=False,
+                config=getattr(config, "vision_config", config), attn_implementation="sdpa",
+            )  # fmt: skip
+            language = AutoModelForCausalLM.from_pretrained(
+                language_path, dtype=torch.float32, use_safetensors=True, trust_remote_code=False,
+                config=read_config(language_path), attn_implementation="sdpa",
+            )  # fmt: skip
         words: Any = language.get_input_embeddings().weight
         if len(tokenizer) > words.shape[0]:
             language.resize_token_embeddings(len(tokenizer))

@@ -83,7 +83,7 @@ def find_checkpoint(checkpoint: str, revision: str | None, with_code: bool = Fal
 
 
 def read_config(checkpoint: Path, trust_remote_code: bool = False) -> Any:
-    """The configuration of a checkpoint.
+    """The configuration of a checkpoint, without its choice of kernels: it may name one on the hub, which is code.
 
     Raises:
         DataError: it is damaged, or of an architecture that transformers does not know.
@@ -91,7 +91,9 @@ def read_config(checkpoint: Path, trust_remote_code: bool = False) -> Any:
     from transformers import AutoConfig
 
     try:
-        return AutoConfig.from_pretrained(checkpoint, trust_remote_code=trust_remote_code)
+        config = AutoConfig.from_pretrained(checkpoint, trust_remote_code=trust_remote_code)
+        config._attn_implementation = config._experts_implementation = None  # of its parts, too
+        return config
     except (ValueError, OSError, KeyError, TypeError) as error:
         first = str(error).strip().splitlines()[0]
         raise DataError("no_checkpoint", f"{checkpoint / 'config.json'}: cannot be used: {first}") from error
@@ -101,7 +103,7 @@ def can_pack(checkpoint: Path, attention: str, trust_remote_code: bool = False) 
     """The verdict of the isolation test on a shrunken copy of a checkpoint's architecture; weights are not loaded."""
     from infimed_plugins.vlm.isolation import verdict
 
-    result = verdict(read_config(checkpoint, trust_remote_code), attention)
+    result = verdict(read_config(checkpoint, trust_remote_code), attention, trust_remote_code)
     return result.packable, result.explanation
 
 
@@ -119,6 +121,7 @@ def open_checkpoint(checkpoint: Path, settings: OpeningSettings, trust_remote_co
     with without_progress_bars():
         module = auto.from_pretrained(
             checkpoint,
+            config=config,
             dtype=settings.dtype,
             use_safetensors=True,
             trust_remote_code=trust_remote_code,

@@ -34,15 +34,15 @@ class Verdict:
 _verdicts: dict[tuple[str, str], Verdict] = {}
 
 
-def verdict(config: Any, kind: str = "packed") -> Verdict:
+def verdict(config: Any, kind: str = "packed", trust_remote_code: bool = False) -> Verdict:
     """Run the test on a shrunken copy of the architecture, once per process."""
     key = (json.dumps(config.to_dict(), sort_keys=True, default=str), kind)
     if key not in _verdicts:
-        _verdicts[key] = _judge(config, kind)
+        _verdicts[key] = _judge(config, kind, trust_remote_code)
     return _verdicts[key]
 
 
-def _judge(config: Any, kind: str) -> Verdict:
+def _judge(config: Any, kind: str, trust_remote_code: bool) -> Verdict:
     family = family_of(config)
     if family is None:
         return Verdict(False, f"'{config.model_type}' is no family InfiMed knows: samples are padded, not packed")
@@ -50,7 +50,7 @@ def _judge(config: Any, kind: str) -> Verdict:
     if kind.startswith("flash"):
         return Verdict(False, f"attention '{kind}' is not tested; use attention: packed")
     try:
-        logits, gradients = measure(config, kind)
+        logits, gradients = measure(config, kind, trust_remote_code=trust_remote_code)
     except Exception as error:
         return Verdict(False, f"the isolation test could not run: {type(error).__name__}: {error}")
     found = f"logits differ by {logits:.1e}, gradients by {gradients:.1e} (relative, fp32"
@@ -62,7 +62,9 @@ def _judge(config: Any, kind: str) -> Verdict:
     return Verdict(same, f"packed against alone on a shrunken {config.model_type} ({kind}): {found}", logits, gradients)
 
 
-def measure(config: Any, kind: str = "packed", row: RowFunction | None = None) -> tuple[float, float]:
+def measure(
+    config: Any, kind: str = "packed", row: RowFunction | None = None, trust_remote_code: bool = False
+) -> tuple[float, float]:
     """Largest relative difference of logits, and of any parameter's gradient, packed against alone.
 
     A family that is never packed is run as the padded row it gets. ``row`` computes a row's hidden states [L, width];
@@ -76,7 +78,7 @@ def measure(config: Any, kind: str = "packed", row: RowFunction | None = None) -
     from infimed_plugins.vlm.rows import row_hidden_states
 
     family, kind = family_of(config), attention_kind(config, kind)
-    module = shrunken_module(config, kind)
+    module = shrunken_module(config, kind, trust_remote_code)
     state = attention_state(module)
     samples = make_samples(module.config, family)
     row = row or row_hidden_states
@@ -102,7 +104,7 @@ def measure(config: Any, kind: str = "packed", row: RowFunction | None = None) -
     return logits, largest
 
 
-def shrunken_module(config: Any, kind: str) -> Any:
+def shrunken_module(config: Any, kind: str, trust_remote_code: bool = False) -> Any:
     """The shrunken architecture with random weights large enough that every leak shows."""
     import torch
     from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
@@ -110,7 +112,9 @@ def shrunken_module(config: Any, kind: str) -> Any:
     auto = AutoModelForImageTextToText if getattr(config, "vision_config", None) is not None else AutoModelForCausalLM
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        module = auto.from_config(shrink(config), attn_implementation="sdpa", dtype=torch.float32)
+        module = auto.from_config(
+            shrink(config), attn_implementation="sdpa", dtype=torch.float32, trust_remote_code=trust_remote_code
+        )
         for parameter in module.parameters():
             if parameter.ndim > 1:
                 torch.nn.init.normal_(parameter, std=0.1)

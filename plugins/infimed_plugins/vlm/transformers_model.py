@@ -91,7 +91,7 @@ class TransformersModel(TrainableModel):
         """The verdict of the isolation test on a shrunken copy of this architecture (made once per process)."""
         from infimed_plugins.vlm.isolation import verdict
 
-        result = verdict(self._module.config, self.settings.attention)
+        result = verdict(self._module.config, self.settings.attention, self._encoder.trust_remote_code)
         return result.packable, result.explanation
 
     @property

@@ -1,0 +1,211 @@
+"""What a hostile or broken server, a bad key or a bad name cannot do to the `openai-compatible` model."""
+
+import html
+import importlib.util
+import json
+import socket
+import time
+import urllib.parse
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from infimed_core import DataError, Generation
+from infimed_plugins.endpoint.own_machine import is_loopback
+from infimed_plugins.endpoint.secrets import MASK, Secret, read_key
+
+spec = importlib.util.spec_from_file_location("endpoint_servers", Path(__file__).with_name("test_endpoint.py"))
+assert spec is not None and spec.loader is not None
+servers = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(servers)
+FakeServer, ask, model, question, reply = (
+    servers.FakeServer, servers.ask, servers.model, servers.question, servers.reply,
+)  # fmt: skip
+
+KEY = "sk-live-9Qx7Lm2Vb4Tz8/Rk+1Wy6Hd3Pf5Ns0Jc"
+
+
+@pytest.fixture(autouse=True)
+def key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY", KEY)
+
+
+def shown(behave, models=None) -> str:
+    """Everything of an answer that can be kept or shown."""
+    with FakeServer(behave, models) as server:
+        component = model(server.url, api_key_environment="MY_KEY", max_retries=0)
+        answers = ask(component, [question(1)])
+        return answers["1"].model_dump_json() + str(component.load(None).describe()) + component.load(None).identity
+
+
+def gives_away(text: str, letters: int = 8) -> bool:
+    return any(KEY[start : start + letters] in text for start in range(len(KEY) - letters + 1))
+
+
+SPELT = {
+    "plain": KEY,
+    "quoted": urllib.parse.quote(KEY, safe=""),
+    "escaped": html.escape(KEY),
+    "upper": KEY.upper(),
+    "cut at its end": KEY[:30],
+    "cut at its start": KEY[7:],
+    "a middle": KEY[5:20],
+}
+
+
+@pytest.mark.parametrize("spelt", SPELT)
+@pytest.mark.parametrize(
+    "place", ["401", "500", "text", "refusal", "reasoning", "finish", "error", "no json", "location", "name", "parts"]
+)
+def test_no_part_of_a_reply_shows_the_key_or_a_piece_of_it(spelt: str, place: str) -> None:
+    said = SPELT[spelt]
+    before = "x" * 185  # where a cut at 200 letters falls into the key
+
+    def behave(body, count):
+        whole = reply("fine")
+        choice = whole["choices"][0]
+        if place in ("401", "500"):
+            return int(place), {"error": {"message": f"{before} {said}"}}
+        if place == "no json":
+            return 200, f"{before} {said}".encode()
+        if place == "location":
+            return 302, {}, {"Location": f"http://elsewhere/?key={said}"}
+        if place == "text":
+            choice["message"]["content"] = f"the key is {said}"
+        elif place == "parts":
+            halves = said[: len(said) // 2], said[len(said) // 2 :]
+            choice["message"]["content"] = [{"type": "text", "text": half} for half in halves]
+        elif place in ("refusal", "reasoning"):
+            choice["message"] |= {"content": None, place: f"{before}{said}"}
+        elif place == "finish":
+            choice["finish_reason"] = said
+        elif place == "error":
+            return 200, {"error": {"message": before + said, said: [said]}}
+        elif place == "name":
+            choice["message"] = {said: said}
+        return 200, whole
+
+    models = {"data": [{"id": "m", "root": f"weights {said}", "revision": said}]}
+    text = shown(behave, models)
+    assert not gives_away(text) and not gives_away(text.lower()) and said not in text
+
+
+@given(st.text(min_size=8, max_size=60, alphabet=st.characters(min_codepoint=0x21, max_codepoint=0x7E)), st.text())
+def test_what_is_hidden_is_gone_wherever_it_stands(key: str, around: str) -> None:
+    hidden = Secret(key).hide(around + key + around[::-1])
+    assert key not in hidden
+    assert key not in json.dumps(Secret(key).hide_in({around + key: [key, {"a": key + around}]}))
+
+
+@given(st.text())
+def test_a_text_without_the_key_stays_as_it_is(text: str) -> None:
+    assert Secret(KEY).hide(text) == text
+    assert Secret("EMPTY").hide("the chamber is EMPTY " + text) == "the chamber is EMPTY " + text
+    assert MASK not in repr(Secret(KEY)) and KEY not in repr(Secret(KEY))
+
+
+@pytest.mark.parametrize("bad", [f"{KEY}\n", f"{KEY}\nX-Other: 1", f"\r{KEY}", f"{KEY[:5]} {KEY}", f"{KEY}é", f"\0{KEY}"])
+def test_a_key_that_no_header_can_carry_is_refused_and_not_shown(bad: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DataError, match="MY_KEY") as error:
+        read_key(bad, "MY_KEY")
+    assert not gives_away(str(error.value)) and error.value.__cause__ is None
+    if "\0" not in bad:
+        monkeypatch.setenv("MY_KEY", bad)
+        with pytest.raises(DataError, match="MY_KEY"):
+            model("http://127.0.0.1:1/v1", api_key_environment="MY_KEY").load(None)
+
+
+def test_an_empty_key_is_none() -> None:
+    assert read_key("", "K") is None and read_key(" \n", "K") is None and read_key(KEY, "K") == KEY
+
+
+@pytest.mark.parametrize("name", ["identity", "Identity", " identity ", "IDENTITY"])
+@pytest.mark.parametrize("value", ["flagged", "Flagged", " flagged", "unchecked", "true", "", "Clear", "clear ", "no", "0"])
+def test_only_the_value_clear_lets_a_sample_leave_this_machine(name: str, value: str) -> None:
+    remote = model("https://models.invalid/v1", max_retries=0)
+    tagged = question(1, tags={"identity": "clear", name: value} if name != "identity" else {name: value})
+    assert ask(remote, [tagged])["1"].error.startswith("identified: ")
+    clear = ask(remote, [question(1, tags={name: "clear"})])["1"].error
+    assert not clear.startswith("identified")
+
+
+def resolving(monkeypatch: pytest.MonkeyPatch, *answers: str) -> None:
+    """Let every look-up of a name give these addresses, the last of them for ever."""
+    left = list(answers)
+
+    def look_up(host, port, *rest, **more):
+        address = left.pop(0) if len(left) > 1 else left[0]
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port or 0))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+
+
+def test_a_name_below_localhost_is_this_machine_only_where_it_leads_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    resolving(monkeypatch, "10.0.0.7")
+    assert not is_loopback("http://a.localhost/v1") and not is_loopback("http://localhost/v1")
+    answer = ask(model("http://a.localhost:9/v1", max_retries=0), [question(1, tags={"identity": "flagged"})])["1"]
+    assert answer.error.startswith("identified: ")
+    resolving(monkeypatch, "127.0.0.1")
+    assert is_loopback("http://a.localhost/v1")
+
+
+def test_a_name_that_leads_elsewhere_once_it_is_connected_to_is_sent_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    with FakeServer() as server:
+        port = urllib.parse.urlsplit(server.url).port
+        from infimed_plugins.endpoint import deadlines
+
+        monkeypatch.setattr(deadlines, "is_own_address", lambda address: False)  # as if it were another machine
+        resolving(monkeypatch, "127.0.0.1")
+        answer = ask(model(f"http://a.localhost:{port}/v1"), [question(1, tags={"identity": "flagged"})])["1"]
+        assert answer.error.startswith("not_this_machine: ") and not server.bodies
+
+
+DRIPS = {
+    "headers": (b"HTTP/1.1 200 OK\r\n", lambda n: b"X-%d: 1\r\n" % n),
+    "a header": (b"HTTP/1.1 200 OK\r\nX: ", lambda n: b"x"),
+    "a status": (b"", lambda n: b"HTTP/1.1 200 OK"[n % 15 : n % 15 + 1] if n < 15 else b"k"),
+    "100 Continue": (b"", lambda n: b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "102 Processing": (b"", lambda n: b"HTTP/1.1 102 Processing\r\n\r\n"),
+    "a body": (b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", lambda n: b" "),
+    "a chunk's size": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", lambda n: b"0"),
+    "chunks": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", lambda n: b"1\r\n \r\n"),
+    "trailers": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", lambda n: b"X-%d: 1\r\n" % n),
+}
+
+
+@pytest.mark.parametrize("drip", DRIPS)
+def test_a_reply_that_trickles_ends_with_the_timeout(drip: str) -> None:
+    first, piece = DRIPS[drip]
+
+    def behave(body, count):
+        def write(handler):
+            end = time.monotonic() + 8
+            number = 0
+            try:
+                handler.wfile.write(first)
+                while time.monotonic() < end:
+                    handler.wfile.write(piece(number))
+                    handler.wfile.flush()
+                    number += 1
+                    time.sleep(0.02)
+            except OSError:
+                pass
+
+        return write
+
+    with FakeServer(behave) as server:
+        start = time.monotonic()
+        answer = ask(model(server.url, timeout_seconds=0.6, max_retries=0), [question(1)])["1"]
+        assert time.monotonic() - start < 3
+        assert answer.error.startswith(("timeout: ", "connection_lost: "))
+
+
+def test_half_characters_and_deep_nesting_in_a_reply_are_told_or_mended() -> None:
+    halves = json.dumps(reply("cut \ud83d")).encode()
+    with FakeServer(lambda body, count: (200, halves)) as server:
+        answer = ask(model(server.url), [question(1, generation=Generation(seed=1))])["1"]
+        assert answer.text == "cut \ufffd" and answer.model_dump_json().encode()
+    with FakeServer(lambda body, count: (200, b'{"a":' * 100_000 + b"1" + b"}" * 100_000)) as server:
+        assert ask(model(server.url), [question(1)])["1"].error.startswith("malformed_reply: ")
