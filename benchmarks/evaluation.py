@@ -54,28 +54,98 @@ def equality(results: Results) -> None:
     results.details["runs"] = rows
 
 
-def speed(results: Results, num_answers: int) -> None:
-    """Both scorings of ``num_answers`` answers, none like another, by the command line from start to end."""
+THOUGHT = (
+    "The patient has chest pain and fever. Option A would be considered if there were a fracture, but the image shows "
+    "a shadow in the right lung. We weigh each of the choices in turn. Since the film was taken in a supine position, "
+    "the left lower lobe is not seen well, and the heart cannot be judged. A pleural effusion would blunt the angle, "
+    "which it does not. "
+)
+
+
+def short_answers(task: str, number: int) -> list[dict[str, Any]]:
+    """Answers of a run of the kit, none like another, so that none is graded from memory."""
+    source = json.loads((FIXTURES / task / "results.json").read_text())
+    copies = [
+        {**source[i % len(source)], "response": f"{source[i % len(source)]['response']} #{i}"} for i in range(number)
+    ]
+    copies[: len(source)] = source
+    return copies
+
+
+def chains(number: int) -> list[dict[str, Any]]:
+    """Chains of thought of 2,000 characters that end in an answer."""
+    choices = ["A. Right upper lobe", "B. Left lower lobe", "C. Trachea", "D. Heart"]
+    text = (THOUGHT * 8)[:1950]
+    return [
+        {"question": "q", "choices": choices, "answer": "B", "response": f"{text} {i}\n\nSo the answer is (B)."}
+        for i in range(number)
+    ]
+
+
+def rescore_seconds(rows: list[dict[str, Any]], task: str, scoring: str, checkout: Path) -> float:
+    """Processor seconds of the command, with the code of a checkout: a loaded machine changes the wall clock alone."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "results.json"
+        path.write_text(json.dumps(rows))
+        command = [sys.executable, "-c", "from infimed_core.cli import main; main()", "rescore", str(path)]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join((str(checkout), str(checkout / "plugins")))}
+        before = os.times()
+        subprocess.run(
+            [*command, "--task", task, "--scoring", scoring, "--json"],
+            check=True, stdout=subprocess.DEVNULL, env=environment, cwd=checkout,
+        )  # fmt: skip
+        after = os.times()
+    return after.children_user + after.children_system - before.children_user - before.children_system
+
+
+def speed(results: Results, num_answers: int, before: Path | None) -> None:
+    """Short answers both ways and chains of thought, from start to end; beside another checkout where one is named."""
+    work = [
+        ("short answers, PMC_VQA", short_answers("PMC_VQA", num_answers), "PMC_VQA", "both", "<= 0.337"),
+        ("short answers, VQA_RAD", short_answers("VQA_RAD", num_answers), "VQA_RAD", "both", "<= 0.337"),
+        ("chains of thought", chains(num_answers // 10), "MedQA_USMLE", "strict", "<= 0.222"),
+    ]
     rows = []
-    for task in ("PMC_VQA", "VQA_RAD"):
-        source = json.loads((FIXTURES / task / "results.json").read_text())
-        copies = [
-            # A number in every answer, so that no answer is graded from memory.
-            {**source[i % len(source)], "response": f"{source[i % len(source)]['response']} #{i}"}
-            for i in range(num_answers)
-        ]
-        copies[: len(source)] = source
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "results.json"
-            path.write_text(json.dumps(copies))
-            command = [sys.executable, "-c", "from infimed_core.cli import main; main()", "rescore", str(path)]
-            started = time.perf_counter()
-            subprocess.run([*command, "--task", task, "--json"], check=True, stdout=subprocess.DEVNULL)
-            seconds = time.perf_counter() - started
-        rows.append([task, num_answers, seconds, num_answers / seconds])
-        results.target(f"rescore {num_answers:,} answers of {task}, seconds", seconds, "< 20")
-    table(["task", "answers", "seconds", "answers a second"], rows)
+    for name, answers, task, scoring, target in work:
+        ours = rescore_seconds(answers, task, scoring, ROOT)
+        theirs = rescore_seconds(answers, task, scoring, before) if before else None
+        rows.append([name, len(answers), ours, theirs or "-", len(answers) / ours])
+        if theirs:
+            results.target(f"{name}: seconds over those of the commit before", ours / theirs, target)
+    table(["work", "answers", "seconds", "seconds before", "answers a second"], rows)
     results.details["speed"] = rows
+
+
+def reading(results: Results) -> None:
+    """Our own examples of every kind of answer, and how the time grows with hostile texts."""
+    import test_medevalkit_answers as answers
+
+    choices = sum(
+        (
+            answers.read_choice(row["response"], row["options"], row.get("multiple", False), row.get("ended")).letters
+            or None
+        )
+        != row["read"]
+        for row in answers.CHOICES
+    )
+    graders = {"CLOSED": answers.grade_closed, "OPEN": answers.grade_open}
+    opened = 0
+    for row in answers.OPEN:
+        right = graders[row["form"]](row["answer"], row["response"], row["question"]).right
+        opened += (None if right is None else int(right)) != row["right"]
+    ratios = {}
+    for kind, make in answers.HOSTILE.items():
+        seconds = []
+        for size in (30_000, 300_000):
+            started = time.process_time()
+            answers.read_choice(make(size), answers.VOCABULARIES[1])
+            answers.grade_open("right upper lobe", make(size) + " ", "Where is it?")
+            seconds.append(time.process_time() - started)
+        ratios[kind] = seconds[1] / max(seconds[0], 0.02)
+    results.target(f"choice: examples of {len(answers.CHOICES)} read otherwise than labelled", choices, "== 0")
+    results.target(f"open and closed: examples of {len(answers.OPEN)} graded otherwise than labelled", opened, "== 0")
+    results.target("hostile texts: time of 300 KB over that of 30 KB, at most", max(ratios.values()), "<= 13")
+    results.details["hostile"] = ratios
 
 
 def cases(results: Results) -> None:
@@ -252,18 +322,38 @@ def overhead(results: Results, repeats: int, num_questions: int) -> None:
     results.details["overhead"] = {"shares": shares, "parameters": parameters, "answer_tokens": tokens}
 
 
-PARTS = ("cases", "equality", "fixtures", "lm-eval", "server", "overhead", "speed")
+PARTS = ("cases", "reading", "equality", "coverage", "fixtures", "lm-eval", "server", "overhead", "speed")
+
+
+def coverage(results: Results, trials: int) -> None:
+    """How often 95% intervals of accuracies and of paired differences hold the truth, in simulation."""
+    sys.path.insert(0, str(ROOT / "tests" / "core" / "evaluate"))
+    import simulation
+
+    layouts = (*simulation.LAYOUTS, (5000, 1, 0.0), (250, 20, 0.3))
+    rows, all_shares = [], []
+    for layout in layouts:
+        values = [simulation.coverage_of_values(layout, share, trials) for share in (0.02, 0.5, 0.98)]
+        paired = [simulation.coverage_of_differences(layout, shares, trials // 2) for shares in simulation.PAIRS]
+        rows.append([layout[0] * layout[1], layout[0], layout[2], *values, *paired])
+        all_shares += [*values, *paired]
+    heads = [f"{first} - {second}" for first, second in simulation.PAIRS]
+    table(["questions", "clusters", "alike", "0.02", "0.5", "0.98", *heads], rows)
+    results.target("95% intervals: lowest coverage in simulation", min(all_shares), ">= 0.92")
+    results.details["coverage"] = rows
 
 
 def measure(results: Results, arguments: argparse.Namespace) -> None:
     parts = {
         "cases": lambda: cases(results),
+        "reading": lambda: reading(results),
         "equality": lambda: equality(results),
+        "coverage": lambda: coverage(results, arguments.trials),
         "fixtures": lambda: fixtures(results),
         "lm-eval": lambda: lm_eval(results),
         "server": lambda: server(results),
         "overhead": lambda: overhead(results, arguments.repeats, arguments.questions),
-        "speed": lambda: speed(results, arguments.answers),
+        "speed": lambda: speed(results, arguments.answers, arguments.before),
     }
     for name in arguments.only or PARTS:
         print(f"--- {name}")
@@ -272,8 +362,10 @@ def measure(results: Results, arguments: argparse.Namespace) -> None:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--answers", type=int, default=100_000)
+    parser.add_argument("--before", type=Path, help="a checkout of another commit, measured in the same run")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--questions", type=int, default=64, help="of the overhead part")
+    parser.add_argument("--trials", type=int, default=1000, help="of the coverage part")
     parser.add_argument("--only", nargs="*", choices=PARTS, help="some parts instead of all")
 
 

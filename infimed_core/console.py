@@ -96,6 +96,6 @@ class Console:
         for name, facts in (event.payload.get("benchmarks") or {}).items():
             for metric, found in facts.items():
                 if isinstance(found, dict) and found.get("value") is not None:
-                    unscored = f", {found['num_unscored']} more unscored" if found["num_unscored"] else ""
-                    parts.append(f"{name} {metric} {found['value']:.3f} of {found['num_scored']} questions{unscored}")
+                    unread = f", {found['num_unscored']} unread" if found["num_unscored"] else ""
+                    parts.append(f"{name} {metric} {found['value']:.3f} of {found['num_counted']} questions{unread}")
         self._line(f"    after step {event.payload['step'] + 1}: {'; '.join(parts) or 'nothing could be scored'}")

@@ -24,7 +24,7 @@ GROUP = "infimed"
 """The entry-point group that plugins announce themselves in, and the name of our own distribution."""
 RENAMED_HOOKS = {"infimed_gates": "infimed_filters"}
 """Hooks of earlier versions; a plugin that still uses one goes on working."""
-SLOW_SECONDS = 1.0
+SLOW_SECONDS = 2.0
 """An import that takes longer is told: every command waits for it."""
 _LONGEST = 160
 _owners: dict[str, str] = {}

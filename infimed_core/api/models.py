@@ -254,6 +254,8 @@ class Answer(Row):
     error: str | None = None
     num_prompt_tokens: int | None = None
     num_answer_tokens: int | None = None
+    finish_reason: str | None = None
+    """How the answer ended, where the model says so: ``stop``, ``length`` (cut at a limit), ``content_filter``."""
     num_calls: int = 1
     transcript: tuple[dict[str, JsonValue], ...] = ()
 

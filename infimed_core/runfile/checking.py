@@ -130,7 +130,7 @@ class Checker:
                     parts = self._make_stage_parts(path, component)
                     made |= {place: part for place, (_, part) in parts.items()}
                     names |= {place: name for place, (name, _) in parts.items()}
-        self._check_metrics(document, made)
+        made |= self._make_metrics(document, made)
         self._check_solvers(document, made)
         self.plugins |= set(file.run.plugins) if file is not None else set()
         for path, message in mistakes(document, file, made, self.doubts):
@@ -158,27 +158,41 @@ class Checker:
         installed = ", ".join(self.registry.plugins)
         self.add(path, f"plugin '{name}' is not installed; {hint}pip install its distribution (installed: {installed})")
 
-    def _check_metrics(self, document: dict[str, Any], made: dict[Place, Component]) -> None:
-        """What a metric needs must be installed before a model is trained and asked for hours."""
+    def _make_metrics(self, document: dict[str, Any], made: dict[Place, Component]) -> dict[Place, Component]:
+        """The metrics that the file names. What a metric needs must be installed before a model is asked for hours."""
+        found: dict[Place, Component] = {}
         section = document.get("evaluation")
         benchmarks = section.get("benchmarks") if isinstance(section, dict) else None
         for index, use in enumerate(benchmarks if isinstance(benchmarks, list) else ()):
             named = use.get("metrics") if isinstance(use, dict) else None
-            benchmark = made.get(("evaluation", "benchmarks", index))
+            place: Place = ("evaluation", "benchmarks", index)
+            benchmark = made.get(place)
             default = [name for name in [self.registry.default("metric")] if name is not None]
             own = (benchmark.metrics or default) if isinstance(benchmark, Benchmark) else ()
-            for number, name in enumerate(named if isinstance(named, list) else own):
-                inner: Place = ("metrics", number) if isinstance(named, list) else ()
-                place: Place = ("evaluation", "benchmarks", index, *inner)
-                try:
-                    metric = cast(Metric, self.registry.make("metric", str(name)))
-                    self.plugins.add(self.registry.owner("metric", str(name)))
-                    if problem := metric.missing():
-                        self.add(place, f"'{name}' {problem}")
-                except PluginError as error:
-                    self.add(place, str(error))
-                except ValidationError:
-                    self.add(place, f"'{name}' needs settings, which a list of metrics cannot give; name another")
+            for number, one in enumerate(named if isinstance(named, list) else own):
+                inner: Place = (*place, "metrics", number) if isinstance(named, list) else place
+                metric = self._make_metric(inner, one)
+                if metric is not None and isinstance(named, list):
+                    found[inner] = metric
+        return found
+
+    def _make_metric(self, path: Place, one: Any) -> Metric | None:
+        if not isinstance(one, str):
+            metric = self._make(path, "metric", one)
+            name = one["use"] if metric is not None else ""
+        else:
+            name, metric = one, None
+            try:
+                metric = cast(Metric, self.registry.make("metric", one))
+                self.plugins.add(self.registry.owner("metric", one))
+            except PluginError as error:
+                self.add(path, str(error))
+            except ValidationError as error:
+                needed = ", ".join(str(item["loc"][0]) for item in error.errors() if item["loc"])
+                self.add(path, f"'{one}' needs settings ({needed}); write {{use: {one}, with: {{...}}}}")
+        if isinstance(metric, Metric) and (problem := metric.missing()):
+            self.add(path, f"'{name}' {problem}")
+        return cast(Metric | None, metric)
 
     def _check_solvers(self, document: dict[str, Any], made: dict[Place, Component]) -> None:
         """How a benchmark wants to be asked must be there before it is."""

@@ -16,6 +16,7 @@ WORDS_OF_THE_CORE = {
     "questions": "a key of what is measured while a stage trains",
     "padded": "a column of a stage's plan",
     "image": "what a medium is where nothing else is said: the default of Media.kind",
+    "random": "a key of what a plan says of its mixing",
     "reporting": "a word in the vocabulary of task types",
     "accuracy": "the metric that models are compared by where a benchmark has it",
     "assemble": "a function that plugins may import",

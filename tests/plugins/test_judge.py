@@ -12,7 +12,7 @@ import pytest
 from infimed_core import Answer, Sample
 from infimed_core.api.reporting import RunRecord
 from infimed_core.testing import run
-from infimed_plugins.medevalkit import judging, rubric
+from infimed_plugins.medevalkit import judging, rubric, verifier
 from infimed_plugins.medevalkit.benchmarks import table
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -78,12 +78,12 @@ def test_open_answers_go_to_the_judge_and_closed_ones_to_the_rule(tmp_path: Path
         assert all("Reference answer" in prompt for prompt in judge.prompts)
         schema = judge.bodies[0]["response_format"]["json_schema"]["schema"]
         assert schema == judging.OPEN_SCHEMA
-        value = result(record, "judge:fair", "accuracy")
-        assert (value.num_scored, value.num_unscored) == (len(opened), len(samples) - len(opened))
-        assert value.value > (result(record, "strict", "accuracy").value or 0.0)
+        value, strict = result(record, "judge:fair", "accuracy"), result(record, "strict", "accuracy")
+        assert value.num_scored + value.num_unscored == len(samples)
+        assert value.num_scored >= max(len(opened), strict.num_scored) and value.value >= (strict.value or 0.0)
         told = details(record, "vqa-rad")
         assert told["protocol"]["judging"].startswith("closed questions by rule")
-        assert told["judges"]["fair"]["judged"] == len(opened)
+        assert told["judges"]["fair"]["judged"] == value.num_scored
         run(document("vqa-rad", {"fair": judge.url}, text), tmp_path)
         assert len(judge.bodies) == len(opened), "a verdict that stands is not asked for again"
         found = (tmp_path / "runs/judged-vqa-rad/cache").glob("*.jsonl")
@@ -123,7 +123,7 @@ def test_a_malformed_verdict_is_asked_for_again_and_then_it_is_missing(tmp_path:
     assert any(score["reasons"] == ["bad_verdict"] and "is not of type 'boolean'" in score["note"] for score in scores)
     with judge_server(late) as judge:
         record = run(document("vqa-rad", {"late": judge.url}, "pleural effusion"), folder(tmp_path, "b"))
-        assert result(record, "judge:late", "accuracy").value == 1.0
+        assert result(record, "judge:late", "accuracy_where_read").value == 1.0
 
 
 @pytest.mark.parametrize(("status", "text"), [(500, None), (200, None)])
@@ -139,7 +139,8 @@ def test_a_judge_that_fails_leaves_answers_unscored_and_is_asked_again_next_time
         told = document("vqa-rad", {"judge": judge.url}, "pleural effusion")
         record = run(told, tmp_path)
         value = result(record, "judge:judge", "accuracy")
-        assert value.value is None and value.num_unscored == 3
+        assert value.num_unscored == 3 and result(record, "judge:judge", "accuracy_where_read").value is None
+        assert value.num_counted == 2, "a judge that could not be asked says nothing against the model"
         facts = details(record, "vqa-rad")["judges"]["judge"]
         assert facts["failed"] > 0 and facts["first_failure"]
         works = True
@@ -152,7 +153,8 @@ def test_an_empty_answer_or_a_refusal_is_not_put_before_the_judge(tmp_path: Path
         with judge_server(fair) as judge:
             record = run(document("vqa-rad", {"judge": judge.url}, text), folder(tmp_path, str(number)))
             assert not judge.bodies
-            assert result(record, "judge:judge", "accuracy").value is None
+            value = result(record, "judge:judge", "accuracy")
+            assert (value.value, value.num_scored, value.num_counted) == (0.0, 0, 3), "not right, and counted"
 
 
 @pytest.mark.parametrize("name", ["healthbench", "healthbench-consensus", "healthbench-hard"])
@@ -204,3 +206,36 @@ def test_multiple_choice_has_no_use_for_a_judge(tmp_path: Path) -> None:
         record = run(document("pmc-vqa", {"judge": judge.url}, "A"), tmp_path)
         assert not judge.bodies
     assert {row.scoring for row in record.results} == {"strict", "kit"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "right", "wrong"), [("xverify", "[Correct]", "Incorrect"), ("compassverifier", "\\boxed{A}", "B")]
+)
+def test_a_verifier_decides_what_the_rules_left_open(tmp_path: Path, kind: str, right: str, wrong: str) -> None:
+    prompts = []
+
+    def reply(body: dict[str, Any]) -> tuple[int, str]:
+        prompts.append(body["messages"][0]["content"])
+        return 200, right if "hazy" in prompts[-1] else wrong
+
+    with judge_server(reply) as server:
+        told = document("vqa-rad", {}, "It may be hazy, or something else; possibly fluid")
+        inner = {"use": "openai-compatible", "with": {"base_url": server.url, "model": "verifier"}}
+        told["models"]["small"] = {"use": "verifier", "with": {"format": kind, "model": inner}}
+        told["evaluation"] |= {"judges": ["small"]}
+        told["evaluation"]["benchmarks"][0]["with"]["judged"] = "undecided"
+        record = run(told, tmp_path)
+    strict, judged = result(record, "strict", "accuracy"), result(record, "judge:small", "accuracy")
+    assert prompts and judged.num_scored == strict.num_scored + len(prompts) and judged.value == 1.0
+
+
+@pytest.mark.parametrize(
+    ("kind", "reply", "verdict"),
+    [
+        ("xverify", "Correct", True), ("xverify", "[Incorrect]", False), ("xverify", "I cannot say", None),
+        ("compassverifier", "A", True), ("compassverifier", "B", False), ("compassverifier", "C", None),
+        ("compassverifier", "The two differ. \\boxed{B}", False), ("compassverifier", "<think>A looks right", None),
+    ],
+)  # fmt: skip
+def test_a_verifiers_verdict_is_read_in_its_own_format(kind: str, reply: str, verdict: bool | None) -> None:
+    assert verifier.read_verdict(reply, kind) is verdict

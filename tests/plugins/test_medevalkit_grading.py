@@ -14,8 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infimed_plugins.medevalkit import closed, kit_grading, kit_text, mmmu, overlap, rubric
-from infimed_plugins.medevalkit.choice import read_choice
+from infimed_plugins.medevalkit import kit_grading, kit_text, mmmu, overlap, rubric
+from infimed_plugins.medevalkit.answers.choice import read_choice
+from infimed_plugins.medevalkit.answers.closed import grade_closed
+from infimed_plugins.medevalkit.answers.open_answers import grade_open
+from infimed_plugins.medevalkit.answers.polar import grade_polar
+from infimed_plugins.medevalkit.grading import best, golds
+from infimed_plugins.medevalkit.measures import open_measures
 from infimed_plugins.medevalkit.rescore import rescore
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "medevalkit"
@@ -125,15 +130,15 @@ def strict_result(case: dict[str, Any]) -> Any:
         case "MMMU.parse_multi_choice_response":
             return read_choice(response, list(given_["index2ans"].values())).letters or None
         case "judge_judgement":
-            return closed.grade_polar(gold, response).right
+            return grade_polar(gold, response).right
         case "judge_close_end_vqa":
-            return closed.grade_closed(gold, response).right
+            return grade_closed(gold, response).right
         case "judge_open_end_vqa":
-            return closed.open_measures(gold, response)
+            return open_measures(gold, response)
         case "MMMU.parse_open_response+eval_open" | "MMMU.val open path (raw string)":
-            return closed.grade_mmmu_open(gold, response).right
+            return best([grade_open(one, response) for one in golds(gold)]).right
         case "calculate_f1":
-            measures = closed.open_measures(gold, given_["prediction"])
+            measures = open_measures(gold, given_["prediction"])
             return [measures["precision"], measures["recall"], measures["f1"]]
         case "parse_response":
             return kit_text.parse_response(response).strip()
@@ -267,7 +272,7 @@ def test_any_text_is_read_as_letters_of_options_or_not_at_all(text: str, num_opt
     choice = read_choice(text, options)
     assert bool(choice.letters) != bool(choice.reason)
     assert set(choice.letters) <= set("ABCDEFGHIJ"[:num_options])
-    for function in (closed.grade_polar, closed.grade_closed, closed.grade_mmmu_open):
+    for function in (grade_polar, grade_closed, grade_open):
         verdict = function("yes", text)
         assert (verdict.right is None) == bool(verdict.reason)
 

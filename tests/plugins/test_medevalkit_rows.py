@@ -157,3 +157,16 @@ def test_a_question_of_ones_own_keeps_the_names_in_its_options(tmp_path: Path) -
         ("A", germs[0]), ("B", germs[1]), ("C", germs[2]), ("D", germs[3]), ("C", germs[2]), ("D", germs[3]),
     ]  # fmt: skip
     assert isinstance(gap, Fault) and gap.code == "empty_option" and gap.where.endswith(":7")
+
+
+def test_a_tag_that_no_question_has_is_told_by_check(tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": ["Which?"]}, {"role": "assistant", "content": ["A"]}]
+    (tmp_path / "t.jsonl").write_text(json.dumps({"turns": turns, "tags": {"organ": "lung"}}))
+    reader = {"use": "jsonl", "with": {"path": str(tmp_path / "t.jsonl")}}
+    own = Questions.model_validate({"reader": reader, "tags": ["organ", "orgam"]})
+    assert own.doubts() == ("no question of the first 1 has the tag 'orgam', which 'tags' names",)
+    (tmp_path / "t.jsonl").write_text(json.dumps({"turns": turns[1:]}))
+    assert (
+        "NO QUESTION in the first 1 rows; there is no user turn"
+        in Questions.model_validate({"reader": reader}).doubts()[0]
+    )

@@ -5,14 +5,18 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from infimed_core import InfimedError
+from infimed_core.cli import app
 from infimed_core.console import Console
 from infimed_core.testing import make_image
 from infimed_core.testing import run as run_document
+from infimed_plugins.sft.loop import Loop
 from infimed_plugins.vlm.transformers_model import TransformersModel
 
 NUM_SAMPLES = 12
@@ -218,3 +222,25 @@ def test_a_changed_setting_is_told_before_the_stage_is_trained_anew(tmp_path, mo
             train(tmp_path, num_steps=3, learning_rate=3e-3, save_every=1)
     _, said = train(tmp_path, num_steps=3, learning_rate=3e-3, save_every=1)
     assert "goes on after step 2 of 3" in said and "trained anew" not in said
+
+
+def test_check_warns_of_small_steps_by_the_settings_and_by_the_last_plan(tmp_path):
+    write_samples(tmp_path)
+    _, said = train(tmp_path, num_steps=3)  # one sample in a batch
+    assert "an optimizer step holds about 1 samples" in said and "rows_per_step: 8" in said
+    shown = CliRunner().invoke(app, ["check", str(tmp_path / "run.yaml")])
+    assert shown.exit_code == 0 and "warning: stage 'one': an optimizer step holds about 1 samples" in shown.output
+    (tmp_path / "runs" / "faulty" / "run.json").unlink()
+    shown = CliRunner().invoke(app, ["check", str(tmp_path / "run.yaml")])
+    assert shown.exit_code == 0 and "warning: stage 'one': an optimizer step holds at most 1 samples" in shown.output
+
+
+def test_processes_that_would_have_no_row_are_told():
+    said = []
+    batches = SimpleNamespace(num_steps=2, num_rows=lambda step: 3)
+    loop = SimpleNamespace(_ranks=SimpleNamespace(size=8), _batches=batches, _say=said.append)
+    Loop._tell_idle_ranks(loop)
+    assert "5 of 8 processes have no row in any step" in said[0] and "rows_per_step to 8" in said[0]
+    loop._ranks.size = 3
+    Loop._tell_idle_ranks(loop)
+    assert len(said) == 1

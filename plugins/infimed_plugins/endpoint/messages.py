@@ -128,6 +128,7 @@ def read_reply(reply: Any, request: Request) -> Answer:
         text=text,
         num_prompt_tokens=_count(usage, "prompt_tokens"),
         num_answer_tokens=_count(usage, "completion_tokens"),
+        finish_reason=str(finish) if isinstance(finish, str) and finish else None,
         transcript=({"role": "reasoning", "content": str(reasoning)},) if reasoning else (),
     )
 

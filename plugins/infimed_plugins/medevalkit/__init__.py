@@ -31,6 +31,12 @@ def infimed_benchmark_groups() -> dict[str, Callable[[dict[str, Any]], list[dict
 
 
 @hookimpl
+def infimed_models() -> dict[str, str]:
+    """Offer ``verifier``, a judge of open answers."""
+    return {"verifier": "infimed_plugins.medevalkit.verifier:Verifier"}
+
+
+@hookimpl
 def infimed_metrics() -> dict[str, type[Metric]]:
     """Offer HealthBench's clipped mean."""
     from infimed_plugins.medevalkit.rubric import RubricScore

@@ -29,14 +29,14 @@ from infimed_core import (
     task_type_of,
 )
 from infimed_plugins.medevalkit import prompts, sources
+from infimed_plugins.medevalkit.answers.named_options import without_letters
+from infimed_plugins.medevalkit.answers.prepared import prepare
 from infimed_plugins.medevalkit.cards import Card, find_card
-from infimed_plugins.medevalkit.choice import without_letters
 from infimed_plugins.medevalkit.folders import Images, find_tables
-from infimed_plugins.medevalkit.grades import Grade
+from infimed_plugins.medevalkit.grades import Grade, explained
 from infimed_plugins.medevalkit.grading import gold_letters, golds, grade_record, kind_of, lettered
 from infimed_plugins.medevalkit.judging import BY_JUDGE, judge_open, judge_rubrics
 from infimed_plugins.medevalkit.layouts import IMAGE_FOLDERS, LAYOUTS, Question, radrestruct
-from infimed_plugins.medevalkit.reading import final_answer
 from infimed_plugins.medevalkit.reports import texts as report_texts
 from infimed_plugins.medevalkit.summary import subject_of, summarise
 
@@ -54,6 +54,9 @@ class KitBenchmark(Benchmark):
     path: str | None = Field(default=None, description="Local folder in upstream's layout; the hub where left out.")
     revision: str | None = Field(default=None, description="Commit of the data on the hub; the card's where left out.")
     reasoning: bool = Field(default=False, description="Ask for the answer in a box, as MedEvalKit's --reasoning.")
+    judged: Literal["open", "undecided"] = Field(
+        default="open", description="What a judge is asked: every open answer, or those that the rules left undecided."
+    )
     language: Literal["all", "en", "zh"] = Field(default="all", description="Keep only questions in this language.")
 
     card_name: ClassVar[str] = ""
@@ -126,7 +129,9 @@ class KitBenchmark(Benchmark):
             return REPORT_METRICS
         if self.card.grading == "rubric":
             return ("rubric-score",)
-        return ("accuracy", "token-f1", "bleu-1", "rouge-l") if self.card.grading == "visual" else ("accuracy",)
+        if self.card.grading == "visual":
+            return ("accuracy", "exact-match", "token-recall", "token-f1", "bleu-1", "rouge-l")
+        return ("accuracy",)
 
     def generation(self) -> Generation:
         """Greedy, 1,024 tokens, as MedEvalKit."""
@@ -187,7 +192,7 @@ class KitBenchmark(Benchmark):
             status="ok" if grade.value is not None else "unscored",
             parts=grade.parts,
             reasons=(grade.reason.split(":")[0],) if grade.reason else (),
-            note=grade.read or grade.reason,
+            note=explained(grade.read, grade.statement) or grade.reason,
         )
 
     @property
@@ -202,7 +207,7 @@ class KitBenchmark(Benchmark):
         if self.card.grading not in BY_JUDGE:
             return None
         ruled = [self.grade(sample, answer, "strict") for sample, answer in zip(samples, answers, strict=True)]
-        return judge_open(self._is_open, samples, answers, ruled, ask)
+        return judge_open(self._is_open, samples, answers, ruled, ask, self.judged == "undecided")
 
     def _is_open(self, sample: Sample) -> bool:
         record = sample.meta["record"]
@@ -214,7 +219,7 @@ class KitBenchmark(Benchmark):
 
     def compared_texts(self, sample: Sample, answer: Answer) -> dict[str, tuple[str, str]]:
         """A report whole and by section, as the strict grading reads it; else the first reference and the answer."""
-        read = final_answer(answer.text).text or ""
+        read = prepare(answer.text, answer.finish_reason).whole
         if self.card.grading == "report":
             return report_texts(record_of(sample, answer), read)
         return {"": (sample.references[0], read)} if sample.references else {}
@@ -277,7 +282,8 @@ def record_of(sample: Sample, answer: Answer) -> dict[str, Any]:
     record = sample.meta["record"]
     if not isinstance(record, dict):
         raise DataError("not_ours", f"sample {sample.id} does not come from a MedEvalKit benchmark")
-    return {**record, "response": answer.text}
+    ended = {"finish_reason": answer.finish_reason} if answer.finish_reason else {}
+    return {**record, **ended, "response": answer.text}
 
 
 def _drawn(sample: Sample, grade: Grade) -> Grade:

@@ -99,7 +99,8 @@ def _table(flat: dict[str, dict[str, float | None]]) -> list[str]:
 
 
 def _explained(row: dict[str, Any]) -> str:
-    read = f"read as {row['read']!r}" if row["read"] else f"not read ({row['reason']})"
+    where = f" in {row['statement']!r}" if row.get("statement") and row["statement"] != row["read"] else ""
+    read = f"read as {row['read']!r}{where}" if row["read"] else f"not read ({row['reason']})"
     response = " ".join(str(row["response"]).split())
     response = response if len(response) <= 100 else response[:97] + "..."
     return f"  {row['index']}: kit {row['kit']} strict {row['strict']}: {response!r} {read}; gold {row['answer']!r}"

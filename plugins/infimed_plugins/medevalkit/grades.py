@@ -10,6 +10,12 @@ Record = Mapping[str, Any]
 """A row as MedEvalKit writes it to results.json."""
 
 
+def explained(read: str, statement: str) -> str:
+    """What was read, and the part of the answer that it was read from where that says more."""
+    more = " ".join(statement.split())
+    return read if not more or more.casefold() == read.casefold() else f"{read} <- {more}"
+
+
 @dataclass(frozen=True)
 class Grade:
     """A value in [0, 1] or ``None`` with the reason; ``kind`` is choice, open or closed; ``read`` what was read."""
@@ -19,3 +25,5 @@ class Grade:
     kind: str = "choice"
     read: str = ""
     parts: dict[str, float | None] = field(default_factory=dict)
+    statement: str = ""
+    """The part of the answer that decided."""

@@ -7,13 +7,15 @@ from typing import Any
 
 from infimed_core import DataError
 from infimed_plugins.medevalkit import kit_grading, mmmu, reports
+from infimed_plugins.medevalkit.answers.choice import read_choice
+from infimed_plugins.medevalkit.answers.closed import grade_closed
+from infimed_plugins.medevalkit.answers.equality import key
+from infimed_plugins.medevalkit.answers.named_options import LETTERS, without_letters
+from infimed_plugins.medevalkit.answers.open_answers import NEEDS_JUDGE, Verdict, grade_open
 from infimed_plugins.medevalkit.cards import Card
-from infimed_plugins.medevalkit.choice import read_choice, without_letters
-from infimed_plugins.medevalkit.choice_forms import LETTERS
-from infimed_plugins.medevalkit.closed import grade_closed, grade_mmmu_open, grade_polar, open_measures, open_reason
 from infimed_plugins.medevalkit.grades import Grade, Record
 from infimed_plugins.medevalkit.kit_text import KitError
-from infimed_plugins.medevalkit.reading import normalise, short_answer
+from infimed_plugins.medevalkit.measures import open_measures
 
 REQUIRED = {
     "choice": ("choices", "answer", "response"),
@@ -100,33 +102,42 @@ def _strict(card: Card, record: Record, response: str | None, kind: str) -> Grad
         return (
             reports.grade(record, response, scoring="strict") if kind == "report" else Grade(None, "needs_judge", kind)
         )
-    gold = record["answer"]
     if kind == "choice":
         return _strict_choice(card, record, response)
+    question, ended = str(record.get("question") or ""), record.get("finish_reason")
+    accepted = golds(record["answer"])
     if kind == "closed":
-        verdict = (grade_polar if card.fold else grade_closed)(_first(gold), response)
-    elif card.grading == "mmmu":
-        verdict = grade_mmmu_open(gold, response)
+        verdict = best([grade_closed(gold, response, question, ended=ended) for gold in accepted[:1]])
     else:
-        parts: dict[str, float | None] = dict(open_measures(str(gold), response))
-        reason = open_reason(response)
-        value = None if reason else parts["em"]
-        return Grade(value, reason, kind, parts={} if reason else parts, read=short_answer(response or ""))
+        verdict = best([grade_open(gold, response, question, ended) for gold in accepted])
     value = None if verdict.right is None else float(verdict.right)
-    return Grade(value, verdict.reason, kind, verdict.read)
+    parts: dict[str, float | None] = {}
+    if kind == "open" and card.grading == "visual" and verdict.reason in ("", NEEDS_JUDGE):
+        parts = dict(open_measures(accepted[0], response, ended))
+    return Grade(value, verdict.reason, kind, verdict.read, parts, verdict.statement)
+
+
+def best(verdicts: list[Verdict]) -> Verdict:
+    """Of the verdicts against several accepted answers the right one, else an undecided one, else the first."""
+    for wanted in (True, None):
+        for verdict in verdicts:
+            if verdict.right is wanted:
+                return verdict
+    return verdicts[0]
 
 
 def _strict_choice(card: Card, record: Record, response: str | None) -> Grade:
     options = list(lettered(record).values())
     if not options:
         raise DataError("no_options", "the question has no options")
-    choice = read_choice(response, options, card.multiple)
+    question = str(record.get("question") or "")
+    choice = read_choice(response, options, card.multiple, record.get("finish_reason"), question)
     if not choice.letters:
-        return Grade(None, choice.reason)
+        return Grade(None, choice.reason, statement=choice.statement)
     wanted = gold_letters(golds(record["answer"]), options, card.multiple)
     if not wanted:
         return Grade(None, "gold_not_among_options", read=choice.letters)
-    return Grade(float(choice.letters == wanted), read=choice.letters)
+    return Grade(float(choice.letters == wanted), read=choice.letters, statement=choice.statement)
 
 
 def golds(answer: Any) -> list[str]:
@@ -141,14 +152,14 @@ def _first(answer: Any) -> str:
 def gold_letters(answers: list[str], options: list[str], multiple: bool) -> str:
     """The right letters in order: given as letters ("B", "BD", "B,D") or as option texts; "" if among neither."""
     known = LETTERS[: len(options)]
-    texts = [normalise(text) for text in without_letters(options)]
+    texts = [key(text) for text in without_letters(options)]
     found = set()
     for answer in answers:
         letters = "".join(char for char in answer if char.isalnum()).upper()
         if letters and set(letters) <= set(known) and (len(letters) == 1 or multiple):
             found |= set(letters)
-        elif normalise(answer) in texts:
-            found.add(known[texts.index(normalise(answer))])
+        elif key(answer) in texts:
+            found.add(known[texts.index(key(answer))])
     return "".join(sorted(found))
 
 

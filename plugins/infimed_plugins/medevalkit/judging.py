@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 from infimed_core import Answer, Ask, Generation, Request, Sample, Score, Turn, canonical_json
 from infimed_plugins.medevalkit import rubric
-from infimed_plugins.medevalkit.closed import open_reason
+from infimed_plugins.medevalkit.answers.open_answers import NEEDS_JUDGE, unanswered
+from infimed_plugins.medevalkit.answers.prepared import prepare
 from infimed_plugins.medevalkit.grading import golds
-from infimed_plugins.medevalkit.reading import final_answer
 
 JsonObject = dict[str, Any]
 
@@ -85,33 +86,39 @@ def judge_open(
     answers: Sequence[Answer],
     ruled: Sequence[Score],
     ask: Ask,
+    undecided: bool = False,
 ) -> list[Score]:
     """The judge's scores of open answers; ``ruled`` (the strict scores) where the question is not open.
 
-    An empty answer or a refusal stays unscored without being put before the judge.
+    With ``undecided`` the judge is asked only what the rules left to it (``needs_judge``). An empty answer or a refusal
+    stays unscored without being put before the judge.
     """
     asked: list[int] = []
     requests = []
     for index, (sample, answer) in enumerate(zip(samples, answers, strict=True)):
-        if not is_open(sample) or open_reason(answer.text):
+        if undecided and NEEDS_JUDGE not in ruled[index].reasons:
+            continue
+        if not is_open(sample) or unanswered(answer.text, answer.finish_reason):
             continue
         record = sample.meta["record"]
         assert isinstance(record, dict)
         asked.append(index)
-        text = _OPEN.format(
-            question=record["question"],
-            reference=" or ".join(golds(record["answer"])),
-            answer=final_answer(answer.text).text,
-        )
-        requests.append(_request(sample, text, OPEN_SCHEMA))
+        told = (str(record["question"]), " or ".join(golds(record["answer"])))
+        parts = dict(zip(_FIELDS, (*told, prepare(answer.text, answer.finish_reason).whole), strict=True))
+        requests.append(_request(sample, open_content(parts), OPEN_SCHEMA))
     scores = list(ruled)
     for index, verdict in zip(asked, decide(requests, OPEN_SCHEMA, "correct", ask), strict=True):
         scores[index] = (
-            Score(status="unscored", reasons=(verdict.reason,), note=verdict.note)
+            Score(status=_status(verdict), reasons=(verdict.reason,), note=verdict.note)
             if verdict.holds is None
             else Score(value=float(verdict.holds), note=verdict.note)
         )
     return scores
+
+
+def _status(verdict: Verdict) -> Literal["unscored", "error"]:
+    """A judge that could not be asked says nothing of the answer; one that could, and gave no verdict, leaves it so."""
+    return "error" if verdict.reason == "no_verdict" else "unscored"
 
 
 def judge_rubrics(samples: Sequence[Sample], answers: Sequence[Answer], ask: Ask) -> list[Score]:
@@ -123,18 +130,18 @@ def judge_rubrics(samples: Sequence[Sample], answers: Sequence[Answer], ask: Ask
     requests: list[Request] = []
     items: list[list[dict[str, Any]]] = []
     for sample, answer in zip(samples, answers, strict=True):
-        reply = final_answer(answer.text).text
+        reply = prepare(answer.text, answer.finish_reason).whole
         rubrics = _rubrics(sample) if reply else []
         items.append(rubrics)
         spoken = [f"{turn.role}: {turn.text}" for turn in sample.turns] + [f"assistant: {reply}"]
         for item in rubrics:
             text = _RUBRIC.format(conversation="\n\n".join(spoken), criterion=item["criterion"])
-            requests.append(_request(sample, text, RUBRIC_SCHEMA))
+            requests.append(_request(sample, (text,), RUBRIC_SCHEMA))
     verdicts = iter(decide(requests, RUBRIC_SCHEMA, "criteria_met", ask))
     scores = []
     for answer, rubrics in zip(answers, items, strict=True):
         if not rubrics:
-            reason = final_answer(answer.text).reason or "no_rubric"
+            reason = prepare(answer.text, answer.finish_reason).reason or "no_rubric"
             scores.append(Score(status="unscored", reasons=(reason,)))
         else:
             scores.append(_rubric_score(rubrics, [next(verdicts) for _ in rubrics]))
@@ -151,7 +158,8 @@ def _rubric_score(items: Sequence[dict[str, Any]], verdicts: Sequence[Verdict]) 
     missing = [verdict for verdict in verdicts if verdict.holds is None]
     if missing:
         note = f"{len(missing)} of {len(verdicts)} rubric items have no verdict: {missing[0].note}"
-        return Score(status="unscored", reasons=(missing[0].reason,), note=note)
+        worst = min(missing, key=_status)  # a judge that could not be asked will be asked again
+        return Score(status=_status(worst), reasons=(worst.reason,), note=note)
     points = [float(item["points"]) for item in items]
     met = [bool(verdict.holds) for verdict in verdicts]
     whole = rubric.example_score(points, met)
@@ -166,10 +174,28 @@ def _rubric_score(items: Sequence[dict[str, Any]], verdicts: Sequence[Verdict]) 
     return Score(value=min(1.0, max(0.0, whole)), parts=parts, note=f"{sum(met)} of {len(met)} rubric items met")
 
 
-def _request(sample: Sample, text: str, schema: JsonObject) -> Request:
+_FIELDS = ("question", "reference", "answer")
+
+
+def open_content(parts: dict[str, str]) -> tuple[str, ...]:
+    """What a judge of an open answer is asked; question, reference and answer are every second part."""
+    content: list[str] = []
+    for number, part in enumerate(re.split(r"\{(question|reference|answer)\}", _OPEN)):
+        content.append(parts[part] if number % 2 else part.replace("{{", "{").replace("}}", "}"))
+    return tuple(content)
+
+
+def open_parts(request: Request) -> dict[str, str] | None:
+    """Question, reference and answer of a request made of ``open_content``; ``None`` where it is another."""
+    content = request.turns[0].content
+    parts = {name: str(content[2 * number + 1]) for number, name in enumerate(_FIELDS)} if len(content) == 7 else None
+    return parts if parts is not None and content == open_content(parts) else None
+
+
+def _request(sample: Sample, content: tuple[str, ...], schema: JsonObject) -> Request:
     # no images go to the judge: it compares texts, as MedEvalKit's does
     generation = Generation(max_new_tokens=1024, json_schema=schema)
-    return Request(sample_id=sample.id, turns=(Turn(role="user", content=(text,)),), generation=generation)
+    return Request(sample_id=sample.id, turns=(Turn(role="user", content=content),), generation=generation)
 
 
 def decide(requests: Sequence[Request], schema: JsonObject, key: str, ask: Ask) -> list[Verdict]:

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from infimed_core import DataError, Media
+from infimed_plugins.medevalkit.answers.equality import key as key_of
+from infimed_plugins.medevalkit.answers.named_options import LETTERS
 from infimed_plugins.medevalkit.cards import Card
-from infimed_plugins.medevalkit.choice_forms import LETTERS
 from infimed_plugins.medevalkit.folders import Images, is_no_image
-from infimed_plugins.medevalkit.reading import normalise
 
 Record = dict[str, Any]
 
@@ -294,7 +294,7 @@ def radrestruct(card: Card, report: str, row: Any, images: Images) -> Iterator[Q
             kind, options = about["answer_type"], tuple(str(option) for option in about["options"])
         except (ValueError, KeyError, TypeError) as error:
             raise DataError("bad_row", f"{report}: not [question, answers, history, facts] ({error!r})") from error
-        polar = {normalise(option) for option in options} <= {"yes", "no"}
+        polar = {key_of(option) for option in options} <= {"yes", "no"}
         golds = [str(answer) for answer in answers]
         record = {"answer_type": kind, "report": report, "path": about.get("path")}
         image = images.find(f"{report}.png")

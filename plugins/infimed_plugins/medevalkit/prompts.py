@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from infimed_plugins.medevalkit.choice_forms import LETTERS
+from infimed_plugins.medevalkit.answers.named_options import LETTERS
 
 PROMPT_SET = "medevalkit-9b12e3b"
 

@@ -7,7 +7,8 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, ClassVar
+from itertools import islice
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -28,11 +29,17 @@ from infimed_core import (
     modality_of,
     task_type_of,
 )
-from infimed_plugins.medevalkit.choice import read_choice, without_letters
-from infimed_plugins.medevalkit.choice_forms import LETTERS
-from infimed_plugins.medevalkit.closed import grade_closed, is_polar, open_measures, open_reason
+from infimed_plugins.medevalkit.answers.choice import read_choice
+from infimed_plugins.medevalkit.answers.closed import grade_closed
+from infimed_plugins.medevalkit.answers.equality import key
+from infimed_plugins.medevalkit.answers.named_options import LETTERS, without_letters
+from infimed_plugins.medevalkit.answers.open_answers import NEEDS_JUDGE, grade_open
+from infimed_plugins.medevalkit.answers.polar import is_polar
+from infimed_plugins.medevalkit.answers.prepared import prepare
+from infimed_plugins.medevalkit.grades import explained
+from infimed_plugins.medevalkit.grading import best
 from infimed_plugins.medevalkit.judging import BY_JUDGE, judge_open
-from infimed_plugins.medevalkit.reading import final_answer, normalise, short_answer
+from infimed_plugins.medevalkit.measures import open_measures
 
 ASK_FOR_LETTER = "Answer with the letter of the right option."
 ASK_FOR_LETTERS = "More than one option may be right. Answer with the letters of all right options."
@@ -40,6 +47,10 @@ SEVERAL = re.compile(r"[\s(\[]*[A-Za-z](?:\s*(?:,|;|/|&|\+|、|\band\b)\s*[A-Za-
 """One letter, or several with signs between; letters run together may be a word ("AD")."""
 BOTH = re.compile(r"\s*[(\[]?(?P<letter>[A-Za-z])\s*[.:)\]]+\s*(?P<text>\S.*)", re.DOTALL)
 """An option with its letter: "C. sagittal"."""
+
+
+LOOKED_AT = 200
+"""Rows that ``infimed check`` looks at."""
 
 
 class Questions(Benchmark):
@@ -52,11 +63,11 @@ class Questions(Benchmark):
 
     nested: ClassVar[Mapping[str, str]] = {"reader": "reader"}
 
-    version: ClassVar[str] = "2"
+    version: ClassVar[str] = "3"
     scorings: ClassVar[tuple[str, ...]] = ("strict",)
     baseline_by: ClassVar[tuple[str, ...]] = ("form",)
     cluster_by: ClassVar[str] = "cluster"
-    metrics: ClassVar[tuple[str, ...]] = ("accuracy", "token-f1", "rouge-l")
+    metrics: ClassVar[tuple[str, ...]] = ("accuracy", "exact-match", "token-recall", "token-f1", "rouge-l")
     judging: ClassVar[str] = BY_JUDGE["visual"]
 
     reader: ComponentRef = Field(description="The reader of the samples and its settings, as under data.sources.")
@@ -64,6 +75,13 @@ class Questions(Benchmark):
     tags: tuple[str, ...] = Field(default=(), description="Tags by which results are shown in parts, besides the form.")
     cluster: str | None = Field(
         default=None, description="Tag of what questions share (a patient, a study); their first image by default."
+    )
+    choices: tuple[str, ...] = Field(
+        default=(),
+        description="All answers that a closed question takes (yes, no, maybe); then every answer is read alike.",
+    )
+    judged: Literal["open", "undecided"] = Field(
+        default="open", description="What a judge is asked: every open answer, or those that the rules left undecided."
     )
     max_new_tokens: int = Field(default=256, ge=1, description="Longest answer.")
 
@@ -103,6 +121,20 @@ class Questions(Benchmark):
             self._known_media[read] = sorted({item.uri for row in rows for item in row.media if item.uri})
         return self._known_media[read]
 
+    def doubts(self) -> tuple[str, ...]:
+        """Tags by which results are to be shown, and that no question has; or that there is none."""
+        try:
+            rows = list(islice(self.samples(), LOOKED_AT))
+        except DataError as error:
+            return (str(error),)
+        questions = [row for row in rows if isinstance(row, Sample)]
+        if not questions:
+            return (f"NO QUESTION in the first {len(rows)} rows" + (f"; {rows[0].detail}" if rows else ""),)  # type: ignore[union-attr]
+        absent = [tag for tag in self.group_by if not any(tag in question.tags for question in questions)]
+        return tuple(
+            f"no question of the first {len(questions)} has the tag '{tag}', which 'tags' names" for tag in absent
+        )
+
     def samples(self) -> Iterator[Sample | Fault]:
         """Every question in the reader's order; a row that is none is a fault that says why."""
         reader, seen = self._reader, set[str]()
@@ -136,7 +168,8 @@ class Questions(Benchmark):
             accepted = [*letters, *(sample.options[LETTERS.index(one)] for one in dict.fromkeys("".join(letters)))]
             record["letters"] = letters
         polar = all(is_polar(answer) for answer in accepted) and len(accepted) == 1
-        form = "choice" if sample.options else "closed" if polar else "open"
+        among = bool(self.choices) and all(key(answer) in map(key, self.choices) for answer in accepted)
+        form = "choice" if sample.options else "closed" if polar or among else "open"
         tags = dict(sample.tags) | {"form": form, "cluster": self._cluster_of(sample)}
         tags["modality"] = modality_of(tags.get("modality")) if sample.media or "modality" in tags else "text"
         tags["task_type"] = task_type_of(tags.get("task_type"))
@@ -180,23 +213,31 @@ class Questions(Benchmark):
             record: Any = sample.meta["record"]
             wanted: list[str] = record["letters"]
             several = any(len(letters) > 1 for letters in wanted)
-            choice = read_choice(answer.text, sample.options, multiple=several)
-            return _score(float(choice.letters in wanted) if choice.letters else None, choice.reason, choice.letters)
+            asked = str(record["question"])
+            choice = read_choice(answer.text, sample.options, several, answer.finish_reason, asked)
+            value = float(choice.letters in wanted) if choice.letters else None
+            return _score(value, choice.reason, choice.letters, statement=choice.statement)
+        record = sample.meta["record"]
+        question = str(record["question"]) if isinstance(record, dict) else ""
+        ended = answer.finish_reason
         if form == "closed":
-            verdict = grade_closed(sample.references[0], answer.text)
-            return _score(None if verdict.right is None else float(verdict.right), verdict.reason, verdict.read)
-        if reason := open_reason(answer.text):
-            return _score(None, reason, "")
-        measured = [open_measures(reference, answer.text) for reference in sample.references]
-        best = max(measured, key=lambda values: (values["em"], values["f1"]))
-        return _score(best["em"], "", short_answer(answer.text or ""), best)
+            verdict = best([grade_closed(one, answer.text, question, self.choices, ended) for one in sample.references])
+        else:
+            verdict = best([grade_open(one, answer.text, question, ended) for one in sample.references])
+        value = None if verdict.right is None else float(verdict.right)
+        if form == "closed" or verdict.reason not in ("", NEEDS_JUDGE):
+            return _score(value, verdict.reason, verdict.read, statement=verdict.statement)
+        measured = [open_measures(reference, answer.text, ended) for reference in sample.references]
+        closest = max(measured, key=lambda values: (values["em"], values["f1"]))
+        return _score(value, verdict.reason, verdict.read, closest, verdict.statement)
 
     def judge(self, samples: Sequence[Sample], answers: Sequence[Answer], ask: Ask) -> list[Score] | None:
         """Open answers by the judge, the others by rule; ``None`` where no question is open."""
         if not any(sample.tags["form"] == "open" for sample in samples):
             return None
         ruled = [self.grade(sample, answer, "strict") for sample, answer in zip(samples, answers, strict=True)]
-        return judge_open(lambda sample: sample.tags["form"] == "open", samples, answers, ruled, ask)
+        undecided = self.judged == "undecided"
+        return judge_open(lambda sample: sample.tags["form"] == "open", samples, answers, ruled, ask, undecided)
 
     def is_open(self, sample: Sample) -> bool:
         """Neither multiple choice nor closed."""
@@ -206,7 +247,7 @@ class Questions(Benchmark):
         """Of an open question the first accepted answer, and the answer as it is read, without its thought."""
         if sample.tags["form"] != "open":
             return {}
-        return {"": (sample.references[0], final_answer(answer.text).text or "")}
+        return {"": (sample.references[0], prepare(answer.text, answer.finish_reason).whole)}
 
 
 def right_letters(answer: str, options: Sequence[str]) -> str:
@@ -221,12 +262,12 @@ def right_letters(answer: str, options: Sequence[str]) -> str:
     if len(options) > len(LETTERS):
         raise DataError("too_many_options", f"{len(options)} options; a question may have {len(LETTERS)}")
     known = LETTERS[: len(options)]
-    texts = [normalise(text) for text in without_letters(options)]
+    texts = [key(text) for text in without_letters(options)]
     if found := BOTH.fullmatch(answer):
         letter = found["letter"].upper()
-        if letter in known and texts[known.index(letter)] == normalise(found["text"]):
+        if letter in known and texts[known.index(letter)] == key(found["text"]):
             return letter
-    places = [index for index, text in enumerate(texts) if text == normalise(answer)]
+    places = [index for index, text in enumerate(texts) if text == key(answer)]
     if len(places) > 1:
         raise DataError("ambiguous_gold", f"the accepted answer '{answer}' is the text of {len(places)} options")
     by_text = known[places[0]] if places else ""
@@ -263,11 +304,17 @@ def _identity(media: Media) -> str:
     return media.uri or media.sha256 or hashlib.sha256(media.data or b"").hexdigest()
 
 
-def _score(value: float | None, reason: str, note: str, parts: Mapping[str, float | None] | None = None) -> Score:
+def _score(
+    value: float | None,
+    reason: str,
+    note: str,
+    parts: Mapping[str, float | None] | None = None,
+    statement: str = "",
+) -> Score:
     return Score(
         value=value,
         status="ok" if value is not None else "unscored",
         parts=dict(parts or {}),
         reasons=(reason,) if reason else (),
-        note=note or reason,
+        note=explained(note, statement) or reason,
     )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
+from infimed_plugins.medevalkit.answers.prepared import prepare
+from infimed_plugins.medevalkit.answers.refusals import is_refusal
 from infimed_plugins.medevalkit.grades import Grade, Record
 from infimed_plugins.medevalkit.overlap import bleu, bleu_tokens, rouge
-from infimed_plugins.medevalkit.reading import final_answer, is_refusal
 
 KEYS = ("bleu1", "bleu2", "bleu3", "bleu4", "rouge1", "rouge2", "rougel")
 _IMPRESSION = re.compile(r"\bimpressions?\s*:", re.IGNORECASE)
@@ -57,10 +58,10 @@ def grade(record: Record, response: str | None, scoring: str) -> Grade:
     """
     text: str | None = response
     if scoring == "strict":
-        reading = final_answer(response)
-        if reading.text is None:
-            return Grade(None, reading.reason, "report")
-        text = reading.text
+        prepared = prepare(response, record.get("finish_reason"))
+        if prepared.reason:
+            return Grade(None, prepared.reason, "report")
+        text = prepared.whole
         if is_refusal(text) and len(text.split()) < 30:
             return Grade(None, "refusal", "report")
     parts: dict[str, float | None] = dict(overlap(str(record["answer"]), text or ""))

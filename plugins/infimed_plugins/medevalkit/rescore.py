@@ -98,6 +98,7 @@ def disagreements(records: list[Record], kit: list[Grade], strict: list[Grade]) 
             "kit": a.value,
             "strict": b.value,
             "read": b.read or None,
+            "statement": b.statement or None,
             "reason": b.reason or a.reason or None,
         }
         for index, (record, a, b) in enumerate(zip(records, kit, strict, strict=True))
@@ -161,4 +162,5 @@ def _record_of(answer: Graded, where: str) -> Record:
     if not isinstance(record, dict):
         remedy = "the answers of another benchmark; only those of MedEvalKit's tasks can be graded again"
         raise DataError("not_results", f"{where}: {remedy}")
-    return {**record, "response": answer.answer.text}
+    ended = {"finish_reason": answer.answer.finish_reason} if answer.answer.finish_reason else {}
+    return {**record, **ended, "response": answer.answer.text}

@@ -76,9 +76,10 @@ def _visual(grades: Sequence[Grade], scoring: str) -> dict[str, Any]:
             "open": {"total": num, "right": first["right"], **means, "acc": acc},
             "close": close,
         }
-    scored = [grade for grade in opened if grade.value is not None]
+    measured = [grade for grade in opened if grade.parts]  # those that wait for a judge are measured too
     means = {
-        key: sum(grade.parts.get(key) or 0.0 for grade in scored) / len(scored) if scored else None for key in OPEN_SUMS
+        key: sum(grade.parts.get(key) or 0.0 for grade in measured) / len(measured) if measured else None
+        for key in OPEN_SUMS
     }
     return {"total metrics": total, "open": first | means, "close": close}
 

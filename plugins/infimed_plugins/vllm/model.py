@@ -134,6 +134,7 @@ class Engine(LoadedModel):
                 text=output.outputs[0].text.strip(),
                 num_prompt_tokens=len(output.prompt_token_ids or ()),
                 num_answer_tokens=len(output.outputs[0].token_ids),
+                finish_reason=getattr(output.outputs[0], "finish_reason", None),
             )
 
 

@@ -178,6 +178,7 @@ def generate(network: OpenedModel, prompts: Sequence[Encoded], generation: Gener
     for prompt, row in zip(prompts, output[:, size:].tolist(), strict=True):
         length = next((i + 1 for i, token in enumerate(row) if token in ends), len(row))
         text = tokenizer.decode(row[:length], skip_special_tokens=True)
+        ended = row[length - 1] in ends or any(stop in text for stop in generation.stop)
         for stop in generation.stop:
             text = text.split(stop, 1)[0]
         answers.append(
@@ -186,6 +187,7 @@ def generate(network: OpenedModel, prompts: Sequence[Encoded], generation: Gener
                 text=text.strip(),
                 num_prompt_tokens=len(prompt),
                 num_answer_tokens=length,
+                finish_reason="stop" if ended or length < generation.max_new_tokens else "length",
             )
         )
     return answers

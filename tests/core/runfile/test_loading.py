@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from infimed_core import ConfigError
 from infimed_core.plugins import Registry, load_plugins
 from infimed_core.runfile.loading import load_run_file
+from infimed_core.runfile.sections import MetricRef, metric_names
 from infimed_core.testing import check_component
 
 ROOT = Path(__file__).parents[3]
@@ -381,3 +382,48 @@ def test_no_document_makes_the_checker_itself_fail(document: object) -> None:
 
 
 _REGISTRY: dict[str, Registry] = {}
+
+
+def test_metrics_are_named_or_set_and_every_mistake_has_its_line(registry: Registry, tmp_path: Path) -> None:
+    text = """\
+run: {name: measured}
+model: {use: constant, with: {text: A}}
+evaluation:
+  benchmarks:
+    - use: demo-text
+      metrics:
+        - accuracy
+        - acuracy
+        - part-mean
+        - {use: part-mean, with: {prt: f1}}
+        - {use: balanced-acuracy}
+        - {use: f1, wth: {}}
+        - 3
+"""
+    found = problems(text, registry, tmp_path)
+    place = "evaluation.benchmarks.0.metrics"
+    assert len(found) == 7
+    assert found[0].startswith(f"8: {place}.1: no metric is named 'acuracy'; did you mean 'accuracy'?")
+    assert found[1] == f"9: {place}.2: 'part-mean' needs settings (part); write {{use: part-mean, with: {{...}}}}"
+    assert any(line.startswith(f"10: {place}.3.with.part: is missing") for line in found)
+    assert any(line.startswith(f"10: {place}.3.with.prt: is not a key here;") for line in found)
+    assert found[4].startswith(f"11: {place}.4.use: no metric is named 'balanced-acuracy'; did you mean 'balanced-")
+    assert found[5].startswith(f"12: {place}.5.wth: is not a key here; did you mean 'with'?")
+    assert found[6].startswith(f"13: {place}.6: must be a mapping of keys to values, as in {{use: NAME}}")
+
+
+def test_a_metric_with_settings_is_made_as_the_file_says(registry: Registry, tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    refs = ["accuracy", {"use": "f1", "with": {"positive": "no"}, "name": "f1-no"}, {"use": "f1"}]
+    body = {
+        "run": {"name": "measured"},
+        "model": {"use": "constant", "with": {"text": "A"}},
+        "evaluation": {"benchmarks": [{"use": "demo-text", "metrics": refs}]},
+    }
+    file.write_text(yaml.safe_dump(body))
+    plan = load_run_file(file, registry)
+    assert plan.file.evaluation is not None and plan.file.evaluation.benchmarks[0].metrics is not None
+    assert metric_names(plan.file.evaluation.benchmarks[0].metrics) == ["accuracy", "f1-no", "f1"]
+    assert plan.component("evaluation.benchmarks.0.metrics.1").model_dump() == {"positive": "no"}
+    twice = [MetricRef(use="f1"), MetricRef(use="accuracy"), MetricRef(use="f1")]
+    assert metric_names(twice) == ["f1-1", "accuracy", "f1-2"]

@@ -1,0 +1,88 @@
+"""The forms in which a statement about options is made: patterns over a lower-case text with its options marked."""
+
+from __future__ import annotations
+
+import re
+
+from infimed_plugins.medevalkit.answers.named_options import LABELS, NAMES
+from infimed_plugins.medevalkit.answers.words import word_set
+
+BARE = r"(?<![\w'$-])[a-z](?![\w'+-])"
+ITEM = rf"(?:[{NAMES}{LABELS}]|{BARE})"
+ADVERB = (
+    r"(?:,? ?\b(?:therefore|thus|clearly|definitely|certainly|most likely|likely|probably|indeed|actually|"
+    r"simply|still|then|obviously|"
+    r"hence|best|only|now|really|undoubtedly|of course|given|in fact|again|and that is|probably going|going|"
+    r"just|also)\b,?)"
+)
+VERB = (
+    r"(?:(?<![A-Za-z])(?:is|are|was|were|would be|should be|must be|will be|has to be|can only be|seems? to be|"
+    r"seems|appears? to be|appears|ought to be|"
+    r"would have to be|turns out to be|remains|becomes|as|lies (?:in|with)|corresponds to)(?![A-Za-z])|'s|:|=|->|→|=>|"
+    r"应该是|应当是|应该为|应为|应选择?|就是|选择|是|为|选)"
+)
+FORWARD = re.compile(
+    rf"(?:(?P<noun>(?:(?:answers?|options?|choices?|responses?|selections?|diagnos[ie]s|conclusion|letter|pick|"
+    rf"solution|result|treatment|cause|organism|step|ans)|(?:correct|right|best|likely|appropriate) one))\b(?: "
+    rf"?\d{{1,3}})?(?: (?:choice|option|letter))?"
+    rf"(?: (?:to|for|of|in|here|from|among|that|which|given|based|i|on|with|at)\b[^.\n:;?]{{0,70}}?|, "
+    rf"[^.\n:;?]{{1,40}}?,)?|(?:正确|最佳|最终)?(?:答案|选项|选择|结论))"
+    rf" ?{VERB}{ADVERB}* ?[:,]?(?: ?\n)? ?"
+    rf"|(?P<final>(?:answer|ans)\.?)\b ?[-–]? ?(?:\n)?(?=[\"'(]?{ITEM})"
+    rf"|(?P<verb>choos(?:e|es|ing)|chose|chosen|select(?:s|ed|ing)?|pick(?:s|ed|ing)?|go(?:ing)? (?:with|for)|"
+    rf"went (?:with|for)|opt(?:s|ed|ing)? for|settl(?:e|ed|ing) (?:on|for)|"
+    rf"lean(?:s|ing)? (?:towards?|to)|vot(?:e|ing) for|say|prefer|favou?r|stick(?:ing)? with|bet on|mark|"
+    rf"respond with|answer with|guess|think|believe|conclude(?: with| that)?|recommend)\b ?:? ?"
+    rf"|\[答案\] ?:? ?|(?P<chinese>(?:故|应|因此|所以|综上)?(?:选择|选)(?:项)?) ?:? ?",
+)
+COPULA = re.compile(
+    rf"(?:(?P<so>(?:so|thus|therefore|hence|accordingly|consequently|ergo|in conclusion|in summary|overall|"
+    rf"finally|→|=>|∴|因此|所以|故|综上)[,:]?"
+    rf"(?: (?:it|this|that|i'?d say|the answer)(?: is|'s| must be| would be| should be)?)?)"
+    rf"|(?:it|this|that|which)(?: is|'s| must be| would be| should be| has to be| will be| can only be)"
+    rf"|(?:corresponds? to|match(?:es)?|points? to|aligns? with|consistent with|leads? (?:us |me )?to|"
+    rf"leaves?(?: us| me)?(?: with)?(?: only)?|supports?|indicates?|suggests?))"
+    rf"{ADVERB}* (?:(?:the )?(?:answer|option|choice) )?(?=[\"'(]?{ITEM})",
+)
+RIGHT = (
+    r"(?:correct|right|true|best|accurate|appropriate|likely|suitable|fitting|probable|consistent|answer|"
+    r"choice|option|diagnosis|preferred|of choice|"
+    r"first[- ]line|✓|✔|✅|正确|对(?!不)|最佳|符合)"
+)
+BACKWARD = re.compile(
+    rf"(?P<item>{ITEM})[\"')\]]* ?(?P<join>(?:,? ?(?:which|this|that|it) )?(?:is|was|are|would be|should be|"
+    rf"must be|seems|appears|looks|remains|were|均|都|是|项|选项)|[:\-=]|\(|(?=正确|对|✓|✔|✅))"
+    rf"(?: to be)?{ADVERB}*(?: the| an?| our| my| both| all| considered)*(?: (?:most|single|more|overall|next|"
+    rf"correct|right|best|only))* ?(?P<right>{RIGHT})(?![\w-])",
+)
+VERDICT = re.compile(
+    rf"(?P<item>{ITEM})[\"')\]]*(?: ?[{NAMES}])? ?[.:\-=,]{{1,2}} ?\(?(?P<verdict>yes|no|true|false|correct|"
+    rf"incorrect|right|wrong|✓|✔|✅|✗|✘|❌|正确|错误|对|错)(?![\w-])",
+)
+POSITIVE = word_set("yes true correct right ✓ ✔ ✅ 正确 对")
+OPENERS = re.compile(
+    r"(?:[\"'(\[{<:\- ]|(?:the |an? )?(?:answer choice|answer|option|choice|letter|number|statement|选项)s? "
+    r"?(?:is |are |:)? ?(?=\W|[a-z](?![\w'])|[\ue000-\uf8ff]))*",
+)
+AFTER_BARE = re.compile(
+    r"[\"')\]}]*(?:$|[\n.,;:!?。、)\]}>(|]|[\u3400-\u9fff\ue000-\uf8ff]| ?(?:-|—|/|&|\+)(?:\s|[a-z](?![\w]))| "
+    r"(?:because|since|as|for|due|which|is|are|was|and|or|not|rather|over|instead|given|based|with|but|here|"
+    r"among|would|from|that|when|where|if|in this|on the basis|\(|[\ue000-\uf8ff]|✓))",
+)
+INITIAL = re.compile(r"\. ?([a-z]{3,})")
+STARTERS = word_set(
+    "the this that these those because since it its in as for based here there patient patients according "
+    "given when while if so thus therefore hence option options choice explanation reason rationale all "
+    "both other others none only note and but we our i he she they his her their let using after before "
+    "first second to with from on at by of a an however"
+)
+MORE = re.compile(
+    rf"[\"')\]]* ?(?:,? ?\band\b|,? ?\bor\b|,|、|;|/|&|和|与|及|以及|或|(?<=[{LABELS}]) ?(?=\(?[{LABELS}])) "
+    rf"?(?:(?:and|or) )?(?P<deny>not |but not |rather than )?(?:the )?[\"'(\[]*(?:option |choice "
+    rf")?(?P<item>{ITEM})",
+)
+ENDS = re.compile(
+    r"[\"')\]}]*(?: ?(?:均|都)?(?:正确|对)| (?:are|is) (?:both |all )?(?:correct|right|true)| only)? ?(?:$|[\n.;!?。(]|"
+    r", "
+    r"(?=[a-z]{3}))"
+)

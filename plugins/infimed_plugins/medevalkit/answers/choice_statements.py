@@ -1,0 +1,400 @@
+"""Statements about the options of a choice: where, which letters, how strong, and in which words."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from infimed_plugins.medevalkit.answers.choice_cues import (
+    AFTER_BARE,
+    BACKWARD,
+    COPULA,
+    ENDS,
+    FORWARD,
+    INITIAL,
+    ITEM,
+    MORE,
+    OPENERS,
+    POSITIVE,
+    STARTERS,
+    VERDICT,
+)
+from infimed_plugins.medevalkit.answers.context_modifiers import (
+    denied_after,
+    denied_before,
+    is_considered,
+    is_contradicted,
+    is_hedged,
+    verb_denied,
+)
+from infimed_plugins.medevalkit.answers.equality import EDGES
+from infimed_plugins.medevalkit.answers.named_options import LABEL, LABELS, LETTERS, NAME, NAMES, Options, lowered
+from infimed_plugins.medevalkit.answers.numbers import number_of
+from infimed_plugins.medevalkit.answers.refusals import NO_CHOICE
+from infimed_plugins.medevalkit.answers.resolving import resolve, set_of
+from infimed_plugins.medevalkit.answers.words import phrases, word_set
+
+CONCLUDED, SAID, DOUBTED = 3, 2, 1
+"""Strengths: "the answer is B"; "B." at the beginning or end; "it might be B"."""
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One claim about the options. ``letters`` is "" with a ``reason`` where it claims that none, or no single one,
+    holds."""
+
+    start: int
+    end: int
+    letters: str
+    strength: int
+    how: str
+    reason: str = ""
+
+
+def index_of(item: str) -> int:
+    """Which option a mark or a letter stands for; it may be beyond the options."""
+    code = ord(item)
+    if code >= LABEL:
+        return code - LABEL
+    return code - NAME if code >= NAME else ord(item.upper()) - 65
+
+
+def is_label(low: str, start: int, end: int) -> bool:
+    """Whether the letter at ``start`` stands as a label: no article ("a clot"), pronoun ("I think") or initial ("E.
+    coli")."""
+    if ord(low[start]) >= NAME:
+        return True
+    if not AFTER_BARE.match(low, end):
+        return False
+    if (initial := INITIAL.match(low, end)) is not None and initial[1] not in STARTERS:
+        return False
+    if low[start] in "ai" and _NO_LABEL_A.match(low, end):
+        return False
+    return not (low[start] == "i" and _NO_LABEL_I.match(low, end))
+
+
+_NO_LABEL_A = re.compile(
+    r" (?!because|since|as\b|for\b|due\b|which|is\b|and\b|or\b|not\b|rather|over\b|\(|with\b|based|given)"
+)
+_NO_LABEL_I = re.compile(r" (?:is|was|as|for|with|over|not|given|based|that|would|and)\b")
+_ITEM_AT = re.compile(ITEM)
+
+
+def read_claim(text: str, low: str, at: int, options: Options, multiple: bool) -> tuple[int, str, str] | None:
+    """What is claimed from ``at`` on: (end, letters, reason), or ``None`` where nothing about the options is."""
+    at = OPENERS.match(low, at).end()  # type: ignore[union-attr]
+    found = _ITEM_AT.match(low, at)
+    if found is not None and is_label(low, at, found.end()):
+        return _items(text, low, at, options, multiple)
+    line_end = text.find("\n", at)
+    line = text[at : line_end if line_end >= 0 else len(text)][:400]
+    if not line.strip(EDGES + "$\\-_"):
+        return (at, "", "no_option") if "_" in line or "$" in line else None
+    for part in _parts(line):
+        if (same := resolve(part, options, multiple)) is not None:
+            return at + len(part), same.letters, same.reason
+    if NO_CHOICE.match(line) and not _PRIVATE.search(line):
+        return at + len(line), "", "no_option"
+    return None
+
+
+_PRIVATE = re.compile(r"[\ue000-\uf8ff]")
+_PART_ENDS = (
+    re.compile(r"[.!?](?=\s|$)|[;。；]"),
+    re.compile(r"[.!?](?=\s|$)|[,;:。(—–]| - | (?:because|since|as|due|which)\b"),
+)
+
+
+def _parts(line: str) -> list[str]:
+    """The line, its first sentence, its first clause."""
+    found = [line]
+    for ends in _PART_ENDS:
+        stop = ends.search(line)
+        if stop is not None and line[: stop.start()].strip() and line[: stop.start()] != found[-1]:
+            found.append(line[: stop.start()])
+    return found
+
+
+def _items(text: str, low: str, at: int, options: Options, multiple: bool) -> tuple[int, str, str]:
+    """One item, or a list of items that ends like a list."""
+    indices, end, either = [index_of(low[at])], at + 1, False
+    more = MORE.match(low, end)
+    while more is not None and len(indices) < 26:
+        if not is_label(low, more.start("item"), more.end()):
+            break
+        if not more["deny"]:
+            indices.append(index_of(more["item"]))
+            either = either or bool(re.search(r"\bor\b|或|/", more.group()))
+        end = more.end()
+        more = MORE.match(low, end)
+    if len(indices) > 1:
+        if ENDS.match(low, end):
+            if either:
+                return end, "", "several_answers"
+            several = set_of(indices, options, multiple)
+            return end, several.letters, several.reason
+        if not multiple and len(set(indices)) > 1 and not re.match(r" (?:is|are|was|would|can|do)", low[end : end + 8]):
+            return end, "", "several_answers"
+        indices, end = indices[:1], at + 1
+    index = indices[0]
+    if index >= len(options):
+        return end, "", "no_such_option"
+    own_text = NAME <= ord(low[at]) < LABEL
+    if not own_text and options.by_key.get(LETTERS[index].lower(), index) != index:
+        return end, "", "several_answers"
+    if _names_another(text, at, end, index, options):
+        return end, "", "contradiction"
+    return end, LETTERS[index], ""
+
+
+_SUPERLATIVE = re.compile(
+    r"\b(?:most|best|therefore|thus|hence|so|correct|only|likely|should|must|conclude|conclusion)\b"
+)
+_BRACKET = re.compile(r" ?\(([^()\n]{1,300})\)")
+_SIGN = re.compile(r"[\"')\]}]*\s?[.:,)\-–—=]{0,2}\s?[\"'(]*")
+
+
+def _names_another(text: str, at: int, end: int, index: int, options: Options) -> bool:
+    """Whether the letter is followed at once by another option's text, as if that were its own."""
+    if NAME <= ord(text[at]) < LABEL:
+        return False
+    bracket = _BRACKET.match(text, end)
+    sign = _SIGN.match(text, end)
+    rest = bracket[1] if bracket else text[sign.end() if sign else end :].split("\n", 1)[0][:400]
+    for part in (rest, *_parts(rest)[1:2]):
+        part = part.strip()
+        if len(part) == 1 and NAME <= ord(part) < LABEL:
+            return ord(part) - NAME != index
+        if len(part.strip(EDGES)) == 1 and part.strip(EDGES).isalpha() and not bracket:
+            return False
+        other = resolve(part, options, False)
+        value = number_of(part.rstrip("%")) if part[:1].isdigit() else None
+        own = number_of(options.texts[index].rstrip("%")) if value is not None else None
+        if value is not None and own is not None and value != own:
+            return True
+        if other is not None and other.letters and other.how == "option text":
+            return other.letters != LETTERS[index]
+    return False
+
+
+_SENTENCE = re.compile(r"[!?。\n]|\.(?=\s|$)")
+
+
+def _is_end(low: str, stop: re.Match[str]) -> bool:
+    """Whether a stop ends a sentence: not the one of an initial ("E. coli")."""
+    at = stop.start()
+    if low[at] != "." or at < 1 or not low[at - 1].isalpha() or (at > 1 and low[at - 2].isalnum()):
+        return True
+    following = INITIAL.match(low, at)
+    return following is None or following[1] in STARTERS
+
+
+def sentence_start(text: str, at: int) -> int:
+    """Where the sentence that holds ``at`` begins, at most 240 characters back."""
+    low = max(0, at - 240)
+    ends = [found.end() for found in _SENTENCE.finditer(text, low, at) if _is_end(text, found)]
+    return ends[-1] if ends else low
+
+
+def sentence_end(text: str, at: int) -> int:
+    """Where the sentence that holds ``at`` ends, at most 240 characters on."""
+    high = min(len(text), at + 240)
+    return next((found.start() for found in _SENTENCE.finditer(text, at, high) if _is_end(text, found)), high)
+
+
+_WORDS = re.compile(rf"[a-z]+|[{NAMES}{LABELS}]")
+_NOUNS = word_set(
+    "answer answers option options choice choices response responses selection selections diagnosis "
+    "diagnoses conclusion letter pick solution result treatment cause organism step ans correct right "
+    "best likely appropriate choose chooses choosing chose chosen select selects selected selecting picks "
+    "picked picking go going went opt opts opted opting settle settles settled settling lean leans "
+    "leaning leaned vote voting say prefer favor favour stick sticking bet mark respond guess think "
+    "believe conclude recommend"
+)
+_LINKS = word_set(
+    "so thus therefore hence accordingly consequently ergo in overall finally it this that which "
+    "corresponds correspond matches match points point aligns align consistent leads lead leaves leave "
+    "supports support indicates indicate suggests suggest"
+)
+_HOLDS = word_set("correct right true accurate consistent appropriate likely suitable 正确 对 符合 ✓ ✔ ✅")
+_KINDS = {
+    **dict.fromkeys(_LINKS, "link"),
+    **dict.fromkeys(_NOUNS, "noun"),
+    **dict.fromkeys(("is", "be", "are"), "is"),
+    **dict.fromkeys("abcdefghijklmnopqrstuvwxyz", "item"),
+    **{chr(start + index): "item" for start in (NAME, LABEL) for index in range(26)},
+}
+_LABEL_NEXT = re.compile(rf"[ :]{{0,3}}\n{{0,2}} ?(?=[{LABELS}])")
+_CHINESE = re.compile("[答选最正结故应因综所\\[→∴=]")
+
+
+def find_statements(text: str, options: Options, multiple: bool, negative: bool = False) -> list[Statement]:
+    """Every explicit statement, in the order of the text; what is denied or only considered is not one.
+
+    ``negative``: the question asks for what does not hold, so that "C is correct" chooses nothing.
+    """
+    low = lowered(text)
+    found: list[Statement | None] = []
+    items: list[int] = []
+    reached = 0
+    kinds = _KINDS.get
+    for word in _WORDS.finditer(low):
+        kind = kinds(word.group())
+        if kind is None:
+            continue
+        at = word.start()
+        if kind == "item":
+            items.append(at)
+        elif kind == "noun":
+            if at >= reached and (cue := FORWARD.match(low, at)) is not None and _begins(low, cue, False):
+                found.append(_forward(text, low, cue, options, multiple, False))
+                reached = cue.end()
+        elif kind == "is":
+            if (label := _LABEL_NEXT.match(low, word.end())) is not None:
+                found.append(_copula(text, low, at, label.end(), options, multiple))
+        elif (cue := COPULA.match(low, at)) is not None and _begins(low, cue, True):
+            found.append(_forward(text, low, cue, options, multiple, True))
+    if not low.isascii() or "[" in low or "=" in low:
+        for sign in _CHINESE.finditer(low):
+            for pattern in (FORWARD, COPULA):
+                if (cue := pattern.match(low, sign.start())) is not None:
+                    found.append(_forward(text, low, cue, options, multiple, pattern is COPULA))
+    for at in items:
+        if (match := BACKWARD.match(low, at)) is not None and not (negative and match["right"] in _HOLDS):
+            found.append(_backward(low, match, options, multiple))
+    if not negative:
+        found.append(_verdicts(low, items, options, multiple))
+    return sorted((one for one in found if one is not None), key=lambda statement: (statement.end, statement.strength))
+
+
+def _copula(text: str, low: str, at: int, stop: int, options: Options, multiple: bool) -> Statement | None:
+    """ "the most likely step is (F)": a label after "is" in a sentence that concludes."""
+    before = low[sentence_start(low, at) : at]
+    claim = read_claim(text, low, stop, options, multiple)
+    if (
+        claim is None
+        or not _SUPERLATIVE.search(before)
+        or is_considered(before)
+        or denied_before(before)
+        or _asked(low, claim[0])
+    ):
+        return None
+    if claim[1] and (denied_after(low[claim[0] : claim[0] + 200]) or is_contradicted(low[claim[0] : claim[0] + 200])):
+        return None
+    strength = DOUBTED if is_hedged(before) and claim[1] else CONCLUDED
+    return Statement(at, claim[0], claim[1], strength, "stated", claim[2])
+
+
+def _begins(low: str, cue: re.Match[str], copula: bool) -> bool:
+    """Whether a cue begins with a word, and "so" with a clause."""
+    start = cue.start()
+    if not start:
+        return True
+    before = low[start - 1]
+    if low[start].isascii() and low[start].isalpha() and (before.isalnum() or before == "_") and before.isascii():
+        return False
+    if copula and cue["so"]:
+        return low[max(0, start - 3) : start].rstrip(" ")[-1:] in ("", "\n", *".,;:!?。—-") or before == "\n"
+    return True
+
+
+def _forward(
+    text: str, low: str, cue: re.Match[str], options: Options, multiple: bool, copula: bool
+) -> Statement | None:
+    claim = read_claim(text, low, cue.end(), options, multiple)
+    if claim is None:
+        return None
+    end, letters, reason = claim
+    groups = cue.groupdict()
+    noun = groups.get("noun") or ""
+    if (
+        noun.endswith("s")
+        and not multiple
+        and ":" in cue.group()
+        and "\n" in cue.group() + low[cue.end() : cue.end() + 1]
+    ):
+        return None  # "the answers:", "options:" begin a list
+    if reason == "no_such_option" and not _ASKED_FOR.search(noun + (groups.get("final") or "")):
+        return None  # "therefore, q": a letter of something else
+    if reason == "no_option" and (copula or not _ASKED_FOR.search(noun)):
+        return None
+    by_name = any(NAME <= ord(char) < LABEL for char in low[cue.end() : end])
+    if by_name and (copula or not _ASKED_FOR.search(noun or "answer")):
+        return None  # "it is warfarin" names an option, which is read as such
+    before = low[sentence_start(low, cue.start()) : cue.start()]
+    if verb_denied(before) and (groups.get("verb") or groups.get("chinese")):
+        return None
+    if denied_before(cue.group()) or _asked(low, end) or is_considered(before):
+        return None
+    after = low[end : end + 200]
+    if is_contradicted(after) or (letters and not reason and denied_after(after)):
+        return None
+    doubted = bool(letters) and is_hedged(f"{before} {cue.group()}")
+    return Statement(cue.start(), end, letters, DOUBTED if doubted else CONCLUDED, "stated", reason)
+
+
+_ASKED_FOR = re.compile("answer|option|choice|ans|one|letter")
+
+
+def _asked(text: str, end: int) -> bool:
+    stop = sentence_end(text, end)
+    return stop < len(text) and text[stop] == "?"
+
+
+def _backward(low: str, match: re.Match[str], options: Options, multiple: bool) -> Statement | None:
+    start = match.start("item")
+    item = match["item"]
+    if not is_label(low, start, start + 1) and match["join"].strip() not in (":", "是", "项", "选项", "均", "都", "is"):
+        return None
+    if ord(item) < NAME and item in "ai" and match["join"].strip() in ("is", "was", "-", "="):
+        return None
+    index = index_of(item)
+    if index >= len(options):
+        return None
+    first = sentence_start(low, start)
+    before = low[first:start]
+    if denied_before(before) or is_considered(before) or _asked(low, match.end()):
+        return None
+    if match["right"] in phrases("true|likely|consistent|answer|choice|option|accurate|符合") and re.match(
+        r"[^.\n]{0,12}\b(?:but|however|yet|only|that)\b", low[match.end() : match.end() + 30]
+    ):
+        return None
+    if is_contradicted(low[match.end() : match.end() + 200]):
+        return None
+    indices = [*_before_list(low, first, start, options), index]
+    if len(set(indices)) > 1 and not multiple and not re.search(r"are|均|都|were", match["join"] + match.group()):
+        indices = [index]
+    several = set_of(indices, options, multiple)
+    strength = DOUBTED if is_hedged(before + match.group()) else CONCLUDED
+    return Statement(start, match.end(), several.letters, strength, "called right", several.reason)
+
+
+_LIST_BEFORE = re.compile(rf"({ITEM})[\"')]*(?: ?(?:,? ?\band\b|,|、|和|与|及|;|/|&) ?(?:and )?[\"'(]*(?:option )?)$")
+
+
+def _before_list(text: str, first: int, start: int, options: Options) -> list[int]:
+    indices: list[int] = []
+    while len(indices) < 26 and (found := _LIST_BEFORE.search(text[max(first, start - 40) : start])) is not None:
+        start = max(first, start - 40) + found.start(1)
+        index = index_of(found[1])
+        if index >= len(options):
+            break
+        indices.insert(0, index)
+    return indices
+
+
+def _verdicts(low: str, items: list[int], options: Options, multiple: bool) -> Statement | None:
+    """A verdict on each option in turn: those called right, if at least two options got one."""
+    verdicts: dict[int, bool] = {}
+    last = start = 0
+    for at in items:
+        match = VERDICT.match(low, at)
+        if match is not None and (index := index_of(match["item"])) < len(options):
+            start = start if verdicts else at
+            verdicts[index] = match["verdict"] in POSITIVE
+            last = match.end()
+    right = [index for index, holds in verdicts.items() if holds]
+    if len(verdicts) < 2 or len(right) == len(verdicts) or not right:
+        return None
+    several = set_of(right, options, multiple)
+    return Statement(start, last, several.letters, CONCLUDED, "verdict on each option", several.reason)

@@ -1,0 +1,131 @@
+"""Options that a text names without stating a choice: the one that is left when denied and doubtful ones are gone."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from infimed_plugins.medevalkit.answers.choice_statements import sentence_end, sentence_start
+from infimed_plugins.medevalkit.answers.context_modifiers import (
+    HEDGED,
+    denied_after,
+    denied_before,
+    is_considered,
+)
+from infimed_plugins.medevalkit.answers.named_options import LABEL, LETTERS, NAME, Options
+from infimed_plugins.medevalkit.answers.sentences import read_sentences
+from infimed_plugins.medevalkit.answers.vocabulary import words_of
+from infimed_plugins.medevalkit.answers.words import word_set
+
+_ITEM = re.compile(r"[\ue000-\ue019\ue100-\ue119]")
+_CONCLUDES = re.compile(
+    r"\b(?:therefore|thus|hence|so|in conclusion|conclusion|in summary|overall|finally|consequently|"
+    r"accordingly|most likely|most consistent|best (?:explain|describ|fit|match|choice|answer|next)\w*|"
+    r"the (?:correct|best|right|final)|answer|diagnosis|i (?:would|will|'d)|should be|is indicated|points? to|"
+    r"suggests?)\b|因此|所以|综上|故|最",
+    re.IGNORECASE,
+)
+_DANGLES = re.compile(
+    r"\b(?:and|or|with|that|the|of|an?|to|is|are|was|by|in|for|which|as|from|on|at|has|have|this|because|but)$",
+    re.IGNORECASE,
+)
+_OPEN_END = re.compile(r"[\w,\-]$")
+
+
+@dataclass(frozen=True)
+class Named:
+    """The letter that is named, or why none is; nothing of both where no option is named."""
+
+    letters: str = ""
+    reason: str = ""
+    how: str = ""
+    start: int = 0
+    end: int = 0
+
+
+def named_in_prose(text: str, options: Options, cut: bool) -> Named:
+    """The one option that is named and neither denied nor only considered; or the one that the last conclusion
+    names."""
+    standing: list[tuple[int, int]] = []
+    for match in _ITEM.finditer(text):
+        code = ord(match.group())
+        index = code - LABEL if code >= LABEL else code - NAME
+        if index < len(options) and _stands(text, match.start(), cut):
+            standing.append((match.start(), index))
+    standing = [one for one in standing if not _is_aside(text, one[0], standing)]
+    if not standing:
+        return Named()
+    indices = {index for _, index in standing}
+    if len(indices) == 1 and (len(text) <= 400 or _is_weighty(text, standing)):
+        at, index = standing[-1]
+        return Named(LETTERS[index], "", "option named", sentence_start(text, at), sentence_end(text, at))
+    for at, _ in reversed(standing):
+        start, end = sentence_start(text, at), sentence_end(text, at)
+        if _CONCLUDES.search(text, start, end):
+            concluded = {index for place, index in standing if start <= place <= end}
+            if len(concluded) == 1 and at == standing[-1][0]:
+                return Named(LETTERS[concluded.pop()], "", "concluded by name", start, end)
+            break
+    return Named("", "several_answers")
+
+
+_ASIDE = re.compile(r"\b(?:as|which|because|since|due to|associated with|caused by|unlike|although|while)\b")
+
+
+def _is_aside(text: str, at: int, standing: list[tuple[int, int]]) -> bool:
+    """Whether a naming stands in a clause that only explains, after another naming in the same sentence."""
+    start = sentence_start(text, at)
+    first = next((place for place, _ in standing if start <= place < at), None)
+    return first is not None and _ASIDE.search(text, first, at) is not None
+
+
+def _is_weighty(text: str, standing: list[tuple[int, int]]) -> bool:
+    """Whether a long text names the option where it concludes: first, last, or in a sentence that says so."""
+    for at, _ in standing:
+        start, end = sentence_start(text, at), sentence_end(text, at)
+        if not start or not text[end:].strip(" .\n") or _CONCLUDES.search(text, start, end):
+            return True
+    return False
+
+
+def _stands(text: str, at: int, cut: bool) -> bool:
+    start, end = sentence_start(text, at), sentence_end(text, at)
+    before, after = text[start:at], text[at + 1 : end + 1]
+    if text[end : end + 1] == "?" or denied_before(before) or denied_after(after) or is_considered(before):
+        return False
+    stops_inside = end >= len(text) and _OPEN_END.search(text) is not None and len(text) - start > 1
+    long_after = (text[at] >= chr(LABEL) and len(after) > 12) or len(after.split()) > 6
+    if stops_inside and (cut or long_after or _DANGLES.search(text)):
+        return False  # more was to come
+    if before.rstrip().lower().endswith((" or", "或")):
+        return False
+    return not (
+        HEDGED.search(before[-40:]) or re.search(r"\bcan(?:not|'t) be (?:excluded|ruled out)|\bor\b", after[:80])
+    )
+
+
+def in_other_words(text: str, options: Options) -> int | None:
+    """The one option of several words all of whose words one sentence says, in any order, undenied and undoubted."""
+    found: set[int] = set()
+    for sentence in read_sentences(text):
+        if sentence.doubted or sentence.asked:
+            continue
+        said = {word for word, denied in zip(sentence.words, sentence.denied, strict=True) if not denied}
+        for index, option in enumerate(options.texts):
+            words = {word for word in words_of(option.split(",")[0]) if word not in _SMALL}
+            if len(words) > 1 and words <= said and not (said & _PREFIXES) - words:
+                found.add(index)
+    return found.pop() if len(found) == 1 else None
+
+
+_PREFIXES = frozenset(["non", "anti", "pseudo"])
+_SMALL = word_set("the a an of in on at to for with and is are by")
+
+
+def part_of_one(short: str, options: Options) -> int | None:
+    """The one option that holds the whole response as a run of its words; ``None`` where it is not just one."""
+    if len(short) < 3 or len(short) > 200 or not any(char.isalpha() for char in short):
+        return None
+    padded = f" {short} "
+    found = [index for index, text in enumerate(options.keys) if padded in f" {text} "]
+    return found[0] if len(found) == 1 else None

@@ -1,0 +1,395 @@
+"""Open answers: right where the answer asserts the reference, wrong where it asserts otherwise, else for a judge."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+from infimed_plugins.medevalkit.answers.equality import key, key_of_plain
+from infimed_plugins.medevalkit.answers.numbers import number_of, numbers_in
+from infimed_plugins.medevalkit.answers.prepared import MARK, prepare
+from infimed_plugins.medevalkit.answers.refusals import is_refusal
+from infimed_plugins.medevalkit.answers.sentences import Sentence, read_sentences
+from infimed_plugins.medevalkit.answers.vocabulary import Words, is_known, related, same_as, value_of, words_of
+from infimed_plugins.medevalkit.answers.words import word_set
+
+NEEDS_JUDGE = "needs_judge"
+
+_EMPTY = word_set(
+    "the a an of in on at to for with and or is are was were be by it this that there be as from into "
+    "side plane view section slice scan image imaging picture area type patient patient's part body which "
+    "what where how its their his her cavity zone located position modality"
+)
+_ENOUGH_WORDS = 5
+"""A reference of more content words is a description, and sharing no word with it proves nothing."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Right, wrong, or ``None`` where the response cannot be read, and why; ``read`` is the answer as read."""
+
+    right: bool | None
+    reason: str = ""
+    read: str = ""
+    statement: str = ""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of the things a reference names, as units that are found by any of their forms."""
+
+    units: tuple[tuple[Words, ...], ...]
+    whole: tuple[Words, ...]
+
+
+@lru_cache(maxsize=16384)
+def _reference(text: str) -> tuple[Part, ...]:
+    """The parts of a reference: what a comma, a semicolon or "and" joins."""
+    found = []
+    for part in re.split(r",|;|、|，|\band\b|/(?=\s*[A-Za-z]{3})|&", text):
+        words = tuple(words_of(part))
+        content = tuple(word for word in words[:-1] if word not in _EMPTY) + words[-1:]  # a last "a" is no article
+        content = content[:-1] if len(content) > 1 and content[-1] in _EMPTY and len(content[-1]) > 1 else content
+        if content:
+            whole = same_as(words) if is_known(words) else same_as(content)
+            found.append(Part(_units(content), whole))
+    return tuple(found)
+
+
+def _units(words: Words) -> tuple[tuple[Words, ...], ...]:
+    """The words in runs that have a name together, the longest first."""
+    units, at = [], 0
+    while at < len(words):
+        for size in range(min(4, len(words) - at), 0, -1):
+            if size == 1 or is_known(words[at : at + size]):
+                units.append(same_as(words[at : at + size]))
+                at += size
+                break
+    return tuple(units)
+
+
+def grade_open(reference: str, response: str | None, question: str = "", ended: str | None = None) -> Verdict:
+    """The verdict on an open answer; ``needs_judge`` where no rule decides."""
+    prepared = prepare(response, ended)
+    if prepared.reason:
+        return Verdict(None, prepared.reason)
+    wanted = key(reference)
+    for text in candidates(prepared.text, prepared.marks):
+        if key_of_plain(text) == wanted:
+            return Verdict(True, read=text[:200], statement=text[:300])
+    text = stated_part(prepared.whole)
+    if is_refusal(text) or is_refusal(prepared.whole):
+        return Verdict(None, "refusal", read=text[:200])
+    if prepared.loop:
+        return Verdict(None, "loop")
+    number = number_of(reference)
+    if number is not None:
+        return _grade_number(number, text, question)
+    verdict = _grade_words(reference, text, question)
+    if verdict.right is not True and (prepared.cut or _is_broken_off(text, question)):
+        return Verdict(None, "truncated", read=text[:200])
+    return verdict
+
+
+def unanswered(response: str | None, ended: str | None = None) -> str:
+    """Why there is no answer to be graded, by a rule or by a judge; "" where there is one."""
+    prepared = prepare(response, ended)
+    if prepared.reason:
+        return prepared.reason
+    return "refusal" if is_refusal(stated_part(prepared.whole)) else ""
+
+
+_LEAD = re.compile(
+    r"(?:^|(?<=[.\n:]) ?)(?:(?:so|thus|therefore|hence),? )?(?:the |my )?(?:final |correct |best |short "
+    r")?(?:answer|diagnosis|conclusion|result) ?(?:is|would be|should be|:|=)(?: that)?[ :]*\n? ?",
+    re.IGNORECASE,
+)
+_INTRODUCTION = re.compile(
+    r"^(?:(?:it|this|that|there|they|these)(?: is| are|'s)|(?:it|this|the (?:image|scan|picture|figure|x-ray|"
+    r"film|photo\w*))(?: \w+ly)? (?:shows?|depicts?|displays?|is|demonstrates?|reveals?)|i (?:think|"
+    r"believe)(?: that)?(?: it| this)?(?: is|'s)?)\s+",
+    re.IGNORECASE,
+)
+
+
+def candidates(text: str, marks: tuple[str, ...] = ()) -> list[str]:
+    """The texts that may be equal to the reference: the whole, what is marked, what a label introduces, without a
+    lead-in."""
+    found = [*marks[-1:], text] if not marks or chr(MARK) != text[:1] else [marks[-1]]
+    labelled = after_label(found[-1])
+    if labelled != found[-1]:
+        found.append(labelled)
+    for part in tuple(found[-2:]):
+        short = _INTRODUCTION.sub("", part.strip(), count=1)
+        if short != part:
+            found.append(short)
+    return found
+
+
+def after_label(text: str) -> str:
+    """What follows the last "the answer is" or its like; the whole text where there is none or nothing follows."""
+    if "answer" not in text.lower() and "iagnosis" not in text and "onclusion" not in text and "esult" not in text:
+        return text
+    found = list(_LEAD.finditer(text))
+    if not found:
+        return text
+    rest = text[found[-1].end() :].strip()
+    return rest if rest.strip(" .:*") else text
+
+
+def stated_part(text: str) -> str:
+    """The part of an answer that states it: from the last label on."""
+    return after_label(text)
+
+
+def _grade_number(wanted: float, text: str, question: str) -> Verdict:
+    found = numbers_in(text)
+    same = [
+        value
+        for value in found
+        if math.isclose(value, wanted, rel_tol=1e-9, abs_tol=1e-9) or round(value, 2) == round(wanted, 2)
+    ]
+    distinct = set(found)
+    read = text[:200]
+    if same and len(distinct) == 1:
+        return Verdict(True, read=read, statement=text[:300])
+    if not found:
+        denied = re.search(r"\b(?:no|none|zero|not any)\b", text, re.IGNORECASE)
+        if denied:
+            return Verdict(wanted == 0, read=read)
+        if re.search(r"\b(?:both|pair|couple)\b", text, re.IGNORECASE):
+            return Verdict(wanted == 2, read=read)
+        return Verdict(None, NEEDS_JUDGE, read=read)
+    return Verdict(None, NEEDS_JUDGE, read=read) if same else Verdict(False, read=read)
+
+
+def _grade_words(reference: str, text: str, question: str) -> Verdict:
+    parts = _reference(reference.lower())
+    sentences = [sentence for sentence in read_sentences(text) if not sentence.asked]
+    read = text[:200]
+    if not parts or not sentences:
+        return Verdict(None, NEEDS_JUDGE, read=read)
+    states = [_state(part, sentences) for part in parts]
+    conflict = _conflict(reference, sentences, question)
+    if all(state == "asserted" for state in states):
+        if conflict == "other":
+            return Verdict(False, read=read, statement=text[:300])
+        if conflict:
+            return Verdict(None, NEEDS_JUDGE, read=read)
+        return Verdict(True, read=read, statement=_deciding(parts[0], sentences))
+    numbers, theirs = set(numbers_in(reference)), set(numbers_in(text))
+    if numbers and theirs and not numbers & theirs:
+        return Verdict(False, read=read)
+    if (
+        len(parts) == 1
+        and states[0] in ("partly", "absent")
+        and _lacks_designator(tuple(words_of(reference)), sentences)
+    ):
+        return Verdict(False, read=read)
+    if "doubted" in states or "partly" in states:
+        return Verdict(False, read=read) if conflict == "other" else Verdict(None, NEEDS_JUDGE, read=read)
+    if "denied" in states:
+        return Verdict(
+            False if conflict != "both" else None,
+            NEEDS_JUDGE if conflict == "both" else "",
+            read=read,
+            statement=_deciding(parts[0], sentences),
+        )
+    if "asserted" in states:  # a part of a list
+        return Verdict(False, read=read)
+    if conflict == "other":
+        return Verdict(False, read=read)
+    content = sum(len(part.units) for part in parts)
+    if conflict or content >= _ENOUGH_WORDS or _resembles(parts, sentences, question) or _says_nothing(sentences):
+        return Verdict(None, NEEDS_JUDGE, read=read)
+    return Verdict(False, read=read)
+
+
+_PREAMBLE = word_set(
+    "show shown taken indicate presence view perspective close up section human specifically evidence "
+    "present seen visible appear large located represent provide indicated evidenced person various "
+    "reason can display depict close-up"
+)
+
+
+def _is_broken_off(text: str, question: str) -> bool:
+    """Whether a sentence stops in its middle before it says anything: words with a verb, no stop, no content of its
+    own."""
+    asked = set(words_of(question))
+    if any(
+        word not in _EMPTY and word not in _PREAMBLE and word not in asked for word in words_of(text) if len(word) > 2
+    ):
+        return False
+    line = text[text.rfind("\n") + 1 :].rstrip()
+    return (
+        len(line.split()) >= 8
+        and line[-1:].isalpha()
+        and line.isascii()
+        and re.search(
+            r"\b(?:is|are|was|were|shows?|has|have|can|represents?|belongs?|appears?|displays?|depicts?)\b", line
+        )
+        is not None
+    )
+
+
+def _lacks_designator(words: Words, sentences: list[Sentence]) -> bool:
+    """Whether all is said but the letter or number that tells one thing from its likes ("vitamin", "vitamin C" for
+    "vitamin A")."""
+    if len(words) < 2 or not (len(words[-1]) == 1 or any(char.isdigit() for char in words[-1])):
+        return False
+    return any(sentence.find((words[:-1],)) for sentence in sentences)
+
+
+def _deciding(part: Part, sentences: list[Sentence]) -> str:
+    for sentence in sentences:
+        if sentence.find(part.whole) or any(sentence.find(unit) for unit in part.units):
+            return sentence.text[:300]
+    return ""
+
+
+def _state(part: Part, sentences: list[Sentence]) -> str:
+    """asserted, denied, doubted, partly or absent: how the sentences speak of a part of the reference."""
+    best = "absent"
+    order = {"absent": 0, "partly": 1, "denied": 2, "doubted": 3, "asserted": 4}
+    for sentence in sentences:
+        state = _state_in(part, sentence)
+        if order[state] > order[best]:
+            best = state
+    if best in ("absent", "partly") and len(part.units) > 1 and len(sentences) > 1:
+        found = sum(any(sentence.find(unit) for sentence in sentences) for unit in part.units)
+        best = "partly" if found else best
+    return best
+
+
+def _state_in(part: Part, sentence: Sentence) -> str:
+    places = sentence.find(part.whole) or _abbreviated(part, sentence)
+    if places:
+        return _kind_of_mention(sentence, places)
+    found = [sentence.find(unit) for unit in part.units]
+    if all(found):
+        states = {_kind_of_mention(sentence, places) for places in found}
+        for state in ("denied", "doubted", "asserted"):
+            if state in states:
+                return state
+    return "partly" if any(found) and len(found) > 1 else "absent"
+
+
+def _abbreviated(part: Part, sentence: Sentence) -> list[int]:
+    """Where the initials of a name stand for it, or a name for its initials (IVC, inferior vena cava)."""
+    first = part.whole[0]
+    words = sentence.words
+    if len(first) == 1 and 2 <= len(first[0]) <= 5 and first[0].isalpha() and first[0].isascii():
+        size = len(first[0])
+        return [
+            at for at in range(len(words) - size + 1) if "".join(word[0] for word in words[at : at + size]) == first[0]
+        ]
+    if 2 <= len(first) <= 5:
+        initials = "".join(word[0] for word in first)
+        return [at for at, word in enumerate(words) if word == initials]
+    return []
+
+
+def _kind_of_mention(sentence: Sentence, places: list[int]) -> str:
+    if all(sentence.denied[at] for at in places):
+        return "denied"
+    standing = [at for at in places if not sentence.denied[at]]
+    if sentence.doubted and any(set(sentence.words[max(0, at - 9) : at + 6]) & _DOUBT_NEAR for at in standing):
+        return "doubted"
+    if min(standing) >= sentence.side_clause:
+        return "doubted"
+    return "asserted"
+
+
+_DOUBT_NEAR = word_set(
+    "may might could possible possibly perhaps maybe whether uncertain unclear or differential versus "
+    "questionable rule if"
+)
+
+
+def _conflict(reference: str, sentences: list[Sentence], question: str) -> str:
+    """ "other" where another value of the reference's kind is asserted and its own is not; "both" where both are."""
+    wanted: dict[str, set[str]] = {}
+    words = words_of(reference)
+    for kind, value, _ in Sentence(tuple(words), (), False, False, "", 10**6).values():
+        wanted.setdefault(kind, set()).add(value)
+    if not wanted:
+        return ""
+    kept = _about(sentences, question, wanted)
+    outcome = ""
+    for kind, own in wanted.items():
+        said: set[str] = set()
+        mine = False
+        for sentence in kept:
+            for other_kind, value, at in sentence.values():
+                if other_kind != kind or sentence.denied[at] or at >= sentence.side_clause:
+                    continue
+                if value in own:
+                    mine = True
+                elif not any(related(kind, value, one) for one in own) and not _compatible(kind, own, value):
+                    said.add(value)
+        if said and not mine and kind != "region":
+            return "other"
+        if said and not mine:
+            outcome = "other" if len(wanted) == 1 else outcome or "region"
+        elif said and kind != "region":
+            outcome = outcome or "both"
+    return outcome
+
+
+def _compatible(kind: str, own: set[str], value: str) -> bool:
+    return (kind == "side" and value == "midline") or (kind == "time" and value == "subacute")
+
+
+def _about(sentences: list[Sentence], question: str, wanted: dict[str, set[str]]) -> list[Sentence]:
+    """The sentences about what was asked, if any of them names a value of the kind; else all."""
+    asked = {word for word in words_of(question) if word not in _EMPTY and len(word) > 2}
+    best, most = list(sentences), 0
+    for sentence in sentences:
+        if any(kind in wanted for kind, _, _ in sentence.values()):
+            shared = len(asked & set(sentence.words))
+            if shared > most:
+                best, most = [sentence], shared
+            elif shared == most and most:
+                best.append(sentence)
+    return best
+
+
+def _resembles(parts: tuple[Part, ...], sentences: list[Sentence], question: str) -> bool:
+    """Whether a word of the answer begins like one of the reference, or belongs to a name that does."""
+    asked = set(words_of(question))
+    stems = {
+        word[:5]
+        for part in parts
+        for unit in part.units
+        for form in unit
+        for word in form
+        if len(word) >= 5 and word not in _EMPTY and word not in asked
+    }
+    words = {word for sentence in sentences for word in sentence.words if word not in asked}
+    if any(word[:5] in stems for word in words if len(word) >= 5):
+        return True
+    first = parts[0].whole[0]
+    said = sentences[0].words
+    return (
+        len(said) == len(first) == 1
+        and (said[0].startswith(first[0]) or first[0].startswith(said[0]))
+        and said[0].isalpha()
+    )
+
+
+def _says_nothing(sentences: list[Sentence]) -> bool:
+    """Whether the sentences only doubt, deny or name nothing."""
+    content = [
+        word
+        for sentence in sentences
+        for word, denied in zip(sentence.words, sentence.denied, strict=True)
+        if word not in _EMPTY and not denied
+    ]
+    return (not content and any(any(sentence.denied) for sentence in sentences)) or all(
+        sentence.doubted for sentence in sentences
+    )
+
+
+__all__ = ["NEEDS_JUDGE", "Verdict", "after_label", "candidates", "grade_open", "value_of"]

@@ -1,0 +1,268 @@
+"""Yes and no: said outright, or by a statement that answers the question it repeats."""
+
+from __future__ import annotations
+
+import re
+
+from infimed_plugins.medevalkit.answers.equality import key, key_of_plain
+from infimed_plugins.medevalkit.answers.open_answers import NEEDS_JUDGE, Verdict, after_label
+from infimed_plugins.medevalkit.answers.prepared import MARK, Prepared, prepare
+from infimed_plugins.medevalkit.answers.refusals import is_refusal
+from infimed_plugins.medevalkit.answers.run_on import heads
+from infimed_plugins.medevalkit.answers.sentences import Sentence, read_sentences
+from infimed_plugins.medevalkit.answers.values import OPPOSITES
+from infimed_plugins.medevalkit.answers.vocabulary import same_as, value_of, words_of
+from infimed_plugins.medevalkit.answers.words import phrases, word_set
+
+YES = word_set("yes yeah yep yup 是 是的 对 对的 有 有的 存在 正确 能 可以")
+NO = word_set("no nope nah 否 不是 不 没有 无 不存在 错 错误 不对 不正确 没 不能 不可以")
+POLAR_GOLDS = word_set("yes no 是 否 是的 不是 有 没有 存在 不存在 对 不对")
+
+_YES_WORDS, _NO_WORDS = (
+    r"yes|yeah|yep|yup|是的|对的|有的|是|对|有|存在|正确",
+    r"no|nope|nah|不是的|不是|没有|不存在|不正确|不对|否|无|不|没|错误|错",
+)
+_SAID = rf"(?:(?P<yes>{_YES_WORDS})|(?P<no>{_NO_WORDS}))"
+_BOTH = re.compile(
+    r"\byes\b[\s\"']*(?:/|or|and|\||\()\s*(?:or |and )?[\"']?\bno\b|\bno\b[\s\"']*(?:/|or|and|\|)\s*(?:or |and "
+    r")?[\"']?\byes\b|^\W*(?:yes\W+no|no\W+yes)\W*$|\byes and no\b|是[/或]否|是还是否|有[/或]无|"
+    r"neither yes nor no|(?:is|"
+    r"are) (?:yes|no) and",
+    re.IGNORECASE,
+)
+_FIRST = re.compile(rf"^[\W_]*{_SAID}(?=$|[\s.,;:!?。、)\]\"'—–-])(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
+_NO_NOUN = re.compile(
+    r"^ ?(?!because|since|as |it |this |there |the |i |they |he |she |that |not |but |evidence is|-|–|—)[a-z]+",
+    re.IGNORECASE,
+)
+_LAST = re.compile(
+    rf"(?:^|[\n.:;。,]\s?|\b(?:is|be|answer|say|so|thus|therefore|hence|conclude|final|actually|rather)\b:? "
+    rf"?\"?'?){_SAID}[\W_]*$",
+    re.IGNORECASE,
+)
+_REPEATED = re.compile(
+    r"(?:please )?(?:choose|select|answer|pick)[^.\n]{0,60}[\[(]\"?'?yes\"?'?(?:,| or|/) ?\"?'?no\"?'?[\])]|"
+    r"[\[(]\"?'?yes\"?'?(?:,| or|/) ?\"?'?no\"?'?[\])]|\boptions?:? yes(?:,| or|/) ?no\b",
+    re.IGNORECASE,
+)
+_STATED = re.compile(
+    rf"(?:\banswer(?: to (?:this|the|your) question| here)?\b ?(?:is|would be|should be|must be|:|=)|答案 ?(?:是|"
+    rf"为|:)|\b(?:say|conclude|answer)\b) ?(?:therefore |thus |clearly |definitely |most likely |probably |"
+    rf"likely |a |an |:)*\n?[\"'(]?{_SAID}(?![\w-])",
+    re.IGNORECASE,
+)
+_TAKEN_BACK = re.compile(
+    r"\b(?:wait|actually|correction|scratch that|on second thought|i was wrong|no,? wait|i mean|or rather)\b|"
+    r"不对[,，]|更正",
+    re.IGNORECASE,
+)
+
+
+def is_polar(gold: str) -> bool:
+    """Whether the accepted answer is a yes or a no, in English or Chinese."""
+    return key(gold) in POLAR_GOLDS
+
+
+def grade_polar(gold: str, response: str | None, question: str = "", ended: str | None = None) -> Verdict:
+    """Whether the yes or no read equals the reference's, in either language."""
+    read, reason, statement = read_polar(response, question, ended)
+    if not read:
+        return Verdict(None, reason)
+    return Verdict(read == ("yes" if key(gold) in YES else "no"), read=read, statement=statement)
+
+
+def read_polar(response: str | None, question: str = "", ended: str | None = None) -> tuple[str, str, str]:
+    """("yes" | "no" | "", reason, deciding statement).
+
+    A statement counts where it asserts or denies what the question asks; "no" inside any other sentence answers
+    nothing.
+    """
+    prepared = prepare(response, ended)
+    if prepared.reason:
+        return "", prepared.reason, ""
+    if prepared.loop:
+        return "", "loop", ""
+    for content in reversed(prepared.marks):
+        if said := _equal(content):
+            return said, "", content
+    pieces = heads(prepared.whole)
+    for piece in pieces:
+        said, reason = _outright(piece, prepared)
+        if said or reason:
+            return said, reason, piece[:200] if said else ""
+        if piece is not pieces[-1]:
+            continue
+        if is_refusal(piece):
+            return "", "refusal", ""
+        answered, statement = by_statement(piece, question)
+        if answered and not (prepared.cut and not statement.rstrip().endswith((".", "!", "。"))):
+            return answered, "", statement
+    return "", "truncated" if prepared.cut else "unreadable", ""
+
+
+def _equal(text: str) -> str:
+    text_key = key_of_plain(text)
+    return "yes" if text_key in YES else "no" if text_key in NO else ""
+
+
+def _which(found: re.Match[str]) -> str:
+    return "yes" if found["yes"] else "no"
+
+
+def _outright(text: str, prepared: Prepared) -> tuple[str, str]:
+    """A yes or no that is said as the answer: alone, after a label, as the first or the last word."""
+    text = _REPEATED.sub("", text.replace(chr(MARK), "")).strip()
+    if not text:
+        return "", "unreadable"
+    if said := _equal(text):
+        return said, ""
+    short = len(text) < 40
+    if _BOTH.search(text[:200]) and (short or not _STATED.search(text)):
+        return "", "several_answers"
+    stated = list(_STATED.finditer(text))
+    first, last = _at_start(text), _LAST.search(text, max(0, len(text) - 80))
+    found: list[tuple[int, str]] = []
+    if first is not None:
+        found.append((first.start("yes") if first["yes"] else first.start("no"), _which(first)))
+    for match in stated:
+        before = text[max(0, match.start() - 40) : match.start()].lower()
+        if re.search(r"\b(?:if|whether|might|could|may|thought|not sure)\b[^.]*$", before):
+            continue
+        found.append((match.start(), _which(match)))
+    if last is not None and not (last["no"] and _noun_before(text, last)):
+        found.append((last.start(), _which(last)))
+    labelled = after_label(text)
+    if labelled is not text and (said := _equal(labelled.split("\n", 1)[0])):
+        found.append((len(text) - len(labelled), said))
+    if not found:
+        return "", ""
+    if first is None and not stated and len(text) < 80 and _ONE.search(text) and _OTHER.search(text):
+        return "", "several_answers"
+    answers = {said for _, said in found}
+    if len(answers) == 1:
+        return answers.pop(), ""
+    found.sort()
+    if stated or _TAKEN_BACK.search(text, found[0][0], found[-1][0] + 1):
+        return found[-1][1], ""
+    return "", "several_answers"
+
+
+_ONE, _OTHER = re.compile(r"\byes\b", re.IGNORECASE), re.compile(r"\bno\b", re.IGNORECASE)
+
+
+def _at_start(text: str) -> re.Match[str] | None:
+    """A yes or no at the beginning that stands for itself: "No, ..." but not "No abnormality"."""
+    found = _FIRST.match(text)
+    if found is None:
+        return None
+    if found["no"] and found["no"].isascii() and _NO_NOUN.match(found["rest"]):
+        return None
+    if found["yes"] in ("有", "是", "对") and found["rest"][:1] not in ("", *" ,.;:!?。、的\n"):
+        return None
+    return found
+
+
+def _noun_before(text: str, found: re.Match[str]) -> bool:
+    return text[: found.start()].rstrip().lower().endswith(("there is", "there are", "with", "shows"))
+
+
+_ASKING = word_set(
+    "is are was were do does did has have had can could will would should may might there any a an the "
+    "this that these those it in on of at to for with by from as be been being you we he she they his her "
+    "its their or and evidence sign seen see visible present show shown appear image picture scan photo "
+    "figure x ray film patient in within contain look looks appear appears seem seems presence indication "
+    "sign any suggested show reveal reveals sound do consistent suggest suggestive indicate indicated "
+    "identify identified demonstrate demonstrated noted evident depict depicted here view finding "
+    "considered"
+)
+_SUBJECT_FREE = frozenset(["some", "any", "type", "kind"])
+_HEDGES = re.compile(
+    r"\b(?:possibl[ey]|may|might|could|perhaps|maybe|uncertain|unclear|cannot be (?:excluded|ruled out|"
+    r"determined)|can't be (?:excluded|ruled out)|suspicious|suspected|equivocal|difficult to|hard to|not "
+    r"(?:clear|certain|possible)|without (?:more|further)|likely|probabl[ey]|appears to be possible|whether)\b",
+    re.IGNORECASE,
+)
+_STRONG_HEDGES = re.compile(
+    r"\b(?:possibl[ey]|may|might|could|perhaps|maybe|uncertain|unclear|cannot be (?:excluded|ruled out|"
+    r"determined)|can't be (?:excluded|ruled out)|equivocal|difficult to|hard to|not (?:clear|certain|"
+    r"possible)|whether)\b",
+    re.IGNORECASE,
+)
+
+
+def by_statement(text: str, question: str) -> tuple[str, str]:
+    """("yes" | "no" | "", the sentence): what the text says of the very thing that a yes-or-no question asks."""
+    asked = _asked(question)
+    if not asked:
+        return "", ""
+    negative = bool({"not", "no", "without", "absent"} & set(words_of(question.split("?")[0])[1:]))
+    found: dict[str, str] = {}
+    for sentence in read_sentences(text):
+        if sentence.asked or _STRONG_HEDGES.search(sentence.text):
+            continue
+        said = _said_of(asked, sentence)
+        if said:
+            found.setdefault(said, sentence.text)
+    if len(found) != 1 or negative:
+        return "", ""
+    said, statement = next(iter(found.items()))
+    return said, statement[:300]
+
+
+def _asked(question: str) -> tuple[str, ...]:
+    """What a yes-or-no question asks about: its words without those of asking; nothing for another question."""
+    words = words_of(question.split("?")[0] if "?" in question else question)
+    if not words or words[0] not in phrases("is|are|was|were|do|does|did|has|have|had|can|could|will|would"):
+        at = next((i for i, word in enumerate(words) if word in ("is", "are", "does", "do")), None)
+        if at is None or words[:1] in (["what"], ["which"], ["where"], ["how"], ["who"], ["why"], ["when"]) or at > 8:
+            return ()
+        words = words[at:]
+    if "or" in words:
+        return ()
+    return tuple(word for word in words[1:] if word not in _ASKING and word not in _SUBJECT_FREE)
+
+
+def _said_of(asked: tuple[str, ...], sentence: Sentence) -> str:
+    """yes, no or "" for one sentence: every asked word said, or its opposite in the place of the last of them."""
+    polarity: list[bool] = []
+    opposed = False
+    for number, word in enumerate(asked):
+        places = sentence.find(same_as((word,)))
+        if places:
+            polarity.append(all(sentence.denied[at] for at in places))
+            continue
+        other = _opposite(word, sentence)
+        if other is None and value_of((word,)) is not None and asked[-1] in _GENERAL and _PICTURE & set(sentence.words):
+            continue  # "the x-ray is normal" says so of the lungs in it
+        if other is None:
+            if len(asked) > 1 and number < len(asked) - 1 and word in _LOOSE:
+                continue
+            return ""
+        opposed = True
+        polarity.append(sentence.denied[other])
+    if not polarity:
+        return ""
+    denied = polarity[-1] if not opposed else any(polarity)
+    if not opposed and any(polarity):
+        denied = True
+    return "no" if denied != opposed else "yes"
+
+
+_GENERAL = frozenset(["normal", "abnormal", "abnormality", "healthy", "unremarkable"])
+_PICTURE = word_set("image ray xray scan ct mri picture film radiograph")
+_LOOSE = word_set("lung chest brain abdomen head acute obvious significant large small visible multiple") & frozenset(
+    ["obvious", "visible", "significant"]
+)
+
+
+def _opposite(word: str, sentence: Sentence) -> int | None:
+    for pair in OPPOSITES:
+        if word in pair or (word.rstrip("s") in pair):
+            other = pair[1] if pair[0] == word else pair[0]
+            places = sentence.find(same_as(tuple(words_of(other))))
+            if places:
+                return places[0]
+    return None
+
+
+__all__ = ["NEEDS_JUDGE", "by_statement", "grade_polar", "is_polar", "read_polar"]

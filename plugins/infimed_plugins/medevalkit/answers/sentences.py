@@ -1,0 +1,151 @@
+"""A text as sentences of words, each with whether it is denied, doubted or asked there."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+from infimed_plugins.medevalkit.answers.vocabulary import Words, first_words, value_of, words_of
+from infimed_plugins.medevalkit.answers.words import phrases, word_set
+
+_SENTENCE = re.compile(r"[.!?;。;](?=\s|$|[\u3400-\u9fff])|\n")
+_ABBREVIATION = re.compile(r"\b(?:[a-z]|dr|mr|mrs|vs|fig|approx|ca|i\.e|e\.g|etc|no)$", re.IGNORECASE)
+_CLAUSE = re.compile(
+    r",? \b(?:which|who|that is|whereas|although|though|because|since|while|as it|as they)\b|\bbut\b|\bhowever\b|"
+    r"\bexcept\b|\binstead\b|\bnevertheless\b",
+    re.IGNORECASE,
+)
+
+_ASIDE = re.compile(r",? (?:which|who|as it|as they)\b", re.IGNORECASE)
+
+DENYING = word_set(
+    "no not without never neither nor absent absence none lack lacking deny negative exclude excluded "
+    "cannot free unlikely rather than"
+)
+_DENYING_AFTER = tuple(
+    tuple(form.split())
+    for form in phrases(
+        "absent|unlikely|not seen|not present|not visible|not identified|not detected|not evident|"
+        "not noted|not found|not observed|not appreciated|not shown|rule out|ruled out|excluded|"
+        "have resolved|resolved"
+    )
+)
+_ENDS_DENIAL = word_set(
+    "but however although though except yet whereas which because while instead only consistent "
+    "suggesting showing with there"
+)
+_AFFIRMS = (("no", "doubt"), ("not", "only"), ("not", "just"), ("no", "longer"), ("no", "change"))
+DOUBTING = word_set(
+    "may might could possible possibly perhaps maybe whether if uncertain unclear cannot differential "
+    "consider versus suspect questionable"
+)
+
+
+_BEING = word_set("is are was were be been appear seem ha have")
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """One sentence: its words, and for each word whether it is denied."""
+
+    words: Words
+    denied: tuple[bool, ...]
+    doubted: bool
+    asked: bool
+    text: str
+    side_clause: int
+    """The word from which on a clause only explains ("which uses X-rays")."""
+
+    def find(self, forms: tuple[Words, ...]) -> list[int]:
+        """Where one of the forms begins."""
+        found = []
+        for form in forms:
+            first = form[0]
+            if first not in self.words:
+                continue
+            size = len(form)
+            found += [
+                at
+                for at in range(len(self.words) - size + 1)
+                if self.words[at] == first and self.words[at : at + size] == form
+            ]
+        return found
+
+    def values(self) -> list[tuple[str, str, int]]:
+        """Kind, value and place of every value named; the longest names first, none inside another."""
+        found, at, first = [], 0, first_words()
+        while at < len(self.words):
+            if self.words[at] not in first:
+                at += 1
+                continue
+            for size in (4, 3, 2, 1):
+                value = value_of(self.words[at : at + size]) if at + size <= len(self.words) else None
+                if value is not None:
+                    found.append((*value, at))
+                    at += size - 1
+                    break
+            at += 1
+        return found
+
+
+def split(text: str) -> list[str]:
+    """The sentences of a text."""
+    parts, place = [], 0
+    for stop in _SENTENCE.finditer(text):
+        if stop.group() == "." and _ABBREVIATION.search(text[max(0, stop.start() - 7) : stop.start()]):
+            continue
+        if part := text[place : stop.end()].strip():
+            parts.append(part)
+        place = stop.end()
+    if part := text[place:].strip():
+        parts.append(part)
+    return parts
+
+
+@lru_cache(maxsize=16384)
+def read_sentences(text: str) -> tuple[Sentence, ...]:
+    """The sentences of a plain text, at most the first 60."""
+    return tuple(_read(part) for part in split(text)[:60])
+
+
+def _read(text: str) -> Sentence:
+    clauses = [part for part in _CLAUSE.split(text) if part.strip()]
+    words: list[str] = []
+    denied: list[bool] = []
+    side = 10**6
+    for clause in clauses:
+        own = words_of(clause.replace("n't", " not"))
+        words += own
+        denied += _denied(own)
+    aside = _ASIDE.search(text)
+    if aside is not None and aside.start():
+        side = len(words_of(text[: aside.start()]))
+    low = set(words)
+    return Sentence(tuple(words), tuple(denied), bool(low & DOUBTING), text.endswith("?"), text, side)
+
+
+def _denied(words: list[str]) -> list[bool]:
+    """For each word whether a denial before or right after it covers it."""
+    found = [False] * len(words)
+    at = 0
+    while at < len(words):
+        word = words[at]
+        if word in DENYING and tuple(words[at : at + 2]) not in _AFFIRMS:
+            for place in range(at + 1, min(len(words), at + 14)):
+                if words[place] in _ENDS_DENIAL and place > at + 1:
+                    break
+                found[place] = True
+        at += 1
+    for place, word in enumerate(words[:-2]):  # "the cause is not explicitly mentioned"
+        if word in ("is", "are", "was", "were", "been") and words[place + 1] == "not":
+            said = words[place + 3] if words[place + 2].endswith("ly") and place + 3 < len(words) else words[place + 2]
+            if said.endswith(("ed", "een", "own", "ound", "ible", "ent", "lear", "iven")):
+                found[max(0, place - 12) : place] = [True] * len(found[max(0, place - 12) : place])
+    for place in range(1, len(words)):
+        if words[place - 1] in _BEING and any(
+            tuple(words[place : place + len(form)]) == form for form in _DENYING_AFTER
+        ):
+            start = max(0, place - 8)
+            found[start:place] = [True] * (place - start)
+    return found
