@@ -322,7 +322,25 @@ def overhead(results: Results, repeats: int, num_questions: int) -> None:
     results.details["overhead"] = {"shares": shares, "parameters": parameters, "answer_tokens": tokens}
 
 
-PARTS = ("cases", "reading", "equality", "fixtures", "lm-eval", "server", "overhead", "speed")
+PARTS = ("cases", "reading", "equality", "coverage", "fixtures", "lm-eval", "server", "overhead", "speed")
+
+
+def coverage(results: Results, trials: int) -> None:
+    """How often 95% intervals of accuracies and of paired differences hold the truth, in simulation."""
+    sys.path.insert(0, str(ROOT / "tests" / "core" / "evaluate"))
+    import simulation
+
+    layouts = (*simulation.LAYOUTS, (5000, 1, 0.0), (250, 20, 0.3))
+    rows, all_shares = [], []
+    for layout in layouts:
+        values = [simulation.coverage_of_values(layout, share, trials) for share in (0.02, 0.5, 0.98)]
+        paired = [simulation.coverage_of_differences(layout, shares, trials // 2) for shares in simulation.PAIRS]
+        rows.append([layout[0] * layout[1], layout[0], layout[2], *values, *paired])
+        all_shares += [*values, *paired]
+    heads = [f"{first} - {second}" for first, second in simulation.PAIRS]
+    table(["questions", "clusters", "alike", "0.02", "0.5", "0.98", *heads], rows)
+    results.target("95% intervals: lowest coverage in simulation", min(all_shares), ">= 0.92")
+    results.details["coverage"] = rows
 
 
 def measure(results: Results, arguments: argparse.Namespace) -> None:
@@ -330,6 +348,7 @@ def measure(results: Results, arguments: argparse.Namespace) -> None:
         "cases": lambda: cases(results),
         "reading": lambda: reading(results),
         "equality": lambda: equality(results),
+        "coverage": lambda: coverage(results, arguments.trials),
         "fixtures": lambda: fixtures(results),
         "lm-eval": lambda: lm_eval(results),
         "server": lambda: server(results),
@@ -346,6 +365,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--before", type=Path, help="a checkout of another commit, measured in the same run")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--questions", type=int, default=64, help="of the overhead part")
+    parser.add_argument("--trials", type=int, default=1000, help="of the coverage part")
     parser.add_argument("--only", nargs="*", choices=PARTS, help="some parts instead of all")
 
 

@@ -26,7 +26,8 @@ from peers import padded, training_arguments
 from infimed_core import IGNORED_LABEL, Encoded, PackedBatch, TrainingContext
 from infimed_core.plan.rows import assemble
 from infimed_plugins.packing.fitting import BestFit
-from infimed_plugins.sft.accounting import Work, peak_flops, peak_memory
+from infimed_plugins.sft.accounting import peak_memory
+from infimed_plugins.sft.flop_counter import FlopCounter, peak_flops
 from infimed_plugins.sft.parameters import grouped_parameters
 from infimed_plugins.sft.trainer import StagedTrainer
 from infimed_plugins.vlm.encoding import rope_positions
@@ -206,11 +207,11 @@ def _device_name(device: str) -> str:
     return torch.cuda.get_device_name() if device == "cuda" else "cpu"
 
 
-def work_of(module: Any, device: str) -> Work:
+def work_of(module: Any, device: str) -> FlopCounter:
     """Operations by arithmetic where all groups learn: the same figure for every way."""
     model = model_of(module, "bfloat16", device)
     groups = grouped_parameters(model)
-    return Work(model, groups, set(groups))
+    return FlopCounter(model, groups, set(groups))
 
 
 def ours(module: Any, rows: list[PackedBatch], half: bool, device: str, folder: Path, tick: Any) -> dict[str, Any]:

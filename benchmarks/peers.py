@@ -18,7 +18,8 @@ import torch
 from common import Results, table
 
 from infimed_core import IGNORED_LABEL, MediaLoader, Request, Sample, Stage, TrainingContext
-from infimed_core.evaluate.statistics import interval, paired_difference
+from infimed_core.evaluate.paired_comparison import mean_difference
+from infimed_core.evaluate.statistics import interval
 from infimed_core.plan.index import build_index
 from infimed_core.plan.planning import plan_stage
 from infimed_core.plan.rows import PlannedBatches
@@ -286,9 +287,10 @@ def compare(results: Results, way: str, name: str, ours: Sequence[Trained], thei
         )
     table(["way", "samples/s", "seconds", "held-out accuracy"], rows)
     shared = [identity for identity in own.scores if identity in other.scores]
-    difference, low, high = paired_difference(
-        [own.scores[i] for i in shared], [other.scores[i] for i in shared], [own.clusters[i] for i in shared]
-    )
+    scores = (np.array([side.scores[i] for i in shared], dtype=np.float64) for side in (own, other))
+    paired = mean_difference(*scores, [own.clusters[i] for i in shared])
+    assert paired is not None
+    difference, low, high = paired.difference, paired.low, paired.high
     print(f"accuracy, ours minus theirs: {difference:+.3f} [{low:+.3f}, {high:+.3f}]; ratios {ratios}\n")
     results.target(f"{way}: samples/s over {name}, same number of samples", statistics.median(ratios), ">= 2")
     results.target(f"{way}: accuracy not below {name}'s, upper end of the difference", high, ">= 0")

@@ -1,4 +1,4 @@
-"""Planning: fill, time, memory and balance on a million samples, beside other packers on the same lengths."""
+"""Planning: fill, time, memory, balance and mixing on a million samples, on templated data and on the demo."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from common import Results, main, table
 from numpy.typing import NDArray
 
-from infimed_core import Encoder, Packer, Stage
+from infimed_core import Encoder, Packer, Sample, Stage
 from infimed_core.plan.index import Index
 from infimed_core.plan.lengths import CostModel
 from infimed_core.plan.planning import plan_stage
@@ -172,9 +173,92 @@ def balance(rows: list[Any], lengths: NDArray[np.int64]) -> float | None:
 
 
 def measure(results: Results, arguments: argparse.Namespace) -> None:
-    """Everything, on one stored index."""
+    """Everything, on one stored index; then how mixed rows and steps are on three kinds of data."""
     with tempfile.TemporaryDirectory() as directory:
         measure_stored(results, arguments, stored_index(arguments.samples, directory))
+        mixing(results, arguments, Path(directory))
+
+
+def templated_index(count: int, seed: int = 0) -> Index:
+    """Questions of five templates about one image each: the length nearly tells the kind."""
+    random = np.random.default_rng(seed)
+    kind = random.integers(0, 5, count).astype(np.int32)
+    text = np.array([61, 83, 112, 140, 205])[kind] + random.integers(0, 6, count)
+    sizes = np.full((count, 2), 64)
+    return Index(
+        text, text // 4, np.arange(count + 1), sizes, np.ones(count, dtype=bool), {"kind": kind},
+        {"kind": [f"template {number}" for number in range(5)]}, (), f"templated-{count}-{seed}",
+    )  # fmt: skip
+
+
+def demo_stages(folder: Path) -> tuple[Index, Encoder, list[Stage]]:
+    """The demo's index and encoder, and the stages of ``examples/full.yaml`` with four rows a step."""
+    from infimed_core import MediaLoader
+    from infimed_core.plan.index import build_index
+    from infimed_core.store.dataset import Dataset, write_samples
+    from infimed_plugins.demo.anatomy import DemoAnatomy
+    from infimed_plugins.image.modality import Image
+    from infimed_plugins.vlm.tiny import TinyQwen3VL
+
+    reader, source = DemoAnatomy(split="train"), TinyQwen3VL(device="cpu")
+    samples = [row for shard in reader.shards() for row in reader.read(shard) if isinstance(row, Sample)]
+    checkpoint = source.prepare(folder / "model", lambda: (turn.text for sample in samples for turn in sample.turns), 0)
+    assert checkpoint is not None
+    write_samples(folder / "samples.jsonl", samples)
+    encoder = source.encoder(checkpoint)
+    index = build_index(Dataset(folder / "samples.jsonl"), encoder, MediaLoader({"image": Image()}))
+    document = yaml.safe_load((Path(__file__).parents[1] / "examples" / "full.yaml").read_text(encoding="utf-8"))
+    stages = [
+        Stage.model_validate(
+            {**{key: stage[key] for key in ("name", "mix", "num_samples")}, "rows_per_step": 4}
+        )
+        for stage in document["training"]["with"]["stages"]
+    ]  # fmt: skip
+    return index, encoder, stages
+
+
+def mixing(results: Results, arguments: argparse.Namespace, folder: Path) -> None:
+    """Pairs of one kind within rows and within steps, as multiples of those in random draws; over seeds, their mean."""
+    packers: dict[str, Callable[[int], Packer]] = {
+        "best-fit": lambda tokens: BestFit(row_tokens=tokens),
+        "next-fit": lambda tokens: NextFit(row_tokens=tokens),
+        "padded-sorted": lambda tokens: PaddedSorted(row_tokens=8 * tokens),
+    }
+    sets: list[tuple[str, Index, Encoder, Stage, int, int]] = [
+        ("long-tailed mix", made_index(100_000), Tiles(), Stage(name="mix", rows_per_step=RANKS), ROW_TOKENS, CAP),
+        ("templated", templated_index(20_000), Tiles(), Stage(name="templated", rows_per_step=RANKS), 1024, CAP),
+    ]
+    index, encoder, stages = demo_stages(folder)
+    sets += [(f"demo, {stage.name}", index, encoder, stage, 400, 4) for stage in stages]
+    rows, worst = [], {"row": ("", 0.0), "step": ("", 0.0)}
+    for name, index, encoder, stage, tokens, cap in sets:
+        for packer, made in packers.items():
+            shares: dict[str, list[tuple[float, float]]] = {}
+            filled, far = [], 0
+            for seed in range(arguments.seeds):
+                plan = plan_stage(
+                    index, stage, Fixed(max_visual_tokens=cap), made(tokens), encoder, seed,
+                    np.ones(len(index), dtype=bool),
+                )  # fmt: skip
+                filled.append(fill(plan))
+                far += bool(plan.mixing["far"])
+                for kind, found in plan.mixing["kinds"].items():
+                    shares.setdefault(kind, []).append(
+                        (found["row"] / found["random"], found["step"] / found["random"])
+                    )
+            means = {kind: np.mean(values, axis=0) for kind, values in shares.items()}
+            row = max(means.items(), key=lambda item: item[1][0])
+            step = max(means.items(), key=lambda item: item[1][1])
+            rows.append([name, packer, np.mean(filled), row[1][0], row[0], step[1][1], step[0], far])
+            if packer == "best-fit":
+                worst["row"] = max(worst["row"], (name, float(row[1][0])), key=lambda item: item[1])
+                worst["step"] = max(worst["step"], (name, float(step[1][1])), key=lambda item: item[1])
+    columns = ["data", "packer", "fill", "most alike in rows", "by", "most alike in steps", "by ", "seeds warned of"]
+    print("Pairs of one kind, over those of a random draw")
+    table(columns, rows)
+    results.details["mixing"] = [dict(zip(columns, row, strict=True)) for row in rows]
+    for where, (name, value) in worst.items():
+        results.target(f"best-fit: pairs of one kind in {where}s over random, the worst ({name})", value, "<= 1.1")
 
 
 def measure_stored(results: Results, arguments: argparse.Namespace, index: Path) -> None:
@@ -209,14 +293,14 @@ def measure_stored(results: Results, arguments: argparse.Namespace, index: Path)
     results.details["peers"] = beside(lengths, arguments.peer_samples)
     again, _ = planned(index, packers["best-fit"])
     kept = np.bincount(ours.members, minlength=len(ours.rows))
-    results.target("seconds to plan from a stored index", seconds, "<= 3")
+    results.target("seconds to plan from a stored index", seconds, "<= 1.5")
     three, three_seconds = plans["best-fit, 3 budgets"]
     results.target("seconds to plan, 3 budgets", three_seconds, "<= 3")
     bound = of_bound(three, packers["best-fit, 3 budgets"].budget)
     print(f"3 budgets: rows at best over rows made {bound:.4f}\n")
     results.details["3 budgets: rows at best over rows made"] = bound
     results.target("GiB beyond the index", peak_memory(arguments.samples), "<= 1")
-    results.target(f"fill at {ROW_TOKENS} tokens", fill(ours), ">= 0.995")
+    results.target(f"fill at {ROW_TOKENS} tokens", fill(ours), ">= 0.999")
     results.target(f"modelled utilisation at {RANKS} ranks", ours.utilisation(RANKS), ">= 0.99")
     results.target("samples neither in one row nor a counted drop", int((kept != (ours.dropped == 0)).sum()), "== 0")
     results.target("rows over budget", int((ours.pack_sums(ours.tokens) > ROW_TOKENS).sum()), "== 0")
@@ -255,6 +339,7 @@ def beside(lengths: NDArray[np.int64], count: int) -> dict[str, Any]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--samples", type=int, default=1_000_000)
     parser.add_argument("--peer-samples", type=int, default=100_000, help="samples for the comparison with others")
+    parser.add_argument("--seeds", type=int, default=5, help="plans of each kind of data whose mixing is measured")
     parser.add_argument("--peak", action="store_true", help=argparse.SUPPRESS)
 
 

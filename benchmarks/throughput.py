@@ -13,7 +13,7 @@ from common import Results, table
 from numpy.typing import NDArray
 
 from infimed_core import IGNORED_LABEL, PackedBatch
-from infimed_plugins.sft.accounting import Work, peak_flops
+from infimed_plugins.sft.flop_counter import FlopCounter, peak_flops
 from infimed_plugins.sft.loss import linear_cross_entropy, supervised
 
 SHAPES: dict[str, dict[str, Any]] = {
@@ -107,7 +107,7 @@ def throughput(results: Results, model: Any, ways: dict[str, Way], repeats: int)
     optimizer = torch.optim.AdamW(model.module.parameters(), lr=1e-5)
     named = dict(model.module.named_parameters())
     groups = {group: {name: named[name] for name in names} for group, names in model.parameter_groups().items()}
-    work = Work(model, groups, set(groups))
+    work = FlopCounter(model, groups, set(groups))
     runs = {name: (way, own_loss) for name, way in ways.items()} | {STOCK: (ways["padded"], stock_loss)}
     results.target("loss of a padded batch, ours and transformers', relative difference", difference(model, ways["padded"], device), "<= 1e-3")  # fmt: skip  # noqa: E501
     speeds: dict[str, list[float]] = {name: [] for name in runs}

@@ -16,9 +16,10 @@ from infimed_core.api.data import (
     Reader,
     Sample,
     Score,
+    Slices,
     Turn,
 )
-from infimed_core.api.evaluation import Benchmark, Metric, Solver, TextMetric
+from infimed_core.api.evaluation import AnswerMetric, Benchmark, GradedAnswer, Metric, Solver, TextMetric
 from infimed_core.api.models import (
     IGNORED_LABEL,
     Answer,
@@ -35,7 +36,7 @@ from infimed_core.api.models import (
 )
 from infimed_core.api.planning import Packer, Packs, Phase, ResolutionScheduler
 from infimed_core.api.quality import Candidate, JudgingScorer, RowSelection, Scorer, Selection, Selector
-from infimed_core.api.reporting import MetricValue, Reporter, RunEvent
+from infimed_core.api.reporting import Comparison, MetricValue, Reporter, RunEvent
 from infimed_core.api.training import Batches, Measurements, Mix, Stage, StageEvaluation, Trainer, TrainingContext
 from infimed_core.api.vocabulary import MODALITIES, TASK_TYPES, UNLABELLED, modality_of, task_type_of
 from infimed_core.errors import ComponentError, ConfigError, DataError, InfimedError, PluginError
@@ -44,11 +45,10 @@ from infimed_core.plugins import Registry, load_plugins
 
 if TYPE_CHECKING:
     from infimed_core.console import Console
-    from infimed_core.evaluate.comparing import paired_interval
-    from infimed_core.evaluate.paired import Estimate, mean_estimate
-    from infimed_core.evaluate.paired import Test as PairedTest
-    from infimed_core.evaluate.paired import estimate as paired_estimate
+    from infimed_core.evaluate.choices import recorded_metric
+    from infimed_core.evaluate.paired_comparison import adjust, compare_answers, headline_metric, mean_of_differences
     from infimed_core.evaluate.statistics import cohen_kappa, holm, interval
+    from infimed_core.evaluate.summary import counted, measure
     from infimed_core.plan.rows import assemble
     from infimed_core.run import run as run_plan
     from infimed_core.runfile.loading import load_run_file
@@ -58,9 +58,14 @@ if TYPE_CHECKING:
     from infimed_core.store.files import write_atomically
 
 _LATER = {
+    "adjust": "infimed_core.evaluate.paired_comparison:adjust",
+    "compare_answers": "infimed_core.evaluate.paired_comparison:compare_answers",
+    "headline_metric": "infimed_core.evaluate.paired_comparison:headline_metric",
+    "mean_of_differences": "infimed_core.evaluate.paired_comparison:mean_of_differences",
+    "recorded_metric": "infimed_core.evaluate.choices:recorded_metric",
+    "counted": "infimed_core.evaluate.summary:counted",
+    "measure": "infimed_core.evaluate.summary:measure",
     "Console": "infimed_core.console:Console",
-    "Estimate": "infimed_core.evaluate.paired:Estimate",
-    "PairedTest": "infimed_core.evaluate.paired:Test",
     "Plan": "infimed_core.runfile.plan:Plan",
     "RunVariant": "infimed_core.runfile.variants:RunVariant",
     "assemble": "infimed_core.plan.rows:assemble",
@@ -71,9 +76,6 @@ _LATER = {
     "load_run_file": "infimed_core.runfile.loading:load_run_file",
     "load_variant": "infimed_core.runfile.variants:load_variant",
     "load_variants": "infimed_core.runfile.variants:load_variants",
-    "mean_estimate": "infimed_core.evaluate.paired:mean_estimate",
-    "paired_estimate": "infimed_core.evaluate.paired:estimate",
-    "paired_interval": "infimed_core.evaluate.comparing:paired_interval",
     "run_plan": "infimed_core.run:run",
     "variants_of": "infimed_core.runfile.variants:variants_of",
     "write_atomically": "infimed_core.store.files:write_atomically",
@@ -87,10 +89,12 @@ __all__ = [
     "TASK_TYPES",
     "UNLABELLED",
     "Answer",
+    "AnswerMetric",
     "Ask",
     "Batches",
     "Benchmark",
     "Candidate",
+    "Comparison",
     "Component",
     "ComponentError",
     "ComponentRef",
@@ -100,11 +104,11 @@ __all__ = [
     "DatasetFilter",
     "Encoded",
     "Encoder",
-    "Estimate",
     "Executor",
     "Fault",
     "FilterResult",
     "Generation",
+    "GradedAnswer",
     "InfimedError",
     "JudgingScorer",
     "LoadedModel",
@@ -119,7 +123,6 @@ __all__ = [
     "PackedBatch",
     "Packer",
     "Packs",
-    "PairedTest",
     "Phase",
     "Plan",
     "PluginError",
@@ -137,6 +140,7 @@ __all__ = [
     "Scorer",
     "Selection",
     "Selector",
+    "Slices",
     "Solver",
     "Stage",
     "StageEvaluation",
@@ -146,10 +150,14 @@ __all__ = [
     "Trainer",
     "TrainingContext",
     "Turn",
+    "adjust",
     "assemble",
     "canonical_json",
     "cohen_kappa",
+    "compare_answers",
+    "counted",
     "digest",
+    "headline_metric",
     "holm",
     "hookimpl",
     "interval",
@@ -157,10 +165,10 @@ __all__ = [
     "load_run_file",
     "load_variant",
     "load_variants",
-    "mean_estimate",
+    "mean_of_differences",
+    "measure",
     "modality_of",
-    "paired_estimate",
-    "paired_interval",
+    "recorded_metric",
     "run_plan",
     "task_type_of",
     "variants_of",

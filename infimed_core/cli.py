@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
 import inspect
@@ -76,7 +77,31 @@ def check(file: RunFileArgument, set_: SetOption = None) -> None:
         load_variants(file, registry, variants_of(plan, {}), _overrides(set_))
     present = {name: getattr(plan.file, name) for name in type(plan.file).model_fields if name != "run"}
     steps = [name for name, section in present.items() if section]
+    for place, component in plan.components.items():
+        for doubt in component.doubts():
+            typer.echo(f"{file}: {place}: {doubt}")
+    for text in plan_warnings(plan):
+        typer.echo(f"{file}: warning: {text}")
     typer.echo(f"{file}: ok ({', '.join(steps) or 'no steps'}; {len(plan.components)} components)")
+
+
+def plan_warnings(plan: Plan) -> list[str]:
+    """What is known of the mixing of the stages' steps: from the settings, or from the plans of an earlier run."""
+    from infimed_core import Packer, Trainer
+    from infimed_core.plan.mixing import mixing_warnings
+    from infimed_core.store.record import read_record
+
+    trainer = plan.components.get("training")
+    made: dict[str, Any] = {}
+    with contextlib.suppress(InfimedError):  # no run yet, or one that this version cannot read
+        record = read_record(Path(plan.file.run.directory) / plan.file.run.name)
+        made = {step.name: step.details.get("mixing", {}) for step in record.steps}
+    told = []
+    for stage in trainer.stage_list if isinstance(trainer, Trainer) else ():
+        packer = plan.components.get(f"stages.{stage.name}.packing") or plan.components.get("packing")
+        most = packer.most_in_row if isinstance(packer, Packer) else None
+        told += mixing_warnings(stage, made.get(f"plan-{stage.name}", {}), most)
+    return told
 
 
 @app.command()

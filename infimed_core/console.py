@@ -71,6 +71,7 @@ class Console:
             live = self._stream.isatty()
             self._bar = tqdm(
                 total=total,
+                initial=done,  # what an earlier run did counts for nothing in the rate
                 desc=f"    {event.step}",
                 unit=event.payload.get("unit", ""),
                 file=self._stream,
@@ -85,7 +86,7 @@ class Console:
         self._bar.update(done - self._bar.n)
 
     def _log(self, event: RunEvent) -> None:
-        if self._bar is not None and "loss" in event.payload:
+        if self._bar is not None and event.payload.get("loss") is not None:  # a step that was skipped has none
             self._bar.set_postfix(loss=f"{event.payload['loss']:.3f}", refresh=False)
 
     def _evaluation(self, event: RunEvent) -> None:
@@ -95,6 +96,6 @@ class Console:
         for name, facts in (event.payload.get("benchmarks") or {}).items():
             for metric, found in facts.items():
                 if isinstance(found, dict) and found.get("value") is not None:
-                    unscored = f", {found['num_unscored']} more unscored" if found["num_unscored"] else ""
-                    parts.append(f"{name} {metric} {found['value']:.3f} of {found['num_scored']} questions{unscored}")
+                    unread = f", {found['num_unscored']} unread" if found["num_unscored"] else ""
+                    parts.append(f"{name} {metric} {found['value']:.3f} of {found['num_counted']} questions{unread}")
         self._line(f"    after step {event.payload['step'] + 1}: {'; '.join(parts) or 'nothing could be scored'}")

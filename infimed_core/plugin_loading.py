@@ -24,7 +24,7 @@ GROUP = "infimed"
 """The entry-point group that plugins announce themselves in, and the name of our own distribution."""
 RENAMED_HOOKS = {"infimed_gates": "infimed_filters"}
 """Hooks of earlier versions; a plugin that still uses one goes on working."""
-SLOW_SECONDS = 1.0
+SLOW_SECONDS = 2.0
 """An import that takes longer is told: every command waits for it."""
 _LONGEST = 160
 _owners: dict[str, str] = {}
@@ -254,9 +254,11 @@ def _wrong_hook(manager: HookManager, name: str, function: Any, options: Any) ->
     at = place_of_code(function)
     hook = getattr(manager.hook, name, None)
     if hook is None:
-        known = sorted(vars(manager.hook))
-        close = difflib.get_close_matches(name, [hook for hook in known if not hook.startswith("__")], n=1)
-        hint = f"did you mean '{close[0]}'?" if close else "see infimed_core/hookspecs.py for the hooks there are"
+        known = {spec.removeprefix("infimed_"): spec for spec in vars(manager.hook) if spec.startswith("infimed_")}
+        close = difflib.get_close_matches(name.removeprefix("infimed_"), known, n=1)
+        hint = (
+            f"did you mean '{known[close[0]]}'?" if close else "see infimed_core/hookspecs.py for the hooks there are"
+        )
         return f"there is no hook '{name}' ({at}); {hint}"
     if options.get("wrapper") or options.get("hookwrapper"):
         return f"{name} is a wrapper ({at}); a hook returns what the plugin offers: use a plain @hookimpl"
@@ -298,6 +300,14 @@ def requirements(distribution: metadata.Distribution | None) -> list[tuple[str, 
             extra = re.search(r"extra\s*==\s*['\"]([^'\"]+)", marker)
             found.append((_normal(name[0] if name else ""), wanted.strip(), extra[1] if extra else ""))
     return found
+
+
+def required_packages() -> list[str]:
+    """What our own distribution requires, extras aside."""
+    try:
+        return sorted({name for name, _, extra in requirements(metadata.distribution(GROUP)) if not extra})
+    except metadata.PackageNotFoundError:
+        return []
 
 
 def _normal(name: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from infimed_core.api.reporting import Reporter
-from infimed_core.errors import PluginError
+from infimed_core.contracts import wrong
 from infimed_core.records import Run
 from infimed_core.runfile.plan import Plan
 from infimed_core.runfile.sections import names_in_run
@@ -61,7 +61,7 @@ def _reporters(plan: Plan) -> list[tuple[str, Reporter]]:
 def _write(name: str, reporter: Reporter, directory: RunDirectory) -> Sequence[Path]:
     files = reporter.write(Run(directory.path, directory.record), directory.path)
     if not isinstance(files, list | tuple) or not all(isinstance(file, Path) and file.exists() for file in files):
-        raise PluginError(f"the reporter '{name}': write must return the files that it has written, not {files!r}")
+        raise wrong(reporter, "write", f"must return the files that it has written, not {files!r}")
     return files
 
 

@@ -38,6 +38,13 @@ class Component(BaseModel, ABC):
         """
         return {}
 
+    def doubts(self) -> tuple[str, ...]:
+        """What stops no run and a person should know before one; told by ``infimed check`` alone.
+
+        May look at the beginning of data: a source whose first rows are no samples.
+        """
+        return ()
+
     def __getstate__(self) -> dict[Any, Any]:
         """Pickle settings and private attributes; what a ``cached_property`` holds stays in the process that made it.
 
@@ -77,7 +84,7 @@ class Row(BaseModel):
 class ComponentRef(Row):
     """A component named in a run file: ``use`` names it (``name`` or ``plugin/name``), ``with`` sets it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(populate_by_name=True)
 
     use: str = Field(description="Name of a component, qualified as plugin/name where two plugins offer it.")
     settings: dict[str, Any] = Field(default_factory=dict, alias="with", description="The component's settings.")

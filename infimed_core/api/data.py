@@ -64,6 +64,18 @@ class Modality(Component):
             DataError: the content is broken; a truncated file is an error, never a part of an image.
         """
 
+    def slices(self, media: Sequence[Media], plane: str | None = None) -> Slices | None:
+        """The slices of a volume, from headers alone: of one file, of a folder, or of a list of files.
+
+        ``plane`` is ``sagittal``, ``coronal`` or ``axial``; by default the plane in which the volume was taken, or
+        axial. ``None``: there is no volume, or the media pick a slice already. A modality without volumes need not
+        override it.
+
+        Raises:
+            DataError: there is a volume that cannot be put in order, or not cut along ``plane``.
+        """
+        return None
+
 
 class MediaLoader:
     """Opens any media through the modality component that its ``kind`` names. Picklable."""
@@ -100,6 +112,10 @@ class MediaLoader:
             what = f"{array.dtype} values" if isinstance(array, np.ndarray) else type(array).__name__
             raise _failed(modality, "load", media, f"returned {what}, not an array of uint8")
         return array
+
+    def slices(self, media: Sequence[Media], plane: str | None = None) -> Slices | None:
+        """``Modality.slices`` of the right modality; ``None`` where the media are of several kinds."""
+        return self._find(media[0]).slices(media, plane) if len({item.kind for item in media}) == 1 else None
 
     @property
     def is_marked(self) -> bool:
@@ -182,11 +198,32 @@ class Media(Row):
     options: dict[str, JsonValue] = Field(default_factory=dict)
 
 
+class Slices(Row):
+    """A volume as its slices in their order through the body: left to right, back to front, or feet to head.
+
+    Each of ``media`` is one slice. ``positions`` are millimetres along that way, or numbers where the file gives no
+    place. ``spacing`` is in millimetres: between slices, between rows, between columns; ``None`` where it is not known.
+    ``ordered_by`` says by what they are in order: ``position``, ``instance`` or ``frame``. ``left_out`` counts
+    the images of the volume's files that are no slice of it, such as scouts.
+    """
+
+    media: tuple[Media, ...]
+    plane: str
+    positions: tuple[float, ...]
+    spacing: tuple[float, float, float] | None = None
+    ordered_by: str = "position"
+    left_out: int = 0
+
+
 class Turn(Row):
-    """One message. ``content`` holds texts and indices into the sample's ``media``, in reading order."""
+    """One message. ``content`` holds texts and indices into the sample's ``media``, in reading order.
+
+    An assistant's turn that is not ``supervised`` is shown to the model and not learned.
+    """
 
     role: Role
     content: tuple[str | int, ...]
+    supervised: bool = True
 
     @property
     def text(self) -> str:
@@ -202,7 +239,7 @@ class Turn(Row):
 class Sample(Row):
     """One conversation with its media: the only sample type, for training and for benchmarks.
 
-    A training sample ends with an assistant turn; every assistant turn is supervised. A benchmark sample
+    A training sample ends with an assistant turn; assistant turns are learned where ``supervised``. A benchmark sample
     ends with a user turn; ``references`` holds the accepted answers (for multiple choice the letter first,
     then the option's text) and ``options`` the option texts without letters.
     Usual ``tags``: modality, task_type, source, language, stage, split, study.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -93,9 +94,33 @@ class Benchmark(Component):
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class GradedAnswer:
+    """A question, what a model answered, and the score of that answer under one scoring."""
+
+    sample: Sample
+    answer: Answer
+    score: Score
+
+    @property
+    def has_result(self) -> bool:
+        """Whether the question got an answer that counts: ``False`` where a model or a judge could not be reached.
+
+        An answer that cannot be read, or on which a grader fails, has a result: it is not right, and it counts.
+        """
+        failed = self.score.status == "error" and "grading_failed" not in self.score.reasons
+        return self.answer.error is None and not failed
+
+
 class Metric(Component):
     """Reduces scores to one value."""
 
+    higher_is_better: ClassVar[bool] = True
+    """Whether a larger value is the better one; reports say which of two models is better by it."""
+    counts_unread: ClassVar[bool] = False
+    """Whether answers that could not be read take part; their ``Score.value`` is ``None``."""
+    shown_with: ClassVar[tuple[str, ...]] = ()
+    """Names of metrics that a result always shows beside this one."""
     of_open_answers: ClassVar[bool] = False
     """Whether only free text takes part (``Benchmark.is_open``); what is then unscored are such answers alone."""
 
@@ -111,9 +136,32 @@ class Metric(Component):
         """One value per score such that ``compute`` is their mean, float64 [n]; ``None`` where the metric is no mean.
 
         NaN where a score takes no part in it (a closed question in a measure of open answers). A mean gets its interval
-        from all resamples at once; any other metric is computed anew on each resample.
+        in closed form; any other metric is computed anew on each of many resamples.
         """
         return None
+
+    def compute_answers(self, rows: Sequence[GradedAnswer]) -> float | None:
+        """``compute`` for a metric that sees more than scores (``AnswerMetric``)."""
+        return self.compute([row.score for row in rows])
+
+    def answer_values(self, rows: Sequence[GradedAnswer]) -> NDArray[np.float64] | None:
+        """``values`` for a metric that sees more than scores."""
+        return self.values([row.score for row in rows])
+
+
+class AnswerMetric(Metric):
+    """A metric that sees the question and the answer beside the score: an F1, balanced accuracy, calibration.
+
+    Overrides ``compute_answers``, and ``answer_values`` where it is a mean.
+    """
+
+    @abstractmethod
+    def compute_answers(self, rows: Sequence[GradedAnswer]) -> float | None:
+        """The metric over ``rows``; ``None`` where it is undefined."""
+
+    def compute(self, scores: Sequence[Score]) -> float | None:
+        """Not for this kind of metric: ``compute_answers`` is called instead."""
+        raise TypeError(f"{type(self).__name__} needs questions and answers: call compute_answers()")
 
 
 class TextMetric(Metric):

@@ -239,7 +239,7 @@ class Request(Row):
     sample_id: str
     turns: tuple[Turn, ...]
     media: tuple[Media, ...] = ()
-    generation: Generation = Generation()
+    generation: Generation = Field(default_factory=Generation)
     tags: dict[str, str] = Field(default_factory=dict)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -38,23 +38,17 @@ class Packer(Component):
         unlimited = 2**62
         return np.array([self.row_tokens, self.row_patches or unlimited, self.row_images or unlimited], dtype=np.int64)
 
+    @property
+    def most_in_row(self) -> int | None:
+        """Most samples in a row, where the settings alone say it."""
+        return None
+
     @abstractmethod
     def group(self, costs: NDArray[np.int64], budget: NDArray[np.int64]) -> Packs:
         """Group indices of ``costs`` (int64 [n, 3]: tokens, patches, images) so that no group exceeds ``budget``.
 
         Deterministic. The costs come in a seeded random order. An index left out (it fits no row) is a counted drop.
         """
-
-    def stream(self, costs: Iterable[NDArray[np.int64]], budget: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-        """Rows over costs that come in blocks (int64 [n, 3] each), each as soon as it is full; indices count on.
-
-        Unless overridden every block is grouped alone, so that none of its samples waits for the next.
-        """
-        place = 0
-        for block in costs:
-            packs = self.group(block, budget)
-            yield from (place + packs[number] for number in range(len(packs)))
-            place += len(block)
 
 
 @dataclass(frozen=True)

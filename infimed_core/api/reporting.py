@@ -36,13 +36,18 @@ class RunEvent:
 
 
 class MetricValue(Row):
-    """A metric with its 95% interval and how many samples stand behind it."""
+    """A metric with its 95% interval.
+
+    ``num_scored`` answers could be read, ``num_unscored`` could not or are missing; ``value`` is over ``num_counted``
+    of them. ``num_counted`` is ``None`` in records from before unread answers counted, where it equals ``num_scored``.
+    """
 
     value: float | None
     low: float | None = None
     high: float | None = None
     num_scored: int = 0
     num_unscored: int = 0
+    num_counted: int | None = None
 
 
 class ResultRow(Row):
@@ -61,11 +66,13 @@ class ResultRow(Row):
 
 
 class Comparison(Row):
-    """A paired difference of ``metric`` between two models on the same samples: ``model`` minus ``against``.
+    """A paired difference of ``metric`` between two models on the same questions: ``model`` minus ``against``.
 
-    ``p_value`` is McNemar's where every score is 0 or 1 and no two questions share an image or study, else that of the
-    clustered paired bootstrap; ``p_adjusted`` is Holm's over all comparisons of the run; ``minimum_detectable`` is the
-    true difference that would be found with probability 0.8.
+    ``value_model`` and ``value_against`` are the metric on the ``num_pairs`` questions that both have a result for;
+    ``num_unpaired`` have one for at most one of them. ``test`` names the procedure that gives both the 95% interval and
+    ``p_value`` (``infimed_core.evaluate.paired_comparison``): ``p_value`` < 0.05 exactly where the interval leaves out
+    zero. ``p_adjusted`` is Holm's over the comparisons of one table. ``minimum_detectable`` is the true difference that
+    the test would find with probability 0.8 on as many questions that scatter as these do.
     """
 
     benchmark: str
@@ -80,6 +87,14 @@ class Comparison(Row):
     p_adjusted: float | None = None
     minimum_detectable: float | None = None
     num_pairs: int
+    num_unpaired: int = 0
+    num_clusters: int = 0
+    value_model: float | None = None
+    value_against: float | None = None
+    test: Literal["mcnemar", "t", "no-spread", "bootstrap"] | None = None
+    standard_error: float | None = None
+    degrees_of_freedom: float | None = None
+    higher_is_better: bool = True
 
 
 class PluginInfo(Row):

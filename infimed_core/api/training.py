@@ -166,6 +166,11 @@ class Stage(Row):
     mix_by: Literal["samples", "tokens"] = Field(
         default="samples", description="What the weights of the mix are shares of: samples drawn, or their tokens."
     )
+    mix_epoch: Literal["all", "shortest", "longest"] = Field(
+        default="all",
+        description="How long one epoch of a mix is. all: as many draws as there are samples; shortest: until the "
+        "first entry is seen whole, so that nothing repeats; longest: until the last entry is seen whole.",
+    )
     epochs: float = Field(default=1.0, gt=0.0)
     num_samples: int | None = Field(default=None, ge=1, description="Length in samples drawn.")
     num_tokens: int | None = Field(

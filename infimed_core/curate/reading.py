@@ -5,34 +5,30 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from infimed_core.api.component import with_versions
 from infimed_core.api.data import Executor, Fault, Reader, Sample
 from infimed_core.contracts import CheckedExecutor, checked_rows, checked_shards
-from infimed_core.curate.score_shards import Shard, write_shards
+from infimed_core.curate.joining import FILES, KINDS, Joined, join_parts, key_of
+from infimed_core.errors import InfimedError
 from infimed_core.store.artifacts import digest
 from infimed_core.store.dataset import TOLD_FAULTS, Dataset, store_media
-from infimed_core.store.files import replaced, write_atomically
+from infimed_core.store.files import replaced
 from infimed_core.store.steps import Outcome, RunState
 
-KEY_BYTES = 16
-"""Of a sample's id, hashed: enough to tell a billion apart, and thin enough to hold them all."""
-_FILES = "files.jsonl"
-_KINDS = "kinds.json"
-"""The kinds of media that are in the data."""
-_AGAIN = "a sample before it has this id; give every sample an id of its own, or none"
 _THREADS, _AT_ONCE = 16, 16384
 """Threads that ask for the sizes of files, and how many names are held at once."""
+MANY_FAULTS = 0.1
+"""Share of a source's rows at fault from which on the whole source is suspect."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +43,9 @@ class _ReadTask:
 
     @property
     def parts(self) -> dict[str, Path]:
-        """The files of this part: samples, faults, names of media files, kinds of media, and hashed ids of samples."""
-        return {name: self.target.with_suffix(f".{name}") for name in ("samples", "faults", "files", "kinds", "keys")}
+        """The files of this part: samples and their places, faults, files and kinds of media, hashes of the samples."""
+        names = ("samples", "places", "faults", "files", "kinds", "keys")
+        return {name: self.target.with_suffix(f".{name}") for name in names}
 
     def __call__(self) -> None:
         """Read this part, unless it stands; the last file to be renamed says that it does."""
@@ -58,27 +55,37 @@ class _ReadTask:
         with ExitStack() as stack:
             # closed, and so renamed, in the opposite order: the keys, which say that the part is there, come last
             keys = stack.enter_context(replaced(self.parts["keys"], "wb"))
-            samples, faults, files, opened = (
-                stack.enter_context(replaced(self.parts[name])) for name in ("samples", "faults", "files", "kinds")
-            )
+            names = [name for name in self.parts if name != "keys"]
+            streams = {name: stack.enter_context(replaced(self.parts[name])) for name in names}
             for row in checked_rows(self.reader, self.shard):
-                fault = row if isinstance(row, Fault) else check_sample(row)
-                if fault is None and isinstance(row, Sample):
-                    tags = {"source": self.name, **row.tags}
-                    row = store_media(row.model_copy(update={"tags": tags}), self.media_directory)
-                    samples.write(row.model_dump_json() + "\n")
-                    files.writelines(json.dumps(item.uri) + "\n" for item in row.media if item.uri and not item.sha256)
-                    keys.write(_key(row.id))
-                    kinds.update(item.kind for item in row.media)
-                elif fault is not None:
+                fault = row if isinstance(row, Fault) else self._write(row, streams, keys, kinds)
+                if fault is not None:
                     where = fault.where or self.reader.place() or self.shard
-                    fault = fault.model_copy(update={"where": where})
-                    faults.write(fault.model_dump_json() + "\n")
-            opened.write(json.dumps(sorted(kinds)))
+                    body = fault.model_copy(update={"where": where}).model_dump()
+                    streams["faults"].write(json.dumps({name: _whole(text) for name, text in body.items()}) + "\n")
+            streams["kinds"].write(json.dumps(sorted(kinds)))
+
+    def _write(self, row: Sample, streams: Mapping[str, IO[Any]], keys: IO[Any], kinds: set[str]) -> Fault | None:
+        """Write a sample, or say why it is none."""
+        if (fault := check_sample(row)) is not None:
+            return fault
+        row = row.model_copy(update={"tags": {"source": self.name, **row.tags}})
+        try:
+            row = store_media(row, self.media_directory)
+            line = row.model_dump_json()
+        except ValueError as error:  # half of a surrogate pair, which no file of UTF-8 holds
+            return Fault(sample_id=row.id, code="bad_text", detail=f"cannot be written: {error}")
+        streams["samples"].write(line + "\n")
+        streams["places"].write(json.dumps(self.reader.place()) + "\n")
+        streams["files"].writelines(json.dumps(item.uri) + "\n" for item in row.media if item.uri and not item.sha256)
+        keys.write(key_of(row))
+        kinds.update(item.kind for item in row.media)
+        return None
 
 
-def _key(identity: str) -> bytes:
-    return hashlib.blake2b(identity.encode("utf-8", "surrogatepass"), digest_size=KEY_BYTES).digest()
+def _whole(text: str) -> str:
+    """The text with halves of characters as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _call(task: _ReadTask) -> None:
@@ -86,7 +93,10 @@ def _call(task: _ReadTask) -> None:
 
 
 def check_sample(sample: Sample) -> Fault | None:
-    """Why a sample cannot be trained on, or ``None``: no turns, an empty text, a media index that points nowhere."""
+    """Why a sample cannot be trained on, or ``None``.
+
+    It has no turns, an empty text, a medium that is nowhere or in an answer, no answer at its end, or none to learn.
+    """
 
     def fault(code: str, detail: str) -> Fault:
         return Fault(sample_id=sample.id, code=code, detail=detail)
@@ -96,11 +106,15 @@ def check_sample(sample: Sample) -> Fault | None:
     for number, turn in enumerate(sample.turns, start=1):
         if not turn.text.strip() and (turn.role == "assistant" or not turn.media_indices):
             return fault("empty_text", f"turn {number} ({turn.role}) has no text; fill it in or remove the sample")
+        if turn.role == "assistant" and turn.media_indices:
+            return fault("image_in_answer", f"turn {number}: an answer is text; an image in it cannot be learned")
         for index in turn.media_indices:
             if not 0 <= index < len(sample.media):
                 return fault("no_such_media", f"turn {number} names media {index}, the sample has {len(sample.media)}")
     if sample.turns[-1].role != "assistant":
         return fault("no_answer", "the last turn is not the assistant's; there is nothing to learn from it")
+    if not any(turn.supervised for turn in sample.turns if turn.role == "assistant"):
+        return fault("nothing_to_learn", "no assistant turn is supervised")
     return None
 
 
@@ -121,7 +135,7 @@ def read_sources(state: RunState, executor: Executor) -> tuple[Dataset, str]:
     readers = [state.plan.component(f"data.sources.{index}") for index in range(len(section.sources))]
     inputs_digest = digest(
         "read",
-        4,
+        5,
         [[use.use, with_versions(r, r.fingerprint())] for use, r in zip(section.sources, readers, strict=True)],
     )
 
@@ -133,22 +147,27 @@ def read_sources(state: RunState, executor: Executor) -> tuple[Dataset, str]:
                 tasks.append(_ReadTask(reader, use.use, shard, target, state.media_directory, number))
         for done, _ in enumerate(executor.map(_call, tasks), start=1):
             state.tell("progress", "read", {"done": done, "total": len(tasks), "unit": "shard"})
-        num_out, dropped, kept = _join(directory, tasks)
-        for text in _told_faults(directory / "faults.jsonl", dropped):
+        joined = join_parts(directory, tasks)
+        for task in tasks:  # not before the whole is written: a run killed here finds every part
+            for path in reversed(task.parts.values()):  # what says that the part stands goes first
+                path.unlink()
+        for left in directory.glob(".part-*.tmp"):
+            left.unlink(missing_ok=True)  # of a process that was killed
+        for text in _told_faults(directory / "faults.jsonl", joined.dropped):
             state.tell("message", "read", {"text": text})
-        for number, use in enumerate(section.sources):
-            if not any(count for task, count in zip(tasks, kept, strict=True) if task.source == number):
-                text = (
-                    f"data.sources.{number}: the reader '{use.use}' gave NO SAMPLE; look at its settings and its data"
-                )
-                state.tell("message", "read", {"text": text})
-        return Outcome(num_in=num_out + sum(dropped.values()), num_out=num_out, dropped=dropped)
+        for text in _suspect([use.use for use in section.sources], tasks, joined):
+            state.tell("message", "read", {"text": text})
+        num_out, num_faults = sum(joined.num_kept), sum(joined.num_faults)
+        if not num_out:
+            told = next(_told_faults(directory / "faults.jsonl", joined.dropped), "they hold no row")
+            raise InfimedError(f"data.sources: no sample in any source; {told}")
+        return Outcome(num_in=num_out + num_faults, num_out=num_out, dropped=joined.dropped)
 
     artifact = state.step("read", inputs_digest, work, keep=True)
-    kinds = json.loads((artifact.directory / _KINDS).read_text(encoding="utf-8"))
+    kinds = json.loads((artifact.directory / KINDS).read_text(encoding="utf-8"))
     # another version of what opens the media may open them otherwise
     opened = state.opened_by(kinds)
-    hashed = digest(inputs_digest, _sizes(artifact.directory / _FILES), *([opened] if opened else []))
+    hashed = digest(inputs_digest, _sizes(artifact.directory / FILES), *([opened] if opened else []))
     return Dataset(artifact.directory / "samples.jsonl"), hashed
 
 
@@ -168,50 +187,16 @@ def _told_faults(path: Path, dropped: Mapping[str, int]) -> Iterator[str]:
         yield f"all {sum(dropped.values()):,} rows that were left out are in {path}"
 
 
-def _join(directory: Path, tasks: Sequence[_ReadTask]) -> tuple[int, dict[str, int], list[int]]:
-    """Join the parts in order; a second sample with an id that was there already is a fault.
-
-    Returns:
-        Samples kept, faults by code, and samples kept of every part.
-    """
-    keys = [np.fromfile(task.parts["keys"], dtype=np.uint64).reshape(-1, KEY_BYTES // 8) for task in tasks]
-    again = _seen_before(np.concatenate(keys) if keys else np.zeros((0, 2), dtype=np.uint64))
-    dropped: Counter[str] = Counter()
-    row = 0
-    shards: list[Shard] = []
-    with (
-        (directory / "samples.jsonl").open("w", encoding="utf-8") as samples,
-        (directory / "faults.jsonl").open("w", encoding="utf-8") as faults,
-    ):
-        for task in tasks:
-            num_kept = 0
-            for line in _lines(task.parts["samples"]):
-                if again[row]:
-                    identity = json.loads(line)["id"]
-                    where = f"{task.name} {task.shard}".rstrip()
-                    fault = Fault(sample_id=identity, code="duplicate_id", detail=_AGAIN, where=where)
-                    faults.write(fault.model_dump_json() + "\n")
-                    dropped["duplicate_id"] += 1
-                else:
-                    samples.write(line)
-                    num_kept += 1
-                row += 1
-            shards.append(Shard(f"{task.name} {task.shard}", num_kept))
-            for line in _lines(task.parts["faults"]):
-                faults.write(line)
-                dropped[json.loads(line)["code"]] += 1
-    write_shards(directory / "samples.jsonl", shards)
-    with (directory / _FILES).open("w", encoding="utf-8") as files:
-        files.writelines(line for task in tasks for line in _lines(task.parts["files"]))
-    found: set[str] = {kind for task in tasks for kind in json.loads(task.parts["kinds"].read_text(encoding="utf-8"))}
-    write_atomically(directory / _KINDS, json.dumps(sorted(found)))
-    for task in tasks:  # not before the whole is written: a run killed here finds every part
-        for path in reversed(task.parts.values()):  # the keys first: without them the part is read again
-            path.unlink()
-    for left in directory.glob(".part-*.tmp"):
-        left.unlink(missing_ok=True)  # of a process that was killed
-    kept = [shard.num_samples for shard in shards]
-    return sum(kept), {code: count for code, count in dropped.items() if count}, kept
+def _suspect(names: Sequence[str], tasks: Sequence[_ReadTask], joined: Joined) -> Iterator[str]:
+    """A line for each source that gave no sample, or of which more than a tenth of the rows are at fault."""
+    for number, name in enumerate(names):
+        of = [place for place, task in enumerate(tasks) if task.source == number]
+        kept, faults = sum(joined.num_kept[place] for place in of), sum(joined.num_faults[place] for place in of)
+        if not kept:
+            yield f"data.sources.{number}: the reader '{name}' gave NO SAMPLE; look at its settings and its data"
+        elif faults > MANY_FAULTS * (kept + faults):
+            share = f"{faults:,} of {kept + faults:,} rows ({faults / (kept + faults):.0%})"
+            yield f"data.sources.{number}: the reader '{name}' left out {share}; look at its settings and its data"
 
 
 def _sizes(files: Path) -> str:
@@ -238,15 +223,6 @@ def _sizes_of(names: Sequence[str]) -> bytes:
         except (OSError, ValueError):
             sizes.append(-1)
     return np.array(sizes, dtype=np.int64).tobytes()
-
-
-def _seen_before(keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    """Which keys (uint64 [n, 2]) stood at an earlier place too, bool [n]."""
-    order = np.lexsort((keys[:, 1], keys[:, 0]))  # stable: equal keys stay in their order
-    ranked = keys[order]
-    again = np.zeros(len(keys), dtype=bool)
-    again[order[1:]] = (ranked[1:] == ranked[:-1]).all(axis=1)
-    return again
 
 
 def _lines(path: Path) -> Iterator[str]:

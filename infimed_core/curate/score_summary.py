@@ -90,18 +90,9 @@ def correlations(dimensions: Sequence[str], table: ScoreTable) -> JsonObject:
 
 
 def _spearman(first: NDArray[np.float64], second: NDArray[np.float64]) -> float | None:
+    from scipy.stats import spearmanr
+
     both = np.isfinite(first) & np.isfinite(second)
-    if int(both.sum()) < 3:
+    if int(both.sum()) < 3 or np.ptp(first[both]) == 0 or np.ptp(second[both]) == 0:
         return None
-    ranks = [_ranks(values[both]) for values in (first, second)]
-    if min(float(np.ptp(values)) for values in ranks) == 0:
-        return None
-    return round(float(np.asarray(np.corrcoef(np.stack(ranks)))[0, 1]), 4)
-
-
-def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Ranks, equal values sharing the mean of theirs."""
-    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    means: NDArray[np.float64] = last - (counts - 1) / 2
-    return means[places]
+    return round(float(spearmanr(first[both], second[both]).statistic), 4)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
+from pydantic import ValidationError
+
+from infimed_core.api.component import JsonObject
 from infimed_core.api.data import Sample
 from infimed_core.api.evaluation import Benchmark, Metric, Solver
 from infimed_core.errors import InfimedError
+from infimed_core.plugins import Registry
+from infimed_core.runfile.sections import MetricRef, metric_names
 from infimed_core.store.steps import RunState
 
 
@@ -22,7 +27,7 @@ def chosen_samples(samples: str | tuple[str, ...] | None) -> frozenset[str] | No
         return None
     if isinstance(samples, str):
         try:
-            lines = Path(samples).read_text(encoding="utf-8").splitlines()
+            lines = Path(samples).read_text(encoding="utf-8").split("\n")
         except (OSError, UnicodeDecodeError) as error:
             raise InfimedError(
                 f"evaluation.samples: {samples}: cannot be read ({error}); name a file with one id a line, or a list"
@@ -48,10 +53,67 @@ def check_chosen(state: RunState, only: frozenset[str]) -> None:
         )
 
 
-def named_metrics(state: RunState, names: Sequence[str]) -> dict[str, Metric]:
-    """The metrics of these names, in their order; the default one where there is none."""
-    names = names or tuple(filter(None, [state.registry.default("metric")]))
-    return {name: cast(Metric, state.registry.make("metric", name)) for name in names}
+def named_metrics(state: RunState, index: int) -> dict[str, Metric]:
+    """The metrics of a benchmark of the run, by name: those that the run file names, else the benchmark's own.
+
+    What a metric is always shown with follows at the end.
+    """
+    return {name: metric for name, (_, metric) in _metrics(state, index).items()}
+
+
+def _metrics(state: RunState, index: int) -> dict[str, tuple[str, Metric]]:
+    """By name, what ``use:`` calls it and the metric."""
+    section = state.plan.file.evaluation
+    assert section is not None
+    benchmark: Benchmark = state.plan.component(f"evaluation.benchmarks.{index}")
+    named = section.benchmarks[index].metrics
+    refs = named or tuple(MetricRef(use=name) for name in _own_metrics(state, benchmark))
+    found: dict[str, tuple[str, Metric]] = {}
+    for number, (name, ref) in enumerate(zip(metric_names(refs), refs, strict=True)):
+        made = state.plan.components.get(f"evaluation.benchmarks.{index}.metrics.{number}") if named else None
+        found[name] = ref.use, cast(Metric, made or _made(state.registry, ref.use, ref.settings))
+    for use in dict.fromkeys(use for _, metric in tuple(found.values()) for use in metric.shown_with):
+        found.setdefault(use.rsplit("/", 1)[-1], (use, _made(state.registry, use, {})))
+    return found
+
+
+def _own_metrics(state: RunState, benchmark: Benchmark) -> tuple[str, ...]:
+    """The metrics that a benchmark wants; the default one where it names none."""
+    return tuple(benchmark.metrics) or tuple(filter(None, [state.registry.default("metric")]))
+
+
+def _made(registry: Registry, use: str, settings: Mapping[str, Any]) -> Metric:
+    return cast(Metric, registry.make("metric", use, settings))
+
+
+def described_metrics(state: RunState, index: int) -> JsonObject:
+    """What a run records of a benchmark's metrics, so that ``recorded_metric`` can make them again."""
+    return {
+        name: {
+            "use": use,
+            "with": metric.model_dump(mode="json"),
+            "version": metric.version,
+            "higher_is_better": metric.higher_is_better,
+        }
+        for name, (use, metric) in _metrics(state, index).items()
+    }
+
+
+def recorded_metric(details: Mapping[str, Any], name: str, registry: Registry) -> Metric:
+    """The metric that a finished evaluation calls ``name``; ``details`` are those of its step in run.json.
+
+    Raises:
+        InfimedError: it is not installed, or takes other settings by now.
+    """
+    recorded = details.get("metrics")
+    facts = recorded.get(name) if isinstance(recorded, dict) else None
+    use, settings = (facts["use"], facts["with"]) if isinstance(facts, dict) else (name, {})
+    try:
+        return _made(registry, use, settings)
+    except ValidationError as error:
+        raise InfimedError(
+            f"the metric '{name}' cannot be made as it was recorded: {error.errors()[0]['msg']}"
+        ) from None
 
 
 def solver_of(state: RunState, index: int) -> Solver:

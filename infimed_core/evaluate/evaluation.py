@@ -18,10 +18,10 @@ from infimed_core.api.reporting import Comparison, ResultRow
 from infimed_core.errors import InfimedError
 from infimed_core.evaluate import statistics
 from infimed_core.evaluate.baselines import constant_letter, most_common_answers
-from infimed_core.evaluate.choices import check_chosen, chosen_samples, named_metrics, solver_of
-from infimed_core.evaluate.comparing import adjust, compare
+from infimed_core.evaluate.choices import check_chosen, chosen_samples, described_metrics, named_metrics, solver_of
 from infimed_core.evaluate.graded import Graded, answers_path, read_graded
 from infimed_core.evaluate.grading import ask_and_grade, grade, judge, protocol, told_failures
+from infimed_core.evaluate.paired_comparison import adjust, compare_models
 from infimed_core.evaluate.summary import measure_texts, summarise
 from infimed_core.models.answer_cache import AnswerCache
 from infimed_core.models.checkpoints import Checkpoint, load_checkpoint
@@ -110,9 +110,10 @@ class _Asked:
         self.name = benchmark_name(section.benchmarks, index)
         self.solver = solver_of(state, index)
         self.generation: Generation = use.generation or self.benchmark.generation() or Generation()
-        self.metrics = named_metrics(state, use.metrics or self.benchmark.metrics)
-        solver = {"solver": self.solver} if with_versions(self.solver, "") else {}
-        self.graded_by = [with_versions(part, name) for name, part in {**self.metrics, **solver}.items()]
+        self.metrics = named_metrics(state, index)
+        self.described = described_metrics(state, index)
+        solver = ["solver" + with_versions(self.solver, "")] if with_versions(self.solver, "") else []
+        self.graded_by = [with_versions(m, f"{name}|{m.identity()}") for name, m in self.metrics.items()] + solver
         judges = {name: state.model_pool.identity(name) for name in section.judges}
         others = {name: state.model_pool.identity(name) for name in self.solver.models()}
         self.protocol = protocol(self.benchmark, self.solver, self.generation, section.limit, only)
@@ -150,7 +151,7 @@ def _evaluate_one(
     what = {**asked.protocol, "images": "left out"} if blind else asked.protocol
     made_by = [with_versions(benchmark, benchmark.fingerprint()), what, checkpoint.digest]
     made_by += [with_versions(model, model.identity()), asked.graded_by, *asked.opened_by()]
-    inputs_digest = digest("evaluate", 4, *made_by)
+    inputs_digest = digest("evaluate", 5, *made_by)
     shown = checkpoint.name + (IMAGE_BLIND if blind else "")
     step = f"evaluate-{shown}-{name}"
     answers = answers_path(state.path, name, shown)
@@ -175,6 +176,7 @@ def _evaluate_one(
             state.tell("message", step, {"text": text})
         details: JsonObject = {"asked": cache.num_asked, "reused": cache.num_reused, "protocol": what}
         details["cluster_by"] = benchmark.cluster_by
+        details["metrics"] = asked.described
         details["asking"] = loaded.asking()
         rows, judged = _judge(state, benchmark, rows, asked.section.judges)
         if judged:
@@ -256,7 +258,7 @@ def _baseline(
     if baseline == CONSTANT_LETTER and not letter:
         state.tell("message", "", {"text": f"{name}: no multiple choice, so no {CONSTANT_LETTER} baseline"})
         return (), ""
-    hashed = digest("baseline", 4, baseline, inputs_digest, asked.graded_by)
+    hashed = digest("baseline", 5, baseline, inputs_digest, asked.graded_by)
 
     def work(directory: Path) -> Outcome:
         if baseline == CONSTANT_LETTER:
@@ -277,10 +279,10 @@ def _compare(
     asked: _Asked, found: Mapping[str, Sequence[Graded]], against: Sequence[str], hashes: Sequence[str]
 ) -> tuple[Comparison, ...]:
     state = asked.state
-    hashed = digest("compare", 4, hashes, against, sorted(found))
+    hashed = digest("compare", 5, hashes, against, sorted(found))
 
     def work(directory: Path) -> Outcome:
-        compared = compare(asked.name, asked.benchmark, found, against, state.seed, asked.metrics)
+        compared = compare_models(asked.name, asked.benchmark, found, against, asked.metrics)
         write_atomically(directory / "comparisons.json", _COMPARISONS.dump_json(tuple(compared)).decode())
         return Outcome()
 

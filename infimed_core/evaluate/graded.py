@@ -9,6 +9,7 @@ from pathlib import Path
 
 from infimed_core.api.component import Row
 from infimed_core.api.data import Sample, Score
+from infimed_core.api.evaluation import GradedAnswer
 from infimed_core.api.models import Answer
 
 
@@ -19,6 +20,10 @@ class Graded:
     sample: Sample
     answer: Answer
     scores: dict[str, Score]
+
+    def under(self, scoring: str) -> GradedAnswer:
+        """The row with its score under one scoring, as metrics take it."""
+        return GradedAnswer(self.sample, self.answer, self.scores[scoring])
 
     def as_json(self) -> str:
         """One line of an answers file."""

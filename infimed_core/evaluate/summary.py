@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from infimed_core.api.data import Score
-from infimed_core.api.evaluation import Benchmark, Metric, TextMetric
+from infimed_core.api.evaluation import Benchmark, GradedAnswer, Metric, TextMetric
 from infimed_core.api.reporting import MetricValue, ResultRow
 from infimed_core.contracts import check_metric
 from infimed_core.errors import PluginError
@@ -70,9 +69,9 @@ def summarise(
     for scoring in rows[0].scores if rows else benchmark.scorings:
         for group, members in sorted(parts.items()):
             units = [clusters[index] for index in members]
-            scores = [rows[index].scores[scoring] for index in members]
+            graded = [rows[index].under(scoring) for index in members]
             values = {
-                metric_name: measure(metric, scores, units, seed, [could[metric_name][index] for index in members])
+                metric_name: measure(metric, graded, units, seed, [could[metric_name][index] for index in members])
                 for metric_name, metric in metrics.items()
             }
             results.append(
@@ -95,33 +94,44 @@ def could_take_part(metric: Metric, benchmark: Benchmark, rows: Sequence[Graded]
     return [not metric.of_open_answers or benchmark.is_open(row.sample) for row in rows]
 
 
-def measure(
-    metric: Metric, scores: Sequence[Score], clusters: Sequence[str], seed: int, could: Sequence[bool]
-) -> MetricValue:
-    """A metric over the scored of ``scores`` with its interval; what is in one cluster is resampled together.
+def counted(metric: Metric, rows: Sequence[GradedAnswer]) -> list[int]:
+    """The places of the rows that ``metric`` may see: with a result, and read unless the metric counts unread ones."""
+    return [
+        place
+        for place, row in enumerate(rows)
+        if row.has_result and (metric.counts_unread or row.score.value is not None)
+    ]
 
-    ``num_scored`` are those that take part: of a measure of open answers, the open ones. ``num_unscored`` are those
-    that ``could`` have.
+
+def measure(
+    metric: Metric, rows: Sequence[GradedAnswer], clusters: Sequence[str], seed: int, could: Sequence[bool]
+) -> MetricValue:
+    """A metric over ``rows`` with its interval; what is in one cluster is resampled together.
+
+    A question without a result takes no part, an unread answer only where the metric counts those. Of a measure of open
+    answers only the open ones are counted; ``could`` says which rows may take part.
     """
-    scored = [index for index, score in enumerate(scores) if score.value is not None]
-    kept = [scores[index] for index in scored]
-    values = metric.values(kept) if kept else None
-    taking = np.flatnonzero(np.isfinite(np.asarray(values))) if values is not None else np.arange(len(kept))
-    num_unscored = sum(score.value is None and own for score, own in zip(scores, could, strict=True))
-    counts = {"num_scored": len(taking), "num_unscored": num_unscored}
-    value = metric.compute(kept) if kept else None
-    check_metric(metric, value, values, len(kept))
+    kept = counted(metric, rows)
+    members, units = [rows[index] for index in kept], [clusters[index] for index in kept]
+    values = metric.answer_values(members) if members else None
+    taking = np.flatnonzero(np.isfinite(values)) if values is not None else np.arange(len(members))
+    counts = {
+        "num_scored": sum(members[index].score.value is not None for index in taking),
+        "num_unscored": sum(row.score.value is None and own for row, own in zip(rows, could, strict=True)),
+        "num_counted": len(taking),
+    }
+    value = metric.compute_answers(members) if members else None
+    check_metric(metric, value, values, len(members))
     if value is None:
         return MetricValue(value=None, **counts)
-    units = [clusters[index] for index in scored]
     if values is not None:
-        low, high = statistics.interval(values[taking], clusters=[units[index] for index in taking], seed=seed)
+        low, high = statistics.interval(values[taking], clusters=[units[index] for index in taking])
     else:
         low, high = statistics.interval(
-            np.arange(len(kept)),
+            np.arange(len(members)),
             clusters=units,
             seed=seed,
-            num_resamples=200,
-            statistic=lambda chosen: _or_nan(metric.compute([kept[int(index)] for index in chosen])),
+            num_resamples=399,
+            statistic=lambda chosen: _or_nan(metric.compute_answers([members[int(index)] for index in chosen])),
         )
     return MetricValue(value=value, low=low, high=high, **counts)

@@ -195,9 +195,12 @@ class _EarlierRows:
         stops = np.searchsorted(self._keys[:, 0], keys[:, 0], side="right").tolist()
         matches: list[tuple[Index, int] | None] = []
         for key, start, stop in zip(keys, starts, stops, strict=True):
-            equal = np.flatnonzero(self._keys[start:stop, 1] == key[1]) if stop > start else ()
-            place = start + int(equal[-1]) if len(equal) else None
-            matches.append(None if place is None else (self._indexes[int(self._owners[place])], int(self._rows[place])))
+            equal = np.flatnonzero(self._keys[start:stop, 1] == key[1])
+            if not len(equal):
+                matches.append(None)
+                continue
+            last = start + int(equal[-1])
+            matches.append((self._indexes[int(self._owners[last])], int(self._rows[last])))
         return matches
 
 

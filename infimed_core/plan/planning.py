@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from infimed_core.api.component import JsonObject
 from infimed_core.api.models import Encoder
 from infimed_core.api.planning import Packer, Packs, Phase, ResolutionScheduler
 from infimed_core.api.training import Stage
@@ -16,10 +17,19 @@ from infimed_core.contracts import checked_packs, checked_phases
 from infimed_core.errors import InfimedError
 from infimed_core.plan.index import Index
 from infimed_core.plan.lengths import CostModel, Lengths, Measure, sums_of
-from infimed_core.plan.sampling import count_reaching, draw, mix_sources, num_distinct, sample_shares
+from infimed_core.plan.mixing import deal_to_steps, kinds_of, mixing_of
+from infimed_core.plan.sampling import (
+    Draws,
+    count_reaching,
+    draw,
+    epoch_draws,
+    mix_sources,
+    num_distinct,
+    sample_shares,
+    spans_of,
+)
 from infimed_core.plan.stage_plan import DROP_REASONS, NATIVE, StagePlan, plan_digest
 
-_WINDOW_STEPS = 50
 _SMALLEST_SHRINK = 16
 
 
@@ -52,15 +62,20 @@ def plan_stage(
         return _drawn(stage, sources, count, scheduler, measure, limit, seed)
 
     def packed(of: _Drawn) -> _Packed:
-        return _packed(of, stage, packer, cost_model or CostModel(), ordered)
+        kinds = kinds_of(index, of.rows, of.lengths.tokens)
+        return _packed(of, stage, packer, cost_model or CostModel(), kinds, ordered)
 
-    count = _num_draws(stage, num_distinct(sources), drawn, packed)
+    def epoch(about: int) -> float:
+        phases = checked_phases(scheduler, scheduler.plan(about), about)
+        return epoch_draws(stage, sources, sample_shares(stage, sources, measure, phases, int(limit[0])))
+
+    count = _num_draws(stage, num_distinct(sources), epoch, drawn, packed)
     draws = drawn(count)
     rows, phases, caps, dropped = draws.rows, draws.phases, draws.caps, draws.dropped
-    parts, num_shrunk = draws.parts, draws.num_shrunk
+    lengths = draws.lengths
     packs, steps, pack_phases = packed(draws).of_steps(stage.num_steps, dropped)
-    joined = [np.concatenate([getattr(part, item.name) for part in parts]) for item in fields(Lengths)]
-    lengths = Lengths(*joined)
+    row_of = np.repeat(np.arange(len(packs)), np.diff(packs.offsets))
+    step_of = np.searchsorted(steps, row_of, side="right") - 1
     values: dict[str, Any] = {
         "rows": rows,
         "caps": caps,
@@ -77,7 +92,9 @@ def plan_stage(
         "phases": np.array([[p.start, p.stop, _coded(p.max_visual_tokens)] for p in phases], dtype=np.int64),
         "padded": type(packer).padded,
         "row_tokens": packer.row_tokens,
-        "num_shrunk": num_shrunk,
+        "num_shrunk": draws.num_shrunk,
+        "mixing": mixing_of(kinds_of(index, rows, lengths.tokens), packs.members, row_of, step_of, rows),
+        "sources": _told_sources(stage, sources, draws.drawn.counts),
         "inputs_digest": index.digest,
     }
     return StagePlan(**values, plan_hash=plan_digest(values))
@@ -91,19 +108,23 @@ def _coded(cap: int | None) -> int:
 class _Drawn:
     """The samples of a stage in order, with the cap and the length of each."""
 
-    rows: NDArray[np.int64]
+    drawn: Draws
     phases: list[Phase]
     caps: NDArray[np.int64]
     dropped: NDArray[np.int8]
-    parts: list[Lengths]
+    lengths: Lengths
     num_shrunk: int
     generator: np.random.Generator
 
     @property
+    def rows(self) -> NDArray[np.int64]:
+        """The samples, as rows of the dataset."""
+        return self.drawn.rows
+
+    @property
     def num_tokens(self) -> int:
         """Tokens of the samples that fit a row."""
-        tokens = np.concatenate([part.tokens for part in self.parts])
-        return int(tokens[self.dropped == 0].sum())
+        return int(self.lengths.tokens[self.dropped == 0].sum())
 
 
 @dataclass
@@ -139,9 +160,10 @@ def _drawn(
     generator = np.random.Generator(np.random.PCG64(seed))
     phases = checked_phases(scheduler, scheduler.plan(count), count)
     if count:
-        rows = draw(sources, sample_shares(stage, sources, measure, phases, int(limit[0])), count, generator)
+        found = draw(sources, sample_shares(stage, sources, measure, phases, int(limit[0])), count, generator)
     else:
-        rows = np.zeros(0, dtype=np.int64)
+        found = Draws(*(np.zeros(size, dtype=np.int64) for size in (0, len(sources), 0)))
+    rows = found.rows
     caps = np.full(count, NATIVE, dtype=np.int64)
     dropped = np.zeros(count, dtype=np.int8)
     parts: list[Lengths] = []
@@ -155,37 +177,66 @@ def _drawn(
         if stage.overlong == "error":
             _refuse_overlong(stage, dropped[span], rows[span], limit)
         parts.append(lengths)
-    return _Drawn(rows, phases, caps, dropped, parts, num_shrunk, generator)
+    joined = (np.concatenate([getattr(part, item.name) for part in parts]) for item in fields(Lengths))
+    return _Drawn(found, phases, caps, dropped, Lengths(*joined), num_shrunk, generator)
 
 
-def _packed(draws: _Drawn, stage: Stage, packer: Packer, cost_model: CostModel, ordered: bool) -> _Packed:
-    """Pack each phase and put the packs into steps; what the packer leaves out is marked as dropped, in place."""
+def _packed(
+    draws: _Drawn,
+    stage: Stage,
+    packer: Packer,
+    cost_model: CostModel,
+    kinds: dict[str, NDArray[np.int64]],
+    ordered: bool,
+) -> _Packed:
+    """Pack each span of the draws and put the packs into steps; what the packer leaves out is a drop, in place."""
     members: list[NDArray[np.int64]] = []
     sizes: list[NDArray[np.int64]] = []
+    phases: list[NDArray[np.int64]] = []
     steps = [np.zeros(1, dtype=np.int64)]
     num_packs = 0
-    for phase, lengths in zip(draws.phases, draws.parts, strict=True):
-        dropped = draws.dropped[phase.start : phase.stop]
-        kept = np.flatnonzero(dropped == 0)
-        costs = np.stack([lengths.tokens, lengths.patches, lengths.images], axis=1)[kept]
+    tokens = np.where(draws.dropped == 0, draws.lengths.tokens, 0)
+    for start, stop, number in spans_of(draws.drawn, draws.phases, tokens, stage.rows_per_step * packer.row_tokens):
+        kept = start + np.flatnonzero(draws.dropped[start:stop] == 0)
+        lengths = draws.lengths.take(kept)
+        costs = np.stack([lengths.tokens, lengths.patches, lengths.images], axis=1)
         grouped = checked_packs(packer, packer.group(costs, packer.budget), costs, packer.budget)
         left_out = np.ones(len(kept), dtype=bool)
         left_out[grouped.members] = False
-        dropped[kept[left_out]] = DROP_REASONS.index("not_packed")
-        pack_costs = sums_of(lengths.cost(cost_model)[kept][grouped.members], grouped.offsets)
-        order, ends = _order(pack_costs, stage.rows_per_step, draws.generator, ordered)
-        own = _reordered(Packs(phase.start + kept[grouped.members], grouped.offsets), order)
+        draws.dropped[kept[left_out]] = DROP_REASONS.index("not_packed")
+        own = Packs(kept[grouped.members], grouped.offsets)
+        pack_costs = sums_of(lengths.cost(cost_model)[grouped.members], grouped.offsets)
+        order, ends = deal_to_steps(own, pack_costs, kinds, stage.rows_per_step, draws.generator, ordered)
+        own = _reordered(own, order)
         members.append(own.members)
         sizes.append(np.diff(own.offsets))
+        phases.append(np.full(len(own), number))
         steps.append(num_packs + ends)
         num_packs += len(own)
     offsets = np.concatenate([[0], np.cumsum(np.concatenate(sizes))]).astype(np.int64)
-    phases = np.repeat(np.arange(len(sizes)), [len(own) for own in sizes])
-    return _Packed(Packs(np.concatenate(members), offsets), np.concatenate(steps), phases)
+    return _Packed(Packs(np.concatenate(members), offsets), np.concatenate(steps), np.concatenate(phases))
+
+
+def _told_sources(stage: Stage, sources: list[NDArray[np.int64]], counts: NDArray[np.int64]) -> list[JsonObject]:
+    """Of each entry of the mix: what it holds, what is drawn of it, and how often a sample of it is seen."""
+    wheres = [mix.where for mix in stage.mix] or [{}]
+    return [
+        {
+            "where": where,
+            "num_samples": len(source),
+            "num_drawn": count,
+            "passes": count / len(source) if count else 0.0,
+        }
+        for where, source, count in zip(wheres, sources, counts.tolist(), strict=True)
+    ]
 
 
 def _num_draws(
-    stage: Stage, num_samples: int, drawn: Callable[[int], _Drawn], packed: Callable[[_Drawn], _Packed]
+    stage: Stage,
+    num_samples: int,
+    epoch: Callable[[int], float],
+    drawn: Callable[[int], _Drawn],
+    packed: Callable[[_Drawn], _Packed],
 ) -> int:
     """How many samples make the stage's length; those of a stage in steps may make a step more, never one less."""
     if num_samples == 0:
@@ -200,7 +251,7 @@ def _num_draws(
     if stage.num_steps is not None:
         guess = stage.num_steps * stage.rows_per_step
         return count_reaching(stage.num_steps, lambda count: len(packed(drawn(count)).steps) - 1, guess)[1]
-    return max(1, round(num_samples * stage.epochs))
+    return max(1, round(epoch(num_samples) * stage.epochs))
 
 
 def _shrink(
@@ -257,26 +308,6 @@ def _refuse_overlong(
         f"({reasons}; first on line {int(rows[over[0]]) + 1} of the samples): raise packing.row_tokens, row_patches or "
         "row_images, or set overlong: drop to leave them out, counted"
     )
-
-
-def _order(
-    costs: NDArray[np.float64], rows_per_step: int, generator: np.random.Generator, by_cost: bool
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Order of the packs and the end of each step: packs of like cost share a step, steps are shuffled.
-
-    A random remainder makes the last, smaller step; nothing is left over. Sorting stays inside windows of steps, so
-    that the order of samples stays near to random.
-    """
-    order = generator.permutation(len(costs))
-    whole = len(order) // rows_per_step * rows_per_step
-    width = _WINDOW_STEPS * rows_per_step
-    if by_cost and rows_per_step > 1:
-        for start in range(0, whole, width):
-            window = order[start : min(start + width, whole)]
-            window = window[np.argsort(costs[window], kind="stable")].reshape(-1, rows_per_step)
-            order[start : start + window.size] = generator.permutation(window, axis=0).ravel()
-    ends = np.arange(rows_per_step, len(order) + rows_per_step, rows_per_step)
-    return order, np.minimum(ends, len(order)).astype(np.int64)
 
 
 def _reordered(packs: Packs, order: NDArray[np.int64]) -> Packs:

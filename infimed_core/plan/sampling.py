@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from infimed_core.plan.index import Index
 from infimed_core.plan.lengths import Measure
 
 _MOST_TRIALS = 40
+_FEWEST_STEPS = 16
 
 
 def mix_sources(index: Index, stage: Stage, usable: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
@@ -58,18 +60,65 @@ def sample_shares(
     return shares
 
 
+def epoch_draws(stage: Stage, sources: Sequence[NDArray[np.int64]], shares: NDArray[np.float64]) -> float:
+    """How many draws one epoch of the stage is, as its ``mix_epoch`` says."""
+    whole: list[float] = [len(source) / share for source, share in zip(sources, shares.tolist(), strict=True)]
+    return {"all": float(num_distinct(sources)), "shortest": float(int(min(whole))), "longest": max(whole)}[
+        stage.mix_epoch
+    ]
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The samples of a stage in order.
+
+    Attributes:
+        rows: int64 [n], rows of the dataset.
+        counts: int64 [sources], how many come from each source.
+        ends: places in ``rows`` at which a source has been seen whole once more, so that its samples begin to repeat.
+    """
+
+    rows: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    ends: NDArray[np.int64]
+
+
 def draw(
     sources: Sequence[NDArray[np.int64]], shares: NDArray[np.float64], count: int, generator: np.random.Generator
-) -> NDArray[np.int64]:
+) -> Draws:
     """``count`` rows in seeded random order: each source goes through all its samples before it repeats one."""
     counts = _apportion(count, shares)
     turns = generator.permutation(np.repeat(np.arange(len(sources)), counts))
     rows = np.empty(count, dtype=np.int64)
-    for number, (source, share) in enumerate(zip(sources, counts, strict=True)):
-        passes = [generator.permutation(source) for _ in range(-(-int(share) // len(source)))]
+    ends = []
+    for number, (source, share) in enumerate(zip(sources, counts.tolist(), strict=True)):
+        passes = [generator.permutation(source) for _ in range(-(-share // len(source)))]
         if passes:
-            rows[turns == number] = np.concatenate(passes)[:share]
-    return rows
+            own = np.flatnonzero(turns == number)
+            rows[own] = np.concatenate(passes)[:share]
+            ends.append(own[np.arange(len(source), share, len(source))])
+    return Draws(rows, counts, np.unique(np.concatenate(ends)) if ends else np.zeros(0, dtype=np.int64))
+
+
+def spans_of(
+    draws: Draws, phases: Sequence[Phase], tokens: NDArray[np.int64], step_tokens: int
+) -> list[tuple[int, int, int]]:
+    """Spans of the draws that share no row and no step: (start, stop, number of the phase).
+
+    A phase is cut wherever a source begins to repeat its samples, so that in training too each is seen once before any
+    is seen twice. With several sources a cut that would leave fewer than ``_FEWEST_STEPS`` steps is not made: a source
+    of a few samples repeats them as often as its weight says.
+    """
+    before = np.concatenate([[0], np.cumsum(tokens)])
+    spans = []
+    for number, phase in enumerate(phases):
+        start = phase.start
+        for end in draws.ends[(draws.ends > phase.start) & (draws.ends < phase.stop)].tolist():
+            if len(draws.counts) == 1 or before[end] - before[start] >= _FEWEST_STEPS * step_tokens:
+                spans.append((start, end, number))
+                start = end
+        spans.append((start, phase.stop, number))
+    return spans
 
 
 def _apportion(count: int, shares: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -35,6 +35,9 @@ class StagePlan:
         steps: int64 [steps + 1]; step ``s`` is packs ``steps[s]`` to ``steps[s + 1]``.
         pack_phases: int64 [packs].
         phases: int64 [phases, 3]: start, stop, cap.
+        mixing: how near rows and steps are to random draws (``drawing.mixing_of``).
+        sources: of each entry of the mix, how many samples it holds, how many are drawn, and ``passes``: how often
+            each is seen.
     """
 
     rows: NDArray[np.int64]
@@ -55,6 +58,8 @@ class StagePlan:
     num_shrunk: int
     inputs_digest: str
     plan_hash: str = field(default="")
+    mixing: JsonObject = field(default_factory=dict)
+    sources: list[JsonObject] = field(default_factory=list)
 
     @property
     def packs(self) -> Packs:
@@ -101,6 +106,8 @@ class StagePlan:
             "dropped": {DROP_REASONS[int(reason)]: int(count) for reason, count in zip(reasons, counts, strict=True)},
             "shrunk": self.num_shrunk,
             "padding": int(self.padding.sum()),
+            "mixing": self.mixing,
+            "sources": self.sources,
             "phases": [self._describe_phase(number) for number in range(len(self.phases))],
         }
 

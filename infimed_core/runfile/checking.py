@@ -24,10 +24,12 @@ M = TypeVar("M", bound=BaseModel)
 
 NEEDS = {
     "quality": ("data",),
-    "training": ("data", "model", "resolution", "packing"),
+    "training": ("data", "model"),
     "evaluation": ("model",),
 }
 """Sections that a section cannot do without."""
+DEFAULTED = ("resolution", "packing")
+"""Sections of training that have a default, declared by a built-in."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ class Checker:
     def check(self, document: dict[str, Any]) -> tuple[RunFile | None, dict[str, Component]]:
         """The file and each component that could be made, by dotted path (of a stage's own parts
         ``stages.NAME.packing``); both without the keys that are mistakes. The file is ``None`` where it is none so."""
-        document = self._without_old_report(document)
+        document = self._with_defaults(self._without_old_report(document))
         file: RunFile | None = None
         try:
             file = RunFile.model_validate(document)
@@ -130,12 +132,19 @@ class Checker:
                     parts = self._make_stage_parts(path, component)
                     made |= {place: part for place, (_, part) in parts.items()}
                     names |= {place: name for place, (name, _) in parts.items()}
-        self._check_metrics(document, made)
+        made |= self._make_metrics(document, made)
         self._check_solvers(document, made)
         self.plugins |= set(file.run.plugins) if file is not None else set()
         for path, message in mistakes(document, file, made, self.doubts):
             self.add(path, message)
         return file, {names.get(path) or dotted(path): component for path, component in made.items()}
+
+    def _with_defaults(self, document: dict[str, Any]) -> dict[str, Any]:
+        """The document with the sections that training needs and that have one sensible answer."""
+        if "training" not in document:
+            return document
+        missing = {name: self.registry.default(name) for name in DEFAULTED if name not in document}
+        return document | {name: {"use": use} for name, use in missing.items() if use is not None}
 
     def _without_old_report(self, document: dict[str, Any]) -> dict[str, Any]:
         """``report:`` was a mapping in earlier versions; the remedy is one line, and the rest is checked without it."""
@@ -158,27 +167,41 @@ class Checker:
         installed = ", ".join(self.registry.plugins)
         self.add(path, f"plugin '{name}' is not installed; {hint}pip install its distribution (installed: {installed})")
 
-    def _check_metrics(self, document: dict[str, Any], made: dict[Place, Component]) -> None:
-        """What a metric needs must be installed before a model is trained and asked for hours."""
+    def _make_metrics(self, document: dict[str, Any], made: dict[Place, Component]) -> dict[Place, Component]:
+        """The metrics that the file names. What a metric needs must be installed before a model is asked for hours."""
+        found: dict[Place, Component] = {}
         section = document.get("evaluation")
         benchmarks = section.get("benchmarks") if isinstance(section, dict) else None
         for index, use in enumerate(benchmarks if isinstance(benchmarks, list) else ()):
             named = use.get("metrics") if isinstance(use, dict) else None
-            benchmark = made.get(("evaluation", "benchmarks", index))
+            place: Place = ("evaluation", "benchmarks", index)
+            benchmark = made.get(place)
             default = [name for name in [self.registry.default("metric")] if name is not None]
             own = (benchmark.metrics or default) if isinstance(benchmark, Benchmark) else ()
-            for number, name in enumerate(named if isinstance(named, list) else own):
-                inner: Place = ("metrics", number) if isinstance(named, list) else ()
-                place: Place = ("evaluation", "benchmarks", index, *inner)
-                try:
-                    metric = cast(Metric, self.registry.make("metric", str(name)))
-                    self.plugins.add(self.registry.owner("metric", str(name)))
-                    if problem := metric.missing():
-                        self.add(place, f"'{name}' {problem}")
-                except PluginError as error:
-                    self.add(place, str(error))
-                except ValidationError:
-                    self.add(place, f"'{name}' needs settings, which a list of metrics cannot give; name another")
+            for number, one in enumerate(named if isinstance(named, list) else own):
+                inner: Place = (*place, "metrics", number) if isinstance(named, list) else place
+                metric = self._make_metric(inner, one)
+                if metric is not None and isinstance(named, list):
+                    found[inner] = metric
+        return found
+
+    def _make_metric(self, path: Place, one: Any) -> Metric | None:
+        if not isinstance(one, str):
+            metric = self._make(path, "metric", one)
+            name = one["use"] if metric is not None else ""
+        else:
+            name, metric = one, None
+            try:
+                metric = cast(Metric, self.registry.make("metric", one))
+                self.plugins.add(self.registry.owner("metric", one))
+            except PluginError as error:
+                self.add(path, str(error))
+            except ValidationError as error:
+                needed = ", ".join(str(item["loc"][0]) for item in error.errors() if item["loc"])
+                self.add(path, f"'{one}' needs settings ({needed}); write {{use: {one}, with: {{...}}}}")
+        if isinstance(metric, Metric) and (problem := metric.missing()):
+            self.add(path, f"'{name}' {problem}")
+        return cast(Metric | None, metric)
 
     def _check_solvers(self, document: dict[str, Any], made: dict[Place, Component]) -> None:
         """How a benchmark wants to be asked must be there before it is."""
@@ -356,6 +379,9 @@ def _uses(document: dict[str, Any]) -> Iterator[tuple[Place, str, Any]]:
             yield (*path, index), kind, value
             if kind == "benchmark" and isinstance(value, dict) and value.get("solver") is not None:
                 yield (*path, index, "solver"), "solver", value["solver"]
+    modalities = at("data", "modalities")
+    for name, settings in modalities.items() if isinstance(modalities, dict) else ():
+        yield ("data", "modalities", str(name)), "modality", {"use": str(name), "with": settings}
     named = at("models")
     for name, value in named.items() if isinstance(named, dict) else ():
         yield ("models", str(name)), "model", value

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_validator
 
 from infimed_core.api.component import ComponentRef
 from infimed_core.api.models import Generation
@@ -15,7 +15,7 @@ from infimed_core.api.models import Generation
 class Section(BaseModel):
     """A section of a run file."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class RunSection(Section):
@@ -34,6 +34,9 @@ class DataSection(Section):
     executor: ComponentRef | None = Field(
         default=None, description="What maps work over shards; processes of this machine by default."
     )
+    modalities: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="Settings by modality, as in {dicom: {square_pixels: false}}."
+    )
     filters: tuple[ComponentRef, ...] | None = Field(
         default=None,
         description="Checks of the data as a whole; by default, where the run has an evaluation, of overlap with it.",
@@ -49,6 +52,23 @@ class QualitySection(Section):
     select: ComponentRef | None = Field(default=None, description="The selector; every sample is kept without one.")
 
 
+class MetricRef(ComponentRef):
+    """A metric of a benchmark; its name alone will do where it needs no settings."""
+
+    name: str | None = Field(
+        default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="What it is called in the results."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_name(cls, value: Any) -> Any:
+        return {"use": value} if isinstance(value, str) else value
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"anyOf": [{"type": "string"}, handler.resolve_ref_schema(handler(core_schema))]}
+
+
 class BenchmarkRef(ComponentRef):
     """A benchmark, and how it is asked here."""
 
@@ -57,7 +77,9 @@ class BenchmarkRef(ComponentRef):
     )
     solver: ComponentRef | None = Field(default=None, description="Overrides the solver that the benchmark wants.")
     generation: Generation | None = Field(default=None, description="Overrides how answers are generated.")
-    metrics: tuple[str, ...] | None = Field(default=None, description="Overrides the benchmark's metrics.")
+    metrics: tuple[MetricRef, ...] | None = Field(
+        default=None, description="Overrides the benchmark's metrics: names, or {use: NAME, with: {...}}."
+    )
 
 
 class EvaluationSection(Section):
@@ -140,6 +162,15 @@ def benchmark_name(benchmarks: Sequence[ComponentRef], index: int) -> str:
     """The benchmark's name in a run, its own or its component's; a second use of one name gets its position."""
     names = [getattr(use, "name", None) or use.use.rsplit("/", 1)[-1] for use in benchmarks]
     return names[index] if names.count(names[index]) == 1 else f"{names[index]}-{index + 1}"
+
+
+def metric_names(refs: Sequence[MetricRef]) -> list[str]:
+    """What metrics of a benchmark are called: ``name``, else as in ``use:``; a name that is used twice is numbered."""
+    names = [ref.name or ref.use for ref in refs]
+    return [
+        name if names.count(name) == 1 else f"{name}-{names[: place + 1].count(name)}"
+        for place, name in enumerate(names)
+    ]
 
 
 def run_schema() -> dict[str, Any]:

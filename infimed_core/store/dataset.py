@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import zlib
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from functools import cached_property
@@ -61,9 +62,23 @@ def _extension(item: Media) -> str:
     data = item.data or b""
     if data[128:132] == b"DICM":
         return ".dcm"
-    if item.kind == "nifti":
-        return ".nii.gz" if data[:2] == b"\x1f\x8b" else ".nii"
+    is_packed = data[:2] == b"\x1f\x8b"
+    if _is_volume(_unpacked(data[:4096]) if is_packed else data):
+        return ".nii.gz" if is_packed else ".nii"
     return next((extension for magic, extension in _EXTENSIONS if data.startswith(magic)), ".bin")
+
+
+def _is_volume(data: bytes) -> bool:
+    """Whether a file begins as one of NIfTI-1 or NIfTI-2 does."""
+    return data[344:347] in (b"n+1", b"ni1") or data[4:7] in (b"n+2", b"ni2")
+
+
+def _unpacked(data: bytes) -> bytes:
+    """The first bytes of a gzip file's content; none where it is broken."""
+    try:
+        return zlib.decompressobj(31).decompress(data, 352)
+    except zlib.error:
+        return b""
 
 
 class Dataset(Sequence[Sample]):

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from infimed_core.api.reporting import RECORD_FORMAT, PluginInfo, RunRecord, StepRecord
 from infimed_core.errors import InfimedError
+from infimed_core.plugin_loading import GROUP, required_packages
 from infimed_core.store.files import write_atomically
 
 if TYPE_CHECKING:
@@ -22,11 +23,6 @@ if TYPE_CHECKING:
 
 LOCK, OWNER = "lock", "owner"
 """The file that the owner of a run directory holds locked, and the one that says who that is."""
-
-RECORDED_PACKAGES = (
-    "infimed", "torch", "transformers", "accelerate", "tokenizers", "numpy", "pillow", "pydicom", "nibabel",
-    "opencv-python-headless", "lm_eval", "pydantic", "pluggy",
-)  # fmt: skip
 
 
 class RunDirectory:
@@ -128,7 +124,7 @@ def now() -> str:
 def environment() -> dict[str, Any]:
     """Versions, machine and revision, found without importing what they are the versions of."""
     packages: dict[str, str | None] = {}
-    for name in RECORDED_PACKAGES:
+    for name in (GROUP, *required_packages()):
         try:
             packages[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

@@ -15,6 +15,7 @@ from infimed_core.api.training import Stage
 from infimed_core.errors import InfimedError
 from infimed_core.plan.index import Index
 from infimed_core.plan.inputs import PlanInputs
+from infimed_core.plan.mixing import mixing_warnings, told_passes
 from infimed_core.plan.planning import plan_stage
 from infimed_core.plan.stage_plan import StagePlan
 from infimed_core.store.artifacts import digest
@@ -86,6 +87,7 @@ def plan_rows(
         "name",
         "mix",
         "mix_by",
+        "mix_epoch",
         "epochs",
         "num_samples",
         "num_tokens",
@@ -96,7 +98,7 @@ def plan_rows(
     shape = stage.model_dump(mode="json", include=decisive)
     allowed = chosen.allowed & ~held
     inputs_digest = digest(
-        "plan", 2, chosen.index_hash, curated.digest, shape, chosen.scheduler.identity(), chosen.packer.identity(),
+        "plan", 3, chosen.index_hash, curated.digest, shape, chosen.scheduler.identity(), chosen.packer.identity(),
         chosen.seed, *([np.flatnonzero(held).tolist()] if held.any() else []),
     )  # fmt: skip
 
@@ -107,6 +109,10 @@ def plan_rows(
         plan = plan_stage(chosen.index, stage, chosen.scheduler, chosen.packer, chosen.encoder, chosen.seed, allowed)
         plan.save(directory / "plan.npz")
         details = plan.describe()
+        for text in mixing_warnings(stage, plan.mixing):
+            state.tell("message", f"plan-{stage.name}", {"text": text})
+        if len(plan.sources) > 1:
+            state.tell("message", f"plan-{stage.name}", {"text": told_passes(stage, plan.sources)})
         dropped = {str(k): int(cast(int, v)) for k, v in cast(JsonObject, details.pop("dropped", {})).items()}
         num_drawn = int(cast(int, details["num_drawn"]))
         if held.any():

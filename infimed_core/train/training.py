@@ -132,6 +132,7 @@ def _train(
             "set 'packing: {use: padded}'"
         )
     scratch = Path(task["scratch"])
+    _tell_trained_anew(state, stage, directory, scratch)
     scratch.mkdir(parents=True, exist_ok=True)
     measurements = _measurements(state, stage, task, curated.dataset, model)
     emit = state.emitter(f"train-{stage.name}")
@@ -178,6 +179,21 @@ def _measurements(
     if (directory / HELD_OUT).exists():
         rows = PlannedBatches(dataset, StagePlan.load(directory / HELD_OUT), model.encoder, state.media)
     return StageMeasurements(state, stage, directory, rows)
+
+
+def _tell_trained_anew(state: RunState, stage: Stage, directory: Path, scratch: Path) -> None:
+    """Say before a stage starts at step 0 that an earlier training of it stands, made with other settings or rows."""
+    if scratch.exists():
+        return  # it goes on from its own state, which the trainer tells
+    places = [*(state.path / "checkpoints").glob(f"{stage.name}-*"), *(state.path / "state").glob(f"{stage.name}-*")]
+    others = [str(path) for path in places if path != directory and path.name.rsplit("-", 1)[0] == stage.name]
+    if others:
+        text = (
+            f"stage '{stage.name}' is trained anew from step 0: its settings, its plan, the seed or the model before "
+            f"it are not those of {', '.join(sorted(others))}, which stay as they are; to go on from there, undo the "
+            "change"
+        )
+        state.tell("message", f"train-{stage.name}", {"text": text})
 
 
 def _tell_other_measurements(state: RunState, stage: Stage, checkpoint: Path) -> None:

@@ -163,7 +163,7 @@ class StageMeasurements:
         self._places = {name: _place(state, stage, name) for name in self.benchmarks}
         self._questions: dict[str, list[Sample]] = {name: [] for name in self.benchmarks}
         if self.benchmarks:
-            for line in (directory / QUESTIONS).read_text(encoding="utf-8").splitlines():
+            for line in filter(None, (directory / QUESTIONS).read_text(encoding="utf-8").split("\n")):
                 body = json.loads(line)
                 self._questions[body["benchmark"]].append(Sample.model_validate(body["sample"]))
 
@@ -219,7 +219,7 @@ class StageMeasurements:
         for name, place in self._places.items():
             assert section is not None
             benchmark: Benchmark = self._state.plan.component(f"evaluation.benchmarks.{place}")
-            metrics = named_metrics(self._state, section.benchmarks[place].metrics or benchmark.metrics)
+            metrics = named_metrics(self._state, place)
             rows: list[Graded] = []
             for number, sample in enumerate(self._questions[name]):
                 share: Any = shares[number % len(shares)]
@@ -229,7 +229,7 @@ class StageMeasurements:
             texts = [metric for metric in metrics.values() if isinstance(metric, TextMetric)]
             rows = measure_texts(benchmark, rows, texts) if texts else rows
             scoring, clusters = benchmark.scorings[0], cluster_ids(benchmark, rows)
-            scored = [row.scores[scoring] for row in rows]
+            graded = [row.under(scoring) for row in rows]
             errors = Counter(row.answer.error for row in rows if row.answer.error is not None)
             facts[name] = {
                 "scoring": scoring,
@@ -238,7 +238,7 @@ class StageMeasurements:
                 **({"first_error": next(iter(errors))} if errors else {}),
                 **{
                     metric_name: measure(
-                        metric, scored, clusters, self._state.seed, could_take_part(metric, benchmark, rows)
+                        metric, graded, clusters, self._state.seed, could_take_part(metric, benchmark, rows)
                     ).model_dump(mode="json")
                     for metric_name, metric in metrics.items()
                 },

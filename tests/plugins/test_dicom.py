@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -12,49 +12,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.data import get_testdata_file
-from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from infimed_core import DataError, Media
 from infimed_plugins.dicom.modality import Dicom
 from infimed_plugins.dicom.windows import PRESETS, apply_window
 
+sys.path.insert(0, str(Path(__file__).parent))
+from pixel_files import code_of, dataset, media
+
 DICOM = Dicom()
 FOLDER = Path(pydicom.__file__).parent / "data" / "test_files"
-
-
-def dataset(pixels, **fields):
-    made = Dataset()
-    made.file_meta = FileMetaDataset()
-    made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    made.file_meta.MediaStorageSOPClassUID = made.SOPClassUID = CTImageStorage
-    made.file_meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID = generate_uid()
-    made.Rows, made.Columns = pixels.shape[-2:]
-    made.SamplesPerPixel, made.PhotometricInterpretation = 1, "MONOCHROME2"
-    made.BitsAllocated = made.BitsStored = 8 * pixels.dtype.itemsize
-    made.HighBit = made.BitsStored - 1
-    made.PixelRepresentation = int(np.issubdtype(pixels.dtype, np.signedinteger))
-    if pixels.ndim == 3:
-        made.NumberOfFrames = len(pixels)
-    made.PixelData = pixels.tobytes()
-    for name, value in fields.items():
-        setattr(made, name, value)
-    return made
-
-
-def media(made, **options):
-    buffer = BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        made.save_as(buffer, enforce_file_format=True)
-    return Media(kind="dicom", data=buffer.getvalue(), options=options)
-
-
-def code_of(call, *arguments):
-    with pytest.raises(DataError) as caught:
-        call(*arguments)
-    return caught.value.code
 
 
 RAMP = np.arange(-1000, 1048, dtype=np.int16).reshape(32, 64)

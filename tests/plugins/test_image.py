@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import struct
+import sys
 import zlib
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,26 +16,17 @@ from PIL import Image as Pillow
 from PIL import ImageFile
 
 from infimed_core import DataError, Media
-from infimed_plugins.image.modality import Image, scale_to_uint8
+from infimed_plugins.image.depth import scale_to_uint8
+from infimed_plugins.image.modality import Image
+
+sys.path.insert(0, str(Path(__file__).parent))
+from pixel_files import code_of, encoded
 
 IMAGE = Image()
 
 
 def picture(height=24, width=40, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-
-
-def encoded(array, format="PNG", mode=None, **options):
-    image = Pillow.fromarray(array) if mode is None else Pillow.fromarray(array).convert(mode)
-    buffer = BytesIO()
-    image.save(buffer, format, **options)
-    return buffer.getvalue()
-
-
-def code_of(call, *arguments):
-    with pytest.raises(DataError) as caught:
-        call(*arguments)
-    return caught.value.code
 
 
 def test_a_file_and_its_bytes_give_the_same_pixels(tmp_path):

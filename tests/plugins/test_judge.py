@@ -123,7 +123,7 @@ def test_a_malformed_verdict_is_asked_for_again_and_then_it_is_missing(tmp_path:
     assert any(score["reasons"] == ["bad_verdict"] and "is not of type 'boolean'" in score["note"] for score in scores)
     with judge_server(late) as judge:
         record = run(document("vqa-rad", {"late": judge.url}, "pleural effusion"), folder(tmp_path, "b"))
-        assert result(record, "judge:late", "accuracy").value == 1.0
+        assert result(record, "judge:late", "accuracy_where_read").value == 1.0
 
 
 @pytest.mark.parametrize(("status", "text"), [(500, None), (200, None)])
@@ -139,7 +139,8 @@ def test_a_judge_that_fails_leaves_answers_unscored_and_is_asked_again_next_time
         told = document("vqa-rad", {"judge": judge.url}, "pleural effusion")
         record = run(told, tmp_path)
         value = result(record, "judge:judge", "accuracy")
-        assert value.value is None and value.num_unscored == 3
+        assert value.num_unscored == 3 and result(record, "judge:judge", "accuracy_where_read").value is None
+        assert value.num_counted == 2, "a judge that could not be asked says nothing against the model"
         facts = details(record, "vqa-rad")["judges"]["judge"]
         assert facts["failed"] > 0 and facts["first_failure"]
         works = True
@@ -152,7 +153,8 @@ def test_an_empty_answer_or_a_refusal_is_not_put_before_the_judge(tmp_path: Path
         with judge_server(fair) as judge:
             record = run(document("vqa-rad", {"judge": judge.url}, text), folder(tmp_path, str(number)))
             assert not judge.bodies
-            assert result(record, "judge:judge", "accuracy").value is None
+            value = result(record, "judge:judge", "accuracy")
+            assert (value.value, value.num_scored, value.num_counted) == (0.0, 0, 3), "not right, and counted"
 
 
 @pytest.mark.parametrize("name", ["healthbench", "healthbench-consensus", "healthbench-hard"])

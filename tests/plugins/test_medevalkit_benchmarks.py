@@ -381,7 +381,7 @@ def test_a_run_ends_with_both_scorings_and_their_difference(tmp_path: Path, caps
         "evaluation": {"benchmarks": [{"use": "pmc-vqa", "with": {"path": str(DATA / "pmc-vqa")}}]},
     }
     run(document, tmp_path)
-    assert "pmc-vqa, base, accuracy: strict none, kit" in capsys.readouterr().out
+    assert "pmc-vqa, base, accuracy: strict 0.0000, kit 1.0000, difference -1.0000, 100.0%" in capsys.readouterr().out
     row = {"benchmark": "slake", "model": "base", "group": {}}
     value = {"low": None, "high": None}
     strict = {"accuracy": {"value": 0.75, "num_scored": 8, "num_unscored": 2, **value}}

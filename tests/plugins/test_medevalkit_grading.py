@@ -24,7 +24,11 @@ from infimed_plugins.medevalkit.measures import open_measures
 from infimed_plugins.medevalkit.rescore import rescore
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "medevalkit"
-CASES = [json.loads(line) for line in (FIXTURES / "cases.jsonl").read_text(encoding="utf-8").splitlines()]
+CASES = [
+    case
+    for case in map(json.loads, (FIXTURES / "cases.jsonl").read_text(encoding="utf-8").splitlines())
+    if case["function"] != "LLM-judge verdict parse"  # judges of a run answer by a schema; the kit's tag is not read
+]
 RUNS = sorted(path.name for path in (FIXTURES / "kit_runs").iterdir())
 
 POLICY = {
@@ -67,8 +71,6 @@ def kit_result(case: dict[str, Any]) -> Any:
                 return kit_grading.closed(gold, response)
             case "judge_open_end_vqa":
                 return kit_grading.open_answer(gold, response)
-            case "LLM-judge verdict parse":
-                return kit_grading.judge_verdict(given_["judge_reply"])
             case "MMMU.parse_multi_choice_response":
                 return mmmu.parse_choice(response, given_["index2ans"]) or "RANDOM " + "".join(given_["index2ans"])
             case "MMMU.parse_open_response+eval_open":

@@ -22,19 +22,34 @@ def test_accuracy_is_the_mean_value() -> None:
     assert metric.compute([]) is None
 
 
+def test_accuracy_counts_an_unread_answer_as_not_right_and_says_so_beside_it() -> None:
+    scores = [*SCORES, Score(status="unscored")]
+    assert means.Accuracy().compute(scores) == 0.5 and means.Coverage().compute(scores) == 0.75
+    assert means.AccuracyWhereRead().compute(SCORES) == pytest.approx(2 / 3)
+    assert means.Accuracy.shown_with == ("metrics/coverage", "metrics/accuracy_where_read")
+    assert means.Accuracy.counts_unread and means.Coverage.counts_unread and not means.AccuracyWhereRead.counts_unread
+
+
+def test_a_metric_of_the_table_has_an_identity_of_its_own() -> None:
+    offered = infimed_metrics()
+    names = [offered[name]().identity() for name in means.PARTS]
+    assert len(set(names)) == len(names) == 15 and all(offered[name].__doc__ for name in means.PARTS)
+    assert infimed_metrics()["bleu-1"]().identity() == offered["bleu-1"]().identity()
+
+
 def test_a_part_is_averaged_over_the_scores_that_have_it() -> None:
-    assert means.ExactMatch().compute(SCORES) == 0.5
-    assert means.Bleu1().compute(SCORES) == 0.375
+    assert infimed_metrics()["exact-match"]().compute(SCORES) == 0.5
+    assert infimed_metrics()["bleu-1"]().compute(SCORES) == 0.375
     assert means.PartMean(part="bleu1").compute(SCORES) == 0.375
-    assert means.RougeL().compute(SCORES) is None
+    assert infimed_metrics()["rouge-l"]().compute(SCORES) is None
 
 
 def test_values_are_given_exactly_where_the_metric_is_their_mean() -> None:
-    values = means.Bleu1().values(SCORES[:2])
-    assert values is not None and values.mean() == means.Bleu1().compute(SCORES[:2])
-    values = means.Bleu1().values(SCORES)
+    values = infimed_metrics()["bleu-1"]().values(SCORES[:2])
+    assert values is not None and values.mean() == infimed_metrics()["bleu-1"]().compute(SCORES[:2])
+    values = infimed_metrics()["bleu-1"]().values(SCORES)
     assert np.isnan(values).tolist() == [False, False, True], "the last has no such part"
-    assert np.nanmean(values) == means.Bleu1().compute(SCORES)
+    assert np.nanmean(values) == infimed_metrics()["bleu-1"]().compute(SCORES)
 
 
 def test_every_offered_name_is_a_metric() -> None:

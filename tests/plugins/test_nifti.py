@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import itertools
+import sys
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -14,6 +16,9 @@ from hypothesis import strategies as st
 from infimed_core import DataError, Media
 from infimed_plugins.nifti.modality import Nifti
 
+sys.path.insert(0, str(Path(__file__).parent))
+from pixel_files import code_of
+
 NIFTI = Nifti(percentiles=(0, 100))
 SHAPE = (5, 7, 9)
 RAS = np.random.default_rng(0).integers(0, 1000, SHAPE).astype(np.int16)
@@ -22,12 +27,6 @@ RAS = np.random.default_rng(0).integers(0, 1000, SHAPE).astype(np.int16)
 def volume(array=RAS, affine=None, **options):
     image = nibabel.Nifti1Image(array, np.eye(4) if affine is None else affine)
     return Media(kind="nifti", data=image.to_bytes(), options=options)
-
-
-def code_of(call, *arguments):
-    with pytest.raises(DataError) as caught:
-        call(*arguments)
-    return caught.value.code
 
 
 def test_axial_slices_are_shown_from_below_front_up_and_patients_right_on_the_left():
@@ -149,7 +148,7 @@ def test_what_is_no_volume_says_so(tmp_path):
     assert code_of(NIFTI.probe, Media(kind="nifti", uri=str(tmp_path / "text.nii.gz"))) == "not_nifti"
     assert code_of(NIFTI.probe, Media(kind="nifti", data=b"")) == "not_nifti"
     assert code_of(NIFTI.probe, Media(kind="nifti")) == "missing_file"
-    assert code_of(NIFTI.probe, volume(np.zeros((4, 4), np.int16))) == "not_nifti"
+    assert code_of(NIFTI.probe, volume(np.zeros(4, np.int16))) == "not_nifti"
     assert code_of(Nifti(max_voxels=10).probe, volume()) == "too_large"
 
 

@@ -235,7 +235,7 @@ def samples(tmp_path):
             id="rossi-1",
             turns=(
                 Turn(role="user", content=(0, "MRN: 00123456. What is shown?")),
-                Turn(role="assistant", content=("A brain. Seen by Dr. Miller on 03/14/2021.",)),
+                Turn(role="assistant", content=("A brain. Seen by Dr. Miller on 03/14/2021.",), supervised=False),
             ),
             media=(Media(uri="rossi.jpg"),),
             tags={"study": "1.9.7", "modality": "MR", "note": "phone 617-555-0123"},
@@ -261,6 +261,7 @@ def test_samples_are_copied_clean_and_can_be_read_again(samples, tmp_path):
     first, second = reader("jsonl", path=copy).read(copy)
     assert first.turns[0].content == (0, "[RECORD_NUMBER]. What is shown?")
     assert first.turns[1].text == "A brain. Seen by Dr. [NAME] on [DATE]."
+    assert [turn.supervised for turn in first.turns] == [True, False], "what carries no loss carries none in the copy"
     assert first.tags["note"] == "phone [PHONE]" and first.tags["modality"] == "MR"
     assert first.tags["study"] == second.tags["study"] != "1.9.7"
     assert first.meta["report"] == {"text": "Patient name: [NAME]", "uid": Pseudonyms(KEY).uid("1.9.7.1")}

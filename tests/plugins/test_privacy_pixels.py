@@ -84,7 +84,7 @@ def sample(pixels: np.ndarray) -> Sample:
 
 
 def test_without_ocr_pixels_are_unchecked_and_the_score_says_how_to_install_it(monkeypatch):
-    monkeypatch.setattr("infimed_plugins.quality.scorer.can_read_pixels", lambda: False)
+    monkeypatch.setattr("infimed_plugins.quality.privacy.pixels.can_read_pixels", lambda: False)
     (score,) = FiveDimension(read_pixels=True).score([sample(picture())], media_loader())
     assert score.parts["compliance"] is None and "pixels_unchecked" in score.reasons
     assert "pip install 'infimed[privacy]'" in score.note and score.raw["pixels_unchecked"] == 1.0

@@ -201,7 +201,9 @@ def test_a_run_asks_grades_and_counts_them(own, tmp_path):
     (whole,) = (one for one in record.results if one.model == "base" and not one.group)
     assert whole.benchmark == "mine"
     assert (whole.metrics["accuracy"].num_scored, whole.metrics["accuracy"].num_unscored) == (7, 1)
-    assert whole.metrics["accuracy"].value == pytest.approx(3 / 7)
+    assert whole.metrics["accuracy"].value == pytest.approx(3 / 8), "what cannot be read is not right"
+    assert whole.metrics["accuracy_where_read"].value == pytest.approx(3 / 7)
+    assert whole.metrics["coverage"].value == pytest.approx(7 / 8)
     overlap = whole.metrics["rouge-l"]
     assert (overlap.num_scored, overlap.num_unscored, overlap.value) == (1, 0, 0.0), "of open answers alone"
     assert overlap.low == 0.0 and overlap.high > 0.5, "one answer says little"

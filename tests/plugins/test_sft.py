@@ -19,7 +19,7 @@ from forked import start
 from sft_fake_model import FakeBatches, FakeModel, FaultyBatches, main, make_sample, pack
 
 from infimed_core import DataError, Fault, InfimedError, TrainingContext
-from infimed_plugins.sft.accounting import peak_by_name
+from infimed_plugins.sft.flop_counter import peak_by_name
 from infimed_plugins.sft.loading import in_a_thread
 from infimed_plugins.sft.trainer import StagedTrainer
 
@@ -325,7 +325,7 @@ def test_a_step_without_supervised_tokens_changes_nothing(tmp_path):
 
     model = FakeModel()
     before = model.weights()
-    _, facts = train(tmp_path, model=model, batches=Mute(num_steps=2))
+    _, facts = train(tmp_path, model=model, batches=Mute(num_steps=2), max_skipped_share=1.0)
     assert_equal_weights(before, model.weights())
     assert [skipped["reason"] for skipped in facts["skipped_steps"]] == ["no_supervised_tokens"] * 2
     assert facts["loss_first"] is None

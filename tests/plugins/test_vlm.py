@@ -13,11 +13,11 @@ import torch
 import transformers
 
 from infimed_core import DataError, Generation, Media, Request, Sample, Turn, assemble
-from infimed_plugins.vlm import doctor
 from infimed_plugins.vlm.answering import generate
 from infimed_plugins.vlm.assemble import Assemble
 from infimed_plugins.vlm.baselines import Constant, Random
 from infimed_plugins.vlm.checkpoint import Transformers
+from infimed_plugins.vlm.diagnosis import diagnose as doctor
 from infimed_plugins.vlm.tiny import TinyQwen3VL
 from infimed_plugins.vlm.without_progress_bars import without_progress_bars
 

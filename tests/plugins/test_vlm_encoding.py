@@ -224,3 +224,42 @@ def test_the_encoder_travels_to_a_worker_and_its_identity_with_it(encoder):
     first, second = (e.encode(sample, [picture(70, 50)], 9) for e in (encoder, travelled))
     assert first.input_ids.tolist() == second.input_ids.tolist()
     assert (first.vision["pixel_values"] == second.vision["pixel_values"]).all()
+
+
+def test_an_answer_that_carries_no_loss_is_shown_and_not_learned(encoder):
+    said = [("user", "First?"), ("assistant", "axial"), ("user", "Second?"), ("assistant", "coronal")]
+
+    def encoded(*flags: bool):
+        turns = tuple(
+            Turn(role=role, content=(text,), supervised=flag) for (role, text), flag in zip(said, flags, strict=True)
+        )
+        sample = Sample(id="s", turns=turns)
+        assert encoder.text_lengths([sample]).supervised[0] == encoder.encode(sample, [], None).num_supervised
+        return encoder.encode(sample, [], None)
+
+    whole, second, first = (
+        encoded(True, True, True, True),
+        encoded(True, False, True, True),
+        encoded(True, True, True, False),
+    )
+    assert whole.input_ids.tolist() == second.input_ids.tolist() == first.input_ids.tolist()
+    learned = [{int(place) for place in np.flatnonzero(one.labels != IGNORED_LABEL)} for one in (whole, first, second)]
+    assert learned[0] == learned[1] | learned[2] and not learned[1] & learned[2] and min(map(len, learned)) > 0
+    assert max(learned[1]) < min(learned[2])
+    texts = [encoder.tokenizer.decode(one.labels[one.labels != IGNORED_LABEL]) for one in (first, second)]
+    assert texts == ["axial<|im_end|>", "coronal<|im_end|>"]
+    with pytest.raises(DataError, match="no supervised answer"):
+        encoded(True, False, True, False)
+
+
+def test_marks_of_names_and_boxes_in_an_answer_are_data_to_learn(encoder):
+    from infimed_plugins.vlm.chat import Chat
+
+    grounded = pickle.loads(pickle.dumps(encoder.tokenizer))
+    marks = ["<|object_ref_start|>", "<|object_ref_end|>", "<|box_start|>", "<|box_end|>", "<ref>", "</ref>", "<box>"]
+    grounded.add_special_tokens({"additional_special_tokens": marks}, replace_extra_special_tokens=False)
+    answer = "<|object_ref_start|>the mass<|object_ref_end|><|box_start|>(10,12),(30,40)<|box_end|> <ref>x</ref><box>"
+    turns = [Turn(role="user", content=("Where?",)), Turn(role="assistant", content=(answer,))]
+    tokens = Chat(grounded).tokenize([turns])[0]
+    assert grounded.decode(tokens.ids[tokens.supervised]) == answer + "<|im_end|>"
+    assert set(grounded.convert_tokens_to_ids(marks)) <= set(tokens.ids.tolist())

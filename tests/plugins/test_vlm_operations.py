@@ -16,7 +16,7 @@ from throughput import own_loss
 
 from infimed_core import Media, Sample, Turn
 from infimed_core.plan.rows import assemble
-from infimed_plugins.sft.accounting import Work
+from infimed_plugins.sft.flop_counter import FlopCounter
 from infimed_plugins.vlm.checkpoint import Transformers
 
 
@@ -37,7 +37,7 @@ def test_operations_by_arithmetic_are_within_two_percent_of_torchs_count(tmp_pat
     row = assemble([model.encoder.encode(sample, images, cap) for cap in (None, 9, 4)])
     named = dict(model.module.named_parameters())
     groups = {group: {name: named[name] for name in names} for group, names in model.parameter_groups().items()}
-    expected = Work(model, groups, set(groups)).of(row, row.num_supervised)
+    expected = FlopCounter(model, groups, set(groups)).of(row, row.num_supervised)
     with Counter() as counter:
         own_loss(model, row, np.diff(row.cu_seqlens), "cpu").backward()
     torch.set_num_threads(threads)

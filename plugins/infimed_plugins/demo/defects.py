@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from infimed_core import Media, Sample, Turn
+from infimed_core import Media, Sample
 from infimed_plugins.demo.pictures import encode, stable_hash
 
 IMAGE_DEFECTS = ("blur", "noise")
@@ -53,7 +53,8 @@ def garbled(text: str, chance: random.Random) -> str:
 def _with_answers(sample: Sample, change: Callable[[int, str], str]) -> Sample:
     turns = []
     for number, turn in enumerate(sample.turns):
-        turns.append(Turn(role=turn.role, content=(change(number, turn.text),)) if turn.role == "assistant" else turn)
+        changed = {"content": (change(number, turn.text),)}
+        turns.append(turn.model_copy(update=changed) if turn.role == "assistant" else turn)
     return sample.model_copy(update={"turns": tuple(turns)})
 
 

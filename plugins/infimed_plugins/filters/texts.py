@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,6 @@ SHINGLE = 3
 NUM_BANDS = 16
 BAND_ROWS = 4
 
-# Scripts that are written without spaces count by the character.
-_WORD = re.compile(r"[぀-ヿ㐀-鿿가-힯]|[^\W_぀-ヿ㐀-鿿가-힯]+")
 _FACTORS = np.random.default_rng(1).integers(1, 2**63, 64, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
 _SEEDS = np.random.default_rng(2).integers(0, 2**63, NUM_BANDS * BAND_ROWS, dtype=np.uint64)
 
@@ -27,9 +25,15 @@ def text_of(sample: Sample) -> str:
     return "\n".join((*(turn.text for turn in sample.turns), *sample.options))
 
 
+@cache
+def _word() -> re.Pattern[str]:
+    """A word; scripts that are written without spaces count by the character."""
+    return re.compile(r"[぀-ヿ㐀-鿿가-힯]|[^\W_぀-ヿ㐀-鿿가-힯]+")
+
+
 def words_of(text: str) -> list[str]:
     """Words in lower case, without punctuation, after NFKC."""
-    return _WORD.findall(unicodedata.normalize("NFKC", text).lower())
+    return _word().findall(unicodedata.normalize("NFKC", text).lower())
 
 
 def exact_print(text: str) -> bytes:

@@ -157,8 +157,10 @@ class KitBenchmark(Benchmark):
         for where, row in _numbered(card, self.path, root):
             try:
                 found = self._questions(card, where, row, images)
-            except DataError as error:
-                yield Fault(sample_id=f"{card.name}-{number}", code=error.code, detail=str(error), where=where)
+            except Exception as error:  # whatever it is, it is this row's
+                code = error.code if isinstance(error, DataError) else "bad_row"
+                told = str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
+                yield Fault(sample_id=f"{card.name}-{number}", code=code, detail=told, where=where)
                 number += 1
                 continue
             for question in found:
@@ -169,8 +171,12 @@ class KitBenchmark(Benchmark):
 
     @staticmethod
     def _questions(card: Card, where: str, row: Any, images: Images) -> list[Question]:
+        if isinstance(row, Exception):
+            raise row
         if card.layout == "radrestruct":
             return list(radrestruct(card, Path(where).stem, row, images))
+        if not isinstance(row, dict):
+            raise DataError("bad_row", f"a row must be an object, not {type(row).__name__}")
         question = LAYOUTS[card.layout](card, row, images)
         if question is None:
             return []
@@ -236,7 +242,11 @@ def _numbered(card: Card, path: str | None, root: Path) -> Iterator[tuple[str, A
         if not files:
             raise DataError("missing_data", f"{root / card.source.files[0]}: no reports; {sources.remedy(card)}")
         for file in files:
-            yield str(file), json.loads(file.read_text(encoding="utf-8"))
+            try:
+                report: Any = json.loads(file.read_text(encoding="utf-8"))
+            except (OSError, ValueError, RecursionError) as error:
+                report = DataError("bad_row", f"not a report in JSON: {error}")
+            yield str(file), report
         return
     kept_back: dict[str, dict[str, Any]] = {}
     if path and card.layout == "mmmu":
@@ -244,7 +254,7 @@ def _numbered(card: Card, path: str | None, root: Path) -> Iterator[tuple[str, A
     elif path and card.layout == "key-value":
         kept_back = _answers_beside(root)
     for where, row in sources.rows(card, path):
-        if kept_back and row.get("answer") in (None, "", "?"):
+        if kept_back and isinstance(row, dict) and row.get("answer") in (None, "", "?"):
             row = {**row, **kept_back.get(str(row.get("id")), {})}
         yield where, row
 

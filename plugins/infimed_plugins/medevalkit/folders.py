@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -31,8 +32,8 @@ def find_tables(root: Path, patterns: Sequence[str], config: str | None, split: 
     return []
 
 
-def read_table(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Rows with the place each comes from.
+def read_table(path: Path) -> Iterator[tuple[str, Any]]:
+    """Rows with the place each comes from; a row that cannot be read is the ``DataError`` that says why.
 
     Raises:
         DataError: the file is not what its name says.
@@ -41,34 +42,91 @@ def read_table(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         if path.suffix == ".parquet":
             yield from _read_parquet(path)
         elif path.suffix == ".csv":
-            with path.open(encoding="utf-8-sig", newline="") as stream:
-                for number, row in enumerate(csv.DictReader(stream), 2):
-                    yield f"{path}:{number}", dict(row)
+            yield from _read_csv(path)
         else:
             yield from _read_json(path)
-    except (OSError, ValueError) as error:
+    except DataError:
+        raise
+    except Exception as error:
         raise DataError("unreadable", f"{path}: {error}; download the file again") from error
 
 
-def _read_json(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    text = path.read_text(encoding="utf-8-sig")
-    if text.lstrip().startswith("["):
-        for index, row in enumerate(json.loads(text)):
-            yield f"{path}[{index}]", row
-        return
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.strip():
-            yield f"{path}:{number}", json.loads(line)
+def _read_csv(path: Path) -> Iterator[tuple[str, Any]]:
+    csv.field_size_limit(2**31 - 1)  # an image may stand in a cell
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
+        table = csv.reader(stream)
+        names = next(table, [])
+        while names and not names[-1].strip():
+            names.pop()
+        for cells in table:
+            while len(cells) > len(names) and not cells[-1].strip():
+                cells.pop()
+            if len(cells) != len(names):
+                told = f"{len(cells)} cells, but the first line names {len(names)} columns; put commas in quotes"
+                yield f"{path}:{table.line_num}", DataError("bad_row", told)
+            elif cells:
+                yield f"{path}:{table.line_num}", _whole(dict(zip(names, cells, strict=True)))
 
 
-def _read_parquet(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def _whole(row: dict[str, str]) -> dict[str, str] | DataError:
+    """The row, unless a byte of it is not UTF-8."""
+    try:
+        "".join(itertools.chain.from_iterable(row.items())).encode()
+    except UnicodeEncodeError:
+        return DataError("bad_row", "a byte is not UTF-8; save the table as UTF-8")
+    return row
+
+
+def _read_json(path: Path) -> Iterator[tuple[str, Any]]:
+    with path.open(encoding="utf-8-sig", newline="\n") as stream:
+        is_array = stream.read(4096).lstrip()[:1] == "["
+        stream.seek(0)
+        if is_array:
+            for index, row in enumerate(json.load(stream)):
+                yield f"{path}[{index}]", row
+            return
+    with path.open("rb") as lines:  # lines end with a line feed alone, whatever else Unicode calls a line
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                yield f"{path}:{number}", _parsed(line)
+
+
+def _parsed(line: bytes) -> Any:
+    try:
+        return json.loads(line.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        return DataError("bad_row", f"not JSON: {error}")
+
+
+def _read_parquet(path: Path) -> Iterator[tuple[str, Any]]:
     import pyarrow.parquet as parquet
 
     number = 0
     for batch in parquet.ParquetFile(path).iter_batches(batch_size=64):
-        for row in batch.to_pylist():
+        for row in _rows_of(batch):
             yield f"{path}#{number}", row
             number += 1
+
+
+def _rows_of(batch: Any) -> Iterator[Any]:
+    """The rows of a batch; where a value has no form in Python, the rows beside it are read."""
+    try:
+        yield from batch.to_pylist()
+        return
+    except Exception:  # a date out of range, a time zone that is not known here
+        pass
+    for number in range(batch.num_rows):
+        try:
+            yield batch.slice(number, 1).to_pylist()[0]
+        except Exception as error:
+            yield DataError("bad_row", f"a cell cannot be read ({type(error).__name__}: {error})")
+
+
+def is_no_image(value: Any) -> bool:
+    """Whether an image cell is empty: null, NaN, "", or a struct of nulls."""
+    if isinstance(value, dict):
+        return not value.get("bytes") and not value.get("path")
+    return value is None or value == "" or value != value
 
 
 class Images:
@@ -87,7 +145,7 @@ class Images:
         if isinstance(value, dict) and value.get("bytes"):
             return Media(data=bytes(value["bytes"]))
         name = value.get("path") if isinstance(value, dict) else value
-        if not isinstance(name, str) or not name:
+        if is_no_image(value) or not isinstance(name, str):
             raise DataError("missing_image", f"no image in this cell: {type(value).__name__}")
         for folder in self.folders:
             path = self.root / folder / name

@@ -43,7 +43,7 @@ def _folder(root: Path, name: str, task: str) -> Path:
 def seven_set_mean(results: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The mean accuracy over the seven multimodal sets for each model and scoring of a run's ``results``.
 
-    ``unweighted`` is the mean of the seven accuracies, ``question_weighted`` weights each by its scored questions.
+    ``unweighted`` is the mean of the seven accuracies, ``question_weighted`` weights each by its questions.
     Both are ``None`` where a set is missing or has no scored question; ``missing`` names those.
     """
     members = group(SEVEN)
@@ -56,20 +56,25 @@ def seven_set_mean(results: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]
     for (model, scoring), values in found.items():
         scored = [value for value in values.values() if value["value"] is not None]
         missing = [name for name in members if name not in values or values[name]["value"] is None]
-        weight = sum(value["num_scored"] for value in scored)
+        weight = sum(_num_counted(value) for value in scored)
         complete = not missing
         means.append(
             {
                 "model": model,
                 "scoring": scoring,
                 "unweighted": sum(v["value"] for v in scored) / len(members) if complete else None,
-                "question_weighted": sum(v["value"] * v["num_scored"] for v in scored) / weight if complete else None,
+                "question_weighted": sum(v["value"] * _num_counted(v) for v in scored) / weight if complete else None,
                 "num_scored": weight,
                 "num_unscored": sum(value["num_unscored"] for value in values.values()),
                 "missing": missing,
             }
         )
     return means
+
+
+def _num_counted(value: Mapping[str, Any]) -> int:
+    """How many answers a value is over; records from before unread answers counted have the scored ones alone."""
+    return int(value["num_scored"] if value.get("num_counted") is None else value["num_counted"])
 
 
 def lines(means: Iterable[Mapping[str, Any]]) -> list[str]:

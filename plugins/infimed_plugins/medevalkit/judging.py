@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 from infimed_core import Answer, Ask, Generation, Request, Sample, Score, Turn, canonical_json
 from infimed_plugins.medevalkit import rubric
@@ -109,11 +109,16 @@ def judge_open(
     scores = list(ruled)
     for index, verdict in zip(asked, decide(requests, OPEN_SCHEMA, "correct", ask), strict=True):
         scores[index] = (
-            Score(status="unscored", reasons=(verdict.reason,), note=verdict.note)
+            Score(status=_status(verdict), reasons=(verdict.reason,), note=verdict.note)
             if verdict.holds is None
             else Score(value=float(verdict.holds), note=verdict.note)
         )
     return scores
+
+
+def _status(verdict: Verdict) -> Literal["unscored", "error"]:
+    """A judge that could not be asked says nothing of the answer; one that could, and gave no verdict, leaves it so."""
+    return "error" if verdict.reason == "no_verdict" else "unscored"
 
 
 def judge_rubrics(samples: Sequence[Sample], answers: Sequence[Answer], ask: Ask) -> list[Score]:
@@ -153,7 +158,8 @@ def _rubric_score(items: Sequence[dict[str, Any]], verdicts: Sequence[Verdict]) 
     missing = [verdict for verdict in verdicts if verdict.holds is None]
     if missing:
         note = f"{len(missing)} of {len(verdicts)} rubric items have no verdict: {missing[0].note}"
-        return Score(status="unscored", reasons=(missing[0].reason,), note=note)
+        worst = min(missing, key=_status)  # a judge that could not be asked will be asked again
+        return Score(status=_status(worst), reasons=(worst.reason,), note=note)
     points = [float(item["points"]) for item in items]
     met = [bool(verdict.holds) for verdict in verdicts]
     whole = rubric.example_score(points, met)

@@ -115,15 +115,6 @@ def prepare_visual(response: str | None, fold: bool) -> str:
     return text.lower().strip() if fold else text
 
 
-def judge_verdict(reply: str | None) -> bool:
-    """Whether a judge's reply says correct: the content of its tag, or the whole reply, is "0"."""
-    if not reply:
-        return False
-    start, stop = reply.find("<judge>"), reply.rfind("</judge>")
-    text = reply[start + len("<judge>") : stop] if 0 <= start < stop else reply
-    return text.strip() == "0"
-
-
 def _present(response: str | None) -> str:
     if response is None:
         raise KitError("AttributeError: 'NoneType' object has no attribute 'lower'")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,7 @@ from infimed_core import DataError, Media
 from infimed_plugins.medevalkit.answers.equality import key as key_of
 from infimed_plugins.medevalkit.answers.named_options import LETTERS
 from infimed_plugins.medevalkit.cards import Card
-from infimed_plugins.medevalkit.folders import Images
+from infimed_plugins.medevalkit.folders import Images, is_no_image
 
 Record = dict[str, Any]
 
@@ -44,7 +44,7 @@ def text_of(row: Mapping[str, Any], name: str) -> str:
     value = row.get(name)
     if isinstance(value, str):
         return value
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and value == value:  # NaN is no text
         return str(value)
     there = ", ".join(sorted(str(key) for key in row)) or "none"
     raise DataError("missing_field", f"field '{name}' is {'missing' if value is None else 'not text'}; fields: {there}")
@@ -52,14 +52,45 @@ def text_of(row: Mapping[str, Any], name: str) -> str:
 
 def _mapped(options: Any) -> tuple[str, ...]:
     """Options from a map of letters, a list of texts or a list of {key, value}, in the order of the letters."""
+    if isinstance(options, (list, tuple)) and options and all(isinstance(option, Mapping) for option in options):
+        options = {str(option["key"]): option["value"] for option in options}
     if isinstance(options, Mapping):
-        return tuple(str(options[key]) for key in sorted(options) if options[key] is not None)
+        by_key = {str(key): value for key, value in options.items()}
+        if by_key and set(by_key) <= set(LETTERS):
+            return _listed([by_key.get(letter) for letter in LETTERS[: LETTERS.index(max(by_key)) + 1]])
+        return _listed([by_key[key] for key in sorted(by_key, key=lambda key: (len(key), key))])
     if isinstance(options, (list, tuple)) and options:
-        if all(isinstance(option, Mapping) for option in options):
-            pairs = sorted((str(option["key"]), option["value"]) for option in options)
-            return tuple(str(value) for _, value in pairs if value not in (None, ""))
-        return tuple(str(option) for option in options)
+        return _listed(options)
     raise DataError("no_options", "the question has no options")
+
+
+def _listed(values: Sequence[Any]) -> tuple[str, ...]:
+    """The options in the order of their letters, without those that are empty at the end.
+
+    Raises:
+        DataError: ``no_options``; ``empty_option``: one in the middle is empty, so that letters would move up.
+    """
+    texts = ["" if value is None or value != value else str(value) for value in values]
+    while texts and not texts[-1].strip():
+        texts.pop()
+    if not texts:
+        raise DataError("no_options", "the question has no options")
+    for place, text in enumerate(texts):
+        if not text.strip():
+            raise DataError("empty_option", f"option {LETTERS[place]} is empty and one behind it is not")
+    return tuple(texts)
+
+
+def _images(row: Mapping[str, Any], images: Images, last: int) -> tuple[Media, ...]:
+    """The images ``image_1`` to ``image_LAST``, without those that are empty at the end.
+
+    Raises:
+        DataError: ``missing_image``: one in the middle is empty, so that those behind it would move up.
+    """
+    cells = [row.get(f"image_{number}") for number in range(1, last + 1)]
+    while cells and is_no_image(cells[-1]):
+        cells.pop()
+    return tuple(images.find(cell) for cell in cells)
 
 
 def options_map(card: Card, row: Record, images: Images) -> Question:
@@ -143,8 +174,7 @@ def pmc_vqa(card: Card, row: Record, images: Images) -> Question:
 
 def omnimedvqa(card: Card, row: Record, images: Images) -> Question:
     """``image_path``, ``question``, ``option_A`` to ``option_D`` (two to four), ``gt_answer`` as text."""
-    names = [f"option_{letter}" for letter in "ABCD" if row.get(f"option_{letter}") not in (None, "")]
-    options = tuple(text_of(row, name) for name in names)
+    options = _listed([row.get(f"option_{letter}") for letter in "ABCD"])
     gold = text_of(row, "gt_answer")
     letters = [LETTERS[index] for index, option in enumerate(options) if option == gold]
     record = {key: row.get(key) for key in ("question_type", "modality_type", "image_path", "dataset")}
@@ -166,7 +196,7 @@ def medxpertqa(card: Card, row: Record, images: Images) -> Question:
 
 def medframeqa(card: Card, row: Record, images: Images) -> Question:
     """``question``, ``options``, ``correct_answer``, ``image_1`` to ``image_5``, empty ones left out."""
-    found = tuple(images.find(row[f"image_{n}"]) for n in range(1, 6) if row.get(f"image_{n}") is not None)
+    found = _images(row, images, 5)
     record = {key: row[key] for key in ("modality", "system", "organ", "video_id") if row.get(key) is not None}
     answer = text_of(row, "correct_answer")
     return Question("choice", text_of(row, "question"), answer, _mapped(row.get("options")), found, record=record)
@@ -177,7 +207,8 @@ def visual_table(card: Card, row: Record, images: Images) -> Question:
     answer = text_of(row, "answer")
     kind = "judgement" if answer.lower() in ("yes", "no") else "open"
     image = images.find(row.get("image"))
-    record = {"image_id": row.get("image_id") or (row["image"].get("path") if isinstance(row["image"], dict) else None)}
+    inline = row.get("image")
+    record = {"image_id": row.get("image_id") or (inline.get("path") if isinstance(inline, dict) else None)}
     return Question(kind, text_of(row, "question"), answer, images=(image,), record=record)
 
 
@@ -206,10 +237,10 @@ def mmmu(card: Card, row: Record, images: Images) -> Question:
         answer = ast.literal_eval(answer)
     if answer in (None, "", "?"):
         raise DataError("no_answer", f"{row.get('id')}: no answer; put upstream's answer list as answer.json beside it")
-    found = tuple(images.find(row[f"image_{n}"]) for n in range(1, 8) if row.get(f"image_{n}") is not None)
+    found = _images(row, images, 7)
     kind = str(row.get("question_type", "multiple-choice"))
     record = {"id": row.get("id"), "question_type": kind, "subject": row.get("__config__")}
-    texts = tuple(str(option) for option in options) if kind == "multiple-choice" else ()
+    texts = _listed(options) if kind == "multiple-choice" else ()
     return Question(
         "mmmu", text_of(row, "question"), answer if isinstance(answer, list) else str(answer), texts, found,
         record=record, id=str(row.get("id", "")),
@@ -218,7 +249,7 @@ def mmmu(card: Card, row: Record, images: Images) -> Question:
 
 def reports(card: Card, row: Record, images: Images) -> Question | None:
     """``id``, ``image`` (a name or several), ``findings``, ``impression``; studies with neither are left out."""
-    findings, impression = str(row.get("findings") or ""), str(row.get("impression") or "")
+    findings, impression = (text_of(row, name) if row.get(name) else "" for name in ("findings", "impression"))
     if not findings.strip() and not impression.strip():
         return None
     names = row.get("image") or ()

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import islice
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
@@ -46,6 +47,10 @@ SEVERAL = re.compile(r"[\s(\[]*[A-Za-z](?:\s*(?:,|;|/|&|\+|、|\band\b)\s*[A-Za-
 """One letter, or several with signs between; letters run together may be a word ("AD")."""
 BOTH = re.compile(r"\s*[(\[]?(?P<letter>[A-Za-z])\s*[.:)\]]+\s*(?P<text>\S.*)", re.DOTALL)
 """An option with its letter: "C. sagittal"."""
+
+
+LOOKED_AT = 200
+"""Rows that ``infimed check`` looks at."""
 
 
 class Questions(Benchmark):
@@ -116,6 +121,20 @@ class Questions(Benchmark):
             self._known_media[read] = sorted({item.uri for row in rows for item in row.media if item.uri})
         return self._known_media[read]
 
+    def doubts(self) -> tuple[str, ...]:
+        """Tags by which results are to be shown, and that no question has; or that there is none."""
+        try:
+            rows = list(islice(self.samples(), LOOKED_AT))
+        except DataError as error:
+            return (str(error),)
+        questions = [row for row in rows if isinstance(row, Sample)]
+        if not questions:
+            return (f"NO QUESTION in the first {len(rows)} rows" + (f"; {rows[0].detail}" if rows else ""),)  # type: ignore[union-attr]
+        absent = [tag for tag in self.group_by if not any(tag in question.tags for question in questions)]
+        return tuple(
+            f"no question of the first {len(questions)} has the tag '{tag}', which 'tags' names" for tag in absent
+        )
+
     def samples(self) -> Iterator[Sample | Fault]:
         """Every question in the reader's order; a row that is none is a fault that says why."""
         reader, seen = self._reader, set[str]()
@@ -142,6 +161,8 @@ class Questions(Benchmark):
         if not turns or turns[-1].role != "user":
             raise DataError("no_question", "there is no user turn before the answer")
         record: dict[str, Any] = {"question": turns[-1].text.strip()}
+        if any(not option.strip() for option in sample.options):
+            raise DataError("empty_option", "an option is empty, so that it has a letter and no text")
         if sample.options:
             letters = list(dict.fromkeys(right_letters(answer, sample.options) for answer in accepted))
             accepted = [*letters, *(sample.options[LETTERS.index(one)] for one in dict.fromkeys("".join(letters)))]

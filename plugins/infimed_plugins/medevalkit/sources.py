@@ -11,7 +11,10 @@ from infimed_core import DataError
 from infimed_plugins.medevalkit.cards import Card
 from infimed_plugins.medevalkit.folders import find_tables, read_table
 
-Row = tuple[str, dict[str, Any]]
+Row = tuple[str, Any]
+"""The place of a row, and the row: an object, or the error it is."""
+BATCH = 64
+"""Rows of a hub data set in memory at once."""
 
 
 def rows(card: Card, path: str | None) -> Iterator[Row]:
@@ -23,7 +26,7 @@ def rows(card: Card, path: str | None) -> Iterator[Row]:
     configs: tuple[str | None, ...] = card.source.configs or (card.source.config,)
     for config in configs:
         for where, row in _local(card, Path(path), config) if path else _hub(card, config):
-            yield where, row if config is None else {"__config__": config, **row}
+            yield where, {"__config__": config, **row} if config is not None and isinstance(row, dict) else row
 
 
 def folder(card: Card, path: str | None) -> Path:
@@ -56,16 +59,15 @@ def _hub(card: Card, config: str | None) -> Iterator[Row]:
         yield from _local(card, snapshot(card), config)
         return
     try:
-        from datasets import Image, load_dataset
+        from datasets import load_dataset
 
         data = load_dataset(source.hub, config, split=source.split, revision=source.revision)
-        for name, feature in data.features.items():
-            if isinstance(feature, Image):
-                data = data.cast_column(name, Image(decode=False))
+        data = data.with_format("arrow")  # no feature of the package opens what a row names, however deep
     except Exception as error:
         raise _unreachable(card, error) from error
-    for index, row in enumerate(data):
-        yield f"{source.hub}[{index}]", dict(row)
+    for start in range(0, len(data), BATCH):
+        for index, row in enumerate(data[start : start + BATCH].to_pylist(), start):
+            yield f"{source.hub}[{index}]", row
 
 
 def snapshot(card: Card) -> Path:

@@ -6,27 +6,17 @@ from infimed_core import Metric, hookimpl
 @hookimpl
 def infimed_metrics() -> dict[str, type[Metric]]:
     """Offer ``accuracy`` and its relatives."""
-    from infimed_plugins.metrics import cider, external, means
+    from infimed_plugins.metrics import cider, classes, external, means
 
     return {
         "accuracy": means.Accuracy,
-        "exact-match": means.ExactMatch,
-        "bleu-1": means.Bleu1,
-        "bleu-2": means.Bleu2,
-        "bleu-3": means.Bleu3,
-        "bleu-4": means.Bleu4,
-        "rouge-1": means.Rouge1,
-        "rouge-2": means.Rouge2,
-        "rouge-l": means.RougeL,
+        "coverage": means.Coverage,
+        "accuracy_where_read": means.AccuracyWhereRead,
+        "balanced-accuracy": classes.BalancedAccuracy,
+        "f1": classes.F1,
+        **means.part_metrics(),
         "cider": cider.Cider,
-        "token-precision": means.TokenPrecision,
-        "token-recall": means.TokenRecall,
-        "token-f1": means.TokenF1,
-        "findings-rouge-l": means.FindingsRougeL,
-        "findings-bleu-4": means.FindingsBleu4,
         "findings-cider": cider.FindingsCider,
-        "impression-rouge-l": means.ImpressionRougeL,
-        "impression-bleu-4": means.ImpressionBleu4,
         "impression-cider": cider.ImpressionCider,
         "meteor": external.Meteor,
         "bertscore": external.BertScore,

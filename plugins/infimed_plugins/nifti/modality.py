@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import functools
-import gzip
 import logging
-import os
 import threading
 import warnings
-import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from io import BytesIO
-from typing import Any, Literal
+from math import prod
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from infimed_core import DataError, Media, Modality
+from infimed_core import DataError, Media, Modality, Slices
+from infimed_plugins.nifti.cuts import Cut, find_cut, find_slices
+from infimed_plugins.nifti.files import name_of
+from infimed_plugins.nifti.volumes import Header, check_bytes, read_header, read_slice
 
-GZIP = b"\x1f\x8b"
 _quiet_lock = threading.RLock()
 
 
@@ -28,11 +26,13 @@ class Nifti(Modality):
     """Cuts a slice across the patient's own axes, whatever the order in which the file stores its voxels.
 
     ``Media.options``: ``axis`` (0 sagittal, 1 coronal, 2 axial; default 2), ``index`` (from the patient's left,
-    back or feet, so 0 is leftmost, rearmost, lowest; the middle by default), ``volume`` (of a time series, from 0)
-    and ``window`` (``[center, width]`` in the file's scaled units). The top of the image is superior, or anterior in an
-    axial slice. Voxels are not resampled: a slice of thick-sliced scans keeps its voxel grid.
+    back or feet, so 0 is leftmost, rearmost, lowest; the middle by default), ``volume`` (of a time series, from 0),
+    ``window`` (``[center, width]`` in the file's scaled units, or three of these for red, green and blue) and
+    ``square_pixels``. The top of the image is superior, or anterior in an axial slice. A file of two axes is one
+    slice, across the axis that it lacks.
     """
 
+    version: ClassVar[str] = "2"
     percentiles: tuple[float, float] = Field(
         default=(1.0, 99.0),
         description="Percentiles of the slice that become black and white where no window is given.",
@@ -43,91 +43,67 @@ class Nifti(Modality):
         description="radiological: the patient's right on the image's left, and facing left in a sagittal slice.",
     )
     max_voxels: int = Field(default=2**30, ge=1, description="Most voxels of a file, over all its volumes.")
+    max_bytes: int = Field(
+        default=2**31, ge=1, description="Most bytes of a compressed file once unpacked; more are refused unread."
+    )
+    square_pixels: bool = Field(
+        default=True,
+        description="Stretch a slice whose voxels are not square in its plane, so that shapes are true. Set false "
+        "where boxes or masks count the stored voxels.",
+    )
 
     def probe(self, media: Media) -> tuple[int, ...]:
         """(height, width) of the slice, from the header alone.
 
         Raises:
-            DataError: ``missing_file``, ``not_nifti``, ``too_large``, ``bad_option``, ``no_such_slice``.
+            DataError: ``missing_file``, ``unreadable``, ``not_nifti``, ``unsupported``, ``too_large``, ``bad_option``,
+                ``no_such_slice``, and ``truncated`` or ``corrupt`` headers.
         """
         with _quiet():
-            image = _opened(media, whole=False)
-            axes, _ = self._axes(media, image)
-            self._place(media, image, axes)
-            axis = _axis(media)
-            across, up = (image.shape[axes[other]] for other in range(3) if other != axis)
-            return int(up), int(across)
+            return self._cut(media, self._header(media)).shape
 
     def load(self, media: Media, at_most: tuple[int, int] | None = None) -> NDArray[np.uint8]:
-        """uint8 [h, w, 3]. Further codes: ``truncated``, ``corrupt``."""
+        """uint8 [h, w, 3]. Further code: ``not_finite``."""
         with _quiet():
-            header = _opened(media, whole=False)
-            axes, flipped = self._axes(media, header)
-            index, volume = self._place(media, header, axes)
-            axis = _axis(media)
+            header = self._header(media)
+            cut = self._cut(media, header)
             try:
-                image = _opened(media, whole=True)
-                source = axes[axis]
-                if flipped[axis]:
-                    index = image.shape[source] - 1 - index
-                where: list[Any] = [slice(None)] * 3
-                where[source] = index
-                values = np.asarray(image.dataobj[(*where, *volume)])
+                values = read_slice(media, header, cut.volume, cut.where)
+                rgb = self._to_rgb(media, cut.upright(values, self.convention))
             except DataError:
                 raise
-            except (EOFError, zlib.error, OSError) as error:
-                raise DataError(
-                    "truncated", f"{_name(media)}: the file is cut short ({error}); fetch it again"
-                ) from None
             except MemoryError:
-                raise DataError("too_large", f"{_name(media)}: not enough memory; lower max_voxels") from None
+                raise DataError("too_large", f"{name_of(media)}: not enough memory; lower max_voxels") from None
             except Exception as error:
-                raise DataError(
-                    "corrupt", f"{_name(media)}: voxels cannot be read ({type(error).__name__}: {error})"
-                ) from None
-            first, second = (other for other in range(3) if other != axis)
-            if axes[first] > axes[second]:
-                values = values.swapaxes(0, 1)
-            for position, other in enumerate((first, second)):
-                if flipped[other]:
-                    values = np.flip(values, position)
-            upright = np.rot90(values)
-            if self.convention == "radiological":
-                upright = np.fliplr(upright)
-            return self._to_rgb(media, upright)
+                detail = " ".join(f"voxels cannot be read ({type(error).__name__}: {error})".split())
+                raise DataError("corrupt", f"{name_of(media)}: {detail}") from None
+        return rgb if rgb.shape[:2] == cut.shape else _resized(rgb, cut.shape)
 
-    def _axes(self, media: Media, image: Any) -> tuple[list[int], list[bool]]:
-        """For each axis of the patient (right, front, up): the stored axis, and whether it runs the other way."""
-        import nibabel
+    def slices(self, media: Sequence[Media], plane: str | None = None) -> Slices | None:
+        """The slices of one file across an axis; ``None`` where one is picked already, or there is but one."""
+        (item, *others) = media
+        if others or "index" in item.options:
+            return None
+        with _quiet():
+            try:
+                return find_slices(item, self._header(item), plane)
+            except DataError as error:
+                raise DataError(error.code, f"{name_of(item)}: {error}") from None
 
-        if len(image.shape) < 3 or min(image.shape, default=0) < 1:
-            raise DataError("not_nifti", f"{_name(media)}: no volume of three axes (shape {image.shape})")
-        num_voxels = int(np.prod([int(size) for size in image.shape], dtype=object))
-        if num_voxels > self.max_voxels:
-            raise DataError("too_large", f"{_name(media)}: {num_voxels} voxels, over max_voxels={self.max_voxels}")
+    def _header(self, media: Media) -> Header:
+        header = read_header(media)
+        if prod(header.shape) > self.max_voxels:
+            detail = f"{prod(header.shape)} voxels, over max_voxels={self.max_voxels}"
+            raise DataError("too_large", f"{name_of(media)}: {detail}")
+        check_bytes(media, header, self.max_bytes)
+        return header
+
+    def _cut(self, media: Media, header: Header) -> Cut:
+        """Where the slice lies that the options ask for."""
         try:
-            orientation = nibabel.orientations.io_orientation(image.affine)
-        except Exception:
-            orientation = np.full((3, 2), np.nan)
-        if not np.isfinite(orientation).all():
-            raise DataError("corrupt", f"{_name(media)}: its affine gives no orientation; mend it with a NIfTI tool")
-        stored = [int(np.flatnonzero(orientation[:, 0] == axis)[0]) for axis in range(3)]
-        return stored, [bool(orientation[source, 1] < 0) for source in stored]
-
-    def _place(self, media: Media, image: Any, axes: list[int]) -> tuple[int, tuple[int, ...]]:
-        """The slice's index on its axis, and the indices of the further axes (time ...)."""
-        size = int(image.shape[axes[_axis(media)]])
-        index: Any = media.options.get("index", size // 2)
-        if not _is_index(index, size):
-            raise DataError(
-                "no_such_slice", f"{_name(media)}: index {index!r}, but axis {_axis(media)} has 0 to {size - 1}"
-            )
-        further = tuple(int(length) for length in image.shape[3:])
-        num_volumes = int(np.prod(further)) if further else 1
-        volume: Any = media.options.get("volume", 0)
-        if not _is_index(volume, num_volumes):
-            raise DataError("no_such_slice", f"{_name(media)}: volume {volume!r}, but it has 0 to {num_volumes - 1}")
-        return index, tuple(int(i) for i in np.unravel_index(volume, further, order="F")) if further else ()
+            return find_cut(header, {"square_pixels": self.square_pixels, **media.options})
+        except DataError as error:
+            raise DataError(error.code, f"{name_of(media)}: {error}") from None
 
     def _to_rgb(self, media: Media, values: NDArray[Any]) -> NDArray[np.uint8]:
         if values.dtype.names:  # RGB24 or RGBA32
@@ -137,23 +113,31 @@ class Nifti(Modality):
         values = values.astype(np.float64)
         finite = np.isfinite(values)
         if not finite.any():
-            raise DataError("not_finite", f"{_name(media)}: a slice without one finite value")
+            raise DataError("not_finite", f"{name_of(media)}: a slice without one finite value")
         values = np.where(finite, values, values[finite].min())  # NaN outside a mask is usual: as dark as the darkest
-        low, high = self._range(media, values)
-        scaled = np.clip((values - low) / (high - low), 0, 1) if high > low else np.zeros(values.shape)
-        return np.repeat(np.rint(scaled * 255).astype(np.uint8)[..., None], 3, axis=2)
-
-    def _range(self, media: Media, values: NDArray[np.float64]) -> tuple[float, float]:
         window: Any = media.options.get("window", self.window)
+        three = isinstance(window, (list, tuple)) and len(window) == 3
+        channels = [self._grey(media, values, each) for each in (window if three else [window])]
+        return np.stack(channels * (3 // len(channels)), axis=-1)
+
+    def _grey(self, media: Media, values: NDArray[np.float64], window: Any) -> NDArray[np.uint8]:
+        low, high = self._range(media, values, window)
+        if not high > low:
+            return np.zeros(values.shape, np.uint8)
+        scaled = np.clip((values / 2 - low / 2) / (high / 2 - low / 2), 0, 1)  # halves: the span may overflow
+        return np.rint(scaled * 255).astype(np.uint8)
+
+    def _range(self, media: Media, values: NDArray[np.float64], window: Any) -> tuple[float, float]:
         if window is None:
-            low, high = (float(value) for value in np.percentile(values, self.percentiles))
+            low, high = (2 * float(value) for value in np.percentile(values / 2, self.percentiles))
             return (low, high) if high > low else (float(values.min()), float(values.max()))
         try:
             center, width = (float(value) for value in window)
-        except (TypeError, ValueError):
-            raise DataError("bad_option", f"{_name(media)}: window must be [center, width], not {window!r}") from None
-        if not width > 0:
-            raise DataError("bad_option", f"{_name(media)}: a window's width must be above 0, not {width}")
+        except (TypeError, ValueError, OverflowError):
+            raise DataError("bad_option", f"{name_of(media)}: window must be [center, width], not {window!r}") from None
+        if not (width > 0 and np.isfinite([center, width]).all()):
+            detail = f"a window's center and width must be finite, its width above 0: {window!r}"
+            raise DataError("bad_option", f"{name_of(media)}: {detail}")
         return center - width / 2, center + width / 2
 
 
@@ -171,96 +155,7 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _name(media: Media) -> str:
-    return media.uri or f"NIfTI volume of {len(media.data or b'')} bytes"
+def _resized(rgb: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.uint8]:
+    from PIL import Image
 
-
-def _is_index(value: Any, size: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < size
-
-
-def _axis(media: Media) -> int:
-    axis = media.options.get("axis", 2)
-    if not _is_index(axis, 3):
-        raise DataError(
-            "bad_option", f"{_name(media)}: axis must be 0 (sagittal), 1 (coronal) or 2 (axial), not {axis!r}"
-        )
-    return int(axis)  # type: ignore[arg-type]
-
-
-def _opened(media: Media, whole: bool) -> Any:
-    """The image, its voxels unread; with ``whole`` its file is known to be complete."""
-    if media.data is not None:
-        return _from_bytes(media, media.data, whole)
-    if media.uri is None:
-        raise DataError("missing_file", "a NIfTI volume with neither uri nor data")
-    try:
-        status = os.stat(media.uri)
-        with open(media.uri, "rb") as file:
-            packed = file.read(2) == GZIP
-    except FileNotFoundError:
-        raise DataError("missing_file", f"{media.uri}: no such file; check path and image_root") from None
-    except OSError as error:
-        raise DataError("unreadable", f"{media.uri}: cannot be read ({error.strerror})") from None
-    if packed and whole:
-        return _unpacked(media.uri, status.st_size, status.st_mtime_ns)
-    return _from_file(media, status.st_size, packed)
-
-
-def _from_file(media: Media, size: int, packed: bool) -> Any:
-    import nibabel
-
-    try:
-        image = nibabel.load(str(media.uri))
-    except Exception as error:
-        raise _unopened(media, size, error) from None
-    if not isinstance(image, (nibabel.Nifti1Pair, nibabel.Nifti2Pair)):
-        raise DataError("not_nifti", f"{_name(media)}: {type(image).__name__}, not NIfTI; convert it")
-    if not packed and isinstance(image, (nibabel.Nifti1Image, nibabel.Nifti2Image)):
-        _check_length(media, image, size)
-    return image
-
-
-@functools.lru_cache(maxsize=2)
-def _unpacked(uri: str, size: int, modified: int) -> Any:
-    """A compressed volume in memory, checked to its last byte; the last two stay, since slices of one come together."""
-    with gzip.open(uri, "rb") as file:
-        return _from_bytes(Media(kind="nifti", uri=uri), file.read(), whole=True)
-
-
-def _from_bytes(media: Media, data: bytes, whole: bool) -> Any:
-    import nibabel
-
-    if data[:2] == GZIP:
-        with gzip.open(BytesIO(data), "rb") as file:
-            try:
-                data = file.read() if whole else file.read(2**20)
-            except (EOFError, zlib.error, OSError) as error:
-                raise DataError(
-                    "truncated", f"{_name(media)}: the file is cut short ({error}); fetch it again"
-                ) from None
-    second = data[:4] in (b"\x1c\x02\x00\x00", b"\x00\x00\x02\x1c")
-    try:
-        image = (nibabel.Nifti2Image if second else nibabel.Nifti1Image).from_bytes(data)
-    except Exception as error:
-        raise _unopened(media, len(data), error) from None
-    if whole:
-        _check_length(media, image, len(data))
-    return image
-
-
-def _check_length(media: Media, image: Any, size: int) -> None:
-    """Refuse a file that is shorter than its header says: a slice before the cut would read well."""
-    need = (
-        int(image.dataobj.offset)
-        + int(np.prod([int(n) for n in image.shape], dtype=object)) * image.dataobj.dtype.itemsize
-    )
-    if size < need:
-        raise DataError("truncated", f"{_name(media)}: {size} of {need} bytes; the file is cut short, fetch it again")
-
-
-def _unopened(media: Media, size: int, error: Exception) -> DataError:
-    if isinstance(error, (EOFError, zlib.error)):
-        return DataError("truncated", f"{_name(media)}: cut short in its header; fetch it again")
-    what = "an empty file" if size == 0 else f"no NIfTI file ({error})"
-    return DataError("not_nifti", f"{_name(media)}: {what}")
+    return np.array(Image.fromarray(rgb).resize(shape[::-1], Image.Resampling.BILINEAR))

@@ -1,9 +1,8 @@
-"""Packers that put samples end to end into rows of a fixed budget."""
+"""Packers that put samples end to end into rows of a fixed budget, in the order in which the samples come."""
 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,173 +13,120 @@ from infimed_core import Packer, Packs
 _ROW_BITS = 40
 _ROW_MASK = (1 << _ROW_BITS) - 1
 _UNLIMITED = 2**62
-_MOST_TRIES = 128
-_CLOSED_SHARE = 0.02
+_WHOLE = 1 << 20
+"""A budget, in the units in which several budgets are compared."""
+_CLOSED = _WHOLE // 100
+_MOST_TRIES = 4
+_MOST_TEXT_ROWS = 16
 
 
 class BestFit(Packer):
-    """Best-fit decreasing inside windows: each sample goes to the fullest row that still has room for it.
+    """Best fit in the order of the shuffle: each sample goes to the fullest open row that has room for it.
 
-    Rows not yet full stay open for the next windows, so that little is left empty while samples stay near the place
-    where the seeded shuffle put them.
+    Samples are not sorted by length, so a row is as mixed as the order that they come in. When more than
+    ``open_rows`` rows are open, the fullest is closed.
     """
 
-    window: int = Field(default=4096, ge=1, description="Samples looked at together.")
-    open_rows: int = Field(default=1024, ge=1, description="Most rows kept open from one window to the next.")
+    open_rows: int = Field(default=64, ge=1, description="Most rows that are filled at the same time.")
 
     def group(self, costs: NDArray[np.int64], budget: NDArray[np.int64]) -> Packs:
-        """Rows in the order in which they were opened."""
+        """Rows in the order in which they were opened; their members in the order in which they came."""
         fits = np.flatnonzero((costs <= budget).all(axis=1))
         if len(fits) == 0:
             return Packs.from_lists([])
-        bins = self._bins(costs[fits[: self.window]], budget)
-        row_of = np.concatenate(
-            [bins.place(costs[fits[start : start + self.window]]) for start in range(0, len(fits), self.window)]
-        )
+        kept = costs[fits]
+        limited = [
+            column for column in range(3) if budget[column] < _UNLIMITED and (column == 0 or kept[:, column].any())
+        ]
+        if limited == [0]:
+            row_of = _rows_by_tokens(kept[:, 0], int(budget[0]), self.open_rows)
+        else:
+            row_of = _rows_by_shares(kept, budget, limited, self.open_rows)
         by_row = np.argsort(row_of, kind="stable")
-        offsets = np.concatenate([[0], np.cumsum(np.bincount(row_of))])
-        return Packs(fits[by_row], offsets.astype(np.int64))
-
-    def stream(self, costs: Iterable[NDArray[np.int64]], budget: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-        """The rows of ``group`` over all costs together, each as soon as no later sample can go into it."""
-        bins: _OneBudget | _ManyBudgets | None = None
-        rows: dict[int, list[int]] = {}
-        for members, window in windows_of(costs, budget, self.window):
-            bins = bins or self._bins(window, budget)
-            for member, row in zip(members.tolist(), bins.place(window).tolist(), strict=True):
-                rows.setdefault(row, []).append(member)
-            for row in sorted(rows.keys() - bins.open_numbers()):
-                yield np.array(rows.pop(row), dtype=np.int64)
-        for row in sorted(rows):
-            yield np.array(rows[row], dtype=np.int64)
-
-    def _bins(self, first: NDArray[np.int64], budget: NDArray[np.int64]) -> _OneBudget | _ManyBudgets:
-        """Empty bins. What is scarce is read from the first window alone: a stream has no more to go by."""
-        limited = [column for column in (1, 2) if budget[column] < _UNLIMITED and first[:, column].any()]
-        if not limited:
-            return _OneBudget(int(budget[0]), self.open_rows)
-        return _ManyBudgets(budget, limited, first, self.open_rows)
+        offsets = np.zeros(int(row_of.max()) + 2, dtype=np.int64)
+        np.cumsum(np.bincount(row_of), out=offsets[1:])
+        return Packs(fits[by_row], offsets)
 
 
-def windows_of(
-    costs: Iterable[NDArray[np.int64]], budget: NDArray[np.int64], size: int
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Windows of ``size`` samples that fit a row, whatever the blocks they come in: their numbers and their costs."""
-    place = 0
-    waiting = np.zeros((0, 4), dtype=np.int64)
-    for block in costs:
-        numbered = np.concatenate([np.arange(place, place + len(block))[:, None], block], axis=1)
-        place += len(block)
-        waiting = np.concatenate([waiting, numbered[(block <= budget).all(axis=1)]])
-        while len(waiting) >= size:
-            yield waiting[:size, 0], waiting[:size, 1:]
-            waiting = waiting[size:]
-    if len(waiting):
-        yield waiting[:, 0], waiting[:, 1:]
+def _rows_by_tokens(tokens: NDArray[np.int64], row_tokens: int, most_open: int) -> NDArray[np.int64]:
+    """Row of each sample. An open row is one integer, its room above its number, in a sorted list."""
+    open_rows: list[int] = []
+    capacity = row_tokens << _ROW_BITS
+    count = 0
+    found: list[int] = []
+    add, take = found.append, open_rows.pop
+    for need in (tokens << _ROW_BITS).tolist():
+        at = bisect_left(open_rows, need)
+        if at < len(open_rows):
+            row = take(at)
+        else:
+            row = capacity | count
+            count += 1
+            if at == most_open:
+                take(0)
+        add(row)
+        row -= need
+        if row > _ROW_MASK:
+            insort(open_rows, row)
+    return np.array(found, dtype=np.int64) & _ROW_MASK
 
 
-class _OneBudget:
-    """Open rows by tokens alone. A row is one integer, its room above its number, in a sorted list."""
+def _rows_by_shares(
+    costs: NDArray[np.int64], budget: NDArray[np.int64], limited: list[int], most_open: int
+) -> NDArray[np.int64]:
+    """Row of each sample where several budgets bind.
 
-    def __init__(self, row_tokens: int, most_open: int) -> None:
-        self._most_open = most_open
-        self._capacity = row_tokens << _ROW_BITS
-        self._open: list[int] = []
-        self._count = 0
-
-    def open_numbers(self) -> set[int]:
-        """Rows that a later sample may still go into."""
-        return {row & _ROW_MASK for row in self._open}
-
-    def place(self, costs: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Row of each sample of a window."""
-        order = np.argsort(-costs[:, 0], kind="stable")
-        open_rows, capacity, count = self._open, self._capacity, self._count
-        found = []
-        for tokens in costs[order, 0].tolist():
-            need = tokens << _ROW_BITS
-            at = bisect_left(open_rows, need)
-            if at == len(open_rows):
-                row = capacity | count
-                count += 1
-            else:
-                row = open_rows.pop(at)
-            found.append(row & _ROW_MASK)
-            row -= need
-            if row > _ROW_MASK:
-                insort(open_rows, row)
-        self._count = count
-        del open_rows[: max(0, len(open_rows) - self._most_open)]
-        rows = np.empty(len(costs), dtype=np.int64)
-        rows[order] = found
-        return rows
-
-
-class _ManyBudgets:
-    """Open rows by the scarcer of patches and images; a sample goes to the first tried that has room in all.
-
-    Rows out of room for images are kept apart, by their tokens, for samples of text alone: among the others they would
-    take up the tries of every sample with an image.
+    Costs and room are shares of their budgets, in ``_WHOLE`` units. Open rows are sorted by the room in their scarcest
+    budget: one with at least the sample's largest share surely has room. A few fuller rows are tried first, whose room
+    may lie where this sample needs it. Rows closed for images are kept a little longer for samples of text alone.
     """
-
-    def __init__(self, budget: NDArray[np.int64], limited: list[int], first: NDArray[np.int64], most_open: int) -> None:
-        self._most_open = most_open
-        self._limits: tuple[int, int, int] = tuple(budget.tolist())
-        self._budget, self._columns = budget, [0, *limited]
-        self._scarcest = limited[int((first[:, limited] / budget[limited]).sum(axis=0).argmax())]
-        # A row with less room than this is closed: its last percents are worth less than the tries that it would take.
-        self._least = [max(1, int(limit * _CLOSED_SHARE)) if limit < _UNLIMITED else 1 for limit in self._limits]
-        self._open: list[int] = []
-        self._text: list[int] = []
-        self._left: dict[int, tuple[int, int, int]] = {}
-        self._count = 0
-
-    def open_numbers(self) -> set[int]:
-        """Rows that a later sample may still go into."""
-        return {row & _ROW_MASK for row in (*self._open, *self._text)}
-
-    def place(self, costs: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Row of each sample of a window."""
-        # A sample is as large as the budget it takes most of.
-        size = (costs[:, self._columns] / self._budget[self._columns]).max(axis=1)
-        order = np.argsort(-size, kind="stable")
-        open_rows, text_rows, left, limits, scarcest = self._open, self._text, self._left, self._limits, self._scarcest
-        least_tokens, least_patches, least_images = self._least
-        found = []
-        for cost in costs[order].tolist():
-            tokens, patches, images = cost
-            number = -1
-            if patches == images == 0:
-                at = bisect_left(text_rows, tokens << _ROW_BITS)
-                if at < len(text_rows):
-                    number = text_rows.pop(at) & _ROW_MASK
-            if number < 0:
-                first = bisect_left(open_rows, cost[scarcest] << _ROW_BITS)
-                for at in range(first, min(first + _MOST_TRIES, len(open_rows))):
-                    room = left[open_rows[at] & _ROW_MASK]
-                    if tokens <= room[0] and patches <= room[1] and images <= room[2]:
-                        number = open_rows.pop(at) & _ROW_MASK
-                        break
-                else:
-                    number = self._count
-                    self._count += 1
-                    left[number] = limits
-            found.append(number)
-            room = left[number]
-            room = left[number] = room[0] - tokens, room[1] - patches, room[2] - images
-            if room[0] < least_tokens:
-                del left[number]
-            elif room[1] < least_patches or room[2] < least_images:
-                insort(text_rows, room[0] << _ROW_BITS | number)
+    shares = np.zeros((len(costs), 3), dtype=np.int64)
+    for column in limited:
+        shares[:, column] = np.ceil(costs[:, column] / float(budget[column]) * _WHOLE)
+    needs = (shares.max(axis=1) << _ROW_BITS).tolist()
+    open_rows: list[int] = []
+    text_rows: list[int] = []
+    left: dict[int, tuple[int, int, int]] = {}
+    count = 0
+    found = []
+    for (tokens, patches, images), need in zip(shares.tolist(), needs, strict=True):
+        number = -1
+        if patches == images == 0 and (at := bisect_left(text_rows, need)) < len(text_rows):
+            number = text_rows.pop(at) & _ROW_MASK
+        else:
+            at = bisect_left(open_rows, need)
+            for fuller in range(at - 1, max(-1, at - 1 - _MOST_TRIES), -1):
+                room = left[open_rows[fuller] & _ROW_MASK]
+                if tokens <= room[0] and patches <= room[1] and images <= room[2]:
+                    number = open_rows.pop(fuller) & _ROW_MASK
+                    break
             else:
-                insort(open_rows, room[scarcest] << _ROW_BITS | number)
-        for kept in (open_rows, text_rows):
-            del kept[: max(0, len(kept) - self._most_open)]
-        if len(left) > 4 * self._most_open:
-            self._left = {number: left[number] for number in self.open_numbers()}
-        rows = np.empty(len(costs), dtype=np.int64)
-        rows[order] = found
-        return rows
+                if at < len(open_rows):
+                    number = open_rows.pop(at) & _ROW_MASK
+        if number < 0:
+            number, room = count, (_WHOLE, _WHOLE, _WHOLE)
+            count += 1
+        else:
+            room = left.pop(number)
+        found.append(number)
+        room = room[0] - tokens, room[1] - patches, room[2] - images
+        least = min(room)
+        closing = -1
+        # The last percent of a budget is worth less than the tries that it would take.
+        if least >= _CLOSED:
+            left[number] = room
+            insort(open_rows, least << _ROW_BITS | number)
+            if len(open_rows) > most_open:
+                closing = open_rows.pop(0) & _ROW_MASK
+                room = left.pop(closing)
+        else:
+            closing = number
+        if closing >= 0 and room[0] >= _CLOSED:
+            left[closing] = room
+            insort(text_rows, room[0] << _ROW_BITS | closing)
+            if len(text_rows) > _MOST_TEXT_ROWS:
+                del left[text_rows.pop(0) & _ROW_MASK]
+    return np.array(found, dtype=np.int64)
 
 
 class NextFit(Packer):
@@ -189,26 +135,15 @@ class NextFit(Packer):
     def group(self, costs: NDArray[np.int64], budget: NDArray[np.int64]) -> Packs:
         """Rows of neighbours; their order is that of the samples."""
         members = np.flatnonzero((costs <= budget).all(axis=1))
-        limits = budget.tolist()
+        if len(members) == 0:
+            return Packs.from_lists([])
+        # For every sample: where the row would end that begins with it.
+        ends = np.full(len(members), len(members))
+        for column in range(3):
+            total = np.concatenate([[0], np.cumsum(costs[members, column])])
+            ends = np.minimum(ends, np.searchsorted(total, total[:-1] + budget[column], side="right") - 1)
+        following = ends.tolist()
         offsets = [0]
-        row = [0, 0, 0]
-        for place, cost in enumerate(costs[members].tolist()):
-            row = [have + new for have, new in zip(row, cost, strict=True)]
-            if any(have > limit for have, limit in zip(row, limits, strict=True)):
-                offsets.append(place)
-                row = cost
-        if len(members):
-            offsets.append(len(members))
+        while offsets[-1] < len(members):
+            offsets.append(following[offsets[-1]])
         return Packs(members, np.array(offsets, dtype=np.int64))
-
-    def stream(self, costs: Iterable[NDArray[np.int64]], budget: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-        """The rows of ``group`` over all costs together; the last row of a block is carried into the next."""
-        carried = np.zeros((0, 4), dtype=np.int64)
-        for members, block in windows_of(costs, budget, 1024):
-            numbered = np.concatenate([carried, np.concatenate([members[:, None], block], axis=1)])
-            packs = self.group(numbered[:, 1:], budget)
-            for number in range(len(packs) - 1):
-                yield numbered[packs[number], 0]
-            carried = numbered[packs[len(packs) - 1]]
-        if len(carried):
-            yield carried[:, 0]

@@ -17,6 +17,11 @@ class Padded(Packer):
     padded: ClassVar[bool] = True
     batch_size: int = Field(default=8, ge=1, description="Most samples in a batch.")
 
+    @property
+    def most_in_row(self) -> int | None:
+        """The size of a batch."""
+        return self.batch_size
+
     def group(self, costs: NDArray[np.int64], budget: NDArray[np.int64]) -> Packs:
         """Batches in the order of the samples."""
         return self._batches(costs, budget, np.arange(len(costs)))

@@ -87,11 +87,11 @@ def _squares(values: NDArray[np.float64]) -> float:
 
 def spearman(first: NDArray[np.float64], second: NDArray[np.float64]) -> float | None:
     """Spearman's rank correlation; ``None`` where one is constant or there are fewer than three pairs."""
-    from scipy.stats import rankdata
+    from scipy.stats import spearmanr
 
     if len(first) < 3 or np.ptp(first) == 0 or np.ptp(second) == 0:
         return None
-    return float(np.corrcoef(rankdata(first), rankdata(second))[0, 1])
+    return float(spearmanr(first, second).statistic)
 
 
 def _spearman_interval(first: NDArray[np.float64], second: NDArray[np.float64]) -> tuple[float, float] | None:

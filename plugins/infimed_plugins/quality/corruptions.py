@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from infimed_core import Media, Sample, Turn
+from infimed_core import Media, Sample
 
 SEVERITIES = (1, 2, 3, 4, 5)
 
@@ -207,6 +207,6 @@ def with_answers(sample: Sample, change: Callable[[str], str]) -> Sample:
     turns = []
     for turn in sample.turns:
         if turn.role == "assistant":
-            turn = Turn(role="assistant", content=(*turn.media_indices, change(turn.text)))
+            turn = turn.model_copy(update={"content": (*turn.media_indices, change(turn.text))})
         turns.append(turn)
     return sample.model_copy(update={"turns": tuple(turns)})

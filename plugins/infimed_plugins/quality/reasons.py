@@ -82,7 +82,6 @@ class Reason(StrEnum):
     JUDGE_MALFORMED = "judge_malformed"
     JUDGE_REFUSED = "judge_refused"
     JUDGE_TRUNCATED = "judge_truncated"
-    JUDGE_UNCONSTRAINED = "judge_unconstrained"
 
     # Gates of the profile: a dimension below its minimum.
     BELOW_MINIMUM_IMAGE_QUALITY = "below_minimum_image_quality"

@@ -6,23 +6,21 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
 from infimed_core import Component, DataError, MediaLoader, Sample, Score, Scorer
-from infimed_plugins.quality.alignment import alignment
 from infimed_plugins.quality.calibration import Calibration, load_calibration
-from infimed_plugins.quality.completeness import completeness
-from infimed_plugins.quality.compliance import compliance, header_identity, pixel_identity
 from infimed_plugins.quality.composite import composite
 from infimed_plugins.quality.modalities import modality_of
 from infimed_plugins.quality.pictures import Picture, image_quality, media_key, open_picture
-from infimed_plugins.quality.privacy.pixels import INSTALL, PixelReader, can_read_pixels
 from infimed_plugins.quality.profile import DIMENSIONS, Profile, load_profile, profile_path, told_profile
 from infimed_plugins.quality.reasons import Reason
 from infimed_plugins.quality.texts import texts_of
-from infimed_plugins.quality.validity import medical_validity
+
+if TYPE_CHECKING:
+    from infimed_plugins.quality.privacy.pixels import PixelReader
 
 FILES = (
     "lexicon.yaml", "medical_terms.txt", "common_words.txt", "calibration.json", "given_names.txt",
@@ -63,6 +61,8 @@ class FiveDimension(Scorer):
 
     def identity(self) -> str:
         """Changes with the settings, the rules and the contents of every data file that decides a score."""
+        from infimed_plugins.quality.privacy.pixels import can_read_pixels
+
         digest = hashlib.sha256(self.version.encode())
         for name in FILES:
             digest.update((Path(__file__).parent / name).read_bytes())
@@ -82,10 +82,14 @@ class FiveDimension(Scorer):
 
     @cached_property
     def _reader(self) -> PixelReader | None:
+        from infimed_plugins.quality.privacy.pixels import PixelReader, can_read_pixels
+
         return PixelReader() if can_read_pixels() else None
 
     def score(self, samples: Sequence[Sample], media: MediaLoader) -> list[Score]:
         """One score per sample, in order; equal media are opened once per call, and nothing else is shared."""
+        from infimed_plugins.quality.compliance import header_identity, pixel_identity
+
         pictures: dict[str, Picture] = {}
         headers: dict[str, tuple[list[Reason], int]] = {}
         for sample in samples:
@@ -114,6 +118,13 @@ class FiveDimension(Scorer):
         pictures: Mapping[str, Picture],
         headers: Mapping[str, tuple[list[Reason], int]],
     ) -> Score:
+        # Imported when something is scored: their patterns take longer to compile than a run file to check.
+        from infimed_plugins.quality.alignment import alignment
+        from infimed_plugins.quality.completeness import completeness
+        from infimed_plugins.quality.compliance import compliance
+        from infimed_plugins.quality.privacy.pixels import INSTALL
+        from infimed_plugins.quality.validity import medical_validity
+
         profile = self._profile
         texts = texts_of(sample)
         keys = [media_key(item) for item in sample.media]

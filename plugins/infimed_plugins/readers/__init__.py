@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from infimed_core import hookimpl
 
 
@@ -18,3 +20,11 @@ def infimed_readers() -> dict[str, str]:
         "directory": "infimed_plugins.readers.directory:Directory",
         "medevalkit": "infimed_plugins.readers.medevalkit:MedEvalKit",
     }
+
+
+@hookimpl(optionalhook=True)
+def infimed_commands() -> dict[str, Callable[..., None]]:
+    """Offer ``infimed init``."""
+    from infimed_plugins.readers.command import init_command
+
+    return {"init": init_command}

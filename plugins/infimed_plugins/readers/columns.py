@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from pydantic import Field
 
 from infimed_core import DataError, Row, Sample
-from infimed_plugins.readers.conversation import Place, conversation, image_list, medium_of, question_and_answer
+from infimed_plugins.readers.conversation import Place, conversation, media_of
+from infimed_plugins.readers.conversation import question_and_answer as asked
+from infimed_plugins.readers.fields import refuse
 from infimed_plugins.readers.files import stable_id
+from infimed_plugins.readers.options import listed_options, read_options
+from infimed_plugins.readers.values import as_json, known, text_of
 
 
 class Columns(Row):
@@ -33,66 +36,69 @@ class Columns(Row):
     tags: dict[str, str] = Field(default_factory=dict, description="From a tag's name to the column of its value.")
     meta: tuple[str, ...] = Field(default=(), description="Columns kept in the sample's meta.")
 
+    def named(self) -> dict[str, str]:
+        """Every column that the run file names, by its place there."""
+        given = {name: getattr(self, name) for name in ("id", "image", "conversations", "system")}
+        given |= {name: getattr(self, name) for name in ("question", "answer") if name in self.model_fields_set}
+        given |= {f"tags.{tag}": name for tag, name in self.tags.items()}
+        given |= {f"meta.{place}": name for place, name in enumerate(self.meta)}
+        options = self.options or ()
+        given |= {"options": options} if isinstance(options, str) else {}
+        given |= {f"options.{n}": name for n, name in enumerate(options)} if not isinstance(options, str) else {}
+        return {place: name for place, name in given.items() if name is not None}
 
-def sample_of(row: Mapping[str, Any], columns: Columns, identity: str, place: Place) -> Sample:
+    def missing(self, there: Collection[str]) -> dict[str, str]:
+        """The columns that are named and that no row has, by their place in the run file."""
+        told = f"(there are: {', '.join(map(str, there))})"
+        found = {place: f"no column '{name}' {told}" for place, name in self.named().items() if name not in there}
+        usual = {self.question, self.answer, "conversations", "messages"}
+        if not found and self.conversations is None and not usual & set(there):
+            found["answer"] = f"no column '{self.question}', '{self.answer}', 'conversations' or 'messages' {told}"
+        return found
+
+
+def sample_of(
+    row: Mapping[str, Any], columns: Columns, identity: str, place: Place, ignore: Collection[str] = ()
+) -> Sample:
     """The sample in a row.
 
     Raises:
         DataError: ``bad_row`` where a named column is missing or holds something else than it should.
     """
-    options = (columns.options,) if isinstance(columns.options, str) else columns.options or ()
-    named = [columns.id, columns.image, columns.conversations, columns.system, *columns.tags.values(), *columns.meta]
-    named += options
-    for name in named:
-        if name is not None and name not in row:
-            raise DataError("bad_row", f"no column '{name}' (there are: {', '.join(map(str, row))}); set columns")
-    images = image_list(row[columns.image]) if columns.image else _usual(row, "image") + _usual(row, "images")
-    media = [medium_of(image, place) for image in images if image is not None]
-    talk = columns.conversations or next((name for name in ("conversations", "messages") if row.get(name)), None)
-    system = row[columns.system] if columns.system else None
+    if missing := columns.missing(row.keys()):
+        raise DataError("bad_row", f"{next(iter(missing.values()))}; set columns")
+    ignore = (*ignore, *columns.named().values())  # what the run file names means what it says there
+    refuse(row, ignore)
+    names = (columns.image,) if columns.image else ("image", "images")
+    media = media_of({name: _names(row[name]) for name in names if name in row}, names, place)
+    system = known(row[columns.system]) if columns.system else None
+    talk = columns.conversations or next(
+        (name for name in ("conversations", "messages") if known(row.get(name)) not in (None, "", [])), None
+    )
     if talk is not None:
-        turns, found = conversation(row[talk], media, place, system)
-    elif columns.question in row or columns.answer in row:
-        turns, found = question_and_answer(row.get(columns.question), row.get(columns.answer), media, place, system)
+        turns, found = conversation(known(row[talk]), media, place, system, ignore)
     else:
-        raise DataError(
-            "bad_row",
-            f"no column '{columns.question}', '{columns.answer}', 'conversations' or 'messages' "
-            f"(there are: {', '.join(map(str, row))}); set columns",
-        )
+        question, answer = row.get(columns.question), row.get(columns.answer)
+        turns, found = asked(question, answer, media, place, system, row.get("history"), ignore)
     return Sample(
         id=stable_id(row[columns.id] if columns.id else None, identity),
         turns=turns,
         media=found,
         options=_options(row, columns.options),
-        tags={tag: str(row[name]) for tag, name in columns.tags.items() if row[name] is not None},
-        meta={name: row[name] for name in columns.meta},
+        tags={tag: text_of(row[name], tag) for tag, name in columns.tags.items() if known(row[name]) is not None},
+        meta={name: as_json(row[name]) for name in columns.meta},
     )
+
+
+def _names(images: Any) -> Any:
+    """Numbers that name files, as where the program that wrote the table took names for numbers."""
+    images = known(images)
+    if isinstance(images, list):
+        return [_names(image) for image in images]
+    return text_of(images, "image") if isinstance(images, (int, float)) and not isinstance(images, bool) else images
 
 
 def _options(row: Mapping[str, Any], columns: str | tuple[str, ...] | None) -> tuple[str, ...]:
     if isinstance(columns, str):
-        found = row[columns]
-        if isinstance(found, str):
-            try:
-                found = json.loads(found)
-            except ValueError:
-                found = None
-            if not isinstance(found, list):
-                raise DataError(
-                    "bad_row", f'\'{columns}\' must hold a list, as in ["axial", "coronal"]; or name a column each'
-                )
-        texts = list(found or ())
-    else:
-        texts = [row[name] for name in columns or ()]
-    options = ["" if text is None else str(text).strip() for text in texts]
-    while options and not options[-1]:
-        options.pop()
-    if "" in options:
-        letter = chr(ord("A") + options.index(""))
-        raise DataError("bad_row", f"option {letter} is empty and one behind it is not, so that letters would move up")
-    return tuple(options)
-
-
-def _usual(row: Mapping[str, Any], name: str) -> list[Any]:
-    return image_list(row.get(name))
+        return read_options(row[columns])
+    return listed_options([row[name] for name in columns or ()])

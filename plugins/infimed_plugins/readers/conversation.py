@@ -1,14 +1,24 @@
-"""Turns from the conversation layouts of the field: LLaVA, ShareGPT and chat messages."""
+"""Turns from the conversation layouts of the field: LLaVA, ShareGPT, Alpaca and chat messages."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Sequence
+import json
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from infimed_core import DataError, Media, Turn
-from infimed_plugins.readers.files import kind_of
+from infimed_plugins.readers.fields import (
+    TOOL_ROLES,
+    carries_loss,
+    history_of,
+    refuse_in_message,
+    refuse_marks,
+)
+from infimed_plugins.readers.places import kind_of_bytes
+from infimed_plugins.readers.values import known, listed, text_of
 
 IMAGE_MARK = "<image>"
 
@@ -23,93 +33,155 @@ Place = Callable[[str], Media]
 
 
 def conversation(
-    messages: Any, media: Sequence[Media], place: Place, system: Any = None
+    messages: Any, media: Sequence[Media], place: Place, system: Any = None, ignore: Collection[str] = ()
 ) -> tuple[tuple[Turn, ...], tuple[Media, ...]]:
     """Turns and media of a list of messages, ``<image>`` marks replaced by media indices where they stand.
 
     A message is ``{from, value}`` or ``{role, content}``; content is a text, or a list of parts as chat interfaces
     take them (``text``, ``image``, ``image_url``). Where no mark stands anywhere, all images go before the first
-    user text. A conversation may end with either role.
+    user text. A conversation may end with either role. An answer with ``loss: false`` is shown and not trained on.
 
     Raises:
-        DataError: ``bad_row`` (an unknown role ...) or ``image_count`` (marks and images do not match).
+        DataError: ``bad_row`` (an unknown role ...), ``image_count`` (marks and images do not match),
+            ``image_in_answer``, ``unsupported_field`` or ``nothing_to_learn`` (no answer carries loss).
     """
+    messages = _parsed(messages)
     if not isinstance(messages, list) or not messages:
         raise DataError("bad_row", "the conversation must be a list of at least one message")
-    found = list(media)
-    num_named = len(found)
-    turns: list[tuple[str, list[str | int]]] = []
-    if isinstance(system, str) and system.strip():
-        turns.append(("system", [system]))
-    num_marks = 0
-    has_parts = False
+    reader = _Reader(media, place, ignore)
+    if (text := text_of(system, "system prompt")).strip():
+        reader.turns.append(("system", [text], True))
     for number, message in enumerate(messages):
         if not isinstance(message, dict):
             raise DataError("bad_row", f"message {number} must be an object with from/value or role/content")
-        role, content = _role(message, number), _content(message, number)
+        reader.add(message, number)
+    return reader.finish()
+
+
+class _Reader:
+    """Collects turns, and counts the marks that stand for the images that the row names."""
+
+    def __init__(self, media: Sequence[Media], place: Place, ignore: Collection[str]) -> None:
+        self.turns: list[tuple[str, list[str | int], bool]] = []
+        self._media, self._num_named = list(media), len(media)
+        self._place, self._ignore = place, ignore
+        self._num_marks, self._has_parts = 0, False
+
+    def add(self, message: dict[str, Any], number: int) -> None:
+        role = _role(message, number)
+        refuse_in_message(message, number)
         pieces: list[str | int] = []
+        content = _content(message, number)
         for part in content if isinstance(content, list) else [content]:
-            if isinstance(part, str):
-                texts = part.split(IMAGE_MARK)
-                for position, text in enumerate(texts):
-                    if position:
-                        pieces.append(num_marks)
-                        num_marks += 1
-                    if text:
-                        pieces.append(text)
-                continue
-            part_media = _part(part, number, place)
-            if isinstance(part_media, str):
-                pieces.append(part_media)
-            elif part_media is None:  # an image part without a source takes the next image of the row, like a mark
-                pieces.append(num_marks)
-                num_marks += 1
-            else:
-                has_parts = True
-                pieces.append(len(found))
-                found.append(part_media)
-        turns.append((role, pieces))
-    if num_marks == 0 and num_named and not has_parts:
-        first = next((pieces for role, pieces in turns if role == "user"), None)
-        if first is None:
-            raise DataError("image_count", f"{num_named} image(s), but no user message to show them in")
-        first[:0] = list(range(num_named))
-    elif num_marks != num_named:
-        raise DataError("image_count", f"{num_marks} {IMAGE_MARK} mark(s) for {num_named} image(s); make them equal")
-    return tuple(Turn(role=role, content=tuple(pieces)) for role, pieces in turns), tuple(found)
+            self._add_part(pieces, part, number)
+        if role == "assistant" and any(isinstance(piece, int) for piece in pieces):
+            raise DataError("image_in_answer", f"message {number}: an answer is text; an image cannot be learned")
+        self.turns.append((role, pieces, carries_loss(message, number, role)))
+
+    def _add_part(self, pieces: list[str | int], part: Any, number: int) -> None:
+        if isinstance(part, str):
+            refuse_marks(part, self._ignore)
+            for position, text in enumerate(part.split(IMAGE_MARK)):
+                if position:
+                    self._add_mark(pieces)
+                if text:
+                    pieces.append(text)
+            return
+        medium = _part(part, number, self._place)
+        if isinstance(medium, str):
+            refuse_marks(medium, self._ignore)
+            pieces.append(medium)
+        elif medium is None:  # an image part without a source takes the next image of the row, like a mark
+            self._add_mark(pieces)
+        else:
+            self._has_parts = True
+            pieces.append(len(self._media))
+            self._media.append(medium)
+
+    def _add_mark(self, pieces: list[str | int]) -> None:
+        pieces.append(self._num_marks)
+        self._num_marks += 1
+
+    def finish(self) -> tuple[tuple[Turn, ...], tuple[Media, ...]]:
+        if self._num_marks == 0 and self._num_named and not self._has_parts:
+            first = next((pieces for role, pieces, _ in self.turns if role == "user"), None)
+            if first is None:
+                raise DataError("image_count", f"{self._num_named} image(s), but no user message to show them in")
+            first[:0] = list(range(self._num_named))
+        elif self._num_marks != self._num_named:
+            told = f"{self._num_marks} {IMAGE_MARK} mark(s) for {self._num_named} image(s); make them equal"
+            raise DataError("image_count", told)
+        answers = [supervised for role, _, supervised in self.turns if role == "assistant"]
+        if answers and not any(answers):
+            raise DataError("nothing_to_learn", "no answer of the conversation carries loss")
+        turns = tuple(
+            Turn(role=role, content=tuple(pieces), supervised=supervised)  # type: ignore[arg-type]
+            for role, pieces, supervised in self.turns
+        )
+        return turns, tuple(self._media)
 
 
 def question_and_answer(
-    question: Any, answer: Any, media: Sequence[Media], place: Place, system: Any = None
+    question: Any,
+    answer: Any,
+    media: Sequence[Media],
+    place: Place,
+    system: Any = None,
+    history: Any = None,
+    ignore: Collection[str] = (),
 ) -> tuple[tuple[Turn, ...], tuple[Media, ...]]:
-    """Turns of a question (``None``: images alone, as for a caption) and its answer (``None``: none)."""
-    messages: list[dict[str, Any]] = []
-    if question is not None or media:
-        messages.append({"role": "user", "content": _text(question, "question")})
+    """Turns of a question (``None``: images alone, as for a caption) and its answer (``None``: none).
+
+    ``history`` holds the pairs that came before, as Alpaca's rows have them.
+
+    Raises:
+        DataError: ``empty_text``: the answer is empty or missing in its cell; or as ``conversation``.
+    """
+    messages = history_of(history)
+    if known(question) is not None or media:
+        messages.append({"role": "user", "content": text_of(question, "question")})
     if answer is not None:
-        text = _text(answer, "answer")
+        text = text_of(answer, "answer")
         if not text.strip():
             raise DataError("empty_text", "the answer is empty")
         messages.append({"role": "assistant", "content": text})
-    return conversation(messages, media, place, system)
+    return conversation(messages, media, place, system, ignore)
 
 
 def image_list(value: Any) -> list[Any]:
-    """A row's images as a list: none, one or several, each a path, bytes or ``{bytes, path}``."""
-    if value is None or value == "":
-        return []
-    return list(value) if isinstance(value, (list, tuple)) else [value]
+    """A row's images as a list: none, one or several, each a path, bytes or ``{bytes, path}``.
+
+    Raises:
+        DataError: ``missing_media``: one of several is null; those behind it would take its place.
+    """
+    if isinstance(value, str) and value.lstrip()[:1] == "[" and value.rstrip()[-1:] == "]":
+        value = listed(value) or value
+    values = list(value) if isinstance(value, (list, tuple)) else [value]
+    there = [not _is_null(item) for item in values]
+    if any(there) and not all(there):
+        raise DataError("missing_media", f"image {there.index(False) + 1} of {len(values)} is null")
+    return values if all(there) else []
+
+
+def media_of(row: Mapping[str, Any], names: Sequence[str], place: Place) -> list[Media]:
+    """The images of several fields, in order; a file that two fields name, or one names and one holds, is one image."""
+    found: list[tuple[Any, Media]] = []
+    for name in names:
+        fresh = [(image, medium_of(image, place)) for image in image_list(row.get(name))]
+        found += [one for one in fresh if not any(_is_same(one, other) for other in tuple(found))]
+    return [medium for _, medium in found]
 
 
 def medium_of(value: Any, place: Place) -> Media:
     """One image: a path, a data URI, bytes, or the ``{bytes, path}`` that Hugging Face datasets store."""
+    value = known(value)
     if isinstance(value, (bytes, bytearray, memoryview)):
-        return Media(data=bytes(value))
+        return Media(kind=kind_of_bytes(bytes(value)), data=bytes(value))
     if isinstance(value, dict):
-        if value.get("bytes") is not None:
+        if value.get("bytes"):
             name = value.get("path")
-            kind = kind_of(name) if isinstance(name, str) and name else "image"
-            return Media(kind=kind, data=bytes(value["bytes"]))
+            content = bytes(value["bytes"])
+            return Media(kind=kind_of_bytes(content, name if isinstance(name, str) else ""), data=content)
         value = value.get("path") or value.get("url") or value.get("uri")
     if not isinstance(value, str) or not value:
         raise DataError("bad_row", f"an image must be a path or bytes, not {type(value).__name__}")
@@ -118,9 +190,10 @@ def medium_of(value: Any, place: Place) -> Media:
         if not head.endswith(";base64"):
             raise DataError("bad_row", "a data URI must be base64")
         try:
-            return Media(data=base64.b64decode(body, validate=True))
+            content = base64.b64decode(body, validate=True)
         except binascii.Error as error:
             raise DataError("bad_row", f"a data URI that is not base64 ({error})") from None
+        return Media(kind=kind_of_bytes(content), data=content)
     if "://" in value:
         if value.startswith("file://"):
             return place(value.removeprefix("file://"))
@@ -128,8 +201,36 @@ def medium_of(value: Any, place: Place) -> Media:
     return place(value)
 
 
+def _is_same(one: tuple[Any, Media], other: tuple[Any, Media]) -> bool:
+    """Whether two fields of a row mean one image: one place, one content, or content that came from that name."""
+    if (one[1].data is None) == (other[1].data is None):
+        return (one[1].uri, one[1].data) == (other[1].uri, other[1].data)
+    names = [image.get("path") if isinstance(image, dict) else medium.uri for image, medium in (one, other)]
+    return all(names) and len({os.path.basename(str(name)) for name in names}) == 1
+
+
+def _is_null(value: Any) -> bool:
+    """Whether a cell names no image: null, NaN, an empty text, or a struct whose every part is null."""
+    value = known(value)
+    if isinstance(value, dict):
+        return not any(value.get(name) for name in ("bytes", "path", "url", "uri"))
+    return value is None or (isinstance(value, (str, bytes)) and not value)
+
+
+def _parsed(messages: Any) -> Any:
+    """A conversation that stands in a cell as a text of JSON."""
+    if isinstance(messages, str) and messages.lstrip()[:1] == "[":
+        try:
+            return json.loads(messages)
+        except ValueError as error:
+            raise DataError("bad_row", f"the conversation is no JSON: {error}") from None
+    return messages
+
+
 def _role(message: dict[str, Any], number: int) -> Any:
     name = message.get("from", message.get("role"))
+    if isinstance(name, str) and name.lower() in TOOL_ROLES:
+        raise DataError("bad_row", f"message {number} has the role {name!r}: tools are not called")
     role = ROLES.get(name.lower()) if isinstance(name, str) else None
     if role is None:
         raise DataError("bad_row", f"message {number} has the role {name!r}; known: {', '.join(ROLES)}")
@@ -137,7 +238,7 @@ def _role(message: dict[str, Any], number: int) -> Any:
 
 
 def _content(message: dict[str, Any], number: int) -> Any:
-    content = message.get("value", message.get("content"))
+    content = known(message.get("value", message.get("content")))
     if not isinstance(content, (str, list)):
         raise DataError("bad_row", f"message {number} has no text (value or content)")
     return content
@@ -149,18 +250,8 @@ def _part(part: Any, number: int, place: Place) -> str | Media | None:
         raise DataError("bad_row", f"message {number} has a part that is neither text nor object")
     kind = part.get("type")
     if kind == "text" or (kind is None and isinstance(part.get("text"), str)):
-        return _text(part.get("text"), "part")
+        return text_of(part.get("text"), "part")
     if kind not in ("image", "image_url"):
         raise DataError("bad_row", f"message {number} has a part of type {kind!r}; known: text, image, image_url")
-    source = part.get("image", part.get("image_url", part.get("path", part.get("url"))))
+    source = next((part[name] for name in ("image", "image_url", "path", "url") if part.get(name) is not None), None)
     return None if source is None else medium_of(source, place)
-
-
-def _text(value: Any, what: str) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, (int, float)):
-        return str(value)
-    if not isinstance(value, str):
-        raise DataError("bad_row", f"the {what} must be text, not {type(value).__name__}")
-    return value

@@ -11,16 +11,17 @@ from pydantic import Field
 
 from infimed_core import DataError, Sample, canonical_json
 from infimed_plugins.readers.conversation import question_and_answer
-from infimed_plugins.readers.files import FileReader, kind_of, sha256_of
-
-IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".jp2", ".avif")
-ENDINGS = (*IMAGES, ".dcm", ".dicom", ".nii", ".nii.gz")
+from infimed_plugins.readers.files import FileReader, sha256_of
+from infimed_plugins.readers.places import ending_of, inside, is_plain, kind_of_file
+from infimed_plugins.readers.texts import decoded
+from infimed_plugins.readers.values import natural
 
 
 class Directory(FileReader):
-    """``scan.png`` beside ``scan.txt`` is a captioned image; folders are walked in sorted order; the id is the path.
+    """``scan.png`` beside ``scan.txt`` is a captioned image; folders are walked in order; the id is the path.
 
-    An image without a text file is a fault (``empty_text``).
+    An image without a text file is a fault (``empty_text``), and so is a text without an image that can be read. DICOM
+    files are known without an ending.
     """
 
     path: str = Field(description="The folder, relative to the current directory.")
@@ -38,48 +39,71 @@ class Directory(FileReader):
         return [folder]
 
     def rows(self, file: Path) -> Iterator[tuple[str, Any]]:
-        """Images below the folder, sorted."""
-        for image in _images(file):
-            yield str(image), image
+        """Images below the folder in natural order, each with its text; then the texts that have none."""
+        for place, folders, names in os.walk(file):
+            folders.sort(key=natural)
+            yield from self._rows_of(Path(place), sorted(names, key=natural), file)
+
+    def _rows_of(self, folder: Path, names: list[str], root: Path) -> Iterator[tuple[str, Any]]:
+        images = [name for name in names if not name.startswith(".") and self._is_image(folder / name, root)]
+        captions = {name for name in names if name.endswith(self.caption_ending) and name not in images}
+        of = {name: next((text for text in self._captions(name) if text in captions), None) for name in images}
+        for name in images:
+            yield str(folder / name), (folder / name, folder / (of[name] or self._captions(name)[0]))
+        others = [name for name in names if name not in of and name not in captions and not name.startswith(".")]
+        for text in sorted(captions - {text for text in of.values() if text}, key=natural):
+            beside = [name for name in others if text in self._captions(name)]
+            told = f"nothing here reads {', '.join(beside)}" if beside else "no image beside it"
+            code = "unsupported" if beside else "missing_media"
+            yield str(folder / text), DataError(code, f"{told}: a text alone is no sample")
+
+    def _is_image(self, file: Path, root: Path) -> bool:
+        """By its ending; a file without one only where it is DICOM or NIfTI inside."""
+        if file.name.endswith(self.caption_ending):
+            return False
+        return bool(ending_of(file.name)) or (inside(file, root) and kind_of_file(file) != "image")
+
+    def _captions(self, name: str) -> tuple[str, ...]:
+        """The names that an image's text may have, the likelier first."""
+        whole, ending = name + self.caption_ending, ending_of(name)
+        if ending:
+            return name[: -len(ending)] + self.caption_ending, whole
+        return whole, os.path.splitext(name)[0] + self.caption_ending
 
     def sample(self, file: Path, identity: str, row: Any) -> Sample:
         """The image and its text."""
-        name = row.relative_to(file).as_posix()
+        image, caption = row
+        name = image.relative_to(file).as_posix()
         medium = self.media(file / "x", name)
-        caption = _caption(row, self.caption_ending)
+        if os.path.exists(image) and not is_plain(image):
+            raise DataError("unreadable", "is no plain file (a pipe or device), and is not opened")
+        if not os.path.lexists(caption):
+            raise DataError("empty_text", f"no text beside it ({caption.name})")
+        if not self.allow_outside and not inside(caption, file):
+            raise DataError("outside_root", f"{caption.name} leads out of {file}; allow_outside: true if it is meant")
+        if not is_plain(caption):
+            raise DataError("empty_text", f"{caption.name} is no plain file")
         try:
-            text = caption.read_text(encoding="utf-8-sig").strip()
-        except FileNotFoundError:
-            raise DataError("empty_text", f"no text beside it ({caption.name})") from None
-        except UnicodeDecodeError as error:
-            raise DataError("bad_row", f"{caption}: is not UTF-8 ({error.reason}); save the text as UTF-8") from None
-        turns, media = question_and_answer(self.question, text, [medium], lambda other: self.media(file / "x", other))
-        tags = {self.folder_tag: row.parent.name} if self.folder_tag else {}
+            text = decoded(caption.read_bytes(), self.encoding).strip()
+        except DataError as error:
+            raise DataError("bad_row", f"{caption}: is {error}") from None
+        turns, media = question_and_answer(
+            self.question, text, [medium], lambda other: self.media(file / "x", other), ignore=self.ignore
+        )
+        tags = {self.folder_tag: image.parent.name} if self.folder_tag else {}
         return Sample(id=name, turns=turns, media=media, tags=tags)
 
+    def own_id(self, row: Any) -> Any:
+        """The image's path, which is its id."""
+        return row[0].relative_to(self.files()[0]).as_posix() if isinstance(row, tuple) else None
+
     def digest(self, file: Path) -> str:
-        """Digest of the names and texts; an image's content counts where it is read."""
+        """Digest of the names and contents of images and texts."""
         facts = []
-        for image in _images(file):
-            caption = _caption(image, self.caption_ending)
-            facts.append(
-                [
-                    image.relative_to(file).as_posix(),
-                    sha256_of(caption) if caption.is_file() else None,
-                    sha256_of(image),
-                ]
-            )
+        for place, row in self.rows(file):
+            images = (place,) if isinstance(row, DataError) else row
+            facts.append([place, *(self._digest(Path(one), file) for one in images)])
         return canonical_json(facts)
 
-
-def _images(folder: Path) -> Iterator[Path]:
-    for place, folders, names in os.walk(folder):
-        folders.sort()
-        for name in sorted(names):
-            if name.lower().endswith(ENDINGS):
-                yield Path(place) / name
-
-
-def _caption(image: Path, ending: str) -> Path:
-    name = image.name.removesuffix(".gz") if kind_of(image.name) == "nifti" else image.name
-    return image.with_name(Path(name).stem + ending)
+    def _digest(self, file: Path, root: Path) -> str:
+        return sha256_of(file) if self.allow_outside or inside(file, root) else ""

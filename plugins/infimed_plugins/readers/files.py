@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import codecs
 import glob
 import hashlib
 import os
-import zlib
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, ValidationError, field_validator
 
 from infimed_core import Component, DataError, Fault, Media, Reader, Sample, canonical_json
+from infimed_plugins.readers.places import inside, is_plain, kind_of_file, with_ending
+from infimed_plugins.readers.texts import not_whole, printable, regular
+from infimed_plugins.readers.values import known
 
-KINDS = {".dcm": "dicom", ".dicom": "dicom", ".nii": "nifti"}
-"""The modality of a file by its ending; any other is an image."""
-
+MANY_FAULTS = 0.1
+"""Share of rows at fault from which on a source is suspect."""
 _digests: dict[tuple[str, int, int], str] = {}
 
 
@@ -35,10 +37,28 @@ class FileReader(Reader):
     allow_outside: bool = Field(
         default=False, description="Allow media paths that lead out of image_root (.., absolute paths, links)."
     )
+    encoding: str | None = Field(
+        default=None, description="Encoding of texts (cp1252, gb18030 ...); what the file's mark says, else UTF-8."
+    )
+    ignore: tuple[str, ...] = Field(
+        default=(), description="Fields that are left out on purpose and would else be a fault (objects, tools ...)."
+    )
     tags: dict[str, str] = Field(default_factory=dict, description="Tags added to every sample; a row's own tag wins.")
     licence: str | None = Field(default=None, description="Licence of the samples whose row names none.")
     max_samples: int | None = Field(default=None, ge=1, description="Most rows read, counted over all files in order.")
+    look: ClassVar[int] = 200
+    """Rows that ``infimed check`` looks at."""
     _read_place: str = PrivateAttr("")
+
+    @field_validator("encoding")
+    @classmethod
+    def _is_known(cls, name: str | None) -> str | None:
+        try:
+            if name is not None and not codecs.lookup(name)._is_text_encoding:  # type: ignore[attr-defined]
+                raise LookupError
+        except LookupError:
+            raise ValueError(f"no encoding is named '{name}'; write utf-8, cp1252, latin-1, gb18030 ...") from None
+        return name
 
     def files(self) -> list[Path]:
         """The files, sorted by path.
@@ -48,8 +68,12 @@ class FileReader(Reader):
         """
         pattern = os.path.abspath(os.path.expanduser(self.path))
         if os.path.exists(pattern):  # a name with brackets in it is a name first
+            try:
+                regular(Path(pattern))
+            except DataError as error:
+                raise DataError("missing_file", f"{self.path}: {error}; check the source's path") from None
             return [Path(pattern)]
-        found = sorted(Path(name) for name in glob.glob(pattern, recursive=True) if os.path.isfile(name))
+        found = sorted({Path(name) for name in glob.glob(pattern, recursive=True) if os.path.isfile(name)})
         if not found:
             raise DataError(
                 "missing_file", f"{self.path}: no such file (looked for {pattern}); check the source's path"
@@ -67,6 +91,22 @@ class FileReader(Reader):
             found["image_root"] = f"{self.image_root}: no such folder; media paths start from it"
         return found
 
+    def doubts(self) -> tuple[str, ...]:
+        """That of the first rows none is a sample, or that more than a tenth are faults."""
+        reader = self.model_copy(update={"max_samples": min(self.max_samples or self.look, self.look)})
+        try:
+            rows = [row for shard in reader.shards() for row in reader.read(shard)]
+        except DataError as error:
+            return (str(error),)
+        faults = [row for row in rows if isinstance(row, Fault)]
+        if len(faults) == len(rows):
+            first = f"; {faults[0].where}: {faults[0].code}: {faults[0].detail}" if faults else ""
+            return (f"NO SAMPLE in the first {len(rows)} rows{first}",)
+        if len(faults) > MANY_FAULTS * len(rows):
+            first = f"{faults[0].where}: {faults[0].code}: {faults[0].detail}"
+            return (f"{len(faults)} of the first {len(rows)} rows are no samples; {first}",)
+        return ()
+
     def shards(self) -> Sequence[str]:
         """One shard a file; a single one under ``max_samples``, which counts over all files."""
         files = [str(file) for file in self.files()]
@@ -75,7 +115,7 @@ class FileReader(Reader):
     def read(self, shard: str) -> Iterator[Sample | Fault]:
         """The rows of one file (all files for the shard ``""``), each a sample or the fault that says why not."""
         files = [Path(shard)] if shard else self.files()
-        stems = self._stems(self.files())
+        stems = stems_of(self.files())
         num_left = self.max_samples
         for file in files:
             rows = self.rows(file)
@@ -86,17 +126,10 @@ class FileReader(Reader):
                     place, row = next(rows)
                 except StopIteration:
                     break
-                except (
-                    DataError,
-                    OSError,
-                    ValueError,
-                    EOFError,
-                    zlib.error,
-                ) as error:  # the rest of this file cannot be reached
-                    code = error.code if isinstance(error, DataError) else "bad_file"
-                    yield Fault(sample_id=identity, code=code, detail=one_line(error), where=str(file))
+                except Exception as error:  # the rest of this file cannot be reached
+                    yield fault_of(error, identity, str(file), "bad_file")
                     break
-                self._read_place = place
+                self._read_place = printable(place)
                 yield self._checked(file, place, identity, row)
                 number += 1
                 num_left = None if num_left is None else num_left - 1
@@ -117,11 +150,15 @@ class FileReader(Reader):
             DataError: the row cannot be one; told without its place.
         """
 
+    def own_id(self, row: Any) -> Any:
+        """The id that a row brings, for the fault it is; ``None`` where it brings none."""
+        return row.get("id") if isinstance(row, Mapping) else None
+
     def fingerprint(self) -> str:
         """A digest of settings, file names and contents; contents are read once in a process."""
         digest = hashlib.sha256(self.identity().encode())
         for file in self.files():
-            digest.update(f"\n{file.name} {self.digest(file)}".encode())
+            digest.update(f"\n{file.name} {self.digest(file)}".encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
     def digest(self, file: Path) -> str:
@@ -129,51 +166,78 @@ class FileReader(Reader):
         return sha256_of(file)
 
     def media(self, file: Path, name: str) -> Media:
-        """The medium at ``name``, relative to ``image_root``.
+        """The medium at ``name``, relative to ``image_root``; the ending may be missing where it is clear.
 
         Raises:
-            DataError: ``outside_root``: the path, or a link on it, leads out of the root.
+            DataError: ``outside_root``: the path, or a link on it, leads out of the root; ``ambiguous_media``.
         """
         root = Path(os.path.abspath(os.path.expanduser(self.image_root))) if self.image_root else file.parent
         place = Path(os.path.abspath(root / name))
-        if not self.allow_outside and not _inside(place, root):
+        if self.allow_outside or inside(place, root):
+            place = with_ending(place)
+        if not self.allow_outside and not inside(place, root):
             raise DataError(
                 "outside_root", f"'{name}' leads out of {root}; set image_root, or allow_outside: true if it is meant"
             )
-        return Media(kind=kind_of(name), uri=str(place))
+        return Media(kind=kind_of_file(place), uri=str(place))
 
     def _checked(self, file: Path, place: str, identity: str, row: Any) -> Sample | Fault:
         try:
             if isinstance(row, Exception):
                 raise row
-            sample = self.sample(file, identity, row)
-            if not any(turn.text.strip() for turn in sample.turns):
-                raise DataError("empty_text", "no turn has any text; give the row a question, an answer or a caption")
-        except DataError as error:
-            return Fault(sample_id=own_id(row, identity), code=error.code, detail=one_line(error), where=place)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            return Fault(sample_id=own_id(row, identity), code="bad_row", detail=one_line(error), where=place)
-        return sample.model_copy(
-            update={"tags": {**self.tags, **sample.tags}, "licence": sample.licence or self.licence}
-        )
+            sample = finished(self.sample(file, identity, row), self.tags, self.licence, self.encoding)
+        except Exception as error:  # whatever it is, it is this row's
+            own = _identity(self._own_id(row), identity)
+            if not isinstance(error, DataError) and (told := not_whole(row, self.encoding)):
+                error = DataError("bad_row", told)
+            return fault_of(error, own, place)
+        return sample
 
-    def _stems(self, files: Sequence[Path]) -> dict[Path, str]:
-        """A short name for each file, of as many folders as it takes to tell them apart."""
-        for depth in range(1, max(len(file.parts) for file in files) + 1):
-            names = {file: "/".join([*file.parts[-depth:-1], file.name.split(".")[0]]) for file in files}
+    def _own_id(self, row: Any) -> Any:
+        try:
+            return self.own_id(row)
+        except Exception:  # the row is a fault already, whatever it holds in place of an id
+            return None
+
+
+def finished(sample: Sample, tags: Mapping[str, str], licence: str | None, encoding: str | None = None) -> Sample:
+    """The sample with its source's tags and licence.
+
+    Raises:
+        DataError: ``empty_text``: it says nothing.
+        UnicodeError: a text of it is not whole.
+    """
+    texts = {
+        "text": [turn.content for turn in sample.turns], "id": sample.id, "tags": sample.tags, "meta": sample.meta,
+        "options": sample.options, "references": sample.references, "media": [medium.uri for medium in sample.media],
+    }  # fmt: skip
+    if told := not_whole(texts, encoding):
+        raise UnicodeError(told)
+    if not any(turn.text.strip() for turn in sample.turns):
+        raise DataError("empty_text", "no turn has any text; give the row a question, an answer or a caption")
+    return sample.model_copy(update={"tags": {**tags, **sample.tags}, "licence": sample.licence or licence})
+
+
+def fault_of(error: Exception, identity: str, where: str, otherwise: str = "bad_row") -> Fault:
+    """The fault that an exception is, on one line and in whole characters."""
+    code = error.code if isinstance(error, DataError) else otherwise
+    return Fault(sample_id=printable(identity), code=code, detail=one_line(error), where=printable(where))
+
+
+def stems_of(files: Sequence[Path]) -> dict[Path, str]:
+    """A short name for each file, of as many folders as it takes to tell them apart."""
+    for name_of in (lambda file: file.name.split(".")[0], lambda file: file.name):
+        for depth in range(1, max((len(file.parts) for file in files), default=0) + 1):
+            names = {file: "/".join([*file.parts[-depth:-1], name_of(file)]) for file in files}
             if len(set(names.values())) == len(files):
                 return names
-        return {file: file.name for file in files}
-
-
-def kind_of(name: str) -> str:
-    """The modality component that reads a file of this name."""
-    lower = name.lower()
-    return KINDS.get(Path(lower.removesuffix(".gz")).suffix, "image")
+    return {file: str(file) for file in files}
 
 
 def sha256_of(file: Path) -> str:
-    """sha256 of a file's content, read in pieces, once in a process while its size and time stand."""
+    """sha256 of a file's content, read in pieces, once in a process while its size and time stand; "" of no file."""
+    if not is_plain(file):
+        return ""
     status = file.stat()
     key = (str(file), status.st_size, status.st_mtime_ns)
     if key not in _digests:
@@ -182,18 +246,21 @@ def sha256_of(file: Path) -> str:
     return _digests[key]
 
 
-def own_id(row: Any, otherwise: str) -> str:
+def _identity(value: Any, otherwise: str) -> str:
     """The id that a row that is no sample brings, as far as it brings one."""
     try:
-        return stable_id(row.get("id") if isinstance(row, dict) else None, otherwise)
-    except DataError:
+        return stable_id(value, otherwise)
+    except Exception:
         return otherwise
 
 
 def stable_id(value: Any, otherwise: str) -> str:
     """A row's own id as text, or the one made from its file and number."""
+    value = known(value)
     if value is None or value == "":
         return otherwise
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if isinstance(value, (str, int)) and not isinstance(value, bool):
         return str(value)
     raise DataError(
@@ -201,12 +268,19 @@ def stable_id(value: Any, otherwise: str) -> str:
     )
 
 
-def _inside(place: Path, root: Path) -> bool:
-    return place.is_relative_to(root) and Path(os.path.realpath(place)).is_relative_to(os.path.realpath(root))
-
-
 def one_line(error: BaseException) -> str:
     """An exception's message on one line, cut at 500 characters."""
     if isinstance(error, KeyError):
         return f"lacks {error}"
-    return " ".join(str(error).split())[:500] or type(error).__name__
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    if isinstance(error, ValidationError):
+        return printable(problems_of(error))
+    return printable(" ".join(str(error).split())[:500]) or type(error).__name__
+
+
+def problems_of(error: ValidationError) -> str:
+    """The first three mistakes that pydantic found, each with its place in the row."""
+    told = [f"{'.'.join(map(str, item['loc'])) or 'row'}: {item['msg']}" for item in error.errors()[:3]]
+    more = len(error.errors()) - len(told)
+    return " ".join(("; ".join(told) + (f"; and {more} more" if more else "")).split())[:500]

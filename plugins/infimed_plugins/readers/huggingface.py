@@ -12,12 +12,18 @@ from typing import Any
 from pydantic import Field, PrivateAttr
 
 from infimed_core import Component, DataError, Fault, Media, Reader, Sample
+from infimed_plugins.readers.arrow import decoder_of, rows_of
 from infimed_plugins.readers.columns import Columns, sample_of
-from infimed_plugins.readers.files import kind_of, one_line, sha256_of
+from infimed_plugins.readers.files import fault_of, finished, one_line, sha256_of, stable_id
+from infimed_plugins.readers.places import kind_of_file, with_ending
+from infimed_plugins.readers.texts import not_whole
+
+BATCH = 64
+"""Rows in memory at once."""
 
 
 class HuggingFace(Reader):
-    """Rows of one split; images stay encoded. Dataset scripts are never run.
+    """Rows of one split; media stay as they are stored, however deep. Dataset scripts are never run.
 
     ``path`` is a hub id (``owner/name``), a directory written by ``save_to_disk``, or a directory of data files.
     """
@@ -28,6 +34,9 @@ class HuggingFace(Reader):
     revision: str | None = Field(default=None, description="Hub commit, branch or tag; name a commit to be repeatable.")
     columns: Columns = Columns()
     image_root: str | None = Field(default=None, description="Folder that media paths in rows start from.")
+    ignore: tuple[str, ...] = Field(
+        default=(), description="Columns that are left out on purpose and would else be a fault (objects, tools ...)."
+    )
     tags: dict[str, str] = Field(default_factory=dict, description="Tags added to every sample; a row's own tag wins.")
     licence: str | None = Field(default=None, description="Licence of the samples.")
     max_samples: int | None = Field(default=None, ge=1, description="Most rows read.")
@@ -35,24 +44,28 @@ class HuggingFace(Reader):
 
     def read(self, shard: str) -> Iterator[Sample | Fault]:
         """The rows of the split, in order."""
-        dataset = self._dataset
+        dataset, decoders = self._dataset
         num_rows = len(dataset) if self.max_samples is None else min(len(dataset), self.max_samples)
         stem = self.path.rstrip("/").rpartition("/")[2]
-        for number in range(num_rows):
-            identity, where = f"{stem}-{self.split}-{number}", f"{self.path}:{self.split}:row {number}"
-            self._read_place = where
+        for start in range(0, num_rows, BATCH):
+            rows = rows_of(dataset[start : min(start + BATCH, num_rows)], decoders)
+            for number, row in enumerate(rows, start):
+                identity, where = f"{stem}-{self.split}-{number}", f"{self.path}:{self.split}:row {number}"
+                self._read_place = where
+                yield self._checked(row, identity, where)
+
+    def _checked(self, row: dict[str, Any], identity: str, where: str) -> Sample | Fault:
+        try:
+            sample = sample_of(row, self.columns, identity, self._place, self.ignore)
+            return finished(sample, self.tags, self.licence)
+        except Exception as error:  # whatever it is, it is this row's
+            if not isinstance(error, DataError) and (told := not_whole(row)):
+                error = DataError("bad_row", told)
             try:
-                sample = sample_of(dataset[number], self.columns, identity, self._place)
-                if not any(turn.text.strip() for turn in sample.turns):
-                    raise DataError("empty_text", "no turn has any text")
-            except DataError as error:
-                yield Fault(sample_id=identity, code=error.code, detail=one_line(error), where=where)
-            except (ValueError, TypeError, KeyError, AttributeError) as error:
-                yield Fault(sample_id=identity, code="bad_row", detail=one_line(error), where=where)
-            else:
-                yield sample.model_copy(
-                    update={"tags": {**self.tags, **sample.tags}, "licence": sample.licence or self.licence}
-                )
+                own = stable_id(row.get(self.columns.id) if self.columns.id else None, identity)
+            except Exception:
+                own = identity
+            return fault_of(error, own, where)
 
     def problems(self, run: Mapping[str, Component]) -> Mapping[str, str]:
         """A local directory that is not there, as far as ``path`` cannot be a name on the hub."""
@@ -76,11 +89,12 @@ class HuggingFace(Reader):
             for file in sorted(place for place in folder.rglob("*") if place.is_file()):
                 digest.update(f"\n{file.relative_to(folder).as_posix()} {sha256_of(file)}".encode())
         else:
-            digest.update(self._dataset._fingerprint.encode())
+            digest.update(self._dataset[0]._fingerprint.encode())
         return digest.hexdigest()
 
     @functools.cached_property
-    def _dataset(self) -> Any:
+    def _dataset(self) -> tuple[Any, dict[str, Any]]:
+        """The split as Arrow tables, so that no feature of ``datasets`` opens what a row names; and what is coded."""
         import datasets
 
         folder = Path(os.path.expanduser(self.path))
@@ -102,12 +116,9 @@ class HuggingFace(Reader):
                 f"{self.path}: dataset cannot be loaded ({type(error).__name__}: {one_line(error)}); "
                 "check path, name and split, or download it first",
             ) from None
-        for column, feature in loaded.features.items():
-            if isinstance(feature, datasets.Image):
-                loaded = loaded.cast_column(column, datasets.Image(decode=False))
-            elif isinstance(getattr(feature, "feature", None), datasets.Image):
-                loaded = loaded.cast_column(column, datasets.List(datasets.Image(decode=False)))
-        return loaded
+        decoders = {name: decoder_of(feature) for name, feature in loaded.features.to_dict().items()}
+        known = {name: decoder for name, decoder in decoders.items() if decoder is not None}
+        return loaded.with_format("arrow"), known
 
     def _place(self, name: str) -> Media:
         """A file that a row names: below ``image_root``, the local directory, or the hub's own cache; nowhere else."""
@@ -119,8 +130,9 @@ class HuggingFace(Reader):
             from huggingface_hub import constants
 
             roots = [str(datasets.config.HF_DATASETS_CACHE), constants.HF_HUB_CACHE]
-        if not any(Path(os.path.realpath(place)).is_relative_to(os.path.realpath(root)) for root in roots):
+        found = with_ending(Path(place)) if Path(place).is_relative_to(roots[0]) else Path(place)
+        if not any(Path(os.path.realpath(found)).is_relative_to(os.path.realpath(root)) for root in roots):
             raise DataError(
                 "outside_root", f"'{name}' leads out of {roots[0]}; set image_root if the files lie elsewhere"
             )
-        return Media(kind=kind_of(name), uri=place)
+        return Media(kind=kind_of_file(found), uri=str(found))

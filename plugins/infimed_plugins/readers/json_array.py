@@ -1,8 +1,9 @@
-"""A JSON array read entry by entry, so that memory does not grow with the file."""
+"""A JSON array read entry by entry, so that memory does not grow with the file, and a bad entry costs itself alone."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any, TextIO
 
@@ -10,70 +11,142 @@ from infimed_core import DataError
 
 SPACE = " \t\r\n"
 NUMBER = "0123456789.eE+-"
+MARGIN = 16
+"""Characters before the end of what was read within which a mistake may be an entry that goes on."""
+MOST = 2**28
+"""Characters of the longest entry; what is longer is a quote that nobody closed."""
+_FIRST_KEY = re.compile(r'\{\s*("(?:[^"\\]|\\.)*")\s*:')
 
 
 def array_entries(text: TextIO, num_characters: int = 2**20) -> Iterator[tuple[int, Any]]:
-    """(line number, entry) of every entry of the array that is all of ``text``.
+    """(line number, entry) of every entry of the array that is all of ``text``; a broken entry is a ``DataError``.
 
-    Reads ``num_characters`` at a time, more where an entry is longer.
+    Reads ``num_characters`` at a time, more where an entry is longer. Behind a broken entry reading goes on where the
+    next one begins: an object whose first key is that of an entry before it.
 
     Raises:
         DataError: ``bad_file`` where the text stops being an array, naming the line; the entries before it were given.
     """
-    decoder = json.JSONDecoder(parse_constant=_refuse)
-    buffer, position, line, whole = "", 0, 1, False
+    yield from _Array(text, num_characters).entries()
 
-    def more() -> None:
-        nonlocal buffer, position, line, whole
-        line += buffer.count("\n", 0, position)
-        rest = buffer[position:]
-        read = text.read(max(num_characters, len(rest)))  # doubling: a long entry is not parsed again and again
-        whole = not read
-        buffer, position = rest + read, 0
 
-    def next_character() -> str:
-        nonlocal position
-        while True:
-            while position < len(buffer) and buffer[position] in SPACE:
-                position += 1
-            if position < len(buffer) or whole:
-                return buffer[position : position + 1]
-            more()
+class _Array:
+    """The text from ``position`` on, as far as it was read, and where in the file that is."""
 
-    def wrong(what: str) -> DataError:
-        return DataError("bad_file", f"line {line + buffer.count(chr(10), 0, position)}: {what}; the rest is not read")
+    def __init__(self, text: TextIO, num_characters: int) -> None:
+        self._text, self._num_characters = text, num_characters
+        self._decoder = json.JSONDecoder(parse_constant=constant)
+        self._buffer, self._position, self._line, self._whole = "", 0, 1, False
+        self._first_keys: set[str] = set()
 
-    if next_character() != "[":
-        raise wrong("not a JSON array")
-    position += 1
-    first = True
-    while (character := next_character()) != "]":
-        if not first:
-            if character != ",":
-                raise wrong(
-                    "no JSON: ',' or ']' expected" if character else "the array is never closed; the file is cut short"
-                )
-            position += 1
-            next_character()
-        first = False
+    def entries(self) -> Iterator[tuple[int, Any]]:
+        if self._next() != "[":
+            raise self._wrong("not a JSON array")
+        self._position += 1
+        at_entry = self._next() != "]"
+        while at_entry or not self._ends():
+            (entry, end), line = self._entry(), self._here()
+            if end is not None:
+                self._position, at_entry = end, False
+            else:
+                error = self._wrong(str(entry))
+                resumed = self._resume()
+                if resumed is None:
+                    raise error
+                at_entry = resumed
+            yield line, entry
+
+    def _ends(self) -> bool:
+        """Step over what stands between two entries; true at the array's end."""
+        character = self._next()
+        self._position += 1
+        following = self._next()
+        if character == "," or (character == "]" and not following):
+            return character == "]"
+        self._position -= 1 if character != "]" else 0
+        told = "',' or ']' expected" if character else "the array is never closed; the file is cut short"
+        error = self._wrong("something follows the array" if character == "]" else f"no JSON: {told}")
+        if not self._resume(after_comma=False):  # a comma that is missing or something else loses no entry
+            raise error
+        return False
+
+    def _entry(self) -> tuple[Any, int | None]:
+        """The entry here and where it ends; a ``DataError`` and ``None`` where it is no JSON."""
         while True:
             try:
-                entry, end = decoder.raw_decode(buffer, position)
+                entry, end = self._decoder.raw_decode(self._buffer, self._position)
             except RecursionError:
-                raise wrong("nested too deeply") from None
+                return DataError("bad_row", "nested too deeply"), None
             except ValueError as error:
-                if whole:
-                    raise wrong(f"not JSON: {error}") from None
+                if self._whole or len(self._buffer) - self._position > MOST or not self._may_go_on(error):
+                    return DataError("bad_row", f"not JSON: {_without_place(error)}"), None
             else:
-                if whole or (end < len(buffer) and buffer[end] not in NUMBER):  # "1." at the buffer's end may go on
-                    break
-            more()
-        yield line + buffer.count("\n", 0, position), entry
-        position = end
-    position += 1
-    if next_character():
-        raise wrong("something follows the array")
+                # "1." at the end of what was read may go on
+                if self._whole or (end < len(self._buffer) and self._buffer[end] not in NUMBER):
+                    if isinstance(entry, dict) and (key := _FIRST_KEY.match(self._buffer, self._position)):
+                        self._first_keys.add(key[1])
+                    return entry, end
+            self._more()
+
+    def _may_go_on(self, error: ValueError) -> bool:
+        """Whether the mistake is that the entry was not read to its end."""
+        if not isinstance(error, json.JSONDecodeError):
+            return False
+        return error.pos >= len(self._buffer) - MARGIN or error.msg.startswith("Unterminated string")
+
+    def _resume(self, after_comma: bool = True) -> bool | None:
+        """Go to where the next entry begins (true), else to the array's end (false); ``None``: neither is found."""
+        own = _FIRST_KEY.match(self._buffer, self._position) if after_comma else None
+        keys = self._first_keys | ({own[1]} if own else set())
+        opening = r"\{\s*(?:" + "|".join(map(re.escape, sorted(keys))) + r")\s*:"
+        following = re.compile((r",\s*" if after_comma else "") + f"({opening})")
+        start = self._position + after_comma
+        while keys:
+            if found := following.search(self._buffer, start):
+                self._position = found.start(1)
+                return True
+            if self._whole:
+                break
+            # Only what may hold the start of the next entry is kept: the rest of a broken one is not needed.
+            kept = max(start, len(self._buffer) - 4096)
+            self._line += self._buffer.count("\n", 0, kept)
+            read = self._text.read(self._num_characters)
+            self._buffer, self._position, self._whole, start = self._buffer[kept:] + read, 0, not read, 0
+        end = len(self._buffer.rstrip(SPACE)) - 1
+        if not after_comma or not self._whole or end < start or self._buffer[end] != "]":
+            return None
+        self._position = end
+        return False
+
+    def _more(self) -> None:
+        self._line += self._buffer.count("\n", 0, self._position)
+        rest = self._buffer[self._position :]
+        # Doubling: a long entry is not parsed again and again.
+        read = self._text.read(max(self._num_characters, len(rest)))
+        self._whole = not read
+        self._buffer, self._position = rest + read, 0
+
+    def _next(self) -> str:
+        while True:
+            while self._position < len(self._buffer) and self._buffer[self._position] in SPACE:
+                self._position += 1
+            if self._position < len(self._buffer) or self._whole:
+                return self._buffer[self._position : self._position + 1]
+            self._more()
+
+    def _here(self) -> int:
+        return self._line + self._buffer.count("\n", 0, self._position)
+
+    def _wrong(self, what: str) -> DataError:
+        return DataError("bad_file", f"line {self._here()}: {what}; the rest is not read")
 
 
-def _refuse(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON value; write null")
+def constant(name: str) -> None:
+    """What ``NaN`` means in JSON that a program wrote: nothing. ``Infinity`` is refused."""
+    if name != "NaN":
+        raise ValueError(f"{name} is no JSON value; write null")
+
+
+def _without_place(error: ValueError) -> str:
+    """The message without the line that counts from the start of what was read."""
+    return error.msg if isinstance(error, json.JSONDecodeError) else str(error)

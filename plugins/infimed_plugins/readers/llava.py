@@ -2,109 +2,129 @@
 
 from __future__ import annotations
 
-import gzip
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from infimed_core import DataError, Sample
-from infimed_plugins.readers.conversation import conversation, image_list, medium_of, question_and_answer
-from infimed_plugins.readers.files import FileReader, stable_id
-from infimed_plugins.readers.json_array import array_entries
-from infimed_plugins.readers.jsonl import json_lines
+from pydantic import Field
 
-USED = (
-    "id",
-    "image",
-    "images",
-    "conversations",
-    "messages",
-    "system",
-    "tags",
-    "licence",
-    "license",
-    "input",
-    "options",
-)
+from infimed_core import DataError, Media, Sample
+from infimed_plugins.readers.conversation import conversation, media_of, question_and_answer
+from infimed_plugins.readers.dataset_info import NAME, Layout, files_of, layout_of
+from infimed_plugins.readers.fields import REFUSED, history_of, refuse
+from infimed_plugins.readers.files import FileReader, sha256_of, stable_id
+from infimed_plugins.readers.json_array import array_entries
+from infimed_plugins.readers.jsonl import json_lines, parsed
+from infimed_plugins.readers.options import read_options
+from infimed_plugins.readers.texts import LONGEST_LINE, first_character, opened
+from infimed_plugins.readers.values import as_json, is_empty, known, text_of
+
 QUESTIONS = ("question", "instruction", "query", "prompt")
 ANSWERS = ("answer", "output", "response", "caption")
+SYSTEMS = ("system", "system_prompt")
+USED = frozenset(
+    {"id", "image", "images", "conversations", "messages", "tags", "licence", "license", "input", "options",
+     *SYSTEMS, *QUESTIONS, *ANSWERS, *REFUSED}
+)  # fmt: skip
 
 
 class Llava(FileReader):
     """Rows with ``conversations`` (from, value) or ``messages`` (role, content) and ``image`` or ``images``.
 
     A file is a JSON array, or one object a line; ``.gz`` is read too. ``<image>`` stays where it stands. Other keys
-    with a plain value are kept in ``meta``. Rows of one question and answer are read as well: ``question``,
-    ``instruction`` with ``input``, ``query`` or ``prompt``; ``answer``, ``output``, ``response`` or ``caption``.
+    are kept in ``meta``. Rows of one question and answer are read as well: ``question``, ``instruction`` with
+    ``input``, ``query`` or ``prompt``; ``answer``, ``output``, ``response`` or ``caption``; ``history`` before them.
+    What a ``dataset_info.json`` beside the file says of its columns and roles is followed; ``path`` may name it.
     """
+
+    dataset: str | None = Field(
+        default=None, description="Which entry of dataset_info.json is read; all that name a local file by default."
+    )
+
+    def files(self) -> list[Path]:
+        """The files; those that a ``dataset_info.json`` names, where ``path`` is one or a folder with one."""
+        place = Path(os.path.abspath(os.path.expanduser(self.path)))
+        info = place / NAME if place.is_dir() else place
+        return files_of(info, self.dataset) if info.name == NAME and info.is_file() else super().files()
 
     def rows(self, file: Path) -> Iterator[tuple[str, Any]]:
         """Entries of the array, or lines (``file:line`` where the entry begins)."""
-        opener = gzip.open if file.suffix == ".gz" else open
-        with opener(file, "rb") as peeked:
-            is_array = peeked.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"["
-        if not is_array:
-            yield from json_lines(file)
-            return
-        with opener(file, "rt", encoding="utf-8-sig") as text:
-            for line, entry in array_entries(text):
-                yield f"{file}:{line}", entry
+        return json_rows(file, self.encoding)
 
     def sample(self, file: Path, identity: str, row: Any) -> Sample:
         """A conversation with its images placed."""
         if not isinstance(row, dict):
             raise DataError("bad_row", f"a row must be an object, not {type(row).__name__}")
-        messages = row.get("conversations", row.get("messages"))
+        if (layout := layout_of(file, self.dataset)) is not None:
+            row = layout.renamed(row)
+        refuse(row, self.ignore)
 
-        def place(name: str) -> Any:
+        def place(name: str) -> Media:
             return self.media(file, name)
 
-        images = image_list(row.get("image")) + image_list(row.get("images"))
-        found = [medium_of(image, place) for image in images]
+        found = media_of(row, ("image", "images"), place)
+        messages, system = row.get("conversations", row.get("messages")), _first_of(row, SYSTEMS)
+        history = history_of(row.get("history"))
         if messages is not None:
-            turns, media = conversation(messages, found, place, row.get("system"))
+            turns, media = conversation(messages, found, place, system, self.ignore)
         else:
             question, answer = _question(row), _first_of(row, ANSWERS)
             if question is None and answer is None:
                 keys = ", ".join(sorted(map(str, row)))
                 raise DataError("bad_row", f"no conversation, question or answer (keys: {keys}); see docs/data.md")
-            turns, media = question_and_answer(question, answer, found, place, row.get("system"))
+            turns, media = question_and_answer(question, answer, found, place, system, row.get("history"), self.ignore)
         tags = row.get("tags") or {}
+        used = USED | ({"history"} if history else set())
         return Sample(
             id=stable_id(row.get("id"), identity),
             turns=turns,
-            options=_options(row),
+            options=read_options(row.get("options")),
             media=media,
-            tags={str(key): str(value) for key, value in tags.items()},
+            tags={str(key): text_of(value, str(key)) for key, value in tags.items() if known(value) is not None},
             licence=row.get("licence") or row.get("license"),
-            meta={
-                key: value
-                for key, value in row.items()
-                if key not in (*USED, *QUESTIONS, *ANSWERS) and _is_plain(value)
-            },
+            meta={str(key): as_json(value) for key, value in row.items() if key not in used},
         )
 
+    def digest(self, file: Path) -> str:
+        """Digest of one file's content, and of what is said of it beside it."""
+        layout: Layout | None = layout_of(file, self.dataset)
+        return sha256_of(file) + (layout.digest() if layout else "")
 
-def _is_plain(value: Any) -> bool:
-    return value is None or isinstance(value, (str, int, float, bool))
+
+def json_rows(file: Path, encoding: str | None = None) -> Iterator[tuple[str, Any]]:
+    """Entries of a JSON array, or lines of an object each, with their places."""
+    if first_character(file, encoding) != "[":
+        yield from _inner_rows(file, encoding) or json_lines(file, encoding)
+        return
+    with opened(file, encoding) as text:
+        for line, entry in array_entries(text):
+            yield f"{file}:{line}", entry
 
 
-def _first_of(row: dict[str, Any], names: tuple[str, ...]) -> Any:
+def _inner_rows(file: Path, encoding: str | None) -> list[tuple[str, Any]]:
+    """The rows of a file that is one object over several lines: those of its only list, else itself."""
+    with opened(file, encoding) as text:
+        first = text.readline(LONGEST_LINE)
+        if not first.strip().startswith("{") or not isinstance(parsed(first), DataError):
+            return []
+        whole = parsed(first + text.read(LONGEST_LINE), encoding)
+    if not isinstance(whole, dict):
+        return []
+    lists = [(key, value) for key, value in whole.items() if isinstance(value, list) and value]
+    lists = [(key, value) for key, value in lists if all(isinstance(entry, dict) for entry in value)]
+    if len(lists) == 1 and not {"conversations", "messages", *QUESTIONS, *ANSWERS} & whole.keys():
+        return [(f"{file}:{lists[0][0]}[{number}]", entry) for number, entry in enumerate(lists[0][1])]
+    return [(f"{file}:1", whole)]
+
+
+def _first_of(row: Mapping[str, Any], names: tuple[str, ...]) -> Any:
     return next((row[name] for name in names if row.get(name) is not None), None)
 
 
 def _question(row: dict[str, Any]) -> Any:
     """The question, with ``input`` below it as in Alpaca's layout."""
-    question, more = _first_of(row, QUESTIONS), row.get("input")
+    question, more = known(_first_of(row, QUESTIONS)), known(row.get("input"))
     if isinstance(question, str) and isinstance(more, str) and more:
         return f"{question}\n{more}" if question else more
-    return more if question is None else question
-
-
-def _options(row: dict[str, Any]) -> tuple[str, ...]:
-    options = row.get("options")
-    if options is None:
-        return ()
-    if not isinstance(options, list) or not all(isinstance(option, str) for option in options):
-        raise DataError("bad_row", "options must be a list of texts, without letters")
-    return tuple(options)
+    return more if is_empty(question) and more is not None else question

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,24 +11,29 @@ from typing import Any
 from pydantic import Field
 
 from infimed_core import DataError, Media, Sample
-from infimed_plugins.readers.conversation import image_list, medium_of, question_and_answer
+from infimed_plugins.readers.conversation import media_of, question_and_answer
+from infimed_plugins.readers.fields import refuse
 from infimed_plugins.readers.files import FileReader, stable_id
-from infimed_plugins.readers.json_array import array_entries
-from infimed_plugins.readers.jsonl import json_lines
+from infimed_plugins.readers.llava import json_rows
+from infimed_plugins.readers.options import keys_of, letter_of, listed_options, place_of, read_options
 from infimed_plugins.readers.parquet import parquet_rows
+from infimed_plugins.readers.tables import table_rows
+from infimed_plugins.readers.values import is_empty, known, text_of
 
-KINDS = (".parquet", ".jsonl", ".json", ".csv")
+KINDS = (".parquet", ".jsonl", ".json", ".csv", ".tsv")
 IDS = ("id", "qid", "question_id", "index")
 QUESTIONS = ("question", "query", "prompt")
 ANSWERS = ("answer", "gt_answer", "label", "answer_idx", "correct option", "report", "caption")
 IMAGES = ("image", "images", "img_name", "image_path", "figure_path", "image_paths")
 IMAGE_FOLDERS = ("", "images", "imgs", "figures", "Images", "image")
+OPTIONS = ("options", "choices")
+FORMS = ("option_{}", "option {}", "option{}", "choice {}", "choice_{}", "choice{}", "op{}", "{}")
+"""Names of a column for each option, by its letter or its number from 1."""
 TAGS = {
     "modality": "modality", "modality_type": "modality", "location": "body_part", "body_system": "body_part",
     "q_lang": "language", "answer_type": "answer_type", "question_type": "question_type", "dataset": "dataset",
 }  # fmt: skip
-LETTERS = "ABCDEFGHIJ"
-_LETTERED = re.compile(r"^\s*\(?([A-J])[).:]\s*")
+MOST_OPTIONS = 10
 
 
 class MedEvalKit(FileReader):
@@ -80,46 +83,44 @@ class MedEvalKit(FileReader):
     def rows(self, file: Path) -> Iterator[tuple[str, Any]]:
         """Rows with the place each comes from."""
         if file.suffix == ".parquet":
-            yield from parquet_rows(file)
-        elif file.suffix == ".csv":
-            with file.open(encoding="utf-8-sig", newline="") as stream:
-                table = csv.DictReader(stream)
-                for row in table:
-                    yield f"{file}:{table.line_num}", row
-        elif _is_array(file):
-            with file.open(encoding="utf-8-sig") as text:
-                for line, entry in array_entries(text):
-                    yield f"{file}:{line}", entry
-        elif file.suffix == ".jsonl":
-            yield from json_lines(file)
-        else:
-            yield str(file), json.loads(file.read_text(encoding="utf-8-sig"))
+            return parquet_rows(file)
+        if file.suffix in (".csv", ".tsv"):
+            return table_rows(file, None, self.encoding)
+        return json_rows(file, self.encoding)
+
+    def own_id(self, row: Any) -> Any:
+        """What stands in the first column of ids that the row has."""
+        fields = {str(key).lower(): value for key, value in row.items()} if isinstance(row, Mapping) else {}
+        return _first(fields, IDS)
 
     def sample(self, file: Path, identity: str, row: Any) -> Sample:
         """A question with its options, images and answer."""
         if not isinstance(row, Mapping):
             raise DataError("bad_row", f"a row must be an object, not {type(row).__name__}")
         fields = {str(key).lower(): value for key, value in row.items()}
+        refuse(fields, (*self.ignore, "label"))  # here a label is an answer
         question, answer = _first(fields, QUESTIONS), _first(fields, ANSWERS)
-        if question is None and answer is None:
+        given = _first(fields, OPTIONS)
+        options = read_options(given) if given is not None else _by_column(fields)
+        place = _counted(fields.get("cop"), options) if answer is None else None
+        if question is None and answer is None and place is None:
             raise DataError("bad_row", f"no question and no answer (columns: {', '.join(map(str, row))})")
-        options = _options(row)
-        place_given = fields.get("cop")  # MedMCQA's key, counted from 0
-        if answer is None and isinstance(place_given, int) and 0 <= place_given < len(options):
-            answer = LETTERS[place_given]
         told: Any = answer
         references: tuple[str, ...] = ()
         if options:
-            place = _place(str(answer if answer is not None else ""), options)
+            if len(options) > MOST_OPTIONS:
+                raise DataError("bad_row", f"{len(options)} options; a question may have {MOST_OPTIONS}")
+            if place is None:
+                place = place_of(text_of(answer, "answer"), options, keys_of(given))
             if place is None:
                 raise DataError("bad_row", f"the answer {answer!r} is none of the {len(options)} options")
-            told = f"{LETTERS[place]}. {options[place]}"
-            references = (LETTERS[place], options[place])
-            lettered = "\n".join(f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False))
-            question = f"{str(question or '').strip()}\n{lettered}"
-        found = [medium_of(item, self._find) for name in IMAGES for item in image_list(fields.get(name))]
-        turns, media = question_and_answer(question, told, found, self._find)
-        tags = {tag: str(fields[name]) for name, tag in TAGS.items() if fields.get(name) not in (None, "")}
+            told = f"{letter_of(place)}. {options[place]}"
+            references = (letter_of(place), options[place])
+            lettered = "\n".join(f"{letter_of(number)}. {option}" for number, option in enumerate(options))
+            question = f"{text_of(question, 'question').strip()}\n{lettered}"
+        found = media_of(fields, IMAGES, self._find)
+        turns, media = question_and_answer(question, told, found, self._find, ignore=self.ignore)
+        tags = {tag: text_of(fields[name], tag) for name, tag in TAGS.items() if not is_empty(fields.get(name))}
         own = _first(fields, IDS)
         return Sample(
             id=identity if own is None else f"{identity.rsplit('-', 1)[0]}-{stable_id(own, identity)}",
@@ -140,42 +141,26 @@ class MedEvalKit(FileReader):
         return self.media(start, name)  # missing: told when it is opened
 
 
-def _is_array(file: Path) -> bool:
-    with file.open("rb") as stream:
-        return stream.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"["
-
-
 def _first(fields: Mapping[str, Any], names: Sequence[str]) -> Any:
-    return next((fields[name] for name in names if fields.get(name) not in (None, "")), None)
+    """The first of the fields that says something."""
+    return next((fields[name] for name in names if known(fields.get(name)) not in (None, "", [], {})), None)
 
 
-def _options(row: Mapping[str, Any]) -> tuple[str, ...]:
-    """Options without letters, in the order of their letters; empty where the row has none."""
-    given = next((row[name] for name in ("options", "choices", "Options") if row.get(name)), None)
-    if isinstance(given, str) and given.lstrip()[:1] in "[{":
-        try:
-            given = json.loads(given)
-        except ValueError:
-            raise DataError("bad_row", "options are a text that is no JSON") from None
-    if isinstance(given, Mapping):
-        given = [given[key] for key in sorted(given) if given[key] is not None]
-    if not isinstance(given, (list, tuple)):
-        fields = {str(key).lower(): value for key, value in row.items()}
-        forms = ("option_{}", "choice {}", "choice_{}", "op{}", "{}")
-        columns = ([fields.get(form.format(letter.lower())) for letter in LETTERS] for form in forms)
-        given = next((found for found in columns if found[0] not in (None, "") and found[1] not in (None, "")), [])
-    texts = [_LETTERED.sub("", str(text)).strip() for text in given if text not in (None, "")]
-    return tuple(texts[: len(LETTERS)])
-
-
-def _place(answer: str, options: Sequence[str]) -> int | None:
-    """Which option an answer names: by its text, by its letter, or by both."""
-    plain = [option.strip().lower() for option in options]
-    text = answer.strip()
-    if text.lower() in plain:
-        return plain.index(text.lower())
-    if len(text) == 1 and text.upper() in LETTERS[: len(options)]:
-        return LETTERS.index(text.upper())
-    if (lettered := _LETTERED.match(text)) and _LETTERED.sub("", text).strip().lower() in plain:
-        return LETTERS.index(lettered[1])
+def _counted(number: Any, options: Sequence[str]) -> int | None:
+    """MedMCQA's answer, counted from 0."""
+    number = known(number)
+    if isinstance(number, (int, float)) and not isinstance(number, bool) and 0 <= number < len(options):
+        return int(number) if number == int(number) else None
     return None
+
+
+def _by_column(fields: Mapping[str, Any]) -> tuple[str, ...]:
+    """Options of a column each; none where the row has no such columns."""
+    for form in FORMS:
+        for marks in ([letter_of(place).lower() for place in range(MOST_OPTIONS)], list(map(str, range(1, 11)))):
+            names = [form.format(mark) for mark in marks]
+            if names[0] in fields and names[1] in fields and (form != "{}" or marks[0] == "a"):
+                values = [fields.get(name) for name in names]
+                if not all(is_empty(value) for value in values):
+                    return listed_options(values)
+    return ()

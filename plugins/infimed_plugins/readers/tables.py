@@ -3,62 +3,146 @@
 from __future__ import annotations
 
 import csv
-import gzip
-import io
-from collections.abc import Iterator
+import re
+from collections import deque
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from pydantic import Field
 
-from infimed_core import DataError, Sample
+from infimed_core import Component, DataError, Sample
 from infimed_plugins.readers.columns import Columns, sample_of
 from infimed_plugins.readers.files import FileReader
+from infimed_plugins.readers.texts import LONGEST_LINE, opened
+
+DELIMITERS = ",;\t|"
+_SEPARATOR = re.compile(r"\"?sep=(.)\"?\s*", re.IGNORECASE)
+LONGEST = 10_000
+"""Lines of one row; what goes on for longer is a quote that nobody closed."""
 
 
 class Csv(FileReader):
     """A row is a question and answer, or a caption; the first line names the columns, ``columns`` says what they hold.
 
-    UTF-8, with or without a mark; a cell in quotes may hold line breaks; ``.gz`` is read too. An empty cell holds
-    nothing.
+    UTF-8, with or without a mark, or ``encoding``; a cell in quotes may hold line breaks; ``.gz`` is read too. An empty
+    cell holds nothing.
     """
 
     columns: Columns = Columns()
     delimiter: str | None = Field(
-        default=None, min_length=1, max_length=1, description="Between cells: a tab in .tsv files, else a comma."
+        default=None,
+        min_length=1,
+        max_length=1,
+        description="Between cells: a tab in .tsv files, else what the first line has most of: comma, semicolon, tab.",
     )
 
     def rows(self, file: Path) -> Iterator[tuple[str, Any]]:
         """Rows in order, each with the line that it begins on (``file:line``)."""
-        opener = gzip.open if file.suffix == ".gz" else open
-        delimiter = self.delimiter or ("\t" if ".tsv" in file.suffixes else ",")
-        csv.field_size_limit(2**31 - 1)  # an image may stand in a cell, as a data URI
-        with opener(file, "rb") as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as text:
-            lines = csv.reader(text, delimiter=delimiter, strict=True)
-            try:
-                names = next(lines, [])
-                if len(set(names)) != len(names):
-                    twice = next(name for name in names if names.count(name) > 1)
-                    raise DataError("bad_file", f"two columns are named '{twice}'; the first line must name each once")
-                start = lines.line_num + 1
-                for cells in lines:
-                    if cells:
-                        yield f"{file}:{start}", _row(names, cells)
-                    start = lines.line_num + 1
-            except UnicodeDecodeError as error:
-                raise DataError("bad_file", f"is not UTF-8 ({error.reason}); save the table as UTF-8") from None
-            except csv.Error as error:
-                raise DataError("bad_file", f"after line {lines.line_num}: {error}; mend its quotes") from None
+        return table_rows(file, self.delimiter, self.encoding)
 
     def sample(self, file: Path, identity: str, row: Any) -> Sample:
         """The row through ``columns``."""
-        return sample_of(row, self.columns, identity, lambda name: self.media(file, name))
+        return sample_of(row, self.columns, identity, lambda name: self.media(file, name), self.ignore)
+
+    def own_id(self, row: Any) -> Any:
+        """What stands in the column of the id."""
+        return row.get(self.columns.id) if self.columns.id and isinstance(row, dict) else None
+
+    def problems(self, run: Mapping[str, Component]) -> Mapping[str, str]:
+        """Files that are not there, and columns that the first file has not."""
+        found = dict(super().problems(run))
+        if "path" not in found:
+            try:
+                names = header_of(self.files()[0], self.delimiter, self.encoding)
+            except Exception:  # what is wrong with the file is told where it is read
+                return found
+            found |= {f"columns.{place}": told for place, told in self.columns.missing(names).items()}
+        return found
+
+
+def header_of(file: Path, delimiter: str | None = None, encoding: str | None = None) -> list[str]:
+    """The names of a table's columns."""
+    with opened(file, encoding, newline="") as text:
+        table = _Table(text, delimiter or _usual(file))
+        return [name for name in table.header() if name]
+
+
+def table_rows(file: Path, delimiter: str | None = None, encoding: str | None = None) -> Iterator[tuple[str, Any]]:
+    """Rows as maps from column to cell (``None``: empty), with their places; a broken row is a ``DataError``."""
+    with opened(file, encoding, newline="") as text:
+        table = _Table(text, delimiter or _usual(file))
+        names = table.header()
+        twice = next((name for name in names if name and names.count(name) > 1), None)
+        for line, cells in table.records():
+            if twice is not None:
+                cells = DataError("bad_file", f"two columns are named '{twice}'; the first line must name each once")
+            yield f"{file}:{line}", cells if isinstance(cells, DataError) else _row(names, cells)
+
+
+class _Table:
+    """The records of a text, each begun on a line of its own: where one breaks, the next line begins another."""
+
+    def __init__(self, text: TextIO, delimiter: str | None) -> None:
+        self._text, self._delimiter = text, delimiter
+        self._next_line = 1
+        self._again: deque[str] = deque()
+        csv.field_size_limit(2**31 - 1)  # an image may stand in a cell, as a data URI
+
+    def header(self) -> list[str]:
+        line = self._text.readline(LONGEST_LINE).removeprefix("\ufeff")
+        if (said := _SEPARATOR.fullmatch(line)) is not None:  # how spreadsheets write which sign they mean
+            self._delimiter, self._next_line = self._delimiter or said[1], 2
+            line = self._text.readline(LONGEST_LINE)
+        self._again.append(line)
+        if self._delimiter is None:
+            outside = "".join(line.split('"')[::2])
+            self._delimiter = max(DELIMITERS, key=outside.count)
+        cells = next((cells for _, cells in self.records()), [])
+        if isinstance(cells, DataError):
+            raise DataError("bad_file", f"the first line cannot be read: {cells}")
+        while cells and not cells[-1].strip():
+            cells.pop()
+        return [cell.strip() for cell in cells]
+
+    def records(self) -> Iterator[tuple[int, list[str] | DataError]]:
+        """(line on which it begins, cells) of every record that holds anything."""
+        while True:
+            taken: list[str] = []
+            start = self._next_line
+            assert self._delimiter is not None
+            try:
+                cells = next(csv.reader(self._lines(taken), delimiter=self._delimiter, strict=True))
+            except StopIteration:
+                return
+            except csv.Error as error:
+                self._again.extendleft(reversed(taken[1:]))  # the quote was meant to be closed on its own line
+                self._next_line = start + 1
+                yield start, DataError("bad_row", f"{error}; mend its quotes")
+            else:
+                if cells:
+                    yield start, cells
+
+    def _lines(self, taken: list[str]) -> Iterator[str]:
+        while len(taken) < LONGEST:
+            line = self._again.popleft() if self._again else self._text.readline(LONGEST_LINE)
+            if not line:
+                return
+            taken.append(line)
+            self._next_line += 1
+            yield line
+
+
+def _usual(file: Path) -> str | None:
+    return "\t" if ".tsv" in (suffix.lower() for suffix in file.suffixes) else None
 
 
 def _row(names: list[str], cells: list[str]) -> dict[str, str | None] | DataError:
+    while len(cells) > len(names) and not cells[-1].strip():
+        cells.pop()
     if len(cells) != len(names):
         return DataError(
             "bad_row",
             f"{len(cells)} cells, but the first line names {len(names)} columns; put text with commas in quotes",
         )
-    return {name: cell or None for name, cell in zip(names, cells, strict=True)}
+    return {name: cell or None for name, cell in zip(names, cells, strict=True) if name}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
 from infimed_core import Reporter
-from infimed_core.records import Run
+
+if TYPE_CHECKING:
+    from infimed_core.records import Run
 
 
 class HtmlReport(Reporter):

@@ -95,10 +95,11 @@ def _short(model: str) -> str:
     return "most-common" if model == BASELINE else model
 
 
-def _against(other: Comparison, num_scored: int) -> str:
-    """A paired difference; how many pairs it stands on, where these are not all of the model's scores."""
+def _against(other: Comparison, value: MetricValue) -> str:
+    """A paired difference; how many pairs it stands on, where these are not all of the model's answers."""
+    num_counted = value.num_scored if value.num_counted is None else value.num_counted
     text = f"{_signed(other.difference)} [{_signed(other.low)}, {_signed(other.high)}] vs {_short(other.against)}"
-    return text if other.num_pairs == num_scored else f"{text} ({other.num_pairs:,} pairs)"
+    return text if other.num_pairs == num_counted else f"{text} ({other.num_pairs:,} pairs)"
 
 
 def _results(record: RunRecord) -> Iterator[Any]:
@@ -109,7 +110,7 @@ def _results(record: RunRecord) -> Iterator[Any]:
         table = _table(title, "model", "value", "interval", "scored", "unscored", "against")
         for line in results.lines:
             value = line.value
-            against = "\n".join(_against(other, value.num_scored) for other in line.against)
+            against = "\n".join(_against(other, value) for other in line.against)
             cells = [number(value.value), _interval(value), f"{value.num_scored:,}", f"{value.num_unscored:,}"]
             _add(table, _short(line.model), *cells, against or "–")
         yield table

@@ -7,20 +7,23 @@ import hashlib
 import math
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from pydantic import JsonValue
 
 from infimed_core import Batches, InfimedError, PackedBatch, TrainableModel, TrainingContext, canonical_json
-from infimed_plugins.sft.accounting import COUNTS, Work, curve_summary, peak_flops, peak_memory, rate, stage_facts
+from infimed_plugins.sft.accounting import curve_summary, peak_memory, rate, stage_facts
+from infimed_plugins.sft.failures import check_skipped, check_weights, told_with_row, told_with_step
+from infimed_plugins.sft.flop_counter import FlopCounter, peak_flops
 from infimed_plugins.sft.kernels import choose_kernel
 from infimed_plugins.sft.loading import Loader
 from infimed_plugins.sft.loss import row_loss, supervised
-from infimed_plugins.sft.measuring import Measuring
+from infimed_plugins.sft.loss_anomaly import find_anomaly, shown_ids
 from infimed_plugins.sft.parameters import grouped_parameters, make_optimizer
 from infimed_plugins.sft.ranks import Ranks
-from infimed_plugins.sft.sharding import gathered, gathered_on_first, share_of
+from infimed_plugins.sft.sharding import gathered, gathered_on_first, to_shard
 from infimed_plugins.sft.sources import SourceLosses
 from infimed_plugins.sft.stages import TrainingStage, rate_factor
 from infimed_plugins.sft.state import (
@@ -30,12 +33,19 @@ from infimed_plugins.sft.state import (
     restore_optimizer,
     write_state,
 )
-from infimed_plugins.sft.trouble import find_trouble, shown_ids
+from infimed_plugins.sft.tally import StageTally
+from infimed_plugins.sft.validation import Validation
 
-if TYPE_CHECKING:
-    from infimed_plugins.sft.trainer import StagedTrainer
 
-MOST_FAULTS_TOLD = 20
+@dataclass(frozen=True)
+class LoopSettings:
+    """What the trainer's own settings say for every stage; see ``StagedTrainer``."""
+
+    precision: str
+    num_workers: int = 0
+    rows_ahead: int = 4
+    loss_kernel: str = "auto"
+    peak_flops: float | None = None
 
 
 class Loop:
@@ -43,19 +53,18 @@ class Loop:
 
     def __init__(
         self,
-        trainer: StagedTrainer,
+        settings: LoopSettings,
         model: TrainableModel,
         batches: Batches,
         stage: TrainingStage,
         context: TrainingContext,
         chosen: dict[str, dict[str, Any]],
-        precision: str,
         ranks: Ranks,
         forward: Callable[[Callable[[], Any]], Any] | None = None,
     ) -> None:
         import torch
 
-        self._trainer, self._model, self._batches = trainer, model, batches
+        self._settings, self._model, self._batches = settings, model, batches
         self._stage, self._context = stage, context
         self._ranks = ranks
         self._sharded, self._forward = forward is not None, forward or (lambda compute: compute())
@@ -64,21 +73,18 @@ class Loop:
         self._names = {parameter: name for name, parameter in self._parameters.items()}
         self._learning = list(self._parameters.values())
         self._device = self._learning[0].device
-        self._precision = precision
+        self._precision = settings.precision
         self._optimizer = make_optimizer(chosen, stage)
         self._head = model.output_embedding()
-        self._kernel = choose_kernel(trainer.loss_kernel, self._device.type, self._head, stage.loss_weighting)
+        self._kernel = choose_kernel(settings.loss_kernel, self._device.type, self._head, stage.loss_weighting)
         self._sources = SourceLosses(self._device)
-        self._work = Work(model, grouped_parameters(model), {group for group, members in chosen.items() if members})
-        self._totals = dict.fromkeys(COUNTS, 0.0)
-        self._curve: list[dict[str, Any]] = []
-        self._dropped: dict[str, int] = {}
-        self._dropped_before: dict[str, int] = {}
-        self._skipped: list[dict[str, Any]] = []
+        self._flops = FlopCounter(
+            model, grouped_parameters(model), {group for group, members in chosen.items() if members}
+        )
+        self._tally = StageTally(self._flops, ranks, self._say)
         self._seconds_before = self._waited_before = 0.0
-        self._told: set[str] = set()
         self._resumed_from, self._last_saved = 0, -1
-        self._measuring = Measuring(model, context, ranks, self._forward, self._sharded, self._arithmetic)
+        self._validation = Validation(model, context, ranks, self._forward, self._sharded, self._arithmetic)
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
 
@@ -88,72 +94,120 @@ class Loop:
         """Train to the end; returns the facts for the record."""
         stage, batches, ranks = self._stage, self._batches, self._ranks
         start = self._resume()
-        workers = self._trainer.num_workers
-        self._loader = Loader(batches, start, ranks.rank, ranks.size, workers, self._trainer.rows_ahead)
+        settings = self._settings
+        self._tell_idle_ranks()
+        self._loader = Loader(batches, start, ranks.rank, ranks.size, settings.num_workers, settings.rows_ahead)
         self._started = time.perf_counter()
         steps = iter(self._loader)
         try:
             for step, rows in steps:
                 self._step(step, rows)
-                self._measuring.after(step, batches.num_steps)
+                self._validation.after(step, batches.num_steps)
                 done = step + 1
                 if done % stage.save_every == 0 and done < batches.num_steps:
                     self._save(done)
         finally:
             steps.close()  # type: ignore[attr-defined]
+        check_weights(stage.name, batches.num_steps, self._parameters)
+        self._tally.tell_losses(batches.num_steps)
         return self._facts()
 
+    def _tell_idle_ranks(self) -> None:
+        size = self._ranks.size
+        most = max((self._batches.num_rows(step) for step in range(self._batches.num_steps)), default=0)
+        if 0 < most < size:
+            self._say(
+                f"{size - most} of {size} processes have no row in any step, because a step holds {most}; set "
+                f"rows_per_step to {size} or a multiple of it, or start {most} processes"
+            )
+
     def _step(self, step: int, rows: list[tuple[int, PackedBatch]]) -> None:
-        import torch
 
         stage, ranks, context = self._stage, self._ranks, self._context
         targets = [supervised(row, stage.loss_weighting) for _, row in rows]
-        counts = self._count(rows)
+        counts = self._tally.count(rows)
         whole_weight, stopped, *counts = ranks.sum(
             [sum(float(weights.sum()) for _, weights in targets), float(context.stopped.is_set()), *counts]
         )
         if stopped:
             self._save(step)
             raise KeyboardInterrupt
-        for name, count in zip(COUNTS, counts, strict=True):
-            self._totals[name] += count
+        self._tally.add(counts)
         loss = norm = None
         by_source: dict[str, float] = {}
         factor = rate_factor(stage, step, self._batches.num_steps)
         if whole_weight > 0.0:
-            total = torch.zeros((), dtype=torch.float32, device=self._device)
-            for (index, row), (positions, weights) in zip(rows, targets, strict=True):
-                if len(positions):
-                    total += self._backward(step, index, row, positions, weights / whole_weight)
-                elif self._sharded:
-                    self._pass_along(step)
-            if self._sharded:
-                for _ in range(len(rows), -(-self._batches.num_rows(step) // ranks.size)):
-                    self._pass_along(step)
-            ranks.sum_gradients(self._learning)
-            gradients = [parameter.grad for parameter in self._learning if parameter.grad is not None]
-            gradient_norm = torch.nn.utils.get_total_norm(gradients)
-            parts = ranks.gather({"loss": total.item(), "sources": self._sources.of_step()})
-            loss, norm = sum(part["loss"] for part in parts), gathered(gradient_norm).item()
-            by_source = self._sources.merged([part["sources"] for part in parts])
-            trouble = find_trouble(loss, norm, self._curve, stage.spike)
-            if trouble:
-                self._bad_step(step, rows, trouble)
-                loss = loss if math.isfinite(loss) else None
-                norm = norm if math.isfinite(norm) else None
-            else:
-                if stage.max_gradient_norm is not None:
-                    torch.nn.utils.clip_grads_with_norm_(self._learning, stage.max_gradient_norm, gradient_norm)
-                for group in self._optimizer.param_groups:
-                    group["lr"] = group["peak"] * factor
-                self._optimizer.step()
-            self._optimizer.zero_grad(set_to_none=True)
+            total, num_without = self._gradient_of(step, rows, [(p, w / whole_weight) for p, w in targets])
+            loss, norm, by_source = self._update(step, rows, total, num_without, factor)
         else:
-            self._skipped.append({"step": step, "reason": "no_supervised_tokens"})
+            self._tally.skip(step, "no_supervised_tokens")
         self._tell(step, loss, norm, factor, by_source)
+        check_skipped(stage.name, step, self._batches.num_steps, self._tally.skip_reasons(), stage.max_skipped_share)
 
-    def _backward(self, step: int, index: int, row: PackedBatch, positions: Any, weights: Any) -> Any:
-        """Add the gradient of a row's share of the loss; returns that share."""
+    def _gradient_of(
+        self, step: int, rows: list[tuple[int, PackedBatch]], targets: list[tuple[Any, Any]]
+    ) -> tuple[Any, int]:
+        """Add the gradient of this rank's rows; returns its share of the loss, and how many rows had no gradient."""
+        import torch
+
+        total = torch.zeros((), dtype=torch.float32, device=self._device)
+        num_without = 0
+        for (index, row), (positions, weights) in zip(rows, targets, strict=True):
+            if len(positions):
+                loss, learns = self._backward(step, index, row, positions, weights)
+                total += loss
+                num_without += not learns
+            elif self._sharded:
+                self._pass_along(step)
+        if self._sharded:
+            for _ in range(len(rows), -(-self._batches.num_rows(step) // self._ranks.size)):
+                self._pass_along(step)
+        return total, num_without
+
+    def _update(
+        self, step: int, rows: list[tuple[int, PackedBatch]], total: Any, num_without: int, factor: float
+    ) -> tuple[float | None, float | None, dict[str, float]]:
+        """One step of the optimizer, unless something is wrong with it; returns loss, gradient norm, loss by source."""
+        import torch
+
+        stage, ranks = self._stage, self._ranks
+        own = sum(1 for parameter in self._learning if parameter.grad is not None)
+        parts = ranks.gather(
+            {"loss": total.item(), "sources": self._sources.of_step(), "without": num_without, "gradients": own}
+        )
+        loss: float | None = sum(part["loss"] for part in parts)
+        norm: float | None = None
+        self._tally.rows_without_gradient += sum(part["without"] for part in parts)
+        by_source = self._sources.merged([part["sources"] for part in parts])
+        if not any(part["gradients"] for part in parts):
+            # Not a step of size zero: weight decay and the moments would move the weights.
+            self._tally.skip(step, "no_gradient")
+            return loss if math.isfinite(loss or 0.0) else None, None, by_source
+        ranks.sum_gradients(self._learning)
+        gradients = [parameter.grad for parameter in self._learning if parameter.grad is not None]
+        gradient_norm = torch.nn.utils.get_total_norm(gradients)
+        norm = gathered(gradient_norm).item()
+        assert loss is not None and norm is not None
+        anomaly = find_anomaly(loss, norm, self._tally.curve, stage.spike)
+        if anomaly:
+            self._bad_step(step, rows, anomaly)
+            loss = loss if math.isfinite(loss) else None
+            norm = norm if math.isfinite(norm) else None
+        else:
+            if stage.max_gradient_norm is not None:
+                torch.nn.utils.clip_grads_with_norm_(self._learning, stage.max_gradient_norm, gradient_norm)
+            for group in self._optimizer.param_groups:
+                group["lr"] = group["peak"] * factor
+            with told_with_step(stage.name, step):
+                self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        return loss, norm, by_source
+
+    def _backward(self, step: int, index: int, row: PackedBatch, positions: Any, weights: Any) -> tuple[Any, bool]:
+        """Add the gradient of a row's share of the loss; returns that share, and whether anything learns from it.
+
+        Nothing does from a row of text alone where only the vision tower or the projector learns.
+        """
         import torch
 
         # Seeded by its place in the plan, so that dropout depends on neither ranks, workers nor a resume.
@@ -168,10 +222,12 @@ class Loop:
             hidden = self._model.hidden_states(row)
             return row_loss(self._kernel, hidden.index_select(0, place), self._head, labels, weight, parts, sums)
 
-        with self._arithmetic():
-            loss = self._forward(compute)
-        loss.backward()
-        return loss.detach()
+        with told_with_row(self._stage.name, step, index, row, self._stage.activation_checkpointing):
+            with self._arithmetic():
+                loss = self._forward(compute)
+            if loss.requires_grad:
+                loss.backward()
+        return loss.detach(), loss.requires_grad
 
     def _pass_along(self, step: int) -> None:
         """Take part in gathering the layers, as ranks with a row do in this round, without adding to the gradient."""
@@ -191,44 +247,25 @@ class Loop:
 
         return torch.autocast(self._device.type, dtype=torch.bfloat16)
 
-    def _count(self, rows: list[tuple[int, PackedBatch]]) -> list[float]:
-        """The step's ``COUNTS`` on this rank; faults are counted and told on the way."""
-        counts = dict.fromkeys(COUNTS, 0.0)
-        for _, row in rows:
-            counts["rows"] += 1
-            counts["tokens"] += len(row) - row.num_padding
-            counts["padding"] += row.num_padding
-            counts["supervised_tokens"] += row.num_supervised
-            counts["images"] += len(row.visual_tokens)
-            counts["samples"] += len(row.sample_ids)
-            counts["flops"] += self._work.of(row, row.num_supervised)
-            for fault in row.dropped:
-                self._dropped[fault.code] = self._dropped.get(fault.code, 0) + 1
-                if fault.sample_id not in self._told and len(self._told) < MOST_FAULTS_TOLD:
-                    self._told.add(fault.sample_id)  # once, however often its turn comes
-                    where = f" ({fault.where})" if fault.where else ""
-                    self._say(f"sample {fault.sample_id}{where} was left out: {fault.code}: {fault.detail}")
-        return list(counts.values())
-
     # -- a bad loss ----------------------------------------------------------------------------------------------
 
-    def _bad_step(self, step: int, rows: list[tuple[int, PackedBatch]], trouble: str) -> None:
+    def _bad_step(self, step: int, rows: list[tuple[int, PackedBatch]], anomaly: str) -> None:
         own = [sample_id for _, row in rows for sample_id in row.sample_ids]
         ids = [sample_id for part in self._ranks.gather(own) for sample_id in part]
         shown = shown_ids(ids)
         if self._stage.on_bad_loss == "stop":
             raise InfimedError(
-                f"stage '{self._stage.name}', step {step}: {trouble}; samples of the step: {shown}; look at them, "
+                f"stage '{self._stage.name}', step {step}: {anomaly}; samples of the step: {shown}; look at them, "
                 "lower the learning rate, or set on_bad_loss: skip"
             )
-        self._skipped.append({"step": step, "reason": trouble, "sample_ids": list(ids)})
-        self._say(f"step {step} was skipped: {trouble}; samples of the step: {shown}")
+        self._tally.skip(step, anomaly, ids)
+        self._say(f"step {step} was skipped: {anomaly}; samples of the step: {shown}")
 
     # -- state ---------------------------------------------------------------------------------------------------
 
     def _fingerprint(self) -> str:
         """Changes with whatever decides the weights; not with workers, ranks, or how often state is kept."""
-        without = {"save_every", "keep", "activation_checkpointing", "evaluate"}
+        without = {"save_every", "keep", "activation_checkpointing", "evaluate", "max_skipped_share"}
         stage = self._stage.model_dump(mode="json", exclude=without)
         names = {name: list(parameter.shape) for name, parameter in self._parameters.items()}
         facts = [self._batches.plan_hash, stage, self._context.seed, self._precision, names]
@@ -251,14 +288,13 @@ class Loop:
         held = self._tensors()
         with torch.no_grad():
             for name, tensor in state.weights.items():
-                held[name].copy_(share_of(tensor, held[name]))
+                held[name].copy_(to_shard(tensor, held[name]))
         restore_optimizer(self._optimizer, self._parameters, state.moments)
         facts = state.facts
-        self._totals, self._curve, self._skipped = facts["totals"], facts["curve"], facts["skipped"]
+        self._tally.restore(facts)
         self._sources.totals = {name: (count, total) for name, (count, total) in facts["sources"].items()}
-        self._dropped_before = facts["dropped"]
-        self._measuring.entries = facts.get("evaluations", [])
-        self._measuring.seconds_before = facts.get("evaluation_seconds", 0.0)
+        self._validation.entries = facts.get("evaluations", [])
+        self._validation.seconds_before = facts.get("evaluation_seconds", 0.0)
         self._seconds_before, self._waited_before = facts["seconds"], facts["waited"]
         self._resumed_from = self._last_saved = start
         self._say(f"stage '{self._stage.name}' goes on after step {start} of {self._batches.num_steps}")
@@ -273,7 +309,8 @@ class Loop:
     def _save(self, step: int) -> None:
         if step == self._last_saved:
             return
-        dropped = self._all_dropped()
+        check_weights(self._stage.name, step, self._parameters)
+        tally = self._tally.state()
         waited = self._waited_before + self._loader.waited
         tensors = gathered_on_first(self._tensors(), self._ranks)
         moments = gathered_on_first(flatten_optimizer(self._optimizer, self._names), self._ranks)
@@ -281,14 +318,11 @@ class Loop:
         if self._ranks.is_first:
             facts = {
                 "fingerprint": self._fingerprint(),
-                "totals": self._totals,
-                "curve": self._curve,
-                "skipped": self._skipped,
+                **tally,
                 "sources": self._sources.totals,
-                "dropped": dropped,
                 "seconds": self._seconds(),
                 "waited": waited,
-                **self._measuring.facts(),
+                **self._validation.facts(),
             }
             try:
                 write_state(self._context.directory, step, facts, tensors, moments, self._stage.keep)
@@ -311,36 +345,31 @@ class Loop:
             "step": step,
             "loss": loss,
             "learning_rate": max(group["peak"] for group in self._optimizer.param_groups) * factor,
+            "learning_rates": {group["name"]: group["peak"] * factor for group in self._optimizer.param_groups},
             "gradient_norm": norm,
-            "tokens": int(self._totals["tokens"]),
+            "tokens": int(self._tally.totals["tokens"]),
             **({"loss_by_source": by_source} if by_source else {}),
         }
-        self._curve.append(entry)
+        self._tally.curve.append(entry)
         if self._ranks.is_first:
             self._context.emit("progress", {"done": step + 1, "total": self._batches.num_steps, "unit": "steps"})
             self._context.emit("log", entry)
 
     def _seconds(self) -> float:
         """Seconds of training, over all runs of the stage; what measuring took is no part of them."""
-        return self._seconds_before + time.perf_counter() - self._started - self._measuring.seconds
-
-    def _all_dropped(self) -> dict[str, int]:
-        merged = dict(self._dropped_before)
-        for part in self._ranks.gather(self._dropped):
-            for code, count in part.items():
-                merged[code] = merged.get(code, 0) + count
-        return merged
+        return self._seconds_before + time.perf_counter() - self._started - self._validation.seconds
 
     def _facts(self) -> dict[str, JsonValue]:
-        seconds, totals, size = self._seconds(), self._totals, self._ranks.size
+        seconds, tally, size = self._seconds(), self._tally, self._ranks.size
         waited = self._ranks.sum([self._loader.waited])[0] / size + self._waited_before
-        peak = self._trainer.peak_flops or peak_flops(self._device)
+        peak = self._settings.peak_flops or peak_flops(self._device)
         return {
             "steps": self._batches.num_steps,
             "resumed_from": self._resumed_from,
-            **stage_facts(totals, seconds, size, peak),
-            "dropped": dict(self._all_dropped()),
-            "skipped_steps": list(self._skipped),
+            **stage_facts(tally.totals, seconds, size, peak),
+            "dropped": dict(tally.dropped()),
+            "skipped_steps": list(tally.skipped),
+            "rows_without_gradient": tally.rows_without_gradient,
             "rank": self._ranks.rank,
             "ranks": size,
             "parallel": ("fsdp2" if self._sharded else "ddp") if size > 1 else "none",
@@ -349,9 +378,9 @@ class Loop:
             "loss_kernel": self._kernel,
             "data_wait_share": rate(waited, seconds),
             "peak_memory_bytes": peak_memory(self._device),
-            **curve_summary(self._curve),
-            "sources": self._sources.summary(self._curve),
-            **self._measuring.facts(),
+            **curve_summary(self._tally.curve),
+            "sources": self._sources.summary(self._tally.curve),
+            **self._validation.facts(),
         }
 
 

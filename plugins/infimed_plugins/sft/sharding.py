@@ -96,7 +96,7 @@ def _whole(module: Any) -> Any:
     return Whole()
 
 
-def let_go(forward: Any) -> None:
+def reshard(forward: Any) -> None:
     """Free what a forward pass without a backward pass gathered: each rank holds its shares alone again."""
     from torch.distributed.fsdp import FSDPModule
 
@@ -123,7 +123,7 @@ def gathered_on_first(tensors: Mapping[str, Any], ranks: Ranks) -> dict[str, Any
     return found
 
 
-def share_of(whole: Any, like: Any) -> Any:
+def to_shard(whole: Any, like: Any) -> Any:
     """This rank's share of a whole tensor, laid out like ``like``; the tensor itself where ``like`` is no share."""
     if not hasattr(like, "full_tensor"):
         return whole

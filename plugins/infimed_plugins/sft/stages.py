@@ -64,6 +64,9 @@ class TrainingStage(Stage):
     on_bad_loss: Literal["stop", "skip"] = Field(
         default="stop", description="What to do where loss or gradient is not finite, or the loss spikes."
     )
+    max_skipped_share: float = Field(
+        default=0.5, ge=0.0, le=1.0, description="A stage that skips more than this share of its steps fails."
+    )
     spike: float | None = Field(
         default=None, gt=1.0, description="A loss above this many times the mean of the last 50 steps is a bad loss."
     )

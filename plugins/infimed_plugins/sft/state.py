@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from infimed_core import InfimedError
-from infimed_plugins.sft.sharding import share_of
+from infimed_plugins.sft.sharding import to_shard
 
 FORMAT = 1
 _NAME = re.compile(r"^step-(\d{9})$")
@@ -156,4 +156,4 @@ def restore_optimizer(optimizer: Any, parameters: Mapping[str, Any], moments: Ma
         name, _, entry = key.rpartition("|")
         parameter = parameters[name]
         placed = tensor.to(parameter.device)
-        optimizer.state[parameter][entry] = share_of(placed, parameter) if placed.shape == parameter.shape else placed
+        optimizer.state[parameter][entry] = to_shard(placed, parameter) if placed.shape == parameter.shape else placed

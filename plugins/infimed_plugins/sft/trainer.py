@@ -88,7 +88,7 @@ class StagedTrainer(Trainer):
         """Without what decides only how fast the weights come, or how often their state is written."""
         own = self.model_dump(mode="json", exclude={"stages", "num_workers", "rows_ahead", "parallel", "peak_flops"})
         own |= {} if self.version == "1" else {"version": self.version}
-        settings = stage.model_dump(mode="json", exclude={"save_every", "keep", "evaluate"})
+        settings = stage.model_dump(mode="json", exclude={"save_every", "keep", "evaluate", "max_skipped_share"})
         return canonical_json([own, settings | {"trainable": settings["trainable"] or []}])
 
     def train(
@@ -102,7 +102,7 @@ class StagedTrainer(Trainer):
             KeyboardInterrupt: the user asked to stop; the state is on disk.
         """
         from infimed_plugins.sft.adapters import adapters
-        from infimed_plugins.sft.loop import Loop
+        from infimed_plugins.sft.loop import Loop, LoopSettings
         from infimed_plugins.sft.parameters import in_precision, only_trainable, trainable_parameters
         from infimed_plugins.sft.ranks import Ranks
         from infimed_plugins.sft.sharding import sharded
@@ -114,14 +114,15 @@ class StagedTrainer(Trainer):
             model.module.to(ranks.device)
         on_cuda = next(model.module.parameters()).device.type == "cuda"
         precision = self.precision if self.precision != "auto" else ("bf16-mixed" if on_cuda else "fp32")
+        settings = LoopSettings(precision, self.num_workers, self.rows_ahead, self.loss_kernel, self.peak_flops)
         with adapters(model, stage, context.seed) as added:
             chosen = trainable_parameters(model, stage, added)
             with only_trainable(model, chosen), in_precision(model, precision), _training_mode(model, stage):
                 if ranks.size == 1 or self.parallel == "ddp":
-                    return Loop(self, model, batches, stage, context, chosen, precision, ranks).run()
+                    return Loop(settings, model, batches, stage, context, chosen, ranks).run()
                 with sharded(model, ranks, precision) as forward:
                     chosen = trainable_parameters(model, stage, added)  # the shares of what learns
-                    return Loop(self, model, batches, stage, context, chosen, precision, ranks, forward).run()
+                    return Loop(settings, model, batches, stage, context, chosen, ranks, forward).run()
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from infimed_core import DataError, interval
+from infimed_core import DataError, GradedAnswer, interval
 from infimed_core.records import Graded, open_run
 
 COLUMNS = (
@@ -18,10 +18,10 @@ COLUMNS = (
 def compare_solvers(runs: Sequence[Path]) -> list[dict[str, Any]]:
     """One row per benchmark, model and solver of the runs, in their order.
 
-    ``value`` is the mean of the scored answers under the benchmark's first scoring, ``low`` and ``high`` its 95%
-    interval over the benchmark's clusters; ``coverage`` the mean of that part, ``violations`` the share of answers with
-    any, both ``None`` where the benchmark is not graded by points. ``calls`` and tokens are means per question, all
-    calls of a question together; tokens are ``None`` where a model does not tell them.
+    ``value`` is the mean over all answers under the benchmark's first scoring, one that cannot be read being 0, ``low``
+    and ``high`` its 95% interval over the benchmark's clusters; ``coverage`` is the mean of that part, ``violations``
+    the share of answers with any, both ``None`` where the benchmark is not graded by points. ``calls`` and tokens are
+    means per question, all calls of a question together; tokens are ``None`` where a model does not tell them.
 
     Raises:
         InfimedError: there is no run, or it asked no benchmark.
@@ -50,12 +50,13 @@ def _of_run(path: Path) -> Iterator[dict[str, Any]]:
 
 def summary(answers: Sequence[Graded], cluster_by: str) -> dict[str, Any]:
     """Value, coverage, violations and cost of a model's answers on a benchmark."""
-    firsts = [next(iter(answer.scores.values())) for answer in answers]
-    scored = [index for index, score in enumerate(firsts) if score.value is not None]
-    values = [value for score in firsts if (value := score.value) is not None]
-    units = [answers[index].sample.tags.get(cluster_by) or str(index) for index in scored]
+    graded = [GradedAnswer(row.sample, row.answer, next(iter(row.scores.values()))) for row in answers]
+    counted = [place for place, row in enumerate(graded) if row.has_result]
+    values = [graded[place].score.value or 0.0 for place in counted]
+    units = [graded[place].sample.tags.get(cluster_by) or str(place) for place in counted]
     low, high = interval(values, clusters=units)
-    parts = [firsts[index].parts for index in scored]
+    scored = [row.score for row in graded if row.score.value is not None]
+    parts = [score.parts for score in scored]
     by_points = bool(parts) and all("coverage" in part and "violations" in part for part in parts)
 
     def per_question(counts: Sequence[int | None]) -> float | None:

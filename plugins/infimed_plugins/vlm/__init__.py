@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from infimed_core import hookimpl
 
@@ -26,10 +25,3 @@ def infimed_commands() -> dict[str, Callable[..., None]]:
     from infimed_plugins.vlm.command import doctor_command
 
     return {"doctor": doctor_command}
-
-
-def doctor(checkpoint: str, revision: str | None = None) -> dict[str, Any]:
-    """Say what InfiMed knows of a checkpoint and whether its samples may share a row (see ``docs/models.md``)."""
-    from infimed_plugins.vlm.diagnosis import diagnose
-
-    return diagnose(checkpoint, revision)

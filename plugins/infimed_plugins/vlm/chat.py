@@ -12,7 +12,24 @@ from numpy.typing import NDArray
 
 from infimed_core import DataError, Turn
 
+GROUNDING = frozenset(
+    {f"<|{name}_{side}|>" for name in ("object_ref", "box", "quad", "point") for side in ("start", "end")}
+    | {f"<{sign}{name}>" for name in ("ref", "box", "quad", "point") for sign in ("", "/")}
+)
+"""Tokens that families write around names and boxes: data to learn, though tokenizers call them special."""
 _MARK = re.compile("\ue000([0-9]+)\ue001")
+_THOUGHT_MARKS = (
+    ("<think>", "</think>"),
+    ("<thinking>", "</thinking>"),
+    ("<seed:think>", "</seed:think>"),
+    ("[THINK]", "[/THINK]"),
+    ("<|START_THINKING|>", "<|END_THINKING|>"),
+)
+"""What opens and closes a thought in the templates of Qwen3, GLM and DeepSeek; others; Seed; Mistral; Cohere."""
+_THOUGHTS = tuple(
+    re.compile(rf"(\s*(?:{re.escape(opens)})?\s*)(.*?)(\s*{re.escape(closes)}\s*)(.*)", re.DOTALL)
+    for opens, closes in _THOUGHT_MARKS
+)
 
 
 @dataclass(frozen=True)
@@ -20,6 +37,8 @@ class _Skeleton:
     """A conversation's rendering with its texts left out: literal, text 0, literal, text 1 ... literal."""
 
     literals: tuple[str, ...]
+    kept: tuple[int, ...]
+    """Numbers of the texts that the template writes: it may leave out the thoughts of earlier turns."""
     spans: tuple[tuple[int, int, int, int], ...]
     """Of each assistant turn: literal and place in it where supervision starts, literal and place where it ends."""
 
@@ -48,7 +67,8 @@ class Chat:
         self._backend.no_truncation()
         self._backend.no_padding()
         added = self._backend.get_added_tokens_decoder().values()
-        control = sorted((t.content for t in added if t.special), key=len, reverse=True)
+        special = {token.content for token in added if token.special} - GROUNDING
+        control = sorted(special, key=len, reverse=True)
         self._control = re.compile("|".join(map(re.escape, control)) or "(?!)")
         self._skeletons: dict[Any, _Skeleton] = {}
         question = [{"role": "user", "content": "\ue0000\ue001"}]
@@ -67,25 +87,43 @@ class Chat:
     def render(self, turns: Sequence[Turn], generate: bool = False) -> tuple[str, list[tuple[int, int]]]:
         """The conversation as the template writes it, and the character spans that are supervised.
 
-        A span runs from the end of the assistant's header to the end of its end-of-turn token.
+        A span runs from the end of the assistant's header to the end of its end-of-turn token, of turns that are
+        ``supervised``.
         ``generate`` ends the text with the header of an answer.
 
         Raises:
             DataError: a text holds a control token, or the template changes texts in a way not understood.
         """
         contents = [_parts(turn) for turn in turns]
-        texts = [part for parts in contents for part in parts if isinstance(part, str)]
+        plain = _pieces(turns, contents, split_thoughts=False)
+        if not any(piece.closes_thought for piece in plain):
+            return self._rendered(turns, contents, plain, generate)
+        try:
+            return self._rendered(turns, contents, plain, generate)
+        except DataError:
+            # A template that knows thoughts writes them in its own way, and may drop those of earlier turns.
+            return self._rendered(turns, contents, _pieces(turns, contents, split_thoughts=True), generate)
+
+    def _rendered(
+        self, turns: Sequence[Turn], contents: list[list[str | int]], pieces: list[_Piece], generate: bool
+    ) -> tuple[str, list[tuple[int, int]]]:
+        texts = [text for piece in pieces for text in piece.texts]
         for text in texts:
             if found := self._control.search(text):
                 raise DataError(
                     "control_token", f"the text holds the control token '{found.group()}'; remove or rewrite it"
                 )
-        key = (generate, *((t.role, *(isinstance(p, str) for p in c)) for t, c in zip(turns, contents, strict=True)))
+        talk = zip(turns, contents, strict=True)
+        shape = ((turn.role, turn.supervised, *(isinstance(part, str) for part in parts)) for turn, parts in talk)
+        key = (generate, *shape, *(piece.frame for piece in pieces))
         if key not in self._skeletons:
-            self._skeletons[key] = self._make_skeleton(turns, contents, generate)
+            self._skeletons[key] = self._make_skeleton(turns, contents, pieces, generate)
         skeleton = self._skeletons[key]
-        if any(text != text.strip() or "<" in text or "\ue000" in text for text in texts):
-            real = self._template(_messages(turns, contents, None), generate)
+        framed = any(piece.thought is not None for piece in pieces)
+        unsure = any(text != text.strip() or "<" in text or "[" in text or "\ue000" in text for text in texts)
+        texts = [texts[number] for number in skeleton.kept]
+        if framed or unsure:
+            real = self._template(_messages(turns, contents), generate)
             texts = _as_written(skeleton, texts, real)
             if real != _fill(skeleton, texts):
                 raise DataError(
@@ -98,22 +136,45 @@ class Chat:
         spans = [(starts[a] + b, starts[c] + d) for a, b, c, d in skeleton.spans]
         return _fill(skeleton, texts), spans
 
-    def _make_skeleton(self, turns: Sequence[Turn], contents: list[list[str | int]], generate: bool) -> _Skeleton:
-        marked = self._template(_messages(turns, contents, "\ue000{}\ue001"), generate)
-        pieces = _MARK.split(marked)
-        literals, order = tuple(pieces[::2]), [int(number) for number in pieces[1::2]]
-        if order != list(range(len(order))) or len(order) != sum(isinstance(p, str) for c in contents for p in c):
+    def _make_skeleton(
+        self, turns: Sequence[Turn], contents: list[list[str | int]], pieces: list[_Piece], generate: bool
+    ) -> _Skeleton:
+        """Render with a mark in place of every text, and see where the template puts it.
+
+        Raises:
+            DataError: the template drops, repeats or moves a text that is no thought.
+        """
+        marked_contents, may_go, number = [], set(), 0
+        following = iter(pieces)
+        for parts in contents:
+            marked: list[str | int] = []
+            for part in parts:
+                if isinstance(part, str):
+                    piece = next(following)
+                    marks = [f"\ue000{number + i}\ue001" for i in range(len(piece.texts))]
+                    marked.append(piece.frame.format(*marks))
+                    may_go |= {number} if len(marks) == 2 else set()
+                    number += len(marks)
+                else:
+                    marked.append(part)
+            marked_contents.append(marked)
+        split = _MARK.split(self._template(_messages(turns, marked_contents), generate))
+        literals, kept = tuple(split[::2]), tuple(int(found) for found in split[1::2])
+        if list(kept) != [n for n in range(number) if n in kept or n not in may_go]:
             raise DataError("template", "the chat template drops or repeats a turn of this conversation")
-        spans, text = [], 0
+        spans = []
+        following, number = iter(pieces), 0
         for turn, parts in zip(turns, contents, strict=True):
-            first, text = text, text + sum(isinstance(part, str) for part in parts)
-            if turn.role == "assistant":
-                before, after = literals[first], literals[text]
+            first = number
+            number += sum(len(next(following).texts) for part in parts if isinstance(part, str))
+            if turn.role == "assistant" and turn.supervised:
+                own = [kept.index(n) for n in range(first, number) if n in kept]
+                before, after = literals[own[0]], literals[own[-1] + 1]
                 header = before.rfind(self._header) if self._header else -1
                 start = header + len(self._header) if header >= 0 else len(before)
                 end = self._control.match(after)
-                spans.append((first, start, text, end.end() if end else 0))
-        return _Skeleton(literals, tuple(spans))
+                spans.append((own[0], start, own[-1] + 1, end.end() if end else 0))
+        return _Skeleton(literals, kept, tuple(spans))
 
     def tokenize(self, conversations: Sequence[Sequence[Turn]], generate: bool = False) -> list[Tokens]:
         """Token ids of each conversation: exactly those of its whole rendered text."""
@@ -147,17 +208,48 @@ def _parts(turn: Turn) -> list[str | int]:
     return parts
 
 
-def _messages(turns: Sequence[Turn], contents: list[list[str | int]], mark: str | None) -> list[dict[str, Any]]:
-    """The conversation as transformers' templates take it; with ``mark`` texts are replaced by their number."""
-    messages, number = [], 0
+@dataclass(frozen=True)
+class _Piece:
+    """A text of a turn as it is marked: ``frame`` is what stays literal around its thought and its answer."""
+
+    frame: str
+    answer: str
+    thought: str | None = None
+
+    @property
+    def closes_thought(self) -> bool:
+        """Whether the text holds what closes a thought."""
+        return any(closes in self.answer for _, closes in _THOUGHT_MARKS)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """What is marked, in order; an empty thought is part of the frame."""
+        return (self.thought, self.answer) if self.thought else (self.answer,)
+
+
+def _pieces(turns: Sequence[Turn], contents: list[list[str | int]], split_thoughts: bool) -> list[_Piece]:
+    pieces = []
     for turn, parts in zip(turns, contents, strict=True):
-        content: list[dict[str, Any]] = []
         for part in parts:
             if isinstance(part, str):
-                content.append({"type": "text", "text": mark.format(number) if mark else part})
-                number += 1
-            else:
-                content.append({"type": "image"})
+                own = turn.role == "assistant" and split_thoughts
+                found = next((match for pattern in _THOUGHTS if own and (match := pattern.fullmatch(part))), None)
+                if found is None:
+                    pieces.append(_Piece("{}", part))
+                    continue
+                opens, thought, closes, _ = (group.replace("{", "{{").replace("}", "}}") for group in found.groups())
+                frame = f"{opens}{{}}{closes}{{}}" if thought else f"{opens}{closes}{{}}"
+                pieces.append(_Piece(frame, found.group(4), found.group(2)))
+    return pieces
+
+
+def _messages(turns: Sequence[Turn], contents: list[list[str | int]]) -> list[dict[str, Any]]:
+    """The conversation as transformers' templates take it."""
+    messages = []
+    for turn, parts in zip(turns, contents, strict=True):
+        content: list[dict[str, Any]] = [
+            {"type": "text", "text": part} if isinstance(part, str) else {"type": "image"} for part in parts
+        ]
         alone = len(content) == 1 and content[0]["type"] == "text"
         messages.append({"role": turn.role, "content": content[0]["text"] if alone else content})
     return messages

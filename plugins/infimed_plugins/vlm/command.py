@@ -14,9 +14,9 @@ def doctor_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say whether samples of this model may share a row: packed is compared with alone on a shrunken copy."""
-    from infimed_plugins.vlm import doctor
+    from infimed_plugins.vlm.diagnosis import diagnose
 
-    found = doctor(model, revision)
+    found = diagnose(model, revision)
     if as_json:
         typer.echo(json.dumps(found, indent=1, default=str))
         return

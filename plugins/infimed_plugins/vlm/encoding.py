@@ -173,13 +173,13 @@ class ChatEncoder(Encoder):
         max_visual_tokens: int | None,
         shapes: Sequence[tuple[int, int]] | None = None,
     ) -> Encoded:
-        """Encode a training sample: every assistant turn and its end-of-turn token is supervised.
+        """Encode a training sample: assistant turns and their end-of-turn tokens carry loss where ``supervised``.
 
         ``shapes`` (height, width) are those of the headers, where images were decoded to another size: they, and
         not the arrays, decide how many visual tokens an image has.
         """
-        if not any(turn.role == "assistant" for turn in sample.turns):
-            raise DataError("no_answer", f"sample '{sample.id}' has no assistant turn: there is nothing to learn")
+        if not any(turn.role == "assistant" and turn.supervised for turn in sample.turns):
+            raise DataError("no_answer", f"sample '{sample.id}' has no supervised answer: there is nothing to learn")
         return self._encode(sample.id, sample.turns, images, max_visual_tokens, shapes, generate=False)
 
     def prompt(

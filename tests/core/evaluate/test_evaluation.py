@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from infimed_core import Answer, InfimedError, LoadedModel, MediaLoader, Metric, Request, Sample, Score, Turn
 from infimed_core.api.data import Media
@@ -18,9 +19,10 @@ from infimed_core.api.reporting import Comparison, RunRecord
 from infimed_core.evaluate import statistics
 from infimed_core.evaluate.baselines import constant_letter
 from infimed_core.evaluate.choices import chosen_samples
-from infimed_core.evaluate.comparing import adjust, compare, paired_interval
 from infimed_core.evaluate.graded import Graded
 from infimed_core.evaluate.grading import without_images
+from infimed_core.evaluate.mcnemar import mcnemar
+from infimed_core.evaluate.paired_comparison import adjust, compare_models, mean_difference
 from infimed_core.testing import run
 from infimed_plugins.medevalkit.benchmarks import table
 from infimed_plugins.vlm.baselines import Constant
@@ -174,14 +176,14 @@ def test_a_comparison_names_the_metric_that_it_compares() -> None:
     component = table()["healthbench"]()
     generator = np.random.default_rng(0)
     ours, theirs = rows([*generator.random(40) * 0.5 + 0.4, None]), rows(list(generator.random(41)))
-    (one,) = compare("x", component, {"base": theirs, "tuned": ours}, ["base"], 0, {"rouge-l": Mean()})
+    (one,) = compare_models("x", component, {"base": theirs, "tuned": ours}, ["base"], {"rouge-l": Mean()})
     assert (one.metric, one.num_pairs) == ("rouge-l", 40)
     a = np.array([row.scores["strict"].value for row in ours[:40]], dtype=float)
     b = np.array([row.scores["strict"].value for row in theirs[:40]], dtype=float)
     assert one.difference == pytest.approx((a - b).mean())
-    assert one.p_value == statistics.paired_p_value(a, b, seed=0), "no binary score, so no McNemar"
-    assert one.minimum_detectable == statistics.minimum_detectable_difference(a - b)
-    (other,) = compare("x", component, {"base": theirs, "tuned": ours}, ["base"], 0, {"share": Share()})
+    assert one.test == "t" and one.p_value == pytest.approx(stats.ttest_rel(a, b).pvalue, abs=1e-12)
+    assert one.minimum_detectable == statistics.minimum_detectable_difference(statistics.clustered_mean(a - b))
+    (other,) = compare_models("x", component, {"base": theirs, "tuned": ours}, ["base"], {"share": Share()})
     assert other.metric == "share" and other.low <= other.difference <= other.high
     assert other.p_value is not None and 0 < other.p_value <= 1
 
@@ -193,11 +195,12 @@ def test_questions_on_one_image_are_not_given_to_mcnemar() -> None:
     pair = {"base": theirs, "tuned": ours}
     a = [row.scores["strict"].value for row in ours]
     b = [row.scores["strict"].value for row in theirs]
-    (one,) = compare("x", alone, pair, ["base"], 0, {"accuracy": Mean()})
-    assert one.p_value == statistics.mcnemar(a, b)  # type: ignore[arg-type]
-    (two,) = compare("x", clustered, pair, ["base"], 0, {"accuracy": Mean()})
+    (one,) = compare_models("x", alone, pair, ["base"], {"accuracy": Mean()})
+    assert one.p_value == mcnemar(a, b)  # type: ignore[arg-type]
+    (two,) = compare_models("x", clustered, pair, ["base"], {"accuracy": Mean()})
     units = [row.sample.tags["cluster"] for row in ours]
-    assert two.p_value == statistics.paired_p_value(a, b, clusters=units, seed=0)  # type: ignore[arg-type]
+    over_images = statistics.clustered_mean(np.subtract(a, b), units)  # type: ignore[arg-type]
+    assert two.test == "t" and two.p_value == over_images.p_value() and two.num_clusters == 32
 
 
 def test_few_pairs_and_pairs_without_spread_have_an_interval_and_no_false_certainty() -> None:
@@ -205,7 +208,7 @@ def test_few_pairs_and_pairs_without_spread_have_an_interval_and_no_false_certai
 
     def between(ours: list[float | None], theirs: list[float | None]) -> Comparison:
         pair = {"base": rows(theirs), "tuned": rows(ours)}
-        (one,) = compare("x", clustered, pair, ["base"], 0, {"accuracy": Mean()})
+        (one,) = compare_models("x", clustered, pair, ["base"], {"accuracy": Mean()})
         return one
 
     alike = between([1.0, 0.0] * 40, [1.0, 0.0] * 40)
@@ -213,32 +216,29 @@ def test_few_pairs_and_pairs_without_spread_have_an_interval_and_no_false_certai
     one_image = between([1.0, 1.0], [0.0, 0.0])
     assert one_image.difference == one_image.high == 1.0 and one_image.low < 0.25 and one_image.p_value == 1.0
     few = between([1.0] * 12 + [0.0] * 4, [0.0] * 12 + [1.0] * 4)
-    by_hand = statistics.paired_difference([1.0] * 12 + [-1.0] * 4, [0.0] * 16, [str(n // 2) for n in range(16)])
-    assert few.high - few.low > by_hand[2] - by_hand[1], "Student's t is wider than a bootstrap of eight clusters"
+    images = np.array([1.0] * 6 + [-1.0] * 2)
+    draws = stats.bootstrap((images,), np.mean, method="percentile", rng=np.random.default_rng(0)).confidence_interval
+    assert few.high - few.low > draws.high - draws.low, "Student's t is wider than a bootstrap of eight clusters"
     assert few.num_pairs == 16 and few.p_value is not None and few.p_value > 0.1
 
 
 def test_images_that_all_differ_alike_leave_a_difference_uncertain() -> None:
     units = [str(number // 2) for number in range(80)]
     half = np.array([1.0, 0.0] * 40)  # in every image one question of two is won
-    found = paired_interval(half, np.zeros(80), units, binary=True)
-    assert found is not None
-    difference, low, high, p_value = found
-    assert difference == 0.5 and low < 0.45 and high > 0.55 and p_value is not None
-    assert statistics.minimum_detectable_difference(half, clusters=units) is None
+    found = mean_difference(half, np.zeros(80), units)
+    assert found is not None and found.test == "no-spread" and found.minimum_detectable is None
+    assert found.difference == 0.5 and found.low < 0.45 and found.high > 0.55
     assert statistics.interval(half, clusters=units) == statistics.wilson(0.5, 40)
     thirds = np.array([np.mean([1.0, 0.0, 0.0])] * 20 + [np.mean([0.0, 0.0, 1.0])] * 20) + np.arange(40) * 1e-17
-    found = paired_interval(thirds, np.zeros(40), [str(number) for number in range(40)], binary=False)
-    assert found is not None
-    _, low, high, _ = found
-    assert low < 0.3 and high > 0.36, "rounding is no spread"
+    found = mean_difference(thirds, np.zeros(40), [str(number) for number in range(40)])
+    assert found is not None and found.low < 0.3 and found.high > 0.36, "rounding is no spread"
 
 
 def test_a_measure_without_bound_is_no_more_certain_for_few_pairs() -> None:
-    assert paired_interval(np.array([4.0]), np.array([2.0]), ["a"], binary=False) is None
-    assert paired_interval(np.full(50, 37.0), np.full(50, 36.0), [str(n) for n in range(50)], binary=False) is None
-    found = paired_interval(np.array([4.0, 9.0]), np.array([2.0, 3.0]), ["a", "b"], binary=False)
-    assert found is not None and found[1] < 0.0 and found[2] > 6.0 and found[0] == 4.0
+    assert mean_difference(np.array([4.0]), np.array([2.0]), ["a"]) is None
+    assert mean_difference(np.full(50, 37.0), np.full(50, 36.0), [str(n) for n in range(50)]) is None
+    found = mean_difference(np.array([4.0, 9.0]), np.array([2.0, 3.0]), ["a", "b"])
+    assert found is not None and found.low < 0.0 and found.high > 6.0 and found.difference == 4.0
     low, high = statistics.interval([4.0, 9.0])
     assert low is not None and high is not None and low < 0.0 and high > 9.0, "Student's t of two"
     assert statistics.interval([37.2] * 5) == (None, None)
@@ -250,9 +250,8 @@ def test_a_judges_scores_are_compared_beside_the_rules() -> None:
         [Graded(row.sample, row.answer, row.scores | {"judge:one": Score(value=value)}) for row in side]
         for side, value in ((ours, 1.0), (theirs, 0.0))
     ]
-    found = compare(
-        "x", table()["pubmedqa"](), {"base": judged[1], "tuned": judged[0]}, ["base"], 0, {"accuracy": Mean()}
-    )
+    pair = {"base": judged[1], "tuned": judged[0]}
+    found = compare_models("x", table()["pubmedqa"](), pair, ["base"], {"accuracy": Mean()})
     assert [(one.scoring, one.difference) for one in found] == [("strict", pytest.approx(1 / 3)), ("judge:one", 1.0)]
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from infimed_core.evaluate import statistics
+from infimed_core.evaluate.mcnemar import mcnemar
 
 right_or_wrong = st.lists(st.sampled_from([0.0, 1.0]), min_size=1, max_size=60)
 
@@ -26,38 +27,60 @@ def test_mcnemar_equals_the_exact_binomial_test(pairs: list[tuple[bool, bool]]) 
     only_first = sum(a and not b for a, b in pairs)
     differing = sum(a != b for a, b in pairs)
     expected = stats.binomtest(only_first, differing, 0.5).pvalue if differing else 1.0
-    assert statistics.mcnemar(first, second) == pytest.approx(expected, abs=1e-12)
-    assert statistics.mcnemar(second, first) == pytest.approx(expected, abs=1e-12)
+    assert mcnemar(first, second) == pytest.approx(expected, abs=1e-12)
+    assert mcnemar(second, first) == pytest.approx(expected, abs=1e-12)
 
 
 def test_mcnemar_refuses_values_between() -> None:
     with pytest.raises(ValueError, match="nothing between"):
-        statistics.mcnemar([0.5], [1.0])
+        mcnemar([0.5], [1.0])
 
 
 def test_interval_of_a_mean_agrees_with_scipys_bootstrap() -> None:
     values = np.random.default_rng(3).random(200)
-    ours = statistics.interval(values, seed=1, num_resamples=4000)
+    ours = statistics.interval(values)
     theirs = stats.bootstrap(
         (values,), np.mean, n_resamples=4000, method="percentile", rng=np.random.default_rng(2)
     ).confidence_interval
     assert ours == pytest.approx((theirs.low, theirs.high), abs=0.004)
 
 
-def test_few_kinds_and_many_kinds_draw_from_one_law() -> None:
-    values = np.repeat([0.0, 1.0], [60, 140])
-    jitter = values + np.linspace(0, 1e-9, 200)
-    fast = statistics.interval(values, seed=0, num_resamples=8000)
-    slow = statistics.interval(np.clip(jitter, 0, 1 + 1e-9), seed=0, num_resamples=8000)
-    assert fast == pytest.approx(slow, abs=0.01)
-
-
 def test_a_callable_statistic_gives_the_interval_of_the_built_in_mean() -> None:
     values = np.random.default_rng(5).random(150)
     clusters = [index // 3 for index in range(150)]
-    built_in = statistics.interval(values, clusters, seed=0, num_resamples=4000)
+    built_in = statistics.interval(values, clusters)
     called = statistics.interval(values, clusters, 0, 4000, statistic=lambda x: float(x.mean()))
     assert built_in == pytest.approx(called, abs=0.01)
+
+
+@given(st.lists(st.tuples(st.floats(-5, 5), st.integers(0, 4)), min_size=2, max_size=40))
+def test_the_error_over_clusters_is_that_of_statsmodels(rows: list[tuple[float, int]]) -> None:
+    import statsmodels.api as sm
+
+    values, clusters = (np.array(side) for side in zip(*rows, strict=True))
+    number = len(set(clusters.tolist()))
+    found = statistics.clustered_mean(values, clusters.tolist())
+    assert found.mean == pytest.approx(values.mean(), abs=1e-12) and found.num_clusters == number
+    if number == 1:
+        assert found.error == 0.0
+        return
+    fit = sm.OLS(values, np.ones(len(values))).fit(cov_type="cluster", cov_kwds={"groups": clusters}, use_t=True)
+    assert found.error == pytest.approx(fit.bse[0], abs=1e-12)
+    if number == len(rows):
+        assert found.error == pytest.approx(stats.sem(values), abs=1e-12)
+    assert 1.0 <= found.freedom <= number - 1 or number == 2
+
+
+def test_as_many_degrees_of_freedom_as_clusters_that_make_the_error() -> None:
+    even = statistics.clustered_mean([1.0, -1.0] * 20)
+    assert even.freedom == 39, "all count alike: G - 1"
+    one = statistics.clustered_mean([1.0] + [0.0] * 39)
+    assert one.freedom == pytest.approx(2.1, abs=0.1), "one of forty makes nearly all of it"
+    p = stats.ttest_1samp([1.0, -1.0] * 19 + [1.0, 1.0], 0.0)
+    found = statistics.clustered_mean([1.0, -1.0] * 19 + [1.0, 1.0])
+    assert found.p_value() == pytest.approx(p.pvalue, abs=1e-12) and found.freedom == 39
+    bounds = p.confidence_interval(0.95)
+    assert found.mean + found.half_width() == pytest.approx(bounds.high, abs=1e-12)
 
 
 def test_clustering_widens_the_interval_of_copies() -> None:
@@ -98,26 +121,22 @@ def test_no_value_has_no_interval_and_a_bad_one_is_refused() -> None:
 
 def test_the_seed_decides_and_nothing_else() -> None:
     values = np.random.default_rng(0).random(500)
-    assert statistics.interval(values, seed=4) == statistics.interval(values, seed=4)
-    assert statistics.interval(values, seed=4) != statistics.interval(values, seed=5)
+    assert statistics.interval(values, seed=4) == statistics.interval(values, seed=5), "a mean has a closed form"
+
+    def median(seed: int) -> tuple[float | None, float | None]:
+        return statistics.interval(values, seed=seed, num_resamples=200, statistic=lambda x: float(np.median(x)))
+
+    assert median(4) == median(4) and median(4) != median(5)
 
 
-@given(st.lists(st.floats(0, 1), min_size=30, max_size=60), st.integers(0, 5))
-@settings(max_examples=30)
-def test_a_paired_difference_is_antisymmetric(values: list[float], seed: int) -> None:
-    other = values[1:] + values[:1]
-    difference, low, high = statistics.paired_difference(values, other, seed=seed, num_resamples=100)
-    mirrored, mirrored_low, mirrored_high = statistics.paired_difference(other, values, seed=seed, num_resamples=100)
-    assert mirrored == pytest.approx(-difference, abs=1e-12)
-    assert low <= high and mirrored_low <= mirrored_high
-    assert statistics.paired_difference(values, values)[0] == 0.0
-
-
-def test_pairs_must_be_pairs() -> None:
-    with pytest.raises(ValueError, match="differ in number"):
-        statistics.paired_difference([1.0], [1.0, 0.0])
-    with pytest.raises(ValueError, match="no pairs"):
-        statistics.paired_difference([], [])
+@given(st.lists(st.floats(-1, 1), min_size=100, max_size=200), st.floats(-0.5, 0.5))
+@settings(max_examples=50)
+def test_the_middle_of_draws_leaves_out_zero_exactly_where_their_p_value_is_below(
+    draws: list[float], shift: float
+) -> None:
+    found = np.array(draws) + shift
+    low, high = statistics.percentiles(found)
+    assert (low > 0.0 or high < 0.0) == (statistics.p_of_draws(found) < 0.05)
 
 
 @given(st.lists(st.floats(0, 1), max_size=12))
@@ -130,16 +149,36 @@ def test_holm_follows_its_definition(p_values: list[float]) -> None:
         assert adjusted[index] == pytest.approx(min(1.0, running))
 
 
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
+@settings(max_examples=40)
+def test_holm_is_that_of_statsmodels(p_values: list[float]) -> None:
+    from statsmodels.stats.multitest import multipletests
+
+    assert statistics.holm(p_values) == pytest.approx(list(multipletests(p_values, method="holm")[1]), abs=1e-12)
+
+
+@pytest.mark.parametrize("num", [3, 12, 50, 500, 5000])
+def test_the_minimum_detectable_difference_is_that_of_statsmodels(num: int) -> None:
+    from statsmodels.stats.power import TTestPower
+
+    found = statistics.clustered_mean(np.tile([0.2, -0.2], num)[: num + num % 2])
+    smallest = statistics.minimum_detectable_difference(found)
+    spread = found.error * np.sqrt(found.num_values)
+    expected = TTestPower().solve_power(nobs=found.num_values, alpha=0.05, power=0.8) * spread
+    assert smallest == pytest.approx(expected, rel=2e-4), "ours leaves out that the wrong side is found"
+
+
 def test_the_minimum_detectable_difference_is_found_with_its_power() -> None:
     generator = np.random.default_rng(7)
     noise = generator.normal(0, 0.3, size=(400, 200))
-    smallest = statistics.minimum_detectable_difference(noise[0])
+    smallest = statistics.minimum_detectable_difference(statistics.clustered_mean(noise[0]))
     assert smallest is not None
-    assert smallest == pytest.approx(2.8016 * noise[0].std(ddof=1) / np.sqrt(200), rel=1e-4)
-    found = sum(stats.ttest_1samp(row + 2.8016 * 0.3 / np.sqrt(200), 0).pvalue < 0.05 for row in noise)
+    assert smallest == pytest.approx(2.816 * noise[0].std(ddof=1) / np.sqrt(200), rel=2e-3)
+    found = sum(stats.ttest_1samp(row + 2.816 * 0.3 / np.sqrt(200), 0).pvalue < 0.05 for row in noise)
     assert found / 400 == pytest.approx(0.8, abs=0.06)
-    assert statistics.minimum_detectable_difference([0.1]) is None
-    assert statistics.minimum_detectable_difference([0.0] * 40) is None, "no spread was seen: nothing is known of it"
+    for alike in ([0.1], [0.0] * 40):
+        nothing = statistics.minimum_detectable_difference(statistics.clustered_mean(alike))
+        assert nothing is None, "no spread was seen: nothing is known of it"
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("abc")), min_size=2, max_size=40))
@@ -152,30 +191,3 @@ def test_kappa_follows_its_definition(pairs: list[tuple[str, str]]) -> None:
         assert kappa is None
     else:
         assert kappa == pytest.approx((agreed - chance) / (1 - chance))
-
-
-def test_the_paired_bootstrap_rejects_a_true_null_as_often_as_it_says() -> None:
-    generator = np.random.default_rng(5)
-    p_values = []
-    for seed in range(300):
-        first = generator.normal(size=60)
-        p_values.append(
-            statistics.paired_p_value(first, first + generator.normal(size=60), seed=seed, num_resamples=500)
-        )
-    assert 0.02 < np.mean(np.array(p_values) <= 0.05) < 0.09
-
-
-def test_the_paired_bootstrap_resamples_clusters() -> None:
-    a, b = np.tile([1.0, 1.0, 1.0, 0.0], 10), np.zeros(40)
-    alone = statistics.paired_p_value(a, b)
-    together = statistics.paired_p_value(a, b, clusters=[i // 20 for i in range(40)])
-    assert alone == pytest.approx(1 / 10_001) and together == pytest.approx(1 / 10_001)  # both halves agree
-    a = np.array([1.0] * 20 + [0.0] * 20)
-    assert (
-        statistics.paired_p_value(a, b, clusters=[i // 20 for i in range(40)]) > 0.2 > statistics.paired_p_value(a, b)
-    )
-    assert statistics.paired_p_value(a, a) == 1.0
-    with pytest.raises(ValueError, match="differ in number"):
-        statistics.paired_p_value([1.0], [1.0, 0.0])
-    with pytest.raises(ValueError, match="no pairs"):
-        statistics.paired_p_value([], [])

@@ -12,11 +12,14 @@ from hypothesis import strategies as st
 
 from infimed_core import InfimedError, Mix, Packer, Packs, Phase, ResolutionScheduler, Stage
 from infimed_core.plan.index import Index
+from infimed_core.plan.mixing import mixing_warnings
 from infimed_core.plan.planning import plan_stage
 from infimed_core.plan.stage_plan import DROP_REASONS, NATIVE, StagePlan
 
 sys.path.insert(0, str(Path(__file__).parent))
 from planning_fakes import TinyEncoder
+
+from infimed_plugins.packing.fitting import BestFit
 
 
 class Caps(ResolutionScheduler):
@@ -106,6 +109,93 @@ def test_an_epoch_draws_every_usable_sample_once(epochs):
     assert counts.tolist() == (epochs * (allowed & index.usable)).astype(int).tolist()
     half = len(made.rows) // int(epochs)
     assert len(np.unique(made.rows[:half])) == half
+
+
+@pytest.mark.parametrize("caps", [(None,), (2, 9, None)])
+@pytest.mark.parametrize("length", [{"epochs": 3.0}, {"epochs": 2.5}, {"num_samples": 700}, {"num_steps": 70}])
+def test_an_epoch_trains_every_sample_once_before_any_twice(caps, length):
+    index = make_index(300)
+    made = plan(index, caps=caps, rows_per_step=4, **length)
+    trained = made.rows[made.members]  # in the order of the steps
+    size = int(index.usable.sum())
+    step_of = np.searchsorted(made.steps, np.repeat(np.arange(len(made.packs)), np.diff(made.offsets)), "right") - 1
+    lost = len(np.setdiff1d(np.flatnonzero(index.usable), trained))
+    assert lost == 0 or made.describe()["dropped"]
+    for turn in range(1, len(trained) // size):
+        counts = np.bincount(trained[: turn * size], minlength=300)[index.usable]
+        assert counts.max() == counts.min() == turn
+    assert len(np.unique(step_of * 300 + trained)) == len(trained)  # nor does a step hold a sample twice
+    assert made.mixing["repeats_in_step"] == 0
+
+
+def test_each_source_of_a_mix_is_trained_whole_before_it_repeats_where_a_pass_is_many_steps():
+    index = make_index(4000, most_images=0)
+    mix = (Mix(where={"source": "a"}, weight=3), Mix(where={"source": "b"}, weight=1))
+    made = plan(index, mix=mix, epochs=2.0, rows_per_step=2)
+    trained = made.rows[made.members]
+    for code in (0, 1):
+        own = trained[index.tag_codes["source"][trained] == code]
+        size = int((index.usable & (index.tag_codes["source"] == code)).sum())
+        for start in range(0, len(own), size):
+            part = own[start : start + size]
+            assert len(np.unique(part)) == len(part)
+    assert made.mixing["repeats_in_step"] == 0
+
+
+@pytest.mark.parametrize("mix_epoch", ["all", "shortest", "longest"])
+def test_an_epoch_of_a_mix_ends_where_it_says_and_tells_how_often_each_source_is_seen(mix_epoch):
+    index = make_index(900)
+    mix = (Mix(where={"source": "a"}, weight=3), Mix(where={"source": ("b", "c")}, weight=1))
+    made = plan(index, mix=mix, mix_epoch=mix_epoch, rows_per_step=4)
+    facts = made.describe()["sources"]
+    for source, codes in zip(facts, ([0], [1, 2]), strict=True):
+        matching = index.usable & np.isin(index.tag_codes["source"], codes)
+        assert source["num_samples"] == int(matching.sum())
+        assert source["num_drawn"] == int(np.isin(index.tag_codes["source"][made.rows], codes).sum())
+        assert source["passes"] == pytest.approx(source["num_drawn"] / source["num_samples"])
+    passes = [source["passes"] for source in facts]
+    if mix_epoch == "all":
+        assert len(made.rows) == int(index.usable.sum()) and passes[0] > 1 > passes[1]
+    else:
+        # shortest: the first to be whole is whole; longest: the last is
+        assert {"shortest": max, "longest": min}[mix_epoch](passes) == pytest.approx(1.0, abs=0.01)
+        assert mix_epoch == "longest" or np.bincount(made.rows).max() == 1
+
+
+@pytest.mark.parametrize("sizes", [(150, 40, 40), (40, 330, 330), (30, 500, 90), (20, 20, 900)])
+def test_steps_mix_kinds_and_lengths_as_random_draws_do_even_where_cost_tells_the_kind(sizes):
+    index = make_index(6000, most_images=0)
+    index.text[:] = np.array(sizes)[index.tag_codes["source"]]  # a row holds few of one kind, or many of another
+    made = plan(index, packer=BestFit(row_tokens=1024), rows_per_step=8)
+    for shares in made.mixing["kinds"].values():
+        assert shares["step"] <= 1.1 * shares["random"]
+    assert made.mixing["far"] == []
+
+
+class Sorted(InOrder):
+    def group(self, costs, budget):
+        order = np.argsort(costs[:, 0], kind="stable")
+        packs = super().group(costs[order], budget)
+        return Packs(order[packs.members], packs.offsets)
+
+
+def test_a_plan_far_from_random_draws_or_with_small_steps_is_told():
+    index = make_index(3000, most_images=0)
+    stage = Stage(name="s", rows_per_step=1)
+    made = plan(index, packer=Sorted(row_tokens=500))
+    told = mixing_warnings(stage, made.mixing)
+    assert made.mixing["far"] == ["length"] and "far from random draws" in told[0] and "'length'" in told[0]
+    made = plan(index, packer=InOrder(row_tokens=100))
+    told = mixing_warnings(stage, made.mixing)
+    assert len(told) == 1 and "step holds about 2.61" in told[0] and "rows_per_step: 4" in told[0]
+    assert mixing_warnings(stage, plan(index, packer=InOrder(row_tokens=500)).mixing) == []
+    assert "at most 4" in mixing_warnings(stage, {}, 4)[0] and mixing_warnings(stage, {}, None) == []
+
+
+def test_rows_are_dealt_evenly_so_no_step_is_much_smaller_than_the_others():
+    made = plan(make_index(400), rows_per_step=7, epochs=2.0)
+    sizes = np.diff(made.steps)
+    assert sizes.max() <= 7 and sizes.min() >= 6
 
 
 def test_sources_are_drawn_by_weight_and_repeat_only_after_a_full_pass():
@@ -284,5 +374,5 @@ def test_phases_with_a_gap_are_refused():
         def plan(self, num_samples):
             return [Phase(0, 3, None), Phase(4, num_samples, None)]
 
-    with pytest.raises(InfimedError, match="Gap.plan .* gave phases"):
+    with pytest.raises(InfimedError, match=r"Gap\.plan .* gave phases"):
         plan_stage(make_index(30), Stage(name="s"), Gap(), InOrder(), TinyEncoder(), 0, np.ones(30, dtype=bool))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from infimed_core import ConfigError
 from infimed_core.plugins import Registry, load_plugins
 from infimed_core.runfile.loading import load_run_file
+from infimed_core.runfile.sections import MetricRef, metric_names
 from infimed_core.testing import check_component
 
 ROOT = Path(__file__).parents[3]
@@ -68,9 +69,34 @@ def test_a_mistake_inside_the_only_stage_is_one_line(registry: Registry, tmp_pat
 def test_section_that_another_needs_is_named(registry: Registry, tmp_path: Path) -> None:
     found = problems("run: {name: a}\ntraining: {use: staged, with: {stages: [{name: one}]}}\n", registry, tmp_path)
     assert [line.split(";")[0] for line in found] == [
-        f"2: training: needs the section '{name}:', which is missing"
-        for name in ("data", "model", "resolution", "packing")
-    ] or {line.split("'")[1] for line in found} == {"data:", "model:", "resolution:", "packing:"}
+        f"2: training: needs the section '{name}:', which is missing" for name in ("data", "model")
+    ] or {line.split("'")[1] for line in found} == {"data:", "model:"}
+
+
+TRAINED = """\
+run: {name: a}
+data: {sources: [{use: demo-anatomy}], modalities: {dicom: {square_pixels: false}}}
+model: {use: tiny-qwen3-vl}
+training: {use: staged, with: {stages: [{name: one}]}}
+"""
+
+
+def test_what_has_one_sensible_answer_has_a_default_that_is_recorded(registry: Registry, tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text(TRAINED)
+    document = load_run_file(tmp_path / "run.yaml", registry).as_json()
+    assert (document["resolution"]["use"], document["packing"]["use"]) == ("native", "best-fit")
+    assert document["packing"]["with"]["row_tokens"] == 4096
+
+
+def test_modalities_take_settings_from_the_run_file(registry: Registry, tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text(TRAINED)
+    plan = load_run_file(tmp_path / "run.yaml", registry)
+    assert plan.file.data is not None
+    loader = registry.media_loader(plan.file.data.modalities)
+    assert loader.identities({"dicom"}) != registry.media_loader().identities({"dicom"})
+    found = problems(TRAINED.replace("square_pixels", "square_pixel"), registry, tmp_path)
+    assert len(found) == 1 and "did you mean 'square_pixels'?" in found[0] and found[0].startswith("2: ")
+    assert "no modality is named 'dicm'" in problems(TRAINED.replace("dicom", "dicm"), registry, tmp_path)[0]
 
 
 def test_key_given_twice_is_told(registry: Registry, tmp_path: Path) -> None:
@@ -381,3 +407,48 @@ def test_no_document_makes_the_checker_itself_fail(document: object) -> None:
 
 
 _REGISTRY: dict[str, Registry] = {}
+
+
+def test_metrics_are_named_or_set_and_every_mistake_has_its_line(registry: Registry, tmp_path: Path) -> None:
+    text = """\
+run: {name: measured}
+model: {use: constant, with: {text: A}}
+evaluation:
+  benchmarks:
+    - use: demo-text
+      metrics:
+        - accuracy
+        - acuracy
+        - part-mean
+        - {use: part-mean, with: {prt: f1}}
+        - {use: balanced-acuracy}
+        - {use: f1, wth: {}}
+        - 3
+"""
+    found = problems(text, registry, tmp_path)
+    place = "evaluation.benchmarks.0.metrics"
+    assert len(found) == 7
+    assert found[0].startswith(f"8: {place}.1: no metric is named 'acuracy'; did you mean 'accuracy'?")
+    assert found[1] == f"9: {place}.2: 'part-mean' needs settings (part); write {{use: part-mean, with: {{...}}}}"
+    assert any(line.startswith(f"10: {place}.3.with.part: is missing") for line in found)
+    assert any(line.startswith(f"10: {place}.3.with.prt: is not a key here;") for line in found)
+    assert found[4].startswith(f"11: {place}.4.use: no metric is named 'balanced-acuracy'; did you mean 'balanced-")
+    assert found[5].startswith(f"12: {place}.5.wth: is not a key here; did you mean 'with'?")
+    assert found[6].startswith(f"13: {place}.6: must be a mapping of keys to values, as in {{use: NAME}}")
+
+
+def test_a_metric_with_settings_is_made_as_the_file_says(registry: Registry, tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    refs = ["accuracy", {"use": "f1", "with": {"positive": "no"}, "name": "f1-no"}, {"use": "f1"}]
+    body = {
+        "run": {"name": "measured"},
+        "model": {"use": "constant", "with": {"text": "A"}},
+        "evaluation": {"benchmarks": [{"use": "demo-text", "metrics": refs}]},
+    }
+    file.write_text(yaml.safe_dump(body))
+    plan = load_run_file(file, registry)
+    assert plan.file.evaluation is not None and plan.file.evaluation.benchmarks[0].metrics is not None
+    assert metric_names(plan.file.evaluation.benchmarks[0].metrics) == ["accuracy", "f1-no", "f1"]
+    assert plan.component("evaluation.benchmarks.0.metrics.1").model_dump() == {"positive": "no"}
+    twice = [MetricRef(use="f1"), MetricRef(use="accuracy"), MetricRef(use="f1")]
+    assert metric_names(twice) == ["f1-1", "accuracy", "f1-2"]

@@ -10,19 +10,27 @@ import numpy as np
 def scores(
     directory: Path, benchmark: str, model: str = "base"
 ) -> dict[str, tuple[float | None, str, tuple[str, str]]]:
-    """Score, image and cell of every question, read from the answers' file without the code under test."""
+    """Score, image and cell of every question, read from the answers' file without the code under test.
+
+    An answer that could not be read is not right: 0. Only a question without an answer has no score.
+    """
     found = {}
     for line in (directory / "answers" / f"{benchmark}--{model}.jsonl").read_text().splitlines():
         row = json.loads(line)
         tags = row["sample"]["tags"]
         cell = (tags.get("modality", "unlabelled"), tags.get("task_type", "unlabelled"))
-        found[row["sample"]["id"]] = (row["scores"]["strict"]["value"], tags.get("image", row["sample"]["id"]), cell)
+        value = None if row["answer"]["error"] else row["scores"]["strict"]["value"] or 0.0
+        found[row["sample"]["id"]] = (value, tags.get("image", row["sample"]["id"]), cell)
     return found
 
 
 def by_hand(one: dict[str, Any], other: dict[str, Any], cell: tuple[str, str] | None = None) -> dict[str, Any]:
-    """Difference, interval and p-value by statsmodels: clustered OLS on a constant, McNemar where nothing clusters."""
+    """Difference, interval and p-value: statsmodels' clustered OLS on a constant; McNemar where nothing clusters.
+
+    The degrees of freedom are the clusters less one, or twice the squared sum of squares over what their squares vary.
+    """
     import statsmodels.api as sm
+    from scipy import stats
     from statsmodels.stats.contingency_tables import mcnemar
 
     kept = [
@@ -32,16 +40,26 @@ def by_hand(one: dict[str, Any], other: dict[str, Any], cell: tuple[str, str] | 
     a = np.array([one[name][0] for name in kept])
     b = np.array([other[name][0] for name in kept])
     groups = np.unique([one[name][1] for name in kept], return_inverse=True)[1]
-    if len(kept) < 2 or np.ptp(a - b) == 0 or len(set(groups)) < 2:
-        return {"difference": float(np.mean(a - b)), "num_pairs": len(kept)}
-    fit = sm.OLS(a - b, np.ones(len(kept))).fit(cov_type="cluster", cov_kwds={"groups": groups}, use_t=True)
-    low, high = fit.conf_int()[0]
-    p = float(fit.pvalues[0])
-    if len(set(groups)) == len(kept):
+    found: dict[str, Any] = {"difference": float(np.mean(a - b)), "num_pairs": len(kept)}
+    number = len(set(groups))
+    if number == len(kept):
         table = [[int(np.sum((a == i) & (b == j))) for j in (1, 0)] for i in (1, 0)]
-        p = float(mcnemar(table, exact=True).pvalue)
-    return {"difference": float(np.mean(a - b)), "low": max(low, -1), "high": min(high, 1), "p_value": p,
-            "num_pairs": len(kept), "error": float(fit.bse[0]), "freedom": len(set(groups)) - 1}  # fmt: skip
+        found["p_value"] = float(mcnemar(table, exact=True).pvalue)
+    if len(kept) < 2 or np.ptp(a - b) == 0 or number < 2:
+        return found
+    fit = sm.OLS(a - b, np.ones(len(kept))).fit(cov_type="cluster", cov_kwds={"groups": groups}, use_t=True)
+    squares = np.array([(a - b - np.mean(a - b))[groups == group].sum() for group in set(groups)]) ** 2
+    if squares.sum() < 1e-20:
+        return found  # all images differ alike
+    varying = (squares**2).sum() - squares.sum() ** 2 / number
+    freedom = min(number - 1, 2 * squares.sum() ** 2 / varying) if varying > 1e-12 else number - 1
+    found |= {"error": float(fit.bse[0]), "freedom": max(freedom, 1.0)}
+    if number == len(kept):
+        return found
+    half = stats.t.ppf(0.975, found["freedom"]) * found["error"]
+    p_value = 2 * stats.t.sf(abs(found["difference"]) / found["error"], found["freedom"])
+    low, high = found["difference"] - half, found["difference"] + half
+    return found | {"low": max(low, -1), "high": min(high, 1), "p_value": p_value}
 
 
 STAGES = [{"name": name, "num_samples": num, "learning_rate": 3e-3} for name, num in (("first", 300), ("second", 600))]

@@ -11,14 +11,12 @@ import numpy as np
 import pytest
 import typer
 import yaml
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy import stats
 from typer.testing import CliRunner
 
 from infimed_core import InfimedError
-from infimed_core.evaluate.paired import estimate
 from infimed_core.plugins import load_plugins
+from infimed_core.store.record import read_record
 from infimed_core.testing import run
 from infimed_plugins.reporting import commands
 from infimed_plugins.reporting.compare.comparison import compare_runs
@@ -69,7 +67,7 @@ def test_every_difference_equals_the_one_computed_by_hand(runs: dict[str, Path])
     found = compare_runs(paths(runs, "base", "one", "all"), REGISTRY)
     assert len(found.benchmarks) == 2 * 3 and found.models == ("base:base", "one:base", "all:base")
     assert max(gaps(runs, (*found.benchmarks, *found.cells))) < 1e-9
-    tested = [row for row in found.benchmarks if row.test == "clusters"]
+    tested = [row for row in found.benchmarks if row.test == "t"]
     assert tested and all(row.low < row.difference < row.high for row in tested)
 
 
@@ -295,32 +293,56 @@ def test_the_seven_set_mean_is_compared_and_published_rows_stand_beside_it(tmp_p
     assert {"InfiMed-RL-3B", "Lingshu-7B"} <= {value.model for value in found.published}
 
 
-values = st.lists(st.sampled_from([-1.0, 0.0, 1.0]), min_size=1, max_size=40)
+def test_a_run_and_a_comparison_say_the_same_of_the_same_pairs(runs: dict[str, Path]) -> None:
+    told = {(one.benchmark, one.model, one.against): one for one in read_record(runs["one"]).comparisons}
+    assert {key[1:] for key in told} == {("base", "most-common-answer")}
+    pair = [f"{runs['one']}:most-common-answer", f"{runs['one']}:base"]
+    for row in compare_runs(pair, REGISTRY).benchmarks:
+        own = told[row.of, "base", "most-common-answer"]
+        same = {"difference", "low", "high", "p_value", "num_pairs", "test", "metric", "minimum_detectable"}
+        assert row.model_dump(include=same) == own.model_dump(include=same)
 
 
-@settings(deadline=None)
-@given(values, st.integers(1, 6), st.booleans())
-def test_an_interval_holds_its_difference_and_a_p_value_is_a_probability(
-    found: list[float], size: int, binary: bool
+def test_the_metric_that_a_run_shows_is_the_one_that_is_compared(tmp_path: Path) -> None:
+    for name, text in (("yes", "Yes"), ("no", "No")):
+        body = document(name, text)
+        refs = [{"use": "balanced-accuracy"}, "accuracy_where_read", {"use": "f1", "with": {"positive": "yes"}}]
+        body["evaluation"]["benchmarks"] = [{"use": "demo-vqa", "with": {"max_samples": 120}, "metrics": refs}]
+        run(body, tmp_path)
+    found = compare_runs([str(tmp_path / "runs" / name) for name in ("yes", "no")], REGISTRY)
+    shown = {value.model: value.value.value for value in found.values}
+    (row,) = found.benchmarks
+    assert row.metric == "balanced-accuracy" and {value.metric for value in found.values} == {row.metric}
+    assert (row.value_model, row.value_against) == (shown["no:base"], shown["yes:base"])
+    assert row.difference == pytest.approx((shown["no:base"] or 0) - (shown["yes:base"] or 0))
+    record = read_record(tmp_path / "runs" / "yes")
+    (whole,) = [one for one in record.results if one.model == "base" and not one.group]
+    assert list(whole.metrics) == ["balanced-accuracy", "accuracy_where_read", "f1"]
+    assert {one.metric for one in record.comparisons} == {"balanced-accuracy"}
+
+
+def test_a_record_from_before_unread_answers_counted_is_compared_as_it_is_shown(
+    runs: dict[str, Path], tmp_path: Path
 ) -> None:
-    made = estimate(np.array(found), [str(place // size) for place in range(len(found))], binary)
-    assert -1 <= made.low <= made.difference <= made.high <= 1 and made.low < made.high
-    assert made.p_value is not None and 0 <= made.p_value <= 1
-    if made.difference == 0:
-        assert made.p_value == 1
+    before = [_copy(runs[name], tmp_path / name) for name in ("base", "one")]
+    for folder in before:
+        record = json.loads((folder / "run.json").read_text())
+        for step in record["steps"]:
+            step["details"].pop("metrics", None)
+        (folder / "run.json").write_text(json.dumps(record))
+    found = compare_runs([str(folder) for folder in before], REGISTRY)
+    (row,) = [row for row in found.benchmarks if row.of == "demo-vqa"]
+    both = [
+        name
+        for name, row in zip(*_strict(before[0]), strict=True)
+        if row is not None and dict(zip(*_strict(before[1]), strict=True))[name] is not None
+    ]
+    assert row.num_pairs == len(both) < row.num_pairs + row.num_unpaired == 120
 
 
-def test_the_interval_agrees_with_the_bootstrap_of_a_runs_own_record() -> None:
-    from infimed_core.evaluate.statistics import paired_difference
-
-    draw = np.random.default_rng(0)
-    clusters = [str(number) for number in draw.integers(0, 150, 600)]
-    lift = {name: draw.random() for name in set(clusters)}
-    a = np.array([float(draw.random() < 0.3 + 0.4 * lift[name]) for name in clusters])
-    b = np.array([float(draw.random() < 0.2 + 0.4 * lift[name]) for name in clusters])
-    made = estimate(a - b, clusters, binary=True)
-    _, low, high = paired_difference(a, b, clusters=clusters, seed=0)
-    assert made.low == pytest.approx(low, abs=0.01) and made.high == pytest.approx(high, abs=0.01)
+def _strict(folder: Path) -> tuple[list[str], list[float | None]]:
+    lines = [json.loads(line) for line in (folder / "answers" / "demo-vqa--base.jsonl").read_text().splitlines()]
+    return [line["sample"]["id"] for line in lines], [line["scores"]["strict"]["value"] for line in lines]
 
 
 def test_hostile_names_stay_text_in_every_format(runs: dict[str, Path], tmp_path: Path) -> None:

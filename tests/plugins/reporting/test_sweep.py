@@ -14,11 +14,12 @@ from infimed_core import InfimedError, Score
 from infimed_core.api.reporting import MetricValue
 from infimed_core.cli import check
 from infimed_core.evaluate.graded import read_graded
-from infimed_core.evaluate.paired import estimate
+from infimed_core.evaluate.paired_comparison import mean_difference
 from infimed_core.plugins import load_plugins
 from infimed_core.runfile.loading import load_run_file
 from infimed_core.runfile.variants import UNCHANGED
 from infimed_core.store.record import read_record
+from infimed_plugins.reporting.compare.comparison import compare_runs
 from infimed_plugins.reporting.sweep.command import sweep as sweep_command
 from infimed_plugins.reporting.sweep.page import page
 from infimed_plugins.reporting.sweep.results import Line, SweepResult, sweep_result
@@ -186,31 +187,40 @@ def figures_are_those_of_the_answers(sweep):
             "".join(replace(r, scores={"strict": s}).as_json() + "\n" for r, s in zip(rows, scores, strict=True))
         )
     lines = {line.variant: line for line in sweep_result(sweep, {}).lines}
-    means = {key: np.mean([value for value in own if value is not None]) for key, own in values.items()}
-    pairs, by_seed = [[] for _ in range(6)], []
-    for seed in (0, 1):
-        both = [
-            (place, one - other)
-            for place, (one, other) in enumerate(zip(values["no-second", seed], values[UNCHANGED, seed], strict=True))
-            if one is not None
-        ]
-        by_seed.append(np.mean([value for _, value in both]))
-        for place, value in both:
-            pairs[place].append(value)
-    both = zip(*(values[UNCHANGED, seed] for seed in (0, 1)), strict=True)
-    of_questions = [np.mean([value for value in own if value is not None]) for own in both]
+    right = {key: [value or 0.0 for value in own] for key, own in values.items()}  # an unread answer is not right
+    differences = np.array([np.subtract(right["no-second", seed], right[UNCHANGED, seed]) for seed in (0, 1)])
     value = lines[UNCHANGED].value
-    assert value.value == pytest.approx(np.mean(of_questions)) and value.low <= value.value <= value.high
-    assert (value.num_scored, value.num_unscored) == (10, 2), "answers over both seeds"
+    assert value.value == pytest.approx(np.mean([right[UNCHANGED, seed] for seed in (0, 1)]))
+    assert value.low <= value.value <= value.high
+    assert (value.num_scored, value.num_unscored, value.num_counted) == (10, 2, 12), "answers over both seeds"
     assert lines[UNCHANGED].value.num_unscored == 2 and lines[UNCHANGED].against_reference is None
-    assert lines["no-second"].by_seed == pytest.approx({str(s): means["no-second", s] for s in (0, 1)})
+    assert lines["no-second"].by_seed == pytest.approx({str(s): np.mean(right["no-second", s]) for s in (0, 1)})
     other = lines["no-second"].against_reference
-    assert other.difference == pytest.approx(np.mean([np.mean(values) for values in pairs]))
+    assert other.difference == pytest.approx(differences.mean())
     units = [row.sample.tags[load_plugins().find("benchmark", "demo-text").cluster_by] for row in rows]
-    by_t = estimate(np.array([np.mean(values) for values in pairs]), units, binary=False)
-    assert (other.low, other.high) == pytest.approx((by_t.low, by_t.high)), "a bootstrap of six would be too narrow"
-    assert other.num_pairs == 6
-    assert list(other.by_seed.values()) == pytest.approx(by_seed)
+    both = [np.concatenate([right[variant, seed] for seed in (0, 1)]) for variant in ("no-second", UNCHANGED)]
+    pooled = mean_difference(*both, units * 2)
+    assert (other.low, other.high, other.p_value) == (pooled.low, pooled.high, pooled.p_value)
+    assert other.p_adjusted == other.p_value and pooled.num_clusters == len(set(units))
+    assert other.num_pairs == 12
+    assert list(other.by_seed.values()) == pytest.approx(list(differences.mean(axis=1)))
+
+
+def test_a_sweep_and_a_comparison_say_the_same_of_the_same_pairs(write, registry, tmp_path):
+    file = write(sweep={"variants": {"no-second": {"drop": ["training.with.stages.second"]}}})
+    sweep = plan_sweep(file, registry, {}, None)
+    assert not run_sweep(sweep, registry, lambda event: None, lambda line: None)
+    random = np.random.default_rng(3)
+    folders = [sweep.directory / member.name for member in sweep.members]
+    for folder, model in zip(folders, ("second", "first"), strict=True):
+        path = folder / "answers" / f"demo-text--{model}.jsonl"
+        rows = [replace(row, scores={"strict": Score(value=float(random.random() < 0.5))}) for row in read_graded(path)]
+        path.unlink()
+        path.write_text("".join(row.as_json() + "\n" for row in rows))
+    (line,) = [line for line in sweep_result(sweep, {}).lines if line.against_reference is not None]
+    (row,) = compare_runs([f"{folders[0]}:second", f"{folders[1]}:first"], registry).benchmarks
+    own = line.against_reference
+    assert (own.difference, own.low, own.high, own.p_value) == (row.difference, row.low, row.high, row.p_value)
 
 
 def test_a_score_without_an_interval_is_shown_without_one():

@@ -11,7 +11,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from infimed_core import DataError, Fault, InfimedError, Media, MediaLoader, Sample, Turn
+from infimed_core import DataError, Fault, InfimedError, Media, MediaLoader, Sample
 from infimed_plugins.quality.identity import redact
 from infimed_plugins.quality.privacy.dicom import Changes, DicomCleaner
 from infimed_plugins.quality.privacy.pictures import clean_nifti, clean_picture
@@ -164,12 +164,12 @@ class Copier:
                 return {key: deep(inner) for key, inner in value.items()}
             return [deep(inner) for inner in value] if isinstance(value, list | tuple) else value
 
-        turns = [
-            Turn(
-                role=turn.role,
-                content=tuple(clean(part, "turns") if isinstance(part, str) else part for part in turn.content),
-            )
+        contents = [
+            tuple(clean(part, "turns") if isinstance(part, str) else part for part in turn.content)
             for turn in sample.turns
+        ]
+        turns = [
+            turn.model_copy(update={"content": content}) for turn, content in zip(sample.turns, contents, strict=True)
         ]
         tags = {
             tag: self.cleaner.pseudonyms.name(tag, value) if tag in STUDY_TAGS else clean(value, "tags")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from infimed_core import InfimedError, Sample, canonical_json, digest
+from infimed_core import GradedAnswer, InfimedError, Sample, Score, canonical_json, digest, headline_metric
 from infimed_core.records import ResultRow, Run, StepRecord, is_baseline, open_run
 
 
@@ -25,7 +25,8 @@ class Answers:
     """One model's graded answers on one benchmark under one scoring, by sample id.
 
     Attributes:
-        values: the score, ``None`` where it is unscored.
+        rows: question, answer and score, as metrics take them.
+        details: what the run recorded of the step that asked.
         clusters: the unit that is resampled: samples of one image or study share it.
         cells: (modality, task type), ``unlabelled`` where a tag is missing.
         questions: a digest of what was asked and which answers are accepted.
@@ -35,7 +36,8 @@ class Answers:
     benchmark: str
     scoring: str
     result: ResultRow | None
-    values: dict[str, float | None] = field(default_factory=dict)
+    rows: dict[str, GradedAnswer] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
     clusters: dict[str, str] = field(default_factory=dict)
     cells: dict[str, tuple[str, str]] = field(default_factory=dict)
     questions: dict[str, str] = field(default_factory=dict)
@@ -108,11 +110,15 @@ def answers_of(result: ModelResult, benchmark: str, scoring: str | None) -> Answ
     scoring = rows[0].scoring
     whole = next((row for row in rows if row.scoring == scoring and not row.group), None)
     answers = Answers(benchmark, scoring, whole)
-    answers.protocol = _protocol(_step(result, benchmark), rows[0].version, scoring)
+    step = _step(result, benchmark)
+    answers.protocol = _protocol(step, rows[0].version, scoring)
+    answers.protocol["metric"] = headline_metric(list(rows[0].metrics))
+    answers.details = dict(step.details) if step is not None else {}
     tag = run.cluster_by(benchmark)
     for row in run.answers(benchmark, result.model):
-        name, tags, score = row.sample.id, row.sample.tags, row.scores.get(scoring)
-        answers.values[name] = None if score is None else score.value
+        name, tags = row.sample.id, row.sample.tags
+        score = row.scores.get(scoring) or Score(status="unscored")
+        answers.rows[name] = GradedAnswer(row.sample, row.answer, score)
         answers.clusters[name] = tags.get(tag) or name if tag else name
         answers.cells[name] = (tags.get("modality", "unlabelled"), tags.get("task_type", "unlabelled"))
         answers.questions[name] = _question_digest(row.sample)

@@ -6,19 +6,19 @@ from collections.abc import Iterable, Sequence
 from itertools import combinations
 from typing import Literal
 
-import numpy as np
 from pydantic import Field
 
 from infimed_core import (
-    Estimate,
+    Comparison,
     InfimedError,
     MetricValue,
-    PairedTest,
     Registry,
     Row,
-    holm,
-    mean_estimate,
-    paired_estimate,
+    adjust,
+    compare_answers,
+    headline_metric,
+    mean_of_differences,
+    recorded_metric,
 )
 from infimed_plugins.reporting.compare.compared_models import (
     Answers,
@@ -43,30 +43,17 @@ class Value(Row):
     note: str = ""
 
 
-class Difference(Row):
-    """``model`` minus ``against``, over the questions that both have a score for.
+class Difference(Comparison):
+    """``model`` minus ``against``, as ``infimed_core.compare_answers`` compares them.
 
     ``part`` is empty for a whole benchmark and names modality and task type for a cell. ``of`` is the benchmark, or the
-    mean that several benchmarks make. ``test`` says where ``p_value`` comes from; ``p_adjusted`` is Holm's over all
-    differences of the same table. ``mixed`` says how the two protocols differ, and is empty where they do not.
+    mean that several benchmarks make (``test`` is then ``means``). ``p_adjusted`` is Holm's over all differences of the
+    same table. ``mixed`` says how the two protocols differ, and is empty where they do not.
     """
 
     of: str
-    scoring: str
     part: dict[str, str] = Field(default_factory=dict)
-    model: str
-    against: str
-    value_model: float
-    value_against: float
-    difference: float
-    low: float
-    high: float
-    p_value: float | None
-    p_adjusted: float | None = None
-    test: PairedTest
-    num_pairs: int
-    num_unpaired: int = 0
-    num_clusters: int = 0
+    test: Literal["mcnemar", "t", "no-spread", "bootstrap", "means"]  # type: ignore[assignment]
     benchmarks: tuple[str, ...] = ()
     mixed: tuple[str, ...] = ()
 
@@ -114,7 +101,7 @@ def compare_runs(
         raise InfimedError(_refusal(mixed))
     wholes: list[Difference] = []
     cells: list[Difference] = []
-    estimates: dict[tuple[str, str, str], tuple[Estimate, Difference]] = {}
+    estimates: dict[tuple[str, str, str], Difference] = {}
     notes: list[str] = []
     for benchmark in benchmarks_of(models):
         for first, other in pairs:
@@ -122,13 +109,14 @@ def compare_runs(
             if mine is None or theirs is None:
                 continue
             marks = tuple(mixed.get((benchmark, first, other), ()))
-            compared = _compare(mine, theirs, first, other, marks)
+            pair = _Pair(mine, theirs, registry)
+            compared = pair.compare(first, other, marks)
             if compared is None:
-                notes.append(f"{benchmark}: no question that both {first} and {other} have a score for")
+                notes.append(f"{benchmark}: no question that both {first} and {other} have a result for")
                 continue
             estimates[benchmark, first, other] = compared
-            wholes.append(compared[1])
-            cells += _cells(mine, theirs, first, other, marks)
+            wholes.append(compared)
+            cells += _cells(pair, first, other, marks)
     if not wholes:
         raise InfimedError("; ".join(notes) or f"no benchmark that two of {', '.join(e.label for e in models)} share")
     suites = installed_tables(registry)
@@ -179,52 +167,61 @@ def _refusal(mixed: dict[tuple[str, str, str], list[str]]) -> str:
     return "\n".join([*lines, "run them alike, or give --allow-mixed to see them in one table, marked"])
 
 
-def _compare(
-    mine: Answers, theirs: Answers, first: str, other: str, marks: tuple[str, ...], names: Sequence[str] | None = None
-) -> tuple[Estimate, Difference] | None:
-    everything = len(names) if names is not None else len({*mine.values, *theirs.values})
-    names = list(mine.values) if names is None else names
-    kept = [name for name in names if mine.values[name] is not None and theirs.values.get(name) is not None]
-    if not kept:
-        return None
-    ours = np.array([mine.values[name] for name in kept], dtype=np.float64)
-    others = np.array([theirs.values[name] for name in kept], dtype=np.float64)
-    binary = bool(np.isin(ours, (0.0, 1.0)).all() and np.isin(others, (0.0, 1.0)).all())
-    found = paired_estimate(ours - others, [mine.clusters[name] for name in kept], binary)
-    return found, Difference(
-        of=mine.benchmark,
-        scoring=mine.scoring if mine.scoring == theirs.scoring else f"{mine.scoring}, {theirs.scoring}",
-        model=first,
-        against=other,
-        value_model=float(ours.mean()),
-        value_against=float(others.mean()),
-        difference=found.difference,
-        low=found.low,
-        high=found.high,
-        p_value=found.p_value,
-        test=found.test,
-        num_pairs=len(kept),
-        num_unpaired=everything - len(kept),
-        num_clusters=found.num_clusters,
-        mixed=marks,
-    )
+class _Pair:
+    """The answers of two models to the questions of one benchmark, and the metric that both are shown by."""
+
+    def __init__(self, mine: Answers, theirs: Answers, registry: Registry) -> None:
+        self.mine, self.theirs = mine, theirs
+        self.metric_name = _headline(mine)
+        self.metric = recorded_metric(mine.details, self.metric_name, registry)
+        # Records from before unread answers counted have their values over the others; so is the difference then.
+        self.only_read = "metrics" not in mine.details or "metrics" not in theirs.details
+
+    def compare(
+        self, first: str, other: str, marks: tuple[str, ...], names: Sequence[str] | None = None
+    ) -> Difference | None:
+        """The difference on the questions ``names``, by default all that either was asked."""
+        mine, theirs = self.mine, self.theirs
+        num_questions = len(names) if names is not None else len({*mine.rows, *theirs.rows})
+        kept = [name for name in (mine.rows if names is None else names) if name in theirs.rows]
+        if self.only_read:
+            kept = [name for name in kept if all(one.rows[name].score.value is not None for one in (mine, theirs))]
+        found = compare_answers(
+            [mine.rows[name] for name in kept],
+            [theirs.rows[name] for name in kept],
+            self.metric,
+            [mine.clusters[name] for name in kept],
+            benchmark=mine.benchmark,
+            scoring=mine.scoring if mine.scoring == theirs.scoring else f"{mine.scoring}, {theirs.scoring}",
+            metric_name=self.metric_name,
+            model=first,
+            against=other,
+        )
+        if found is None:
+            return None
+        facts = found.model_dump() | {"num_unpaired": num_questions - found.num_pairs}
+        return Difference(of=mine.benchmark, mixed=marks, **facts)
 
 
-def _cells(mine: Answers, theirs: Answers, first: str, other: str, marks: tuple[str, ...]) -> list[Difference]:
+def _headline(answers: Answers) -> str:
+    return headline_metric(list(answers.result.metrics)) if answers.result is not None else "accuracy"
+
+
+def _cells(pair: _Pair, first: str, other: str, marks: tuple[str, ...]) -> list[Difference]:
     members: dict[tuple[str, str], list[str]] = {}
-    for name, cell in mine.cells.items():
+    for name, cell in pair.mine.cells.items():
         members.setdefault(cell, []).append(name)
     found = []
     for (modality, task), names in sorted(members.items(), key=lambda item: ("unlabelled" in item[0], item[0])):
-        compared = _compare(mine, theirs, first, other, marks, names)
+        compared = pair.compare(first, other, marks, names)
         if compared is not None:
-            found.append(compared[1].model_copy(update={"part": {"modality": modality, "task_type": task}}))
+            found.append(compared.model_copy(update={"part": {"modality": modality, "task_type": task}}))
     return found
 
 
 def _means(
     pairs: Iterable[tuple[str, str]],
-    estimates: dict[tuple[str, str, str], tuple[Estimate, Difference]],
+    estimates: dict[tuple[str, str, str], Difference],
     suites: Sequence[Suite],
 ) -> list[Difference]:
     """The unweighted mean over benchmarks: of each suite that two models answered in full, and of all they share."""
@@ -239,34 +236,37 @@ def _means(
     return found
 
 
-def _mean(name: str, first: str, other: str, parts: Sequence[tuple[Estimate, Difference]]) -> Difference:
-    size = len(parts)
-    mean = mean_estimate([one for one, _ in parts])
-    rows = [row for _, row in parts]
+def _mean(name: str, first: str, other: str, rows: Sequence[Difference]) -> Difference:
+    mean = mean_of_differences(rows)
+    values = [[row.value_model for row in rows], [row.value_against for row in rows]]
+    known = [[value for value in side if value is not None] for side in values]
     return Difference(
         of=name,
+        benchmark="",
         scoring=", ".join(dict.fromkeys(row.scoring for row in rows)),
+        metric=", ".join(dict.fromkeys(row.metric for row in rows)),
         model=first,
         against=other,
-        value_model=sum(row.value_model for row in rows) / size,
-        value_against=sum(row.value_against for row in rows) / size,
+        value_model=sum(known[0]) / len(rows),
+        value_against=sum(known[1]) / len(rows),
         difference=mean.difference,
         low=mean.low,
         high=mean.high,
         p_value=mean.p_value,
-        test=mean.test,
-        num_pairs=sum(row.num_pairs for row in rows),
+        minimum_detectable=mean.minimum_detectable,
+        standard_error=mean.standard_error,
+        degrees_of_freedom=mean.degrees_of_freedom,
+        test="means",
+        num_pairs=mean.num_pairs,
         num_unpaired=sum(row.num_unpaired for row in rows),
-        num_clusters=sum(row.num_clusters for row in rows),
+        num_clusters=mean.num_clusters,
         benchmarks=tuple(row.of for row in rows),
         mixed=tuple(dict.fromkeys(f"{row.of}: {mark}" for row in rows for mark in row.mixed)),
     )
 
 
 def _adjusted(rows: Sequence[Difference]) -> tuple[Difference, ...]:
-    known = [(place, row.p_value) for place, row in enumerate(rows) if row.p_value is not None]
-    adjusted = dict(zip((place for place, _ in known), holm([p for _, p in known]), strict=True))
-    return tuple(row.model_copy(update={"p_adjusted": adjusted.get(place)}) for place, row in enumerate(rows))
+    return tuple(adjust(rows))
 
 
 def _values(models: Sequence[ModelResult], answers: dict[tuple[str, str], Answers]) -> list[Value]:
@@ -276,7 +276,7 @@ def _values(models: Sequence[ModelResult], answers: dict[tuple[str, str], Answer
             got = answers.get((one.label, benchmark))
             if got is not None and got.result is not None:
                 metrics = got.result.metrics
-                metric = "accuracy" if "accuracy" in metrics else next(iter(metrics))
+                metric = _headline(got)
                 found.append(
                     Value(
                         benchmark=benchmark, scoring=got.scoring, metric=metric, model=one.label, value=metrics[metric]

@@ -15,8 +15,9 @@ from infimed_plugins.reporting.page.figures import p_text
 NOT_RUN = "published, not run here"
 TESTS = {
     "mcnemar": "McNemar, exact",
-    "clusters": "t over clusters",
-    "sign": "sign test over clusters",
+    "t": "t over clusters",
+    "no-spread": "bound over clusters",
+    "bootstrap": "bootstrap over clusters",
     "means": "t, Satterthwaite",
 }
 
@@ -52,6 +53,11 @@ def footnotes(found: RunComparison) -> list[str]:
     for row in found.benchmarks:
         if row.mixed:
             lines.append(f"≠ {row.of}, {row.model} and {row.against}: different protocols: {'; '.join(row.mixed)}")
+    lower = dict.fromkeys((row.of, row.metric) for row in found.benchmarks if not row.higher_is_better)
+    lines += [
+        f"{of}: less {metric} is better: there the first model is better by a negative difference"
+        for of, metric in lower
+    ]
     for name, shown in found.sources.items():
         if any(value.source == name for value in found.published):
             lines.append(f"{name}: {shown}")
@@ -85,7 +91,7 @@ def _value(value: MetricValue | None) -> str:
     text = "–" if value.value is None else f"{value.value:.3f}"
     if value.low is not None and value.high is not None:
         text += f" [{value.low:.3f}, {value.high:.3f}]"
-    return text + f" n {value.num_scored:,}" + (f", {value.num_unscored:,} unscored" if value.num_unscored else "")
+    return text + f" n {_num_counted(value):,}" + (f", {value.num_unscored:,} unread" if value.num_unscored else "")
 
 
 def _differences(title: str, rows: Sequence[Difference], note: str) -> Table:
@@ -98,17 +104,18 @@ def _differences(title: str, rows: Sequence[Difference], note: str) -> Table:
             (
                 *names,
                 f"{row.model} − {row.against}",
-                f"{row.value_model:.3f} − {row.value_against:.3f}",
+                " − ".join("–" if v is None else f"{v:.3f}" for v in (row.value_model, row.value_against)),
                 f"{row.difference:+.3f}",
                 f"[{row.low:+.3f}, {row.high:+.3f}]",
                 p_text(row.p_value),
                 p_text(row.p_adjusted),
                 TESTS[row.test],
+                "–" if row.minimum_detectable is None else f"{row.minimum_detectable:.3f}",
                 f"{row.num_pairs:,}" + (f" ({row.num_unpaired:,} unpaired)" if row.num_unpaired else ""),
             )
         )
     heads = ("benchmark", "modality", "task type") if parts else ("benchmark",)
-    figures = ("values", "difference", "95% interval", "p", "p adjusted", "test", "pairs")
+    figures = ("values", "difference", "95% interval", "p", "p adjusted", "test", "detectable", "pairs")
     return Table(title, (*heads, "models", *figures), tuple(cells), len(heads) + 1, note)
 
 
@@ -157,9 +164,9 @@ def _plain(text: str) -> str:
 
 
 CSV_COLUMNS = (
-    "table", "of", "scoring", "modality", "task_type", "model", "against", "value_model", "value_against", "difference",
-    "low", "high", "p_value", "p_adjusted", "test", "num_pairs", "num_unpaired", "num_clusters", "mixed", "source",
-    "note",
+    "table", "of", "scoring", "metric", "higher_is_better", "modality", "task_type", "model", "against", "value_model",
+    "value_against", "difference", "low", "high", "p_value", "p_adjusted", "minimum_detectable", "standard_error",
+    "degrees_of_freedom", "test", "num_pairs", "num_unpaired", "num_clusters", "mixed", "source", "note",
 )  # fmt: skip
 
 
@@ -173,12 +180,16 @@ def as_csv(found: RunComparison) -> str:
             body = {"table": kind, "of": value.benchmark, "scoring": value.scoring, "model": value.model}
             body |= {"source": value.source or "", "note": value.note}
             figures = {"value_model": value.value.value, "low": value.value.low, "high": value.value.high}
-            writer.writerow(_safe(body) | figures | {"num_pairs": value.value.num_scored if kind == "value" else ""})
+            writer.writerow(_safe(body) | figures | {"num_pairs": _num_counted(value.value) if kind == "value" else ""})
     for kind, rows in (("benchmark", found.benchmarks), ("mean", found.means), ("cell", found.cells)):
         for row in rows:
-            body = row.model_dump(exclude={"part", "mixed", "benchmarks"}) | row.part
+            body = row.model_dump(exclude={"part", "mixed", "benchmarks", "benchmark"}) | row.part
             writer.writerow(_safe(body | {"table": kind, "mixed": "; ".join(row.mixed)}))
     return stream.getvalue()
+
+
+def _num_counted(value: MetricValue) -> int:
+    return value.num_scored if value.num_counted is None else value.num_counted
 
 
 def _safe(body: dict[str, Any]) -> dict[str, Any]:

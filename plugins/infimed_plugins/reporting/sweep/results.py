@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from infimed_core import InfimedError, MetricValue, RunVariant, interval, paired_interval
+from infimed_core import (
+    GradedAnswer,
+    InfimedError,
+    Metric,
+    MetricValue,
+    Registry,
+    RunVariant,
+    compare_answers,
+    counted,
+    headline_metric,
+    holm,
+    load_plugins,
+    measure,
+    recorded_metric,
+)
 from infimed_core.records import Run, open_run
 from infimed_plugins.reporting.page.tables import first_scorings
 from infimed_plugins.reporting.sweep.variants import Sweep
@@ -19,14 +33,17 @@ class _Table(BaseModel):
 
 
 class Difference(_Table):
-    """A variant minus the reference, on the questions that both answered with a score, averaged over seeds.
+    """A variant minus the reference on the questions that both have a result for, all seeds together.
 
-    The interval is over questions (whole clusters); ``by_seed`` shows how much the seed matters.
+    As ``infimed_core.compare_answers`` compares them; answers of several seeds to one question stay in its cluster.
+    ``num_pairs`` counts answers; ``p_adjusted`` is Holm's over the sweep; ``by_seed`` shows how much the seed matters.
     """
 
     difference: float
     low: float
     high: float
+    p_value: float | None = None
+    p_adjusted: float | None = None
     num_pairs: int
     by_seed: dict[str, float] = {}
 
@@ -34,12 +51,12 @@ class Difference(_Table):
 class Line(_Table):
     """One variant on one benchmark.
 
-    ``value`` is the mean over questions of each question's mean over the seeds in which it has a score; its counts are
-    of answers, over all seeds.
+    ``value`` is the metric over the answers of all seeds, as are its counts.
     """
 
     benchmark: str
     scoring: str
+    metric: str = "accuracy"
     variant: str
     models: tuple[str, ...]
     seeds: tuple[int, ...]
@@ -69,29 +86,22 @@ class SweepResult(_Table):
     missing: dict[str, str]
 
 
-class _Scores:
-    """Scores of one run's last model on one benchmark."""
+class _Answers:
+    """What one run's last model answered on one benchmark, by question."""
 
     def __init__(self, run: Run, benchmark: str, scoring: str) -> None:
-        self.values: dict[str, float] = {}
+        self.rows: dict[str, GradedAnswer] = {}
         self.clusters: dict[str, str] = {}
-        self.num_unscored = 0
         cluster_by = run.cluster_by(benchmark)
         for row in run.answers(benchmark, run.last_model):
-            score = row.scores.get(scoring)
-            if score is None or score.value is None:
-                self.num_unscored += 1
-                continue
-            self.values[row.sample.id] = score.value
-            self.clusters[row.sample.id] = row.sample.tags.get(cluster_by, row.sample.id)
-
-    @property
-    def mean(self) -> float | None:
-        return float(np.mean(list(self.values.values()))) if self.values else None
+            if scoring in row.scores:
+                self.rows[row.sample.id] = row.under(scoring)
+                self.clusters[row.sample.id] = row.sample.tags.get(cluster_by) or row.sample.id
 
 
 def sweep_result(sweep: Sweep, failures: Mapping[str, str]) -> SweepResult:
     """Read the finished runs of a sweep and compare them; runs that are not finished are in ``missing``."""
+    registry = load_plugins()
     runs: dict[str, Run] = {}
     missing = dict(failures)
     for member in sweep.members:
@@ -110,19 +120,19 @@ def sweep_result(sweep: Sweep, failures: Mapping[str, str]) -> SweepResult:
         line
         for benchmark, scoring in benchmarks
         for variant in sweep.variants
-        if (line := _line(sweep, variant, benchmark, scoring, scores, runs)) is not None
+        if (line := _line(sweep, variant, benchmark, scoring, scores, runs, registry)) is not None
     ]
     costs = [cost for variant in sweep.variants if (cost := _cost(sweep, variant, runs)) is not None]
     shown = {member.variant: member.shown for member in sweep.members}
     return SweepResult(
-        source=str(sweep.source), reference=sweep.variants[0], variants=shown, lines=tuple(lines), costs=tuple(costs),
-        missing=missing,
+        source=str(sweep.source), reference=sweep.variants[0], variants=shown, lines=_adjusted(lines),
+        costs=tuple(costs), missing=missing,
     )  # fmt: skip
 
 
-def _scores(run: Run) -> dict[tuple[str, str], _Scores]:
+def _scores(run: Run) -> dict[tuple[str, str], _Answers]:
     return {
-        (benchmark, scoring): _Scores(run, benchmark, scoring)
+        (benchmark, scoring): _Answers(run, benchmark, scoring)
         for benchmark, scoring in first_scorings(run.record).items()
         if run.answers_file(benchmark, run.last_model).is_file()
     }
@@ -137,70 +147,79 @@ def _line(
     variant: str,
     benchmark: str,
     scoring: str,
-    scores: Mapping[str, Mapping[tuple[str, str], _Scores]],
+    scores: Mapping[str, Mapping[tuple[str, str], _Answers]],
     runs: Mapping[str, Run],
+    registry: Registry,
 ) -> Line | None:
     key = (benchmark, scoring)
-    own = {m.seed: scores[m.name][key] for m in _members(sweep, variant, scores) if key in scores[m.name]}
-    if not own:
+    members = [member for member in _members(sweep, variant, scores) if key in scores[member.name]]
+    if not members:
         return None
-    values, clusters = _mean_over_seeds(own)
-    low, high = interval([values[i] for i in values], clusters=[clusters[i] for i in values])
+    own = {member.seed: scores[member.name][key] for member in members}
+    name, metric = _metric(runs[members[0].name], benchmark, registry)
+    rows = [row for run in own.values() for row in run.rows.values()]
+    units = [run.clusters[identity] for run in own.values() for identity in run.rows]
     reference = {
         m.seed: scores[m.name][key] for m in _members(sweep, sweep.variants[0], scores) if key in scores[m.name]
     }
     return Line(
         benchmark=benchmark,
         scoring=scoring,
+        metric=name,
         variant=variant,
         models=tuple(dict.fromkeys(runs[m.name].last_model for m in _members(sweep, variant, scores))),
         seeds=tuple(own),
-        value=MetricValue(
-            value=float(np.mean(list(values.values()))) if values else None,
-            low=low,
-            high=high,
-            num_scored=sum(len(found.values) for found in own.values()),
-            num_unscored=sum(found.num_unscored for found in own.values()),
-        ),
-        by_seed={str(seed): found.mean for seed, found in own.items()},
-        against_reference=_difference(own, reference) if variant != sweep.variants[0] else None,
+        value=measure(metric, rows, units, 0, [True] * len(rows)),
+        by_seed={str(seed): _value(metric, list(run.rows.values())) for seed, run in own.items()},
+        against_reference=_difference(metric, own, reference) if variant != sweep.variants[0] else None,
     )
 
 
-def _mean_over_seeds(runs: Mapping[int, _Scores]) -> tuple[dict[str, float], dict[str, str]]:
-    """Each question's mean over the seeds in which it has a score, and its cluster."""
-    found: dict[str, list[float]] = {}
-    clusters: dict[str, str] = {}
-    for run in runs.values():
-        clusters |= run.clusters
-        for identity, value in run.values.items():
-            found.setdefault(identity, []).append(value)
-    return {identity: float(np.mean(values)) for identity, values in found.items()}, clusters
+def _metric(run: Run, benchmark: str, registry: Registry) -> tuple[str, Metric]:
+    """The metric that a run's results on a benchmark are known by."""
+    name = headline_metric([name for row in run.record.results if row.benchmark == benchmark for name in row.metrics])
+    step = run.step("evaluate", benchmark=benchmark, model=run.last_model)
+    return name, recorded_metric(step.details if step is not None else {}, name, registry)
 
 
-def _difference(own: Mapping[int, _Scores], reference: Mapping[int, _Scores]) -> Difference | None:
-    """Over the seeds that both have; a pair is a question scored in both, in one seed."""
-    seeds = [seed for seed in own if seed in reference]
-    pairs: dict[str, list[tuple[float, float]]] = {}
+def _value(metric: Metric, rows: Sequence[GradedAnswer]) -> float | None:
+    kept = [rows[place] for place in counted(metric, rows)]
+    return metric.compute_answers(kept) if kept else None
+
+
+def _difference(metric: Metric, own: Mapping[int, _Answers], reference: Mapping[int, _Answers]) -> Difference | None:
+    """Over the seeds that both have; a pair is a question of one seed."""
+    ours: list[GradedAnswer] = []
+    theirs: list[GradedAnswer] = []
+    units: list[str] = []
     by_seed: dict[str, float] = {}
-    clusters: dict[str, str] = {}
-    for seed in seeds:
-        ours, theirs = own[seed], reference[seed]
-        both = {i: (ours.values[i], theirs.values[i]) for i in ours.values if i in theirs.values}
-        for identity, pair in both.items():
-            pairs.setdefault(identity, []).append(pair)
-        clusters |= ours.clusters
-        if both:
-            by_seed[str(seed)] = float(np.mean([own - other for own, other in both.values()]))
-    if not pairs:
-        return None
-    means = np.array([np.mean(values, axis=0) for values in pairs.values()])
-    units = [clusters[identity] for identity in pairs]
-    found = paired_interval(means[:, 0], means[:, 1], units, binary=False)
+    for seed in (seed for seed in own if seed in reference):
+        both = [identity for identity in own[seed].rows if identity in reference[seed].rows]
+        pair = [[run.rows[identity] for identity in both] for run in (own[seed], reference[seed])]
+        clusters = [own[seed].clusters[identity] for identity in both]
+        of_seed = compare_answers(pair[0], pair[1], metric, clusters)
+        if of_seed is not None:
+            by_seed[str(seed)] = of_seed.difference
+        ours, theirs, units = ours + pair[0], theirs + pair[1], units + clusters
+    found = compare_answers(ours, theirs, metric, units)
     if found is None:
         return None
-    difference, low, high, _ = found
-    return Difference(difference=difference, low=low, high=high, num_pairs=len(pairs), by_seed=by_seed)
+    return Difference(
+        difference=found.difference, low=found.low, high=found.high, p_value=found.p_value, num_pairs=found.num_pairs,
+        by_seed=by_seed,
+    )  # fmt: skip
+
+
+def _adjusted(lines: Sequence[Line]) -> tuple[Line, ...]:
+    """The lines with Holm's adjusted p-values over all differences from the reference."""
+    differences = [line.against_reference for line in lines]
+    adjusted = iter(holm([one.p_value for one in differences if one is not None and one.p_value is not None]))
+    found = []
+    for line, one in zip(lines, differences, strict=True):
+        if one is not None and one.p_value is not None:
+            line = line.model_copy(update={"against_reference": one.model_copy(update={"p_adjusted": next(adjusted)})})
+        found.append(line)
+    return tuple(found)
 
 
 def _cost(sweep: Sweep, variant: str, runs: Mapping[str, Run]) -> Cost | None:

@@ -11,7 +11,7 @@ FEWEST_BEFORE = 10
 MOST_IDS_SHOWN = 20
 
 
-def find_trouble(loss: float, norm: float, curve: Sequence[Mapping[str, Any]], spike: float | None) -> str | None:
+def find_anomaly(loss: float, norm: float, curve: Sequence[Mapping[str, Any]], spike: float | None) -> str | None:
     """What is wrong with a step's loss and gradient norm, in words; ``None`` where nothing is.
 
     A spike is a loss above ``spike`` times the mean of the last ``SPIKE_WINDOW`` steps of ``curve``, once it has

@@ -14,10 +14,10 @@ from pydantic import JsonValue
 from infimed_core import IGNORED_LABEL, Batches, InfimedError, PackedBatch, TrainableModel, TrainingContext
 from infimed_plugins.sft.loss import linear_cross_entropy
 from infimed_plugins.sft.ranks import Ranks
-from infimed_plugins.sft.sharding import let_go
+from infimed_plugins.sft.sharding import reshard
 
 
-class Measuring:
+class Validation:
     """Measures at the steps that the stage names; weights, optimizer and the course of training do not change.
 
     Every rank takes part: rows and questions are dealt out. Dropout draws from generators that training seeds anew
@@ -86,7 +86,7 @@ class Measuring:
             for part in training:
                 part.training = True
             if self._sharded:
-                let_go(self._forward)
+                reshard(self._forward)
 
     def _held_out(self, batches: Batches) -> dict[str, JsonValue]:
         """Mean loss of the supervised tokens of all rows, each weighing the same."""

@@ -14,9 +14,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from sft_fake_model import FakeBatches, FakeMeasurements, FakeModel
 
 from infimed_core import IGNORED_LABEL, InfimedError, TrainingContext
-from infimed_plugins.sft.measuring import Measuring
 from infimed_plugins.sft.ranks import Ranks
 from infimed_plugins.sft.trainer import StagedTrainer
+from infimed_plugins.sft.validation import Validation
 
 
 @pytest.fixture(autouse=True)
@@ -99,4 +99,4 @@ def test_what_may_be_measured_can_change_between_a_stop_and_the_next_run(tmp_pat
 def test_asking_a_model_whose_weights_are_shared_out_is_refused_before_training(tmp_path):
     context = TrainingContext(tmp_path, 0, lambda *_: None, measurements=FakeMeasurements())
     with pytest.raises(InfimedError, match=r"parallel: fsdp2\) cannot be asked within a stage; name held_out alone"):
-        Measuring(FakeModel(), context, Ranks(), lambda compute: compute(), sharded=True, arithmetic=None)
+        Validation(FakeModel(), context, Ranks(), lambda compute: compute(), sharded=True, arithmetic=None)

@@ -1,0 +1,163 @@
+"""The parts that readers wrote, joined into one file of samples: ids that were given twice are told apart or faults."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path, PurePath
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infimed_core.api.data import Fault, Sample
+from infimed_core.curate.score_shards import Shard, write_shards
+from infimed_core.store.files import write_atomically
+
+KEY_BYTES = 16
+"""Of a sample's id, and of what it says, hashed: enough to tell a billion apart, thin enough to hold them all."""
+FILES = "files.jsonl"
+KINDS = "kinds.json"
+"""The kinds of media that are in the data."""
+_AGAIN = "a sample before it has this id; give every sample an id of its own, or none"
+
+
+class ReadPart(Protocol):
+    """What one task read: the reader's name, the shard, and the files of the part."""
+
+    @property
+    def name(self) -> str:
+        """Of the reader."""
+
+    @property
+    def shard(self) -> str:
+        """Of the reader's source."""
+
+    @property
+    def parts(self) -> Mapping[str, Path]:
+        """The files: samples, places, faults, files, kinds, keys."""
+
+
+@dataclass(frozen=True)
+class Joined:
+    """What the parts held: faults by code over all, and of every part its samples and faults."""
+
+    dropped: dict[str, int]
+    num_kept: list[int]
+    num_faults: list[int]
+
+
+def key_of(sample: Sample) -> bytes:
+    """The hashes of a sample's id and of what it says."""
+    said = json.dumps(
+        [
+            [[turn.role, turn.supervised, turn.content] for turn in sample.turns],
+            [[item.uri, item.sha256, item.options] for item in sample.media],
+            [sample.options, sample.references],
+        ]
+    )
+    return _hashed(sample.id) + _hashed(said)
+
+
+def join_parts(directory: Path, tasks: Sequence[ReadPart]) -> Joined:
+    """Join the parts in order. A second sample with an id that was there already is a fault, unless it says something
+    else and comes from another shard: two files that both count from 0 are two files, and its id gets its file's name.
+    """
+    keys = [np.fromfile(task.parts["keys"], dtype=np.uint64).reshape(-1, 4) for task in tasks]
+    every = np.concatenate(keys) if keys else np.zeros((0, 4), dtype=np.uint64)
+    again, same = seen_before(every[:, :2]), seen_before(every)
+    here = np.concatenate([seen_before(part[:, :2]) for part in keys]) if keys else again
+    names = _Names(every[:, :2])
+    dropped: Counter[str] = Counter()
+    kept, num_faults = list[int](), list[int]()
+    row = 0
+    with (
+        (directory / "samples.jsonl").open("w", encoding="utf-8") as samples,
+        (directory / "faults.jsonl").open("w", encoding="utf-8") as faults,
+    ):
+        for task in tasks:
+            before, first = dropped.total(), row
+            for line, place in zip_longest(_lines(task.parts["samples"]), _lines(task.parts["places"]), fillvalue=""):
+                if again[row] and (same[row] or here[row]):
+                    where = json.loads(place or '""') or f"{task.name} {task.shard}".rstrip()
+                    fault = Fault(sample_id=json.loads(line)["id"], code="duplicate_id", detail=_AGAIN, where=where)
+                    faults.write(fault.model_dump_json() + "\n")
+                    dropped["duplicate_id"] += 1
+                else:
+                    samples.write(names.renamed(line, task) if again[row] else line)
+                row += 1
+            kept.append(row - first - (dropped.total() - before))
+            for line in _lines(task.parts["faults"]):
+                faults.write(line)
+                dropped[json.loads(line)["code"]] += 1
+            num_faults.append(dropped.total() - before)
+    write_shards(
+        directory / "samples.jsonl",
+        [Shard(f"{task.name} {task.shard}", count) for task, count in zip(tasks, kept, strict=True)],
+    )
+    with (directory / FILES).open("w", encoding="utf-8") as files:
+        files.writelines(line for task in tasks for line in _lines(task.parts["files"]))
+    kinds: set[str] = {kind for task in tasks for kind in json.loads(task.parts["kinds"].read_text(encoding="utf-8"))}
+    write_atomically(directory / KINDS, json.dumps(sorted(kinds)))
+    return Joined({code: count for code, count in dropped.items() if count}, kept, num_faults)
+
+
+class _Names:
+    """New ids for samples of other files whose own ids were there already; none of them is taken."""
+
+    def __init__(self, keys: NDArray[np.uint64]) -> None:
+        self._keys = keys
+        self._taken: set[bytes] = set()
+
+    def renamed(self, line: str, task: ReadPart) -> str:
+        row = json.loads(line)
+        parts = PurePath(task.shard).parts if task.shard else (task.name,)
+        for depth in range(1, len(parts) + 1):
+            candidate = f"{row['id']}@{'/'.join(parts[-depth:])}"
+            if self._is_free(candidate):
+                break
+        number = 2
+        while not self._is_free(candidate):
+            candidate, number = f"{row['id']}@{task.shard or task.name}#{number}", number + 1
+        self._taken.add(_hashed(candidate))
+        return Sample.model_validate({**row, "id": candidate}).model_dump_json() + "\n"
+
+    def _is_free(self, candidate: str) -> bool:
+        hashed = _hashed(candidate)
+        if hashed in self._taken:
+            return False
+        known = self._sorted
+        key = np.frombuffer(hashed, dtype=known.dtype)[0]
+        place = int(np.searchsorted(known, key))
+        return not (place < len(known) and known[place] == key)
+
+    @property
+    def _sorted(self) -> NDArray[np.bytes_]:
+        """The hashed ids in order, sorted once and only where a name is needed."""
+        if "_order" not in self.__dict__:
+            whole = np.ascontiguousarray(self._keys).view(f"S{KEY_BYTES}").ravel()
+            self.__dict__["_order"] = np.sort(whole)
+        order: NDArray[np.bytes_] = self.__dict__["_order"]
+        return order
+
+
+def seen_before(keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Which keys (uint64 [n, k]) stood at an earlier place too, bool [n]."""
+    order = np.lexsort(keys.T[::-1])  # stable: equal keys stay in their order
+    ranked = keys[order]
+    again = np.zeros(len(keys), dtype=bool)
+    again[order[1:]] = (ranked[1:] == ranked[:-1]).all(axis=1)
+    return again
+
+
+def _hashed(text: str) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=KEY_BYTES).digest()
+
+
+def _lines(path: Path) -> Iterator[str]:
+    with path.open(encoding="utf-8", newline="\n") as stream:
+        yield from stream

@@ -1,0 +1,59 @@
+"""Metrics of answers that name a class: every class counts alike, however rare it is."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import ClassVar
+
+from pydantic import Field
+
+from infimed_core import AnswerMetric, GradedAnswer
+
+
+class BalancedAccuracy(AnswerMetric):
+    """The mean over right answers of the share of their questions that is answered rightly; unread is not right.
+
+    A class is the first reference of a question (a letter, yes or no, a finding), in lower case. 0.5 is chance for two
+    classes; a model that gives one answer whatever the question has 1 / number of classes.
+    """
+
+    counts_unread: ClassVar[bool] = True
+
+    def compute_answers(self, rows: Sequence[GradedAnswer]) -> float | None:
+        """The mean of the recalls; ``None`` without a question that has a reference."""
+        right: dict[str, float] = defaultdict(float)
+        asked: dict[str, int] = defaultdict(int)
+        for row in rows:
+            if row.sample.references:
+                label = _label(row.sample.references[0])
+                right[label] += row.score.value or 0.0
+                asked[label] += 1
+        return sum(right[label] / asked[label] for label in asked) / len(asked) if asked else None
+
+
+class F1(AnswerMetric):
+    """F1 of one class against the rest: of ``positive``, for questions with two possible answers (yes or no).
+
+    A wrong answer to a question of the other class counts as ``positive``; an unread answer as neither.
+    """
+
+    counts_unread: ClassVar[bool] = True
+
+    positive: str = Field(default="yes", description="The reference that makes a question positive.")
+
+    def compute_answers(self, rows: Sequence[GradedAnswer]) -> float | None:
+        """2 TP / (2 TP + FP + FN); ``None`` where no question is positive."""
+        wanted, hits, false_alarms = 0, 0.0, 0.0
+        for row in rows:
+            positive = bool(row.sample.references) and _label(row.sample.references[0]) == _label(self.positive)
+            wanted += positive
+            if row.score.value is not None:
+                hits += row.score.value if positive else 0.0
+                false_alarms += 0.0 if positive else 1.0 - row.score.value
+        # TP + FN are all positive questions
+        return 2 * hits / (hits + false_alarms + wanted) if wanted else None
+
+
+def _label(text: str) -> str:
+    return text.strip().lower()

@@ -1,0 +1,127 @@
+"""The options of a question, without their letters, and which of them an answer names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from infimed_core import DataError
+from infimed_plugins.readers.values import known, listed, natural, text_of
+
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_LABEL = re.compile(r"\s*[(\[（【]?\s*([A-Za-z])\s*[.:)\]、．：）】]\s*(?=\S)")
+_ALONE = re.compile(r"\s*[(\[（【]?\s*([A-Za-z])\s*[.:)\]、．：）】]?\s*")
+
+
+def read_options(given: Any) -> tuple[str, ...]:
+    """The texts of a list, of a map of letters or numbers, or of a text that writes one of these; without letters.
+
+    Raises:
+        DataError: ``bad_row``: it is none of these, or an option is empty and one behind it is not.
+    """
+    given = known(given)
+    if isinstance(given, str):
+        given = _written(given)
+    if isinstance(given, Mapping):
+        given = _in_order(given)
+    if given is None:
+        return ()
+    if not isinstance(given, (list, tuple)):
+        raise DataError("bad_row", f"options must be a list of texts, not {type(given).__name__}")
+    if given and all(isinstance(option, Mapping) and {"key", "value"} <= option.keys() for option in given):
+        given = _in_order({str(option["key"]): option["value"] for option in given})
+    return listed_options(given)
+
+
+def listed_options(values: Sequence[Any]) -> tuple[str, ...]:
+    """The options in the order of their letters; those that are empty at the end are left out.
+
+    Raises:
+        DataError: ``bad_row``: one is empty and one behind it is not, so that letters would move up; or one is no text.
+    """
+    texts = [text_of(value, f"option {letter_of(place)}").strip() for place, value in enumerate(values)]
+    while texts and not texts[-1]:
+        texts.pop()
+    if "" in texts:
+        letter = letter_of(texts.index(""))
+        raise DataError("bad_row", f"option {letter} is empty and one behind it is not, so that letters would move up")
+    return without_letters(texts)
+
+
+def without_letters(texts: Sequence[str]) -> tuple[str, ...]:
+    """The texts without the labels A, B, C ... where every one carries its own; "C. difficile" alone carries none."""
+    found = [_LABEL.match(text) for text in texts]
+    own = len(texts) > 1 and all(
+        label is not None and label[1].upper() == letter_of(place) for place, label in enumerate(found)
+    )
+    return tuple(text[label.end() :] if own and label else text for text, label in zip(texts, found, strict=True))
+
+
+def place_of(answer: str, options: Sequence[str], keys: Sequence[str] = ()) -> int | None:
+    """Which option an answer names: by its text, its letter, both, or the source's own key; ``None`` where none.
+
+    Raises:
+        DataError: ``bad_row``: it names two, as the text of one and the letter of another.
+    """
+    plain = [_plain(option) for option in options]
+    places = {place for place, text in enumerate(plain) if text == _plain(answer)}
+    if (alone := _ALONE.fullmatch(answer)) and alone[1].upper() in LETTERS[: len(options)]:
+        places.add(LETTERS.index(alone[1].upper()))
+    places |= {place for place, key in enumerate(keys) if key == answer.strip()}
+    if not places and (label := _LABEL.match(answer)):
+        place = LETTERS.index(label[1].upper())
+        if place < len(options) and plain[place] == _plain(answer[label.end() :]):
+            places.add(place)
+    if len(places) > 1:
+        named = " and ".join(letter_of(place) for place in sorted(places))
+        raise DataError("bad_row", f"the answer {answer!r} may be option {named}; write letter and text")
+    return places.pop() if places else None
+
+
+def keys_of(given: Any) -> tuple[str, ...]:
+    """The source's own names of the options in their order, where it has any that are no letters."""
+    given = known(given)
+    if isinstance(given, str):
+        try:
+            given = _written(given)
+        except DataError:
+            return ()
+    names = sorted(map(str, given), key=natural) if isinstance(given, Mapping) else []
+    return tuple(names) if names and not all(_is_letter(name) for name in names) else ()
+
+
+def letter_of(place: int) -> str:
+    """A for the first, B for the second; behind Z a number."""
+    return LETTERS[place] if place < len(LETTERS) else str(place + 1)
+
+
+def _written(text: str) -> Any:
+    """The list or map that a text writes, in JSON or as Python prints it."""
+    stripped = text.strip()
+    if not stripped:
+        return None
+    if stripped[0] in "[{(":
+        found = listed(stripped)
+        if isinstance(found, (list, tuple, dict)) and len(found) != 1:  # "['a' 'b']" of numpy is one text to Python
+            return found
+    raise DataError("bad_row", 'options must hold a list, as in ["axial", "coronal"]; or name a column each')
+
+
+def _in_order(given: Mapping[Any, Any]) -> list[Any]:
+    """The values of a map in the order of its keys; a letter that it leaves out is an empty option."""
+    by_key = {str(key).strip(): value for key, value in given.items()}
+    if by_key and all(_is_letter(key) for key in by_key):
+        by_letter = {key.upper(): value for key, value in by_key.items()}
+        if len(by_letter) == len(by_key):
+            last = max(LETTERS.index(letter) for letter in by_letter)
+            return [by_letter.get(letter) for letter in LETTERS[: last + 1]]
+    return [by_key[key] for key in sorted(by_key, key=natural)]
+
+
+def _is_letter(key: str) -> bool:
+    return len(key) == 1 and key.upper() in LETTERS
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split()).rstrip(".")

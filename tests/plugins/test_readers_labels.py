@@ -1,0 +1,320 @@
+"""What a row says is what is read: options, missing and coded values, images in their places, training fields."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from infimed_core import DataError, Fault, Sample, load_plugins
+from infimed_plugins.readers.fields import MARKS, REFUSED
+from infimed_plugins.readers.llava import Llava
+from infimed_plugins.readers.medevalkit import MedEvalKit
+from infimed_plugins.readers.options import LETTERS, listed_options, place_of, read_options, without_letters
+from infimed_plugins.readers.parquet import Parquet
+from infimed_plugins.readers.tables import Csv
+
+GERMS = ("K. pneumoniae", "B. fragilis", "C. tetani", "A. baumannii", "E. faecium")
+
+
+def read(reader: Any) -> list[Sample | Fault]:
+    return [row for shard in reader.shards() for row in reader.read(shard)]
+
+
+def from_json(folder: Path, *rows: Any, **settings: Any) -> list[Sample | Fault]:
+    (folder / "rows.json").write_text(json.dumps(rows), encoding="utf-8")
+    return read(Llava(path=str(folder / "rows.json"), **settings))
+
+
+def one(folder: Path, row: Any, **settings: Any) -> Sample | Fault:
+    (found,) = from_json(folder, row, **settings)
+    return found
+
+
+def talk(*said: tuple[str, str], **more: Any) -> dict[str, Any]:
+    return {"messages": [{"role": role, "content": text} for role, text in said], **more}
+
+
+# options
+
+
+@pytest.mark.parametrize("answer", range(len(GERMS)))
+def test_the_initial_of_a_genus_is_no_letter_wherever_options_are_read(tmp_path: Path, answer: int) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    letter, right = LETTERS[answer], GERMS[answer]
+    for options in (list(GERMS), dict(zip("ABCDE", GERMS, strict=True)), str(list(GERMS)), json.dumps(GERMS)):
+        for said in (right, letter, f"({letter})", f"{letter}. {right}"):
+            (tmp_path / "train.json").write_text(json.dumps([{"question": "Q", "options": options, "answer": said}]))
+            (row,) = read(MedEvalKit(path=str(tmp_path)))
+            assert isinstance(row, Sample) and (row.options, row.references) == (GERMS, (letter, right))
+            assert row.turns[-1].text == f"{letter}. {right}"
+    columns: dict[str, Any] = {f"choice_{n}": [germ] for n, germ in enumerate(GERMS)}
+    pq.write_table(
+        pa.table({"question": ["Q"], "answer": [right], "all": [list(GERMS)], **columns}), tmp_path / "t.parquet"
+    )
+    for named in ("all", tuple(columns)):
+        (found,) = read(Parquet(path=str(tmp_path / "t.parquet"), columns={"options": named}))
+        assert isinstance(found, Sample) and found.options == GERMS
+    found = one(tmp_path, {"question": "Q", "answer": right, "options": GERMS})
+    assert isinstance(found, Sample) and found.options == GERMS
+
+
+texts = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs")), min_size=1, max_size=9).map(str.strip)
+
+
+unlettered = texts.filter(lambda text: text and without_letters((text, text)) == (text, text))
+
+
+@given(
+    st.lists(unlettered, min_size=2, max_size=9), st.sampled_from(["{}. {}", "({}) {}", "{}) {}", "{}: {}", "{}、{}"])
+)
+@settings(max_examples=60, deadline=None)
+def test_letters_of_the_whole_sequence_are_taken_off_and_only_those(options: list[str], form: str) -> None:
+    lettered = [form.format(LETTERS[place], text) for place, text in enumerate(options)]
+    assert without_letters(lettered) == tuple(options)
+    moved = [form.format(LETTERS[place + 1], text) for place, text in enumerate(options)]
+    assert without_letters(moved) == tuple(moved)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"option_A": "x", "option_B": None, "option_C": "z"},
+        {"Choice A": "", "Choice B": "y", "Choice C": "z"},
+        {"options": ["x", float("nan"), "z"]},
+        {"options": {"A": "x", "C": "z"}},
+        {"options": [{"key": "A", "value": "x"}, {"key": "B", "value": ""}, {"key": "C", "value": "z"}]},
+        {"options": "['x', '', 'z']"},
+    ],
+)
+def test_an_option_that_is_empty_in_the_middle_moves_no_letter(tmp_path: Path, row: dict[str, Any]) -> None:
+    (tmp_path / "train.jsonl").write_text(json.dumps({"question": "Q", "answer": "C", **row}))
+    (fault,) = read(MedEvalKit(path=str(tmp_path)))
+    assert isinstance(fault, Fault) and "is empty" in fault.detail, fault
+
+
+@pytest.mark.parametrize(
+    ("answer", "options", "place"),
+    [
+        ("2", {"1": "left", "2": "right"}, 1), ("10", {str(n): f"x{n}" for n in range(1, 11)}, 9),
+        ("b", ["one", "two"], 1), ("Two.", ["one", "two"], 1), ("D", ["one", "two"], None),
+        ("B. one", ["one", "two"], None),
+        ("B", ["B", "A"], "may be"), ("same", ["same", "Same"], "may be"),
+        ("A. B. cereus", ["B. cereus", "A. niger"], 0),
+    ],
+)  # fmt: skip
+def test_an_answer_names_one_option_or_none(answer: str, options: Any, place: Any) -> None:
+    keys = tuple(sorted(options, key=int)) if isinstance(options, dict) else ()
+    if isinstance(place, str):
+        with pytest.raises(DataError, match=place):
+            place_of(answer, read_options(options), keys)
+    else:
+        assert place_of(answer, read_options(options), keys) == place
+    assert listed_options(["x", "y", None, float("nan"), " "]) == ("x", "y")
+
+
+# missing and coded values
+
+
+def test_what_is_missing_is_never_a_text(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    nan = float("nan")
+    table = {
+        "q": ["Q"] * 4,
+        "a": pa.array([7.0, nan, 2.5, 1.0]),
+        "g": pa.array([nan, 1.0, 2.0, nan]),
+        "i": ["nan", None, "", "x"],
+    }
+    pq.write_table(pa.table(table), tmp_path / "t.parquet")
+    columns = {"question": "q", "answer": "a", "image": "i", "tags": {"grade": "g"}, "meta": ["g"]}
+    first, missing, third, last = read(Parquet(path=str(tmp_path / "t.parquet"), columns=columns))
+    assert isinstance(missing, Fault) and missing.code == "empty_text"
+    assert isinstance(first, Sample) and isinstance(third, Sample) and isinstance(last, Sample)
+    assert [row.turns[-1].text for row in (first, third, last)] == ["7", "2.5", "1"]
+    assert [row.tags for row in (first, third, last)] == [{}, {"grade": "2"}, {}] and first.meta == {"g": None}
+    assert [len(row.media) for row in (first, third, last)] == [0, 0, 1]
+    (tmp_path / "t.csv").write_text("question,answer,image\nnan,A scan.,x.png\nQ,NaN,\n")
+    scan, empty = read(Csv(path=str(tmp_path / "t.csv")))
+    assert isinstance(scan, Sample) and [turn.content for turn in scan.turns] == [(0,), ("A scan.",)]
+    assert isinstance(empty, Fault)
+
+
+def test_a_class_is_read_by_its_name_and_a_label_that_is_not_given_as_nothing(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import datasets
+
+        names = datasets.ClassLabel(names=["benign", "malignant"])
+        features = datasets.Features(
+            {"question": datasets.Value("string"), "answer": names, "also": datasets.Sequence(names)}
+        )
+        rows = {"question": ["Q"] * 3, "answer": [1, 0, -1], "also": [[1, 0], [], [0]]}
+        saved = datasets.Dataset.from_dict(rows, features=features)
+        saved.save_to_disk(str(tmp_path / "saved"))
+        saved.to_parquet(str(tmp_path / "saved.parquet"))
+        kind = load_plugins().find("reader", "huggingface")
+        made = kind.model_validate({"path": str(tmp_path / "saved"), "columns": {"meta": ["also"]}})
+        for reader in (made, Parquet(path=str(tmp_path / "saved.parquet"), columns={"meta": ["also"]})):
+            first, second, third = read(reader)
+            assert isinstance(first, Sample) and isinstance(second, Sample) and isinstance(third, Sample)
+            assert (first.turns[-1].text, second.turns[-1].text) == ("malignant", "benign")
+            assert third.turns[-1].role == "user" and first.meta == {"also": ["malignant", "benign"]}
+
+
+@pytest.mark.parametrize(
+    ("images", "num_media"),
+    [
+        ({"image": None}, 0), ({"image": [None]}, 0), ({"image": {"bytes": None, "path": None}}, 0),
+        ({"images": ["a.png", None, "c.png"]}, None), ({"images": ["a.png", None]}, None),
+        ({"images": [None, "a.png"]}, None),
+        ({"image": "a.png", "images": ["a.png", "b.png"]}, 2), ({"image": "a.png", "images": [{"path": "a.png"}]}, 1),
+        ({"images": ["a.png", "a.png"]}, 2), ({"image": "./a.png", "images": ["x/../a.png", "b/a.png"]}, 2),
+        ({"image": "a.png", "images": ["[1].png"]}, 2), ({"images": "['a.png', 'b.png']"}, 2),
+    ],
+)  # fmt: skip
+def test_an_image_that_is_null_moves_no_other_and_one_that_is_named_twice_is_one(
+    tmp_path: Path, images: Any, num_media: Any
+) -> None:
+    found = one(tmp_path, {"question": "Q", "answer": "A", **images})
+    if num_media is None:
+        assert isinstance(found, Fault) and found.code == "missing_media"
+    else:
+        assert isinstance(found, Sample) and len(found.media) == num_media
+
+
+# training fields
+
+
+def test_history_comes_before_the_last_turn(tmp_path: Path) -> None:
+    row = {
+        "instruction": "And now?",
+        "input": "Look.",
+        "output": "Bigger.",
+        "history": [["Size?", "Ten."], ["Then?", "Eight."]],
+    }
+    found = one(tmp_path, row)
+    assert isinstance(found, Sample)
+    assert [turn.text for turn in found.turns] == ["Size?", "Ten.", "Then?", "Eight.", "And now?\nLook.", "Bigger."]
+    assert isinstance(one(tmp_path, {**row, "history": [["alone"]]}), Fault)
+    prose = one(tmp_path, {**row, "history": "A man of 60."})
+    assert isinstance(prose, Sample) and len(prose.turns) == 2 and prose.meta == {"history": "A man of 60."}
+
+
+def test_an_answer_whose_loss_is_false_is_kept_and_marked(tmp_path: Path) -> None:
+    row = talk(("user", "1?"), ("assistant", "1"), ("user", "2?"), ("assistant", "2"))
+    for name, no in (("loss", False), ("loss", 0), ("weight", 0)):
+        row["messages"][1] = {"role": "assistant", "content": "1", name: no}
+        found = one(tmp_path, row)
+        assert isinstance(found, Sample) and [turn.supervised for turn in found.turns] == [True, False, True, True]
+    row["messages"][1] = {"role": "assistant", "content": "1", "loss": 0.5}
+    assert getattr(one(tmp_path, row), "code", "") == "unsupported_field"
+    fault = one(tmp_path, {"messages": [{"role": "assistant", "content": "1", "loss": False}]})
+    assert isinstance(fault, Fault) and fault.code == "nothing_to_learn"
+
+
+FIELDS: dict[str, Any] = {
+    "video": "v.mp4", "videos": ["v.mp4"], "audio": "a.wav", "audios": ["a.wav"], "objects": {"bbox": [[1, 2, 3, 4]]},
+    "tools": '[{"name": "dose"}]', "chosen": "x", "rejected": "x", "rejected_response": "x",
+    "rejected_messages": [{"role": "assistant", "content": "x"}], "rejected_images": ["x.png"],
+    "positive_messages": [[{"role": "user", "content": "x"}]],
+    "negative_messages": [[{"role": "user", "content": "x"}]],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_field_that_is_known_and_not_honoured_is_that_rows_fault_by_name(tmp_path: Path, name: str) -> None:
+    for row in (talk(("user", "Q"), ("assistant", "A")), {"question": "Q", "answer": "A"}):
+        said = {**row, name: FIELDS[name]}
+        fault, other = from_json(tmp_path, said, {**row, name: None})
+        assert isinstance(fault, Fault) and fault.code == "unsupported_field" and f"'{name}'" in fault.detail
+        assert isinstance(other, Sample), "an empty field says nothing"
+        assert isinstance(one(tmp_path, said, ignore=[name]), Sample)
+
+
+@pytest.mark.parametrize("mark", MARKS)
+def test_a_mark_of_something_else_is_no_text_to_learn(tmp_path: Path, mark: str) -> None:
+    for said in (talk(("user", f"{mark}Q"), ("assistant", "A")), talk(("user", "Q"), ("assistant", f"At {mark}."))):
+        fault = one(tmp_path, said)
+        assert isinstance(fault, Fault) and fault.code == "unsupported_field" and mark in fault.detail
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("label", False), ("kto_tag", False), ("label", True), ("label", "no finding")]
+)
+def test_an_answer_that_the_row_calls_bad_is_not_trained(tmp_path: Path, name: str, said: Any) -> None:
+    found = one(tmp_path, talk(("user", "Safe?"), ("assistant", "Bleach."), **{name: said}))
+    assert (found.code == "bad_answer") if isinstance(found, Fault) else said is not False
+
+
+def test_tools_that_are_called_and_images_in_answers_are_faults(tmp_path: Path) -> None:
+    for role in ("tool", "function_call", "observation", "tool_response"):
+        fault = one(tmp_path, talk(("user", "Q"), (role, "{}"), ("assistant", "A")))
+        assert isinstance(fault, Fault) and f"'{role}'" in fault.detail
+    called = talk(("user", "Q"), ("assistant", "A"))
+    called["messages"][1]["tool_calls"] = [{"function": {"name": "dose"}}]
+    assert getattr(one(tmp_path, called), "code", "") == "unsupported_field"
+    fault = one(tmp_path, talk(("user", "Q"), ("assistant", "See <image>."), images=["a.png"]))
+    assert isinstance(fault, Fault) and fault.code == "image_in_answer"
+
+
+def test_dataset_info_says_which_columns_and_tags_a_file_has(tmp_path: Path) -> None:
+    chats = [{"chat": [{"who": "P", "said": "Q<image>"}, {"who": "D", "said": "A", "loss": True}], "pics": ["a.png"]},
+             {"chat": [{"who": "X", "said": "Q"}]}, {"talk": []}]  # fmt: skip
+    (tmp_path / "chats.json").write_text(json.dumps(chats))
+    (tmp_path / "asked.jsonl").write_text(json.dumps({"frage": "Q", "mehr": "more", "antwort": "A", "answer": "wrong"}))
+    info: dict[str, Any] = {
+        "chats": {"file_name": "chats.json", "formatting": "sharegpt",
+                  "columns": {"messages": "chat", "images": "pics"},
+                  "tags": {"role_tag": "who", "content_tag": "said", "user_tag": "P", "assistant_tag": "D"}},
+        "asked": {"file_name": "asked.jsonl", "columns": {"prompt": "frage", "query": "mehr", "response": "antwort"}},
+        "far": {"hf_hub_url": "owner/name"},
+    }  # fmt: skip
+    (tmp_path / "dataset_info.json").write_text(json.dumps(info))
+    good, stranger, lacking = read(Llava(path=str(tmp_path / "chats.json")))
+    assert isinstance(good, Sample) and [turn.content for turn in good.turns] == [("Q", 0), ("A",)]
+    assert isinstance(stranger, Fault) and "'X'" in stranger.detail
+    assert isinstance(lacking, Fault) and "no 'chat', which dataset_info.json names" in lacking.detail
+    (row,) = read(Llava(path=str(tmp_path), dataset="asked"))
+    assert isinstance(row, Sample) and [turn.text for turn in row.turns] == ["Q\nmore", "A"]
+    whole = Llava(path=str(tmp_path / "dataset_info.json"))
+    assert len(read(whole)) == 4
+    before = whole.fingerprint()
+    info["asked"]["ranking"] = True
+    (tmp_path / "dataset_info.json").write_text(json.dumps(info))
+    (ranked,) = read(Llava(path=str(tmp_path / "asked.jsonl")))
+    assert isinstance(ranked, Fault) and "'ranking'" in ranked.detail and whole.fingerprint() != before
+    for dataset, told in (("far", "no local file"), ("none", "no data set 'none'")):
+        with pytest.raises(DataError, match=told):
+            Llava(path=str(tmp_path), dataset=dataset).files()
+
+
+def test_an_image_that_one_column_holds_and_another_names_is_one(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    held = {"bytes": b"\x89PNG held", "path": "scan.png"}
+    rows = {
+        "question": ["Q"],
+        "answer": ["A"],
+        "image": [held],
+        "image_path": ["images/scan.png"],
+        "images": [[held, {"bytes": b"x", "path": None}]],
+    }
+    pq.write_table(pa.table(rows), tmp_path / "train.parquet")
+    (row,) = read(MedEvalKit(path=str(tmp_path)))
+    assert isinstance(row, Sample) and [medium.data for medium in row.media] == [b"\x89PNG held", b"x"]
+    pq.write_table(
+        pa.table({"question": ["Q"] * 2, "answer": ["A"] * 2, "image": pa.array([17.0, None])}), tmp_path / "n.parquet"
+    )
+    first, second = read(Parquet(path=str(tmp_path / "n.parquet")))
+    assert isinstance(first, Sample) and Path(first.media[0].uri or "").name == "17"
+    assert isinstance(second, Sample) and not second.media
