@@ -7,6 +7,7 @@ import functools
 import gc
 import inspect
 import json
+import os
 import sys
 import typing
 from collections.abc import Callable, Iterator
@@ -191,6 +192,8 @@ def _run(
     from infimed_core.distributed.ranks import own_rank
     from infimed_core.run import run as do_run
 
+    # Before torch is loaded: threads that spin while they wait take the core that the slowest of them needs.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     changes = [*(set_ or ())]
     if limit is not None:
         changes.append(f"evaluation.limit={limit}")

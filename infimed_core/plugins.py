@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any, cast
@@ -316,13 +316,14 @@ class Registry:
             parts.append("A third party's component comes with `pip install` of its distribution")
         return " ".join(parts).rstrip(".")
 
-    def media_loader(self) -> MediaLoader:
-        """A loader over every installed modality, with its default settings; qualified names work too."""
+    def media_loader(self, settings: Mapping[str, Mapping[str, Any]] | None = None) -> MediaLoader:
+        """A loader over every installed modality; ``settings`` by name, and defaults for the others."""
+        given = {self._qualify("modality", name): own for name, own in (settings or {}).items()}
         loaders: dict[str, Modality] = {}
         for qualified in self.components("modality"):
             plugin = qualified.split("/", 1)[0]
             try:
-                loaders[qualified] = cast(Modality, self.make("modality", qualified))
+                loaders[qualified] = cast(Modality, self.make("modality", qualified, given.get(qualified)))
             except ValidationError as error:
                 found = self._table("modality")[qualified]
                 reason = f"{told_error(error)} ({place_of_code(found)}); give every setting of a modality a default"

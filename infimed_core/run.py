@@ -142,7 +142,7 @@ def _follow(plan: Plan, registry: Registry, ranks: Ranks) -> RunRecord:
 def _state(
     plan: Plan, registry: Registry, directory: RunDirectory, tell: Callable[[RunEvent], None], ranks: Ranks
 ) -> RunState:
-    media = registry.media_loader()
+    media = registry.media_loader(plan.file.data.modalities if plan.file.data is not None else None)
     return RunState(plan, registry, directory, tell, media, RunModelPool(plan, directory.path, media), ranks=ranks)
 
 

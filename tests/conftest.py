@@ -1,9 +1,12 @@
 """Settings that every test shares: property tests draw the same examples on every machine, however slow it is."""
 
+import os
 from pathlib import Path
 
 import hypothesis
 import pytest
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `infimed-run` does: two workers share the cores
 
 hypothesis.settings.register_profile(
     "infimed",

@@ -24,10 +24,12 @@ M = TypeVar("M", bound=BaseModel)
 
 NEEDS = {
     "quality": ("data",),
-    "training": ("data", "model", "resolution", "packing"),
+    "training": ("data", "model"),
     "evaluation": ("model",),
 }
 """Sections that a section cannot do without."""
+DEFAULTED = ("resolution", "packing")
+"""Sections of training that have a default, declared by a built-in."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ class Checker:
     def check(self, document: dict[str, Any]) -> tuple[RunFile | None, dict[str, Component]]:
         """The file and each component that could be made, by dotted path (of a stage's own parts
         ``stages.NAME.packing``); both without the keys that are mistakes. The file is ``None`` where it is none so."""
-        document = self._without_old_report(document)
+        document = self._with_defaults(self._without_old_report(document))
         file: RunFile | None = None
         try:
             file = RunFile.model_validate(document)
@@ -136,6 +138,13 @@ class Checker:
         for path, message in mistakes(document, file, made, self.doubts):
             self.add(path, message)
         return file, {names.get(path) or dotted(path): component for path, component in made.items()}
+
+    def _with_defaults(self, document: dict[str, Any]) -> dict[str, Any]:
+        """The document with the sections that training needs and that have one sensible answer."""
+        if "training" not in document:
+            return document
+        missing = {name: self.registry.default(name) for name in DEFAULTED if name not in document}
+        return document | {name: {"use": use} for name, use in missing.items() if use is not None}
 
     def _without_old_report(self, document: dict[str, Any]) -> dict[str, Any]:
         """``report:`` was a mapping in earlier versions; the remedy is one line, and the rest is checked without it."""
@@ -370,6 +379,9 @@ def _uses(document: dict[str, Any]) -> Iterator[tuple[Place, str, Any]]:
             yield (*path, index), kind, value
             if kind == "benchmark" and isinstance(value, dict) and value.get("solver") is not None:
                 yield (*path, index, "solver"), "solver", value["solver"]
+    modalities = at("data", "modalities")
+    for name, settings in modalities.items() if isinstance(modalities, dict) else ():
+        yield ("data", "modalities", str(name)), "modality", {"use": str(name), "with": settings}
     named = at("models")
     for name, value in named.items() if isinstance(named, dict) else ():
         yield ("models", str(name)), "model", value

@@ -34,6 +34,9 @@ class DataSection(Section):
     executor: ComponentRef | None = Field(
         default=None, description="What maps work over shards; processes of this machine by default."
     )
+    modalities: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="Settings by modality, as in {dicom: {square_pixels: false}}."
+    )
     filters: tuple[ComponentRef, ...] | None = Field(
         default=None,
         description="Checks of the data as a whole; by default, where the run has an evaluation, of overlap with it.",

@@ -48,12 +48,8 @@ def isolation_of(
             packable, verdict = loaded.can_pack()
             encoded = _encoded(state, dataset, index, allowed, loaded) if packable else []
             if encoded:
-                difference, tolerance = packed_against_alone(loaded, encoded)
-                packable = difference <= tolerance
-                verdict += (
-                    f"; {len(encoded)} samples of the data in one row and alone: logits differ by {difference:.1e} "
-                    f"(relative, limit {tolerance:.0e})"
-                )
+                packable, told = _tried(loaded, encoded)
+                verdict = f"{verdict}; {told}"
         facts: JsonObject = {"packable": packable, "verdict": verdict}
         write_atomically(artifact / "isolation.json", json.dumps(facts))
         return Outcome(details=facts)
@@ -61,6 +57,16 @@ def isolation_of(
     found = state.step("isolation", digest("isolation", 2, base.digest, index.digest), work)
     facts = json.loads((found.directory / "isolation.json").read_text(encoding="utf-8"))
     return bool(facts["packable"]), str(facts["verdict"])
+
+
+def _tried(model: TrainableModel, encoded: Sequence[Encoded]) -> tuple[bool, str]:
+    """Whether the samples are apart, and what was seen; a model that fails in one row is not packed."""
+    try:
+        difference, tolerance = packed_against_alone(model, encoded)
+    except RuntimeError as error:
+        return False, f"it failed on {len(encoded)} samples of the data in one row: {str(error).splitlines()[0]}"
+    told = f"{len(encoded)} samples of the data in one row and alone: logits differ by {difference:.1e}"
+    return difference <= tolerance, f"{told} (relative, limit {tolerance:.0e})"
 
 
 def packed_against_alone(model: TrainableModel, encoded: Sequence[Encoded]) -> tuple[float, float]:

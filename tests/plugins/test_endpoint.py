@@ -145,7 +145,9 @@ def test_every_question_gets_its_own_answer_and_its_tokens_are_counted():
     with FakeServer() as server:
         answers = ask(model(server.url), [question(n) for n in range(50)])
     expected = {
-        str(n): Answer(sample_id=str(n), text=f"question {n}", num_prompt_tokens=7, num_answer_tokens=3)
+        str(n): Answer(
+            sample_id=str(n), text=f"question {n}", num_prompt_tokens=7, num_answer_tokens=3, finish_reason="stop"
+        )
         for n in range(50)
     }
     assert answers == expected
@@ -394,7 +396,7 @@ def test_reasoning_is_kept_apart_and_an_answer_that_never_began_is_empty():
     with FakeServer(lambda body, count: (200, replies[body["messages"][-1]["content"]])) as server:
         answers = ask(model(server.url), [question(n) for n in range(3)])
     assert (answers["0"].text, answers["0"].transcript) == ("B", ({"role": "reasoning", "content": "because"},))
-    assert (answers["1"].text, answers["1"].num_answer_tokens) == ("", None)
+    assert (answers["1"].text, answers["1"].num_answer_tokens, answers["1"].finish_reason) == ("", None, "length")
     assert answers["2"].text == "yes"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from infimed_core import Metric, Score
+from infimed_core import Metric, Score, load_plugins
 from infimed_plugins.metrics import infimed_metrics, means
 
 SCORES = [
@@ -55,4 +55,5 @@ def test_values_are_given_exactly_where_the_metric_is_their_mean() -> None:
 def test_every_offered_name_is_a_metric() -> None:
     offered = infimed_metrics()
     assert {"accuracy", "exact-match", "bleu-1", "bleu-4", "rouge-l", "token-f1"} <= offered.keys()
-    assert all(issubclass(component, Metric) for component in offered.values())
+    assert set(load_plugins().names("metric")) >= offered.keys()
+    assert all(issubclass(load_plugins().find("metric", name), Metric) for name in offered)

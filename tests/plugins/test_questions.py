@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from infimed_core import Answer, ConfigError, DataError, Fault, InfimedError, Sample, load_plugins
+from infimed_core.records import open_run
 from infimed_core.runfile.loading import load_run_file
 from infimed_core.testing import make_image, run
 from infimed_plugins.medevalkit.questions import ASK_FOR_LETTER, ASK_FOR_LETTERS, Questions, right_letters
@@ -24,7 +25,7 @@ def row(name, question, answer, **more):
 
 def show(record, directory):
     console = Console(width=140, record=True, file=io.StringIO())
-    console.print(summary_text(record, directory))
+    console.print(summary_text(open_run(directory / "runs" / "own")))
     return console.export_text()
 
 

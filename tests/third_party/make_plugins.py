@@ -68,7 +68,7 @@ BROKEN = (
     Outside("leaves-at-import", "import sys\nsys.exit('bye')", ("sys.exit('bye')", "may not end the program")),
     Outside("speaks-at-import", "print('good morning')\n" + EVEN % "speaks", ("wrote 'good morning'", "remove")),
     Outside("warns-at-import", "import sys\nsys.stderr.write('psst')\n" + EVEN % "warns", ("wrote 'psst'",)),
-    Outside("sleeps-at-import", "import time\ntime.sleep(2.1)\n" + EVEN % "sleeps", ("its import takes 2.", "inside")),
+    Outside("sleeps-at-import", "import time\ntime.sleep(2.1)\n" + EVEN % "sleeps", ("its import takes", "inside")),
     Outside("syntax-error", "def nothing(:\n", ("SyntaxError", "__init__.py:3")),
     Outside("typo", SCORER + hook("scorrers", "return {}"), ("'infimed_scorrers'", "did you mean 'infimed_scorers'?")),
     Outside("no-such-hook", hook("wizards", "return {}"), ("'infimed_wizards'", "hooks there are")),

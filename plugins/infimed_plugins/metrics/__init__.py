@@ -4,27 +4,27 @@ from infimed_core import Metric, hookimpl
 
 
 @hookimpl
-def infimed_metrics() -> dict[str, type[Metric]]:
+def infimed_metrics() -> dict[str, type[Metric] | str]:
     """Offer ``accuracy`` and its relatives."""
-    from infimed_plugins.metrics import cider, classes, external, means
+    from infimed_plugins.metrics.means import part_metrics
 
     return {
-        "accuracy": means.Accuracy,
-        "coverage": means.Coverage,
-        "accuracy_where_read": means.AccuracyWhereRead,
-        "balanced-accuracy": classes.BalancedAccuracy,
-        "f1": classes.F1,
-        **means.part_metrics(),
-        "cider": cider.Cider,
-        "findings-cider": cider.FindingsCider,
-        "impression-cider": cider.ImpressionCider,
-        "meteor": external.Meteor,
-        "bertscore": external.BertScore,
-        "radgraph-f1": external.RadGraph,
-        "chexbert-f1": external.CheXbert,
-        "ratescore": external.RaTeScore,
-        "green": external.Green,
-        "part-mean": means.PartMean,
+        "accuracy": "infimed_plugins.metrics.means:Accuracy",
+        "coverage": "infimed_plugins.metrics.means:Coverage",
+        "accuracy_where_read": "infimed_plugins.metrics.means:AccuracyWhereRead",
+        "balanced-accuracy": "infimed_plugins.metrics.classes:BalancedAccuracy",
+        "f1": "infimed_plugins.metrics.classes:F1",
+        **part_metrics(),
+        "cider": "infimed_plugins.metrics.cider:Cider",
+        "findings-cider": "infimed_plugins.metrics.cider:FindingsCider",
+        "impression-cider": "infimed_plugins.metrics.cider:ImpressionCider",
+        "meteor": "infimed_plugins.metrics.external:Meteor",
+        "bertscore": "infimed_plugins.metrics.external:BertScore",
+        "radgraph-f1": "infimed_plugins.metrics.external:RadGraph",
+        "chexbert-f1": "infimed_plugins.metrics.external:CheXbert",
+        "ratescore": "infimed_plugins.metrics.external:RaTeScore",
+        "green": "infimed_plugins.metrics.external:Green",
+        "part-mean": "infimed_plugins.metrics.means:PartMean",
     }
 
 

@@ -18,5 +18,5 @@ def infimed_packers() -> dict[str, str]:
 
 @hookimpl
 def infimed_defaults() -> dict[str, str]:
-    """The packer of a model whose samples may not share a row."""
-    return {"padded packer": "padded"}
+    """The packer of a run file without ``packing:``, and that of a model whose samples may not share a row."""
+    return {"packing": "best-fit", "padded packer": "padded"}

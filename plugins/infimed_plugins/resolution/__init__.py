@@ -13,3 +13,9 @@ def infimed_resolution_schedulers() -> dict[str, str]:
         "native": "infimed_plugins.resolution.schedulers:Native",
         "low-to-high": "infimed_plugins.resolution.schedulers:LowToHigh",
     }
+
+
+@hookimpl
+def infimed_defaults() -> dict[str, str]:
+    """What a run file without ``resolution:`` trains at."""
+    return {"resolution": "native"}

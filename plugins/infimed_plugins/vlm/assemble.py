@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from infimed_core import Component, DataError, LoadedModel, Model, Row
 from infimed_plugins.vlm.checkpoint import can_pack, find_checkpoint, missing_reason, open_checkpoint, read_config
-from infimed_plugins.vlm.encoding import ChatEncoder
 from infimed_plugins.vlm.settings import OpeningSettings
 from infimed_plugins.vlm.siglip import llava_processor, use_published_names
 from infimed_plugins.vlm.vocabulary import CHAT_TEMPLATE
+
+if TYPE_CHECKING:
+    from infimed_plugins.vlm.encoding import ChatEncoder
 
 VISION_TOKENS = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>")
 
@@ -127,4 +129,6 @@ class Assemble(OpeningSettings, Model):
 
     def encoder(self, checkpoint: Path) -> ChatEncoder:
         """The encoder of a checkpoint."""
+        from infimed_plugins.vlm.encoding import ChatEncoder
+
         return ChatEncoder(checkpoint)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from infimed_core import Component, DataError, LoadedModel, Model
-from infimed_plugins.vlm.encoding import PREPROCESSING_FILES, ChatEncoder
 from infimed_plugins.vlm.settings import OpeningSettings
+
+if TYPE_CHECKING:
+    from infimed_plugins.vlm.encoding import ChatEncoder
 
 
 class Transformers(OpeningSettings, Model):
@@ -46,6 +48,8 @@ class Transformers(OpeningSettings, Model):
 
     def encoder(self, checkpoint: Path) -> ChatEncoder:
         """The encoder of a checkpoint; refuses a family with images that InfiMed cannot encode."""
+        from infimed_plugins.vlm.encoding import ChatEncoder
+
         encoder = ChatEncoder(checkpoint, self.trust_remote_code)
         _ = encoder.pixels  # raises here and not in the middle of the index
         return encoder
@@ -72,6 +76,8 @@ def find_checkpoint(checkpoint: str, revision: str | None, with_code: bool = Fal
     if path.is_dir():
         return path.resolve()
     from huggingface_hub import snapshot_download
+
+    from infimed_plugins.vlm.encoding import PREPROCESSING_FILES
 
     try:
         patterns = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model", *PREPROCESSING_FILES]
@@ -112,6 +118,7 @@ def open_checkpoint(checkpoint: Path, settings: OpeningSettings, trust_remote_co
     import torch
     from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
+    from infimed_plugins.vlm.encoding import ChatEncoder
     from infimed_plugins.vlm.transformers_model import TransformersModel
     from infimed_plugins.vlm.without_progress_bars import without_progress_bars
 

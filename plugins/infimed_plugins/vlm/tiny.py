@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, model_validator
 
 from infimed_core import LoadedModel, Model
 from infimed_plugins.vlm.checkpoint import can_pack, open_checkpoint
-from infimed_plugins.vlm.encoding import ChatEncoder
 from infimed_plugins.vlm.settings import OpeningSettings
 from infimed_plugins.vlm.vocabulary import train_tokenizer
+
+if TYPE_CHECKING:
+    from infimed_plugins.vlm.encoding import ChatEncoder
 
 
 class TinyQwen3VL(OpeningSettings, Model):
@@ -134,4 +136,6 @@ class TinyQwen3VL(OpeningSettings, Model):
 
     def encoder(self, checkpoint: Path) -> ChatEncoder:
         """The encoder of a checkpoint."""
+        from infimed_plugins.vlm.encoding import ChatEncoder
+
         return ChatEncoder(checkpoint)

@@ -69,9 +69,34 @@ def test_a_mistake_inside_the_only_stage_is_one_line(registry: Registry, tmp_pat
 def test_section_that_another_needs_is_named(registry: Registry, tmp_path: Path) -> None:
     found = problems("run: {name: a}\ntraining: {use: staged, with: {stages: [{name: one}]}}\n", registry, tmp_path)
     assert [line.split(";")[0] for line in found] == [
-        f"2: training: needs the section '{name}:', which is missing"
-        for name in ("data", "model", "resolution", "packing")
-    ] or {line.split("'")[1] for line in found} == {"data:", "model:", "resolution:", "packing:"}
+        f"2: training: needs the section '{name}:', which is missing" for name in ("data", "model")
+    ] or {line.split("'")[1] for line in found} == {"data:", "model:"}
+
+
+TRAINED = """\
+run: {name: a}
+data: {sources: [{use: demo-anatomy}], modalities: {dicom: {square_pixels: false}}}
+model: {use: tiny-qwen3-vl}
+training: {use: staged, with: {stages: [{name: one}]}}
+"""
+
+
+def test_what_has_one_sensible_answer_has_a_default_that_is_recorded(registry: Registry, tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text(TRAINED)
+    document = load_run_file(tmp_path / "run.yaml", registry).as_json()
+    assert (document["resolution"]["use"], document["packing"]["use"]) == ("native", "best-fit")
+    assert document["packing"]["with"]["row_tokens"] == 4096
+
+
+def test_modalities_take_settings_from_the_run_file(registry: Registry, tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text(TRAINED)
+    plan = load_run_file(tmp_path / "run.yaml", registry)
+    assert plan.file.data is not None
+    loader = registry.media_loader(plan.file.data.modalities)
+    assert loader.identities({"dicom"}) != registry.media_loader().identities({"dicom"})
+    found = problems(TRAINED.replace("square_pixels", "square_pixel"), registry, tmp_path)
+    assert len(found) == 1 and "did you mean 'square_pixels'?" in found[0] and found[0].startswith("2: ")
+    assert "no modality is named 'dicm'" in problems(TRAINED.replace("dicom", "dicm"), registry, tmp_path)[0]
 
 
 def test_key_given_twice_is_told(registry: Registry, tmp_path: Path) -> None:

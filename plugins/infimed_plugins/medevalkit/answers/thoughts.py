@@ -65,7 +65,7 @@ def without_thoughts(text: str) -> tuple[str, bool]:
 
 def _outside(text: str) -> tuple[str, bool]:
     kept: list[str] = []
-    place, inside = 0, False
+    place, inside, last = 0, False, len(text.rstrip())
     for mark in _MARK.finditer(text):
         opens = mark.group().lower() in _OPEN
         if opens:
@@ -75,7 +75,7 @@ def _outside(text: str) -> tuple[str, bool]:
         elif inside:
             inside, place = False, mark.end()
         else:
-            if text[mark.end() :].strip():
+            if mark.end() < last:
                 kept = []
             else:
                 kept.append(text[place : mark.start()])
