@@ -41,6 +41,7 @@ from infimed_core.api.training import Batches, Measurements, Mix, Stage, StageEv
 from infimed_core.api.vocabulary import MODALITIES, TASK_TYPES, UNLABELLED, modality_of, task_type_of
 from infimed_core.errors import ComponentError, ConfigError, DataError, InfimedError, PluginError
 from infimed_core.hookspecs import hookimpl
+from infimed_core.named_files import digest_of_checkpoint
 from infimed_core.plugins import Registry, load_plugins
 
 if TYPE_CHECKING:
@@ -157,6 +158,7 @@ __all__ = [
     "compare_answers",
     "counted",
     "digest",
+    "digest_of_checkpoint",
     "headline_metric",
     "holm",
     "hookimpl",

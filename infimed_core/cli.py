@@ -25,6 +25,7 @@ from infimed_core.plugins import KINDS, Registry, load_plugins
 from infimed_core.runfile.loading import load_run_file
 from infimed_core.runfile.plan import Plan
 from infimed_core.runfile.sections import run_schema
+from infimed_core.texts import printable, whole
 
 _NOT_TYPED: set[Any] = {dict, set, frozenset, object, complex, type}
 """Types that a command line cannot give."""
@@ -55,7 +56,7 @@ def _load(file: Path, changes: list[str] | None) -> tuple[Plan, Registry]:
 def _tell_notes(registry: Registry) -> None:
     """What is wrong with a plugin, a line for each, beside what the command itself says."""
     for line in registry.new_notes():
-        typer.echo(line, err=True)
+        _say(line, err=True)
 
 
 def _overrides(changes: list[str] | None) -> dict[str, Any]:
@@ -66,6 +67,11 @@ def _overrides(changes: list[str] | None) -> dict[str, Any]:
             raise InfimedError(f"--set {change}: write PATH=VALUE, as in run.seed=1")
         overrides[path] = yaml.safe_load(value)
     return overrides
+
+
+def _say(text: str, err: bool = False) -> None:
+    """A line for people; what data, plugins or servers put into it does not steer the terminal."""
+    typer.echo(printable(text), err=err)
 
 
 @app.command()
@@ -80,10 +86,10 @@ def check(file: RunFileArgument, set_: SetOption = None) -> None:
     steps = [name for name, section in present.items() if section]
     for place, component in plan.components.items():
         for doubt in component.doubts():
-            typer.echo(f"{file}: {place}: {doubt}")
+            _say(f"{file}: {place}: {doubt}")
     for text in plan_warnings(plan):
-        typer.echo(f"{file}: warning: {text}")
-    typer.echo(f"{file}: ok ({', '.join(steps) or 'no steps'}; {len(plan.components)} components)")
+        _say(f"{file}: warning: {text}")
+    _say(f"{file}: ok ({', '.join(steps) or 'no steps'}; {len(plan.components)} components)")
 
 
 def plan_warnings(plan: Plan) -> list[str]:
@@ -125,13 +131,13 @@ def plugins(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")]
         typer.echo(json.dumps(body, indent=1))
         return
     for kind, components in found.items():
-        typer.echo(f"{kind}:")
+        _say(f"{kind}:")
         for qualified, component in components.items():
             summary = (component.__doc__ or "").strip().splitlines()
-            typer.echo(f"  {qualified:32} {summary[0] if summary else ''}")
-    typer.echo("plugins: " + ", ".join(f"{i.name} ({i.distribution} {i.version})" for i in registry.plugins.values()))
+            _say(f"  {qualified:32} {summary[0] if summary else ''}")
+    _say("plugins: " + ", ".join(f"{i.name} ({i.distribution} {i.version})" for i in registry.plugins.values()))
     for line in registry.all_notes():
-        typer.echo(line)
+        _say(line)
 
 
 @app.command()
@@ -175,7 +181,7 @@ def _print_summaries(registry: Registry, plan: Plan, run: Path) -> None:
 
                 RichConsole(width=None if sys.stdout.isatty() else 110).print(text)
         except Exception as error:
-            typer.echo(f"no summary by {type(reporter).__name__}: {type(error).__name__}: {error}", err=True)
+            _say(f"no summary by {type(reporter).__name__}: {type(error).__name__}: {error}", err=True)
 
 
 def _run(
@@ -209,7 +215,7 @@ def _run(
     except KeyboardInterrupt:
         console.close()
         if rank == 0:
-            typer.echo(f"stopped; what is finished is kept in {path}. The same command goes on from there.", err=True)
+            _say(f"stopped; what is finished is kept in {path}. The same command goes on from there.", err=True)
         raise typer.Exit(130) from None
     except Exception as error:
         console.close()
@@ -218,11 +224,11 @@ def _run(
         import traceback
 
         log = path / (f"error-rank-{rank}.log" if rank else "error.log")
-        log.write_text(traceback.format_exc(), encoding="utf-8")
+        log.write_text(whole(traceback.format_exc()), encoding="utf-8")
         if isinstance(error, ComponentError):
-            typer.echo(f"{error}; the traceback is in {log}", err=True)
+            _say(f"{error}; the traceback is in {log}", err=True)
         else:
-            typer.echo(f"the run failed: {type(error).__name__}: {error}\nthe traceback is in {log}", err=True)
+            _say(f"the run failed: {type(error).__name__}: {error}\nthe traceback is in {log}", err=True)
         raise typer.Exit(1) from None
     if rank == 0:
         _print_summaries(registry, plan, path)
@@ -238,7 +244,7 @@ def _guard(command: Callable[[], Any]) -> None:
     try:
         command()
     except InfimedError as error:
-        typer.echo(str(error), err=True)
+        _say(str(error), err=True)
         sys.exit(2)
     except BrokenPipeError:
         sys.exit(0)
@@ -306,7 +312,7 @@ def _guarded(plugin: str, name: str, function: Callable[..., Any]) -> Callable[.
             raise
         except Exception as error:
             told = told_error(error, getattr(function, "__module__", "") or "")
-            typer.echo(f"plugin '{plugin}': its command '{name}' failed: {told}", err=True)
+            _say(f"plugin '{plugin}': its command '{name}' failed: {told}", err=True)
             raise typer.Exit(1) from error
 
     return command

@@ -6,6 +6,7 @@ import sys
 from typing import Any, TextIO
 
 from infimed_core.api.reporting import RunEvent
+from infimed_core.texts import printable
 
 
 class Console:
@@ -31,7 +32,7 @@ class Console:
 
     def _line(self, text: str) -> None:
         self.close()
-        print(text, file=self._stream, flush=True)
+        print(printable(text), file=self._stream, flush=True)
 
     def _run_started(self, event: RunEvent) -> None:
         self._line(f"run '{event.payload['name']}' in {event.directory}")
@@ -72,7 +73,7 @@ class Console:
             self._bar = tqdm(
                 total=total,
                 initial=done,  # what an earlier run did counts for nothing in the rate
-                desc=f"    {event.step}",
+                desc=printable(f"    {event.step}"),
                 unit=event.payload.get("unit", ""),
                 file=self._stream,
                 leave=False,

@@ -1,11 +1,14 @@
-"""A digest of the files that settings name, for what reads files and does not say when they have changed."""
+"""Digests of the files that settings name, for what reads files and does not say when they have changed."""
 
 from __future__ import annotations
 
 import glob
 import hashlib
+import json
 import os
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -73,3 +76,55 @@ def _listing(folder: Path) -> bytes:
         for name, _ in rows:
             found.update(_content(folder / name))
     return found.digest()
+
+
+CHECKPOINT_FILES = (".safetensors", ".json", ".jinja", ".model", ".txt", ".py", ".bin", ".pt", ".pth")
+"""How the files of a checkpoint end that decide what it says."""
+KEPT_BYTES = 16 * 2**20
+"""Digests of files from this size on are kept, so that weights are read whole once and not in every process."""
+_HEADER_BYTES = 2**20
+_known: dict[str, str] = {}
+
+
+def digest_of_checkpoint(name: str) -> str:
+    """sha256 over the content of a checkpoint on this disk, a directory or a file; "" where there is none.
+
+    A file whose place, size, times and header are those of an earlier look is not read again.
+    """
+    path = Path(os.path.expanduser(name))
+    if path.is_file():
+        return _digest_of_weights(path)
+    if not path.is_dir():
+        return ""
+    files = [file for file in sorted(path.iterdir()) if file.suffix in CHECKPOINT_FILES and file.is_file()]
+    files = [file for file in files if file.name != "artifact.json"]  # when it was made says nothing of what it is
+    with ThreadPoolExecutor(4) as pool:
+        rows = list(zip([file.name for file in files], pool.map(_digest_of_weights, files), strict=True))
+    return hashlib.sha256(repr(rows).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _digest_of_weights(file: Path) -> str:
+    try:
+        state = file.stat()
+        with file.open("rb") as stream:
+            header = hashlib.sha256(stream.read(_HEADER_BYTES)).hexdigest()
+    except OSError:
+        return "unreadable"
+    seen = [str(file.resolve()), state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino, header]
+    key = hashlib.sha256(json.dumps(seen).encode()).hexdigest()
+    if key not in _known:
+        kept = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "infimed" / "digests" / key
+        found = ""
+        if state.st_size >= KEPT_BYTES:
+            with suppress(OSError, ValueError):
+                found = kept.read_text(encoding="ascii")
+        if len(found) != 64:
+            found = _content(file).hex()
+            if state.st_size >= KEPT_BYTES:
+                with suppress(OSError):
+                    kept.parent.mkdir(parents=True, exist_ok=True)
+                    temporary = kept.with_name(f".{key}.{os.getpid()}.tmp")
+                    temporary.write_text(found, encoding="ascii")
+                    temporary.replace(kept)
+        _known[key] = found
+    return _known[key]

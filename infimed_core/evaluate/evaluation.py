@@ -31,6 +31,7 @@ from infimed_core.store.artifacts import digest
 from infimed_core.store.files import write_atomically
 from infimed_core.store.questions import read_questions
 from infimed_core.store.steps import Outcome, RunState
+from infimed_core.texts import whole_in
 
 _ROWS = TypeAdapter(tuple[ResultRow, ...])
 _COMPARISONS = TypeAdapter(tuple[Comparison, ...])
@@ -215,7 +216,7 @@ def _evaluate_one(
 def _write_faults(asked: _Asked, directory: Path, step: str, faults: Sequence[Fault]) -> None:
     """Every row that is no question, with its place and its reason; told once for all models."""
     path = directory / "faults.jsonl"
-    write_atomically(path, "".join(fault.model_dump_json() + "\n" for fault in faults))
+    write_atomically(path, "".join(json.dumps(whole_in(fault.model_dump(mode="json"))) + "\n" for fault in faults))
     if not asked.told_faults:
         asked.told_faults = True
         first = faults[0]

@@ -11,6 +11,7 @@ from infimed_core.api.component import Row
 from infimed_core.api.data import Sample, Score
 from infimed_core.api.evaluation import GradedAnswer
 from infimed_core.api.models import Answer
+from infimed_core.texts import whole
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Graded:
             "answer": self.answer.model_dump(mode="json"),
             "scores": {name: score.model_dump(mode="json") for name, score in self.scores.items()},
         }
-        return json.dumps(body, ensure_ascii=False)
+        return whole(json.dumps(body, ensure_ascii=False))
 
 
 class _Line(Row):
@@ -58,5 +59,11 @@ def read_graded(path: Path) -> Iterator[Graded]:
 
 
 def answers_path(directory: Path, benchmark: str, model: str) -> Path:
-    """The file of a model's graded answers on a benchmark, in a run's directory."""
-    return directory / "answers" / f"{benchmark}--{model}.jsonl"
+    """The file of a model's graded answers on a benchmark, in a run's directory; no two pairs of names share one."""
+    return directory / "answers" / f"{_apart(benchmark)}--{_apart(model)}.jsonl"
+
+
+def _apart(name: str) -> str:
+    """The name without the sign that joins two: `q` with `x--one` is not `q--x` with `one`."""
+    name = name.replace("--", "-~")  # no name of a run file has a tilde
+    return name[:-1] + "~" if name.endswith("-") else name

@@ -11,6 +11,14 @@ from infimed_core.api.data import MediaLoader
 from infimed_core.api.models import Answer, LoadedModel, Request
 from infimed_core.contracts import checked_answer, wrong
 from infimed_core.store.artifacts import digest
+from infimed_core.texts import whole_in
+
+
+def _whole(answer: Answer) -> Answer:
+    """The answer as files can hold it: a model may cut a character in half."""
+    said = answer.model_dump(mode="json")
+    mended = whole_in(said)
+    return answer if mended == said else Answer.model_validate(mended)
 
 
 class AnswerCache:
@@ -78,6 +86,7 @@ class AnswerCache:
                     found = places.pop(checked_answer(model, answer), ())
                     if not found:
                         raise wrong(model, "answer", "gave an answer that was not asked for, or gave one twice")
+                    answer = _whole(answer)
                     for index in found:
                         answers[index] = answer.model_copy(update={"sample_id": requests[index].sample_id})
                     key = keys[found[0]]

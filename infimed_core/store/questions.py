@@ -9,6 +9,7 @@ from infimed_core.api.data import Fault, Sample
 from infimed_core.api.evaluation import Benchmark
 from infimed_core.contracts import wrong
 from infimed_core.store.dataset import store_media
+from infimed_core.texts import whole
 
 
 def read_questions(
@@ -35,5 +36,11 @@ def read_questions(
             continue
         if limit is not None and len(samples) >= limit:
             break
-        samples.append(store_media(row, media_directory))
+        row = store_media(row, media_directory)
+        try:
+            row.model_dump_json()
+        except ValueError as error:  # half of a surrogate pair, which no file of UTF-8 holds
+            faults.append(Fault(sample_id=whole(row.id), code="bad_text", detail=whole(f"cannot be written: {error}")))
+            continue
+        samples.append(row)
     return samples, faults

@@ -17,6 +17,7 @@ from infimed_core.api.reporting import RECORD_FORMAT, PluginInfo, RunRecord, Ste
 from infimed_core.errors import InfimedError
 from infimed_core.plugin_loading import GROUP, required_packages
 from infimed_core.store.files import write_atomically
+from infimed_core.texts import whole_in
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -63,11 +64,19 @@ class RunDirectory:
     def write(self, **changes: Any) -> None:
         """Change fields of the record and write it."""
         self.record = self.record.model_copy(update=changes)
-        write_atomically(self.path / "run.json", self.record.model_dump_json(indent=1))
+        try:
+            text = self.record.model_dump_json(indent=1)
+        except ValueError:  # half of a surrogate pair, in the name of a file or of a column for example
+            text = json.dumps(whole_in(self.record.model_dump(mode="json")), ensure_ascii=False, indent=1)
+        write_atomically(self.path / "run.json", text)
 
     def put_step(self, step: StepRecord) -> None:
-        """Add a step, or replace the one of that name, and write."""
-        steps = [existing for existing in self.record.steps if existing.name != step.name]
+        """Add a step, or replace the one of that name and subject, and write.
+
+        `train-a-b` may be of one pair of names or of another, so the name alone does not tell two steps apart.
+        """
+        own = step.name, step.subject
+        steps = [existing for existing in self.record.steps if (existing.name, existing.subject) != own]
         self.write(steps=(*steps, step))
 
 

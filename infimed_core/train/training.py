@@ -104,6 +104,8 @@ def train_stages(state: RunState, curated: Curated, base: Checkpoint) -> list[Ch
             f"train-{stage.name}", inputs_digest, work, kind="train", subject={"stage": stage.name},
             place="checkpoints", prefix=stage.name, checksums=True,
         )  # fmt: skip
+        # Only now that the checkpoint is sealed; a kill before leaves the state from which it is written again.
+        shutil.rmtree(state.path / "state" / artifact.directory.name, ignore_errors=True)
         if state.directory.record.steps[-1].status == "reused":
             loaded = None  # weights in memory, if any, are those of an earlier stage
             _tell_other_measurements(state, stage, artifact.directory)
@@ -156,7 +158,6 @@ def _train(
             f"{directory}: the checkpoint of stage '{stage.name}' could not be written ({error}); the training state "
             f"in {scratch} is kept: free disk space and run the same command again"
         ) from error
-    shutil.rmtree(scratch)
     if stage.evaluate is not None:
         if "evaluations" not in facts:
             text = f"stage '{stage.name}': its trainer measures nothing while it trains, so 'evaluate' had no effect"

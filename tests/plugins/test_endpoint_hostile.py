@@ -106,7 +106,9 @@ def test_a_text_without_the_key_stays_as_it_is(text: str) -> None:
     assert MASK not in repr(Secret(KEY)) and KEY not in repr(Secret(KEY))
 
 
-@pytest.mark.parametrize("bad", [f"{KEY}\n", f"{KEY}\nX-Other: 1", f"\r{KEY}", f"{KEY[:5]} {KEY}", f"{KEY}é", f"\0{KEY}"])
+@pytest.mark.parametrize(
+    "bad", [f"{KEY}\n", f"{KEY}\nX-Other: 1", f"\r{KEY}", f"{KEY[:5]} {KEY}", f"{KEY}é", f"\0{KEY}"]
+)
 def test_a_key_that_no_header_can_carry_is_refused_and_not_shown(bad: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DataError, match="MY_KEY") as error:
         read_key(bad, "MY_KEY")
@@ -122,7 +124,9 @@ def test_an_empty_key_is_none() -> None:
 
 
 @pytest.mark.parametrize("name", ["identity", "Identity", " identity ", "IDENTITY"])
-@pytest.mark.parametrize("value", ["flagged", "Flagged", " flagged", "unchecked", "true", "", "Clear", "clear ", "no", "0"])
+@pytest.mark.parametrize(
+    "value", ["flagged", "Flagged", " flagged", "unchecked", "true", "", "Clear", "clear ", "no", "0"]
+)
 def test_only_the_value_clear_lets_a_sample_leave_this_machine(name: str, value: str) -> None:
     remote = model("https://models.invalid/v1", max_retries=0)
     tagged = question(1, tags={"identity": "clear", name: value} if name != "identity" else {name: value})

@@ -208,7 +208,10 @@ def test_one_checkpoint_answers_and_scores_the_same_through_lm_eval_and_here(
 def test_several_tasks_are_several_benchmarks_under_their_own_names(folder: Path) -> None:
     shapes = (folder / "colours.yaml").read_text().replace("task: colours\n", "task: shapes\n")
     (folder / "shapes.yaml").write_text(shapes)
-    lm_tasks = {"use": "lm-eval", "with": {"tasks": ["colours", "shapes"], "include_path": str(folder), "trust_code": True}}
+    lm_tasks = {
+        "use": "lm-eval",
+        "with": {"tasks": ["colours", "shapes"], "include_path": str(folder), "trust_code": True},
+    }
     model = {"use": "constant", "with": {"text": "red"}}
     record = run({"run": {"name": "both"}, "model": model, "evaluation": {"benchmarks": [lm_tasks]}}, folder)
     found = {r.benchmark: r.metrics["accuracy"].value for r in record.results if r.model == "base" and not r.group}

@@ -10,7 +10,7 @@ from pydantic import Field, JsonValue
 
 from infimed_core import DataError, DatasetFilter, Executor, FilterResult, MediaLoader, Sample
 from infimed_plugins.embedding.bank import text_of
-from infimed_plugins.embedding.encoder import ImageTextEncoder, Vectors, open_encoder
+from infimed_plugins.embedding.encoder import ImageTextEncoder, Vectors, content_of, open_encoder
 
 BLOCK = 1024
 """Samples that are compared with all kept ones at once."""
@@ -34,6 +34,10 @@ class EmbeddingDuplicates(DatasetFilter):
     device: str = Field(default="cpu", description="Where the model runs: cpu, cuda, mps.")
     remove: bool = Field(default=True, description="Keep near-duplicates out of training; false only reports them.")
     max_pairs: int = Field(default=200, ge=0, description="Most pairs listed in the record.")
+
+    def identity(self) -> str:
+        """Changes with the settings and with what is in the checkpoint."""
+        return super().identity() + content_of(self.model)
 
     def check(
         self,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from infimed_core import InfimedError
+from infimed_core import InfimedError, digest_of_checkpoint
 
 Vectors = NDArray[np.float32]
 OPEN_CLIP = "open_clip:"
@@ -44,12 +44,17 @@ def open_encoder(
     return _Transformers(model, revision, batch_size, device, trust_remote_code)
 
 
+def content_of(model: str) -> str:
+    """Digest of a model that lies on this disk; "" of one that a hub or open_clip names."""
+    name = model.removeprefix(OPEN_CLIP).removeprefix("local-dir:")
+    weights = name.partition("@")[2] if model.startswith(OPEN_CLIP) else ""
+    return digest_of_checkpoint(weights or name)
+
+
 class _Transformers(ImageTextEncoder):
     """Any transformers model with ``get_image_features`` and ``get_text_features``."""
 
-    def __init__(
-        self, model: str, revision: str | None, batch_size: int, device: str, trust_remote_code: bool
-    ) -> None:
+    def __init__(self, model: str, revision: str | None, batch_size: int, device: str, trust_remote_code: bool) -> None:
         from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenizer
 
         try:

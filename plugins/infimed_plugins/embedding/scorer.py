@@ -15,7 +15,7 @@ from pydantic import Field
 
 from infimed_core import Component, DataError, MediaLoader, Sample, Score, Scorer
 from infimed_plugins.embedding.bank import Bank, load_bank, make_bank, modality_of, text_of
-from infimed_plugins.embedding.encoder import ImageTextEncoder, Vectors, open_encoder
+from infimed_plugins.embedding.encoder import ImageTextEncoder, Vectors, content_of, open_encoder
 
 NEGATION = re.compile(r"\b(?:no|not|without|absent|negative for|denies|free of|rule[sd]? out)\b|无|未见", re.IGNORECASE)
 LEAST_SPECIFIC = 0.1
@@ -64,7 +64,7 @@ class EmbeddingScorer(Scorer):
         return self.model_copy(update={"batch_size": 1, "device": "cpu", "bank": None})._own_identity()
 
     def _own_identity(self) -> str:
-        return super().identity()
+        return super().identity() + content_of(self.model)
 
     def fitted(self, samples: Sequence[Sample], media: MediaLoader, directory: Path) -> Scorer:
         """With a bank of the data's own texts, made once in ``directory``."""

@@ -12,6 +12,7 @@ import httpcore
 
 from infimed_plugins.endpoint.own_machine import NotThisMachine, is_own_address
 
+
 class Clock(threading.local):
     """The end of the exchange that this thread is in."""
 

@@ -19,9 +19,9 @@ def infimed_benchmark_groups() -> dict[str, Callable[[dict[str, Any]], list[dict
     def one_per_task(settings: dict[str, Any]) -> list[dict[str, Any]]:
         tasks = settings.get("tasks")
         if not isinstance(tasks, list) or not tasks:
-            return [{}]
+            return [{"use": "lm-eval"}]
         rest = {key: value for key, value in settings.items() if key != "tasks"}
-        return [{"name": str(task), "with": {**rest, "task": str(task)}} for task in tasks]
+        return [{"use": "lm-eval", "name": str(task), "with": {**rest, "task": str(task)}} for task in tasks]
 
     return {"lm-eval": one_per_task}
 

@@ -11,7 +11,18 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, JsonValue
 
-from infimed_core import Answer, DataError, Generation, LoadedModel, MediaLoader, Model, Request, Turn, canonical_json
+from infimed_core import (
+    Answer,
+    DataError,
+    Generation,
+    LoadedModel,
+    MediaLoader,
+    Model,
+    Request,
+    Turn,
+    canonical_json,
+    digest_of_checkpoint,
+)
 
 WINDOW = 512
 """Most questions whose images are decoded before vLLM gets them; it makes its own batches of them."""
@@ -40,7 +51,8 @@ class Vllm(Model):
     def identity(self) -> str:
         """As for every component, without what only places the model."""
         fields = self.model_dump(mode="json", exclude=set(PLACING))
-        return f"{type(self).__module__}.{type(self).__qualname__}{canonical_json(fields)}"
+        made = f"{type(self).__module__}.{type(self).__qualname__}{canonical_json(fields)}"
+        return made + digest_of_checkpoint(self.checkpoint)
 
     def prepare(self, directory: Path, texts: Callable[[], Iterable[str]], seed: int) -> None:
         """vLLM opens the checkpoint itself."""

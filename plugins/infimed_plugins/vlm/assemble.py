@@ -43,6 +43,10 @@ class Assemble(OpeningSettings, Model):
         told = {"vision": missing_reason(self.vision), "language": missing_reason(self.language)}
         return {**super().problems(run), **{part: missing for part, missing in told.items() if missing}}
 
+    def checkpoints(self) -> tuple[str, ...]:
+        """Its two parts."""
+        return self.vision, self.language
+
     def prepare(self, directory: Path, texts: Callable[[], Iterable[str]], seed: int) -> Path:
         """Copy both parts' weights, draw the projector's, and write the checkpoint into ``directory``."""
         import torch

@@ -33,6 +33,10 @@ class Transformers(OpeningSettings, Model):
         missing = missing_reason(self.checkpoint)
         return {**super().problems(run), **({"checkpoint": missing} if missing else {})}
 
+    def checkpoints(self) -> tuple[str, ...]:
+        """The one it opens."""
+        return (self.checkpoint,)
+
     def prepare(self, directory: Path, texts: Callable[[], Iterable[str]], seed: int) -> Path:
         """Find the checkpoint, downloading it where ``checkpoint`` is no directory."""
         return find_checkpoint(self.checkpoint, self.revision, self.trust_remote_code)

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from infimed_core import Component, canonical_json
+from infimed_core import Component, canonical_json, digest_of_checkpoint
 
 
 class OpeningSettings(Component):
@@ -50,13 +50,19 @@ class OpeningSettings(Component):
                 found[setting] = f"'{getattr(self, setting)}' needs {package}, which is not installed; pip install it"
         return found
 
+    def checkpoints(self) -> tuple[str, ...]:
+        """The checkpoints that the model is made of: a directory's content is who it is, not its name alone."""
+        return ()
+
+    def _with_content(self, fields: dict[str, object]) -> str:
+        made = f"{type(self).__module__}.{type(self).__qualname__}{canonical_json(fields)}"
+        return "|".join([made, *(digest_of_checkpoint(name) for name in self.checkpoints())])
+
     def weights_identity(self) -> str:
         """As ``identity``, without what decides only how the model is asked."""
         asking = {"answer_batch_size", "answer_batch_tokens", "answer_max_visual_tokens"}
-        fields = self.model_dump(mode="json", exclude=asking)
-        return f"{type(self).__module__}.{type(self).__qualname__}{canonical_json(fields)}"
+        return self._with_content(self.model_dump(mode="json", exclude=asking))
 
     def identity(self) -> str:
         """As for every component, without the batch limits: answers do not depend on them."""
-        fields = self.model_dump(mode="json", exclude={"answer_batch_size", "answer_batch_tokens"})
-        return f"{type(self).__module__}.{type(self).__qualname__}{canonical_json(fields)}"
+        return self._with_content(self.model_dump(mode="json", exclude={"answer_batch_size", "answer_batch_tokens"}))

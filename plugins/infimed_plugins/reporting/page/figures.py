@@ -11,11 +11,16 @@ TEXT_LIMIT = 4_000
 
 
 def printable(text: str) -> str:
-    """``text`` without the control characters and lone surrogates that neither XML nor UTF-8 can hold."""
+    """``text`` without the control characters and lone surrogates that XML, UTF-8 or a terminal cannot take."""
     return "".join(
         letter
         if letter in "\n\t"
-        or (letter >= " " and not "\ud800" <= letter <= "\udfff" and letter not in "\x7f\ufffe\uffff")
+        or (
+            letter >= " "
+            and not "\ud800" <= letter <= "\udfff"
+            and not "\x7f" <= letter <= "\x9f"
+            and letter not in "\ufffe\uffff"
+        )
         else "\ufffd"
         for letter in text
     )
