@@ -45,7 +45,8 @@ def test_whatever_opens_a_checkpoint_says_by_a_setting_whether_its_code_is_run()
     ("source", "lines"),
     [
         ("A.from_pretrained(p)", [1]), ("A.from_pretrained(p, trust_remote_code=True)", [1]),
-        ("A.from_config(c, **k)", [1]), ("\nvllm.LLM(model=m)", [2]), ("A.from_pretrained(p, trust_remote_code=x)", [1]),
+        ("A.from_config(c, **k)", [1]), ("\nvllm.LLM(model=m)", [2]),
+        ("A.from_pretrained(p, trust_remote_code=x)", [1]),
         ("A.from_pretrained(p, trust_remote_code=False)", []),
         ("A.from_pretrained(p, trust_remote_code=self.trust_remote_code)", []),
     ],
@@ -69,7 +70,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def checkpoint_with_code(folder: Path, **config: Any) -> tuple[Path, Path]:
-    """A checkpoint whose configuration, model, tokenizer and processor are code; and the file which that code writes."""
+    """A checkpoint whose configuration, model, tokenizer and processor are code; and the file that this code writes."""
     folder.mkdir(parents=True, exist_ok=True)
     mark = folder / "code-was-run"
     (folder / "evil.py").write_text(

@@ -16,7 +16,7 @@ HOPELESS = ("not_allowed", "not_found", "redirected", "certificate", "not_this_m
 ABSENT = ("connection_refused", "unknown_host")
 """Failures that, at the end of patience, mean that there is no server, whatever it was asked."""
 CLEAR = "clear"
-"""The one value of the tag ``identity`` with which a sample may leave this machine; whatever else is there is a doubt."""
+"""The one value of the tag ``identity`` with which a sample may leave this machine; any other is a doubt."""
 LOST_IN_A_ROW = 3
 """Questions that lose their patience to other failures, with no answer in between, before the rest is not asked.
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpcore
 
-from infimed_plugins.endpoint.own_machine import NotThisMachine, is_own_address
+from infimed_plugins.endpoint.own_machine import NotThisMachineError, is_own_address
 
 
 class Clock(threading.local):
@@ -60,7 +60,7 @@ class DeadlineBackend(httpcore.NetworkBackend):
         peer = stream.get_extra_info("server_addr")
         if self._stays_here and not is_own_address(str(peer[0])):
             stream.close()
-            raise NotThisMachine(f"{host} was this machine and now leads to {peer[0]}")
+            raise NotThisMachineError(f"{host} was this machine and now leads to {peer[0]}")
         return _DeadlineStream(stream, self._clock)
 
     def connect_unix_socket(self, *arguments: Any, **options: Any) -> httpcore.NetworkStream:

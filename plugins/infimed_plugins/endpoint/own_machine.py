@@ -7,7 +7,7 @@ import socket
 import urllib.parse
 
 
-class NotThisMachine(OSError):
+class NotThisMachineError(OSError):
     """A name that should be this machine's led to another."""
 
 

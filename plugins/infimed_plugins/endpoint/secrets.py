@@ -94,7 +94,7 @@ def read_key(value: str, name: str) -> str | None:
     if wrong is not None:
         raise DataError(
             "bad_key",
-            f"the key in the environment variable {name} has a line break, space or unusual letter at place {wrong + 1} "
+            f"the key in the environment variable {name} has a line break, space or odd letter at place {wrong + 1} "
             f"of {len(value)}, which no header can carry; set it anew, for example {name}=$(tr -d '\\n' < FILE)",
         )
     return value

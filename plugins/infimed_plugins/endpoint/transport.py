@@ -15,7 +15,7 @@ from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from infimed_plugins.endpoint.own_machine import NotThisMachine, is_loopback
+from infimed_plugins.endpoint.own_machine import NotThisMachineError, is_loopback
 from infimed_plugins.endpoint.secrets import Secret
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ class Server:
             return CallError(
                 "unknown_host", f"the host of {url} is not known; mend base_url", retry=True, reached=False
             )
-        if isinstance(error, NotThisMachine):
+        if isinstance(error, NotThisMachineError):
             return CallError("not_this_machine", f"{url}: {error}; nothing was sent", reached=False)
         told = self.secret.hide(str(error)) or "no reason told"
         return CallError("connection_lost", f"{url}: {type(error).__name__}: {told}", retry=True, reached=False)

@@ -14,7 +14,6 @@ from pydantic import Field
 
 from infimed_core import Answer, Benchmark, Component, DataError, Fault, Generation, Media, Sample, Score, Turn
 
-
 UNTRUSTED = (
     "task files are code: lm-eval runs the functions that they name (!function) and their templates as they are "
     "loaded, with all that you may do on this machine; read the files, then set trust_code: true"
