@@ -8,10 +8,18 @@ from typing import Any
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """All but tab and line feed: C0, DEL and C1 steer a terminal, the marks of direction reorder what is read."""
 
+_USER = re.compile(r"://[^/?#\s]*@")
+_QUERY = re.compile(r"(://[^?#\s]*[?#])\S+")
+
 
 def printable(text: str) -> str:
     """``text`` with U+FFFD for everything that would steer a terminal instead of being shown."""
     return _CONTROLS.sub("\ufffd", text.replace("\r\n", "\n"))
+
+
+def without_passwords(text: str) -> str:
+    """``text`` with what addresses in it hold of users, passwords and queries as stars: keys are put there."""
+    return _QUERY.sub(r"\1***", _USER.sub("://***@", text))
 
 
 def whole(text: str) -> str:

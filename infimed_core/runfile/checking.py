@@ -19,6 +19,7 @@ from infimed_core.errors import PluginError
 from infimed_core.plugins import Registry
 from infimed_core.runfile.cross_checks import mistakes
 from infimed_core.runfile.sections import BASELINE, CONSTANT_LETTER, Place, RunFile
+from infimed_core.texts import without_passwords
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -275,6 +276,8 @@ class Checker:
                 message = "is missing; add it"
             else:
                 given = item.get("input")
+                if isinstance(given, str):  # a key that was put where its name belongs is not shown either
+                    given = "***" if "api_key" in str(path[-1]) else without_passwords(given)
                 shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool) else ""
                 message = f"{_plain(item)}{shown}"
             self.add(path, message)

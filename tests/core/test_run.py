@@ -261,3 +261,34 @@ def _compact(path: Path) -> str:
         return json.dumps(json.loads(path.read_text()), separators=(",", ":"))
     except (OSError, ValueError):
         return ""
+
+
+def test_the_state_of_a_stage_is_there_until_its_checkpoint_is_sealed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from infimed_core.store.artifacts import Artifact
+
+    samples = write_samples(tmp_path, num_good=8)
+    one_stage = document(samples, num_samples=40, save_every=1)
+    one_stage["training"]["with"]["stages"] = one_stage["training"]["with"]["stages"][:1]
+    for left_out in ("evaluation", "report", "resolution"):
+        del one_stage[left_out]
+    states = tmp_path / "runs" / "small" / "state"
+    seal = Artifact.seal
+
+    def killed(self: Artifact, *arguments: Any, **options: Any) -> None:
+        if self.directory.parent.name == "checkpoints":
+            assert list(states.glob("one-*/step-*"))
+            raise KeyboardInterrupt  # after the weights are written, before they are declared whole
+        seal(self, *arguments, **options)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Artifact, "seal", killed)
+        run(one_stage, tmp_path)
+    (kept,) = states.glob("one-*")
+    told: list[RunEvent] = []
+    record = run(one_stage, tmp_path, told)
+    assert record.status == "done" and steps(record)["train-one"].status == "done"
+    assert not [event for event in told if "trained anew" in str(event.payload)] and not kept.exists()
+    kept.mkdir()  # as a kill right after the seal leaves it
+    assert steps(run(one_stage, tmp_path))["train-one"].status == "reused" and not kept.exists()

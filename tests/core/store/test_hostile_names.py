@@ -13,12 +13,12 @@ from infimed_core import Answer, RunEvent, Sample, Score, Turn
 from infimed_core.api.reporting import StepRecord
 from infimed_core.cli import _guard
 from infimed_core.console import Console
-from infimed_core.errors import InfimedError
+from infimed_core.errors import ConfigError, InfimedError
 from infimed_core.evaluate.graded import Graded, answers_path, parse_graded
 from infimed_core.store.questions import read_questions
 from infimed_core.store.record import RunDirectory, RunRecord
 from infimed_core.testing import run
-from infimed_core.texts import printable, whole
+from infimed_core.texts import printable, whole, without_passwords
 
 NAMES = st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,6}\Z")
 HALF = "cut \ud83d"
@@ -109,3 +109,24 @@ def test_a_run_whose_data_have_half_characters_and_odd_file_names_finishes_and_r
         assert record.status == "done"
         (step,) = (step for step in record.steps if step.kind == "read")
         assert step.num_in == 4 and step.num_out == 4 - sum(step.dropped.values())
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["http://user:hunter2@host/v1", "https://hunter2@host", "http://a:b@hunter2@h/", "http://h/v1?key=hunter2"],
+)
+def test_a_password_in_an_address_is_refused_and_not_shown(tmp_path: Path, address: str) -> None:
+    model = {"use": "openai-compatible", "with": {"base_url": address}}
+    document = {"run": {"name": "r"}, "model": model, "evaluation": {"benchmarks": [{"use": "demo-vqa"}]}}
+    with pytest.raises(ConfigError, match="must hold no user, password or query") as error:
+        run(document, tmp_path)
+    assert "hunter2" not in str(error.value)
+    assert without_passwords("see http://host:80/v1 and a@b") == "see http://host:80/v1 and a@b"
+
+
+def test_a_key_in_the_place_of_its_variable_is_refused_and_not_shown(tmp_path: Path) -> None:
+    model = {"use": "openai-compatible", "with": {"base_url": "http://h", "api_key_environment": "sk-hunter2"}}
+    document = {"run": {"name": "r"}, "model": model, "evaluation": {"benchmarks": [{"use": "demo-vqa"}]}}
+    with pytest.raises(ConfigError, match="api_key_environment") as error:
+        run(document, tmp_path)
+    assert "hunter2" not in str(error.value)
