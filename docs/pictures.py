@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 DOCS = Path(__file__).parent
-sys.path.insert(0, str(DOCS.parent / "tests" / "core"))
+sys.path.insert(0, str(DOCS.parent / "tests" / "plugins" / "reporting"))
 
 from browser import Page, open_browser  # noqa: E402
 
