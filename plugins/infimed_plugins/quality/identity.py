@@ -81,7 +81,8 @@ def redact(text: str, names: bool = True) -> Redacted:
         if not found:
             break
         counts.update(piece.reason for piece in found)
-        pieces, end = [], 0
+        pieces: list[str] = []
+        end = 0
         for piece in found:
             pieces += (text[end : piece.start], tag(piece.reason))
             end = piece.stop

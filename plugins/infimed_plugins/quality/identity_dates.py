@@ -8,8 +8,10 @@ import re
 from infimed_plugins.quality.reasons import Reason
 
 _MONTH = (
-    r"(?:jan(?:uary|vier|uar)?|feb(?:ruary|ruar)?|f[ée]vrier|mar(?:ch|s)?|m[äa]rz|apr(?:il)?|avril|may|mai|june?|juin|juni"
-    r"|july?|juillet|juli|aug(?:ust)?|ao[ûu]t|sep(?:t(?:ember|embre)?)?|oct(?:ober|obre)?|okt(?:ober)?|nov(?:ember|embre)?"
+    r"(?:jan(?:uary|vier|uar)?|feb(?:ruary|ruar)?|f[ée]vrier|mar(?:ch|s)?|m[äa]rz|apr(?:il)?|avril|may|mai"
+    r"|june?|juin|juni"
+    r"|july?|juillet|juli|aug(?:ust)?|ao[ûu]t|sep(?:t(?:ember|embre)?)?|oct(?:ober|obre)?|okt(?:ober)?"
+    r"|nov(?:ember|embre)?"
     r"|dec(?:ember)?|d[ée]cembre|dez(?:ember)?|enero|febrero|marzo|abril|mayo|junio|julio|agosto|septiembre|setiembre"
     r"|octubre|noviembre|diciembre)\.?"
 )
@@ -25,7 +27,8 @@ FULL_DATE = (
     rf"|{_COMPACT}(?:T?[0-2]\d[0-5]\d(?:[0-5]\d(?:\.?\d{{1,9}})?)?)?"
     rf"|{_BARE_DAY}[/-]{_BARE_DAY}[/-](?:{_YEAR}|\d\d){_TIME}|{_BARE_DAY}\. ?{_BARE_DAY}\. ?{_YEAR}{_TIME}"
     rf"|{_TWO_DAY}\.{_TWO_DAY}\.\d\d"
-    rf"|{_DAY}(?: of| de)?[ ./-]{{0,2}}{_MONTH}(?: of| de| del)?,?[ ./-]{{0,2}}(?:{_YEAR}|(?<=[/-])\d\d|(?<=\D)['’]\d\d){_TIME}"
+    rf"|{_DAY}(?: of| de)?[ ./-]{{0,2}}{_MONTH}(?: of| de| del)?,?[ ./-]{{0,2}}(?:{_YEAR}|(?<=[/-])\d\d"
+    rf"|(?<=\D)['’]\d\d){_TIME}"
     rf"|{_MONTH} ?{_DAY},? {_YEAR}{_TIME}|{_MONTH}[ /-]{_BARE_DAY}[ /-](?:{_YEAR}|\d\d)"
     r"|(?:19|20)\d\d ?年 ?\d{1,2} ?月 ?\d{1,2} ?[日号])(?!\d)"
 )
@@ -46,7 +49,8 @@ PARTIAL_DATE = re.compile(
 )
 """A day and a month without a year."""
 _CUE = (
-    r"(?:admi(?:t|ssion)\w*|discharge\w*|seen|test(?:ed|s)?(?: positive| negative)?|taken|performed|done|obtained|dated?"
+    r"(?:admi(?:t|ssion)\w*|discharge\w*|seen|test(?:ed|s)?(?: positive| negative)?|taken|performed|done"
+    r"|obtained|dated?"
     r"|presented|imaged|scanned|exam(?:ined|ination)?|surgery|visit(?:ed)?|until|since|till|follow-?up|repeated|drawn"
     r"|collected|started|stopped|died|deceased|transferred|(?:ex|in)tubated|operated|returned|dictated|signed|scheduled"
     r"|swab|film|scan|radiograph|x-?ray|CT|MRI|CXR|study|report|procedure|appointment|compared (?:to|with)|prior)"
@@ -60,13 +64,16 @@ _RATIO_BEHIND = re.compile(
     r"|(?:positive|negative|blood|left|right) \w)"
 )
 _UNIT_BEHIND = re.compile(
-    r"[ -]?(?:%|mm|cm|m\b|kg|g\b|mg|µg|mcg|ml|mL|dB|Hz|ms|s\b|h\b|hrs?|hours|days?|weeks?|wks?|months?|mo\b|years?|yrs?|min"
+    r"[ -]?(?:%|mm|cm|m\b|kg|g\b|mg|µg|mcg|ml|mL|dB|Hz|ms|s\b|h\b|hrs?|hours|days?|weeks?|wks?|months?|mo\b"
+    r"|years?|yrs?|min"
     r"|kV|mA|Gy|French|Fr\b|units?|IU|mmHg|x\b|°)"
 )
 _VERSION_BEFORE = re.compile(r"(?:version|ver|v|release|section|chapter|sizes?|PMID|NCT|ISRCTN|doi|/)[:. ]*$", re.I)
 _POPULATION = re.compile(
-    r"patients|studies|articles|published|publications|literature|medline|pubmed|database|records|cases|women|men|children"
-    r"|participants|subjects|infants|searche?d?\b|enrol|recruit|data\b|consecutive|period|hospitals|survey|trial|examinations"
+    r"patients|studies|articles|published|publications|literature|medline|pubmed|database|records|cases|women"
+    r"|men|children"
+    r"|participants|subjects|infants|searche?d?\b|enrol|recruit|data\b|consecutive|period|hospitals|survey"
+    r"|trial|examinations"
     r"|individuals|births|deaths|all \w|reports|reviewed|retrospective|adults",
     re.I,
 )
@@ -136,18 +143,20 @@ AGE = re.compile(
     re.I,
 )
 SEXED_AGE = re.compile(
-    r"(?<![\w.°/+-])(?:9\d ?[/-]?|1[01]\d[/-]?|0(?:9\d|1[01]\d)Y ?[/-]? ?)[MF](?![\w/])(?! ?[:=]|\.\d)"
+    r"(?<![\w.°/+-])(?:9\d ?[/-]?|1[01]\d[/-]?|0(?:9\d|1[01]\d)Y ?[/-]? ?)[MF](?![\w/])(?! ?[:=]|\.\d|[- ]\d)"
     r"|(?<![\w.])0(?:9\d|1[01]\d)Y\b"
 )
 _DEGREES = re.compile(
     r"temp|t-?max|fever|febrile|degrees|°|\d ?[-–] ?$|\b(?:T|at|to|of|was|n|N|total|and) ?=? ?$", re.I
 )
 _MANY = re.compile(
-    r"(?:[<>≥≤=~±]|\bover|above|under|than|least|most|beyond|\d ?(?:to|and|through|-|–|—)|before|up to|until|between)\s?$",
+    r"(?:[<>≥≤=~±]|\bover|above|under|than|least|most|beyond|\d ?(?:to|and|through|-|–|—)|before|up to|until"
+    r"|between)\s?$",
     re.I,
 )
 _OLDER = re.compile(
-    r"[ ,]*(?:\(?(?:and|or|&)[ -](?:older|over|above|more|up|younger|under|less)|days|weeks|months|hours|to \d|[–—±]|-\d)"
+    r"[ ,]*(?:\(?(?:and|or|&)[ -](?:older|over|above|more|up|younger|under|less)|days|weeks|months|hours|to \d"
+    r"|[–—±]|-\d)"
 )
 
 
@@ -168,9 +177,11 @@ def is_sexed_age(found: re.Match[str]) -> bool:
 
 
 BIRTH = re.compile(
-    r"\b(?:dob|d\.o\.b\.?|d/o/b|date[ _]of[ _]birth|birth[ _]?date|born(?: on)?|birthday|geb(?:oren|\.)(?: am)?|geburtsdatum"
+    r"\b(?:dob|d\.o\.b\.?|d/o/b|date[ _]of[ _]birth|birth[ _]?date|born(?: on)?|birthday|geb(?:oren|\.)(?: am)?"
+    r"|geburtsdatum"
     r"|(?:fecha|f\.) ?(?:de )?nac(?:imiento|\.)?|nacid[oa](?: el)?|n[ée]e? le|date de naissance|data de nascimento)"
-    rf"\s?(?:is|was|:|=|-)?\s?(?:{FULL_DATE}|{_MONTH} {_DAY}|{_DAY} (?:de )?{_MONTH}|(?:0?[1-9]|1[0-2])/{_BARE_DAY})(?!\d)"
+    rf"\s?(?:is|was|:|=|-)?\s?(?:{FULL_DATE}|{_MONTH} {_DAY}|{_DAY} (?:de )?{_MONTH}|(?:0?[1-9]"
+    rf"|1[0-2])/{_BARE_DAY})(?!\d)"
     rf"|(?:出生日期|出生年月日?|生日|生于)\s?[：:]?\s?{FULL_DATE}",
     re.I,
 )

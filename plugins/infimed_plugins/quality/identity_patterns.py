@@ -16,19 +16,26 @@ Check = Callable[[re.Match[str]], bool]
 Rule = tuple[Reason, re.Pattern[str], Check | None]
 
 _NUMBER_WORD = r"(?:numbers?|numero|número|nummer|no\.?|num\.?|nr\.?|n[.º°]+|code|identifier|id)"
-_IS = rf"[ \t]{{0,4}}(?:{_NUMBER_WORD}(?![A-Za-z]))?[ \t]{{0,4}}(?:is|was|of|：|:|=|#|-)?[ \t]{{0,4}}#?[ \t]{{0,4}}"
-_EXPLICIT = rf"[ \t]{{0,4}}(?:(?:{_NUMBER_WORD}(?![A-Za-z])[ \t]{{0,4}}(?:is|was|：|:|=|#)?|(?:is|was)\b|[#：:=])[ \t]{{0,4}}#?)[ \t]{{0,4}}"
+_IS = rf"[ \t]{{0,4}}(?:{_NUMBER_WORD}(?![A-Za-z]))?[ \t]{{0,4}}(?:is|was|of|：|:|=|#|-)?[ \t]{{0,4}}[#: \t]{{0,4}}"
+_EXPLICIT = (
+    rf"[ \t]{{0,4}}(?:(?:{_NUMBER_WORD}(?![A-Za-z])"
+    rf"[ \t]{{0,4}}(?:is|was|：|:|=|#)?|(?:is|was)\b|[#：:=])[ \t]{{0,4}}[#:]?)[ \t]{{0,4}}"
+)
 _TAIL = r"(?:[-/._]?\d[\dA-Za-z]{0,20}|[-/._][A-Za-z]{1,4}\d{0,12}|(?: \d{2,4}(?! ?[A-Za-z%/°])(?![.,]?\d))){0,6}"
 _CODE = rf"(?=[A-Za-z/_-]{{0,8}}[- /]?\d)[A-Za-z]{{0,8}}[-_ /]?\d[\dA-Za-z]{{0,30}}{_TAIL}"
 _LABEL = (
-    r"mrns?|m\.r\.n\.|m ?r ?(?:number|no\.?|#)|emrn?|ehr|med(?:ical|\.)? ?rec(?:ord|\.)?|health record"
+    r"mrns?#?|m\.r\.n\.|m ?r ?(?:number|no\.?|#)|emrn?|ehr|med(?:ical|\.)? ?rec(?:ord|\.)?|health record"
     r"|(?:patient|pt\.?|pat\.?|subject|person)[ _-]?(?:id\w{0,8}|numbers?|no\.?|nr\.?|#)|pid"
-    r"|hosp(?:ital|\.)? ?(?:id|numbers?|no\.?|#)|unit (?:number|no)|uhid|urn|hrn|crn|accession|acc(?:\.|n)?(?= ?(?:no|num|#))"
-    r"|health plan|beneficiary|subscriber|(?:member|group|case|file|folder|admission|specimen|order|exam|study|record|ward|bed"
+    r"|hosp(?:ital|\.)? ?(?:id|numbers?|no\.?|#)|unit (?:number|no)|uhid|urn|hrn|crn|accession|acc(?:\."
+    r"|n)?(?= ?(?:no|num|#))"
+    r"|health plan|beneficiary|subscriber|(?:member|group|case|file|folder|admission|specimen|order|exam|study"
+    r"|record|ward|bed"
     r"|claim|device|serial|sample|report|episode|registration|reg\.?|referral|ip|op|opd|ipd)"
     r"[ _-](?:id|numbers?|no\.?(?= ?[:#]? ?\w)|#)"
-    r"|nhs(?: number| no\.?)?|chi (?:number|no)|medicare|medicaid|requisition|driver'?s licen[cs]e|npi|s/n|passport|vin\b"
-    r"|historia(?: cl[ií]nica)?|nhc|n\.? ?h\.? ?c\.?|expediente|c[ée]dula|dni|nie|nuhsa|prontu[áa]rio|cpf|rut|curp|fallnummer"
+    r"|nhs(?: number| no\.?)?|chi (?:number|no)|medicare|medicaid|requisition|driver'?s licen[cs]e|npi|s/n"
+    r"|passport|vin\b"
+    r"|historia(?: cl[ií]nica)?|nhc|n\.? ?h\.? ?c\.?|expediente|c[ée]dula|dni|nie|nuhsa|prontu[áa]rio|cpf|rut"
+    r"|curp|fallnummer"
     r"|patientennummer|pat\.?-?nr\.?|num[ée]ro de dossier|dossier|ipp"
 )
 _WEAK_LABEL = (
@@ -41,23 +48,36 @@ _CHINESE_LABEL = (
 )
 _IP = r"(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)"
 _DNI = "TRWAGMYFPDXBNJZSQVHLCKE"
-_STREET = r"(?:Street|St|Avenue|Ave|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Court|Ct|Terrace|Highway|Hwy|Parkway|Pkwy|Crescent|Way)"
+_STREET = (
+    r"(?:Street|St|Avenue|Ave|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Court|Ct"
+    r"|Terrace|Highway|Hwy|Parkway|Pkwy|Crescent|Way)"
+)
 _WEAK_STREET = (
-    r"(?:Dr|Place|Pl|Square|Sq|Circle|Cir|Close|Gardens?|Mews|Row|Hill|Park|Green|Alley|Annex|Bay|Bend|Bluffs?|Branch|Bridge"
-    r"|Brooks?|Burgs?|Bypass|Camp|Canyon|Cape|Causeway|Centers?|Circles|Cliffs?|Club|Common|Corners?|Course|Courts|Coves?|Creek"
-    r"|Crest|Crossing|Crossroad|Curve|Dale|Dam|Divide|Drives|Estates?|Expressway|Extensions?|Falls?|Ferry|Fields?|Flats?|Fords?"
-    r"|Forest|Forges?|Forks?|Fort|Freeway|Gateway|Glens?|Greens|Groves?|Harbors?|Haven|Heights|Hills|Hollow|Inlet|Islands?|Isle"
+    r"(?:Dr|Place|Pl|Square|Sq|Circle|Cir|Close|Gardens?|Mews|Row|Hill|Park|Green|Alley|Annex|Bay|Bend|Bluffs?"
+    r"|Branch|Bridge"
+    r"|Brooks?|Burgs?|Bypass|Camp|Canyon|Cape|Causeway|Centers?|Circles|Cliffs?|Club|Common|Corners?|Course"
+    r"|Courts|Coves?|Creek"
+    r"|Crest|Crossing|Crossroad|Curve|Dale|Dam|Divide|Drives|Estates?|Expressway|Extensions?|Falls?|Ferry"
+    r"|Fields?|Flats?|Fords?"
+    r"|Forest|Forges?|Forks?|Fort|Freeway|Gateway|Glens?|Greens|Groves?|Harbors?|Haven|Heights|Hills|Hollow"
+    r"|Inlet|Islands?|Isle"
     r"|Junctions?|Keys?|Knolls?|Lakes?|Land|Landing|Lights?|Loaf|Locks?|Lodge|Loop|Mall|Manors?|Meadows?|Mills?|Mission"
-    r"|Motorway|Mount|Mountains?|Neck|Orchard|Oval|Overpass|Parks|Parkways|Pass|Passage|Path|Pike|Pines?|Plains?|Plaza|Points?"
-    r"|Ports?|Prairie|Radial|Ramp|Ranch|Rapids?|Rest|Ridges?|River|Roads|Route|Rue|Run|Shoals?|Shores?|Skyway|Springs?|Spurs?"
-    r"|Squares|Station|Stravenue|Stream|Streets|Summit|Throughway|Trace|Track|Trafficway|Trail|Tunnel|Turnpike|Underpass"
+    r"|Motorway|Mount|Mountains?|Neck|Orchard|Oval|Overpass|Parks|Parkways|Pass|Passage|Path|Pike|Pines?"
+    r"|Plains?|Plaza|Points?"
+    r"|Ports?|Prairie|Radial|Ramp|Ranch|Rapids?|Rest|Ridges?|River|Roads|Route|Rue|Run|Shoals?|Shores?|Skyway"
+    r"|Springs?|Spurs?"
+    r"|Squares|Station|Stravenue|Stream|Streets|Summit|Throughway|Trace|Track|Trafficway|Trail|Tunnel|Turnpike"
+    r"|Underpass"
     r"|Unions?|Valleys?|Via|Viaduct|Views?|Villages?|Ville|Vista|Walks?|Wall|Ways|Wells?)"
 )
 _WORD = r"[A-Z\u00c0-\u00de][\w'.-]{0,24}"
 _AREAS = (
-    "AB AL B BA BB BD BH BL BN BR BS BT CA CB CF CH CM CO CR CT CV CW DA DD DE DG DH DL DN DT DY E EC EH EN EX FK FY G GL GU GY"
-    " HA HD HG HP HR HS HU HX IG IM IP IV JE KA KT KW KY L LA LD LE LL LN LS LU M ME MK ML N NE NG NN NP NR NW OL OX PA PE PH PL"
-    " PO PR RG RH RM S SA SE SG SK SL SM SN SO SP SR SS ST SW SY TA TD TF TN TQ TR TS TW UB W WA WC WD WF WN WR WS WV YO ZE"
+    "AB AL B BA BB BD BH BL BN BR BS BT CA CB CF CH CM CO CR CT CV CW DA DD DE DG DH DL DN DT DY E EC EH EN EX"
+    " FK FY G GL GU GY"
+    " HA HD HG HP HR HS HU HX IG IM IP IV JE KA KT KW KY L LA LD LE LL LN LS LU M ME MK ML N NE NG NN NP NR NW"
+    " OL OX PA PE PH PL"
+    " PO PR RG RH RM S SA SE SG SK SL SM SN SO SP SR SS ST SW SY TA TD TF TN TQ TR TS TW UB W WA WC WD WF WN"
+    " WR WS WV YO ZE"
 )
 _POSTCODE = rf"(?:{'|'.join(_AREAS.split())})\d[A-Z\d]? ?\d(?!TH|ND|RD|ST)[ABD-HJLNP-UW-Z]{{2}}"
 _TOWN = rf"(?:{_WORD}(?: {_WORD}){{0,2}})"
@@ -66,24 +86,30 @@ _FLAT = r"(?:,? (?:(?:Apt|Apartment|Suite|Ste|Unit|Flat)\b\.?|#) ?\w{1,6}\b)?"
 _HOUSE = rf"\b\d{{1,6}}[A-Za-z]?,? (?:(?:North|South|East|West|[NSEW]{{1,2}})\.? )?(?:{_WORD} ){{1,4}}?"
 
 _HOME = re.compile(
-    r"\b(?:liv(?:es?|ed|ing)|resid\w{1,6}|address|home|house|mail\w{0,3}|moved|locat\w{1,4}|deliver\w{0,3}|sent|domicil\w{0,4}"
+    r"\b(?:liv(?:es?|ed|ing)|resid\w{1,6}|address|home|house|mail\w{0,3}|moved|locat\w{1,4}|deliver\w{0,3}|sent"
+    r"|domicil\w{0,4}"
     r"|write|picked up|visited|stays?|staying|vive)\b[^.\n]{0,24}$", re.I,
 )  # fmt: skip
 _FIGURE = re.compile(
-    r"\b(?:fig(?:ure|s)?|tab(?:le)?|panel|case|type|grade|stage|level|step|phase|per|and|image|slice|class|group|no|of|box"
+    r"\b(?:fig(?:ure|s)?|tab(?:le)?|panel|case|type|grade|stage|level|step|phase|per|and|image|slice|class"
+    r"|group|no|of|box"
     r"|supplementary|section|chapter|version|series|by|x)\.? ?$", re.I,
 )  # fmt: skip
 _SCANNED = re.compile(
-    r"(?:chest|abdomen|pelvis|head|neck|thorax|spine|brain|contrast|study|exam|with|without|of|scan|cardiac|code|cpt)\b",
+    r"(?:chest|abdomen|pelvis|head|neck|thorax|spine|brain|contrast|study|exam|with|without|of|scan|cardiac"
+    r"|code|cpt)\b",
     re.I,
 )
 _OF_A_THING = re.compile(
-    r"(?:gene|protein|entrez|omim|uniprot|snp|probe|template|cpt|icd|catalog(?:ue)?|grant|EC|version|trial|registration|omim|pmc?)"
+    r"(?:gene|protein|entrez|omim|uniprot|snp|probe|template|cpt|icd|catalog(?:ue)?|grant|EC|version|trial"
+    r"|registration|omim|pmc?)"
     r"[ :]?$", re.I,
 )  # fmt: skip
 
 
 def _is_house(found: re.Match[str]) -> bool:
+    if found[0].rstrip().endswith("Way") and not re.search(r"\d{2}", found[0][:3]):
+        return bool(_HOME.search(found.string, max(0, found.start() - 48), found.start()))
     return not _FIGURE.search(found.string, max(0, found.start() - 16), found.start())
 
 
@@ -152,7 +178,8 @@ STRUCTURED: tuple[Rule, ...] = (
     (
         Reason.PHI_NATIONAL_ID,
         re.compile(
-            r"(?<![\dA-Za-z])[1-9]\d{5}(?:18|19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{3}[\dXx](?![\dA-Za-z])"
+            r"(?<![\dA-Za-z])[1-9]\d{5}(?:18|19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d"
+            r"|3[01])\d{3}[\dXx](?![\dA-Za-z])"
             r"|(?:身份证号?码?|居民身份证)\s?[：:]?\s?\d{15,17}[\dXx]?"
         ),
         None,
@@ -202,8 +229,10 @@ STRUCTURED: tuple[Rule, ...] = (
     (
         Reason.PHI_PHONE,
         re.compile(
-            r"\b(?:(?:tele)?phone[ds]?|tel[ée]fono|telefon|tel|m[óo]vil|mobile|handy|fax(?:ed)?|cell(?= ?(?:no|num|phone|[:#]))"
-            r"(?: phone)?|call(?:ed)?|call-?back|pager|contact(?: number)?|reach(?:ed|able)(?= at| on| [+(\d]))\b\.?"
+            r"\b(?:(?:tele)?phone[ds]?|tel[ée]fono|tfno|tlf|telefon|tel|m[óo]vil|mobile|handy|fax(?:ed)?"
+            r"|cell(?= ?(?:no|num|phone|[:#]))"
+            r"(?: phone)?|call(?:ed)?(?: (?:her|him|them|me|us|back))?|call-?back|pager|contact(?: number)?"
+            r"|reach(?:ed|able)(?= at| on| [+(\d]))\b\.?"
             r"[ \t]{0,4}(?:numbers?|no\.?|#)?[ \t]{0,4}(?:is|:|=|at|on|to)?[ \t]{0,4}"
             r"\+?\(?\d[\d ().-]{2,20}\d(?: ?(?:x|ext\.?) ?\d{1,6})?",
             re.I,
@@ -223,7 +252,8 @@ STRUCTURED: tuple[Rule, ...] = (
     (
         Reason.PHI_ADDRESS,
         re.compile(
-            rf"\b(?:{_TOWN}, [A-Z]{{2}}|(?:US\w{{1,4}} [A-Z]\w{{1,20}}, )?(?:APO|FPO|DPO),? [A-Z]{{2}}),? \d{{5}}(?:-\d{{4}})?\b"
+            rf"\b(?:{_TOWN}, [A-Z]{{2}}|(?:US\w{{1,4}} [A-Z]\w{{1,20}}, )?(?:APO|FPO"
+            rf"|DPO),? [A-Z]{{2}}),? \d{{5}}(?:-\d{{4}})?\b"
         ),
         _is_place,
     ),
@@ -231,17 +261,20 @@ STRUCTURED: tuple[Rule, ...] = (
     (
         Reason.PHI_ADDRESS,
         re.compile(
-            rf"\b(?:Calle|C/|Avda\.?|Avenida|Plaza|Paseo|Camino|Carretera|Rua|Via|Viale|Piazza) ?(?:d[eo]l? )?(?:l[ao]s? )?{_WORD}"
+            rf"\b(?:Calle|C/|Avda\.?|Avenida|Plaza|Paseo|Camino|Carretera|Rua|Via|Viale"
+            rf"|Piazza) ?(?:d[eo]l? )?(?:l[ao]s? )?{_WORD}"
             rf"(?: (?:de |del |la )?{_WORD}){{0,3}},? (?:n[.º°]+ ?)?\d{{1,4}}(?:, ?\d{{5}} {_WORD})?"
             rf"|\b\d{{1,4}},? (?:bis )?(?:rue|boulevard|avenue|impasse|allée) (?:d[eu]s? )?(?:l[ae]s? |l')?{_WORD}"
-            r"|\b[A-ZÄÖÜ][\wäöüß]{2,24}(?:stra(?:ß|ss)e|str\.|weg|gasse|platz|allee) \d{1,4}[a-z]?(?:, ?\d{5} [A-ZÄÖÜ]\w{2,24})?"
+            r"|\b[A-ZÄÖÜ][\wäöüß]{2,24}(?:stra(?:ß|ss)e|str\.|weg|gasse|platz"
+            r"|allee) \d{1,4}[a-z]?(?:, ?\d{5} [A-ZÄÖÜ]\w{2,24})?"
         ),
         None,
     ),
     (
         Reason.PHI_ADDRESS,
         re.compile(
-            r"\b(?:zip(?: ?code)?|postal code|postcode)\s?(?:is|:|=)?\s?(?=[A-Z]{0,2}\d)[A-Z\d]{3,5}[- ]?[A-Z\d]{0,4}\b",
+            r"\b(?:zip(?: ?code)?|postal code|postcode)\s?(?:is|:"
+            r"|=)?\s?(?=[A-Z]{0,2}\d)[A-Z\d]{3,5}[- ]?[A-Z\d]{0,4}\b",
             re.I,
         ),
         None,
