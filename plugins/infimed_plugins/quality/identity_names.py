@@ -69,7 +69,7 @@ _CHINESE: tuple[re.Pattern[str], ...] = (
     ),
 )
 _ROLES_COLON: tuple[re.Pattern[str], ...] = (
-    re.compile(rf"\b(?i:{_STAFF})\s?[:=]\s?(?:Dr\.? )?(?P<name>{_NAME})"),
+    re.compile(rf"\b(?i:{_STAFF})\s?[:=]\s?(?:Dr\.? )?(?P<name>(?:{_INITIAL} )?{_NAME})"),
     re.compile(rf"\b(?i:{_FAMILY})\s?(?:[:=]|\b(?:is named|named|called)\b)\s?(?P<name>{_NAME})"),
 )
 _ROLES: tuple[re.Pattern[str], ...] = (
@@ -87,7 +87,8 @@ _ROLES: tuple[re.Pattern[str], ...] = (
 )
 """Behind a role and before a degree stand other words as often: each must be no word of the field or of every day."""
 _CARET = re.compile(
-    r"(?<![\w^'’-])(?P<name>(?P<family>[^\W\d_][^\W\d_'’ -]{0,14}(?:['’ -][^\W\d_]{2,20}){0,2})\^"
+    r"(?<![\w^'’-])(?P<name>(?:(?:van|von|de|der|den|la|del|di|da) ){0,3}"
+    r"(?P<family>[^\W\d_][^\W\d_'’ -]{0,14}(?:['’ -][^\W\d_]{2,20}){0,2})\^"
     r"(?P<given>[^\W\d_][^\W\d_'’-]{0,30})(?![\d])(?:\^[\w. -]{0,40}){0,4})"
 )
 _RUN = re.compile(rf"(?<![\w'’-]){_TOKEN}(?:(?:,? |\. |-)(?:{_PARTICLE} ){{0,3}}{_TOKEN}){{1,7}}")
