@@ -175,7 +175,7 @@ def _dicom(side: int) -> list[Picture]:
                         Picture(
                             id=f"dicom-{name}-{frame}-{view}",
                             image=f"dicom-{name}-{frame}",
-                            study=f"dicom-{study}",
+                            study=f"dicom-{hashlib.sha256(study.encode()).hexdigest()[:12]}",
                             source=f"dicom-{str(header.Modality).lower()}",
                             package=file.package,
                             split=splits[study],

@@ -1,11 +1,13 @@
-"""Dimension ``compliance``: identity in the text, in the file's header and, where asked for, burned into the pixels."""
+"""Dimension ``compliance``: identity in text, keys, names of files, headers and, where asked for, in pixels."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import PurePath
 
 from infimed_core import Media, MediaLoader, Sample
 from infimed_plugins.quality.identity import WEAK, identities
+from infimed_plugins.quality.identity_keys import in_entries, in_name
 from infimed_plugins.quality.privacy.header import find_in_header
 from infimed_plugins.quality.privacy.pixels import PixelReader, burned_in
 from infimed_plugins.quality.reasons import UNCHECKED, Reason
@@ -22,6 +24,15 @@ def header_identity(media: Media) -> tuple[list[Reason], int]:
     except Exception:
         return [Reason.IDENTITY_UNCHECKED], 0
     return list(dict.fromkeys(place.reason for place in found)), len(found)
+
+
+def named_identity(sample: Sample) -> list[Reason]:
+    """Identity in the id, in tags and meta by their keys or values, and in the names of files with their folder."""
+    found = [*in_name(sample.id), *in_entries(dict(sample.tags)), *in_entries(dict(sample.meta))]
+    for media in sample.media:
+        for part in PurePath(media.uri or "").parts[-2:]:
+            found += in_name(part)
+    return list(dict.fromkeys(found))
 
 
 def pixel_identity(media: Media, loader: MediaLoader, reader: PixelReader | None) -> list[Reason]:
@@ -42,6 +53,7 @@ def compliance(
     A risk flag, not a clearance. ``None`` where nothing was found but something could not be looked at.
     """
     reasons = identities("\n".join((everything, *sample.options)), names)
+    reasons += named_identity(sample)
     for found, _ in headers:
         reasons += found
     reasons = list(dict.fromkeys(reasons))

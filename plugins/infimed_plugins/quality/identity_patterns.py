@@ -1,71 +1,215 @@
-"""Patterns of structured identity in English and Chinese text: numbers, dates, places, addresses of every kind."""
+"""Structured identity in text: numbers of records and people, telephone, e-mail, places, networks.
+
+Every repetition is bounded and starts at a border, so that a search takes time in proportion to the text.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
+from infimed_plugins.quality import identity_dates
 from infimed_plugins.quality.reasons import Reason
 
-_MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sept?|oct|nov|dec)[a-z]{0,6}\.?"
-_DAY = r"(?:[12]\d|3[01]|0?[1-9])"
-_YEAR = r"(?:19|20)\d\d"
+Check = Callable[[re.Match[str]], bool]
+"""Whether a match is what its pattern takes it for, by what stands around it."""
+Rule = tuple[Reason, re.Pattern[str], Check | None]
 
-FULL_DATE = (
-    rf"(?:{_DAY}[/-]{_DAY}[/-](?:{_YEAR}|\d\d)|{_DAY}\.{_DAY}\.{_YEAR}|{_YEAR}[/.-](?:0?[1-9]|1[0-2])[/.-]{_DAY}"
-    rf"|{_YEAR}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])"
-    rf"|{_DAY}(?:st|nd|rd|th)?(?: of)?[ -]{_MONTH},?[ -]{_YEAR}|{_MONTH} {_DAY}(?:st|nd|rd|th)?,? {_YEAR}"
-    r"|(?:19|20)\d\d ?年 ?\d{1,2} ?月 ?\d{1,2} ?日)(?!\d)"
+_NUMBER_WORD = r"(?:numbers?|numero|número|nummer|no\.?|num\.?|nr\.?|n[.º°]+|code|identifier|id)"
+_IS = rf"[ \t]{{0,4}}(?:{_NUMBER_WORD}(?![A-Za-z]))?[ \t]{{0,4}}(?:is|was|of|：|:|=|#|-)?[ \t]{{0,4}}[#: \t]{{0,4}}"
+_EXPLICIT = (
+    rf"[ \t]{{0,4}}(?:(?:{_NUMBER_WORD}(?![A-Za-z])"
+    rf"[ \t]{{0,4}}(?:is|was|：|:|=|#)?|(?:is|was)\b|[#：:=])[ \t]{{0,4}}[#:]?)[ \t]{{0,4}}"
 )
-"""A date with its day, month and year."""
-
-_IS = r"\s*(?:numbers?|no\.?|num\.?|nr\.?|code|identifier|id|#)?\s*(?:is|was|of|：|:|=|#|-)?\s*#?\s*"
-_CODE = r"(?=[A-Za-z/-]{0,8}[- /]?\d)[A-Za-z]{0,8}[- /]?\d[\dA-Za-z]*(?:[-/.]?\d[\dA-Za-z]*){0,6}"
-_RECORD_LABEL = (
-    r"mrn|m\.r\.n\.|m ?r ?number|emrn?|ehr|medical record|health record|patient (?:id|ident\w*|number|no|#)|pt\.? id"
-    r"|pid|hospital (?:id|number|no)|chart|unit (?:number|no)|accession|acc(?:\.|n)?(?= ?(?:no|num|#|:|\d))|health plan"
-    r"|beneficiary|subscriber|member (?:id|number|no)|policy|group (?:number|no)|case (?:id|number|no)"
-    r"|nhs(?: number| no)?|medicare|medicaid|insurance(?: (?:id|number|no|policy))?|record (?:id|number|no)"
-    r"|account|acct|encounter|visit"
-    r"|admission (?:id|number|no)|specimen (?:id|number|no)|order (?:id|number|no)|requisition|exam (?:id|number|no)"
-    r"|study (?:id|number|no)|licen[cs]e|certificate|serial (?:number|no)|s/n|passport|vin|plate|device (?:id|number)"
-    r"|driver'?s licen[cs]e|npi|dea"
+_TAIL = r"(?:[-/._]?\d[\dA-Za-z]{0,20}|[-/._][A-Za-z]{1,4}\d{0,12}|(?: \d{2,4}(?! ?[A-Za-z%/°])(?![.,]?\d))){0,6}"
+_CODE = rf"(?=[A-Za-z/_-]{{0,8}}[- /]?\d)[A-Za-z]{{0,8}}[-_ /]?\d[\dA-Za-z]{{0,30}}{_TAIL}"
+_LABEL = (
+    r"mrns?#?|m\.r\.n\.|m ?r ?(?:number|no\.?|#)|emrn?|ehr|med(?:ical|\.)? ?rec(?:ord|\.)?|health record"
+    r"|(?:patient|pt\.?|pat\.?|subject|person)[ _-]?(?:id\w{0,8}|numbers?|no\.?|nr\.?|#)|pid"
+    r"|hosp(?:ital|\.)? ?(?:id|numbers?|no\.?|#)|unit (?:number|no)|uhid|urn|hrn|crn|accession|acc(?:\."
+    r"|n)?(?= ?(?:no|num|#))"
+    r"|health plan|beneficiary|subscriber|(?:member|group|case|file|folder|admission|specimen|order|exam|study"
+    r"|record|ward|bed"
+    r"|claim|device|serial|sample|report|episode|registration|reg\.?|referral|ip|op|opd|ipd)"
+    r"[ _-](?:id|numbers?|no\.?(?= ?[:#]? ?\w)|#)"
+    r"|nhs(?: number| no\.?)?|chi (?:number|no)|medicare|medicaid|requisition|driver'?s licen[cs]e|npi|s/n"
+    r"|passport|vin\b"
+    r"|historia(?: cl[ií]nica)?|nhc|n\.? ?h\.? ?c\.?|expediente|c[ée]dula|dni|nie|nuhsa|prontu[áa]rio|cpf|rut"
+    r"|curp|fallnummer"
+    r"|patientennummer|pat\.?-?nr\.?|num[ée]ro de dossier|dossier|ipp"
+)
+_WEAK_LABEL = (
+    r"chart|policy|insurance|account|acct|encounter|visit|licen[cs]e|certificate|plate|dea|acc|id|records?|file|case id"
+    r"|mr|tarjeta(?: sanitaria)?|ref(?:erence)?|patient|hospital|specimen|req"
 )
 _CHINESE_LABEL = (
     "病历号|病案号|住院号|门诊号|就诊号|检查号|影像号|放射号|登记号|申请单号|医保号|医保卡号|社保号|护照号?|患者编号|病人编号"
     "|患者ID|病人ID|ID号|卡号|编号"
 )
-
 _IP = r"(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)"
+_DNI = "TRWAGMYFPDXBNJZSQVHLCKE"
+_STREET = (
+    r"(?:Street|St|Avenue|Ave|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Court|Ct"
+    r"|Terrace|Highway|Hwy|Parkway|Pkwy|Crescent|Way)"
+)
+_WEAK_STREET = (
+    r"(?:Dr|Place|Pl|Square|Sq|Circle|Cir|Close|Gardens?|Mews|Row|Hill|Park|Green|Alley|Annex|Bay|Bend|Bluffs?"
+    r"|Branch|Bridge"
+    r"|Brooks?|Burgs?|Bypass|Camp|Canyon|Cape|Causeway|Centers?|Circles|Cliffs?|Club|Common|Corners?|Course"
+    r"|Courts|Coves?|Creek"
+    r"|Crest|Crossing|Crossroad|Curve|Dale|Dam|Divide|Drives|Estates?|Expressway|Extensions?|Falls?|Ferry"
+    r"|Fields?|Flats?|Fords?"
+    r"|Forest|Forges?|Forks?|Fort|Freeway|Gateway|Glens?|Greens|Groves?|Harbors?|Haven|Heights|Hills|Hollow"
+    r"|Inlet|Islands?|Isle"
+    r"|Junctions?|Keys?|Knolls?|Lakes?|Land|Landing|Lights?|Loaf|Locks?|Lodge|Loop|Mall|Manors?|Meadows?|Mills?|Mission"
+    r"|Motorway|Mount|Mountains?|Neck|Orchard|Oval|Overpass|Parks|Parkways|Pass|Passage|Path|Pike|Pines?"
+    r"|Plains?|Plaza|Points?"
+    r"|Ports?|Prairie|Radial|Ramp|Ranch|Rapids?|Rest|Ridges?|River|Roads|Route|Rue|Run|Shoals?|Shores?|Skyway"
+    r"|Springs?|Spurs?"
+    r"|Squares|Station|Stravenue|Stream|Streets|Summit|Throughway|Trace|Track|Trafficway|Trail|Tunnel|Turnpike"
+    r"|Underpass"
+    r"|Unions?|Valleys?|Via|Viaduct|Views?|Villages?|Ville|Vista|Walks?|Wall|Ways|Wells?)"
+)
+_WORD = r"[A-Z\u00c0-\u00de][\w'.-]{0,24}"
+_AREAS = (
+    "AB AL B BA BB BD BH BL BN BR BS BT CA CB CF CH CM CO CR CT CV CW DA DD DE DG DH DL DN DT DY E EC EH EN EX"
+    " FK FY G GL GU GY"
+    " HA HD HG HP HR HS HU HX IG IM IP IV JE KA KT KW KY L LA LD LE LL LN LS LU M ME MK ML N NE NG NN NP NR NW"
+    " OL OX PA PE PH PL"
+    " PO PR RG RH RM S SA SE SG SK SL SM SN SO SP SR SS ST SW SY TA TD TF TN TQ TR TS TW UB W WA WC WD WF WN"
+    " WR WS WV YO ZE"
+)
+_POSTCODE = rf"(?:{'|'.join(_AREAS.split())})\d[A-Z\d]? ?\d(?!TH|ND|RD|ST)[ABD-HJLNP-UW-Z]{{2}}"
+_TOWN = rf"(?:{_WORD}(?: {_WORD}){{0,2}})"
+_REGION = rf"(?:,? (?:{_TOWN},? )?(?:{_POSTCODE}|[A-Z]{{2}},? \d{{5}}(?:-\d{{4}})?)\b|, \d{{5}} {_TOWN})"
+_FLAT = r"(?:,? (?:(?:Apt|Apartment|Suite|Ste|Unit|Flat)\b\.?|#) ?\w{1,6}\b)?"
+_HOUSE = rf"\b\d{{1,6}}[A-Za-z]?,? (?:(?:North|South|East|West|[NSEW]{{1,2}})\.? )?(?:{_WORD} ){{1,4}}?"
 
-STRUCTURED: tuple[tuple[Reason, re.Pattern[str]], ...] = (
-    (Reason.PHI_EMAIL, re.compile(r"(?<![\w.+-])[\w.+%-]+@[\w-]+(?:\.[\w-]+)*\.[A-Za-z]{2,}(?![\w-])")),
+_HOME = re.compile(
+    r"\b(?:liv(?:es?|ed|ing)|resid\w{1,6}|address|home|house|mail\w{0,3}|moved|locat\w{1,4}|deliver\w{0,3}|sent"
+    r"|domicil\w{0,4}"
+    r"|write|picked up|visited|stays?|staying|vive)\b[^.\n]{0,24}$", re.I,
+)  # fmt: skip
+_FIGURE = re.compile(
+    r"\b(?:fig(?:ure|s)?|tab(?:le)?|panel|case|type|grade|stage|level|step|phase|per|and|image|slice|class"
+    r"|group|no|of|box"
+    r"|supplementary|section|chapter|version|series|by|x)\.? ?$", re.I,
+)  # fmt: skip
+_SCANNED = re.compile(
+    r"(?:chest|abdomen|pelvis|head|neck|thorax|spine|brain|contrast|study|exam|with|without|of|scan|cardiac"
+    r"|code|cpt)\b",
+    re.I,
+)
+_OF_A_THING = re.compile(
+    r"(?:gene|protein|entrez|omim|uniprot|snp|probe|template|cpt|icd|catalog(?:ue)?|grant|EC|version|trial"
+    r"|registration|omim|pmc?)"
+    r"[ :]?$", re.I,
+)  # fmt: skip
+
+
+def _is_house(found: re.Match[str]) -> bool:
+    if found[0].rstrip().endswith("Way") and not re.search(r"\d{2}", found[0][:3]):
+        return bool(_HOME.search(found.string, max(0, found.start() - 48), found.start()))
+    return not _FIGURE.search(found.string, max(0, found.start() - 16), found.start())
+
+
+def _is_home(found: re.Match[str]) -> bool:
+    known = _HOME.search(found.string, max(0, found.start() - 48), found.start())
+    return bool(known) or (bool(re.search(r"\d{5}|\d[A-Z]{2}$|Apt|Suite", found[0][6:])) and _is_house(found))
+
+
+def _is_place(found: re.Match[str]) -> bool:
+    return not _SCANNED.match(found[0]) and not _FIGURE.search(found.string, max(0, found.start() - 16), found.start())
+
+
+def _digits(text: str) -> int:
+    return sum(character.isdigit() for character in text)
+
+
+def _is_phone(found: re.Match[str]) -> bool:
+    """Enough digits, no two measures with a hyphen between them, no share."""
+    number = re.search(r"[+(]*\d.{0,60}$", found[0], re.S)
+    told = number[0] if number else ""
+    if re.search(r" - |\d\.\d{1,2}(?!\d)[ -]|\d ?[-–] ?\d+\.\d\b", told) or re.match(
+        r" ?(?:%|mm|cm|mg|ml|/|cells|patients|per\b)", found.string[found.end() :][:10]
+    ):
+        return False
+    return _digits(told) >= (4 if found[0][:5].lower() == "pager" else 7)
+
+
+def _is_record(found: re.Match[str]) -> bool:
+    """Three digits at least in one piece, and no measure or year behind a word that is no label here."""
+    code = found["code"]
+    return bool(re.search(r"\d(?:[-./ ]?\d){2}", code)) and not re.match(
+        r" ?(?:%|mg|mm|cm|ml|kg|patients|times|years|days|weeks|months|hours|guidelines?|cases)\b|%",
+        found.string[found.end() :][:12],
+    )
+
+
+def _is_weak_record(found: re.Match[str]) -> bool:
+    if _OF_A_THING.search(found.string, max(0, found.start() - 16), found.start()):
+        return False
+    return (
+        _digits(found["code"]) >= 4 and not re.fullmatch(r"(?:19|20)\d\d", found["code"].strip()) and _is_record(found)
+    )
+
+
+def _is_network(found: re.Match[str]) -> bool:
+    return not _OF_A_THING.search(found.string, max(0, found.start() - 16), found.start())
+
+
+def _is_dni(found: re.Match[str]) -> bool:
+    text = found[0].replace("-", "").upper()
+    return _DNI[int(text[:-1].translate(str.maketrans("XYZ", "012"))) % 23] == text[-1]
+
+
+def _is_uid(found: re.Match[str]) -> bool:
+    """Not one of the standard and not one of the root that stands for no organisation."""
+    return len(found[0]) >= 20 and not found[0].startswith(("1.2.840.10008.", "2.25."))
+
+
+STRUCTURED: tuple[Rule, ...] = (
     (
-        Reason.PHI_BIRTH_DATE,
-        re.compile(
-            rf"\b(?:dob|d\.o\.b\.?|date of birth|birth ?date|born(?: on)?|birthday)\s*(?:is|was|:|=|-)?\s*{FULL_DATE}"
-            rf"|(?:出生日期|出生年月日?|生日|生于)\s*[：:]?\s*{FULL_DATE}",
-            re.I,
-        ),
+        Reason.PHI_EMAIL,
+        re.compile(r"(?<![\w.+%-])[\w.+%-]{1,80}@[\w-]{1,63}(?:\.[\w-]{1,63}){0,6}\.[A-Za-z]{2,24}(?![\w-])"),
+        None,
     ),
+    (Reason.PHI_BIRTH_DATE, identity_dates.BIRTH, None),
     (
         Reason.PHI_NATIONAL_ID,
         re.compile(
-            r"(?<![\dA-Za-z])[1-9]\d{5}(?:18|19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{3}[\dXx](?![\dA-Za-z])"
-            r"|(?:身份证号?码?|居民身份证)\s*[：:]?\s*\d{15,17}[\dXx]?"
+            r"(?<![\dA-Za-z])[1-9]\d{5}(?:18|19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d"
+            r"|3[01])\d{3}[\dXx](?![\dA-Za-z])"
+            r"|(?:身份证号?码?|居民身份证)\s?[：:]?\s?\d{15,17}[\dXx]?"
         ),
+        None,
     ),
-    (Reason.PHI_SOCIAL_SECURITY, re.compile(r"(?<![\d-])(?!000|666)\d{3}-(?!00)\d{2}-(?!0000)\d{4}[A-Z]?(?![\d-])")),
+    (Reason.PHI_NATIONAL_ID, re.compile(r"(?<![\w-])(?:\d{8}|[XYZ]\d{7})-?[A-HJ-NP-TV-Z](?![\w-])"), _is_dni),
     (
         Reason.PHI_SOCIAL_SECURITY,
-        re.compile(rf"\b(?:ssn|social security)\b{_IS}\d{{3}}[- ]?\d{{2}}[- ]?\d{{4}}\b", re.I),
+        re.compile(r"(?<![\d-])(?!000|666)\d{3}-(?!00)\d{2}-(?!0000)\d{4}[A-Z]?(?![\d-])"),
+        None,
+    ),
+    (
+        Reason.PHI_SOCIAL_SECURITY,
+        re.compile(rf"\b(?:ssn|social security|nss)\b{_IS}\d{{3}}[- ]?\d{{2}}[- ]?\d{{4}}\b", re.I),
+        None,
+    ),
+    (Reason.PHI_RECORD_NUMBER, re.compile(r"(?<!\d)(?<!\d\.)[0-2](?:\.\d{1,64}){5,20}(?!\d)"), _is_uid),
+    (
+        Reason.PHI_RECORD_NUMBER,
+        re.compile(rf"\b(?:{_LABEL})(?![A-Za-z]){_IS}(?P<code>{_CODE})(?!\d)", re.I),
+        _is_record,
     ),
     (
         Reason.PHI_RECORD_NUMBER,
-        re.compile(rf"\b(?:{_RECORD_LABEL})(?![A-Za-z]){_IS}(?=[\w/.-]*\d\w*(?:[-/. ]?\d){{2}}){_CODE}(?![\d])", re.I),
+        re.compile(rf"(?<![\w-])(?:{_WEAK_LABEL})(?![A-Za-z]){_EXPLICIT}(?P<code>{_CODE})(?!\d)", re.I),
+        _is_weak_record,
     ),
     (
         Reason.PHI_RECORD_NUMBER,
-        re.compile(rf"(?:{_CHINESE_LABEL})\s*(?:是|为)?\s*[：:#]?\s*(?=[A-Za-z-]*\d)[A-Za-z\d-]{{4,20}}"),
+        re.compile(rf"(?:{_CHINESE_LABEL})\s?(?:是|为)?\s?[：:#]?\s?(?=[A-Za-z-]{{0,8}}\d)[A-Za-z\d-]{{4,20}}"),
+        None,
     ),
     (
         Reason.PHI_PHONE,
@@ -74,68 +218,84 @@ STRUCTURED: tuple[tuple[Reason, re.Pattern[str]], ...] = (
             r"(?: ?(?:x|ext\.?) ?\d{1,6})?(?![\w-]|\.\d)",
             re.I,
         ),
+        None,
     ),
-    (Reason.PHI_PHONE, re.compile(r"(?<!\w)\+\d{1,3}(?:[-. ]?\(?\d{1,4}\)?){2,5}(?:x\d{1,6})?(?!\w)")),
+    (Reason.PHI_PHONE, re.compile(r"(?<!\w)\+\d{1,3}(?:[-. ]?\(?\d{1,4}\)?){2,6}(?:x\d{1,6})?(?!\w)"), _is_phone),
+    (
+        Reason.PHI_PHONE,
+        re.compile(r"(?<![\w.,-])0(?:[1-9](?:[ .]\d\d){4}|\d{2,4}[ -]\d{3,4}[ -]?\d{3,4})(?![\w-]|\.\d)"),
+        _is_phone,
+    ),
     (
         Reason.PHI_PHONE,
         re.compile(
-            r"\b(?:tele)?(?:phone[ds]?|tel|mobile|cell|fax(?:ed)?"
-            r"|call(?:ed)?|call-?back|pager|contact(?: number)|reach(?:ed|able))\b\.?"
-            r"\s*(?:numbers?|no\.?|#)?\s*(?:is|:|=|at|on|to)?\s*"
-            r"\+?\(?\d[\d ().-]{5,18}\d(?: ?(?:x|ext\.?) ?\d{1,6})?",
+            r"\b(?:(?:tele)?phone[ds]?|tel[ée]fono|tfno|tlf|telefon|tel|m[óo]vil|mobile|handy|fax(?:ed)?"
+            r"|cell(?= ?(?:no|num|phone|[:#]))"
+            r"(?: phone)?|call(?:ed)?(?: (?:her|him|them|me|us|back))?|call-?back|pager|contact(?: number)?"
+            r"|reach(?:ed|able)(?= at| on| [+(\d]))\b\.?"
+            r"[ \t]{0,4}(?:numbers?|no\.?|#)?[ \t]{0,4}(?:is|:|=|at|on|to)?[ \t]{0,4}"
+            r"\+?\(?\d[\d ().-]{2,20}\d(?: ?(?:x|ext\.?) ?\d{1,6})?",
             re.I,
         ),
+        _is_phone,
     ),
-    (Reason.PHI_PHONE, re.compile(r"(?<![\d.])1[3-9]\d[- ]?\d{4}[- ]?\d{4}(?!\d|\.\d)")),
-    (Reason.PHI_PHONE, re.compile(r"(?<![\d.])0\d{2,3}[- ]\d{7,8}(?!\d|\.\d)")),
-    (Reason.PHI_PHONE, re.compile(r"(?:电话|手机|联系方式|联系电话|传真)号?码?\s*[：:]?\s*[+(]?\d[\d ()-]{5,16}\d")),
+    (Reason.PHI_PHONE, re.compile(r"(?<![\d.])1[3-9]\d[- ]?\d{4}[- ]?\d{4}(?!\d|\.\d)"), None),
+    (Reason.PHI_PHONE, re.compile(r"(?<![\d.])0\d{2,3}[- ]\d{7,8}(?!\d|\.\d)"), None),
+    (
+        Reason.PHI_PHONE,
+        re.compile(r"(?:电话|手机|联系方式|联系电话|传真)号?码?\s?[：:]?\s?[+(]?\d[\d ()-]{5,16}\d"),
+        None,
+    ),
+    (Reason.PHI_ADDRESS, re.compile(rf"{_HOUSE}{_STREET}\b\.?{_FLAT}{_REGION}?"), _is_house),
+    (Reason.PHI_ADDRESS, re.compile(rf"{_HOUSE}{_WEAK_STREET}\b\.?{_FLAT}{_REGION}?"), _is_home),
+    (Reason.PHI_ADDRESS, re.compile(r"\b(?:P\.? ?O\.?|(?:PSC|Unit|CMR) \d{1,6},?) Box \d{1,8}", re.I), None),
     (
         Reason.PHI_ADDRESS,
         re.compile(
-            r"\b\d{1,6}[A-Za-z]?,? (?:(?:North|South|East|West|[NSEW]{1,2})\.? )?(?:[A-Z][\w'.-]* ){1,4}"
-            r"(?:Street|St|Avenue|Ave|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Dr|Court|Ct|Place|Pl|Way|Square|Sq|Terrace"
-            r"|Highway|Hwy|Parkway|Pkwy|Circle|Cir|Close|Crescent|Gardens?|Mews|Row|Hill|Park|Green|Alley|Annex|Bay"
-            r"|Bend|Bluffs?|Branch|Bridge|Brooks?|Burgs?|Bypass|Camp|Canyon|Cape|Causeway|Centers?|Circles|Cliffs?"
-            r"|Club|Common|Corners?|Course|Courts|Coves?|Creek|Crest|Crossing|Crossroad|Curve|Dale|Dam|Divide|Drives"
-            r"|Estates?|Expressway|Extensions?|Falls?|Ferry|Fields?|Flats?|Fords?|Forest|Forges?|Forks?|Fort|Freeway"
-            r"|Gateway|Glens?|Greens|Groves?|Harbors?|Haven|Heights|Hills|Hollow|Inlet|Islands?|Isle|Junctions?|Keys?"
-            r"|Knolls?|Lakes?|Land|Landing|Light|Lights|Loaf|Locks?|Lodge|Loop|Mall|Manors?|Meadows?|Mills?|Mission"
-            r"|Motorway|Mount|Mountains?|Neck|Orchard|Oval|Overpass|Parks|Parkways|Pass|Passage|Path|Pike|Pines?"
-            r"|Plains?|Plaza|Points?|Ports?|Prairie|Radial|Ramp|Ranch|Rapids?|Rest|Ridges?|River|Roads|Route|Rue|Run"
-            r"|Shoals?|Shores?|Skyway|Springs?|Spurs?|Squares|Station|Stravenue|Stream|Streets|Summit|Throughway|Trace"
-            r"|Track|Trafficway|Trail|Tunnel|Turnpike|Underpass|Unions?|Valleys?|Via|Viaduct|Views?|Villages?|Ville"
-            r"|Vista|Walks?|Wall|Ways|Wells?)\b\.?(?:,? (?:(?:Apt|Apartment|Suite|Ste|Unit|Flat)\b\.?|#) ?\w{1,6}\b)?"
+            rf"\b(?:{_TOWN}, [A-Z]{{2}}|(?:US\w{{1,4}} [A-Z]\w{{1,20}}, )?(?:APO|FPO"
+            rf"|DPO),? [A-Z]{{2}}),? \d{{5}}(?:-\d{{4}})?\b"
         ),
+        _is_place,
     ),
-    (Reason.PHI_ADDRESS, re.compile(r"\b(?:P\.? ?O\.?|(?:PSC|Unit|CMR) \d+,?) Box \d+", re.I)),
+    (Reason.PHI_ADDRESS, re.compile(rf"\b(?:{_TOWN},? )?{_POSTCODE}\b"), _is_place),
     (
         Reason.PHI_ADDRESS,
         re.compile(
-            r"\b(?:[A-Z][\w'.-]*(?: [A-Z][\w'.-]*){0,3},?|(?:US\w{1,4} [A-Z]\w+, )?(?:APO|FPO|DPO)),? [A-Z]{2},?"
-            r" \d{5}(?:-\d{4})?\b"
+            rf"\b(?:Calle|C/|Avda\.?|Avenida|Plaza|Paseo|Camino|Carretera|Rua|Via|Viale"
+            rf"|Piazza) ?(?:d[eo]l? )?(?:l[ao]s? )?{_WORD}"
+            rf"(?: (?:de |del |la )?{_WORD}){{0,3}},? (?:n[.º°]+ ?)?\d{{1,4}}(?:, ?\d{{5}} {_WORD})?"
+            rf"|\b\d{{1,4}},? (?:bis )?(?:rue|boulevard|avenue|impasse|allée) (?:d[eu]s? )?(?:l[ae]s? |l')?{_WORD}"
+            r"|\b[A-ZÄÖÜ][\wäöüß]{2,24}(?:stra(?:ß|ss)e|str\.|weg|gasse|platz"
+            r"|allee) \d{1,4}[a-z]?(?:, ?\d{5} [A-ZÄÖÜ]\w{2,24})?"
         ),
+        None,
     ),
     (
         Reason.PHI_ADDRESS,
-        re.compile(r"\b(?:zip(?: ?code)?|postal code|postcode)\s*(?:is|:|=)?\s*[A-Z\d]{3,5}[- ]?[A-Z\d]{0,4}\b", re.I),
+        re.compile(
+            r"\b(?:zip(?: ?code)?|postal code|postcode)\s?(?:is|:"
+            r"|=)?\s?(?=[A-Z]{0,2}\d)[A-Z\d]{3,5}[- ]?[A-Z\d]{0,4}\b",
+            re.I,
+        ),
+        None,
     ),
     (
         Reason.PHI_ADDRESS,
         re.compile(
             r"(?:[\u4e00-\u9fff]{2,7}(?:省|市|自治区))?[\u4e00-\u9fff]{2,7}(?:市|区|县)[\u4e00-\u9fff]{1,10}(?:路|街|道|巷|村|镇)"
-            r"\s?\d+\s?(?:号|弄)?(?:\s?\d+\s?(?:室|栋|单元|号楼))*"
+            r"\s?\d{1,5}\s?(?:号|弄)?(?:\s?\d{1,5}\s?(?:室|栋|单元|号楼)){0,4}"
         ),
+        None,
     ),
     (
         Reason.PHI_NETWORK,  # with a part of three digits, or behind its label: versions have four parts too
         re.compile(
             rf"(?<![\d.])(?=(?:\d{{1,3}}\.){{0,3}}\d{{3}}){_IP}(?!\d|\.\d)"
-            rf"|\bip(?:v4)?(?: address)?\s*(?:is|:|=)?\s*{_IP}",
+            rf"|\bip(?:v4)?(?: address)?\s?(?:is|:|=)?\s?{_IP}",
             re.I,
         ),
+        _is_network,
     ),
-    (Reason.PHI_AGE, re.compile(r"\b(?:9\d|1[01]\d)[ -]?(?:years?|yrs?|y)[ -]?(?:old|o\b|of age)", re.I)),
-    (Reason.PHI_AGE, re.compile(r"(?:年龄\s*[：:]?\s*)(?:9\d|1[01]\d)|(?<!\d)(?:9\d|1[01]\d) ?岁")),
-    (Reason.PHI_DATE, re.compile(rf"(?<![\w./-]){FULL_DATE}(?![\d]|[./-]\d|\w)", re.I)),
+    *identity_dates.RULES,
 )
 """In the order in which they are tried; what one has taken the later ones leave."""

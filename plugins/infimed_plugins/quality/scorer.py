@@ -39,7 +39,7 @@ class FiveDimension(Scorer):
     dimensions: ClassVar[tuple[str, ...]] = DIMENSIONS
     identity_reasons: ClassVar[frozenset[str]] = frozenset(r.value for r in Reason if r.value.startswith("phi_"))
     identity_part: ClassVar[str] = "compliance"
-    version: ClassVar[str] = "5"
+    version: ClassVar[str] = "6"
 
     profile: str = Field(default="default", description="A quality profile: 'default' or the path of a YAML file.")
     calibration: str | None = Field(default=None, description="Path of a calibration file instead of the shipped one.")
@@ -99,9 +99,10 @@ class FiveDimension(Scorer):
                     continue
                 pictures[key] = open_picture(item, media, self._profile)
                 headers[key] = header_identity(item) if "compliance" in self._profile.dimensions else ([], 0)
-                if self.read_pixels and pictures[key].fault is None:
+                if pictures[key].fault is None and "compliance" in self._profile.dimensions:
                     found, num = headers[key]
-                    headers[key] = (found + pixel_identity(item, media, self._reader), num)
+                    reader = self._reader if self.read_pixels else None
+                    headers[key] = (found + pixel_identity(item, media, reader), num)
         return [self._score_one(sample, pictures, headers) for sample in samples]
 
     def _worst_picture(

@@ -25,11 +25,29 @@ def summary_text(run: Run) -> Any:
         parts.append(Text(printable(record.error), style="red"))
     tables = [_funnel(record), _packing(record), _training(record), *_results(record)]
     parts += [part for table in tables if table is not None for part in (Text(), table)]
+    parts += [Text(f"\n{line}") for line in _not_looked_at(record)]
     report = run.directory / "report.html"
     if report.exists():
         parts.append(Text(f"\nReport: {report}"))
     parts.append(Text(f"{'' if report.exists() else chr(10)}Record: {run.directory / 'run.json'}"))
     return Group(*parts)
+
+
+def _not_looked_at(record: RunRecord) -> Iterator[str]:
+    """For each scorer that could not look for identity everywhere: in how many samples, and what helps."""
+    for _, step in steps_of(record, "score"):
+        reasons = step.details.get("reasons")
+        for reason, where, remedy in (
+            (
+                "pixels_unchecked",
+                "the pixels",
+                "`read_pixels: true` reads them, `infimed deidentify` covers what is there",
+            ),
+            ("identity_unchecked", "a header", "`infimed deidentify` withholds what it cannot read"),
+        ):
+            count = reasons.get(reason) if isinstance(reasons, dict) else None
+            if isinstance(count, int) and count:
+                yield f"{printable(step.name)}: {where} of {count:,} samples not looked at for identity; {remedy}"
 
 
 def _table(title: str, *columns: str) -> Any:

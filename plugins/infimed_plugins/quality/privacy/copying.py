@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -13,16 +14,20 @@ from typing import Any
 
 from infimed_core import DataError, Fault, InfimedError, Media, MediaLoader, Sample
 from infimed_plugins.quality.identity import redact
+from infimed_plugins.quality.identity import tag as tag_of
+from infimed_plugins.quality.identity_keys import entries_of, identity_of, in_name
 from infimed_plugins.quality.privacy.dicom import Changes, DicomCleaner
 from infimed_plugins.quality.privacy.pictures import clean_nifti, clean_picture
 from infimed_plugins.quality.privacy.pseudonyms import is_uid
 from infimed_plugins.quality.privacy.scanning import Findings, scan_media, scan_texts, texts_of
-from infimed_plugins.quality.reasons import UNCHECKED
+from infimed_plugins.quality.reasons import UNCHECKED, Reason
 
 STUDY_TAGS = frozenset(
     {"study", "patient", "subject", "series", "accession", "case", "image", "source_file", "split_id"}
 )
 """Tags whose values say that samples belong together: they get a pseudonym, equal for equal values."""
+
+_FILE = re.compile(r"^\S+\.[A-Za-z0-9]{2,7}$")
 
 PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"GIF8", b"BM", b"RIFF", b"\0\0\0\x0cjP")
 
@@ -148,21 +153,41 @@ class Copier:
             media.append(copy)
             changes += made
 
+        olds = {
+            old: new
+            for old, new in ((sample.id, name), *self._owned(sample))
+            if len(old) >= 5 and any(sign.isdigit() for sign in old)
+        }
+
         def clean(text: str, place: str) -> str:
             if is_uid(text):
                 changes[place, "given another UID"] += 1
                 return self.cleaner.pseudonyms.uid(text)
+            for old, new in olds.items():  # the old id must not stand beside the new one
+                if old in text:
+                    changes[place, "given a pseudonym"] += 1
+                    text = text.replace(old, new)
+            if _FILE.search(text) and in_name(text):
+                changes[place, "given a pseudonym"] += 1
+                return self.cleaner.pseudonyms.name("file", text)
             redacted = redact(text)
             for reason, count in redacted.counts.items():
                 changes[place, f"{reason.value} replaced"] += count
             return redacted.text
 
-        def deep(value: Any) -> Any:
+        def deep(value: Any, key: str = "", place: str = "meta") -> Any:
+            owned = identity_of(key, value)
+            if owned is not None and not (isinstance(value, str) and is_uid(value)):
+                changes[place, "given a pseudonym"] += 1
+                return self._stand_in(key, str(value), owned)
             if isinstance(value, str):
-                return clean(value, "meta")
+                return clean(value, place)
+            if isinstance(value, int) and len(str(value)) == 8:  # a date that is written as a number
+                cleaned = clean(str(value), place)
+                return value if cleaned == str(value) else cleaned
             if isinstance(value, dict):
-                return {key: deep(inner) for key, inner in value.items()}
-            return [deep(inner) for inner in value] if isinstance(value, list | tuple) else value
+                return {clean(inner_key, place): deep(inner, inner_key, place) for inner_key, inner in value.items()}
+            return [deep(inner, key, place) for inner in value] if isinstance(value, list | tuple) else value
 
         contents = [
             tuple(clean(part, "turns") if isinstance(part, str) else part for part in turn.content)
@@ -172,11 +197,13 @@ class Copier:
             turn.model_copy(update={"content": content}) for turn, content in zip(sample.turns, contents, strict=True)
         ]
         tags = {
-            tag: self.cleaner.pseudonyms.name(tag, value) if tag in STUDY_TAGS else clean(value, "tags")
+            clean(tag, "tags"): self.cleaner.pseudonyms.name(tag, value)
+            if tag.lower() in STUDY_TAGS
+            else deep(value, tag, "tags")
             for tag, value in sample.tags.items()
         }
         changes["id", "replaced"] += 1
-        renamed = sum(tag in STUDY_TAGS for tag in tags)
+        renamed = sum(tag.lower() in STUDY_TAGS for tag in tags)
         if renamed:
             changes["tags", "given a pseudonym"] += renamed
         return (
@@ -193,6 +220,18 @@ class Copier:
             ),
             changes,
         )
+
+    def _owned(self, sample: Sample) -> Iterator[tuple[str, str]]:
+        """(original, stand-in) of every tag and entry of meta whose key says that it identifies."""
+        for key, value in (*sample.tags.items(), *entries_of(dict(sample.meta))):
+            owned = identity_of(key, value)
+            if owned is not None and not is_uid(str(value)):
+                yield str(value), self._stand_in(key, str(value), owned)
+
+    def _stand_in(self, key: str, value: str, owned: Reason) -> str:
+        """A pseudonym for a name or number, equal for equal values; a tag for what no one needs to join by."""
+        joined = owned in (Reason.PHI_NAME, Reason.PHI_RECORD_NUMBER)
+        return self.cleaner.pseudonyms.name(redact(key).text, value) if joined else tag_of(owned)
 
     def _media(self, media: Media) -> tuple[Media, Changes]:
         """The copy of a medium, made once for equal contents."""

@@ -1,0 +1,196 @@
+"""Dates and ages of 90 and more in text: English, Spanish, French, German and Chinese forms, and what only looks so."""
+
+from __future__ import annotations
+
+import calendar
+import re
+
+from infimed_plugins.quality.reasons import Reason
+
+_MONTH = (
+    r"(?:jan(?:uary|vier|uar)?|feb(?:ruary|ruar)?|f[ée]vrier|mar(?:ch|s)?|m[äa]rz|apr(?:il)?|avril|may|mai"
+    r"|june?|juin|juni"
+    r"|july?|juillet|juli|aug(?:ust)?|ao[ûu]t|sep(?:t(?:ember|embre)?)?|oct(?:ober|obre)?|okt(?:ober)?"
+    r"|nov(?:ember|embre)?"
+    r"|dec(?:ember)?|d[ée]cembre|dez(?:ember)?|enero|febrero|marzo|abril|mayo|junio|julio|agosto|septiembre|setiembre"
+    r"|octubre|noviembre|diciembre)\.?"
+)
+_DAY = r"(?:[12]\d|3[01]|0?[1-9])(?:st|nd|rd|th|er|º)?"
+_BARE_DAY = r"(?:[12]\d|3[01]|0?[1-9])"
+_TWO_DAY = r"(?:[12]\d|3[01]|0[1-9])"
+_YEAR = r"(?:19|20)\d\d"
+_COMPACT = rf"{_YEAR}(?:0[1-9]|1[0-2]){_TWO_DAY}"
+_TIME = r"(?:(?:T| |, )?[0-2]?\d:[0-5]\d(?::[0-5]\d(?:[.,]\d{1,9})?)?(?: ?[AaPp]\.?[Mm]\b)?(?:Z|[+-]\d\d:?\d\d)?)?"
+
+FULL_DATE = (
+    rf"(?:{_YEAR}[/._-](?:0?[1-9]|1[0-2])[/._-]{_BARE_DAY}{_TIME}"
+    rf"|{_COMPACT}(?:T?[0-2]\d[0-5]\d(?:[0-5]\d(?:\.?\d{{1,9}})?)?)?"
+    rf"|{_BARE_DAY}[/-]{_BARE_DAY}[/-](?:{_YEAR}|\d\d){_TIME}|{_BARE_DAY}\. ?{_BARE_DAY}\. ?{_YEAR}{_TIME}"
+    rf"|{_TWO_DAY}\.{_TWO_DAY}\.\d\d"
+    rf"|{_DAY}(?: of| de)?[ ./-]{{0,2}}{_MONTH}(?: of| de| del)?,?[ ./-]{{0,2}}(?:{_YEAR}|(?<=[/-])\d\d"
+    rf"|(?<=\D)['’]\d\d){_TIME}"
+    rf"|{_MONTH} ?{_DAY},? {_YEAR}{_TIME}|{_MONTH}[ /-]{_BARE_DAY}[ /-](?:{_YEAR}|\d\d)"
+    r"|(?:19|20)\d\d ?年 ?\d{1,2} ?月 ?\d{1,2} ?[日号])(?!\d)"
+)
+"""A date with its day, month and year, and the time behind it."""
+
+_FULL_MONTH = (
+    r"(?:January|February|March|April|May|June|July|August|September|October|November|December"
+    r"|JANUARY|FEBRUARY|MARCH|APRIL|JUNE|JULY|AUGUST|SEPTEMBER|OCTOBER|NOVEMBER|DECEMBER)"
+)
+_SHORT_MONTH = r"(?:Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Nov|Dec)\.?"
+_SPANISH_MONTH = (
+    r"(?i:enero|febrero|marzo|abril|mayo|junio|julio|agosto|septiembre|setiembre|octubre|noviembre|diciembre)"
+)
+PARTIAL_DATE = re.compile(
+    rf"(?<![\w./-])(?:(?:{_FULL_MONTH}|{_SHORT_MONTH}) {_DAY}(?! ?(?:patients|cases|subjects|%|mg|mm|cm))"
+    rf"|{_DAY}(?: of)?[ -](?:{_FULL_MONTH}|{_SHORT_MONTH})"
+    rf"|{_BARE_DAY} de {_SPANISH_MONTH})(?![\w/]|[.-]\d)"
+)
+"""A day and a month without a year."""
+_CUE = (
+    r"(?:admi(?:t|ssion)\w*|discharge\w*|seen|test(?:ed|s)?(?: positive| negative)?|taken|performed|done"
+    r"|obtained|dated?"
+    r"|presented|imaged|scanned|exam(?:ined|ination)?|surgery|visit(?:ed)?|until|since|till|follow-?up|repeated|drawn"
+    r"|collected|started|stopped|died|deceased|transferred|(?:ex|in)tubated|operated|returned|dictated|signed|scheduled"
+    r"|swab|film|scan|radiograph|x-?ray|CT|MRI|CXR|study|report|procedure|appointment|compared (?:to|with)|prior)"
+)
+NUMERIC_PARTIAL = re.compile(r"(?<![\w./-])(?:0?[1-9]|1[0-2])/(?:[12]\d|3[01]|0?[1-9])(?![\w/]|\.\d)")
+_CUE_BEFORE = re.compile(
+    rf"\b(?P<cue>{_CUE}(?: (?:on|in|from|of|at|dated|taken|performed|done))?|on|as of)[: ] ?$", re.I
+)
+_RATIO_BEHIND = re.compile(
+    r" ?(?:[%x×/]|of\b|out\b|strength|lymph|mm|cm|mg|ml|(?!was|has|shows|is|this|demonstrates|reveals)[a-z]{2,20}s\b"
+    r"|(?:positive|negative|blood|left|right) \w)"
+)
+_UNIT_BEHIND = re.compile(
+    r"[ -]?(?:%|mm|cm|m\b|kg|g\b|mg|µg|mcg|ml|mL|dB|Hz|ms|s\b|h\b|hrs?|hours|days?|weeks?|wks?|months?|mo\b"
+    r"|years?|yrs?|min"
+    r"|kV|mA|Gy|French|Fr\b|units?|IU|mmHg|x\b|°)"
+)
+_VERSION_BEFORE = re.compile(r"(?:version|ver|v|release|section|chapter|sizes?|PMID|NCT|ISRCTN|doi|/)[:. ]*$", re.I)
+_POPULATION = re.compile(
+    r"patients|studies|articles|published|publications|literature|medline|pubmed|database|records|cases|women"
+    r"|men|children"
+    r"|participants|subjects|infants|searche?d?\b|enrol|recruit|data\b|consecutive|period|hospitals|survey"
+    r"|trial|examinations"
+    r"|individuals|births|deaths|all \w|reports|reviewed|retrospective|adults",
+    re.I,
+)
+_RANGE_BEFORE = re.compile(
+    r"(?: to|[-–—]| and| until| through| till|between|from|during|and ended|ending)(?: the)? ?$", re.I
+)
+_RANGE_BEHIND = re.compile(r"\s?(?:to\b|[-–—]|and\b|until\b|through\b|till\b)(?: the)?\s?\w", re.I)
+DATE = re.compile(rf"(?=[\dJFMASONDE])(?<![\d/-])(?<!\d\.)(?<![A-Za-z](?=[1-9]/))(?:{FULL_DATE})(?![./-]\d)", re.I)
+_NUMBERS = re.compile(r"\d+")
+
+
+def is_date(found: re.Match[str]) -> bool:
+    """Not three measures or a version, and not the period of a study over many people."""
+    text, (start, stop) = found.string, found.span()
+    numbers = [int(number) for number in _NUMBERS.findall(found[0][:10])]
+    three = len(numbers) == 3 and len(found[0]) <= 8
+    if three and (
+        _UNIT_BEHIND.match(text, stop)
+        or _VERSION_BEFORE.search(text, max(0, start - 12), start)
+        or (numbers[0] > 12 and numbers[1] > 12)
+    ):
+        return False
+    if re.match(r"\d{8}$", found[0]) and _VERSION_BEFORE.search(text, max(0, start - 12), start):
+        return False
+    return not _of_a_period(found)
+
+
+def _of_a_period(found: re.Match[str]) -> bool:
+    """One end of a range in a sentence about many people."""
+    text, (start, stop) = found.string, found.span()
+    if not (_RANGE_BEHIND.match(text, stop) or _RANGE_BEFORE.search(text, max(0, start - 14), start)):
+        return False
+    around = text[max(0, start - 200) : stop + 160]
+    return bool(_POPULATION.search(around)) and not re.search(
+        r"\b(?:this|the|his|her|a) (?:patient|man|woman)\b", around
+    )
+
+
+def is_partial(found: re.Match[str]) -> bool:
+    """A day and month by their words."""
+    if re.match(r"(?:May|March|MARCH) ", found[0]) and re.match(r"\s[a-z]{3,20}s\b", found.string[found.end() :][:24]):
+        return False
+    return not _of_a_period(found)
+
+
+def is_numeric_partial(found: re.Match[str]) -> bool:
+    """``3/27`` behind a word that says when, and no share, scale or level."""
+    cue = _CUE_BEFORE.search(found.string, max(0, found.start() - 28), found.start())
+    if cue is None or _RATIO_BEHIND.match(found.string, found.end()):
+        return False
+    month, day = (int(part) for part in found[0].split("/"))
+    sure = day > 12 or cue["cue"].lower() != "on"
+    return day <= calendar.monthrange(2000, month)[1] and (sure or month != day - 1)
+
+
+_OLD = r"(?:9\d|1[01]\d)"
+_UNIT_WORD = r"(?:one|two|three|four|five|six|seven|eight|nine)"
+_OLD_WORD = rf"(?:ninety(?:[- ]{_UNIT_WORD})?|(?:one|a) hundred(?:[- ](?:and[- ])?{_UNIT_WORD})?)"
+AGE = re.compile(
+    rf"(?<![\w.,/])0?{_OLD}[ -]?(?:years?[- ](?:old|of age)|yrs?\.?[- ]?(?:old|of age)|y\.?[/ ]?o\.?|year[- ]?old"
+    r"|(?:years?|yrs?|y)[ -](?:male|female|man|woman|lady|gentleman|[MF]\b)"
+    r"|años|anos|ans|anni|Jahre alt|jährig\w{0,2})(?!\w)"
+    rf"|\b{_OLD_WORD}[- ]years?[- ](?:old|of[- ]age)\b(?!s)"
+    rf"|(?:\b(?:aged?|edad|Alter|âge)(?: ?[/,] ?(?:sex|gender))?(?: is| was| of| de)?|AGE/SEX)\s?[:=]?\s?0?{_OLD}"
+    r"(?:\s?Y|\s?(?:years?|yrs?|años)(?: old| of age)?)?(?![\w%-]|[.,]\d)"
+    rf"|(?<![\w.]){_OLD}(?: ?岁|周岁)|年龄\s?[：:]?\s?{_OLD}(?!\d)",
+    re.I,
+)
+SEXED_AGE = re.compile(
+    r"(?<![\w.°/+-])(?:9\d ?y?[/-]?|1[01]\d[/-]?|0(?:9\d|1[01]\d)Y ?[/-]? ?)[MF](?![\w/])(?! ?[:=]|\.\d|[- ]\d)"
+    r"|(?<![\w.])0(?:9\d|1[01]\d)Y\b"
+)
+_DEGREES = re.compile(
+    r"temp|t-?max|fever|febrile|degrees|°|\d ?[-–] ?$|\b(?:T|at|to|of|was|n|N|total|and) ?=? ?$", re.I
+)
+_MANY = re.compile(
+    r"(?:[<>≥≤=~±]|\bover|above|under|than|least|most|beyond|\d ?(?:to|and|through|-|–|—)|before|up to|until"
+    r"|between)\s?$",
+    re.I,
+)
+_OLDER = re.compile(
+    r"[ ,]*(?:\(?(?:and|or|&)[ -](?:older|over|above|more|up|younger|under|less)|days|weeks|months|hours|to \d"
+    r"|[–—±]|-\d)"
+)
+
+
+def is_age(found: re.Match[str]) -> bool:
+    """The age of one person, not the bound of a group."""
+    text, (start, stop) = found.string, found.span()
+    return not (_MANY.search(text, max(0, start - 16), start) or _OLDER.match(text, stop))
+
+
+def is_sexed_age(found: re.Match[str]) -> bool:
+    """``94F`` where no temperature is told, and no number of months or millions."""
+    text = found.string
+    if len(found[0]) > 4 and found[0][0] == "0":
+        return True
+    if found[0][0] == "1" and not re.match(r",? (?:with|who|present|admitted|c/o|s/p)", text[found.end() :][:14]):
+        return False
+    return not _DEGREES.search(text, max(0, found.start() - 14), found.start())
+
+
+BIRTH = re.compile(
+    r"\b(?:dob|d\.o\.b\.?|d/o/b|date[ _]of[ _]birth|birth[ _]?date|born(?: on)?|birthday|geb(?:oren|\.)(?: am)?"
+    r"|geburtsdatum"
+    r"|(?:fecha|f\.) ?(?:de )?nac(?:imiento|\.)?|nacid[oa](?: el)?|n[ée]e? le|date de naissance|data de nascimento)"
+    rf"\s?(?:is|was|:|=|-)?\s?(?:{FULL_DATE}|{_MONTH} {_DAY}|{_DAY} (?:de )?{_MONTH}|(?:0?[1-9]"
+    rf"|1[0-2])/{_BARE_DAY})(?!\d)"
+    rf"|(?:出生日期|出生年月日?|生日|生于)\s?[：:]?\s?{FULL_DATE}",
+    re.I,
+)
+
+RULES = (
+    (Reason.PHI_AGE, AGE, is_age),
+    (Reason.PHI_AGE, SEXED_AGE, is_sexed_age),
+    (Reason.PHI_DATE, DATE, is_date),
+    (Reason.PHI_DATE, PARTIAL_DATE, is_partial),
+    (Reason.PHI_DATE, NUMERIC_PARTIAL, is_numeric_partial),
+)
+"""In the order in which they are tried."""

@@ -1,0 +1,304 @@
+"""Names of people in text: behind a title, a label or a role, in the forms of DICOM and tables, and by given names."""
+
+from __future__ import annotations
+
+import functools
+import re
+import unicodedata
+from collections.abc import Iterator
+
+from infimed_plugins.quality.identity_words import (
+    AMBIGUOUS,
+    EPONYMS,
+    GENERIC,
+    NO_SURNAME,
+    ORDINARY,
+    PLAIN,
+    SURNAMES_TOO,
+)
+from infimed_plugins.quality.texts import word_list
+
+_UPPER = r"A-Z\u00c0-\u00de\u0100-\u017d"
+_TOKEN = rf"[{_UPPER}](?:[\w'’]|-(?=\w)){{0,30}}"
+_INITIAL = rf"[{_UPPER}]\.?"
+_PARTICLE = r"(?:van|von|de|der|den|la|las|los|del|dos|da|di|bin|al|el|y|e|le|du|ter)"
+_NAME = rf"(?:{_TOKEN}(?:,? (?:{_PARTICLE} ){{0,3}}(?:{_TOKEN}|{_INITIAL}(?= ))){{0,3}})"
+_TWO = rf"(?:{_TOKEN}(?: {_INITIAL})?,? (?:{_PARTICLE} ){{0,3}}{_TOKEN}(?: (?:{_PARTICLE} ){{0,2}}{_TOKEN})?)"
+_TITLE = (
+    r"(?:Mr|Mrs|Ms|Miss|Mx|Dr|DR|MRS|Drs|Dra|Prof|Professor|Doctor|Sr|Sra|Srta|Señor|Señora|Doña|Herr|Frau|Mme"
+    r"|Mlle|Monsieur"
+    r"|Madame)"
+)
+_STAFF = (
+    r"radiologist|physician|clinician|doctor|consultant|surgeon|technologist|technician|sonographer|operator|nurse"
+    r"|referring(?: physician| doctor)?|attending(?: physician)?|resident|fellow|cardiologist|oncologist|pathologist"
+    r"|provider|requested by|referred by|dictated by|signed(?: electronically)? by|electronically signed by|reported by"
+    r"|read by|performed by|reviewed by|reviewed with|discussed with|verified by|approved by|interpreted by|ordered by"
+    r"|transcribed by|seen by|attn|emergency contact|contact|médico|arzt|médecin"
+)
+_FAMILY = (
+    r"next of kin|guardian|mother|father|wife|husband|spouse|son|daughter|brother|sister|cc|patient|pt|subject|paciente"
+)
+_NAME_LABEL = (
+    r"(?:patient(?:'s|s)?|pt\.?'?s?|full|last|first|sur|family|given|maiden|legal|subject(?:'s)?|mother(?:'s)?"
+    r"|father(?:'s)?"
+    r"|doctor(?:'s)?|physician(?:'s)?|contact)[ _-]?(?:full |last |first )?names?|name of (?:the )?patient"
+    r"|patient \(name\)"
+    r"|nombre(?: y apellidos)?(?: del paciente)?|apellidos?|nachname|vorname|prénom|cognome|nome|nom"
+)
+_SURNAMES = (
+    "王李张刘陈杨黄赵吴周徐孙马朱胡郭何高林罗郑梁谢宋唐许韩冯邓曹彭曾肖田董袁潘于蒋蔡余杜叶程苏魏吕丁任沈"
+    "姚卢姜崔钟谭陆汪范金石廖贾夏韦付方白邹孟熊秦邱江尹薛闫段雷侯龙史陶黎贺顾毛郝龚邵万钱严覃武戴莫孔向汤"
+)
+_CJK = r"\u4e00-\u9fff"
+_TITLED = re.compile(rf"(?<![\w-]){_TITLE}(?:\.\s?|\s)(?P<name>(?:{_INITIAL} )?{_NAME})")
+_LABEL_WORDS = ("name", "nom", "apellido")
+_LABELLED: tuple[re.Pattern[str], ...] = (
+    re.compile(rf"\b(?i:{_NAME_LABEL})\s?(?:[:=]|is\b|：)\s?(?P<name>{_NAME})"),
+    re.compile(r"\b(?i:(?:patient|pt\.?)(?:'s)?[ _]name)\s?[:=]\s?(?P<name>[^\W\d_]{2,24},? [^\W\d_]{2,24})"),
+    re.compile(rf"(?:^|[\n;|.(]\s?|\t)(?i:name)\s?[:=]\s?(?P<name>{_NAME})"),
+    re.compile(rf"\b(?i:{_NAME_LABEL}) (?P<name>{_TOKEN},? {_TOKEN})"),
+)
+"""What stands behind a title or a label is a name unless it is plainly none."""
+_CHINESE: tuple[re.Pattern[str], ...] = (
+    re.compile(
+        rf"(?:姓名|患者姓名|病人姓名|联系人|家属|医师|医生|报告人|审核人|检查者|操作者)\s?[：:]\s?(?P<name>[{_CJK}]{{2,4}})"
+    ),
+    re.compile(
+        rf"(?<![{_CJK}])(?:患者|病人)?(?P<name>[{_SURNAMES}][{_CJK}]{{1,2}})(?=[，,、 ]\s?(?:男|女)(?![{_CJK}]))"
+    ),
+)
+_ROLES_COLON: tuple[re.Pattern[str], ...] = (
+    re.compile(rf"\b(?i:{_STAFF})\s?[:=]\s?(?:Dr\.? )?(?P<name>(?:{_INITIAL} )?{_NAME})"),
+    re.compile(rf"\b(?i:{_FAMILY})\s?(?:[:=]|\b(?:is named|named|called)\b)\s?(?P<name>{_NAME})"),
+)
+_ROLES: tuple[re.Pattern[str], ...] = (
+    re.compile(rf"\b(?i:is named|was named|named|is called) (?P<name>{_TWO})"),
+    re.compile(rf"\b(?i:{_STAFF}|{_FAMILY}),? (?P<name>{_TWO})(?=[\s,.;:)]|$)"),
+    re.compile(
+        rf"(?<![\w'’-])(?P<name>{_TOKEN}(?: {_INITIAL})? {_TOKEN})(?:,? (?:M\.D|MD|Ph\.?D|MBBS|FRCR|FRCS|DDS|PA-C)\b"
+        r"|, (?:D\.?O|R\.?N|NP|RT)\b)"
+    ),
+    re.compile(
+        rf"\b(?i:patient|pt\.?|paciente) (?P<name>{_TOKEN} {_TOKEN}),? (?:has|is|was|had|presents|presented"
+        rf"|underwent|complains"
+        r"|reports|came|seen|with|aged|tiene|presenta|\d)\b"
+    ),
+)
+"""Behind a role and before a degree stand other words as often: each must be no word of the field or of every day."""
+_CARET = re.compile(
+    r"(?<![\w^'’-])(?P<name>(?:(?:van|von|de|der|den|la|del|di|da) ){0,3}"
+    r"(?P<family>[^\W\d_][^\W\d_'’ -]{0,14}(?:['’ -][^\W\d_]{2,20}){0,2})\^"
+    r"(?P<given>[^\W\d_][^\W\d_'’-]{0,30})(?![\d])(?:\^[\w. -]{0,40}){0,4})"
+)
+_RUN = re.compile(rf"(?<![\w'’-]){_TOKEN}(?:(?:,? |\. |-)(?:{_PARTICLE} ){{0,3}}{_TOKEN}){{1,7}}")
+_PAIR = re.compile(rf"{_TOKEN}(?: {_INITIAL})?,? (?:{_PARTICLE} ){{0,3}}[{_UPPER}]")
+_IN_RUN = re.compile(_TOKEN)
+_HOSPITAL_KIND = (
+    r"(?:Hospital|Hosp\.?|Infirmary|Clinic|Medical Cent(?:er|re)|Health Cent(?:er|re)"
+    r"|Med Ctr|Hospice|Nursing Home|Klinik(?:um)?)"
+)
+_PLACE_WORD = rf"[{_UPPER}](?:[\w'’.]|-(?=\w)){{0,24}}"
+_HOSPITALS: tuple[re.Pattern[str], ...] = (
+    re.compile(
+        rf"(?<![\w-])(?P<name>(?:St|Saint|Santa|San|Sankt|Mount"
+        rf"|Mt)\b\.? {_PLACE_WORD}(?: {_PLACE_WORD}){{0,2}}? {_HOSPITAL_KIND})"
+    ),
+    re.compile(
+        r"\b(?i:admitted|transferred|referred|treated|seen|discharged|presented|brought|came|sent|taken"
+        r"|admission|visited"
+        r"|scanned|imaged|done|performed|operated|born|ingresad[oa])"
+        rf"(?: \w{{1,12}})? (?:to|at|from|by|in|en el) (?:the |our )?(?P<name>(?:{_PLACE_WORD} (?:of |the |and "
+        rf"|de )?){{1,4}}?{_HOSPITAL_KIND}(?: of {_PLACE_WORD})?)"
+    ),
+    re.compile(
+        rf"\b(?i:hospital|institution|clinic"
+        rf"|facility)(?: name)?\s?[:=]\s?(?P<name>{_PLACE_WORD}(?: {_PLACE_WORD}){{1,4}})"
+    ),
+    re.compile(
+        rf"\b(?P<name>Hospital (?:Universitario|General|Clínico|San|Santa|Virgen|de|del)(?: (?:de |del "
+        rf"|la )?{_PLACE_WORD}){{1,4}})"
+    ),
+)
+_NOWHERE = GENERIC | PLAIN
+_HOSPITAL = re.compile(r"[Hh]osp|Clinic|clinic:|Infirmary|Cent(?:er|re)|Ctr|Klinik|Nursing|institution|facility")
+_NOBODY = re.compile(
+    r"^[Xx]{2,}[-.,]?$|anonym|unknown|redacted|withheld|removed|de-?identified|\b(?:not|none|n/?a|patient"
+    r"|subject|normal|blinded|available"
+    r"|applicable|phantom|test|male|female|pending|unchanged|see|yes|no|as|per|same|above|below|the|this|an"
+    r"|adult|infant|child)\b",
+    re.I,
+)
+_SUFFIX = re.compile(
+    r"(?:itis|oma|omas|osis|emia|aemia|pathy|ectomy|otomy|ology|ologist|graphy|gram|scopy|plasty|tion|tions"
+    r"|sion|sis|ment|ness|ity"
+    r"|ular|ous|ive|able|ible|ism|ment|ancy|ency|ance|ence|less|ful|ics|iasis|plegia|algia|rrhea|uria|trophy"
+    r"|emic|genic|oid)$"
+)
+_FOLLOWING = re.compile(r"(?:'s|’s)?[ -]([\w-]{1,30})")
+_AGED = re.compile(
+    rf"(?<![\w-])(?P<name>{_TOKEN})(?=,? (?:is )?an? \d{{1,3}}[- ]?(?:year|yr|y/?o|month)|, \d{{1,3}} ?(?:years"
+    rf"|yo\b|y/o|[MF]\b))"
+)
+
+
+@functools.cache
+def given_names() -> frozenset[str]:
+    """Common given names, in lower case."""
+    return frozenset(word_list("given_names.txt"))
+
+
+@functools.cache
+def _sure_given() -> frozenset[str]:
+    return given_names() - AMBIGUOUS
+
+
+@functools.cache
+def _words() -> frozenset[str]:
+    """Words of every day and of the field, that are nobody's name."""
+    listed = (*word_list("common_words.txt"), *word_list("medical_terms.txt"))
+    return (ORDINARY | NO_SURNAME | GENERIC | {part for term in listed for part in term.split()}) - {"young", "gray"}
+
+
+def folded(word: str) -> str:
+    """In lower case without accents, and without a possessive."""
+    plain = unicodedata.normalize("NFKD", word) if not word.isascii() else word
+    return (
+        "".join(part for part in plain if not unicodedata.combining(part)).lower().removesuffix("'s").removesuffix("’s")
+    )
+
+
+def is_given(word: str) -> bool:
+    """Whether a word, or each part of it around a hyphen, is a common given name."""
+    return all(part in given_names() for part in folded(word).split("-"))
+
+
+def is_ordinary(word: str) -> bool:
+    """Whether a word is one of every day or of the field."""
+    low = folded(word).strip(".,;:-")
+    if low in given_names():
+        return False
+    return low in _words() or (low.endswith("s") and low[:-1] in _words()) or bool(len(low) > 5 and _SUFFIX.search(low))
+
+
+def names_in(text: str) -> Iterator[tuple[int, int]]:
+    """(start, stop) of every name that is found; they may overlap."""
+    yield from _labelled(text)
+    if "^" in text:
+        yield from _carets(text)
+    if _HOSPITAL.search(text):
+        for pattern in _HOSPITALS:
+            for found in pattern.finditer(text):
+                if not all(folded(word) in _NOWHERE for word in found["name"].split()[:-1]):
+                    yield found.span("name")
+    for found in _AGED.finditer(text):
+        if is_given(found["name"]) and folded(found["name"]) not in AMBIGUOUS:
+            yield found.span("name")
+    yield from _bare(text)
+
+
+def _labelled(text: str) -> Iterator[tuple[int, int]]:
+    """Behind titles, labels and roles; each pattern only where a text holds what it cannot match without."""
+    sure = [_TITLED]
+    low = text.lower()
+    if any(word in low for word in _LABEL_WORDS):
+        sure += _LABELLED
+    if not text.isascii():
+        sure += _CHINESE
+    for pattern in sure:
+        for found in pattern.finditer(text):
+            yield from _cut(found, sure=True)
+    likely = [*_ROLES_COLON] if ":" in text or "=" in text or "named" in low or "called" in low else []
+    if _PAIR.search(text):
+        likely += _ROLES
+    for pattern in likely:
+        for found in pattern.finditer(text):
+            yield from _cut(found, sure=False)
+
+
+def _cut(found: re.Match[str], sure: bool) -> Iterator[tuple[int, int]]:
+    """The name of a match up to its first word that is nobody's, if a name is left."""
+    start, stop = found.span("name")
+    name = found["name"]
+    titled = found.re is _TITLED
+    words = [(word.end(), word[0]) for word in re.finditer(r"[^\s,;:]+", name)]
+    kept = 0
+    for end, word in words:
+        surname = folded(word) in SURNAMES_TOO and (titled or sure or kept > 0)
+        if _NOBODY.search(word) or (is_ordinary(word) and not surname and not _particle(word)):
+            break
+        kept = end
+    taken = name[:kept].split()
+    while taken and _particle(taken[-1]):
+        kept = kept - len(taken.pop()) - 1
+    behind = _FOLLOWING.match(found.string, start + kept)
+    if kept <= 0 or (behind and folded(behind[1]) in NO_SURNAME):
+        return
+    capital = [word for word in taken if not _particle(word)]
+    if sure or len(capital) > 1 or (capital and is_given(capital[0])):
+        trimmed = name[:kept].rstrip(" .,;:")
+        if len(trimmed) > 1:
+            yield start, min(stop, start + len(trimmed))
+
+
+def _particle(word: str) -> bool:
+    return re.fullmatch(_PARTICLE, word) is not None
+
+
+def _carets(text: str) -> Iterator[tuple[int, int]]:
+    for found in _CARET.finditer(text):
+        family, given = found["family"], found["given"]
+        capital = family[0].isupper() and given[0].isupper()
+        if (
+            (capital or is_given(given) or is_given(family))
+            and not _NOBODY.search(found["name"])
+            and len(family + given) > 2
+        ):
+            yield found.start(), found.start() + len(found["name"].rstrip(" .,;:^"))
+
+
+def _bare(text: str) -> Iterator[tuple[int, int]]:
+    """A common given name beside another capitalised word that is no word of the field or of every day."""
+    for run in _RUN.finditer(text):
+        tokens = list(_IN_RUN.finditer(run[0]))
+        words = [folded(token[0]) for token in tokens]
+        at = 0
+        while at < len(tokens):
+            last = _person(run[0], tokens, words, at)
+            if last is None:
+                at += 1
+                continue
+            begin, end = tokens[at].start(), tokens[last].end()
+            behind = _FOLLOWING.match(text, run.start() + end)
+            if not (behind and folded(behind[1]).rstrip("s") in NO_SURNAME):
+                yield run.start() + begin, run.start() + end
+            at = last + 1
+
+
+def _person(run: str, tokens: list[re.Match[str]], words: list[str], at: int) -> int | None:
+    """The last token of a name that begins at ``at``: a given name and a surname, or "Surname, Given"."""
+    reach = at
+    given = is_given(tokens[at][0]) and len(words[at]) > 1
+    for one in range(at + 1, min(len(tokens), at + 5)):
+        between = run[tokens[one - 1].end() : tokens[one].start()]
+        reversed_name = one == at + 1 and not given and between == ", "
+        surname = given and one == at + 1 and words[one] in SURNAMES_TOO and words[at] not in AMBIGUOUS
+        if (
+            (is_ordinary(tokens[one][0]) and not surname)
+            or ("," in between and not reversed_name)
+            or (". " in between and len(words[one - 1]) > 1)
+        ):
+            break
+        reach = one
+    surnames = [word for word in words[at + 1 : reach + 1] if len(word) > 1]
+    if reach == at or not surnames or f"{words[at]} {words[at + 1]}" in EPONYMS or surnames[-1] in NO_SURNAME | PLAIN:
+        return None
+    if given:
+        weak = words[at] in AMBIGUOUS and surnames[0] not in _sure_given()
+        return None if weak and (tokens[at][0].isupper() or len(words[at]) < 4) else reach
+    if is_ordinary(tokens[at][0]) or len(words[at]) < 2:
+        return None
+    if surnames[0] in _sure_given() and f"{surnames[0]} {surnames[-1]}" not in EPONYMS:
+        comma = run[tokens[at].end() : tokens[at + 1].start()] == ", "
+        return at + 1 if comma else reach
+    return None
