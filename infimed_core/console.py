@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any, TextIO
 
@@ -32,7 +33,10 @@ class Console:
 
     def _line(self, text: str) -> None:
         self.close()
-        print(printable(text), file=self._stream, flush=True)
+        try:
+            print(printable(text), file=self._stream, flush=True)
+        except BrokenPipeError:  # whoever read along is gone; the run goes on without telling
+            self._stream = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
 
     def _run_started(self, event: RunEvent) -> None:
         self._line(f"run '{event.payload['name']}' in {event.directory}")

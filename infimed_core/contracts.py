@@ -42,7 +42,7 @@ def wrong(thing: Any, method: str, what: str) -> ComponentError:
     return ComponentError(f"{named(thing, method)} {what}")
 
 
-def raised_in(error: Exception) -> ComponentError | None:
+def raised_in(error: BaseException) -> ComponentError | None:
     """The error of an outside plugin with its plugin, method and place; ``None`` for everything else."""
     if isinstance(error, InfimedError) or (isinstance(error, OSError) and error.errno in FULL):
         return None
@@ -60,7 +60,7 @@ def calling(thing: Any, method: str) -> Iterator[None]:
     """Within this, an error of an outside plugin says whose it is; for what runs in another process."""
     try:
         yield
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if isinstance(error, InfimedError) or not is_outside(type(thing).__module__):
             raise
         module = type(thing).__module__

@@ -17,7 +17,7 @@ from typing import NoReturn
 from infimed_core.api.component import JsonObject
 from infimed_core.api.models import LoadedModel, Model, TrainableModel
 from infimed_core.api.reporting import RECORD_FORMAT, PluginInfo, RunEvent, RunRecord
-from infimed_core.contracts import FULL
+from infimed_core.contracts import FULL, raised_in
 from infimed_core.curate.curation import curate
 from infimed_core.distributed.ranks import BEAT_SECONDS, Ranks, start_ranks
 from infimed_core.distributed.worker_rank import run_worker, wait_for_file
@@ -66,6 +66,8 @@ def _lead(plan: Plan, registry: Registry, listen: Callable[[RunEvent], None], ra
     if ranks.size > 1:
         record.environment["ranks"] = ranks.size
     directory = RunDirectory(path, record)
+    if (record_format(path / "run.json") or 0) > RECORD_FORMAT:
+        read_record(path)  # says that a later version made it
     directory.hold()
     changed = _told_changes(path, record)
     told: set[str] = set()
@@ -100,6 +102,8 @@ def _lead(plan: Plan, registry: Registry, listen: Callable[[RunEvent], None], ra
 
 def _fail(directory: RunDirectory, plan: Plan, error: BaseException, ranks: Ranks) -> NoReturn:
     """Write how the run ended, and raise the error again: with its cause where that lies in another process."""
+    if isinstance(error, SystemExit):  # a component called sys.exit: the run did not end well, whatever it says
+        error = raised_in(error) or InfimedError(f"something called sys.exit({error.code!r}) within the run")
     told = error
     cause = ranks.cause(2 * BEAT_SECONDS) if ranks.size > 1 else None
     if cause is not None and cause != str(error):
@@ -187,9 +191,8 @@ def _used_plugins(plan: Plan, registry: Registry) -> tuple[PluginInfo, ...]:
 def _told_changes(path: Path, record: RunRecord) -> list[str]:
     """A line where another version made the run that is there; else one for each plugin that has changed since."""
     found = record_format(path / "run.json")
-    if found is not None and found != RECORD_FORMAT:
-        version = "an earlier" if found < RECORD_FORMAT else "a later"
-        return [f"{path / 'run.json'}: made by {version} version (record format {found}); every step is done anew"]
+    if found is not None and found < RECORD_FORMAT:
+        return [f"{path / 'run.json'}: made by an earlier version (record format {found}); every step is done anew"]
     try:
         before = {plugin.name: plugin.version for plugin in read_record(path).plugins}
     except InfimedError:

@@ -6,6 +6,7 @@ import io
 import json
 from pathlib import Path
 
+from infimed_core import RunEvent
 from infimed_core.console import Console
 from infimed_core.plugins import load_plugins
 from infimed_core.run import run
@@ -33,3 +34,13 @@ def test_rows_left_out_are_told_by_reason_with_file_line_and_sample_and_a_source
     assert any("data.sources.1: the reader 'llava' gave NO SAMPLE" in line for line in lines)
     (done,) = (line for line in lines if "read done in" in line)
     assert done.endswith(", 3 of 6 left out (1 empty_text, 2 bad_row)")
+
+
+def test_who_stops_reading_along_does_not_stop_the_run() -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    console = Console(Gone())
+    for step in ("read", "score"):
+        console(RunEvent(kind="step_started", step=step, directory="runs/x"))

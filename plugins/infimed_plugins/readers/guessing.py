@@ -89,8 +89,10 @@ def _candidates(folder: Path, files: Sequence[Path]) -> Iterator[Guess]:
             yield _table(folder, tables, images)
     for ending, uses in ((".jsonl", ("jsonl", "llava")), (".json", ("llava",)), (".parquet", ("parquet",))):
         if found := by_ending.get(ending):
+            root = _root(folder, found, images)
             for use in uses:
-                yield Guess(use, {"path": _pattern(folder, found), **_root(folder, found, images)})
+                for settings in ({}, root) if root else ({},):
+                    yield Guess(use, {"path": _pattern(folder, found), **settings})
     for ending in (".tar", ".tar.gz"):
         if found := by_ending.get(ending):
             yield Guess("webdataset", {"path": _pattern(folder, found)})

@@ -43,7 +43,7 @@ def _of_run(path: Path) -> Iterator[dict[str, Any]]:
         solver = (
             ref.solver.use if ref.solver is not None else str((protocol.get("solver") or {}).get("use", "")).lower()
         )
-        name = ref.use.rsplit("/", 1)[-1]
+        name = ref.name or ref.use.rsplit("/", 1)[-1]
         row = {"run": run.name, "in_run": benchmark, "benchmark": name, "model": model, "solver": solver}
         yield row | summary(list(run.answers(benchmark, model)), run.cluster_by(benchmark))
 

@@ -118,7 +118,9 @@ def compare_runs(
             wholes.append(compared)
             cells += _cells(pair, first, other, marks)
     if not wholes:
-        raise InfimedError("; ".join(notes) or f"no benchmark that two of {', '.join(e.label for e in models)} share")
+        under = f" graded as '{scoring}'" if scoring else ""
+        labels = ", ".join(model.label for model in models)
+        raise InfimedError("; ".join(notes) or f"no benchmark{under} that two of {labels} share")
     suites = installed_tables(registry)
     return RunComparison(
         models=tuple(one.label for one in models),

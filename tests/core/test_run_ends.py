@@ -1,0 +1,36 @@
+"""How a run ends when something in it ends the process, or when its directory is not this version's to use."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from infimed_core import InfimedError
+from infimed_core.testing import run
+from infimed_plugins.vlm.baselines import Constant
+
+DOCUMENT = {
+    "run": {"name": "r"},
+    "model": {"use": "constant", "with": {"text": "yes"}},
+    "evaluation": {"benchmarks": [{"use": "demo-text"}], "limit": 2},
+}
+
+
+def test_a_component_that_calls_sys_exit_fails_the_run_with_a_line(tmp_path: Path, monkeypatch) -> None:
+    def leave(self, checkpoint):
+        raise SystemExit(3)
+
+    monkeypatch.setattr(Constant, "load", leave)
+    with pytest.raises(InfimedError, match=r"called sys\.exit\(3\)"):
+        run(DOCUMENT, tmp_path)
+    record = json.loads((tmp_path / "runs" / "r" / "run.json").read_text())
+    assert record["status"] == "failed" and "sys.exit(3)" in record["error"]
+
+
+def test_a_run_of_a_later_version_is_left_as_it_is(tmp_path: Path) -> None:
+    directory = tmp_path / "runs" / "r"
+    directory.mkdir(parents=True)
+    (directory / "run.json").write_text('{"format": 99, "more": 1}')
+    with pytest.raises(InfimedError, match="made by a later version"):
+        run(DOCUMENT, tmp_path)
+    assert (directory / "run.json").read_text() == '{"format": 99, "more": 1}'
