@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Any, TextIO
 
@@ -17,13 +16,17 @@ class Console:
         self._stream = stream or sys.stderr
         self._quiet = quiet
         self._bar: Any = None
+        self._read_along = True
         self._reused: list[str] = []
 
     def __call__(self, event: RunEvent) -> None:
         """Take one event."""
         show = getattr(self, f"_{event.kind}", None)
-        if show is not None and (not self._quiet or event.kind == "message"):
-            show(event)
+        if show is not None and self._read_along and (not self._quiet or event.kind == "message"):
+            try:
+                show(event)
+            except BrokenPipeError:  # whoever read along is gone; the run goes on without telling
+                self._bar, self._read_along = None, False
 
     def close(self) -> None:
         """End the bar that is open, if any."""
@@ -33,10 +36,8 @@ class Console:
 
     def _line(self, text: str) -> None:
         self.close()
-        try:
+        if self._read_along:
             print(printable(text), file=self._stream, flush=True)
-        except BrokenPipeError:  # whoever read along is gone; the run goes on without telling
-            self._stream = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
 
     def _run_started(self, event: RunEvent) -> None:
         self._line(f"run '{event.payload['name']}' in {event.directory}")
