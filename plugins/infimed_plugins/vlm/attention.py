@@ -183,9 +183,9 @@ def prepare_module(module: Any, kind: str, kernel: str = "varlen") -> AttentionS
 
 
 def attention_state(module: Any) -> AttentionState:
-    """What the attention layers of a prepared module share."""
-    state: AttentionState = getattr(attention_layers(module)[0], _STATE)
-    return state
+    """What the attention layers of a prepared module share; sharding may have put copies of them in place."""
+    states = (getattr(layer, _STATE, None) for layer in attention_layers(module))
+    return next((state for state in states if state is not None), None) or AttentionState()
 
 
 def attention_layers(module: Any) -> list[Any]:

@@ -12,7 +12,13 @@ from typing import Any
 from pydantic import JsonValue
 
 from infimed_core import Answer, MediaLoader, PackedBatch, Request, TrainableModel
-from infimed_plugins.vlm.attention import attention_layers, attention_names, prepare_module, restore_attention
+from infimed_plugins.vlm.attention import (
+    attention_layers,
+    attention_names,
+    attention_state,
+    prepare_module,
+    restore_attention,
+)
 from infimed_plugins.vlm.encoding import PREPROCESSING_FILES, ChatEncoder
 from infimed_plugins.vlm.families import Family, attention_kind, family_of, group_parameters
 from infimed_plugins.vlm.rows import row_hidden_states
@@ -27,7 +33,7 @@ class TransformersModel(TrainableModel):
         self._encoder = encoder
         self.settings = settings
         self._weights_digest: tuple[int, str] | None = None
-        self._attention = prepare_module(module, settings.attention, settings.kernel)
+        prepare_module(module, settings.attention, settings.kernel)
 
     @property
     def encoder(self) -> ChatEncoder:
@@ -51,7 +57,7 @@ class TransformersModel(TrainableModel):
 
     def hidden_states(self, batch: PackedBatch) -> Any:
         """Final hidden states [L, width] of a row, samples apart; needs no mask and makes none."""
-        before = dict(self._attention.calls)
+        before = dict(attention_state(self._module).calls)
         hidden = row_hidden_states(self._module, batch, self.family)
         self._check_borders(batch, before)
         return hidden
@@ -67,8 +73,9 @@ class TransformersModel(TrainableModel):
         causal, towers = self._num_layers
         if self.family is None or not self.family.native_resolution or not batch.vision:
             towers = None
+        calls = attention_state(self._module).calls
         for name, wanted in (("causal", causal), ("bidirectional", towers)):
-            ran = self._attention.calls[name] - before[name]
+            ran = calls[name] - before[name]
             if wanted is not None and ran != wanted:
                 raise RuntimeError(f"{ran} of {wanted} {name} attention layers received the samples' borders")
 
