@@ -21,7 +21,7 @@ from infimed_core import InfimedError
 from infimed_core.api.reporting import RunRecord
 from infimed_core.distributed.ranks import start_ranks
 
-SHORT = "import sys, infimed_core.ranks as r; r.SILENT_SECONDS = 4.0; r.GRACE_SECONDS = 3.0; "
+SHORT = "import sys, infimed_core.distributed.ranks as r; r.SILENT_SECONDS = 4.0; r.GRACE_SECONDS = 3.0; "
 SHORT += "from infimed_core.cli import run_main; run_main()"
 
 
@@ -181,6 +181,6 @@ def test_a_rank_that_fails_says_why_on_the_first_ranks_record(data: Path, tmp_pa
     file = write_run_file(tmp_path, data)
     other = write_run_file(tmp_path / "other", data, learning_rate=1e-5)
     first, second = ends(launched(file, other))
-    assert first[0] == second[0] == 2
+    assert first[0] == second[0] == 2, (first, second)
     for said in (first[1], second[1], record(file).error or ""):
         assert "rank 1 runs another run file" in said
