@@ -225,7 +225,9 @@ def test_where_all_samples_went_is_told_with_the_remedy_of_the_step_that_took_th
     with pytest.raises(InfimedError, match=told):
         run(body, tmp_path)
     body["data"]["sources"][0]["use"] = "llava"  # reads a JSON array, not lines
-    with pytest.raises(InfimedError, match=r"no sample in any source; left out: .*samples\.jsonl:1: .*bad_row.*30 such rows"):
+    with pytest.raises(
+        InfimedError, match=r"no sample in any source; left out: .*samples\.jsonl:1: .*bad_row.*30 such rows"
+    ):
         run(body, tmp_path)
 
 

@@ -116,7 +116,8 @@ def test_a_row_gives_its_samples_what_transformers_gives_each_alone(checkpoints,
     loss_of(network.module, hidden, row.labels).backward()
     for start, sample in zip(row.cu_seqlens[:-1], samples, strict=True):
         alone = reference.model(**stock_inputs(family, sample), use_cache=False).last_hidden_state[0]
-        assert difference(hidden[start : start + len(sample)], alone) <= 1e-5
+        # Experts sum over the tokens of a whole row: with other neighbours they round otherwise.
+        assert difference(hidden[start : start + len(sample)], alone) <= (2e-5 if "moe" in family else 1e-5)
         loss_of(reference, alone, sample.labels).backward()
     wanted = {name: parameter.grad for name, parameter in reference.named_parameters() if parameter.grad is not None}
     found = {

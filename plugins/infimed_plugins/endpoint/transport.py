@@ -84,6 +84,11 @@ class Server:
                 transport._pool._network_backend = DeadlineBackend(self._clock, own)
         return client
 
+    def __del__(self) -> None:
+        """Close the connections that are kept."""
+        if client := self.__dict__.get("_client"):
+            client.close()
+
     @cached_property
     def is_own(self) -> bool:
         """Whether it is on this machine; looked up once, and held to at every connection."""
