@@ -8,6 +8,7 @@ import gc
 import inspect
 import json
 import os
+import signal
 import sys
 import typing
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ import yaml
 from infimed_core.api.data import Sample
 from infimed_core.api.reporting import Reporter, RunRecord
 from infimed_core.errors import ComponentError, InfimedError
+from infimed_core.places import VARIABLE as DATA_ROOTS
 from infimed_core.plugin_loading import place_of_code, told_error
 from infimed_core.plugins import KINDS, Registry, load_plugins
 from infimed_core.runfile.loading import load_run_file
@@ -192,11 +194,15 @@ def _run(
         str | None, typer.Option(help="Only these questions: ids with commas, or a file with one a line.")
     ] = None,
     quiet: Annotated[bool, typer.Option(help="No progress.")] = False,
+    data_root: Annotated[
+        list[str] | None, typer.Option(help="Data that lay below OLD lie below NEW now; repeat.", metavar="OLD=NEW")
+    ] = None,
 ) -> None:
     """Do everything a run file says; what an earlier run of it finished is not done again."""
     from infimed_core.console import Console
     from infimed_core.distributed.ranks import own_rank
     from infimed_core.run import run as do_run
+    from infimed_core.stopping import stop_signal
 
     # Before torch is loaded: threads that spin while they wait take the core that the slowest of them needs.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -206,6 +212,11 @@ def _run(
     if samples is not None:
         chosen = samples if Path(samples).is_file() else [name.strip() for name in samples.split(",") if name.strip()]
         changes.append(f"evaluation.samples={json.dumps(chosen)}")
+    for moved in data_root or ():
+        if not all(part.startswith("/") for part in moved.split("=", 1)) or "=" not in moved:
+            raise InfimedError(f"--data-root {moved}: write OLD=NEW with two whole paths, as in /data=/mnt/data")
+    if data_root:
+        os.environ[DATA_ROOTS] = json.dumps([moved.split("=", 1) for moved in data_root])
     plan, registry = _load(file, changes)
     rank = own_rank()
     console = Console(quiet=quiet or rank > 0)
@@ -216,7 +227,7 @@ def _run(
         console.close()
         if rank == 0:
             _say(f"stopped; what is finished is kept in {path}. The same command goes on from there.", err=True)
-        raise typer.Exit(130) from None
+        raise typer.Exit(128 + (stop_signal() or signal.SIGINT)) from None
     except Exception as error:
         console.close()
         if isinstance(error, InfimedError) and not isinstance(error, ComponentError):

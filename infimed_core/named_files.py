@@ -12,6 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from infimed_core.places import as_named
+
 WHOLE_FOLDER_BYTES = 64 * 2**20
 """Up to this size the content of a folder's files is hashed, beyond it their names and sizes."""
 
@@ -30,9 +32,9 @@ def digest_of_files(settings: Mapping[str, Any]) -> str:
             if os.path.abspath(name) in above:
                 continue  # "." or "/", as a separator may be: no data set, and everything there is
             if path.is_file():
-                found.update(f"{name}\0".encode("utf-8", "surrogatepass") + _content(path))
+                found.update(f"{as_named(name)}\0".encode("utf-8", "surrogatepass") + _content(path))
             elif path.is_dir():
-                found.update(f"{name}\0".encode("utf-8", "surrogatepass") + _listing(path))
+                found.update(f"{as_named(name)}\0".encode("utf-8", "surrogatepass") + _listing(path))
     return found.hexdigest()
 
 

@@ -28,6 +28,7 @@ from infimed_core.api.reporting import (
 )
 from infimed_core.errors import InfimedError
 from infimed_core.evaluate.graded import Graded, answers_path, parse_graded
+from infimed_core.places import run_above
 from infimed_core.runfile.sections import BASELINE, CONSTANT_LETTER, IMAGE_BLIND, BenchmarkRef, benchmark_name
 from infimed_core.store.dataset import Dataset
 from infimed_core.store.record import is_gone, read_record
@@ -334,11 +335,12 @@ def read_answers(path: Path, bad: list[BadLine] | None = None) -> Iterator[Grade
     """
     if not path.is_file():
         raise InfimedError(f"{path}: no such file; it is written when the model has been asked")
+    run = run_above(path)
     for number, line in enumerate(_lines(path), 1):
         if not line.strip():
             continue
         try:
-            row = parse_graded(line)
+            row = parse_graded(line, run)
         except ValueError as error:
             reason = _first_mistake(error)
             if bad is None:

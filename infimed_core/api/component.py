@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from infimed_core.places import as_named
+
 
 class Component(BaseModel, ABC):
     """What a run file names with ``use:``; its fields are what ``with:`` may set."""
@@ -92,4 +94,4 @@ class ComponentRef(Row):
 
 def canonical_json(value: Any) -> str:
     """JSON with sorted keys and no spaces: equal values give equal text, for hashing."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return json.dumps(as_named(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)

@@ -10,11 +10,12 @@ from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, field_validator
 
 from infimed_core.api.component import Component, Row
 from infimed_core.errors import DataError
 from infimed_core.named_files import digest_of_files
+from infimed_core.places import found_now
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -196,6 +197,11 @@ class Media(Row):
     data: bytes | None = Field(default=None, repr=False)
     sha256: str | None = None
     options: dict[str, JsonValue] = Field(default_factory=dict)
+
+    @field_validator("uri")
+    @classmethod
+    def _where_it_is_now(cls, uri: str | None) -> str | None:
+        return str(found_now(uri)) if uri else uri
 
 
 class Slices(Row):

@@ -20,6 +20,7 @@ from infimed_core.api.data import Executor, Fault, Reader, Sample
 from infimed_core.contracts import CheckedExecutor, checked_rows, checked_shards
 from infimed_core.curate.joining import FILES, KINDS, Joined, join_parts, key_of
 from infimed_core.errors import InfimedError
+from infimed_core.places import found_now, written
 from infimed_core.store.artifacts import digest
 from infimed_core.store.dataset import TOLD_FAULTS, Dataset, store_media
 from infimed_core.store.files import replaced
@@ -71,7 +72,7 @@ class _ReadTask:
             return fault
         row = row.model_copy(update={"tags": {"source": self.name, **row.tags}})
         try:
-            row = store_media(row, self.media_directory)
+            row = written(store_media(row, self.media_directory), self.media_directory.parent)
             line = row.model_dump_json()
         except ValueError as error:  # half of a surrogate pair, which no file of UTF-8 holds
             return Fault(sample_id=row.id, code="bad_text", detail=f"cannot be written: {error}")
@@ -219,7 +220,7 @@ def _sizes_of(names: Sequence[str]) -> bytes:
     sizes = []
     for name in names:
         try:
-            sizes.append(os.stat(json.loads(name)).st_size)
+            sizes.append(os.stat(found_now(json.loads(name))).st_size)
         except (OSError, ValueError):
             sizes.append(-1)
     return np.array(sizes, dtype=np.int64).tobytes()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -55,8 +56,7 @@ def describe_scores(dimensions: Sequence[str], dataset: Dataset, table: ScoreTab
 
     def show(rows: Iterable[int]) -> list[dict[str, object]]:
         return [
-            {"sample": dataset[row].model_dump(mode="json"), "score": table[row][1].model_dump(mode="json")}
-            for row in rows
+            {"sample": json.loads(dataset.line(row)), "score": table[row][1].model_dump(mode="json")} for row in rows
         ]
 
     totals = histograms.sum(axis=1).tolist()

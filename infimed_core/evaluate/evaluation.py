@@ -296,7 +296,7 @@ def _write_results(asked: _Asked, directory: Path, model: str, rows: Sequence[Gr
     measured = [metric for metric in asked.metrics.values() if isinstance(metric, TextMetric)]
     if measured:
         rows = measure_texts(asked.benchmark, rows, measured)
-    write_atomically(directory / "answers.jsonl", "".join(row.as_json() + "\n" for row in rows))
+    write_atomically(directory / "answers.jsonl", "".join(row.as_json(asked.state.path) + "\n" for row in rows))
     results = summarise(asked.name, asked.benchmark, model, rows, asked.metrics, asked.state.seed)
     write_atomically(directory / "results.json", _ROWS.dump_json(tuple(results)).decode())
 

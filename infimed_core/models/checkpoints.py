@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from infimed_core.api.component import with_versions
 from infimed_core.api.models import LoadedModel, Model
+from infimed_core.places import as_named
 from infimed_core.store.artifacts import digest, verify_files
 from infimed_core.store.files import write_atomically
 from infimed_core.store.steps import Outcome, RunState
@@ -34,14 +36,18 @@ def prepare_model(state: RunState, texts: Callable[[], Iterable[str]], data_dige
     inputs_digest = digest("model", 1, with_versions(model, model.weights_identity()), state.seed, data_digest)
 
     def work(directory: Path) -> Outcome:
-        target = directory / "checkpoint"
-        found = model.prepare(target, texts, state.seed)
-        write_atomically(directory / "checkpoint.json", json.dumps({"path": str(found) if found else None}))
-        return Outcome(details={"checkpoint": str(found) if found else None})
+        found = model.prepare(directory / "checkpoint", texts, state.seed)
+        own = found is not None and found.absolute().is_relative_to(state.path.absolute())
+        # One that is not the run's own is looked for again where it is needed: it may have been moved.
+        place = {"path": os.path.relpath(found, state.path) if found and own else None, "outside": bool(found) > own}
+        write_atomically(directory / "checkpoint.json", json.dumps(place))
+        return Outcome(details={"checkpoint": place["path"] or (as_named(str(found)) if found else None)})
 
     artifact = state.step("model", inputs_digest, work)
-    path = json.loads((artifact.directory / "checkpoint.json").read_text(encoding="utf-8"))["path"]
-    return Checkpoint("base", Path(path) if path else None, inputs_digest)
+    place = json.loads((artifact.directory / "checkpoint.json").read_text(encoding="utf-8"))
+    if place.get("outside"):
+        return Checkpoint("base", model.prepare(artifact.directory / "checkpoint", texts, state.seed), inputs_digest)
+    return Checkpoint("base", state.path / place["path"] if place["path"] else None, inputs_digest)
 
 
 def load_checkpoint(model: Model, directory: Path | None) -> LoadedModel:

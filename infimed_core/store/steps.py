@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -20,6 +19,7 @@ from infimed_core.distributed.ranks import Ranks
 from infimed_core.errors import ComponentError
 from infimed_core.plugins import Registry
 from infimed_core.runfile.plan import Plan
+from infimed_core.stopping import handled, stop_signal
 from infimed_core.store.artifacts import Artifact
 from infimed_core.store.record import RunDirectory
 
@@ -121,13 +121,13 @@ class RunState:
         try:
             outcome = work(artifact.open(keep=keep))
         except BaseException as error:
-            status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            status = "interrupted" if isinstance(error, KeyboardInterrupt) or stop_signal() else "failed"
             seconds = round(time.perf_counter() - start, 3)
             self.directory.put_step(begun.model_copy(update={"status": status, "seconds": seconds}))
             blamed = error if isinstance(error, ComponentError) else None
             if blamed is None and isinstance(error, Exception):
                 blamed = raised_in(error)
-            if blamed is not None:  # a plugin's fault: whose, in which method and in which step
+            if blamed is not None and status == "failed":  # a plugin's fault: whose, in which method and in which step
                 raise ComponentError(f"step '{name}': {blamed}") from error
             raise
         done = {
@@ -148,13 +148,10 @@ class RunState:
 
     @contextmanager
     def stop_softly(self) -> Iterator[None]:
-        """Turn the first Ctrl-C or SIGTERM into a request to stop, a later one into an immediate one."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
+        """Turn the first Ctrl-C, SIGTERM or SIGHUP into a request to stop, a later one into an immediate one."""
         asked = 0.0
 
-        def handle(number: int, frame: Any) -> None:
+        def handle() -> None:
             nonlocal asked
             # A launcher passes on what the terminal has sent already: that is one wish, told twice.
             if self.stopped.is_set() and (self.ranks.size == 1 or time.monotonic() > asked + SAME_SIGNAL_SECONDS):
@@ -164,26 +161,5 @@ class RunState:
                 self.stopped.set()
                 self.tell("message", "", {"text": "stopping after this step; press Ctrl-C again to stop at once"})
 
-        previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
+        with handled(handle):
             yield
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
-
-
-@contextmanager
-def terminable() -> Iterator[None]:
-    """Take SIGTERM for Ctrl-C, so that a job that is ended from outside leaves an honest record."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def handle(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    previous = signal.signal(signal.SIGTERM, handle)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)

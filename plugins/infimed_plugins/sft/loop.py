@@ -23,6 +23,7 @@ from infimed_plugins.sft.loss import row_loss, supervised
 from infimed_plugins.sft.loss_anomaly import find_anomaly, shown_ids
 from infimed_plugins.sft.parameters import grouped_parameters, make_optimizer
 from infimed_plugins.sft.ranks import Ranks
+from infimed_plugins.sft.saving import SaveTimer
 from infimed_plugins.sft.sharding import gathered, gathered_on_first, to_shard
 from infimed_plugins.sft.sources import SourceLosses
 from infimed_plugins.sft.stages import TrainingStage, rate_factor
@@ -94,6 +95,7 @@ class Loop:
         """Train to the end; returns the facts for the record."""
         stage, batches, ranks = self._stage, self._batches, self._ranks
         start = self._resume()
+        self._timer = SaveTimer(self._context.directory, stage.save_seconds) if ranks.is_first else None
         settings = self._settings
         self._tell_idle_ranks()
         self._loader = Loader(batches, start, ranks.rank, ranks.size, settings.num_workers, settings.rows_ahead)
@@ -104,7 +106,7 @@ class Loop:
                 self._step(step, rows)
                 self._validation.after(step, batches.num_steps)
                 done = step + 1
-                if done % stage.save_every == 0 and done < batches.num_steps:
+                if (done % stage.save_every == 0 or self._is_due) and done < batches.num_steps:
                     self._save(done)
         finally:
             steps.close()  # type: ignore[attr-defined]
@@ -126,9 +128,11 @@ class Loop:
         stage, ranks, context = self._stage, self._ranks, self._context
         targets = [supervised(row, stage.loss_weighting) for _, row in rows]
         counts = self._tally.count(rows)
-        whole_weight, stopped, *counts = ranks.sum(
-            [sum(float(weights.sum()) for _, weights in targets), float(context.stopped.is_set()), *counts]
+        due = float(self._timer is not None and self._timer.due())
+        whole_weight, stopped, due, *counts = ranks.sum(
+            [sum(float(weights.sum()) for _, weights in targets), float(context.stopped.is_set()), due, *counts]
         )
+        self._is_due = due > 0.0  # by the clock of the first rank: all save together
         if stopped:
             self._save(step)
             raise KeyboardInterrupt
@@ -265,7 +269,7 @@ class Loop:
 
     def _fingerprint(self) -> str:
         """Changes with whatever decides the weights; not with workers, ranks, or how often state is kept."""
-        without = {"save_every", "keep", "activation_checkpointing", "evaluate", "max_skipped_share"}
+        without = {"save_every", "save_seconds", "keep", "activation_checkpointing", "evaluate", "max_skipped_share"}
         stage = self._stage.model_dump(mode="json", exclude=without)
         names = {name: list(parameter.shape) for name, parameter in self._parameters.items()}
         facts = [self._batches.plan_hash, stage, self._context.seed, self._precision, names]
@@ -331,6 +335,8 @@ class Loop:
         self._ranks.agree(problem)
         # On every rank: they must agree on whether the next state is written.
         self._last_saved = step
+        if self._timer is not None:
+            self._timer.saved()
 
     # -- telling -------------------------------------------------------------------------------------------------
 

@@ -74,6 +74,11 @@ class TrainingStage(Stage):
         default=False, description="Recompute activations in the backward pass: less memory, about a third more work."
     )
     save_every: int = Field(default=200, ge=1, description="Steps between two resumable states.")
+    save_seconds: float = Field(
+        default=300.0,
+        gt=0.0,
+        description="Seconds after which a state is saved too; after a kill that came earlier, a third of that time.",
+    )
     keep: int = Field(default=2, ge=1, description="How many resumable states stay on disk.")
 
     @model_validator(mode="after")

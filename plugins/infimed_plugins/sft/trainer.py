@@ -88,7 +88,8 @@ class StagedTrainer(Trainer):
         """Without what decides only how fast the weights come, or how often their state is written."""
         own = self.model_dump(mode="json", exclude={"stages", "num_workers", "rows_ahead", "parallel", "peak_flops"})
         own |= {} if self.version == "1" else {"version": self.version}
-        settings = stage.model_dump(mode="json", exclude={"save_every", "keep", "evaluate", "max_skipped_share"})
+        without = {"save_every", "save_seconds", "keep", "evaluate", "max_skipped_share"}
+        settings = stage.model_dump(mode="json", exclude=without)
         return canonical_json([own, settings | {"trainable": settings["trainable"] or []}])
 
     def train(
