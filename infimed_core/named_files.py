@@ -95,17 +95,18 @@ def digest_of_checkpoint(name: str) -> str:
     """
     path = Path(os.path.expanduser(name))
     if path.is_file():
-        return _digest_of_weights(path)
+        return digest_of_file(path)
     if not path.is_dir():
         return ""
     files = [file for file in sorted(path.iterdir()) if file.suffix in CHECKPOINT_FILES and file.is_file()]
     files = [file for file in files if file.name != "artifact.json"]  # when it was made says nothing of what it is
     with ThreadPoolExecutor(4) as pool:
-        rows = list(zip([file.name for file in files], pool.map(_digest_of_weights, files), strict=True))
+        rows = list(zip([file.name for file in files], pool.map(digest_of_file, files), strict=True))
     return hashlib.sha256(repr(rows).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _digest_of_weights(file: Path) -> str:
+def digest_of_file(file: Path) -> str:
+    """sha256 over a file, "unreadable" where it cannot be read; a large one that was not touched is not read again."""
     try:
         state = file.stat()
         with file.open("rb") as stream:

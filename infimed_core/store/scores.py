@@ -60,7 +60,7 @@ def write_part(path: Path, ids: Sequence[str], scores: Sequence[Score], dimensio
     digests = [row_digest(identity, score) for identity, score in zip(ids, scores, strict=True)]
     columns[_DIGEST] = fixed_bytes(digests, _DIGEST_BYTES)
     with replaced(path, "wb") as stream:
-        parquet.write_table(pa.table(columns), stream, compression="zstd")
+        parquet.write_table(pa.table(columns), stream, compression="zstd", write_page_checksum=True)
 
 
 def row_digest(identity: str, score: Score) -> bytes:
@@ -164,10 +164,16 @@ class ScoreTable(Sequence[tuple[str, Score]]):
 
 
 def _read(part: Path, names: Sequence[str] | None = None) -> Any:
-    from pyarrow import parquet
+    from pyarrow import ArrowException, parquet
 
-    with parquet.ParquetFile(part) as file:
-        return file.read(columns=names)
+    try:
+        with parquet.ParquetFile(part, page_checksum_verification=True) as file:
+            return file.read(columns=names)
+    except (OSError, ArrowException) as error:
+        raise InfimedError(
+            f"{part}: is damaged ({error}); remove it with `rm {part}` and run the same command again: its samples are "
+            "scored anew"
+        ) from None
 
 
 def _rows(table: Any) -> list[tuple[str, Score]]:

@@ -20,7 +20,7 @@ from infimed_core.errors import ComponentError
 from infimed_core.plugins import Registry
 from infimed_core.runfile.plan import Plan
 from infimed_core.stopping import handled, stop_signal
-from infimed_core.store.artifacts import Artifact
+from infimed_core.store.artifacts import Artifact, verify_files
 from infimed_core.store.record import RunDirectory
 
 SAME_SIGNAL_SECONDS = 2.0
@@ -97,17 +97,19 @@ class RunState:
         place: str = "artifacts",
         keep: bool = False,
         prefix: str | None = None,
-        checksums: bool = False,
     ) -> Artifact:
         """Do a step, unless its artifact stands.
 
         ``kind`` (default: ``name``) and ``subject`` tell what the step is of, as in ``StepRecord``.
-        ``work`` gets the artifact's directory: empty, or with ``keep`` as an interrupted run left it. With
-        ``checksums`` the artifact's content can be verified later.
+        ``work`` gets the artifact's directory: empty, or with ``keep`` as an interrupted run left it.
+
+        Raises:
+            InfimedError: a file of an artifact that stands is not as it was written.
         """
         artifact = Artifact(self.path / place, prefix or name, inputs_digest)
         relative = str(artifact.directory.relative_to(self.path))
         if artifact.is_complete:
+            verify_files(artifact.directory)
             record = artifact.record().model_copy(update={"status": "reused"})
             self.directory.put_step(record)
             self.tell("step_skipped", name, {"artifact": relative})
@@ -140,7 +142,7 @@ class RunState:
         }
         record = StepRecord.model_validate({**begun.model_dump(), **done})
         if outcome.complete:
-            artifact.seal(record, checksums=checksums)
+            artifact.seal(record)
         self.directory.put_step(record)
         told = {"seconds": record.seconds, "num_in": record.num_in, "dropped": dict(record.dropped)}
         self.tell("step_finished", name, told)

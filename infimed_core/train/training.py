@@ -102,7 +102,7 @@ def train_stages(state: RunState, curated: Curated, base: Checkpoint) -> list[Ch
 
         artifact = state.step(
             f"train-{stage.name}", inputs_digest, work, kind="train", subject={"stage": stage.name},
-            place="checkpoints", prefix=stage.name, checksums=True,
+            place="checkpoints", prefix=stage.name,
         )  # fmt: skip
         # Only now that the checkpoint is sealed; a kill before leaves the state from which it is written again.
         shutil.rmtree(state.path / "state" / artifact.directory.name, ignore_errors=True)
