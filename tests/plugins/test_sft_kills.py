@@ -152,7 +152,9 @@ def test_a_job_that_is_killed_again_and_again_ends_finished_by_the_clock_alone(t
     process = start(file)
     while process.poll() is None and not steps_done(file):
         time.sleep(0.01)
-    allowed = 1.5 * (time.monotonic() - began) + 1.0  # an attempt has this long, as a queue that takes machines away has
+    allowed = (
+        1.5 * (time.monotonic() - began) + 1.0
+    )  # an attempt has this long, as a queue that takes machines away has
     attempts, until = 1, began + allowed
     while attempts < 60:
         while process.poll() is None and time.monotonic() < until:

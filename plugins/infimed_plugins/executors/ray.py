@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeVar
 
 from pydantic import Field
@@ -23,7 +24,8 @@ class Ray(Executor):
     """One Ray task per item, results in order, a bounded number in flight.
 
     Needs the package ray. A task asks for ``cpus_per_task`` CPUs; a fraction leaves room for Ray's own actors on a
-    small machine. Ray is started by the first ``map`` and left running for the next, unless it ran already.
+    small machine. Ray is started by the first ``map`` and shut down when all work on the data is done, unless it ran
+    already.
     """
 
     address: str | None = Field(
@@ -63,6 +65,23 @@ class Ray(Executor):
         finally:
             for _, reference in waiting:
                 ray.cancel(reference, force=False)
+
+    def opened(self) -> AbstractContextManager[None]:
+        """Within this Ray waits for the next ``map``; afterwards it is shut down, unless it ran before."""
+        return shut_down_after()
+
+
+@contextmanager
+def shut_down_after() -> Iterator[None]:
+    """End Ray where it was started within: idle it holds more than a gigabyte, which training may need."""
+    before = sys.modules.get("ray")
+    was_running = before is not None and before.is_initialized()
+    try:
+        yield
+    finally:
+        ray = sys.modules.get("ray")
+        if ray is not None and ray.is_initialized() and not was_running:
+            ray.shutdown()
 
 
 def start_ray(address: str | None) -> Any:
