@@ -32,7 +32,14 @@ from infimed_core.reports import report_failure, write_reports
 from infimed_core.runfile.plan import Plan
 from infimed_core.store.artifacts import digest
 from infimed_core.store.curated import Curated
-from infimed_core.store.record import RunDirectory, new_record, now, read_record, record_format
+from infimed_core.store.record import (
+    DamagedRecordError,
+    RunDirectory,
+    new_record,
+    now,
+    read_record,
+    record_format,
+)
 from infimed_core.store.steps import RunState, terminable
 from infimed_core.train.training import train_along, train_stages
 
@@ -69,7 +76,7 @@ def _lead(plan: Plan, registry: Registry, listen: Callable[[RunEvent], None], ra
     if (record_format(path / "run.json") or 0) > RECORD_FORMAT:
         read_record(path)  # says that a later version made it
     directory.hold()
-    changed = _told_changes(path, record)
+    changed = _changes_since(path, record)
     told: set[str] = set()
 
     def tell(event: RunEvent) -> None:
@@ -188,15 +195,18 @@ def _used_plugins(plan: Plan, registry: Registry) -> tuple[PluginInfo, ...]:
     return tuple(registry.plugins[name] for name in sorted(names) if name in registry.plugins)
 
 
-def _told_changes(path: Path, record: RunRecord) -> list[str]:
+def _changes_since(path: Path, record: RunRecord) -> list[str]:
     """A line where another version made the run that is there; else one for each plugin that has changed since."""
-    found = record_format(path / "run.json")
-    if found is not None and found < RECORD_FORMAT:
-        return [f"{path / 'run.json'}: made by an earlier version (record format {found}); every step is done anew"]
-    try:
-        before = {plugin.name: plugin.version for plugin in read_record(path).plugins}
-    except InfimedError:
+    file = path / "run.json"
+    number = record_format(file)
+    if number is not None and number < RECORD_FORMAT:
+        return [f"{file}: made by an earlier version (record format {number}); every step is done anew"]
+    if not file.exists():
         return []
+    try:
+        before = {plugin.name: plugin.version for plugin in read_record(file).plugins}
+    except DamagedRecordError as error:
+        return [f"{error.problem}; it is written anew, and every finished step is reused"]
     return [
         f"plugin '{plugin.name}' was {before[plugin.name]} when this run was made and is {plugin.version} now; "
         + (

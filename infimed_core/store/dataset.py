@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from infimed_core.api.data import Media, Sample
 from infimed_core.errors import DataError
-from infimed_core.store.files import replaced
+from infimed_core.store.files import first_mistake, replaced, sha256_of
 
 _EXTENSIONS = ((b"\x89PNG", ".png"), (b"\xff\xd8\xff", ".jpg"), (b"GIF8", ".gif"), (b"\x1f\x8b", ".nii.gz"))
 
@@ -143,9 +143,7 @@ class Dataset(Sequence[Sample]):
         try:
             return Sample.model_validate_json(self.line(row))
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "the line"
-            raise DataError("not_a_sample", f"{self.path}:{row + 1}: {where}: {first['msg']}") from None
+            raise DataError("not_a_sample", f"{self.path}:{row + 1}: {first_mistake(error)}") from None
 
     @property
     def ids(self) -> Field[str]:
@@ -167,8 +165,7 @@ class Dataset(Sequence[Sample]):
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the file."""
-        with self.path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return sha256_of(self.path)
 
 
 class Field(Sequence[T]):

@@ -82,6 +82,10 @@ class RunState:
         """Tell the listener of this process and every listener of the plugins."""
         self.listen(RunEvent(kind=kind, step=step, directory=str(self.path), payload=payload or {}))
 
+    def say(self, text: str, step: str = "") -> None:
+        """Tell a line of text, for people."""
+        self.tell("message", step, {"text": text})
+
     def emitter(self, step: str) -> Callable[[str, Mapping[str, Any]], None]:
         """``tell`` bound to a step."""
         return lambda kind, payload: self.tell(kind, step, payload)
