@@ -9,7 +9,7 @@ from infimed_core.curate.scoring import score_samples
 from infimed_core.curate.selecting import select_samples
 from infimed_core.errors import NoSampleError
 from infimed_core.store.artifacts import digest
-from infimed_core.store.curated import Curated
+from infimed_core.store.dataset import Curated
 from infimed_core.store.steps import RunState
 
 _REMEDIES = {

@@ -92,7 +92,7 @@ def plan_stage(
         "row_tokens": packer.row_tokens,
         "num_shrunk": draws.num_shrunk,
         "mixing": mixing_of(draws.kinds, packs.members, row_of, step_of, rows),
-        "sources": _told_sources(stage, sources, draws.drawn.counts),
+        "sources": _describe_sources(stage, sources, draws.drawn.counts),
         "inputs_digest": index.digest,
     }
     return StagePlan(**values, plan_hash=plan_digest(values))
@@ -210,7 +210,7 @@ def _packed(draws: _Drawn, stage: Stage, packer: Packer, ordered: bool) -> _Pack
     return _Packed(Packs(members, offsets), np.concatenate(steps), np.concatenate(phases))
 
 
-def _told_sources(stage: Stage, sources: list[NDArray[np.int32]], counts: NDArray[np.int64]) -> list[JsonObject]:
+def _describe_sources(stage: Stage, sources: list[NDArray[np.int32]], counts: NDArray[np.int64]) -> list[JsonObject]:
     """Of each entry of the mix: what it holds, what is drawn of it, and how often a sample of it is seen."""
     wheres = [mix.where for mix in stage.mix] or [{}]
     return [

@@ -75,8 +75,8 @@ class RunDirectory:
 
         `train-a-b` may be of one pair of names or of another, so the name alone does not tell two steps apart.
         """
-        own = step.name, step.subject
-        steps = [existing for existing in self.record.steps if (existing.name, existing.subject) != own]
+        key = step.name, step.subject
+        steps = [existing for existing in self.record.steps if (existing.name, existing.subject) != key]
         self.write(steps=(*steps, step))
 
 
@@ -114,8 +114,8 @@ def record_format(file: Path) -> int | None:
         body = json.loads(file.read_bytes())
     except (OSError, ValueError):
         return None
-    named = body.get("format") if isinstance(body, dict) else None
-    return named if isinstance(named, int) else None
+    number = body.get("format") if isinstance(body, dict) else None
+    return number if isinstance(number, int) else None
 
 
 def _other_format(number: int) -> str:
@@ -157,7 +157,7 @@ def environment() -> dict[str, Any]:
 
 def _git_revision() -> str | None:
     try:
-        found = subprocess.run(
+        finished = subprocess.run(
             ["git", "rev-parse", "HEAD"],
             capture_output=True,
             text=True,
@@ -167,7 +167,7 @@ def _git_revision() -> str | None:
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return found.stdout.strip() or None
+    return finished.stdout.strip() or None
 
 
 def is_gone(path: Path, record: RunRecord) -> bool:

@@ -21,8 +21,7 @@ from infimed_core.plan.indexing import index_samples
 from infimed_core.plan.rows import PlannedBatches
 from infimed_core.plan.stage_plan import StagePlan
 from infimed_core.store.artifacts import digest
-from infimed_core.store.curated import Curated
-from infimed_core.store.dataset import Dataset
+from infimed_core.store.dataset import Curated, Dataset
 from infimed_core.store.steps import Outcome, RunState
 from infimed_core.train.isolation import isolation_of
 from infimed_core.train.stage_planning import check_sources, plan_inputs, plan_rows
@@ -110,7 +109,7 @@ class _Stages:
 
         artifact = state.step(
             f"train-{stage.name}", inputs_digest, work, kind="train", subject={"stage": stage.name},
-            place="checkpoints", prefix=stage.name, checksums=True,
+            folder="checkpoints", prefix=stage.name, checksums=True,
         )  # fmt: skip
         # Only now that the checkpoint is sealed; a kill before leaves the state from which it is written again.
         shutil.rmtree(state.path / "state" / artifact.directory.name, ignore_errors=True)
