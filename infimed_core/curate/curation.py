@@ -55,5 +55,5 @@ def _where_all_went(state: RunState, num_samples: int) -> str:
         for step in steps
     ]
     worst = max(steps, key=lambda step: sum(step.dropped.values()))
-    told = "; ".join([f"no sample to train on: of {num_samples:,} samples none was kept", *losses])
-    return f"{told}. {_REMEDIES[worst.kind].format(run=state.path)}"
+    losses_in_order = "; ".join([f"no sample to train on: of {num_samples:,} samples none was kept", *losses])
+    return f"{losses_in_order}. {_REMEDIES[worst.kind].format(run=state.path)}"

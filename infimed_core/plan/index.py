@@ -192,8 +192,8 @@ class _EarlierRows:
         at = np.searchsorted(self._keys, wanted, side="right") - 1
         is_known = (at >= 0) & (self._keys[at] == wanted) if len(self._keys) else np.zeros(len(at), dtype=bool)
         return [
-            (self._indexes[int(self._owners[place])], int(self._rows[place])) if known else None
-            for place, known in zip(at.tolist(), is_known.tolist(), strict=True)
+            (self._indexes[int(self._owners[row])], int(self._rows[row])) if known else None
+            for row, known in zip(at.tolist(), is_known.tolist(), strict=True)
         ]
 
 
@@ -334,8 +334,8 @@ class _Builder:
 
 
 def _media_key(item: Media) -> str:
-    place = item.sha256 or item.uri or hashlib.sha256(item.data or b"").hexdigest()
-    return canonical_json([item.kind, place, item.options])
+    content = item.sha256 or item.uri or hashlib.sha256(item.data or b"").hexdigest()
+    return canonical_json([item.kind, content, item.options])
 
 
 def _sample_key(line: bytes, items: list[Media]) -> tuple[int, int]:

@@ -93,23 +93,23 @@ def mixing_warnings(stage: Stage, mixing: Mapping[str, Any], most_in_row: int | 
 
     ``most_in_row`` is the most samples that the packer puts into a row, where that is known without a plan.
     """
-    told = []
+    warnings = []
     most = most_in_row * stage.rows_per_step if most_in_row is not None else None
     size = mixing.get("samples_per_step", most)
     if size is not None and size < FEWEST_SAMPLES and mixing.get("num_steps", 2) > 1:
         enough = math.ceil(stage.rows_per_step * FEWEST_SAMPLES / size)
-        told.append(
+        warnings.append(
             f"stage '{stage.name}': an optimizer step holds {'about' if mixing else 'at most'} {size:.3g} samples, so "
             f"its gradient follows a few of them; rows_per_step: {enough} would give about {FEWEST_SAMPLES}"
         )
     for name in mixing.get("far", ()):
         shares = mixing["kinds"][name]
-        told.append(
+        warnings.append(
             f"stage '{stage.name}': steps are far from random draws: {shares['step']:.0%} of the pairs of samples in a "
             f"step are alike in '{name}', of random pairs {shares['random']:.0%}; raise rows_per_step, or use a packer "
             "that does not sort (best-fit)"
         )
-    return told
+    return warnings
 
 
 def told_passes(stage: Stage, sources: Sequence[JsonObject]) -> str:

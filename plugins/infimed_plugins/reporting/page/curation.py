@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from infimed_core import Sample
+from infimed_core import InfimedError, Sample
 from infimed_core.records import Run, SampleRow, ScoreTable, StepRecord
 
 HISTOGRAM_BINS = 20
@@ -39,11 +39,13 @@ def _described(run: Run, step: StepRecord) -> StepRecord:
     if directory is None:
         return step
     if directory not in _computed:
-        if step.kind == "score":
-            facts = describe_scores(run.dataset, run.scores(step.subject["scorer"]))
-        else:
-            facts = describe_selection(run.samples())
-        _computed[directory] = facts
+        try:
+            if step.kind == "score":
+                _computed[directory] = describe_scores(run.dataset, run.scores(step.subject["scorer"]))
+            else:
+                _computed[directory] = describe_selection(run.samples())
+        except InfimedError:  # the samples were moved away: the page shows what the record says
+            return step
     return step.model_copy(update={"details": {**step.details, **_computed[directory]}})
 
 
