@@ -110,8 +110,9 @@ def test_the_funnel_chains_from_the_rows_read_to_the_samples_trained_on_and_epoc
     from infimed_plugins.reporting.page.tables import funnel
 
     rows = {row.step: row for row in funnel(finished[0])}
-    assert list(rows) == ["read", "select", "plan-one", "plan-two"]
-    assert rows["select"].num_in == rows["read"].num_out == 28
+    assert list(rows) == ["read", "filter-contamination", "select", "plan-one", "plan-two"]
+    assert rows["read"].num_out == rows["filter-contamination"].num_in == 28
+    assert rows["filter-contamination"].num_out == rows["select"].num_in
     for row in rows.values():
         assert row.num_in == row.num_out + sum(count for _, count in row.dropped), row
     for name in ("plan-one", "plan-two"):
@@ -246,7 +247,7 @@ def test_where_all_samples_went_is_told_with_the_remedy_of_the_step_that_took_th
     told = r"of 2\d samples none was kept; 'read' left out .*1 bad_row.*; 'select' left out .*loosen quality.select"
     with pytest.raises(InfimedError, match=told) as caught:
         run(body, tmp_path)
-    assert caught.value.exit_code == 1 and steps_done() == ["read", "score", "select"]
+    assert caught.value.exit_code == 1 and steps_done() == ["read", "filter-contamination", "score", "select"]
     del body["quality"]
     body["data"]["filters"] = [{"use": "duplicates"}]
     monkeypatch.setattr(
