@@ -33,6 +33,19 @@ from infimed_core.plan.stage_plan import DROP_REASONS, NATIVE, StagePlan, plan_d
 _SMALLEST_SHRINK = 16
 
 
+@dataclass(frozen=True)
+class PlanInputs:
+    """The index, the rows that may be drawn (bool [n]), and the parts that draw and pack them."""
+
+    index: Index
+    index_hash: str
+    allowed: NDArray[np.bool_]
+    scheduler: ResolutionScheduler
+    packer: Packer
+    encoder: Encoder
+    seed: int
+
+
 def plan_stage(
     index: Index,
     stage: Stage,

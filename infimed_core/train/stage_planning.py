@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from infimed_core.api.models import Encoder, Model
+from infimed_core.api.models import Model
 from infimed_core.api.planning import Packer, ResolutionScheduler
 from infimed_core.api.training import Mix, Stage
 from infimed_core.errors import NoSampleError
 from infimed_core.plan.index import Index
 from infimed_core.plan.mixing import mixing_warnings, told_passes
-from infimed_core.plan.planning import plan_stage
+from infimed_core.plan.planning import PlanInputs, plan_stage
 from infimed_core.plan.sampling import mix_sources
 from infimed_core.plan.stage_plan import DROP_REASONS, StagePlan
 from infimed_core.store.artifacts import digest, mask_digest
@@ -27,19 +26,6 @@ _DECISIVE = {
     "epochs", "num_samples", "num_tokens", "num_steps",
 }  # fmt: skip
 """Settings of a stage that decide its rows."""
-
-
-@dataclass(frozen=True)
-class PlanInputs:
-    """The index, the rows that may be drawn (bool [n]), and the parts that draw and pack them."""
-
-    index: Index
-    index_hash: str
-    allowed: NDArray[np.bool_]
-    scheduler: ResolutionScheduler
-    packer: Packer
-    encoder: Encoder
-    seed: int
 
 
 def _packer(state: RunState, stage: Stage, isolation: tuple[bool, str]) -> Packer:

@@ -27,7 +27,7 @@ from infimed_core.evaluate.summary import cluster_ids, could_take_part, measure,
 from infimed_core.models.answer_cache import AnswerCache
 from infimed_core.models.model_pool import asking
 from infimed_core.plan.index import Index
-from infimed_core.plan.planning import plan_stage
+from infimed_core.plan.planning import PlanInputs, plan_stage
 from infimed_core.plan.rows import PlannedBatches
 from infimed_core.plan.stage_plan import StagePlan
 from infimed_core.runfile.sections import benchmark_name
@@ -36,7 +36,6 @@ from infimed_core.store.dataset import Dataset
 from infimed_core.store.files import write_atomically
 from infimed_core.store.questions import read_questions
 from infimed_core.store.steps import Outcome, RunState
-from infimed_core.train.stage_planning import PlanInputs
 
 HELD_OUT = "held-out.npz"
 QUESTIONS = "questions.json"

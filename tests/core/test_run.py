@@ -251,7 +251,7 @@ def test_where_all_samples_went_is_told_with_the_remedy_of_the_step_that_took_th
     del body["quality"]
     body["data"]["filters"] = [{"use": "duplicates"}]
     monkeypatch.setattr(
-        Duplicates, "check", lambda self, samples, *rest: FilterResult(dict.fromkeys(samples.ids, ("same",)), {})
+        Duplicates, "check", lambda self, samples, *rest: FilterResult(rejected=dict.fromkeys(samples.ids, ("same",)))
     )
     with pytest.raises(InfimedError, match=r"'filter-duplicates' left out 28 same. Look at data.filters") as caught:
         run(body, tmp_path)
