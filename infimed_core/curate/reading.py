@@ -19,7 +19,7 @@ from infimed_core.api.component import with_versions
 from infimed_core.api.data import Executor, Fault, Reader, Sample
 from infimed_core.contracts import CheckedExecutor, checked_rows, checked_shards
 from infimed_core.curate.joining import FILES, KINDS, Joined, join_parts, key_of
-from infimed_core.errors import InfimedError
+from infimed_core.errors import NoSampleError
 from infimed_core.store.artifacts import digest
 from infimed_core.store.dataset import TOLD_FAULTS, Dataset, store_media
 from infimed_core.store.files import replaced
@@ -154,13 +154,13 @@ def read_sources(state: RunState, executor: Executor) -> tuple[Dataset, str]:
         for left in directory.glob(".part-*.tmp"):
             left.unlink(missing_ok=True)  # of a process that was killed
         for text in _told_faults(directory / "faults.jsonl", joined.dropped):
-            state.tell("message", "read", {"text": text})
+            state.say(text, "read")
         for text in _suspect([use.use for use in section.sources], tasks, joined):
-            state.tell("message", "read", {"text": text})
+            state.say(text, "read")
         num_out, num_faults = sum(joined.num_kept), sum(joined.num_faults)
         if not num_out:
             told = next(_told_faults(directory / "faults.jsonl", joined.dropped), "they hold no row")
-            raise InfimedError(f"data.sources: no sample in any source; {told}")
+            raise NoSampleError(f"data.sources: no sample in any source; {told}")
         return Outcome(num_in=num_out + num_faults, num_out=num_out, dropped=joined.dropped)
 
     artifact = state.step("read", inputs_digest, work, keep=True)
