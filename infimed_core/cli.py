@@ -240,12 +240,12 @@ app.command(name="run")(_run)
 
 
 def _guard(command: Callable[[], Any]) -> None:
-    """Run a command; the user's mistakes are lines on standard error and exit code 2."""
+    """Run a command; the user's mistakes are lines on standard error and exit code 2, failed runs exit code 1."""
     try:
         command()
     except InfimedError as error:
         _say(str(error), err=True)
-        sys.exit(2)
+        sys.exit(error.exit_code)
     except BrokenPipeError:
         sys.exit(0)
 

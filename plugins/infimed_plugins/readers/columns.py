@@ -10,9 +10,10 @@ from pydantic import Field
 from infimed_core import DataError, Row, Sample
 from infimed_plugins.readers.conversation import Place, conversation, media_of
 from infimed_plugins.readers.conversation import question_and_answer as asked
-from infimed_plugins.readers.fields import refuse
+from infimed_plugins.readers.fields import refuse, structured
 from infimed_plugins.readers.files import stable_id
 from infimed_plugins.readers.options import listed_options, read_options
+from infimed_plugins.readers.tools import tools_of
 from infimed_plugins.readers.values import as_json, known, text_of
 
 
@@ -75,14 +76,16 @@ def sample_of(
     talk = columns.conversations or next(
         (name for name in ("conversations", "messages") if known(row.get(name)) not in (None, "", [])), None
     )
+    objects = structured(row, "objects", ignore)
     if talk is not None:
-        turns, found = conversation(known(row[talk]), media, place, system, ignore)
+        turns, found = conversation(known(row[talk]), media, place, system, ignore, objects)
     else:
         question, answer = row.get(columns.question), row.get(columns.answer)
-        turns, found = asked(question, answer, media, place, system, row.get("history"), ignore)
+        turns, found = asked(question, answer, media, place, system, row.get("history"), ignore, objects)
     return Sample(
         id=stable_id(row[columns.id] if columns.id else None, identity),
         turns=turns,
+        tools=tools_of(structured(row, "tools", ignore)),
         media=found,
         options=_options(row, columns.options),
         tags={tag: text_of(row[name], tag) for tag, name in columns.tags.items() if known(row[name]) is not None},

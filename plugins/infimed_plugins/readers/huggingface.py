@@ -14,12 +14,14 @@ from pydantic import Field, PrivateAttr
 from infimed_core import Component, DataError, Fault, Media, Reader, Sample
 from infimed_plugins.readers.arrow import decoder_of, rows_of
 from infimed_plugins.readers.columns import Columns, sample_of
-from infimed_plugins.readers.files import fault_of, finished, one_line, sha256_of, stable_id
+from infimed_plugins.readers.files import doubts_of, fault_of, finished, one_line, sha256_of, stable_id
 from infimed_plugins.readers.places import kind_of_file, with_ending
 from infimed_plugins.readers.texts import not_whole
 
 BATCH = 64
 """Rows in memory at once."""
+LOOKED_AT = 64
+"""Rows that ``infimed check`` looks at."""
 
 
 class HuggingFace(Reader):
@@ -76,6 +78,22 @@ class HuggingFace(Reader):
         if self.image_root is not None and not os.path.isdir(os.path.expanduser(self.image_root)):
             found["image_root"] = f"{self.image_root}: no such folder; media paths start from it"
         return found
+
+    def doubts(self) -> tuple[str, ...]:
+        """Columns that the data set does not have, or that of its first rows none or too few are samples.
+
+        Of a data set that lies here: to look at one on the hub would download it.
+        """
+        if not os.path.isdir(os.path.expanduser(self.path)):
+            return ()
+        try:
+            names = list(self._dataset[0].column_names)
+            if missing := self.columns.missing(names):
+                return tuple(f"columns.{place}: {told}" for place, told in missing.items())
+            few = self.model_copy(update={"max_samples": min(self.max_samples or LOOKED_AT, LOOKED_AT)})
+            return doubts_of(list(few.read("")))
+        except DataError as error:
+            return (str(error),)
 
     def place(self) -> str:
         """Of the row that was read last."""

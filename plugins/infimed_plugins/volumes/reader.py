@@ -120,7 +120,7 @@ class Volumes(Reader):
                 places[group[0]] = [part for stack in volumes for part in self._shown(stack, media, told)]
         if not told:
             return sample
-        turns = tuple(Turn(role=turn.role, content=_replaced(turn, places)) for turn in sample.turns)
+        turns = tuple(turn.model_copy(update={"content": _replaced(turn, places)}) for turn in sample.turns)
         meta = {**sample.meta, "volumes": told}
         return sample.model_copy(update={"turns": turns, "media": tuple(media), "meta": meta})
 
