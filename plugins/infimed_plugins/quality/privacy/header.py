@@ -55,6 +55,9 @@ def find_in_header(media: Media) -> list[HeaderFound]:
         return list(_nifti(media))
     if media.kind == "image":
         return list(_picture(media))
+    if media.kind == "montage":
+        parts = media.options.get("parts")
+        return [found for part in parts or () for found in find_in_header(Media.model_validate(part))]  # type: ignore[union-attr]
     raise LookupError(f"no reader for the header of a medium of the kind '{media.kind}'")
 
 
