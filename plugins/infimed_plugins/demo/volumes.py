@@ -135,7 +135,8 @@ def _both(split: Split, chance: random.Random) -> Drawn | None:
     planes = chance.sample(blocks.PLANES, 2)
     indices = [chance.randrange(len(_tissue(plane))) for plane in planes]
     shows = [_shows(plane, index) for plane, index in zip(planes, indices, strict=True)]
-    if None in shows or _split_of("both", *planes, *map(str, indices)) != split:
+    seen = [f"{plane} {index}" for plane, index, show in zip(planes, indices, shows, strict=True) if show]
+    if None in shows or _split_of("both", *sorted(seen)) != split:  # slices that show nothing look alike
         return None
 
     def ask() -> Asked:
@@ -177,9 +178,10 @@ def _block(split: Split, chance: random.Random) -> _Block | None:
     """A block; ``None`` where one of its slices is in doubt, or it is of another split."""
     plane, step = chance.choice(blocks.PLANES), chance.randrange(4, 15)
     start = chance.randrange(-6 * step, len(_tissue(plane)))
-    if _split_of(plane, str(start), str(step)) != split:
+    layers = [start + number * step for number in range(NUM_SLICES)]
+    shows = [_shows(plane, layer) for layer in layers]
+    if _split_of(plane, *(str(layer) for layer, show in zip(layers, shows, strict=True) if show)) != split:
         return None
-    shows = [_shows(plane, start + number * step) for number in range(NUM_SLICES)]
     known = tuple(show for show in shows if show is not None)
     return _Block(plane, start, step, known) if len(known) == NUM_SLICES else None
 

@@ -46,15 +46,28 @@ class HuggingFace(Reader):
 
     def read(self, shard: str) -> Iterator[Sample | Fault]:
         """The rows of the split, in order."""
-        dataset, decoders = self._dataset
-        num_rows = len(dataset) if self.max_samples is None else min(len(dataset), self.max_samples)
         stem = self.path.rstrip("/").rpartition("/")[2]
+        try:
+            dataset, decoders = self._dataset
+        except DataError as error:
+            yield fault_of(error, stem, self.path)
+            return
+        num_rows = len(dataset) if self.max_samples is None else min(len(dataset), self.max_samples)
         for start in range(0, num_rows, BATCH):
-            rows = rows_of(dataset[start : min(start + BATCH, num_rows)], decoders)
+            stop = min(start + BATCH, num_rows)
+            try:
+                rows: list[Any] = list(rows_of(dataset[start:stop], decoders))
+            except Exception as error:  # a part of the file that is damaged
+                told = DataError("bad_row", f"its group of rows is broken: {one_line(error)}; fetch the data set again")
+                rows = [told] * (stop - start)
             for number, row in enumerate(rows, start):
                 identity, where = f"{stem}-{self.split}-{number}", f"{self.path}:{self.split}:row {number}"
                 self._read_place = where
-                yield self._checked(row, identity, where)
+                yield (
+                    fault_of(row, identity, where)
+                    if isinstance(row, Exception)
+                    else self._checked(row, identity, where)
+                )
 
     def _checked(self, row: dict[str, Any], identity: str, where: str) -> Sample | Fault:
         try:

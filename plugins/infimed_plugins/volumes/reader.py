@@ -113,8 +113,10 @@ class Volumes(Reader):
                 continue
             try:
                 yield self._expanded(row)
-            except DataError as error:
-                yield Fault(sample_id=row.id, code=error.code, detail=str(error), where=self.place() or shard)
+            except Exception as error:  # whatever a file makes its modality raise, it is this row's
+                code = error.code if isinstance(error, DataError) else "bad_volume"
+                detail = " ".join(str(error).split())[:500] or type(error).__name__
+                yield Fault(sample_id=row.id, code=code, detail=detail, where=self.place() or shard)
 
     def _expanded(self, sample: Sample) -> Sample:
         media: list[Media] = []

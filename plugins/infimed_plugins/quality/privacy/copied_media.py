@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from infimed_core import DataError, Media
 from infimed_plugins.quality.privacy.dicom import Changes, DicomCleaner
 from infimed_plugins.quality.privacy.pictures import clean_nifti, clean_picture
+from infimed_plugins.quality.privacy.unpacking import check_deflated
 
 PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"GIF8", b"BM", b"RIFF", b"\0\0\0\x0cjP")
 
@@ -130,6 +131,7 @@ class CopiedMedia:
     def _dicom(self, data: bytes) -> tuple[bytes, str, Changes]:
         import pydicom
 
+        check_deflated(data)
         file = BytesIO()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd values are removed or kept as they are
