@@ -33,24 +33,31 @@ def read(reader: Any) -> list[Sample | Fault]:
     return [row for shard in reader.shards() for row in reader.read(shard)]
 
 
-def write_series(folder: Path, num_slices: int = 6, level: int = 100) -> None:
+def picture(seed: tuple[int, int], levels: int) -> Any:
+    """A picture with shapes of its own, large and smooth enough to be scored as one."""
+    from PIL.Image import Resampling
+
+    coarse = np.random.default_rng(seed).integers(0, 256, (8, 8), dtype=np.uint8)
+    smooth = Image.fromarray(coarse).resize((128, 128), Resampling.BICUBIC)
+    return np.asarray(smooth, np.uint32) * (levels - 1) // 255
+
+
+def write_series(folder: Path, num_slices: int = 6, seed: int = 0, name: str = "Doe^Jane") -> None:
     """Slices whose names run against their positions."""
     folder.mkdir(parents=True)
     for number in range(num_slices):
-        pixels = np.full((32, 32), level * number, np.uint16)
-        pixels[4:20, 4:12] = 900
+        pixels = picture((seed, number), 1000).astype(np.uint16)
         made = dataset(pixels, SeriesInstanceUID="1.2.3.4", InstanceNumber=str(number), PixelSpacing=["1", "1"])
-        made.PatientName, made.ImageOrientationPatient = "Doe^Jane", [1, 0, 0, 0, 1, 0]
+        made.PatientName, made.ImageOrientationPatient = name, [1, 0, 0, 0, 1, 0]
         made.ImagePositionPatient = [0, 0, 3.0 * number]
         made.save_as(folder / f"IM{num_slices - number:04d}", enforce_file_format=True)
 
 
-def write_study(folder: Path, text: str, seed: int = 0) -> None:
-    write_series(folder / "ct", level=50 + 20 * seed)
-    random = np.random.default_rng(seed)
-    volume = nibabel.Nifti1Image(random.integers(0, 900, (24, 20, 10)).astype(np.int16), np.diag([1.0, 1.0, 2.0, 1.0]))
-    nibabel.save(volume, folder / "t1.nii.gz")
-    Image.fromarray(random.integers(0, 255, (40, 30), dtype=np.uint8)).save(folder / "lateral.png")
+def write_study(folder: Path, text: str, seed: int = 0, name: str = "Doe^Jane") -> None:
+    write_series(folder / "ct", seed=seed, name=name)
+    voxels = np.stack([picture((seed, 50 + number), 900) for number in range(10)], axis=2).astype(np.int16)
+    nibabel.save(nibabel.Nifti1Image(voxels, np.diag([1.0, 1.0, 2.0, 1.0])), folder / "t1.nii.gz")
+    Image.fromarray(picture((seed, 99), 256).astype(np.uint8)).save(folder / "lateral.png")
     (folder / "report.txt").write_text(text)
 
 
@@ -183,8 +190,11 @@ def test_links_pipes_and_files_outside_are_not_copied_and_not_waited_for(tmp_pat
 
 
 def run_file(folder: Path, num_slices: int, **sampling: Any) -> dict[str, Any]:
-    inner = {"use": "studies", "with": {"path": str(folder), "question": "What is found?"}}
-    volumes = {"use": "volumes", "with": {"reader": inner, "num_slices": num_slices, **sampling}}
+    def volumes(part: str) -> dict[str, Any]:
+        inner = {"use": "studies", "with": {"path": str(folder / part), "question": "What is found?"}}
+        return {"use": "volumes", "with": {"reader": inner, "num_slices": num_slices, **sampling}}
+
+    asked = {"use": "questions", "with": {"reader": volumes("test"), "max_new_tokens": 4}}
     model = {
         "hidden_size": 32,
         "layers": 1,
@@ -196,13 +206,13 @@ def run_file(folder: Path, num_slices: int, **sampling: Any) -> dict[str, Any]:
     stage = {"name": "few", "num_samples": 8, "learning_rate": 1e-3, "rows_per_step": 1}
     return {
         "run": {"name": "studies"},
-        "data": {"sources": [volumes]},
-        "quality": {"scorers": [{"use": "five-dimension"}], "select": {"use": "top-share", "with": {"keep": 1.0}}},
+        "data": {"sources": [volumes("train")]},
+        "quality": {"scorers": [{"use": "five-dimension"}]},
         "model": {"use": "tiny-qwen3-vl", "with": model},
         "resolution": {"use": "fixed", "with": {"max_visual_tokens": 4}},
         "packing": {"use": "best-fit", "with": {"row_tokens": 400}},
         "training": {"use": "staged", "with": {"stages": [stage]}},
-        "evaluation": {"benchmarks": [{"use": "questions", "with": {"reader": volumes, "max_new_tokens": 4}}]},
+        "evaluation": {"benchmarks": [asked]},
         "report": [{"use": "html"}],
     }
 
@@ -211,8 +221,9 @@ def run_file(folder: Path, num_slices: int, **sampling: Any) -> dict[str, Any]:
 def test_studies_go_the_whole_way_and_another_sampler_is_another_run(tmp_path: Path) -> None:
     findings = ["A fracture of the rib.", "No fracture is seen.", "The liver is enlarged.", "The lungs are clear."]
     for number, text in enumerate(findings):
-        write_study(tmp_path / "data" / f"p{number}", text, seed=number)
-    run(run_file(tmp_path / "data", 3, label="{number}/{total}: "), tmp_path)
+        write_study(tmp_path / "data" / "train" / f"p{number}", text, seed=number, name="")
+        write_study(tmp_path / "data" / "test" / f"q{number}", text, seed=10 + number, name="")
+    run(run_file(tmp_path / "data", 3, label="{number} of {total}: "), tmp_path)
     done = open_run(tmp_path / "runs" / "studies")
     assert done.status == "done" and len(done.dataset) == 4 and all(row.scores for row in done.samples())
     assert all(len(sample.media) == 7 for sample in done.dataset)
@@ -225,7 +236,7 @@ def test_studies_go_the_whole_way_and_another_sampler_is_another_run(tmp_path: P
     page = (tmp_path / "runs" / "studies" / "report.html").read_text()
     assert page.count("data:image/jpeg;base64,") >= 4 * 7  # a strip of every study
     before = {step.name: step.artifact for step in done.record.steps}
-    run(run_file(tmp_path / "data", 3, label="{number}/{total}: "), tmp_path)
+    run(run_file(tmp_path / "data", 3, label="{number} of {total}: "), tmp_path)
     assert {step.status for step in open_run(tmp_path / "runs" / "studies").steps("read")} == {"reused"}
     run(run_file(tmp_path / "data", 2, sampler="montage"), tmp_path)
     again = open_run(tmp_path / "runs" / "studies")
