@@ -14,9 +14,11 @@ from infimed_core.api.data import (
     MediaLoader,
     Modality,
     Reader,
+    Region,
     Sample,
     Score,
     Slices,
+    ToolCall,
     Turn,
 )
 from infimed_core.api.evaluation import AnswerMetric, Benchmark, GradedAnswer, Metric, Solver, TextMetric
@@ -128,6 +130,7 @@ __all__ = [
     "Plan",
     "PluginError",
     "Reader",
+    "Region",
     "Registry",
     "Reporter",
     "Request",
@@ -147,6 +150,7 @@ __all__ = [
     "StageEvaluation",
     "TextLengths",
     "TextMetric",
+    "ToolCall",
     "TrainableModel",
     "Trainer",
     "TrainingContext",

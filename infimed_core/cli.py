@@ -21,7 +21,7 @@ import yaml
 from infimed_core.api.data import Sample
 from infimed_core.api.reporting import Reporter, RunRecord
 from infimed_core.errors import ComponentError, InfimedError
-from infimed_core.places import VARIABLE as DATA_ROOTS
+from infimed_core.named_files import VARIABLE as DATA_ROOTS
 from infimed_core.plugin_loading import place_of_code, told_error
 from infimed_core.plugins import KINDS, Registry, load_plugins
 from infimed_core.runfile.loading import load_run_file
@@ -251,12 +251,12 @@ app.command(name="run")(_run)
 
 
 def _guard(command: Callable[[], Any]) -> None:
-    """Run a command; the user's mistakes are lines on standard error and exit code 2."""
+    """Run a command; the user's mistakes are lines on standard error and exit code 2, failed runs exit code 1."""
     try:
         command()
     except InfimedError as error:
         _say(str(error), err=True)
-        sys.exit(2)
+        sys.exit(error.exit_code)
     except BrokenPipeError:
         sys.exit(0)
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from infimed_core.places import as_named
+from infimed_core.named_files import as_named
 
 
 class Component(BaseModel, ABC):

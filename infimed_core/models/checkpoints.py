@@ -10,7 +10,7 @@ from pathlib import Path
 
 from infimed_core.api.component import with_versions
 from infimed_core.api.models import LoadedModel, Model
-from infimed_core.places import as_named
+from infimed_core.named_files import as_named
 from infimed_core.store.artifacts import digest, verify_files
 from infimed_core.store.files import write_atomically
 from infimed_core.store.steps import Outcome, RunState

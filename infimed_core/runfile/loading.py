@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from infimed_core.errors import ConfigError, InfimedError
-from infimed_core.places import found_now
+from infimed_core.named_files import found_now
 from infimed_core.plugin_loading import place_of_code, plugin_of, told_error
 from infimed_core.plugins import Group, Registry
 from infimed_core.runfile.checking import Checker, Lines

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from infimed_core.api.component import Component
-from infimed_core.places import as_named
+from infimed_core.named_files import as_named
 from infimed_core.runfile.sections import RunFile
 
 

@@ -8,6 +8,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from infimed_core.api.component import canonical_json
 from infimed_core.api.reporting import RECORD_FORMAT, StepRecord
 from infimed_core.errors import InfimedError
@@ -18,6 +21,11 @@ from infimed_core.store.files import write_atomically
 def digest(*parts: Any) -> str:
     """sha256 over the canonical JSON of ``parts``."""
     return hashlib.sha256(canonical_json(parts).encode()).hexdigest()
+
+
+def mask_digest(mask: NDArray[np.bool_]) -> str:
+    """sha256 of a mask over rows."""
+    return hashlib.sha256(np.packbits(mask).tobytes()).hexdigest()
 
 
 class Artifact:

@@ -1,4 +1,4 @@
-"""The bookkeeping of a run's steps: what stands is reused, what is done is recorded, everything is told."""
+"""The bookkeeping of a run's steps: complete artifacts are reused, work is recorded, everything is told."""
 
 from __future__ import annotations
 
@@ -69,18 +69,22 @@ class RunState:
 
     def opened_by(self, kinds: Collection[str]) -> dict[str, str]:
         """Who opens media of these kinds, where that is more than InfiMed's own with its defaults; noted in the run."""
-        found = self.media.identities(kinds)
+        identities = self.media.identities(kinds)
         plugins = {info.name: info for info in self.directory.record.plugins}
-        for kind in found:
+        for kind in identities:
             info = self.registry.plugins.get(self.registry.owner("modality", kind))
             if info is not None and info.name not in plugins:
                 plugins[info.name] = info
                 self.directory.write(plugins=tuple(plugins[name] for name in sorted(plugins)))
-        return found
+        return identities
 
     def tell(self, kind: str, step: str, payload: Mapping[str, Any] | None = None) -> None:
         """Tell the listener of this process and every listener of the plugins."""
         self.listen(RunEvent(kind=kind, step=step, directory=str(self.path), payload=payload or {}))
+
+    def say(self, text: str, step: str = "") -> None:
+        """Tell a line of text, for people."""
+        self.tell("message", step, {"text": text})
 
     def emitter(self, step: str) -> Callable[[str, Mapping[str, Any]], None]:
         """``tell`` bound to a step."""
@@ -94,11 +98,11 @@ class RunState:
         *,
         kind: str | None = None,
         subject: Mapping[str, str] | None = None,
-        place: str = "artifacts",
+        folder: str = "artifacts",
         keep: bool = False,
         prefix: str | None = None,
     ) -> Artifact:
-        """Do a step, unless its artifact stands.
+        """Do a step, unless its artifact is complete.
 
         ``kind`` (default: ``name``) and ``subject`` tell what the step is of, as in ``StepRecord``.
         ``work`` gets the artifact's directory: empty, or with ``keep`` as an interrupted run left it.
@@ -106,7 +110,7 @@ class RunState:
         Raises:
             InfimedError: a file of an artifact that stands is not as it was written.
         """
-        artifact = Artifact(self.path / place, prefix or name, inputs_digest)
+        artifact = Artifact(self.path / folder, prefix or name, inputs_digest)
         relative = str(artifact.directory.relative_to(self.path))
         if artifact.is_complete:
             verify_files(artifact.directory)
@@ -144,24 +148,24 @@ class RunState:
         if outcome.complete:
             artifact.seal(record)
         self.directory.put_step(record)
-        told = {"seconds": record.seconds, "num_in": record.num_in, "dropped": dict(record.dropped)}
-        self.tell("step_finished", name, told)
+        facts = {"seconds": record.seconds, "num_in": record.num_in, "dropped": dict(record.dropped)}
+        self.tell("step_finished", name, facts)
         return artifact
 
     @contextmanager
     def stop_softly(self) -> Iterator[None]:
         """Turn the first Ctrl-C, SIGTERM or SIGHUP into a request to stop, a later one into an immediate one."""
-        asked = 0.0
+        requested = 0.0
 
         def handle() -> None:
-            nonlocal asked
+            nonlocal requested
             # A launcher passes on what the terminal has sent already: that is one wish, told twice.
-            if self.stopped.is_set() and (self.ranks.size == 1 or time.monotonic() > asked + SAME_SIGNAL_SECONDS):
+            if self.stopped.is_set() and (self.ranks.size == 1 or time.monotonic() > requested + SAME_SIGNAL_SECONDS):
                 raise KeyboardInterrupt
             if not self.stopped.is_set():
-                asked = time.monotonic()
+                requested = time.monotonic()
                 self.stopped.set()
-                self.tell("message", "", {"text": "stopping after this step; press Ctrl-C again to stop at once"})
+                self.say("stopping after this step; press Ctrl-C again to stop at once")
 
         with handled(handle):
             yield

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from infimed_core import Media, load_plugins, load_run_file
-from infimed_core.places import VARIABLE, as_named, found_now, opened, run_above, written
+from infimed_core.named_files import VARIABLE, as_named, found_now, opened, run_above, written
 from infimed_core.records import open_run
 from infimed_core.run import run as do_run
 from infimed_core.testing import make_image, make_sample
