@@ -45,6 +45,7 @@ from infimed_core.named_files import digest_of_checkpoint
 from infimed_core.plugins import Registry, load_plugins
 
 if TYPE_CHECKING:
+    from infimed_core.cli import run_file
     from infimed_core.console import Console
     from infimed_core.evaluate.choices import recorded_metric
     from infimed_core.evaluate.paired_comparison import adjust, compare_answers, headline_metric, mean_of_differences
@@ -77,6 +78,7 @@ _LATER = {
     "load_run_file": "infimed_core.runfile.loading:load_run_file",
     "load_variant": "infimed_core.runfile.variants:load_variant",
     "load_variants": "infimed_core.runfile.variants:load_variants",
+    "run_file": "infimed_core.cli:run_file",
     "run_plan": "infimed_core.run:run",
     "variants_of": "infimed_core.runfile.variants:variants_of",
     "write_atomically": "infimed_core.store.files:write_atomically",
@@ -171,6 +173,7 @@ __all__ = [
     "measure",
     "modality_of",
     "recorded_metric",
+    "run_file",
     "run_plan",
     "task_type_of",
     "variants_of",

@@ -184,7 +184,7 @@ def _print_summaries(registry: Registry, plan: Plan, run: Path) -> None:
             _say(f"no summary by {type(reporter).__name__}: {type(error).__name__}: {error}", err=True)
 
 
-def _run(
+def run_file(
     file: RunFileArgument,
     set_: SetOption = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first questions of each benchmark.")] = None,
@@ -211,7 +211,7 @@ def _run(
     console = Console(quiet=quiet or rank > 0)
     path = Path(plan.file.run.directory) / plan.file.run.name
     try:
-        do_run(plan, registry, console)
+        record = do_run(plan, registry, console)
     except KeyboardInterrupt:
         console.close()
         if rank == 0:
@@ -232,11 +232,14 @@ def _run(
         raise typer.Exit(1) from None
     if rank == 0:
         _print_summaries(registry, plan, path)
+    if record.error:  # it went through, and answers are missing
+        _say(f"{record.error}; the same command asks for what is missing", err=True)
+        raise typer.Exit(1)
 
 
 run_typer = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-run_typer.command(name="infimed-run")(_run)
-app.command(name="run")(_run)
+run_typer.command(name="infimed-run")(run_file)
+app.command(name="run")(run_file)
 
 
 def _guard(command: Callable[[], Any]) -> None:

@@ -23,7 +23,8 @@ from infimed_core.distributed.ranks import BEAT_SECONDS, Ranks, start_ranks
 from infimed_core.distributed.worker_rank import run_worker, wait_for_file
 from infimed_core.errors import InfimedError
 from infimed_core.evaluate.evaluation import evaluate_models
-from infimed_core.models.checkpoints import prepare_model
+from infimed_core.evaluate.shortfall import shortfall
+from infimed_core.models.checkpoints import Checkpoint, prepare_model
 from infimed_core.models.model_pool import RunModelPool
 from infimed_core.models.shared_model import answer_share
 from infimed_core.plugin_loading import GROUP
@@ -89,10 +90,12 @@ def _lead(plan: Plan, registry: Registry, listen: Callable[[RunEvent], None], ra
         ranks.give({"kind": "begin", "plan": digest(record.config), "file": str((path / "run.json").absolute())})
         ranks.collect()
         _steps(state)
-        directory.write(status="done", finished=now())
+        is_empty, lacking = shortfall(directory.record)
+        status = "failed" if is_empty else "done"
+        directory.write(status=status, finished=now(), error=lacking or None)
         write_reports(state)
         ranks.give({"kind": "end"})
-        state.tell("run_finished", "", {"status": "done"})
+        state.tell("run_finished", "", {"status": status})
     except BaseException as error:
         _fail(directory, plan, error, ranks)
     finally:
@@ -212,14 +215,13 @@ def _told_changes(path: Path, record: RunRecord) -> list[str]:
 def _steps(state: RunState) -> None:
     file = state.plan.file
     curated: Curated | None = curate(state) if file.data is not None else None
-    if file.model is None:
-        return
-    no_texts: tuple[str, ...] = ()
-    texts, data_digest = (curated.texts, curated.digest) if curated else (lambda: iter(no_texts), None)
-    base = prepare_model(state, texts, data_digest)
-    models = [base]
+    models: list[Checkpoint] = []
+    if file.model is not None:
+        no_texts: tuple[str, ...] = ()
+        texts, data_digest = (curated.texts, curated.digest) if curated else (lambda: iter(no_texts), None)
+        models.append(prepare_model(state, texts, data_digest))
     if file.training is not None:
         assert curated is not None  # the run file was checked for it
-        models += train_stages(state, curated, base)
+        models += train_stages(state, curated, models[0])
     if file.evaluation is not None:
         evaluate_models(state, models)

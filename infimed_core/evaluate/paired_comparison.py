@@ -15,7 +15,7 @@ from infimed_core.api.reporting import Comparison
 from infimed_core.evaluate import mcnemar, statistics
 from infimed_core.evaluate.graded import Graded
 from infimed_core.evaluate.summary import cluster_ids, counted
-from infimed_core.runfile.sections import BASELINE, CONSTANT_LETTER, IMAGE_BLIND
+from infimed_core.runfile.sections import IMAGE_BLIND, is_baseline
 
 NUM_RESAMPLES = 999
 """Of a metric that is no mean; with these the smallest p-value is 0.002."""
@@ -244,8 +244,8 @@ def mean_of_differences(parts: Sequence[Comparison]) -> PairedDifference:
 
 
 def headline_metric(names: Sequence[str]) -> str:
-    """The metric that a result is known by and compared by: ``accuracy`` where it is there, else the first."""
-    return "accuracy" if "accuracy" in names else next(iter(names))
+    """The metric that a result is known by and compared by: the first that the run file or the benchmark names."""
+    return next(iter(names))
 
 
 def compare_models(
@@ -254,16 +254,17 @@ def compare_models(
     rows: Mapping[str, Sequence[Graded]],
     against: Sequence[str],
     metrics: Mapping[str, Metric],
+    each: Sequence[str] = (),
 ) -> list[Comparison]:
     """Compare every model with each of ``against`` by the headline metric, and with itself asked without the images.
 
-    Under the first scoring and under every judge's.
+    The models ``each`` are compared with one another too. Under the first scoring and under every judge's.
     """
     judges = sorted({key for answers in rows.values() for row in answers for key in row.scores if _is_judge(key)})
     metric = headline_metric(list(metrics))
     found = []
     for scoring in (benchmark.scorings[0], *judges):
-        for model, other in _pairs(rows, against):
+        for model, other in _pairs(rows, against, each):
             if (pair := _pair(benchmark, rows[model], rows[other], scoring)) is not None:
                 one = compare_answers(
                     pair[0], pair[1], metrics[metric], pair[2],
@@ -277,10 +278,13 @@ def _is_judge(scoring: str) -> bool:
     return scoring.startswith("judge:")
 
 
-def _pairs(rows: Mapping[str, Sequence[Graded]], against: Sequence[str]) -> Iterator[tuple[str, str]]:
+def _pairs(
+    rows: Mapping[str, Sequence[Graded]], against: Sequence[str], each: Sequence[str]
+) -> Iterator[tuple[str, str]]:
     for model in rows:
-        if model not in (BASELINE, CONSTANT_LETTER) and not model.endswith(IMAGE_BLIND):
-            for other in dict.fromkeys((*against, model + IMAGE_BLIND)):
+        if not is_baseline(model):
+            earlier = each[: each.index(model)] if model in each else ()
+            for other in dict.fromkeys((*earlier, *against, model + IMAGE_BLIND)):
                 if other in rows and other != model:
                     yield model, other
 
@@ -302,8 +306,15 @@ def _pair(
 
 
 def adjust(comparisons: Sequence[C]) -> list[C]:
-    """The comparisons with Holm's adjusted p-values over all of them."""
-    places = [index for index, one in enumerate(comparisons) if one.p_value is not None]
-    adjusted = statistics.holm([float(comparisons[index].p_value or 0.0) for index in places])
-    found = dict(zip(places, adjusted, strict=True))
-    return [one.model_copy(update={"p_adjusted": found.get(index)}) for index, one in enumerate(comparisons)]
+    """The comparisons with Holm's adjusted p-values: over those of models with each other, and over those with a
+    baseline, which answer another question, apart."""
+    adjusted: dict[int, float] = {}
+    for of_baselines in (False, True):
+        places = [
+            index
+            for index, one in enumerate(comparisons)
+            if one.p_value is not None and (is_baseline(one.against) or is_baseline(one.model)) is of_baselines
+        ]
+        found = statistics.holm([float(comparisons[index].p_value or 0.0) for index in places])
+        adjusted |= dict(zip(places, found, strict=True))
+    return [one.model_copy(update={"p_adjusted": adjusted.get(index)}) for index, one in enumerate(comparisons)]

@@ -52,15 +52,21 @@ def cluster_ids(benchmark: Benchmark, rows: Sequence[Graded]) -> list[str]:
 
 
 def summarise(
-    name: str, benchmark: Benchmark, model: str, rows: Sequence[Graded], metrics: Mapping[str, Metric], seed: int
+    name: str,
+    benchmark: Benchmark,
+    model: str,
+    rows: Sequence[Graded],
+    metrics: Mapping[str, Metric],
+    seed: int,
+    breakdowns: bool = True,
 ) -> list[ResultRow]:
-    """Every metric under every scoring: over all rows, by each ``group_by`` tag, and by modality x task type."""
+    """Every metric under every scoring: over all rows, and with ``breakdowns`` by tags and by modality x task type."""
     clusters = cluster_ids(benchmark, rows)
     parts: dict[tuple[tuple[str, str], ...], list[int]] = {(): list(range(len(rows)))}
     groupings: list[tuple[str, ...]] = [(tag,) for tag in dict.fromkeys(benchmark.group_by)]
     if ("modality", "task_type") not in groupings:
         groupings.append(("modality", "task_type"))
-    for tags in groupings:
+    for tags in groupings if breakdowns else ():
         for index, row in enumerate(rows):
             group = tuple((tag, row.sample.tags.get(tag, "unlabelled")) for tag in tags)
             parts.setdefault(group, []).append(index)

@@ -15,11 +15,11 @@ from pydantic import JsonValue
 from infimed_core.api.component import JsonObject
 from infimed_core.api.data import Sample, Score
 from infimed_core.api.evaluation import Benchmark, TextMetric
-from infimed_core.api.models import Answer, Generation, LoadedModel, Request
+from infimed_core.api.models import Answer, LoadedModel, Request
 from infimed_core.api.planning import Phase, ResolutionScheduler
 from infimed_core.api.training import Batches, Mix, Stage
 from infimed_core.errors import InfimedError
-from infimed_core.evaluate.choices import chosen_samples, named_metrics, solver_of
+from infimed_core.evaluate.choices import chosen_samples, generation_of, named_metrics, solver_of
 from infimed_core.evaluate.graded import Graded
 from infimed_core.evaluate.grading import grade
 from infimed_core.evaluate.summary import cluster_ids, could_take_part, measure, measure_texts
@@ -174,7 +174,7 @@ class StageMeasurements:
         for name, place in self._places.items():
             assert section is not None
             benchmark: Benchmark = self._state.plan.component(f"evaluation.benchmarks.{place}")
-            generation = section.benchmarks[place].generation or benchmark.generation() or Generation()
+            generation = generation_of(self._state, place)
             samples = self._questions[name][rank::size]
             rows: list[Graded] = []
             if samples:

@@ -40,7 +40,8 @@ class OpenAICompatible(Model):
         default=None, ge=1, description="Longest side of an image in pixels; larger ones are shrunk. null sends all."
     )
     image_format: Literal["png", "jpeg"] = Field(
-        default="png", description="How images are sent: png loses nothing, jpeg (quality 95) is smaller."
+        default="png",
+        description="How images are sent that are no JPEG files: png loses nothing, jpeg (95) is smaller.",
     )
     max_tokens_name: Literal["max_tokens", "max_completion_tokens"] = Field(
         default="max_tokens", description="Name of the length limit in the body; newer OpenAI models want the second."
@@ -50,7 +51,9 @@ class OpenAICompatible(Model):
     )
     concurrency: int = Field(default=16, ge=1, le=1024, description="Most questions under way at a time.")
     timeout_seconds: float = Field(default=600.0, gt=0, description="Longest wait for one answer.")
-    max_retries: int = Field(default=8, ge=0, description="More tries after a lost connection, status 429 or 5xx.")
+    max_retries: int = Field(
+        default=8, ge=0, description="More tries after a lost connection, status 429 or 5xx; two after an empty reply."
+    )
     first_wait_seconds: float = Field(default=0.5, ge=0, description="Wait before the first of them; then it doubles.")
     longest_wait_seconds: float = Field(default=30.0, ge=0, description="Longest wait between two tries.")
     allow_identified: bool = Field(
@@ -80,6 +83,15 @@ class OpenAICompatible(Model):
         """As for every component, without what changes no answer: concurrency, waits, the key's place, permission."""
         deciding = self.model_dump(mode="json", include={"base_url", "model", *Asking.model_fields})
         return f"{type(self).__module__}.{type(self).__qualname__}{canonical_json(deciding)}"
+
+    def request_settings(self) -> dict[str, JsonValue]:
+        """What every request carries besides the question, where it is not as InfiMed sends it unasked."""
+        own = self.model_dump(mode="json", include={"system", "max_image_side", "image_format", "extra_body"})
+        return {
+            name: value
+            for name, value in own.items()
+            if value != type(self).model_fields[name].get_default() and value not in (None, {})
+        }
 
     @property
     def asking(self) -> Asking:
