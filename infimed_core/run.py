@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from infimed_core.api.component import JsonObject
 from infimed_core.api.models import LoadedModel, Model, TrainableModel
@@ -70,7 +70,7 @@ def _lead(plan: Plan, registry: Registry, listen: Callable[[RunEvent], None], ra
     if (record_format(path / "run.json") or 0) > RECORD_FORMAT:
         read_record(path)  # says that a later version made it
     directory.hold()
-    changed = _told_changes(path, record)
+    changed = [*_told_changes(path, record), *replaced_results(path, record)]
     told: set[str] = set()
 
     def tell(event: RunEvent) -> None:
@@ -210,6 +210,28 @@ def _told_changes(path: Path, record: RunRecord) -> list[str]:
         for plugin in record.plugins
         if before.get(plugin.name, plugin.version) != plugin.version
     ]
+
+
+def replaced_results(path: Path, record: RunRecord) -> list[str]:
+    """A line where a run of this name has results of other settings, which this one replaces."""
+    try:
+        before = read_record(path)
+    except InfimedError:
+        return []
+    places = sorted(_changed(before.config, record.config))
+    if not before.results or not places:
+        return []
+    graded = ", ".join(dict.fromkeys(f"{row.model} on {row.benchmark}" for row in before.results))
+    text = f"results in {path} ({graded:.200}) are replaced where these settings change them: {', '.join(places):.400}"
+    return [f"{text}; to keep both, give this run another name (--set run.name=NAME)"]
+
+
+def _changed(old: Any, new: Any, place: str = "") -> set[str]:
+    """The places of the run file that differ."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = old.keys() | new.keys()
+        return {p for key in keys for p in _changed(old.get(key), new.get(key), f"{place}.{key}" if place else key)}
+    return set() if old == new else {place}
 
 
 def _steps(state: RunState) -> None:

@@ -208,6 +208,14 @@ class Model(Component):
         """Settings of the model that change what it is sent with a question (a system prompt): part of the protocol."""
         return {}
 
+    def try_connection(self) -> str | None:
+        """What a server answered to one short question, for ``infimed check --connect``; ``None`` where there is none.
+
+        Raises:
+            DataError: it cannot be reached, or does not answer.
+        """
+        return None
+
     def encoder(self, checkpoint: Path) -> Encoder:
         """The encoder of a checkpoint, without loading weights."""
         raise NotImplementedError(f"{type(self).__name__} has no encoder: it cannot be trained")

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from pydantic import ValidationError
-
 from infimed_core.api.component import JsonObject
 from infimed_core.api.data import Sample
 from infimed_core.api.evaluation import Benchmark, Metric, Solver
@@ -98,23 +96,6 @@ def described_metrics(state: RunState, index: int) -> JsonObject:
         }
         for name, (use, metric) in _metrics(state, index).items()
     }
-
-
-def recorded_metric(details: Mapping[str, Any], name: str, registry: Registry) -> Metric:
-    """The metric that a finished evaluation calls ``name``; ``details`` are those of its step in run.json.
-
-    Raises:
-        InfimedError: it is not installed, or takes other settings by now.
-    """
-    recorded = details.get("metrics")
-    facts = recorded.get(name) if isinstance(recorded, dict) else None
-    use, settings = (facts["use"], facts["with"]) if isinstance(facts, dict) else (name, {})
-    try:
-        return _made(registry, use, settings)
-    except ValidationError as error:
-        raise InfimedError(
-            f"the metric '{name}' cannot be made as it was recorded: {error.errors()[0]['msg']}"
-        ) from None
 
 
 def generation_of(state: RunState, index: int) -> Generation:

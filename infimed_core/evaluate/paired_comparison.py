@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -94,20 +94,11 @@ def compare_answers(
         metric=metric_name,
         model=model,
         against=against,
-        difference=found.difference,
-        low=found.low,
-        high=found.high,
-        p_value=found.p_value,
-        minimum_detectable=found.minimum_detectable,
-        num_pairs=found.num_pairs,
         num_unpaired=len(ours) - found.num_pairs,
-        num_clusters=found.num_clusters,
         value_model=both[0],
         value_against=both[1],
-        test=found.test,
-        standard_error=found.standard_error,
-        degrees_of_freedom=found.degrees_of_freedom,
         higher_is_better=metric.higher_is_better,
+        **asdict(found),
     )
 
 
@@ -207,40 +198,6 @@ def _resampled(
         statistics.ClusteredMean(difference, error, freedom, len(units), number)
     )
     return PairedDifference(difference, low, high, p_value, "bootstrap", len(units), number, error, freedom, detectable)
-
-
-def mean_of_differences(parts: Sequence[Comparison]) -> PairedDifference:
-    """The unweighted mean of differences on sets of other questions each; freedom is Satterthwaite's (1946).
-
-    Raises:
-        ValueError: a part without ``standard_error``, as in records from before it was kept.
-    """
-    errors = [(part.standard_error, part.degrees_of_freedom) for part in parts]
-    size = len(parts)
-    difference = sum(part.difference for part in parts) / size
-    variances = [error**2 for error, _ in errors if error is not None]
-    if len(variances) != size:
-        raise ValueError("a difference without its standard error")
-    # a part that never differed has no error of its own: the reach of its interval stands in for it
-    variances = [
-        variance if variance > statistics.NO_SPREAD**2 else ((part.high - part.low) / 2 / mcnemar.Z) ** 2
-        for variance, part in zip(variances, parts, strict=True)
-    ]
-    spread = sum(variance**2 / (freedom or 1.0) for variance, (_, freedom) in zip(variances, errors, strict=True))
-    freedom = sum(variances) ** 2 / spread if spread > 0.0 else MANY
-    found = statistics.ClusteredMean(
-        difference,
-        math.sqrt(sum(variances)) / size,
-        freedom,
-        sum(part.num_pairs for part in parts),
-        sum(part.num_clusters for part in parts),
-    )
-    half = found.half_width()
-    low, high = max(difference - half, -1.0), min(difference + half, 1.0)
-    return PairedDifference(
-        difference, low, high, found.p_value(), "t", found.num_values, found.num_clusters, found.error, freedom,
-        statistics.minimum_detectable_difference(found),
-    )  # fmt: skip
 
 
 def headline_metric(names: Sequence[str]) -> str:

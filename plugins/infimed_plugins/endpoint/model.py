@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, JsonValue, field_validator
 
-from infimed_core import Answer, DataError, LoadedModel, MediaLoader, Model, Request, canonical_json
+from infimed_core import Answer, DataError, Generation, LoadedModel, MediaLoader, Model, Request, Turn, canonical_json
 from infimed_plugins.endpoint.asking import AskingOptions, ask_all
 from infimed_plugins.endpoint.messages import Asking
 from infimed_plugins.endpoint.secrets import read_key
@@ -110,6 +110,23 @@ class OpenAICompatible(Model):
         key = read_key(os.environ.get(self.api_key_environment, ""), self.api_key_environment)
         server = Server(self.base_url, key, self.api_key_environment, self.timeout_seconds)
         return Endpoint(self, server, self.model or self._only_model(server))
+
+    def try_connection(self) -> str:
+        """The answer to one short question.
+
+        Raises:
+            DataError: the server cannot be reached, refuses, or does not answer.
+        """
+        quick = self.model_copy(update={"max_retries": 0, "timeout_seconds": min(self.timeout_seconds, 60.0)})
+        loaded = quick.load(None)
+        turn = Turn(role="user", content=("Reply with the word: ready",))
+        # a reasoning model thinks before it speaks, so the answer may be cut before it begins
+        request = Request(sample_id="check", turns=(turn,), generation=Generation(max_new_tokens=16))
+        answer = next(iter(loaded.answer([request], MediaLoader({}))))
+        if answer.error is not None:
+            raise DataError("no_answer", f"{self.base_url} does not answer: {answer.error}")
+        served = loaded.model if isinstance(loaded, Endpoint) else self.model
+        return f"{self.base_url} answers as '{served}': {' '.join((answer.text or '').split())[:60]!r}"
 
     @property
     def patience(self) -> Patience:

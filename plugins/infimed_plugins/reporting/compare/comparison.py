@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations
 from typing import Literal
 
@@ -16,10 +16,8 @@ from infimed_core import (
     Row,
     adjust,
     compare_answers,
-    headline_metric,
-    mean_of_differences,
-    recorded_metric,
 )
+from infimed_core.records import is_baseline
 from infimed_plugins.reporting.compare.compared_models import (
     Answers,
     ModelResult,
@@ -28,7 +26,10 @@ from infimed_plugins.reporting.compare.compared_models import (
     compared_models,
     differences,
 )
+from infimed_plugins.reporting.compare.means import mean_of_differences
 from infimed_plugins.reporting.compare.published import Published, Suite, installed_tables
+from infimed_plugins.reporting.compare.recorded import recorded_metric
+from infimed_plugins.reporting.page.doubts import unread_of
 
 
 class Value(Row):
@@ -69,6 +70,7 @@ class RunComparison(Row):
     means: tuple[Difference, ...]
     published: tuple[Value, ...] = ()
     sources: dict[str, str] = Field(default_factory=dict)
+    unread: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -130,6 +132,7 @@ def compare_runs(
         means=_adjusted(_means(pairs, estimates, [suite for table in suites.values() for suite in table.suites])),
         published=tuple(_published(published, {benchmark for _, benchmark in answers})),
         sources={name: source.shown for table in published for name, source in table.sources.items()},
+        unread=tuple(_unread(models, answers)),
         notes=tuple(notes),
     )
 
@@ -206,7 +209,18 @@ class _Pair:
 
 
 def _headline(answers: Answers) -> str:
-    return headline_metric(list(answers.result.metrics)) if answers.result is not None else "accuracy"
+    return str(answers.protocol["metric"])
+
+
+def _unread(models: Sequence[ModelResult], answers: dict[tuple[str, str], Answers]) -> Iterator[str]:
+    """A sentence on every result of which more than a few answers could not be read."""
+    for one in models:
+        for (label, benchmark), got in answers.items():
+            if label == one.label and got.result is not None and not is_baseline(one.model):
+                metric = _headline(got)
+                found = unread_of(got.details, benchmark, label, metric, got.result.metrics[metric])
+                if found is not None:
+                    yield found.line
 
 
 def _cells(pair: _Pair, first: str, other: str, marks: tuple[str, ...]) -> list[Difference]:

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from infimed_core import Comparison, MetricValue, holm, mean_of_differences
+from infimed_core import Comparison, MetricValue, holm
 from infimed_core.records import ResultRow, RunRecord, is_baseline
+from infimed_plugins.reporting.compare.means import mean_of_differences
 from infimed_plugins.reporting.page.names import own_name
 from infimed_plugins.reporting.page.tables import NO_VALUE, first_scorings, metric_of, unique
 
