@@ -246,4 +246,4 @@ def _steps(state: RunState) -> None:
         assert curated is not None  # the run file was checked for it
         models += train_stages(state, curated, models[0])
     if file.evaluation is not None:
-        evaluate_models(state, models)
+        evaluate_models(state, models, curated if file.training is not None else None)

@@ -29,6 +29,7 @@ from infimed_core.models.checkpoints import Checkpoint
 from infimed_core.plugin_loading import told_error
 from infimed_core.runfile.sections import BASELINE, CONSTANT_LETTER, IMAGE_BLIND
 from infimed_core.store.artifacts import digest
+from infimed_core.store.curated import Curated
 from infimed_core.store.files import write_atomically
 from infimed_core.store.steps import Outcome, RunState
 from infimed_core.texts import whole_in
@@ -37,11 +38,11 @@ _ROWS = TypeAdapter(tuple[ResultRow, ...])
 _COMPARISONS = TypeAdapter(tuple[Comparison, ...])
 
 
-def evaluate_models(state: RunState, models: Sequence[Checkpoint]) -> None:
+def evaluate_models(state: RunState, models: Sequence[Checkpoint], training: Curated | None = None) -> None:
     """Ask and grade every model on every benchmark, then compare them.
 
-    ``models`` are those that the run made. One of several that cannot be asked costs its own results only; its step
-    says why.
+    ``models`` are those that the run made, ``training`` what it trained on. One of several models that cannot be asked
+    costs its own results only; its step says why.
     """
     section = state.plan.file.evaluation
     assert section is not None
@@ -77,7 +78,7 @@ def evaluate_models(state: RunState, models: Sequence[Checkpoint]) -> None:
         if not found:
             continue
         for baseline in (BASELINE, *(name for name in section.baselines if name == CONSTANT_LETTER)):
-            rows, inputs_digest = _baseline(asked, baseline, next(iter(found.values())), hashes[0])
+            rows, inputs_digest = _baseline(asked, baseline, next(iter(found.values())), hashes[0], training)
             if rows:
                 results += rows
                 hashes.append(inputs_digest)
@@ -232,7 +233,7 @@ def _judge(
 
 
 def _baseline(
-    asked: AskedBenchmark, baseline: str, rows: Sequence[Graded], inputs_digest: str
+    asked: AskedBenchmark, baseline: str, rows: Sequence[Graded], inputs_digest: str, training: Curated | None
 ) -> tuple[tuple[ResultRow, ...], str]:
     """A constant baseline on the same questions; no rows where it has nothing to answer."""
     state, benchmark, name = asked.state, asked.benchmark, asked.name
@@ -241,15 +242,15 @@ def _baseline(
     if baseline == CONSTANT_LETTER and not letter:
         state.tell("message", "", {"text": f"{name}: no multiple choice, so no {CONSTANT_LETTER} baseline"})
         return (), ""
-    hashed = digest("baseline", 5, baseline, inputs_digest, asked.graded_by)
+    hashed = digest("baseline", 6, baseline, inputs_digest, asked.graded_by, training.digest if training else None)
 
     def work(directory: Path) -> Outcome:
-        if baseline == CONSTANT_LETTER:
-            answers = [Answer(sample_id=sample.id, text=letter, num_calls=0) for sample in samples]
-        else:
-            answers = most_common_answers(benchmark, samples)
+        details: JsonObject = {"letter": letter}
+        answers = [Answer(sample_id=sample.id, text=letter, num_calls=0) for sample in samples]
+        if baseline == BASELINE:
+            answers, chosen = most_common_answers(benchmark, samples, training.samples() if training else ())
+            details = {"chosen_by": dict(chosen)}
         _write_results(asked, directory, baseline, grade(benchmark, samples, answers))
-        details: JsonObject = {"letter": letter} if baseline == CONSTANT_LETTER else {}
         return Outcome(len(samples), len(samples), details=details)
 
     step = f"baseline-{name}" if baseline == BASELINE else f"baseline-{baseline}-{name}"

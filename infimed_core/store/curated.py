@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from infimed_core.api.data import Sample
 from infimed_core.store.dataset import Dataset
 
 
@@ -26,7 +27,10 @@ class Curated:
     dataset_digest: str
     digest: str
 
+    def samples(self) -> Iterator[Sample]:
+        """The samples that are trained on."""
+        return (self.dataset[row] for row in np.flatnonzero(self.kept).tolist())
+
     def texts(self) -> Iterator[str]:
         """Every text of the samples that are trained on."""
-        for row in np.flatnonzero(self.kept).tolist():
-            yield from (turn.text for turn in self.dataset[row].turns)
+        return (turn.text for sample in self.samples() for turn in sample.turns)

@@ -34,7 +34,7 @@ from infimed_plugins.medevalkit.answers.prepared import prepare
 from infimed_plugins.medevalkit.cards import Card, find_card
 from infimed_plugins.medevalkit.folders import Images, find_tables
 from infimed_plugins.medevalkit.grades import Grade, explained
-from infimed_plugins.medevalkit.grading import gold_letters, golds, grade_record, kind_of, lettered
+from infimed_plugins.medevalkit.grading import gold_letters, golds, grade_record, kind_of, lettered, wording_of
 from infimed_plugins.medevalkit.judging import BY_JUDGE, judge_open, judge_rubrics
 from infimed_plugins.medevalkit.layouts import IMAGE_FOLDERS, LAYOUTS, Question, radrestruct
 from infimed_plugins.medevalkit.reports import texts as report_texts
@@ -212,6 +212,10 @@ class KitBenchmark(Benchmark):
     def _is_open(self, sample: Sample) -> bool:
         record = sample.meta["record"]
         return isinstance(record, dict) and kind_of(self.card, record) == "open"
+
+    def wording(self, sample: Sample) -> str:
+        """The question alone."""
+        return wording_of(sample)
 
     def is_open(self, sample: Sample) -> bool:
         """An open question or a report."""

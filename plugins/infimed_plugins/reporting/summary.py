@@ -148,7 +148,7 @@ def _against(other: Comparison, value: MetricValue, record: RunRecord) -> str:
 def _results(record: RunRecord) -> Iterator[Any]:
     """A table for each benchmark under each scoring; below a leaderboard, whose ranks hold what pairs of models show,
     only the scoring that counts and the differences from baselines."""
-    has_board, counted = leaderboard(record) is not None and not record.config.get("training"), first_scorings(record)
+    has_board, counted = leaderboard(record) is not None, first_scorings(record)
     for results in benchmark_tables(record):
         if has_board and results.scoring != counted[results.benchmark]:
             continue

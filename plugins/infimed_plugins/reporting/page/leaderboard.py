@@ -10,7 +10,7 @@ from itertools import combinations
 from infimed_core import Comparison, MetricValue, holm
 from infimed_core.records import ResultRow, RunRecord, is_baseline
 from infimed_plugins.reporting.compare.means import mean_of_differences
-from infimed_plugins.reporting.page.names import own_name
+from infimed_plugins.reporting.page.names import has_training, own_name
 from infimed_plugins.reporting.page.tables import NO_VALUE, first_scorings, metric_of, unique
 
 
@@ -44,7 +44,9 @@ class Leaderboard:
 
 
 def leaderboard(record: RunRecord) -> Leaderboard | None:
-    """The leaderboard of a run that compares two models or more; ``None`` for any other."""
+    """The leaderboard of a run that compares models; ``None`` where there are not two, or they are stages of one."""
+    if has_training(record):
+        return None
     scorings = first_scorings(record)
     rows = [row for row in record.results if not row.group and row.scoring == scorings[row.benchmark]]
     models = [name for name in unique(row.model for row in rows) if not is_baseline(name)]
@@ -102,7 +104,8 @@ def _better(record: RunRecord, models: Sequence[str], scorings: Mapping[str, str
     for first, second in combinations(models, 2):
         for pair in ((first, second), (second, first)):
             parts = found.get(pair, [])
-            if len(parts) == len(scorings) and all(part.p_value is not None for part in parts):
+            known = all(part.p_value is not None and part.standard_error is not None for part in parts)
+            if known and len(parts) == len(scorings):
                 whole = parts[0] if len(parts) == 1 else mean_of_differences(parts)
                 pairs.append(pair)
                 differences.append(whole.difference if parts[0].higher_is_better else -whole.difference)
