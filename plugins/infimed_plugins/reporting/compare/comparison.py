@@ -130,7 +130,7 @@ def compare_runs(
         benchmarks=_adjusted(wholes),
         cells=_adjusted(cells),
         means=_adjusted(_means(pairs, estimates, [suite for table in suites.values() for suite in table.suites])),
-        published=tuple(_published(published, {benchmark for _, benchmark in answers})),
+        published=tuple(_published(published, models, answers)),
         sources={name: source.shown for table in published for name, source in table.sources.items()},
         unread=tuple(_unread(models, answers)),
         notes=tuple(notes),
@@ -301,19 +301,46 @@ def _values(models: Sequence[ModelResult], answers: dict[tuple[str, str], Answer
     return found
 
 
-def _published(tables: Sequence[Published], benchmarks: set[str]) -> list[Value]:
-    return [
-        Value(
-            benchmark=benchmark,
-            scoring="as published",
-            metric="accuracy",
-            model=row.model,
-            value=MetricValue(value=value),
-            source=row.source,
-            note=row.note,
-        )
-        for table in tables
-        for row in table.rows
-        for benchmark, value in row.values.items()
-        if benchmark in benchmarks
-    ]
+def _published(
+    tables: Sequence[Published], models: Sequence[ModelResult], answers: dict[tuple[str, str], Answers]
+) -> list[Value]:
+    """The published figures of the benchmarks that were asked as published: by their own component, not one that a run
+    only calls so; whole, with its own settings, and with as many options."""
+    found = []
+    for benchmark in benchmarks_of(models):
+        asked = [(one, answers[one.label, benchmark]) for one in models if (one.label, benchmark) in answers]
+        for table in tables:
+            uses = {_use(one, benchmark) for one, _ in asked}
+            name = uses.pop() if len(uses) == 1 else None
+            if name is None or any(not _as_published(got, table.options.get(name)) for _, got in asked):
+                continue
+            found += [
+                Value(
+                    benchmark=benchmark,
+                    scoring="as published",
+                    metric="accuracy",
+                    model=row.model,
+                    value=MetricValue(value=row.values[name]),
+                    source=row.source,
+                    note=row.note,
+                )
+                for row in table.rows
+                if name in row.values
+            ]
+    return found
+
+
+def _use(one: ModelResult, benchmark: str) -> str | None:
+    """The component that a run asked under this name; ``None`` where its settings make it another set."""
+    ref = one.run.benchmark_refs.get(benchmark)
+    default = {"revision": None, "reasoning": False, "language": "all", "judged": "open"}
+    if ref is None or any(default.get(key, value) != value for key, value in ref.settings.items()):
+        return None
+    return ref.use.rsplit("/", 1)[-1]
+
+
+def _as_published(answers: Answers, num_options: int | None) -> bool:
+    """Whether all questions were asked, each with the number of options that the figures are of."""
+    if answers.protocol.get("limit") is not None or "samples" in answers.protocol:
+        return False
+    return num_options is None or all(len(row.sample.options) == num_options for row in answers.rows.values())
