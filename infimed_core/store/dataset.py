@@ -194,10 +194,13 @@ class Curated:
     dataset_digest: str
     digest: str
 
+    def samples(self) -> Iterator[Sample]:
+        """The samples that are trained on."""
+        return (self.dataset[row] for row in np.flatnonzero(self.kept).tolist())
+
     def texts(self) -> Iterator[str]:
         """Every text of the samples that are trained on."""
-        for row in np.flatnonzero(self.kept).tolist():
-            yield from (turn.text for turn in self.dataset[row].turns)
+        return (turn.text for sample in self.samples() for turn in sample.turns)
 
 
 def _line_offsets(path: Path) -> NDArray[np.int64]:
