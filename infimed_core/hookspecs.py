@@ -1,15 +1,15 @@
 """The hooks, in the order of a run: this file is the map of what happens to data.
 
-Each hook but the last three returns a table from a name to a component class, or to where it is: ``"module:Class"`` is
-imported when a run file says the name. None takes a default, none is
-``firstresult``: installing a plugin adds names and changes no run until a run file says the name.
+A hook that offers components returns a table from a name to a component class, or to where the class is:
+``"module:Class"`` is imported when a run file says the name. No hook takes a default and none is ``firstresult``:
+installing a plugin adds names and changes no run until a run file says the name. ``infimed_run_event`` listens and
+returns nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
-from typing import Any, cast, get_args, get_type_hints
+from typing import Any
 
 import pluggy
 
@@ -33,7 +33,7 @@ def infimed_readers() -> dict[str, type[Reader] | str]:  # type: ignore[empty-bo
 
 @hookspec
 def infimed_modalities() -> dict[str, type[Modality] | str]:  # type: ignore[empty-body]
-    """How a sample's media are measured and opened; the name is ``Media.kind``."""
+    """How a sample's media are measured and opened (``data.modalities``); the name is ``Media.kind``."""
 
 
 @hookspec
@@ -83,20 +83,20 @@ def infimed_benchmarks() -> dict[str, type[Benchmark] | str]:  # type: ignore[em
 
 @hookspec
 def infimed_benchmark_groups() -> dict[str, Callable[[dict[str, Any]], list[dict[str, Any]]]]:  # type: ignore[empty-body]
-    """Names that stand for several benchmarks (``use: NAME``): from ``with`` to the ``{name, use, with}`` in its place.
+    """Names that stand for several benchmarks: a function from ``with`` to a list of ``{name, use, with}``.
 
-    A group may have a benchmark's name: its function sees every use of it first.
+    A group may have the name of a benchmark of the same plugin; its function is then given every use of that name.
     """
 
 
 @hookspec
 def infimed_solvers() -> dict[str, type[Solver] | str]:  # type: ignore[empty-body]
-    """How it is asked (``evaluation.solver``)."""
+    """How a model is asked (``evaluation.benchmarks``: ``solver``)."""
 
 
 @hookspec
 def infimed_metrics() -> dict[str, type[Metric] | str]:  # type: ignore[empty-body]
-    """What is made of the grades; the core adds the interval."""
+    """What sums up the grades (``evaluation.benchmarks``: ``metrics``); the core adds the interval."""
 
 
 @hookspec
@@ -106,9 +106,9 @@ def infimed_reporters() -> dict[str, type[Reporter] | str]:  # type: ignore[empt
 
 @hookspec
 def infimed_defaults() -> dict[str, str]:  # type: ignore[empty-body]
-    """The built-in that is used where a run file names none: from the purpose (``solver``) to the component's name.
+    """The component that is used where a run file names none: from the purpose (``solver``) to the component's name.
 
-    Only InfiMed's own plugins are asked, so that installing a plugin changes no run.
+    Only what InfiMed's own plugins return counts, so that installing a plugin changes no run.
     """
 
 
@@ -118,17 +118,27 @@ def infimed_run_event(event: RunEvent) -> None:
 
 
 @hookspec
-def infimed_commands() -> dict[str, Callable[..., None]]:  # type: ignore[empty-body]
-    """Subcommands of ``infimed``: name -> function with typer-style parameters; its docstring is the help."""
+def infimed_commands() -> dict[str, Callable[..., None] | str]:  # type: ignore[empty-body]
+    """Subcommands of ``infimed``: functions with typer's parameters, or ``"module:function"``; docstrings are the help.
+
+    A parameter of type ``typer.Context`` finds the ``Registry`` of installed plugins in ``context.obj``.
+    """
 
 
-@cache
-def component_bases() -> dict[str, type[Component]]:
-    """Every hook that offers components, and the class that these derive from, by the hook's annotation."""
-    found = {}
-    for name, hook in list(globals().items()):
-        table = get_type_hints(hook).get("return") if name.startswith("infimed_") else None
-        offered = get_args(get_args(table)[1]) if table is not None and get_args(table) else ()
-        if len(offered) == 2 and offered[1] is str:
-            found[name] = cast(type[Component], get_args(offered[0])[0])
-    return found
+KINDS: dict[str, tuple[str, type[Component]]] = {
+    "reader": ("infimed_readers", Reader),
+    "modality": ("infimed_modalities", Modality),
+    "executor": ("infimed_executors", Executor),
+    "filter": ("infimed_filters", DatasetFilter),
+    "scorer": ("infimed_scorers", Scorer),
+    "selector": ("infimed_selectors", Selector),
+    "model": ("infimed_models", Model),
+    "resolution scheduler": ("infimed_resolution_schedulers", ResolutionScheduler),
+    "packer": ("infimed_packers", Packer),
+    "trainer": ("infimed_trainers", Trainer),
+    "benchmark": ("infimed_benchmarks", Benchmark),
+    "solver": ("infimed_solvers", Solver),
+    "metric": ("infimed_metrics", Metric),
+    "reporter": ("infimed_reporters", Reporter),
+}
+"""Every kind of component: the hook that offers it and the class that it derives from."""

@@ -45,11 +45,12 @@ def infimed_metrics() -> dict[str, type[Metric]]:
 
 
 @hookimpl(optionalhook=True)
-def infimed_commands() -> dict[str, Callable[..., None]]:
+def infimed_commands() -> dict[str, str]:
     """Offer ``infimed rescore`` and ``infimed seven-set-mean``."""
-    from infimed_plugins.medevalkit.command import rescore_command, seven_set_mean_command
-
-    return {"rescore": rescore_command, "seven-set-mean": seven_set_mean_command}
+    return {
+        "rescore": "infimed_plugins.medevalkit.command:rescore_command",
+        "seven-set-mean": "infimed_plugins.medevalkit.command:seven_set_mean_command",
+    }
 
 
 @hookimpl

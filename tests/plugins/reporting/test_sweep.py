@@ -12,19 +12,19 @@ import yaml
 
 from infimed_core import InfimedError, Score
 from infimed_core.api.reporting import MetricValue
-from infimed_core.cli import check
 from infimed_core.evaluate.graded import read_graded
 from infimed_core.evaluate.paired_comparison import mean_difference
 from infimed_core.plugins import load_plugins
 from infimed_core.runfile.loading import load_run_file
-from infimed_core.runfile.variants import UNCHANGED
 from infimed_core.store.record import read_record
+from infimed_plugins.reporting.check import lines_about
 from infimed_plugins.reporting.compare.comparison import compare_runs
 from infimed_plugins.reporting.sweep.command import sweep as sweep_command
+from infimed_plugins.reporting.sweep.grid import UNCHANGED, parse_grid
 from infimed_plugins.reporting.sweep.page import page
 from infimed_plugins.reporting.sweep.results import Line, SweepResult, sweep_result
 from infimed_plugins.reporting.sweep.text import as_markdown, table_of
-from infimed_plugins.reporting.sweep.variants import parse_grid, plan_sweep, run_sweep
+from infimed_plugins.reporting.sweep.variants import plan_sweep, run_sweep
 
 RUN = {
     "run": {"name": "small", "seed": 0, "plugins": ["demo"]},
@@ -104,13 +104,13 @@ def test_every_variant_is_checked_before_one_runs(write, registry, tmp_path):
     with pytest.raises(InfimedError, match=r"(?s)variant 'bad'.*there is no such place.*variant 'worse'.*row_token"):
         plan_sweep(file, registry, {}, None)
     with pytest.raises(InfimedError, match=r"variant 'bad'"):
-        check(file)
+        lines_about(file, registry, {})
     file = write(sweep={"variants": {"short": {"set": {"packing.with.row_tokens": 64}}}})
     file.write_text(file.read_text().replace("num_samples: 8", "num_samples: -8", 1))
     with pytest.raises(InfimedError, match=r"num_samples"):
-        check(file)
-    check(file, ["training.with.stages.first.num_samples=8"])
-    check(write(sweep={"grid": {"run.seed": [0]}}))
+        lines_about(file, registry, {})
+    lines_about(file, registry, {"training.with.stages.first.num_samples": 8})
+    lines_about(write(sweep={"grid": {"run.seed": [0]}}), registry, {})
     assert not (tmp_path / "runs").exists()
 
 
