@@ -110,7 +110,7 @@ def checked_shards(reader: Reader) -> list[str]:
 class Numbered(NamedTuple):
     """A result and the index of the item that it is of."""
 
-    index: int
+    number: int
     result: Any
 
 
@@ -142,9 +142,9 @@ class CheckedExecutor(Executor):
         for row in results:
             if not isinstance(row, Numbered):
                 raise wrong(self.inner, "map", f"yielded {_kind(row)} that the function did not return")
-            if row.index != count:
-                what = "drops or moves" if row.index > count else "repeats or moves"
-                where = f"it gave that of item {row.index} in place {count}"
+            if row.number != count:
+                what = "drops or moves" if row.number > count else "repeats or moves"
+                where = f"it gave that of item {row.number} in place {count}"
                 raise wrong(self.inner, "map", f"{what} results: {where}; yield one result for each item, in order")
             count += 1
             yield row.result
@@ -310,7 +310,7 @@ def wrong_stages(trainer: Trainer) -> str:
 class _Facts(BaseModel):
     """The facts of a stage that the core and the report read; others may be anything that JSON holds."""
 
-    model_config = ConfigDict(extra="allow", strict=True)
+    model_config = ConfigDict(extra="allow", strict=True, defer_build=True)
 
     steps: float = 0
     tokens: float = 0
@@ -323,7 +323,7 @@ class _Facts(BaseModel):
 
 
 class _Step(BaseModel):
-    model_config = ConfigDict(extra="allow", strict=True)
+    model_config = ConfigDict(extra="allow", strict=True, defer_build=True)
 
     step: int
 

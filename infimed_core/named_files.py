@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -98,6 +97,8 @@ def digest_of_checkpoint(name: str) -> str:
         return ""
     files = [file for file in sorted(path.iterdir()) if file.suffix in CHECKPOINT_FILES and file.is_file()]
     files = [file for file in files if file.name != "artifact.json"]  # when it was made says nothing of what it is
+    from concurrent.futures import ThreadPoolExecutor  # brings logging with it
+
     with ThreadPoolExecutor(4) as pool:
         rows = list(zip([file.name for file in files], pool.map(_digest_of_weights, files), strict=True))
     return hashlib.sha256(repr(rows).encode("utf-8", "surrogatepass")).hexdigest()

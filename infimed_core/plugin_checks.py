@@ -43,15 +43,17 @@ def _wrong_class(base: type[Component], component: Any) -> str:
     if not inspect.isclass(component):
         what = type(component).__name__
         return f"is {_short(component)}; offer the class itself ({what}, without brackets) or 'module:Class'"
-    at = f"{component.__name__} ({place_of_code(component)})"
+    wrong = remedy = ""
+    missing = sorted(getattr(component, "__abstractmethods__", ()))
     if not issubclass(component, base):
         others = [hook for hook, other in _BASES.items() if issubclass(component, other)]
+        wrong = f"is no {base.__name__}"
         remedy = f"offer it through {others[0]}" if others else f"derive it from infimed_core.{base.__name__}"
-        return f"is no {base.__name__}: {at}; {remedy}"
-    missing = sorted(getattr(component, "__abstractmethods__", ()))
-    if missing:
+    elif missing:
         listed = ", ".join(f"'{name}'" for name in missing)
-        return f"lacks the method{'s' * (len(missing) > 1)} {listed}: {at}; define what is missing"
+        wrong, remedy = f"lacks the method{'s' * (len(missing) > 1)} {listed}", "define what is missing"
+    if wrong:
+        return f"{wrong}: {component.__name__} ({place_of_code(component)}); {remedy}"
     if is_outside(component.__module__):
         for name in sorted(base.__abstractmethods__):
             if reason := _wrong_method(base, component, name):
@@ -59,7 +61,7 @@ def _wrong_class(base: type[Component], component: Any) -> str:
     return ""
 
 
-def _wrong_method(base: type[Component], component: type[Component], name: str) -> str:
+def _wrong_method(base: type[Component], component: type[Any], name: str) -> str:
     """Whether a method can be called as its kind promises; the arguments may have other names."""
     promised, method = inspect.getattr_static(base, name), inspect.getattr_static(component, name)
     if not (inspect.isfunction(promised) and inspect.isfunction(method)):

@@ -238,10 +238,18 @@ def plugin_of(module: str) -> str:
     top = parents[0]
     if top == __name__.split(".")[0]:
         return ""
-    announced = {entry.module: entry.name for entry in metadata.entry_points(group=GROUP)} | _plugin_of_module
-    beside = {other: name for other, name in announced.items() if other.split(".")[0] == top}
+    known = _plugin_of_module.items()
+    if top not in {other.split(".")[0] for other, _ in known}:
+        known = _announced().items()  # a process that has loaded no plugins, for what it unpickles
+    beside = {other: name for other, name in known if other.split(".")[0] == top}
     nearest = max((other for other in beside if other in parents), key=len, default=next(iter(beside), ""))
     return beside.get(nearest, "")
+
+
+@cache
+def _announced() -> dict[str, str]:
+    """The plugin of every module that an installed entry point names; reading them all takes a while."""
+    return {entry.module: entry.name for entry in metadata.entry_points(group=GROUP)}
 
 
 def is_outside(module: str) -> bool:

@@ -59,12 +59,14 @@ def plan_warnings(plan: Plan) -> list[str]:
     trainer = plan.components.get("training")
     if not isinstance(trainer, Trainer):
         return []
-    from infimed_core.records import open_run
-
     mixing: dict[str, Any] = {}
-    with contextlib.suppress(InfimedError):  # no run yet, or one that this version cannot read
-        steps = open_run(Path(plan.file.run.directory) / plan.file.run.name).steps("plan")
-        mixing = {step.subject["stage"]: step.details.get("mixing", {}) for step in steps}
+    directory = Path(plan.file.run.directory) / plan.file.run.name
+    if (directory / "run.json").is_file():
+        from infimed_core.records import open_run
+
+        with contextlib.suppress(InfimedError):  # a run that this version cannot read
+            steps = open_run(directory).steps("plan")
+            mixing = {step.subject["stage"]: step.details.get("mixing", {}) for step in steps}
     warnings = []
     for stage in trainer.stage_list:
         packer = plan.components.get(f"stages.{stage.name}.packing") or plan.components.get("packing")

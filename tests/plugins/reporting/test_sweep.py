@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
-from infimed_core import InfimedError, Score
+from infimed_core import InfimedError, Score, parse_changes, parse_value
 from infimed_core.api.reporting import MetricValue
 from infimed_core.evaluate.graded import read_graded
 from infimed_core.evaluate.paired_comparison import mean_difference
@@ -243,3 +243,23 @@ def test_a_run_that_fails_is_told_and_the_others_are_compared(write, registry, t
     assert "&lt;b&gt;.yaml" in html and "<script" not in html and "broken-seed0" in html
     text = as_markdown(result)
     assert "not finished: `broken-seed0`" in text and "| demo-text | short | second |" in text
+
+
+def test_values_of_a_grid_and_of_set_are_those_that_a_run_file_would_hold(tmp_path, registry):
+    texts = ["Yes", "No", "on", "off", "y", "true", "False", "1e-3", "0.5", "012", "null", "~", "'no'", "[Yes, 1]"]
+    (tmp_path / "values.yaml").write_text("".join(f"- {text}\n" for text in texts))
+    in_file = parse_value((tmp_path / "values.yaml").read_text())
+    assert list(parse_grid([f"a.b={','.join(texts)}"])["a.b"]) == in_file
+    assert [parse_changes([f"a.b={text}"])["a.b"] for text in texts] == in_file
+    assert in_file[:7] == ["Yes", "No", "on", "off", "y", True, False]
+    words = {"grid": {"model.with.text": ["Yes", "No"]}}
+    body = {"run": {"name": "words", "directory": str(tmp_path)}, "model": {"use": "constant"}, "sweep": words,
+            "evaluation": {"benchmarks": [{"use": "demo-text"}]}}  # fmt: skip
+    (tmp_path / "words.yaml").write_text(yaml.safe_dump(body).replace("'", ""))
+    members = plan_sweep(tmp_path / "words.yaml", registry, {}, None).members
+    assert [member.variant for member in members] == ["text-Yes", "text-No"]
+    (tmp_path / "switch.yaml").write_text(
+        "run: {name: a}\ndata: {sources: [{use: demo-anatomy}], modalities: {dicom: {square_pixels: no}}}\n"
+    )
+    plan = load_run_file(tmp_path / "switch.yaml", registry)
+    assert plan.component("data.modalities.dicom").square_pixels is False, "a switch still takes the words"
