@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import errno
+import json
 import math
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from numbers import Real
@@ -167,8 +168,8 @@ def checked_filtered(filter_: DatasetFilter, result: Any) -> FilterResult:
         if not reasons or not all(reason.strip() for reason in reasons):
             what = f"rejected '{identity}' without a reason"
             raise wrong(filter_, "check", f"{what}; give each reject one reason or more, as in ('duplicate',)")
-    if path := not_json(result.details):
-        raise wrong(filter_, "check", f"gave details that cannot be written: {path}")
+    if reason := not_json(result.details):
+        raise wrong(filter_, "check", f"gave details that cannot be written: {reason}")
     return result
 
 
@@ -219,30 +220,30 @@ def checked_phases(scheduler: ResolutionScheduler, values: Any, count: int) -> l
 def checked_packs(packer: Packer, packs: Any, costs: NDArray[np.int64], budget: NDArray[np.int64]) -> Packs:
     """Rows of indices of ``costs``, none empty, none twice, none over the budget."""
 
-    def no(what: str) -> ComponentError:
+    def error(what: str) -> ComponentError:
         return wrong(packer, "group", what)
 
     if not isinstance(packs, Packs):
-        raise no(f"returned {_kind(packs)}; return Packs (Packs.from_lists makes them of lists)")
+        raise error(f"returned {_kind(packs)}; return Packs (Packs.from_lists makes them of lists)")
     members, offsets = np.asarray(packs.members), np.asarray(packs.offsets)
     if members.dtype.kind not in "iu" or offsets.dtype.kind not in "iu":
-        raise no("gave members or offsets that are no whole numbers")
+        raise error("gave members or offsets that are no whole numbers")
     members, offsets = members.astype(np.int64), offsets.astype(np.int64)
     if len(offsets) == 0 or offsets[0] != 0 or offsets[-1] != len(members) or (np.diff(offsets) < 0).any():
-        raise no("gave offsets that do not run from 0 to the number of members")
+        raise error("gave offsets that do not run from 0 to the number of members")
     empty = np.flatnonzero(np.diff(offsets) == 0)
     if len(empty):
-        raise no(f"made row {empty[0]} of no sample; leave empty rows out")
+        raise error(f"made row {empty[0]} of no sample; leave empty rows out")
     if len(members) and (members.min() < 0 or members.max() >= len(costs)):
-        strange = members[(members < 0) | (members >= len(costs))][0]
-        raise no(f"put index {strange} into a row, which it was not given: there are {len(costs)}")
+        unknown = members[(members < 0) | (members >= len(costs))][0]
+        raise error(f"put index {unknown} into a row, which it was not given: there are {len(costs)}")
     counts = np.bincount(members, minlength=len(costs))
     if len(counts) and counts.max() > 1:
-        raise no(f"put index {counts.argmax()} into {counts.max()} rows")
+        raise error(f"put index {counts.argmax()} into {counts.max()} rows")
     totals = np.concatenate([np.zeros((1, 3), dtype=np.int64), np.cumsum(costs[members], axis=0)])
     for column, what in enumerate(("tokens", "patches", "images")):
         if (np.diff(totals[offsets, column]) > budget[column]).any():
-            raise no(f"filled a row beyond its budget of {budget[column]} {what}")
+            raise error(f"filled a row beyond its budget of {budget[column]} {what}")
     return Packs(members, offsets)
 
 
@@ -336,7 +337,7 @@ def checked_facts(trainer: Trainer, returned: Any) -> tuple[JsonObject, list[str
     facts: JsonObject = {}
     lines = []
     for name, value in ((str(name), value) for name, value in returned.items()):
-        reason = not_json(value, name)
+        reason = not_json({name: value})
         try:
             _Facts.model_validate({name: value})
         except ValidationError as error:
@@ -348,22 +349,14 @@ def checked_facts(trainer: Trainer, returned: Any) -> tuple[JsonObject, list[str
     return facts, lines
 
 
-def not_json(value: Any, path: str = "") -> str:
-    """Where a value holds what JSON cannot, "" for nowhere: NaN, infinity, an array, any other object."""
-    if value is None or isinstance(value, str | bool | int):
-        return ""
-    if isinstance(value, float):
-        return "" if math.isfinite(value) else f"'{path}' is {value}"
-    if isinstance(value, dict):
-        if strange := [key for key in value if not isinstance(key, str)]:
-            return f"'{path}' has the key {strange[0]!r}, which is no text"
-        inner: Iterable[tuple[Any, Any]] = value.items()
-    elif isinstance(value, list | tuple):
-        inner = enumerate(value)
-    else:
-        return f"'{path}' is of type {type(value).__module__}.{type(value).__name__}; make it a plain number or text"
-    reasons = (not_json(item, f"{path}.{key}" if path else str(key)) for key, item in inner)
-    return next(filter(None, reasons), "")
+def not_json(table: Mapping[str, Any]) -> str:
+    """The first value of a table that JSON cannot hold, and why; "" for none. NaN, infinity, arrays, other objects."""
+    for name, value in table.items():
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            return f"'{name}': {error}; make it plain numbers, texts, lists and tables"
+    return ""
 
 
 # Reporting

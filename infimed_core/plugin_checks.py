@@ -13,7 +13,7 @@ from infimed_core.plugin_loading import is_outside, place_of_code, told_error, w
 
 TRAVELLING = ("reader", "modality", "scorer")
 """Kinds that go to other processes, and so must survive pickling."""
-_BASES = dict(KINDS.values())
+_BASES = {kind.hook: kind.base for kind in KINDS.values()}
 _NOT_TYPED: set[Any] = {dict, set, frozenset, object, complex, type}
 """Types that a command line cannot give."""
 
@@ -89,9 +89,9 @@ def _wrong_command(name: str, function: Callable[..., Any]) -> str:
     for parameter in inspect.signature(function).parameters.values():
         default = parameter.default
         kind = hints.get(parameter.name, str if default in (parameter.empty, None) else type(default))
-        strange = {typing.get_origin(part) or part for part in (kind, *typing.get_args(kind))} & _NOT_TYPED
-        if strange:
-            typed = f"is of type {strange.pop().__name__}, which nobody can type; use text, numbers or paths"
+        untypable = {typing.get_origin(part) or part for part in (kind, *typing.get_args(kind))} & _NOT_TYPED
+        if untypable:
+            typed = f"is of type {untypable.pop().__name__}, which nobody can type; use text, numbers or paths"
             return f"its parameter '{parameter.name}' {typed}"
     return ""
 

@@ -188,16 +188,16 @@ class Registry:
 
     def _note_shadows(self, offers: Iterable[Offer], others: Iterable[Offer] = ()) -> None:
         """Tell who offers a name that is a built-in's: nothing changes, but its author may have meant otherwise."""
-        own = {offer.name for offer in [*offers, *others] if self.is_own(offer.plugin)}
+        built_in = {offer.name for offer in [*offers, *others] if self.is_own(offer.plugin)}
         for offer in offers:
-            if offer.name in own and not self.is_own(offer.plugin):
+            if offer.name in built_in and not self.is_own(offer.plugin):
                 stays = f"{offer.hook} offers '{offer.name}' ({offer.where}), which stays InfiMed's"
                 self.note(offer.plugin, f"{stays}; write {offer.qualified} for its own")
 
     # Components
 
     def _table(self, kind: str) -> dict[str, Offer]:
-        hook = KINDS[kind][0]
+        hook = KINDS[kind].hook
         is_new = hook not in self._offered
         offers = self._offers(hook)
         if is_new:
@@ -206,7 +206,7 @@ class Registry:
 
     def components(self, kind: str) -> dict[str, type[Component]]:
         """Every class of a kind by qualified name, sorted; one that cannot be used is set aside with its reason."""
-        return {offer.qualified: found for offer, found in self._usable(self._table(kind).values())}
+        return {offer.qualified: component for offer, component in self._usable(self._table(kind).values())}
 
     def names(self, kind: str) -> dict[str, list[str]]:
         """Short name -> qualified names that share it, sorted."""
@@ -284,7 +284,7 @@ class Registry:
 
     def media_loader(self, settings: Mapping[str, Mapping[str, Any]] | None = None) -> MediaLoader:
         """A loader over every installed modality; ``settings`` by name, and defaults for the others."""
-        given = {self._pick("modality", name).qualified: own for name, own in (settings or {}).items()}
+        given = {self._pick("modality", name).qualified: values for name, values in (settings or {}).items()}
         loaders: dict[str, Modality] = {}
         for qualified, modality in self.components("modality").items():
             plugin = qualified.split("/", 1)[0]

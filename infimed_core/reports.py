@@ -87,7 +87,7 @@ def _states(run: Path) -> dict[str, tuple[int, int]]:
     """Size and time of every file that reporters may not change, by its path within the run."""
     files = [run / "run.json"]
     for folder in NOT_FOR_REPORTERS:
-        files += [Path(place, name) for place, _, names in os.walk(run / folder) for name in names]
+        files += [Path(parent, name) for parent, _, names in os.walk(run / folder) for name in names]
     return {
         str(file.relative_to(run)): (state.st_size, state.st_mtime_ns)
         for file in files

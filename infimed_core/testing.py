@@ -249,6 +249,6 @@ def check_reporter(reporter: Reporter, directory: Path) -> list[Path]:
     check_component(reporter)
     run_ = open_run(directory)
     empty = {"status": "failed", "steps": (), "results": (), "comparisons": (), "error": "it failed"}
-    with tempfile.TemporaryDirectory() as place:
-        written_files(reporter, Run(Path(place), run_.record.model_copy(update=empty)))
+    with tempfile.TemporaryDirectory() as folder:
+        written_files(reporter, Run(Path(folder), run_.record.model_copy(update=empty)))
     return written_files(reporter, run_)

@@ -16,6 +16,7 @@ from infimed_core.api.evaluation import Benchmark, Metric
 from infimed_core.api.training import Trainer
 from infimed_core.contracts import wrong_stages
 from infimed_core.errors import PluginError
+from infimed_core.hookspecs import KINDS
 from infimed_core.plugins import Registry
 from infimed_core.runfile.cross_checks import mistakes
 from infimed_core.runfile.sections import BASELINE, CONSTANT_LETTER, Place, RunFile
@@ -29,22 +30,7 @@ NEEDS = {
     "evaluation": ("model",),
 }
 """Sections that a section cannot do without."""
-KIND_OF_PLACE = {
-    "data.sources.*": "reader",
-    "data.executor": "executor",
-    "data.filters.*": "filter",
-    "quality.scorers.*": "scorer",
-    "quality.select": "selector",
-    "model": "model",
-    "models.*": "model",
-    "resolution": "resolution scheduler",
-    "packing": "packer",
-    "training": "trainer",
-    "evaluation.benchmarks.*": "benchmark",
-    "evaluation.benchmarks.*.solver": "solver",
-    "evaluation.benchmarks.*.metrics.*": "metric",
-    "report.*": "reporter",
-}
+KIND_OF_PLACE = {place: name for name, kind in KINDS.items() for place in kind.places}
 """Every place of a run file that names a component, with the kind of component."""
 
 

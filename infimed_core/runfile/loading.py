@@ -160,15 +160,15 @@ def _expand_groups(document: dict[str, Any], registry: Registry, checker: Checke
 def _members(members: Group, name: Any, settings: dict[str, Any], checker: Checker, place: Place) -> list[Any]:
     """The uses that a benchmark group stands for; a group that fails is a mistake of the run file that names it."""
     try:
-        found = members(settings)
+        uses = members(settings)
     except InfimedError:
         raise
     except Exception as error:
         what = f"raised {told_error(error)}"
     else:
-        if isinstance(found, list) and found and all(isinstance(use, dict) and "use" in use for use in found):
-            return found
-        what = f"returned {found!r:.80}, not a list of {{name, use, with}}"
+        if isinstance(uses, list) and uses and all(isinstance(use, dict) and "use" in use for use in uses):
+            return uses
+        what = f"returned {uses!r:.80}, not a list of {{name, use, with}}"
     plugin = plugin_of(getattr(members, "__module__", "") or "")
     checker.add(place, f"plugin '{plugin}': the benchmark group '{name}' {what} ({place_of_code(members)})")
     return []
@@ -205,8 +205,8 @@ def _place(items: list[Any], part: str) -> int:
     """The position of the item of a list that ``part`` names."""
     if part.lstrip("-").isdigit():
         return int(part)
-    own = [(item.get("name"), item.get("use")) if isinstance(item, dict) else () for item in items]
-    named = [index for index, names in enumerate(own) if part in names]
+    names_of = [(item.get("name"), item.get("use")) if isinstance(item, dict) else () for item in items]
+    named = [index for index, names in enumerate(names_of) if part in names]
     if len(named) != 1:
         raise ValueError(part)
     return named[0]
