@@ -29,6 +29,7 @@ CHECK = [
     str(ROOT / "examples" / "full.yaml"),
 ]
 NUM_PLUGINS = 30
+IMPORTS_OF_PLUGIN = "from infimed_core import Score, Scorer, hookimpl\n"
 SCORER = """
 class Scorer{number}(Scorer):
     "Half for all."
@@ -49,7 +50,7 @@ def install_plugins(folder: Path) -> None:
     """Thirty distributions in a folder for ``PYTHONPATH``, each with a scorer of its own."""
     for number in range(NUM_PLUGINS):
         source = SCORER.format(number=number) + hook("scorers", f"return {{'scorer-{number}': Scorer{number}}}")
-        wheel = Outside(f"plugin-{number}", source).write(folder)
+        wheel = Outside(f"plugin-{number}", source, head=IMPORTS_OF_PLUGIN).write(folder)
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(folder)
         wheel.unlink()

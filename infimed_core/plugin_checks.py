@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import inspect
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from infimed_core.api.component import Component, canonical_json
-from infimed_core.hookspecs import KINDS
 from infimed_core.plugin_loading import is_outside, place_of_code, told_error, wrong_signature
 
 TRAVELLING = ("reader", "modality", "scorer")
 """Kinds that go to other processes, and so must survive pickling."""
-_BASES = {kind.hook: kind.base for kind in KINDS.values()}
 _NOT_TYPED: set[Any] = {dict, set, frozenset, object, complex, type}
 """Types that a command line cannot give."""
 
@@ -29,24 +27,28 @@ def wrong_table(table: Any) -> str:
     return ""
 
 
-def wrong_offer(hook: str, name: str, value: Any) -> str:
-    """Why a hook cannot offer ``value`` under ``name``, "" where it can."""
-    if hook in _BASES:
-        return _wrong_class(_BASES[hook], value)
+def wrong_offer(bases: Mapping[str, type[Component]], hook: str, name: str, value: Any, is_own: bool) -> str:
+    """Why a hook cannot offer ``value`` under ``name``, "" where it can; our own commands need no look.
+
+    ``bases`` has the class that the components of a hook derive from.
+    """
+    if hook in bases:
+        return _wrong_class(bases, hook, value)
     if not callable(value):
         return "is no function"
-    wrong = _wrong_command(name, value) if hook == "infimed_commands" else ""
+    wrong = _wrong_command(name, value) if hook == "infimed_commands" and not is_own else ""
     return f"cannot be a command: {wrong}" if wrong else ""
 
 
-def _wrong_class(base: type[Component], component: Any) -> str:
+def _wrong_class(bases: Mapping[str, type[Component]], hook: str, component: Any) -> str:
+    base = bases[hook]
     if not inspect.isclass(component):
         what = type(component).__name__
         return f"is {_short(component)}; offer the class itself ({what}, without brackets) or 'module:Class'"
     wrong = remedy = ""
     missing = sorted(getattr(component, "__abstractmethods__", ()))
     if not issubclass(component, base):
-        others = [hook for hook, other in _BASES.items() if issubclass(component, other)]
+        others = [name for name, other in bases.items() if issubclass(component, other)]
         wrong = f"is no {base.__name__}"
         remedy = f"offer it through {others[0]}" if others else f"derive it from infimed_core.{base.__name__}"
     elif missing:

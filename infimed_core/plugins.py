@@ -35,6 +35,7 @@ from infimed_core.plugin_loading import (
 
 __all__ = ["KINDS", "Group", "Registry", "load_plugins"]
 
+_BASES = {kind.hook: kind.base for kind in KINDS.values()}
 _MOST_NOTES = 3
 """Of the notes on a plugin, in its line."""
 
@@ -99,11 +100,6 @@ class Registry:
                 new.setdefault(plugin, []).append(text)
         self._num_told = len(self.notes)
         return [_line(plugin, self.each_reason_once(texts)) for plugin, texts in new.items()]
-
-    def all_notes(self) -> list[str]:
-        """One line for each plugin with notes."""
-        self._num_told = 0
-        return self.new_notes()
 
     def each_reason_once(self, messages: Iterable[str]) -> list[str]:
         """The messages, with the reason why something cannot be loaded in the first alone that tells it."""
@@ -171,9 +167,10 @@ class Registry:
                 reason = str(error) if isinstance(error, PluginError) else self._reason(offer.plugin, error)
                 self._import_reasons.append(reason)
                 raise PluginError(f"{said} as '{offer.value}' ({offer.where}): {reason}") from error
-        if wrong := wrong_offer(offer.hook, offer.name, value):
+        is_own = self.is_own(offer.plugin)
+        if wrong := wrong_offer(_BASES, offer.hook, offer.name, value, is_own):
             raise PluginError(f"{said} ({offer.where}), which {wrong}")
-        if isinstance(value, type) and not self.is_own(offer.plugin) and plugin_of(value.__module__) == offer.plugin:
+        if isinstance(value, type) and not is_own and plugin_of(value.__module__) == offer.plugin:
             cast(type[Component], value).plugin_version = self.plugins[offer.plugin].version
         offer.value, offer.is_resolved = value, True
         return value

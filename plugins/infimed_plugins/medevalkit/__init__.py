@@ -9,7 +9,7 @@ from infimed_core import Metric, RunEvent, hookimpl
 @hookimpl
 def infimed_benchmarks() -> dict[str, str]:
     """Offer one benchmark for each data card in ``tasks/``, and ``questions`` for a test set of one's own."""
-    from infimed_plugins.medevalkit.cards import names, title_of
+    from infimed_plugins.medevalkit.card_names import names, title_of
 
     kit = {name: f"infimed_plugins.medevalkit.benchmarks:{title_of(name)}" for name in names()}
     return {**kit, "questions": "infimed_plugins.medevalkit.questions:Questions"}

@@ -39,7 +39,7 @@ def plugins(
         summaries = {name: (component.__doc__ or "").strip().splitlines() for name, component in classes.items()}
         lines += [f"{kind}:", *(f"  {name:32} {text[0] if text else ''}" for name, text in summaries.items())]
     installed = ", ".join(f"{info.name} ({info.distribution} {info.version})" for info in registry.plugins.values())
-    for line in [*lines, f"plugins: {installed}", *registry.all_notes()]:
+    for line in [*lines, f"plugins: {installed}", *registry.new_notes()]:
         typer.echo(printable(line))
 
 
