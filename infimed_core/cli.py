@@ -183,6 +183,8 @@ def _guard(command: Callable[[], Any], registry: Registry | None = None) -> None
 
 def main() -> None:
     """``infimed``."""
+    # pydantic would read the entry points of every installed distribution for plugins of its own: another tenth.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     gc.disable()  # nothing made while plugins are loaded is garbage, and looking for some costs a tenth of a command
     registry = load_plugins()
     app = application(registry, sys.argv[1] if len(sys.argv) > 1 else "")
