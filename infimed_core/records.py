@@ -360,5 +360,3 @@ def read_answers(path: Path, bad: list[BadLine] | None = None) -> Iterator[Grade
             bad.append(BadLine(path, number, reason))
             continue
         yield row
-
-
