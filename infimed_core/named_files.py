@@ -1,4 +1,4 @@
-"""The files that settings and samples name: where they are now, and digests of what is in them."""
+"""Digests of the files that settings name, for what reads files and does not say when they have changed."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +15,13 @@ WHOLE_FOLDER_BYTES = 64 * 2**20
 """Up to this size the content of a folder's files is hashed, beyond it their names and sizes."""
 
 
-def digest_of_files(settings: Mapping[str, Any]) -> str:
+def digest_of_files(settings: Mapping[str, Any], as_named: Callable[[str], str] = str) -> str:
     """sha256 over every file and folder that a value of ``settings`` names, by path, pattern or within a list or table.
 
-    A file counts by its content; a folder by its listing, and by the content of its files where they are small.
+    A file counts by its content; a folder by its listing, and by the content of its files where they are small. The
+    path that is hashed is ``as_named(path)``.
     """
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     above = {str(folder) for folder in (Path.cwd(), *Path.cwd().parents)}
     for text in sorted(set(_paths(settings))):
         is_pattern = glob.has_magic(text) and os.path.basename(text) != text and not os.path.exists(text)
@@ -31,10 +30,10 @@ def digest_of_files(settings: Mapping[str, Any]) -> str:
             if os.path.abspath(name) in above:
                 continue  # "." or "/", as a separator may be: no data set, and everything there is
             if path.is_file():
-                found.update(f"{as_named(name)}\0".encode("utf-8", "surrogatepass") + _content(path))
+                digest.update(f"{as_named(name)}\0".encode("utf-8", "surrogatepass") + _content(path))
             elif path.is_dir():
-                found.update(f"{as_named(name)}\0".encode("utf-8", "surrogatepass") + _listing(path))
-    return found.hexdigest()
+                digest.update(f"{as_named(name)}\0".encode("utf-8", "surrogatepass") + _listing(path))
+    return digest.hexdigest()
 
 
 def _paths(value: Any) -> Iterator[str]:
@@ -64,19 +63,19 @@ def _content(path: Path) -> bytes:
 
 def _listing(folder: Path) -> bytes:
     rows: list[tuple[str, int]] = []
-    for place, folders, files in os.walk(folder):
+    for parent, folders, files in os.walk(folder):
         folders.sort()
         for name in sorted(files):
-            file = os.path.join(place, name)
+            file = os.path.join(parent, name)
             try:
                 rows.append((os.path.relpath(file, folder), os.stat(file).st_size))
             except OSError:
                 rows.append((os.path.relpath(file, folder), -1))
-    found = hashlib.sha256(repr(rows).encode("utf-8", "surrogatepass"))
+    digest = hashlib.sha256(repr(rows).encode("utf-8", "surrogatepass"))
     if sum(size for _, size in rows) <= WHOLE_FOLDER_BYTES:
         for name, _ in rows:
-            found.update(_content(folder / name))
-    return found.digest()
+            digest.update(_content(folder / name))
+    return digest.digest()
 
 
 CHECKPOINT_FILES = (".safetensors", ".json", ".jinja", ".model", ".txt", ".py", ".bin", ".pt", ".pth")
@@ -99,6 +98,8 @@ def digest_of_checkpoint(name: str) -> str:
         return ""
     files = [file for file in sorted(path.iterdir()) if file.suffix in CHECKPOINT_FILES and file.is_file()]
     files = [file for file in files if file.name != "artifact.json"]  # when it was made says nothing of what it is
+    from concurrent.futures import ThreadPoolExecutor  # brings logging with it
+
     with ThreadPoolExecutor(4) as pool:
         rows = list(zip([file.name for file in files], pool.map(digest_of_file, files), strict=True))
     return hashlib.sha256(repr(rows).encode("utf-8", "surrogatepass")).hexdigest()
@@ -116,94 +117,17 @@ def digest_of_file(file: Path) -> str:
     key = hashlib.sha256(json.dumps(seen).encode()).hexdigest()
     if key not in _known:
         kept = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "infimed" / "digests" / key
-        found = ""
+        text = ""
         if state.st_size >= KEPT_BYTES:
             with suppress(OSError, ValueError):
-                found = kept.read_text(encoding="ascii")
-        if len(found) != 64:
-            found = _content(file).hex()
+                text = kept.read_text(encoding="ascii")
+        if len(text) != 64:
+            text = _content(file).hex()
             if state.st_size >= KEPT_BYTES:
                 with suppress(OSError):
                     kept.parent.mkdir(parents=True, exist_ok=True)
                     temporary = kept.with_name(f".{key}.{os.getpid()}.tmp")
-                    temporary.write_text(found, encoding="ascii")
+                    temporary.write_text(text, encoding="ascii")
                     temporary.replace(kept)
-        _known[key] = found
+        _known[key] = text
     return _known[key]
-
-
-VARIABLE = "INFIMED_DATA_ROOTS"
-"""JSON [[old, new], ...]; a variable, since every worker process needs it too."""
-MEDIA = "media"
-"""Folder of a run with the media that came inline, each under its checksum."""
-
-
-@cache
-def _roots(text: str) -> tuple[tuple[str, str], ...]:
-    return tuple((old.rstrip("/"), new.rstrip("/")) for old, new in json.loads(text)) if text else ()
-
-
-def data_roots() -> tuple[tuple[str, str], ...]:
-    """(old, new) of every folder of data that was moved since a run named it."""
-    return _roots(os.environ.get(VARIABLE, ""))
-
-
-def _exchanged(text: str, pairs: tuple[tuple[str, str], ...]) -> str:
-    for one, other in pairs:
-        if text == one or text.startswith(one + "/"):
-            return other + text[len(one) :]
-    return text
-
-
-def _everywhere(value: Any, pairs: tuple[tuple[str, str], ...]) -> Any:
-    if isinstance(value, str):
-        return _exchanged(value, pairs)
-    if isinstance(value, dict):
-        return {key: _everywhere(inner, pairs) for key, inner in value.items()}
-    return [_everywhere(inner, pairs) for inner in value] if isinstance(value, list | tuple) else value
-
-
-def found_now(value: Any) -> Any:
-    """``value`` with every path in it as it is found now."""
-    roots = data_roots()
-    return _everywhere(value, roots) if roots else value
-
-
-def as_named(value: Any) -> Any:
-    """``value`` with every path in it as the run named it first: what is written and hashed."""
-    roots = data_roots()
-    return _everywhere(value, tuple((new, old) for old, new in roots)) if roots else value
-
-
-def run_above(path: Path) -> Path | None:
-    """The run that a file belongs to: the first folder above it with media of its own; ``None`` where none is."""
-    return next((folder for folder in path.absolute().parents if (folder / MEDIA).is_dir()), None)
-
-
-def written(sample: Any, run: Path | None) -> Any:
-    """A sample as it is written: its media in the run by their place in it, others by what they were called."""
-    above = f"{run.absolute()}/" if run is not None else None
-
-    def place(item: Any) -> str:
-        inside = above is not None and item.sha256 is not None and item.uri.startswith(f"{above}{MEDIA}/")
-        return item.uri[len(above or "") :] if inside else str(as_named(item.uri))
-
-    return _with_uris(sample, place)
-
-
-def opened(sample: Any, run: Path | None) -> Any:
-    """A sample as it was written, with the media of the run where the run is now (``Media`` finds the others)."""
-
-    def place(item: Any) -> str:
-        own = run is not None and item.sha256 is not None and item.uri.startswith(f"{MEDIA}/{item.sha256[:2]}/")
-        return f"{run}/{item.uri}" if own else str(item.uri)
-
-    return _with_uris(sample, place)
-
-
-def _with_uris(sample: Any, place: Callable[[Any], str]) -> Any:
-    uris = [place(item) if item.uri else item.uri for item in sample.media]
-    if all(uri == item.uri for uri, item in zip(uris, sample.media, strict=True)):
-        return sample
-    moved = (item.model_copy(update={"uri": uri}) for uri, item in zip(uris, sample.media, strict=True))
-    return sample.model_copy(update={"media": tuple(moved)})

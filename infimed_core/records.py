@@ -28,10 +28,17 @@ from infimed_core.api.reporting import (
 )
 from infimed_core.errors import InfimedError
 from infimed_core.evaluate.graded import Graded, answers_path, parse_graded
-from infimed_core.named_files import run_above
-from infimed_core.runfile.sections import BASELINE, CONSTANT_LETTER, IMAGE_BLIND, BenchmarkRef, benchmark_name
+from infimed_core.runfile.sections import (
+    BASELINE,
+    CONSTANT_LETTER,
+    IMAGE_BLIND,
+    BenchmarkRef,
+    benchmark_name,
+    is_baseline,
+)
 from infimed_core.store.dataset import Dataset
 from infimed_core.store.files import first_mistake, read_lines
+from infimed_core.store.places import run_above
 from infimed_core.store.record import is_gone, read_record
 from infimed_core.store.scores import ScoreTable
 
@@ -355,8 +362,3 @@ def read_answers(path: Path, bad: list[BadLine] | None = None) -> Iterator[Grade
             bad.append(BadLine(path, number, reason))
             continue
         yield row
-
-
-def is_baseline(model: str) -> bool:
-    """Whether the name is of a baseline: a constant answer, or a model asked without its images."""
-    return model in (BASELINE, CONSTANT_LETTER) or model.endswith(IMAGE_BLIND)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from infimed_core.api.component import JsonObject
 from infimed_core.api.models import LoadedModel, Model, TrainableModel
@@ -24,7 +24,8 @@ from infimed_core.distributed.ranks import BEAT_SECONDS, Ranks, start_ranks
 from infimed_core.distributed.worker_rank import run_worker, wait_for_file
 from infimed_core.errors import InfimedError
 from infimed_core.evaluate.evaluation import evaluate_models
-from infimed_core.models.checkpoints import prepare_model
+from infimed_core.evaluate.shortfall import shortfall
+from infimed_core.models.checkpoints import Checkpoint, prepare_model
 from infimed_core.models.model_pool import RunModelPool
 from infimed_core.models.shared_model import answer_share
 from infimed_core.plugin_loading import GROUP
@@ -81,7 +82,7 @@ def _lead(plan: Plan, registry: Registry, listen: Callable[[RunEvent], None], ra
     if (record_format(path / "run.json") or 0) > RECORD_FORMAT:
         read_record(path)  # says that a later version made it
     before = directory.hold()
-    changed = _changes_since(path, record)
+    changed = [*_changes_since(path, record), *replaced_results(path, record)]
     if before:
         changed.append(f"{path}: taken over from {before}, which ended without giving it back")
     listener_failures: set[str] = set()
@@ -103,10 +104,12 @@ def _lead(plan: Plan, registry: Registry, listen: Callable[[RunEvent], None], ra
         ranks.give({"kind": "begin", "plan": digest(record.config), "file": str((path / "run.json").absolute())})
         ranks.collect()
         _steps(state)
-        directory.write(status="done", finished=now())
+        is_empty, lacking = shortfall(directory.record)
+        status = "failed" if is_empty else "done"
+        directory.write(status=status, finished=now(), error=lacking or None)
         write_reports(state)
         ranks.give({"kind": "end"})
-        state.tell("run_finished", "", {"status": "done"})
+        state.tell("run_finished", "", {"status": status})
     except BaseException as error:
         _fail(directory, plan, error, ranks)
     finally:
@@ -231,17 +234,38 @@ def _changes_since(path: Path, record: RunRecord) -> list[str]:
     ]
 
 
+def replaced_results(path: Path, record: RunRecord) -> list[str]:
+    """A line where a run of this name has results of other settings, which this one replaces."""
+    try:
+        before = read_record(path)
+    except InfimedError:
+        return []
+    places = sorted(_changed(before.config, record.config))
+    if not before.results or not places:
+        return []
+    graded = ", ".join(dict.fromkeys(f"{row.model} on {row.benchmark}" for row in before.results))
+    text = f"results in {path} ({graded:.200}) are replaced where these settings change them: {', '.join(places):.400}"
+    return [f"{text}; to keep both, give this run another name (--set run.name=NAME)"]
+
+
+def _changed(old: Any, new: Any, place: str = "") -> set[str]:
+    """The places of the run file that differ."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = old.keys() | new.keys()
+        return {p for key in keys for p in _changed(old.get(key), new.get(key), f"{place}.{key}" if place else key)}
+    return set() if old == new else {place}
+
+
 def _steps(state: RunState) -> None:
     file = state.plan.file
     curated: Curated | None = curate(state) if file.data is not None else None
-    if file.model is None:
-        return
-    no_texts: tuple[str, ...] = ()
-    texts, data_digest = (curated.texts, curated.digest) if curated else (lambda: iter(no_texts), None)
-    base = prepare_model(state, texts, data_digest)
-    models = [base]
+    models: list[Checkpoint] = []
+    if file.model is not None:
+        no_texts: tuple[str, ...] = ()
+        texts, data_digest = (curated.texts, curated.digest) if curated else (lambda: iter(no_texts), None)
+        models.append(prepare_model(state, texts, data_digest))
     if file.training is not None:
         assert curated is not None  # the run file was checked for it
-        models += train_stages(state, curated, base)
+        models += train_stages(state, curated, models[0])
     if file.evaluation is not None:
-        evaluate_models(state, models)
+        evaluate_models(state, models, curated if file.training is not None else None)

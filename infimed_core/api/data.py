@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, JsonValue, field_validator
 
-from infimed_core.api.component import Component, Row
+from infimed_core.api.component import Component, Row, as_named, found_now
 from infimed_core.errors import DataError
-from infimed_core.named_files import digest_of_files, found_now
+from infimed_core.named_files import digest_of_files
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -40,7 +40,7 @@ class Reader(Component):
 
         Unless overridden: the settings, and every file and folder that they name.
         """
-        return hashlib.sha256(f"{self.identity()}|{digest_of_files(dict(self))}".encode()).hexdigest()
+        return hashlib.sha256(f"{self.identity()}|{digest_of_files(dict(self), as_named)}".encode()).hexdigest()
 
 
 class Modality(Component):

@@ -15,15 +15,15 @@ from typing import IO, Any
 
 import numpy as np
 
-from infimed_core.api.component import with_versions
+from infimed_core.api.component import found_now, with_versions
 from infimed_core.api.data import Executor, Fault, Reader, Sample
 from infimed_core.contracts import CheckedExecutor, checked_rows, checked_shards
 from infimed_core.curate.joining import FILES, KINDS, Joined, join_parts, key_of
 from infimed_core.errors import NoSampleError
-from infimed_core.named_files import found_now, written
 from infimed_core.store.artifacts import digest
 from infimed_core.store.dataset import TOLD_FAULTS, Dataset, store_media
 from infimed_core.store.files import replaced
+from infimed_core.store.places import written
 from infimed_core.store.steps import Outcome, RunState
 
 _THREADS, _AT_ONCE = 16, 16384

@@ -11,7 +11,7 @@ from infimed_core.api.component import Row
 from infimed_core.api.data import Sample, Score
 from infimed_core.api.evaluation import GradedAnswer
 from infimed_core.api.models import Answer
-from infimed_core.named_files import opened, run_above, written
+from infimed_core.store.places import opened, run_above, written
 from infimed_core.texts import whole
 
 

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from infimed_core.api.component import Component
-from infimed_core.named_files import as_named
+from infimed_core.api.component import Component, as_named
 from infimed_core.runfile.sections import RunFile
 
 

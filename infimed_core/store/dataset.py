@@ -19,8 +19,8 @@ from pydantic import ValidationError
 
 from infimed_core.api.data import Media, Sample
 from infimed_core.errors import DataError
-from infimed_core.named_files import opened, run_above
 from infimed_core.store.files import first_mistake, replaced, sha256_of
+from infimed_core.store.places import opened, run_above
 
 _EXTENSIONS = ((b"\x89PNG", ".png"), (b"\xff\xd8\xff", ".jpg"), (b"GIF8", ".gif"), (b"\x1f\x8b", ".nii.gz"))
 
@@ -200,10 +200,13 @@ class Curated:
     dataset_digest: str
     digest: str
 
+    def samples(self) -> Iterator[Sample]:
+        """The samples that are trained on."""
+        return (self.dataset[row] for row in np.flatnonzero(self.kept).tolist())
+
     def texts(self) -> Iterator[str]:
         """Every text of the samples that are trained on."""
-        for row in np.flatnonzero(self.kept).tolist():
-            yield from (turn.text for turn in self.dataset[row].turns)
+        return (turn.text for sample in self.samples() for turn in sample.turns)
 
 
 def _line_offsets(path: Path) -> NDArray[np.int64]:

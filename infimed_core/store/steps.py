@@ -129,7 +129,9 @@ class RunState:
         except BaseException as error:
             status = "interrupted" if isinstance(error, KeyboardInterrupt) or stop_signal() else "failed"
             seconds = round(time.perf_counter() - start, 3)
-            self.directory.put_step(begun.model_copy(update={"status": status, "seconds": seconds}))
+            details = {} if status == "interrupted" else {"failure": str(error) or type(error).__name__}
+            failed = {"status": status, "seconds": seconds, "details": details}
+            self.directory.put_step(begun.model_copy(update=failed))
             blamed = error if isinstance(error, ComponentError) else None
             if blamed is None and isinstance(error, Exception):
                 blamed = raised_in(error)

@@ -16,11 +16,11 @@ from pydantic import JsonValue
 from infimed_core.api.component import JsonObject
 from infimed_core.api.data import Sample
 from infimed_core.api.evaluation import Benchmark, TextMetric
-from infimed_core.api.models import Answer, Generation, LoadedModel, Request, TrainableModel
+from infimed_core.api.models import Answer, LoadedModel, Request, TrainableModel
 from infimed_core.api.planning import Phase, ResolutionScheduler
 from infimed_core.api.training import Mix, Stage
 from infimed_core.errors import InfimedError
-from infimed_core.evaluate.choices import chosen_samples, named_metrics, solver_of
+from infimed_core.evaluate.choices import chosen_samples, generation_of, named_metrics, solver_of
 from infimed_core.evaluate.graded import Graded, parse_graded
 from infimed_core.evaluate.grading import grade
 from infimed_core.evaluate.summary import cluster_ids, could_take_part, measure, measure_texts
@@ -175,7 +175,7 @@ class StageMeasurements:
         for name, questions in self._questions.items():
             assert section is not None
             number, benchmark, samples = self._numbers[name], self._benchmark(name), questions[rank::size]
-            generation = section.benchmarks[number].generation or benchmark.generation() or Generation()
+            generation = generation_of(self._state, number)
             # the weights change, so nothing is kept; but what is asked twice is asked once
             cache = AnswerCache(Path(os.devnull), "")
 

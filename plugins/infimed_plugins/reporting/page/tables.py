@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from infimed_core import MetricValue
+from infimed_core import MetricValue, headline_metric
 from infimed_core.records import BASELINE, Comparison, ResultRow, RunRecord, StepRecord, is_baseline
 
 NO_VALUE = MetricValue(value=None)
@@ -83,9 +83,9 @@ def models_of(rows: Iterable[ResultRow]) -> tuple[str, ...]:
 
 
 def metric_of(rows: Iterable[ResultRow]) -> str:
-    """The metric that counts: ``accuracy`` where it is there, else the first."""
+    """The metric that counts; "" where there is none."""
     names = unique(name for row in rows for name in row.metrics)
-    return "accuracy" if "accuracy" in names or not names else names[0]
+    return headline_metric(names) if names else ""
 
 
 def steps_of(record: RunRecord, kind: str, key: str = "stage") -> list[tuple[str, StepRecord]]:

@@ -6,8 +6,7 @@ import sys
 import time
 from typing import Any, TextIO
 
-from infimed_core.api.reporting import RunEvent
-from infimed_core.texts import printable
+from infimed_core import RunEvent, printable
 
 PLAIN_SECONDS = 60.0
 """Between two lines on progress where nobody sees a bar."""

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from infimed_core import Media, load_plugins, load_run_file
-from infimed_core.named_files import VARIABLE, as_named, found_now, opened, run_above, written
+from infimed_core.api.component import DATA_ROOTS, as_named, found_now
 from infimed_core.records import open_run
 from infimed_core.run import run as do_run
+from infimed_core.store.places import opened, run_above, written
 from infimed_core.testing import make_image, make_sample
 
 
@@ -76,7 +77,7 @@ def test_data_that_were_moved_are_found_by_their_new_root_and_nothing_is_done_an
     file = run_file(tmp_path / "a", data(tmp_path / "data"))
     first = do(file)
     shutil.move(tmp_path / "data", tmp_path / "elsewhere")
-    monkeypatch.setenv(VARIABLE, json.dumps([[str(tmp_path / "data"), str(tmp_path / "elsewhere")]]))
+    monkeypatch.setenv(DATA_ROOTS, json.dumps([[str(tmp_path / "data"), str(tmp_path / "elsewhere")]]))
     again = do(file)
     assert not [step.name for step in again.steps if step.status != "reused"] and again.results == first.results
     assert again.config == first.config  # it names the data as it always did
@@ -93,7 +94,7 @@ def test_other_data_at_the_new_root_are_seen(tmp_path: Path, monkeypatch) -> Non
     shutil.move(tmp_path / "data", tmp_path / "elsewhere")
     rows = (tmp_path / "elsewhere" / "samples.jsonl").read_text()
     (tmp_path / "elsewhere" / "samples.jsonl").write_text(rows.replace('"axial"', '"sagit"', 1))
-    monkeypatch.setenv(VARIABLE, json.dumps([[str(tmp_path / "data"), str(tmp_path / "elsewhere")]]))
+    monkeypatch.setenv(DATA_ROOTS, json.dumps([[str(tmp_path / "data"), str(tmp_path / "elsewhere")]]))
     assert next(step for step in do(file).steps if step.name == "read").status == "done"
 
 
@@ -102,7 +103,7 @@ def test_other_data_at_the_new_root_are_seen(tmp_path: Path, monkeypatch) -> Non
     [("/data", "/mnt"), ("/data/x y", "/mnt/x y"), ("/database/x", "/database/x"), ("data/x", "data/x"), ("", "")],
 )
 def test_only_whole_folders_are_exchanged_and_back_again(monkeypatch, path: str, expected: str) -> None:
-    monkeypatch.setenv(VARIABLE, json.dumps([["/data/", "/mnt"]]))
+    monkeypatch.setenv(DATA_ROOTS, json.dumps([["/data/", "/mnt"]]))
     assert found_now(path) == expected and as_named(found_now(path)) == path
     assert found_now({"a": [path, 1, None]}) == {"a": [expected, 1, None]}
 
