@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 from pydantic import Field
 
-from infimed_core import Executor, InfimedError
-from infimed_plugins.executors.ray import shut_down_after, start_ray
+from infimed_core import Component, Executor, InfimedError
+from infimed_plugins.executors.ray import missing_ray, shut_down_after, start_ray
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -29,6 +29,10 @@ class RayData(Executor):
     )
     cpus_per_task: float = Field(default=0.5, gt=0, description="CPUs that one task claims; may be a fraction.")
     memory_per_task: int | None = Field(default=None, ge=1, description="Bytes of memory that one task claims.")
+
+    def problems(self, run: Mapping[str, Component]) -> Mapping[str, str]:
+        """That ray is not installed."""
+        return missing_ray()
 
     def map(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
         """Results in the order of ``items``; an exception is raised as it was.
