@@ -10,7 +10,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from pydantic import Field
@@ -71,9 +71,11 @@ class Ray(Executor):
             for _, reference in waiting:
                 ray.cancel(reference, force=False)
 
-    def opened(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def opened(self) -> Iterator[None]:
         """Within this Ray waits for the next ``map``; afterwards it is shut down, unless it ran before."""
-        return shut_down_after()
+        with shut_down_after():
+            yield
 
 
 def missing_ray() -> dict[str, str]:

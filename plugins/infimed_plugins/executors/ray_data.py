@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from pydantic import Field
@@ -66,9 +66,11 @@ class RayData(Executor):
             first = str(error).strip().splitlines()[0]
             raise InfimedError(f"Ray Data gave up: {type(error).__name__}: {first}") from None
 
-    def opened(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def opened(self) -> Iterator[None]:
         """Within this Ray waits for the next ``map``; afterwards it is shut down, unless it ran before."""
-        return shut_down_after()
+        with shut_down_after():
+            yield
 
 
 _REMEDY = "pip install 'infimed[ray]'"
