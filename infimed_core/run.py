@@ -32,8 +32,15 @@ from infimed_core.plugins import Registry
 from infimed_core.reports import report_failure, write_reports
 from infimed_core.runfile.plan import Plan
 from infimed_core.store.artifacts import digest
-from infimed_core.store.curated import Curated
-from infimed_core.store.record import RunDirectory, new_record, now, read_record, record_format
+from infimed_core.store.dataset import Curated
+from infimed_core.store.record import (
+    DamagedRecordError,
+    RunDirectory,
+    new_record,
+    now,
+    read_record,
+    record_format,
+)
 from infimed_core.store.steps import RunState, terminable
 from infimed_core.train.training import train_along, train_stages
 
@@ -70,14 +77,14 @@ def _lead(plan: Plan, registry: Registry, listen: Callable[[RunEvent], None], ra
     if (record_format(path / "run.json") or 0) > RECORD_FORMAT:
         read_record(path)  # says that a later version made it
     directory.hold()
-    changed = [*_told_changes(path, record), *replaced_results(path, record)]
-    told: set[str] = set()
+    changed = [*_changes_since(path, record), *replaced_results(path, record)]
+    listener_failures: set[str] = set()
 
     def tell(event: RunEvent) -> None:
         listen(event)
         for failure in registry.tell(event):
-            if failure not in told:
-                told.add(failure)
+            if failure not in listener_failures:
+                listener_failures.add(failure)
                 listen(RunEvent(kind="message", step="", directory=str(path), payload={"text": failure}))
 
     ranks.last_words(lambda text: directory.write(status="failed", finished=now(), error=text))
@@ -86,7 +93,7 @@ def _lead(plan: Plan, registry: Registry, listen: Callable[[RunEvent], None], ra
         state = _state(plan, registry, directory, tell, ranks)
         state.tell("run_started", "", {"name": section.name})
         for text in [*changed, *registry.new_notes()]:
-            state.tell("message", "", {"text": text})
+            state.say(text)
         ranks.give({"kind": "begin", "plan": digest(record.config), "file": str((path / "run.json").absolute())})
         ranks.collect()
         _steps(state)
@@ -107,28 +114,28 @@ def _fail(directory: RunDirectory, plan: Plan, error: BaseException, ranks: Rank
     """Write how the run ended, and raise the error again: with its cause where that lies in another process."""
     if isinstance(error, SystemExit):  # a component called sys.exit: the run did not end well, whatever it says
         error = raised_in(error) or InfimedError(f"something called sys.exit({error.code!r}) within the run")
-    told = error
+    final = error
     cause = ranks.cause(2 * BEAT_SECONDS) if ranks.size > 1 else None
     if cause is not None and cause != str(error):
-        told = InfimedError(cause if isinstance(error, KeyboardInterrupt) else f"{error}; {cause}")
+        final = InfimedError(cause if isinstance(error, KeyboardInterrupt) else f"{error}; {cause}")
     elif isinstance(error, OSError) and error.errno in FULL:
-        place = f"{error.filename}: " if error.filename else ""
-        told = InfimedError(
-            f"{place}{error.strerror}; what is finished is kept in {directory.path}: free disk space and run the same "
+        file = f"{error.filename}: " if error.filename else ""
+        final = InfimedError(
+            f"{file}{error.strerror}; what is finished is kept in {directory.path}: free disk space and run the same "
             "command again"
         )
-    stopped = isinstance(told, KeyboardInterrupt)
+    stopped = isinstance(final, KeyboardInterrupt)
     try:
         if stopped:
             directory.write(status="interrupted", finished=now())
         else:
-            directory.write(status="failed", finished=now(), error=f"{type(told).__name__}: {told}")
+            directory.write(status="failed", finished=now(), error=f"{type(final).__name__}: {final}")
             report_failure(directory, plan)
     except Exception:
         pass  # a full disk, say: the record stays as it was, and the error itself is told
-    if told is error:
+    if final is error:
         raise error
-    raise told from error
+    raise final from error
 
 
 def _follow(plan: Plan, registry: Registry, ranks: Ranks) -> RunRecord:
@@ -186,20 +193,23 @@ def _used_plugins(plan: Plan, registry: Registry) -> tuple[PluginInfo, ...]:
 
     An outside modality takes part where there are media of its kind, which is seen when the data are read.
     """
-    own = {qualified.split("/", 1)[0] for qualified in registry.components("modality")}
-    names = plan.plugins | {name for name in own if registry.is_own(name)}
+    with_modalities = {qualified.split("/", 1)[0] for qualified in registry.components("modality")}
+    names = plan.plugins | {name for name in with_modalities if registry.is_own(name)}
     return tuple(registry.plugins[name] for name in sorted(names) if name in registry.plugins)
 
 
-def _told_changes(path: Path, record: RunRecord) -> list[str]:
+def _changes_since(path: Path, record: RunRecord) -> list[str]:
     """A line where another version made the run that is there; else one for each plugin that has changed since."""
-    found = record_format(path / "run.json")
-    if found is not None and found < RECORD_FORMAT:
-        return [f"{path / 'run.json'}: made by an earlier version (record format {found}); every step is done anew"]
-    try:
-        before = {plugin.name: plugin.version for plugin in read_record(path).plugins}
-    except InfimedError:
+    file = path / "run.json"
+    number = record_format(file)
+    if number is not None and number < RECORD_FORMAT:
+        return [f"{file}: made by an earlier version (record format {number}); every step is done anew"]
+    if not file.exists():
         return []
+    try:
+        before = {plugin.name: plugin.version for plugin in read_record(file).plugins}
+    except DamagedRecordError as error:
+        return [f"{error.problem}; it is written anew, and every finished step is reused"]
     return [
         f"plugin '{plugin.name}' was {before[plugin.name]} when this run was made and is {plugin.version} now; "
         + (

@@ -29,7 +29,7 @@ from infimed_core.models.checkpoints import Checkpoint
 from infimed_core.plugin_loading import told_error
 from infimed_core.runfile.sections import BASELINE, CONSTANT_LETTER, IMAGE_BLIND
 from infimed_core.store.artifacts import digest
-from infimed_core.store.curated import Curated
+from infimed_core.store.dataset import Curated
 from infimed_core.store.files import write_atomically
 from infimed_core.store.steps import Outcome, RunState
 from infimed_core.texts import whole_in

@@ -11,11 +11,11 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from infimed_core import InfimedError
-from infimed_core.cli import app
-from infimed_core.console import Console
+from infimed_core import InfimedError, load_plugins
+from infimed_core.cli import application
 from infimed_core.testing import make_image
 from infimed_core.testing import run as run_document
+from infimed_plugins.reporting.console import Console
 from infimed_plugins.sft.loop import Loop
 from infimed_plugins.vlm.transformers_model import TransformersModel
 
@@ -228,10 +228,10 @@ def test_check_warns_of_small_steps_by_the_settings_and_by_the_last_plan(tmp_pat
     write_samples(tmp_path)
     _, said = train(tmp_path, num_steps=3)  # one sample in a batch
     assert "an optimizer step holds about 1 samples" in said and "rows_per_step: 8" in said
-    shown = CliRunner().invoke(app, ["check", str(tmp_path / "run.yaml")])
+    shown = CliRunner().invoke(application(load_plugins(), "check"), ["check", str(tmp_path / "run.yaml")])
     assert shown.exit_code == 0 and "warning: stage 'one': an optimizer step holds about 1 samples" in shown.output
     (tmp_path / "runs" / "faulty" / "run.json").unlink()
-    shown = CliRunner().invoke(app, ["check", str(tmp_path / "run.yaml")])
+    shown = CliRunner().invoke(application(load_plugins(), "check"), ["check", str(tmp_path / "run.yaml")])
     assert shown.exit_code == 0 and "warning: stage 'one': an optimizer step holds at most 1 samples" in shown.output
 
 

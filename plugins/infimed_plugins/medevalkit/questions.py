@@ -159,6 +159,9 @@ class Questions(Benchmark):
     def _question(self, sample: Sample) -> Sample:
         turns = list(sample.turns)
         last = turns.pop() if turns and turns[-1].role == "assistant" else None
+        if sample.tools or any(turn.tool_calls or turn.regions for turn in sample.turns):
+            told = "a question with tools or boxes is not asked; set ignore: [tools, objects] to ask it without"
+            raise DataError("unsupported_field", told)
         accepted = [text.strip() for text in (sample.references or ((last.text,) if last else ())) if text.strip()]
         if not accepted:
             raise DataError("no_answer", "there is no accepted answer: give references, or a last assistant turn")

@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any, TextIO
 
-from infimed_core.api.reporting import RunEvent
-from infimed_core.texts import printable
+from infimed_core import RunEvent, printable
 
 
 class Console:
