@@ -155,9 +155,9 @@ def read_sources(state: RunState, executor: Executor) -> tuple[Dataset, str]:
         for left in directory.glob(".part-*.tmp"):
             left.unlink(missing_ok=True)  # of a process that was killed
         for text in _told_faults(directory / "faults.jsonl", joined.dropped):
-            state.tell("message", "read", {"text": text})
+            state.say(text, "read")
         for text in _suspect([use.use for use in section.sources], tasks, joined):
-            state.tell("message", "read", {"text": text})
+            state.say(text, "read")
         num_out, num_faults = sum(joined.num_kept), sum(joined.num_faults)
         if not num_out:
             told = next(_told_faults(directory / "faults.jsonl", joined.dropped), "they hold no row")

@@ -37,7 +37,7 @@ from infimed_plugins.medevalkit.answers.open_answers import NEEDS_JUDGE, grade_o
 from infimed_plugins.medevalkit.answers.polar import is_polar
 from infimed_plugins.medevalkit.answers.prepared import prepare
 from infimed_plugins.medevalkit.grades import explained
-from infimed_plugins.medevalkit.grading import best
+from infimed_plugins.medevalkit.grading import best, wording_of
 from infimed_plugins.medevalkit.judging import BY_JUDGE, judge_open
 from infimed_plugins.medevalkit.measures import open_measures
 
@@ -65,7 +65,6 @@ class Questions(Benchmark):
 
     version: ClassVar[str] = "3"
     scorings: ClassVar[tuple[str, ...]] = ("strict",)
-    baseline_by: ClassVar[tuple[str, ...]] = ("form",)
     cluster_by: ClassVar[str] = "cluster"
     metrics: ClassVar[tuple[str, ...]] = ("accuracy", "exact-match", "token-recall", "token-f1", "rouge-l")
     judging: ClassVar[str] = BY_JUDGE["visual"]
@@ -241,6 +240,10 @@ class Questions(Benchmark):
         ruled = [self.grade(sample, answer, "strict") for sample, answer in zip(samples, answers, strict=True)]
         undecided = self.judged == "undecided"
         return judge_open(lambda sample: sample.tags["form"] == "open", samples, answers, ruled, ask, undecided)
+
+    def wording(self, sample: Sample) -> str:
+        """The question alone."""
+        return wording_of(sample)
 
     def is_open(self, sample: Sample) -> bool:
         """Neither multiple choice nor closed."""
