@@ -9,7 +9,9 @@ UNLABELLED = "unlabelled"
 
 MODALITIES: dict[str, tuple[str, ...]] = {
     "X-ray": (
-        "xray", "xr", "x ray", "cr", "dx", "rg", "radiograph", "radiography", "chest x ray", "digital radiography",
+        "xray", "xr", "x ray", "cr", "dx", "rg", "radiograph", "radiography", "chest x ray", "cxr", "dr", "x rays", "xrays",
+        "chest radiograph", "chest radiography",
+        "plain film", "digital radiography", "computed radiography",
         "mammography", "mammogram", "mg", "fluoroscopy", "rf", "xa", "angiography", "dsa",
     ),
     "CT": ("computed tomography", "cta", "ct scan", "computed tomography ct", "cone beam ct", "cbct"),

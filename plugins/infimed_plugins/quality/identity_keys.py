@@ -80,7 +80,8 @@ def in_name(name: str) -> list[Reason]:
         return []
     spaced = re.sub(r"[_+]+", " ", name[:400])
     found = [reason for reason in identities(name[:400]) if reason is not Reason.PHI_AGE]
-    found += [reason for reason in identities(spaced) if reason not in (Reason.PHI_AGE, Reason.PHI_PHONE)]
+    if spaced != name:
+        found += [reason for reason in identities(spaced) if reason not in (Reason.PHI_AGE, Reason.PHI_PHONE)]
     words = _NAME_PART.findall(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", spaced))
     for first, second in itertools.pairwise(words):
         written = min(len(first), len(second)) > 2 and first[0].isupper() and second[0].isupper()

@@ -20,6 +20,7 @@ class Texts:
     answers: tuple[str, ...]
     is_caption: bool
     options: tuple[str, ...] = ()
+    language: str = ""
 
     @property
     def answer(self) -> str:
@@ -41,7 +42,7 @@ def texts_of(sample: Sample) -> Texts:
     task = sample.tags.get("task_type", "").lower()
     asked = any(text.strip() for text in questions)
     is_caption = any(word in task for word in ("caption", "report")) or not asked
-    return Texts(questions, answers, is_caption, sample.options)
+    return Texts(questions, answers, is_caption, sample.options, sample.tags.get("language", ""))
 
 
 def words_of(text: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from infimed_core import MetricValue
@@ -48,6 +48,22 @@ def _not_looked_at(record: RunRecord) -> Iterator[str]:
             count = reasons.get(reason) if isinstance(reasons, dict) else None
             if isinstance(count, int) and count:
                 yield f"{printable(step.name)}: {where} of {count:,} samples not looked at for identity; {remedy}"
+        if isinstance(reasons, dict):
+            yield from _worth_knowing(printable(step.name), reasons)
+
+
+def _worth_knowing(step: str, reasons: Mapping[str, Any]) -> Iterator[str]:
+    """What a scorer could not do for many samples, each once, with what helps."""
+    if count := reasons.get("modality_unknown"):
+        yield (
+            f"{step}: the tag modality of {count:,} samples is no known modality, so their pictures are judged by the "
+            "reference of all modalities; use a name that `infimed_core.MODALITIES` lists, such as radiography, CT, MR"
+        )
+    if count := reasons.get("language_unknown"):
+        yield f"{step}: {count:,} samples are in a language that the text rules do not know; a judge or `embedding` can"
+    identified = sum(count for reason, count in reasons.items() if reason.startswith("phi_") and isinstance(count, int))
+    if identified:
+        yield f"{step}: identity was found {identified:,} times; `infimed deidentify` makes a copy without it"
 
 
 def _table(title: str, *columns: str) -> Any:
