@@ -1,4 +1,4 @@
-"""Altered copies of a picture among many: pairs that share details in one arrangement, without comparing all with all."""
+"""Altered copies of a picture: pairs that share details in one arrangement, without comparing all with all."""
 
 from __future__ import annotations
 
@@ -22,21 +22,25 @@ NEARBY = SIDE * 24 // 256
 def altered_pairs(pictures: Sequence[Marks | None]) -> Iterator[tuple[int, int, int]]:
     """(earlier, later, shared details) of every pair of pictures that are one but for a change.
 
-    Found are crops, small rotations, mirrors, inversion, borders, contrast, gamma, size and compression. Time grows with
-    the pictures and not with their pairs: only details with equal codes are put together.
+    Found are crops, small rotations, mirrors, inversion, borders, contrast, gamma, size and compression. Time grows
+    with the pictures and not with their pairs: only details with equal codes are put together.
     """
     numbers, order, values, entries = _index(pictures)
     for first in range(0, len(pictures), BLOCK):
         yield from _in_block(pictures, range(first, min(first + BLOCK, len(pictures))), numbers, order, values, entries)
 
 
-def _index(pictures: Sequence[Marks | None]) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.uint32], NDArray[np.uint8]]:
+def _index(
+    pictures: Sequence[Marks | None],
+) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.uint32], NDArray[np.uint8]]:
     """Every detail of every picture by its code: its picture, the order by code, the codes in order, its number."""
     sizes = np.array([0 if one is None else one.codes.shape[1] for one in pictures], dtype=np.int64)
     plain = [one.codes[0] for one in pictures if one is not None]
     everything = np.concatenate(plain) if plain else np.zeros(0, np.uint32)
     numbers = np.repeat(np.arange(len(pictures), dtype=np.int32), sizes)
-    within = np.concatenate([np.arange(size, dtype=np.uint8) for size in sizes]) if len(sizes) else np.zeros(0, np.uint8)
+    within = (
+        np.concatenate([np.arange(size, dtype=np.uint8) for size in sizes]) if len(sizes) else np.zeros(0, np.uint8)
+    )
     order = np.argsort(everything, kind="stable")
     return numbers[order], order, everything[order], within[order]
 
@@ -73,7 +77,11 @@ def _in_block(
                 continue
             later, first = divmod(pair, len(pictures))
             shared = _in_one_arrangement(
-                pictures[later], places[rows[begin : begin + size]], pictures[first], entries[at[begin : begin + size]], change
+                pictures[later],
+                places[rows[begin : begin + size]],
+                pictures[first],
+                entries[at[begin : begin + size]],
+                change,
             )
             if shared >= LEAST_SHARED:
                 best[first, later] = max(best.get((first, later), 0), shared)
@@ -84,7 +92,7 @@ def _in_block(
 def _in_one_arrangement(
     one: Marks | None, here: NDArray[np.int64], other: Marks | None, there: NDArray[np.uint8], change: int
 ) -> int:
-    """The most details that one growth and one shift carry from a picture to another; each counts once on either side."""
+    """The most details that one growth and one shift carry from one picture to another, each counted once."""
     assert one is not None and other is not None
     left, right = one.places[here].astype(np.float32), other.places[there].astype(np.float32)
     if change in (1, 3):

@@ -1,4 +1,4 @@
-"""Local details of a picture: where they lie, and codes that survive crops, rotation, mirrors, inversion and contrast."""
+"""Local details of a picture: where they lie, and codes that survive crops, mirrors, inversion and contrast."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Details(NamedTuple):
 
 
 class Marks(NamedTuple):
-    """What is kept of a picture's details: where they lie, and their codes in it as it is, mirrored, inverted and both."""
+    """What is kept of a picture's details: their places, and their codes as it is, mirrored, inverted and both."""
 
     places: NDArray[np.float16]
     codes: NDArray[np.uint32]
@@ -97,7 +97,7 @@ def _projection() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 
 
 def codes(vectors: NDArray[np.float32]) -> NDArray[np.uint32]:
-    """24 bits of each detail: on which side of 24 directions it lies, in which details of films and slices differ most."""
+    """24 bits of each detail: on which side of 24 directions it lies, in which details differ most."""
     mean, directions = _projection()
     bits = (vectors - mean) @ directions.T > 0
     return (bits @ (1 << np.arange(CODE_BITS, dtype=np.uint32))).astype(np.uint32)

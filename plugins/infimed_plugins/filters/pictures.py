@@ -85,9 +85,7 @@ def _call(batch: _Batch) -> list[Print]:
     return batch()
 
 
-def fingerprints(
-    media: Sequence[Media], loader: MediaLoader, executor: Executor, altered: bool = False
-) -> list[Print]:
+def fingerprints(media: Sequence[Media], loader: MediaLoader, executor: Executor, altered: bool = False) -> list[Print]:
     """The fingerprints of every medium, in order, each opened once; with ``altered`` also the marks of its details."""
     batches = [_Batch(tuple(media[at : at + BATCH]), loader, altered) for at in range(0, len(media), BATCH)]
     return [made for done in executor.map(_call, batches) for made in done]

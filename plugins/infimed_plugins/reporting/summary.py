@@ -29,7 +29,9 @@ def summary_text(run: Run) -> Any:
     parts += [Text(f"\n{printable(one.line)}", style="yellow") for one in unread(record)]
     tables = [_funnel(record), _packing(record), _training(record), _leaderboard(record), *_results(record)]
     parts += [part for table in tables if table is not None for part in (Text(), table)]
-    parts += [Text(f"\n{printable(line)}") for line in (*no_better(record), *_not_looked_at(record))]
+    parts += [
+        Text(f"\n{printable(line)}") for line in (*no_better(record), *_not_looked_at(record), *_on_both_sides(record))
+    ]
     if leaderboard(record) is not None:
         parts.append(Text(f"\nEvery pair of models: infimed compare {run.directory}"))
     report = run.directory / "report.html"
@@ -56,6 +58,20 @@ def _not_looked_at(record: RunRecord) -> Iterator[str]:
                 yield f"{printable(step.name)}: {where} of {count:,} samples not looked at for identity; {remedy}"
         if isinstance(reasons, dict):
             yield from _worth_knowing(printable(step.name), reasons)
+
+
+def _on_both_sides(record: RunRecord) -> Iterator[str]:
+    """For each tag of a patient or study: how many of its values training shares with a benchmark, and what helps."""
+    for _, step in steps_of(record, "filter"):
+        shared = step.details.get("on_both_sides")
+        for tag, counts in shared.items() if isinstance(shared, dict) else ():
+            yield (
+                f"{printable(step.name)}: {counts['num_values']:,} values of the tag '{printable(tag)}' are in"
+                f" training "
+                f"({counts['num_samples']:,} samples) and in a benchmark; leave those samples out, or divide the"
+                f" data with "
+                f"data: {{split: {{by: {printable(tag)}}}}} and make the benchmark of what is held out"
+            )
 
 
 def _worth_knowing(step: str, reasons: Mapping[str, Any]) -> Iterator[str]:
