@@ -57,7 +57,8 @@ def details(shown: NDArray[np.uint8]) -> Details:
     """The strongest details of a prepared picture (SIFT, Lowe 2004), described as they stand and not turned."""
     import cv2
 
-    sift = cv2.SIFT_create(nfeatures=3 * MOST, contrastThreshold=0.015, edgeThreshold=12)
+    create: Any = cv2.SIFT_create  # type: ignore[attr-defined]
+    sift = create(nfeatures=3 * MOST, contrastThreshold=0.015, edgeThreshold=12)
     points = sorted(sift.detect(shown, None), key=lambda point: -point.response)
     seen: set[tuple[int, int]] = set()
     kept = []
@@ -67,10 +68,10 @@ def details(shown: NDArray[np.uint8]) -> Details:
             seen.add(place)
             point.angle = 0.0
             kept.append(point)
-    kept, vectors = sift.compute(shown, kept[:MOST]) if kept else ((), None)
+    described, vectors = sift.compute(shown, kept[:MOST]) if kept else ([], None)
     if vectors is None:
         return Details(np.zeros((0, 3), np.float32), np.zeros((0, 128), np.float32))
-    places = np.array([(*point.pt, point.size) for point in kept], dtype=np.float32)
+    places = np.array([(*point.pt, point.size) for point in described], dtype=np.float32)
     rooted = np.sqrt(vectors / np.maximum(vectors.sum(axis=1, keepdims=True), 1e-6))  # Arandjelovic, Zisserman 2012
     return Details(places, rooted.astype(np.float32))
 

@@ -52,6 +52,11 @@ _LOOSE = frozenset({Reason.PHI_RECORD_NUMBER})
 _NAME_PART = re.compile(r"[^\W\d_]{2,30}")
 
 
+def is_pseudonym(value: str) -> bool:
+    """Whether a value is a stand-in that a clean copy was given."""
+    return _PSEUDONYM.match(value) is not None
+
+
 def kind_of_key(key: str) -> Reason | None:
     """What a key says that its value is, in any case and with any signs between its words."""
     plain = re.sub(r"[\W_]", "", key.lower()[:80])
