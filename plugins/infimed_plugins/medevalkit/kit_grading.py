@@ -45,16 +45,53 @@ def choice(options: Sequence[str], gold: str, response: str | None) -> bool:
 def most_similar(options: tuple[str, ...], text: str) -> int:
     """The first option with the highest ``SequenceMatcher`` ratio; option 0 where none is above zero."""
     best, best_index = 0.0, 0
-    matcher = SequenceMatcher(None, "", text)
+    given = _letters(text)
+    bounds = []
     for index, option in enumerate(options):
-        matcher.set_seq1(option)
-        # Both are upper bounds of the ratio, and much cheaper.
-        if matcher.real_quick_ratio() <= best or matcher.quick_ratio() <= best:
+        total = len(option) + len(text)
+        shared = sum(min(count, given[char]) for char, count in _letters(option).items() if char in given)
+        bounds.append((-2.0 * shared / total if total else -1.0, index))
+    for bound, index in sorted(bounds):
+        if -bound < best or (-bound == best and index > best_index):
             continue
-        ratio = matcher.ratio()
-        if ratio > best:
+        ratio = _ratio(options[index], text)
+        if ratio > best or (ratio == best and ratio and index < best_index):
             best, best_index = ratio, index
     return best_index
+
+
+@lru_cache(maxsize=65536)
+def _letters(text: str) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for char in text:
+        counts[char] = counts.get(char, 0) + 1
+    return counts
+
+
+def _ratio(option: str, text: str) -> float:
+    """``SequenceMatcher(None, option, text).ratio()``, for short texts by the search of strings."""
+    if len(text) >= 200:  # from here on SequenceMatcher leaves frequent characters out
+        return SequenceMatcher(None, option, text).ratio()
+    total = len(option) + len(text)
+    return 2.0 * _matches(option, text) / total if total else 1.0
+
+
+def _matches(option: str, text: str) -> int:
+    """Characters in matching blocks: the longest common run (the first of them), then left and right of it."""
+    size = place = 0
+    for start in range(len(option)):
+        if start + size >= len(option):
+            break
+        if option[start : start + size + 1] in text:
+            size, place = size + 1, start
+            while start + size < len(option) and option[start : start + size + 1] in text:
+                size += 1
+    if not size:
+        return 0
+    at = text.find(option[place : place + size])
+    left = _matches(option[:place], text[:at]) if place and at else 0
+    option, text = option[place + size :], text[at + size :]
+    return left + size + (_matches(option, text) if option and text else 0)
 
 
 def extracted_choice(options: Sequence[str], gold: str, response: str | None) -> bool:

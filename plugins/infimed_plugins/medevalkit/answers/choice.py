@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from infimed_plugins.medevalkit.answers.at_once import read_at_once
 from infimed_plugins.medevalkit.answers.choice_statements import (
     CONCLUDED,
     DOUBTED,
@@ -76,6 +77,8 @@ def _read(response: str | None, texts: tuple[str, ...], multiple: bool, ended: s
     if prepared.loop and len(prepared.text.split()) <= 3:
         return Choice("", "loop")
     options = prepare_options(texts)
+    if not prepared.loop and (same := read_at_once(prepared, options)) is not None:
+        return _of(same, prepared.whole)
     if not prepared.marks and not prepared.loop and (same := resolve(prepared.text, options, multiple)) is not None:
         return _of(same, prepared.text)
     negative = _NEGATIVE.search(question[-400:]) is not None

@@ -51,6 +51,9 @@ class Options:
     """No answer that is equal to options has more characters."""
     longest_text: int
     """No answer that is equal to one option, with its letter, has more characters."""
+    lowered: tuple[str, ...]
+    wordy: bool
+    """Every option begins with a word of two letters or more, so that no letter and no number is one."""
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -85,7 +88,12 @@ def prepare_options(options: tuple[str, ...]) -> Options:
         found.sort(key=lambda item: -len(item[0]))
     longest = 200 + 2 * sum(len(text) for text in texts)
     longest_text = 40 + 2 * max((len(text) for text in texts), default=0)
-    return Options(texts, keys, by_key, names, longest, longest_text)
+    plain_texts = tuple(lowered(key_safe(text)) for text in texts)
+    wordy = all(_WORDY.match(text_key) for text_key in keys)
+    return Options(texts, keys, by_key, names, longest, longest_text, plain_texts, wordy)
+
+
+_WORDY = re.compile(r"[^\W\d_][^\W\d_]|[\u3400-\u9fff]")
 
 
 def _forms(text: str) -> list[tuple[str, ...]]:
