@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import sys
 from collections import Counter
@@ -81,8 +82,8 @@ def rouge(reference: str, hypothesis: str) -> tuple[float, float, float]:
     left, right = set(guessed_words), set(wanted_words)
     if not left & right:
         return 0.0, 0.0, 0.0
-    pairs = set(zip(guessed_words, guessed_words[1:], strict=False))
-    wanted_pairs = set(zip(wanted_words, wanted_words[1:], strict=False))
+    pairs = set(itertools.pairwise(guessed_words))
+    wanted_pairs = set(itertools.pairwise(wanted_words))
     union: set[str] = set()
     for words in wanted:
         for others in guessed:

@@ -42,10 +42,7 @@ def read_at_once(prepared: Prepared, options: Options) -> Resolved | None:
     if stop == len(text):
         return Resolved(LETTERS[index], "letter")
     own = options.lowered[index]
-    if text[found.end(1) : stop].strip(" ") and text[stop : stop + len(own)].lower() == own:
-        if _ENDS.fullmatch(text, stop + len(own)) is not None:
-            return Resolved(LETTERS[index], "letter and text")
+    apart = text[found.end(1) : stop].strip(" ")
+    if apart and text[stop : stop + len(own)].lower() == own and _ENDS.fullmatch(text, stop + len(own)) is not None:
+        return Resolved(LETTERS[index], "letter and text")
     return None
-
-
-

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from infimed_plugins.medevalkit.answers.choice_cues import (
     AFTER_BARE,
@@ -38,8 +38,7 @@ CONCLUDED, SAID, DOUBTED = 3, 2, 1
 """Strengths: "the answer is B"; "B." at the beginning or end; "it might be B"."""
 
 
-@dataclass(frozen=True)
-class Statement:
+class Statement(NamedTuple):
     """One claim about the options. ``letters`` is "" with a ``reason`` where it claims that none, or no single one,
     holds."""
 
@@ -228,17 +227,20 @@ _LABEL_NEXT = re.compile(rf"[ :]{{0,3}}\n{{0,2}} ?(?=[{LABELS}])")
 _CHINESE = re.compile("[答选最正结故应因综所\\[→∴=]")
 
 
-def find_statements(text: str, options: Options, multiple: bool, negative: bool = False) -> list[Statement]:
+def find_statements(
+    text: str, options: Options, multiple: bool, negative: bool = False, start: int = 0
+) -> list[Statement]:
     """Every explicit statement, in the order of the text; what is denied or only considered is not one.
 
-    ``negative``: the question asks for what does not hold, so that "C is correct" chooses nothing.
+    ``negative``: the question asks for what does not hold, so that "C is correct" chooses nothing. What begins before
+    ``start`` is context alone.
     """
     low = lowered(text)
     found: list[Statement | None] = []
     items: list[int] = []
     reached = 0
     kinds = _KINDS.get
-    for word in _WORDS.finditer(low):
+    for word in _WORDS.finditer(low, start):
         kind = kinds(word.group())
         if kind is None:
             continue
@@ -255,7 +257,7 @@ def find_statements(text: str, options: Options, multiple: bool, negative: bool 
         elif (cue := COPULA.match(low, at)) is not None and _begins(low, cue, True):
             found.append(_forward(text, low, cue, options, multiple, True))
     if not low.isascii() or "[" in low or "=" in low:
-        for sign in _CHINESE.finditer(low):
+        for sign in _CHINESE.finditer(low, start):
             for pattern in (FORWARD, COPULA):
                 if (cue := pattern.match(low, sign.start())) is not None:
                     found.append(_forward(text, low, cue, options, multiple, pattern is COPULA))

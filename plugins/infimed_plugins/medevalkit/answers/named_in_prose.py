@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 from infimed_plugins.medevalkit.answers.choice_statements import sentence_end, sentence_start
 from infimed_plugins.medevalkit.answers.context_modifiers import (
@@ -32,8 +33,7 @@ _DANGLES = re.compile(
 _OPEN_END = re.compile(r"[\w,\-]$")
 
 
-@dataclass(frozen=True)
-class Named:
+class Named(NamedTuple):
     """The letter that is named, or why none is; nothing of both where no option is named."""
 
     letters: str = ""
@@ -111,11 +111,17 @@ def in_other_words(text: str, options: Options) -> int | None:
         if sentence.doubted or sentence.asked:
             continue
         said = {word for word, denied in zip(sentence.words, sentence.denied, strict=True) if not denied}
-        for index, option in enumerate(options.texts):
-            words = {word for word in words_of(option.split(",")[0]) if word not in _SMALL}
+        for index, words in enumerate(_words_of_options(options)):
             if len(words) > 1 and words <= said and not (said & _PREFIXES) - words:
                 found.add(index)
     return found.pop() if len(found) == 1 else None
+
+
+@lru_cache(maxsize=4096)
+def _words_of_options(options: Options) -> tuple[frozenset[str], ...]:
+    return tuple(
+        frozenset(word for word in words_of(text.split(",")[0]) if word not in _SMALL) for text in options.texts
+    )
 
 
 _PREFIXES = frozenset(["non", "anti", "pseudo"])

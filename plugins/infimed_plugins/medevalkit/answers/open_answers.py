@@ -6,6 +6,7 @@ import math
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from infimed_plugins.medevalkit.answers.equality import key, key_of_plain
 from infimed_plugins.medevalkit.answers.numbers import number_of, numbers_in
@@ -26,8 +27,7 @@ _ENOUGH_WORDS = 5
 """A reference of more content words is a description, and sharing no word with it proves nothing."""
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(NamedTuple):
     """Right, wrong, or ``None`` where the response cannot be read, and why; ``read`` is the answer as read."""
 
     right: bool | None

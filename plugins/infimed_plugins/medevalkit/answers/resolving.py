@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from infimed_plugins.medevalkit.answers.equality import EDGES, key_of_plain
 from infimed_plugins.medevalkit.answers.named_options import LETTERS, Options
 
 
-@dataclass(frozen=True)
-class Resolved:
+class Resolved(NamedTuple):
     """What a text that should be an answer and nothing else stands for: letters, or why it stands for none."""
 
     letters: str

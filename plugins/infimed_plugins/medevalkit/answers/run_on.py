@@ -40,9 +40,9 @@ def heads(text: str) -> list[str]:
 
 def _first_of_numbered(text: str) -> str:
     """The first of a list of numbered letters, which answer one question each."""
-    if not any(char.isdigit() for char in text):
+    if not _SOME_NUMBER.search(text):
         return text
-    lines = list(_NUMBERED.finditer(text)) if _SOME_NUMBER.search(text) else []
+    lines = list(_NUMBERED.finditer(text))
     numbers = [int(line[1]) for line in lines]
     if len(lines) < 2 or numbers[0] not in (1, 2) or numbers != list(range(numbers[0], numbers[0] + len(numbers))):
         return text
@@ -69,6 +69,8 @@ def _next_stem(text: str) -> int:
 
 def without_loop(text: str) -> tuple[str, bool]:
     """The text with a final loop taken once, and whether there was one: a run of words six or more times on end."""
+    if len(text) < 16:  # eight words
+        return text, False
     tail = text[-6000:]
     words = tail.split()
     if len(words) < 8 or words.count(words[-1]) < 6:
