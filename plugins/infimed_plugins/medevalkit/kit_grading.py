@@ -12,6 +12,9 @@ from infimed_plugins.medevalkit.overlap import bleu, bleu_tokens, rouge
 OPEN_KEYS = ("em", "bleu1", "bleu2", "bleu3", "bleu4", "rouge1", "rouge2", "rougel", "precision", "recall", "f1")
 
 
+_LETTERS = list("abcdefghijklmnopqrstuvwxyz")
+
+
 def choice(options: Sequence[str], gold: str, response: str | None) -> bool:
     """Whether a multiple-choice response counts as right. There is no "cannot be read": something always matches.
 
@@ -20,8 +23,8 @@ def choice(options: Sequence[str], gold: str, response: str | None) -> bool:
     """
     if response is None:
         raise KitError("AttributeError: 'NoneType' object has no attribute 'lower'")
-    letters = [chr(ord("a") + index) for index in range(len(options))]
-    texts = tuple(option.lower() for option in options)
+    letters = _LETTERS[: len(options)] if len(options) <= 26 else [chr(ord("a") + at) for at in range(len(options))]
+    texts = tuple(map(str.lower, options))
     gold = gold.lower().strip()
     text = response.lower()
     paragraphs = text.split("\n\n")
@@ -45,27 +48,18 @@ def choice(options: Sequence[str], gold: str, response: str | None) -> bool:
 def most_similar(options: tuple[str, ...], text: str) -> int:
     """The first option with the highest ``SequenceMatcher`` ratio; option 0 where none is above zero."""
     best, best_index = 0.0, 0
-    given = _letters(text)
     bounds = []
     for index, option in enumerate(options):
         total = len(option) + len(text)
-        shared = sum(min(count, given[char]) for char, count in _letters(option).items() if char in given)
+        shared = min(sum(map(text.__contains__, option)), len(text))  # no more characters can match
         bounds.append((-2.0 * shared / total if total else -1.0, index))
     for bound, index in sorted(bounds):
-        if -bound < best or (-bound == best and index > best_index):
-            continue
+        if -bound < best:
+            break
         ratio = _ratio(options[index], text)
         if ratio > best or (ratio == best and ratio and index < best_index):
             best, best_index = ratio, index
     return best_index
-
-
-@lru_cache(maxsize=65536)
-def _letters(text: str) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for char in text:
-        counts[char] = counts.get(char, 0) + 1
-    return counts
 
 
 def _ratio(option: str, text: str) -> float:

@@ -78,7 +78,7 @@ def _read(response: str | None, texts: tuple[str, ...], multiple: bool, ended: s
         return Choice("", "loop")
     options = prepare_options(texts)
     if not prepared.loop and (same := read_at_once(prepared, options)) is not None:
-        return _of(same, prepared.whole)
+        return _of(same, prepared.whole if same.letters else "")
     if not prepared.marks and not prepared.loop and (same := resolve(prepared.text, options, multiple)) is not None:
         return _of(same, prepared.text)
     negative = _NEGATIVE.search(question[-400:]) is not None

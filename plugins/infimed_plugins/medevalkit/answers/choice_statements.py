@@ -73,7 +73,7 @@ def is_label(low: str, start: int, end: int) -> bool:
 
 
 _NO_LABEL_A = re.compile(
-    r" (?!because|since|as\b|for\b|due\b|which|is\b|and\b|or\b|not\b|rather|over\b|\(|with\b|based|given)"
+    r" (?!#\d|\[\d|because|since|as\b|for\b|due\b|which|is\b|and\b|or\b|not\b|rather|over\b|\(|with\b|based|given)"
 )
 _NO_LABEL_I = re.compile(r" (?:is|was|as|for|with|over|not|given|based|that|would|and)\b")
 _ITEM_AT = re.compile(ITEM)

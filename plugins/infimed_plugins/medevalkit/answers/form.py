@@ -27,6 +27,7 @@ _EMPHASIS = re.compile(
 _LINE_START = re.compile(r"^ ?(?:#{1,6} +|[-*+•·▪●] +|>+ ?(?=[^\d\s>]))+", re.MULTILINE)
 _FORM = re.compile(r"[\\$`*_~<#>+•·▪●-]")
 _LINE_MARK = re.compile(r" ?[-#*+•·▪●>]")
+_LATER_LINE_MARK = re.compile(r"\n ?[-#*+•·▪●>]")
 _RULE = re.compile(r"^[-*_=]{3,}$", re.MULTILINE)
 _BOLD_LETTER = re.compile(r"(?<![\w*])(\*{1,3}|__?)\s?([A-Z])\s?\1(?![\w*])")
 _TAGS = re.compile(
@@ -48,7 +49,7 @@ def plain(text: str) -> str:
     if "*" in text or "_" in text or "~~" in text:
         text = _BOLD_LETTER.sub(r"(\2)", text)
         text = _RULE.sub("", text)
-    if "\n" in text or _LINE_MARK.match(text):
+    if _LINE_MARK.match(text) or _LATER_LINE_MARK.search(text):
         text = _LINE_START.sub("", text)
     if "*" in text or "_" in text or "~~" in text:
         text = _EMPHASIS.sub("", text)

@@ -52,11 +52,20 @@ class Options:
     longest_text: int
     """No answer that is equal to one option, with its letter, has more characters."""
     lowered: tuple[str, ...]
+    first: tuple[str, ...]
+    """Words of which any text that is equal to an option has one; none where no such words are known."""
     wordy: bool
     """Every option begins with a word of two letters or more, so that no letter and no number is one."""
 
     def __len__(self) -> int:
         return len(self.texts)
+
+    def may_equal(self, text: str) -> bool:
+        """Whether a text may be equal to an option; ``False`` is sure, and found faster than the text's key."""
+        if not self.first:
+            return True
+        low = text.casefold()
+        return any(word in low for word in self.first)
 
     def index_of(self, letter: str) -> int:
         """Index of a letter; it may be beyond the options."""
@@ -90,7 +99,9 @@ def prepare_options(options: tuple[str, ...]) -> Options:
     longest_text = 40 + 2 * max((len(text) for text in texts), default=0)
     plain_texts = tuple(lowered(key_safe(text)) for text in texts)
     wordy = all(_WORDY.match(text_key) for text_key in keys)
-    return Options(texts, keys, by_key, names, longest, longest_text, plain_texts, wordy)
+    first = {text_key.partition(" ")[0] for text_key in by_key}
+    known = tuple(first) if all(word.isascii() and word.isalpha() for word in first) else ()
+    return Options(texts, keys, by_key, names, longest, longest_text, plain_texts, known, wordy)
 
 
 _WORDY = re.compile(r"[^\W\d_][^\W\d_]|[\u3400-\u9fff]")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-from infimed_plugins.medevalkit.answers.equality import key, key_of_plain
+from infimed_plugins.medevalkit.answers.equality import key, key_of_plain, without_reference
 from infimed_plugins.medevalkit.answers.numbers import number_of, numbers_in
 from infimed_plugins.medevalkit.answers.prepared import MARK, prepare
 from infimed_plugins.medevalkit.answers.refusals import is_refusal
@@ -125,7 +125,8 @@ def candidates(text: str, marks: tuple[str, ...] = ()) -> list[str]:
         short = _INTRODUCTION.sub("", part.strip(), count=1)
         if short != part:
             found.append(short)
-    return found
+    bare = without_reference(found[-1])
+    return found if bare is found[-1] else [*found, bare]
 
 
 def after_label(text: str) -> str:
@@ -179,8 +180,8 @@ def _grade_words(reference: str, text: str, question: str) -> Verdict:
         if conflict:
             return Verdict(None, NEEDS_JUDGE, read=read)
         return Verdict(True, read=read, statement=_deciding(parts[0], sentences))
-    numbers, theirs = set(numbers_in(reference)), set(numbers_in(text))
-    if numbers and theirs and not numbers & theirs:
+    numbers = _numbers_named(reference)
+    if numbers and (theirs := set(numbers_in(text))) and not numbers & theirs:
         return Verdict(False, read=read)
     if (
         len(parts) == 1
@@ -205,6 +206,11 @@ def _grade_words(reference: str, text: str, question: str) -> Verdict:
     if conflict or content >= _ENOUGH_WORDS or _resembles(parts, sentences, question) or _says_nothing(sentences):
         return Verdict(None, NEEDS_JUDGE, read=read)
     return Verdict(False, read=read)
+
+
+@lru_cache(maxsize=16384)
+def _numbers_named(reference: str) -> frozenset[float]:
+    return frozenset(numbers_in(reference))
 
 
 _PREAMBLE = word_set(
@@ -310,10 +316,7 @@ _DOUBT_NEAR = word_set(
 
 def _conflict(reference: str, sentences: list[Sentence], question: str) -> str:
     """ "other" where another value of the reference's kind is asserted and its own is not; "both" where both are."""
-    wanted: dict[str, set[str]] = {}
-    words = words_of(reference)
-    for kind, value, _ in Sentence(tuple(words), (), False, False, "", 10**6).values():
-        wanted.setdefault(kind, set()).add(value)
+    wanted = _values_named(reference)
     if not wanted:
         return ""
     kept = _about(sentences, question, wanted)
@@ -336,6 +339,14 @@ def _conflict(reference: str, sentences: list[Sentence], question: str) -> str:
         elif said and kind != "region":
             outcome = outcome or "both"
     return outcome
+
+
+@lru_cache(maxsize=16384)
+def _values_named(reference: str) -> dict[str, set[str]]:
+    wanted: dict[str, set[str]] = {}
+    for kind, value, _ in Sentence(tuple(words_of(reference)), (), False, False, "", 10**6).values():
+        wanted.setdefault(kind, set()).add(value)
+    return wanted
 
 
 def _compatible(kind: str, own: set[str], value: str) -> bool:

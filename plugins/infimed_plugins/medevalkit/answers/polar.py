@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from infimed_plugins.medevalkit.answers.equality import key, key_of_plain
+from infimed_plugins.medevalkit.answers.equality import ENDING, key, key_of_plain
 from infimed_plugins.medevalkit.answers.open_answers import NEEDS_JUDGE, Verdict, after_label
 from infimed_plugins.medevalkit.answers.prepared import MARK, Prepared, prepare
 from infimed_plugins.medevalkit.answers.refusals import is_refusal
@@ -31,6 +31,7 @@ _BOTH = re.compile(
     re.IGNORECASE,
 )
 _FIRST = re.compile(rf"^[\W_]*{_SAID}(?=$|[\s.,;:!?。、)\]\"'—–-])(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
+_ALONE = re.compile(rf"(?:(?:the |final )*answer(?: is)? ?:? ?|答案 ?[是为:]? ?)?[\"'(\[]*{_SAID}{ENDING}", re.IGNORECASE)
 _NO_NOUN = re.compile(
     r"^ ?(?!because|since|as |it |this |there |the |i |they |he |she |that |not |but |evidence is|-|–|—)[a-z]+",
     re.IGNORECASE,
@@ -82,6 +83,8 @@ def read_polar(response: str | None, question: str = "", ended: str | None = Non
         return "", prepared.reason, ""
     if prepared.loop:
         return "", "loop", ""
+    if not prepared.marks and (alone := _ALONE.fullmatch(prepared.text)) is not None:
+        return _which(alone), "", prepared.text
     for content in reversed(prepared.marks):
         if said := _equal(content):
             return said, "", content
