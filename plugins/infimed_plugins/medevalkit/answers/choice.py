@@ -82,7 +82,7 @@ def _read(response: str | None, texts: tuple[str, ...], multiple: bool, ended: s
     if not prepared.marks and not prepared.loop and (same := resolve(prepared.text, options, multiple)) is not None:
         return _of(same, prepared.text)
     negative = _NEGATIVE.search(question[-400:]) is not None
-    pieces = heads(prepared.text)
+    pieces = heads(prepared.text, options.lowered)
     if len(pieces) == 1 and (last := _read_end(pieces[0], prepared, options, multiple, negative)) is not None:
         return last
     for piece in pieces:
@@ -291,10 +291,25 @@ def _goes_on_listing(text: str, options: Options) -> bool:
     return len(found) > 1 and found == list(range(len(found)))
 
 
+_LABELLED = re.compile(r"[\"'(\[ ]*(?:([A-Z])[.):]|([\ue100-\ue119]))")
+
+
+def _goes_on_from(before: str, line: str) -> bool:
+    """Whether a last line has the letter after that of the line before it, so that both are of one list."""
+    previous = before.rstrip().rpartition("\n")[2]
+    labels = [_LABELLED.match(one) for one in (previous, line)]
+    if labels[0] is None or labels[1] is None:
+        return False
+    one, next_one = (ord(found[1]) - 65 if found[1] else ord(found[2]) - 0xE100 for found in labels if found)
+    return next_one == one + 1
+
+
 def _last_line(text: str, options: Options, multiple: bool) -> Statement | None:
     """The last line, where it is an answer and nothing else; or a letter after the last colon."""
     start = text.rfind("\n") + 1
     line = text[start:]
+    if start and _goes_on_from(text[:start], line):
+        return None
     if start and line.strip(EDGES):
         same = resolve(unmark(line, options) if not line.isascii() else line, options, multiple)
         if same is not None and (same.letters or same.reason == "contradiction"):

@@ -318,7 +318,7 @@ def _forward(
         return None  # "the answers:", "options:" begin a list
     if reason == "no_such_option" and not _ASKED_FOR.search(noun + (groups.get("final") or "")):
         return None  # "therefore, q": a letter of something else
-    if reason == "no_option" and (copula or not _ASKED_FOR.search(noun)):
+    if reason == "no_option" and (copula or not (_ASKED_FOR.search(noun) or _ASKED_FOR_CHINESE.search(cue.group()))):
         return None
     by_name = any(NAME <= ord(char) < LABEL for char in low[cue.end() : end])
     if by_name and (copula or not _ASKED_FOR.search(noun or "answer")):
@@ -335,6 +335,7 @@ def _forward(
     return Statement(cue.start(), end, letters, DOUBTED if doubted else CONCLUDED, "stated", reason)
 
 
+_ASKED_FOR_CHINESE = re.compile("答案|选项|选择")
 _ASKED_FOR = re.compile("answer|option|choice|ans|one|letter")
 
 

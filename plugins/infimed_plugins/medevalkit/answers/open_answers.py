@@ -76,8 +76,9 @@ def grade_open(reference: str, response: str | None, question: str = "", ended: 
     if prepared.reason:
         return Verdict(None, prepared.reason)
     wanted = key(reference)
-    for text in candidates(prepared.text, prepared.marks):
-        if key_of_plain(text) == wanted:
+    first = wanted.partition(" ")[0]
+    for text in reversed(candidates(prepared.text, prepared.marks)):
+        if (not first.isalpha() or first in text.casefold()) and key_of_plain(text) == wanted:
             return Verdict(True, read=text[:200], statement=text[:300])
     text = stated_part(prepared.whole)
     if is_refusal(text) or is_refusal(prepared.whole):
@@ -325,7 +326,7 @@ def _conflict(reference: str, sentences: list[Sentence], question: str) -> str:
         said: set[str] = set()
         mine = False
         for sentence in kept:
-            for other_kind, value, at in sentence.values():
+            for other_kind, value, at in sentence.values:
                 if other_kind != kind or sentence.denied[at] or at >= sentence.side_clause:
                     continue
                 if value in own:
@@ -344,7 +345,7 @@ def _conflict(reference: str, sentences: list[Sentence], question: str) -> str:
 @lru_cache(maxsize=16384)
 def _values_named(reference: str) -> dict[str, set[str]]:
     wanted: dict[str, set[str]] = {}
-    for kind, value, _ in Sentence(tuple(words_of(reference)), (), False, False, "", 10**6).values():
+    for kind, value, _ in Sentence(tuple(words_of(reference)), (), False, False, "", 10**6).values:
         wanted.setdefault(kind, set()).add(value)
     return wanted
 
@@ -358,7 +359,7 @@ def _about(sentences: list[Sentence], question: str, wanted: dict[str, set[str]]
     asked = {word for word in words_of(question) if word not in _EMPTY and len(word) > 2}
     best, most = list(sentences), 0
     for sentence in sentences:
-        if any(kind in wanted for kind, _, _ in sentence.values()):
+        if any(kind in wanted for kind, _, _ in sentence.values):
             shared = len(asked & set(sentence.words))
             if shared > most:
                 best, most = [sentence], shared

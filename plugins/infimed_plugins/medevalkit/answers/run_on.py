@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Sequence
 
 _NEXT = re.compile(
     r"(?:#{1,4} ?|\*\*|>{1,2} ?)?(?:(?:next |new |another |second |example |the following )?(?:question|"
@@ -18,10 +19,10 @@ _SOME_NUMBER = re.compile(r"\d ?[.):] ?[(\[]?[A-Za-z][)\]]?[.。]?(?:\n|$)")
 _OPTION_LINE = re.compile(r"^\(?([A-Z])[.):、] ?\S", re.MULTILINE)
 
 
-def heads(text: str) -> list[str]:
+def heads(text: str, options: Sequence[str] = ()) -> list[str]:
     """Ever longer beginnings of the text, each up to where another question begins; the whole text is the last.
 
-    What answers this question stands in the first of them that answers at all.
+    What answers this question stands in the first of them that answers at all. ``options`` are its own, in lower case.
     """
     if "\n" not in text:
         return [text]
@@ -32,7 +33,7 @@ def heads(text: str) -> list[str]:
         if _NEXT.match(text, start):
             found.append(text[:start].strip())
         start = text.find("\n", start) + 1
-    stem = _next_stem(text)
+    stem = _next_stem(text) or (_foreign_list(text, options) if options else 0)
     if stem > 0 and text[:stem].strip() and (not found or stem < len(found[0])):
         found.insert(0, text[:stem].strip())
     return [*found, text]
@@ -64,6 +65,20 @@ def _next_stem(text: str) -> int:
         if stop < 0 or first.start() - stop > 40:
             continue
         return text.rfind("\n", 0, stop) + 1
+    return 0
+
+
+def _foreign_list(text: str, options: Sequence[str]) -> int:
+    """Where a list A, B, C ... begins that holds nothing of this question's options; 0 for nowhere."""
+    labels = list(_OPTION_LINE.finditer(text))
+    for first, second, third in zip(labels, labels[1:], labels[2:], strict=False):
+        if (first[1] + second[1] + third[1]).upper() != "ABC" or not first.start():
+            continue
+        stop = text.find("\n", third.start())
+        lines = text[first.start() : stop if stop >= 0 else len(text)].lower().split("\n")
+        short = len(lines) == 3 and all(len(line) < 80 and line[-1] not in ".。" for line in lines)
+        if short and not any(option and option in line for option in options for line in lines):
+            return first.start()
     return 0
 
 
