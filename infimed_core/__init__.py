@@ -50,13 +50,14 @@ if TYPE_CHECKING:
     from infimed_core.evaluate.paired_comparison import adjust, compare_answers, headline_metric, mean_of_differences
     from infimed_core.evaluate.statistics import cohen_kappa, holm, interval
     from infimed_core.evaluate.summary import counted, measure
-    from infimed_core.plan.rows import assemble
+    from infimed_core.plan.rows import assemble, encode_sample
     from infimed_core.run import run as run_plan
     from infimed_core.runfile.loading import load_run_file
     from infimed_core.runfile.plan import Plan
     from infimed_core.runfile.variants import RunVariant, load_variant, load_variants, variants_of
     from infimed_core.store.artifacts import digest
     from infimed_core.store.files import write_atomically
+    from infimed_core.texts import printable
 
 _LATER = {
     "adjust": "infimed_core.evaluate.paired_comparison:adjust",
@@ -71,6 +72,8 @@ _LATER = {
     "RunVariant": "infimed_core.runfile.variants:RunVariant",
     "assemble": "infimed_core.plan.rows:assemble",
     "cohen_kappa": "infimed_core.evaluate.statistics:cohen_kappa",
+    "encode_sample": "infimed_core.plan.rows:encode_sample",
+    "printable": "infimed_core.texts:printable",
     "digest": "infimed_core.store.artifacts:digest",
     "holm": "infimed_core.evaluate.statistics:holm",
     "interval": "infimed_core.evaluate.statistics:interval",
@@ -159,6 +162,7 @@ __all__ = [
     "counted",
     "digest",
     "digest_of_checkpoint",
+    "encode_sample",
     "headline_metric",
     "holm",
     "hookimpl",
@@ -170,6 +174,7 @@ __all__ = [
     "mean_of_differences",
     "measure",
     "modality_of",
+    "printable",
     "recorded_metric",
     "run_plan",
     "task_type_of",

@@ -191,6 +191,7 @@ def _run(
     samples: Annotated[
         str | None, typer.Option(help="Only these questions: ids with commas, or a file with one a line.")
     ] = None,
+    until: Annotated[str | None, typer.Option(help="Stop after this step of a stage: STEP or STAGE:STEP.")] = None,
     quiet: Annotated[bool, typer.Option(help="No progress.")] = False,
 ) -> None:
     """Do everything a run file says; what an earlier run of it finished is not done again."""
@@ -206,6 +207,8 @@ def _run(
     if samples is not None:
         chosen = samples if Path(samples).is_file() else [name.strip() for name in samples.split(",") if name.strip()]
         changes.append(f"evaluation.samples={json.dumps(chosen)}")
+    if until is not None:
+        changes.append(f"training.with.until='{until}'")
     plan, registry = _load(file, changes)
     rank = own_rank()
     console = Console(quiet=quiet or rank > 0)

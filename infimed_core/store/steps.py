@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -122,6 +122,8 @@ class RunState:
             outcome = work(artifact.open(keep=keep))
         except BaseException as error:
             status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            with suppress(OSError):
+                artifact.directory.rmdir()  # where it left nothing
             seconds = round(time.perf_counter() - start, 3)
             self.directory.put_step(begun.model_copy(update={"status": status, "seconds": seconds}))
             blamed = error if isinstance(error, ComponentError) else None

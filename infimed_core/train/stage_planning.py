@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
@@ -20,6 +21,7 @@ from infimed_core.plan.planning import plan_stage
 from infimed_core.plan.stage_plan import StagePlan
 from infimed_core.store.artifacts import digest
 from infimed_core.store.curated import Curated
+from infimed_core.store.dataset import TOLD_FAULTS
 from infimed_core.store.steps import Outcome, RunState
 
 
@@ -71,6 +73,15 @@ def _told_lost(state: RunState, num_samples: int) -> str:
     return f"of {num_samples:,} samples none was kept" + "".join(f"; {one}" for one in told) + f". {remedy}"
 
 
+def _told_samples(stage: Stage, plan: StagePlan, curated: Curated) -> Iterator[str]:
+    """A line for each reason for which samples are left out or seen smaller, with the first of their ids."""
+    for what, draws in plan.exceptions().items():
+        rows = np.unique(plan.rows[draws])
+        ids = ", ".join(f"'{curated.dataset[int(row)].id}'" for row in rows[:TOLD_FAULTS])
+        more = f" and {len(rows) - TOLD_FAULTS:,} more" if len(rows) > TOLD_FAULTS else ""
+        yield f"stage '{stage.name}': {what}: {ids}{more}"
+
+
 def plan_rows(
     state: RunState,
     curated: Curated,
@@ -109,7 +120,7 @@ def plan_rows(
         plan = plan_stage(chosen.index, stage, chosen.scheduler, chosen.packer, chosen.encoder, chosen.seed, allowed)
         plan.save(directory / "plan.npz")
         details = plan.describe()
-        for text in mixing_warnings(stage, plan.mixing):
+        for text in [*mixing_warnings(stage, plan.mixing), *_told_samples(stage, plan, curated)]:
             state.tell("message", f"plan-{stage.name}", {"text": text})
         if len(plan.sources) > 1:
             state.tell("message", f"plan-{stage.name}", {"text": told_passes(stage, plan.sources)})

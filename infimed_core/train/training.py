@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -96,6 +97,7 @@ def train_stages(state: RunState, curated: Curated, base: Checkpoint) -> list[Ch
                 "before": str(cast(Path, before.directory).absolute()) if fresh else None,
                 "scratch": str(scratch.absolute()),
                 "seed": state.seed * 1000 + position,
+                "kept": str(directory.with_name(f"{directory.name}.steps").absolute()),
                 "measured": str(measured.absolute()) if measured is not None else None,
             }
             return _train(state, curated, trainer, loaded, stage, plan, directory, task)
@@ -105,7 +107,7 @@ def train_stages(state: RunState, curated: Curated, base: Checkpoint) -> list[Ch
             place="checkpoints", prefix=stage.name, checksums=True,
         )  # fmt: skip
         # Only now that the checkpoint is sealed; a kill before leaves the state from which it is written again.
-        shutil.rmtree(state.path / "state" / artifact.directory.name, ignore_errors=True)
+        _clear_states(state.path / "state", stage.name)
         if state.directory.record.steps[-1].status == "reused":
             loaded = None  # weights in memory, if any, are those of an earlier stage
             _tell_other_measurements(state, stage, artifact.directory)
@@ -138,7 +140,7 @@ def _train(
     scratch.mkdir(parents=True, exist_ok=True)
     measurements = _measurements(state, stage, task, curated.dataset, model)
     emit = state.emitter(f"train-{stage.name}")
-    context = TrainingContext(scratch, task["seed"], emit, state.stopped, measurements)
+    context = TrainingContext(scratch, task["seed"], emit, state.stopped, measurements, Path(task["kept"]))
     batches = PlannedBatches(curated.dataset, plan, model.encoder, state.media)
     state.ranks.give(task)
     with state.stop_softly():
@@ -191,10 +193,19 @@ def _tell_trained_anew(state: RunState, stage: Stage, directory: Path, scratch: 
     if others:
         text = (
             f"stage '{stage.name}' is trained anew from step 0: its settings, its plan, the seed or the model before "
-            f"it are not those of {', '.join(sorted(others))}, which stay as they are; to go on from there, undo the "
-            "change"
+            f"it are not those of {', '.join(sorted(others))}; checkpoints stay, states go when the new training is "
+            "finished; to go on from there, undo the change, or name a kept checkpoint in continue_from"
         )
         state.tell("message", f"train-{stage.name}", {"text": text})
+
+
+def _clear_states(states: Path, stage: str) -> None:
+    """Remove the states of a stage that is finished, those of other settings too, and the folder once it is empty."""
+    for path in states.glob(f"{stage}-*"):
+        if path.name.rsplit("-", 1)[0] == stage:
+            shutil.rmtree(path, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        states.rmdir()
 
 
 def _tell_other_measurements(state: RunState, stage: Stage, checkpoint: Path) -> None:
@@ -223,7 +234,8 @@ def train_along(state: RunState, task: JsonObject, model: TrainableModel | None)
     batches = PlannedBatches(dataset, StagePlan.load(Path(task["plan"])), model.encoder, state.media)
     measurements = _measurements(state, stage, task, dataset, model)
     scratch = Path(task["scratch"])
-    context = TrainingContext(scratch, task["seed"], lambda kind, payload: None, state.stopped, measurements)
+    emit = lambda kind, payload: None  # noqa: E731
+    context = TrainingContext(scratch, task["seed"], emit, state.stopped, measurements, Path(task["kept"]))
     with state.stop_softly():
         trainer.train(model, batches, stage, context)
     return model

@@ -159,6 +159,7 @@ class StageMeasurements:
         assert stage.evaluate is not None
         self._state, self._stage = state, stage
         self.every, self.benchmarks = stage.evaluate.every, stage.evaluate.benchmarks
+        self.at_start = stage.evaluate.at_start
         self.held_out = held_out
         self._places = {name: _place(state, stage, name) for name in self.benchmarks}
         self._questions: dict[str, list[Sample]] = {name: [] for name in self.benchmarks}

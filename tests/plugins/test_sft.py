@@ -293,7 +293,7 @@ def broken(bad_step):
 
 
 def test_a_loss_that_is_not_finite_stops_and_names_the_samples(tmp_path):
-    with pytest.raises(InfimedError, match=r"stage 'one', step 2: the loss is not finite; .*sample-16, sample-17"):
+    with pytest.raises(InfimedError, match=r"stage 'one', step 3: the loss is not finite; .*sample-16, sample-17"):
         train(tmp_path, model=broken(2))
 
 

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +15,10 @@ from pydantic import JsonValue
 
 from infimed_core import Batches, InfimedError, PackedBatch, TrainableModel, TrainingContext, canonical_json
 from infimed_plugins.sft.accounting import curve_summary, peak_memory, rate, stage_facts
+from infimed_plugins.sft.continuing import take_over
 from infimed_plugins.sft.failures import check_skipped, check_weights, told_with_row, told_with_step
 from infimed_plugins.sft.flop_counter import FlopCounter, peak_flops
+from infimed_plugins.sft.kept import KeptCheckpoints
 from infimed_plugins.sft.kernels import choose_kernel
 from infimed_plugins.sft.loading import Loader
 from infimed_plugins.sft.loss import row_loss, supervised
@@ -46,6 +48,7 @@ class LoopSettings:
     rows_ahead: int = 4
     loss_kernel: str = "auto"
     peak_flops: float | None = None
+    until: int | None = None
 
 
 class Loop:
@@ -84,6 +87,12 @@ class Loop:
         self._tally = StageTally(self._flops, ranks, self._say)
         self._seconds_before = self._waited_before = 0.0
         self._resumed_from, self._last_saved = 0, -1
+        facts = {
+            "plan_hash": batches.plan_hash,
+            "continue_from": stage.continue_from.checkpoint if stage.continue_from is not None else None,
+        }
+        self._kept = KeptCheckpoints(model, stage, context, ranks, self._parameters, self._say, facts, self._sharded)
+        self._done = 0
         self._validation = Validation(model, context, ranks, self._forward, self._sharded, self._arithmetic)
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
@@ -93,22 +102,31 @@ class Loop:
     def run(self) -> dict[str, JsonValue]:
         """Train to the end; returns the facts for the record."""
         stage, batches, ranks = self._stage, self._batches, self._ranks
-        start = self._resume()
+        start = self._done = self._resume() or self._take_over()
         settings = self._settings
         self._tell_idle_ranks()
         self._loader = Loader(batches, start, ranks.rank, ranks.size, settings.num_workers, settings.rows_ahead)
         self._started = time.perf_counter()
         steps = iter(self._loader)
         try:
+            if start == 0:
+                self._validation.at_start()
             for step, rows in steps:
                 self._step(step, rows)
-                self._validation.after(step, batches.num_steps)
-                done = step + 1
+                done = self._done = step + 1
+                entry = self._validation.after(done, batches.num_steps)
+                if self._kept.after(done, batches.num_steps, entry, self._moments):
+                    break
                 if done % stage.save_every == 0 and done < batches.num_steps:
                     self._save(done)
+                if settings.until is not None and done >= settings.until and done < batches.num_steps:
+                    self._save(done)
+                    self._say(f"stage '{stage.name}' stops after step {done} of {batches.num_steps}, as 'until' says")
+                    raise KeyboardInterrupt
         finally:
             steps.close()  # type: ignore[attr-defined]
-        check_weights(stage.name, batches.num_steps, self._parameters)
+        check_weights(stage.name, self._done, self._parameters)
+        self._ended = self._kept.finish(self._done)
         self._tally.tell_losses(batches.num_steps)
         return self._facts()
 
@@ -140,9 +158,11 @@ class Loop:
             total, num_without = self._gradient_of(step, rows, [(p, w / whole_weight) for p, w in targets])
             loss, norm, by_source = self._update(step, rows, total, num_without, factor)
         else:
-            self._tally.skip(step, "no_supervised_tokens")
+            self._tally.skip(step + 1, "no_supervised_tokens")
         self._tell(step, loss, norm, factor, by_source)
-        check_skipped(stage.name, step, self._batches.num_steps, self._tally.skip_reasons(), stage.max_skipped_share)
+        check_skipped(
+            stage.name, step + 1, self._batches.num_steps, self._tally.skip_reasons(), stage.max_skipped_share
+        )
 
     def _gradient_of(
         self, step: int, rows: list[tuple[int, PackedBatch]], targets: list[tuple[Any, Any]]
@@ -181,7 +201,7 @@ class Loop:
         by_source = self._sources.merged([part["sources"] for part in parts])
         if not any(part["gradients"] for part in parts):
             # Not a step of size zero: weight decay and the moments would move the weights.
-            self._tally.skip(step, "no_gradient")
+            self._tally.skip(step + 1, "no_gradient")
             return loss if math.isfinite(loss or 0.0) else None, None, by_source
         ranks.sum_gradients(self._learning)
         gradients = [parameter.grad for parameter in self._learning if parameter.grad is not None]
@@ -198,7 +218,7 @@ class Loop:
                 torch.nn.utils.clip_grads_with_norm_(self._learning, stage.max_gradient_norm, gradient_norm)
             for group in self._optimizer.param_groups:
                 group["lr"] = group["peak"] * factor
-            with told_with_step(stage.name, step):
+            with told_with_step(stage.name, step + 1):
                 self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         return loss, norm, by_source
@@ -222,7 +242,7 @@ class Loop:
             hidden = self._model.hidden_states(row)
             return row_loss(self._kernel, hidden.index_select(0, place), self._head, labels, weight, parts, sums)
 
-        with told_with_row(self._stage.name, step, index, row, self._stage.activation_checkpointing):
+        with told_with_row(self._stage.name, step + 1, index + 1, row, self._stage.activation_checkpointing):
             with self._arithmetic():
                 loss = self._forward(compute)
             if loss.requires_grad:
@@ -255,17 +275,17 @@ class Loop:
         shown = shown_ids(ids)
         if self._stage.on_bad_loss == "stop":
             raise InfimedError(
-                f"stage '{self._stage.name}', step {step}: {anomaly}; samples of the step: {shown}; look at them, "
+                f"stage '{self._stage.name}', step {step + 1}: {anomaly}; samples of the step: {shown}; look at them, "
                 "lower the learning rate, or set on_bad_loss: skip"
             )
-        self._tally.skip(step, anomaly, ids)
-        self._say(f"step {step} was skipped: {anomaly}; samples of the step: {shown}")
+        self._tally.skip(step + 1, anomaly, ids)
+        self._say(f"step {step + 1} was skipped: {anomaly}; samples of the step: {shown}")
 
     # -- state ---------------------------------------------------------------------------------------------------
 
     def _fingerprint(self) -> str:
         """Changes with whatever decides the weights; not with workers, ranks, or how often state is kept."""
-        without = {"save_every", "keep", "activation_checkpointing", "evaluate", "max_skipped_share"}
+        without = {"activation_checkpointing", *self._stage.fast_settings()}
         stage = self._stage.model_dump(mode="json", exclude=without)
         names = {name: list(parameter.shape) for name, parameter in self._parameters.items()}
         facts = [self._batches.plan_hash, stage, self._context.seed, self._precision, names]
@@ -292,6 +312,7 @@ class Loop:
         restore_optimizer(self._optimizer, self._parameters, state.moments)
         facts = state.facts
         self._tally.restore(facts)
+        self._kept.restore(facts)
         self._sources.totals = {name: (count, total) for name, (count, total) in facts["sources"].items()}
         self._validation.entries = facts.get("evaluations", [])
         self._validation.seconds_before = facts.get("evaluation_seconds", 0.0)
@@ -299,6 +320,19 @@ class Loop:
         self._resumed_from = self._last_saved = start
         self._say(f"stage '{self._stage.name}' goes on after step {start} of {self._batches.num_steps}")
         return start
+
+    def _take_over(self) -> int:
+        """Begin with what ``continue_from`` names; returns the steps that lie behind."""
+
+        def restore(moments: Mapping[str, Any]) -> None:
+            restore_optimizer(self._optimizer, self._parameters, moments)
+
+        plan, num_steps = self._batches.plan_hash, self._batches.num_steps
+        self._resumed_from = take_over(self._stage, self._model, plan, num_steps, restore, self._say)
+        return self._resumed_from
+
+    def _moments(self) -> dict[str, Any]:
+        return flatten_optimizer(self._optimizer, self._names)
 
     def _tensors(self) -> dict[str, Any]:
         """What learns, and every buffer of the model that a checkpoint holds."""
@@ -323,6 +357,7 @@ class Loop:
                 "seconds": self._seconds(),
                 "waited": waited,
                 **self._validation.facts(),
+                **self._kept.state(),
             }
             try:
                 write_state(self._context.directory, step, facts, tensors, moments, self._stage.keep)
@@ -342,7 +377,7 @@ class Loop:
         self, step: int, loss: float | None, norm: float | None, factor: float, by_source: dict[str, float]
     ) -> None:
         entry = {
-            "step": step,
+            "step": step + 1,  # told steps count from 1, so that step N is the one after which N are done
             "loss": loss,
             "learning_rate": max(group["peak"] for group in self._optimizer.param_groups) * factor,
             "learning_rates": {group["name"]: group["peak"] * factor for group in self._optimizer.param_groups},
@@ -364,7 +399,7 @@ class Loop:
         waited = self._ranks.sum([self._loader.waited])[0] / size + self._waited_before
         peak = self._settings.peak_flops or peak_flops(self._device)
         return {
-            "steps": self._batches.num_steps,
+            "steps": self._done,
             "resumed_from": self._resumed_from,
             **stage_facts(tally.totals, seconds, size, peak),
             "dropped": dict(tally.dropped()),
@@ -381,6 +416,7 @@ class Loop:
             **curve_summary(self._tally.curve),
             "sources": self._sources.summary(self._tally.curve),
             **self._validation.facts(),
+            **self._ended,
         }
 
 

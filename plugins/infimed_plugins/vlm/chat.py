@@ -18,6 +18,7 @@ GROUNDING = frozenset(
 )
 """Tokens that families write around names and boxes: data to learn, though tokenizers call them special."""
 _MARK = re.compile("\ue000([0-9]+)\ue001")
+_GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
 _THOUGHT_MARKS = (
     ("<think>", "</think>"),
     ("<thinking>", "</thinking>"),
@@ -144,7 +145,7 @@ class Chat:
         Raises:
             DataError: the template drops, repeats or moves a text that is no thought.
         """
-        marked_contents, may_go, number = [], set(), 0
+        marked_contents, may_go, number = [], set[int](), 0
         following = iter(pieces)
         for parts in contents:
             marked: list[str | int] = []
@@ -158,23 +159,78 @@ class Chat:
                 else:
                     marked.append(part)
             marked_contents.append(marked)
-        split = _MARK.split(self._template(_messages(turns, marked_contents), generate))
+        messages = _messages(turns, marked_contents)
+        text = self._template(messages, generate)
+        split = _MARK.split(text)
         literals, kept = tuple(split[::2]), tuple(int(found) for found in split[1::2])
         if list(kept) != [n for n in range(number) if n in kept or n not in may_go]:
             raise DataError("template", "the chat template drops or repeats a turn of this conversation")
+        owners: list[int] = []
+        following = iter(pieces)
+        for place, parts in enumerate(contents):
+            owners += [place for part in parts if isinstance(part, str) for _ in next(following).texts]
+        owners = [owners[n] for n in kept]
+        generated = self._generated(messages, text, generate) if not generate else None
         spans = []
-        following, number = iter(pieces), 0
-        for turn, parts in zip(turns, contents, strict=True):
-            first = number
-            number += sum(len(next(following).texts) for part in parts if isinstance(part, str))
+        for place, turn in enumerate(turns):
             if turn.role == "assistant" and turn.supervised:
-                own = [kept.index(n) for n in range(first, number) if n in kept]
-                before, after = literals[own[0]], literals[own[-1] + 1]
-                header = before.rfind(self._header) if self._header else -1
-                start = header + len(self._header) if header >= 0 else len(before)
-                end = self._control.match(after)
-                spans.append((own[0], start, own[-1] + 1, end.end() if end else 0))
+                first = owners.index(place)
+                own = (first, first + owners.count(place) - 1)
+                spans += (
+                    self._spans(literals, own) if generated is None else _within(text, generated, owners, place, turns)
+                )
+                if generated is not None:
+                    spans = [max(span, (*self._start(literals, span[0]), *span[2:])) for span in spans]
         return _Skeleton(literals, kept, tuple(spans))
+
+    def _start(self, literals: tuple[str, ...], literal: int) -> tuple[int, int]:
+        """Where an answer may begin whose first text follows ``literal``: after what the prompt gives."""
+        header = literals[literal].rfind(self._header) if self._header else -1
+        return literal, header + len(self._header) if header >= 0 else 0
+
+    def _spans(self, literals: tuple[str, ...], own: tuple[int, int]) -> list[tuple[int, int, int, int]]:
+        """What is supervised of a turn with the kept texts ``own`` (first, last): header to end-of-turn token."""
+        before, after = literals[own[0]], literals[own[1] + 1]
+        header = before.rfind(self._header) if self._header else -1
+        start = header + len(self._header) if header >= 0 else len(before)
+        end = self._control.match(after)
+        return [(own[0], start, own[1] + 1, end.end() if end else 0)]
+
+    def _generated(self, messages: list[dict[str, Any]], text: str, generate: bool) -> list[tuple[int, int]] | None:
+        """Character spans between the template's generation markers; ``None`` where it has none."""
+        from transformers.utils.chat_template_utils import render_jinja_template
+
+        template = self._tokenizer.get_chat_template()
+        if not _GENERATION.search(template):
+            return None
+        rendered: Any = render_jinja_template(
+            conversations=[messages],
+            chat_template=template,
+            return_assistant_tokens_mask=True,
+            add_generation_prompt=generate,
+            **self._tokenizer.special_tokens_map,
+        )
+        (again,), (spans,) = rendered
+        return [(start, stop) for start, stop in spans] if again == text else None
+
+    def told_ending(self, ends: set[int]) -> str:
+        """What a person should know of how the template ends an answer; "" where generation will stop there."""
+        turns = [Turn(role="user", content=("a",)), Turn(role="assistant", content=("b",))]
+        text, spans = self.render(turns)
+        ending = text[spans[-1][0] : spans[-1][1]].rpartition("b")[2] if spans else ""
+        found = self._control.search(ending)
+        if found is None:
+            return (
+                "the chat template ends an answer with no token that is learned, so a model trained with it does not "
+                "learn to stop; give model.chat_template a file whose template writes one after each answer"
+            )
+        identity = self._backend.token_to_id(found.group())
+        if identity in ends:
+            return ""
+        return (
+            f"the chat template ends answers with '{found.group()}', at which generation does not stop: neither the "
+            "tokenizer's eos_token nor generation_config.json names it"
+        )
 
     def tokenize(self, conversations: Sequence[Sequence[Turn]], generate: bool = False) -> list[Tokens]:
         """Token ids of each conversation: exactly those of its whole rendered text."""
@@ -188,11 +244,35 @@ class Chat:
             ids = np.array(encoding.ids, dtype=np.int64)
             supervised = np.zeros(len(ids), dtype=np.bool_)
             if spans:
-                starts = np.fromiter((start for start, _ in encoding.offsets), dtype=np.int64, count=len(ids))
-                for start, stop in spans:
-                    supervised |= (starts >= start) & (starts < stop)
+                starts, ends = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2).T
+                for start, stop in spans:  # a token across the edge counts, as it does for transformers
+                    supervised |= (ends > start) & (starts < stop)
             result.append(Tokens(ids, supervised))
         return result
+
+
+def _within(
+    text: str, generated: list[tuple[int, int]], owners: list[int], place: int, turns: Sequence[Turn]
+) -> list[tuple[int, int, int, int]]:
+    """Spans of ``text`` (with marks in place of the texts) that are of turn ``place``, by literal and place in it.
+
+    A span is of the turn of the first text in it; without one, of the answer whose text is before it, else of the next.
+    """
+    marks = [(found.start(), found.end()) for found in _MARK.finditer(text)]
+
+    def located(at: int) -> tuple[int, int]:
+        number = sum(stop <= at for _, stop in marks)
+        return number, at - (marks[number - 1][1] if number else 0)
+
+    spans = []
+    for start, stop in generated:
+        number = sum(begin < start for begin, _ in marks)  # of the first text that begins in the span or after it
+        is_inside = number < len(marks) and marks[number][0] < stop
+        if not is_inside and number and (number == len(marks) or turns[owners[number - 1]].role == "assistant"):
+            number -= 1
+        if owners[number] == place:
+            spans.append((*located(start), *located(stop)))
+    return spans
 
 
 def _parts(turn: Turn) -> list[str | int]:
