@@ -6,16 +6,15 @@ import contextlib
 import hashlib
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from pydantic import JsonValue
 
-from infimed_core import Batches, InfimedError, PackedBatch, TrainableModel, TrainingContext, canonical_json
+from infimed_core import Batches, InfimedError, PackedBatch, TrainableModel, TrainingContext
 from infimed_plugins.sft.accounting import curve_summary, peak_memory, rate, stage_facts
-from infimed_plugins.sft.continuing import take_over
 from infimed_plugins.sft.failures import check_skipped, check_weights, told_with_row, told_with_step
 from infimed_plugins.sft.flop_counter import FlopCounter, peak_flops
 from infimed_plugins.sft.kept import KeptCheckpoints
@@ -25,16 +24,10 @@ from infimed_plugins.sft.loss import row_loss, supervised
 from infimed_plugins.sft.loss_anomaly import find_anomaly, shown_ids
 from infimed_plugins.sft.parameters import grouped_parameters, make_optimizer
 from infimed_plugins.sft.ranks import Ranks
-from infimed_plugins.sft.sharding import gathered, gathered_on_first, to_shard
+from infimed_plugins.sft.resuming import StageStates
+from infimed_plugins.sft.sharding import gathered
 from infimed_plugins.sft.sources import SourceLosses
 from infimed_plugins.sft.stages import TrainingStage, rate_factor
-from infimed_plugins.sft.state import (
-    clear_unfinished,
-    flatten_optimizer,
-    newest_state,
-    restore_optimizer,
-    write_state,
-)
 from infimed_plugins.sft.tally import StageTally
 from infimed_plugins.sft.validation import Validation
 
@@ -73,11 +66,13 @@ class Loop:
         self._sharded, self._forward = forward is not None, forward or (lambda compute: compute())
         self._stand_in: PackedBatch | None = None
         self._parameters = {name: p for members in chosen.values() for name, p in members.items()}
-        self._names = {parameter: name for name, parameter in self._parameters.items()}
         self._learning = list(self._parameters.values())
         self._device = self._learning[0].device
         self._precision = settings.precision
         self._optimizer = make_optimizer(chosen, stage)
+        self._states = StageStates(
+            model, self._parameters, self._optimizer, batches, stage, context, self._precision, ranks, self._say
+        )
         self._head = model.output_embedding()
         self._kernel = choose_kernel(settings.loss_kernel, self._device.type, self._head, stage.loss_weighting)
         self._sources = SourceLosses(self._device)
@@ -102,7 +97,7 @@ class Loop:
     def run(self) -> dict[str, JsonValue]:
         """Train to the end; returns the facts for the record."""
         stage, batches, ranks = self._stage, self._batches, self._ranks
-        start = self._done = self._resume() or self._take_over()
+        start = self._done = self._resume()
         settings = self._settings
         self._tell_idle_ranks()
         self._loader = Loader(batches, start, ranks.rank, ranks.size, settings.num_workers, settings.rows_ahead)
@@ -115,7 +110,7 @@ class Loop:
                 self._step(step, rows)
                 done = self._done = step + 1
                 entry = self._validation.after(done, batches.num_steps)
-                if self._kept.after(done, batches.num_steps, entry, self._moments):
+                if self._kept.after(done, batches.num_steps, entry, self._states.moments):
                     break
                 if done % stage.save_every == 0 and done < batches.num_steps:
                     self._save(done)
@@ -283,34 +278,12 @@ class Loop:
 
     # -- state ---------------------------------------------------------------------------------------------------
 
-    def _fingerprint(self) -> str:
-        """Changes with whatever decides the weights; not with workers, ranks, or how often state is kept."""
-        without = {"activation_checkpointing", *self._stage.fast_settings()}
-        stage = self._stage.model_dump(mode="json", exclude=without)
-        names = {name: list(parameter.shape) for name, parameter in self._parameters.items()}
-        facts = [self._batches.plan_hash, stage, self._context.seed, self._precision, names]
-        return hashlib.sha256(canonical_json(facts).encode()).hexdigest()
-
     def _resume(self) -> int:
-        """Load the newest good state; returns the number of finished steps."""
-        import torch
-
-        directory = self._context.directory
-        if self._ranks.is_first:
-            clear_unfinished(directory)
-        self._ranks.wait()
-        state = newest_state(directory, self._fingerprint(), self._say)
-        start = state.step if state else 0
-        if self._ranks.sum([float(start)])[0] != start * self._ranks.size:
-            raise InfimedError(f"{directory}: the ranks do not see the same training state; use a shared directory")
-        if state is None:
-            return 0
-        held = self._tensors()
-        with torch.no_grad():
-            for name, tensor in state.weights.items():
-                held[name].copy_(to_shard(tensor, held[name]))
-        restore_optimizer(self._optimizer, self._parameters, state.moments)
-        facts = state.facts
+        """Go on from the newest good state, or from what ``continue_from`` names; returns the finished steps."""
+        start, facts = self._states.load()
+        if not facts:
+            self._resumed_from = self._states.begin()
+            return self._resumed_from
         self._tally.restore(facts)
         self._kept.restore(facts)
         self._sources.totals = {name: (count, total) for name, (count, total) in facts["sources"].items()}
@@ -318,52 +291,23 @@ class Loop:
         self._validation.seconds_before = facts.get("evaluation_seconds", 0.0)
         self._seconds_before, self._waited_before = facts["seconds"], facts["waited"]
         self._resumed_from = self._last_saved = start
-        self._say(f"stage '{self._stage.name}' goes on after step {start} of {self._batches.num_steps}")
         return start
-
-    def _take_over(self) -> int:
-        """Begin with what ``continue_from`` names; returns the steps that lie behind."""
-
-        def restore(moments: Mapping[str, Any]) -> None:
-            restore_optimizer(self._optimizer, self._parameters, moments)
-
-        plan, num_steps = self._batches.plan_hash, self._batches.num_steps
-        self._resumed_from = take_over(self._stage, self._model, plan, num_steps, restore, self._say)
-        return self._resumed_from
-
-    def _moments(self) -> dict[str, Any]:
-        return flatten_optimizer(self._optimizer, self._names)
-
-    def _tensors(self) -> dict[str, Any]:
-        """What learns, and every buffer of the model that a checkpoint holds."""
-        held = self._model.module.state_dict(keep_vars=True)
-        buffers = {name: held[name] for name, _ in self._model.module.named_buffers() if name in held}
-        return {**buffers, **self._parameters}
 
     def _save(self, step: int) -> None:
         if step == self._last_saved:
             return
-        check_weights(self._stage.name, step, self._parameters)
         tally = self._tally.state()
-        waited = self._waited_before + self._loader.waited
-        tensors = gathered_on_first(self._tensors(), self._ranks)
-        moments = gathered_on_first(flatten_optimizer(self._optimizer, self._names), self._ranks)
-        problem = None
-        if self._ranks.is_first:
-            facts = {
-                "fingerprint": self._fingerprint(),
+        self._states.save(
+            step,
+            lambda: {
                 **tally,
                 "sources": self._sources.totals,
                 "seconds": self._seconds(),
-                "waited": waited,
+                "waited": self._waited_before + self._loader.waited,
                 **self._validation.facts(),
                 **self._kept.state(),
-            }
-            try:
-                write_state(self._context.directory, step, facts, tensors, moments, self._stage.keep)
-            except InfimedError as error:
-                problem = str(error)
-        self._ranks.agree(problem)
+            },
+        )
         # On every rank: they must agree on whether the next state is written.
         self._last_saved = step
 
