@@ -30,46 +30,50 @@ from infimed_plugins.sft.trainer import StagedTrainer
 from infimed_plugins.vlm.tiny import TinyQwen3VL
 
 SIDE, CAP = 64, 4
-COLOURS = {"red": (220, 40, 40), "green": (40, 180, 60), "blue": (50, 80, 230), "yellow": (230, 210, 40)}
-CORNERS = ("upper left", "upper right", "lower left", "lower right")
+TINTS, LIGHTS = ("red", "green", "blue"), ("black", "dark", "pale", "white")
 QUESTIONS = {
-    "colour": "Colour?",
-    "corner": "In which corner of the picture does the coloured square lie?",
-    "size": "Please look at the square in this picture closely and tell me: is it a small one or is it a large one?",
-    "ground": "Beside the square there is the ground of the picture, which may be lit well or hardly at all. Tell me in one "
-    "word whether this ground is dark or bright.",
-    "tint": "This is the last question that is asked of a picture of this kind, and it is a long one: leave the square "
-    "itself aside, take the ground around it, compare the channels of its colour with each other, and say whether it is "
-    "warm or cold.",
+    "tint": "Tint?",
+    "light": "How light is the picture on the whole?",
+    "side": "One half of this picture is lit more than the other one. Say which of the two it is: the left or the right.",
+    "end": "Beside what was asked before there is one end of the picture with more texture in it than the other end has. "
+    "Tell me in one word whether this end is the upper or the lower one.",
+    "stripes": "This is the last question that is asked of a picture of this kind, and it is a long one: leave its light and "
+    "its tint aside, look for fine stripes that run from the left to the right over the whole of it, and say whether "
+    "there are any or none.",
 }
 """Five templates: the length of a sample nearly tells its kind, as in many medical sets of questions."""
 WAYS = ("best-fit", "next-fit", "padded", "padded-sorted")
 """The last is the control: it puts samples of one length, and so of one kind, into one row."""
-ROWS_A_STEP, IN_A_ROW, SAMPLES, QUESTIONS_ASKED = 2, 12, 2400, 500
+RATE = 3e-3
+ROWS_A_STEP, IN_A_ROW, SAMPLES, QUESTIONS_ASKED = 2, 12, 1440, 400
 SEEDS = 5
+MODEL: dict[str, Any] = {
+    "vocab_size": 512,
+    "layers": 2,
+    "vision_layers": 1,
+    "hidden_size": 96,
+    "intermediate_size": 256,
+}
 
 
 def made_samples(count: int, seed: int, prefix: str) -> list[Sample]:
-    """Questions of all templates about pictures of one square each, in random order."""
+    """Questions of all templates about pictures of their own, in random order."""
     random = np.random.default_rng([seed, len(prefix)])
     found = []
     for number in range(count):
-        colour, corner = list(COLOURS)[random.integers(4)], int(random.integers(4))
-        large, bright, warm = (bool(flag) for flag in random.integers(0, 2, 3))
-        level = 190 if bright else 40
-        pixels = np.full((SIDE, SIDE, 3), level, dtype=np.int64)
-        pixels[:, :, 0 if warm else 2] += 40
-        side = 26 if large else 12
-        top, left = (
-            32 * (corner // 2) + random.integers(0, 32 - side),
-            32 * (corner % 2) + random.integers(0, 32 - side),
-        )
-        pixels[top : top + side, left : left + side] = COLOURS[colour]
-        pixels = np.clip(pixels + random.normal(0, 6, pixels.shape), 0, 255).astype(np.uint8)
+        light, tint = int(random.integers(4)), int(random.integers(3))
+        right, lower, striped = (int(flag) for flag in random.integers(0, 2, 3))
+        pixels = np.full((SIDE, SIDE, 3), 30.0 + 55.0 * light)
+        pixels[:, :, tint] += 45
+        half = slice(SIDE // 2 * right, SIDE // 2 * (right + 1))
+        pixels[:, half] += 25
+        end = slice(SIDE // 2 * lower, SIDE // 2 * (lower + 1))
+        pixels[end] += random.normal(0, 18, pixels[end].shape)
+        pixels[:: 4 if striped else SIDE] -= 25
         stream = io.BytesIO()
-        Picture.fromarray(pixels).save(stream, format="PNG")
-        answers = {"colour": colour, "corner": CORNERS[corner], "size": "large" if large else "small",
-                   "ground": "bright" if bright else "dark", "tint": "warm" if warm else "cold"}  # fmt: skip
+        Picture.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(stream, format="PNG")
+        answers = {"tint": TINTS[tint], "light": LIGHTS[light], "side": ("left", "right")[right],
+                   "end": ("upper", "lower")[lower], "stripes": ("none", "stripes")[striped]}  # fmt: skip
         kind = list(QUESTIONS)[random.integers(len(QUESTIONS))]
         turns = (Turn(role="user", content=(0, QUESTIONS[kind])), Turn(role="assistant", content=(answers[kind],)))
         media = (Media(data=stream.getvalue()),)
@@ -108,10 +112,10 @@ def train_once(way: str, seed: int) -> dict[str, Any]:
         asked = made_samples(QUESTIONS_ASKED, seed, "held-out")
         write_samples(place / "samples.jsonl", samples)
         dataset, media = Dataset(place / "samples.jsonl"), MediaLoader({"image": Image()})
-        source = TinyQwen3VL(vocab_size=512, answer_max_visual_tokens=CAP, device="cpu")
+        source = TinyQwen3VL(**MODEL, answer_max_visual_tokens=CAP, device="cpu")
         texts = [turn.text for sample in samples for turn in sample.turns]
         model: Any = source.load(source.prepare(place / "model", lambda: texts, seed))
-        settings = {"name": "one", "learning_rate": 2e-3, "rows_per_step": ROWS_A_STEP, "save_every": 10**6}
+        settings = {"name": "one", "learning_rate": RATE, "rows_per_step": ROWS_A_STEP, "save_every": 10**6}
         trainer = StagedTrainer(stages=(settings,))
         index = build_index(dataset, model.encoder, media)
         num_steps = SAMPLES // (ROWS_A_STEP * IN_A_ROW)
@@ -119,7 +123,7 @@ def train_once(way: str, seed: int) -> dict[str, Any]:
         batches = PlannedBatches(dataset, plan, model.encoder, media)
         context = TrainingContext(place / "state", seed, lambda kind, payload: None)
         facts = trainer.train(model, batches, trainer.stages[0], context)
-        generation = Generation(max_new_tokens=8)
+        generation = Generation(max_new_tokens=4)
         requests = [
             Request(sample_id=one.id, turns=one.turns[:1], media=one.media, generation=generation) for one in asked
         ]

@@ -9,6 +9,7 @@ from typing import Any
 
 from infimed_core import InfimedError, TrainableModel, digest_of_checkpoint
 from infimed_plugins.sft.kept import BEST, INFO, OPTIMIZER
+from infimed_plugins.sft.sharding import to_shard
 from infimed_plugins.sft.stages import TrainingStage
 
 
@@ -92,8 +93,8 @@ def take_over(
             raise ValueError(f"its tensors are not those of this model (first: {missing[0]})")
         with torch.no_grad():
             for name, own in names.items():
-                held[own].copy_(found[name])
-    except (OSError, ValueError, RuntimeError) as error:
+                held[own].copy_(to_shard(found[name], held[own]))
+    except (OSError, ValueError, RuntimeError, AttributeError) as error:
         first = str(error).strip().splitlines()[0]
         raise InfimedError(f"stage '{stage.name}': continue_from: {path} cannot be used: {first}") from error
     with_moments = stage.continue_from.optimizer
