@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import math
 import tempfile
@@ -14,38 +13,44 @@ from typing import Any
 import numpy as np
 import torch
 from common import Results, main, table
-from PIL import Image as Picture
 from scipy import stats
 
-from infimed_core import Generation, Media, MediaLoader, Packer, Request, Sample, TrainingContext, Turn
+from infimed_core import Generation, MediaLoader, Packer, Request, Sample, TrainingContext, Turn
 from infimed_core.plan.index import build_index
 from infimed_core.plan.planning import plan_stage
 from infimed_core.plan.rows import PlannedBatches
-from infimed_core.store.dataset import Dataset, store_media, write_samples
-from infimed_plugins.image.modality import Image
+from infimed_core.store.dataset import Dataset, write_samples
 from infimed_plugins.packing.fitting import BestFit, NextFit
 from infimed_plugins.packing.padding import Padded, PaddedSorted
 from infimed_plugins.resolution.schedulers import Fixed
 from infimed_plugins.sft.trainer import StagedTrainer
 from infimed_plugins.vlm.tiny import TinyQwen3VL
 
-SIDE, CAP = 64, 4
-TINTS, LIGHTS = ("red", "green", "blue"), ("black", "dark", "pale", "white")
+THINGS = ("liver", "spleen", "kidney", "heart", "lung", "brain", "femur", "skull", "aorta", "colon", "ovary", "retina")
 QUESTIONS = {
-    "tint": "Tint?",
-    "light": "How light is the picture on the whole?",
-    "side": "One half of this picture is lit more than the other one. Say which of the two it is: the left or the right.",
-    "end": "Beside what was asked before there is one end of the picture with more texture in it than the other end has. "
-    "Tell me in one word whether this end is the upper or the lower one.",
-    "stripes": "This is the last question that is asked of a picture of this kind, and it is a long one: leave its light and "
-    "its tint aside, look for fine stripes that run from the left to the right over the whole of it, and say whether "
-    "there are any or none.",
+    "colour": ("Colour of the {}?", ("red", "green", "blue")),
+    "side": ("On which side of the room is the jar with the {} kept?", ("left", "right")),
+    "age": (
+        "There is a label on every jar of this collection, and it tells how old is what lies in the jar. "
+        "Is the {} new or old?",
+        ("new", "old"),
+    ),
+    "weight": (
+        "Beside the label there is a scale, on which each jar was put when it came, and the weight was written down in "
+        "a book. Tell me in one word whether the {} was found to be light, middling or heavy by those who weighed it.",
+        ("light", "middling", "heavy"),
+    ),
+    "giver": (
+        "This is the last question that is asked of any jar of this kind, and it is a long one: leave its colour, its "
+        "side, its age and its weight aside, go to the list of those who gave something to the collection, look for "
+        "the line on which the {} is named, and say which of the three towns it came from.",
+        ("Bern", "Graz", "Ulm"),
+    ),
 }
 """Five templates: the length of a sample nearly tells its kind, as in many medical sets of questions."""
 WAYS = ("best-fit", "next-fit", "padded", "padded-sorted")
 """The last is the control: it puts samples of one length, and so of one kind, into one row."""
-RATE = 3e-3
-ROWS_A_STEP, IN_A_ROW, SAMPLES, QUESTIONS_ASKED = 2, 12, 1440, 400
+ROWS_A_STEP, IN_A_ROW, SAMPLES, RATE = 2, 10, 1200, 3e-3
 SEEDS = 5
 MODEL: dict[str, Any] = {
     "vocab_size": 512,
@@ -56,28 +61,18 @@ MODEL: dict[str, Any] = {
 }
 
 
-def made_samples(count: int, seed: int, prefix: str) -> list[Sample]:
-    """Questions of all templates about pictures of their own, in random order."""
-    random = np.random.default_rng([seed, len(prefix)])
+def made_facts(seed: int) -> list[Sample]:
+    """Every question about every thing once, with answers drawn at random: facts to be learned by heart."""
+    random = np.random.default_rng(seed)
     found = []
-    for number in range(count):
-        light, tint = int(random.integers(4)), int(random.integers(3))
-        right, lower, striped = (int(flag) for flag in random.integers(0, 2, 3))
-        pixels = np.full((SIDE, SIDE, 3), 30.0 + 55.0 * light)
-        pixels[:, :, tint] += 45
-        half = slice(SIDE // 2 * right, SIDE // 2 * (right + 1))
-        pixels[:, half] += 25
-        end = slice(SIDE // 2 * lower, SIDE // 2 * (lower + 1))
-        pixels[end] += random.normal(0, 18, pixels[end].shape)
-        pixels[:: 4 if striped else SIDE] -= 25
-        stream = io.BytesIO()
-        Picture.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(stream, format="PNG")
-        answers = {"tint": TINTS[tint], "light": LIGHTS[light], "side": ("left", "right")[right],
-                   "end": ("upper", "lower")[lower], "stripes": ("none", "stripes")[striped]}  # fmt: skip
-        kind = list(QUESTIONS)[random.integers(len(QUESTIONS))]
-        turns = (Turn(role="user", content=(0, QUESTIONS[kind])), Turn(role="assistant", content=(answers[kind],)))
-        media = (Media(data=stream.getvalue()),)
-        found.append(Sample(id=f"{prefix}-{number}", turns=turns, media=media, tags={"kind": kind}))
+    for kind, (template, answers) in QUESTIONS.items():
+        for thing in THINGS:
+            answer = answers[int(random.integers(len(answers)))]
+            turns = (
+                Turn(role="user", content=(template.format(thing),)),
+                Turn(role="assistant", content=(answer,)),
+            )
+            found.append(Sample(id=f"{kind}-{thing}", turns=turns, tags={"kind": kind}))
     return found
 
 
@@ -90,12 +85,12 @@ def packer_of(way: str, row_tokens: int) -> Packer:
 
 def planned(way: str, index: Any, stage: Any, encoder: Any, seed: int, num_steps: int) -> Any:
     """The plan of a way with exactly ``num_steps`` steps; packed rows are made a little longer or shorter for it."""
-    mean = float(index.text.mean() + CAP)
+    mean = float(index.text.mean())
     first = round(mean * IN_A_ROW)
     for change in range(0, first // 2, 4):
         for tokens in {first + change, first - change}:
             allowed = np.ones(len(index), dtype=bool)
-            cap = Fixed(max_visual_tokens=CAP)
+            cap = Fixed(max_visual_tokens=1)
             plan = plan_stage(index, stage, cap, packer_of(way, tokens), encoder, seed, allowed)
             if len(plan.steps) - 1 == num_steps and not plan.dropped.any():
                 return plan
@@ -103,16 +98,17 @@ def planned(way: str, index: Any, stage: Any, encoder: Any, seed: int, num_steps
 
 
 def train_once(way: str, seed: int) -> dict[str, Any]:
-    """Train the tiny model once and ask it the held-out questions."""
+    """Train the tiny model once and ask it for every fact."""
     torch.set_num_threads(1)
     started = time.process_time()
     with tempfile.TemporaryDirectory() as directory:
         place = Path(directory)
-        samples = [store_media(sample, place / "media") for sample in made_samples(SAMPLES, seed, "train")]
-        asked = made_samples(QUESTIONS_ASKED, seed, "held-out")
+        asked = made_facts(seed)
+        passes = range(SAMPLES // len(asked))
+        samples = [one.model_copy(update={"id": f"{one.id}-{turn}"}) for turn in passes for one in asked]
         write_samples(place / "samples.jsonl", samples)
-        dataset, media = Dataset(place / "samples.jsonl"), MediaLoader({"image": Image()})
-        source = TinyQwen3VL(**MODEL, answer_max_visual_tokens=CAP, device="cpu")
+        dataset, media = Dataset(place / "samples.jsonl"), MediaLoader({})
+        source = TinyQwen3VL(**MODEL, device="cpu")
         texts = [turn.text for sample in samples for turn in sample.turns]
         model: Any = source.load(source.prepare(place / "model", lambda: texts, seed))
         settings = {"name": "one", "learning_rate": RATE, "rows_per_step": ROWS_A_STEP, "save_every": 10**6}
@@ -124,9 +120,7 @@ def train_once(way: str, seed: int) -> dict[str, Any]:
         context = TrainingContext(place / "state", seed, lambda kind, payload: None)
         facts = trainer.train(model, batches, trainer.stages[0], context)
         generation = Generation(max_new_tokens=4)
-        requests = [
-            Request(sample_id=one.id, turns=one.turns[:1], media=one.media, generation=generation) for one in asked
-        ]
+        requests = [Request(sample_id=one.id, turns=one.turns[:1], generation=generation) for one in asked]
         answers = {answer.sample_id: answer.text for answer in model.answer(requests, media)}
     right = {one.id: answers[one.id] == one.turns[1].text for one in asked}
     kinds = {kind: float(np.mean([right[one.id] for one in asked if one.tags["kind"] == kind])) for kind in QUESTIONS}

@@ -15,6 +15,7 @@ from infimed_core import InfimedError
 from infimed_core.testing import make_image
 from infimed_core.testing import run as run_document
 from infimed_plugins.sft.stages import TrainingStage
+from infimed_plugins.vlm.transformers_model import TransformersModel
 
 
 @pytest.fixture(autouse=True)
@@ -202,3 +203,39 @@ def test_best_without_a_measurement_is_refused_when_the_file_is_read():
             TrainingStage(name="one", evaluate=EVALUATE, best_by="c", **setting)
     with pytest.raises(ValueError, match="keeps nothing"):
         TrainingStage(name="one", keep_checkpoints={"most": 2})
+
+
+def test_a_full_disk_while_a_model_is_kept_ends_in_one_line_and_the_run_goes_on_from_its_state(
+    data, tmp_path, monkeypatch
+):
+    whole = train(data, tmp_path / "a")
+    honest = TransformersModel.save
+
+    def full(self, directory):
+        if directory.name.startswith(".writing-step-000000006"):
+            raise OSError(28, "No space left on device")
+        honest(self, directory)
+
+    monkeypatch.setattr(TransformersModel, "save", full)
+    keep = {"save_every": 4, "keep_checkpoints": {"every": 3}}
+    with pytest.raises(InfimedError, match=r"step-000000006: this checkpoint could not be written .* free disk space"):
+        train(data, tmp_path / "b", **keep)
+    monkeypatch.undo()
+    step = train(data, tmp_path / "b", **keep)
+    assert step.details["resumed_from"] == 4
+    names = sorted(path.name for path in folder_of(tmp_path / "b", step).iterdir())
+    assert names == ["step-000000003", "step-000000006", "step-000000009"]
+    first, second = (tmp_path / n / "runs" / "kept" / s.artifact for n, s in (("a", whole), ("b", step)))
+    assert equal(weights(first), weights(second))
+
+
+def test_adapters_begin_on_the_weights_that_are_gone_on_from(data, tmp_path):
+    first = train(data, tmp_path)
+    lora = {"rank": 2, "groups": ["language"]}
+    step = train(data, tmp_path, name="b", lora=lora, continue_from=f"{tmp_path}/runs/kept/one", learning_rate=1e-12)
+    before, after = (
+        weights(tmp_path / "runs" / "kept" / first.artifact),
+        weights(tmp_path / "runs" / "b" / step.artifact),
+    )
+    assert before.keys() == after.keys()
+    assert all(torch.allclose(before[name], after[name], atol=1e-6) for name in before)
