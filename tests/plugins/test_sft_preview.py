@@ -65,7 +65,10 @@ def write(folder):
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("shown")
     file, body = write(folder)
-    run_document(body, folder)
+    events = []
+    run_document(body, folder, events)
+    said = [event.payload["text"] for event in events if event.kind == "message"]
+    assert any("stage 'one': left out as" in text and text.endswith("'sample-5'") for text in said), said
     return file
 
 
