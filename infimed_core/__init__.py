@@ -14,9 +14,11 @@ from infimed_core.api.data import (
     MediaLoader,
     Modality,
     Reader,
+    Region,
     Sample,
     Score,
     Slices,
+    ToolCall,
     Turn,
 )
 from infimed_core.api.evaluation import AnswerMetric, Benchmark, GradedAnswer, Metric, Solver, TextMetric
@@ -45,9 +47,9 @@ from infimed_core.named_files import digest_of_checkpoint
 from infimed_core.plugins import Registry, load_plugins
 
 if TYPE_CHECKING:
+    from infimed_core.cli import run_file
     from infimed_core.console import Console
-    from infimed_core.evaluate.choices import recorded_metric
-    from infimed_core.evaluate.paired_comparison import adjust, compare_answers, headline_metric, mean_of_differences
+    from infimed_core.evaluate.paired_comparison import adjust, compare_answers, headline_metric
     from infimed_core.evaluate.statistics import cohen_kappa, holm, interval
     from infimed_core.evaluate.summary import counted, measure
     from infimed_core.plan.rows import assemble, encode_sample
@@ -63,8 +65,6 @@ _LATER = {
     "adjust": "infimed_core.evaluate.paired_comparison:adjust",
     "compare_answers": "infimed_core.evaluate.paired_comparison:compare_answers",
     "headline_metric": "infimed_core.evaluate.paired_comparison:headline_metric",
-    "mean_of_differences": "infimed_core.evaluate.paired_comparison:mean_of_differences",
-    "recorded_metric": "infimed_core.evaluate.choices:recorded_metric",
     "counted": "infimed_core.evaluate.summary:counted",
     "measure": "infimed_core.evaluate.summary:measure",
     "Console": "infimed_core.console:Console",
@@ -80,6 +80,7 @@ _LATER = {
     "load_run_file": "infimed_core.runfile.loading:load_run_file",
     "load_variant": "infimed_core.runfile.variants:load_variant",
     "load_variants": "infimed_core.runfile.variants:load_variants",
+    "run_file": "infimed_core.cli:run_file",
     "run_plan": "infimed_core.run:run",
     "variants_of": "infimed_core.runfile.variants:variants_of",
     "write_atomically": "infimed_core.store.files:write_atomically",
@@ -131,6 +132,7 @@ __all__ = [
     "Plan",
     "PluginError",
     "Reader",
+    "Region",
     "Registry",
     "Reporter",
     "Request",
@@ -150,6 +152,7 @@ __all__ = [
     "StageEvaluation",
     "TextLengths",
     "TextMetric",
+    "ToolCall",
     "TrainableModel",
     "Trainer",
     "TrainingContext",
@@ -171,11 +174,10 @@ __all__ = [
     "load_run_file",
     "load_variant",
     "load_variants",
-    "mean_of_differences",
     "measure",
     "modality_of",
     "printable",
-    "recorded_metric",
+    "run_file",
     "run_plan",
     "task_type_of",
     "variants_of",

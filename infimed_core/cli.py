@@ -18,6 +18,7 @@ import typer
 import yaml
 
 from infimed_core.api.data import Sample
+from infimed_core.api.models import Model
 from infimed_core.api.reporting import Reporter, RunRecord
 from infimed_core.errors import ComponentError, InfimedError
 from infimed_core.plugin_loading import place_of_code, told_error
@@ -75,7 +76,11 @@ def _say(text: str, err: bool = False) -> None:
 
 
 @app.command()
-def check(file: RunFileArgument, set_: SetOption = None) -> None:
+def check(
+    file: RunFileArgument,
+    set_: SetOption = None,
+    connect: Annotated[bool, typer.Option("--connect", help="Ask every server of the file one question.")] = False,
+) -> None:
     """Check a run file: every mistake at once, with its line and its remedy."""
     plan, registry = _load(file, set_)
     if plan.file.sweep is not None:
@@ -89,7 +94,22 @@ def check(file: RunFileArgument, set_: SetOption = None) -> None:
             _say(f"{file}: {place}: {doubt}")
     for text in plan_warnings(plan):
         _say(f"{file}: warning: {text}")
+    if connect and _unreachable(plan):
+        raise typer.Exit(1)
     _say(f"{file}: ok ({', '.join(steps) or 'no steps'}; {len(plan.components)} components)")
+
+
+def _unreachable(plan: Plan) -> int:
+    """How many servers of a run file do not answer; every one is told of, with what it said."""
+    failed = 0
+    for place, component in plan.components.items():
+        try:
+            said = component.try_connection() if isinstance(component, Model) else None
+        except InfimedError as error:
+            said, failed = str(error), failed + 1
+        if said is not None:
+            _say(f"{plan.source}: {place}: {said}")
+    return failed
 
 
 def plan_warnings(plan: Plan) -> list[str]:
@@ -184,7 +204,7 @@ def _print_summaries(registry: Registry, plan: Plan, run: Path) -> None:
             _say(f"no summary by {type(reporter).__name__}: {type(error).__name__}: {error}", err=True)
 
 
-def _run(
+def run_file(
     file: RunFileArgument,
     set_: SetOption = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first questions of each benchmark.")] = None,
@@ -214,7 +234,7 @@ def _run(
     console = Console(quiet=quiet or rank > 0)
     path = Path(plan.file.run.directory) / plan.file.run.name
     try:
-        do_run(plan, registry, console)
+        record = do_run(plan, registry, console)
     except KeyboardInterrupt:
         console.close()
         if rank == 0:
@@ -235,20 +255,23 @@ def _run(
         raise typer.Exit(1) from None
     if rank == 0:
         _print_summaries(registry, plan, path)
+    if record.error:  # it went through, and answers are missing
+        _say(f"{record.error}; the same command asks for what is missing", err=True)
+        raise typer.Exit(1)
 
 
 run_typer = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-run_typer.command(name="infimed-run")(_run)
-app.command(name="run")(_run)
+run_typer.command(name="infimed-run")(run_file)
+app.command(name="run")(run_file)
 
 
 def _guard(command: Callable[[], Any]) -> None:
-    """Run a command; the user's mistakes are lines on standard error and exit code 2."""
+    """Run a command; the user's mistakes are lines on standard error and exit code 2, failed runs exit code 1."""
     try:
         command()
     except InfimedError as error:
         _say(str(error), err=True)
-        sys.exit(2)
+        sys.exit(error.exit_code)
     except BrokenPipeError:
         sys.exit(0)
 

@@ -222,7 +222,7 @@ def checked_packs(packer: Packer, found: Any, costs: NDArray[np.int64], budget: 
     members, offsets = np.asarray(found.members), np.asarray(found.offsets)
     if members.dtype.kind not in "iu" or offsets.dtype.kind not in "iu":
         raise no("gave members or offsets that are no whole numbers")
-    members, offsets = members.astype(np.int64), offsets.astype(np.int64)
+    members, offsets = members.astype(np.int64, copy=False), offsets.astype(np.int64, copy=False)
     if len(offsets) == 0 or offsets[0] != 0 or offsets[-1] != len(members) or (np.diff(offsets) < 0).any():
         raise no("gave offsets that do not run from 0 to the number of members")
     empty = np.flatnonzero(np.diff(offsets) == 0)
@@ -234,9 +234,9 @@ def checked_packs(packer: Packer, found: Any, costs: NDArray[np.int64], budget: 
     counts = np.bincount(members, minlength=len(costs))
     if len(counts) and counts.max() > 1:
         raise no(f"put index {counts.argmax()} into {counts.max()} rows")
-    totals = np.concatenate([np.zeros((1, 3), dtype=np.int64), np.cumsum(costs[members], axis=0)])
     for column, what in enumerate(("tokens", "patches", "images")):
-        if (np.diff(totals[offsets, column]) > budget[column]).any():
+        totals = np.concatenate([[0], np.cumsum(costs[members, column])])
+        if (np.diff(totals[offsets]) > budget[column]).any():
             raise no(f"filled a row beyond its budget of {budget[column]} {what}")
     return Packs(members, offsets)
 

@@ -72,6 +72,10 @@ class Benchmark(Component):
         """Whether the answer is free text, so that measures of open answers take it in."""
         return True
 
+    def wording(self, sample: Sample) -> str:
+        """What is asked, without what every question is given (options, instructions), for baselines by wording."""
+        return next((turn.text for turn in reversed(sample.turns) if turn.role == "user"), "")
+
     def solver(self) -> ComponentRef | None:
         """The solver this benchmark wants unless the run file names another; ``None`` for the default one."""
         return None
@@ -143,6 +147,10 @@ class Metric(Component):
     def compute_answers(self, rows: Sequence[GradedAnswer]) -> float | None:
         """``compute`` for a metric that sees more than scores (``AnswerMetric``)."""
         return self.compute([row.score for row in rows])
+
+    def smallest_part(self, rows: Sequence[GradedAnswer]) -> int:
+        """How many questions the least known part of the metric stands on (its rarest class): few give no interval."""
+        return len(rows)
 
     def answer_values(self, rows: Sequence[GradedAnswer]) -> NDArray[np.float64] | None:
         """``values`` for a metric that sees more than scores."""

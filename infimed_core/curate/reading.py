@@ -19,7 +19,7 @@ from infimed_core.api.component import with_versions
 from infimed_core.api.data import Executor, Fault, Reader, Sample
 from infimed_core.contracts import CheckedExecutor, checked_rows, checked_shards
 from infimed_core.curate.joining import FILES, KINDS, Joined, join_parts, key_of
-from infimed_core.errors import InfimedError
+from infimed_core.errors import NoSampleError
 from infimed_core.store.artifacts import digest
 from infimed_core.store.dataset import TOLD_FAULTS, Dataset, store_media
 from infimed_core.store.files import replaced
@@ -104,7 +104,8 @@ def check_sample(sample: Sample) -> Fault | None:
     if not sample.turns:
         return fault("no_turns", "the sample has no turns; give it at least a user and an assistant turn")
     for number, turn in enumerate(sample.turns, start=1):
-        if not turn.text.strip() and (turn.role == "assistant" or not turn.media_indices):
+        silent = not turn.text.strip() and not turn.tool_calls
+        if silent and (turn.role == "assistant" or not turn.media_indices):
             return fault("empty_text", f"turn {number} ({turn.role}) has no text; fill it in or remove the sample")
         if turn.role == "assistant" and turn.media_indices:
             return fault("image_in_answer", f"turn {number}: an answer is text; an image in it cannot be learned")
@@ -154,13 +155,15 @@ def read_sources(state: RunState, executor: Executor) -> tuple[Dataset, str]:
         for left in directory.glob(".part-*.tmp"):
             left.unlink(missing_ok=True)  # of a process that was killed
         for text in _told_faults(directory / "faults.jsonl", joined.dropped):
-            state.tell("message", "read", {"text": text})
+            state.say(text, "read")
         for text in _suspect([use.use for use in section.sources], tasks, joined):
-            state.tell("message", "read", {"text": text})
+            state.say(text, "read")
         num_out, num_faults = sum(joined.num_kept), sum(joined.num_faults)
         if not num_out:
             told = next(_told_faults(directory / "faults.jsonl", joined.dropped), "they hold no row")
-            raise InfimedError(f"data.sources: no sample in any source; {told}")
+            raise NoSampleError(f"data.sources: no sample in any source; {told}")
+        if told := "; ".join(_empty([use.use for use in section.sources], tasks, joined, directory / "faults.jsonl")):
+            raise NoSampleError(told)
         return Outcome(num_in=num_out + num_faults, num_out=num_out, dropped=joined.dropped)
 
     artifact = state.step("read", inputs_digest, work, keep=True)
@@ -188,15 +191,30 @@ def _told_faults(path: Path, dropped: Mapping[str, int]) -> Iterator[str]:
 
 
 def _suspect(names: Sequence[str], tasks: Sequence[_ReadTask], joined: Joined) -> Iterator[str]:
-    """A line for each source that gave no sample, or of which more than a tenth of the rows are at fault."""
+    """A line for each source of which more than a tenth of the rows are at fault, and that gave a sample."""
     for number, name in enumerate(names):
-        of = [place for place, task in enumerate(tasks) if task.source == number]
-        kept, faults = sum(joined.num_kept[place] for place in of), sum(joined.num_faults[place] for place in of)
-        if not kept:
-            yield f"data.sources.{number}: the reader '{name}' gave NO SAMPLE; look at its settings and its data"
-        elif faults > MANY_FAULTS * (kept + faults):
+        kept, faults = _counts(number, tasks, joined)
+        if kept and faults > MANY_FAULTS * (kept + faults):
             share = f"{faults:,} of {kept + faults:,} rows ({faults / (kept + faults):.0%})"
             yield f"data.sources.{number}: the reader '{name}' left out {share}; look at its settings and its data"
+
+
+def _empty(names: Sequence[str], tasks: Sequence[_ReadTask], joined: Joined, faults: Path) -> Iterator[str]:
+    """A line for each source that gave no sample, with its first fault: a run without it would be another run."""
+    for number, name in enumerate(names):
+        kept, num_faults = _counts(number, tasks, joined)
+        if not kept:
+            before = sum(joined.num_faults[place] for place, task in enumerate(tasks) if task.source < number)
+            line = next(islice(_lines(faults), before, None), "") if num_faults else ""
+            fault = Fault.model_validate_json(line) if line else None
+            told = f"{fault.where}: {fault.code}: {fault.detail}" if fault else "it holds no row"
+            yield f"data.sources.{number}: the reader '{name}' gave NO SAMPLE ({told}); mend or remove the source"
+
+
+def _counts(source: int, tasks: Sequence[_ReadTask], joined: Joined) -> tuple[int, int]:
+    """Samples and faults of a source."""
+    parts = [place for place, task in enumerate(tasks) if task.source == source]
+    return sum(joined.num_kept[place] for place in parts), sum(joined.num_faults[place] for place in parts)
 
 
 def _sizes(files: Path) -> str:

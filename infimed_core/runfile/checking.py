@@ -26,7 +26,6 @@ M = TypeVar("M", bound=BaseModel)
 NEEDS = {
     "quality": ("data",),
     "training": ("data", "model"),
-    "evaluation": ("model",),
 }
 """Sections that a section cannot do without."""
 DEFAULTED = ("resolution", "packing")

@@ -93,10 +93,20 @@ def _evaluated(
     trainer = components.get(("training",))
     if file.training is None or isinstance(trainer, Trainer):  # else its own mistakes come first
         stages = [stage.name for stage in trainer.stage_list] if isinstance(trainer, Trainer) else []
-        made = ["base", *stages]
+        made = [*(["base"] if file.model is not None else []), *stages]
+        for index, name in enumerate(section.models or ()):
+            if name in made and name in file.models:
+                message = f"'{name}' is an entry of 'models:' and a model that this run makes; rename the entry"
+                yield ("evaluation", "models", index), message
+        made += [name for name in file.models if name in (section.models or ())]
+        if not made:
+            there = f"it has: {', '.join(sorted(file.models))}" if file.models else "there is none"
+            message = f"grades no model: add the section 'model:', or name entries of 'models:' here ({there})"
+            yield ("evaluation", "models"), message
         for index, name in enumerate(section.models or ()):
             if name not in made:
-                yield ("evaluation", "models", index), f"'{name}' is no model of this run; {_close(name, made)}"
+                close = _close(name, [*made, *file.models])
+                yield ("evaluation", "models", index), f"'{name}' is no model of this run; {close}"
         # What ``models`` leaves out may stay: the same file, with fewer models graded, compares with those there are.
         known = [*made, *(name + IMAGE_BLIND for name in made if "image-blind" in section.baselines)]
         known += [BASELINE, *([CONSTANT_LETTER] if CONSTANT_LETTER in section.baselines else [])]

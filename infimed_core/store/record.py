@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from infimed_core.api.reporting import RECORD_FORMAT, PluginInfo, RunRecord, StepRecord
 from infimed_core.errors import InfimedError
 from infimed_core.plugin_loading import GROUP, required_packages
-from infimed_core.store.files import write_atomically
+from infimed_core.store.files import first_mistake, write_atomically
 from infimed_core.texts import whole_in
 
 if TYPE_CHECKING:
@@ -75,8 +75,8 @@ class RunDirectory:
 
         `train-a-b` may be of one pair of names or of another, so the name alone does not tell two steps apart.
         """
-        own = step.name, step.subject
-        steps = [existing for existing in self.record.steps if (existing.name, existing.subject) != own]
+        key = step.name, step.subject
+        steps = [existing for existing in self.record.steps if (existing.name, existing.subject) != key]
         self.write(steps=(*steps, step))
 
 
@@ -92,11 +92,20 @@ def read_record(path: Path) -> RunRecord:
     except FileNotFoundError:
         raise InfimedError(f"{file}: no such run; give a directory that `infimed-run` has made") from None
     except (ValidationError, OSError) as error:
-        found = record_format(file)
-        if found is not None and found != RECORD_FORMAT:
-            raise InfimedError(f"{file}: {_other_format(found)}") from None
-        first = str(error).splitlines()[0]
-        raise InfimedError(f"{file}: not a run record of this version: {first}") from None
+        number = record_format(file)
+        if number is not None and number != RECORD_FORMAT:
+            raise InfimedError(f"{file}: {_other_format(number)}") from None
+        cause = first_mistake(error) if isinstance(error, ValidationError) else error.strerror or str(error)
+        raise DamagedRecordError(file, cause) from None
+
+
+class DamagedRecordError(InfimedError):
+    """A run.json that cannot be read, and that no other version wrote."""
+
+    def __init__(self, file: Path, cause: str) -> None:
+        self.problem = f"{file}: not a run record of this version ({cause}): it is damaged or was edited"
+        remedy = "run its run file again with `infimed-run`, which writes it anew and reuses every finished step"
+        super().__init__(f"{self.problem}; {remedy}")
 
 
 def record_format(file: Path) -> int | None:
@@ -105,17 +114,15 @@ def record_format(file: Path) -> int | None:
         body = json.loads(file.read_bytes())
     except (OSError, ValueError):
         return None
-    named = body.get("format") if isinstance(body, dict) else None
-    return named if isinstance(named, int) else None
+    number = body.get("format") if isinstance(body, dict) else None
+    return number if isinstance(number, int) else None
 
 
-def _other_format(found: int) -> str:
-    if found > RECORD_FORMAT:
-        return f"made by a later version (record format {found}; this one reads {RECORD_FORMAT}): update InfiMed"
-    return (
-        f"made by an earlier version (record format {found}; this one reads {RECORD_FORMAT}): run its file again with "
-        "`infimed-run`, which does every step anew"
-    )
+def _other_format(number: int) -> str:
+    versions = f"(record format {number}; this one reads {RECORD_FORMAT})"
+    if number > RECORD_FORMAT:
+        return f"made by a later version {versions}: update InfiMed"
+    return f"made by an earlier version {versions}: run its file again with `infimed-run`, which does every step anew"
 
 
 def new_record(name: str, seed: int, config: dict[str, Any], plugins: tuple[PluginInfo, ...]) -> RunRecord:
@@ -150,7 +157,7 @@ def environment() -> dict[str, Any]:
 
 def _git_revision() -> str | None:
     try:
-        found = subprocess.run(
+        finished = subprocess.run(
             ["git", "rev-parse", "HEAD"],
             capture_output=True,
             text=True,
@@ -160,7 +167,7 @@ def _git_revision() -> str | None:
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return found.stdout.strip() or None
+    return finished.stdout.strip() or None
 
 
 def is_gone(path: Path, record: RunRecord) -> bool:

@@ -27,6 +27,7 @@ from infimed_core.models.answer_cache import AnswerCache
 from infimed_core.plugins import load_plugins
 from infimed_core.testing import check_component, make_image
 from infimed_plugins.endpoint.model import OpenAICompatible
+from infimed_plugins.endpoint.pictures import encoded
 from infimed_plugins.endpoint.transport import Patience, is_loopback, retry_after
 from infimed_plugins.image.modality import Image as ImageModality
 
@@ -274,7 +275,66 @@ def test_a_malformed_reply_is_an_error_and_not_an_answer(content, told):
     with FakeServer(lambda body, count: (200, content)) as server:
         answer = ask(model(server.url), [question(0)])["0"]
     assert answer.text is None and told in answer.error
-    assert list(server.seen.values()) == [1]
+    assert list(server.seen.values()) == [4 if told == "inner" else 3], "a fault may pass: it is tried again"
+
+
+def test_a_reply_without_an_answer_is_asked_for_again_before_it_counts():
+    def behave(body, count):
+        return (200, b"<html>") if count == 1 else (200, reply("")) if count == 2 else echo(body, count)
+
+    with FakeServer(behave) as server:
+        answer = ask(model(server.url), [question(0)])["0"]
+    assert (answer.text, answer.error) == ("question 0", None)
+    with FakeServer(lambda body, count: (200, reply(""))) as server:
+        answer = ask(model(server.url), [question(0)])["0"]
+    assert (answer.text, answer.error) == ("", None), "a model that says nothing has answered"
+    assert list(server.seen.values()) == [3]
+
+
+def jpeg(orientation=1, **options):
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010E] = orientation, "Jane Doe, ward 7"
+    target = io.BytesIO()
+    picture = Image.open(io.BytesIO(make_image(40, 60)))
+    picture.save(target, format="JPEG", exif=exif, comment=b"Jane Doe", quality=80, **options)
+    return target.getvalue()
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}])
+def test_a_jpeg_is_sent_as_it_is_but_for_what_it_says_of_the_patient(options):
+    data = jpeg(**options)
+    sent = base64.b64decode(encoded(Media(data=data), MEDIA, None, "png").partition("base64,")[2])
+    assert b"Jane Doe" in data and b"Jane" not in sent and len(sent) < len(data) and sent[:2] == data[:2]
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(sent))), MEDIA.load(Media(data=data)))
+
+
+@pytest.mark.parametrize("data", [jpeg(orientation=6), jpeg() + b"Jane Doe's second picture"])
+def test_a_jpeg_that_shows_other_pixels_without_its_metadata_is_made_anew(data):
+    uri = encoded(Media(data=data), MEDIA, None, "png")
+    sent = base64.b64decode(uri.partition("base64,")[2])
+    assert b"Jane" not in sent
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(sent)).convert("RGB")), MEDIA.load(Media(data=data)))
+
+
+def test_a_picture_of_many_questions_is_encoded_once(tmp_path):
+    path = tmp_path / "one.png"
+    path.write_bytes(make_image(30, 40))
+    opened = []
+
+    class Counting(MediaLoader):
+        def load(self, media, at_most=None):
+            opened.append(media.uri)
+            return super().load(media, at_most)
+
+    turn = Turn(role="user", content=(0, "What is it?"))
+    asked = [
+        Request(sample_id=str(n), turns=(turn, Turn(role="user", content=(str(n),))), media=(Media(uri=str(path)),))
+        for n in range(20)
+    ]
+    with FakeServer() as server:
+        answers = ask(model(server.url), asked, Counting({"image": ImageModality()}))
+    assert [answers[str(n)].text for n in range(20)] == [str(n) for n in range(20)]
+    assert opened == [str(path)]
 
 
 def hang_up(handler):
@@ -356,7 +416,7 @@ def test_large_images_are_shrunk_and_metadata_stays_at_home():
         sent.append(base64.b64decode(body["messages"][0]["content"][0]["image_url"]["url"].partition(",")[2]))
         picture = Image.open(io.BytesIO(sent[-1]))
         sizes.append((picture.format, picture.size))
-    assert sizes == [("JPEG", (20, 10)), ("PNG", (100, 50))]
+    assert sizes == [("JPEG", (20, 10)), ("JPEG", (100, 50))], "a JPEG that is not shrunk stays one"
     assert all(b"DOE" not in data for data in sent)
 
 

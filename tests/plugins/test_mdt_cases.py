@@ -121,6 +121,16 @@ def test_an_image_that_is_not_installed_is_a_fault_that_names_what_to_install(tm
     assert all(isinstance(row, Sample) for row in MdtCases(cases=path, images=False).samples())
 
 
+@pytest.mark.parametrize("place", ["/etc/hostname", "../secret.png", "link.png"])
+def test_an_image_that_leads_out_of_the_folder_of_the_cases_is_a_fault(tmp_path: Path, place: str) -> None:
+    (tmp_path / "secret.png").write_bytes(b"x")
+    (tmp_path / "cases").mkdir()
+    (tmp_path / "cases" / "link.png").symlink_to(tmp_path / "secret.png")
+    image = {"modality": "CT", "caption": "CT", "path": place}
+    (row,) = MdtCases(cases=cases_file(tmp_path / "cases", changed(images=[image]))).samples()
+    assert isinstance(row, Fault) and row.code == "outside_root"
+
+
 def test_images_may_lie_beside_the_cases(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"x")
     image = {"modality": "CT", "caption": "CT of the head", "path": "a.png"}

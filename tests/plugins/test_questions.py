@@ -12,6 +12,7 @@ from infimed_core import Answer, ConfigError, DataError, Fault, InfimedError, Sa
 from infimed_core.records import open_run
 from infimed_core.runfile.loading import load_run_file
 from infimed_core.testing import make_image, run
+from infimed_plugins.medevalkit.benchmarks import table as kit_table
 from infimed_plugins.medevalkit.questions import ASK_FOR_LETTER, ASK_FOR_LETTERS, Questions, right_letters
 from infimed_plugins.reporting.summary import summary_text
 
@@ -259,3 +260,24 @@ def test_a_benchmark_without_a_question_is_told(tmp_path):
     document = {"run": {"name": "own"}, "model": {"use": "constant"}, "evaluation": {"benchmarks": [use]}}
     with pytest.raises(InfimedError, match="'questions' has no question: there is no accepted answer"):
         run(document, tmp_path)
+
+
+def test_pubmedqa_as_its_authors_hold_it(tmp_path):
+    """``ori_pqal.json`` holds 1,000 questions, ``test_ground_truth.json`` names those of the test set."""
+    questions = {
+        key: {"QUESTION": f"Does {key} help?", "CONTEXTS": ["First.", "Second."], "final_decision": decision}
+        for key, decision in (("11", "yes"), ("12", "maybe"), ("13", "no"), ("14", "no"))
+    }
+    (tmp_path / "ori_pqal.json").write_text(json.dumps(questions))
+    (tmp_path / "test_ground_truth.json").write_text(json.dumps({"12": "maybe", "13": "yes", "15": "no"}))
+    benchmark = kit_table()["pubmedqa"](path=str(tmp_path))
+    rows = list(benchmark.samples())
+    (question,) = [row for row in rows if isinstance(row, Sample)]
+    assert question.id == "pubmedqa-12" and question.references[0] == "C" and question.options == ("yes", "no", "maybe")
+    assert "Context: First.\nSecond.\n" in question.turns[0].text
+    assert [row.code for row in rows if isinstance(row, Fault)] == ["bad_answer", "missing_row"]
+    assert benchmark.doubts() == ()
+    (tmp_path / "test_ground_truth.json").unlink()
+    assert len(list(benchmark.samples())) == 4, "without a list all of them"
+    (tmp_path / "ori_pqal.json").write_text("[]")
+    assert "must be an object" in benchmark.doubts()[0], "check opens what it can"

@@ -7,6 +7,7 @@ import json
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -34,9 +35,10 @@ from infimed_plugins.medevalkit.answers.prepared import prepare
 from infimed_plugins.medevalkit.cards import Card, find_card
 from infimed_plugins.medevalkit.folders import Images, find_tables
 from infimed_plugins.medevalkit.grades import Grade, explained
-from infimed_plugins.medevalkit.grading import gold_letters, golds, grade_record, kind_of, lettered
+from infimed_plugins.medevalkit.grading import gold_letters, golds, grade_record, kind_of, lettered, wording_of
 from infimed_plugins.medevalkit.judging import BY_JUDGE, judge_open, judge_rubrics
 from infimed_plugins.medevalkit.layouts import IMAGE_FOLDERS, LAYOUTS, Question, radrestruct
+from infimed_plugins.medevalkit.official import pubmedqa_files, pubmedqa_rows
 from infimed_plugins.medevalkit.reports import texts as report_texts
 from infimed_plugins.medevalkit.summary import subject_of, summarise
 
@@ -46,6 +48,10 @@ REPORT_METRICS = (
     "impression-rouge-l", "impression-bleu-4", "impression-cider",
 )  # fmt: skip
 """What a report is measured by; METEOR and the clinical metrics are for a run file to ask for."""
+
+
+LOOKED_AT = 20
+"""Rows that ``infimed check`` looks at."""
 
 
 class KitBenchmark(Benchmark):
@@ -69,6 +75,19 @@ class KitBenchmark(Benchmark):
         except DataError as error:
             return {"path": str(error)}
         return {}
+
+    def doubts(self) -> tuple[str, ...]:
+        """A local folder in whose first rows there is no question."""
+        if not self.path:
+            return ()
+        try:
+            rows = list(islice(self.samples(), LOOKED_AT))
+        except DataError as error:
+            return (str(error),)
+        if any(isinstance(row, Sample) for row in rows):
+            return ()
+        first = next((f"; {row.where or row.sample_id}: {row.detail}" for row in rows if isinstance(row, Fault)), "")
+        return (f"NO QUESTION in the first {len(rows)} rows{first}",)
 
     @property
     def card(self) -> Card:
@@ -142,10 +161,11 @@ class KitBenchmark(Benchmark):
         files: list[list[Any]] = []
         if self.path:
             for config in self.card.source.configs or (self.card.source.config,):
-                for path in find_tables(Path(self.path), self.card.source.files, config, self.card.source.split):
+                tables = find_tables(Path(self.path), self.card.source.files, config, self.card.source.split)
+                for path in {*tables, *pubmedqa_files(Path(self.path))}:
                     state = path.stat()
                     files.append([str(path.relative_to(self.path)), state.st_size, state.st_mtime_ns])
-        body = canonical_json([self.identity(), self.card.model_dump(mode="json"), files])
+        body = canonical_json([self.identity(), self.card.model_dump(mode="json"), sorted(files)])
         return hashlib.sha256(body.encode()).hexdigest()
 
     def samples(self) -> Iterator[Sample | Fault]:
@@ -213,6 +233,10 @@ class KitBenchmark(Benchmark):
         record = sample.meta["record"]
         return isinstance(record, dict) and kind_of(self.card, record) == "open"
 
+    def wording(self, sample: Sample) -> str:
+        """The question alone."""
+        return wording_of(sample)
+
     def is_open(self, sample: Sample) -> bool:
         """An open question or a report."""
         return self.card.grading == "report" or self._is_open(sample)
@@ -247,6 +271,9 @@ def _numbered(card: Card, path: str | None, root: Path) -> Iterator[tuple[str, A
             except (OSError, ValueError, RecursionError) as error:
                 report = DataError("bad_row", f"not a report in JSON: {error}")
             yield str(file), report
+        return
+    if path and card.layout == "pubmedqa" and (own := pubmedqa_files(root)):
+        yield from pubmedqa_rows(own)
         return
     kept_back: dict[str, dict[str, Any]] = {}
     if path and card.layout == "mmmu":

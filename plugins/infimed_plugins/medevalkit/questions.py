@@ -37,7 +37,7 @@ from infimed_plugins.medevalkit.answers.open_answers import NEEDS_JUDGE, grade_o
 from infimed_plugins.medevalkit.answers.polar import is_polar
 from infimed_plugins.medevalkit.answers.prepared import prepare
 from infimed_plugins.medevalkit.grades import explained
-from infimed_plugins.medevalkit.grading import best
+from infimed_plugins.medevalkit.grading import best, wording_of
 from infimed_plugins.medevalkit.judging import BY_JUDGE, judge_open
 from infimed_plugins.medevalkit.measures import open_measures
 
@@ -65,7 +65,6 @@ class Questions(Benchmark):
 
     version: ClassVar[str] = "3"
     scorings: ClassVar[tuple[str, ...]] = ("strict",)
-    baseline_by: ClassVar[tuple[str, ...]] = ("form",)
     cluster_by: ClassVar[str] = "cluster"
     metrics: ClassVar[tuple[str, ...]] = ("accuracy", "exact-match", "token-recall", "token-f1", "rouge-l")
     judging: ClassVar[str] = BY_JUDGE["visual"]
@@ -155,6 +154,9 @@ class Questions(Benchmark):
     def _question(self, sample: Sample) -> Sample:
         turns = list(sample.turns)
         last = turns.pop() if turns and turns[-1].role == "assistant" else None
+        if sample.tools or any(turn.tool_calls or turn.regions for turn in sample.turns):
+            told = "a question with tools or boxes is not asked; set ignore: [tools, objects] to ask it without"
+            raise DataError("unsupported_field", told)
         accepted = [text.strip() for text in (sample.references or ((last.text,) if last else ())) if text.strip()]
         if not accepted:
             raise DataError("no_answer", "there is no accepted answer: give references, or a last assistant turn")
@@ -238,6 +240,10 @@ class Questions(Benchmark):
         ruled = [self.grade(sample, answer, "strict") for sample, answer in zip(samples, answers, strict=True)]
         undecided = self.judged == "undecided"
         return judge_open(lambda sample: sample.tags["form"] == "open", samples, answers, ruled, ask, undecided)
+
+    def wording(self, sample: Sample) -> str:
+        """The question alone."""
+        return wording_of(sample)
 
     def is_open(self, sample: Sample) -> bool:
         """Neither multiple choice nor closed."""

@@ -9,7 +9,7 @@ from infimed_core import hookimpl
 
 @hookimpl
 def infimed_readers() -> dict[str, str]:
-    """``jsonl``, ``llava``, ``csv``, ``parquet``, ``webdataset``, ``huggingface``, ``directory``, ``medevalkit``."""
+    """``jsonl``, ``llava``, ``csv``, ``parquet``, ``webdataset``, ``huggingface``, ``directory``, ``studies`` ..."""
     return {
         "jsonl": "infimed_plugins.readers.jsonl:Jsonl",
         "llava": "infimed_plugins.readers.llava:Llava",
@@ -17,6 +17,7 @@ def infimed_readers() -> dict[str, str]:
         "parquet": "infimed_plugins.readers.parquet:Parquet",
         "webdataset": "infimed_plugins.readers.webdataset:WebDataset",
         "huggingface": "infimed_plugins.readers.huggingface:HuggingFace",
+        "studies": "infimed_plugins.readers.studies:Studies",
         "directory": "infimed_plugins.readers.directory:Directory",
         "medevalkit": "infimed_plugins.readers.medevalkit:MedEvalKit",
     }

@@ -25,6 +25,7 @@ def infimed_commands() -> dict[str, Callable[..., None]]:
         "show": commands.show,
         "report": commands.report,
         "compare": commands.compare,
+        "export": commands.export,
         "serve": commands.serve,
         "sweep": commands.sweep,
     }

@@ -1,4 +1,4 @@
-"""``infimed show``, ``report``, ``compare``, ``serve`` and ``sweep``; each imports what it needs when it is called."""
+"""``infimed show``, ``report``, ``compare``, ``export``, ``serve``, ``sweep``; each imports what it needs when used."""
 
 from __future__ import annotations
 
@@ -49,6 +49,9 @@ def compare(
     format_: Annotated[
         str | None, typer.Option("--format", help="terminal, markdown, csv, json or html (default: by --out's name).")
     ] = None,
+    cells: Annotated[
+        bool, typer.Option("--cells", help="Print differences per modality and task type too; files always hold them.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Write here instead of to the terminal.", metavar="FILE")] = None,
 ) -> None:
     """Compare models of finished runs: paired differences with intervals and corrected p-values."""
@@ -66,12 +69,26 @@ def compare(
     tables = chosen_tables(published or (), registry)
     comparison = compare_runs(runs, registry, allow_mixed, scoring, against, tables)
     if chosen == "terminal":
-        screen().print(as_terminal(comparison))
+        screen().print(as_terminal(comparison, cells))
     elif out is None:
         typer.echo(FORMATS[chosen](comparison), nl=False)
     else:
         write_atomically(out, FORMATS[chosen](comparison))
         typer.echo(str(out))
+
+
+def export(
+    run: RunArgument,
+    out: Annotated[Path, typer.Option(help="The file to write: NAME.csv or NAME.jsonl.", metavar="FILE")],
+    benchmark: Annotated[str | None, typer.Option(help="Only this benchmark.")] = None,
+    model: Annotated[str | None, typer.Option(help="Only this model.")] = None,
+) -> None:
+    """Write every question of a run with every model's answer and scores, one row each."""
+    from infimed_core.records import open_run
+    from infimed_plugins.reporting.export import export_answers
+
+    number = export_answers(open_run(run), out, benchmark, model)
+    typer.echo(f"{out}: {number:,} rows")
 
 
 def serve(

@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from infimed_core import MetricValue
-from infimed_core.records import BASELINE, Comparison, Run, RunRecord
+from infimed_core.records import BASELINE, Comparison, Run, RunRecord, is_baseline
+from infimed_plugins.reporting.page.doubts import no_better, unread
 from infimed_plugins.reporting.page.figures import number, printable
-from infimed_plugins.reporting.page.tables import benchmark_tables, curve_points, funnel, steps_of
+from infimed_plugins.reporting.page.leaderboard import leaderboard
+from infimed_plugins.reporting.page.names import own_name
+from infimed_plugins.reporting.page.tables import benchmark_tables, curve_points, first_scorings, funnel, steps_of
 
 
 def summary_text(run: Run) -> Any:
@@ -23,9 +26,12 @@ def summary_text(run: Run) -> Any:
         parts.append(Text(text, style="red"))
     if record.error:
         parts.append(Text(printable(record.error), style="red"))
-    tables = [_funnel(record), _packing(record), _training(record), *_results(record)]
+    parts += [Text(f"\n{printable(one.line)}", style="yellow") for one in unread(record)]
+    tables = [_funnel(record), _packing(record), _training(record), _leaderboard(record), *_results(record)]
     parts += [part for table in tables if table is not None for part in (Text(), table)]
-    parts += [Text(f"\n{line}") for line in _not_looked_at(record)]
+    parts += [Text(f"\n{printable(line)}") for line in (*no_better(record), *_not_looked_at(record))]
+    if leaderboard(record) is not None:
+        parts.append(Text(f"\nEvery pair of models: infimed compare {run.directory}"))
     report = run.directory / "report.html"
     if report.exists():
         parts.append(Text(f"\nReport: {report}"))
@@ -111,29 +117,53 @@ def _training(record: RunRecord) -> Any:
     return table if table.row_count else None
 
 
-def _short(model: str) -> str:
+def _short(model: str, record: RunRecord) -> str:
     """A name that fits a column."""
-    return "most-common" if model == BASELINE else model
+    return "most-common" if model == BASELINE else own_name(record, model)
 
 
-def _against(other: Comparison, value: MetricValue) -> str:
+def _leaderboard(record: RunRecord) -> Any:
+    """Models in order, with ties; nothing where there are not two."""
+    board = leaderboard(record)
+    if board is None:
+        return None
+    means = [f"mean {board.mean_of}"] if board.mean_of else []
+    shown = [name if board.mean_of else f"{name} {metric}" for name, metric in board.columns]
+    tied = "; models that share a rank are not shown to differ" if board.has_ties else ""
+    table = _table(f"Leaderboard{tied}", "rank", "model", *means, *shown)
+    table.columns[1].justify = "left"
+    for entry in (*board.entries, *board.baselines):
+        values = [entry.mean, *entry.values] if board.mean_of else list(entry.values)
+        name = "most-common" if entry.model == BASELINE else entry.model
+        cells = [f"{number(value.value)}\n{_interval(value)}" for value in values] if entry.values else []
+        _add(table, entry.rank or "–", f"{name}: {entry.note}" if entry.note else name, *cells)
+    return table
+
+
+def _against(other: Comparison, value: MetricValue, record: RunRecord) -> str:
     """A paired difference; how many pairs it stands on, where these are not all of the model's answers."""
     num_counted = value.num_scored if value.num_counted is None else value.num_counted
-    text = f"{_signed(other.difference)} [{_signed(other.low)}, {_signed(other.high)}] vs {_short(other.against)}"
+    interval = f"[{_signed(other.low)}, {_signed(other.high)}]"
+    text = f"{_signed(other.difference)} {interval} vs {_short(other.against, record)}"
     return text if other.num_pairs == num_counted else f"{text} ({other.num_pairs:,} pairs)"
 
 
 def _results(record: RunRecord) -> Iterator[Any]:
-    """A table for each benchmark under each scoring."""
+    """A table for each benchmark under each scoring; below a leaderboard, whose ranks hold what pairs of models show,
+    only the scoring that counts and the differences from baselines."""
+    has_board, counted = leaderboard(record) is not None, first_scorings(record)
     for results in benchmark_tables(record):
+        if has_board and results.scoring != counted[results.benchmark]:
+            continue
         title = f"{results.benchmark}: {results.scoring} {results.metric} with its 95% interval"
         title += f"\n{results.left_out}" if results.left_out else ""
         table = _table(title, "model", "value", "interval", "scored", "unscored", "against")
         for line in results.lines:
             value = line.value
-            against = "\n".join(_against(other, value) for other in line.against)
+            shown = [other for other in line.against if not has_board or is_baseline(other.against)]
+            against = "\n".join(_against(other, value, record) for other in shown)
             cells = [number(value.value), _interval(value), f"{value.num_scored:,}", f"{value.num_unscored:,}"]
-            _add(table, _short(line.model), *cells, against or "–")
+            _add(table, _short(line.model, record), *cells, against or "–")
         yield table
 
 

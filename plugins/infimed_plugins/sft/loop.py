@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import math
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -347,6 +348,7 @@ class Loop:
             "resumed_from": self._resumed_from,
             **stage_facts(tally.totals, seconds, size, peak),
             "dropped": dict(tally.dropped()),
+            "lost_samples": dict(Counter(tally.lost().values())),
             "skipped_steps": list(tally.skipped),
             "rows_without_gradient": tally.rows_without_gradient,
             "rank": self._ranks.rank,

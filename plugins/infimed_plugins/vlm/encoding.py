@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from infimed_plugins.vlm.families import FAMILIES, Family, family_named
 from infimed_plugins.vlm.image_placeholders import ImagePlaceholder, Rendered
 from infimed_plugins.vlm.internvl import InternPixels
 from infimed_plugins.vlm.pixels import QwenPixels
+from infimed_plugins.vlm.regions import with_regions
 from infimed_plugins.vlm.siglip import SiglipPixels
 
 PREPROCESSING_FILES = (
@@ -180,13 +181,17 @@ class ChatEncoder(Encoder):
         refused: dict[int, DataError] = {}
         for index, sample in enumerate(samples):
             try:
-                rendered[index] = self.chat.render(self.settings.apply(sample.turns))
+                rendered[index] = self.chat.render(self._written(self.settings.apply(sample.turns)), tools=sample.tools)
             except DataError as error:
                 refused[index] = error
         for index, result in zip(rendered, self._tokenize(list(rendered.values()), training=True), strict=True):
             tokens[index] = int((result.ids != self.image_token).sum())
             supervised[index] = int(result.supervised[1:].sum())
         return TextLengths(tokens, supervised, refused)
+
+    def _written(self, turns: Sequence[Turn]) -> Sequence[Turn]:
+        """The turns with their boxes in the family's form."""
+        return with_regions(turns, self.family.boxes if self.family else "")
 
     def visual_sizes(
         self, heights: NDArray[np.int64], widths: NDArray[np.int64], max_visual_tokens: int | None
@@ -215,7 +220,7 @@ class ChatEncoder(Encoder):
         turns = self.settings.apply(sample.turns)
         if not any(turn.role == "assistant" and turn.supervised for turn in turns):
             raise DataError("no_answer", f"sample '{sample.id}' has no supervised answer: there is nothing to learn")
-        return self._encode(sample.id, turns, images, max_visual_tokens, shapes, generate=False)
+        return self._encode(sample.id, turns, images, max_visual_tokens, shapes, False, sample.tools)
 
     def prompt(
         self,
@@ -226,7 +231,7 @@ class ChatEncoder(Encoder):
         shapes: Sequence[tuple[int, int]] | None = None,
     ) -> Encoded:
         """Encode a question: no labels, ends with the header of the answer; ``shapes`` as in ``encode``."""
-        return self._encode(sample_id, turns, images, max_visual_tokens, shapes, generate=True)
+        return self._encode(sample_id, turns, images, max_visual_tokens, shapes, True)
 
     def _encode(
         self,
@@ -236,9 +241,10 @@ class ChatEncoder(Encoder):
         max_visual_tokens: int | None,
         shapes: Sequence[tuple[int, int]] | None,
         generate: bool,
+        tools: Sequence[Mapping[str, Any]] = (),
     ) -> Encoded:
         try:
-            tokens = self._tokenize([self.chat.render(turns, generate)], not generate)[0]
+            tokens = self._tokenize([self.chat.render(self._written(turns), generate, tools)], not generate)[0]
         except DataError as error:
             raise DataError(error.code, f"sample '{sample_id}': {error}") from None
         vision: dict[str, NDArray[Any]] = {}

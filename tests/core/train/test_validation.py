@@ -12,6 +12,7 @@ from infimed_core.plan.stage_plan import StagePlan
 from infimed_core.plugins import load_plugins
 from infimed_core.runfile.loading import load_run_file
 from infimed_core.store.dataset import Dataset
+from infimed_core.store.record import read_record
 from infimed_core.testing import make_image, run
 
 TURNS = [{"role": "user", "content": [0, "Which modality?"]}, {"role": "assistant", "content": ["MRI"]}]
@@ -144,3 +145,5 @@ def test_nothing_held_out_and_nothing_to_train_on_name_the_reasons_and_their_cou
     (tmp_path / "again").mkdir()
     with pytest.raises(InfimedError, match=r"matches none of the 4 usable samples;.*left out 12 of 16 samples \("):
         run(document(samples), tmp_path / "again")
+    record = read_record(tmp_path / "again" / "runs" / "small")
+    assert [step.name for step in record.steps] == ["read", "model", "index"], "told before samples share a row"

@@ -14,6 +14,7 @@ import numpy as np
 from infimed_core import DataError
 from infimed_plugins.quality.privacy.dicom import Changes
 from infimed_plugins.quality.privacy.pixels import PixelReader, cover, to_cover
+from infimed_plugins.quality.privacy.unpacking import unpacked
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_KEPT = frozenset(
@@ -184,12 +185,14 @@ def clean_nifti(data: bytes) -> tuple[bytes, str, Changes]:
 
     changes: Changes = Counter()
     try:
-        plain = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+        plain = unpacked(data)
         second = plain[:4] in (b"\x1c\x02\x00\x00", b"\x00\x00\x02\x1c")
         kind = nibabel.Nifti2Image if second else nibabel.Nifti1Image
         extensions = kind.from_bytes(plain).header.extensions
         # The header as it lies in the file: an opened image has its offset and its scaling put back.
         header = kind.header_class(binaryblock=plain[: kind.header_class.sizeof_hdr], check=False)
+    except DataError:
+        raise
     except Exception as error:
         raise DataError("corrupt", f"not a NIfTI file ({type(error).__name__})") from None
     if bytes(header["magic"].tobytes())[:3] not in (b"n+1", b"n+2"):

@@ -29,12 +29,14 @@ def strings_in(value: Any) -> Iterator[str]:
 
 
 def texts_of(sample: Sample) -> Iterator[str]:
-    """Every text of a sample: id, turns, options, references, tags, meta."""
+    """Every text of a sample: id, turns with their calls, tools, options, references, tags, meta."""
     yield sample.id
     for turn in sample.turns:
         yield from (part for part in turn.content if isinstance(part, str))
+        yield from (text for call in turn.tool_calls for text in strings_in(call.arguments))
+        yield from (region.name for region in turn.regions if region.name)
     yield from (*sample.options, *sample.references, *sample.tags.values())
-    yield from strings_in(dict(sample.meta))
+    yield from strings_in([dict(sample.meta), *sample.tools])
 
 
 def scan_texts(texts: Iterable[str]) -> Findings:

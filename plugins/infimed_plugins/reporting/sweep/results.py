@@ -21,9 +21,9 @@ from infimed_core import (
     holm,
     load_plugins,
     measure,
-    recorded_metric,
 )
 from infimed_core.records import Run, open_run
+from infimed_plugins.reporting.compare.recorded import recorded_metric
 from infimed_plugins.reporting.page.tables import first_scorings
 from infimed_plugins.reporting.sweep.variants import Sweep
 
