@@ -144,9 +144,9 @@ def interval(differences: list[float]) -> tuple[float, float, float]:
 
 def measure(results: Results, arguments: argparse.Namespace) -> None:
     """Every way with every seed, and the differences to padding over the same seeds."""
-    found: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
+    found: dict[str, list[dict[str, Any]]] = {way: [] for way in arguments.ways}
     for seed in range(arguments.seeds):
-        for way in WAYS:
+        for way in arguments.ways:
             file = arguments.runs / f"{way}-{seed}.json" if arguments.runs else None
             if file is None or not file.exists():
                 one = train_once(way, seed)
@@ -175,6 +175,7 @@ def measure(results: Results, arguments: argparse.Namespace) -> None:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this script."""
     parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS, help="these alone; padded must be among them")
     parser.add_argument("--runs", type=Path, help="keep each training's result here, and do none twice")
 
 

@@ -171,14 +171,20 @@ class Chat:
         may_go: set[int] = set()
         number, following = 0, iter(pieces)
         for turn, parts in zip(turns, contents, strict=True):
-            first, marked, names = number, [], []
+            first = number
+            marked: list[str | int] = []
+            names: list[str] = []
             for part in (*parts, *turn.tool_calls):
                 if isinstance(part, int):
                     marked.append(part)
                     continue
                 piece = next(following)
                 marks = [f"\ue000{number + i}\ue001" for i in range(len(piece.texts))]
-                (marked if isinstance(part, str) else names).append(piece.frame.format(*marks))
+                text = piece.frame.format(*marks)
+                if isinstance(part, str):
+                    marked.append(text)
+                else:
+                    names.append(text)
                 may_go |= {number} if len(marks) == 2 else set()
                 number += len(marks)
             renamed = zip(turn.tool_calls, names, strict=True)
