@@ -197,8 +197,8 @@ class TextMetric(Metric):
 
     def compute(self, scores: Sequence[Score]) -> float | None:
         """The mean of the part over the scores that have it."""
-        found = [value for score in scores if (value := score.parts.get(self.part)) is not None]
-        return sum(found) / len(found) if found else None
+        values = [value for score in scores if (value := score.parts.get(self.part)) is not None]
+        return sum(values) / len(values) if values else None
 
     def values(self, scores: Sequence[Score]) -> NDArray[np.float64] | None:
         """The part of every score, NaN where a score lacks it."""

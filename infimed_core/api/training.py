@@ -104,10 +104,10 @@ class Trainer(Component):
 
     def result_identity(self, stage: Stage) -> str:
         """Text of every setting that decides the weights after ``stage``; leave out worker counts and the like."""
-        own = self.model_dump(mode="json", exclude={"stages"})
-        own |= {} if self.version == "1" else {"version": self.version}
-        own |= {"plugin_version": self.plugin_version} if self.plugin_version else {}
-        return canonical_json([own, stage.model_dump(mode="json", exclude={"evaluate"})])
+        settings = self.model_dump(mode="json", exclude={"stages"})
+        settings |= {} if self.version == "1" else {"version": self.version}
+        settings |= {"plugin_version": self.plugin_version} if self.plugin_version else {}
+        return canonical_json([settings, stage.model_dump(mode="json", exclude={"evaluate"})])
 
     @abstractmethod
     def train(

@@ -9,7 +9,7 @@ from infimed_core import Metric, RunEvent, hookimpl
 @hookimpl
 def infimed_benchmarks() -> dict[str, str]:
     """Offer one benchmark for each data card in ``tasks/``, and ``questions`` for a test set of one's own."""
-    from infimed_plugins.medevalkit.cards import names, title_of
+    from infimed_plugins.medevalkit.card_names import names, title_of
 
     kit = {name: f"infimed_plugins.medevalkit.benchmarks:{title_of(name)}" for name in names()}
     return {**kit, "questions": "infimed_plugins.medevalkit.questions:Questions"}
@@ -45,11 +45,12 @@ def infimed_metrics() -> dict[str, type[Metric]]:
 
 
 @hookimpl(optionalhook=True)
-def infimed_commands() -> dict[str, Callable[..., None]]:
+def infimed_commands() -> dict[str, str]:
     """Offer ``infimed rescore`` and ``infimed seven-set-mean``."""
-    from infimed_plugins.medevalkit.command import rescore_command, seven_set_mean_command
-
-    return {"rescore": rescore_command, "seven-set-mean": seven_set_mean_command}
+    return {
+        "rescore": "infimed_plugins.medevalkit.command:rescore_command",
+        "seven-set-mean": "infimed_plugins.medevalkit.command:seven_set_mean_command",
+    }
 
 
 @hookimpl

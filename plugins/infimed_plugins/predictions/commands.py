@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from infimed_core import InfimedError, run_file, write_atomically
+from infimed_core import InfimedError, load_plugins, run_file, write_atomically
 
 BenchmarksOption = Annotated[
     list[str] | None,
@@ -91,7 +91,7 @@ def _run(
     path.parent.mkdir(parents=True, exist_ok=True)
     text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
     write_atomically(path, f"# Written by a command; `infimed-run {path}` does the same again.\n{text}")
-    run_file(path)
+    run_file(path, load_plugins())
 
 
 def _benchmarks(named: Sequence[str] | None, questions: str | None, reader: str) -> list[dict[str, Any]]:

@@ -67,9 +67,11 @@ class TrainingStage(Stage):
         allow_inf_nan=False,
         description="Steps with a rising rate: below 1 a share of them, else their number.",
     )
-    schedule: Literal["cosine", "constant", "warmup-stable-decay"] = Field(
-        default="cosine", description="Course of the learning rate after the warm-up."
+    schedule: Literal["cosine", "linear", "constant", "warmup-stable-decay", "polynomial", "cosine-with-restarts"] = (
+        Field(default="cosine", description="Course of the learning rate after the warm-up.")
     )
+    power: float = Field(default=2.0, gt=0.0, description="Exponent of the schedule polynomial; linear is 1.")
+    cycles: int = Field(default=2, ge=1, description="Falls of cosine-with-restarts, each from the peak.")
     decay: float = Field(
         default=0.2, gt=0.0, le=1.0, description="Share of the steps, at the end, in which warmup-stable-decay falls."
     )
@@ -190,14 +192,25 @@ def rate_factor(stage: TrainingStage, step: int, num_steps: int) -> float:
     lowest = stage.min_learning_rate_ratio
     if stage.schedule == "constant":
         return 1.0
-    if stage.schedule == "cosine":
+    if stage.schedule != "warmup-stable-decay":
         progress = (step + 1 - num_warmup) / max(1, num_steps - num_warmup)
         # The last step itself must still move the weights where the lowest rate is 0.
         progress = min(progress, 1.0 - 0.5 / max(1, num_steps)) if lowest == 0.0 else progress
-        return lowest + (1.0 - lowest) * 0.5 * (1.0 + math.cos(math.pi * progress))
+        return lowest + (1.0 - lowest) * _fall(stage, progress)
     start = max(num_warmup, num_steps - math.ceil(stage.decay * num_steps))
     if step < start:
         return 1.0
     length = num_steps - start
     progress = (step + 1 - start) / (length + (lowest == 0.0))
     return (1.0 - progress) + lowest * progress
+
+
+def _fall(stage: TrainingStage, progress: float) -> float:
+    """What is left of the way from peak to lowest rate, in [0, 1], after a share ``progress`` of the steps."""
+    if stage.schedule == "linear":
+        return 1.0 - progress
+    if stage.schedule == "polynomial":
+        return float((1.0 - progress) ** stage.power)
+    if stage.schedule == "cosine-with-restarts" and progress < 1.0:
+        progress = (stage.cycles * progress) % 1.0
+    return 0.5 * (1.0 + math.cos(math.pi * progress))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from infimed_core import hookimpl
 
 
@@ -19,11 +17,9 @@ def infimed_solvers() -> dict[str, str]:
 
 
 @hookimpl
-def infimed_commands() -> dict[str, Callable[..., None]]:
+def infimed_commands() -> dict[str, str]:
     """Offer ``infimed compare-solvers``."""
-    from infimed_plugins.solvers.command import compare_solvers_command
-
-    return {"compare-solvers": compare_solvers_command}
+    return {"compare-solvers": "infimed_plugins.solvers.command:compare_solvers_command"}
 
 
 @hookimpl

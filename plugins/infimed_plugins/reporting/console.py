@@ -6,8 +6,7 @@ import sys
 import time
 from typing import Any, TextIO
 
-from infimed_core.api.reporting import RunEvent
-from infimed_core.texts import printable
+from infimed_core import RunEvent, printable
 
 HOURS_AFTER = 30.0
 """Seconds of a step after which an estimate of hours is told."""

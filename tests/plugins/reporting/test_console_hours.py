@@ -6,8 +6,8 @@ import io
 
 import pytest
 
-from infimed_core import console
-from infimed_core.api.reporting import RunEvent
+from infimed_core import RunEvent
+from infimed_plugins.reporting import console
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from infimed_core import RunEvent
-from infimed_core.console import Console
 from infimed_core.errors import NoSampleError
 from infimed_core.plugins import load_plugins
 from infimed_core.run import run
 from infimed_core.runfile.loading import load_run_file
+from infimed_plugins.reporting.console import Console
 
 
 def test_rows_left_out_are_told_by_reason_with_file_line_and_sample_and_a_source_without_any(tmp_path: Path) -> None:
