@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from infimed_core import RunEvent, hookimpl
@@ -26,8 +25,6 @@ def infimed_run_event(event: RunEvent) -> None:
 
 
 @hookimpl
-def infimed_commands() -> dict[str, Callable[..., None]]:
+def infimed_commands() -> dict[str, str]:
     """``infimed preview``."""
-    from infimed_plugins.sft.preview_command import preview
-
-    return {"preview": preview}
+    return {"preview": "infimed_plugins.sft.preview_command:preview"}
