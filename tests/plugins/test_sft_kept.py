@@ -150,6 +150,9 @@ def test_until_stops_after_a_step_and_the_same_command_without_it_goes_on(data, 
     record = json.loads((tmp_path / "runs" / "kept" / "run.json").read_text())
     assert record["status"] == "interrupted"
     assert [path.name for path in (tmp_path / "runs" / "kept" / "state").glob("*/step-*")] == ["step-000000004"]
+    with pytest.raises(KeyboardInterrupt):  # again, with no step more
+        train(data, tmp_path, events, until="4")
+    assert [path.name for path in (tmp_path / "runs" / "kept" / "state").glob("*/step-*")] == ["step-000000004"]
     assert train(data, tmp_path).details["resumed_from"] == 4
 
 

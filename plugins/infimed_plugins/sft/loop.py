@@ -105,6 +105,7 @@ class Loop:
         self._started = time.perf_counter()
         steps = iter(self._loader)
         try:
+            self._stop_where_told(start)
             if start == 0:
                 self._validation.at_start()
             for step, rows in steps:
@@ -115,16 +116,22 @@ class Loop:
                     break
                 if done % stage.save_every == 0 and done < batches.num_steps:
                     self._save(done)
-                if settings.until is not None and done >= settings.until and done < batches.num_steps:
-                    self._save(done)
-                    self._say(f"stage '{stage.name}' stops after step {done} of {batches.num_steps}, as 'until' says")
-                    raise KeyboardInterrupt
+                self._stop_where_told(done)
         finally:
             steps.close()  # type: ignore[attr-defined]
         check_weights(stage.name, self._done, self._parameters)
         self._ended = self._kept.finish(self._done)
         self._tally.tell_losses(batches.num_steps)
         return self._facts()
+
+    def _stop_where_told(self, done: int) -> None:
+        """Stop, to go on later, where ``until`` says so and steps are left."""
+        until, num_steps = self._settings.until, self._batches.num_steps
+        if until is not None and until <= done < num_steps:
+            if done:
+                self._save(done)
+            self._say(f"stage '{self._stage.name}' stops after step {done} of {num_steps}, as 'until' says")
+            raise KeyboardInterrupt
 
     def _tell_idle_ranks(self) -> None:
         size = self._ranks.size
