@@ -11,7 +11,6 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from infimed_core import IGNORED_LABEL, Turn, load_plugins, load_run_file
-from infimed_core.cli import app
 from infimed_core.records import open_run
 from infimed_core.testing import make_image
 from infimed_core.testing import run as run_document
@@ -133,7 +132,6 @@ def app_with_preview():
     own = typer.Typer()
     own.command("preview")(preview)
     own.command("other")(lambda: None)
-    assert app is not None
     return own
 
 

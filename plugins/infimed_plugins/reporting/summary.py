@@ -113,7 +113,9 @@ def _training(record: RunRecord) -> Any:
         cells = [_figure(steps, 0), f"{len(skipped):,}" if isinstance(skipped, list) and skipped else "–"]
         cells += [_figure(first, 3), _figure(last, 3), _figure(details.get("tokens"), 0)]
         running = " (running)" if step.status == "running" else ""
-        _add(table, stage + running, *cells, _figure(details.get("tokens_per_second"), 0), f"{step.seconds:.1f}")
+        trained = details.get("seconds")  # over all parts of a stage that was stopped, as tokens and steps are
+        seconds = max(step.seconds, trained) if isinstance(trained, int | float) else step.seconds
+        _add(table, stage + running, *cells, _figure(details.get("tokens_per_second"), 0), f"{seconds:.1f}")
     return table if table.row_count else None
 
 
