@@ -206,7 +206,7 @@ def _of_sources(
     with tempfile.TemporaryDirectory() as folder:
         own = sample
         some = lambda: (turn.text for one in chain([own], islice(_read(plan), MOST_TEXTS)) for turn in one.turns)  # noqa: E731
-        checkpoint = model.prepare(Path(folder) / "checkpoint", some, plan.file.run.seed)
+        checkpoint = _prepared(plan) or model.prepare(Path(folder) / "checkpoint", some, plan.file.run.seed)
         if checkpoint is None:
             raise InfimedError(f"{plan.source}: its model has no checkpoint, so it cannot be trained")
         if Path(folder) in checkpoint.parents:
@@ -224,6 +224,20 @@ def _of_sources(
         )
         return Preview(**{**vars(made), "notes": (*made.notes, more)})
     return made
+
+
+def _prepared(plan: Plan) -> Path | None:
+    """The base model that an earlier run of the file made, if it is the one that the file names now."""
+    try:
+        run = open_run(Path(plan.file.run.directory) / plan.file.run.name)
+    except InfimedError:
+        return None
+    step = run.step("model")
+    if run.artifact(step) is None or run.record.config.get("model") != plan.as_json().get("model"):
+        return None
+    assert step is not None
+    path = Path(str(step.details.get("checkpoint")))
+    return path if (path / "config.json").is_file() else None
 
 
 def _read(plan: Plan) -> Iterator[Sample]:
