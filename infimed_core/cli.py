@@ -75,6 +75,7 @@ def _run(
     samples: Annotated[
         str | None, typer.Option(help="Only these questions: ids with commas, or a file with one a line.")
     ] = None,
+    until: Annotated[str | None, typer.Option(help="Stop after this step of a stage: STEP or STAGE:STEP.")] = None,
     quiet: Annotated[bool, typer.Option(help="No progress.")] = False,
 ) -> None:
     """Do everything a run file says; what an earlier run of it finished is not done again."""
@@ -84,6 +85,8 @@ def _run(
     if samples is not None:
         chosen = samples if Path(samples).is_file() else [name.strip() for name in samples.split(",") if name.strip()]
         changes["evaluation.samples"] = chosen
+    if until is not None:
+        changes["training.with.until"] = until
     run_file(file, context.obj or load_plugins(), changes, quiet)
 
 

@@ -23,9 +23,10 @@ def screen(width: int = 160) -> Any:
 def show(run: RunArgument) -> None:
     """Print a run's summary: samples, packing, losses, accuracy with intervals."""
     from infimed_core.records import open_run
+    from infimed_plugins.reporting.page.live import with_running_curves
     from infimed_plugins.reporting.summary import summary_text
 
-    screen(110).print(summary_text(open_run(run)))
+    screen(110).print(summary_text(with_running_curves(open_run(run))))
 
 
 def report(run: RunArgument) -> None:

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import Any, TextIO
 
 from infimed_core import RunEvent, printable
+
+HOURS_AFTER = 30.0
+"""Seconds of a step after which an estimate of hours is told."""
+_SHORTER = {
+    "steps": "; fewer samples, a lower resolution or a smaller model would shorten it",
+    "answer": "; 'generation: {max_new_tokens}' bounds models that never stop, --limit asks fewer questions",
+}
 
 
 class Console:
@@ -17,6 +25,8 @@ class Console:
         self._bar: Any = None
         self._read_along = True
         self._reused: list[str] = []
+        self._began: tuple[str, float, int] = ("", 0.0, 0)
+        """Of the step in progress: its name, when it was first told of, and how much was done then."""
 
     def __call__(self, event: RunEvent) -> None:
         """Take one event."""
@@ -89,6 +99,20 @@ class Console:
         if self._bar.total != total:
             self._bar.total = total
         self._bar.update(done - self._bar.n)
+        self._tell_hours(event, done, total)
+
+    def _tell_hours(self, event: RunEvent, done: int, total: int) -> None:
+        """Say once, and early, that a step will take hours at this rate, and what would shorten it."""
+        name, since, before = self._began
+        if name != event.step:
+            self._began = (event.step, time.monotonic(), done)
+            return
+        seconds = time.monotonic() - since
+        if since and seconds >= HOURS_AFTER and done > before:
+            self._began = (name, 0.0, 0)
+            if (hours := (total - done) * seconds / (done - before) / 3600) >= 1:
+                unit = event.payload.get("unit", "")
+                self._line(f"    {event.step}: about {hours:.1f} hours to go at this rate{_SHORTER.get(unit, '')}")
 
     def _log(self, event: RunEvent) -> None:
         if self._bar is not None and event.payload.get("loss") is not None:  # a step that was skipped has none
@@ -103,4 +127,4 @@ class Console:
                 if isinstance(found, dict) and found.get("value") is not None:
                     unread = f", {found['num_unscored']} unread" if found["num_unscored"] else ""
                     parts.append(f"{name} {metric} {found['value']:.3f} of {found['num_counted']} questions{unread}")
-        self._line(f"    after step {event.payload['step'] + 1}: {'; '.join(parts) or 'nothing could be scored'}")
+        self._line(f"    after step {event.payload['step']}: {'; '.join(parts) or 'nothing could be scored'}")
