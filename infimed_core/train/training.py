@@ -113,7 +113,7 @@ class _Stages:
 
         artifact = state.step(
             f"train-{stage.name}", inputs_digest, work, kind="train", subject={"stage": stage.name},
-            folder="checkpoints", prefix=stage.name, checksums=True,
+            folder="checkpoints", prefix=stage.name,
         )  # fmt: skip
         # Only now that the checkpoint is sealed; a kill before leaves the state from which it is written again.
         _clear_states(state.path / "state", stage.name)
