@@ -78,6 +78,7 @@ def _run(
     samples: Annotated[
         str | None, typer.Option(help="Only these questions: ids with commas, or a file with one a line.")
     ] = None,
+    until: Annotated[str | None, typer.Option(help="Stop after this step of a stage: STEP or STAGE:STEP.")] = None,
     quiet: Annotated[bool, typer.Option(help="No progress.")] = False,
     data_root: Annotated[
         list[str] | None, typer.Option(help="Data that lay below OLD lie below NEW now; repeat.", metavar="OLD=NEW")
@@ -95,6 +96,8 @@ def _run(
     if samples is not None:
         chosen = samples if Path(samples).is_file() else [name.strip() for name in samples.split(",") if name.strip()]
         changes["evaluation.samples"] = chosen
+    if until is not None:
+        changes["training.with.until"] = until
     run_file(file, context.obj or load_plugins(), changes, quiet)
 
 

@@ -147,6 +147,10 @@ def _ask_one(
         if judged:
             details["judges"] = judged
         errors = [row.answer.error for row in rows if row.answer.error is not None]
+        details["calls"] = sum(row.answer.num_calls for row in rows)
+        for counted in ("num_prompt_tokens", "num_answer_tokens"):
+            counts = [getattr(row.answer, counted) for row in rows if row.answer.error is None]
+            details[counted.removeprefix("num_")] = None if None in counts else sum(counts)
         details["errors"] = len(errors)
         details["reasoned"] = sum(_reasoned(row.answer) for row in rows)
         first_scores = [row.scores[benchmark.scorings[0]] for row in rows if row.answer.error is None]

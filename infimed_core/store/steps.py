@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -128,6 +128,8 @@ class RunState:
             outcome = work(artifact.open(keep=keep))
         except BaseException as error:
             status = "interrupted" if isinstance(error, KeyboardInterrupt) or stop_signal() else "failed"
+            with suppress(OSError):
+                artifact.directory.rmdir()  # where it left nothing
             seconds = round(time.perf_counter() - start, 3)
             details = {} if status == "interrupted" else {"failure": str(error) or type(error).__name__}
             failed = {"status": status, "seconds": seconds, "details": details}

@@ -26,13 +26,14 @@ def show(
 ) -> None:
     """Print a run's summary: samples, packing, losses, accuracy with intervals."""
     from infimed_core.records import open_run
+    from infimed_plugins.reporting.page.live import with_running_curves
     from infimed_plugins.reporting.summary import summary_text
 
     opened = open_run(run)
     if as_json:
         typer.echo(opened.record.model_dump_json(indent=1))
     else:
-        screen(110).print(summary_text(opened))
+        screen(110).print(summary_text(with_running_curves(opened)))
 
 
 def report(run: RunArgument) -> None:
