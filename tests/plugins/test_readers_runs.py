@@ -255,7 +255,6 @@ def fuzz(folder: Path, name: str, num_cases: int) -> None:
         except DataError as error:  # a data set that cannot be opened at all: one line, and the run ends
             assert name == "huggingface" and error.code == "bad_file" and "\n" not in str(error)
             continue
-        assert rows
         for row in rows:
             row.model_dump_json()
             assert isinstance(row, Sample) or (
