@@ -14,7 +14,7 @@ import yaml
 from typer.testing import CliRunner
 
 from infimed_core import InfimedError, Reader, Sample, load_plugins
-from infimed_core.cli import app
+from infimed_core.cli import application
 from infimed_core.testing import make_image, run
 from infimed_plugins.readers.command import init_command, written
 
@@ -160,7 +160,7 @@ def test_what_is_written_as_a_comment_is_a_run_file_too(tmp_path: Path, monkeypa
     monkeypatch.chdir(tmp_path)
     text, _ = written(tmp_path / "data", tmp_path)
     (tmp_path / "whole.yaml").write_text(re.sub(r"(?m)^# (quality|model|resolution|packing|training):", r"\1:", text))
-    checked = CliRunner().invoke(app, ["check", "whole.yaml"])
+    checked = CliRunner().invoke(application(load_plugins(), "check"), ["check", "whole.yaml"])
     assert checked.exit_code == 0 and "training" in checked.output, checked.output
 
 
