@@ -224,6 +224,6 @@ def score_samples(
 
 def _sweep(directory: Path, kept_names: set[str]) -> None:
     """Remove the parts that are not of this step (their media have changed), and what a killed process left."""
-    for path in [*directory.glob("part-*.parquet"), *directory.glob(".part-*.tmp")]:
+    for path in [*directory.glob("part-*.parquet"), *directory.glob(".*.tmp")]:
         if path.name not in kept_names:
             path.unlink(missing_ok=True)
