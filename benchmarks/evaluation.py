@@ -326,7 +326,7 @@ def overhead(results: Results, repeats: int, num_questions: int) -> None:
     results.details["overhead"] = {"shares": shares, "parameters": parameters, "answer_tokens": tokens}
 
 
-PARTS = ("cases", "reading", "equality", "coverage", "fixtures", "lm-eval", "server", "overhead", "speed")
+PARTS = ("cases", "reading", "equality", "coverage", "beliefs", "fixtures", "lm-eval", "server", "overhead", "speed")
 
 
 def coverage(results: Results, trials: int) -> None:
@@ -345,6 +345,46 @@ def coverage(results: Results, trials: int) -> None:
     table(["questions", "clusters", "alike", "0.02", "0.5", "0.98", *heads], rows)
     results.target("95% intervals: lowest coverage in simulation", min(all_shares), ">= 0.92")
     results.details["coverage"] = rows
+    balanced = [
+        [num, rare, *recalls, *simulation.coverage_of_balanced(num, rare, recalls, max(trials // 5, 20))]
+        for num, rare in ((40, 0.5), (100, 0.5), (100, 0.2), (300, 0.1))
+        for recalls in ((0.5, 0.5), (0.9, 0.9), (0.6, 0.95))
+    ]
+    table(["questions", "rare class", "recall of it", "other recall", "coverage", "given"], balanced)
+    shown = [row[4] for row in balanced if row[5] > 0.5]
+    results.target("intervals of balanced accuracy: lowest coverage where one is given", min(shown), ">= 0.88")
+    results.details["balanced"] = balanced
+
+
+def beliefs(results: Results, num_questions: int, trials: int) -> None:
+    """Servers whose true accuracy is known, on three sets, asked and compared in one run."""
+    import believers
+
+    with tempfile.TemporaryDirectory() as folder:
+        run, sets = believers.ask_believers(Path(folder), num_questions)
+        names = dict(zip(sets, run.benchmarks, strict=True))
+        rows, worst = [], 0.0
+        for model, believer in believers.BELIEVERS.items():
+            for own, benchmark in names.items():
+                value = run.results(benchmark, model, "strict")[0].metrics["accuracy"]
+                known = believers.truth(believer, own, sets[own])
+                worst = max(worst, abs((value.value or 0.0) - known))
+                rows.append([model, benchmark, known, value.value, value.num_unscored])
+        table(["model", "set", "truth", "printed", "unread"], rows)
+        pairs = {(one.model, one.against, one.benchmark): one for one in run.comparisons}
+        alike = ("other-words", "chain-of-thought", "faulty", "reasoning-apart")
+        equal = [one for (name, other, _), one in pairs.items() if name in alike and other == "terse"]
+        same = max(abs(one.difference) for one in equal)
+        errors = sum(int(str(step.details.get("errors"))) for step in run.steps("evaluate"))
+    results.target(f"known beliefs: largest error of an accuracy, {len(rows)} of them", worst, "<= 0.005")
+    results.target("known beliefs: largest difference between models that believe the same", same, "<= 0.005")
+    results.target("known beliefs: questions left without an answer", errors, "== 0")
+    found = {shares: believers.rate_of_finding(1000, shares, trials) for shares in ((0.70, 0.73), (0.70, 0.75))}
+    off = max(abs(rate - power) for rate, power in found.values())
+    table(["better by", "told better", "power"], [[b - a, *rates] for (a, b), rates in found.items()])
+    results.target("the better model is told better: rate less its exact power", off, "<= 0.05")
+    results.details["beliefs"] = rows
+    results.details["power"] = [[*shares, *rates] for shares, rates in found.items()]
 
 
 def measure(results: Results, arguments: argparse.Namespace) -> None:
@@ -353,6 +393,7 @@ def measure(results: Results, arguments: argparse.Namespace) -> None:
         "reading": lambda: reading(results),
         "equality": lambda: equality(results),
         "coverage": lambda: coverage(results, arguments.trials),
+        "beliefs": lambda: beliefs(results, arguments.believed, arguments.trials),
         "fixtures": lambda: fixtures(results),
         "lm-eval": lambda: lm_eval(results),
         "server": lambda: server(results),
@@ -370,6 +411,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--questions", type=int, default=64, help="of the overhead part")
     parser.add_argument("--trials", type=int, default=1000, help="of the coverage part")
+    parser.add_argument("--believed", type=int, default=500, help="questions of each set of the beliefs part")
     parser.add_argument("--only", nargs="*", choices=PARTS, help="some parts instead of all")
 
 

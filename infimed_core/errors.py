@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 
 class InfimedError(Exception):
-    """Something the user can mend; the command line prints the message alone and exits 2."""
+    """Something the user can mend; the command line prints the message alone and exits with ``exit_code``."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class NoSampleError(InfimedError):
+    """A run whose source gives no sample: the run file can be read, and the run has failed."""
+
+    exit_code: ClassVar[int] = 1
 
 
 class ConfigError(InfimedError):

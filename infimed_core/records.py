@@ -28,8 +28,18 @@ from infimed_core.api.reporting import (
 )
 from infimed_core.errors import InfimedError
 from infimed_core.evaluate.graded import Graded, answers_path, parse_graded
-from infimed_core.runfile.sections import BASELINE, CONSTANT_LETTER, IMAGE_BLIND, BenchmarkRef, benchmark_name
+from infimed_core.plan.stage_plan import StagePlan
+from infimed_core.runfile.sections import (
+    BASELINE,
+    CONSTANT_LETTER,
+    IMAGE_BLIND,
+    BenchmarkRef,
+    benchmark_name,
+    is_baseline,
+)
 from infimed_core.store.dataset import Dataset
+from infimed_core.store.files import first_mistake, read_lines
+from infimed_core.store.places import run_above
 from infimed_core.store.record import is_gone, read_record
 from infimed_core.store.scores import ScoreTable
 
@@ -51,6 +61,7 @@ __all__ = [
     "RunRecord",
     "SampleRow",
     "ScoreTable",
+    "StagePlan",
     "StepRecord",
     "is_baseline",
     "open_run",
@@ -172,11 +183,16 @@ class Run:
             raise InfimedError(f"{self.directory}: holds no samples; it is {self.status} and may have no 'data:'")
         return Dataset(directory / "samples.jsonl")
 
+    def stage_plan(self, stage: str) -> StagePlan | None:
+        """Which samples share a row and a step of a stage; ``None`` where the run has not planned it (yet)."""
+        directory = self.artifact(self.step("plan", stage=stage))
+        return StagePlan.load(directory / "plan.npz") if directory is not None else None
+
     def faults(self) -> Iterator[Fault]:
         """Every row of the sources that is no sample, with its place and its reason."""
         directory = self.artifact(self.step("read"))
         if directory is not None:
-            for line in _lines(directory / "faults.jsonl"):
+            for line in read_lines(directory / "faults.jsonl"):
                 yield Fault.model_validate_json(line)
 
     @property
@@ -227,7 +243,7 @@ class Run:
 
     def _rejected(self) -> dict[str, tuple[str, ...]]:
         directory = self.artifact(self.step("select"))
-        rows = map(json.loads, _lines(directory / "selection.jsonl")) if directory is not None else ()
+        rows = map(json.loads, read_lines(directory / "selection.jsonl")) if directory is not None else ()
         return {row["id"]: tuple(row["reasons"]) for row in rows if not row["kept"]}
 
     # ---- evaluation --------------------------------------------------------------------------------------------
@@ -267,9 +283,15 @@ class Run:
         ``bad`` gets the lines that are no graded answer (of a file that was edited, say); without it they are an error.
 
         Raises:
-            InfimedError: there is no such file, or it has a line that is no graded answer.
+            InfimedError: the run has no such answers, or (without ``bad``) a line is no graded answer.
         """
-        return read_answers(self.answers_file(benchmark, model), bad)
+        path = self.answers_file(benchmark, model)
+        if not path.is_file():
+            pairs = ", ".join(f"'{model}' on '{benchmark}'" for benchmark, model in self.answered())
+            raise InfimedError(
+                f"{self.directory}: holds no answers of '{model}' on '{benchmark}'; it has those of: {pairs or 'none'}"
+            )
+        return read_answers(path, bad)
 
     def cluster_by(self, benchmark: str) -> str:
         """The tag whose equal values are not independent there (an image, a study); "" where the sample is the unit."""
@@ -334,34 +356,16 @@ def read_answers(path: Path, bad: list[BadLine] | None = None) -> Iterator[Grade
     """
     if not path.is_file():
         raise InfimedError(f"{path}: no such file; it is written when the model has been asked")
-    for number, line in enumerate(_lines(path), 1):
+    run = run_above(path)
+    for number, line in enumerate(read_lines(path), 1):
         if not line.strip():
             continue
         try:
-            row = parse_graded(line)
+            row = parse_graded(line, run)
         except ValueError as error:
-            reason = _first_mistake(error)
+            reason = first_mistake(error) if isinstance(error, ValidationError) else str(error)
             if bad is None:
                 raise InfimedError(f"{path}:{number}: not a graded answer ({reason})") from None
             bad.append(BadLine(path, number, reason))
             continue
         yield row
-
-
-def is_baseline(model: str) -> bool:
-    """Whether the name is of a baseline: a constant answer, or a model asked without its images."""
-    return model in (BASELINE, CONSTANT_LETTER) or model.endswith(IMAGE_BLIND)
-
-
-def _first_mistake(error: ValueError) -> str:
-    """``sample.id: Field required``, of a line that lacks something."""
-    if not isinstance(error, ValidationError):
-        return str(error)
-    first = error.errors(include_url=False, include_input=False)[0]
-    return ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
-
-
-def _lines(path: Path) -> Iterator[bytes]:
-    if path.is_file():
-        with path.open("rb") as stream:
-            yield from stream

@@ -10,9 +10,10 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from infimed_core.api.component import JsonObject
 from infimed_core.api.models import LoadedModel, Model, TrainableModel
@@ -23,18 +24,30 @@ from infimed_core.distributed.ranks import BEAT_SECONDS, Ranks, start_ranks
 from infimed_core.distributed.worker_rank import run_worker, wait_for_file
 from infimed_core.errors import InfimedError
 from infimed_core.evaluate.evaluation import evaluate_models
-from infimed_core.models.checkpoints import prepare_model
+from infimed_core.evaluate.shortfall import shortfall
+from infimed_core.models.checkpoints import Checkpoint, prepare_model
 from infimed_core.models.model_pool import RunModelPool
 from infimed_core.models.shared_model import answer_share
 from infimed_core.plugin_loading import GROUP
 from infimed_core.plugins import Registry
 from infimed_core.reports import report_failure, write_reports
 from infimed_core.runfile.plan import Plan
+from infimed_core.stopping import stop_signal, terminable
 from infimed_core.store.artifacts import digest
-from infimed_core.store.curated import Curated
-from infimed_core.store.record import RunDirectory, new_record, now, read_record, record_format
-from infimed_core.store.steps import RunState, terminable
+from infimed_core.store.dataset import Curated
+from infimed_core.store.record import (
+    DamagedRecordError,
+    RunDirectory,
+    new_record,
+    now,
+    read_record,
+    record_format,
+)
+from infimed_core.store.steps import RunState
 from infimed_core.train.training import train_along, train_stages
+
+STOPPED = "it was stopped"
+"""Why a process of the run ended that got a signal to stop."""
 
 
 def run(plan: Plan, registry: Registry, listen: Callable[[RunEvent], None]) -> RunRecord:
@@ -53,7 +66,7 @@ def run(plan: Plan, registry: Registry, listen: Callable[[RunEvent], None]) -> R
         with terminable():
             return _lead(plan, registry, listen, ranks) if ranks.is_first else _follow(plan, registry, ranks)
     except BaseException as error:
-        problem = "it was stopped" if isinstance(error, KeyboardInterrupt) else str(error) or type(error).__name__
+        problem = STOPPED if isinstance(error, KeyboardInterrupt) else str(error) or type(error).__name__
         raise
     finally:
         ranks.close(problem)
@@ -62,21 +75,23 @@ def run(plan: Plan, registry: Registry, listen: Callable[[RunEvent], None]) -> R
 def _lead(plan: Plan, registry: Registry, listen: Callable[[RunEvent], None], ranks: Ranks) -> RunRecord:
     section = plan.file.run
     path = Path(section.directory) / section.name
-    record = new_record(section.name, section.seed, plan.as_json(), _used_plugins(plan, registry))
+    record = new_record(section.name, section.seed, plan.as_json(), _used_plugins(plan, registry), plan.source.parent)
     if ranks.size > 1:
         record.environment["ranks"] = ranks.size
     directory = RunDirectory(path, record)
     if (record_format(path / "run.json") or 0) > RECORD_FORMAT:
         read_record(path)  # says that a later version made it
-    directory.hold()
-    changed = _told_changes(path, record)
-    told: set[str] = set()
+    before = directory.hold()
+    changed = [*_changes_since(path, record), *replaced_results(path, record)]
+    if before:
+        changed.append(f"{path}: taken over from {before}, which ended without giving it back")
+    listener_failures: set[str] = set()
 
     def tell(event: RunEvent) -> None:
         listen(event)
         for failure in registry.tell(event):
-            if failure not in told:
-                told.add(failure)
+            if failure not in listener_failures:
+                listener_failures.add(failure)
                 listen(RunEvent(kind="message", step="", directory=str(path), payload={"text": failure}))
 
     ranks.last_words(lambda text: directory.write(status="failed", finished=now(), error=text))
@@ -85,14 +100,16 @@ def _lead(plan: Plan, registry: Registry, listen: Callable[[RunEvent], None], ra
         state = _state(plan, registry, directory, tell, ranks)
         state.tell("run_started", "", {"name": section.name})
         for text in [*changed, *registry.new_notes()]:
-            state.tell("message", "", {"text": text})
+            state.say(text)
         ranks.give({"kind": "begin", "plan": digest(record.config), "file": str((path / "run.json").absolute())})
         ranks.collect()
         _steps(state)
-        directory.write(status="done", finished=now())
+        is_empty, lacking = shortfall(directory.record)
+        status = "failed" if is_empty else "done"
+        directory.write(status=status, finished=now(), error=lacking or None)
         write_reports(state)
         ranks.give({"kind": "end"})
-        state.tell("run_finished", "", {"status": "done"})
+        state.tell("run_finished", "", {"status": status})
     except BaseException as error:
         _fail(directory, plan, error, ranks)
     finally:
@@ -102,30 +119,35 @@ def _lead(plan: Plan, registry: Registry, listen: Callable[[RunEvent], None], ra
 
 def _fail(directory: RunDirectory, plan: Plan, error: BaseException, ranks: Ranks) -> NoReturn:
     """Write how the run ended, and raise the error again: with its cause where that lies in another process."""
+    stopped_by, follows = stop_signal(), ""
+    if stopped_by is not None and not isinstance(error, KeyboardInterrupt):
+        # what a worker or a library made of the same signal, or what went wrong while the run stopped
+        follows, error = f"; {type(error).__name__}: {error}", KeyboardInterrupt()
     if isinstance(error, SystemExit):  # a component called sys.exit: the run did not end well, whatever it says
         error = raised_in(error) or InfimedError(f"something called sys.exit({error.code!r}) within the run")
-    told = error
+    final = error
     cause = ranks.cause(2 * BEAT_SECONDS) if ranks.size > 1 else None
-    if cause is not None and cause != str(error):
-        told = InfimedError(cause if isinstance(error, KeyboardInterrupt) else f"{error}; {cause}")
+    if cause is not None and cause != str(error) and not (stopped_by and cause.endswith(STOPPED)):
+        final = InfimedError(cause if isinstance(error, KeyboardInterrupt) else f"{error}; {cause}")
     elif isinstance(error, OSError) and error.errno in FULL:
-        place = f"{error.filename}: " if error.filename else ""
-        told = InfimedError(
-            f"{place}{error.strerror}; what is finished is kept in {directory.path}: free disk space and run the same "
+        file = f"{error.filename}: " if error.filename else ""
+        final = InfimedError(
+            f"{file}{error.strerror}; what is finished is kept in {directory.path}: free disk space and run the same "
             "command again"
         )
-    stopped = isinstance(told, KeyboardInterrupt)
+    stopped = isinstance(final, KeyboardInterrupt)
     try:
         if stopped:
-            directory.write(status="interrupted", finished=now())
+            named = f"stopped by {(stopped_by or signal.SIGINT).name}{follows}"
+            directory.write(status="interrupted", finished=now(), error=named)
         else:
-            directory.write(status="failed", finished=now(), error=f"{type(told).__name__}: {told}")
+            directory.write(status="failed", finished=now(), error=f"{type(final).__name__}: {final}")
             report_failure(directory, plan)
     except Exception:
         pass  # a full disk, say: the record stays as it was, and the error itself is told
-    if told is error:
+    if final is error:
         raise error
-    raise told from error
+    raise final from error
 
 
 def _follow(plan: Plan, registry: Registry, ranks: Ranks) -> RunRecord:
@@ -183,20 +205,23 @@ def _used_plugins(plan: Plan, registry: Registry) -> tuple[PluginInfo, ...]:
 
     An outside modality takes part where there are media of its kind, which is seen when the data are read.
     """
-    own = {qualified.split("/", 1)[0] for qualified in registry.components("modality")}
-    names = plan.plugins | {name for name in own if registry.is_own(name)}
+    with_modalities = {qualified.split("/", 1)[0] for qualified in registry.components("modality")}
+    names = plan.plugins | {name for name in with_modalities if registry.is_own(name)}
     return tuple(registry.plugins[name] for name in sorted(names) if name in registry.plugins)
 
 
-def _told_changes(path: Path, record: RunRecord) -> list[str]:
+def _changes_since(path: Path, record: RunRecord) -> list[str]:
     """A line where another version made the run that is there; else one for each plugin that has changed since."""
-    found = record_format(path / "run.json")
-    if found is not None and found < RECORD_FORMAT:
-        return [f"{path / 'run.json'}: made by an earlier version (record format {found}); every step is done anew"]
-    try:
-        before = {plugin.name: plugin.version for plugin in read_record(path).plugins}
-    except InfimedError:
+    file = path / "run.json"
+    number = record_format(file)
+    if number is not None and number < RECORD_FORMAT:
+        return [f"{file}: made by an earlier version (record format {number}); every step is done anew"]
+    if not file.exists():
         return []
+    try:
+        before = {plugin.name: plugin.version for plugin in read_record(file).plugins}
+    except DamagedRecordError as error:
+        return [f"{error.problem}; it is written anew, and every finished step is reused"]
     return [
         f"plugin '{plugin.name}' was {before[plugin.name]} when this run was made and is {plugin.version} now; "
         + (
@@ -209,17 +234,38 @@ def _told_changes(path: Path, record: RunRecord) -> list[str]:
     ]
 
 
+def replaced_results(path: Path, record: RunRecord) -> list[str]:
+    """A line where a run of this name has results of other settings, which this one replaces."""
+    try:
+        before = read_record(path)
+    except InfimedError:
+        return []
+    places = sorted(_changed(before.config, record.config))
+    if not before.results or not places:
+        return []
+    graded = ", ".join(dict.fromkeys(f"{row.model} on {row.benchmark}" for row in before.results))
+    text = f"results in {path} ({graded:.200}) are replaced where these settings change them: {', '.join(places):.400}"
+    return [f"{text}; to keep both, give this run another name (--set run.name=NAME)"]
+
+
+def _changed(old: Any, new: Any, place: str = "") -> set[str]:
+    """The places of the run file that differ."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = old.keys() | new.keys()
+        return {p for key in keys for p in _changed(old.get(key), new.get(key), f"{place}.{key}" if place else key)}
+    return set() if old == new else {place}
+
+
 def _steps(state: RunState) -> None:
     file = state.plan.file
     curated: Curated | None = curate(state) if file.data is not None else None
-    if file.model is None:
-        return
-    no_texts: tuple[str, ...] = ()
-    texts, data_digest = (curated.texts, curated.digest) if curated else (lambda: iter(no_texts), None)
-    base = prepare_model(state, texts, data_digest)
-    models = [base]
+    models: list[Checkpoint] = []
+    if file.model is not None:
+        no_texts: tuple[str, ...] = ()
+        texts, data_digest = (curated.texts, curated.digest) if curated else (lambda: iter(no_texts), None)
+        models.append(prepare_model(state, texts, data_digest))
     if file.training is not None:
         assert curated is not None  # the run file was checked for it
-        models += train_stages(state, curated, base)
+        models += train_stages(state, curated, models[0])
     if file.evaluation is not None:
-        evaluate_models(state, models)
+        evaluate_models(state, models, curated if file.training is not None else None)

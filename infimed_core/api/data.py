@@ -10,9 +10,9 @@ from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, field_validator
 
-from infimed_core.api.component import Component, Row
+from infimed_core.api.component import Component, Row, as_named, found_now
 from infimed_core.errors import DataError
 from infimed_core.named_files import digest_of_files
 
@@ -40,7 +40,7 @@ class Reader(Component):
 
         Unless overridden: the settings, and every file and folder that they name.
         """
-        return hashlib.sha256(f"{self.identity()}|{digest_of_files(dict(self))}".encode()).hexdigest()
+        return hashlib.sha256(f"{self.identity()}|{digest_of_files(dict(self), as_named)}".encode()).hexdigest()
 
 
 class Modality(Component):
@@ -181,7 +181,7 @@ class Executor(Component):
         yield
 
 
-Role = Literal["system", "user", "assistant"]
+Role = Literal["system", "user", "assistant", "tool"]
 
 
 class Media(Row):
@@ -196,6 +196,11 @@ class Media(Row):
     data: bytes | None = Field(default=None, repr=False)
     sha256: str | None = None
     options: dict[str, JsonValue] = Field(default_factory=dict)
+
+    @field_validator("uri")
+    @classmethod
+    def _where_it_is_now(cls, uri: str | None) -> str | None:
+        return str(found_now(uri)) if uri else uri
 
 
 class Slices(Row):
@@ -215,15 +220,36 @@ class Slices(Row):
     left_out: int = 0
 
 
+class ToolCall(Row):
+    """A call of one of the sample's tools, which an assistant's turn makes."""
+
+    name: str
+    arguments: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+class Region(Row):
+    """What a mark in a turn's text stands for: a ``name`` for ``<ref-object>``, a ``box`` for ``<bbox>``.
+
+    ``box`` is (left, top, right, bottom) as shares of the image's width and height, 0 to 1.
+    """
+
+    name: str | None = None
+    box: tuple[float, float, float, float] | None = None
+
+
 class Turn(Row):
     """One message. ``content`` holds texts and indices into the sample's ``media``, in reading order.
 
-    An assistant's turn that is not ``supervised`` is shown to the model and not learned.
+    An assistant's turn that is not ``supervised`` is shown to the model and not learned. ``tool_calls`` follow an
+    assistant's text; a turn of the role ``tool`` is what a tool gave back. ``regions`` are what the marks in the texts
+    stand for, in reading order; a model writes them in its family's own form, or refuses the sample.
     """
 
     role: Role
     content: tuple[str | int, ...]
     supervised: bool = True
+    tool_calls: tuple[ToolCall, ...] = ()
+    regions: tuple[Region, ...] = ()
 
     @property
     def text(self) -> str:
@@ -242,11 +268,13 @@ class Sample(Row):
     A training sample ends with an assistant turn; assistant turns are learned where ``supervised``. A benchmark sample
     ends with a user turn; ``references`` holds the accepted answers (for multiple choice the letter first,
     then the option's text) and ``options`` the option texts without letters.
+    ``tools`` are offered to the model, each as chat templates take it: ``{"type": "function", "function": {...}}``.
     Usual ``tags``: modality, task_type, source, language, stage, split, study.
     """
 
     id: str
     turns: tuple[Turn, ...]
+    tools: tuple[dict[str, JsonValue], ...] = ()
     media: tuple[Media, ...] = ()
     references: tuple[str, ...] = ()
     options: tuple[str, ...] = ()

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
-from infimed_core.api.component import Component, ComponentRef
+from infimed_core.api.component import Component, ComponentRef, as_named
 from infimed_core.api.data import Fault, Sample, Score
 from infimed_core.api.models import Answer, Ask
 from infimed_core.named_files import digest_of_files
@@ -72,6 +72,10 @@ class Benchmark(Component):
         """Whether the answer is free text, so that measures of open answers take it in."""
         return True
 
+    def wording(self, sample: Sample) -> str:
+        """What is asked, without what every question is given (options, instructions), for baselines by wording."""
+        return next((turn.text for turn in reversed(sample.turns) if turn.role == "user"), "")
+
     def solver(self) -> ComponentRef | None:
         """The solver this benchmark wants unless the run file names another; ``None`` for the default one."""
         return None
@@ -85,7 +89,8 @@ class Benchmark(Component):
 
         Unless overridden: the settings, the version, and every file and folder that the settings name.
         """
-        return hashlib.sha256(f"{self.identity()}|{self.version}|{digest_of_files(dict(self))}".encode()).hexdigest()
+        files = digest_of_files(dict(self), as_named)
+        return hashlib.sha256(f"{self.identity()}|{self.version}|{files}".encode()).hexdigest()
 
     def summarise(
         self, samples: Sequence[Sample], answers: Sequence[Answer], scoring: str
@@ -144,6 +149,10 @@ class Metric(Component):
         """``compute`` for a metric that sees more than scores (``AnswerMetric``)."""
         return self.compute([row.score for row in rows])
 
+    def smallest_part(self, rows: Sequence[GradedAnswer]) -> int:
+        """How many questions the least known part of the metric stands on (its rarest class): few give no interval."""
+        return len(rows)
+
     def answer_values(self, rows: Sequence[GradedAnswer]) -> NDArray[np.float64] | None:
         """``values`` for a metric that sees more than scores."""
         return self.values([row.score for row in rows])
@@ -189,8 +198,8 @@ class TextMetric(Metric):
 
     def compute(self, scores: Sequence[Score]) -> float | None:
         """The mean of the part over the scores that have it."""
-        found = [value for score in scores if (value := score.parts.get(self.part)) is not None]
-        return sum(found) / len(found) if found else None
+        values = [value for score in scores if (value := score.parts.get(self.part)) is not None]
+        return sum(values) / len(values) if values else None
 
     def values(self, scores: Sequence[Score]) -> NDArray[np.float64] | None:
         """The part of every score, NaN where a score lacks it."""

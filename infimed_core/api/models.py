@@ -87,6 +87,14 @@ class Encoder(ABC):
     def text_lengths(self, samples: Sequence[Sample]) -> TextLengths:
         """Token counts from text alone; no media are opened."""
 
+    def text(self, ids: NDArray[np.int64]) -> str:
+        """Token ids as text for people, control tokens included; their numbers where an encoder has no words."""
+        return " ".join(map(str, ids.tolist()))
+
+    def doubts(self) -> tuple[str, ...]:
+        """What a person should know before training with this encoder; told when the samples are counted."""
+        return ()
+
     @abstractmethod
     def visual_sizes(
         self, heights: NDArray[np.int64], widths: NDArray[np.int64], max_visual_tokens: int | None
@@ -125,6 +133,9 @@ class Encoder(ABC):
 
 class LoadedModel(ABC):
     """A model in memory that can be asked."""
+
+    answers_by_id: ClassVar[bool] = False
+    """Whether it looks its answers up by the question's id, so that none is kept for another question alike."""
 
     @property
     @abstractmethod
@@ -200,6 +211,18 @@ class Model(Component):
     @abstractmethod
     def load(self, checkpoint: Path | None) -> LoadedModel:
         """Open a checkpoint (the base or one that training saved)."""
+
+    def request_settings(self) -> dict[str, JsonValue]:
+        """Settings of the model that change what it is sent with a question (a system prompt): part of the protocol."""
+        return {}
+
+    def try_connection(self) -> str | None:
+        """What a server answered to one short question, for ``infimed check --connect``; ``None`` where there is none.
+
+        Raises:
+            DataError: it cannot be reached, or does not answer.
+        """
+        return None
 
     def encoder(self, checkpoint: Path) -> Encoder:
         """The encoder of a checkpoint, without loading weights."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,11 +68,11 @@ class Packs:
     """Groups of indices as a CSR pair: pack ``i`` is ``members[offsets[i]:offsets[i + 1]]``.
 
     Attributes:
-        members: int64 [number of packed indices].
+        members: whole numbers [number of packed indices].
         offsets: int64 [number of packs + 1], from 0, non-decreasing.
     """
 
-    members: NDArray[np.int64]
+    members: NDArray[np.integer[Any]]
     offsets: NDArray[np.int64]
 
     @classmethod
@@ -88,7 +88,7 @@ class Packs:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
-    def __getitem__(self, index: int) -> NDArray[np.int64]:
+    def __getitem__(self, index: int) -> NDArray[np.integer[Any]]:
         if not 0 <= index < len(self):
             raise IndexError(index)
         return self.members[self.offsets[index] : self.offsets[index + 1]]

@@ -7,16 +7,31 @@ from infimed_core.curate.filtering import filter_dataset
 from infimed_core.curate.reading import executor_of, read_sources
 from infimed_core.curate.scoring import score_samples
 from infimed_core.curate.selecting import select_samples
+from infimed_core.errors import NoSampleError
 from infimed_core.store.artifacts import digest
-from infimed_core.store.curated import Curated
+from infimed_core.store.dataset import Curated
 from infimed_core.store.steps import RunState
+
+_REMEDIES = {
+    "read": "Mend the data: {run}/artifacts/read-*/faults.jsonl says of every row what is wrong",
+    "filter": "Look at data.filters: it keeps out what is in the benchmarks of 'evaluation:' or there twice",
+    "select": "See the scores in the report, and loosen quality.select",
+}
+"""By kind of step, what helps where it took the most samples."""
 
 
 def curate(state: RunState) -> Curated:
-    """Read, filter, then score and select where the run file has a ``quality:`` section."""
+    """Read, filter, then score and select where the run file has a ``quality:`` section.
+
+    Raises:
+        NoSampleError: the run trains, and no sample is left to train on.
+    """
     executor = executor_of(state)
     with executor.opened():  # not longer: idle processes hold memory that training may need
-        return _curate(state, executor)
+        curated = _curate(state, executor)
+    if state.plan.file.training is not None and not curated.kept.any():
+        raise NoSampleError(_where_all_went(state, len(curated.kept)))
+    return curated
 
 
 def _curate(state: RunState, executor: Executor) -> Curated:
@@ -30,3 +45,15 @@ def _curate(state: RunState, executor: Executor) -> Curated:
             kept, select_digest = select_samples(state, dataset, tables, left_out, made_of)
             return Curated(dataset, kept, hashed, digest(hashed, select_digest))
     return Curated(dataset, ~left_out, hashed, digest(hashed, filters_digest) if filters_digest else hashed)
+
+
+def _where_all_went(state: RunState, num_samples: int) -> str:
+    """Where all samples of a run went, step by step, and what to do about the step that took the most."""
+    steps = [step for step in state.directory.record.steps if step.kind in _REMEDIES and step.dropped]
+    losses = [
+        f"'{step.name}' left out {', '.join(f'{count:,} {code}' for code, count in step.dropped.items())}"
+        for step in steps
+    ]
+    worst = max(steps, key=lambda step: sum(step.dropped.values()))
+    losses_in_order = "; ".join([f"no sample to train on: of {num_samples:,} samples none was kept", *losses])
+    return f"{losses_in_order}. {_REMEDIES[worst.kind].format(run=state.path)}"

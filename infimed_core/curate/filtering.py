@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infimed_core.api.component import with_versions
-from infimed_core.api.data import DatasetFilter, Executor, Sample
+from infimed_core.api.data import DatasetFilter, Executor
 from infimed_core.api.evaluation import Benchmark
 from infimed_core.contracts import checked_filtered, wrong
 from infimed_core.runfile.sections import benchmark_name
-from infimed_core.store.artifacts import digest
+from infimed_core.store.artifacts import digest, mask_digest
 from infimed_core.store.dataset import Dataset
 from infimed_core.store.files import write_atomically
 from infimed_core.store.questions import read_questions
@@ -24,51 +24,50 @@ from infimed_core.store.steps import Outcome, RunState
 def filter_dataset(
     state: RunState, dataset: Dataset, inputs_digest: str, executor: Executor
 ) -> tuple[NDArray[np.bool_], str]:
-    """Put the data before every filter.
+    """Put the data before every filter; each sees all of them and counts what the filters before it have kept.
 
     Returns:
         Which rows are left out, bool [n], and a digest of the filters that left rows out ("" where none did).
     """
-    section = state.plan.file.data
+    section, evaluation = state.plan.file.data, state.plan.file.evaluation
     assert section is not None
-    evaluation = state.plan.file.evaluation
+    limit, benchmarks = None, dict[str, Benchmark]()
+    if evaluation is not None:
+        limit = evaluation.limit
+        for number in range(len(evaluation.benchmarks)):
+            name = benchmark_name(evaluation.benchmarks, number)
+            benchmarks[name] = state.plan.component(f"evaluation.benchmarks.{number}")
     left_out = np.zeros(len(dataset), dtype=bool)
     hashes = []
-    for index, use in enumerate(section.filters or ()):
-        filter_: DatasetFilter = state.plan.component(f"data.filters.{index}")
-        limit = evaluation.limit if evaluation else None
-        benchmarks: dict[str, Benchmark] = {
-            benchmark_name(evaluation.benchmarks, number): state.plan.component(f"evaluation.benchmarks.{number}")
-            for number in range(len(evaluation.benchmarks) if evaluation else 0)
-            if evaluation
-        }
+    for number, use in enumerate(section.filters or ()):
+        filter_: DatasetFilter = state.plan.component(f"data.filters.{number}")
         prints = {name: with_versions(benchmark, benchmark.fingerprint()) for name, benchmark in benchmarks.items()}
-        hashed = digest("filter", 2, inputs_digest, filter_.identity(), prints, limit)
-        title = use.use.rsplit("/", 1)[-1]
+        hashed = digest("filter", 3, inputs_digest, filter_.identity(), prints, limit, mask_digest(left_out))
 
-        def work(
-            directory: Path,
-            filter_: DatasetFilter = filter_,
-            benchmarks: dict[str, Benchmark] = benchmarks,
-            limit: int | None = limit,
-        ) -> Outcome:
-            questions: dict[str, list[Sample]] = {
+        def work(directory: Path, filter_: DatasetFilter = filter_, earlier: NDArray[np.bool_] = left_out) -> Outcome:
+            questions = {
                 name: read_questions(benchmark, state.media_directory, limit)[0]
                 for name, benchmark in benchmarks.items()
             }
             filtered = checked_filtered(filter_, filter_.check(dataset, questions, state.media, executor))
-            mask = dataset.mask_of(filtered.rejected.keys())
+            first = Counter[str]()
+            mask = np.zeros(len(dataset), dtype=bool)
+            for row, identity in enumerate(dataset.ids) if filtered.rejected else ():
+                if (reasons := filtered.rejected.get(identity)) is not None:
+                    mask[row] = True
+                    first[reasons[0] if reasons else "unstated"] += not earlier[row]
             if int(mask.sum()) != len(filtered.rejected):
                 unknown = min(filtered.rejected.keys() - set(dataset.ids))
                 raise wrong(filter_, "check", f"rejected '{unknown}', which is no sample")
             write_atomically(directory / "rejected.json", json.dumps(filtered.rejected))
             np.save(directory / "left_out.npy", mask, allow_pickle=False)
-            first = Counter(reasons[0] if reasons else "unstated" for reasons in filtered.rejected.values())
-            return Outcome(len(dataset), len(dataset) - len(filtered.rejected), dict(first), filtered.details)
+            num_in, dropped = int((~earlier).sum()), {reason: count for reason, count in first.items() if count}
+            return Outcome(num_in, num_in - sum(dropped.values()), dropped, filtered.details)
 
+        title = use.use.rsplit("/", 1)[-1]
         artifact = state.step(f"filter-{title}", hashed, work, kind="filter", subject={"filter": title})
         mask = np.load(artifact.directory / "left_out.npy", allow_pickle=False)
-        left_out |= mask
+        left_out = left_out | mask
         if mask.any():
             hashes.append(hashed)
     return left_out, digest(hashes) if hashes else ""

@@ -57,7 +57,8 @@ def key_of(sample: Sample) -> bytes:
         [
             [[turn.role, turn.supervised, turn.content] for turn in sample.turns],
             [[item.uri, item.sha256, item.options] for item in sample.media],
-            [sample.options, sample.references],
+            [sample.options, sample.references, sample.tools],
+            [part.model_dump() for turn in sample.turns for part in (*turn.tool_calls, *turn.regions)],
         ]
     )
     return _hashed(sample.id) + _hashed(said)

@@ -15,14 +15,16 @@ from typing import IO, Any
 
 import numpy as np
 
-from infimed_core.api.component import with_versions
+from infimed_core.api.component import found_now, with_versions
 from infimed_core.api.data import Executor, Fault, Reader, Sample
 from infimed_core.contracts import CheckedExecutor, checked_rows, checked_shards
 from infimed_core.curate.joining import FILES, KINDS, Joined, join_parts, key_of
-from infimed_core.errors import InfimedError
+from infimed_core.errors import NoSampleError
+from infimed_core.runfile.sections import HELD_OUT_SPLIT, SplitSection
 from infimed_core.store.artifacts import digest
 from infimed_core.store.dataset import TOLD_FAULTS, Dataset, store_media
 from infimed_core.store.files import replaced
+from infimed_core.store.places import written
 from infimed_core.store.steps import Outcome, RunState
 
 _THREADS, _AT_ONCE = 16, 16384
@@ -40,6 +42,7 @@ class _ReadTask:
     media_directory: Path
     source: int = 0
     """Place of the reader among ``data.sources``."""
+    split: SplitSection | None = None
 
     @property
     def parts(self) -> dict[str, Path]:
@@ -69,9 +72,9 @@ class _ReadTask:
         """Write a sample, or say why it is none."""
         if (fault := check_sample(row)) is not None:
             return fault
-        row = row.model_copy(update={"tags": {"source": self.name, **row.tags}})
+        row = row.model_copy(update={"tags": {"source": self.name, **row.tags, **split_tag(row, self.split)}})
         try:
-            row = store_media(row, self.media_directory)
+            row = written(store_media(row, self.media_directory), self.media_directory.parent)
             line = row.model_dump_json()
         except ValueError as error:  # half of a surrogate pair, which no file of UTF-8 holds
             return Fault(sample_id=row.id, code="bad_text", detail=f"cannot be written: {error}")
@@ -81,6 +84,15 @@ class _ReadTask:
         keys.write(key_of(row))
         kinds.update(item.kind for item in row.media)
         return None
+
+
+def split_tag(sample: Sample, split: SplitSection | None) -> dict[str, str]:
+    """The tag ``split`` by a hash of another tag's value; a sample without that tag is trained on."""
+    if split is None:
+        return {}
+    value = sample.tags.get(split.by, "")
+    share = int.from_bytes(hashlib.sha256(value.encode("utf-8", "backslashreplace")).digest()[:8], "big") / 2**64
+    return {"split": HELD_OUT_SPLIT if value and share < split.held_out else "train"}
 
 
 def _whole(text: str) -> str:
@@ -104,7 +116,8 @@ def check_sample(sample: Sample) -> Fault | None:
     if not sample.turns:
         return fault("no_turns", "the sample has no turns; give it at least a user and an assistant turn")
     for number, turn in enumerate(sample.turns, start=1):
-        if not turn.text.strip() and (turn.role == "assistant" or not turn.media_indices):
+        silent = not turn.text.strip() and not turn.tool_calls
+        if silent and (turn.role == "assistant" or not turn.media_indices):
             return fault("empty_text", f"turn {number} ({turn.role}) has no text; fill it in or remove the sample")
         if turn.role == "assistant" and turn.media_indices:
             return fault("image_in_answer", f"turn {number}: an answer is text; an image in it cannot be learned")
@@ -137,6 +150,7 @@ def read_sources(state: RunState, executor: Executor) -> tuple[Dataset, str]:
         "read",
         5,
         [[use.use, with_versions(r, r.fingerprint())] for use, r in zip(section.sources, readers, strict=True)],
+        *([section.split.model_dump()] if section.split else []),
     )
 
     def work(directory: Path) -> Outcome:
@@ -144,23 +158,26 @@ def read_sources(state: RunState, executor: Executor) -> tuple[Dataset, str]:
         for number, (use, reader) in enumerate(zip(section.sources, readers, strict=True)):
             for shard in checked_shards(reader):
                 target = directory / f"part-{len(tasks):05d}"
-                tasks.append(_ReadTask(reader, use.use, shard, target, state.media_directory, number))
+                tasks.append(_ReadTask(reader, use.use, shard, target, state.media_directory, number, section.split))
         for done, _ in enumerate(executor.map(_call, tasks), start=1):
             state.tell("progress", "read", {"done": done, "total": len(tasks), "unit": "shard"})
         joined = join_parts(directory, tasks)
+        len(Dataset(directory / "samples.jsonl"))  # its offsets are written, to be sealed with it
         for task in tasks:  # not before the whole is written: a run killed here finds every part
             for path in reversed(task.parts.values()):  # what says that the part stands goes first
                 path.unlink()
         for left in directory.glob(".part-*.tmp"):
             left.unlink(missing_ok=True)  # of a process that was killed
         for text in _told_faults(directory / "faults.jsonl", joined.dropped):
-            state.tell("message", "read", {"text": text})
+            state.say(text, "read")
         for text in _suspect([use.use for use in section.sources], tasks, joined):
-            state.tell("message", "read", {"text": text})
+            state.say(text, "read")
         num_out, num_faults = sum(joined.num_kept), sum(joined.num_faults)
         if not num_out:
             told = next(_told_faults(directory / "faults.jsonl", joined.dropped), "they hold no row")
-            raise InfimedError(f"data.sources: no sample in any source; {told}")
+            raise NoSampleError(f"data.sources: no sample in any source; {told}")
+        if told := "; ".join(_empty([use.use for use in section.sources], tasks, joined, directory / "faults.jsonl")):
+            raise NoSampleError(told)
         return Outcome(num_in=num_out + num_faults, num_out=num_out, dropped=joined.dropped)
 
     artifact = state.step("read", inputs_digest, work, keep=True)
@@ -188,15 +205,30 @@ def _told_faults(path: Path, dropped: Mapping[str, int]) -> Iterator[str]:
 
 
 def _suspect(names: Sequence[str], tasks: Sequence[_ReadTask], joined: Joined) -> Iterator[str]:
-    """A line for each source that gave no sample, or of which more than a tenth of the rows are at fault."""
+    """A line for each source of which more than a tenth of the rows are at fault, and that gave a sample."""
     for number, name in enumerate(names):
-        of = [place for place, task in enumerate(tasks) if task.source == number]
-        kept, faults = sum(joined.num_kept[place] for place in of), sum(joined.num_faults[place] for place in of)
-        if not kept:
-            yield f"data.sources.{number}: the reader '{name}' gave NO SAMPLE; look at its settings and its data"
-        elif faults > MANY_FAULTS * (kept + faults):
+        kept, faults = _counts(number, tasks, joined)
+        if kept and faults > MANY_FAULTS * (kept + faults):
             share = f"{faults:,} of {kept + faults:,} rows ({faults / (kept + faults):.0%})"
             yield f"data.sources.{number}: the reader '{name}' left out {share}; look at its settings and its data"
+
+
+def _empty(names: Sequence[str], tasks: Sequence[_ReadTask], joined: Joined, faults: Path) -> Iterator[str]:
+    """A line for each source that gave no sample, with its first fault: a run without it would be another run."""
+    for number, name in enumerate(names):
+        kept, num_faults = _counts(number, tasks, joined)
+        if not kept:
+            before = sum(joined.num_faults[place] for place, task in enumerate(tasks) if task.source < number)
+            line = next(islice(_lines(faults), before, None), "") if num_faults else ""
+            fault = Fault.model_validate_json(line) if line else None
+            told = f"{fault.where}: {fault.code}: {fault.detail}" if fault else "it holds no row"
+            yield f"data.sources.{number}: the reader '{name}' gave NO SAMPLE ({told}); mend or remove the source"
+
+
+def _counts(source: int, tasks: Sequence[_ReadTask], joined: Joined) -> tuple[int, int]:
+    """Samples and faults of a source."""
+    parts = [place for place, task in enumerate(tasks) if task.source == source]
+    return sum(joined.num_kept[place] for place in parts), sum(joined.num_faults[place] for place in parts)
 
 
 def _sizes(files: Path) -> str:
@@ -219,7 +251,7 @@ def _sizes_of(names: Sequence[str]) -> bytes:
     sizes = []
     for name in names:
         try:
-            sizes.append(os.stat(json.loads(name)).st_size)
+            sizes.append(os.stat(found_now(json.loads(name))).st_size)
         except (OSError, ValueError):
             sizes.append(-1)
     return np.array(sizes, dtype=np.int64).tobytes()

@@ -80,7 +80,7 @@ class ScoringJob:
     """What every task of a scoring step has in common. Picklable.
 
     Attributes:
-        made_from: digest of all that decides a score beside the sample and its media.
+        inputs_digest: digest of all that decides a score beside the sample and its media.
         directory: the step's artifact; the artifacts beside it may hold parts that need not be scored again.
     """
 
@@ -92,9 +92,6 @@ class ScoringJob:
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_earlier"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
 
     def target(self, start: int, stop: int, tag: Callable[[Sample], str] = lambda sample: "") -> Path:
         """The part's file, named by what its scores depend on: the rows as stored, the size and time of their media."""
@@ -125,8 +122,8 @@ class ScoringJob:
     @cached_property
     def _earlier(self) -> dict[str, Path]:
         """Parts in the artifacts beside this one, by key."""
-        found = self.directory.parent.glob("score*/part-*-*.parquet")
-        return {_key(path): path for path in found if path.parent != self.directory}
+        parts = self.directory.parent.glob("score*/part-*-*.parquet")
+        return {_key(path): path for path in parts if path.parent != self.directory}
 
 
 def _key(part: Path) -> str:

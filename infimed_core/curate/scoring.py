@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from infimed_core.api.component import JsonObject
 from infimed_core.api.data import Executor, Sample, Score
 from infimed_core.api.models import Answer, Request
 from infimed_core.api.quality import JudgingScorer, Scorer
 from infimed_core.contracts import checked_scores, named, wrong, wrong_score
 from infimed_core.curate.score_shards import ScoringJob, read_shards, spans
-from infimed_core.curate.score_summary import describe_scores
 from infimed_core.errors import DataError, InfimedError
+from infimed_core.models.model_pool import asking
 from infimed_core.plugin_loading import told_error
 from infimed_core.runfile.sections import names_in_run
+from infimed_core.stopping import stop_signal
 from infimed_core.store.artifacts import digest
 from infimed_core.store.broadcast import Broadcast
 from infimed_core.store.dataset import Dataset
@@ -29,7 +30,7 @@ SCORER_FAILED = "scorer_failed"
 
 
 class Done(NamedTuple):
-    """A part that stands: its file, its samples, and how many of them were scored for it just now."""
+    """A finished part: its file, its samples, and how many of them were scored for it just now."""
 
     name: str
     num_samples: int
@@ -40,14 +41,14 @@ class Done(NamedTuple):
 class ScoreTask:
     """One part of the samples. Picklable."""
 
-    setting: Broadcast[ScoringJob]
+    job: Broadcast[ScoringJob]
     start: int
     stop: int
 
     def __call__(self) -> Done:
         """Score this part in this process."""
-        setting = self.setting.value
-        return self.work(lambda samples: setting.scorer.score(samples, setting.media))
+        job = self.job.value
+        return self.work(lambda samples: job.scorer.score(samples, job.media))
 
     def work(
         self,
@@ -55,19 +56,19 @@ class ScoreTask:
         tag: Callable[[Sample], str] = lambda sample: "",
         good: Callable[[Path], bool] = lambda path: True,
     ) -> Done:
-        """Score this part, unless it stands. ``tag`` is what else a sample's score depends on."""
-        setting = self.setting.value
-        target = setting.target(self.start, self.stop, tag)
+        """Score this part, unless it is complete. ``tag`` is what else a sample's score depends on."""
+        job = self.job.value
+        target = job.target(self.start, self.stop, tag)
         num_samples = self.stop - self.start
-        if setting.is_complete(target, num_samples, good):
+        if job.is_complete(target, num_samples, good):
             return Done(target.name, num_samples, 0)
         ids: list[str] = []
         scores: list[Score] = []
         for at in range(self.start, self.stop, CALL_SIZE):
-            samples = setting.dataset[at : min(at + CALL_SIZE, self.stop)]
-            scores += scored(setting.scorer, score, samples)
+            samples = job.dataset[at : min(at + CALL_SIZE, self.stop)]
+            scores += scored(job.scorer, score, samples)
             ids += [sample.id for sample in samples]
-        write_part(target, ids, scores, setting.scorer.given_dimensions())
+        write_part(target, ids, scores, job.scorer.given_dimensions())
         return Done(target.name, num_samples, num_samples)
 
 
@@ -79,12 +80,14 @@ def scored(scorer: Scorer, score: Callable[[list[Sample]], list[Score]], samples
         ComponentError: what came back are no scores, or not one for each, so that none can be told whose it is.
     """
     try:
-        found = score(samples)
+        scores = score(samples)
     except Exception as error:
         if isinstance(error, InfimedError) and not isinstance(error, DataError):
             raise
+        if stop_signal() is not None:  # the scorer made another error of it
+            raise KeyboardInterrupt from error
         if len(samples) > 1:
-            return [found for sample in samples for found in scored(scorer, score, [sample])]
+            return [row for sample in samples for row in scored(scorer, score, [sample])]
         note = told_error(error)[:500]
         return [Score(status="error", reasons=(SCORER_FAILED,), note=note)]
     method = "judge" if isinstance(scorer, JudgingScorer) else "score"
@@ -93,7 +96,7 @@ def scored(scorer: Scorer, score: Callable[[list[Sample]], list[Score]], samples
         Score(status="error", reasons=(SCORER_FAILED,), note=reason)
         if (reason := wrong_score(row, dimensions))
         else row
-        for row in checked_scores(scorer, method, found, len(samples))
+        for row in checked_scores(scorer, method, scores, len(samples))
     ]
 
 
@@ -103,21 +106,28 @@ def _call(task: ScoreTask) -> Done:
 
 def _judge(state: RunState, task: ScoreTask, identity: Mapping[str, str]) -> Done:
     """Score a part by asking a model; every request says whether a person may be identifiable in it."""
-    scorer = task.setting.value.scorer
+    scorer = task.job.value.scorer
     assert isinstance(scorer, JudgingScorer)
 
+    def state_of(sample: Sample) -> str:
+        return identity.get(sample.id, "unchecked")
+
+    def ask_judge(requests: Sequence[Request]) -> list[Answer]:
+        return state.model_pool.ask(scorer.model, requests)
+
     def score(samples: list[Sample]) -> list[Score]:
-        tags = {s.id: {**s.tags, "identity": identity.get(s.id, "unchecked")} for s in samples}
-
-        def ask(requests: Sequence[Request], model: str | None = None) -> list[Answer]:
-            tagged = [r.model_copy(update={"tags": tags.get(r.sample_id, {"identity": "unchecked"})}) for r in requests]
-            return state.model_pool.ask(model or scorer.model, tagged)
-
-        marked = [sample.model_copy(update={"tags": tags[sample.id]}) for sample in samples]
-        return scorer.judge(marked, state.media, ask)
+        marked = [
+            sample.model_copy(update={"tags": {**sample.tags, "identity": state_of(sample)}}) for sample in samples
+        ]
+        return scorer.judge(marked, state.media, asking(marked, ask_judge, state.model_pool.ask, _with_identity))
 
     # A model that was not reached may be there now; what it answered is in its cache.
-    return task.work(score, lambda sample: identity.get(sample.id, "unchecked"), lambda path: not has_errors(path))
+    return task.work(score, state_of, lambda path: not has_errors(path))
+
+
+def _with_identity(request: Request) -> Request:
+    """The request, saying so where nothing is known of the identity in its sample."""
+    return request.model_copy(update={"tags": {"identity": "unchecked", **request.tags}})
 
 
 def _note_identity(scorer: Scorer, scores: Iterable[tuple[str, Score]], identity: dict[str, str]) -> None:
@@ -148,53 +158,60 @@ def score_samples(
     identity: dict[str, str] = {}
     for index, (title, scorer) in enumerate(zip(names_in_run(section.scorers), scorers, strict=True)):
         name = "score" if index == 0 else f"score-{title}"
-        own = scorer.identity()
-        hashed = digest("score", 3, inputs_digest, own)
+        identity_digest = scorer.identity()
+        hashed = digest("score", 4, inputs_digest, identity_digest)
         if isinstance(scorer, JudgingScorer):
-            own = digest(own, state.model_pool.identity(scorer.model))
+            identity_digest = digest(identity_digest, state.model_pool.identity(scorer.model))
             # the tags decide what may be sent where, so they are part of what the scores are made from
-            hashed = digest(hashed, own, hashes)
+            hashed = digest(hashed, identity_digest, hashes)
 
         def work(
-            directory: Path, scorer: Scorer = scorer, name: str = name, hashed: str = hashed, own: str = own
+            directory: Path,
+            scorer: Scorer = scorer,
+            name: str = name,
+            hashed: str = hashed,
+            identity_digest: str = identity_digest,
         ) -> Outcome:
             fitted = scorer.fitted(dataset, state.media, directory)
             # A scorer that knows a reference made from the data scores other data otherwise.
-            parts_from = digest("part", 1, own, "" if fitted is scorer else inputs_digest)
-            setting = Broadcast(ScoringJob(fitted, dataset, state.media, directory, parts_from))
-            tasks = [ScoreTask(setting, start, stop) for start, stop in spans(read_shards(dataset))]
-            found: Counter[str] = Counter()
+            parts_from = digest("part", 2, identity_digest, "" if fitted is scorer else inputs_digest)
+            job = Broadcast(ScoringJob(fitted, dataset, state.media, directory, parts_from))
+            tasks = [ScoreTask(job, start, stop) for start, stop in spans(read_shards(dataset))]
+            num_done = num_scored = 0
             if isinstance(fitted, JudgingScorer):
                 done: Iterable[Done] = (_judge(state, task, identity) for task in tasks)
             else:
                 done = executor.map(_call, tasks)
-            standing = set()
+            kept_names = set()
             for part in done:
-                standing.add(part.name)
-                found.update(num_samples=part.num_samples, num_scored=part.num_scored)
-                state.tell("progress", name, {"done": found["num_samples"], "total": len(dataset), "unit": "sample"})
-            _sweep(directory, standing)
+                kept_names.add(part.name)
+                num_done, num_scored = num_done + part.num_samples, num_scored + part.num_scored
+                state.tell("progress", name, {"done": num_done, "total": len(dataset), "unit": "sample"})
+            _sweep(directory, kept_names)
             table = ScoreTable(directory)
-            details = describe_scores(scorer.given_dimensions(), dataset, table)
-            if len(dataset) and details["reasons"].get(SCORER_FAILED, 0) == len(dataset):
+            status, reasons = table.counts()
+            num_failed = reasons[SCORER_FAILED]
+            if num_failed and num_failed == len(dataset):
                 note = table[0][1].note
                 _sweep(directory, set())  # nothing in it is worth keeping, and its cause may be gone next time
                 method = "judge" if isinstance(scorer, JudgingScorer) else "score"
                 raise wrong(scorer, method, f"failed on every sample: {note}")
-            if num_failed := int(details["reasons"].get(SCORER_FAILED, 0)):
+            if num_failed:
                 first = next(row for row in table if SCORER_FAILED in row[1].reasons)
                 counts = f"{num_failed:,} of {len(dataset):,}"
                 text = f"{named(scorer, 'score')} failed on {counts} samples, which have no score"
-                state.tell("message", name, {"text": f"{text}; the first is '{first[0]}': {first[1].note}"})
-            details["digest"] = table.finish(hashed, details["status"])
-            details["num_scored"] = found["num_scored"]
+                state.say(f"{text}; the first is '{first[0]}': {first[1].note}", name)
+            details: JsonObject = {
+                "reasons": dict(reasons.most_common()),
+                "status": dict(status),
+                "digest": table.finish(hashed, status),
+                "num_scored": num_scored,
+            }
             failed = 0
             if isinstance(scorer, JudgingScorer):
                 details["asked"] = state.model_pool.counts(scorer.model)
-                failed = int(details["status"].get("error", 0))
-                if failed:
-                    text = f"{name}: {failed} of {len(table)} samples have no verdict (asked again next time)"
-                    state.tell("message", name, {"text": text})
+                if failed := status["error"]:
+                    state.say(f"{name}: {failed} of {len(table)} samples have no verdict (asked again next time)", name)
             return Outcome(num_in=len(dataset), num_out=len(table), details=details, complete=not failed)
 
         artifact = state.step(name, hashed, work, kind="score", subject={"scorer": title}, keep=True)
@@ -205,8 +222,8 @@ def score_samples(
     return tables, digest(hashes)
 
 
-def _sweep(directory: Path, standing: set[str]) -> None:
+def _sweep(directory: Path, kept_names: set[str]) -> None:
     """Remove the parts that are not of this step (their media have changed), and what a killed process left."""
     for path in [*directory.glob("part-*.parquet"), *directory.glob(".part-*.tmp")]:
-        if path.name not in standing:
+        if path.name not in kept_names:
             path.unlink(missing_ok=True)

@@ -75,7 +75,7 @@ class Ranks:
         """End this process's part, and tell the others the problem if that is why."""
 
 
-class LaunchedRanks(Ranks):
+class _LaunchedRanks(Ranks):
     """The processes that a launcher started, over a store that the first of them keeps."""
 
     def __init__(self) -> None:
@@ -102,30 +102,23 @@ class LaunchedRanks(Ranks):
         self._store.set(f"process/{self.rank}", json.dumps([socket.gethostname(), os.getpid()]))
         threading.Thread(target=self._watch, name="ranks", daemon=True).start()
 
-    # -- work ----------------------------------------------------------------------------------------------------
-
     def give(self, task: JsonObject) -> None:
-        """See ``Ranks.give``."""
         self._num_tasks += 1
         self._store.set(f"task/{self._num_tasks}", json.dumps(task))
 
     def collect(self) -> list[JsonObject]:
-        """See ``Ranks.collect``."""
         return [json.loads(self._wait(f"done/{self._num_tasks}/{rank}")) for rank in range(1, self.size)]
 
     def done(self) -> bool:
-        """See ``Ranks.done``."""
         self.check()
         return bool(self._store.check([f"done/{self._num_tasks}/{rank}" for rank in range(1, self.size)]))
 
     def take(self) -> JsonObject:
-        """See ``Ranks.take``."""
         self._num_tasks += 1
         task: JsonObject = json.loads(self._wait(f"task/{self._num_tasks}"))
         return task
 
     def report(self, result: JsonObject) -> None:
-        """See ``Ranks.report``."""
         self._store.set(f"done/{self._num_tasks}/{self.rank}", json.dumps(result))
 
     def _wait(self, key: str) -> str:
@@ -140,26 +133,20 @@ class LaunchedRanks(Ranks):
                 ) from None
             time.sleep(POLL_SECONDS)
 
-    # -- life ----------------------------------------------------------------------------------------------------
-
     def check(self) -> None:
-        """See ``Ranks.check``."""
         if self._lost is not None:
             raise InfimedError(self._lost)
 
     def cause(self, seconds: float = 0.0) -> str | None:
-        """See ``Ranks.cause``."""
         until = time.monotonic() + seconds
         while self._lost is None and time.monotonic() < until:
             time.sleep(POLL_SECONDS)
         return self._lost
 
     def last_words(self, say: Callable[[str], None]) -> None:
-        """See ``Ranks.last_words``."""
         self._say = say
 
     def close(self, problem: str | None = None) -> None:
-        """See ``Ranks.close``."""
         from accelerate import PartialState
 
         try:
@@ -255,7 +242,7 @@ def start_ranks() -> Ranks:
             "launch (docs/training.md), or unset WORLD_SIZE for one process"
         )
     try:
-        return LaunchedRanks()
+        return _LaunchedRanks()
     except RuntimeError as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InfimedError(

@@ -3,28 +3,56 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 
 from infimed_core.api.data import Sample
 from infimed_core.api.evaluation import Benchmark
 from infimed_core.api.models import Answer
 
+FEWEST_ALIKE = 5
+"""Graded questions of one wording from which their own most common answer is a constant and not the answer itself."""
 
-def most_common_answers(benchmark: Benchmark, samples: Sequence[Sample]) -> list[Answer]:
-    """For every sample the most common first reference among the samples of its kind (``baseline_by`` tags).
 
-    The answers are counted on the graded questions themselves, so no constant can do better by looking elsewhere.
+def most_common_answers(
+    benchmark: Benchmark, samples: Sequence[Sample], training: Iterable[Sample] = ()
+) -> tuple[list[Answer], Counter[str]]:
+    """For every sample the constant that its wording and kind suggest, and how many were chosen by what.
+
+    ``training``: the most common answer that the training data give to the very same words. ``wording``: the most
+    common first reference among at least ``FEWEST_ALIKE`` graded questions of these words. ``kind``: that of its kind,
+    the ``baseline_by`` tags and whether it has options. What a graded question's own answer is like is no part of it.
     """
-    kinds = [tuple(sample.tags.get(tag, "") for tag in benchmark.baseline_by) for sample in samples]
-    counts: dict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
-    for kind, sample in zip(kinds, samples, strict=True):
-        if sample.references:
-            counts[kind][sample.references[0]] += 1
-    best = {kind: max(sorted(found), key=found.__getitem__) for kind, found in counts.items()}
-    return [
-        Answer(sample_id=sample.id, text=best.get(kind, ""), num_calls=0)
-        for kind, sample in zip(kinds, samples, strict=True)
-    ]
+    wordings = [_plain(benchmark.wording(sample)) for sample in samples]
+    kinds = [(bool(s.options), *(s.tags.get(tag, "") for tag in benchmark.baseline_by)) for s in samples]
+    references = [sample.references[0] if sample.references else "" for sample in samples]
+    learned = _best(
+        (wording, row.turns[-1].text.strip())
+        for row, wording in ((row, _plain(row.turns[-2].text)) for row in training if len(row.turns) > 1)
+        if row.turns[-1].role == "assistant"
+    )
+    asked = Counter(wordings)
+    alike = _best((w, r) for w, r in zip(wordings, references, strict=True) if asked[w] >= FEWEST_ALIKE)
+    by_kind = _best(zip(kinds, references, strict=True))
+    chosen: Counter[str] = Counter()
+    answers = []
+    for sample, wording, kind in zip(samples, wordings, kinds, strict=True):
+        by = "training" if wording in learned else "wording" if wording in alike else "kind"
+        chosen[by] += 1
+        text = learned.get(wording) or alike.get(wording) or by_kind.get(kind, "")
+        answers.append(Answer(sample_id=sample.id, text=text, num_calls=0))
+    return answers, chosen
+
+
+def _best(pairs: Iterable[tuple[Hashable, str]]) -> dict[Hashable, str]:
+    counts: dict[Hashable, Counter[str]] = defaultdict(Counter)
+    for key, text in pairs:
+        if text:
+            counts[key][text] += 1
+    return {key: max(sorted(found), key=found.__getitem__) for key, found in counts.items()}
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split()).casefold()
 
 
 def constant_letter(samples: Sequence[Sample]) -> str:

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from pydantic import ValidationError
-
 from infimed_core.api.component import JsonObject
 from infimed_core.api.data import Sample
 from infimed_core.api.evaluation import Benchmark, Metric, Solver
+from infimed_core.api.models import Generation
 from infimed_core.errors import InfimedError
 from infimed_core.plugins import Registry
 from infimed_core.runfile.sections import MetricRef, metric_names
@@ -99,21 +98,18 @@ def described_metrics(state: RunState, index: int) -> JsonObject:
     }
 
 
-def recorded_metric(details: Mapping[str, Any], name: str, registry: Registry) -> Metric:
-    """The metric that a finished evaluation calls ``name``; ``details`` are those of its step in run.json.
-
-    Raises:
-        InfimedError: it is not installed, or takes other settings by now.
-    """
-    recorded = details.get("metrics")
-    facts = recorded.get(name) if isinstance(recorded, dict) else None
-    use, settings = (facts["use"], facts["with"]) if isinstance(facts, dict) else (name, {})
-    try:
-        return _made(registry, use, settings)
-    except ValidationError as error:
-        raise InfimedError(
-            f"the metric '{name}' cannot be made as it was recorded: {error.errors()[0]['msg']}"
-        ) from None
+def generation_of(state: RunState, index: int) -> Generation:
+    """How answers are generated: as the benchmark wants, with what the run file sets; sampling by the run's seed."""
+    section = state.plan.file.evaluation
+    assert section is not None
+    benchmark: Benchmark = state.plan.component(f"evaluation.benchmarks.{index}")
+    wanted: Generation = benchmark.generation() or Generation()
+    given = section.benchmarks[index].generation
+    changes = {name: getattr(given, name) for name in given.model_fields_set} if given is not None else {}
+    merged = wanted.model_copy(update=changes)
+    if merged.temperature > 0 and "seed" not in {*changes, *wanted.model_fields_set}:
+        return merged.model_copy(update={"seed": state.seed})
+    return merged
 
 
 def solver_of(state: RunState, index: int) -> Solver:

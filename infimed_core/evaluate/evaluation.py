@@ -11,25 +11,26 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from infimed_core.api.component import JsonObject, with_versions
-from infimed_core.api.data import Fault, Sample
+from infimed_core.api.data import Fault, Score
 from infimed_core.api.evaluation import Benchmark, TextMetric
-from infimed_core.api.models import Answer, Generation, LoadedModel, Model, TrainableModel
+from infimed_core.api.models import Answer, Model
 from infimed_core.api.reporting import Comparison, ResultRow
+from infimed_core.contracts import FULL
 from infimed_core.errors import InfimedError
 from infimed_core.evaluate import statistics
+from infimed_core.evaluate.asked import AskedBenchmark, OpenedModels
 from infimed_core.evaluate.baselines import constant_letter, most_common_answers
-from infimed_core.evaluate.choices import check_chosen, chosen_samples, described_metrics, named_metrics, solver_of
+from infimed_core.evaluate.choices import check_chosen, chosen_samples
 from infimed_core.evaluate.graded import Graded, answers_path, read_graded
-from infimed_core.evaluate.grading import ask_and_grade, grade, judge, protocol, told_failures
+from infimed_core.evaluate.grading import ask_and_grade, grade, judge, told_failures
 from infimed_core.evaluate.paired_comparison import adjust, compare_models
 from infimed_core.evaluate.summary import measure_texts, summarise
-from infimed_core.models.answer_cache import AnswerCache
-from infimed_core.models.checkpoints import Checkpoint, load_checkpoint
-from infimed_core.models.shared_model import shared
-from infimed_core.runfile.sections import BASELINE, CONSTANT_LETTER, IMAGE_BLIND, BenchmarkRef, benchmark_name
+from infimed_core.models.checkpoints import Checkpoint
+from infimed_core.plugin_loading import told_error
+from infimed_core.runfile.sections import BASELINE, CONSTANT_LETTER, IMAGE_BLIND
 from infimed_core.store.artifacts import digest
+from infimed_core.store.dataset import Curated
 from infimed_core.store.files import write_atomically
-from infimed_core.store.questions import read_questions
 from infimed_core.store.steps import Outcome, RunState
 from infimed_core.texts import whole_in
 
@@ -37,119 +38,82 @@ _ROWS = TypeAdapter(tuple[ResultRow, ...])
 _COMPARISONS = TypeAdapter(tuple[Comparison, ...])
 
 
-def evaluate_models(state: RunState, models: Sequence[Checkpoint]) -> None:
-    """Ask and grade every model on every benchmark, then compare them."""
+def evaluate_models(state: RunState, models: Sequence[Checkpoint], training: Curated | None = None) -> None:
+    """Ask and grade every model on every benchmark, then compare them.
+
+    ``models`` are those that the run made, ``training`` what it trained on. One of several models that cannot be asked
+    costs its own results only; its step says why.
+    """
     section = state.plan.file.evaluation
     assert section is not None
-    wanted = section.models or tuple(model.name for model in models)
+    own = [model.name for model in models if section.models is None or model.name in section.models]
+    named = [name for name in section.models or () if name in state.plan.file.models]
     only = chosen_samples(section.samples)
     if only is not None:
         check_chosen(state, only)
     results: list[ResultRow] = []
     comparisons: list[Comparison] = []
-    opened = _Opened(state)
+    opened = OpenedModels(state, models)
+    failed: dict[str, Exception] = {}
     for index, use in enumerate(section.benchmarks):
-        asked = _Asked(state, index, use, only)
+        asked = AskedBenchmark(state, index, use, only)
         if only is not None and not asked.num_chosen():
             state.tell("message", "", {"text": f"{asked.name}: none of the chosen questions is from here; left out"})
             continue
         found: dict[str, list[Graded]] = {}
-        hashes = []
-        for model in models:
-            if model.name not in wanted:
+        hashes: list[str] = []
+        for name in (*own, *named):
+            if name in failed:
                 continue
-            for blind in (False, True) if "image-blind" in section.baselines else (False,):
-                if blind and not any(row.sample.media for row in found[model.name]):
-                    continue  # there is no image to take away
-                rows, graded_path, inputs_digest = _evaluate_one(asked, model, opened, blind)
-                results += rows
-                hashes.append(inputs_digest)
-                found[model.name + (IMAGE_BLIND if blind else "")] = list(read_graded(graded_path))
+            try:
+                _evaluate_one(asked, name, opened, results, found, hashes)
+            except Exception as error:
+                if len(own) + len(named) == 1 or (isinstance(error, OSError) and error.errno in FULL):
+                    raise
+                failed[name] = error
+                if len(failed) == len(own) + len(named):
+                    raise next(iter(failed.values())) from None
+                text = f"{name}: not asked, the other models are: {told_error(error)}"
+                state.tell("message", f"evaluate-{name}-{asked.name}", {"text": text})
+        if not found:
+            continue
         for baseline in (BASELINE, *(name for name in section.baselines if name == CONSTANT_LETTER)):
-            rows, inputs_digest = _baseline(asked, baseline, next(iter(found.values())), hashes[0])
+            rows, inputs_digest = _baseline(asked, baseline, next(iter(found.values())), hashes[0], training)
             if rows:
                 results += rows
                 hashes.append(inputs_digest)
                 path = answers_path(state.path, asked.name, baseline)
                 found[baseline] = list(read_graded(path))
         against = (*section.compare_to, *(name for name in section.baselines if name == CONSTANT_LETTER))
-        comparisons += _compare(asked, found, against, hashes)
+        comparisons += _compare(asked, found, against, named, hashes)
         state.directory.write(results=tuple(results), comparisons=tuple(adjust(comparisons)))
 
 
-class _Opened:
-    """The model under evaluation, one checkpoint of it in memory at a time, and the answers that it gave before."""
-
-    def __init__(self, state: RunState) -> None:
-        self._state = state
-        self._model: Model = state.plan.component("model")
-        self._name: str | None = None
-        self._loaded: LoadedModel | None = None
-
-    def get(self, checkpoint: Checkpoint) -> tuple[LoadedModel, AnswerCache]:
-        """The loaded model and its answers; a server's own word of what it serves is part of who it is."""
-        if self._loaded is None or self._name != checkpoint.name:
-            self._loaded = None  # let go of the last one before the next takes its memory
-            self._loaded = load_checkpoint(self._model, checkpoint.directory)
-            self._name = checkpoint.name
-        identity = digest(checkpoint.digest, self._model.identity())
-        if not isinstance(self._loaded, TrainableModel):  # else the checkpoint's digest is that of the weights
-            identity = digest(identity, self._loaded.identity)
-        answering = shared(self._state, "model", checkpoint.directory, self._loaded)
-        return answering, AnswerCache(self._state.path / "cache" / f"{identity[:16]}.jsonl", identity)
-
-
-class _Asked:
-    """A benchmark as this run asks it."""
-
-    def __init__(self, state: RunState, index: int, use: BenchmarkRef, only: frozenset[str] | None) -> None:
-        section = state.plan.file.evaluation
-        assert section is not None
-        self.state, self.section, self.only = state, section, only
-        self.told_faults = False
-        self.benchmark: Benchmark = state.plan.component(f"evaluation.benchmarks.{index}")
-        self.name = benchmark_name(section.benchmarks, index)
-        self.solver = solver_of(state, index)
-        self.generation: Generation = use.generation or self.benchmark.generation() or Generation()
-        self.metrics = named_metrics(state, index)
-        self.described = described_metrics(state, index)
-        solver = ["solver" + with_versions(self.solver, "")] if with_versions(self.solver, "") else []
-        self.graded_by = [with_versions(m, f"{name}|{m.identity()}") for name, m in self.metrics.items()] + solver
-        judges = {name: state.model_pool.identity(name) for name in section.judges}
-        others = {name: state.model_pool.identity(name) for name in self.solver.models()}
-        self.protocol = protocol(self.benchmark, self.solver, self.generation, section.limit, only)
-        self.protocol |= {"judges": judges, "models": others}
-        if judges and self.benchmark.judging:
-            self.protocol["judging"] = self.benchmark.judging
-
-    def questions(self) -> tuple[list[Sample], list[Fault]]:
-        """The questions to ask, and the rows that are none."""
-        return read_questions(self.benchmark, self.state.media_directory, self.section.limit, self.only)
-
-    def opened_by(self) -> list[JsonObject]:
-        """Who opens the media of the questions, where that is more than InfiMed's own with its defaults."""
-        if not self.state.media.is_marked:
-            return []  # then the questions need not be read to know
-        path = self.state.path / "cache" / f"kinds-{digest(self.benchmark.fingerprint(), self.protocol)[:16]}.json"
-        if not path.exists():
-            questions, _ = self.questions()
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, json.dumps(sorted({item.kind for row in questions for item in row.media})))
-        found = self.state.opened_by(json.loads(path.read_text(encoding="utf-8")))
-        return [dict(found)] if found else []
-
-    def num_chosen(self) -> int:
-        """How many of the chosen ids are questions of this benchmark."""
-        only = self.only or frozenset()
-        return sum(row.id in only for row in self.benchmark.samples() if isinstance(row, Sample))
-
-
 def _evaluate_one(
-    asked: _Asked, checkpoint: Checkpoint, opened: _Opened, blind: bool
+    asked: AskedBenchmark,
+    name: str,
+    opened: OpenedModels,
+    results: list[ResultRow],
+    found: dict[str, list[Graded]],
+    hashes: list[str],
+) -> None:
+    """Ask a model, and where it is wanted without the images too; adds to ``results``, ``found`` and ``hashes``."""
+    for blind in (False, True) if "image-blind" in asked.section.baselines else (False,):
+        if blind and not any(row.sample.media for row in found[name]):
+            continue  # there is no image to take away
+        rows, graded_path, inputs_digest = _ask_one(asked, opened.checkpoint(name), opened, blind)
+        results += rows
+        hashes.append(inputs_digest)
+        found[name + (IMAGE_BLIND if blind else "")] = list(read_graded(graded_path))
+
+
+def _ask_one(
+    asked: AskedBenchmark, checkpoint: Checkpoint, opened: OpenedModels, blind: bool
 ) -> tuple[tuple[ResultRow, ...], Path, str]:
     state, benchmark, name = asked.state, asked.benchmark, asked.name
-    model: Model = state.plan.component("model")
-    what = {**asked.protocol, "images": "left out"} if blind else asked.protocol
+    model: Model = state.plan.component(checkpoint.component)
+    request = model.request_settings()
+    what = asked.protocol | ({"images": "left out"} if blind else {}) | ({"request": request} if request else {})
     made_by = [with_versions(benchmark, benchmark.fingerprint()), what, checkpoint.digest]
     made_by += [with_versions(model, model.identity()), asked.graded_by, *asked.opened_by()]
     inputs_digest = digest("evaluate", 5, *made_by)
@@ -182,11 +146,23 @@ def _evaluate_one(
         rows, judged = _judge(state, benchmark, rows, asked.section.judges)
         if judged:
             details["judges"] = judged
-        details["errors"] = sum(row.answer.error is not None for row in rows)
+        errors = [row.answer.error for row in rows if row.answer.error is not None]
+        details["calls"] = sum(row.answer.num_calls for row in rows)
+        for counted in ("num_prompt_tokens", "num_answer_tokens"):
+            counts = [getattr(row.answer, counted) for row in rows if row.answer.error is None]
+            details[counted.removeprefix("num_")] = None if None in counts else sum(counts)
+        details["errors"] = len(errors)
         details["reasoned"] = sum(_reasoned(row.answer) for row in rows)
-        first = next((row.answer.error for row in rows if row.answer.error is not None), None)
+        first_scores = [row.scores[benchmark.scorings[0]] for row in rows if row.answer.error is None]
+        details["unread"] = dict(Counter(_why(score) for score in first_scores if score.value is None))
+        details["ended"] = dict(Counter(row.answer.finish_reason for row in rows if row.answer.finish_reason))
+        first = commonest(errors)
         if first:
             details["first_error"] = first
+        if cache.num_of_other_runs:
+            details["of_other_runs"] = cache.num_of_other_runs
+            text = f"{name}: {cache.num_of_other_runs:,} answers of {shown} are those of other runs here"
+            state.tell("message", step, {"text": f"{text}; 'reuse_answers: false' asks anew"})
         for scoring in benchmark.scorings:
             summary = benchmark.summarise(samples, [row.answer for row in rows], scoring)
             if summary is not None:
@@ -213,7 +189,7 @@ def _evaluate_one(
     return _read_results(artifact.directory), found, digest(inputs_digest, found.stat().st_size, artifact.is_complete)
 
 
-def _write_faults(asked: _Asked, directory: Path, step: str, faults: Sequence[Fault]) -> None:
+def _write_faults(asked: AskedBenchmark, directory: Path, step: str, faults: Sequence[Fault]) -> None:
     """Every row that is no question, with its place and its reason; told once for all models."""
     path = directory / "faults.jsonl"
     write_atomically(path, "".join(json.dumps(whole_in(fault.model_dump(mode="json"))) + "\n" for fault in faults))
@@ -223,6 +199,17 @@ def _write_faults(asked: _Asked, directory: Path, step: str, faults: Sequence[Fa
         text = f"{asked.name}: no question: {first.where or first.sample_id}: {first.code}: {first.detail}"
         every = f"; all of them in {path}" if len(faults) > 1 else ""
         asked.state.tell("message", step, {"text": text + every})
+
+
+def commonest(errors: Sequence[str]) -> str | None:
+    """The first of the errors with the reason that most of them have."""
+    reasons = Counter(error.partition(":")[0] for error in errors)
+    most = max(reasons, key=reasons.__getitem__) if reasons else None
+    return next((error for error in errors if error.partition(":")[0] == most), None)
+
+
+def _why(score: Score) -> str:
+    return score.reasons[0] if score.reasons else score.status
 
 
 def _reasoned(answer: Answer) -> bool:
@@ -250,7 +237,7 @@ def _judge(
 
 
 def _baseline(
-    asked: _Asked, baseline: str, rows: Sequence[Graded], inputs_digest: str
+    asked: AskedBenchmark, baseline: str, rows: Sequence[Graded], inputs_digest: str, training: Curated | None
 ) -> tuple[tuple[ResultRow, ...], str]:
     """A constant baseline on the same questions; no rows where it has nothing to answer."""
     state, benchmark, name = asked.state, asked.benchmark, asked.name
@@ -259,15 +246,15 @@ def _baseline(
     if baseline == CONSTANT_LETTER and not letter:
         state.tell("message", "", {"text": f"{name}: no multiple choice, so no {CONSTANT_LETTER} baseline"})
         return (), ""
-    hashed = digest("baseline", 5, baseline, inputs_digest, asked.graded_by)
+    hashed = digest("baseline", 6, baseline, inputs_digest, asked.graded_by, training.digest if training else None)
 
     def work(directory: Path) -> Outcome:
-        if baseline == CONSTANT_LETTER:
-            answers = [Answer(sample_id=sample.id, text=letter, num_calls=0) for sample in samples]
-        else:
-            answers = most_common_answers(benchmark, samples)
+        details: JsonObject = {"letter": letter}
+        answers = [Answer(sample_id=sample.id, text=letter, num_calls=0) for sample in samples]
+        if baseline == BASELINE:
+            answers, chosen = most_common_answers(benchmark, samples, training.samples() if training else ())
+            details = {"chosen_by": dict(chosen)}
         _write_results(asked, directory, baseline, grade(benchmark, samples, answers))
-        details: JsonObject = {"letter": letter} if baseline == CONSTANT_LETTER else {}
         return Outcome(len(samples), len(samples), details=details)
 
     step = f"baseline-{name}" if baseline == BASELINE else f"baseline-{baseline}-{name}"
@@ -277,13 +264,17 @@ def _baseline(
 
 
 def _compare(
-    asked: _Asked, found: Mapping[str, Sequence[Graded]], against: Sequence[str], hashes: Sequence[str]
+    asked: AskedBenchmark,
+    found: Mapping[str, Sequence[Graded]],
+    against: Sequence[str],
+    each: Sequence[str],
+    hashes: Sequence[str],
 ) -> tuple[Comparison, ...]:
     state = asked.state
-    hashed = digest("compare", 5, hashes, against, sorted(found))
+    hashed = digest("compare", 6, hashes, against, each, sorted(found))
 
     def work(directory: Path) -> Outcome:
-        compared = compare_models(asked.name, asked.benchmark, found, against, asked.metrics)
+        compared = compare_models(asked.name, asked.benchmark, found, against, asked.metrics, each)
         write_atomically(directory / "comparisons.json", _COMPARISONS.dump_json(tuple(compared)).decode())
         return Outcome()
 
@@ -292,12 +283,14 @@ def _compare(
     return _COMPARISONS.validate_json((artifact.directory / "comparisons.json").read_text(encoding="utf-8"))
 
 
-def _write_results(asked: _Asked, directory: Path, model: str, rows: Sequence[Graded]) -> None:
+def _write_results(asked: AskedBenchmark, directory: Path, model: str, rows: Sequence[Graded]) -> None:
     measured = [metric for metric in asked.metrics.values() if isinstance(metric, TextMetric)]
     if measured:
         rows = measure_texts(asked.benchmark, rows, measured)
-    write_atomically(directory / "answers.jsonl", "".join(row.as_json() + "\n" for row in rows))
-    results = summarise(asked.name, asked.benchmark, model, rows, asked.metrics, asked.state.seed)
+    write_atomically(directory / "answers.jsonl", "".join(row.as_json(asked.state.path) + "\n" for row in rows))
+    results = summarise(
+        asked.name, asked.benchmark, model, rows, asked.metrics, asked.state.seed, asked.section.breakdowns
+    )
     write_atomically(directory / "results.json", _ROWS.dump_json(tuple(results)).decode())
 
 

@@ -44,6 +44,10 @@ def ask_and_grade(
             tagged = [without_images(request) for request in tagged]
         if model is not None:
             return ask_named(model, tagged)
+        if graded_model.answers_by_id:
+            found = {answer.sample_id: answer for answer in graded_model.answer(tagged, media)}
+            progress(len(tagged))
+            return [found[request.sample_id] for request in tagged]
         return cache.ask(graded_model, media, tagged, progress)
 
     answers = checked_answers(solver, solver.solve(samples, ask, generation), [sample.id for sample in samples])

@@ -6,26 +6,10 @@ import math
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 Z = 1.959963984540054
 """The 97.5% point of the normal distribution."""
-
-
-def mcnemar(a: ArrayLike, b: ArrayLike) -> float:
-    """Two-sided exact McNemar p-value: are right answers of ``a`` and ``b`` equally often the other's mistakes?
-
-    ``a`` and ``b`` are right (true or 1) or wrong per sample. 1.0 where they never differ.
-
-    Raises:
-        ValueError: lengths that differ, or a value that is neither 0 nor 1.
-    """
-    first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    if first.shape != second.shape:
-        raise ValueError(f"paired values differ in number: {len(first)} and {len(second)}")
-    if not np.isin(np.concatenate([first, second]), (0.0, 1.0)).all():
-        raise ValueError("McNemar's test takes right (1) or wrong (0) per sample, nothing between")
-    return exact_p_value(int(np.sum(first > second)), int(np.sum(first < second)))
 
 
 def exact_p_value(only_first: int, only_second: int) -> float:

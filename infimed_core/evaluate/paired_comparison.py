@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -15,7 +15,7 @@ from infimed_core.api.reporting import Comparison
 from infimed_core.evaluate import mcnemar, statistics
 from infimed_core.evaluate.graded import Graded
 from infimed_core.evaluate.summary import cluster_ids, counted
-from infimed_core.runfile.sections import BASELINE, CONSTANT_LETTER, IMAGE_BLIND
+from infimed_core.runfile.sections import IMAGE_BLIND, is_baseline
 
 NUM_RESAMPLES = 999
 """Of a metric that is no mean; with these the smallest p-value is 0.002."""
@@ -94,20 +94,11 @@ def compare_answers(
         metric=metric_name,
         model=model,
         against=against,
-        difference=found.difference,
-        low=found.low,
-        high=found.high,
-        p_value=found.p_value,
-        minimum_detectable=found.minimum_detectable,
-        num_pairs=found.num_pairs,
         num_unpaired=len(ours) - found.num_pairs,
-        num_clusters=found.num_clusters,
         value_model=both[0],
         value_against=both[1],
-        test=found.test,
-        standard_error=found.standard_error,
-        degrees_of_freedom=found.degrees_of_freedom,
         higher_is_better=metric.higher_is_better,
+        **asdict(found),
     )
 
 
@@ -209,43 +200,9 @@ def _resampled(
     return PairedDifference(difference, low, high, p_value, "bootstrap", len(units), number, error, freedom, detectable)
 
 
-def mean_of_differences(parts: Sequence[Comparison]) -> PairedDifference:
-    """The unweighted mean of differences on sets of other questions each; freedom is Satterthwaite's (1946).
-
-    Raises:
-        ValueError: a part without ``standard_error``, as in records from before it was kept.
-    """
-    errors = [(part.standard_error, part.degrees_of_freedom) for part in parts]
-    size = len(parts)
-    difference = sum(part.difference for part in parts) / size
-    variances = [error**2 for error, _ in errors if error is not None]
-    if len(variances) != size:
-        raise ValueError("a difference without its standard error")
-    # a part that never differed has no error of its own: the reach of its interval stands in for it
-    variances = [
-        variance if variance > statistics.NO_SPREAD**2 else ((part.high - part.low) / 2 / mcnemar.Z) ** 2
-        for variance, part in zip(variances, parts, strict=True)
-    ]
-    spread = sum(variance**2 / (freedom or 1.0) for variance, (_, freedom) in zip(variances, errors, strict=True))
-    freedom = sum(variances) ** 2 / spread if spread > 0.0 else MANY
-    found = statistics.ClusteredMean(
-        difference,
-        math.sqrt(sum(variances)) / size,
-        freedom,
-        sum(part.num_pairs for part in parts),
-        sum(part.num_clusters for part in parts),
-    )
-    half = found.half_width()
-    low, high = max(difference - half, -1.0), min(difference + half, 1.0)
-    return PairedDifference(
-        difference, low, high, found.p_value(), "t", found.num_values, found.num_clusters, found.error, freedom,
-        statistics.minimum_detectable_difference(found),
-    )  # fmt: skip
-
-
 def headline_metric(names: Sequence[str]) -> str:
-    """The metric that a result is known by and compared by: ``accuracy`` where it is there, else the first."""
-    return "accuracy" if "accuracy" in names else next(iter(names))
+    """The metric that a result is known by and compared by: the first that the run file or the benchmark names."""
+    return next(iter(names))
 
 
 def compare_models(
@@ -254,16 +211,17 @@ def compare_models(
     rows: Mapping[str, Sequence[Graded]],
     against: Sequence[str],
     metrics: Mapping[str, Metric],
+    each: Sequence[str] = (),
 ) -> list[Comparison]:
     """Compare every model with each of ``against`` by the headline metric, and with itself asked without the images.
 
-    Under the first scoring and under every judge's.
+    The models ``each`` are compared with one another too. Under the first scoring and under every judge's.
     """
     judges = sorted({key for answers in rows.values() for row in answers for key in row.scores if _is_judge(key)})
     metric = headline_metric(list(metrics))
     found = []
     for scoring in (benchmark.scorings[0], *judges):
-        for model, other in _pairs(rows, against):
+        for model, other in _pairs(rows, against, each):
             if (pair := _pair(benchmark, rows[model], rows[other], scoring)) is not None:
                 one = compare_answers(
                     pair[0], pair[1], metrics[metric], pair[2],
@@ -277,10 +235,13 @@ def _is_judge(scoring: str) -> bool:
     return scoring.startswith("judge:")
 
 
-def _pairs(rows: Mapping[str, Sequence[Graded]], against: Sequence[str]) -> Iterator[tuple[str, str]]:
+def _pairs(
+    rows: Mapping[str, Sequence[Graded]], against: Sequence[str], each: Sequence[str]
+) -> Iterator[tuple[str, str]]:
     for model in rows:
-        if model not in (BASELINE, CONSTANT_LETTER) and not model.endswith(IMAGE_BLIND):
-            for other in dict.fromkeys((*against, model + IMAGE_BLIND)):
+        if not is_baseline(model):
+            earlier = each[: each.index(model)] if model in each else ()
+            for other in dict.fromkeys((*earlier, *against, model + IMAGE_BLIND)):
                 if other in rows and other != model:
                     yield model, other
 
@@ -302,8 +263,15 @@ def _pair(
 
 
 def adjust(comparisons: Sequence[C]) -> list[C]:
-    """The comparisons with Holm's adjusted p-values over all of them."""
-    places = [index for index, one in enumerate(comparisons) if one.p_value is not None]
-    adjusted = statistics.holm([float(comparisons[index].p_value or 0.0) for index in places])
-    found = dict(zip(places, adjusted, strict=True))
-    return [one.model_copy(update={"p_adjusted": found.get(index)}) for index, one in enumerate(comparisons)]
+    """The comparisons with Holm's adjusted p-values: over those of models with each other, and over those with a
+    baseline, which answer another question, apart."""
+    adjusted: dict[int, float] = {}
+    for of_baselines in (False, True):
+        places = [
+            index
+            for index, one in enumerate(comparisons)
+            if one.p_value is not None and (is_baseline(one.against) or is_baseline(one.model)) is of_baselines
+        ]
+        found = statistics.holm([float(comparisons[index].p_value or 0.0) for index in places])
+        adjusted |= dict(zip(places, found, strict=True))
+    return [one.model_copy(update={"p_adjusted": adjusted.get(index)}) for index, one in enumerate(comparisons)]

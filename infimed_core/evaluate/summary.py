@@ -14,6 +14,9 @@ from infimed_core.evaluate import statistics
 from infimed_core.evaluate.graded import Graded
 from infimed_core.evaluate.grading import _or_nan
 
+FEWEST_RESAMPLED, SMALLEST_PART = 20, 10
+"""Clusters, and questions of a metric's smallest part, below which resamples say too little to show an interval."""
+
 
 def measure_texts(benchmark: Benchmark, rows: Sequence[Graded], metrics: Sequence[TextMetric]) -> list[Graded]:
     """The rows with what every metric of texts measured, among the parts of each scoring that has a value.
@@ -52,15 +55,21 @@ def cluster_ids(benchmark: Benchmark, rows: Sequence[Graded]) -> list[str]:
 
 
 def summarise(
-    name: str, benchmark: Benchmark, model: str, rows: Sequence[Graded], metrics: Mapping[str, Metric], seed: int
+    name: str,
+    benchmark: Benchmark,
+    model: str,
+    rows: Sequence[Graded],
+    metrics: Mapping[str, Metric],
+    seed: int,
+    breakdowns: bool = True,
 ) -> list[ResultRow]:
-    """Every metric under every scoring: over all rows, by each ``group_by`` tag, and by modality x task type."""
+    """Every metric under every scoring: over all rows, and with ``breakdowns`` by tags and by modality x task type."""
     clusters = cluster_ids(benchmark, rows)
     parts: dict[tuple[tuple[str, str], ...], list[int]] = {(): list(range(len(rows)))}
     groupings: list[tuple[str, ...]] = [(tag,) for tag in dict.fromkeys(benchmark.group_by)]
     if ("modality", "task_type") not in groupings:
         groupings.append(("modality", "task_type"))
-    for tags in groupings:
+    for tags in groupings if breakdowns else ():
         for index, row in enumerate(rows):
             group = tuple((tag, row.sample.tags.get(tag, "unlabelled")) for tag in tags)
             parts.setdefault(group, []).append(index)
@@ -127,11 +136,27 @@ def measure(
     if values is not None:
         low, high = statistics.interval(values[taking], clusters=[units[index] for index in taking])
     else:
-        low, high = statistics.interval(
-            np.arange(len(members)),
-            clusters=units,
-            seed=seed,
-            num_resamples=399,
-            statistic=lambda chosen: _or_nan(metric.compute_answers([members[int(index)] for index in chosen])),
-        )
+        low, high = _resampled_interval(metric, value, members, units, seed)
     return MetricValue(value=value, low=low, high=high, **counts)
+
+
+def _resampled_interval(
+    metric: Metric, value: float, members: Sequence[GradedAnswer], units: Sequence[str], seed: int
+) -> tuple[float | None, float | None]:
+    """The interval of a metric that is no mean; withheld where resamples of so few questions would mislead.
+
+    Where nothing was seen to vary (all right), a value in [0, 1] gets Wilson's interval over the clusters.
+    """
+    number = len(set(units))
+    if number < FEWEST_RESAMPLED or metric.smallest_part(members) < SMALLEST_PART:
+        return None, None
+    low, high = statistics.interval(
+        np.arange(len(members)),
+        clusters=units,
+        seed=seed,
+        num_resamples=399,
+        statistic=lambda chosen: _or_nan(metric.compute_answers([members[int(index)] for index in chosen])),
+    )
+    if low is not None and high is not None and high - low <= statistics.NO_SPREAD:
+        return statistics.wilson(value, number) if 0.0 <= value <= 1.0 else (None, None)
+    return low, high

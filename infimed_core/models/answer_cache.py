@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TextIO
 
 from infimed_core.api.data import MediaLoader
 from infimed_core.api.models import Answer, LoadedModel, Request
@@ -24,21 +25,16 @@ def _whole(answer: Answer) -> Answer:
 class AnswerCache:
     """Answers as they come, in a file that only grows; nothing that stands in it is asked again."""
 
-    def __init__(self, path: Path, model_identity: str) -> None:
+    def __init__(self, path: Path, model_identity: str, others: Iterable[Path] = ()) -> None:
+        """``others`` are files of the model's answers in other runs; what is used of them is copied to ``path``."""
         self.path = path
         self._identity = model_identity
         self._media: dict[str, str] = {}
-        self._answers: dict[str, Answer] = {}
+        self._answers = dict(_read(path))
+        self._elsewhere = {key: answer for other in others if other != path for key, answer in _read(other)}
         self.num_asked = 0
         self.num_reused = 0
-        if path.exists():
-            with path.open(encoding="utf-8") as stream:
-                for line in stream:
-                    try:
-                        body = json.loads(line)
-                        self._answers[body["key"]] = Answer.model_validate(body["answer"])
-                    except (ValueError, KeyError):
-                        continue  # the last line of a run that was killed while writing it: that answer is asked again
+        self.num_of_other_runs = 0
 
     def key(self, request: Request) -> str:
         """Digest of the model, the conversation, the content of its media and the generation settings."""
@@ -64,6 +60,7 @@ class AnswerCache:
     ) -> list[Answer]:
         """Answers in the order of the requests; an error is not cached, so that the next run asks again."""
         keys = [self.key(request) for request in requests]
+        self._take_over(key for key in dict.fromkeys(keys) if key not in self._answers and key in self._elsewhere)
         answers: list[Answer | None] = []
         waiting: list[int] = []
         for index, key in enumerate(keys):
@@ -94,10 +91,34 @@ class AnswerCache:
                     self.num_reused += len(found) - 1
                     progress(len(found))
                     if answer.error is None:
-                        self._answers[key] = answer
-                        stream.write(json.dumps({"key": key, "answer": answer.model_dump(mode="json")}) + "\n")
-                        stream.flush()
+                        self._keep(key, answer, stream)
         return [
             answer or Answer(sample_id=requests[index].sample_id, error="the model returned nothing for this request")
             for index, answer in enumerate(answers)
         ]
+
+    def _take_over(self, keys: Iterable[str]) -> None:
+        """Copy answers of other runs, so that this run stays whole when they are deleted."""
+        found = list(keys)
+        if found:
+            self.num_of_other_runs += len(found)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a", encoding="utf-8") as stream:
+                for key in found:
+                    self._keep(key, self._elsewhere[key], stream)
+
+    def _keep(self, key: str, answer: Answer, stream: TextIO) -> None:
+        self._answers[key] = answer
+        stream.write(json.dumps({"key": key, "answer": answer.model_dump(mode="json")}) + "\n")
+        stream.flush()
+
+
+def _read(path: Path) -> Iterator[tuple[str, Answer]]:
+    if path.exists():
+        with path.open(encoding="utf-8") as stream:
+            for line in stream:
+                try:
+                    body = json.loads(line)
+                    yield body["key"], Answer.model_validate(body["answer"])
+                except (ValueError, KeyError):
+                    continue  # the last line of a run that was killed while writing it: that answer is asked again

@@ -8,12 +8,34 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import cast
 
-from infimed_core.api.data import MediaLoader
-from infimed_core.api.models import Answer, LoadedModel, Model, Request, TrainableModel
+from infimed_core.api.data import MediaLoader, Sample
+from infimed_core.api.models import Answer, Ask, LoadedModel, Model, Request, TrainableModel
 from infimed_core.errors import InfimedError
 from infimed_core.models.answer_cache import AnswerCache
 from infimed_core.runfile.plan import Plan
 from infimed_core.store.artifacts import digest
+
+
+def asking(
+    samples: Iterable[Sample],
+    ask: Callable[[Sequence[Request]], list[Answer]],
+    ask_named: Callable[[str, Sequence[Request]], list[Answer]],
+    prepare: Callable[[Request], Request] = lambda request: request,
+) -> Ask:
+    """How a solver, a judge or a scorer asks about ``samples``: every request gets the tags of its sample.
+
+    Args:
+        ask: asks the model that is meant where none is named.
+        ask_named: asks a model of the run file's ``models:``.
+        prepare: changes a request before it is sent.
+    """
+    tags = {sample.id: sample.tags for sample in samples}
+
+    def tagged(requests: Sequence[Request], model: str | None = None) -> list[Answer]:
+        made = [prepare(request.model_copy(update={"tags": tags.get(request.sample_id, {})})) for request in requests]
+        return ask(made) if model is None else ask_named(model, made)
+
+    return tagged
 
 
 class RunModelPool:
@@ -67,16 +89,11 @@ class RunModelPool:
                 component = self._component(name)
                 identity = self.identity(name)
                 # two names of one model share a checkpoint and its answers
-                place = self._directory / "models" / hashlib.sha256(identity.encode()).hexdigest()[:16]
-                checkpoint = component.prepare(place / "checkpoint", _no_texts, self._plan.file.run.seed)
+                home = self._directory / "models" / hashlib.sha256(identity.encode()).hexdigest()[:16]
+                checkpoint = component.prepare(home / "checkpoint", tuple, self._plan.file.run.seed)
                 loaded = component.load(checkpoint)
                 if not isinstance(loaded, TrainableModel):  # what a server says it serves is part of who answers
                     identity = digest(identity, loaded.identity)
                 cache = AnswerCache(self._directory / "cache" / f"{identity[:16]}.jsonl", identity)
                 self._opened[name] = (loaded, cache)
             return self._opened[name]
-
-
-def _no_texts() -> Iterable[str]:
-    """A named model is not made from the run's data."""
-    return ()

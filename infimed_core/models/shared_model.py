@@ -21,23 +21,20 @@ FEWEST_SHARED = 2
 """Requests for each process, below which the first process answers alone."""
 
 
-class SharedModel(LoadedModel):
-    """A model whose requests are dealt out to every process of the run, each with a copy of its own."""
+class _SharedModel(LoadedModel):
+    """Gives the answers of this process and, as they come, of the others; each has a copy of the model."""
 
     def __init__(self, state: RunState, component: str, checkpoint: Path, model: LoadedModel) -> None:
         self._state, self._component, self._checkpoint, self._model = state, component, checkpoint, model
 
     @property
     def identity(self) -> str:
-        """The model's."""
         return self._model.identity
 
     def describe(self) -> dict[str, JsonValue]:
-        """The model's."""
         return self._model.describe()
 
     def answer(self, requests: Sequence[Request], media: MediaLoader) -> Iterator[Answer]:
-        """Answers of this process and, as they come, of the others."""
         ranks = self._state.ranks
         if len(requests) < FEWEST_SHARED * ranks.size:
             yield from self._model.answer(requests, media)
@@ -79,23 +76,23 @@ class _Growing:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._place = 0
+        self._position = 0
 
     def new(self) -> Iterator[Answer]:
         try:
             with self._path.open("rb") as stream:
-                stream.seek(self._place)
+                stream.seek(self._position)
                 grown = stream.read()
         except FileNotFoundError:
             return
         whole = grown[: grown.rfind(b"\n") + 1]
-        self._place += len(whole)
+        self._position += len(whole)
         for line in whole.split(b"\n")[:-1]:
             yield Answer.model_validate(json.loads(line))
 
 
 def answer_share(state: RunState, task: JsonObject, model: LoadedModel) -> None:
-    """Answer this process's share of the requests of a ``SharedModel``."""
+    """Answer this process's share of the requests of a ``shared`` model."""
     ranks = state.ranks
     source = Path(task["requests"])
     wait_for_file(source, ranks.rank)
@@ -111,4 +108,4 @@ def shared(state: RunState, component: str, checkpoint: Path | None, model: Load
     """The model as all processes of the run answer with it; itself where there is one process, or no checkpoint."""
     if state.ranks.size == 1 or checkpoint is None:
         return model
-    return SharedModel(state, component, checkpoint, model)
+    return _SharedModel(state, component, checkpoint, model)

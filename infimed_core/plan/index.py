@@ -62,14 +62,14 @@ class Index:
 
     def matching(self, mix: Mix) -> NDArray[np.bool_]:
         """Which samples ``mix`` matches, bool [n]; as ``mix.matches`` of each sample's tags."""
-        found = np.ones(len(self), dtype=bool)
+        matches = np.ones(len(self), dtype=bool)
         for tag, wanted in mix.where.items():
             values = self.tag_values.get(tag, [])
             codes = [
                 values.index(value) for value in ((wanted,) if isinstance(wanted, str) else wanted) if value in values
             ]
-            found &= np.isin(self.tag_codes[tag], codes) if codes else False
-        return found
+            matches &= np.isin(self.tag_codes[tag], codes) if codes else False
+        return matches
 
     def told_faults(self) -> str:
         """What the index left out, as reasons with counts and one example; "" where nothing was."""
@@ -143,12 +143,9 @@ def load_arrays(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
             # The local header repeats the name; its lengths may differ from the directory's.
             with path.open("rb") as whole:
                 whole.seek(member.header_offset + 26)
-                sizes = whole.read(4)
-            start = (
-                member.header_offset + 30 + int.from_bytes(sizes[:2], "little") + int.from_bytes(sizes[2:], "little")
-            )
-            place = start + header
-            arrays[name] = np.memmap(path, dtype, "r", place, shape, order="F" if fortran else "C")
+                lengths = np.frombuffer(whole.read(4), dtype="<u2")
+            start = member.header_offset + 30 + int(lengths.sum(dtype=np.int64)) + header
+            arrays[name] = np.memmap(path, dtype, "r", start, shape, order="F" if fortran else "C")
     return json.loads(arrays.pop("facts").tobytes()), arrays
 
 
@@ -176,32 +173,34 @@ def build_index(
 
 
 class _EarlierRows:
-    """Usable rows of earlier indexes, found by their keys; 24 bytes a row."""
+    """Usable rows of earlier indexes, found by their keys; 28 bytes a row."""
 
     def __init__(self, indexes: Sequence[Index]) -> None:
         self._indexes = list(indexes)
         rows = [np.flatnonzero(index.usable[: len(index.keys)]) for index in self._indexes]
-        keys = [np.asarray(index.keys)[own] for index, own in zip(self._indexes, rows, strict=True)]
-        owners = [np.full(len(own), number, dtype=np.int32) for number, own in enumerate(rows)]
-        joined = np.concatenate([*keys, np.zeros((0, 2), dtype=np.uint64)])
-        order = np.argsort(joined[:, 0], kind="stable")
+        keys = [_as_bytes(index.keys[usable]) for index, usable in zip(self._indexes, rows, strict=True)]
+        owners = [np.full(len(usable), number, dtype=np.int32) for number, usable in enumerate(rows)]
+        joined = np.concatenate([*keys, np.zeros(0, dtype="S16")])
+        order = np.argsort(joined, kind="stable")
         self._keys = joined[order]
-        self._rows = np.concatenate([*rows, np.zeros(0, dtype=np.int64)])[order].astype(np.int64)
+        self._rows = np.concatenate([*rows, np.zeros(0, dtype=np.int64)])[order]
         self._owners = np.concatenate([*owners, np.zeros(0, dtype=np.int32)])[order]
 
     def find(self, keys: NDArray[np.uint64]) -> list[tuple[Index, int] | None]:
-        """For every key (uint64 [n, 2]) the index and the row that has it."""
-        starts = np.searchsorted(self._keys[:, 0], keys[:, 0], side="left").tolist()
-        stops = np.searchsorted(self._keys[:, 0], keys[:, 0], side="right").tolist()
-        matches: list[tuple[Index, int] | None] = []
-        for key, start, stop in zip(keys, starts, stops, strict=True):
-            equal = np.flatnonzero(self._keys[start:stop, 1] == key[1])
-            if not len(equal):
-                matches.append(None)
-                continue
-            last = start + int(equal[-1])
-            matches.append((self._indexes[int(self._owners[last])], int(self._rows[last])))
-        return matches
+        """For every key (uint64 [n, 2]) the index and the row that has it: of the last index, where several have."""
+        wanted = _as_bytes(keys)
+        at = np.searchsorted(self._keys, wanted, side="right") - 1
+        is_known = (at >= 0) & (self._keys[at] == wanted) if len(self._keys) else np.zeros(len(at), dtype=bool)
+        return [
+            (self._indexes[int(self._owners[row])], int(self._rows[row])) if known else None
+            for row, known in zip(at.tolist(), is_known.tolist(), strict=True)
+        ]
+
+
+def _as_bytes(keys: NDArray[np.uint64]) -> NDArray[np.bytes_]:
+    """Keys (uint64 [n, 2]) as texts of 16 bytes, which sort and compare as a whole."""
+    texts: NDArray[np.bytes_] = np.ascontiguousarray(keys).view("S16").ravel()
+    return texts
 
 
 class _TagColumns:
@@ -234,7 +233,7 @@ class _TagColumns:
             order = sorted(range(len(known)), key=known.__getitem__)
             ranks = np.full(len(known) + 1, -1, dtype=np.int32)  # the last is what code -1 picks
             ranks[order] = np.arange(len(known))
-            values[tag] = [known[place] for place in order]
+            values[tag] = [known[code] for code in order]
             codes[tag] = ranks[np.frombuffer(self._codes.pop(tag), dtype=np.int32)]
         return codes, values
 
@@ -308,14 +307,14 @@ class _Builder:
                 fault = Fault(sample_id=samples[0].id, code=error.code, detail=str(error))
                 return [fault], np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64)
             alone = [self._count([sample]) for sample in samples]
-            faults = [fault for found, _, _ in alone for fault in found]
+            faults = [fault for counted, _, _ in alone for fault in counted]
             return faults, np.concatenate([t for _, t, _ in alone]), np.concatenate([s for _, _, s in alone])
         refused = [lengths.refused.get(number) for number in range(len(samples))]
-        told = [
+        faults_or_none = [
             Fault(sample_id=sample.id, code=error.code, detail=str(error)) if error is not None else None
             for sample, error in zip(samples, refused, strict=True)
         ]
-        return told, lengths.tokens, lengths.supervised
+        return faults_or_none, lengths.tokens, lengths.supervised
 
     def finish(self, digest: str) -> Index:
         codes, values = self._tags.finish()
@@ -335,8 +334,8 @@ class _Builder:
 
 
 def _media_key(item: Media) -> str:
-    place = item.sha256 or item.uri or hashlib.sha256(item.data or b"").hexdigest()
-    return canonical_json([item.kind, place, item.options])
+    content = item.sha256 or item.uri or hashlib.sha256(item.data or b"").hexdigest()
+    return canonical_json([item.kind, content, item.options])
 
 
 def _sample_key(line: bytes, items: list[Media]) -> tuple[int, int]:

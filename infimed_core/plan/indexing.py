@@ -25,17 +25,19 @@ def index_samples(state: RunState, dataset: Dataset, dataset_digest: str, checkp
         def progress(done: int, total: int) -> None:
             state.tell("progress", "index", {"done": done, "total": total, "unit": "sample"})
 
+        for text in encoder.doubts():
+            state.tell("message", "index", {"text": text})
         # what an index of an earlier run of this file knows of a sample is not counted or probed again
         earlier = [Index.load(path) for path in sorted((state.path / "artifacts").glob("index-*/index.npz"))]
         index = build_index(dataset, encoder, state.media, progress, earlier=earlier)
         index.save(directory / "index.npz")
         dropped = Counter(fault.code for fault in index.faults)
-        write_atomically(directory / "faults.jsonl", "".join(f"{one.model_dump_json()}\n" for one in index.faults))
+        write_atomically(directory / "faults.jsonl", "".join(f"{fault.model_dump_json()}\n" for fault in index.faults))
         first = {fault.code: fault for fault in reversed(index.faults)}
         for code, count in dropped.most_common(TOLD_FAULTS):
             more = f"; {count:,} such samples, all in {directory / 'faults.jsonl'}" if count > 1 else ""
             text = f"cannot be trained on: sample '{first[code].sample_id}': {code}: {first[code].detail}{more}"
-            state.tell("message", "index", {"text": text})
+            state.say(text, "index")
         return Outcome(len(dataset), len(dataset) - sum(dropped.values()), dict(dropped))
 
     artifact = state.step("index", inputs_digest, work)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from infimed_core.plan.index import Index
 
 def sums_of(values: NDArray[Any], offsets: NDArray[np.int64]) -> NDArray[Any]:
     """Sums of consecutive spans; an empty span sums to 0 (``reduceat`` would give its neighbour's value)."""
-    total = np.zeros(len(values) + 1, dtype=values.dtype)
+    total = np.zeros(len(values) + 1, dtype=np.result_type(values, np.int64))
     np.cumsum(values, out=total[1:])
     sums: NDArray[Any] = total[offsets[1:]] - total[offsets[:-1]]
     return sums
@@ -33,72 +34,66 @@ class CostModel:
 
 @dataclass(frozen=True)
 class Lengths:
-    """What samples cost at one cap, int64 [n] each; ``patches_squared`` is summed over a sample's images."""
+    """What samples cost at one cap.
 
-    tokens: NDArray[np.int64]
-    patches: NDArray[np.int64]
+    Attributes:
+        tokens, patches, images: int32 [n].
+        patches_squared: float64 [n], summed over a sample's images.
+    """
+
+    tokens: NDArray[np.int32]
+    patches: NDArray[np.int32]
     patches_squared: NDArray[np.float64]
-    images: NDArray[np.int64]
+    images: NDArray[np.int32]
 
-    def take(self, which: NDArray[np.int64]) -> Lengths:
+    def take(self, which: NDArray[np.integer[Any]]) -> Lengths:
         """The same for some of the samples."""
-        return Lengths(self.tokens[which], self.patches[which], self.patches_squared[which], self.images[which])
+        return Lengths(*(getattr(self, item.name)[which] for item in fields(self)))
+
+    @staticmethod
+    def joined(parts: Sequence[Lengths]) -> Lengths:
+        """The lengths of all parts, in order."""
+        if len(parts) == 1:
+            return parts[0]
+        return Lengths(*(np.concatenate([getattr(part, item.name) for part in parts]) for item in fields(Lengths)))
 
     def cost(self, model: CostModel) -> NDArray[np.float64]:
-        """Modelled compute, float64 [n]."""
-        tokens = self.tokens.astype(np.float64)
-        vision = model.patch * self.patches + model.patch_squared * self.patches_squared
-        return model.token * tokens + model.token_squared * tokens**2 + vision
+        """Modelled compute, float64 [n]; summed in place, for a stage may have millions of samples."""
+        cost = self.tokens.astype(np.float64)
+        squared = cost**2
+        squared *= model.token_squared
+        cost *= model.token
+        cost += squared
+        vision = model.patch * self.patches
+        vision += np.multiply(self.patches_squared, model.patch_squared, out=squared)
+        cost += vision
+        return cost
 
 
 class Measure:
-    """Lengths of every sample of an index at any cap; each size of image is computed once a cap."""
+    """Lengths of samples of an index at any cap."""
 
     def __init__(self, index: Index, encoder: Encoder) -> None:
         self._index, self._encoder = index, encoder
-        keys, self._which = np.unique(index.sizes[:, 0] << 32 | index.sizes[:, 1], return_inverse=True)
-        self._heights, self._widths = keys >> 32, keys & (2**32 - 1)
-        self._images = np.diff(index.image_offsets)
-        self._done: dict[int | None, Lengths] = {}
+        sizes, self._size_of = np.unique(index.sizes[:, 0] << 32 | index.sizes[:, 1], return_inverse=True)
+        self._heights, self._widths = sizes >> 32, sizes & (2**32 - 1)
 
-    def at(self, cap: int | None) -> Lengths:
-        """Lengths at a cap, of all samples."""
-        if cap not in self._done:
-            visual, patches = self._of_sizes(cap)
-            offsets = self._index.image_offsets
-            self._done[cap] = Lengths(
-                self._index.text + sums_of(visual[self._which], offsets),
-                sums_of(patches[self._which], offsets),
-                sums_of(patches[self._which].astype(np.float64) ** 2, offsets),
-                self._images,
-            )
-        return self._done[cap]
-
-    def of(self, rows: NDArray[np.int64], cap: int | None) -> Lengths:
-        """Lengths at a cap of a few samples, without those of the rest."""
-        images = self._images[rows]
+    def of(self, rows: NDArray[np.integer[Any]], cap: int | None) -> Lengths:
+        """Lengths at a cap of some samples; what each size of image gives is computed once."""
+        starts, stops = self._index.image_offsets[rows], self._index.image_offsets[rows + 1]
+        images = stops - starts
         offsets = np.concatenate([[0], np.cumsum(images)])
-        within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], images)
-        kinds, which = np.unique(
-            self._which[np.repeat(self._index.image_offsets[rows], images) + within], return_inverse=True
-        )
-        visual, patches = self._of_sizes(cap, kinds)
-        squared = sums_of(patches[which].astype(np.float64) ** 2, offsets)
+        size_of = self._size_of[np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], images)]
+        visual, patches = self._heights, self._heights
+        if len(visual):
+            visual, patches = self._encoder.visual_sizes(self._heights, self._widths, cap)
         return Lengths(
-            self._index.text[rows] + sums_of(visual[which], offsets), sums_of(patches[which], offsets), squared, images
+            (self._index.text[rows] + sums_of(visual[size_of], offsets)).astype(np.int32),
+            sums_of(patches[size_of], offsets).astype(np.int32),
+            sums_of(patches[size_of].astype(np.float64) ** 2, offsets),
+            images.astype(np.int32),
         )
 
-    def largest(self, rows: NDArray[np.int64], cap: int | None) -> int:
+    def largest(self, rows: NDArray[np.integer[Any]], cap: int | None) -> int:
         """Upper bound of visual tokens of one image of these samples."""
-        tokens = self.of(rows, cap).tokens - self._index.text[rows]
-        return int(tokens.max(initial=0))
-
-    def _of_sizes(
-        self, cap: int | None, kinds: NDArray[np.int64] | None = None
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        heights, widths = (
-            (self._heights, self._widths) if kinds is None else (self._heights[kinds], self._widths[kinds])
-        )
-        if len(heights) == 0:
-            return heights, heights
-        return self._encoder.visual_sizes(heights, widths, cap)
+        return int((self.of(rows, cap).tokens - self._index.text[rows]).max(initial=0))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from infimed_core.api.component import JsonObject
 from infimed_core.api.planning import Packs
 from infimed_core.api.training import Stage
-from infimed_core.plan.index import Index
+
+if TYPE_CHECKING:
+    from infimed_core.plan.index import Index
 
 _WINDOW_STEPS = (50, 16, 4, 2)
 _MOST_KINDS = 64
@@ -23,33 +25,36 @@ MOST_SHARE = 1.1
 """Pairs of one kind in a step, as a multiple of those in a random draw, above which a step is far from random."""
 
 
-def kinds_of(index: Index, rows: NDArray[np.int64], tokens: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
-    """By what samples are told apart, int64 [n] each: the decile of their length, and every tag of a few values."""
+def kinds_of(index: Index, rows: NDArray[np.int32], tokens: NDArray[np.int32]) -> dict[str, NDArray[np.int8]]:
+    """By what samples are told apart, int8 [n] each: the decile of their length, and every tag of a few values."""
     kinds = {}
     if len(rows):
         bounds = np.quantile(tokens, np.arange(1, 10) / 10)
-        kinds["length"] = np.searchsorted(bounds, tokens, side="right").astype(np.int64)
+        kinds["length"] = np.searchsorted(bounds, tokens, side="right").astype(np.int8)
     for tag, values in index.tag_values.items():
         if 1 < len(values) <= _MOST_KINDS:
-            kinds[tag] = index.tag_codes[tag][rows].astype(np.int64) + 1
+            kinds[tag] = index.tag_codes[tag][rows].astype(np.int8) + np.int8(1)
     return kinds
 
 
-def pair_share(groups: NDArray[np.int64], kind: NDArray[np.int64]) -> tuple[float, int]:
-    """Share of the pairs within a group (int64 [n]) that are of one kind, and how many pairs there are."""
+def pair_share(groups: NDArray[np.integer[Any]], kind: NDArray[np.integer[Any]]) -> tuple[float, int]:
+    """Share of the pairs within a group (both [n]) that are of one kind, and how many pairs there are."""
     width = int(kind.max(initial=0)) + 1
-    counts = np.bincount(groups * width + kind).astype(np.float64)
+    cells = groups.astype(np.int64)
+    cells *= width
+    cells += kind
+    counts = np.bincount(cells).astype(np.float64)
     sizes = np.bincount(groups).astype(np.float64)
     pairs = float((sizes * (sizes - 1)).sum())
     return (float((counts * (counts - 1)).sum()) / pairs if pairs else 0.0), int(pairs / 2)
 
 
 def mixing_of(
-    kinds: Mapping[str, NDArray[np.int64]],
-    members: NDArray[np.int64],
-    row_of: NDArray[np.int64],
-    step_of: NDArray[np.int64],
-    rows: NDArray[np.int64],
+    kinds: Mapping[str, NDArray[np.int8]],
+    members: NDArray[np.integer[Any]],
+    row_of: NDArray[np.int32],
+    step_of: NDArray[np.int32],
+    rows: NDArray[np.int32],
 ) -> JsonObject:
     """How near rows and steps are to random draws, for the record; all arrays but ``kinds`` and ``rows`` are by member.
 
@@ -63,8 +68,8 @@ def mixing_of(
     drawn = rows[members]
     repeats = 0
     if np.bincount(drawn).max() > 1:
-        repeats = int((np.diff(np.sort(step_of * (int(drawn.max()) + 1) + drawn)) == 0).sum())
-    found: JsonObject = {
+        repeats = int((np.diff(np.sort(step_of.astype(np.int64) * (int(drawn.max()) + 1) + drawn)) == 0).sum())
+    facts: JsonObject = {
         "num_steps": len(sizes),
         "samples_per_step": float(sizes.mean()),
         "repeats_in_step": repeats,
@@ -72,17 +77,17 @@ def mixing_of(
         "far": [],
     }
     for name, kind in kinds.items():
-        own = kind[members]
-        random, _ = pair_share(np.zeros(len(own), dtype=np.int64), own)
-        if len(own) < 2 or random == 1.0:
+        packed = kind[members]
+        random, _ = pair_share(np.zeros(len(packed), dtype=np.int8), packed)
+        if len(packed) < 2 or random == 1.0:
             continue
-        (row, _), (step, num_pairs) = pair_share(row_of, own), pair_share(step_of, own)
-        found["kinds"][name] = {"random": random, "row": row, "step": step}
+        (row, _), (step, num_pairs) = pair_share(row_of, packed), pair_share(step_of, packed)
+        facts["kinds"][name] = {"random": random, "row": row, "step": step}
         # Chance alone makes a difference too, where pairs are few.
         chance = 4 * (random * (1 - random) / max(1, num_pairs)) ** 0.5
         if step > MOST_SHARE * random and step - random > max(chance, 0.02):
-            found["far"].append(name)
-    return found
+            facts["far"].append(name)
+    return facts
 
 
 def mixing_warnings(stage: Stage, mixing: Mapping[str, Any], most_in_row: int | None = None) -> list[str]:
@@ -90,23 +95,23 @@ def mixing_warnings(stage: Stage, mixing: Mapping[str, Any], most_in_row: int | 
 
     ``most_in_row`` is the most samples that the packer puts into a row, where that is known without a plan.
     """
-    told = []
+    warnings = []
     most = most_in_row * stage.rows_per_step if most_in_row is not None else None
     size = mixing.get("samples_per_step", most)
     if size is not None and size < FEWEST_SAMPLES and mixing.get("num_steps", 2) > 1:
         enough = math.ceil(stage.rows_per_step * FEWEST_SAMPLES / size)
-        told.append(
+        warnings.append(
             f"stage '{stage.name}': an optimizer step holds {'about' if mixing else 'at most'} {size:.3g} samples, so "
             f"its gradient follows a few of them; rows_per_step: {enough} would give about {FEWEST_SAMPLES}"
         )
     for name in mixing.get("far", ()):
         shares = mixing["kinds"][name]
-        told.append(
+        warnings.append(
             f"stage '{stage.name}': steps are far from random draws: {shares['step']:.0%} of the pairs of samples in a "
             f"step are alike in '{name}', of random pairs {shares['random']:.0%}; raise rows_per_step, or use a packer "
             "that does not sort (best-fit)"
         )
-    return told
+    return warnings
 
 
 def told_passes(stage: Stage, sources: Sequence[JsonObject]) -> str:
@@ -121,7 +126,7 @@ def told_passes(stage: Stage, sources: Sequence[JsonObject]) -> str:
 def deal_to_steps(
     packs: Packs,
     costs: NDArray[np.float64],
-    kinds: Mapping[str, NDArray[np.int64]],
+    kinds: Mapping[str, NDArray[np.int8]],
     rows_per_step: int,
     generator: np.random.Generator,
     by_cost: bool,
@@ -139,14 +144,14 @@ def deal_to_steps(
     if not by_cost or rows_per_step == 1 or num_steps <= 1:
         return order, ends
     sizes = np.diff(packs.offsets)
-    own = [kind[packs.members] for kind in kinds.values()]
-    random = [pair_share(np.zeros_like(kind), kind)[0] for kind in own]
+    packed = [kind[packs.members] for kind in kinds.values()]
+    random = [pair_share(np.zeros_like(kind), kind)[0] for kind in packed]
 
     def excess(trial: NDArray[np.int64], trial_ends: NDArray[np.int64]) -> float:
-        step_of_pack = np.empty(len(trial), dtype=np.int64)
+        step_of_pack = np.empty(len(trial), dtype=np.int32)
         step_of_pack[trial] = np.searchsorted(trial_ends, np.arange(len(trial)), side="right")
         step_of = np.repeat(step_of_pack, sizes)
-        shares = [pair_share(step_of, kind)[0] for kind in own]
+        shares = [pair_share(step_of, kind)[0] for kind in packed]
         return max((here / there for here, there in zip(shares, random, strict=True) if there), default=1.0)
 
     best, least = (order, ends), math.inf

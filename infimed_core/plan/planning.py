@@ -33,6 +33,19 @@ from infimed_core.plan.stage_plan import DROP_REASONS, NATIVE, StagePlan, plan_d
 _SMALLEST_SHRINK = 16
 
 
+@dataclass(frozen=True)
+class PlanInputs:
+    """The index, the rows that may be drawn (bool [n]), and the parts that draw and pack them."""
+
+    index: Index
+    index_hash: str
+    allowed: NDArray[np.bool_]
+    scheduler: ResolutionScheduler
+    packer: Packer
+    encoder: Encoder
+    seed: int
+
+
 def plan_stage(
     index: Index,
     stage: Stage,
@@ -59,42 +72,40 @@ def plan_stage(
     sources = mix_sources(index, stage, allowed & index.usable)
 
     def drawn(count: int) -> _Drawn:
-        return _drawn(stage, sources, count, scheduler, measure, limit, seed)
+        return _drawn(index, stage, sources, count, scheduler, measure, limit, seed, cost_model or CostModel())
 
     def packed(of: _Drawn) -> _Packed:
-        kinds = kinds_of(index, of.rows, of.lengths.tokens)
-        return _packed(of, stage, packer, cost_model or CostModel(), kinds, ordered)
+        return _packed(of, stage, packer, ordered)
 
     def epoch(about: int) -> float:
         phases = checked_phases(scheduler, scheduler.plan(about), about)
         return epoch_draws(stage, sources, sample_shares(stage, sources, measure, phases, int(limit[0])))
 
-    count = _num_draws(stage, num_distinct(sources), epoch, drawn, packed)
-    draws = drawn(count)
-    rows, phases, caps, dropped = draws.rows, draws.phases, draws.caps, draws.dropped
-    lengths = draws.lengths
-    packs, steps, pack_phases = packed(draws).of_steps(stage.num_steps, dropped)
-    row_of = np.repeat(np.arange(len(packs)), np.diff(packs.offsets))
-    step_of = np.searchsorted(steps, row_of, side="right") - 1
+    draws = drawn(_num_draws(stage, num_distinct(sources), epoch, drawn, packed))
+    rows, lengths = draws.rows, draws.lengths
+    packs, steps, pack_phases = packed(draws).of_steps(stage.num_steps, draws.dropped)
+    step_of_pack = np.searchsorted(steps, np.arange(len(packs)), side="right").astype(np.int32) - 1
+    sizes = np.diff(packs.offsets)
+    row_of, step_of = np.repeat(np.arange(len(packs), dtype=np.int32), sizes), np.repeat(step_of_pack, sizes)
     values: dict[str, Any] = {
         "rows": rows,
-        "caps": caps,
+        "caps": draws.caps,
         "tokens": lengths.tokens,
-        "supervised": index.supervised[rows],
+        "supervised": index.supervised[rows].astype(np.int32),
         "patches": lengths.patches,
         "images": lengths.images,
-        "costs": lengths.cost(cost_model or CostModel()),
-        "dropped": dropped,
+        "costs": draws.costs,
+        "dropped": draws.dropped,
         "members": packs.members,
         "offsets": packs.offsets,
         "steps": steps,
         "pack_phases": pack_phases,
-        "phases": np.array([[p.start, p.stop, _coded(p.max_visual_tokens)] for p in phases], dtype=np.int64),
+        "phases": np.array([[p.start, p.stop, _coded(p.max_visual_tokens)] for p in draws.phases], dtype=np.int64),
         "padded": type(packer).padded,
         "row_tokens": packer.row_tokens,
         "num_shrunk": draws.num_shrunk,
-        "mixing": mixing_of(kinds_of(index, rows, lengths.tokens), packs.members, row_of, step_of, rows),
-        "sources": _told_sources(stage, sources, draws.drawn.counts),
+        "mixing": mixing_of(draws.kinds, packs.members, row_of, step_of, rows),
+        "sources": _describe_sources(stage, sources, draws.drawn.counts),
         "inputs_digest": index.digest,
     }
     return StagePlan(**values, plan_hash=plan_digest(values))
@@ -110,14 +121,16 @@ class _Drawn:
 
     drawn: Draws
     phases: list[Phase]
-    caps: NDArray[np.int64]
+    caps: NDArray[np.int32]
     dropped: NDArray[np.int8]
     lengths: Lengths
+    costs: NDArray[np.float64]
+    kinds: dict[str, NDArray[np.int8]]
     num_shrunk: int
     generator: np.random.Generator
 
     @property
-    def rows(self) -> NDArray[np.int64]:
+    def rows(self) -> NDArray[np.int32]:
         """The samples, as rows of the dataset."""
         return self.drawn.rows
 
@@ -149,77 +162,70 @@ class _Packed:
 
 
 def _drawn(
+    index: Index,
     stage: Stage,
-    sources: list[NDArray[np.int64]],
+    sources: list[NDArray[np.int32]],
     count: int,
     scheduler: ResolutionScheduler,
     measure: Measure,
     limit: NDArray[np.int64],
     seed: int,
+    cost_model: CostModel,
 ) -> _Drawn:
     generator = np.random.Generator(np.random.PCG64(seed))
     phases = checked_phases(scheduler, scheduler.plan(count), count)
     if count:
-        found = draw(sources, sample_shares(stage, sources, measure, phases, int(limit[0])), count, generator)
+        draws = draw(sources, sample_shares(stage, sources, measure, phases, int(limit[0])), count, generator)
     else:
-        found = Draws(*(np.zeros(size, dtype=np.int64) for size in (0, len(sources), 0)))
-    rows = found.rows
-    caps = np.full(count, NATIVE, dtype=np.int64)
+        nothing = np.zeros(0, dtype=np.int64)
+        draws = Draws(nothing.astype(np.int32), np.zeros(len(sources), dtype=np.int64), nothing)
+    rows = draws.rows
+    caps = np.full(count, NATIVE, dtype=np.int32)
     dropped = np.zeros(count, dtype=np.int8)
     parts: list[Lengths] = []
     num_shrunk = 0
     for phase in phases:
         span = slice(phase.start, phase.stop)
         if phase.max_visual_tokens is not None:
-            caps[span] = phase.max_visual_tokens
-        lengths = measure.at(phase.max_visual_tokens).take(rows[span])
+            caps[span] = min(phase.max_visual_tokens, 2**31 - 1)
+        lengths = measure.of(rows[span], phase.max_visual_tokens)
         num_shrunk += _shrink(measure, rows[span], phase.max_visual_tokens, limit, lengths, caps[span], dropped[span])
         if stage.overlong == "error":
             _refuse_overlong(stage, dropped[span], rows[span], limit)
         parts.append(lengths)
-    joined = (np.concatenate([getattr(part, item.name) for part in parts]) for item in fields(Lengths))
-    return _Drawn(found, phases, caps, dropped, Lengths(*joined), num_shrunk, generator)
+    joined = Lengths.joined(parts or [measure.of(rows, None)])
+    kinds = kinds_of(index, rows, joined.tokens)
+    return _Drawn(draws, phases, caps, dropped, joined, joined.cost(cost_model), kinds, num_shrunk, generator)
 
 
-def _packed(
-    draws: _Drawn,
-    stage: Stage,
-    packer: Packer,
-    cost_model: CostModel,
-    kinds: dict[str, NDArray[np.int64]],
-    ordered: bool,
-) -> _Packed:
+def _packed(draws: _Drawn, stage: Stage, packer: Packer, ordered: bool) -> _Packed:
     """Pack each span of the draws and put the packs into steps; what the packer leaves out is a drop, in place."""
-    members: list[NDArray[np.int64]] = []
-    sizes: list[NDArray[np.int64]] = []
+    packs: list[NDArray[np.integer[Any]]] = []
     phases: list[NDArray[np.int64]] = []
     steps = [np.zeros(1, dtype=np.int64)]
-    num_packs = 0
     tokens = np.where(draws.dropped == 0, draws.lengths.tokens, 0)
     for start, stop, number in spans_of(draws.drawn, draws.phases, tokens, stage.rows_per_step * packer.row_tokens):
-        kept = start + np.flatnonzero(draws.dropped[start:stop] == 0)
-        lengths = draws.lengths.take(kept)
-        costs = np.stack([lengths.tokens, lengths.patches, lengths.images], axis=1)
+        kept = (start + np.flatnonzero(draws.dropped[start:stop] == 0)).astype(np.int32)
+        lengths = draws.lengths
+        costs = np.stack([lengths.tokens[kept], lengths.patches[kept], lengths.images[kept]], axis=1, dtype=np.int64)
         grouped = checked_packs(packer, packer.group(costs, packer.budget), costs, packer.budget)
         left_out = np.ones(len(kept), dtype=bool)
         left_out[grouped.members] = False
         draws.dropped[kept[left_out]] = DROP_REASONS.index("not_packed")
-        own = Packs(kept[grouped.members], grouped.offsets)
-        pack_costs = sums_of(lengths.cost(cost_model)[grouped.members], grouped.offsets)
-        order, ends = deal_to_steps(own, pack_costs, kinds, stage.rows_per_step, draws.generator, ordered)
-        own = _reordered(own, order)
-        members.append(own.members)
-        sizes.append(np.diff(own.offsets))
-        phases.append(np.full(len(own), number))
-        steps.append(num_packs + ends)
-        num_packs += len(own)
-    offsets = np.concatenate([[0], np.cumsum(np.concatenate(sizes))]).astype(np.int64)
-    return _Packed(Packs(np.concatenate(members), offsets), np.concatenate(steps), np.concatenate(phases))
+        of_draws = Packs(kept[grouped.members], grouped.offsets)
+        pack_costs = sums_of(draws.costs[of_draws.members], of_draws.offsets)
+        order, ends = deal_to_steps(of_draws, pack_costs, draws.kinds, stage.rows_per_step, draws.generator, ordered)
+        steps.append(len(packs) + ends)
+        phases.append(np.full(len(of_draws), number))
+        packs += [of_draws[pack] for pack in order.tolist()]
+    offsets = np.concatenate([[0], np.cumsum([len(pack) for pack in packs], dtype=np.int64)])
+    members = np.concatenate([*packs, np.zeros(0, dtype=np.int32)])
+    return _Packed(Packs(members, offsets), np.concatenate(steps), np.concatenate(phases))
 
 
-def _told_sources(stage: Stage, sources: list[NDArray[np.int64]], counts: NDArray[np.int64]) -> list[JsonObject]:
+def _describe_sources(stage: Stage, sources: list[NDArray[np.int32]], counts: NDArray[np.int64]) -> list[JsonObject]:
     """Of each entry of the mix: what it holds, what is drawn of it, and how often a sample of it is seen."""
-    wheres = [mix.where for mix in stage.mix] or [{}]
+    wheres: list[JsonObject] = [mix.model_dump(mode="json")["where"] for mix in stage.mix] or [{}]
     return [
         {
             "where": where,
@@ -256,11 +262,11 @@ def _num_draws(
 
 def _shrink(
     measure: Measure,
-    rows: NDArray[np.int64],
+    rows: NDArray[np.int32],
     cap: int | None,
     limit: NDArray[np.int64],
     lengths: Lengths,
-    caps: NDArray[np.int64],
+    caps: NDArray[np.int32],
     dropped: NDArray[np.int8],
 ) -> int:
     """Lower the cap of samples that fit no row until they do; what still does not fit is dropped. In place.
@@ -292,7 +298,7 @@ def _shrink(
 
 
 def _refuse_overlong(
-    stage: Stage, dropped: NDArray[np.int8], rows: NDArray[np.int64], limit: NDArray[np.int64]
+    stage: Stage, dropped: NDArray[np.int8], rows: NDArray[np.int32], limit: NDArray[np.int64]
 ) -> None:
     """Raise where a sample of the phase fits no row."""
     over = np.flatnonzero(dropped)
@@ -308,10 +314,3 @@ def _refuse_overlong(
         f"({reasons}; first on line {int(rows[over[0]]) + 1} of the samples): raise packing.row_tokens, row_patches or "
         "row_images, or set overlong: drop to leave them out, counted"
     )
-
-
-def _reordered(packs: Packs, order: NDArray[np.int64]) -> Packs:
-    sizes = np.diff(packs.offsets)[order]
-    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-    within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], sizes)
-    return Packs(packs.members[np.repeat(packs.offsets[:-1][order], sizes) + within], offsets)

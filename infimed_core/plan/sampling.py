@@ -19,13 +19,14 @@ _MOST_TRIALS = 40
 _FEWEST_STEPS = 16
 
 
-def mix_sources(index: Index, stage: Stage, usable: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
+def mix_sources(index: Index, stage: Stage, usable: NDArray[np.bool_]) -> list[NDArray[np.int32]]:
     """Rows of the usable samples that each entry of the mix matches; without a mix one source, of all.
 
     Raises:
         InfimedError: an entry matches none.
     """
-    sources = [np.flatnonzero(usable & index.matching(mix)) for mix in stage.mix] or [np.flatnonzero(usable)]
+    masks = [usable & index.matching(mix) for mix in stage.mix] or [usable]
+    sources = [np.flatnonzero(mask).astype(np.int32) for mask in masks]
     for number, source in enumerate(sources):
         if stage.mix and len(source) == 0:
             faults = index.told_faults()
@@ -37,13 +38,13 @@ def mix_sources(index: Index, stage: Stage, usable: NDArray[np.bool_]) -> list[N
     return sources
 
 
-def num_distinct(sources: Sequence[NDArray[np.int64]]) -> int:
+def num_distinct(sources: Sequence[NDArray[np.int32]]) -> int:
     """How many samples the sources hold; one in two sources counts once."""
     return len(sources[0]) if len(sources) == 1 else len(np.unique(np.concatenate(sources)))
 
 
 def sample_shares(
-    stage: Stage, sources: Sequence[NDArray[np.int64]], measure: Measure, phases: Sequence[Phase], most_tokens: int
+    stage: Stage, sources: Sequence[NDArray[np.int32]], measure: Measure, phases: Sequence[Phase], most_tokens: int
 ) -> NDArray[np.float64]:
     """Share of the draws that each source gets, float64 [sources], adding up to 1.
 
@@ -53,14 +54,15 @@ def sample_shares(
     weights = np.array([mix.weight for mix in stage.mix] or [1.0])
     if stage.mix_by == "tokens" and len(sources) > 1:
         spans = np.array([phase.stop - phase.start for phase in phases], dtype=np.float64)
-        lengths = [np.minimum(measure.at(phase.max_visual_tokens).tokens, most_tokens) for phase in phases]
-        means = np.array([[tokens[source].mean() for tokens in lengths] for source in sources]) @ spans / spans.sum()
+        lengths = [[measure.of(source, phase.max_visual_tokens).tokens for phase in phases] for source in sources]
+        capped = [[np.minimum(tokens, most_tokens).mean() for tokens in row] for row in lengths]
+        means = np.array(capped) @ spans / spans.sum()
         weights = weights / np.maximum(means, 1.0)
     shares: NDArray[np.float64] = weights / weights.sum()
     return shares
 
 
-def epoch_draws(stage: Stage, sources: Sequence[NDArray[np.int64]], shares: NDArray[np.float64]) -> float:
+def epoch_draws(stage: Stage, sources: Sequence[NDArray[np.int32]], shares: NDArray[np.float64]) -> float:
     """How many draws one epoch of the stage is, as its ``mix_epoch`` says."""
     whole: list[float] = [len(source) / share for source, share in zip(sources, shares.tolist(), strict=True)]
     return {"all": float(num_distinct(sources)), "shortest": float(int(min(whole))), "longest": max(whole)}[
@@ -73,35 +75,35 @@ class Draws:
     """The samples of a stage in order.
 
     Attributes:
-        rows: int64 [n], rows of the dataset.
+        rows: int32 [n], rows of the dataset.
         counts: int64 [sources], how many come from each source.
         ends: places in ``rows`` at which a source has been seen whole once more, so that its samples begin to repeat.
     """
 
-    rows: NDArray[np.int64]
+    rows: NDArray[np.int32]
     counts: NDArray[np.int64]
     ends: NDArray[np.int64]
 
 
 def draw(
-    sources: Sequence[NDArray[np.int64]], shares: NDArray[np.float64], count: int, generator: np.random.Generator
+    sources: Sequence[NDArray[np.int32]], shares: NDArray[np.float64], count: int, generator: np.random.Generator
 ) -> Draws:
     """``count`` rows in seeded random order: each source goes through all its samples before it repeats one."""
     counts = _apportion(count, shares)
-    turns = generator.permutation(np.repeat(np.arange(len(sources)), counts))
-    rows = np.empty(count, dtype=np.int64)
+    turns = generator.permutation(np.repeat(np.arange(len(sources), dtype=np.int32), counts))
+    rows = np.empty(count, dtype=np.int32)
     ends = []
     for number, (source, share) in enumerate(zip(sources, counts.tolist(), strict=True)):
         passes = [generator.permutation(source) for _ in range(-(-share // len(source)))]
         if passes:
-            own = np.flatnonzero(turns == number)
-            rows[own] = np.concatenate(passes)[:share]
-            ends.append(own[np.arange(len(source), share, len(source))])
+            turn = np.flatnonzero(turns == number)
+            rows[turn] = np.concatenate(passes)[:share]
+            ends.append(turn[np.arange(len(source), share, len(source))])
     return Draws(rows, counts, np.unique(np.concatenate(ends)) if ends else np.zeros(0, dtype=np.int64))
 
 
 def spans_of(
-    draws: Draws, phases: Sequence[Phase], tokens: NDArray[np.int64], step_tokens: int
+    draws: Draws, phases: Sequence[Phase], tokens: NDArray[np.int32], step_tokens: int
 ) -> list[tuple[int, int, int]]:
     """Spans of the draws that share no row and no step: (start, stop, number of the phase).
 

@@ -26,29 +26,29 @@ class StagePlan:
     """Which samples of a stage share a row, which rows a step, and at what resolution.
 
     Attributes:
-        rows: int64 [d], the samples drawn, as rows of the dataset, in order.
-        caps: int64 [d], most visual tokens an image of each draw, ``NATIVE`` for no limit.
-        tokens, supervised, patches, images: int64 [d], what encoding will give, exactly.
+        rows: int32 [d], the samples drawn, as rows of the dataset, in order.
+        caps: int32 [d], most visual tokens an image of each draw, ``NATIVE`` for no limit.
+        tokens, supervised, patches, images: int32 [d], what encoding will give, exactly.
         costs: float64 [d], modelled compute.
         dropped: int8 [d], 0 or the number of the reason in ``DROP_REASONS``.
-        members, offsets: the packs, as positions in ``rows``, in the order they come.
+        members, offsets: the packs (int32, int64), as positions in ``rows``, in the order they come.
         steps: int64 [steps + 1]; step ``s`` is packs ``steps[s]`` to ``steps[s + 1]``.
         pack_phases: int64 [packs].
         phases: int64 [phases, 3]: start, stop, cap.
-        mixing: how near rows and steps are to random draws (``drawing.mixing_of``).
+        mixing: how near rows and steps are to random draws (``mixing.mixing_of``).
         sources: of each entry of the mix, how many samples it holds, how many are drawn, and ``passes``: how often
             each is seen.
     """
 
-    rows: NDArray[np.int64]
-    caps: NDArray[np.int64]
-    tokens: NDArray[np.int64]
-    supervised: NDArray[np.int64]
-    patches: NDArray[np.int64]
-    images: NDArray[np.int64]
+    rows: NDArray[np.int32]
+    caps: NDArray[np.int32]
+    tokens: NDArray[np.int32]
+    supervised: NDArray[np.int32]
+    patches: NDArray[np.int32]
+    images: NDArray[np.int32]
     costs: NDArray[np.float64]
     dropped: NDArray[np.int8]
-    members: NDArray[np.int64]
+    members: NDArray[np.int32]
     offsets: NDArray[np.int64]
     steps: NDArray[np.int64]
     pack_phases: NDArray[np.int64]
@@ -90,6 +90,23 @@ class StagePlan:
                 width = min(num_ranks, int(size) - first)
                 slowest += float(costs[starts[:, None] + np.arange(first, first + width)].max(axis=1).sum())
         return float(costs.sum()) / (num_ranks * slowest) if slowest else 1.0
+
+    def drop_reason(self, draw: int) -> str:
+        """Why a draw is in no row; "" where it is in one."""
+        return DROP_REASONS[int(self.dropped[draw])]
+
+    def exceptions(self) -> dict[str, NDArray[np.int64]]:
+        """Draws that are in no row, and those with images made smaller to fit one, by what is to be told of them."""
+        found = {
+            f"left out as {DROP_REASONS[reason]}": np.flatnonzero(self.dropped == reason)
+            for reason in range(1, DROP_REASONS.index("beyond_length"))
+        }
+        for start, stop, cap in self.phases.tolist():
+            smaller = self.caps[start:stop] != cap
+            own = start + np.flatnonzero(smaller & (self.dropped[start:stop] == 0))
+            what = "images made smaller than the resolution says, to fit a row"
+            found[what] = np.concatenate([found.get(what, own[:0]), own])
+        return {what: draws for what, draws in found.items() if len(draws)}
 
     def told_drops(self) -> str:
         """The reasons for which the plan left samples out, with their counts."""

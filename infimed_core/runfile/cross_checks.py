@@ -42,10 +42,10 @@ def mistakes(
     run = {".".join(map(str, place)): component for place, component in components.items()}
     for place, component in components.items():
         try:
-            found = component.problems(run)
+            problems = component.problems(run)
         except InfimedError as error:
-            found = {"": str(error)}
-        for setting, message in found.items():
+            problems = {"": str(error)}
+        for setting, message in problems.items():
             inner = tuple(int(part) if part.isdigit() else part for part in setting.split(".") if part)
             yield (*place, "with", *inner), message
     yield from _asked_models(document, components)
@@ -70,17 +70,17 @@ def _asked_models(document: Mapping[str, Any], components: Mapping[Place, Compon
     """Every model that is asked by name must be in ``models:``."""
     models = document.get("models")
     known = [str(name) for name in models] if isinstance(models, dict) else []
-    asked: list[tuple[Place, str]] = []
+    uses: list[tuple[Place, str]] = []
     section = document.get("evaluation")
     judges = section.get("judges") if isinstance(section, dict) else None
     for index, name in enumerate(judges if isinstance(judges, list) else ()):
-        asked.append((("evaluation", "judges", index), str(name)))
+        uses.append((("evaluation", "judges", index), str(name)))
     for place, component in components.items():
         if isinstance(component, JudgingScorer):
-            asked.append(((*place, "with", "model"), component.model))
+            uses.append(((*place, "with", "model"), component.model))
         elif isinstance(component, Solver):
-            asked += [((*place, "with"), name) for name in component.models()]
-    for place, name in asked:
+            uses += [((*place, "with"), name) for name in component.models()]
+    for place, name in uses:
         if name not in known:
             there = f"it has: {', '.join(sorted(known))}" if known else "there is none"
             yield place, f"asks a model named '{name}', but 'models:' has no such entry ({there}); add it"
@@ -93,10 +93,20 @@ def _evaluated(
     trainer = components.get(("training",))
     if file.training is None or isinstance(trainer, Trainer):  # else its own mistakes come first
         stages = [stage.name for stage in trainer.stage_list] if isinstance(trainer, Trainer) else []
-        made = ["base", *stages]
+        made = [*(["base"] if file.model is not None else []), *stages]
+        for index, name in enumerate(section.models or ()):
+            if name in made and name in file.models:
+                message = f"'{name}' is an entry of 'models:' and a model that this run makes; rename the entry"
+                yield ("evaluation", "models", index), message
+        made += [name for name in file.models if name in (section.models or ())]
+        if not made:
+            there = f"it has: {', '.join(sorted(file.models))}" if file.models else "there is none"
+            message = f"grades no model: add the section 'model:', or name entries of 'models:' here ({there})"
+            yield ("evaluation", "models"), message
         for index, name in enumerate(section.models or ()):
             if name not in made:
-                yield ("evaluation", "models", index), f"'{name}' is no model of this run; {_close(name, made)}"
+                close = _close(name, [*made, *file.models])
+                yield ("evaluation", "models", index), f"'{name}' is no model of this run; {close}"
         # What ``models`` leaves out may stay: the same file, with fewer models graded, compares with those there are.
         known = [*made, *(name + IMAGE_BLIND for name in made if "image-blind" in section.baselines)]
         known += [BASELINE, *([CONSTANT_LETTER] if CONSTANT_LETTER in section.baselines else [])]

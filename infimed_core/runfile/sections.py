@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_validator
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, field_serializer, model_validator
 
 from infimed_core.api.component import ComponentRef
 from infimed_core.api.models import Generation
@@ -27,6 +27,16 @@ class RunSection(Section):
     directory: str = Field(default="runs", description="Where the run's directory is made.")
 
 
+HELD_OUT_SPLIT = "held-out"
+
+
+class SplitSection(Section):
+    """How samples are divided: those that share a patient, study or another tag's value are never on both sides."""
+
+    by: str = Field(min_length=1, description="The tag whose equal values stay together: patient, subject, study.")
+    held_out: float = Field(default=0.1, gt=0.0, lt=1.0, description="Share of its values whose samples are held out.")
+
+
 class DataSection(Section):
     """Where samples come from."""
 
@@ -36,6 +46,9 @@ class DataSection(Section):
     )
     modalities: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="Settings by modality, as in {dicom: {square_pixels: false}}."
+    )
+    split: SplitSection | None = Field(
+        default=None, description="Gives every sample the tag split, train or held-out, by another tag's value."
     )
     filters: tuple[ComponentRef, ...] | None = Field(
         default=None,
@@ -76,19 +89,29 @@ class BenchmarkRef(ComponentRef):
         default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="What it is called in this run."
     )
     solver: ComponentRef | None = Field(default=None, description="Overrides the solver that the benchmark wants.")
-    generation: Generation | None = Field(default=None, description="Overrides how answers are generated.")
+    generation: Generation | None = Field(
+        default=None, description="Settings of generation that replace the benchmark's; the others stay as it has them."
+    )
     metrics: tuple[MetricRef, ...] | None = Field(
         default=None, description="Overrides the benchmark's metrics: names, or {use: NAME, with: {...}}."
     )
 
+    @field_serializer("generation")
+    def _as_given(self, value: Generation | None) -> dict[str, Any] | None:
+        """Only what the file says: the rest is the benchmark's, and stands in the protocol."""
+        return None if value is None else value.model_dump(mode="json", exclude_unset=True)
+
 
 class EvaluationSection(Section):
-    """What every model of the run is asked."""
+    """What every model of the run is asked. Entries of ``models:`` are compared with each other as well."""
 
     benchmarks: tuple[BenchmarkRef, ...] = Field(min_length=1)
     compare_to: tuple[str, ...] = Field(default=("base", "most-common-answer"), description="Models to compare with.")
     limit: int | None = Field(default=None, ge=1, description="Only the first questions of each benchmark.")
-    models: tuple[str, ...] | None = Field(default=None, description="Which of base and the stages; all by default.")
+    models: tuple[str, ...] | None = Field(
+        default=None,
+        description="Which models: base, stages, entries of 'models:'; base and all stages by default.",
+    )
     judges: tuple[str, ...] = Field(
         default=(), description="Models of 'models:' that grade where a benchmark lets them."
     )
@@ -98,6 +121,10 @@ class EvaluationSection(Section):
     baselines: tuple[Literal["constant-letter", "image-blind"], ...] = Field(
         default=(),
         description="More baselines: the letter that is most often right; the same model asked without the images.",
+    )
+    breakdowns: bool = Field(default=True, description="Also give results by modality, task type and other tags.")
+    reuse_answers: bool = Field(
+        default=True, description="Take the answers that other runs here got to the same questions from the same model."
     )
 
 
@@ -145,6 +172,12 @@ CONSTANT_LETTER = "constant-letter"
 """The baseline that answers every question of a benchmark with the letter that is most often right there."""
 IMAGE_BLIND = "-image-blind"
 """What is put after a model's name where it was asked without the images."""
+
+
+def is_baseline(model: str) -> bool:
+    """Whether the name is of a baseline: a constant answer, or a model asked without its images; also ``RUN:MODEL``."""
+    name = model.rpartition(":")[2]
+    return name in (BASELINE, CONSTANT_LETTER) or name.endswith(IMAGE_BLIND)
 
 
 def names_in_run(uses: Sequence[ComponentRef]) -> list[str]:

@@ -8,15 +8,24 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from infimed_core.api.component import canonical_json
 from infimed_core.api.reporting import RECORD_FORMAT, StepRecord
 from infimed_core.errors import InfimedError
+from infimed_core.named_files import digest_of_file
 from infimed_core.store.files import write_atomically
 
 
 def digest(*parts: Any) -> str:
     """sha256 over the canonical JSON of ``parts``."""
     return hashlib.sha256(canonical_json(parts).encode()).hexdigest()
+
+
+def mask_digest(mask: NDArray[np.bool_]) -> str:
+    """sha256 of a mask over rows."""
+    return hashlib.sha256(np.packbits(mask).tobytes()).hexdigest()
 
 
 class Artifact:
@@ -50,19 +59,16 @@ class Artifact:
         self.directory.mkdir(parents=True, exist_ok=True)
         return self.directory
 
-    def seal(self, record: StepRecord, checksums: bool = False) -> None:
-        """Declare it finished, with the step's record to show when it is reused.
-
-        With ``checksums`` what is in the files is kept too, for ``verify_files``.
-        """
+    def seal(self, record: StepRecord) -> None:
+        """Declare it finished, with the step's record to show when it is reused, and checksums for ``verify_files``."""
         files = {
             str(path.relative_to(self.directory)): path.stat().st_size
             for path in sorted(self.directory.rglob("*"))
             if path.is_file() and path != self._seal
         }
-        body = {"inputs_digest": self.inputs_digest, "files": files, "record": record.model_dump(mode="json")}
-        if checksums:
-            body["sha256"] = {name: _sha256(self.directory / name) for name in files}
+        sums = {name: digest_of_file(self.directory / name) for name in files}
+        body = {"inputs_digest": self.inputs_digest, "files": files, "sha256": sums}
+        body["record"] = record.model_dump(mode="json")
         write_atomically(self._seal, json.dumps(body, indent=1))
 
     def record(self) -> StepRecord:
@@ -83,13 +89,8 @@ def verify_files(directory: Path) -> None:
         return  # no artifact: a checkpoint from elsewhere
     for name, expected in seal.get("sha256", {}).items():
         file = directory / name
-        if not file.is_file() or _sha256(file) != expected:
+        if not file.is_file() or digest_of_file(file) != expected:
             raise InfimedError(
-                f"{file}: is not as it was written (its checksum differs); remove {directory} and run the same command "
-                "again: what made it is done anew"
+                f"{file}: is not as it was written (its checksum differs); remove it with `rm -r {directory}` and run "
+                "the same command again: what made it is done anew"
             )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""Samples on disk with random access, and their media stored by content."""
+"""Samples on disk with random access, which of them are trained on, and their media stored by content."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +19,10 @@ from pydantic import ValidationError
 
 from infimed_core.api.data import Media, Sample
 from infimed_core.errors import DataError
-from infimed_core.store.files import replaced
+from infimed_core.store.files import first_mistake, replaced, sha256_of
+from infimed_core.store.places import opened, run_above
 
 _EXTENSIONS = ((b"\x89PNG", ".png"), (b"\xff\xd8\xff", ".jpg"), (b"GIF8", ".gif"), (b"\x1f\x8b", ".nii.gz"))
-
-T = TypeVar("T")
 
 TOLD_FAULTS = 5
 """Kinds of faults of which an example is told; all are in the file."""
@@ -111,6 +111,10 @@ class Dataset(Sequence[Sample]):
         return offsets
 
     @cached_property
+    def _run(self) -> Path | None:
+        return run_above(self.path)
+
+    @cached_property
     def _descriptor(self) -> int:
         return os.open(self.path, os.O_RDONLY)
 
@@ -141,21 +145,15 @@ class Dataset(Sequence[Sample]):
         if isinstance(row, slice):
             return [self[index] for index in range(*row.indices(len(self)))]
         try:
-            return Sample.model_validate_json(self.line(row))
+            sample: Sample = opened(Sample.model_validate_json(self.line(row)), self._run)
+            return sample
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "the line"
-            raise DataError("not_a_sample", f"{self.path}:{row + 1}: {where}: {first['msg']}") from None
+            raise DataError("not_a_sample", f"{self.path}:{row + 1}: {first_mistake(error)}") from None
 
     @property
-    def ids(self) -> Field[str]:
-        """The ids, in order; read where they are asked for."""
-        return Field(self, "id")
-
-    @property
-    def tags(self) -> Field[dict[str, str]]:
-        """The tags, in order; read where they are asked for."""
-        return Field(self, "tags")
+    def ids(self) -> Sequence[str]:
+        """The ids, in order; each is read where it is asked for."""
+        return _Ids(self)
 
     def mask_of(self, ids: Collection[str]) -> NDArray[np.bool_]:
         """Which rows have one of the ids, bool [n]."""
@@ -167,37 +165,56 @@ class Dataset(Sequence[Sample]):
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the file."""
-        with self.path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return sha256_of(self.path)
 
 
-class Field(Sequence[T]):
-    """One field of every sample of a dataset; none of it is kept in memory."""
-
-    def __init__(self, dataset: Dataset, name: str) -> None:
-        self._dataset, self._name = dataset, name
+class _Ids(Sequence[str]):
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset = dataset
 
     def __len__(self) -> int:
         return len(self._dataset)
 
     @overload
-    def __getitem__(self, row: int) -> T: ...
+    def __getitem__(self, row: int) -> str: ...
     @overload
-    def __getitem__(self, row: slice) -> list[T]: ...
-    def __getitem__(self, row: int | slice) -> T | list[T]:
-        """The field of one sample."""
+    def __getitem__(self, row: slice) -> list[str]: ...
+    def __getitem__(self, row: int | slice) -> str | list[str]:
         if isinstance(row, slice):
             return [self[index] for index in range(*row.indices(len(self)))]
-        value: T = json.loads(self._dataset.line(row))[self._name]
-        return value
+        return str(json.loads(self._dataset.line(row))["id"])
+
+
+@dataclass(frozen=True)
+class Curated:
+    """The run's samples and which of them are trained on.
+
+    Attributes:
+        kept: bool [n], the rows that are trained on.
+        dataset_digest: digest of what was read.
+        digest: of what was read and kept.
+    """
+
+    dataset: Dataset
+    kept: NDArray[np.bool_]
+    dataset_digest: str
+    digest: str
+
+    def samples(self) -> Iterator[Sample]:
+        """The samples that are trained on."""
+        return (self.dataset[row] for row in np.flatnonzero(self.kept).tolist())
+
+    def texts(self) -> Iterator[str]:
+        """Every text of the samples that are trained on."""
+        return (turn.text for sample in self.samples() for turn in sample.turns)
 
 
 def _line_offsets(path: Path) -> NDArray[np.int64]:
-    found = [np.zeros(1, dtype=np.int64)]
-    place = 0
+    parts = [np.zeros(1, dtype=np.int64)]
+    position = 0
     with path.open("rb") as stream:
         while chunk := stream.read(1 << 24):
-            found.append(np.flatnonzero(np.frombuffer(chunk, dtype=np.uint8) == 10) + (place + 1))
-            place += len(chunk)
-    offsets = np.concatenate(found)
-    return offsets if offsets[-1] == place else np.append(offsets, place)
+            parts.append(np.flatnonzero(np.frombuffer(chunk, dtype=np.uint8) == 10) + (position + 1))
+            position += len(chunk)
+    offsets = np.concatenate(parts)
+    return offsets if offsets[-1] == position else np.append(offsets, position)

@@ -1,12 +1,15 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, their checksums, and what is wrong with a line."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+
+from pydantic import ValidationError
 
 
 @contextmanager
@@ -36,3 +39,22 @@ def write_atomically(path: Path, text: str) -> None:
     """Write a text file whole."""
     with replaced(path) as stream:
         stream.write(text)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's content."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def read_lines(path: Path) -> Iterator[bytes]:
+    """The lines of a file, none where it is missing."""
+    if path.is_file():
+        with path.open("rb") as stream:
+            yield from stream
+
+
+def first_mistake(error: ValidationError) -> str:
+    """``sample.id: Field required``: the first of a validation's errors, in one line."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    return ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from infimed_core.api.component import canonical_json
+from infimed_core.api.component import JsonObject, canonical_json
 from infimed_core.api.data import Score
 from infimed_core.api.quality import Candidate
 from infimed_core.errors import InfimedError
-from infimed_core.store.columns import fixed_bytes, lists_of_texts, maps_to_numbers, numbers, texts, to_numbers
 from infimed_core.store.dataset import Dataset
 from infimed_core.store.files import replaced, write_atomically
 
 SUCCESS = "_SUCCESS"
-_PART = "part."
-_DIGEST = "digest"
+_PART, _VALUE, _DIGEST = "part.", "value", "digest"
+_ROW = ("id", "score")
 _DIGEST_BYTES = 16
 
 
@@ -35,41 +37,39 @@ def part_path(directory: Path, start: int, key: str = "") -> Path:
 def write_part(path: Path, ids: Sequence[str], scores: Sequence[Score], dimensions: Sequence[str]) -> None:
     """Write one part by temporary file and rename.
 
-    Columns: ``id``, ``value``, ``status``, ``reasons``, ``note``, ``part.NAME`` for each dimension, the maps
-    ``more_parts`` and ``raw``, and ``digest``, 16 bytes over the row. A number that is not finite is null.
+    Columns: ``id``, ``value``, ``status``, ``reasons``, ``part.NAME`` for each dimension, ``score`` (the whole score as
+    JSON) and ``digest``, 16 bytes over the row in hexadecimal digits. A number that is not finite is null.
     """
     import pyarrow as pa
+    from pyarrow import json as arrow_json
     from pyarrow import parquet
 
-    scores = [_stored(score) for score in scores]
-    known = set(dimensions)
-    columns: dict[str, Any] = {
-        "id": texts(ids),
-        "value": numbers([score.value for score in scores]),
-        "status": texts(score.status for score in scores),
-        "reasons": lists_of_texts([score.reasons for score in scores]),
-        "note": texts(score.note for score in scores),
-    }
-    for name in dimensions:
-        columns[_PART + name] = numbers([score.parts.get(name) for score in scores])
-    more = [{name: part for name, part in score.parts.items() if name not in known} for score in scores]
-    columns["more_parts"] = maps_to_numbers(more)
-    columns["raw"] = maps_to_numbers([score.raw for score in scores])
-    # a dimension that a score does not have is not a dimension that is null
-    columns["has_parts"] = lists_of_texts([[name for name in dimensions if name in score.parts] for score in scores])
-    digests = [row_digest(identity, score) for identity, score in zip(ids, scores, strict=True)]
-    columns[_DIGEST] = fixed_bytes(digests, _DIGEST_BYTES)
+    fields = {"id": pa.string(), _VALUE: pa.float64(), "status": pa.string(), "reasons": pa.list_(pa.string())}
+    fields |= {_PART + name: pa.float64() for name in dimensions} | {"score": pa.string(), _DIGEST: pa.string()}
+    lines = []
+    for identity, score in zip(ids, map(_finite_score, scores), strict=True):
+        body = score.model_dump(mode="json")
+        row = {"id": identity, _VALUE: score.value, "status": score.status, "reasons": score.reasons}
+        row |= {_PART + name: score.parts.get(name) for name in dimensions}
+        row |= {"score": canonical_json(body), _DIGEST: row_digest(identity, body)}
+        lines.append(json.dumps(row, ensure_ascii=False).encode())
+    content = b"\n".join(lines)
+    # Read as JSON: columns that pyarrow makes of Python lists import pandas, half a second in every worker process.
+    columns = arrow_json.read_json(
+        io.BytesIO(content),
+        read_options=arrow_json.ReadOptions(use_threads=False, block_size=len(content) + 1),
+        parse_options=arrow_json.ParseOptions(explicit_schema=pa.schema(fields.items())),
+    )
     with replaced(path, "wb") as stream:
-        parquet.write_table(pa.table(columns), stream, compression="zstd")
+        parquet.write_table(columns, stream, compression="zstd", write_page_checksum=True)
 
 
-def row_digest(identity: str, score: Score) -> bytes:
-    """16 bytes that tell whether two stored rows are equal; made where the row is scored, since it takes its time."""
-    text = canonical_json([identity, score.model_dump(mode="json")])
-    return hashlib.blake2b(text.encode(), digest_size=_DIGEST_BYTES).digest()
+def row_digest(identity: str, score: JsonObject) -> str:
+    """Digits that tell whether two stored rows are equal; made where the row is scored, since it takes its time."""
+    return hashlib.blake2b(canonical_json([identity, score]).encode(), digest_size=_DIGEST_BYTES).hexdigest()
 
 
-def _stored(score: Score) -> Score:
+def _finite_score(score: Score) -> Score:
     """The score as it comes back: finite numbers, and a note that UTF-8 can hold (a lone surrogate costs no row)."""
     return Score.model_construct(
         value=score.value,
@@ -121,7 +121,7 @@ class ScoreTable(Sequence[tuple[str, Score]]):
 
     def __iter__(self) -> Iterator[tuple[str, Score]]:
         for part in self._parts:
-            yield from _rows(_read(part))
+            yield from _rows(_read(part, _ROW))
 
     @overload
     def __getitem__(self, row: int) -> tuple[str, Score]: ...
@@ -135,26 +135,45 @@ class ScoreTable(Sequence[tuple[str, Score]]):
         if not 0 <= row < len(self):
             raise IndexError(row)
         part = int(np.searchsorted(self._starts, row, side="right")) - 1
-        return _rows(_read(self._parts[part]).slice(row - int(self._starts[part]), 1))[0]
+        return _rows(_read(self._parts[part], _ROW).slice(row - int(self._starts[part]), 1))[0]
 
-    def thin(self, names: Sequence[str]) -> Iterator[tuple[int, Any]]:
-        """(first row, pyarrow table) of every part, with these columns alone (see ``write_part``)."""
-        for part, start in zip(self._parts, self._starts, strict=False):
-            yield int(start), _read(part, names)
+    @property
+    def dimensions(self) -> tuple[str, ...]:
+        """The dimensions that have a column of their own."""
+        from pyarrow import parquet
+
+        names = parquet.read_schema(self._parts[0]).names if self._parts else []
+        return tuple(name.removeprefix(_PART) for name in names if name.startswith(_PART))
 
     def columns(self, dimensions: Sequence[str], step: int = 1) -> NDArray[np.float64]:
         """Float64 [rows, dimensions] of every ``step``-th row, ``nan`` for null; nothing else is read."""
-        found = []
-        for start, table in self.thin([_PART + name for name in dimensions]):
-            values = np.column_stack([to_numbers(column) for column in table.columns])
-            found.append(values[-start % step :: step])
-        return np.concatenate(found) if found else np.zeros((0, len(dimensions)))
+        return self._numbers([_PART + name for name in dimensions], step)
+
+    def values(self) -> NDArray[np.float64]:
+        """Float64 [rows]: the value of every score, ``nan`` for null; nothing else is read."""
+        return self._numbers([_VALUE])[:, 0]
+
+    def counts(self) -> tuple[Counter[str], Counter[str]]:
+        """How many scores have each status, and how many each reason."""
+        status, reasons = Counter[str](), Counter[str]()
+        for part in self._parts:
+            table = _read(part, ["status", "reasons"])
+            status.update(table.column("status").to_pylist())
+            reasons.update(chain.from_iterable(table.column("reasons").to_pylist()))
+        return status, reasons
+
+    def _numbers(self, names: Sequence[str], step: int = 1) -> NDArray[np.float64]:
+        parts = [np.zeros((0, len(names)))]
+        for part, start in zip(self._parts, self._starts.tolist(), strict=False):
+            columns = [np.array(column.to_pylist(), dtype=np.float64) for column in _read(part, names).columns]
+            parts.append(np.column_stack(columns)[-start % step :: step])
+        return np.concatenate(parts)
 
     def finish(self, inputs_digest: str, counts: Mapping[str, int]) -> str:
         """Write ``_SUCCESS`` (rows, statuses, digest of the rows in order); return the digest."""
         whole = hashlib.sha256()
-        for _, table in self.thin([_DIGEST]):
-            whole.update(b"".join(table.column(_DIGEST).to_pylist()))
+        for part in self._parts:
+            whole.update(bytes.fromhex("".join(_read(part, [_DIGEST]).column(_DIGEST).to_pylist())))
         body = {
             "num_rows": len(self), "num_parts": len(self._parts), "status": dict(counts),
             "inputs_digest": inputs_digest, "digest": whole.hexdigest(),
@@ -163,28 +182,22 @@ class ScoreTable(Sequence[tuple[str, Score]]):
         return whole.hexdigest()
 
 
-def _read(part: Path, names: Sequence[str] | None = None) -> Any:
-    from pyarrow import parquet
+def _read(part: Path, names: Sequence[str]) -> Any:
+    from pyarrow import ArrowException, parquet
 
-    with parquet.ParquetFile(part) as file:
-        return file.read(columns=names)
+    try:
+        with parquet.ParquetFile(part, page_checksum_verification=True) as file:
+            return file.read(columns=list(names))
+    except (OSError, ArrowException) as error:
+        raise InfimedError(
+            f"{part}: is damaged ({error}); remove it with `rm {part}` and run the same command again: its samples are "
+            "scored anew"
+        ) from None
 
 
 def _rows(table: Any) -> list[tuple[str, Score]]:
-    rows = []
-    for row in table.to_pylist():
-        parts = {name: row[_PART + name] for name in row["has_parts"]}
-        parts |= dict(row["more_parts"])
-        score = Score(
-            value=row["value"],
-            status=row["status"],
-            parts=parts,
-            reasons=tuple(row["reasons"]),
-            raw=dict(row["raw"]),
-            note=row["note"],
-        )
-        rows.append((row["id"], score))
-    return rows
+    ids, scores = table.column("id").to_pylist(), table.column("score").to_pylist()
+    return [(identity, Score.model_validate_json(score)) for identity, score in zip(ids, scores, strict=True)]
 
 
 class Candidates(Sequence[Candidate]):
@@ -213,22 +226,26 @@ class Candidates(Sequence[Candidate]):
         return len(self.rows)
 
     def __iter__(self) -> Iterator[Candidate]:
-        wanted = iter(self.rows.tolist())
-        following = next(wanted, None)
+        is_candidate = np.zeros(len(self._dataset), dtype=bool)
+        is_candidate[self.rows] = True
         for row, scores in enumerate(zip(*self._tables, strict=True)):
-            if row == following:
+            if is_candidate[row]:
                 yield self._made(row, scores)
-                following = next(wanted, None)
+
+    def ids(self) -> Iterator[str]:
+        """The ids of the candidates, in order."""
+        for row in self.rows.tolist():
+            yield self._dataset.ids[row]
 
     @overload
-    def __getitem__(self, place: int) -> Candidate: ...
+    def __getitem__(self, index: int) -> Candidate: ...
     @overload
-    def __getitem__(self, place: slice) -> list[Candidate]: ...
-    def __getitem__(self, place: int | slice) -> Candidate | list[Candidate]:
+    def __getitem__(self, index: slice) -> list[Candidate]: ...
+    def __getitem__(self, index: int | slice) -> Candidate | list[Candidate]:
         """One candidate; its part of the scores is read for it."""
-        if isinstance(place, slice):
-            return [self[index] for index in range(*place.indices(len(self)))]
-        row = int(self.rows[place])
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
+        row = int(self.rows[index])
         return self._made(row, tuple(table[row] for table in self._tables))
 
     def _made(self, row: int, scores: tuple[tuple[str, Score], ...]) -> Candidate:

@@ -1,12 +1,11 @@
-"""The bookkeeping of a run's steps: what stands is reused, what is done is recorded, everything is told."""
+"""The bookkeeping of a run's steps: complete artifacts are reused, work is recorded, everything is told."""
 
 from __future__ import annotations
 
-import signal
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,8 @@ from infimed_core.distributed.ranks import Ranks
 from infimed_core.errors import ComponentError
 from infimed_core.plugins import Registry
 from infimed_core.runfile.plan import Plan
-from infimed_core.store.artifacts import Artifact
+from infimed_core.stopping import handled, stop_signal
+from infimed_core.store.artifacts import Artifact, verify_files
 from infimed_core.store.record import RunDirectory
 
 SAME_SIGNAL_SECONDS = 2.0
@@ -69,18 +69,22 @@ class RunState:
 
     def opened_by(self, kinds: Collection[str]) -> dict[str, str]:
         """Who opens media of these kinds, where that is more than InfiMed's own with its defaults; noted in the run."""
-        found = self.media.identities(kinds)
+        identities = self.media.identities(kinds)
         plugins = {info.name: info for info in self.directory.record.plugins}
-        for kind in found:
+        for kind in identities:
             info = self.registry.plugins.get(self.registry.owner("modality", kind))
             if info is not None and info.name not in plugins:
                 plugins[info.name] = info
                 self.directory.write(plugins=tuple(plugins[name] for name in sorted(plugins)))
-        return found
+        return identities
 
     def tell(self, kind: str, step: str, payload: Mapping[str, Any] | None = None) -> None:
         """Tell the listener of this process and every listener of the plugins."""
         self.listen(RunEvent(kind=kind, step=step, directory=str(self.path), payload=payload or {}))
+
+    def say(self, text: str, step: str = "") -> None:
+        """Tell a line of text, for people."""
+        self.tell("message", step, {"text": text})
 
     def emitter(self, step: str) -> Callable[[str, Mapping[str, Any]], None]:
         """``tell`` bound to a step."""
@@ -94,20 +98,22 @@ class RunState:
         *,
         kind: str | None = None,
         subject: Mapping[str, str] | None = None,
-        place: str = "artifacts",
+        folder: str = "artifacts",
         keep: bool = False,
         prefix: str | None = None,
-        checksums: bool = False,
     ) -> Artifact:
-        """Do a step, unless its artifact stands.
+        """Do a step, unless its artifact is complete.
 
         ``kind`` (default: ``name``) and ``subject`` tell what the step is of, as in ``StepRecord``.
-        ``work`` gets the artifact's directory: empty, or with ``keep`` as an interrupted run left it. With
-        ``checksums`` the artifact's content can be verified later.
+        ``work`` gets the artifact's directory: empty, or with ``keep`` as an interrupted run left it.
+
+        Raises:
+            InfimedError: a file of an artifact that stands is not as it was written.
         """
-        artifact = Artifact(self.path / place, prefix or name, inputs_digest)
+        artifact = Artifact(self.path / folder, prefix or name, inputs_digest)
         relative = str(artifact.directory.relative_to(self.path))
         if artifact.is_complete:
+            verify_files(artifact.directory)
             record = artifact.record().model_copy(update={"status": "reused"})
             self.directory.put_step(record)
             self.tell("step_skipped", name, {"artifact": relative})
@@ -121,13 +127,17 @@ class RunState:
         try:
             outcome = work(artifact.open(keep=keep))
         except BaseException as error:
-            status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            status = "interrupted" if isinstance(error, KeyboardInterrupt) or stop_signal() else "failed"
+            with suppress(OSError):
+                artifact.directory.rmdir()  # where it left nothing
             seconds = round(time.perf_counter() - start, 3)
-            self.directory.put_step(begun.model_copy(update={"status": status, "seconds": seconds}))
+            details = {} if status == "interrupted" else {"failure": str(error) or type(error).__name__}
+            failed = {"status": status, "seconds": seconds, "details": details}
+            self.directory.put_step(begun.model_copy(update=failed))
             blamed = error if isinstance(error, ComponentError) else None
             if blamed is None and isinstance(error, Exception):
                 blamed = raised_in(error)
-            if blamed is not None:  # a plugin's fault: whose, in which method and in which step
+            if blamed is not None and status == "failed":  # a plugin's fault: whose, in which method and in which step
                 raise ComponentError(f"step '{name}': {blamed}") from error
             raise
         done = {
@@ -140,50 +150,26 @@ class RunState:
         }
         record = StepRecord.model_validate({**begun.model_dump(), **done})
         if outcome.complete:
-            artifact.seal(record, checksums=checksums)
+            artifact.seal(record)
         self.directory.put_step(record)
-        told = {"seconds": record.seconds, "num_in": record.num_in, "dropped": dict(record.dropped)}
-        self.tell("step_finished", name, told)
+        facts = {"seconds": record.seconds, "num_in": record.num_in, "dropped": dict(record.dropped)}
+        self.tell("step_finished", name, facts)
         return artifact
 
     @contextmanager
     def stop_softly(self) -> Iterator[None]:
-        """Turn the first Ctrl-C or SIGTERM into a request to stop, a later one into an immediate one."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        asked = 0.0
+        """Turn the first Ctrl-C, SIGTERM or SIGHUP into a request to stop, a later one into an immediate one."""
+        requested = 0.0
 
-        def handle(number: int, frame: Any) -> None:
-            nonlocal asked
+        def handle() -> None:
+            nonlocal requested
             # A launcher passes on what the terminal has sent already: that is one wish, told twice.
-            if self.stopped.is_set() and (self.ranks.size == 1 or time.monotonic() > asked + SAME_SIGNAL_SECONDS):
+            if self.stopped.is_set() and (self.ranks.size == 1 or time.monotonic() > requested + SAME_SIGNAL_SECONDS):
                 raise KeyboardInterrupt
             if not self.stopped.is_set():
-                asked = time.monotonic()
+                requested = time.monotonic()
                 self.stopped.set()
-                self.tell("message", "", {"text": "stopping after this step; press Ctrl-C again to stop at once"})
+                self.say("stopping after this step; press Ctrl-C again to stop at once")
 
-        previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
+        with handled(handle):
             yield
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
-
-
-@contextmanager
-def terminable() -> Iterator[None]:
-    """Take SIGTERM for Ctrl-C, so that a job that is ended from outside leaves an honest record."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def handle(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    previous = signal.signal(signal.SIGTERM, handle)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)

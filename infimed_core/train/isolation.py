@@ -41,21 +41,21 @@ def isolation_of(
     model: Model = state.plan.component("model")
     directory = cast(Path, base.directory)
 
-    def work(artifact: Path) -> Outcome:
+    def work(directory_of_step: Path) -> Outcome:
         packable, verdict = model.can_pack(directory)
         if packable:
             loaded = cast(TrainableModel, load_checkpoint(model, directory))
             packable, verdict = loaded.can_pack()
             encoded = _encoded(state, dataset, index, allowed, loaded) if packable else []
             if encoded:
-                packable, told = _tried(loaded, encoded)
-                verdict = f"{verdict}; {told}"
+                packable, trial = _tried(loaded, encoded)
+                verdict = f"{verdict}; {trial}"
         facts: JsonObject = {"packable": packable, "verdict": verdict}
-        write_atomically(artifact / "isolation.json", json.dumps(facts))
+        write_atomically(directory_of_step / "isolation.json", json.dumps(facts))
         return Outcome(details=facts)
 
-    found = state.step("isolation", digest("isolation", 2, base.digest, index.digest), work)
-    facts = json.loads((found.directory / "isolation.json").read_text(encoding="utf-8"))
+    artifact = state.step("isolation", digest("isolation", 2, base.digest, index.digest), work)
+    facts = json.loads((artifact.directory / "isolation.json").read_text(encoding="utf-8"))
     return bool(facts["packable"]), str(facts["verdict"])
 
 
@@ -65,8 +65,8 @@ def _tried(model: TrainableModel, encoded: Sequence[Encoded]) -> tuple[bool, str
         difference, tolerance = packed_against_alone(model, encoded)
     except RuntimeError as error:
         return False, f"it failed on {len(encoded)} samples of the data in one row: {str(error).splitlines()[0]}"
-    told = f"{len(encoded)} samples of the data in one row and alone: logits differ by {difference:.1e}"
-    return difference <= tolerance, f"{told} (relative, limit {tolerance:.0e})"
+    trial = f"{len(encoded)} samples of the data in one row and alone: logits differ by {difference:.1e}"
+    return difference <= tolerance, f"{trial} (relative, limit {tolerance:.0e})"
 
 
 def packed_against_alone(model: TrainableModel, encoded: Sequence[Encoded]) -> tuple[float, float]:
@@ -78,7 +78,7 @@ def packed_against_alone(model: TrainableModel, encoded: Sequence[Encoded]) -> t
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             together = model.output_embedding()(model.hidden_states(assemble(encoded))).float()
-            alone = [model.output_embedding()(model.hidden_states(assemble([one]))).float() for one in encoded]
+            alone = [model.output_embedding()(model.hidden_states(assemble([sample]))).float() for sample in encoded]
     finally:
         model.module.train(was_training)
     apart = torch.cat(alone)

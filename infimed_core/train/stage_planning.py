@@ -1,26 +1,32 @@
-"""The steps before a stage is trained: may samples share a row, what are rows made from, and the plan of the rows."""
+"""The steps before a stage is trained: what its rows are made from, and the plan of the rows."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from infimed_core.api.component import JsonObject
 from infimed_core.api.models import Model
 from infimed_core.api.planning import Packer, ResolutionScheduler
-from infimed_core.api.training import Stage
-from infimed_core.errors import InfimedError
+from infimed_core.api.training import Mix, Stage
+from infimed_core.errors import NoSampleError
 from infimed_core.plan.index import Index
-from infimed_core.plan.inputs import PlanInputs
 from infimed_core.plan.mixing import mixing_warnings, told_passes
-from infimed_core.plan.planning import plan_stage
-from infimed_core.plan.stage_plan import StagePlan
-from infimed_core.store.artifacts import digest
-from infimed_core.store.curated import Curated
+from infimed_core.plan.planning import PlanInputs, plan_stage
+from infimed_core.plan.sampling import mix_sources
+from infimed_core.plan.stage_plan import DROP_REASONS, StagePlan
+from infimed_core.store.artifacts import digest, mask_digest
+from infimed_core.store.dataset import TOLD_FAULTS, Curated
 from infimed_core.store.steps import Outcome, RunState
+
+_DECISIVE = {
+    "name", "mix", "mix_by", "mix_epoch", "overlong", "rows_per_step",
+    "epochs", "num_samples", "num_tokens", "num_steps",
+}  # fmt: skip
+"""Settings of a stage that decide its rows."""
 
 
 def _packer(state: RunState, stage: Stage, isolation: tuple[bool, str]) -> Packer:
@@ -31,7 +37,7 @@ def _packer(state: RunState, stage: Stage, isolation: tuple[bool, str]) -> Packe
     if packable or type(packer).padded:
         return packer
     text = f"stage '{stage.name}': samples of this model may not share a row ({verdict}): rows are PADDED, not packed"
-    state.tell("message", f"plan-{stage.name}", {"text": text})
+    state.say(text, f"plan-{stage.name}")
     budget = packer.model_dump(include={"row_tokens", "row_patches", "row_images"})
     return cast(Packer, state.registry.make("packer", state.registry.default("padded packer") or "none", budget))
 
@@ -54,83 +60,96 @@ def plan_inputs(
     return PlanInputs(index, index_hash, allowed, scheduler, packer, encoder, state.seed * 1000 + position)
 
 
-def _told_lost(state: RunState, num_samples: int) -> str:
-    """Where all samples of a run went, step by step, and what to do about the step that took the most."""
-    remedies = {
-        "read": f"Mend the data: {state.path / 'artifacts'}/read-*/faults.jsonl says of every row what is wrong",
-        "filter": "Look at data.filters: it keeps out what is in the benchmarks of 'evaluation:' or there twice",
-        "select": "See the scores in the report, and loosen quality.select",
-    }
-    told, most, remedy = [], 0, "The sources hold none"
-    for step in state.directory.record.steps:
-        if step.kind in remedies and step.dropped:
-            counts = ", ".join(f"{count:,} {code}" for code, count in step.dropped.items())
-            told.append(f"'{step.name}' left out {counts}")
-            if sum(step.dropped.values()) > most:
-                most, remedy = sum(step.dropped.values()), remedies[step.kind]
-    return f"of {num_samples:,} samples none was kept" + "".join(f"; {one}" for one in told) + f". {remedy}"
+def check_sources(index: Index, stage: Stage, selected: NDArray[np.bool_], held: NDArray[np.bool_]) -> None:
+    """Refuse a stage that has nothing to draw from, before a model is opened for it.
+
+    Args:
+        selected, held: bool [n], samples that curation kept, and samples that a stage holds out.
+
+    Raises:
+        InfimedError: no sample is left, or an entry of the mix matches none.
+    """
+    if not (selected & index.usable & ~held).any():
+        raise _no_samples(index, stage, selected, held)
+    mix_sources(index, stage, selected & index.usable & ~held)
 
 
-def plan_rows(
-    state: RunState,
-    curated: Curated,
-    stage: Stage,
-    chosen: PlanInputs,
-    held: NDArray[np.bool_],
-) -> Path:
+def _no_samples(
+    index: Index, stage: Stage, selected: NDArray[np.bool_], held: NDArray[np.bool_], plan: StagePlan | None = None
+) -> NoSampleError:
+    reasons = [
+        f"the plan left out {plan.told_drops()}" if plan is not None and plan.dropped.any() else "",
+        index.told_faults(),
+        f"{int((selected & held).sum())} are held out" if held.any() else "",
+    ]
+    return NoSampleError(
+        f"stage '{stage.name}' has no sample to train on, of {int(selected.sum())} selected: "
+        f"{'; '.join(filter(None, reasons)) or 'there is none'}. Raise packing.row_tokens where samples are too long; "
+        "mend the data where they could not be read"
+    )
+
+
+def plan_rows(state: RunState, curated: Curated, stage: Stage, inputs: PlanInputs, held: NDArray[np.bool_]) -> Path:
     """The step that plans a stage's rows without the samples in ``held`` (bool [n]); the plan's file.
+
+    Its counts are of samples: of those that were selected, how many are in a row, and why the others are in none.
 
     Raises:
         InfimedError: no row is left; the message names the reasons and their counts.
     """
-    decisive = {
-        "name",
-        "mix",
-        "mix_by",
-        "mix_epoch",
-        "epochs",
-        "num_samples",
-        "num_tokens",
-        "num_steps",
-        "rows_per_step",
-        "overlong",
-    }
-    shape = stage.model_dump(mode="json", include=decisive)
-    allowed = chosen.allowed & ~held
+    shape = stage.model_dump(mode="json", include=_DECISIVE)
+    name = f"plan-{stage.name}"
     inputs_digest = digest(
-        "plan", 3, chosen.index_hash, curated.digest, shape, chosen.scheduler.identity(), chosen.packer.identity(),
-        chosen.seed, *([np.flatnonzero(held).tolist()] if held.any() else []),
+        "plan", 4, inputs.index_hash, curated.digest, shape, inputs.scheduler.identity(), inputs.packer.identity(),
+        inputs.seed, *([mask_digest(held)] if held.any() else []),
     )  # fmt: skip
 
-    if not chosen.allowed.any():
-        raise InfimedError(f"stage '{stage.name}' has no sample to train on: {_told_lost(state, len(chosen.allowed))}")
-
     def work(directory: Path) -> Outcome:
-        plan = plan_stage(chosen.index, stage, chosen.scheduler, chosen.packer, chosen.encoder, chosen.seed, allowed)
+        plan = plan_stage(
+            inputs.index, stage, inputs.scheduler, inputs.packer, inputs.encoder, inputs.seed, inputs.allowed & ~held
+        )
         plan.save(directory / "plan.npz")
-        details = plan.describe()
-        for text in mixing_warnings(stage, plan.mixing):
-            state.tell("message", f"plan-{stage.name}", {"text": text})
+        for text in [*mixing_warnings(stage, plan.mixing), *_told_samples(stage, plan, curated)]:
+            state.say(text, name)
         if len(plan.sources) > 1:
-            state.tell("message", f"plan-{stage.name}", {"text": told_passes(stage, plan.sources)})
-        dropped = {str(k): int(cast(int, v)) for k, v in cast(JsonObject, details.pop("dropped", {})).items()}
-        num_drawn = int(cast(int, details["num_drawn"]))
-        if held.any():
-            details["num_held_out"] = int((chosen.allowed & held).sum())
-        return Outcome(num_drawn, num_drawn - sum(dropped.values()), dropped, details)
+            state.say(told_passes(stage, plan.sources), name)
+        details = plan.describe()
+        details["dropped_draws"] = details.pop("dropped")
+        num_planned, left_out = sample_counts(inputs.index, stage, plan, inputs.allowed, held)
+        return Outcome(int(inputs.allowed.sum()), num_planned, left_out, details)
 
-    artifact = state.step(f"plan-{stage.name}", inputs_digest, work, kind="plan", subject={"stage": stage.name})
+    artifact = state.step(name, inputs_digest, work, kind="plan", subject={"stage": stage.name})
     plan_file = artifact.directory / "plan.npz"
     plan = StagePlan.load(plan_file)
     if len(plan.packs) == 0:
-        reasons = [
-            f"the plan left out {plan.told_drops()}" if plan.dropped.any() else "",
-            chosen.index.told_faults(),
-            f"{int((chosen.allowed & held).sum())} are held out" if held.any() else "",
-        ]
-        told = "; ".join(filter(None, reasons)) or "there is none"
-        raise InfimedError(
-            f"stage '{stage.name}' has no sample to train on, of {int(chosen.allowed.sum())} selected: {told}. Raise "
-            "packing.row_tokens where samples are too long; mend the data where they could not be read"
-        )
+        raise _no_samples(inputs.index, stage, inputs.allowed, held, plan)
     return plan_file
+
+
+def _told_samples(stage: Stage, plan: StagePlan, curated: Curated) -> Iterator[str]:
+    """A line for each reason for which samples are left out or seen smaller, with the first of their ids."""
+    for what, draws in plan.exceptions().items():
+        rows = np.unique(plan.rows[draws])
+        ids = ", ".join(f"'{curated.dataset[int(row)].id}'" for row in rows[:TOLD_FAULTS])
+        more = f" and {len(rows) - TOLD_FAULTS:,} more" if len(rows) > TOLD_FAULTS else ""
+        yield f"stage '{stage.name}': {what}: {ids}{more}"
+
+
+def sample_counts(
+    index: Index, stage: Stage, plan: StagePlan, selected: NDArray[np.bool_], held: NDArray[np.bool_]
+) -> tuple[int, dict[str, int]]:
+    """How many of the selected samples are in a row of the plan, and by reason how many are in none.
+
+    A sample counts once, however often the stage draws it.
+    """
+    codes = sorted({fault.code for fault in index.faults})
+    reasons = [*DROP_REASONS, "held_out", "not_in_mix", "not_drawn", *codes]  # the first says that it is in a row
+    fates = np.full(len(index), reasons.index("not_in_mix"), dtype=np.int16)
+    for mix in stage.mix or (Mix(),):
+        fates[index.matching(mix)] = reasons.index("not_drawn")
+    fates[plan.rows] = plan.dropped
+    fates[plan.rows[plan.members]] = 0
+    fates[held] = reasons.index("held_out")
+    fates[~index.usable] = [len(reasons) - len(codes) + codes.index(fault.code) for fault in index.faults]
+    counts = np.bincount(fates[selected], minlength=len(reasons)).tolist()
+    return counts[0], {reason: count for reason, count in zip(reasons[1:], counts[1:], strict=True) if count}

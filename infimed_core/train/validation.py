@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,40 +14,55 @@ from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from infimed_core.api.component import JsonObject
-from infimed_core.api.data import Sample, Score
+from infimed_core.api.data import Sample
 from infimed_core.api.evaluation import Benchmark, TextMetric
-from infimed_core.api.models import Answer, Generation, LoadedModel, Request
+from infimed_core.api.models import Answer, LoadedModel, Request, TrainableModel
 from infimed_core.api.planning import Phase, ResolutionScheduler
-from infimed_core.api.training import Batches, Mix, Stage
+from infimed_core.api.training import Mix, Stage
+from infimed_core.api.vocabulary import is_person_tag
 from infimed_core.errors import InfimedError
-from infimed_core.evaluate.choices import chosen_samples, named_metrics, solver_of
-from infimed_core.evaluate.graded import Graded
+from infimed_core.evaluate.choices import chosen_samples, generation_of, named_metrics, solver_of
+from infimed_core.evaluate.graded import Graded, parse_graded
 from infimed_core.evaluate.grading import grade
 from infimed_core.evaluate.summary import cluster_ids, could_take_part, measure, measure_texts
+from infimed_core.models.answer_cache import AnswerCache
+from infimed_core.models.model_pool import asking
 from infimed_core.plan.index import Index
-from infimed_core.plan.inputs import PlanInputs
-from infimed_core.plan.planning import plan_stage
+from infimed_core.plan.planning import PlanInputs, plan_stage
+from infimed_core.plan.rows import PlannedBatches
 from infimed_core.plan.stage_plan import StagePlan
-from infimed_core.runfile.sections import benchmark_name
-from infimed_core.store.artifacts import digest
+from infimed_core.runfile.sections import HELD_OUT_SPLIT, SplitSection, benchmark_name
+from infimed_core.store.artifacts import digest, mask_digest
+from infimed_core.store.dataset import Dataset
 from infimed_core.store.files import write_atomically
 from infimed_core.store.questions import read_questions
 from infimed_core.store.steps import Outcome, RunState
 
 HELD_OUT = "held-out.npz"
-QUESTIONS = "questions.jsonl"
+QUESTIONS = "questions.json"
 
 
-def held_out_samples(index: Index, stages: Sequence[Stage]) -> NDArray[np.bool_]:
-    """Samples that some stage holds out, bool [n]; no stage may train on them."""
-    found = np.zeros(len(index), dtype=bool)
+def tell_shared_people(state: RunState, index: Index, held: NDArray[np.bool_], trained: NDArray[np.bool_]) -> None:
+    """Say which patients, subjects or studies have samples both in training and in what is held out."""
+    for tag in filter(is_person_tag, index.tag_codes if held.any() else ()):
+        codes = index.tag_codes[tag]
+        shared = np.intersect1d(codes[held & (codes >= 0)], codes[trained & ~held & (codes >= 0)])
+        if len(shared):
+            text = f"{len(shared):,} values of the tag '{tag}' have samples both in training and in what is held out"
+            remedy = f"divide by it: data: {{split: {{by: {tag}}}}}, and evaluate: {{held_out: {{split: held-out}}}}"
+            state.tell("message", "", {"text": f"{text}; {remedy}"})
+
+
+def held_out_samples(index: Index, stages: Sequence[Stage], split: SplitSection | None = None) -> NDArray[np.bool_]:
+    """Samples that some stage or the run's split holds out, bool [n]; no stage may train on them."""
+    held = index.matching(Mix(where={"split": HELD_OUT_SPLIT})) if split else np.zeros(len(index), dtype=bool)
     for stage in stages:
         if stage.evaluate is not None and stage.evaluate.held_out is not None:
-            found |= index.matching(Mix(where=stage.evaluate.held_out))
-    return found
+            held |= index.matching(Mix(where=stage.evaluate.held_out))
+    return held
 
 
-def choose(state: RunState, stage: Stage, chosen: PlanInputs) -> Path | None:
+def choose_measurements(state: RunState, stage: Stage, inputs: PlanInputs) -> Path | None:
     """The step that chooses what a stage is measured by; the directory it lies in, ``None`` where nothing is.
 
     Raises:
@@ -55,35 +71,29 @@ def choose(state: RunState, stage: Stage, chosen: PlanInputs) -> Path | None:
     wanted = stage.evaluate
     if wanted is None:
         return None
-    places = {name: _place(state, stage, name) for name in wanted.benchmarks}
+    numbers = {name: _number_of(state, stage, name) for name in wanted.benchmarks}
     section = state.plan.file.evaluation
-    asked = [state.plan.component(f"evaluation.benchmarks.{place}").fingerprint() for place in places.values()]
+    prints = [state.plan.component(f"evaluation.benchmarks.{number}").fingerprint() for number in numbers.values()]
     limits = [section.limit, section.samples] if section is not None else []
     inputs_digest = digest(
-        "measure", 1, chosen.index_hash, digest(np.flatnonzero(chosen.allowed).tolist()), wanted.held_out,
-        wanted.max_samples, list(places), asked, limits, chosen.scheduler.identity(), chosen.packer.identity(),
-        chosen.seed,
+        "measure", 2, inputs.index_hash, mask_digest(inputs.allowed), wanted.held_out, wanted.max_samples,
+        list(numbers), prints, limits, inputs.scheduler.identity(), inputs.packer.identity(), inputs.seed,
     )  # fmt: skip
 
     def work(directory: Path) -> Outcome:
         details: JsonObject = {}
-        dropped: dict[str, int] = {}
+        drawn, dropped = 0, dict[str, int]()
         if wanted.held_out is not None:
-            plan = _plan_held_out(stage, wanted.held_out, wanted.max_samples, chosen)
+            plan = _plan_held_out(stage, wanted.held_out, wanted.max_samples, inputs)
             plan.save(directory / HELD_OUT)
             facts = plan.describe()
-            dropped = cast(dict[str, int], facts["dropped"])
-            details["held_out"] = {"drawn": facts["num_drawn"], "rows": facts["num_rows"], "dropped": facts["dropped"]}
-        if places:
-            questions = {name: _questions(state, place, wanted.max_samples) for name, place in places.items()}
-            lines = [
-                json.dumps({"benchmark": name, "sample": sample.model_dump(mode="json")}, ensure_ascii=False) + "\n"
-                for name, samples in questions.items()
-                for sample in samples
-            ]
-            write_atomically(directory / QUESTIONS, "".join(lines))
+            drawn, dropped = facts["num_drawn"], facts["dropped"]
+            details["held_out"] = {"drawn": drawn, "rows": facts["num_rows"], "dropped": dropped}
+        if numbers:
+            questions = {name: _questions(state, number, wanted.max_samples) for name, number in numbers.items()}
+            dumped = {name: [sample.model_dump(mode="json") for sample in rows] for name, rows in questions.items()}
+            write_atomically(directory / QUESTIONS, json.dumps(dumped))
             details["questions"] = {name: len(samples) for name, samples in questions.items()}
-        drawn = int(details["held_out"]["drawn"]) if "held_out" in details else 0
         return Outcome(drawn, drawn - sum(dropped.values()), dropped, details)
 
     subject = {"stage": stage.name}
@@ -101,21 +111,21 @@ class _LastPhase(ResolutionScheduler):
 
 
 def _plan_held_out(
-    stage: Stage, where: dict[str, str | tuple[str, ...]], max_samples: int, chosen: PlanInputs
+    stage: Stage, where: dict[str, str | tuple[str, ...]], max_samples: int, inputs: PlanInputs
 ) -> StagePlan:
-    index = chosen.index
-    matching = chosen.allowed & index.matching(Mix(where=where))
+    index = inputs.index
+    matching = inputs.allowed & index.matching(Mix(where=where))
     count = min(max_samples, int((matching & index.usable).sum()))
     if count == 0:
         faults = index.told_faults()
         raise InfimedError(
             f"stage '{stage.name}': evaluate.held_out ({json.dumps(where)}) matches {int(matching.sum())} of the "
-            f"{int(chosen.allowed.sum())} selected samples, and none that can be used; compare it with the tags of the "
+            f"{int(inputs.allowed.sum())} selected samples, and none that can be used; compare it with the tags of the "
             "data, or leave it out" + (f"; {faults}" if faults else "")
         )
-    last = _LastPhase(max_visual_tokens=chosen.scheduler.plan(count)[-1].max_visual_tokens)
+    last = _LastPhase(max_visual_tokens=inputs.scheduler.plan(count)[-1].max_visual_tokens)
     one_step = Stage(name=stage.name, num_samples=count, rows_per_step=2**31)
-    plan = plan_stage(index, one_step, last, chosen.packer, chosen.encoder, chosen.seed, matching)
+    plan = plan_stage(index, one_step, last, inputs.packer, inputs.encoder, inputs.seed, matching)
     if len(plan.packs) == 0:
         raise InfimedError(
             f"stage '{stage.name}': none of the {count} samples held out fits a row: {plan.told_drops()}; raise "
@@ -124,108 +134,86 @@ def _plan_held_out(
     return plan
 
 
-def _place(state: RunState, stage: Stage, name: str) -> int:
+def _number_of(state: RunState, stage: Stage, name: str) -> int:
     section = state.plan.file.evaluation
     names = [benchmark_name(section.benchmarks, i) for i in range(len(section.benchmarks))] if section else []
     if name not in names:
         raise InfimedError(f"stage '{stage.name}': evaluate.benchmarks names '{name}'; this run has {', '.join(names)}")
-    place = names.index(name)
-    if others := solver_of(state, place).models():
+    number = names.index(name)
+    if others := solver_of(state, number).models():
         raise InfimedError(
             f"stage '{stage.name}': evaluate.benchmarks: the solver of '{name}' asks other models ({others[0]}), which "
             "is not done within a stage; leave it out there"
         )
-    return place
+    return number
 
 
-def _questions(state: RunState, place: int, max_samples: int) -> list[Sample]:
+def _questions(state: RunState, number: int, max_samples: int) -> list[Sample]:
     """A seeded choice of a benchmark's questions, in their order."""
     section = state.plan.file.evaluation
     assert section is not None
-    benchmark: Benchmark = state.plan.component(f"evaluation.benchmarks.{place}")
+    benchmark: Benchmark = state.plan.component(f"evaluation.benchmarks.{number}")
     samples, faults = read_questions(benchmark, state.media_directory, section.limit, chosen_samples(section.samples))
     if not samples:
-        name = benchmark_name(section.benchmarks, place)
+        name = benchmark_name(section.benchmarks, number)
         raise InfimedError(f"benchmark '{name}' has no question" + (f": {faults[0].detail}" if faults else ""))
-    generator = np.random.default_rng([state.seed, place])
+    generator = np.random.default_rng([state.seed, number])
     picked = generator.choice(len(samples), size=min(max_samples, len(samples)), replace=False)
-    return [samples[number] for number in sorted(picked.tolist())]
+    return [samples[row] for row in sorted(picked.tolist())]
 
 
 class StageMeasurements:
-    """``Measurements`` as ``choose`` chose them."""
+    """``Measurements`` as ``choose_measurements`` chose them."""
 
-    def __init__(self, state: RunState, stage: Stage, directory: Path, held_out: Batches | None) -> None:
+    def __init__(self, state: RunState, stage: Stage, directory: Path, dataset: Dataset, model: TrainableModel) -> None:
         assert stage.evaluate is not None
         self._state, self._stage = state, stage
         self.every, self.benchmarks = stage.evaluate.every, stage.evaluate.benchmarks
-        self.held_out = held_out
-        self._places = {name: _place(state, stage, name) for name in self.benchmarks}
-        self._questions: dict[str, list[Sample]] = {name: [] for name in self.benchmarks}
-        if self.benchmarks:
-            for line in filter(None, (directory / QUESTIONS).read_text(encoding="utf-8").split("\n")):
-                body = json.loads(line)
-                self._questions[body["benchmark"]].append(Sample.model_validate(body["sample"]))
+        self.at_start = stage.evaluate.at_start
+        plan = directory / HELD_OUT
+        self.held_out = (
+            PlannedBatches(dataset, StagePlan.load(plan), model.encoder, state.media) if plan.exists() else None
+        )
+        self._numbers = {name: _number_of(state, stage, name) for name in self.benchmarks}
+        questions = json.loads((directory / QUESTIONS).read_text(encoding="utf-8")) if self.benchmarks else {}
+        self._questions = {name: list(map(Sample.model_validate, rows)) for name, rows in questions.items()}
+
+    def _benchmark(self, name: str) -> Benchmark:
+        return cast(Benchmark, self._state.plan.component(f"evaluation.benchmarks.{self._numbers[name]}"))
 
     def ask(self, model: LoadedModel, rank: int, size: int) -> JsonValue:
         """See ``Measurements.ask``; what the trainer's weights answer now is kept nowhere."""
         section = self._state.plan.file.evaluation
         shares: dict[str, JsonValue] = {}
-        for name, place in self._places.items():
+        for name, questions in self._questions.items():
             assert section is not None
-            benchmark: Benchmark = self._state.plan.component(f"evaluation.benchmarks.{place}")
-            generation = section.benchmarks[place].generation or benchmark.generation() or Generation()
-            samples = self._questions[name][rank::size]
+            number, benchmark, samples = self._numbers[name], self._benchmark(name), questions[rank::size]
+            generation = generation_of(self._state, number)
+            # the weights change, so nothing is kept; but what is asked twice is asked once
+            cache = AnswerCache(Path(os.devnull), "")
+
+            def ask(requests: Sequence[Request], cache: AnswerCache = cache) -> list[Answer]:
+                return cache.ask(model, self._state.media, requests, lambda count: None)
+
             rows: list[Graded] = []
             if samples:
-                answers = solver_of(self._state, place).solve(samples, self._asking(model, samples), generation)
+                solver = solver_of(self._state, number)
+                answers = solver.solve(samples, asking(samples, ask, self._refuse), generation)
                 rows = grade(benchmark, samples, answers)
-            shares[name] = [
-                {
-                    "answer": row.answer.model_dump(mode="json"),
-                    "scores": {scoring: score.model_dump(mode="json") for scoring, score in row.scores.items()},
-                }
-                for row in rows
-            ]
+            shares[name] = [row.as_json() for row in rows]
         return shares
 
-    def _asking(self, trained: LoadedModel, samples: Sequence[Sample]) -> Any:
-        tags = {sample.id: sample.tags for sample in samples}
-
-        def ask(requests: Sequence[Request], model: str | None = None) -> list[Answer]:
-            if model is not None:
-                raise InfimedError(f"stage '{self._stage.name}': '{model}' is not asked within a stage")
-            # Under the name of its content, as after the stage: what is sampled does not depend on ranks.
-            named: dict[str, Request] = {}
-            names = []
-            for request in requests:
-                name = digest(request.model_dump(mode="json", exclude={"sample_id", "tags"}))
-                update = {"sample_id": name, "tags": tags.get(request.sample_id, {})}
-                named.setdefault(name, request.model_copy(update=update))
-                names.append(name)
-            found = {answer.sample_id: answer for answer in trained.answer(list(named.values()), self._state.media)}
-            nothing = Answer(sample_id="", error="the model returned nothing for this request")
-            return [
-                found.get(name, nothing).model_copy(update={"sample_id": request.sample_id})
-                for name, request in zip(names, requests, strict=True)
-            ]
-
-        return ask
+    def _refuse(self, model: str, requests: Sequence[Request]) -> list[Answer]:
+        raise InfimedError(f"stage '{self._stage.name}': '{model}' is not asked within a stage")
 
     def summarise(self, shares: Sequence[JsonValue]) -> dict[str, JsonValue]:
         """See ``Measurements.summarise``: the metrics under the scoring that counts, with their intervals."""
-        section = self._state.plan.file.evaluation
         facts: dict[str, JsonValue] = {}
-        for name, place in self._places.items():
-            assert section is not None
-            benchmark: Benchmark = self._state.plan.component(f"evaluation.benchmarks.{place}")
-            metrics = named_metrics(self._state, place)
-            rows: list[Graded] = []
-            for number, sample in enumerate(self._questions[name]):
-                share: Any = shares[number % len(shares)]
-                body = share[name][number // len(shares)]
-                scores = {scoring: Score.model_validate(score) for scoring, score in body["scores"].items()}
-                rows.append(Graded(sample, Answer.model_validate(body["answer"]), scores))
+        for name, questions in self._questions.items():
+            benchmark, metrics = self._benchmark(name), named_metrics(self._state, self._numbers[name])
+            dealt = cast(Sequence[Any], shares)  # question n is the n // ranks-th of rank n % ranks
+            lines = [dealt[number % len(dealt)][name][number // len(dealt)] for number in range(len(questions))]
+            rows = list(map(parse_graded, lines))
             texts = [metric for metric in metrics.values() if isinstance(metric, TextMetric)]
             rows = measure_texts(benchmark, rows, texts) if texts else rows
             scoring, clusters = benchmark.scorings[0], cluster_ids(benchmark, rows)

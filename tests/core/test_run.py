@@ -104,6 +104,22 @@ def test_every_count_adds_up(finished: tuple[RunRecord, Path]) -> None:
             assert step.num_in == step.num_out + sum(step.dropped.values()), step
 
 
+def test_the_funnel_chains_from_the_rows_read_to_the_samples_trained_on_and_epochs_are_no_samples(
+    finished: tuple[RunRecord, Path],
+) -> None:
+    from infimed_plugins.reporting.page.tables import funnel
+
+    rows = {row.step: row for row in funnel(finished[0])}
+    assert list(rows) == ["read", "filter-contamination", "select", "plan-one", "plan-two"]
+    assert rows["read"].num_out == rows["filter-contamination"].num_in == 28
+    assert rows["filter-contamination"].num_out == rows["select"].num_in
+    for row in rows.values():
+        assert row.num_in == row.num_out + sum(count for _, count in row.dropped), row
+    for name in ("plan-one", "plan-two"):
+        assert rows[name].num_in == rows["select"].num_out
+        assert steps(finished[0])[name].details["num_drawn"] == 40 > rows[name].num_out
+
+
 def test_record_names_what_a_published_figure_needs(finished: tuple[RunRecord, Path]) -> None:
     record, folder = finished
     body = json.loads((folder / "runs" / "small" / "run.json").read_text())
@@ -216,19 +232,36 @@ def test_a_component_that_computes_something_else_is_run_again(tmp_path: Path, m
     assert stage.result_identity(stage.stage_list[0]) != before[1]
 
 
-def test_where_all_samples_went_is_told_with_the_remedy_of_the_step_that_took_them(tmp_path: Path) -> None:
-    from infimed_core import InfimedError
+def test_where_all_samples_went_is_told_with_the_remedy_of_the_step_that_took_them_before_a_model_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from infimed_core import FilterResult, InfimedError
+    from infimed_core.store.record import read_record
+    from infimed_plugins.filters.duplicates import Duplicates
+
+    def steps_done() -> list[str]:
+        return [step.name for step in read_record(tmp_path / "runs" / "small").steps]
 
     body = document(write_samples(tmp_path), num_samples=8)
     body["quality"]["select"] = {"use": "threshold", "with": {"minimum": 1.0}}
     told = r"of 2\d samples none was kept; 'read' left out .*1 bad_row.*; 'select' left out .*loosen quality.select"
-    with pytest.raises(InfimedError, match=told):
+    with pytest.raises(InfimedError, match=told) as caught:
         run(body, tmp_path)
+    assert caught.value.exit_code == 1 and steps_done() == ["read", "filter-contamination", "score", "select"]
+    del body["quality"]
+    body["data"]["filters"] = [{"use": "duplicates"}]
+    monkeypatch.setattr(
+        Duplicates, "check", lambda self, samples, *rest: FilterResult(rejected=dict.fromkeys(samples.ids, ("same",)))
+    )
+    with pytest.raises(InfimedError, match=r"'filter-duplicates' left out 28 same. Look at data.filters") as caught:
+        run(body, tmp_path)
+    assert caught.value.exit_code == 1 and steps_done() == ["read", "filter-duplicates"]
     body["data"]["sources"][0]["use"] = "llava"  # reads a JSON array, not lines
     with pytest.raises(
         InfimedError, match=r"no sample in any source; left out: .*samples\.jsonl:1: .*bad_row.*30 such rows"
-    ):
+    ) as caught:
         run(body, tmp_path)
+    assert caught.value.exit_code == 1 and steps_done() == ["read"]
 
 
 @pytest.mark.slow

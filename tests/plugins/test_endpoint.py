@@ -17,6 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
+import typer
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -27,6 +28,7 @@ from infimed_core.models.answer_cache import AnswerCache
 from infimed_core.plugins import load_plugins
 from infimed_core.testing import check_component, make_image
 from infimed_plugins.endpoint.model import OpenAICompatible
+from infimed_plugins.endpoint.pictures import encoded
 from infimed_plugins.endpoint.transport import Patience, is_loopback, retry_after
 from infimed_plugins.image.modality import Image as ImageModality
 
@@ -274,7 +276,66 @@ def test_a_malformed_reply_is_an_error_and_not_an_answer(content, told):
     with FakeServer(lambda body, count: (200, content)) as server:
         answer = ask(model(server.url), [question(0)])["0"]
     assert answer.text is None and told in answer.error
-    assert list(server.seen.values()) == [1]
+    assert list(server.seen.values()) == [4 if told == "inner" else 3], "a fault may pass: it is tried again"
+
+
+def test_a_reply_without_an_answer_is_asked_for_again_before_it_counts():
+    def behave(body, count):
+        return (200, b"<html>") if count == 1 else (200, reply("")) if count == 2 else echo(body, count)
+
+    with FakeServer(behave) as server:
+        answer = ask(model(server.url), [question(0)])["0"]
+    assert (answer.text, answer.error) == ("question 0", None)
+    with FakeServer(lambda body, count: (200, reply(""))) as server:
+        answer = ask(model(server.url), [question(0)])["0"]
+    assert (answer.text, answer.error) == ("", None), "a model that says nothing has answered"
+    assert list(server.seen.values()) == [3]
+
+
+def jpeg(orientation=1, **options):
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010E] = orientation, "Jane Doe, ward 7"
+    target = io.BytesIO()
+    picture = Image.open(io.BytesIO(make_image(40, 60)))
+    picture.save(target, format="JPEG", exif=exif, comment=b"Jane Doe", quality=80, **options)
+    return target.getvalue()
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}])
+def test_a_jpeg_is_sent_as_it_is_but_for_what_it_says_of_the_patient(options):
+    data = jpeg(**options)
+    sent = base64.b64decode(encoded(Media(data=data), MEDIA, None, "png").partition("base64,")[2])
+    assert b"Jane Doe" in data and b"Jane" not in sent and len(sent) < len(data) and sent[:2] == data[:2]
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(sent))), MEDIA.load(Media(data=data)))
+
+
+@pytest.mark.parametrize("data", [jpeg(orientation=6), jpeg() + b"Jane Doe's second picture"])
+def test_a_jpeg_that_shows_other_pixels_without_its_metadata_is_made_anew(data):
+    uri = encoded(Media(data=data), MEDIA, None, "png")
+    sent = base64.b64decode(uri.partition("base64,")[2])
+    assert b"Jane" not in sent
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(sent)).convert("RGB")), MEDIA.load(Media(data=data)))
+
+
+def test_a_picture_of_many_questions_is_encoded_once(tmp_path):
+    path = tmp_path / "one.png"
+    path.write_bytes(make_image(30, 40))
+    opened = []
+
+    class Counting(MediaLoader):
+        def load(self, media, at_most=None):
+            opened.append(media.uri)
+            return super().load(media, at_most)
+
+    turn = Turn(role="user", content=(0, "What is it?"))
+    asked = [
+        Request(sample_id=str(n), turns=(turn, Turn(role="user", content=(str(n),))), media=(Media(uri=str(path)),))
+        for n in range(20)
+    ]
+    with FakeServer() as server:
+        answers = ask(model(server.url), asked, Counting({"image": ImageModality()}))
+    assert [answers[str(n)].text for n in range(20)] == [str(n) for n in range(20)]
+    assert opened == [str(path)]
 
 
 def hang_up(handler):
@@ -356,7 +417,7 @@ def test_large_images_are_shrunk_and_metadata_stays_at_home():
         sent.append(base64.b64decode(body["messages"][0]["content"][0]["image_url"]["url"].partition(",")[2]))
         picture = Image.open(io.BytesIO(sent[-1]))
         sizes.append((picture.format, picture.size))
-    assert sizes == [("JPEG", (20, 10)), ("PNG", (100, 50))]
+    assert sizes == [("JPEG", (20, 10)), ("JPEG", (100, 50))], "a JPEG that is not shrunk stays one"
     assert all(b"DOE" not in data for data in sent)
 
 
@@ -600,3 +661,27 @@ def test_a_run_killed_with_kill_9_asks_again_only_what_was_under_way(tmp_path):
         again = [question for question, count in server.seen.items() if question in before and count > before[question]]
         assert len(again) <= 4 + 1, "only questions under way, and one whose line was half written"
         assert sum(server.seen.values()) <= len(server.seen) + 4 + 1
+
+
+def test_check_asks_every_server_one_question(tmp_path, capsys):
+    from infimed_core.cli import check
+
+    def file(*addresses):
+        models = {
+            f"m{number}": {"use": "openai-compatible", "with": {"base_url": address, "model": "m"}}
+            for number, address in enumerate(addresses)
+        }
+        evaluation = {"models": list(models), "benchmarks": [{"use": "demo-text"}]}
+        path = tmp_path / "run.yaml"
+        path.write_text(json.dumps({"run": {"name": "x"}, "models": models, "evaluation": evaluation}))
+        return path
+
+    with FakeServer(lambda body, count: (200, reply("ready"))) as server:
+        check(file(server.url), connect=True)
+        said = capsys.readouterr().out
+        assert f"models.m0: {server.url} answers as 'm': 'ready'" in said and "ok (" in said
+        assert len(server.bodies) == 1
+        with pytest.raises(typer.Exit):
+            check(file(server.url, "http://127.0.0.1:9/v1"), connect=True)
+        said = capsys.readouterr().out
+        assert "models.m1: http://127.0.0.1:9/v1 does not answer: connection_refused" in said and "ok (" not in said

@@ -121,6 +121,16 @@ def test_an_image_that_is_not_installed_is_a_fault_that_names_what_to_install(tm
     assert all(isinstance(row, Sample) for row in MdtCases(cases=path, images=False).samples())
 
 
+@pytest.mark.parametrize("place", ["/etc/hostname", "../secret.png", "link.png"])
+def test_an_image_that_leads_out_of_the_folder_of_the_cases_is_a_fault(tmp_path: Path, place: str) -> None:
+    (tmp_path / "secret.png").write_bytes(b"x")
+    (tmp_path / "cases").mkdir()
+    (tmp_path / "cases" / "link.png").symlink_to(tmp_path / "secret.png")
+    image = {"modality": "CT", "caption": "CT", "path": place}
+    (row,) = MdtCases(cases=cases_file(tmp_path / "cases", changed(images=[image]))).samples()
+    assert isinstance(row, Fault) and row.code == "outside_root"
+
+
 def test_images_may_lie_beside_the_cases(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"x")
     image = {"modality": "CT", "caption": "CT of the head", "path": "a.png"}
@@ -343,4 +353,8 @@ def test_compare_solvers_counts_what_the_answers_hold(tmp_path: Path) -> None:
         assert row["value"] == pytest.approx(metrics["accuracy"].value)
         assert row["coverage"] == pytest.approx(metrics["point-coverage"].value)
         assert row["violations"] == pytest.approx(metrics["violation-rate"].value)
+    named = [{**use, "name": "once"}, {**use, "name": "thought", "solver": {"use": "chain-of-thought"}}]
+    run({**document, "run": {"name": "named"}, "evaluation": {"benchmarks": named, "limit": 2}}, tmp_path)
+    shown = [(row["benchmark"], row["solver"]) for row in compare_solvers([tmp_path / "runs" / "named"])]
+    assert shown == [("mdt-cases", "direct"), ("mdt-cases", "chain-of-thought")]
     assert len(list(lines_of(rows))) == 3 and next(iter(lines_of(rows, markdown=True))).startswith("| benchmark |")

@@ -348,3 +348,22 @@ def test_what_spreadsheets_and_programs_write_in_cells_is_read(tmp_path: Path) -
     (tmp_path / "u.csv").write_text("question,label,objects\nIs it so?,False,[1]\n")
     (row,) = read(Csv(path=str(tmp_path / "u.csv"), columns={"answer": "label", "meta": ["objects"]}))
     assert isinstance(row, Sample) and row.turns[-1].text == "False", "a column that is named means what is said of it"
+
+
+@pytest.mark.parametrize("uri", ["/etc/hostname", "../x.png", "link.png"])
+def test_the_parts_of_a_montage_stay_inside_the_root(tmp_path: Path, uri: str) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "link.png").symlink_to("/etc/hostname")
+    turns = [{"role": "user", "content": [0, "Q"]}, {"role": "assistant", "content": ["A"]}]
+    for parts in ([{"uri": uri}], [{"uri": "a.png"}, {"uri": uri}]):
+        for own in ({}, {"uri": "a.png"}):
+            medium = {"kind": "montage", "options": {"parts": parts, "columns": 1}, **own}
+            (tmp_path / "data" / "m.jsonl").write_text(json.dumps({"turns": turns, "media": [medium]}))
+            (row,) = read(Jsonl(path=str(tmp_path / "data" / "m.jsonl")))
+            assert isinstance(row, Fault) and row.code == "outside_root"
+    medium["options"] = {"parts": [{"uri": "a.png"}], "columns": 1}
+    (tmp_path / "data" / "m.jsonl").write_text(json.dumps({"turns": turns, "media": [medium]}))
+    (row,) = read(Jsonl(path=str(tmp_path / "data" / "m.jsonl")))
+    assert isinstance(row, Sample) and row.media[0].options["parts"] == [
+        {"uri": str(tmp_path / "data" / "a.png"), "kind": "image"}
+    ]

@@ -222,8 +222,8 @@ def test_an_answer_whose_loss_is_false_is_kept_and_marked(tmp_path: Path) -> Non
 
 
 FIELDS: dict[str, Any] = {
-    "video": "v.mp4", "videos": ["v.mp4"], "audio": "a.wav", "audios": ["a.wav"], "objects": {"bbox": [[1, 2, 3, 4]]},
-    "tools": '[{"name": "dose"}]', "chosen": "x", "rejected": "x", "rejected_response": "x",
+    "video": "v.mp4", "videos": ["v.mp4"], "audio": "a.wav", "audios": ["a.wav"],
+    "chosen": "x", "rejected": "x", "rejected_response": "x",
     "rejected_messages": [{"role": "assistant", "content": "x"}], "rejected_images": ["x.png"],
     "positive_messages": [[{"role": "user", "content": "x"}]],
     "negative_messages": [[{"role": "user", "content": "x"}]],
@@ -255,13 +255,7 @@ def test_an_answer_that_the_row_calls_bad_is_not_trained(tmp_path: Path, name: s
     assert (found.code == "bad_answer") if isinstance(found, Fault) else said is not False
 
 
-def test_tools_that_are_called_and_images_in_answers_are_faults(tmp_path: Path) -> None:
-    for role in ("tool", "function_call", "observation", "tool_response"):
-        fault = one(tmp_path, talk(("user", "Q"), (role, "{}"), ("assistant", "A")))
-        assert isinstance(fault, Fault) and f"'{role}'" in fault.detail
-    called = talk(("user", "Q"), ("assistant", "A"))
-    called["messages"][1]["tool_calls"] = [{"function": {"name": "dose"}}]
-    assert getattr(one(tmp_path, called), "code", "") == "unsupported_field"
+def test_an_image_in_an_answer_costs_its_sample(tmp_path: Path) -> None:
     fault = one(tmp_path, talk(("user", "Q"), ("assistant", "See <image>."), images=["a.png"]))
     assert isinstance(fault, Fault) and fault.code == "image_in_answer"
 

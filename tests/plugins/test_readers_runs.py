@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import os
@@ -13,14 +14,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from infimed_core import Fault, InfimedError, RunEvent, Sample
+from infimed_core import Fault, InfimedError, RunEvent, Sample, load_plugins
 from infimed_core.testing import make_image, run
+from infimed_plugins.readers.directory import Directory
+from infimed_plugins.readers.huggingface import HuggingFace
 from infimed_plugins.readers.jsonl import Jsonl
 from infimed_plugins.readers.llava import Llava
 from infimed_plugins.readers.medevalkit import MedEvalKit
 from infimed_plugins.readers.parquet import Parquet
+from infimed_plugins.readers.studies import Studies
 from infimed_plugins.readers.tables import Csv
 from infimed_plugins.readers.webdataset import WebDataset
+from infimed_plugins.volumes.reader import Volumes
 
 
 def read(reader: Any) -> list[Sample | Fault]:
@@ -81,7 +86,7 @@ def test_a_source_with_many_faults_is_told_and_a_run_without_a_sample_is_not_don
 def test_what_a_source_lacks_is_told_by_check(tmp_path: Path) -> None:
     from typer.testing import CliRunner
 
-    from infimed_core.cli import app
+    from infimed_core.cli import application
 
     (tmp_path / "none.csv").write_bytes(table(55).encode("cp1252"))
     (tmp_path / "some.csv").write_bytes(table(55).encode() + table(9).encode("cp1252"))
@@ -91,7 +96,7 @@ def test_what_a_source_lacks_is_told_by_check(tmp_path: Path) -> None:
         {"use": "csv", "with": {"path": str(tmp_path / f"{name}.csv")}} for name in ("none", "some", "good", "empty")
     ]
     (tmp_path / "run.yaml").write_text(json.dumps({"run": {"name": "told"}, "data": {"sources": sources}}))
-    checked = CliRunner().invoke(app, ["check", str(tmp_path / "run.yaml")])
+    checked = CliRunner().invoke(application(load_plugins(), "check"), ["check", str(tmp_path / "run.yaml")])
     said = " ".join(checked.output.split())
     assert "data.sources.0: NO SAMPLE in the first 55 rows; " in said and "none.csv:2: bad_row: not UTF-8" in said
     assert "data.sources.1: 9 of the first 65 rows are no samples" in said and "data.sources.2" not in said
@@ -146,7 +151,52 @@ def _tar(folder: Path) -> bytes:
     return held.getvalue()
 
 
-KINDS: dict[str, tuple[type, str, Callable[[Path], bytes]]] = {
+def _named(folder: Path) -> bytes:
+    for place in ("data/p1", "data"):
+        (folder / place).mkdir(parents=True, exist_ok=True)
+        (folder / place / "t.png").write_bytes(make_image())
+    return "Ein Befund, größer.\n".encode() * 4
+
+
+def _arrow(folder: Path) -> bytes:
+    import datasets
+
+    datasets.disable_progress_bars()
+    rows = {"question": ["Q"] * ROWS, "answer": ["A"] * ROWS, "image": [make_image()] * ROWS}
+    datasets.Dataset.from_dict(rows).save_to_disk(str(folder / "data"))
+    return (folder / "data" / "data-00000-of-00001.arrow").read_bytes()
+
+
+def _volume(folder: Path) -> bytes:
+    import nibabel
+
+    (folder / "data").mkdir()
+    turns = [{"role": "user", "content": [0, "Q"]}, {"role": "assistant", "content": ["A"]}]
+    (folder / "rows.jsonl").write_text(json.dumps({"turns": turns, "media": [{"uri": "data/v.nii.gz"}]}) + "\n")
+    return gzip.compress(nibabel.Nifti1Image(np.zeros((4, 5, 6), np.int16), np.eye(4)).to_bytes())
+
+
+def _slice(folder: Path) -> bytes:
+    import pydicom
+    from pydicom.data import get_testdata_file
+
+    (folder / "data" / "ct").mkdir(parents=True)
+    made = pydicom.dcmread(str(get_testdata_file("CT_small.dcm")))
+    for number in range(2):
+        made.ImagePositionPatient = [0, 0, 5.0 * number]
+        made.save_as(folder / "data" / "ct" / f"{number}.dcm")
+    turns = [{"role": "user", "content": [0, "Q"]}, {"role": "assistant", "content": ["A"]}]
+    (folder / "rows.jsonl").write_text(json.dumps({"turns": turns, "media": [{"uri": "data/ct"}]}) + "\n")
+    made.ImagePositionPatient = [0, 0, 20.0]
+    made.save_as(folder / "third.dcm")
+    return (folder / "third.dcm").read_bytes()
+
+
+def _cut(path: str) -> Volumes:
+    return Volumes(reader={"use": "jsonl", "with": {"path": str(Path(path).parent / "rows.jsonl")}}, num_slices=2)
+
+
+KINDS: dict[str, tuple[Any, str, Callable[[Path], bytes]]] = {
     "jsonl": (Jsonl, "train.jsonl", lambda folder: _lines(folder, _own)),
     "lines": (Llava, "train.jsonl", lambda folder: _lines(folder, _talk)),
     "array": (Llava, "train.json", _array),
@@ -154,7 +204,16 @@ KINDS: dict[str, tuple[type, str, Callable[[Path], bytes]]] = {
     "medevalkit": (MedEvalKit, "", _table),
     "parquet": (Parquet, "train.parquet", _parquet),
     "webdataset": (WebDataset, "train.tar", _tar),
+    "directory": (Directory, "t.txt", _named),
+    "studies": (Studies, "p1/report.txt", _named),
+    "huggingface": (HuggingFace, "data-00000-of-00001.arrow", _arrow),
+    "volume": (_cut, "v.nii.gz", _volume),
+    "series": (_cut, "ct/2.dcm", _slice),
 }
+"""Reader, the file that is damaged, and what writes it beside the others that the reader needs."""
+FOLDERS = ("medevalkit", "directory", "studies", "huggingface", "volume", "series")
+"""Of these, those whose path is the folder."""
+MANY = int(os.environ.get("INFIMED_FUZZ_CASES", "2000"))
 
 
 def damaged(good: bytes, rng: np.random.Generator) -> bytes:
@@ -184,26 +243,31 @@ def fuzz(folder: Path, name: str, num_cases: int) -> None:
     kind, file, make = KINDS[name]
     good, rng = make(folder), np.random.default_rng(20)
     place = folder / "data" / (file or "train.csv")
-    place.parent.mkdir()
+    place.parent.mkdir(parents=True, exist_ok=True)
     place.write_bytes(good)
-    reader = kind(path=str(place if file else place.parent))
-    assert all(isinstance(row, Sample) for row in read(reader))
+    path = str(folder / "data") if name in FOLDERS else str(place)
+    reader = kind(path=path)
+    assert any(isinstance(row, Sample) for row in read(reader))
     for _ in range(num_cases):
         place.write_bytes(damaged(good, rng))
-        for row in read(reader):
+        rows = read(kind(path=path) if name == "huggingface" else reader)  # which keeps what it has opened
+        assert rows
+        for row in rows:
             row.model_dump_json()
-            assert isinstance(row, Sample) or (row.where.startswith(str(place)) and row.code and "\n" not in row.detail)
+            assert isinstance(row, Sample) or (
+                row.where.startswith(str(folder)) and row.code and "\n" not in row.detail
+            )
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_no_damage_ends_a_reader_and_every_fault_has_a_place(tmp_path: Path, name: str) -> None:
-    fuzz(tmp_path, name, 120)
+    fuzz(tmp_path, name, 40 if name in ("huggingface", "series", "volume") else 120)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 def test_no_damage_of_many_ends_a_reader(tmp_path: Path, name: str) -> None:
-    fuzz(tmp_path, name, int(os.environ.get("INFIMED_FUZZ_CASES", "400")))
+    fuzz(tmp_path, name, MANY)
 
 
 @pytest.mark.parametrize("name", ["jsonl", "lines", "array", "csv", "medevalkit"])

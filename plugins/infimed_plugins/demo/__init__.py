@@ -5,8 +5,11 @@ from infimed_core import hookimpl
 
 @hookimpl
 def infimed_readers() -> dict[str, str]:
-    """Offer ``demo-anatomy``."""
-    return {"demo-anatomy": "infimed_plugins.demo.anatomy:DemoAnatomy"}
+    """Offer ``demo-anatomy`` (pictures) and ``demo-volumes`` (blocks of slices)."""
+    return {
+        "demo-anatomy": "infimed_plugins.demo.anatomy:DemoAnatomy",
+        "demo-volumes": "infimed_plugins.demo.volumes:DemoVolumes",
+    }
 
 
 @hookimpl

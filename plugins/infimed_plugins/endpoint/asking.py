@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from infimed_core import Answer, DataError, MediaLoader, Request
 from infimed_plugins.endpoint.messages import Asking, make_body, read_reply
+from infimed_plugins.endpoint.pictures import Pictures
 from infimed_plugins.endpoint.transport import CallError, Patience, Server
 
 HOPELESS = ("not_allowed", "not_found", "redirected", "certificate", "not_this_machine")
@@ -55,8 +56,9 @@ class _Questions:
     def __init__(
         self, options: AskingOptions, server: Server, model: str, requests: Sequence[Request], media: MediaLoader
     ) -> None:
-        self._server, self._model, self._media = server, model, media
+        self._server, self._model = server, model
         self._asking, self._patience = options.asking, options.patience
+        self._pictures = Pictures(media, self._asking.max_image_side, self._asking.image_format)
         self._guarded = not options.allow_identified and not server.is_own
         self._waiting = iter(requests)
         self._lock = threading.Lock()
@@ -100,21 +102,27 @@ class _Questions:
             )
         if self._given_up is not None:
             raise CallError("not_asked", self._given_up)
-        body = make_body(request, self._model, self._asking, self._media)
+        body = make_body(request, self._model, self._asking, self._pictures)
+        empty: list[Answer] = []
         try:
-            reply = self._patience.call(lambda: self._exchange(body), self.stopped)
+            return self._patience.call(lambda: self._exchange(body, request, empty), self.stopped)
         except CallError as error:
+            if empty and error.code == "empty_answer":
+                return empty[-1]  # it stays so: that is what the model says
             self._consider(error)
             raise
-        return read_reply(reply, request)
 
-    def _exchange(self, body: dict[str, object]) -> object:
+    def _exchange(self, body: dict[str, object], request: Request, empty: list[Answer]) -> Answer:
+        """One try; an answer that is empty for no reason that it tells goes to ``empty`` and is a fault."""
         if self._given_up is not None:
             raise CallError("not_asked", self._given_up)
-        reply = self._server.exchange("/chat/completions", body)
+        answer = read_reply(self._server.exchange("/chat/completions", body), request)
         with self._lock:
             self._answered, self._lost = True, 0
-        return reply
+        if not answer.text and not answer.transcript and answer.finish_reason in (None, "stop"):
+            empty.append(answer)
+            raise CallError("empty_answer", "the server replied with an empty answer", retry=True)
+        return answer
 
     def _consider(self, error: CallError) -> None:
         """Give up on the rest where it would fail as well, instead of waiting out the patience of each."""

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field, JsonValue
 
-from infimed_core import Answer, DataError, Generation, Media, MediaLoader, Request, Row, Turn
+from infimed_core import Answer, DataError, Generation, Request, Row, Turn
+from infimed_plugins.endpoint.pictures import Pictures
 from infimed_plugins.endpoint.transport import CallError
-
-JPEG_QUALITY = 95
 
 
 class Asking(Row):
@@ -25,7 +22,7 @@ class Asking(Row):
     extra_body: dict[str, JsonValue] = Field(default_factory=dict)
 
 
-def make_body(request: Request, model: str, asking: Asking, media: MediaLoader) -> dict[str, Any]:
+def make_body(request: Request, model: str, asking: Asking, pictures: Pictures) -> dict[str, Any]:
     """The body of POST /chat/completions: texts and images (data URIs) in the order of each turn's content.
 
     Raises:
@@ -34,7 +31,7 @@ def make_body(request: Request, model: str, asking: Asking, media: MediaLoader) 
     turns = request.turns
     if asking.system is not None and not (turns and turns[0].role == "system"):
         turns = (Turn(role="system", content=(asking.system,)), *turns)
-    messages = [{"role": turn.role, "content": _content(turn, request, asking, media)} for turn in turns]
+    messages = [{"role": turn.role, "content": _content(turn, request, pictures)} for turn in turns]
     body = {"model": model, "messages": messages, "stream": False, **_settings(request.generation, asking)}
     return {name: value for name, value in (body | asking.extra_body).items() if value is not None}
 
@@ -56,7 +53,7 @@ def _settings(generation: Generation, asking: Asking) -> dict[str, Any]:
     return settings
 
 
-def _content(turn: Turn, request: Request, asking: Asking, media: MediaLoader) -> str | list[dict[str, Any]]:
+def _content(turn: Turn, request: Request, pictures: Pictures) -> str | list[dict[str, Any]]:
     """One text where the turn has no image (every server takes that), else parts in reading order."""
     if not turn.media_indices:
         return turn.text
@@ -68,29 +65,8 @@ def _content(turn: Turn, request: Request, asking: Asking, media: MediaLoader) -
             continue
         if not 0 <= part < len(request.media):
             raise DataError("missing_media", f"the question names medium {part}, which it does not have")
-        parts.append({"type": "image_url", "image_url": {"url": data_uri(request.media[part], asking, media)}})
+        parts.append({"type": "image_url", "image_url": {"url": pictures.data_uri(request.media[part])}})
     return parts
-
-
-def data_uri(item: Media, asking: Asking, media: MediaLoader) -> str:
-    """An image made anew from its pixels, so that nothing of a file's metadata (patient, place) goes with it."""
-    from PIL import Image
-
-    pixels = media.load(item)
-    if pixels.ndim != 3 or pixels.shape[2] != 3:
-        raise DataError("no_image", f"a medium of kind '{item.kind}' is no image and cannot be sent to a server")
-    image = Image.fromarray(pixels)
-    side = asking.max_image_side
-    if side is not None and max(image.size) > side:
-        scale = side / max(image.size)
-        width, height = (max(1, round(length * scale)) for length in image.size)
-        image = image.resize((width, height), Image.Resampling.LANCZOS)
-    target = io.BytesIO()
-    if asking.image_format == "jpeg":
-        image.save(target, format="JPEG", quality=JPEG_QUALITY, subsampling=0)
-    else:
-        image.save(target, format="PNG", compress_level=1)
-    return f"data:image/{asking.image_format};base64,{base64.b64encode(target.getvalue()).decode()}"
 
 
 def read_reply(reply: Any, request: Request) -> Answer:
@@ -99,18 +75,21 @@ def read_reply(reply: Any, request: Request) -> Answer:
     A model whose tokens were used up before it began to answer said nothing: its answer is the empty text.
 
     Raises:
-        CallError: the reply is no chat completion, or it holds no text for a reason that it tells.
+        CallError: the reply is no chat completion, or it holds no text for a reason that it tells. Another try may
+            bring what a server with a fault left out.
     """
     if not isinstance(reply, Mapping):
-        raise CallError("malformed_reply", "the reply is no JSON object")
+        raise CallError("malformed_reply", "the reply is no JSON object", retry=True)
     if reply.get("error"):
-        raise CallError("server_error", f"the server replied with an error: {reply['error']}")
+        raise CallError("server_error", f"the server replied with an error: {reply['error']}", retry=True)
     choices = reply.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else None
     message = choice.get("message") if isinstance(choice, Mapping) else None
     if not isinstance(choice, Mapping) or not isinstance(message, Mapping):
         raise CallError(
-            "malformed_reply", "the reply holds no choice with a message; is this a chat completions server?"
+            "malformed_reply",
+            "the reply holds no choice with a message; is this a chat completions server?",
+            retry=True,
         )
     finish = choice.get("finish_reason")
     reasoning = message.get("reasoning_content") or message.get("reasoning")
@@ -119,7 +98,7 @@ def read_reply(reply: Any, request: Request) -> Answer:
         text = str(message["refusal"])
     if text is None:
         if not (reasoning or finish == "length"):
-            raise CallError("no_text", f"the reply holds no text (finish_reason '{finish}')")
+            raise CallError("no_text", f"the reply holds no text (finish_reason '{finish}')", retry=True)
         text = ""
     text = text.strip()
     usage = reply.get("usage")

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, JsonValue, field_validator
 
-from infimed_core import Answer, DataError, LoadedModel, MediaLoader, Model, Request, canonical_json
+from infimed_core import Answer, DataError, Generation, LoadedModel, MediaLoader, Model, Request, Turn, canonical_json
 from infimed_plugins.endpoint.asking import AskingOptions, ask_all
 from infimed_plugins.endpoint.messages import Asking
 from infimed_plugins.endpoint.secrets import read_key
@@ -40,7 +40,8 @@ class OpenAICompatible(Model):
         default=None, ge=1, description="Longest side of an image in pixels; larger ones are shrunk. null sends all."
     )
     image_format: Literal["png", "jpeg"] = Field(
-        default="png", description="How images are sent: png loses nothing, jpeg (quality 95) is smaller."
+        default="png",
+        description="How images are sent that are no JPEG files: png loses nothing, jpeg (95) is smaller.",
     )
     max_tokens_name: Literal["max_tokens", "max_completion_tokens"] = Field(
         default="max_tokens", description="Name of the length limit in the body; newer OpenAI models want the second."
@@ -50,7 +51,9 @@ class OpenAICompatible(Model):
     )
     concurrency: int = Field(default=16, ge=1, le=1024, description="Most questions under way at a time.")
     timeout_seconds: float = Field(default=600.0, gt=0, description="Longest wait for one answer.")
-    max_retries: int = Field(default=8, ge=0, description="More tries after a lost connection, status 429 or 5xx.")
+    max_retries: int = Field(
+        default=8, ge=0, description="More tries after a lost connection, status 429 or 5xx; two after an empty reply."
+    )
     first_wait_seconds: float = Field(default=0.5, ge=0, description="Wait before the first of them; then it doubles.")
     longest_wait_seconds: float = Field(default=30.0, ge=0, description="Longest wait between two tries.")
     allow_identified: bool = Field(
@@ -81,6 +84,15 @@ class OpenAICompatible(Model):
         deciding = self.model_dump(mode="json", include={"base_url", "model", *Asking.model_fields})
         return f"{type(self).__module__}.{type(self).__qualname__}{canonical_json(deciding)}"
 
+    def request_settings(self) -> dict[str, JsonValue]:
+        """What every request carries besides the question, where it is not as InfiMed sends it unasked."""
+        own = self.model_dump(mode="json", include={"system", "max_image_side", "image_format", "extra_body"})
+        return {
+            name: value
+            for name, value in own.items()
+            if value != type(self).model_fields[name].get_default() and value not in (None, {})
+        }
+
     @property
     def asking(self) -> Asking:
         """The settings that decide an answer."""
@@ -98,6 +110,23 @@ class OpenAICompatible(Model):
         key = read_key(os.environ.get(self.api_key_environment, ""), self.api_key_environment)
         server = Server(self.base_url, key, self.api_key_environment, self.timeout_seconds)
         return Endpoint(self, server, self.model or self._only_model(server))
+
+    def try_connection(self) -> str:
+        """The answer to one short question.
+
+        Raises:
+            DataError: the server cannot be reached, refuses, or does not answer.
+        """
+        quick = self.model_copy(update={"max_retries": 0, "timeout_seconds": min(self.timeout_seconds, 60.0)})
+        loaded = quick.load(None)
+        turn = Turn(role="user", content=("Reply with the word: ready",))
+        # a reasoning model thinks before it speaks, so the answer may be cut before it begins
+        request = Request(sample_id="check", turns=(turn,), generation=Generation(max_new_tokens=16))
+        answer = next(iter(loaded.answer([request], MediaLoader({}))))
+        if answer.error is not None:
+            raise DataError("no_answer", f"{self.base_url} does not answer: {answer.error}")
+        served = loaded.model if isinstance(loaded, Endpoint) else self.model
+        return f"{self.base_url} answers as '{served}': {' '.join((answer.text or '').split())[:60]!r}"
 
     @property
     def patience(self) -> Patience:

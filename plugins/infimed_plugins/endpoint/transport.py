@@ -29,8 +29,8 @@ LARGEST_REPLY = 64 * 2**20
 """Most bytes of a reply; an answer in text is never near it."""
 LARGEST_REFUSAL = 65536
 """Bytes read of a reply that is an error."""
-TIMEOUT_TRIES = 2
-"""Tries of a question whose answer does not come in time: one that is slow once is usually slow again."""
+MOST_TRIES = {"timeout": 2, "malformed_reply": 3, "no_text": 3, "empty_answer": 3}
+"""Tries of a question by what went wrong, where more would only bring the same again."""
 
 
 class CallError(Exception):
@@ -131,10 +131,13 @@ class Server:
         try:
             return self.secret.hide_in(json.loads(content))
         except RecursionError:
-            raise CallError("malformed_reply", f"{self.base_url}{path} replied with JSON nested too deep") from None
+            raise CallError(
+                "malformed_reply", f"{self.base_url}{path} replied with JSON nested too deep", retry=True
+            ) from None
         except ValueError:
             told = _start(self.secret.hide(content.decode("utf-8", "replace")))
-            raise CallError("malformed_reply", f"{self.base_url}{path} replied with no JSON: {told}") from None
+            text = f"{self.base_url}{path} replied with no JSON: {told}"
+            raise CallError("malformed_reply", text, retry=True) from None
 
     def _unreached(self, error: Exception) -> CallError:
         import httpx
@@ -279,7 +282,7 @@ class Patience:
             try:
                 return exchange()
             except CallError as error:
-                spent = attempt >= self.max_retries or (error.code == "timeout" and attempt + 1 >= TIMEOUT_TRIES)
+                spent = attempt >= self.max_retries or attempt + 1 >= MOST_TRIES.get(error.code, attempt + 2)
                 if not error.retry or spent or stopped.wait(self.wait(attempt, error.after, random.random())):
                     if attempt and error.code != "not_asked":
                         error.args = (f"{error} (tried {attempt + 1} times)",)

@@ -13,14 +13,19 @@ def media_of(image: CaseImage, folder: Path) -> Media:
     """The image by its place; nothing is decoded.
 
     Raises:
-        DataError: the package or the file is not there; the message names what to install.
+        DataError: the package or the file is not there, or lies outside of the package or the folder; the message
+            names what to install.
     """
     return Media(kind=image.kind, uri=str(_file(image, folder).resolve()), options=dict(image.options))
 
 
 def _file(image: CaseImage, folder: Path) -> Path:
     if image.package is None:
-        path = Path(image.path) if Path(image.path).is_absolute() else folder / image.path
+        path = folder / image.path
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise DataError(
+                "outside_root", f"{image.path}: leads out of {folder}; put the image beside the file of cases"
+            )
         if not path.is_file():
             raise DataError("missing_file", f"{path}: no such image; paths are relative to the file of cases")
         return path
@@ -32,6 +37,7 @@ def _file(image: CaseImage, folder: Path) -> Path:
     if spec is None:
         raise DataError("missing_package", f"an image needs the package {name}, not installed; pip install {name}")
     for place in spec.submodule_search_locations or ():
-        if (Path(place) / image.path).is_file():
-            return Path(place) / image.path
+        path = Path(place) / image.path
+        if path.is_file() and path.resolve().is_relative_to(Path(place).resolve()):
+            return path
     raise DataError("missing_file", f"the installed package {name} holds no {image.path}; another version may")

@@ -7,6 +7,7 @@ import json
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -34,9 +35,10 @@ from infimed_plugins.medevalkit.answers.prepared import prepare
 from infimed_plugins.medevalkit.cards import Card, find_card
 from infimed_plugins.medevalkit.folders import Images, find_tables
 from infimed_plugins.medevalkit.grades import Grade, explained
-from infimed_plugins.medevalkit.grading import gold_letters, golds, grade_record, kind_of, lettered
-from infimed_plugins.medevalkit.judging import BY_JUDGE, judge_open, judge_rubrics
+from infimed_plugins.medevalkit.grading import gold_letters, golds, grade_record, kind_of, lettered, wording_of
+from infimed_plugins.medevalkit.judging import BY_JUDGE, UNREAD_BY_JUDGE, Judged, judge_open, judge_rubrics, wants_judge
 from infimed_plugins.medevalkit.layouts import IMAGE_FOLDERS, LAYOUTS, Question, radrestruct
+from infimed_plugins.medevalkit.official import pubmedqa_files, pubmedqa_rows
 from infimed_plugins.medevalkit.reports import texts as report_texts
 from infimed_plugins.medevalkit.summary import subject_of, summarise
 
@@ -48,14 +50,19 @@ REPORT_METRICS = (
 """What a report is measured by; METEOR and the clinical metrics are for a run file to ask for."""
 
 
+LOOKED_AT = 20
+"""Rows that ``infimed check`` looks at."""
+
+
 class KitBenchmark(Benchmark):
     """One of MedEvalKit's tasks. ``strict`` counts; ``kit`` is what MedEvalKit would have reported."""
 
     path: str | None = Field(default=None, description="Local folder in upstream's layout; the hub where left out.")
     revision: str | None = Field(default=None, description="Commit of the data on the hub; the card's where left out.")
     reasoning: bool = Field(default=False, description="Ask for the answer in a box, as MedEvalKit's --reasoning.")
-    judged: Literal["open", "undecided"] = Field(
-        default="open", description="What a judge is asked: every open answer, or those that the rules left undecided."
+    judged: Judged = Field(
+        default="open",
+        description="What a judge is asked: open answers, those left undecided, or all that no rule could read.",
     )
     language: Literal["all", "en", "zh"] = Field(default="all", description="Keep only questions in this language.")
 
@@ -69,6 +76,19 @@ class KitBenchmark(Benchmark):
         except DataError as error:
             return {"path": str(error)}
         return {}
+
+    def doubts(self) -> tuple[str, ...]:
+        """A local folder in whose first rows there is no question."""
+        if not self.path:
+            return ()
+        try:
+            rows = list(islice(self.samples(), LOOKED_AT))
+        except DataError as error:
+            return (str(error),)
+        if any(isinstance(row, Sample) for row in rows):
+            return ()
+        first = next((f"; {row.where or row.sample_id}: {row.detail}" for row in rows if isinstance(row, Fault)), "")
+        return (f"NO QUESTION in the first {len(rows)} rows{first}",)
 
     @property
     def card(self) -> Card:
@@ -143,10 +163,11 @@ class KitBenchmark(Benchmark):
         files: list[list[Any]] = []
         if self.path:
             for config in self.card.source.configs or (self.card.source.config,):
-                for path in find_tables(Path(self.path), self.card.source.files, config, self.card.source.split):
+                tables = find_tables(Path(self.path), self.card.source.files, config, self.card.source.split)
+                for path in {*tables, *pubmedqa_files(Path(self.path))}:
                     state = path.stat()
                     files.append([str(path.relative_to(self.path)), state.st_size, state.st_mtime_ns])
-        body = canonical_json([self.identity(), self.card.model_dump(mode="json"), files])
+        body = canonical_json([self.identity(), self.card.model_dump(mode="json"), sorted(files)])
         return hashlib.sha256(body.encode()).hexdigest()
 
     def samples(self) -> Iterator[Sample | Fault]:
@@ -199,20 +220,28 @@ class KitBenchmark(Benchmark):
     @property
     def judging(self) -> str:  # type: ignore[override]
         """What a judge decides here and what rules decide, for the protocol; "" where a judge is of no use."""
+        if self.judged == "unread" and self.card.grading not in ("report", "rubric"):
+            return UNREAD_BY_JUDGE
         return BY_JUDGE.get(self.card.grading, "")
 
     def judge(self, samples: Sequence[Sample], answers: Sequence[Answer], ask: Ask) -> list[Score] | None:
         """Open answers and rubrics by the judge, closed answers by rule; ``None`` where every question is closed."""
         if self.card.grading == "rubric":
             return judge_rubrics(samples, answers, ask)
-        if self.card.grading not in BY_JUDGE:
+        if not self.judging:
             return None
         ruled = [self.grade(sample, answer, "strict") for sample, answer in zip(samples, answers, strict=True)]
-        return judge_open(self._is_open, samples, answers, ruled, ask, self.judged == "undecided")
+        pairs = zip(samples, ruled, strict=True)
+        wanted = [wants_judge(self.judged, self._is_open(sample), score) for sample, score in pairs]
+        return judge_open(wanted, samples, answers, ruled, ask)
 
     def _is_open(self, sample: Sample) -> bool:
         record = sample.meta["record"]
         return isinstance(record, dict) and kind_of(self.card, record) == "open"
+
+    def wording(self, sample: Sample) -> str:
+        """The question alone."""
+        return wording_of(sample)
 
     def is_open(self, sample: Sample) -> bool:
         """An open question or a report."""
@@ -248,6 +277,9 @@ def _numbered(card: Card, path: str | None, root: Path) -> Iterator[tuple[str, A
             except (OSError, ValueError, RecursionError) as error:
                 report = DataError("bad_row", f"not a report in JSON: {error}")
             yield str(file), report
+        return
+    if path and card.layout == "pubmedqa" and (own := pubmedqa_files(root)):
+        yield from pubmedqa_rows(own)
         return
     kept_back: dict[str, dict[str, Any]] = {}
     if path and card.layout == "mmmu":

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from infimed_core import DataError
+from infimed_core import DataError, Sample
 from infimed_plugins.medevalkit import kit_grading, mmmu, reports
 from infimed_plugins.medevalkit.answers.choice import read_choice
 from infimed_plugins.medevalkit.answers.closed import grade_closed
@@ -144,6 +144,12 @@ def _strict_choice(card: Card, record: Record, response: str | None) -> Grade:
 def golds(answer: Any) -> list[str]:
     """The accepted answers as a list."""
     return [str(part) for part in answer] if isinstance(answer, (list, tuple)) else [str(answer)]
+
+
+def wording_of(sample: Sample) -> str:
+    """The question of a sample's record, without options and instructions."""
+    record = sample.meta.get("record")
+    return str(record.get("question") or "") if isinstance(record, Mapping) else ""
 
 
 def _first(answer: Any) -> str:

@@ -119,7 +119,8 @@ def pubmedqa(card: Card, row: Record, images: Images) -> Question:
     context = data.get("Context", [])
     record = {"__before__": "Context: " + "\n".join([context] if isinstance(context, str) else context) + "\n"}
     answer = text_of(data, "Correct Option")
-    return Question("choice", text_of(data, "Question"), answer, _mapped(data.get("Options")), record=record)
+    own = str(row.get("__id__") or "")
+    return Question("choice", text_of(data, "Question"), answer, _mapped(data.get("Options")), record=record, id=own)
 
 
 def supergpqa(card: Card, row: Record, images: Images) -> Question | None:

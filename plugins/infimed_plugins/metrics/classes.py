@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -31,6 +31,11 @@ class BalancedAccuracy(AnswerMetric):
                 asked[label] += 1
         return sum(right[label] / asked[label] for label in asked) / len(asked) if asked else None
 
+    def smallest_part(self, rows: Sequence[GradedAnswer]) -> int:
+        """Questions of the rarest class: its recall counts as much as that of any other."""
+        asked = Counter(_label(row.sample.references[0]) for row in rows if row.sample.references)
+        return min(asked.values(), default=0)
+
 
 class F1(AnswerMetric):
     """F1 of one class against the rest: of ``positive``, for questions with two possible answers (yes or no).
@@ -53,6 +58,10 @@ class F1(AnswerMetric):
                 false_alarms += 0.0 if positive else 1.0 - row.score.value
         # TP + FN are all positive questions
         return 2 * hits / (hits + false_alarms + wanted) if wanted else None
+
+    def smallest_part(self, rows: Sequence[GradedAnswer]) -> int:
+        """Questions of the positive class."""
+        return sum(bool(r.sample.references) and _label(r.sample.references[0]) == _label(self.positive) for r in rows)
 
 
 def _label(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left, insort
 
 import numpy as np
@@ -16,6 +17,7 @@ _UNLIMITED = 2**62
 _WHOLE = 1 << 20
 """A budget, in the units in which several budgets are compared."""
 _CLOSED = _WHOLE // 100
+_CHUNK = 1 << 16
 _MOST_TRIES = 4
 _MOST_TEXT_ROWS = 16
 
@@ -34,7 +36,7 @@ class BestFit(Packer):
         fits = np.flatnonzero((costs <= budget).all(axis=1))
         if len(fits) == 0:
             return Packs.from_lists([])
-        kept = costs[fits]
+        kept = costs if len(fits) == len(costs) else costs[fits]
         limited = [
             column for column in range(3) if budget[column] < _UNLIMITED and (column == 0 or kept[:, column].any())
         ]
@@ -53,9 +55,10 @@ def _rows_by_tokens(tokens: NDArray[np.int64], row_tokens: int, most_open: int) 
     open_rows: list[int] = []
     capacity = row_tokens << _ROW_BITS
     count = 0
-    found: list[int] = []
-    add, take = found.append, open_rows.pop
-    for need in (tokens << _ROW_BITS).tolist():
+    row_of = array("q")  # a list of integers would take five times the memory
+    add, take = row_of.append, open_rows.pop
+    needs = (need for start in range(0, len(tokens), _CHUNK) for need in _shifted(tokens[start : start + _CHUNK]))
+    for need in needs:
         at = bisect_left(open_rows, need)
         if at < len(open_rows):
             row = take(at)
@@ -68,7 +71,14 @@ def _rows_by_tokens(tokens: NDArray[np.int64], row_tokens: int, most_open: int) 
         row -= need
         if row > _ROW_MASK:
             insort(open_rows, row)
-    return np.array(found, dtype=np.int64) & _ROW_MASK
+    rows = np.frombuffer(row_of, dtype=np.int64)
+    rows &= _ROW_MASK
+    return rows
+
+
+def _shifted(tokens: NDArray[np.int64]) -> list[int]:
+    needs: list[int] = (tokens << _ROW_BITS).tolist()
+    return needs
 
 
 def _rows_by_shares(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from infimed_core import Sample
+from infimed_core import Sample, Turn
 
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*", re.UNICODE)
 
@@ -20,6 +21,7 @@ class Texts:
     answers: tuple[str, ...]
     is_caption: bool
     options: tuple[str, ...] = ()
+    language: str = ""
 
     @property
     def answer(self) -> str:
@@ -35,13 +37,19 @@ class Texts:
 def texts_of(sample: Sample) -> Texts:
     """Read the turns; a sample that ends with a question gives its last reference as the answer."""
     questions = tuple(turn.text for turn in sample.turns if turn.role != "assistant")
-    answers = tuple(turn.text for turn in sample.turns if turn.role == "assistant")
+    answers = tuple(_said(turn) for turn in sample.turns if turn.role == "assistant")
     if not answers and sample.references:
         answers = (sample.references[-1],)
     task = sample.tags.get("task_type", "").lower()
     asked = any(text.strip() for text in questions)
     is_caption = any(word in task for word in ("caption", "report")) or not asked
-    return Texts(questions, answers, is_caption, sample.options)
+    return Texts(questions, answers, is_caption, sample.options, sample.tags.get("language", ""))
+
+
+def _said(turn: Turn) -> str:
+    """What an answer says, and what it asks of tools."""
+    calls = (f"{call.name} {json.dumps(call.arguments, ensure_ascii=False)}" for call in turn.tool_calls)
+    return "\n".join(filter(None, (turn.text, *calls)))
 
 
 def words_of(text: str) -> list[str]:

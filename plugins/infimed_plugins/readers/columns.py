@@ -10,18 +10,22 @@ from pydantic import Field
 from infimed_core import DataError, Row, Sample
 from infimed_plugins.readers.conversation import Place, conversation, media_of
 from infimed_plugins.readers.conversation import question_and_answer as asked
-from infimed_plugins.readers.fields import refuse
+from infimed_plugins.readers.fields import refuse, structured
 from infimed_plugins.readers.files import stable_id
 from infimed_plugins.readers.options import listed_options, read_options
+from infimed_plugins.readers.tools import tools_of
 from infimed_plugins.readers.values import as_json, known, text_of
+from infimed_plugins.readers.views import question_about
 
 
 class Columns(Row):
     """Which column holds what. A column that is named and missing is an error; those with a default may be missing."""
 
     id: str | None = Field(default=None, description="Column of the id; made of file and row number by default.")
-    image: str | None = Field(
-        default=None, description="Column of the image(s): bytes, {bytes, path}, path, or a list; 'image' or 'images'."
+    image: str | dict[str, str] | None = Field(
+        default=None,
+        description="Column of the image(s): bytes, {bytes, path}, path, or a list; 'image' or 'images'. A map names "
+        "the views of a study in the prompt: {PA view: frontal, Lateral view: lateral}; an empty one is left out.",
     )
     question: str = Field(default="question", description="Column of the question; may be missing: a caption.")
     answer: str = Field(default="answer", description="Column of the answer (or caption).")
@@ -38,7 +42,10 @@ class Columns(Row):
 
     def named(self) -> dict[str, str]:
         """Every column that the run file names, by its place there."""
-        given = {name: getattr(self, name) for name in ("id", "image", "conversations", "system")}
+        given = {name: getattr(self, name) for name in ("id", "conversations", "system")}
+        views = self.image if isinstance(self.image, dict) else {}
+        given |= {"image": self.image} if isinstance(self.image, str) else {}
+        given |= {f"image.{view}": name for view, name in views.items()}
         given |= {name: getattr(self, name) for name in ("question", "answer") if name in self.model_fields_set}
         given |= {f"tags.{tag}": name for tag, name in self.tags.items()}
         given |= {f"meta.{place}": name for place, name in enumerate(self.meta)}
@@ -69,20 +76,31 @@ def sample_of(
         raise DataError("bad_row", f"{next(iter(missing.values()))}; set columns")
     ignore = (*ignore, *columns.named().values())  # what the run file names means what it says there
     refuse(row, ignore)
-    names = (columns.image,) if columns.image else ("image", "images")
-    media = media_of({name: _names(row[name]) for name in names if name in row}, names, place)
+    views = columns.image if isinstance(columns.image, dict) else {}
+    names = (columns.image,) if isinstance(columns.image, str) else tuple(views.values()) or ("image", "images")
+    fields = {name: _names(row[name]) for name in names if name in row}
+    media = media_of(fields, names, place)
     system = known(row[columns.system]) if columns.system else None
     talk = columns.conversations or next(
         (name for name in ("conversations", "messages") if known(row.get(name)) not in (None, "", [])), None
     )
-    if talk is not None:
-        turns, found = conversation(known(row[talk]), media, place, system, ignore)
+    objects = structured(row, "objects", ignore)
+    if views:
+        if talk is not None:
+            raise DataError("bad_row", "columns.image names views, which stand before a question, not a conversation")
+        shown = [(view, media_of(fields, (name,), place)) for view, name in views.items()]
+        shown = [(view, own) for view, own in shown if own]
+        question, answer = row.get(columns.question), row.get(columns.answer)
+        turns, found = question_about(shown, question, answer, place, system, row.get("history"), ignore, objects)
+    elif talk is not None:
+        turns, found = conversation(known(row[talk]), media, place, system, ignore, objects)
     else:
         question, answer = row.get(columns.question), row.get(columns.answer)
-        turns, found = asked(question, answer, media, place, system, row.get("history"), ignore)
+        turns, found = asked(question, answer, media, place, system, row.get("history"), ignore, objects)
     return Sample(
         id=stable_id(row[columns.id] if columns.id else None, identity),
         turns=turns,
+        tools=tools_of(structured(row, "tools", ignore)),
         media=found,
         options=_options(row, columns.options),
         tags={tag: text_of(row[name], tag) for tag, name in columns.tags.items() if known(row[name]) is not None},

@@ -7,17 +7,14 @@ import binascii
 import json
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from infimed_core import DataError, Media, Turn
-from infimed_plugins.readers.fields import (
-    TOOL_ROLES,
-    carries_loss,
-    history_of,
-    refuse_in_message,
-    refuse_marks,
-)
+from infimed_core import DataError, Media, Region, ToolCall, Turn
+from infimed_plugins.readers.fields import carries_loss, history_of, refuse_in_message, refuse_marks
 from infimed_plugins.readers.places import kind_of_bytes
+from infimed_plugins.readers.regions import BOX, NAME, Objects
+from infimed_plugins.readers.tools import CALL_ROLES, RESULT_ROLES, calls_of, written_calls
 from infimed_plugins.readers.values import known, listed, text_of
 
 IMAGE_MARK = "<image>"
@@ -26,6 +23,7 @@ ROLES = {
     "human": "user", "user": "user", "question": "user",
     "gpt": "assistant", "assistant": "assistant", "model": "assistant", "bot": "assistant", "chatgpt": "assistant",
     "system": "system",
+    **dict.fromkeys(CALL_ROLES, "assistant"), **dict.fromkeys(RESULT_ROLES, "tool"),
 }  # fmt: skip
 
 Place = Callable[[str], Media]
@@ -33,13 +31,20 @@ Place = Callable[[str], Media]
 
 
 def conversation(
-    messages: Any, media: Sequence[Media], place: Place, system: Any = None, ignore: Collection[str] = ()
+    messages: Any,
+    media: Sequence[Media],
+    place: Place,
+    system: Any = None,
+    ignore: Collection[str] = (),
+    objects: Any = None,
 ) -> tuple[tuple[Turn, ...], tuple[Media, ...]]:
     """Turns and media of a list of messages, ``<image>`` marks replaced by media indices where they stand.
 
     A message is ``{from, value}`` or ``{role, content}``; content is a text, or a list of parts as chat interfaces
     take them (``text``, ``image``, ``image_url``). Where no mark stands anywhere, all images go before the first
     user text. A conversation may end with either role. An answer with ``loss: false`` is shown and not trained on.
+    What is said and called after one another is one turn of the assistant. ``objects`` are the names and boxes that
+    ``<ref-object>`` and ``<bbox>`` stand for.
 
     Raises:
         DataError: ``bad_row`` (an unknown role ...), ``image_count`` (marks and images do not match),
@@ -48,9 +53,9 @@ def conversation(
     messages = _parsed(messages)
     if not isinstance(messages, list) or not messages:
         raise DataError("bad_row", "the conversation must be a list of at least one message")
-    reader = _Reader(media, place, ignore)
+    reader = _Reader(media, place, ignore, objects)
     if (text := text_of(system, "system prompt")).strip():
-        reader.turns.append(("system", [text], True))
+        reader.turns.append(_Message("system", [text]))
     for number, message in enumerate(messages):
         if not isinstance(message, dict):
             raise DataError("bad_row", f"message {number} must be an object with from/value or role/content")
@@ -58,67 +63,99 @@ def conversation(
     return reader.finish()
 
 
+@dataclass
+class _Message:
+    """A turn that is being collected; ``marks`` are the names, and the numbers of boxes, that its marks stand for."""
+
+    role: str
+    pieces: list[str | int]
+    supervised: bool = True
+    calls: tuple[ToolCall, ...] = ()
+    marks: list[tuple[str | None, int | None]] = field(default_factory=list)
+
+
 class _Reader:
     """Collects turns, and counts the marks that stand for the images that the row names."""
 
-    def __init__(self, media: Sequence[Media], place: Place, ignore: Collection[str]) -> None:
-        self.turns: list[tuple[str, list[str | int], bool]] = []
+    def __init__(self, media: Sequence[Media], place: Place, ignore: Collection[str], objects: Any) -> None:
+        self.turns: list[_Message] = []
         self._media, self._num_named = list(media), len(media)
-        self._place, self._ignore = place, ignore
+        self._objects = Objects(objects)
+        self._has_objects = objects is not None
+        self._place, self._ignore = place, (*ignore, BOX, NAME) if self._has_objects else ignore
         self._num_marks, self._has_parts = 0, False
 
     def add(self, message: dict[str, Any], number: int) -> None:
-        role = _role(message, number)
+        role, said = _role(message, number)
         refuse_in_message(message, number)
-        pieces: list[str | int] = []
-        content = _content(message, number)
-        for part in content if isinstance(content, list) else [content]:
-            self._add_part(pieces, part, number)
-        if role == "assistant" and any(isinstance(piece, int) for piece in pieces):
+        turn = _Message(role, [], carries_loss(message, number, role))
+        if said in CALL_ROLES:
+            turn.calls = written_calls(message.get("value", message.get("content")), number)
+        else:
+            turn.calls = calls_of(message, number)
+            content = _content(message, number, bool(turn.calls))
+            for part in content if isinstance(content, list) else [content]:
+                self._add_part(turn, part, number)
+        if turn.calls and role != "assistant":
+            raise DataError("bad_row", f"message {number}: a call of a tool in a turn of the {role}")
+        if role == "assistant" and any(isinstance(piece, int) for piece in turn.pieces):
             raise DataError("image_in_answer", f"message {number}: an answer is text; an image cannot be learned")
-        self.turns.append((role, pieces, carries_loss(message, number, role)))
+        last = self.turns[-1] if self.turns else None
+        if last is not None and role == last.role == "assistant" and said in CALL_ROLES:
+            if last.supervised != turn.supervised:
+                raise DataError("bad_row", f"message {number}: a call carries loss, what it follows does not, or so")
+            last.calls += turn.calls
+        else:
+            self.turns.append(turn)
 
-    def _add_part(self, pieces: list[str | int], part: Any, number: int) -> None:
-        if isinstance(part, str):
-            refuse_marks(part, self._ignore)
-            for position, text in enumerate(part.split(IMAGE_MARK)):
-                if position:
-                    self._add_mark(pieces)
-                if text:
-                    pieces.append(text)
-            return
-        medium = _part(part, number, self._place)
+    def _add_part(self, turn: _Message, part: Any, number: int) -> None:
+        medium = part if isinstance(part, str) else _part(part, number, self._place)
         if isinstance(medium, str):
             refuse_marks(medium, self._ignore)
-            pieces.append(medium)
+            if self._has_objects:
+                turn.marks += self._objects.take(medium)
+            pieces = medium.split(IMAGE_MARK) if isinstance(part, str) else [medium]
+            for position, text in enumerate(pieces):
+                if position:
+                    self._add_mark(turn)
+                if text:
+                    turn.pieces.append(text)
         elif medium is None:  # an image part without a source takes the next image of the row, like a mark
-            self._add_mark(pieces)
+            self._add_mark(turn)
         else:
             self._has_parts = True
-            pieces.append(len(self._media))
+            turn.pieces.append(len(self._media))
             self._media.append(medium)
 
-    def _add_mark(self, pieces: list[str | int]) -> None:
-        pieces.append(self._num_marks)
+    def _add_mark(self, turn: _Message) -> None:
+        turn.pieces.append(self._num_marks)
         self._num_marks += 1
 
     def finish(self) -> tuple[tuple[Turn, ...], tuple[Media, ...]]:
         if self._num_marks == 0 and self._num_named and not self._has_parts:
-            first = next((pieces for role, pieces, _ in self.turns if role == "user"), None)
+            first = next((turn.pieces for turn in self.turns if turn.role == "user"), None)
             if first is None:
                 raise DataError("image_count", f"{self._num_named} image(s), but no user message to show them in")
             first[:0] = list(range(self._num_named))
         elif self._num_marks != self._num_named:
             told = f"{self._num_marks} {IMAGE_MARK} mark(s) for {self._num_named} image(s); make them equal"
             raise DataError("image_count", told)
-        answers = [supervised for role, _, supervised in self.turns if role == "assistant"]
+        answers = [turn.supervised for turn in self.turns if turn.role == "assistant"]
         if answers and not any(answers):
             raise DataError("nothing_to_learn", "no answer of the conversation carries loss")
+        self._objects.check_all_taken()
+        media, boxes = self._objects.placed(self._media)
         turns = tuple(
-            Turn(role=role, content=tuple(pieces), supervised=supervised)  # type: ignore[arg-type]
-            for role, pieces, supervised in self.turns
+            Turn(
+                role=turn.role,  # type: ignore[arg-type]
+                content=tuple(turn.pieces),
+                supervised=turn.supervised,
+                tool_calls=turn.calls,
+                regions=tuple(Region(name=name) if box is None else boxes[box] for name, box in turn.marks),
+            )
+            for turn in self.turns
         )
-        return turns, tuple(self._media)
+        return turns, tuple(media)
 
 
 def question_and_answer(
@@ -129,6 +166,7 @@ def question_and_answer(
     system: Any = None,
     history: Any = None,
     ignore: Collection[str] = (),
+    objects: Any = None,
 ) -> tuple[tuple[Turn, ...], tuple[Media, ...]]:
     """Turns of a question (``None``: images alone, as for a caption) and its answer (``None``: none).
 
@@ -145,7 +183,7 @@ def question_and_answer(
         if not text.strip():
             raise DataError("empty_text", "the answer is empty")
         messages.append({"role": "assistant", "content": text})
-    return conversation(messages, media, place, system, ignore)
+    return conversation(messages, media, place, system, ignore, objects)
 
 
 def image_list(value: Any) -> list[Any]:
@@ -227,18 +265,19 @@ def _parsed(messages: Any) -> Any:
     return messages
 
 
-def _role(message: dict[str, Any], number: int) -> Any:
+def _role(message: dict[str, Any], number: int) -> tuple[str, str]:
+    """Our name of a message's role, and its own."""
     name = message.get("from", message.get("role"))
-    if isinstance(name, str) and name.lower() in TOOL_ROLES:
-        raise DataError("bad_row", f"message {number} has the role {name!r}: tools are not called")
     role = ROLES.get(name.lower()) if isinstance(name, str) else None
     if role is None:
         raise DataError("bad_row", f"message {number} has the role {name!r}; known: {', '.join(ROLES)}")
-    return role
+    return role, str(name).lower()
 
 
-def _content(message: dict[str, Any], number: int) -> Any:
+def _content(message: dict[str, Any], number: int, may_lack: bool) -> Any:
     content = known(message.get("value", message.get("content")))
+    if content is None and may_lack:  # a turn that only calls
+        return ""
     if not isinstance(content, (str, list)):
         raise DataError("bad_row", f"message {number} has no text (value or content)")
     return content

@@ -12,8 +12,6 @@ from infimed_plugins.readers.values import is_empty, known
 REFUSED = {
     "video": "videos are not read", "videos": "videos are not read",
     "audio": "sounds are not read", "audios": "sounds are not read",
-    "objects": "boxes and references are not put into a family's own form",
-    "tools": "tools are not put into the prompt",
     "chosen": "pairs of answers are not trained", "rejected": "pairs of answers are not trained",
     "rejected_response": "pairs of answers are not trained", "rejected_messages": "pairs of answers are not trained",
     "rejected_images": "pairs of answers are not trained", "positive_messages": "pairs of texts are not trained",
@@ -21,12 +19,11 @@ REFUSED = {
 }  # fmt: skip
 """Fields that say how a row is trained or shown, and why a row that has one is none for us."""
 STRUCTURED = ("objects", "tools")
-"""Of these, those that are meant only where they hold lists or maps, or a text of JSON."""
+"""Fields that are honoured where they hold lists or maps, or a text of JSON; prose in them is a column like others."""
 LABELS = ("label", "kto_tag")
 """Whether the answer is a good one (KTO)."""
 MESSAGE = {
-    "tool_calls": "tools are not called", "function_call": "tools are not called",
-    "tool_call_id": "tools are not called", "reasoning_content": "a thought beside its answer is not read",
+    "reasoning_content": "a thought beside its answer is not read",
     "reasoning": "a thought beside its answer is not read", "thinking": "a thought beside its answer is not read",
     "loss_scale": "a turn carries its loss whole or not at all", "images": "images stand beside the messages",
     "videos": "videos are not read", "audio": "sounds are not read", "audios": "sounds are not read",
@@ -34,11 +31,10 @@ MESSAGE = {
 """The same of one message."""
 MARKS = {
     "<video>": "videos are not read", "<audio>": "sounds are not read",
-    "<bbox>": "it stands for a box, and the row's boxes are not read",
-    "<ref-object>": "it stands for a name, and the row's names are not read",
+    "<bbox>": "it stands for a box, and the row lists none in 'objects'",
+    "<ref-object>": "it stands for a name, and the row lists none in 'objects'",
 }  # fmt: skip
 """Marks that stand for something else, and are no text to train on."""
-TOOL_ROLES = frozenset({"tool", "tool_call", "tool_response", "function", "function_call", "observation"})
 
 
 def refuse(row: Mapping[str, Any], ignore: Collection[str] = ()) -> None:
@@ -51,11 +47,16 @@ def refuse(row: Mapping[str, Any], ignore: Collection[str] = ()) -> None:
     for name, reason in REFUSED.items():
         if name not in row or name in ignore or is_empty(row[name]):
             continue
-        if name not in STRUCTURED or not _is_prose(row[name]):
-            raise unsupported(name, reason)
+        raise unsupported(name, reason)
     for name in LABELS:
         if name in row and name not in ignore and _is_false(row[name]):
             raise DataError("bad_answer", f"'{name}' is false: the answer is a bad example, and is not trained")
+
+
+def structured(row: Mapping[str, Any], name: str, ignore: Collection[str] = ()) -> Any:
+    """What one of ``STRUCTURED`` holds; ``None`` where it says nothing, is prose, or is left out on purpose."""
+    value = None if name in ignore else known(row.get(name))
+    return None if is_prose(value) or is_empty(value) else value
 
 
 def refuse_in_message(message: Mapping[str, Any], number: int) -> None:
@@ -88,7 +89,7 @@ def history_of(value: Any) -> list[dict[str, Any]]:
         DataError: ``bad_row``: it is something else.
     """
     value = known(value)
-    if _is_prose(value):
+    if is_prose(value):
         return []
     if isinstance(value, str) and value.strip():
         try:
@@ -124,7 +125,8 @@ def carries_loss(message: Mapping[str, Any], number: int, role: str) -> bool:
     return True
 
 
-def _is_prose(value: Any) -> bool:
+def is_prose(value: Any) -> bool:
+    """Whether a field that is usually a list or an object is a text of words."""
     return isinstance(value, str) and value.strip()[:1] not in ("[", "{")
 
 

@@ -98,14 +98,7 @@ class FileReader(Reader):
             rows = [row for shard in reader.shards() for row in reader.read(shard)]
         except DataError as error:
             return (str(error),)
-        faults = [row for row in rows if isinstance(row, Fault)]
-        if len(faults) == len(rows):
-            first = f"; {faults[0].where}: {faults[0].code}: {faults[0].detail}" if faults else ""
-            return (f"NO SAMPLE in the first {len(rows)} rows{first}",)
-        if len(faults) > MANY_FAULTS * len(rows):
-            first = f"{faults[0].where}: {faults[0].code}: {faults[0].detail}"
-            return (f"{len(faults)} of the first {len(rows)} rows are no samples; {first}",)
-        return ()
+        return doubts_of(rows)
 
     def shards(self) -> Sequence[str]:
         """One shard a file; a single one under ``max_samples``, which counts over all files."""
@@ -198,6 +191,18 @@ class FileReader(Reader):
             return self.own_id(row)
         except Exception:  # the row is a fault already, whatever it holds in place of an id
             return None
+
+
+def doubts_of(rows: Sequence[Sample | Fault]) -> tuple[str, ...]:
+    """What is to be said of the first rows of a source: that none is a sample, or that more than a tenth are faults."""
+    faults = [row for row in rows if isinstance(row, Fault)]
+    if len(faults) == len(rows):
+        first = f"; {faults[0].where}: {faults[0].code}: {faults[0].detail}" if faults else ""
+        return (f"NO SAMPLE in the first {len(rows)} rows{first}",)
+    if len(faults) > MANY_FAULTS * len(rows):
+        first = f"{faults[0].where}: {faults[0].code}: {faults[0].detail}"
+        return (f"{len(faults)} of the first {len(rows)} rows are no samples; {first}",)
+    return ()
 
 
 def finished(sample: Sample, tags: Mapping[str, str], licence: str | None, encoding: str | None = None) -> Sample:

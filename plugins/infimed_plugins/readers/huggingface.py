@@ -14,12 +14,14 @@ from pydantic import Field, PrivateAttr
 from infimed_core import Component, DataError, Fault, Media, Reader, Sample
 from infimed_plugins.readers.arrow import decoder_of, rows_of
 from infimed_plugins.readers.columns import Columns, sample_of
-from infimed_plugins.readers.files import fault_of, finished, one_line, sha256_of, stable_id
+from infimed_plugins.readers.files import doubts_of, fault_of, finished, one_line, sha256_of, stable_id
 from infimed_plugins.readers.places import kind_of_file, with_ending
 from infimed_plugins.readers.texts import not_whole
 
 BATCH = 64
 """Rows in memory at once."""
+LOOKED_AT = 64
+"""Rows that ``infimed check`` looks at."""
 
 
 class HuggingFace(Reader):
@@ -44,15 +46,28 @@ class HuggingFace(Reader):
 
     def read(self, shard: str) -> Iterator[Sample | Fault]:
         """The rows of the split, in order."""
-        dataset, decoders = self._dataset
-        num_rows = len(dataset) if self.max_samples is None else min(len(dataset), self.max_samples)
         stem = self.path.rstrip("/").rpartition("/")[2]
+        try:
+            dataset, decoders = self._dataset
+        except DataError as error:
+            yield fault_of(error, stem, self.path)
+            return
+        num_rows = len(dataset) if self.max_samples is None else min(len(dataset), self.max_samples)
         for start in range(0, num_rows, BATCH):
-            rows = rows_of(dataset[start : min(start + BATCH, num_rows)], decoders)
+            stop = min(start + BATCH, num_rows)
+            try:
+                rows: list[Any] = list(rows_of(dataset[start:stop], decoders))
+            except Exception as error:  # a part of the file that is damaged
+                told = DataError("bad_row", f"its group of rows is broken: {one_line(error)}; fetch the data set again")
+                rows = [told] * (stop - start)
             for number, row in enumerate(rows, start):
                 identity, where = f"{stem}-{self.split}-{number}", f"{self.path}:{self.split}:row {number}"
                 self._read_place = where
-                yield self._checked(row, identity, where)
+                yield (
+                    fault_of(row, identity, where)
+                    if isinstance(row, Exception)
+                    else self._checked(row, identity, where)
+                )
 
     def _checked(self, row: dict[str, Any], identity: str, where: str) -> Sample | Fault:
         try:
@@ -76,6 +91,22 @@ class HuggingFace(Reader):
         if self.image_root is not None and not os.path.isdir(os.path.expanduser(self.image_root)):
             found["image_root"] = f"{self.image_root}: no such folder; media paths start from it"
         return found
+
+    def doubts(self) -> tuple[str, ...]:
+        """Columns that the data set does not have, or that of its first rows none or too few are samples.
+
+        Of a data set that lies here: to look at one on the hub would download it.
+        """
+        if not os.path.isdir(os.path.expanduser(self.path)):
+            return ()
+        try:
+            names = list(self._dataset[0].column_names)
+            if missing := self.columns.missing(names):
+                return tuple(f"columns.{place}: {told}" for place, told in missing.items())
+            few = self.model_copy(update={"max_samples": min(self.max_samples or LOOKED_AT, LOOKED_AT)})
+            return doubts_of(list(few.read("")))
+        except DataError as error:
+            return (str(error),)
 
     def place(self) -> str:
         """Of the row that was read last."""

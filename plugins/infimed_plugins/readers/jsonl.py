@@ -47,12 +47,29 @@ class Jsonl(FileReader):
         return sample.model_copy(update={"media": tuple(placed)})
 
     def _placed(self, file: Path, medium: Media, has_kind: bool) -> Media:
-        if medium.uri is None:
-            if medium.data is None:
-                raise DataError("bad_row", "a medium needs a uri or data")
+        if medium.uri is None and medium.data is None and "parts" not in medium.options:
+            raise DataError("bad_row", "a medium needs a uri or data")
+        if medium.uri is None and "parts" not in medium.options:
             return medium
-        found = self.media(file, medium.uri)
-        return medium.model_copy(update={"uri": found.uri, "kind": medium.kind if has_kind else found.kind})
+        placed: dict[str, Any] = {}
+        if medium.uri is not None:
+            found = self.media(file, medium.uri)
+            placed = {"uri": found.uri, "kind": medium.kind if has_kind else found.kind}
+        parts = medium.options.get("parts")
+        if isinstance(parts, list):  # of a montage: each is a medium with a place of its own
+            inner = [self._part(file, part) for part in parts]
+            return medium.model_copy(update={**placed, "options": {**medium.options, "parts": inner}})
+        return medium.model_copy(update=placed)
+
+    def _part(self, file: Path, part: Any) -> Any:
+        if not isinstance(part, dict):
+            raise DataError("bad_row", "a part of a montage must be an object")
+        if isinstance(part.get("options"), dict) and "parts" in part["options"]:
+            raise DataError("bad_row", "a montage within a montage")
+        if part.get("uri") is None:
+            return part
+        found = self.media(file, str(part["uri"]))
+        return {**part, "uri": found.uri, "kind": part.get("kind", found.kind)}
 
 
 def json_lines(file: Path, encoding: str | None = None) -> Iterator[tuple[str, Any]]:

@@ -12,12 +12,13 @@ from pydantic import Field
 from infimed_core import DataError, Media, Sample
 from infimed_plugins.readers.conversation import conversation, media_of, question_and_answer
 from infimed_plugins.readers.dataset_info import NAME, Layout, files_of, layout_of
-from infimed_plugins.readers.fields import REFUSED, history_of, refuse
+from infimed_plugins.readers.fields import REFUSED, STRUCTURED, history_of, is_prose, refuse, structured
 from infimed_plugins.readers.files import FileReader, sha256_of, stable_id
 from infimed_plugins.readers.json_array import array_entries
 from infimed_plugins.readers.jsonl import json_lines, parsed
 from infimed_plugins.readers.options import read_options
 from infimed_plugins.readers.texts import LONGEST_LINE, first_character, opened
+from infimed_plugins.readers.tools import tools_of
 from infimed_plugins.readers.values import as_json, is_empty, known, text_of
 
 QUESTIONS = ("question", "instruction", "query", "prompt")
@@ -65,20 +66,24 @@ class Llava(FileReader):
 
         found = media_of(row, ("image", "images"), place)
         messages, system = row.get("conversations", row.get("messages")), _first_of(row, SYSTEMS)
-        history = history_of(row.get("history"))
+        history, objects = history_of(row.get("history")), structured(row, "objects", self.ignore)
         if messages is not None:
-            turns, media = conversation(messages, found, place, system, self.ignore)
+            turns, media = conversation(messages, found, place, system, self.ignore, objects)
         else:
             question, answer = _question(row), _first_of(row, ANSWERS)
             if question is None and answer is None:
                 keys = ", ".join(sorted(map(str, row)))
                 raise DataError("bad_row", f"no conversation, question or answer (keys: {keys}); see docs/data.md")
-            turns, media = question_and_answer(question, answer, found, place, system, row.get("history"), self.ignore)
+            turns, media = question_and_answer(
+                question, answer, found, place, system, row.get("history"), self.ignore, objects
+            )
         tags = row.get("tags") or {}
         used = USED | ({"history"} if history else set())
+        used |= {name for name in STRUCTURED if name in self.ignore or not is_prose(row.get(name))}
         return Sample(
             id=stable_id(row.get("id"), identity),
             turns=turns,
+            tools=tools_of(structured(row, "tools", self.ignore)),
             options=read_options(row.get("options")),
             media=media,
             tags={str(key): text_of(value, str(key)) for key, value in tags.items() if known(value) is not None},

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from infimed_core import DataError, Media, Sample
 from infimed_plugins.readers.conversation import media_of, question_and_answer
-from infimed_plugins.readers.fields import refuse
+from infimed_plugins.readers.fields import STRUCTURED, refuse, structured, unsupported
 from infimed_plugins.readers.files import FileReader, stable_id
 from infimed_plugins.readers.llava import json_rows
 from infimed_plugins.readers.options import keys_of, letter_of, listed_options, place_of, read_options
@@ -99,6 +99,9 @@ class MedEvalKit(FileReader):
             raise DataError("bad_row", f"a row must be an object, not {type(row).__name__}")
         fields = {str(key).lower(): value for key, value in row.items()}
         refuse(fields, (*self.ignore, "label"))  # here a label is an answer
+        for name in STRUCTURED:
+            if structured(fields, name, self.ignore) is not None:
+                raise unsupported(name, "a question of this layout has none")
         question, answer = _first(fields, QUESTIONS), _first(fields, ANSWERS)
         given = _first(fields, OPTIONS)
         options = read_options(given) if given is not None else _by_column(fields)

@@ -13,12 +13,13 @@ from pydantic import Field
 
 from infimed_core import DataError, Media, Sample
 from infimed_plugins.readers.conversation import conversation, question_and_answer
-from infimed_plugins.readers.fields import refuse
+from infimed_plugins.readers.fields import refuse, structured
 from infimed_plugins.readers.files import FileReader, stable_id
 from infimed_plugins.readers.jsonl import parsed
 from infimed_plugins.readers.options import read_options
 from infimed_plugins.readers.places import KINDS, ending_of, kind_of_bytes
 from infimed_plugins.readers.texts import decoded, regular
+from infimed_plugins.readers.tools import tools_of
 from infimed_plugins.readers.values import is_empty, known, natural, text_of
 
 TEXTS = ("txt", "text", "caption")
@@ -94,6 +95,7 @@ class WebDataset(FileReader):
         return Sample(
             id=stable_id(facts.get("id"), key),
             turns=turns,
+            tools=tools_of(structured(facts, "tools", self.ignore)),
             media=found,
             options=read_options(facts.get("options")),
             tags={str(name): text_of(value, str(name)) for name, value in tags.items() if known(value) is not None},
@@ -105,11 +107,12 @@ class WebDataset(FileReader):
             raise DataError("outside_root", f"'{name}': a shard's images are members of the tar")
 
         messages, system = facts.get("conversations", facts.get("messages")), facts.get("system")
+        objects = structured(facts, "objects", self.ignore)
         if messages is not None:
-            return conversation(messages, media, place, system, self.ignore)
+            return conversation(messages, media, place, system, self.ignore, objects)
         if not is_empty(facts.get("question")):
             question, answer, history = facts["question"], facts.get("answer"), facts.get("history")
-            return question_and_answer(question, answer, media, place, system, history, self.ignore)
+            return question_and_answer(question, answer, media, place, system, history, self.ignore, objects)
         if not is_empty(caption):
             return question_and_answer(None, caption, media, place, ignore=self.ignore)
         raise DataError("empty_text", f"no text member among: {', '.join(sorted(group))}")

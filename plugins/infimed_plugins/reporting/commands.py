@@ -1,4 +1,4 @@
-"""``infimed show``, ``report``, ``compare``, ``serve`` and ``sweep``; each imports what it needs when it is called."""
+"""``infimed show``, ``report``, ``compare``, ``export``, ``serve``, ``sweep``; each imports what it needs when used."""
 
 from __future__ import annotations
 
@@ -20,12 +20,20 @@ def screen(width: int = 160) -> Any:
     return Console(width=None if sys.stdout.isatty() else width)
 
 
-def show(run: RunArgument) -> None:
+def show(
+    run: RunArgument,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the whole record as JSON.")] = False,
+) -> None:
     """Print a run's summary: samples, packing, losses, accuracy with intervals."""
     from infimed_core.records import open_run
+    from infimed_plugins.reporting.page.live import with_running_curves
     from infimed_plugins.reporting.summary import summary_text
 
-    screen(110).print(summary_text(open_run(run)))
+    opened = open_run(run)
+    if as_json:
+        typer.echo(opened.record.model_dump_json(indent=1))
+    else:
+        screen(110).print(summary_text(with_running_curves(opened)))
 
 
 def report(run: RunArgument) -> None:
@@ -48,6 +56,9 @@ def compare(
     format_: Annotated[
         str | None, typer.Option("--format", help="terminal, markdown, csv, json or html (default: by --out's name).")
     ] = None,
+    cells: Annotated[
+        bool, typer.Option("--cells", help="Print differences per modality and task type too; files always hold them.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Write here instead of to the terminal.", metavar="FILE")] = None,
 ) -> None:
     """Compare models of finished runs: paired differences with intervals and corrected p-values."""
@@ -65,12 +76,26 @@ def compare(
     tables = chosen_tables(published or (), registry)
     comparison = compare_runs(runs, registry, allow_mixed, scoring, against, tables)
     if chosen == "terminal":
-        screen().print(as_terminal(comparison))
+        screen().print(as_terminal(comparison, cells))
     elif out is None:
         typer.echo(FORMATS[chosen](comparison), nl=False)
     else:
         write_atomically(out, FORMATS[chosen](comparison))
         typer.echo(str(out))
+
+
+def export(
+    run: RunArgument,
+    out: Annotated[Path, typer.Option(help="The file to write: NAME.csv or NAME.jsonl.", metavar="FILE")],
+    benchmark: Annotated[str | None, typer.Option(help="Only this benchmark.")] = None,
+    model: Annotated[str | None, typer.Option(help="Only this model.")] = None,
+) -> None:
+    """Write every question of a run with every model's answer and scores, one row each."""
+    from infimed_core.records import open_run
+    from infimed_plugins.reporting.export import export_answers
+
+    number = export_answers(open_run(run), out, benchmark, model)
+    typer.echo(f"{out}: {number:,} rows")
 
 
 def serve(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from infimed_core import MetricValue
-from infimed_core.records import BASELINE, Comparison, Run, RunRecord
+from infimed_core.records import BASELINE, Comparison, Run, RunRecord, is_baseline
+from infimed_plugins.reporting.page.doubts import no_better, unread
 from infimed_plugins.reporting.page.figures import number, printable
-from infimed_plugins.reporting.page.tables import benchmark_tables, curve_points, funnel, steps_of
+from infimed_plugins.reporting.page.leaderboard import leaderboard
+from infimed_plugins.reporting.page.names import own_name
+from infimed_plugins.reporting.page.tables import benchmark_tables, curve_points, first_scorings, funnel, steps_of
 
 
 def summary_text(run: Run) -> Any:
@@ -23,9 +26,14 @@ def summary_text(run: Run) -> Any:
         parts.append(Text(text, style="red"))
     if record.error:
         parts.append(Text(printable(record.error), style="red"))
-    tables = [_funnel(record), _packing(record), _training(record), *_results(record)]
+    parts += [Text(f"\n{printable(one.line)}", style="yellow") for one in unread(record)]
+    tables = [_funnel(record), _packing(record), _training(record), _leaderboard(record), *_results(record)]
     parts += [part for table in tables if table is not None for part in (Text(), table)]
-    parts += [Text(f"\n{line}") for line in _not_looked_at(record)]
+    parts += [
+        Text(f"\n{printable(line)}") for line in (*no_better(record), *_not_looked_at(record), *_on_both_sides(record))
+    ]
+    if leaderboard(record) is not None:
+        parts.append(Text(f"\nEvery pair of models: infimed compare {run.directory}"))
     report = run.directory / "report.html"
     if report.exists():
         parts.append(Text(f"\nReport: {report}"))
@@ -48,6 +56,36 @@ def _not_looked_at(record: RunRecord) -> Iterator[str]:
             count = reasons.get(reason) if isinstance(reasons, dict) else None
             if isinstance(count, int) and count:
                 yield f"{printable(step.name)}: {where} of {count:,} samples not looked at for identity; {remedy}"
+        if isinstance(reasons, dict):
+            yield from _worth_knowing(printable(step.name), reasons)
+
+
+def _on_both_sides(record: RunRecord) -> Iterator[str]:
+    """For each tag of a patient or study: how many of its values training shares with a benchmark, and what helps."""
+    for _, step in steps_of(record, "filter"):
+        shared = step.details.get("on_both_sides")
+        for tag, counts in shared.items() if isinstance(shared, dict) else ():
+            yield (
+                f"{printable(step.name)}: {counts['num_values']:,} values of the tag '{printable(tag)}' are in"
+                f" training "
+                f"({counts['num_samples']:,} samples) and in a benchmark; leave those samples out, or divide the"
+                f" data with "
+                f"data: {{split: {{by: {printable(tag)}}}}} and make the benchmark of what is held out"
+            )
+
+
+def _worth_knowing(step: str, reasons: Mapping[str, Any]) -> Iterator[str]:
+    """What a scorer could not do for many samples, each once, with what helps."""
+    if count := reasons.get("modality_unknown"):
+        yield (
+            f"{step}: the tag modality of {count:,} samples is no known modality, so their pictures are judged by the "
+            "reference of all modalities; use a name that `infimed_core.MODALITIES` lists, such as radiography, CT, MR"
+        )
+    if count := reasons.get("language_unknown"):
+        yield f"{step}: {count:,} samples are in a language that the text rules do not know; a judge or `embedding` can"
+    identified = sum(count for reason, count in reasons.items() if reason.startswith("phi_") and isinstance(count, int))
+    if identified:
+        yield f"{step}: identity was found {identified:,} times; `infimed deidentify` makes a copy without it"
 
 
 def _table(title: str, *columns: str) -> Any:
@@ -96,41 +134,70 @@ def _packing(record: RunRecord) -> Any:
 
 
 def _training(record: RunRecord) -> Any:
-    table = _table("Training", "stage", "steps", "loss first", "loss last", "tokens", "tokens/s", "seconds")
+    table = _table("Training", "stage", "steps", "skipped", "loss first", "loss last", "tokens", "tokens/s", "seconds")
     for stage, step in steps_of(record, "train"):
         points = curve_points(step, "loss")
         first = step.details.get("loss_first", points[0][1] if points else None)
         last = step.details.get("loss_last", points[-1][1] if points else None)
         details = step.details
         steps = details.get("steps", points[-1][0] if points else None)
-        cells = [_figure(steps, 0), _figure(first, 3), _figure(last, 3), _figure(details.get("tokens"), 0)]
-        _add(table, stage, *cells, _figure(details.get("tokens_per_second"), 0), f"{step.seconds:.1f}")
+        skipped = details.get("skipped_steps")
+        cells = [_figure(steps, 0), f"{len(skipped):,}" if isinstance(skipped, list) and skipped else "–"]
+        cells += [_figure(first, 3), _figure(last, 3), _figure(details.get("tokens"), 0)]
+        running = " (running)" if step.status == "running" else ""
+        trained = details.get("seconds")  # over all parts of a stage that was stopped, as tokens and steps are
+        seconds = max(step.seconds, trained) if isinstance(trained, int | float) else step.seconds
+        _add(table, stage + running, *cells, _figure(details.get("tokens_per_second"), 0), f"{seconds:.1f}")
     return table if table.row_count else None
 
 
-def _short(model: str) -> str:
+def _short(model: str, record: RunRecord) -> str:
     """A name that fits a column."""
-    return "most-common" if model == BASELINE else model
+    return "most-common" if model == BASELINE else own_name(record, model)
 
 
-def _against(other: Comparison, value: MetricValue) -> str:
+def _leaderboard(record: RunRecord) -> Any:
+    """Models in order, with ties; nothing where there are not two."""
+    board = leaderboard(record)
+    if board is None:
+        return None
+    means = [f"mean {board.mean_of}"] if board.mean_of else []
+    shown = [name if board.mean_of else f"{name} {metric}" for name, metric in board.columns]
+    tied = "; models that share a rank are not shown to differ" if board.has_ties else ""
+    table = _table(f"Leaderboard{tied}", "rank", "model", *means, *shown)
+    table.columns[1].justify = "left"
+    for entry in (*board.entries, *board.baselines):
+        values = [entry.mean, *entry.values] if board.mean_of else list(entry.values)
+        name = "most-common" if entry.model == BASELINE else entry.model
+        cells = [f"{number(value.value)}\n{_interval(value)}" for value in values] if entry.values else []
+        _add(table, entry.rank or "–", f"{name}: {entry.note}" if entry.note else name, *cells)
+    return table
+
+
+def _against(other: Comparison, value: MetricValue, record: RunRecord) -> str:
     """A paired difference; how many pairs it stands on, where these are not all of the model's answers."""
     num_counted = value.num_scored if value.num_counted is None else value.num_counted
-    text = f"{_signed(other.difference)} [{_signed(other.low)}, {_signed(other.high)}] vs {_short(other.against)}"
+    interval = f"[{_signed(other.low)}, {_signed(other.high)}]"
+    text = f"{_signed(other.difference)} {interval} vs {_short(other.against, record)}"
     return text if other.num_pairs == num_counted else f"{text} ({other.num_pairs:,} pairs)"
 
 
 def _results(record: RunRecord) -> Iterator[Any]:
-    """A table for each benchmark under each scoring."""
+    """A table for each benchmark under each scoring; below a leaderboard, whose ranks hold what pairs of models show,
+    only the scoring that counts and the differences from baselines."""
+    has_board, counted = leaderboard(record) is not None, first_scorings(record)
     for results in benchmark_tables(record):
+        if has_board and results.scoring != counted[results.benchmark]:
+            continue
         title = f"{results.benchmark}: {results.scoring} {results.metric} with its 95% interval"
         title += f"\n{results.left_out}" if results.left_out else ""
         table = _table(title, "model", "value", "interval", "scored", "unscored", "against")
         for line in results.lines:
             value = line.value
-            against = "\n".join(_against(other, value) for other in line.against)
+            shown = [other for other in line.against if not has_board or is_baseline(other.against)]
+            against = "\n".join(_against(other, value, record) for other in shown)
             cells = [number(value.value), _interval(value), f"{value.num_scored:,}", f"{value.num_unscored:,}"]
-            _add(table, _short(line.model), *cells, against or "–")
+            _add(table, _short(line.model, record), *cells, against or "–")
         yield table
 
 

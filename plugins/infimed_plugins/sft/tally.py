@@ -29,6 +29,7 @@ class StageTally:
         self._dropped: Counter[str] = Counter()
         self._dropped_before: dict[str, int] = {}
         self._told: set[str] = set()
+        self._lost: dict[str, str] = {}
 
     def count(self, rows: Sequence[tuple[int, PackedBatch]]) -> list[float]:
         """A step's ``COUNTS`` on this rank; samples left out are counted and told on the way."""
@@ -43,6 +44,7 @@ class StageTally:
             counts["flops"] += self._flops.of(row, row.num_supervised)
             for fault in row.dropped:
                 self._dropped[fault.code] += 1
+                self._lost[fault.sample_id] = fault.code
                 if fault.sample_id not in self._told and len(self._told) < MOST_FAULTS_TOLD:
                     self._told.add(fault.sample_id)  # once, however often its turn comes
                     where = f" ({fault.where})" if fault.where else ""
@@ -69,6 +71,13 @@ class StageTally:
             merged.update(part)
         return dict(merged)
 
+    def lost(self) -> dict[str, str]:
+        """The id of every sample that was left out, and why; every rank must call this."""
+        merged: dict[str, str] = {}
+        for part in self._ranks.gather(dict(self._lost)):
+            merged.update(part)
+        return merged
+
     def state(self) -> dict[str, JsonValue]:
         """All of it, for the state on disk; every rank must call this."""
         return {
@@ -77,6 +86,7 @@ class StageTally:
             "skipped": list(self.skipped),
             "rows_without_gradient": self.rows_without_gradient,
             "dropped": dict(self.dropped()),
+            "lost": dict(self.lost()),
         }
 
     def restore(self, facts: Mapping[str, Any]) -> None:
@@ -84,6 +94,7 @@ class StageTally:
         self.totals, self.curve, self.skipped = facts["totals"], facts["curve"], facts["skipped"]
         self.rows_without_gradient = facts.get("rows_without_gradient", 0)
         self._dropped_before = facts["dropped"]
+        self._lost = dict(facts.get("lost", {}))
 
     def tell_losses(self, num_steps: int) -> None:
         """Say at the end of the stage which steps and rows added nothing."""

@@ -18,6 +18,7 @@ class Family:
         towers: where a family leaves the vision tower open, those whose images InfiMed prepares, by ``model_type``.
         leak: why samples cannot share a row; "" where they may. Then every sample is run apart from the others.
         both_ways: whether the tokens of an image see each other in both directions.
+        boxes: how it writes boxes (a name in ``regions.py``); "" where it has no form of its own that a plan can count.
     """
 
     model_type: str
@@ -28,6 +29,7 @@ class Family:
     towers: tuple[str, ...] = ()
     leak: str = ""
     both_ways: bool = False
+    boxes: str = ""
 
     @property
     def packs(self) -> bool:
@@ -65,15 +67,15 @@ _WINDOWED = "layers see a sliding window, and the tokens of an image each other 
 FAMILIES = {
     family.model_type: family
     for family in (
-        Family("qwen2_vl", _QWEN_VISION, _QWEN_MERGER, 4),
+        Family("qwen2_vl", _QWEN_VISION, _QWEN_MERGER, 4, boxes="marked"),
         Family("qwen2_5_vl", _QWEN_VISION, _QWEN_MERGER, 4),
-        Family("qwen3_vl", _QWEN_VISION, (*_QWEN_MERGER, "model.visual.deepstack_merger_list."), 4),
-        Family("qwen3_vl_moe", _QWEN_VISION, (*_QWEN_MERGER, "model.visual.deepstack_merger_list."), 4),
-        Family("qwen3_5", _QWEN_VISION, _QWEN_MERGER, 4, leak=_RECURRENT),
-        Family("qwen3_5_moe", _QWEN_VISION, _QWEN_MERGER, 4, leak=_RECURRENT),
+        Family("qwen3_vl", _QWEN_VISION, (*_QWEN_MERGER, "model.visual.deepstack_merger_list."), 4, boxes="listed"),
+        Family("qwen3_vl_moe", _QWEN_VISION, (*_QWEN_MERGER, "model.visual.deepstack_merger_list."), 4, boxes="listed"),
+        Family("qwen3_5", _QWEN_VISION, _QWEN_MERGER, 4, leak=_RECURRENT, boxes="listed"),
+        Family("qwen3_5_moe", _QWEN_VISION, _QWEN_MERGER, 4, leak=_RECURRENT, boxes="listed"),
         Family("llava", _TOWER, _PROJECTOR, towers=_SIGLIP),
         Family("gemma3", _TOWER, _PROJECTOR, towers=_SIGLIP, leak=_WINDOWED, both_ways=True),
-        Family("internvl", _TOWER, _PROJECTOR, tiled=True),
+        Family("internvl", _TOWER, _PROJECTOR, tiled=True, boxes="tagged"),
         Family("qwen3"),
         Family("qwen2"),
         Family("qwen3_moe"),

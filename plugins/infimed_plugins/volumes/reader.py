@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -16,6 +17,8 @@ from infimed_core import ComponentRef, DataError, Fault, Media, MediaLoader, Rea
 from infimed_plugins.volumes.montage import montage_of
 from infimed_plugins.volumes.samplers import in_range, of_best_contrast, spread_evenly
 
+LOOKED_AT = 20
+"""Rows that ``infimed check`` looks at."""
 Window = str | tuple[float, float]
 
 
@@ -93,6 +96,15 @@ class Volumes(Reader):
         rows = (row for shard in self.shards() for row in self._reader.read(shard) if isinstance(row, Sample))
         return {item.uri for row in rows for item in row.media if item.uri and os.path.isdir(item.uri)}
 
+    def doubts(self) -> tuple[str, ...]:
+        """Those of the reader within; or that a volume of its first rows cannot be shown."""
+        if told := self._reader.doubts():
+            return told
+        rows = (row for shard in self.shards() for row in self.read(shard))
+        faults = [row for row in islice(rows, LOOKED_AT) if isinstance(row, Fault)]
+        first = f"{faults[0].where}: {faults[0].code}: {faults[0].detail}" if faults else ""
+        return (f"{len(faults)} of the first {LOOKED_AT} rows are no samples; {first}",) if faults else ()
+
     def read(self, shard: str) -> Iterator[Sample | Fault]:
         """Every row of the reader within; a volume that cannot be cut is its row's fault."""
         for row in self._reader.read(shard):
@@ -101,15 +113,19 @@ class Volumes(Reader):
                 continue
             try:
                 yield self._expanded(row)
-            except DataError as error:
-                yield Fault(sample_id=row.id, code=error.code, detail=str(error), where=self.place() or shard)
+            except Exception as error:  # whatever a file makes its modality raise, it is this row's
+                code = error.code if isinstance(error, DataError) else "bad_volume"
+                detail = " ".join(str(error).split())[:500] or type(error).__name__
+                yield Fault(sample_id=row.id, code=code, detail=detail, where=self.place() or shard)
 
     def _expanded(self, sample: Sample) -> Sample:
         media: list[Media] = []
         told: list[JsonValue] = []
         places: dict[int, Sequence[str | int]] = {}
         for group in _groups(sample):
-            stacks = [self._stack([sample.media[index] for index in group], plane) for plane in self.planes or (None,)]
+            items = [sample.media[index] for index in group]
+            uri = items[0].uri if len(items) == 1 else os.path.dirname(str(items[0].uri))
+            stacks = [self._stack(items, plane) for plane in self.planes or (None,)]
             volumes = [stack for stack in stacks if stack is not None]
             for index in group:
                 places[index] = ()
@@ -117,10 +133,10 @@ class Volumes(Reader):
                     places[index] = (len(media),)
                     media.append(sample.media[index])
             if volumes:
-                places[group[0]] = [part for stack in volumes for part in self._shown(stack, media, told)]
+                places[group[0]] = [part for stack in volumes for part in self._shown(stack, uri, media, told)]
         if not told:
             return sample
-        turns = tuple(Turn(role=turn.role, content=_replaced(turn, places)) for turn in sample.turns)
+        turns = tuple(turn.model_copy(update={"content": _replaced(turn, places)}) for turn in sample.turns)
         meta = {**sample.meta, "volumes": told}
         return sample.model_copy(update={"turns": turns, "media": tuple(media), "meta": meta})
 
@@ -132,7 +148,7 @@ class Volumes(Reader):
             media = [media[0].model_copy(update={"kind": "dicom"})]
         return self._loader.slices(media, plane)
 
-    def _shown(self, stack: Slices, media: list[Media], told: list[JsonValue]) -> list[str | int]:
+    def _shown(self, stack: Slices, uri: str | None, media: list[Media], told: list[JsonValue]) -> list[str | int]:
         """The content that shows the chosen slices; adds them to ``media``, and what they are to ``told``."""
         slices = stack.media
         if self.windows is not None:
@@ -141,7 +157,7 @@ class Volumes(Reader):
         chosen = self._chosen(slices)
         told.append(
             {
-                "uri": stack.media[0].uri,
+                "uri": uri,
                 "plane": stack.plane,
                 "num_slices": len(slices),
                 "slices": list(chosen),

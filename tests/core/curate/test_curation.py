@@ -153,9 +153,7 @@ def test_a_poisoned_shard_loses_no_row_and_stops_nothing(tmp_path: Path) -> None
     verdicts = [json.loads(line) for line in lines]
     assert [verdict["id"] for verdict in verdicts] == list(table)
     assert all(verdict["kept"] or verdict["reasons"] for verdict in verdicts)
-    assert select.details["funnel"][0] == {"step": "read", "num": read.num_out}
-    assert select.details["funnel"][-1]["num"] == select.num_out
-    assert set(select.details["kills"]) == set(score.details["correlations"]["dimensions"])
+    assert sum(score.details["status"].values()) == read.num_out
 
 
 def test_another_selection_does_not_score_again(tmp_path: Path) -> None:
@@ -211,7 +209,6 @@ def test_a_selector_uses_the_dimensions_of_every_scorer_of_the_run(tmp_path: Pat
     lines = (tmp_path / "runs" / "curate" / found["select"].artifact / "selection.jsonl").read_text(encoding="utf-8")
     verdicts = {verdict["id"]: verdict for verdict in map(json.loads, lines.splitlines())}
     assert verdicts["fine"]["kept"] and "below_minimum" in verdicts["repeated"]["reasons"]
-    assert found["select"].details["kills"]["five-dimension-2.completeness"]["num"] == 1
     body["quality"]["select"]["with"]["minima"] = {"completness": 0.5}
     with pytest.raises(
         InfimedError,

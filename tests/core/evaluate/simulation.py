@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from infimed_core import Answer, GradedAnswer, Sample, Score
 from infimed_core.evaluate import statistics
 from infimed_core.evaluate.paired_comparison import mean_difference
+from infimed_core.evaluate.summary import measure
+from infimed_plugins.metrics.classes import BalancedAccuracy
 
 LAYOUTS = ((50, 1, 0.0), (25, 2, 0.3), (500, 1, 0.0), (100, 5, 0.3), (25, 20, 0.1), (25, 20, 0.3))
 """(clusters, questions of each, correlation within a cluster) of 50 and of 500 questions."""
@@ -65,6 +68,29 @@ def coverage_of_differences(layout: tuple[int, int, float], shares: tuple[float,
         return found.low - 1e-12 <= shares[0] - shares[1] <= found.high + 1e-12
 
     return _share_of(trial, trials)
+
+
+def coverage_of_balanced(num: int, rare: float, recalls: tuple[float, float], trials: int) -> tuple[float, float]:
+    """How often the interval of a balanced accuracy over two classes holds the true one, and how often there is one.
+
+    ``rare`` is the share of the first class; an interval that is withheld counts neither way.
+    """
+    metric: Any = BalancedAccuracy()
+    generator = np.random.default_rng([num, round(1000 * rare)])
+    questions = {name: Sample(id=name, turns=(), references=(name,)) for name in ("yes", "no")}
+    truth, held, given = sum(recalls) / 2, 0, 0
+    for _ in range(trials):
+        names = np.where(generator.random(num) < rare, "yes", "no")
+        right = generator.random(num) < np.where(names == "yes", *recalls)
+        rows = [
+            GradedAnswer(questions[name], Answer(sample_id="", text=""), Score(value=float(value)))
+            for name, value in zip(names, right, strict=True)
+        ]
+        found = measure(metric, rows, [str(n) for n in range(num)], 0, [True] * num)
+        if found.low is not None and found.high is not None:
+            given += 1
+            held += found.low - 1e-12 <= truth <= found.high + 1e-12
+    return held / given if given else float("nan"), given / trials
 
 
 def _units(num_clusters: int, size: int) -> list[str]:

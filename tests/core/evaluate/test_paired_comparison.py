@@ -16,9 +16,10 @@ from scipy import optimize, stats
 
 from infimed_core import Answer, Comparison, GradedAnswer, Metric, Sample, Score, Turn, compare_answers
 from infimed_core.evaluate import mcnemar
-from infimed_core.evaluate.paired_comparison import adjust, mean_difference, mean_of_differences
+from infimed_core.evaluate.paired_comparison import adjust, mean_difference
 from infimed_plugins.metrics.classes import F1, BalancedAccuracy
 from infimed_plugins.metrics.means import Accuracy, AccuracyWhereRead, Coverage
+from infimed_plugins.reporting.compare.means import mean_of_differences
 
 sys.path.insert(0, str(Path(__file__).parent))
 

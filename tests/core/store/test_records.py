@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from infimed_core import InfimedError
+from infimed_core import InfimedError, RunEvent
 from infimed_core.records import Run, is_baseline, open_run
 from infimed_core.testing import run
 
@@ -103,8 +103,12 @@ def test_a_line_that_is_no_answer_is_an_error_unless_it_may_be_bad(finished: Run
 def test_what_a_run_does_not_have_is_one_line(finished: Run, tmp_path: Path) -> None:
     with pytest.raises(InfimedError, match="holds no scores of 'other'; it has those of: five-dimension"):
         finished.scores("other")
-    with pytest.raises(InfimedError, match=r"demo-text--nobody\.jsonl: no such file"):
-        list(finished.answers("demo-text", "nobody"))
+    for benchmark, model in (("demo-text", "nobody"), ("nothing", "base")):
+        wanted = (
+            f"no answers of '{model}' on '{benchmark}'; it has those of: 'base' on 'demo-text', 'most-common-answer'"
+        )
+        with pytest.raises(InfimedError, match=wanted):
+            finished.answers(benchmark, model)
     run({"run": {"name": "empty"}}, tmp_path)
     empty = open_run(tmp_path / "runs" / "empty" / "run.json")
     assert empty.directory == tmp_path / "runs" / "empty" and empty.models == () and list(empty.faults()) == []
@@ -123,6 +127,32 @@ def test_a_record_of_another_version_is_told_with_the_remedy(finished: Run, tmp_
         (tmp_path / "run.json").write_text(json.dumps(body | {"format": number}))
         with pytest.raises(InfimedError, match=told):
             open_run(tmp_path)
-    (tmp_path / "run.json").write_text('{"format": "two"}')
-    with pytest.raises(InfimedError, match="not a run record of this version"):
-        open_run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "cause"),
+    [
+        (b'{"format": 2, "name": "small", "sta', "Invalid JSON: EOF"),
+        (b"", "Invalid JSON"),
+        (b"\xff\xfe\x00", "Invalid JSON"),
+        (b"[]", "should be an object"),
+        (b'{"format": "two"}', "format: Input should be 2"),
+        (b'{"format": 2, "name": "small"}', "status: Field required"),
+    ],
+)
+def test_a_damaged_record_names_file_cause_and_remedy_and_the_run_says_that_it_writes_it_anew(
+    content: bytes, cause: str, tmp_path: Path
+) -> None:
+    document = {"run": {"name": "small"}}
+    run(document, tmp_path)
+    file = tmp_path / "runs" / "small" / "run.json"
+    file.write_bytes(content)
+    with pytest.raises(InfimedError) as caught:
+        open_run(file.parent)
+    told = str(caught.value)
+    assert told.startswith(f"{file}: not a run record") and cause in told and "infimed-run" in told and "\n" not in told
+    events: list[RunEvent] = []
+    assert run(document, tmp_path, events).status == "done"
+    said = [event.payload["text"] for event in events if event.kind == "message"]
+    assert len(said) == 1 and said[0].startswith(f"{file}: not a run record") and cause in said[0]
+    assert "written anew" in said[0] and open_run(file).status == "done"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -10,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infimed_core import InfimedError, Sample, Score, Turn
-from infimed_core.curate.score_summary import correlations, describe_scores
 from infimed_core.store.dataset import Dataset, write_samples
 from infimed_core.store.scores import Candidates, ScoreTable, num_rows, part_path, row_digest, write_part
 
@@ -48,8 +49,16 @@ def test_every_score_comes_back_as_it_was(tmp_path_factory, made):
     assert len(table) == len(made)
     assert list(table) == list(zip(ids, made, strict=True))
     assert [table[row] for row in range(len(made))] == list(table) and table[-1] == list(table)[-1]
-    stored = [digest for _, part in table.thin(["digest"]) for digest in part.column("digest").to_pylist()]
-    assert stored == [row_digest(identity, score) for identity, score in table]
+    assert table.dimensions == NAMES
+    whole = hashlib.sha256()
+    for identity, score in table:
+        whole.update(bytes.fromhex(row_digest(identity, score.model_dump(mode="json"))))
+    assert table.finish("x", {}) == whole.hexdigest()
+    status, reasons = table.counts()
+    assert status == Counter(score.status for score in made)
+    assert reasons == Counter(reason for score in made for reason in score.reasons)
+    wanted = [math.nan if score.value is None else score.value for score in made]
+    assert np.array_equal(table.values(), wanted, equal_nan=True)
     columns = table.columns(NAMES)
     for row, score in enumerate(made):
         for place, name in enumerate(NAMES):
@@ -117,31 +126,3 @@ def test_a_candidate_has_the_dimensions_of_every_scorer_those_of_later_ones_by_t
     write_part(part_path(tmp_path / "judge", 0), ["s0"], [Score()], NAMES)
     with pytest.raises(InfimedError, match="'judge' has scores of 1 of 3 samples"):
         Candidates(data, {name: ScoreTable(tmp_path / name) for name in scores}, data.mask_of(()))
-
-
-def test_correlation_is_spearmans_and_null_where_there_is_none(tmp_path):
-    from scipy.stats import spearmanr
-
-    chance = np.random.default_rng(0)
-    first = np.round(chance.random(200), 1)
-    second = np.clip(first + chance.normal(0, 0.3, 200), 0, 1)
-    made = [Score(parts={"sharpness": float(a), "truth": float(b)}) for a, b in zip(first, second, strict=True)]
-    write_part(part_path(tmp_path, 0), [str(n) for n in range(200)], made, NAMES)
-    found = correlations(NAMES, ScoreTable(tmp_path))
-    assert found["matrix"][0][1] == pytest.approx(spearmanr(first, second).statistic, abs=1e-4)
-    assert found["matrix"][0][0] == 1.0 and found["num_samples"] == 200
-    write_part(part_path(tmp_path, 0), ["a", "b", "c"], [Score(parts={"truth": 0.5})] * 3, NAMES)
-    assert correlations(NAMES, ScoreTable(tmp_path))["matrix"] == [[None, None], [None, None]]
-
-
-def test_the_description_counts_every_score_and_shows_both_ends(tmp_path):
-    data = dataset(tmp_path, 40)
-    made = [Score(value=row / 40, parts={"truth": row / 40}, reasons=("low",) * (row < 20)) for row in range(39)]
-    made.append(Score(status="error", reasons=("broken",)))
-    write_part(part_path(tmp_path / "scores", 0), list(data.ids), made, NAMES)
-    told = describe_scores(NAMES, data, ScoreTable(tmp_path / "scores"))
-    assert told["reasons"] == {"low": 20, "broken": 1} and told["status"] == {"ok": 39, "error": 1}
-    assert sum(told["dimensions"]["composite"]["histogram"]) == 39 and told["dimensions"]["composite"]["num_null"] == 1
-    assert told["dimensions"]["sharpness"] == {"histogram": [0] * 20, "num_null": 40, "mean": None}
-    assert [row["sample"]["id"] for row in told["worst"]] == ["s39", *(f"s{row}" for row in range(12))]
-    assert [row["sample"]["id"] for row in told["best"]] == [f"s{row}" for row in range(38, 26, -1)]

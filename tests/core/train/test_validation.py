@@ -12,6 +12,7 @@ from infimed_core.plan.stage_plan import StagePlan
 from infimed_core.plugins import load_plugins
 from infimed_core.runfile.loading import load_run_file
 from infimed_core.store.dataset import Dataset
+from infimed_core.store.record import read_record
 from infimed_core.testing import make_image, run
 
 TURNS = [{"role": "user", "content": [0, "Which modality?"]}, {"role": "assistant", "content": ["MRI"]}]
@@ -77,7 +78,7 @@ def test_events_record_and_report_tell_what_was_measured(measured: Measured) -> 
     details = next(step for step in record.steps if step.name == "train-one").details
     told = [event.payload for event in events if event.kind == "evaluation"]
     assert told == details["evaluations"] and len(told) >= 2
-    assert told[-1]["step"] == details["steps"] - 1
+    assert told[-1]["step"] == details["steps"]
     for entry in told:
         assert entry["held_out_loss"] > 0 and entry["held_out_samples"] == 3
         found = entry["benchmarks"]["questions"]
@@ -144,3 +145,5 @@ def test_nothing_held_out_and_nothing_to_train_on_name_the_reasons_and_their_cou
     (tmp_path / "again").mkdir()
     with pytest.raises(InfimedError, match=r"matches none of the 4 usable samples;.*left out 12 of 16 samples \("):
         run(document(samples), tmp_path / "again")
+    record = read_record(tmp_path / "again" / "runs" / "small")
+    assert [step.name for step in record.steps] == ["read", "model", "index"], "told before samples share a row"

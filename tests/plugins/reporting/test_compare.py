@@ -116,7 +116,7 @@ def test_mixed_protocols_are_marked_when_they_are_asked_for(runs: dict[str, Path
         (("benchmark", "split"), "validation", "benchmark.split"),
         (("solver", "use"), "ChainOfThought", "solver.use"),
         (("generation", "max_new_tokens"), 7, "generation.max_new_tokens"),
-        (("judges",), {"gpt": "abc"}, "judges"),
+        (("request",), {"system": "Be brief."}, "request.system"),
         (("samples",), ["question-1"], "samples"),
     ],
 )  # fmt: skip
@@ -133,6 +133,29 @@ def test_whatever_part_of_the_protocol_differs_is_named(
     (changed / "run.json").write_text(json.dumps(record))
     with pytest.raises(InfimedError, match=told):
         compare_runs([str(runs["base"]), str(changed)], REGISTRY)
+
+
+@pytest.mark.parametrize(("place", "value"), [(("judges",), {"gpt": "abc"}), (("generation", "seed"), 9)])
+def test_what_does_not_touch_the_scoring_stops_no_comparison(
+    runs: dict[str, Path], tmp_path: Path, place: tuple[str, ...], value: Any
+) -> None:
+    changed = _copy(runs["one"], tmp_path / "changed")
+    record = json.loads((changed / "run.json").read_text())
+    for step in record["steps"]:
+        inner = step["details"].get("protocol")
+        for key in place[:-1]:
+            inner = inner and inner[key]
+        if inner:
+            inner[place[-1]] = value
+    (changed / "run.json").write_text(json.dumps(record))
+    found = compare_runs([str(runs["base"]), str(changed)], REGISTRY)
+    assert found.benchmarks and not any(row.mixed for row in found.benchmarks)
+
+
+def test_a_model_is_compared_with_itself_without_the_images(tmp_path: Path) -> None:
+    run(document("blind", "Yes", baselines=["image-blind"], limit=20), tmp_path)
+    found = compare_runs([str(tmp_path / "runs" / "blind")], REGISTRY)
+    assert {"blind:base", "blind:base-image-blind"} <= set(found.models)
 
 
 def test_another_version_scoring_or_question_is_refused(runs: dict[str, Path], tmp_path: Path) -> None:

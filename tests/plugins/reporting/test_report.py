@@ -223,8 +223,8 @@ def test_what_is_forgotten_is_read_model_by_model_without_the_constant_baseline(
 
 def test_the_funnel_is_a_share_of_the_most_samples_seen(tmp_path: Path) -> None:
     rows = funnel(read_record(write_run(tmp_path / "run", questions=4, images=0)))
-    assert [row.step for row in rows[:5]] == ["read", "score", "filter-contamination", "select", "index"]
-    assert rows[3].share == pytest.approx(1003 / 1260) and rows[3].lost == pytest.approx(248 / 1260)
+    assert [row.step for row in rows[:4]] == ["read", "filter-contamination", "select", "plan-pretrain"]
+    assert rows[2].share == pytest.approx(1003 / 1260) and rows[2].lost == pytest.approx(248 / 1260)
     assert all(row.share + row.lost <= 1 + 1e-9 for row in rows)
 
 

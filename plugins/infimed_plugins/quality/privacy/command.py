@@ -117,10 +117,13 @@ def deidentify(
 
 
 def _rows(name: str, source: Path, settings: dict[str, Any]) -> Iterable[Sample | Fault]:
-    from infimed_plugins.quality.installed import reader
+    from infimed_plugins.quality.installed import component
 
+    kind = component("reader", name)
     try:
-        made = reader(name, path=str(source), **settings)
+        # A reader around another one has no path of its own: its settings name it.
+        own = {"path": str(source)} if "path" in kind.model_fields else {}
+        made: Any = kind(**own, **settings)
     except DataError as error:
         raise InfimedError(str(error)) from None
     except ValueError as error:

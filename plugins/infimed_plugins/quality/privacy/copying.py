@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import json
 import re
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from infimed_core import DataError, Fault, InfimedError, Media, MediaLoader, Sample
+from infimed_core import DataError, Fault, InfimedError, Media, MediaLoader, Sample, Turn
 from infimed_plugins.quality.identity import redact
 from infimed_plugins.quality.identity import tag as tag_of
 from infimed_plugins.quality.identity_keys import entries_of, identity_of, in_name
+from infimed_plugins.quality.privacy.copied_media import CopiedMedia, kind_of, read_plain
 from infimed_plugins.quality.privacy.dicom import Changes, DicomCleaner
-from infimed_plugins.quality.privacy.pictures import clean_nifti, clean_picture
 from infimed_plugins.quality.privacy.pseudonyms import is_uid
 from infimed_plugins.quality.privacy.scanning import Findings, scan_media, scan_texts, texts_of
+from infimed_plugins.quality.privacy.tables import TABLES, cells_of, clean_table
+from infimed_plugins.quality.privacy.traces import left_in, traces_in_text
 from infimed_plugins.quality.reasons import UNCHECKED, Reason
 
 STUDY_TAGS = frozenset(
@@ -28,8 +28,6 @@ STUDY_TAGS = frozenset(
 """Tags whose values say that samples belong together: they get a pseudonym, equal for equal values."""
 
 _FILE = re.compile(r"^\S+\.[A-Za-z0-9]{2,7}$")
-
-PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"GIF8", b"BM", b"RIFF", b"\0\0\0\x0cjP")
 
 
 @dataclass
@@ -67,53 +65,38 @@ class Copier:
     cleaner: DicomCleaner
     loader: MediaLoader
     target: Path
-    _written: dict[str, tuple[Media, Changes] | DataError] = field(default_factory=dict)
+    _media: CopiedMedia = field(init=False)
+    _texts: set[str] = field(default_factory=set)
+    """What was found in texts and names, and must stand in no text of the copy."""
 
-    def clean(self, data: bytes, kind: str) -> tuple[bytes, str, Changes]:
-        """(bytes, ending, changes) of a file's copy.
-
-        Raises:
-            DataError: it must be withheld; code and message say why.
-        """
-        if kind == "dicom":
-            return self._dicom(data)
-        if kind == "nifti":
-            return clean_nifti(data)
-        if kind == "image":
-            return clean_picture(data, self.cleaner.reader)
-        raise DataError("unknown_kind", f"nothing here can clean a medium of the kind '{kind}'")
-
-    def _dicom(self, data: bytes) -> tuple[bytes, str, Changes]:
-        import pydicom
-
-        file = BytesIO()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # odd values are removed or kept as they are
-            try:
-                dataset = pydicom.dcmread(BytesIO(data))
-            except Exception as error:
-                raise DataError("not_dicom", f"cannot be read as DICOM ({type(error).__name__})") from None
-            try:
-                changes = self.cleaner.clean(dataset)
-                dataset.save_as(file, enforce_file_format=True)
-            except DataError:
-                raise
-            except Exception as error:  # what cannot be cleaned whole is not written at all
-                raise DataError("not_cleaned", type(error).__name__) from None
-        return file.getvalue(), ".dcm", changes
+    def __post_init__(self) -> None:
+        self._media = CopiedMedia(self.cleaner, self.target)
 
     def files(self, source: Path, tally: Tally) -> None:
         """Copy every DICOM, NIfTI and picture file below ``source``, under a name that tells nothing."""
-        for path in sorted(path for path in source.rglob("*") if path.is_file()):
+        root = source.resolve()
+        copies: dict[str, str] = {}
+        tables: list[tuple[Path, bytes]] = []
+        for path in sorted(path for path in source.rglob("*") if not path.is_dir()):
             tally.num_in += 1
-            data = path.read_bytes()
+            if not path.resolve().is_relative_to(root):
+                tally.left_out["a link that leads out of the source"] += 1
+                continue
+            try:
+                data = read_plain(path)
+            except DataError as error:
+                tally.left_out["no plain file" if error.code == "unreadable" else "cannot be read"] += 1
+                continue
             kind = kind_of(data, path.name)
+            if kind is None and path.suffix.lower() in TABLES:
+                tables.append((path, data))
+                continue
             if kind is None:
                 tally.left_out["neither DICOM, NIfTI nor a picture"] += 1
                 continue
             name = f"file {tally.num_in}"
             try:
-                media, changes = self._media(Media(kind=kind, data=data))
+                media, changes = self._media.copy(Media(kind=kind, data=data))
             except DataError as error:
                 tally.withheld[error.code] += 1
                 tally.items.append({"item": name, "withheld": error.code, "why": str(error)})
@@ -122,7 +105,27 @@ class Copier:
             tally.num_written += 1
             name = str(media.uri)
             tally.note(name, changes)
-            tally.originals.setdefault(name, str(path.relative_to(source)))
+            original = path.relative_to(source)
+            tally.originals.setdefault(name, str(original))
+            copies |= {original.as_posix(): name, path.name: name, path.stem: name}
+        for number, (path, data) in enumerate(tables, start=1):
+            self._table(path, data, f"table-{number:04d}{path.suffix.lower()}", copies, tally)
+            tally.originals[f"table-{number:04d}{path.suffix.lower()}"] = str(path.relative_to(source))
+
+    def _table(self, path: Path, data: bytes, name: str, copies: dict[str, str], tally: Tally) -> None:
+        """The copy of a table beside the files, after all of them: it names their copies."""
+        try:
+            cleaned, changes = clean_table(data, TABLES[path.suffix.lower()], copies, self.cleaner.pseudonyms)
+        except DataError as error:
+            tally.withheld[error.code] += 1
+            tally.items.append({"item": name, "withheld": error.code, "why": str(error)})
+            return
+        self.target.mkdir(parents=True, exist_ok=True)
+        (self.target / name).write_bytes(cleaned)
+        tally.num_written += 1
+        tally.note(name, changes)
+        self._texts |= set(traces_in_text(data.decode("utf-8", "replace")))
+        self._texts |= {original for original in copies if in_name(original)}
 
     def samples(self, rows: Iterable[Sample | Fault], tally: Tally) -> None:
         """Copy samples to ``samples.jsonl`` and their media beside it; a withheld medium withholds its sample."""
@@ -148,9 +151,11 @@ class Copier:
     def _sample(self, sample: Sample, name: str) -> tuple[Sample, Changes]:
         changes: Changes = Counter()
         media = []
+        places: dict[str, str] = {}
         for item in sample.media:
-            copy, made = self._media(item)
+            copy, made = self._media.copy(item)
             media.append(copy)
+            places |= _places(item, copy)
             changes += made
 
         olds = {
@@ -160,6 +165,9 @@ class Copier:
         }
 
         def clean(text: str, place: str) -> str:
+            if text in places:  # where the original of a medium lay
+                changes[place, "given a pseudonym"] += 1
+                return places[text]
             if is_uid(text):
                 changes[place, "given another UID"] += 1
                 return self.cleaner.pseudonyms.uid(text)
@@ -171,6 +179,8 @@ class Copier:
                 changes[place, "given a pseudonym"] += 1
                 return self.cleaner.pseudonyms.name("file", text)
             redacted = redact(text)
+            if redacted.counts:
+                self._texts.update(traces_in_text(text))
             for reason, count in redacted.counts.items():
                 changes[place, f"{reason.value} replaced"] += count
             return redacted.text
@@ -189,13 +199,20 @@ class Copier:
                 return {clean(inner_key, place): deep(inner, inner_key, place) for inner_key, inner in value.items()}
             return [deep(inner, key, place) for inner in value] if isinstance(value, list | tuple) else value
 
-        contents = [
-            tuple(clean(part, "turns") if isinstance(part, str) else part for part in turn.content)
-            for turn in sample.turns
-        ]
-        turns = [
-            turn.model_copy(update={"content": content}) for turn, content in zip(sample.turns, contents, strict=True)
-        ]
+        def cleaned(turn: Turn) -> Turn:
+            said = {
+                "content": tuple(clean(part, "turns") if isinstance(part, str) else part for part in turn.content),
+                "tool_calls": tuple(
+                    call.model_copy(update={"arguments": deep(call.arguments, place="turns")})
+                    for call in turn.tool_calls
+                ),
+                "regions": tuple(
+                    region.model_copy(update={"name": clean(region.name, "turns") if region.name else region.name})
+                    for region in turn.regions
+                ),
+            }
+            return turn.model_copy(update=said)
+
         tags = {
             clean(tag, "tags"): self.cleaner.pseudonyms.name(tag, value)
             if tag.lower() in STUDY_TAGS
@@ -210,7 +227,8 @@ class Copier:
             sample.model_copy(
                 update={
                     "id": name,
-                    "turns": tuple(turns),
+                    "turns": tuple(map(cleaned, sample.turns)),
+                    "tools": tuple(deep(tool, place="tools") for tool in sample.tools),
                     "media": tuple(media),
                     "references": tuple(clean(text, "references") for text in sample.references),
                     "options": tuple(clean(text, "options") for text in sample.options),
@@ -233,32 +251,18 @@ class Copier:
         joined = owned in (Reason.PHI_NAME, Reason.PHI_RECORD_NUMBER)
         return self.cleaner.pseudonyms.name(redact(key).text, value) if joined else tag_of(owned)
 
-    def _media(self, media: Media) -> tuple[Media, Changes]:
-        """The copy of a medium, made once for equal contents."""
-        data = media.data if media.data is not None else _bytes(media)
-        name = self.cleaner.pseudonyms.name(media.kind, data.hex() if len(data) < 64 else _digest(data))
-        made = self._written.get(name)
-        if made is None:
-            try:
-                cleaned, ending, changes = self.clean(data, media.kind)
-            except DataError as error:
-                made = error
-            else:
-                path = Path("media") / name[-2:] / (name + ending)
-                (self.target / path).parent.mkdir(parents=True, exist_ok=True)
-                (self.target / path).write_bytes(cleaned)
-                made = (Media(kind=media.kind, uri=path.as_posix()), changes)
-            self._written[name] = made
-        if isinstance(made, DataError):
-            raise made
-        return made[0].model_copy(update={"options": media.options}), made[1]
-
     def verify(self, tally: Tally) -> None:
         """Look for identity in everything that was written, as it lies on disk."""
-        for made in self._written.values():
-            if not isinstance(made, DataError):
-                placed = made[0].model_copy(update={"uri": str(self.target / str(made[0].uri))})
-                tally.saw(scan_media(placed, self.loader, self.cleaner.reader))
+        for media in self._media.files():
+            tally.saw(scan_media(media, self.loader, self.cleaner.reader))
+        texts = frozenset(self._texts)
+        for path in sorted(path for path in self.target.rglob("*") if path.is_file()):
+            name = path.relative_to(self.target).as_posix()
+            for at in left_in(path.read_bytes(), self._media.traces.get(name, texts)):
+                tally.found["bytes", "value_left"] += 1
+                tally.items.append({"item": name, "found": f"a value of the source, at byte {at}"})
+        for path in sorted(self.target.glob("table-*")):
+            tally.saw(scan_texts(cells_of(path.read_text(encoding="utf-8"), TABLES[path.suffix])))
         rows = self.target / "samples.jsonl"
         if rows.exists():
             with rows.open(encoding="utf-8") as lines:
@@ -266,26 +270,16 @@ class Copier:
                     tally.saw(scan_texts(texts_of(Sample.model_validate(json.loads(line)))))
 
 
-def kind_of(data: bytes, name: str) -> str | None:
-    """``dicom``, ``nifti``, ``image`` or ``None``, by the first bytes."""
-    if data[128:132] == b"DICM":
-        return "dicom"
-    if name.lower().endswith((".nii", ".nii.gz")):
-        return "nifti"
-    return "image" if data.startswith(PICTURES) else None
-
-
-def _digest(data: bytes) -> str:
-    import hashlib
-
-    return hashlib.sha256(data).hexdigest()
-
-
-def _bytes(media: Media) -> bytes:
-    try:
-        return Path(media.uri or "").read_bytes()
-    except OSError as error:
-        raise DataError("missing_file", f"{media.uri}: {error.strerror}") from None
+def _places(original: Media, copy: Media) -> dict[str, str]:
+    """Where the original of a medium lay, the folder of a slice included, to the place of its copy."""
+    if original.uri is None or copy.uri is None:
+        return {}
+    parts = original.options.get("parts") if original.kind == "montage" else None
+    inner = (
+        [part["uri"] for part in parts if isinstance(part, dict) and "uri" in part] if isinstance(parts, list) else []
+    )
+    found = {str(uri): str(copy.uri) for uri in (original.uri, *inner)}
+    return {str(Path(uri).parent): str(Path(copy.uri).parent) for uri in found} | found
 
 
 def check_target(source: Path, target: Path) -> None:

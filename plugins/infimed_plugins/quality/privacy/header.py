@@ -10,9 +10,10 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from infimed_core import Media
+from infimed_core import DataError, Media
 from infimed_plugins.quality.identity import identities
 from infimed_plugins.quality.privacy.profile import DATE_VR, FREE_TEXT, IDENTITY_VR, TEXT_VR, VERSIONS, action_of
+from infimed_plugins.quality.privacy.unpacking import DEFLATED, check_deflated, unpacked
 from infimed_plugins.quality.reasons import Reason
 
 ANONYMOUS = re.compile(
@@ -37,8 +38,17 @@ class HeaderFound(NamedTuple):
 
 
 def source_of(media: Media) -> Any:
-    """What a library can open."""
-    return BytesIO(media.data) if media.data is not None else Path(media.uri or "")
+    """What a library can open.
+
+    Raises:
+        DataError: ``unreadable``: it is no plain file; a pipe or device would be waited for.
+    """
+    if media.data is not None:
+        return BytesIO(media.data)
+    path = Path(media.uri or "")
+    if path.exists() and not path.is_file():
+        raise DataError("unreadable", f"{path}: no plain file (a folder, pipe or device)")
+    return path
 
 
 def find_in_header(media: Media) -> list[HeaderFound]:
@@ -55,6 +65,9 @@ def find_in_header(media: Media) -> list[HeaderFound]:
         return list(_nifti(media))
     if media.kind == "image":
         return list(_picture(media))
+    if media.kind == "montage":
+        parts = media.options.get("parts")
+        return [found for part in parts or () for found in find_in_header(Media.model_validate(part))]  # type: ignore[union-attr]
     raise LookupError(f"no reader for the header of a medium of the kind '{media.kind}'")
 
 
@@ -63,7 +76,13 @@ def _dataset(media: Media) -> Any:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # odd values are read as they are
-        return pydicom.dcmread(source_of(media), stop_before_pixels=True)
+        source, data = source_of(media), media.data
+        if data is None:
+            with open(source, "rb") as file:
+                data = file.read(4096)
+                data += file.read() if DEFLATED in data else b""
+        check_deflated(data)
+        return pydicom.dcmread(source, stop_before_pixels=True)
 
 
 def find_in_dicom(dataset: Any, within: str = "", removed: bool | None = None) -> Iterator[HeaderFound]:
@@ -153,13 +172,10 @@ def printable(data: bytes) -> str:
 
 
 def _nifti(media: Media) -> Iterator[HeaderFound]:
-    import gzip
-
     import nibabel
 
-    data = media.data if media.data is not None else Path(media.uri or "").read_bytes()
-    if data[:2] == b"\x1f\x8b":
-        data = gzip.decompress(data)
+    source = source_of(media)
+    data = unpacked(source.read_bytes() if isinstance(source, Path) else source.getvalue())
     image = nibabel.Nifti2Image if data[:4] in (b"\x1c\x02\x00\x00", b"\x00\x00\x02\x1c") else nibabel.Nifti1Image
     header = image.from_bytes(data).header
     for field in ("descrip", "aux_file", "db_name", "intent_name"):

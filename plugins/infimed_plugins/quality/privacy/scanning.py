@@ -6,10 +6,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from infimed_core import Media, MediaLoader, Sample
 from infimed_plugins.quality.identity import find
 from infimed_plugins.quality.privacy.header import find_in_header
-from infimed_plugins.quality.privacy.pixels import PixelReader, burned_in
+from infimed_plugins.quality.privacy.pixels import OTHER_SIDE, PixelReader, burned_in
 from infimed_plugins.quality.reasons import Reason
 
 Findings = Counter[tuple[str, str]]
@@ -29,17 +32,28 @@ def strings_in(value: Any) -> Iterator[str]:
 
 
 def texts_of(sample: Sample) -> Iterator[str]:
-    """Every text of a sample: id, turns, options, references, tags, meta."""
+    """Every text of a sample: id, turns with their calls, tools, options, references, tags, meta."""
     yield sample.id
     for turn in sample.turns:
         yield from (part for part in turn.content if isinstance(part, str))
+        yield from (text for call in turn.tool_calls for text in strings_in(call.arguments))
+        yield from (region.name for region in turn.regions if region.name)
     yield from (*sample.options, *sample.references, *sample.tags.values())
-    yield from strings_in(dict(sample.meta))
+    yield from strings_in([dict(sample.meta), *sample.tools])
 
 
 def scan_texts(texts: Iterable[str]) -> Findings:
     """Identity in texts."""
     return Counter(("text", found.reason.value) for text in texts for found in find(text))
+
+
+def _at_another_scale(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Half as large again where a picture is small: letters that one size of the OCR misses another one reads."""
+    import cv2
+
+    if max(pixels.shape[:2]) > OTHER_SIDE / 1.5:
+        return pixels
+    return np.asarray(cv2.resize(pixels, None, fx=1.5, fy=1.5, interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
 
 
 def scan_media(media: Media, loader: MediaLoader, reader: PixelReader | None) -> Findings:
@@ -53,7 +67,10 @@ def scan_media(media: Media, loader: MediaLoader, reader: PixelReader | None) ->
         found["pixels", Reason.PIXELS_UNCHECKED.value] += 1
         return found
     try:
-        found.update(("pixels", reason.value) for reason in burned_in(reader.read(loader.load(media))))
+        found.update(
+            ("pixels", reason.value)
+            for reason in burned_in(reader.read(_at_another_scale(loader.load(media)), OTHER_SIDE))
+        )
     except Exception:
         found["pixels", Reason.PIXELS_UNCHECKED.value] += 1
     return found

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from infimed_core import GradedAnswer, InfimedError, Sample, Score, canonical_json, digest, headline_metric
-from infimed_core.records import ResultRow, Run, StepRecord, is_baseline, open_run
+from infimed_core.records import IMAGE_BLIND, ResultRow, Run, StepRecord, is_baseline, open_run
+from infimed_plugins.reporting.page.names import own_name
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,14 @@ def compared_models(runs: Sequence[str]) -> list[ModelResult]:
             chosen[str(run.directory.resolve()), model] = run, model
     if len(chosen) < 2:
         raise InfimedError("a comparison needs two models at least; name another RUN or RUN:MODEL")
-    names = [f"{run.name}:{model}" for run, model in chosen.values()]
+    owns = [own_name(run.record, model) for run, model in chosen.values()]
+    names = [
+        own if own != model and owns.count(own) == 1 else f"{run.name}:{own}"
+        for own, (run, model) in zip(owns, chosen.values(), strict=True)
+    ]
     return [
-        ModelResult(name if names.count(name) == 1 else f"{run.directory}:{model}", run, model)
-        for name, (run, model) in zip(names, chosen.values(), strict=True)
+        ModelResult(name if names.count(name) == 1 else f"{run.directory}:{own}", run, model)
+        for name, own, (run, model) in zip(names, owns, chosen.values(), strict=True)
     ]
 
 
@@ -111,7 +116,7 @@ def answers_of(result: ModelResult, benchmark: str, scoring: str | None) -> Answ
     whole = next((row for row in rows if row.scoring == scoring and not row.group), None)
     answers = Answers(benchmark, scoring, whole)
     step = _step(result, benchmark)
-    answers.protocol = _protocol(step, rows[0].version, scoring)
+    answers.protocol = _protocol(step, result.model, rows[0].version, scoring)
     answers.protocol["metric"] = headline_metric(list(rows[0].metrics))
     answers.details = dict(step.details) if step is not None else {}
     tag = run.cluster_by(benchmark)
@@ -140,12 +145,19 @@ def _step(result: ModelResult, benchmark: str) -> StepRecord | None:
     )
 
 
-def _protocol(step: StepRecord | None, version: str, scoring: str) -> dict[str, Any]:
+def _protocol(step: StepRecord | None, model: str, version: str, scoring: str) -> dict[str, Any]:
+    """What two results must share. What a name tells (asked without images), what does not touch this scoring (the
+    judges of others) and what only repeats (the seed of sampling) is no part of it."""
     recorded = step.details.get("protocol") if step is not None else None
     flat: dict[str, Any] = {"version": version, "scoring": scoring}
     if not isinstance(recorded, dict):
         return flat | {"protocol": "not recorded"}
+    if not scoring.startswith("judge:"):
+        recorded = {key: value for key, value in recorded.items() if key not in ("judges", "judging")}
     flat |= _flat(recorded)
+    flat.pop("generation.seed", None)
+    if model.endswith(IMAGE_BLIND):
+        flat.pop("images", None)
     # Where the questions lie is no part of the protocol: the questions themselves are compared.
     flat.pop("benchmark.path", None)
     flat["version"] = version

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations
 from typing import Literal
 
@@ -16,10 +16,8 @@ from infimed_core import (
     Row,
     adjust,
     compare_answers,
-    headline_metric,
-    mean_of_differences,
-    recorded_metric,
 )
+from infimed_core.records import is_baseline
 from infimed_plugins.reporting.compare.compared_models import (
     Answers,
     ModelResult,
@@ -28,7 +26,10 @@ from infimed_plugins.reporting.compare.compared_models import (
     compared_models,
     differences,
 )
+from infimed_plugins.reporting.compare.means import mean_of_differences
 from infimed_plugins.reporting.compare.published import Published, Suite, installed_tables
+from infimed_plugins.reporting.compare.recorded import recorded_metric
+from infimed_plugins.reporting.page.doubts import unread_of
 
 
 class Value(Row):
@@ -69,6 +70,7 @@ class RunComparison(Row):
     means: tuple[Difference, ...]
     published: tuple[Value, ...] = ()
     sources: dict[str, str] = Field(default_factory=dict)
+    unread: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -128,8 +130,9 @@ def compare_runs(
         benchmarks=_adjusted(wholes),
         cells=_adjusted(cells),
         means=_adjusted(_means(pairs, estimates, [suite for table in suites.values() for suite in table.suites])),
-        published=tuple(_published(published, {benchmark for _, benchmark in answers})),
+        published=tuple(_published(published, models, answers)),
         sources={name: source.shown for table in published for name, source in table.sources.items()},
+        unread=tuple(_unread(models, answers)),
         notes=tuple(notes),
     )
 
@@ -206,7 +209,18 @@ class _Pair:
 
 
 def _headline(answers: Answers) -> str:
-    return headline_metric(list(answers.result.metrics)) if answers.result is not None else "accuracy"
+    return str(answers.protocol["metric"])
+
+
+def _unread(models: Sequence[ModelResult], answers: dict[tuple[str, str], Answers]) -> Iterator[str]:
+    """A sentence on every result of which more than a few answers could not be read."""
+    for one in models:
+        for (label, benchmark), got in answers.items():
+            if label == one.label and got.result is not None and not is_baseline(one.model):
+                metric = _headline(got)
+                found = unread_of(got.details, benchmark, label, metric, got.result.metrics[metric])
+                if found is not None:
+                    yield found.line
 
 
 def _cells(pair: _Pair, first: str, other: str, marks: tuple[str, ...]) -> list[Difference]:
@@ -287,19 +301,46 @@ def _values(models: Sequence[ModelResult], answers: dict[tuple[str, str], Answer
     return found
 
 
-def _published(tables: Sequence[Published], benchmarks: set[str]) -> list[Value]:
-    return [
-        Value(
-            benchmark=benchmark,
-            scoring="as published",
-            metric="accuracy",
-            model=row.model,
-            value=MetricValue(value=value),
-            source=row.source,
-            note=row.note,
-        )
-        for table in tables
-        for row in table.rows
-        for benchmark, value in row.values.items()
-        if benchmark in benchmarks
-    ]
+def _published(
+    tables: Sequence[Published], models: Sequence[ModelResult], answers: dict[tuple[str, str], Answers]
+) -> list[Value]:
+    """The published figures of the benchmarks that were asked as published: by their own component, not one that a run
+    only calls so; whole, with its own settings, and with as many options."""
+    found = []
+    for benchmark in benchmarks_of(models):
+        asked = [(one, answers[one.label, benchmark]) for one in models if (one.label, benchmark) in answers]
+        for table in tables:
+            uses = {_use(one, benchmark) for one, _ in asked}
+            name = uses.pop() if len(uses) == 1 else None
+            if name is None or any(not _as_published(got, table.options.get(name)) for _, got in asked):
+                continue
+            found += [
+                Value(
+                    benchmark=benchmark,
+                    scoring="as published",
+                    metric="accuracy",
+                    model=row.model,
+                    value=MetricValue(value=row.values[name]),
+                    source=row.source,
+                    note=row.note,
+                )
+                for row in table.rows
+                if name in row.values
+            ]
+    return found
+
+
+def _use(one: ModelResult, benchmark: str) -> str | None:
+    """The component that a run asked under this name; ``None`` where its settings make it another set."""
+    ref = one.run.benchmark_refs.get(benchmark)
+    default = {"revision": None, "reasoning": False, "language": "all", "judged": "open"}
+    if ref is None or any(default.get(key, value) != value for key, value in ref.settings.items()):
+        return None
+    return ref.use.rsplit("/", 1)[-1]
+
+
+def _as_published(answers: Answers, num_options: int | None) -> bool:
+    """Whether all questions were asked, each with the number of options that the figures are of."""
+    if answers.protocol.get("limit") is not None or "samples" in answers.protocol:
+        return False
+    return num_options is None or all(len(row.sample.options) == num_options for row in answers.rows.values())

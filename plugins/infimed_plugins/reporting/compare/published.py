@@ -50,6 +50,10 @@ class Published(Row):
     """A table of published figures."""
 
     sources: dict[str, Source] = Field(default_factory=dict)
+    options: dict[str, int] = Field(
+        default_factory=dict,
+        description="By benchmark, how many options each question has that the figures are of.",
+    )
     suites: tuple[Suite, ...] = ()
     rows: tuple[PublishedRow, ...] = ()
 
@@ -92,6 +96,7 @@ def installed_tables(registry: Registry) -> dict[str, Published]:
             if tables:
                 found[name] = Published(
                     sources={key: source for table in tables for key, source in table.sources.items()},
+                    options={key: number for table in tables for key, number in table.options.items()},
                     suites=tuple(suite for table in tables for suite in table.suites),
                     rows=tuple(row for table in tables for row in table.rows),
                 )

@@ -33,14 +33,14 @@ class Table:
     note: str = ""
 
 
-def tables(found: RunComparison) -> list[Table]:
-    """Everything there is to show, in order: values, differences per benchmark, of means, per cell."""
+def tables(found: RunComparison, cells: bool = True) -> list[Table]:
+    """Everything there is to show, in order: values, differences per benchmark, of means, with ``cells`` per cell."""
     made = [_values(found)]
     holm = "p adjusted by Holm over this table; positive: the first model is better"
     for title, rows, note in (
         ("Differences per benchmark", found.benchmarks, holm),
         ("Differences of means over benchmarks", found.means, f"every benchmark counts alike; {holm}"),
-        ("Differences per modality and task type", found.cells, holm),
+        ("Differences per modality and task type", found.cells if cells else (), holm),
     ):
         if rows:
             made.append(_differences(title, rows, note))
@@ -78,6 +78,8 @@ def _values(found: RunComparison) -> Table:
         cells = [printed.get((model, source, note, benchmark)) for benchmark in benchmarks]
         kind = f"{NOT_RUN} [{source}]" + (f"; {note}" if note else "")
         rows.append((model, kind, *(_figure(cell) for cell in cells)))
+    if not printed:
+        return Table("Models", ("model", *heads), tuple((row[0], *row[2:]) for row in rows))
     return Table("Models", ("model", "", *heads), tuple(rows), 2)
 
 
@@ -119,15 +121,15 @@ def _differences(title: str, rows: Sequence[Difference], note: str) -> Table:
     return Table(title, (*heads, "models", *figures), tuple(cells), len(heads) + 1, note)
 
 
-def as_terminal(found: RunComparison) -> Any:
+def as_terminal(found: RunComparison, cells: bool = False) -> Any:
     """A rich renderable; names are shown as plain text, never read as markup."""
     from rich import box
     from rich.console import Group
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    parts: list[Any] = []
-    for table in tables(found):
+    parts: list[Any] = [Text(f"\n{line}", style="yellow") for line in found.unread]
+    for table in tables(found, cells):
         shown = RichTable(title=table.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
         for index, name in enumerate(table.columns):
             shown.add_column(Text(name), justify="left" if index < table.num_names else "right", overflow="fold")
@@ -141,7 +143,7 @@ def as_terminal(found: RunComparison) -> Any:
 
 def as_markdown(found: RunComparison) -> str:
     """GitHub's tables; markup in names is shown, not read."""
-    lines = ["# Comparison", ""]
+    lines = ["# Comparison", "", *(f"{_plain(line)}\n" for line in found.unread)]
     for table in tables(found):
         lines += [f"## {table.title}", "", _row(table.columns)]
         lines.append("|" + "|".join("---" if i < table.num_names else "---:" for i in range(len(table.columns))) + "|")
@@ -180,11 +182,12 @@ def as_csv(found: RunComparison) -> str:
             body = {"table": kind, "of": value.benchmark, "scoring": value.scoring, "model": value.model}
             body |= {"source": value.source or "", "note": value.note}
             figures = {"value_model": value.value.value, "low": value.value.low, "high": value.value.high}
-            writer.writerow(_safe(body) | figures | {"num_pairs": _num_counted(value.value) if kind == "value" else ""})
+            num = _num_counted(value.value) if kind == "value" else ""
+            writer.writerow(safe_cells(body) | figures | {"num_pairs": num})
     for kind, rows in (("benchmark", found.benchmarks), ("mean", found.means), ("cell", found.cells)):
         for row in rows:
             body = row.model_dump(exclude={"part", "mixed", "benchmarks", "benchmark"}) | row.part
-            writer.writerow(_safe(body | {"table": kind, "mixed": "; ".join(row.mixed)}))
+            writer.writerow(safe_cells(body | {"table": kind, "mixed": "; ".join(row.mixed)}))
     return stream.getvalue()
 
 
@@ -192,7 +195,7 @@ def _num_counted(value: MetricValue) -> int:
     return value.num_scored if value.num_counted is None else value.num_counted
 
 
-def _safe(body: dict[str, Any]) -> dict[str, Any]:
+def safe_cells(body: dict[str, Any]) -> dict[str, Any]:
     """Texts that a spreadsheet would read as a formula get a quote in front."""
     return {
         key: f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value

@@ -14,7 +14,10 @@ from infimed_plugins.reporting.page import data_sections, result_sections, train
 from infimed_plugins.reporting.page import tables as tables_of
 from infimed_plugins.reporting.page.answers import AnswerTables, read_tables
 from infimed_plugins.reporting.page.assets import asset, digest, environment
+from infimed_plugins.reporting.page.curation import with_curation
+from infimed_plugins.reporting.page.doubts import no_better, same_answers, unread
 from infimed_plugins.reporting.page.figures import figure, heat, printable
+from infimed_plugins.reporting.page.leaderboard import leaderboard
 from infimed_plugins.reporting.page.live import with_running_curves
 from infimed_plugins.reporting.page.thumbnails import Thumbnails
 
@@ -46,6 +49,7 @@ def render(run: Run, media: MediaLoader | None = None, max_thumbnails: int = 600
     """The page's text. ``live`` is the version that a served page begins with: it asks its server, and nobody else,
     for the next.
     """
+    run = with_curation(run)
     if live:
         run = with_running_curves(run)
     thumbnails = Thumbnails(run.directory, media or load_plugins().media_loader(), max_thumbnails)
@@ -90,6 +94,8 @@ def _page(
         record=record,
         status=run.status,
         live=live,
+        board=leaderboard(record),
+        doubts=[*(one.line for one in unread(record)), *same_answers(record, answers), *no_better(record)],
         style=Markup(style),
         script=Markup(script),
         policy=(
@@ -105,6 +111,7 @@ def _page(
         stages=training_sections.stages(record),
         costs=costs,
         cost_keys=tables_of.unique(key for _, details, _ in costs for key in details),
+        asking=result_sections.asking(record),
         cost_chart=result_sections.cost_chart(record),
         benchmarks=[(table, result_sections.interval_chart(table)) for table in tables_of.benchmark_tables(record)],
         headlines=result_sections.headlines(record),

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from infimed_core import MetricValue
+from infimed_core import MetricValue, headline_metric
 from infimed_core.records import BASELINE, Comparison, ResultRow, RunRecord, StepRecord, is_baseline
 
 NO_VALUE = MetricValue(value=None)
@@ -83,9 +83,9 @@ def models_of(rows: Iterable[ResultRow]) -> tuple[str, ...]:
 
 
 def metric_of(rows: Iterable[ResultRow]) -> str:
-    """The metric that counts: ``accuracy`` where it is there, else the first."""
+    """The metric that counts; "" where there is none."""
     names = unique(name for row in rows for name in row.metrics)
-    return "accuracy" if "accuracy" in names or not names else names[0]
+    return headline_metric(names) if names else ""
 
 
 def steps_of(record: RunRecord, kind: str, key: str = "stage") -> list[tuple[str, StepRecord]]:
@@ -94,30 +94,44 @@ def steps_of(record: RunRecord, kind: str, key: str = "stage") -> list[tuple[str
 
 
 def funnel(record: RunRecord) -> list[Funnel]:
-    """Every step through which samples flow, in order; evaluation is left out, for its rows are questions.
+    """Every step that takes samples out, in order: what goes into one is what came out of the one before.
 
-    A stage's training stands here only where it lost samples that its plan had.
+    Each stage begins anew from the samples that were selected. A sample counts once, however often a stage draws it;
+    training is a row only where samples that were planned could not be trained on.
     """
-    steps = [
-        step
-        for step in record.steps
-        if step.num_in is not None
-        and step.num_out is not None
-        and step.kind not in ("evaluate", "baseline", "measure")
-        and (step.dropped or step.kind != "train")
-    ]
-    most = max((step.num_in or 0 for step in steps), default=0) or 1
+    rows = []
+    planned: dict[str, int] = {}
+    for step in record.steps:
+        num_in, num_out, dropped = step.num_in, step.num_out, step.dropped
+        stage = step.subject.get("stage", "")
+        if step.kind == "plan":
+            planned[stage] = num_out or 0
+        if step.kind == "train":
+            num_in, dropped = planned.get(stage), _lost_samples(step, planned.get(stage))
+            num_out = (num_in or 0) - sum(dropped.values())
+        kinds = ("read", "filter", "select", "plan", "train") if dropped else ("read", "filter", "select", "plan")
+        if step.kind in kinds and num_in is not None and num_out is not None:
+            rows.append((step.name, num_in, num_out, dropped))
+    most = max((num_in for _, num_in, _, _ in rows), default=0) or 1
     return [
         Funnel(
-            step=step.name,
-            num_in=step.num_in or 0,
-            num_out=step.num_out or 0,
-            share=(step.num_out or 0) / most,
-            lost=max((step.num_in or 0) - (step.num_out or 0), 0) / most,
-            dropped=sorted(step.dropped.items(), key=lambda item: (-item[1], item[0])),
+            step=name,
+            num_in=num_in,
+            num_out=num_out,
+            share=num_out / most,
+            lost=max(num_in - num_out, 0) / most,
+            dropped=sorted(dropped.items(), key=lambda item: (-item[1], item[0])),
         )
-        for step in steps
+        for name, num_in, num_out, dropped in rows
     ]
+
+
+def _lost_samples(step: StepRecord, num_planned: int | None) -> dict[str, int]:
+    """How many samples a stage's training lost, by reason; ``dropped`` counts one each time that it was drawn."""
+    lost = step.details.get("lost_samples")
+    if isinstance(lost, dict):
+        return {code: count for code, count in lost.items() if isinstance(count, int)}
+    return step.dropped if step.num_in == num_planned else {}
 
 
 def benchmark_tables(record: RunRecord) -> list[BenchmarkTable]:

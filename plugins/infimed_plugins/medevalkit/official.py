@@ -1,0 +1,54 @@
+"""PubMedQA as its authors' repository holds it: ``ori_pqal.json`` and the ids of the test set beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from infimed_core import DataError
+
+QUESTIONS, TEST = "ori_pqal.json", "test_ground_truth.json"
+DECISIONS = {"A": "yes", "B": "no", "C": "maybe"}
+
+
+def pubmedqa_files(root: Path) -> list[Path]:
+    """The questions and, where it is there, the list of the test set; none where the folder is laid out otherwise."""
+    for folder in (root, root / "data"):
+        if (folder / QUESTIONS).is_file():
+            return [path for path in (folder / QUESTIONS, folder / TEST) if path.is_file()]
+    return []
+
+
+def pubmedqa_rows(files: list[Path]) -> Iterator[tuple[str, Any]]:
+    """(place, row as the hub has it) of every question of the test set, in its order; of all where there is no list.
+
+    Raises:
+        DataError: a file is no JSON object.
+    """
+    questions = _object(files[0])
+    wanted = _object(files[1]) if len(files) > 1 else dict.fromkeys(questions)
+    for key, gold in wanted.items():
+        where = f"{files[0]}[{key}]"
+        row = questions.get(key)
+        if not isinstance(row, dict):
+            yield where, DataError("missing_row", f"{files[-1].name} names '{key}', which {QUESTIONS} does not have")
+            continue
+        decision = str(row.get("final_decision") or gold).strip().lower()
+        letter = next((letter for letter, text in DECISIONS.items() if text == decision), None)
+        if letter is None or (gold is not None and decision != str(gold).strip().lower()):
+            yield where, DataError("bad_answer", f"the decision is '{decision}', and the test set says '{gold}'")
+            continue
+        data = {"Question": row.get("QUESTION"), "Context": row.get("CONTEXTS") or [], "Options": DECISIONS}
+        yield where, {"__id__": key, "data": {**data, "Correct Option": letter}}
+
+
+def _object(path: Path) -> dict[str, Any]:
+    try:
+        body = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError("unreadable", f"{path}: {error}; download the file again") from error
+    if not isinstance(body, dict):
+        raise DataError("unreadable", f"{path}: must be an object from ids to questions")
+    return body

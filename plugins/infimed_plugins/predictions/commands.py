@@ -1,0 +1,159 @@
+"""``infimed evaluate`` and ``infimed grade``: an evaluation without a run file; one is written that repeats it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from infimed_core import InfimedError, load_plugins, run_file, write_atomically
+
+BenchmarksOption = Annotated[
+    list[str] | None,
+    typer.Option(help="Benchmarks with commas, each NAME or NAME=FOLDER of its data.", metavar="NAME[=FOLDER],..."),
+]
+QuestionsOption = Annotated[
+    str | None, typer.Option(help="Questions of your own: a file that a reader of samples reads.", metavar="FILE")
+]
+QuestionsReaderOption = Annotated[str, typer.Option(help="The reader of --questions: jsonl, llava, csv, parquet ...")]
+LimitOption = Annotated[int | None, typer.Option(min=1, help="Only the first questions of each benchmark.")]
+NameOption = Annotated[str, typer.Option(help="Name of the run.")]
+DirectoryOption = Annotated[str, typer.Option(help="Where the run's directory is made.", metavar="DIRECTORY")]
+JudgeOption = Annotated[
+    list[str] | None, typer.Option(help="A model that judges open answers; written as --model.", metavar="MODEL")
+]
+
+
+def evaluate(
+    model: Annotated[
+        list[str],
+        typer.Option(help="openai:URL#NAME, a checkpoint, or LABEL=either; repeat for more.", metavar="MODEL"),
+    ],
+    benchmarks: BenchmarksOption = None,
+    questions: QuestionsOption = None,
+    questions_reader: QuestionsReaderOption = "jsonl",
+    limit: LimitOption = None,
+    judge: JudgeOption = None,
+    blind: Annotated[
+        bool,
+        typer.Option(help="Ask again without the images, where there are some; --no-blind saves these calls."),
+    ] = True,
+    name: NameOption = "evaluate",
+    directory: DirectoryOption = "runs",
+) -> None:
+    """Ask models the questions of benchmarks, grade, compare and report them: `infimed-run` without a run file."""
+    models = _labelled([_model(one) for one in model])
+    more: dict[str, Any] = {"baselines": ["image-blind"]} if blind else {}
+    if limit is not None:
+        more["limit"] = limit
+    _run(models, _benchmarks(benchmarks, questions, questions_reader), more, judge, name, directory)
+
+
+def grade(
+    files: Annotated[list[str], typer.Argument(help="Files of answers, or LABEL=FILE.", metavar="FILE...")],
+    reader: Annotated[
+        str, typer.Option(help="Layout of the files: auto, jsonl, lm-eval, lmms-eval, vlmevalkit or llava.")
+    ] = "auto",
+    benchmarks: BenchmarksOption = None,
+    questions: QuestionsOption = None,
+    questions_reader: QuestionsReaderOption = "jsonl",
+    id_field: Annotated[str | None, typer.Option(help="Field of the question's id.")] = None,
+    text_field: Annotated[str | None, typer.Option(help="Field of the answer.")] = None,
+    judge: JudgeOption = None,
+    name: NameOption = "grade",
+    directory: DirectoryOption = "runs",
+) -> None:
+    """Grade answers that another tool got, and compare and report them as if they were asked here."""
+    fields = {key: value for key, value in (("id_field", id_field), ("text_field", text_field)) if value}
+    models = _labelled([_file(one, {"layout": reader, **fields}) for one in files])
+    asked = [{**use, "solver": {"use": "direct"}} for use in _benchmarks(benchmarks, questions, questions_reader)]
+    _run(models, asked, {}, judge, name, directory)
+
+
+def _run(
+    models: dict[str, Any],
+    benchmarks: list[dict[str, Any]],
+    more: dict[str, Any],
+    judge: Sequence[str] | None,
+    name: str,
+    directory: str,
+) -> None:
+    judges = {f"judge-{label}": use for label, use in _labelled([_model(one) for one in judge or ()]).items()}
+    evaluation: dict[str, Any] = {"models": list(models), "benchmarks": benchmarks, **more}
+    if judges:
+        evaluation["judges"] = list(judges)
+    document = {
+        "run": {"name": name, "directory": directory},
+        "models": models | judges,
+        "evaluation": evaluation,
+        "report": [{"use": "html"}],
+    }
+    path = Path(directory) / f"{name}.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
+    write_atomically(path, f"# Written by a command; `infimed-run {path}` does the same again.\n{text}")
+    run_file(path, load_plugins())
+
+
+def _benchmarks(named: Sequence[str] | None, questions: str | None, reader: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for one in (part.strip() for text in named or () for part in text.split(",")):
+        use, sign, folder = one.partition("=")
+        if use:
+            found.append({"use": use, "with": {"path": folder}} if sign else {"use": use})
+    if questions is not None:
+        label = _label(Path(questions).name.split(".")[0])
+        found.append(
+            {"use": "questions", "name": label, "with": {"reader": {"use": reader, "with": {"path": questions}}}}
+        )
+    if not found:
+        raise InfimedError("nothing to ask: name --benchmarks (see `infimed plugins`) or --questions")
+    return found
+
+
+def _labelled(models: Sequence[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
+    """Models by their labels; a label that is taken gets a number."""
+    found: dict[str, Any] = {}
+    for label, use in models:
+        name, number = label, 2
+        while name in found:
+            name, number = f"{label}-{number}", number + 1
+        found[name] = use
+    return found
+
+
+def _split(text: str) -> tuple[str | None, str]:
+    """``LABEL=rest``; an address or a path may hold the sign too, behind a slash or a colon."""
+    label, sign, rest = text.partition("=")
+    return (label, rest) if sign and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", label) else (None, text)
+
+
+def _model(text: str) -> tuple[str, dict[str, Any]]:
+    label, what = _split(text)
+    kind, sign, rest = what.partition(":")
+    if kind == "openai" and sign:
+        address, _, served = rest.partition("#")
+        if not re.match(r"https?://", address):
+            raise InfimedError(f"--model {text}: write openai:URL#NAME, as in openai:http://127.0.0.1:8000/v1#qwen")
+        use: dict[str, Any] = {"use": "openai-compatible", "with": {"base_url": address}}
+        if served:
+            use["with"]["model"] = served
+        return _label(label or served.rstrip("/").rsplit("/", 1)[-1] or re.sub(r"https?://", "", address)), use
+    if sign and not Path(what).exists() and re.match(r"https?$", kind):
+        raise InfimedError(f"--model {text}: write openai:URL#NAME for a server")
+    return _label(label or Path(what).name), {"use": "transformers", "with": {"checkpoint": what}}
+
+
+def _file(text: str, settings: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    label, path = (None, text) if Path(text).exists() else _split(text)
+    return _label(label or Path(path).stem), {"use": "predictions", "with": {"path": path, **settings}}
+
+
+def _label(text: str) -> str:
+    """A name that a run file takes."""
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-_")
+    return "own" if not name else "own-base" if name == "base" else name

@@ -1,0 +1,140 @@
+"""What a reader must hear before the figures: answers that could not be read, models no better than not looking."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from infimed_core import MetricValue
+from infimed_core.records import BASELINE, CONSTANT_LETTER, IMAGE_BLIND, RunRecord, is_baseline
+from infimed_plugins.reporting.page.answers import AnswerTables
+from infimed_plugins.reporting.page.figures import count, mapping
+from infimed_plugins.reporting.page.names import own_name
+from infimed_plugins.reporting.page.tables import NO_VALUE, first_scorings, metric_of
+
+FEWEST_READ = 0.98
+"""The share of questions with an answer that could be read, below which a result is introduced by what is missing."""
+FEWEST_ALIKE = 5
+"""Questions of one wording about different pictures, from which one answer to all of them says something."""
+REASONS = {
+    "refusal": "refused",
+    "content_filter": "refused by a filter",
+    "truncated": "cut off at the length limit",
+    "empty": "empty",
+    "empty_answer": "empty",
+    "needs_judge": "need a judge",
+    "no_verdict": "got no verdict of the judge",
+    "grading_failed": "the grader failed on",
+    "unreadable": "name no answer, or several",
+    "no_such_option": "name an option that there is not",
+}
+
+
+@dataclass(frozen=True)
+class Unread:
+    """Answers of a model to a benchmark that do not show whether it is right.
+
+    ``bounds`` are the metric's value over all questions were each of these wrong, or right; ``None`` of another metric
+    than a share of right answers.
+    """
+
+    benchmark: str
+    model: str
+    num_asked: int
+    num_read: int
+    num_errors: int
+    reasons: tuple[tuple[str, int], ...]
+    bounds: tuple[float, float] | None
+
+    @property
+    def line(self) -> str:
+        """One sentence or two for people."""
+        share = self.num_read / self.num_asked if self.num_asked else 0.0
+        parts = [f"{number:,} {REASONS.get(reason, 'unread: ' + reason)}" for reason, number in self.reasons]
+        if self.num_errors:
+            parts.append(f"{self.num_errors:,} without an answer (an error of server or machine)")
+        text = f"{self.model} on {self.benchmark}: {self.num_read:,} of {self.num_asked:,} answers could be read"
+        text += f" ({share:.1%})" + (f"; {', '.join(parts)}" if parts else "")
+        if self.bounds is None:
+            return text + "."
+        low, high = self.bounds
+        return f"{text}. Its accuracy is {low:.3f} if all of these are wrong and {high:.3f} if all are right."
+
+
+def unread_of(details: Mapping[str, Any], benchmark: str, model: str, metric: str, value: MetricValue) -> Unread | None:
+    """What is missing of a result; ``None`` where nearly every answer could be read. ``details`` are the step's."""
+    num_errors = int(count(details.get("errors")))
+    num_answers = value.num_scored if value.num_counted is None else value.num_counted
+    # a measure of some of the questions counts those alone
+    num_asked = max(num_answers, value.num_scored + value.num_unscored - num_errors) + num_errors
+    if not num_asked or value.num_scored >= FEWEST_READ * num_asked:
+        return None
+    reasons = Counter({str(key): int(count(number)) for key, number in mapping(details.get("unread")).items()})
+    bounds = None
+    if metric == "accuracy" and value.num_counted is not None and value.value is not None:
+        right = value.value * num_answers
+        unread = num_answers - value.num_scored + num_errors
+        bounds = right / num_asked, (right + unread) / num_asked
+    return Unread(benchmark, model, num_asked, value.num_scored, num_errors, tuple(reasons.most_common()), bounds)
+
+
+def unread(record: RunRecord) -> list[Unread]:
+    """What is missing of every result of a model under the scoring that counts, the most first."""
+    details = {
+        (step.subject.get("benchmark"), step.subject.get("model")): step.details
+        for step in record.steps
+        if step.kind == "evaluate"
+    }
+    scorings = first_scorings(record)
+    found = []
+    for row in record.results:
+        if row.group or row.scoring != scorings[row.benchmark] or is_baseline(row.model):
+            continue
+        metric = metric_of([row])
+        facts = details.get((row.benchmark, row.model), {})
+        one = unread_of(facts, row.benchmark, own_name(record, row.model), metric, row.metrics.get(metric, NO_VALUE))
+        if one is not None:
+            found.append(one)
+    return sorted(found, key=lambda one: one.num_read / one.num_asked)
+
+
+def no_better(record: RunRecord) -> Iterator[str]:
+    """Of every model that does no better than a constant answer or than itself without the images: a sentence."""
+    scorings = first_scorings(record)
+    said = {BASELINE: "the most common answer", CONSTANT_LETTER: "one letter throughout"}
+    found: dict[tuple[str, str], list[str]] = {}
+    for one in record.comparisons:
+        blind = one.against == one.model + IMAGE_BLIND
+        sign = 1.0 if one.higher_is_better else -1.0
+        if one.scoring != scorings.get(one.benchmark) or not (blind or one.against in said):
+            continue
+        if min(sign * one.low, sign * one.high) <= 0:
+            what = "itself without the images" if blind else said[one.against]
+            figures = f"{one.difference:+.3f} [{one.low:+.3f}, {one.high:+.3f}], n {one.num_pairs:,}"
+            found.setdefault((one.model, what), []).append(f"{one.benchmark} ({figures})")
+    for (model, what), places in found.items():
+        yield f"{own_name(record, model)} is not shown to be better than {what} on {', '.join(places)}."
+
+
+def same_answers(record: RunRecord, tables: AnswerTables) -> Iterator[str]:
+    """Of every model that answers each wording of a question alike, whatever the picture: a sentence."""
+    given: dict[tuple[int, int], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for row in tables.answers:
+        question = tables.questions[row[0]]
+        if question[6] and row[2] is not None:
+            asked = str(question[2][-1][1] if question[2] else "") + str(question[3])
+            given[question[0], row[1]][asked].append(" ".join(str(row[2]).casefold().split()))
+    for (benchmark, model), wordings in given.items():
+        name = tables.models[model]
+        asked_often = [answers for answers in wordings.values() if len(answers) >= FEWEST_ALIKE]
+        if is_baseline(name) or not asked_often:
+            continue
+        num = sum(map(len, asked_often))
+        if all(len(set(answers)) == 1 for answers in asked_often):
+            where = tables.benchmarks[benchmark]
+            yield (
+                f"{own_name(record, name)} on {where} gives one answer to each wording of a question, whatever the "
+                f"picture: {num:,} questions of {len(asked_often):,} wordings."
+            )

@@ -1,0 +1,213 @@
+"""Eight models on three sets: a leaderboard with ties, a matrix of pairs that fits every screen, unread answers."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from infimed_core import MetricValue, adjust, compare_answers, interval
+from infimed_core.api.reporting import Comparison, ResultRow, RunRecord, StepRecord
+from infimed_core.plugins import load_plugins
+from infimed_core.testing import make_sample
+from infimed_plugins.reporting.compare.comparison import Difference, RunComparison, Value
+from infimed_plugins.reporting.compare.page import matrices, page
+from infimed_plugins.reporting.compare.text import as_markdown
+from infimed_plugins.reporting.page.doubts import no_better, unread, unread_of
+from infimed_plugins.reporting.page.leaderboard import leaderboard
+from infimed_plugins.reporting.page.names import own_name
+from infimed_plugins.reporting.page.page import write_report
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from browser import CHROMIUM, WHY_NOT, open_browser
+
+SETS = ("pubmedqa", "medqa-usmle", "omnimedvqa-modality")
+TRUTH = {
+    "qwen3-vl-8b-instruct": 0.80, "medgemma-27b-it": 0.79, "lingshu-32b": 0.70, "huatuogpt-vision-34b": 0.69,
+    "internvl3-14b": 0.60, "llava-med-v1-5-mistral-7b": 0.45, "healthgpt-14b": 0.44, "always-a": 0.25,
+}  # fmt: skip
+NUM = 1000
+
+
+def answers(share: float, seed: int) -> Any:
+    from infimed_core import Answer, GradedAnswer, Score
+
+    luck = np.random.default_rng(seed).random(NUM)
+    sample = make_sample()
+    graded = [Score(value=float(one < share)) for one in luck]
+    return [GradedAnswer(sample, Answer(sample_id="a", text=""), score) for score in graded]
+
+
+@pytest.fixture(scope="module")
+def record() -> RunRecord:
+    """A run whose values and comparisons come from drawn answers of known accuracy, by the core's own arithmetic."""
+    accuracy: Any = load_plugins().make("metric", "accuracy")
+    results, comparisons = [], []
+    for place, name in enumerate(SETS):
+        rows = {model: answers(share, seed=place) for model, share in TRUTH.items()}
+        # the same luck for all: the pair 0.80 and 0.79 differs on one question in a hundred
+        for number, model in enumerate(TRUTH):
+            values = [row.score.value for row in rows[model]]
+            low, high = interval(values)
+            value = MetricValue(value=float(np.mean(values)), low=low, high=high, num_scored=NUM, num_counted=NUM)
+            results.append(
+                ResultRow(benchmark=name, version="1", model=model, scoring="strict", metrics={"accuracy": value})
+            )
+            for other in list(TRUTH)[:number]:
+                found = compare_answers(
+                    rows[model], rows[other], accuracy, [str(n) for n in range(NUM)],
+                    benchmark=name, scoring="strict", metric_name="accuracy", model=model, against=other,
+                )  # fmt: skip
+                assert found is not None
+                comparisons.append(found)
+    return RunRecord(
+        name="eight", status="done", started="2026-01-01", config={}, results=tuple(results),
+        comparisons=tuple(adjust(comparisons)),
+    )  # fmt: skip
+
+
+def differences(record: RunRecord) -> tuple[Difference, ...]:
+    return tuple(Difference(of=one.benchmark, **one.model_dump()) for one in record.comparisons)
+
+
+def comparison(record: RunRecord) -> RunComparison:
+    values = [
+        Value(benchmark=r.benchmark, scoring="strict", metric="accuracy", model=r.model, value=r.metrics["accuracy"])
+        for r in record.results
+    ]
+    return RunComparison(
+        models=tuple(TRUTH), values=tuple(values), benchmarks=differences(record), cells=(), means=(),
+        unread=("lingshu-32b on pubmedqa: 236 of 500 answers could be read (47.2%); 200 cut off",),
+    )  # fmt: skip
+
+
+def test_the_leaderboard_is_sorted_and_equal_models_share_a_rank(record: RunRecord) -> None:
+    board = leaderboard(record)
+    assert board is not None and board.mean_of == "accuracy"
+    assert [entry.model for entry in board.entries] == sorted(TRUTH, key=lambda name: -TRUTH[name])
+    means = {entry.model: entry.mean for entry in board.entries}
+    for model, mean in means.items():
+        own = [row.metrics["accuracy"] for row in record.results if row.model == model]
+        assert mean.value == pytest.approx(np.mean([one.value for one in own]), abs=1e-12)
+        assert mean.low is not None and mean.low < mean.value < (mean.high or 0)
+        reach = [(one.value or 0) - (one.low or 0) for one in own]
+        assert mean.value - mean.low == pytest.approx(np.sqrt(np.square(reach).sum()) / 3, abs=1e-12)
+    assert board.entries[-1].rank == "8"
+
+
+def test_models_that_are_not_shown_to_differ_share_ranks() -> None:
+    def row(model: str, value: float) -> ResultRow:
+        metrics = {
+            "accuracy": MetricValue(value=value, low=value - 0.1, high=value + 0.1, num_scored=50, num_counted=50)
+        }
+        return ResultRow(benchmark="b", version="1", model=model, scoring="strict", metrics=metrics)
+
+    def pair(model: str, against: str, p: float, difference: float) -> Comparison:
+        return Comparison(
+            benchmark="b", scoring="strict", metric="accuracy", model=model, against=against, difference=difference,
+            low=difference - 0.1, high=difference + 0.1, p_value=p, num_pairs=50,
+        )  # fmt: skip
+
+    comparisons = (pair("b", "a", 0.6, -0.02), pair("c", "a", 0.001, -0.4), pair("c", "b", 0.03, -0.38))
+    record = RunRecord(
+        name="x", status="done", started="", config={}, comparisons=comparisons,
+        results=(row("c", 0.4), row("a", 0.8), row("b", 0.78), row("most-common-answer", 0.5)),
+        steps=(
+            StepRecord(name="e", kind="model", status="failed", subject={"model": "d"}, details={"failure": "gone"}),
+        ),
+    )  # fmt: skip
+    board = leaderboard(record)
+    assert board is not None and board.has_ties
+    ranks = {entry.model: (entry.rank, entry.note) for entry in board.entries}
+    # Holm: 3 * 0.001 and 2 * 0.03 = 0.06: c is worse than a by more than chance, and than b it is not shown to be
+    assert ranks == {"a": ("1–2", ""), "b": ("1–3", ""), "c": ("2–3", ""), "d": ("", "not asked: gone")}
+    assert [entry.model for entry in board.baselines] == ["most-common-answer"]
+
+
+def test_every_pair_stands_in_the_matrix_twice_with_opposite_signs(record: RunRecord) -> None:
+    found = matrices(differences(record))
+    assert [matrix.name for matrix in found] == list(SETS)
+    for matrix in found:
+        assert matrix.models == tuple(sorted(TRUTH, key=lambda name: -TRUTH[name]))
+        for i, cells in enumerate(matrix.rows):
+            for j, cell in enumerate(cells):
+                mirrored = matrix.rows[j][i]
+                assert (cell is None) == (i == j)
+                if cell is not None and mirrored is not None:
+                    assert float(cell.text) == -float(mirrored.text)
+                    assert {cell.kind, mirrored.kind} in ({"same"}, {"better", "worse"})
+    assert matrices(differences(record)[:1]) == []
+
+
+def test_unread_answers_are_told_with_reasons_and_bounds() -> None:
+    value = MetricValue(value=0.446, num_scored=236, num_unscored=267, num_counted=500)
+    details = {"errors": 3, "unread": {"truncated": 200, "refusal": 64}}
+    found = unread_of(details, "pubmedqa", "thinker", "accuracy", value)
+    assert found is not None
+    # 223 right of 503 asked; 264 unread and 3 unanswered might all be right
+    assert found.bounds == pytest.approx((223 / 503, (223 + 267) / 503))
+    assert found.line == (
+        "thinker on pubmedqa: 236 of 503 answers could be read (46.9%); 200 cut off at the length limit, 64 refused, "
+        "3 without an answer (an error of server or machine). Its accuracy is 0.443 if all of these are wrong and "
+        "0.974 if all are right."
+    )
+    whole = MetricValue(value=0.5, num_scored=495, num_unscored=5, num_counted=500)
+    assert unread_of({}, "b", "m", "accuracy", whole) is None
+
+
+def test_a_model_that_does_not_beat_a_constant_is_named_at_the_head() -> None:
+    one = Comparison(
+        benchmark="b", scoring="strict", metric="accuracy", model="base", against="most-common-answer",
+        difference=0.01, low=-0.02, high=0.04, p_value=0.4, num_pairs=500,
+    )  # fmt: skip
+    row = ResultRow(
+        benchmark="b", version="1", model="base", scoring="strict",
+        metrics={"accuracy": MetricValue(value=0.5, num_scored=400, num_unscored=100, num_counted=500)},
+    )  # fmt: skip
+    config = {"model": {"use": "openai-compatible", "with": {"model": "Qwen/Qwen3-VL-8B"}}}
+    record = RunRecord(name="x", status="done", started="", config=config, results=(row,), comparisons=(one,))
+    assert list(no_better(record)) == [
+        "Qwen3-VL-8B is not shown to be better than the most common answer on b (+0.010 [-0.020, +0.040], n 500)."
+    ]
+    assert [line.model for line in unread(record)] == ["Qwen3-VL-8B"]
+    assert own_name(record, "base-image-blind") == "Qwen3-VL-8B-image-blind"
+    trained = record.model_copy(update={"config": {**config, "training": {"use": "staged"}}})
+    assert own_name(trained, "base") == "base"
+
+
+def test_what_was_not_read_comes_before_every_table(record: RunRecord) -> None:
+    text = as_markdown(comparison(record))
+    assert text.index("236 of 500 answers could be read") < text.index("## Models")
+
+
+WIDE = "document.documentElement.scrollWidth <= window.innerWidth"
+FITS = (
+    "[...document.querySelectorAll('table.pairs, table.values')].map(t => t.getBoundingClientRect().right)"
+    ".every(right => right <= window.innerWidth)"
+)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason=WHY_NOT)
+def test_the_pages_fit_a_wide_screen_and_a_phone(record: RunRecord, tmp_path: Path) -> None:
+    compared = tmp_path / "compare.html"
+    compared.write_text(page(comparison(record)))
+    run = tmp_path / "runs"
+    run.mkdir()
+    (run / "run.json").write_text(record.model_dump_json())
+    report = write_report(run)
+    with open_browser(tmp_path / "browser", seconds=200) as opened:
+        for width in (1400, 360):
+            opened.resize(width, 900)
+            opened.problems.clear()
+            opened.command("Page.navigate", url=compared.as_uri())  # it has no script that says when it is ready
+            opened.wait("document.readyState === 'complete' && document.querySelectorAll('table.pairs').length === 3")
+            assert opened.evaluate(WIDE), f"the comparison is wider than {width} pixels"
+            assert opened.evaluate(FITS), f"a table is wider than {width} pixels"
+            opened.open(report)
+            assert opened.evaluate(WIDE), f"the report is wider than {width} pixels"
+            first = opened.evaluate("document.querySelector('.board tbody th').textContent.trim()")
+            assert first == "qwen3-vl-8b-instruct" and not opened.problems
