@@ -99,10 +99,14 @@ def rescore_seconds(rows: list[dict[str, Any]], task: str, scoring: str, checkou
 
 
 def speed(results: Results, num_answers: int, before: Path | None) -> None:
-    """Short answers both ways and chains of thought, from start to end; beside another checkout where one is named."""
+    """Short answers both ways and chains of thought, from start to end; beside another checkout where one is named.
+
+    The targets are 6 s for 100,000 short answers, which took 17.8 s and 11.05 s, and 10 s for 10,000 chains, which took
+    45 s, as ratios.
+    """
     work = [
         ("short answers, PMC_VQA", short_answers("PMC_VQA", num_answers), "PMC_VQA", "both", "<= 0.337"),
-        ("short answers, VQA_RAD", short_answers("VQA_RAD", num_answers), "VQA_RAD", "both", "<= 0.337"),
+        ("short answers, VQA_RAD", short_answers("VQA_RAD", num_answers), "VQA_RAD", "both", "<= 0.543"),
         ("chains of thought", chains(num_answers // 10), "MedQA_USMLE", "strict", "<= 0.222"),
     ]
     rows = []
