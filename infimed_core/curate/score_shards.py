@@ -12,6 +12,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from infimed_core.api.data import MediaLoader, Sample
 from infimed_core.api.quality import Scorer
 from infimed_core.store.dataset import Dataset
@@ -81,6 +84,7 @@ class ScoringJob:
 
     Attributes:
         inputs_digest: digest of all that decides a score beside the sample and its media.
+        left_out: bool [n], samples that a filter rejected, which are not scored; ``None`` where none was.
         directory: the step's artifact; the artifacts beside it may hold parts that need not be scored again.
     """
 
@@ -89,6 +93,11 @@ class ScoringJob:
     media: MediaLoader
     directory: Path
     inputs_digest: str
+    left_out: NDArray[np.bool_] | None = None
+
+    def is_left_out(self, row: int) -> bool:
+        """Whether a filter rejected a sample."""
+        return self.left_out is not None and bool(self.left_out[row])
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_earlier"}
@@ -99,7 +108,8 @@ class ScoringJob:
         for row in range(start, stop):
             key.update(self.dataset.line(row))
             sample = self.dataset[row]
-            key.update("\n".join([tag(sample), *(_state(item.uri) for item in sample.media)]).encode() + b"\0")
+            told = "left out" if self.is_left_out(row) else tag(sample)
+            key.update("\n".join([told, *(_state(item.uri) for item in sample.media)]).encode() + b"\0")
         return part_path(self.directory, start, key.hexdigest())
 
     def is_complete(self, target: Path, num_samples: int, good: Callable[[Path], bool] = lambda path: True) -> bool:
