@@ -118,7 +118,7 @@ KINDS: dict[str, Kind] = {
 
 
 def damage(results: Results, pictures: dict[str, Sequence[Pixels]], calibrations: dict[str, Calibration]) -> None:
-    """Share of pictures noticed (image_quality below 0.5) for every kind, degree and modality, beside the clean ones."""
+    """Share noticed (image_quality below 0.5) for every kind, degree and modality, beside the clean pictures."""
     profile = load_profile("default")
     found: dict[str, Any] = defaultdict(dict)
     lines = []
