@@ -118,7 +118,7 @@ KINDS: dict[str, Kind] = {
 
 
 def damage(results: Results, pictures: dict[str, Sequence[Pixels]], calibrations: dict[str, Calibration]) -> None:
-    """Share noticed (image_quality below 0.5) for every kind, degree and modality, beside the clean pictures."""
+    """Share of pictures noticed (image_quality below 0.5) by kind, degree and modality, beside the clean ones."""
     profile = load_profile("default")
     found: dict[str, Any] = defaultdict(dict)
     lines = []

@@ -42,51 +42,46 @@ from infimed_core.api.reporting import Comparison, MetricValue, Reporter, RunEve
 from infimed_core.api.training import Batches, Measurements, Mix, Stage, StageEvaluation, Trainer, TrainingContext
 from infimed_core.api.vocabulary import MODALITIES, TASK_TYPES, UNLABELLED, is_person_tag, modality_of, task_type_of
 from infimed_core.errors import ComponentError, ConfigError, DataError, InfimedError, PluginError
-from infimed_core.hookspecs import hookimpl
+from infimed_core.hookspecs import KINDS, hookimpl
 from infimed_core.named_files import digest_of_checkpoint
 from infimed_core.plugins import Registry, load_plugins
+from infimed_core.texts import printable
 
 if TYPE_CHECKING:
     from infimed_core.cli import run_file
-    from infimed_core.console import Console
     from infimed_core.evaluate.paired_comparison import adjust, compare_answers, headline_metric
     from infimed_core.evaluate.statistics import cohen_kappa, holm, interval
     from infimed_core.evaluate.summary import counted, measure
-    from infimed_core.plan.rows import assemble
+    from infimed_core.plan.mixing import mixing_warnings
+    from infimed_core.plan.rows import assemble, encode_sample
     from infimed_core.run import run as run_plan
-    from infimed_core.runfile.loading import load_run_file
+    from infimed_core.runfile.loading import LEFT_OUT, load_run_file, parse_changes, parse_value
     from infimed_core.runfile.plan import Plan
-    from infimed_core.runfile.variants import RunVariant, load_variant, load_variants, variants_of
+    from infimed_core.runfile.sections import run_schema
     from infimed_core.store.artifacts import digest
     from infimed_core.store.files import write_atomically
 
 _LATER = {
-    "adjust": "infimed_core.evaluate.paired_comparison:adjust",
-    "compare_answers": "infimed_core.evaluate.paired_comparison:compare_answers",
-    "headline_metric": "infimed_core.evaluate.paired_comparison:headline_metric",
-    "counted": "infimed_core.evaluate.summary:counted",
-    "measure": "infimed_core.evaluate.summary:measure",
-    "Console": "infimed_core.console:Console",
-    "Plan": "infimed_core.runfile.plan:Plan",
-    "RunVariant": "infimed_core.runfile.variants:RunVariant",
-    "assemble": "infimed_core.plan.rows:assemble",
-    "cohen_kappa": "infimed_core.evaluate.statistics:cohen_kappa",
-    "digest": "infimed_core.store.artifacts:digest",
-    "holm": "infimed_core.evaluate.statistics:holm",
-    "interval": "infimed_core.evaluate.statistics:interval",
-    "load_run_file": "infimed_core.runfile.loading:load_run_file",
-    "load_variant": "infimed_core.runfile.variants:load_variant",
-    "load_variants": "infimed_core.runfile.variants:load_variants",
-    "run_file": "infimed_core.cli:run_file",
-    "run_plan": "infimed_core.run:run",
-    "variants_of": "infimed_core.runfile.variants:variants_of",
-    "write_atomically": "infimed_core.store.files:write_atomically",
+    "cli": "run_file",
+    "evaluate.paired_comparison": "adjust compare_answers headline_metric",
+    "evaluate.statistics": "cohen_kappa holm interval",
+    "evaluate.summary": "counted measure",
+    "plan.mixing": "mixing_warnings",
+    "plan.rows": "assemble encode_sample",
+    "run": "run_plan",
+    "runfile.loading": "LEFT_OUT load_run_file parse_changes parse_value",
+    "runfile.plan": "Plan",
+    "runfile.sections": "run_schema",
+    "store.artifacts": "digest",
+    "store.files": "write_atomically",
 }
-"""Names whose modules are imported when they are first used, so that importing a plugin stays cheap."""
+"""Modules that are imported when one of their names is first used, so that importing a plugin stays cheap."""
 
 
 __all__ = [
     "IGNORED_LABEL",
+    "KINDS",
+    "LEFT_OUT",
     "MODALITIES",
     "TASK_TYPES",
     "UNLABELLED",
@@ -101,7 +96,6 @@ __all__ = [
     "ComponentError",
     "ComponentRef",
     "ConfigError",
-    "Console",
     "DataError",
     "DatasetFilter",
     "Encoded",
@@ -137,7 +131,6 @@ __all__ = [
     "Row",
     "RowSelection",
     "RunEvent",
-    "RunVariant",
     "Sample",
     "Score",
     "Scorer",
@@ -162,6 +155,7 @@ __all__ = [
     "counted",
     "digest",
     "digest_of_checkpoint",
+    "encode_sample",
     "headline_metric",
     "holm",
     "hookimpl",
@@ -169,14 +163,16 @@ __all__ = [
     "is_person_tag",
     "load_plugins",
     "load_run_file",
-    "load_variant",
-    "load_variants",
     "measure",
+    "mixing_warnings",
     "modality_of",
+    "parse_changes",
+    "parse_value",
+    "printable",
     "run_file",
     "run_plan",
+    "run_schema",
     "task_type_of",
-    "variants_of",
     "write_atomically",
 ]  # fmt: skip
 
@@ -186,10 +182,11 @@ _RENAMED = {"Gate": "DatasetFilter", "Gated": "FilterResult", "Use": "ComponentR
 
 def __getattr__(name: str) -> Any:
     """A name that is imported when it is first used, or what an earlier name stands for now."""
-    if name in _LATER:
-        module, _, attribute = _LATER[name].partition(":")
-        globals()[name] = getattr(import_module(module), attribute)
-        return globals()[name]
+    for module, names in _LATER.items():
+        if name in names.split():
+            attribute = "run" if name == "run_plan" else name
+            globals()[name] = getattr(import_module(f"infimed_core.{module}"), attribute)
+            return globals()[name]
     if name not in _RENAMED:
         raise AttributeError(f"module 'infimed_core' has no attribute '{name}'")
     text = f"infimed_core.{name} is called {_RENAMED[name]} now; the old name will be removed in version 1.0"

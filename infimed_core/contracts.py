@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import errno
+import json
 import math
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from numbers import Real
+from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from infimed_core.api.component import JsonObject
 from infimed_core.api.data import DatasetFilter, Executor, Fault, FilterResult, Reader, Sample, Score
 from infimed_core.api.evaluation import Metric
 from infimed_core.api.models import Answer
 from infimed_core.api.planning import Packer, Packs, Phase, ResolutionScheduler
+from infimed_core.api.reporting import Reporter
 from infimed_core.api.training import Stage, Trainer
 from infimed_core.errors import ComponentError, InfimedError
 from infimed_core.plugin_loading import is_outside, place_of_code, plugin_of, told_error
@@ -75,9 +79,9 @@ def _listed(thing: Any, method: str, values: Any, of: type, what: str) -> list[A
     """A list or tuple whose items are all of one type."""
     if not isinstance(values, list | tuple):
         raise wrong(thing, method, f"returned {_kind(values)}; return a list with {what} for each")
-    for place, value in enumerate(values):
+    for index, value in enumerate(values):
         if not isinstance(value, of):
-            raise wrong(thing, method, f"returned {_kind(value)} at place {place}; each must be {what}")
+            raise wrong(thing, method, f"returned {_kind(value)} at place {index}; each must be {what}")
     return list(values)
 
 
@@ -105,9 +109,9 @@ def checked_shards(reader: Reader) -> list[str]:
 
 
 class Numbered(NamedTuple):
-    """A result and the place of the item that it is of."""
+    """A result and the index of the item that it is of."""
 
-    place: int
+    number: int
     result: Any
 
 
@@ -136,17 +140,15 @@ class CheckedExecutor(Executor):
         if not hasattr(results, "__iter__"):
             raise wrong(self.inner, "map", f"returned {_kind(results)}; yield the results in the order of the items")
         count = 0
-        for found in results:
-            if not isinstance(found, Numbered):
-                raise wrong(self.inner, "map", f"yielded {_kind(found)} that the function did not return")
-            if found.place != count:
-                what = "drops or moves" if found.place > count else "repeats or moves"
-                raise wrong(
-                    self.inner, "map", f"{what} results: it gave that of item {found.place} in place {count}; "
-                    "yield one result for each item, in order",
-                )  # fmt: skip
+        for row in results:
+            if not isinstance(row, Numbered):
+                raise wrong(self.inner, "map", f"yielded {_kind(row)} that the function did not return")
+            if row.number != count:
+                what = "drops or moves" if row.number > count else "repeats or moves"
+                where = f"it gave that of item {row.number} in place {count}"
+                raise wrong(self.inner, "map", f"{what} results: {where}; yield one result for each item, in order")
             count += 1
-            yield found.result
+            yield row.result
         if count != len(items):
             raise wrong(self.inner, "map", f"gave {count} results for {len(items)} items; yield one for each, in order")
 
@@ -158,18 +160,22 @@ class CheckedExecutor(Executor):
 # Filters, scores and selections
 
 
-def checked_filtered(filter_: DatasetFilter, found: Any) -> FilterResult:
-    """A filter's verdict, with details that can be recorded."""
-    if not isinstance(found, FilterResult):
-        raise wrong(filter_, "check", f"returned {_kind(found)}; return a FilterResult")
-    if place := not_json(found.details):
-        raise wrong(filter_, "check", f"gave details that cannot be written: {place}")
-    return found
+def checked_filtered(filter_: DatasetFilter, result: Any) -> FilterResult:
+    """A filter's verdict, with a reason for every reject and details that can be recorded."""
+    if not isinstance(result, FilterResult):
+        raise wrong(filter_, "check", f"returned {_kind(result)}; return a FilterResult")
+    for identity, reasons in result.rejected.items():
+        if not reasons or not all(reason.strip() for reason in reasons):
+            what = f"rejected '{identity}' without a reason"
+            raise wrong(filter_, "check", f"{what}; give each reject one reason or more, as in ('duplicate',)")
+    if reason := not_json(result.details):
+        raise wrong(filter_, "check", f"gave details that cannot be written: {reason}")
+    return result
 
 
-def checked_scores(scorer: Any, method: str, found: Any, count: int) -> list[Score]:
+def checked_scores(scorer: Any, method: str, values: Any, count: int) -> list[Score]:
     """One score a sample. What is wrong in a single score is seen by ``wrong_score``."""
-    scores: list[Score] = _listed(scorer, method, found, Score, "a Score")
+    scores: list[Score] = _listed(scorer, method, values, Score, "a Score")
     if len(scores) != count:
         raise wrong(scorer, method, f"returned {len(scores)} scores for {count} samples; give one for each, in order")
     return scores
@@ -193,66 +199,68 @@ def wrong_score(score: Any, dimensions: Sequence[str] = ()) -> str:
 # Planning
 
 
-def checked_phases(scheduler: ResolutionScheduler, found: Any, count: int) -> list[Phase]:
+def checked_phases(scheduler: ResolutionScheduler, values: Any, count: int) -> list[Phase]:
     """Phases that cover samples 0 to ``count`` without gap; empty ones are left out."""
-    phases: list[Phase] = _listed(scheduler, "plan", found, Phase, "a Phase")
-    place = 0
+    phases: list[Phase] = _listed(scheduler, "plan", values, Phase, "a Phase")
+    covered = 0
     for phase in phases:
         cap = phase.max_visual_tokens
         if cap is not None and (not isinstance(cap, int | np.integer) or cap < 1):
             raise wrong(scheduler, "plan", f"set max_visual_tokens to {cap!r}; give 1 or more, or None for native")
-        if phase.start != place or phase.stop < phase.start:
+        if phase.start != covered or phase.stop < phase.start:
             break
-        place = phase.stop
+        covered = phase.stop
     else:
-        if place == count:
+        if covered == count:
             return [phase for phase in phases if phase.stop > phase.start] or [Phase(0, 0, None)]
     spans = ", ".join(f"{phase.start}-{phase.stop}" for phase in phases)
     raise wrong(scheduler, "plan", f"gave phases ({spans}) that do not cover samples 0-{count} without gap")
 
 
-def checked_packs(packer: Packer, found: Any, costs: NDArray[np.int64], budget: NDArray[np.int64]) -> Packs:
+def checked_packs(packer: Packer, packs: Any, costs: NDArray[np.int64], budget: NDArray[np.int64]) -> Packs:
     """Rows of indices of ``costs``, none empty, none twice, none over the budget."""
 
-    def no(what: str) -> ComponentError:
+    def error(what: str) -> ComponentError:
         return wrong(packer, "group", what)
 
-    if not isinstance(found, Packs):
-        raise no(f"returned {_kind(found)}; return Packs (Packs.from_lists makes them of lists)")
-    members, offsets = np.asarray(found.members), np.asarray(found.offsets)
+    if not isinstance(packs, Packs):
+        raise error(f"returned {_kind(packs)}; return Packs (Packs.from_lists makes them of lists)")
+    members, offsets = np.asarray(packs.members), np.asarray(packs.offsets)
     if members.dtype.kind not in "iu" or offsets.dtype.kind not in "iu":
-        raise no("gave members or offsets that are no whole numbers")
+        raise error("gave members or offsets that are no whole numbers")
     members, offsets = members.astype(np.int64, copy=False), offsets.astype(np.int64, copy=False)
     if len(offsets) == 0 or offsets[0] != 0 or offsets[-1] != len(members) or (np.diff(offsets) < 0).any():
-        raise no("gave offsets that do not run from 0 to the number of members")
+        raise error("gave offsets that do not run from 0 to the number of members")
     empty = np.flatnonzero(np.diff(offsets) == 0)
     if len(empty):
-        raise no(f"made row {empty[0]} of no sample; leave empty rows out")
+        raise error(f"made row {empty[0]} of no sample; leave empty rows out")
     if len(members) and (members.min() < 0 or members.max() >= len(costs)):
-        strange = members[(members < 0) | (members >= len(costs))][0]
-        raise no(f"put index {strange} into a row, which it was not given: there are {len(costs)}")
+        unknown = members[(members < 0) | (members >= len(costs))][0]
+        raise error(f"put index {unknown} into a row, which it was not given: there are {len(costs)}")
     counts = np.bincount(members, minlength=len(costs))
     if len(counts) and counts.max() > 1:
-        raise no(f"put index {counts.argmax()} into {counts.max()} rows")
+        raise error(f"put index {counts.argmax()} into {counts.max()} rows")
     for column, what in enumerate(("tokens", "patches", "images")):
         totals = np.concatenate([[0], np.cumsum(costs[members, column])])
         if (np.diff(totals[offsets]) > budget[column]).any():
-            raise no(f"filled a row beyond its budget of {budget[column]} {what}")
+            raise error(f"filled a row beyond its budget of {budget[column]} {what}")
     return Packs(members, offsets)
 
 
 # Answers, grades and metrics
 
 
-def checked_answers(solver: Any, found: Any, ids: Sequence[str], method: str = "solve") -> list[Answer]:
+def checked_answers(solver: Any, values: Any, ids: Sequence[str]) -> list[Answer]:
     """One answer for each question, in the order of the questions."""
-    answers: list[Answer] = _listed(solver, method, found, Answer, "an Answer")
+    answers: list[Answer] = _listed(solver, "solve", values, Answer, "an Answer")
     if len(answers) != len(ids):
-        raise wrong(solver, method, f"gave {len(answers)} answers to {len(ids)} questions; give one for each, in order")
+        raise wrong(
+            solver, "solve", f"gave {len(answers)} answers to {len(ids)} questions; give one for each, in order"
+        )
     for answer, identity in zip(answers, ids, strict=True):
         if answer.sample_id != identity:
             what = f"gave the answer to '{answer.sample_id}' in the place of '{identity}'"
-            raise wrong(solver, method, f"{what}; answer in the order of the questions")
+            raise wrong(solver, "solve", f"{what}; answer in the order of the questions")
     return answers
 
 
@@ -279,10 +287,8 @@ def check_metric(metric: Metric, value: Any, values: Any, count: int) -> None:
         raise wrong(metric, "values", "returned an infinite value; NaN is for a score that takes no part")
     taking = values[~np.isnan(values)]
     if value is not None and len(taking) and abs(taking.mean() - value) > 1e-6 * max(1.0, abs(float(value))):
-        raise wrong(
-            metric, "values", f"averages to {taking.mean():.6g}, but compute returned {float(value):.6g}; return None "
-            "from values where the metric is no mean",
-        )  # fmt: skip
+        what = f"averages to {taking.mean():.6g}, but compute returned {float(value):.6g}"
+        raise wrong(metric, "values", f"{what}; return None from values where the metric is no mean")
 
 
 # Training
@@ -302,49 +308,63 @@ def wrong_stages(trainer: Trainer) -> str:
     return ""
 
 
-def checked_facts(trainer: Trainer, found: Any) -> tuple[JsonObject, list[str]]:
+class _Facts(BaseModel):
+    """The facts of a stage that the core and the report read; others may be anything that JSON holds."""
+
+    model_config = ConfigDict(extra="allow", strict=True, defer_build=True)
+
+    steps: float = 0
+    tokens: float = 0
+    supervised_tokens: float = 0
+    images: float = 0
+    samples: float = 0
+    dropped: dict[str, float] = {}
+    curve: list[_Step] = []
+    evaluations: list[_Step] = []
+
+
+class _Step(BaseModel):
+    model_config = ConfigDict(extra="allow", strict=True, defer_build=True)
+
+    step: int
+
+
+def checked_facts(trainer: Trainer, returned: Any) -> tuple[JsonObject, list[str]]:
     """The facts of a stage that can be recorded, and a line for each that cannot: no training is lost for one."""
-    if not isinstance(found, Mapping):
-        what = f"returned {_kind(found)}; return the facts of the stage as a table"
+    if not isinstance(returned, Mapping):
+        what = f"returned {_kind(returned)}; return the facts of the stage as a table"
         return {}, [f"{named(trainer, 'train')} {what}; nothing is recorded of this stage"]
     facts: JsonObject = {}
     lines = []
-    for name, value in found.items():
-        if reason := not_json({str(name): value}) or _wrong_fact(str(name), value):
+    for name, value in ((str(name), value) for name, value in returned.items()):
+        reason = not_json({name: value})
+        try:
+            _Facts.model_validate({name: value})
+        except ValidationError as error:
+            reason = reason or f"'{name}': {error.errors(include_url=False)[0]['msg']}, not {value!r:.60}"
+        if reason:
             lines.append(f"{named(trainer, 'train')} returned a fact that cannot be recorded: {reason}; it is left out")
         else:
-            facts[str(name)] = value
+            facts[name] = value
     return facts, lines
 
 
-def _wrong_fact(name: str, value: Any) -> str:
-    """Why one of the facts that the core and the report read is not as they read it."""
-    if name in ("steps", "tokens", "supervised_tokens", "images", "samples") and not isinstance(value, int | float):
-        return f"'{name}' is {value!r}, which is no number"
-    if name == "dropped" and not (
-        isinstance(value, dict) and all(isinstance(count, int | float) for count in value.values())
-    ):
-        return "'dropped' is no table from a reason to a count"
-    if name in ("curve", "evaluations") and not (
-        isinstance(value, list) and all(isinstance(row, dict) and isinstance(row.get("step"), int) for row in value)
-    ):
-        return f"'{name}' is no list of {{step: NUMBER, ...}}"
+def not_json(table: Mapping[str, Any]) -> str:
+    """The first value of a table that JSON cannot hold, and why; "" for none. NaN, infinity, arrays, other objects."""
+    for name, value in table.items():
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            return f"'{name}': {error}; make it plain numbers, texts, lists and tables"
     return ""
 
 
-def not_json(value: Any, path: str = "") -> str:
-    """Where a value holds what JSON cannot, "" for nowhere: NaN, infinity, an array, any other object."""
-    if value is None or isinstance(value, str | bool | int):
-        return ""
-    if isinstance(value, float):
-        return "" if math.isfinite(value) else f"'{path}' is {value}"
-    if isinstance(value, dict):
-        if strange := [key for key in value if not isinstance(key, str)]:
-            return f"'{path}' has the key {strange[0]!r}, which is no text"
-        inner: Iterable[tuple[Any, Any]] = value.items()
-    elif isinstance(value, list | tuple):
-        inner = enumerate(value)
-    else:
-        return f"'{path}' is of type {type(value).__module__}.{type(value).__name__}; make it a plain number or text"
-    places = (not_json(item, f"{path}.{key}" if path else str(key)) for key, item in inner)
-    return next(filter(None, places), "")
+# Reporting
+
+
+def checked_files(reporter: Reporter, files: Any) -> list[Path]:
+    """The files that a reporter wrote, each there."""
+    for file in _listed(reporter, "write", files, Path, "a pathlib.Path"):
+        if not file.exists():
+            raise wrong(reporter, "write", f"returned {file}, which is not there; return the files that it has written")
+    return list(files)

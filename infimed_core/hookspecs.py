@@ -1,15 +1,15 @@
 """The hooks, in the order of a run: this file is the map of what happens to data.
 
-Each hook but the last three returns a table from a name to a component class, or to where it is: ``"module:Class"`` is
-imported when a run file says the name. None takes a default, none is
+A hook that offers components takes no argument and returns a table from a name to a component class, or to where the
+class is: ``"module:Class"`` is imported when a run file says the name. No hook takes a default and none is
 ``firstresult``: installing a plugin adds names and changes no run until a run file says the name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
-from typing import Any, cast, get_args, get_type_hints
+from dataclasses import dataclass
+from typing import Any
 
 import pluggy
 
@@ -26,109 +26,75 @@ hookspec = pluggy.HookspecMarker("infimed")
 hookimpl = pluggy.HookimplMarker("infimed")
 
 
-@hookspec
-def infimed_readers() -> dict[str, type[Reader] | str]:  # type: ignore[empty-body]
-    """Where samples come from (``data.sources``)."""
+@dataclass(frozen=True)
+class Kind:
+    """A kind of component: the hook that offers it, its class, where run files name it, and what it is."""
+
+    hook: str
+    base: type[Component]
+    places: tuple[str, ...]
+    what: str
 
 
-@hookspec
-def infimed_modalities() -> dict[str, type[Modality] | str]:  # type: ignore[empty-body]
-    """How a sample's media are measured and opened; the name is ``Media.kind``."""
+KINDS = {
+    "reader": Kind("infimed_readers", Reader, ("data.sources.*",), "Where samples come from."),
+    "modality": Kind(
+        "infimed_modalities", Modality, (), "How media whose ``kind`` is the name are measured and opened."
+    ),
+    "executor": Kind("infimed_executors", Executor, ("data.executor",), "What maps work over shards."),
+    "filter": Kind("infimed_filters", DatasetFilter, ("data.filters.*",), "What is kept out of a data set as a whole."),
+    "scorer": Kind("infimed_scorers", Scorer, ("quality.scorers.*",), "How good a sample is."),
+    "selector": Kind("infimed_selectors", Selector, ("quality.select",), "Which samples are kept."),
+    "model": Kind("infimed_models", Model, ("model", "models.*"), "What is trained and asked."),
+    "resolution scheduler": Kind(
+        "infimed_resolution_schedulers", ResolutionScheduler, ("resolution",), "How large images may be when."
+    ),
+    "packer": Kind("infimed_packers", Packer, ("packing",), "Which samples share a row."),
+    "trainer": Kind("infimed_trainers", Trainer, ("training",), "How a model learns from the rows."),
+    "benchmark": Kind("infimed_benchmarks", Benchmark, ("evaluation.benchmarks.*",), "What a model is asked."),
+    "solver": Kind("infimed_solvers", Solver, ("evaluation.benchmarks.*.solver",), "How a model is asked."),
+    "metric": Kind("infimed_metrics", Metric, ("evaluation.benchmarks.*.metrics.*",), "What sums up the grades."),
+    "reporter": Kind("infimed_reporters", Reporter, ("report.*",), "What is written for people about a run."),
+}
+"""Every kind of component. A stage of ``training`` may name a scheduler and a packer of its own; the settings of
+modalities are in ``data.modalities``."""
 
 
-@hookspec
-def infimed_executors() -> dict[str, type[Executor] | str]:  # type: ignore[empty-body]
-    """What maps work over shards (``data.executor``)."""
+def _offers_components(kind: Kind) -> Callable[[], dict[str, type[Component] | str]]:
+    def hook() -> dict[str, type[Component] | str]:
+        raise NotImplementedError("a plugin implements it")
+
+    hook.__name__, hook.__doc__ = kind.hook, kind.what
+    return hookspec(hook)
 
 
-@hookspec
-def infimed_filters() -> dict[str, type[DatasetFilter] | str]:  # type: ignore[empty-body]
-    """What is kept out of a data set as a whole (``data.filters``): duplicates, overlap with benchmarks."""
-
-
-@hookspec
-def infimed_scorers() -> dict[str, type[Scorer] | str]:  # type: ignore[empty-body]
-    """How good a sample is (``quality.scorers``)."""
-
-
-@hookspec
-def infimed_selectors() -> dict[str, type[Selector] | str]:  # type: ignore[empty-body]
-    """Which samples are kept (``quality.select``)."""
-
-
-@hookspec
-def infimed_models() -> dict[str, type[Model] | str]:  # type: ignore[empty-body]
-    """What is trained and asked (``model``)."""
-
-
-@hookspec
-def infimed_resolution_schedulers() -> dict[str, type[ResolutionScheduler] | str]:  # type: ignore[empty-body]
-    """How large images may be when (``resolution``)."""
-
-
-@hookspec
-def infimed_packers() -> dict[str, type[Packer] | str]:  # type: ignore[empty-body]
-    """Which samples share a row (``packing``)."""
-
-
-@hookspec
-def infimed_trainers() -> dict[str, type[Trainer] | str]:  # type: ignore[empty-body]
-    """How a model learns from the rows (``training``)."""
-
-
-@hookspec
-def infimed_benchmarks() -> dict[str, type[Benchmark] | str]:  # type: ignore[empty-body]
-    """What a model is asked (``evaluation.benchmarks``)."""
+globals().update({kind.hook: _offers_components(kind) for kind in KINDS.values()})
 
 
 @hookspec
 def infimed_benchmark_groups() -> dict[str, Callable[[dict[str, Any]], list[dict[str, Any]]]]:  # type: ignore[empty-body]
-    """Names that stand for several benchmarks (``use: NAME``): from ``with`` to the ``{name, use, with}`` in its place.
+    """Names that stand for several benchmarks: a function from ``with`` to a list of ``{name, use, with}``.
 
-    A group may have a benchmark's name: its function sees every use of it first.
+    A group may have the name of a benchmark of the same plugin; its function is then given every use of that name.
     """
 
 
 @hookspec
-def infimed_solvers() -> dict[str, type[Solver] | str]:  # type: ignore[empty-body]
-    """How it is asked (``evaluation.solver``)."""
-
-
-@hookspec
-def infimed_metrics() -> dict[str, type[Metric] | str]:  # type: ignore[empty-body]
-    """What is made of the grades; the core adds the interval."""
-
-
-@hookspec
-def infimed_reporters() -> dict[str, type[Reporter] | str]:  # type: ignore[empty-body]
-    """What is written for people about a run (``report``)."""
-
-
-@hookspec
 def infimed_defaults() -> dict[str, str]:  # type: ignore[empty-body]
-    """The built-in that is used where a run file names none: from the purpose (``solver``) to the component's name.
+    """The component that is used where a run file names none: from the purpose (``solver``) to the component's name.
 
-    Only InfiMed's own plugins are asked, so that installing a plugin changes no run.
+    Only what InfiMed's own plugins return counts, so that installing a plugin changes no run.
+    """
+
+
+@hookspec
+def infimed_commands() -> dict[str, Callable[..., None] | str]:  # type: ignore[empty-body]
+    """Subcommands of ``infimed``: functions with typer's parameters, or ``"module:function"``; docstrings are the help.
+
+    A parameter of type ``typer.Context`` finds the ``Registry`` of installed plugins in ``context.obj``.
     """
 
 
 @hookspec
 def infimed_run_event(event: RunEvent) -> None:
     """Listen to a run: progress bars, trackers. A listener that raises is warned about and never stops a run."""
-
-
-@hookspec
-def infimed_commands() -> dict[str, Callable[..., None]]:  # type: ignore[empty-body]
-    """Subcommands of ``infimed``: name -> function with typer-style parameters; its docstring is the help."""
-
-
-@cache
-def component_bases() -> dict[str, type[Component]]:
-    """Every hook that offers components, and the class that these derive from, by the hook's annotation."""
-    found = {}
-    for name, hook in list(globals().items()):
-        table = get_type_hints(hook).get("return") if name.startswith("infimed_") else None
-        offered = get_args(get_args(table)[1]) if table is not None and get_args(table) else ()
-        if len(offered) == 2 and offered[1] is str:
-            found[name] = cast(type[Component], get_args(offered[0])[0])
-    return found

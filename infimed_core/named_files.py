@@ -6,8 +6,7 @@ import glob
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,13 @@ WHOLE_FOLDER_BYTES = 64 * 2**20
 """Up to this size the content of a folder's files is hashed, beyond it their names and sizes."""
 
 
-def digest_of_files(settings: Mapping[str, Any]) -> str:
+def digest_of_files(settings: Mapping[str, Any], as_named: Callable[[str], str] = str) -> str:
     """sha256 over every file and folder that a value of ``settings`` names, by path, pattern or within a list or table.
 
-    A file counts by its content; a folder by its listing, and by the content of its files where they are small.
+    A file counts by its content; a folder by its listing, and by the content of its files where they are small. The
+    path that is hashed is ``as_named(path)``.
     """
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     above = {str(folder) for folder in (Path.cwd(), *Path.cwd().parents)}
     for text in sorted(set(_paths(settings))):
         is_pattern = glob.has_magic(text) and os.path.basename(text) != text and not os.path.exists(text)
@@ -30,10 +30,10 @@ def digest_of_files(settings: Mapping[str, Any]) -> str:
             if os.path.abspath(name) in above:
                 continue  # "." or "/", as a separator may be: no data set, and everything there is
             if path.is_file():
-                found.update(f"{name}\0".encode("utf-8", "surrogatepass") + _content(path))
+                digest.update(f"{as_named(name)}\0".encode("utf-8", "surrogatepass") + _content(path))
             elif path.is_dir():
-                found.update(f"{name}\0".encode("utf-8", "surrogatepass") + _listing(path))
-    return found.hexdigest()
+                digest.update(f"{as_named(name)}\0".encode("utf-8", "surrogatepass") + _listing(path))
+    return digest.hexdigest()
 
 
 def _paths(value: Any) -> Iterator[str]:
@@ -63,19 +63,19 @@ def _content(path: Path) -> bytes:
 
 def _listing(folder: Path) -> bytes:
     rows: list[tuple[str, int]] = []
-    for place, folders, files in os.walk(folder):
+    for parent, folders, files in os.walk(folder):
         folders.sort()
         for name in sorted(files):
-            file = os.path.join(place, name)
+            file = os.path.join(parent, name)
             try:
                 rows.append((os.path.relpath(file, folder), os.stat(file).st_size))
             except OSError:
                 rows.append((os.path.relpath(file, folder), -1))
-    found = hashlib.sha256(repr(rows).encode("utf-8", "surrogatepass"))
+    digest = hashlib.sha256(repr(rows).encode("utf-8", "surrogatepass"))
     if sum(size for _, size in rows) <= WHOLE_FOLDER_BYTES:
         for name, _ in rows:
-            found.update(_content(folder / name))
-    return found.digest()
+            digest.update(_content(folder / name))
+    return digest.digest()
 
 
 CHECKPOINT_FILES = (".safetensors", ".json", ".jinja", ".model", ".txt", ".py", ".bin", ".pt", ".pth")
@@ -93,17 +93,20 @@ def digest_of_checkpoint(name: str) -> str:
     """
     path = Path(os.path.expanduser(name))
     if path.is_file():
-        return _digest_of_weights(path)
+        return digest_of_file(path)
     if not path.is_dir():
         return ""
     files = [file for file in sorted(path.iterdir()) if file.suffix in CHECKPOINT_FILES and file.is_file()]
     files = [file for file in files if file.name != "artifact.json"]  # when it was made says nothing of what it is
+    from concurrent.futures import ThreadPoolExecutor  # brings logging with it
+
     with ThreadPoolExecutor(4) as pool:
-        rows = list(zip([file.name for file in files], pool.map(_digest_of_weights, files), strict=True))
+        rows = list(zip([file.name for file in files], pool.map(digest_of_file, files), strict=True))
     return hashlib.sha256(repr(rows).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _digest_of_weights(file: Path) -> str:
+def digest_of_file(file: Path) -> str:
+    """sha256 over a file, "unreadable" where it cannot be read; a large one that was not touched is not read again."""
     try:
         state = file.stat()
         with file.open("rb") as stream:
@@ -114,17 +117,17 @@ def _digest_of_weights(file: Path) -> str:
     key = hashlib.sha256(json.dumps(seen).encode()).hexdigest()
     if key not in _known:
         kept = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "infimed" / "digests" / key
-        found = ""
+        text = ""
         if state.st_size >= KEPT_BYTES:
             with suppress(OSError, ValueError):
-                found = kept.read_text(encoding="ascii")
-        if len(found) != 64:
-            found = _content(file).hex()
+                text = kept.read_text(encoding="ascii")
+        if len(text) != 64:
+            text = _content(file).hex()
             if state.st_size >= KEPT_BYTES:
                 with suppress(OSError):
                     kept.parent.mkdir(parents=True, exist_ok=True)
                     temporary = kept.with_name(f".{key}.{os.getpid()}.tmp")
-                    temporary.write_text(found, encoding="ascii")
+                    temporary.write_text(text, encoding="ascii")
                     temporary.replace(kept)
-        _known[key] = found
+        _known[key] = text
     return _known[key]

@@ -9,7 +9,7 @@ import re
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from functools import cache
 from importlib import metadata
@@ -27,7 +27,7 @@ RENAMED_HOOKS = {"infimed_gates": "infimed_filters"}
 SLOW_SECONDS = 2.0
 """An import that takes longer is told: every command waits for it."""
 _LONGEST = 160
-_owners: dict[str, str] = {}
+_plugin_of_module: dict[str, str] = {}
 
 
 class Output:
@@ -35,19 +35,15 @@ class Output:
 
     def __init__(self, target: TextIO) -> None:
         self._target = target
-        self._open = True
+        self.is_open = True
         self.text = ""
 
     def write(self, text: str) -> int:
         """Keep the text, or pass it on once the plugin has been imported."""
-        if not self._open:
+        if not self.is_open:
             return self._target.write(text)
         self.text += text
         return len(text)
-
-    def close_capture(self) -> None:
-        """Pass on everything from here on."""
-        self._open = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._target, name)
@@ -62,7 +58,7 @@ def captured() -> Iterator[list[Output]]:
             yield streams
     finally:
         for stream in streams:
-            stream.close_capture()
+            stream.is_open = False
 
 
 def written(streams: list[Output]) -> str:
@@ -77,8 +73,8 @@ class HookManager(pluggy.PluginManager):
     def parse_hookimpl_opts(self, plugin: Any, name: str) -> Any:
         """The options of a hook, under its present name."""
         options = super().parse_hookimpl_opts(plugin, name)
-        if options is not None and not options.get("specname") and name in RENAMED_HOOKS:
-            options = {**options, "specname": RENAMED_HOOKS[name]}
+        if options is not None and not options.get("specname"):
+            options["specname"] = RENAMED_HOOKS.get(name)
         return options
 
 
@@ -88,7 +84,7 @@ def load_entry(entry: metadata.EntryPoint, manager: HookManager) -> list[str]:
     Raises:
         PluginError: why it is set aside, in one line with file and remedy.
     """
-    _owners[entry.module] = entry.name
+    _plugin_of_module[entry.module] = entry.name
     if wanted := _unmet_version(entry):
         raise PluginError(wanted)
     start = time.perf_counter()
@@ -99,7 +95,14 @@ def load_entry(entry: metadata.EntryPoint, manager: HookManager) -> list[str]:
         raise
     except BaseException as error:
         raise PluginError(_import_reason(entry, error)) from None
-    notes = _notes(entry, module, time.perf_counter() - start, written(streams))
+    seconds = time.perf_counter() - start
+    file = getattr(module, "__file__", None) or place_of_code(module) or repr(module)
+    notes = []
+    if seconds > SLOW_SECONDS:
+        takes = f"its import takes {seconds:.1f} s, which every command waits for ({file})"
+        notes.append(f"{takes}; import what is heavy inside functions")
+    if text := written(streams):
+        notes.append(f"wrote '{text}' when it was imported ({file}); remove the output")
     try:
         reason = _wrong_hooks(manager, entry, module)
         if not reason:
@@ -111,132 +114,66 @@ def load_entry(entry: metadata.EntryPoint, manager: HookManager) -> list[str]:
     if reason:
         raise PluginError("; ".join([reason, *notes]))
     if not manager.get_hookcallers(module) and not is_own(entry):
-        notes.append(f"offers nothing: no function of {_file(module)} is marked with @hookimpl")
+        notes.append(f"offers nothing: no function of {file} is marked with @hookimpl")
     for old, new in RENAMED_HOOKS.items():
         if hasattr(module, old):
-            notes.append(f"the hook {old} is called {new} now ({_file(module)}); rename it")
+            notes.append(f"the hook {old} is called {new} now ({file}); rename it")
     return notes
 
 
-def distribution_of(entry: metadata.EntryPoint) -> tuple[str, str]:
-    """Name and version of the distribution that announces a plugin."""
-    return _name_and_version(entry.dist) if entry.dist is not None else ("unknown", "0")
+def import_named(path: str) -> Any:
+    """What ``"module:name"`` names.
 
-
-def is_own(entry: metadata.EntryPoint) -> bool:
-    """Whether the plugin is one of InfiMed's own."""
-    return distribution_of(entry)[0] == GROUP
-
-
-def told_error(error: BaseException, module: str = "") -> str:
-    """An exception in one line: its type, the first line of its message, and where in ``module`` it came from."""
-    text = f"{type(error).__name__}: {_first_line(error)}".rstrip(": ")
-    place = place_of(error, module)
-    return f"{text} ({place})" if place else text
-
-
-def missing_module(error: ImportError, distribution: metadata.Distribution | None) -> str:
-    """What to install for a module that is missing: what the distribution says of it, and never a guess."""
-    name = (error.name or str(error)).split(".")[0]
-    known = _required_as(distribution, name)
-    remedy = known or f"install the package that brings it: {_title(distribution)} should say which"
-    return f"needs the module '{error.name or name}', which is not installed; {remedy}"
-
-
-def plugin_of(module: str) -> str:
-    """The plugin that a module belongs to, "" for none."""
-    parts = module.split(".")
-    for length in range(len(parts), 0, -1):
-        if name := _owners.get(".".join(parts[:length])):
-            return name
-    top = parts[0]
-    if top == __name__.split(".")[0]:
-        return ""
-    entries = [(entry.module, entry.name) for entry in metadata.entry_points(group=GROUP)]
-    fitting = [(place, name) for place, name in [*_owners.items(), *entries] if place.split(".")[0] == top]
-    nearest = [(len(place), name) for place, name in fitting if module == place or module.startswith(place + ".")]
-    return max(nearest)[1] if nearest else next((name for _, name in fitting), "")
-
-
-def is_outside(module: str) -> bool:
-    """Whether a module belongs to a plugin that is not one of ours."""
-    return bool(plugin_of(module)) and module.split(".")[0] not in ("infimed_core", "infimed_plugins")
-
-
-def place_of(error: BaseException, module: str) -> str:
-    """``file:line`` of the innermost frame that lies in the package of ``module``, or of the syntax error."""
-    if isinstance(error, SyntaxError) and error.filename:
-        return f"{error.filename}:{error.lineno}"
-    top = module.split(".")[0]
-    frames = [
-        (frame.f_code.co_filename, line)
-        for frame, line in traceback.walk_tb(error.__traceback__)
-        if str(frame.f_globals.get("__name__", "")).split(".")[0] == top
-    ]
-    return f"{frames[-1][0]}:{frames[-1][1]}" if frames and top else ""
-
-
-def place_of_code(thing: Any) -> str:
-    """``file:line`` where a function or class is written; "" where that is unknown."""
-    thing = getattr(thing, "fget", thing)
-    code = getattr(inspect.unwrap(thing) if callable(thing) else thing, "__code__", None)
-    if code is not None:
-        return f"{code.co_filename}:{code.co_firstlineno}"
+    Raises:
+        PluginError: it is not there, or its module cannot be imported.
+        ImportError: something that its module imports is missing.
+    """
+    module, _, name = path.partition(":")
     try:
-        file, line = inspect.getsourcefile(thing), inspect.getsourcelines(thing)[1]
-    except (TypeError, OSError):
-        file, line = getattr(sys.modules.get(getattr(thing, "__module__", "")), "__file__", None), 0
-    return f"{file}:{line}" if line else str(file or "")
+        with captured():
+            return getattr(importlib.import_module(module), name)
+    except (KeyboardInterrupt, InfimedError):
+        raise
+    except BaseException as error:
+        if isinstance(error, ImportError):
+            if not _is_missing_itself(error, module):
+                raise
+            reason = f"there is no module '{module}'; correct the name"
+        elif isinstance(error, AttributeError) and not place_of(error, module):
+            reason = f"there is no '{name}' in {getattr(sys.modules.get(module), '__file__', module)}; correct the name"
+        else:
+            reason = f"cannot be imported: {told_error(error, module)}"
+        raise PluginError(reason) from None
 
 
-def _first_line(error: BaseException) -> str:
-    """The first line of a message; of pydantic's, which say nothing in their first, the first mistake."""
-    if hasattr(error, "errors") and hasattr(error, "title"):
-        mistakes = error.errors(include_url=False)
-        first = mistakes[0] if mistakes else {"loc": (), "msg": ""}
-        return f"{error.title}: {'.'.join(map(str, first['loc']))}: {first['msg']}"[:_LONGEST]
-    return (str(error).strip().splitlines() or [""])[0][:_LONGEST]
+def _is_missing_itself(error: ImportError, module: str) -> bool:
+    """Whether it is ``module``, or a package above it, that is not there: not something that it imports."""
+    is_missing = isinstance(error, ModuleNotFoundError) and error.name
+    return bool(is_missing) and f"{module}.".startswith(f"{error.name}.")
 
 
 def _import_reason(entry: metadata.EntryPoint, error: BaseException) -> str:
+    """Why an entry point cannot be loaded, and what to do."""
     place = place_of(error, entry.module)
     at = f" ({place})" if place else ""
     table = f"[project.entry-points.{GROUP}] of {_title(entry.dist)}"
     if isinstance(error, ModuleNotFoundError) and error.name:
-        if entry.module == error.name or entry.module.startswith(error.name + "."):
+        if _is_missing_itself(error, entry.module):
             return f"its entry point names the module '{entry.module}', which is not there; correct {table}"
         return missing_module(error, entry.dist) + at
     if isinstance(error, AttributeError) and not place:
         return f"its entry point names '{entry.value}', which is not there; correct {table}"
     if isinstance(error, SystemExit):
         return f"calls sys.exit({error.code!r}) when it is imported{at}; a plugin may not end the program"
-    text = f"{type(error).__name__}: {_first_line(error)}".rstrip(": ")
-    return f"cannot be imported: {text}{at}; mend it or pip uninstall {distribution_of(entry)[0]}"
-
-
-def _notes(entry: metadata.EntryPoint, module: Any, seconds: float, text: str) -> list[str]:
-    notes = []
-    if seconds > SLOW_SECONDS:
-        notes.append(
-            f"its import takes {seconds:.1f} s, which every command waits for ({_file(module)}); import what is heavy "
-            "inside functions"
-        )
-    if text:
-        notes.append(f"wrote '{text}' when it was imported ({_file(module)}); remove the output")
-    return notes
-
-
-def _file(module: Any) -> str:
-    return getattr(module, "__file__", None) or place_of_code(module) or repr(module)
+    remedy = "mend it" if isinstance(error, SyntaxError) else f"mend it or pip uninstall {distribution_of(entry)[0]}"
+    return f"cannot be imported: {told_error(error, entry.module)}; {remedy}"
 
 
 def _wrong_hooks(manager: HookManager, entry: metadata.EntryPoint, module: Any) -> str:
     """Why a plugin's hooks cannot be used, "" where they can."""
     if inspect.isclass(module) or (callable(module) and not isinstance(module, ModuleType)):
-        return (
-            f"its entry point names '{entry.value}', a {'class' if inspect.isclass(module) else 'function'} "
-            f'({place_of_code(module)}); name the module that has the hooks: {entry.name} = "{entry.module}"'
-        )
+        what = f"'{entry.value}', a {'class' if inspect.isclass(module) else 'function'} ({place_of_code(module)})"
+        return f'its entry point names {what}; name the module that has the hooks: {entry.name} = "{entry.module}"'
     for name in dir(module):
         value = getattr(module, name, None)
         if not inspect.isroutine(value):
@@ -256,25 +193,112 @@ def _wrong_hook(manager: HookManager, name: str, function: Any, options: Any) ->
     if hook is None:
         known = {spec.removeprefix("infimed_"): spec for spec in vars(manager.hook) if spec.startswith("infimed_")}
         close = difflib.get_close_matches(name.removeprefix("infimed_"), known, n=1)
-        hint = (
-            f"did you mean '{known[close[0]]}'?" if close else "see infimed_core/hookspecs.py for the hooks there are"
-        )
-        return f"there is no hook '{name}' ({at}); {hint}"
+        hooks = "see infimed_core/hookspecs.py for the hooks there are"
+        return f"there is no hook '{name}' ({at}); " + (f"did you mean '{known[close[0]]}'?" if close else hooks)
     if options.get("wrapper") or options.get("hookwrapper"):
         return f"{name} is a wrapper ({at}); a hook returns what the plugin offers: use a plain @hookimpl"
     if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
         return f"{name} is not a plain function ({at}); return the table instead of awaiting or yielding it"
-    given = tuple(hook.spec.argnames)
+    given = hook.spec.argnames
     for parameter in inspect.signature(function).parameters.values():
-        needed = parameter.default is parameter.empty and parameter.kind.name not in ("VAR_POSITIONAL", "VAR_KEYWORD")
-        if needed and parameter.name not in given:
-            takes = f"'{given[0]}' alone" if given else "no argument"
-            return f"{name} has the argument '{parameter.name}' ({at}); this hook is given {takes}; take no other"
+        is_needed = parameter.default is parameter.empty and parameter.kind.name not in (
+            "VAR_POSITIONAL",
+            "VAR_KEYWORD",
+        )
+        if is_needed and parameter.name not in given:
+            return wrong_signature(name, given, function)
     return ""
 
 
-def _title(distribution: metadata.Distribution | None) -> str:
-    return " ".join(_name_and_version(distribution)) if distribution is not None else "its distribution"
+def wrong_signature(name: str, expected: Sequence[str], function: Any) -> str:
+    """That a function takes other parameters than it is called with: what is expected, and what is there."""
+    there = ", ".join(inspect.signature(function).parameters)
+    return f"{name} must take ({', '.join(expected)}), not ({there}): {place_of_code(function)}; correct its parameters"
+
+
+# Who and where
+
+
+def distribution_of(entry: metadata.EntryPoint) -> tuple[str, str]:
+    """Name and version of the distribution that announces a plugin."""
+    return _name_and_version(entry.dist) if entry.dist is not None else ("unknown", "0")
+
+
+def is_own(entry: metadata.EntryPoint) -> bool:
+    """Whether the plugin is one of InfiMed's own."""
+    return distribution_of(entry)[0] == GROUP
+
+
+def plugin_of(module: str) -> str:
+    """The plugin that a module belongs to, "" for none."""
+    parents = [module[: match.start()] for match in re.finditer(r"\.|$", module)]
+    for parent in reversed(parents):
+        if name := _plugin_of_module.get(parent):
+            return name
+    top = parents[0]
+    if top == __name__.split(".")[0]:
+        return ""
+    known = _plugin_of_module.items()
+    if top not in {other.split(".")[0] for other, _ in known}:
+        known = _announced().items()  # a process that has loaded no plugins, for what it unpickles
+    beside = {other: name for other, name in known if other.split(".")[0] == top}
+    nearest = max((other for other in beside if other in parents), key=len, default=next(iter(beside), ""))
+    return beside.get(nearest, "")
+
+
+@cache
+def _announced() -> dict[str, str]:
+    """The plugin of every module that an installed entry point names; reading them all takes a while."""
+    return {entry.module: entry.name for entry in metadata.entry_points(group=GROUP)}
+
+
+def is_outside(module: str) -> bool:
+    """Whether a module belongs to a plugin that is not one of ours."""
+    return bool(plugin_of(module)) and module.split(".")[0] not in ("infimed_core", "infimed_plugins")
+
+
+def told_error(error: BaseException, module: str = "") -> str:
+    """An exception in one line: its type, the first line of its message, and where in ``module`` it came from."""
+    text = f"{type(error).__name__}: {_first_line(error)}".rstrip(": ")
+    place = place_of(error, module)
+    return f"{text} ({place})" if place else text
+
+
+def _first_line(error: BaseException) -> str:
+    """The first line of a message; of pydantic's, which say nothing in their first, the first mistake."""
+    if hasattr(error, "errors") and hasattr(error, "title"):
+        first = next(iter(error.errors(include_url=False)), {"loc": (), "msg": ""})
+        return f"{error.title}: {'.'.join(map(str, first['loc']))}: {first['msg']}"[:_LONGEST]
+    text = error.msg if isinstance(error, SyntaxError) and error.filename else str(error)  # its place is told beside it
+    return (text.strip().splitlines() or [""])[0][:_LONGEST]
+
+
+def place_of(error: BaseException, module: str) -> str:
+    """``file:line`` of the innermost frame that lies in the package of ``module``, or of the syntax error."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}:{error.lineno}"
+    top = module.split(".")[0]
+    frames = [
+        f"{frame.f_code.co_filename}:{line}"
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if str(frame.f_globals.get("__name__", "")).split(".")[0] == top
+    ]
+    return frames[-1] if frames and top else ""
+
+
+def place_of_code(thing: Any) -> str:
+    """``file:line`` where a function or class is written; "" where that is unknown."""
+    thing = getattr(thing, "fget", thing)
+    code = getattr(inspect.unwrap(thing) if callable(thing) else thing, "__code__", None)
+    if code is not None:
+        return f"{code.co_filename}:{code.co_firstlineno}"
+    try:
+        return f"{inspect.getsourcefile(thing)}:{inspect.getsourcelines(thing)[1]}"
+    except (TypeError, OSError):
+        return getattr(sys.modules.get(getattr(thing, "__module__", "")), "__file__", None) or ""
+
+
+# What distributions say of themselves
 
 
 @cache
@@ -286,20 +310,28 @@ def _header(distribution: metadata.Distribution) -> tuple[tuple[str, str], ...]:
 
 
 def _name_and_version(distribution: metadata.Distribution) -> tuple[str, str]:
-    found = dict(_header(distribution))
-    return found.get("Name", "unknown"), found.get("Version", "0")
+    header = dict(_header(distribution))
+    return header.get("Name", "unknown"), header.get("Version", "0")
+
+
+def _title(distribution: metadata.Distribution | None) -> str:
+    return " ".join(_name_and_version(distribution)) if distribution is not None else "its distribution"
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def requirements(distribution: metadata.Distribution | None) -> list[tuple[str, str, str]]:
     """(normal name, requirement without its marker, extra or "") of everything that a distribution requires."""
-    found = []
+    rows = []
     for key, value in _header(distribution) if distribution is not None else ():
         if key == "Requires-Dist":
             wanted, _, marker = value.partition(";")
             name = re.match(r"[A-Za-z0-9._-]*", wanted.strip())
             extra = re.search(r"extra\s*==\s*['\"]([^'\"]+)", marker)
-            found.append((_normal(name[0] if name else ""), wanted.strip(), extra[1] if extra else ""))
-    return found
+            rows.append((_normal(name[0] if name else ""), wanted.strip(), extra[1] if extra else ""))
+    return rows
 
 
 def required_packages() -> list[str]:
@@ -310,23 +342,21 @@ def required_packages() -> list[str]:
         return []
 
 
-def _normal(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
-def _required_as(distribution: metadata.Distribution | None, module: str) -> str:
-    for name, wanted, extra in requirements(distribution):
-        if name == _normal(module):
-            own = _name_and_version(distribution)[0] if distribution is not None else ""
-            return f"pip install '{own}[{extra}]'" if extra else f"pip install '{wanted}'"
-    return ""
+def missing_module(error: ImportError, distribution: metadata.Distribution | None) -> str:
+    """What to install for a module that is missing: what the distribution says of it, and never a guess."""
+    name = error.name or str(error)
+    remedy = f"install the package that brings it: {_title(distribution)} should say which"
+    for required, wanted, extra in requirements(distribution):
+        if distribution is not None and required == _normal(name.split(".")[0]):
+            package = f"{_name_and_version(distribution)[0]}[{extra}]" if extra else wanted
+            remedy = f"pip install '{package}'"
+            break
+    return f"needs the module '{name}', which is not installed; {remedy}"
 
 
 def _unmet_version(entry: metadata.EntryPoint) -> str:
     """Why the plugin is not for this version of InfiMed, by what its distribution requires; "" where it is."""
-    if is_own(entry):
-        return ""
-    for name, wanted, extra in requirements(entry.dist):
+    for name, wanted, extra in requirements(entry.dist) if not is_own(entry) else ():
         if name == GROUP and not extra and re.search(r"[<>=~!]", wanted):
             from packaging.requirements import InvalidRequirement, Requirement
 
@@ -336,36 +366,6 @@ def _unmet_version(entry: metadata.EntryPoint) -> str:
             except (InvalidRequirement, metadata.PackageNotFoundError):
                 continue
             if not fits:
-                return (
-                    f"{_title(entry.dist)} requires {wanted}, and {GROUP} {installed} is installed; "
-                    f"pip install '{wanted}', or a version of {distribution_of(entry)[0]} for this one"
-                )
+                requires = f"{_title(entry.dist)} requires {wanted}, and {GROUP} {installed} is installed"
+                return f"{requires}; pip install '{wanted}', or a version of {distribution_of(entry)[0]} for this one"
     return ""
-
-
-def import_component(path: str) -> Any:
-    """What ``"module:Class"`` names.
-
-    Raises:
-        PluginError: it is not there, or its module cannot be imported.
-    """
-    module, _, name = path.partition(":")
-    try:
-        with captured():
-            return getattr(importlib.import_module(module), name)
-    except (KeyboardInterrupt, InfimedError):
-        raise
-    except ModuleNotFoundError as error:
-        if error.name and (module == error.name or module.startswith(error.name + ".")):
-            raise PluginError(f"there is no module '{module}'; correct the name") from None
-        raise
-    except AttributeError as error:
-        place = place_of(error, module)
-        if place:
-            raise PluginError(f"cannot be imported: {told_error(error, module)}") from None
-        file = getattr(sys.modules.get(module), "__file__", module)
-        raise PluginError(f"there is no '{name}' in {file}; correct the name") from None
-    except BaseException as error:
-        if isinstance(error, ImportError):
-            raise
-        raise PluginError(f"cannot be imported: {told_error(error, module)}") from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any, cast
@@ -16,13 +16,14 @@ from infimed_core.api.component import Component
 from infimed_core.api.data import MediaLoader, Modality
 from infimed_core.api.reporting import PluginInfo, RunEvent
 from infimed_core.errors import InfimedError, PluginError
-from infimed_core.plugin_checks import wrong_class, wrong_component, wrong_table
+from infimed_core.hookspecs import KINDS
+from infimed_core.plugin_checks import wrong_component, wrong_offer, wrong_table
 from infimed_core.plugin_loading import (
     GROUP,
     HookManager,
     captured,
     distribution_of,
-    import_component,
+    import_named,
     is_own,
     load_entry,
     missing_module,
@@ -32,38 +33,40 @@ from infimed_core.plugin_loading import (
     written,
 )
 
-KINDS = {
-    "reader": "infimed_readers",
-    "modality": "infimed_modalities",
-    "executor": "infimed_executors",
-    "filter": "infimed_filters",
-    "scorer": "infimed_scorers",
-    "selector": "infimed_selectors",
-    "model": "infimed_models",
-    "resolution scheduler": "infimed_resolution_schedulers",
-    "packer": "infimed_packers",
-    "trainer": "infimed_trainers",
-    "benchmark": "infimed_benchmarks",
-    "solver": "infimed_solvers",
-    "metric": "infimed_metrics",
-    "reporter": "infimed_reporters",
-}
-"""Every kind of component and the hook that offers it."""
+__all__ = ["KINDS", "Group", "Registry", "load_plugins"]
 
-_MOST_TOLD = 3
-"""Of what is to tell of a plugin, in its line."""
+_BASES = {kind.hook: kind.base for kind in KINDS.values()}
+_MOST_NOTES = 3
+"""Of the notes on a plugin, in its line."""
 
 Group = Callable[[dict[str, Any]], list[dict[str, Any]]]
 """From the settings of one use of a benchmark group to the uses in its place."""
 
 
 @dataclass
-class Registry:
-    """What the installed plugins offer: for each kind of component, every class by its qualified name.
+class Offer:
+    """What a plugin offers under a name: a class or function, or ``"module:name"`` of one until it is resolved."""
 
-    A kind's table is asked for when it is first needed; a component offered as ``"module:Class"`` is imported when it
-    is named, so that a run pays only for what it uses. What is wrong with a plugin takes out that plugin, or the part
-    of it that is wrong, and is told in one line.
+    plugin: str
+    name: str
+    hook: str
+    where: str
+    value: Any
+    is_resolved: bool = False
+
+    @property
+    def qualified(self) -> str:
+        """``plugin/name``."""
+        return f"{self.plugin}/{self.name}"
+
+
+@dataclass
+class Registry:
+    """What the installed plugins offer: by hook, everything by its qualified name.
+
+    A hook is called when what it offers is first needed; what is offered as ``"module:name"`` is imported when it is
+    named, so that a run pays only for what it uses. What is wrong with a plugin takes out that plugin, or the part of
+    it that is wrong, and is told in one line.
 
     Attributes:
         broken: by plugin, the first thing that is wrong with it.
@@ -74,87 +77,73 @@ class Registry:
     broken: dict[str, str] = field(default_factory=dict)
     notes: list[tuple[str, str]] = field(default_factory=list)
     manager: pluggy.PluginManager = field(default_factory=lambda: HookManager(GROUP))
-    _tables: dict[str, dict[str, type[Component] | str]] = field(default_factory=dict)
-    _defaults: dict[str, str] | None = None
-    _usable: dict[str, set[str]] = field(default_factory=dict)
+    _offered: dict[str, dict[str, Offer]] = field(default_factory=dict)
+    _import_reasons: list[str] = field(default_factory=list)
     _distributions: dict[str, metadata.Distribution | None] = field(default_factory=dict)
-    _places: dict[tuple[str, str], str] = field(default_factory=dict)
     _num_told: int = 0
 
     def set_aside(self, plugin: str, reason: str) -> None:
-        """Note what is wrong with a plugin, once."""
-        if (plugin, reason) not in self.notes:
-            self.broken.setdefault(plugin, reason)
-            self.notes.append((plugin, reason))
+        """Note what is wrong with a plugin."""
+        self.broken.setdefault(plugin, reason)
+        self.note(plugin, reason)
 
     def note(self, plugin: str, text: str) -> None:
-        """Note what is worth telling of a plugin that works."""
+        """Note what is worth telling of a plugin, once."""
         if (plugin, text) not in self.notes:
             self.notes.append((plugin, text))
 
-    def new_notes(self) -> list[str]:
-        """One line for each plugin with something to tell since this was last asked."""
+    def new_notes(self, said: str = "") -> list[str]:
+        """One line for each plugin with notes since the last call, without those that ``said`` holds already."""
         new: dict[str, list[str]] = {}
         for plugin, text in self.notes[self._num_told :]:
-            new.setdefault(plugin, []).append(text)
+            if text not in said:
+                new.setdefault(plugin, []).append(text)
         self._num_told = len(self.notes)
-        return [_line(plugin, texts) for plugin, texts in new.items()]
+        return [_line(plugin, self.each_reason_once(texts)) for plugin, texts in new.items()]
 
-    def all_notes(self) -> list[str]:
-        """One line for each plugin with something to tell."""
-        self._num_told = 0
-        return self.new_notes()
+    def each_reason_once(self, messages: Iterable[str]) -> list[str]:
+        """The messages, with the reason why something cannot be loaded in the first alone that tells it."""
+        shortened: list[str] = []
+        for message in messages:
+            for reason in (*self.broken.values(), *self._import_reasons):
+                if any(reason in earlier for earlier in shortened):
+                    message = message.replace(reason, "as told above")
+            shortened.append(message)
+        return shortened
 
-    def components(self, kind: str) -> dict[str, type[Component]]:
-        """Every class of a kind by qualified name, sorted; one that cannot be used is set aside with its reason."""
-        found = {}
-        for qualified in list(self._table(kind)):
-            try:
-                found[qualified] = self._resolve(kind, qualified)
-            except PluginError as error:
-                self.set_aside(qualified.split("/", 1)[0], str(error))
-        return found
+    def is_own(self, plugin: str) -> bool:
+        """Whether a plugin is one of InfiMed's own."""
+        return plugin in self.plugins and self.plugins[plugin].distribution == GROUP
 
-    def _table(self, kind: str) -> dict[str, type[Component] | str]:
-        if kind not in self._tables:
-            table: dict[str, type[Component] | str] = {}
-            for plugin, offered, _ in self._ask(KINDS[kind]):
-                table |= {f"{plugin}/{name}": component for name, component in offered.items()}
-            self._tables[kind] = dict(sorted(table.items()))
-            self._note_shadows(KINDS[kind], self._tables[kind])
-        return self._tables[kind]
+    # What hooks offer
 
-    def _note_shadows(self, hook: str, table: dict[str, Any]) -> None:
-        """Tell who offers a name that is a built-in's: nothing changes, but its author may have meant otherwise."""
-        own = {name.split("/", 1)[1] for name in table if self.is_own(name.split("/", 1)[0])}
-        for qualified in table:
-            plugin, name = qualified.split("/", 1)
-            if name in own and not self.is_own(plugin):
-                at = self._places.get((plugin, hook), "")
-                self.note(
-                    plugin, f"{hook} offers '{name}' ({at}), which stays InfiMed's; write {qualified} for its own"
-                )
+    def _offers(self, hook: str) -> dict[str, Offer]:
+        """Everything that plugins offer through a hook, by qualified name, sorted."""
+        if hook not in self._offered:
+            implementations = getattr(self.manager.hook, hook).get_hookimpls()
+            offers = [offer for implementation in implementations for offer in self._call(hook, implementation)]
+            self._offered[hook] = {offer.qualified: offer for offer in sorted(offers, key=lambda o: o.qualified)}
+        return self._offered[hook]
 
-    def _ask(self, hook: str) -> Iterator[tuple[str, dict[str, Any], str]]:
-        """(plugin, its table, where the hook is) of every plugin whose hook can be called and returns a table."""
-        for implementation in sorted(getattr(self.manager.hook, hook).get_hookimpls(), key=lambda i: i.plugin_name):
-            plugin, at = implementation.plugin_name, place_of_code(implementation.function)
-            self._places[plugin, hook] = at
-            try:
-                with captured() as streams:
-                    offered = implementation.function()
-            except KeyboardInterrupt:
-                raise
-            except BaseException as error:
-                reason = self._reason(plugin, error)
-                self.set_aside(plugin, f"{hook} raised {reason}; what it offers there is left out")
-                continue
-            if text := written(streams):
-                self.note(plugin, f"{hook} wrote '{text}' ({at}); remove the output")
-            if wrong := wrong_table(offered):
-                self.set_aside(plugin, f"{hook} {wrong} ({at})")
-                continue
-            yield plugin, offered, at
+    def _call(self, hook: str, implementation: pluggy.HookImpl) -> Iterator[Offer]:
+        """What one plugin offers; nothing where its hook cannot be called or returns no table."""
+        plugin, where = implementation.plugin_name, place_of_code(implementation.function)
+        try:
+            with captured() as streams:
+                table = implementation.function()
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            reason = self._reason(plugin, error)
+            self.set_aside(plugin, f"{hook} raised {reason}; what it offers there is left out")
+            return
+        if text := written(streams):
+            self.note(plugin, f"{hook} wrote '{text}' ({where}); remove the output")
+        if wrong := wrong_table(table):
+            self.set_aside(plugin, f"{hook} {wrong} ({where})")
+            return
+        offered = cast(dict[str, Any], table)
+        yield from (Offer(plugin, name, hook, where, value) for name, value in offered.items())
 
     def _reason(self, plugin: str, error: BaseException) -> str:
         if isinstance(error, ModuleNotFoundError) and error.name:
@@ -162,93 +151,65 @@ class Registry:
         module = getattr(self.manager.get_plugin(plugin), "__name__", "")
         return told_error(error, module)
 
-    def _resolve(self, kind: str, qualified: str) -> type[Component]:
-        """The class behind a name.
+    def _resolve(self, offer: Offer) -> Any:
+        """The class or function that is offered.
 
         Raises:
-            PluginError: it cannot be imported, or is no component class of this kind.
+            PluginError: it cannot be imported, or is not what its hook is for.
         """
-        table, hook = self._table(kind), KINDS[kind]
-        found = table[qualified]
-        if qualified in self._usable.setdefault(kind, set()):
-            return cast(type[Component], found)
-        plugin, name = qualified.split("/", 1)
-        at = self._places.get((plugin, hook), "")
-        if isinstance(found, str) and ":" in found:
+        if offer.is_resolved:
+            return offer.value
+        said, value = f"{offer.hook} offers '{offer.name}'", offer.value
+        if isinstance(value, str) and ":" in value:
             try:
-                found = import_component(found)
+                value = import_named(value)
+            except (PluginError, ImportError) as error:
+                reason = str(error) if isinstance(error, PluginError) else self._reason(offer.plugin, error)
+                self._import_reasons.append(reason)
+                raise PluginError(f"{said} as '{offer.value}' ({offer.where}): {reason}") from error
+        is_own = self.is_own(offer.plugin)
+        if wrong := wrong_offer(_BASES, offer.hook, offer.name, value, is_own):
+            raise PluginError(f"{said} ({offer.where}), which {wrong}")
+        if isinstance(value, type) and not is_own and plugin_of(value.__module__) == offer.plugin:
+            cast(type[Component], value).plugin_version = self.plugins[offer.plugin].version
+        offer.value, offer.is_resolved = value, True
+        return value
+
+    def _usable(self, offers: Iterable[Offer]) -> Iterator[tuple[Offer, Any]]:
+        """Each offer with what it stands for; one that cannot be used is set aside with its reason."""
+        for offer in list(offers):
+            try:
+                yield offer, self._resolve(offer)
             except PluginError as error:
-                raise PluginError(f"{hook} offers '{name}' as '{table[qualified]}' ({at}): {error}") from None
-            except ImportError as error:
-                reason = self._reason(plugin, error)
-                raise PluginError(f"{hook} offers '{name}' as '{table[qualified]}' ({at}): {reason}") from error
-        if wrong := wrong_class(hook, hookspecs.component_bases(), found):
-            raise PluginError(f"{hook} offers '{name}' ({at}), which {wrong}")
-        component = cast(type[Component], found)
-        if not self.is_own(plugin) and plugin_of(component.__module__) == plugin:
-            component.plugin_version = self.plugins[plugin].version
-        table[qualified] = component
-        self._usable[kind].add(qualified)
-        return component
+                self.set_aside(offer.plugin, str(error))
 
-    def is_own(self, plugin: str) -> bool:
-        """Whether a plugin is one of InfiMed's own."""
-        return plugin in self.plugins and self.plugins[plugin].distribution == GROUP
+    def _note_shadows(self, offers: Iterable[Offer], others: Iterable[Offer] = ()) -> None:
+        """Tell who offers a name that is a built-in's: nothing changes, but its author may have meant otherwise."""
+        built_in = {offer.name for offer in [*offers, *others] if self.is_own(offer.plugin)}
+        for offer in offers:
+            if offer.name in built_in and not self.is_own(offer.plugin):
+                stays = f"{offer.hook} offers '{offer.name}' ({offer.where}), which stays InfiMed's"
+                self.note(offer.plugin, f"{stays}; write {offer.qualified} for its own")
 
-    def default(self, purpose: str) -> str | None:
-        """The built-in that is used for ``purpose`` where a run file names nothing; ``None`` where none is offered."""
-        if self._defaults is None:
-            self._defaults = {}
-            for plugin, offered, at in self._ask("infimed_defaults"):
-                if self.is_own(plugin):
-                    self._defaults |= offered
-                else:
-                    text = f"infimed_defaults is asked of InfiMed's own plugins alone ({at}); remove it"
-                    self.note(plugin, text)
-        return self._defaults.get(purpose)
+    # Components
 
-    def commands(self) -> list[tuple[str, str, Callable[..., Any]]]:
-        """(plugin, name, function) of the subcommands that plugins add to ``infimed``, InfiMed's own first."""
-        found = []
-        for plugin, offered, at in self._ask("infimed_commands"):
-            for name, function in sorted(offered.items()):
-                if callable(function):
-                    found.append((plugin, name, function))
-                else:
-                    self.set_aside(plugin, f"infimed_commands offers '{name}', which is no function ({at})")
-        return sorted(found, key=lambda row: (not self.is_own(row[0]), row[1], row[0]))
+    def _table(self, kind: str) -> dict[str, Offer]:
+        hook = KINDS[kind].hook
+        is_new = hook not in self._offered
+        offers = self._offers(hook)
+        if is_new:
+            self._note_shadows(offers.values())
+        return offers
 
-    def benchmark_groups(self) -> dict[str, Group]:
-        """Names that stand for several benchmarks: from the settings of one use to the uses in its place.
-
-        A bare name is InfiMed's where it has a group or a benchmark of that name, and nobody's where two others do.
-        """
-        groups: dict[str, Group] = {}
-        owners: dict[str, set[str]] = {}
-        for qualified in self._table("benchmark"):
-            plugin, name = qualified.split("/", 1)
-            owners.setdefault(name, set()).add(plugin)
-        for plugin, offered, at in self._ask("infimed_benchmark_groups"):
-            for name, members in offered.items():
-                if not callable(members):
-                    self.set_aside(plugin, f"infimed_benchmark_groups offers '{name}', which is no function ({at})")
-                    continue
-                groups[f"{plugin}/{name}"] = members
-                owners.setdefault(name, set()).add(plugin)
-        for qualified, members in list(groups.items()):
-            plugin, name = qualified.split("/", 1)
-            own = {owner for owner in owners[name] if self.is_own(owner)} or owners[name]
-            if own == {plugin}:
-                groups[name] = members
-        qualified_groups = {name: members for name, members in groups.items() if "/" in name}
-        self._note_shadows("infimed_benchmark_groups", {**self._table("benchmark"), **qualified_groups})
-        return groups
+    def components(self, kind: str) -> dict[str, type[Component]]:
+        """Every class of a kind by qualified name, sorted; one that cannot be used is set aside with its reason."""
+        return {offer.qualified: component for offer, component in self._usable(self._table(kind).values())}
 
     def names(self, kind: str) -> dict[str, list[str]]:
         """Short name -> qualified names that share it, sorted."""
         table: dict[str, list[str]] = {}
-        for qualified in sorted(self._table(kind)):
-            table.setdefault(qualified.split("/", 1)[1], []).append(qualified)
+        for offer in self._table(kind).values():
+            table.setdefault(offer.name, []).append(offer.qualified)
         return table
 
     def find(self, kind: str, name: str) -> type[Component]:
@@ -258,12 +219,11 @@ class Registry:
             PluginError: nothing, or more than one plugin, offers that name, or what is offered cannot be used; the
                 message names the remedy.
         """
-        qualified = self._qualify(kind, name)
+        offer = self._pick(kind, name)
         try:
-            return self._resolve(kind, qualified)
+            return cast(type[Component], self._resolve(offer))
         except PluginError as error:
-            plugin = qualified.split("/", 1)[0]
-            raise PluginError(f"the {kind} '{name}' cannot be used: plugin '{plugin}': {error}") from error
+            raise PluginError(f"the {kind} '{name}' cannot be used: plugin '{offer.plugin}': {error}") from error
 
     def make(self, kind: str, name: str, settings: Any = None) -> Component:
         """The component offered as ``name``, with its settings.
@@ -272,72 +232,115 @@ class Registry:
             PluginError: as ``find``, or the component cannot take part in a run.
             ValidationError: the settings are not those it takes.
         """
-        found = self.find(kind, name)
+        component_class = self.find(kind, name)
         try:
-            component = found.model_validate({} if settings is None else settings)
+            component = component_class.model_validate({} if settings is None else settings)
             wrong = wrong_component(kind, component)
         except (InfimedError, ValidationError):
             raise
         except Exception as error:
-            wrong = f"{found.__name__} cannot be made: {told_error(error, found.__module__)}"
+            wrong = f"{component_class.__name__} cannot be made: {told_error(error, component_class.__module__)}"
         if wrong:
             raise PluginError(f"the {kind} '{name}' cannot be used: plugin '{self.owner(kind, name)}': {wrong}")
         return component
 
     def owner(self, kind: str, name: str) -> str:
         """The plugin that offers ``name``."""
-        return self._qualify(kind, name).split("/", 1)[0]
+        return self._pick(kind, name).plugin
 
-    def _qualify(self, kind: str, name: str) -> str:
-        offered = self._table(kind)
-        if "/" in name and name in offered:
-            return name
-        short = self.names(kind)
-        matches = short.get(name, [])
-        own = [qualified for qualified in matches if self.is_own(qualified.split("/", 1)[0])]
-        if len(own or matches) == 1:
-            return (own or matches)[0]
+    def _owners(self, name: str, offers: Iterable[Offer]) -> list[Offer]:
+        """The offers that a bare name may mean: InfiMed's own where there is one."""
+        matches = [offer for offer in offers if offer.name == name]
+        return [offer for offer in matches if self.is_own(offer.plugin)] or matches
+
+    def _pick(self, kind: str, name: str) -> Offer:
+        table = self._table(kind)
+        matches = [table[name]] if name in table else self._owners(name, table.values())
+        if len(matches) == 1:
+            return matches[0]
         if matches:
-            raise PluginError(f"two plugins offer the {kind} '{name}': write one of {', '.join(matches)}")
-        raise PluginError(f"no {kind} is named '{name}'; {self._remedy(kind, name, short)}")
+            listed = ", ".join(offer.qualified for offer in matches)
+            raise PluginError(f"two plugins offer the {kind} '{name}': write one of {listed}")
+        raise PluginError(f"no {kind} is named '{name}'; {self._remedy(kind, name)}")
 
-    def _remedy(self, kind: str, name: str, short: dict[str, list[str]]) -> str:
-        close = difflib.get_close_matches(name, short, n=1)
+    def _remedy(self, kind: str, name: str) -> str:
+        installed = self.names(kind)
+        close = difflib.get_close_matches(name, installed, n=1)
         parts = [f"did you mean '{close[0]}'?"] if close else []
         elsewhere = [other for other in KINDS if other != kind and name in self.names(other)]
         if elsewhere:
             parts.append(f"'{name}' is a {elsewhere[0]}.")
-        parts.append(f"installed: {', '.join(sorted(short)) or 'none'}.")
+        parts.append(f"installed: {', '.join(sorted(installed)) or 'none'}.")
         if self.broken:
-            first, *others = self.broken.items()
+            (plugin, reason), *others = self.broken.items()
             more = f" and {len(others)} more (infimed plugins lists them)" if others else ""
-            parts.append(f"set aside: {first[0]} ({first[1]}){more}")
+            parts.append(f"set aside: {plugin} ({reason}){more}")
         elif not close:
             parts.append("A third party's component comes with `pip install` of its distribution")
         return " ".join(parts).rstrip(".")
 
     def media_loader(self, settings: Mapping[str, Mapping[str, Any]] | None = None) -> MediaLoader:
         """A loader over every installed modality; ``settings`` by name, and defaults for the others."""
-        given = {self._qualify("modality", name): own for name, own in (settings or {}).items()}
+        given = {self._pick("modality", name).qualified: values for name, values in (settings or {}).items()}
         loaders: dict[str, Modality] = {}
-        for qualified in self.components("modality"):
+        for qualified, modality in self.components("modality").items():
             plugin = qualified.split("/", 1)[0]
             try:
                 loaders[qualified] = cast(Modality, self.make("modality", qualified, given.get(qualified)))
             except ValidationError as error:
-                found = self._table("modality")[qualified]
-                reason = f"{told_error(error)} ({place_of_code(found)}); give every setting of a modality a default"
+                reason = f"{told_error(error)} ({place_of_code(modality)}); give every setting of a modality a default"
                 self.set_aside(plugin, f"the modality '{qualified}' cannot be made without settings: {reason}")
             except InfimedError as error:
                 self.set_aside(plugin, str(error))
-        for short in self.names("modality"):
-            try:
-                qualified = self._qualify("modality", short)
-            except PluginError:
-                continue  # two third parties offer it: it must be written with its plugin
-            if qualified in loaders:
-                loaders[short] = loaders[qualified]
+        for name in self.names("modality"):
+            matches = self._owners(name, self._table("modality").values())
+            if len(matches) == 1 and matches[0].qualified in loaders:  # else it must be written with its plugin
+                loaders[name] = loaders[matches[0].qualified]
         return MediaLoader(loaders)
+
+    # Everything else
+
+    def default(self, purpose: str) -> str | None:
+        """The built-in that is used for ``purpose`` where a run file names nothing; ``None`` where none is offered."""
+        offers = self._offers("infimed_defaults").values()
+        for offer in offers:
+            if not self.is_own(offer.plugin):
+                text = f"infimed_defaults counts for InfiMed's own plugins alone ({offer.where}); remove it"
+                self.note(offer.plugin, text)
+        return next((offer.value for offer in offers if offer.name == purpose and self.is_own(offer.plugin)), None)
+
+    def commands(self, taken: Collection[str] = ()) -> dict[str, Offer]:
+        """The subcommands of ``infimed`` by the name that each has: PLUGIN/NAME where NAME is taken, by ours first."""
+        offers = self._offers("infimed_commands").values()
+        commands: dict[str, Offer] = {}
+        for offer in sorted(offers, key=lambda offer: not self.is_own(offer.plugin)):
+            name = offer.name
+            if name in commands or name in taken:
+                name = offer.qualified
+                where = f"infimed_commands offers '{offer.name}' ({offer.where})"
+                self.note(offer.plugin, f"{where}, which is taken; write infimed {name}")
+            commands[name] = offer
+        return commands
+
+    def functions(self, commands: Mapping[str, Offer]) -> dict[str, Callable[..., Any]]:
+        """The functions of those commands that can be used; the others are set aside."""
+        names = {offer.qualified: name for name, offer in commands.items()}
+        return {names[offer.qualified]: function for offer, function in self._usable(commands.values())}
+
+    def benchmark_groups(self) -> dict[str, Group]:
+        """Names that stand for several benchmarks: from the settings of one use to the uses in its place.
+
+        A bare name is InfiMed's where it has a group or a benchmark of that name, and nobody's where two others do.
+        """
+        benchmarks = self._table("benchmark").values()
+        usable = list(self._usable(self._offers("infimed_benchmark_groups").values()))
+        offers = [offer for offer, _ in usable]
+        self._note_shadows(offers, benchmarks)
+        groups: dict[str, Group] = {offer.qualified: members for offer, members in usable}
+        for offer, members in usable:
+            if {owner.plugin for owner in self._owners(offer.name, [*benchmarks, *offers])} == {offer.plugin}:
+                groups[offer.name] = members
+        return groups
 
     def tell(self, event: RunEvent) -> list[str]:
         """Send an event to every listener; return one line for each listener that raised."""
@@ -349,16 +352,14 @@ class Registry:
                 raise
             except BaseException as error:
                 plugin = implementation.plugin_name
-                failures.append(
-                    f"plugin '{plugin}': its listener infimed_run_event raised {self._reason(plugin, error)}; "
-                    "the run goes on"
-                )
+                reason = f"its listener infimed_run_event raised {self._reason(plugin, error)}"
+                failures.append(f"plugin '{plugin}': {reason}; the run goes on")
         return failures
 
 
 def _line(plugin: str, texts: list[str]) -> str:
-    """What is to tell of a plugin, in one line."""
-    shown = texts[:_MOST_TOLD]
+    """The notes on a plugin, in one line."""
+    shown = texts[:_MOST_NOTES]
     num_more = len(texts) - len(shown)
     more = f" (and {num_more} more: `infimed plugins --json` lists all)" if num_more else ""
     return f"plugin '{plugin}': " + "; ".join(" ".join(text.split("\n")) for text in shown) + more
@@ -370,24 +371,20 @@ def load_plugins(entry_points: list[metadata.EntryPoint] | None = None) -> Regis
     A plugin that cannot be used is set aside with its reason, in ``broken``; so is the second of two distributions
     that announce one plugin name.
     """
-    found = metadata.entry_points(group=GROUP) if entry_points is None else entry_points
-    entries = sorted(found, key=lambda entry: (entry.name, not is_own(entry), distribution_of(entry)))
+    announced = metadata.entry_points(group=GROUP) if entry_points is None else entry_points
     registry = Registry()
     manager = cast(HookManager, registry.manager)
     manager.add_hookspecs(hookspecs)
     seen: dict[str, metadata.EntryPoint] = {}
-    for entry in entries:
+    for entry in sorted(announced, key=lambda entry: (entry.name, not is_own(entry), distribution_of(entry))):
+        name, version = distribution_of(entry)
         first = seen.setdefault(entry.name, entry)
         if first is not entry:
-            if (first.value, distribution_of(first)) != (entry.value, distribution_of(entry)):
-                one, other = (" ".join(distribution_of(each)) for each in (first, entry))
-                registry.set_aside(
-                    f"{entry.name} of {distribution_of(entry)[0]}",
-                    f"{other} announces a plugin named '{entry.name}' as {one} does, which comes first; "
-                    f"uninstall one of them",
-                )
+            if (first.value, distribution_of(first)) != (entry.value, (name, version)):
+                reason = f"{name} {version} announces a plugin named '{entry.name}' as "
+                reason += f"{' '.join(distribution_of(first))} does, which comes first; uninstall one of them"
+                registry.set_aside(f"{entry.name} of {name}", reason)
             continue
-        name, version = distribution_of(entry)
         try:
             notes = load_entry(entry, manager)
         except PluginError as error:
@@ -395,6 +392,6 @@ def load_plugins(entry_points: list[metadata.EntryPoint] | None = None) -> Regis
             continue
         registry._distributions[entry.name] = entry.dist
         registry.plugins[entry.name] = PluginInfo(name=entry.name, distribution=name, version=version)
-        for note in notes:
-            registry.note(entry.name, note)
+        for text in notes:
+            registry.note(entry.name, text)
     return registry

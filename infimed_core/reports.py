@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 from infimed_core.api.reporting import Reporter
-from infimed_core.contracts import wrong
+from infimed_core.contracts import checked_files, wrong
 from infimed_core.records import Run
 from infimed_core.runfile.plan import Plan
 from infimed_core.runfile.sections import names_in_run
@@ -20,6 +19,8 @@ from infimed_core.store.steps import Outcome, RunState
 
 FILES = "report.json"
 """Names the files that a reporter wrote (relative to the run), inside its step's artifact."""
+NOT_FOR_REPORTERS = ("answers", "artifacts", "cache", "checkpoints", "media", "state")
+"""The folders of a run whose files a reporter may read and not change; run.json is another such file."""
 
 
 def write_reports(state: RunState) -> None:
@@ -31,7 +32,7 @@ def write_reports(state: RunState) -> None:
         inputs_digest = digest("report", 2, steps, results, reporter.identity())
 
         def work(directory: Path, name: str = name, reporter: Reporter = reporter) -> Outcome:
-            files = [os.path.relpath(file, state.path) for file in _write(name, reporter, state.directory)]
+            files = [os.path.relpath(file, state.path) for file in _write(reporter, state.directory)]
             write_atomically(directory / FILES, json.dumps(files))
             return Outcome(details={"files": files})
 
@@ -48,21 +49,50 @@ def report_failure(directory: RunDirectory, plan: Plan) -> None:
         for stale in (directory.path / "artifacts").glob(f"report-{name}-*"):
             shutil.rmtree(stale)  # else the next run took the files for its own
         try:
-            _write(name, reporter, directory)
+            _write(reporter, directory)
         except Exception as error:
-            told = f"the report '{name}' was not written: {type(error).__name__}: {error}"
-            directory.write(error=f"{directory.record.error}; {told}")
+            reason = f"the report '{name}' was not written: {type(error).__name__}: {error}"
+            directory.write(error=f"{directory.record.error}; {reason}")
 
 
 def _reporters(plan: Plan) -> list[tuple[str, Reporter]]:
     return [(name, plan.component(f"report.{index}")) for index, name in enumerate(names_in_run(plan.file.report))]
 
 
-def _write(name: str, reporter: Reporter, directory: RunDirectory) -> Sequence[Path]:
-    files = reporter.write(Run(directory.path, directory.record), directory.path)
-    if not isinstance(files, list | tuple) or not all(isinstance(file, Path) and file.exists() for file in files):
-        raise wrong(reporter, "write", f"must return the files that it has written, not {files!r}")
-    return files
+def _write(reporter: Reporter, directory: RunDirectory) -> list[Path]:
+    try:
+        return written_files(reporter, Run(directory.path, directory.record))
+    except Exception:
+        directory.write()  # run.json as it was, whatever the reporter has done to it
+        raise
+
+
+def written_files(reporter: Reporter, run: Run) -> list[Path]:
+    """What a reporter writes about a run.
+
+    Raises:
+        ComponentError: it returned no list of files, or changed what the run is read from.
+    """
+    before = _states(run.directory)
+    files = reporter.write(run, run.directory)
+    after = _states(run.directory)
+    changed = sorted(path for path, state in before.items() if after.get(path) != state)
+    if changed:
+        others = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+        raise wrong(reporter, "write", f"changed {changed[0]}{others} of the run; write to files of its own alone")
+    return checked_files(reporter, files)
+
+
+def _states(run: Path) -> dict[str, tuple[int, int]]:
+    """Size and time of every file that reporters may not change, by its path within the run."""
+    files = [run / "run.json"]
+    for folder in NOT_FOR_REPORTERS:
+        files += [Path(parent, name) for parent, _, names in os.walk(run / folder) for name in names]
+    return {
+        str(file.relative_to(run)): (state.st_size, state.st_mtime_ns)
+        for file in files
+        if file.exists() and (state := file.stat())
+    }
 
 
 def _are_there(run: Path, artifact: Artifact) -> bool:

@@ -20,7 +20,7 @@ DOCUMENTS = sorted(
 def test_plugin_guide_code_works_as_written(tmp_path: Path) -> None:
     text = (ROOT / "plugins" / "README.md").read_text(encoding="utf-8")
     files = re.findall(r"```python file=(\S+)\n(.*?)```", text, flags=re.S)
-    assert len(files) == 5
+    assert len(files) == 8
     for name, code in files:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -29,7 +29,7 @@ def test_plugin_guide_code_works_as_written(tmp_path: Path) -> None:
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_brightness.py"],
         cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert done.returncode == 0 and "3 passed" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0 and "6 passed" in done.stdout, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

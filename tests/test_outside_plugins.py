@@ -179,6 +179,11 @@ def test_outside_components_of_every_hook_make_a_run_and_their_versions_count(en
         ({"evaluation": {"benchmarks": [{"use": "good-three", "solver": {"use": "turned"}}]}}, r"Turned.solve .* '2'"),
         ({"evaluation": {"benchmarks": [{"use": "good-three", "metrics": ["skewed"]}]}}, r"Skewed.values .* averages"),
         ({"evaluation": {"benchmarks": [{"use": "good-three", "metrics": ["no-number"]}]}}, r"NoNumber.compute .* nan"),
+        ({"data": {"filters": [{"use": "mute"}]}}, r"step 'filter-mute': .* Mute.check .* 's0' without a reason"),
+        ({"quality": {"scorers": [{"use": "five-dimension"}], "select": {"use": "silence"}}},
+         r"step 'select': .* Silence.select .* without a reason"),
+        ({"report": [{"use": "nowhere"}]}, r"step 'report-nowhere': .* Nowhere.write .* which is not there"),
+        ({"report": [{"use": "vandal"}]}, r"step 'report-vandal': .* Vandal.write .* changed run.json"),
     ],
 )  # fmt: skip
 def test_a_component_that_breaks_its_promise_is_one_line_in_the_run_that_names_it(

@@ -6,7 +6,7 @@ from pathlib import Path
 import jsonschema
 import yaml
 
-from infimed_core.schemas import NAMES, write_schemas
+from infimed_plugins.reporting.catalogue import NAMES, write_schemas
 
 ROOT = Path(__file__).parents[1]
 
@@ -15,7 +15,7 @@ def test_committed_schemas_are_fresh(tmp_path: Path) -> None:
     write_schemas(tmp_path)
     for name in NAMES:
         fresh, committed = (place / f"{name}.schema.json" for place in (tmp_path, ROOT / "schemas"))
-        assert committed.read_text() == fresh.read_text(), "run `python -m infimed_core.schemas`"
+        assert committed.read_text() == fresh.read_text(), "run `infimed schema --write schemas`"
 
 
 def test_schemas_are_schemas_and_examples_obey_the_run_schema() -> None:

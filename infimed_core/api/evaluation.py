@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
-from infimed_core.api.component import Component, ComponentRef
+from infimed_core.api.component import Component, ComponentRef, as_named
 from infimed_core.api.data import Fault, Sample, Score
 from infimed_core.api.models import Answer, Ask
 from infimed_core.named_files import digest_of_files
@@ -89,7 +89,8 @@ class Benchmark(Component):
 
         Unless overridden: the settings, the version, and every file and folder that the settings name.
         """
-        return hashlib.sha256(f"{self.identity()}|{self.version}|{digest_of_files(dict(self))}".encode()).hexdigest()
+        files = digest_of_files(dict(self), as_named)
+        return hashlib.sha256(f"{self.identity()}|{self.version}|{files}".encode()).hexdigest()
 
     def summarise(
         self, samples: Sequence[Sample], answers: Sequence[Answer], scoring: str
@@ -197,8 +198,8 @@ class TextMetric(Metric):
 
     def compute(self, scores: Sequence[Score]) -> float | None:
         """The mean of the part over the scores that have it."""
-        found = [value for score in scores if (value := score.parts.get(self.part)) is not None]
-        return sum(found) / len(found) if found else None
+        values = [value for score in scores if (value := score.parts.get(self.part)) is not None]
+        return sum(values) / len(values) if values else None
 
     def values(self, scores: Sequence[Score]) -> NDArray[np.float64] | None:
         """The part of every score, NaN where a score lacks it."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, JsonValue
 
@@ -147,9 +148,6 @@ class RunRecord(Row):
 class Reporter(Component):
     """Writes for people what a run did: a page, tables, a leaderboard, a model card."""
 
-    after_every_run: ClassVar[bool] = False
-    """Whether ``infimed-run`` prints ``summary`` after every run, named in the run file or not."""
-
     @abstractmethod
     def write(self, run: Run, directory: Path) -> Sequence[Path]:
         """Write files about ``run`` into ``directory`` (the run's own) and return their paths.
@@ -161,3 +159,11 @@ class Reporter(Component):
     def summary(self, run: Run) -> Any:
         """What the terminal shows at the end of a run: text or a rich renderable; ``None`` for nothing."""
         return None
+
+    @contextmanager
+    def watch(self, quiet: bool = False) -> Iterator[Callable[[RunEvent], None]]:
+        """Within this, what is called with each event of the run that goes on in this terminal.
+
+        Asked of the default reporter alone, which also gives its summary where the run file does not name it.
+        """
+        yield lambda event: None

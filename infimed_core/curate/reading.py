@@ -15,7 +15,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from infimed_core.api.component import with_versions
+from infimed_core.api.component import found_now, with_versions
 from infimed_core.api.data import Executor, Fault, Reader, Sample
 from infimed_core.contracts import CheckedExecutor, checked_rows, checked_shards
 from infimed_core.curate.joining import FILES, KINDS, Joined, join_parts, key_of
@@ -24,6 +24,7 @@ from infimed_core.runfile.sections import HELD_OUT_SPLIT, SplitSection
 from infimed_core.store.artifacts import digest
 from infimed_core.store.dataset import TOLD_FAULTS, Dataset, store_media
 from infimed_core.store.files import replaced
+from infimed_core.store.places import written
 from infimed_core.store.steps import Outcome, RunState
 
 _THREADS, _AT_ONCE = 16, 16384
@@ -73,7 +74,7 @@ class _ReadTask:
             return fault
         row = row.model_copy(update={"tags": {"source": self.name, **row.tags, **split_tag(row, self.split)}})
         try:
-            row = store_media(row, self.media_directory)
+            row = written(store_media(row, self.media_directory), self.media_directory.parent)
             line = row.model_dump_json()
         except ValueError as error:  # half of a surrogate pair, which no file of UTF-8 holds
             return Fault(sample_id=row.id, code="bad_text", detail=f"cannot be written: {error}")
@@ -161,6 +162,7 @@ def read_sources(state: RunState, executor: Executor) -> tuple[Dataset, str]:
         for done, _ in enumerate(executor.map(_call, tasks), start=1):
             state.tell("progress", "read", {"done": done, "total": len(tasks), "unit": "shard"})
         joined = join_parts(directory, tasks)
+        len(Dataset(directory / "samples.jsonl"))  # its offsets are written, to be sealed with it
         for task in tasks:  # not before the whole is written: a run killed here finds every part
             for path in reversed(task.parts.values()):  # what says that the part stands goes first
                 path.unlink()
@@ -249,7 +251,7 @@ def _sizes_of(names: Sequence[str]) -> bytes:
     sizes = []
     for name in names:
         try:
-            sizes.append(os.stat(json.loads(name)).st_size)
+            sizes.append(os.stat(found_now(json.loads(name))).st_size)
         except (OSError, ValueError):
             sizes.append(-1)
     return np.array(sizes, dtype=np.int64).tobytes()

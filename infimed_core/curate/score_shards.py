@@ -12,9 +12,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from infimed_core.api.data import MediaLoader, Sample
 from infimed_core.api.quality import Scorer
 from infimed_core.store.dataset import Dataset
@@ -84,7 +81,7 @@ class ScoringJob:
 
     Attributes:
         inputs_digest: digest of all that decides a score beside the sample and its media.
-        left_out: bool [n], samples that a filter rejected, which are not scored; ``None`` where none was.
+        left_out: a byte a row, 1 where a filter rejected the sample, which is not scored; 0s at its end left out.
         directory: the step's artifact; the artifacts beside it may hold parts that need not be scored again.
     """
 
@@ -93,11 +90,7 @@ class ScoringJob:
     media: MediaLoader
     directory: Path
     inputs_digest: str
-    left_out: NDArray[np.bool_] | None = None
-
-    def is_left_out(self, row: int) -> bool:
-        """Whether a filter rejected a sample."""
-        return self.left_out is not None and bool(self.left_out[row])
+    left_out: bytes = b""
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_earlier"}
@@ -108,7 +101,7 @@ class ScoringJob:
         for row in range(start, stop):
             key.update(self.dataset.line(row))
             sample = self.dataset[row]
-            told = "left out" if self.is_left_out(row) else tag(sample)
+            told = "left out" if self.left_out[row : row + 1] == b"\1" else tag(sample)
             key.update("\n".join([told, *(_state(item.uri) for item in sample.media)]).encode() + b"\0")
         return part_path(self.directory, start, key.hexdigest())
 

@@ -7,9 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from infimed_core.api.component import JsonObject
 from infimed_core.api.data import Executor, Sample, Score
 from infimed_core.api.models import Answer, Request
@@ -20,7 +17,8 @@ from infimed_core.errors import DataError, InfimedError
 from infimed_core.models.model_pool import asking
 from infimed_core.plugin_loading import told_error
 from infimed_core.runfile.sections import names_in_run
-from infimed_core.store.artifacts import digest, mask_digest
+from infimed_core.stopping import stop_signal
+from infimed_core.store.artifacts import digest
 from infimed_core.store.broadcast import Broadcast
 from infimed_core.store.dataset import Dataset
 from infimed_core.store.scores import ScoreTable, has_errors, write_part
@@ -69,11 +67,11 @@ class ScoreTask:
         ids: list[str] = []
         scores: list[Score] = []
         for at in range(self.start, self.stop, CALL_SIZE):
-            rows = range(at, min(at + CALL_SIZE, self.stop))
-            samples = job.dataset[rows.start : rows.stop]
-            wanted = [sample for row, sample in zip(rows, samples, strict=True) if not job.is_left_out(row)]
+            samples = job.dataset[at : min(at + CALL_SIZE, self.stop)]
+            skipped = job.left_out[at : at + len(samples)].ljust(len(samples), b"\0")
+            wanted = [sample for sample, skip in zip(samples, skipped, strict=True) if not skip]
             found = iter(scored(job.scorer, score, wanted) if wanted else ())
-            scores += [LEFT_OUT if job.is_left_out(row) else next(found) for row in rows]
+            scores += [LEFT_OUT if skip else next(found) for skip in skipped]
             ids += [sample.id for sample in samples]
         write_part(target, ids, scores, job.scorer.given_dimensions())
         return Done(target.name, num_samples, sum(score is not LEFT_OUT for score in scores))
@@ -91,6 +89,8 @@ def scored(scorer: Scorer, score: Callable[[list[Sample]], list[Score]], samples
     except Exception as error:
         if isinstance(error, InfimedError) and not isinstance(error, DataError):
             raise
+        if stop_signal() is not None:  # the scorer made another error of it
+            raise KeyboardInterrupt from error
         if len(samples) > 1:
             return [row for sample in samples for row in scored(scorer, score, [sample])]
         note = told_error(error)[:500]
@@ -148,11 +148,9 @@ def _note_identity(scorer: Scorer, scores: Iterable[tuple[str, Score]], identity
 
 
 def score_samples(
-    state: RunState, dataset: Dataset, inputs_digest: str, executor: Executor, left_out: NDArray[np.bool_]
+    state: RunState, dataset: Dataset, inputs_digest: str, executor: Executor, left_out: bytes = b""
 ) -> tuple[dict[str, ScoreTable], str]:
-    """Score every sample that no filter left out (bool [n]) with every scorer.
-
-    Returns the tables by the names of the scorers, in order, and a digest.
+    """Score every sample that no filter left out with every scorer; return tables by scorer, in order, and a digest.
 
     Parts that a killed run finished are not scored again, and neither are those of an earlier run of this directory
     whose samples, media and scorer are the same: a file added to a source costs its own rows.
@@ -166,9 +164,7 @@ def score_samples(
     for index, (title, scorer) in enumerate(zip(names_in_run(section.scorers), scorers, strict=True)):
         name = "score" if index == 0 else f"score-{title}"
         identity_digest = scorer.identity()
-        hashed = digest(
-            "score", 4, inputs_digest, identity_digest, *([mask_digest(left_out)] if left_out.any() else [])
-        )
+        hashed = digest("score", 4, inputs_digest, identity_digest, *([left_out.hex()] if left_out else []))
         if isinstance(scorer, JudgingScorer):
             identity_digest = digest(identity_digest, state.model_pool.identity(scorer.model))
             # the tags decide what may be sent where, so they are part of what the scores are made from
@@ -184,9 +180,7 @@ def score_samples(
             fitted = scorer.fitted(dataset, state.media, directory)
             # A scorer that knows a reference made from the data scores other data otherwise.
             parts_from = digest("part", 2, identity_digest, "" if fitted is scorer else inputs_digest)
-            job = Broadcast(
-                ScoringJob(fitted, dataset, state.media, directory, parts_from, left_out if left_out.any() else None)
-            )
+            job = Broadcast(ScoringJob(fitted, dataset, state.media, directory, parts_from, left_out))
             tasks = [ScoreTask(job, start, stop) for start, stop in spans(read_shards(dataset))]
             num_done = num_scored = 0
             if isinstance(fitted, JudgingScorer):
@@ -202,7 +196,7 @@ def score_samples(
             table = ScoreTable(directory)
             status, reasons = table.counts()
             num_failed = reasons[SCORER_FAILED]
-            if num_failed and num_failed == len(dataset) - int(left_out.sum()):
+            if num_failed and num_failed == len(dataset) - left_out.count(1):
                 note = table[0][1].note
                 _sweep(directory, set())  # nothing in it is worth keeping, and its cause may be gone next time
                 method = "judge" if isinstance(scorer, JudgingScorer) else "score"

@@ -69,6 +69,8 @@ def _verdict(selector: Selector, candidates: Candidates) -> RowSelection:
         selection.reasons
     ):
         raise wrong(selector, "select_rows", "gave a code that is neither KEPT nor the place of a reason")
+    if not all(selection.reasons):
+        raise wrong(selector, "select", "rejected a sample without a reason; give each reject one reason or more")
     return selection
 
 

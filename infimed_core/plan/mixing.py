@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from infimed_core.api.component import JsonObject
 from infimed_core.api.planning import Packs
 from infimed_core.api.training import Stage
-from infimed_core.plan.index import Index
+
+if TYPE_CHECKING:
+    from infimed_core.plan.index import Index
 
 _WINDOW_STEPS = (50, 16, 4, 2)
 _MOST_KINDS = 64

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -16,6 +16,7 @@ from infimed_core.api.evaluation import Benchmark, Metric
 from infimed_core.api.training import Trainer
 from infimed_core.contracts import wrong_stages
 from infimed_core.errors import PluginError
+from infimed_core.hookspecs import KINDS
 from infimed_core.plugins import Registry
 from infimed_core.runfile.cross_checks import mistakes
 from infimed_core.runfile.sections import BASELINE, CONSTANT_LETTER, Place, RunFile
@@ -28,8 +29,8 @@ NEEDS = {
     "training": ("data", "model"),
 }
 """Sections that a section cannot do without."""
-DEFAULTED = ("resolution", "packing")
-"""Sections of training that have a default, declared by a built-in."""
+KIND_OF_PLACE = {place: name for name, kind in KINDS.items() for place in kind.places}
+"""Every place of a run file that names a component, with the kind of component."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,6 @@ class Checker:
     def check(self, document: dict[str, Any]) -> tuple[RunFile | None, dict[str, Component]]:
         """The file and each component that could be made, by dotted path (of a stage's own parts
         ``stages.NAME.packing``); both without the keys that are mistakes. The file is ``None`` where it is none so."""
-        document = self._with_defaults(self._without_old_report(document))
         file: RunFile | None = None
         try:
             file = RunFile.model_validate(document)
@@ -110,51 +110,32 @@ class Checker:
             file = _mended(RunFile, document, error)
             self.doubts |= {location for location, _ in _own_errors(error)}
         for section, needed in NEEDS.items():
-            if section in document:
-                for name in needed:
-                    if name not in document:
-                        self.add(
-                            (section,),
-                            f"needs the section '{name}:', which is missing; add it (see examples/full.yaml)",
-                        )
-        run = document.get("run")
-        named = run.get("plugins") if isinstance(run, dict) else None
-        for index, plugin in enumerate(named if isinstance(named, list) else ()):
-            self._check_plugin(str(plugin), ("run", "plugins", index))
+            for name in needed if section in document else ():
+                if name not in document:
+                    self.add(
+                        (section,), f"needs the section '{name}:', which is missing; add it (see examples/full.yaml)"
+                    )
+        for path, name in _values_at(document, ["run", "plugins", "*"]):
+            self._check_plugin(str(name), path)
         made: dict[Place, Component] = {}
         names: dict[Place, str] = {}
-        for path, kind, use in _uses(document):
-            component = self._make(path, kind, use)
-            if component is not None:
-                made[path] = component
-                made |= self._make_nested(path, component)
-                if isinstance(component, Trainer):
-                    parts = self._make_stage_parts(path, component)
-                    made |= {place: part for place, (_, part) in parts.items()}
-                    names |= {place: name for place, (name, _) in parts.items()}
-        made |= self._make_metrics(document, made)
-        self._check_solvers(document, made)
+        for path, kind, ref in _uses(document):
+            component = self._make(path, kind, ref)
+            if component is None:
+                continue
+            made[path] = component
+            for inner_path, inner_kind, inner_ref, name in self._inner_uses(path, component):
+                inner = self._make(inner_path, inner_kind, inner_ref.model_dump(by_alias=True))
+                if inner is not None:
+                    made[inner_path] = inner
+                    names[inner_path] = name
+        for path, benchmark in list(made.items()):
+            if isinstance(benchmark, Benchmark) and path[:2] == ("evaluation", "benchmarks"):
+                self._check_defaults(path, benchmark, document, made)
         self.plugins |= set(file.run.plugins) if file is not None else set()
         for path, message in mistakes(document, file, made, self.doubts):
             self.add(path, message)
         return file, {names.get(path) or dotted(path): component for path, component in made.items()}
-
-    def _with_defaults(self, document: dict[str, Any]) -> dict[str, Any]:
-        """The document with the sections that training needs and that have one sensible answer."""
-        if "training" not in document:
-            return document
-        missing = {name: self.registry.default(name) for name in DEFAULTED if name not in document}
-        return document | {name: {"use": use} for name, use in missing.items() if use is not None}
-
-    def _without_old_report(self, document: dict[str, Any]) -> dict[str, Any]:
-        """``report:`` was a mapping in earlier versions; the remedy is one line, and the rest is checked without it."""
-        if not isinstance(document.get("report"), dict):
-            return document
-        names = list(self.registry.names("reporter"))
-        first = names[0] if names else "NAME"
-        there = f"installed: {', '.join(names)}" if names else "none is installed"
-        self.add(("report",), f"is a list of reporters: write 'report: [{{use: {first}}}]' ({there})")
-        return {key: value for key, value in document.items() if key != "report"}
 
     def _check_plugin(self, name: str, path: Place) -> None:
         if name in self.registry.plugins:
@@ -167,100 +148,67 @@ class Checker:
         installed = ", ".join(self.registry.plugins)
         self.add(path, f"plugin '{name}' is not installed; {hint}pip install its distribution (installed: {installed})")
 
-    def _make_metrics(self, document: dict[str, Any], made: dict[Place, Component]) -> dict[Place, Component]:
-        """The metrics that the file names. What a metric needs must be installed before a model is asked for hours."""
-        found: dict[Place, Component] = {}
-        section = document.get("evaluation")
-        benchmarks = section.get("benchmarks") if isinstance(section, dict) else None
-        for index, use in enumerate(benchmarks if isinstance(benchmarks, list) else ()):
-            named = use.get("metrics") if isinstance(use, dict) else None
-            place: Place = ("evaluation", "benchmarks", index)
-            benchmark = made.get(place)
-            default = [name for name in [self.registry.default("metric")] if name is not None]
-            own = (benchmark.metrics or default) if isinstance(benchmark, Benchmark) else ()
-            for number, one in enumerate(named if isinstance(named, list) else own):
-                inner: Place = (*place, "metrics", number) if isinstance(named, list) else place
-                metric = self._make_metric(inner, one)
-                if metric is not None and isinstance(named, list):
-                    found[inner] = metric
-        return found
+    def _check_defaults(
+        self, path: Place, benchmark: Benchmark, document: dict[str, Any], made: Mapping[Place, Component]
+    ) -> None:
+        """How a benchmark wants to be asked and measured must be there before it is, where the file does not say."""
+        if (*path, "solver") not in made:
+            wanted = benchmark.solver()
+            name = wanted.use if wanted is not None else self.registry.default("solver")
+            if name is not None:
+                self._make(path, "solver", {"use": name, "with": wanted.settings if wanted is not None else {}})
+        if (*path, "metrics") not in dict(_values_at(document, ["evaluation", "benchmarks", "*", "metrics"])):
+            default = self.registry.default("metric")
+            for name in benchmark.metrics or ((default,) if default is not None else ()):
+                self._make(path, "metric", name)
 
-    def _make_metric(self, path: Place, one: Any) -> Metric | None:
-        if not isinstance(one, str):
-            metric = self._make(path, "metric", one)
-            name = one["use"] if metric is not None else ""
-        else:
-            name, metric = one, None
-            try:
-                metric = cast(Metric, self.registry.make("metric", one))
-                self.plugins.add(self.registry.owner("metric", one))
-            except PluginError as error:
-                self.add(path, str(error))
-            except ValidationError as error:
-                needed = ", ".join(str(item["loc"][0]) for item in error.errors() if item["loc"])
-                self.add(path, f"'{one}' needs settings ({needed}); write {{use: {one}, with: {{...}}}}")
-        if isinstance(metric, Metric) and (problem := metric.missing()):
-            self.add(path, f"'{name}' {problem}")
-        return cast(Metric | None, metric)
-
-    def _check_solvers(self, document: dict[str, Any], made: dict[Place, Component]) -> None:
-        """How a benchmark wants to be asked must be there before it is."""
-        for path, benchmark in made.items():
-            if path[:2] == ("evaluation", "benchmarks") and (*path, "solver") not in made:
-                wanted = benchmark.solver() if isinstance(benchmark, Benchmark) else None
-                name = wanted.use if wanted is not None else self.registry.default("solver")
-                if name is not None:
-                    self._make(path, "solver", {"use": name, "with": wanted.settings if wanted is not None else {}})
-
-    def _make(self, path: Place, kind: str, use: Any) -> Component | None:
-        if not isinstance(use, dict) or not isinstance(use.get("use"), str):
+    def _make(self, path: Place, kind: str, ref: Any) -> Component | None:
+        """The component that ``{use: NAME, with: {...}}`` names, or a metric's name alone."""
+        by_name = kind == "metric" and isinstance(ref, str)
+        name = ref if by_name else ref.get("use") if isinstance(ref, dict) else None
+        settings = (ref.get("with") or {}) if isinstance(ref, dict) else {}
+        if not isinstance(name, str):
             return None  # told already by the section's own check
-        settings = use.get("with") or {}
         try:
-            component = self.registry.find(kind, use["use"])
-            self.plugins.add(self.registry.owner(kind, use["use"]))
+            component_class = self.registry.find(kind, name)
+            self.plugins.add(self.registry.owner(kind, name))
             if not isinstance(settings, dict):
                 return None
-            return self.registry.make(kind, use["use"], settings)
+            component = self.registry.make(kind, name, settings)
         except PluginError as error:
-            self.add((*path, "use"), str(error))
+            self.add(path if by_name else (*path, "use"), str(error))
             return None
         except ValidationError as error:
-            self._add_errors(error, (*path, "with"), component)
+            if by_name:
+                needed = ", ".join(str(item["loc"][0]) for item in error.errors() if item["loc"])
+                self.add(path, f"'{name}' needs settings ({needed}); write {{use: {name}, with: {{...}}}}")
+                return None
+            self._add_errors(error, (*path, "with"), component_class)
             if path[0] == "quality":  # what else is said of a component's settings holds without the wrong ones
                 self.doubts.add(path)
-            return _mended(component, settings, error)
+            return _mended(component_class, settings, error)
+        if isinstance(component, Metric) and (problem := component.missing()):
+            self.add(path, f"'{name}' {problem}")
+        return component
 
-    def _make_nested(self, path: Place, component: Component) -> dict[Place, Component]:
-        """The components that a component's own settings name."""
-        made: dict[Place, Component] = {}
+    def _inner_uses(self, path: Place, component: Component) -> Iterator[tuple[Place, str, ComponentRef, str]]:
+        """The components that another's settings name: (path, kind, reference, the name by which a stage finds it)."""
         for setting, kind in type(component).nested.items():
-            use: ComponentRef | None = getattr(component, setting)
-            if use is not None:
-                place = (*path, "with", setting)
-                inner = self._make(place, kind, {"use": use.use, "with": use.settings})
-                if inner is not None:
-                    made[place] = inner
-        return made
-
-    def _make_stage_parts(self, path: Place, trainer: Trainer) -> dict[Place, tuple[str, Component]]:
-        """The components of single stages, each with the name by which a stage finds it."""
-        made: dict[Place, tuple[str, Component]] = {}
-        if wrong := wrong_stages(trainer):
+            if getattr(component, setting) is not None:
+                yield (*path, "with", setting), kind, getattr(component, setting), ""
+        if not isinstance(component, Trainer):
+            return
+        if wrong := wrong_stages(component):
             self.add((*path, "use"), wrong)
-            return {}
-        names = [stage.name for stage in trainer.stage_list]
-        for index, stage in enumerate(trainer.stage_list):
+            return
+        names = [stage.name for stage in component.stage_list]
+        for index, stage in enumerate(component.stage_list):
+            place = (*path, "with", "stages", index)
             if names.index(stage.name) != index or stage.name in ("base", BASELINE, CONSTANT_LETTER):
-                self.add((*path, "with", "stages", index, "name"), f"the name '{stage.name}' is taken; choose another")
+                self.add((*place, "name"), f"the name '{stage.name}' is taken; choose another")
             for part, kind in (("resolution", "resolution scheduler"), ("packing", "packer")):
-                use = getattr(stage, part)
-                if use is not None:
-                    place = (*path, "with", "stages", index, part)
-                    component = self._make(place, kind, {"use": use.use, "with": use.settings})
-                    if component is not None:
-                        made[place] = (f"stages.{stage.name}.{part}", component)
-        return made
+                if getattr(stage, part) is not None:
+                    yield (*place, part), kind, getattr(stage, part), f"stages.{stage.name}.{part}"
 
     def _add_errors(self, error: ValidationError, prefix: Place, model: type[BaseModel]) -> None:
         for location, item in _own_errors(error):
@@ -278,7 +226,7 @@ class Checker:
                 if isinstance(given, str):  # a key that was put where its name belongs is not shown either
                     given = "***" if "api_key" in str(path[-1]) else without_passwords(given)
                 shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool) else ""
-                message = f"{_plain(item)}{shown}"
+                message = f"{_plain(item, path)}{shown}"
             self.add(path, message)
 
 
@@ -315,13 +263,13 @@ def _mended(model: type[M], body: Mapping[str, Any], error: ValidationError) -> 
         return None
 
 
-def _plain(item: Any) -> str:
+def _plain(item: Any, path: Place) -> str:
     """What is wrong, in the words of a run file and not of the library that checks it."""
     kind, text = item["type"], str(item["msg"])
     if kind in ("model_type", "dict_type", "model_attributes_type"):
         return "must be a mapping of keys to values, as in {use: NAME}"
     if kind in ("tuple_type", "list_type"):
-        return "must be a list, as in [one, two]"
+        return f"must be a list, as in {'[{use: NAME}]' if f'{dotted(path)}.*' in KIND_OF_PLACE else '[one, two]'}"
     if kind in ("value_error", "assertion_error"):
         return text.partition(", ")[2]
     return text.replace("Input should", "must", 1) if text.startswith("Input should") else text[0].lower() + text[1:]
@@ -352,45 +300,29 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def _uses(document: dict[str, Any]) -> Iterator[tuple[Place, str, Any]]:
-    """Every place of a run file that names a component: (path, kind, value)."""
-
-    def at(*path: str) -> Any:
-        value: Any = document
-        for part in path:
-            value = value.get(part) if isinstance(value, dict) else None
-        return value
-
-    lists: list[tuple[tuple[str, ...], str]] = [
-        (("data", "sources"), "reader"),
-        (("data", "filters"), "filter"),
-        (("quality", "scorers"), "scorer"),
-        (("evaluation", "benchmarks"), "benchmark"),
-        (("report",), "reporter"),
-    ]
-    singles: list[tuple[tuple[str, ...], str]] = [
-        (("data", "executor"), "executor"),
-        (("quality", "select"), "selector"),
-        (("model",), "model"),
-        (("resolution",), "resolution scheduler"),
-        (("packing",), "packer"),
-        (("training",), "trainer"),
-    ]
-    for path, kind in lists:
-        values = at(*path)
-        for index, value in enumerate(values if isinstance(values, list) else ()):
-            yield (*path, index), kind, value
-            if kind == "benchmark" and isinstance(value, dict) and value.get("solver") is not None:
-                yield (*path, index, "solver"), "solver", value["solver"]
-    modalities = at("data", "modalities")
-    for name, settings in modalities.items() if isinstance(modalities, dict) else ():
-        yield ("data", "modalities", str(name)), "modality", {"use": str(name), "with": settings}
-    named = at("models")
-    for name, value in named.items() if isinstance(named, dict) else ():
-        yield ("models", str(name)), "model", value
-    for path, kind in singles:
-        value = at(*path)
-        if value is not None:
+    """Every component that a run file names: (path, kind, value)."""
+    for pattern, kind in KIND_OF_PLACE.items():
+        for path, value in _values_at(document, pattern.split(".")):
             yield path, kind, value
+    for path, settings in _values_at(document, ["data", "modalities", "*"]):
+        yield path, "modality", {"use": path[-1], "with": settings}
+
+
+def _values_at(value: Any, pattern: Sequence[str], path: Place = ()) -> Iterator[tuple[Place, Any]]:
+    """The values at a path of keys, where ``*`` stands for every item of a list or table."""
+    if not pattern:
+        if value is not None:
+            yield path, value
+        return
+    keys: Iterable[tuple[Any, Any]] = ()
+    if pattern[0] != "*":
+        keys = [(pattern[0], value[pattern[0]])] if isinstance(value, dict) and pattern[0] in value else ()
+    elif isinstance(value, dict):
+        keys = [(str(key), inner) for key, inner in value.items()]
+    elif isinstance(value, list):
+        keys = enumerate(value)
+    for key, inner in keys:
+        yield from _values_at(inner, pattern[1:], (*path, key))
 
 
 def dotted(path: Place) -> str:

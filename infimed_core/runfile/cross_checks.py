@@ -42,10 +42,10 @@ def mistakes(
     run = {".".join(map(str, place)): component for place, component in components.items()}
     for place, component in components.items():
         try:
-            found = component.problems(run)
+            problems = component.problems(run)
         except InfimedError as error:
-            found = {"": str(error)}
-        for setting, message in found.items():
+            problems = {"": str(error)}
+        for setting, message in problems.items():
             inner = tuple(int(part) if part.isdigit() else part for part in setting.split(".") if part)
             yield (*place, "with", *inner), message
     yield from _asked_models(document, components)
@@ -70,17 +70,17 @@ def _asked_models(document: Mapping[str, Any], components: Mapping[Place, Compon
     """Every model that is asked by name must be in ``models:``."""
     models = document.get("models")
     known = [str(name) for name in models] if isinstance(models, dict) else []
-    asked: list[tuple[Place, str]] = []
+    uses: list[tuple[Place, str]] = []
     section = document.get("evaluation")
     judges = section.get("judges") if isinstance(section, dict) else None
     for index, name in enumerate(judges if isinstance(judges, list) else ()):
-        asked.append((("evaluation", "judges", index), str(name)))
+        uses.append((("evaluation", "judges", index), str(name)))
     for place, component in components.items():
         if isinstance(component, JudgingScorer):
-            asked.append(((*place, "with", "model"), component.model))
+            uses.append(((*place, "with", "model"), component.model))
         elif isinstance(component, Solver):
-            asked += [((*place, "with"), name) for name in component.models()]
-    for place, name in asked:
+            uses += [((*place, "with"), name) for name in component.models()]
+    for place, name in uses:
         if name not in known:
             there = f"it has: {', '.join(sorted(known))}" if known else "there is none"
             yield place, f"asks a model named '{name}', but 'models:' has no such entry ({there}); add it"

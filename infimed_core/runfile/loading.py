@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
+from infimed_core.api.component import found_now
 from infimed_core.errors import ConfigError, InfimedError
 from infimed_core.plugin_loading import place_of_code, plugin_of, told_error
 from infimed_core.plugins import Group, Registry
@@ -16,6 +19,49 @@ from infimed_core.runfile.sections import IMAGE_BLIND, Place
 
 _SAFE_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """The safe loader of libyaml where it is there: the same documents, many times faster."""
+_BOOLEAN = "tag:yaml.org,2002:bool"
+
+
+class _Loader(_SAFE_LOADER):  # type: ignore[misc]
+    """Reads ``true`` and ``false`` alone as booleans (YAML 1.2): Yes, No, on and off are words, as an answer may be.
+
+    A setting that is a switch still takes them: pydantic reads such a word as one.
+    """
+
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {
+        first: [(tag, pattern) for tag, pattern in rows if tag != _BOOLEAN]
+        for first, rows in _SAFE_LOADER.yaml_implicit_resolvers.items()
+    }
+
+
+_Loader.add_implicit_resolver(_BOOLEAN, re.compile("^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+
+
+def parse_value(text: str) -> Any:
+    """A value as it would be read from a run file.
+
+    Raises:
+        yaml.YAMLError: the text is no YAML.
+    """
+    return yaml.load(text, _Loader)  # a safe loader
+
+
+def parse_changes(changes: Sequence[str]) -> dict[str, Any]:
+    """``PATH=VALUE`` options as values by path.
+
+    Raises:
+        InfimedError: an option has no path, or its value is no YAML.
+    """
+    values: dict[str, Any] = {}
+    for change in changes:
+        path, sign, text = change.partition("=")
+        if not sign or not path:
+            raise InfimedError(f"--set {change}: write PATH=VALUE, as in run.seed=1")
+        try:
+            values[path] = parse_value(text)
+        except yaml.YAMLError:
+            raise InfimedError(f"--set {change}: the value is no YAML; put text with signs into quotes") from None
+    return values
 
 
 STAGES = ["training", "with", "stages"]
@@ -38,7 +84,7 @@ def load_run_file(source: Path, registry: Registry, overrides: dict[str, Any] | 
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError([f"{source}: cannot be read: {error}"]) from None
     try:
-        loader = _SAFE_LOADER(text)
+        loader = _Loader(text)
         root = loader.get_single_node()
         document = loader.construct_document(root) if root is not None else None
     except yaml.YAMLError as error:
@@ -54,6 +100,7 @@ def load_run_file(source: Path, registry: Registry, overrides: dict[str, Any] | 
             raise ConfigError([f"{source}: --{name} chooses questions, but the run file has no section 'evaluation:'"])
     for path, value in (overrides or {}).items():
         _override(document, path, value, source)
+    document = found_now(document)
     checker = Checker(registry, lines)
     _expand_groups(document, registry, checker, source)
     _fill_defaults(document, registry)
@@ -62,7 +109,8 @@ def load_run_file(source: Path, registry: Registry, overrides: dict[str, Any] | 
     file, components = checker.check(document)
     if checker.problems:
         ordered = sorted(set(checker.problems), key=lambda p: (p.line, p.path, p.message))
-        raise ConfigError([f"{source}:{p.line}: {p.path}: {p.message}" for p in ordered])
+        messages = [f"{source}:{p.line}: {p.path}: {p.message}" for p in ordered]
+        raise ConfigError(registry.each_reason_once(messages))
     assert file is not None
     return Plan(source, file, components, frozenset(checker.plugins))
 
@@ -70,13 +118,16 @@ def load_run_file(source: Path, registry: Registry, overrides: dict[str, Any] | 
 def _fill_defaults(document: dict[str, Any], registry: Registry) -> None:
     """Name the built-ins that are used where the run file names nothing, so that they are checked and recorded too."""
     data = document.get("data")
-    if not isinstance(data, dict):
-        return
-    for key, purpose in (("executor", "executor"), ("filters", "filter")):
-        wanted = data.get(key) is None and (key == "executor" or isinstance(document.get("evaluation"), dict))
-        name = registry.default(purpose) if wanted else None
-        if name is not None:
-            data[key] = {"use": name} if key == "executor" else [{"use": name}]
+    places = [(data, "executor", "executor")]
+    if isinstance(document.get("evaluation"), dict):
+        places.append((data, "filters", "filter"))
+    if "training" in document:
+        places += [(document, "resolution", "resolution"), (document, "packing", "packing")]
+    for section, key, purpose in places:
+        if isinstance(section, dict) and section.get(key) is None:
+            name = registry.default(purpose)
+            if name is not None:
+                section[key] = [{"use": name}] if key == "filters" else {"use": name}
 
 
 def _expand_groups(document: dict[str, Any], registry: Registry, checker: Checker, source: Path) -> None:
@@ -85,26 +136,24 @@ def _expand_groups(document: dict[str, Any], registry: Registry, checker: Checke
     uses = section.get("benchmarks") if isinstance(section, dict) else None
     if not isinstance(uses, list) or not isinstance(section, dict):
         return
-    named = [use.get("use") if isinstance(use, dict) else None for use in uses]
     groups = registry.benchmark_groups()
+    path: Place = ("evaluation", "benchmarks")
     expanded: list[Any] = []
-    moved: list[tuple[int, int]] = []
+    line_of: dict[int, int] = {}
     for index, use in enumerate(uses):
-        own = named[index]
-        members = groups.get(own) if isinstance(own, str) else None
-        settings = use.get("with") or {} if members is not None else {}
-        parts: list[Any] = [use]
-        if members is not None and isinstance(settings, dict):
-            parts = _members(members, own, settings, checker, ("evaluation", "benchmarks", index))
+        name = use.get("use") if isinstance(use, dict) else None
+        group = groups.get(name) if isinstance(name, str) else None
+        settings = use.get("with") or {} if group is not None else {}
+        parts: list[Any] = [{}]
+        if group is not None and isinstance(settings, dict):
+            parts = _members(group, name, settings, checker, (*path, index))
         for part in parts:
-            moved.append((index, len(expanded)))
-            expanded.append({**use, **part} if members is not None else use)
+            if group is not None or index != len(expanded):
+                line_of[len(expanded)] = checker.lines.of((*path, index))
+            expanded.append({**use, **part} if group is not None else use)
     if len(expanded) != len(uses):
-        place: Place = ("evaluation", "benchmarks")
-        lines = checker.lines
-        starts = [(lines.of((*place, old)), new) for old, new in moved if old != new or str(named[old]) in groups]
-        for line, new in starts:
-            lines.put((*place, new), line)
+        for index, line in line_of.items():
+            checker.lines.put((*path, index), line)
     if uses and not expanded:
         raise ConfigError([f"{source}:{p.line}: {p.path}: {p.message}" for p in checker.problems])
     section["benchmarks"] = expanded
@@ -113,15 +162,15 @@ def _expand_groups(document: dict[str, Any], registry: Registry, checker: Checke
 def _members(members: Group, name: Any, settings: dict[str, Any], checker: Checker, place: Place) -> list[Any]:
     """The uses that a benchmark group stands for; a group that fails is a mistake of the run file that names it."""
     try:
-        found = members(settings)
+        uses = members(settings)
     except InfimedError:
         raise
     except Exception as error:
         what = f"raised {told_error(error)}"
     else:
-        if isinstance(found, list) and found and all(isinstance(use, dict) and "use" in use for use in found):
-            return found
-        what = f"returned {found!r:.80}, not a list of {{name, use, with}}"
+        if isinstance(uses, list) and uses and all(isinstance(use, dict) and "use" in use for use in uses):
+            return uses
+        what = f"returned {uses!r:.80}, not a list of {{name, use, with}}"
     plugin = plugin_of(getattr(members, "__module__", "") or "")
     checker.add(place, f"plugin '{plugin}': the benchmark group '{name}' {what} ({place_of_code(members)})")
     return []
@@ -158,8 +207,8 @@ def _place(items: list[Any], part: str) -> int:
     """The position of the item of a list that ``part`` names."""
     if part.lstrip("-").isdigit():
         return int(part)
-    own = [(item.get("name"), item.get("use")) if isinstance(item, dict) else () for item in items]
-    named = [index for index, names in enumerate(own) if part in names]
+    names_of = [(item.get("name"), item.get("use")) if isinstance(item, dict) else () for item in items]
+    named = [index for index, names in enumerate(names_of) if part in names]
     if len(named) != 1:
         raise ValueError(part)
     return named[0]

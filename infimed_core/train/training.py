@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -103,6 +104,7 @@ class _Stages:
                 "before": str(start.absolute()) if self._model is None else None,
                 "scratch": str((state.path / "state" / directory.name).absolute()),
                 "seed": state.seed * 1000 + position,
+                "kept": str(directory.with_name(f"{directory.name}.steps").absolute()),
                 "measured": str(measured.absolute()) if measured is not None else None,
             }
             if self._model is None:
@@ -111,10 +113,10 @@ class _Stages:
 
         artifact = state.step(
             f"train-{stage.name}", inputs_digest, work, kind="train", subject={"stage": stage.name},
-            folder="checkpoints", prefix=stage.name, checksums=True,
+            folder="checkpoints", prefix=stage.name,
         )  # fmt: skip
         # Only now that the checkpoint is sealed; a kill before leaves the state from which it is written again.
-        shutil.rmtree(state.path / "state" / artifact.directory.name, ignore_errors=True)
+        _clear_states(state.path / "state", stage.name)
         record = state.directory.record.steps[-1]
         if record.status == "reused":
             self._model = None  # weights in memory, if any, are those of an earlier stage
@@ -173,7 +175,8 @@ def _train(
     measurements = None
     if task["measured"] is not None:
         measurements = StageMeasurements(state, stage, Path(task["measured"]), dataset, model)
-    context = TrainingContext(Path(task["scratch"]), task["seed"], emit, state.stopped, measurements)
+    scratch, kept = Path(task["scratch"]), Path(task["kept"])
+    context = TrainingContext(scratch, task["seed"], emit, state.stopped, measurements, kept)
     with state.stop_softly():
         return trainer.train(model, batches, stage, context)
 
@@ -201,10 +204,19 @@ def _tell_trained_anew(state: RunState, stage: Stage, directory: Path, scratch: 
     if others:
         state.say(
             f"stage '{stage.name}' is trained anew from step 0: its settings, its plan, the seed or the model before "
-            f"it are not those of {', '.join(sorted(others))}, which stay as they are; to go on from there, undo the "
-            "change",
+            f"it are not those of {', '.join(sorted(others))}; checkpoints stay, states go when the new training is "
+            "finished; to go on from there, undo the change, or name a kept checkpoint in continue_from",
             f"train-{stage.name}",
         )
+
+
+def _clear_states(states: Path, stage: str) -> None:
+    """Remove the states of a stage that is finished, those of other settings too, and the folder once it is empty."""
+    for path in states.glob(f"{stage}-*"):
+        if path.name.rsplit("-", 1)[0] == stage:
+            shutil.rmtree(path, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        states.rmdir()
 
 
 def _tell_other_measurements(state: RunState, stage: Stage, details: Mapping[str, Any], checkpoint: Path) -> None:

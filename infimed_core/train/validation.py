@@ -169,6 +169,7 @@ class StageMeasurements:
         assert stage.evaluate is not None
         self._state, self._stage = state, stage
         self.every, self.benchmarks = stage.evaluate.every, stage.evaluate.benchmarks
+        self.at_start = stage.evaluate.at_start
         plan = directory / HELD_OUT
         self.held_out = (
             PlannedBatches(dataset, StagePlan.load(plan), model.encoder, state.media) if plan.exists() else None

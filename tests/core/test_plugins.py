@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import PrivateAttr
 
-from infimed_core import Metric, PluginError, RunEvent, Score, Scorer, hookimpl
+from infimed_core import ConfigError, Metric, PluginError, RunEvent, Score, Scorer, hookimpl, load_run_file
 from infimed_core.named_files import digest_of_files
 from infimed_core.plugins import KINDS, load_plugins
 
@@ -132,6 +132,29 @@ def test_hook_that_returns_something_else_is_told_and_stops_nothing(module, offe
     assert list(registry.components("metric")) == ["good/constant"]
     (line,) = registry.new_notes()
     assert line.startswith("plugin 'bad': infimed_metrics ") and told in line and __file__ in line
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_a_syntax_error_is_told_once_with_its_place_and_no_advice_on_packages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lazy: bool
+) -> None:
+    name = f"torn_{lazy}".lower()
+    scorers = f"{{'a': '{name}.deep:A', 'b': '{name}.deep:B'}}"
+    hooks = f"from infimed_core import hookimpl\n@hookimpl\ndef infimed_scorers(): return {scorers}\n"
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "__init__.py").write_text(hooks if lazy else "x = 1\ndef nothing(:\n")
+    (tmp_path / name / "deep.py").write_text("x = 1\ndef nothing(:\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    registry = load_plugins([*metadata.entry_points(group="infimed"), entry("torn", name)])
+    file = tmp_path / "run.yaml"
+    quality = "quality: {scorers: [{use: a}, {use: b}]}\n"
+    file.write_text("run: {name: r, plugins: [torn]}\ndata: {sources: [{use: demo-anatomy}]}\n" + quality)
+    with pytest.raises(ConfigError) as caught:
+        load_run_file(file, registry)
+    said = str(caught.value)
+    assert said.count("SyntaxError") == 1 and "pip" not in said and said.count("as told above") == (1 if lazy else 2)
+    assert f"{tmp_path / name / ('deep.py' if lazy else '__init__.py')}:2)" in said and "line 2" not in said
+    assert registry.new_notes(said) == []
 
 
 def test_private_state_survives_pickling_or_is_refused_with_the_reason(module) -> None:  # type: ignore[no-untyped-def]

@@ -22,12 +22,21 @@ EVALUATION = {"benchmarks": [{"use": "demo-text", "with": {"max_samples": 8}}]}
 class Names(Reporter):
     """Writes the names of the steps."""
 
-    wrong: bool = False
+    wrong: str = ""
 
     def write(self, run: Run, directory: Path) -> Sequence[Path]:
         """One file."""
-        (directory / "names.txt").write_text(" ".join([run.status, *(step.name for step in run.steps())]))
-        return [directory / ("absent.txt" if self.wrong else "names.txt")]
+        file = directory / "names.txt"
+        file.write_text(" ".join([run.status, *(step.name for step in run.steps())]))
+        if self.wrong == "run.json":
+            (directory / "run.json").write_text("{}")
+        if self.wrong == "artifacts":
+            next((directory / "answers").iterdir()).unlink()
+        returned: dict[str, Any] = {
+            "absent": [directory / "absent.txt"], "text": "names.txt", "one": file, "texts": ["names.txt"],
+            "none": None, "generator": (path for path in [file]),
+        }  # fmt: skip
+        return returned.get(self.wrong, [file])
 
 
 def document(name: str = "told", **changes: Any) -> dict[str, Any]:
@@ -61,16 +70,33 @@ def test_each_reporter_is_a_step_that_is_done_again_when_its_file_is_gone(tmp_pa
     assert [step.name for step in once_more.steps if step.status == "done"] == ["report-html"] and written.exists()
 
 
-def test_a_reporter_that_returns_no_file_of_its_own_is_one_line_with_its_method(tmp_path: Path) -> None:
-    with pytest.raises(InfimedError, match=r"Names.write \(.*\) must return the files that it has written"):
-        with_reporter(document(), tmp_path, {"wrong": True})
-    assert open_run(tmp_path / "told").status == "failed"
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ("absent", r"returned .*absent.txt, which is not there; return the files that it has written"),
+        ("text", "returned a str; return a list with a pathlib.Path for each"),
+        ("one", "returned a PosixPath; return a list with a pathlib.Path for each"),
+        ("texts", "returned a str at place 0; each must be a pathlib.Path"),
+        ("none", "returned None; return a list"),
+        ("generator", "returned a generator; return a list"),
+        ("run.json", "changed run.json of the run; write to files of its own alone"),
+        ("artifacts", r"changed answers/.* of the run; write to files of its own alone"),
+    ],
+)
+def test_a_reporter_that_breaks_its_promise_is_one_line_with_its_method(
+    tmp_path: Path, wrong: str, message: str
+) -> None:
+    with pytest.raises(InfimedError, match=rf"Names.write \(.*test_reports.py:\d+\) {message}") as caught:
+        with_reporter(document(), tmp_path, {"wrong": wrong})
+    assert "\n" not in str(caught.value)
+    record = open_run(tmp_path / "told").record
+    assert record.status == "failed" and record.results, "what the run found is kept"
 
 
 def test_the_report_of_a_run_that_failed_is_written_and_one_that_cannot_be_is_told(tmp_path: Path) -> None:
     broken = {"benchmarks": [{"use": "demo-text"}], "samples": ["no-such-question"]}
     with pytest.raises(InfimedError, match="no benchmark of this run has"):
-        with_reporter(document(evaluation=broken), tmp_path, {"wrong": True})
+        with_reporter(document(evaluation=broken), tmp_path, {"wrong": "absent"})
     record = open_run(tmp_path / "told").record
     assert record.status == "failed" and "no benchmark of this run has" in str(record.error)
     assert "the report 'html' was not written: " in str(record.error)
@@ -99,7 +125,7 @@ def test_a_report_section_of_an_earlier_version_is_one_line_with_the_remedy(tmp_
     with pytest.raises(InfimedError) as caught:
         run(document(report={}), tmp_path)
     (line,) = str(caught.value).splitlines()
-    assert "report: is a list of reporters: write 'report: [{use: html}]' (installed: html, terminal)" in line
+    assert "report: must be a list, as in [{use: NAME}]" in line
     with pytest.raises(InfimedError, match=r"no reporter is named 'htm'; did you mean 'html'\?"):
         run(document(report=[{"use": "htm"}]), tmp_path)
 

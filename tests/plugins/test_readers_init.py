@@ -14,7 +14,7 @@ import yaml
 from typer.testing import CliRunner
 
 from infimed_core import InfimedError, Reader, Sample, load_plugins
-from infimed_core.cli import app
+from infimed_core.cli import application
 from infimed_core.testing import make_image, run
 from infimed_plugins.readers.command import init_command, written
 
@@ -85,11 +85,30 @@ def described(folder: Path) -> None:
     (folder / "dataset_info.json").write_text(json.dumps(info))
 
 
+def studies(folder: Path) -> None:
+    for number in range(3):
+        (folder / f"p{number}").mkdir()
+        for view in ("pa", "lateral"):
+            (folder / f"p{number}" / f"{view}.png").write_bytes(make_image(seed=number))
+        (folder / f"p{number}" / "befund.txt").write_text("A scan.")
+
+
+def volumes(folder: Path) -> None:
+    import nibabel
+    import numpy as np
+
+    for number in range(2):
+        (folder / f"p{number}").mkdir()
+        volume = nibabel.Nifti1Image(np.full((4, 5, 6), number, np.int16), np.eye(4))
+        nibabel.save(volume, folder / f"p{number}" / "t1.nii.gz")
+        (folder / f"p{number}" / "report.txt").write_text("A scan.")
+
+
 FOLDERS: dict[str, tuple[Any, str, int]] = {
     "archive": (archive, "csv", 39), "llava": (llava, "llava", 5), "own": (own, "jsonl", 2),
     "parquet": (parquet, "parquet", 3),
     "shards": (shards, "webdataset", 2), "captions": (captions, "directory", 3), "kit": (kit, "medevalkit", 2),
-    "described": (described, "llava", 3),
+    "described": (described, "llava", 3), "studies": (studies, "studies", 3), "volumes": (volumes, "volumes", 2),
 }  # fmt: skip
 
 
@@ -141,7 +160,7 @@ def test_what_is_written_as_a_comment_is_a_run_file_too(tmp_path: Path, monkeypa
     monkeypatch.chdir(tmp_path)
     text, _ = written(tmp_path / "data", tmp_path)
     (tmp_path / "whole.yaml").write_text(re.sub(r"(?m)^# (quality|model|resolution|packing|training):", r"\1:", text))
-    checked = CliRunner().invoke(app, ["check", "whole.yaml"])
+    checked = CliRunner().invoke(application(load_plugins(), "check"), ["check", "whole.yaml"])
     assert checked.exit_code == 0 and "training" in checked.output, checked.output
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from infimed_core import Fault, InfimedError, RunEvent, Sample
+from infimed_core import Fault, InfimedError, RunEvent, Sample, load_plugins
 from infimed_core.testing import make_image, run
 from infimed_plugins.readers.directory import Directory
 from infimed_plugins.readers.huggingface import HuggingFace
@@ -86,7 +86,7 @@ def test_a_source_with_many_faults_is_told_and_a_run_without_a_sample_is_not_don
 def test_what_a_source_lacks_is_told_by_check(tmp_path: Path) -> None:
     from typer.testing import CliRunner
 
-    from infimed_core.cli import app
+    from infimed_core.cli import application
 
     (tmp_path / "none.csv").write_bytes(table(55).encode("cp1252"))
     (tmp_path / "some.csv").write_bytes(table(55).encode() + table(9).encode("cp1252"))
@@ -96,7 +96,7 @@ def test_what_a_source_lacks_is_told_by_check(tmp_path: Path) -> None:
         {"use": "csv", "with": {"path": str(tmp_path / f"{name}.csv")}} for name in ("none", "some", "good", "empty")
     ]
     (tmp_path / "run.yaml").write_text(json.dumps({"run": {"name": "told"}, "data": {"sources": sources}}))
-    checked = CliRunner().invoke(app, ["check", str(tmp_path / "run.yaml")])
+    checked = CliRunner().invoke(application(load_plugins(), "check"), ["check", str(tmp_path / "run.yaml")])
     said = " ".join(checked.output.split())
     assert "data.sources.0: NO SAMPLE in the first 55 rows; " in said and "none.csv:2: bad_row: not UTF-8" in said
     assert "data.sources.1: 9 of the first 65 rows are no samples" in said and "data.sources.2" not in said

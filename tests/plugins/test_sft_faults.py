@@ -11,11 +11,11 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from infimed_core import InfimedError
-from infimed_core.cli import app
-from infimed_core.console import Console
+from infimed_core import InfimedError, load_plugins
+from infimed_core.cli import application
 from infimed_core.testing import make_image
 from infimed_core.testing import run as run_document
+from infimed_plugins.reporting.console import Console
 from infimed_plugins.sft.loop import Loop
 from infimed_plugins.vlm.transformers_model import TransformersModel
 
@@ -126,7 +126,7 @@ def test_a_loss_that_is_not_a_number_in_the_first_step_is_skipped_where_the_stag
     write_samples(tmp_path)
     breaking(monkeypatch, [0], not_a_number)
     step, said = train(tmp_path, on_bad_loss="skip")
-    assert [skipped["step"] for skipped in step.details["skipped_steps"]] == [0]
+    assert [skipped["step"] for skipped in step.details["skipped_steps"]] == [1]
     assert "1 of 12 steps skipped (1 for the loss is not finite)" in said
     assert step.details["loss_last"] is not None
 
@@ -134,9 +134,9 @@ def test_a_loss_that_is_not_a_number_in_the_first_step_is_skipped_where_the_stag
 def test_a_loss_that_is_never_a_number_ends_in_one_line_whatever_the_stage_says(tmp_path, monkeypatch):
     write_samples(tmp_path)
     breaking(monkeypatch, range(1000), not_a_number)
-    with pytest.raises(InfimedError, match=r"step 0: the loss is not finite; samples of the step: sample-\d+"):
+    with pytest.raises(InfimedError, match=r"step 1: the loss is not finite; samples of the step: sample-\d+"):
         train(tmp_path)
-    with pytest.raises(InfimedError, match=r"step 6: 7 of 12 steps were skipped \(7 for the loss is not finite\)"):
+    with pytest.raises(InfimedError, match=r"step 7: 7 of 12 steps were skipped \(7 for the loss is not finite\)"):
         train(tmp_path, on_bad_loss="skip")
     assert "\n" not in failure(tmp_path)
 
@@ -170,7 +170,7 @@ def test_out_of_memory_names_stage_step_row_tokens_and_the_setting_to_lower(tmp_
     with pytest.raises(InfimedError) as caught:
         train(tmp_path)
     told = str(caught.value)
-    assert "stage 'one', step 4, row 0: out of memory at a row of" in told and "tokens and 1 images" in told
+    assert "stage 'one', step 5, row 1: out of memory at a row of" in told and "tokens and 1 images" in told
     assert "activation_checkpointing: true" in told and "packing.row_tokens" in told and "sample-" in told
     assert "\n" not in failure(tmp_path)
 
@@ -182,7 +182,7 @@ def test_any_other_failure_of_the_model_is_one_line_with_step_and_samples(tmp_pa
     write_samples(tmp_path)
     breaking(monkeypatch, [2], wrong_shapes)
     with pytest.raises(
-        InfimedError, match=r"step 2, row 0 \(samples sample-\d+\): the model failed: RuntimeError: mat1"
+        InfimedError, match=r"step 3, row 1 \(samples sample-\d+\): the model failed: RuntimeError: mat1"
     ):
         train(tmp_path)
     assert "\n" not in failure(tmp_path)
@@ -228,10 +228,10 @@ def test_check_warns_of_small_steps_by_the_settings_and_by_the_last_plan(tmp_pat
     write_samples(tmp_path)
     _, said = train(tmp_path, num_steps=3)  # one sample in a batch
     assert "an optimizer step holds about 1 samples" in said and "rows_per_step: 8" in said
-    shown = CliRunner().invoke(app, ["check", str(tmp_path / "run.yaml")])
+    shown = CliRunner().invoke(application(load_plugins(), "check"), ["check", str(tmp_path / "run.yaml")])
     assert shown.exit_code == 0 and "warning: stage 'one': an optimizer step holds about 1 samples" in shown.output
     (tmp_path / "runs" / "faulty" / "run.json").unlink()
-    shown = CliRunner().invoke(app, ["check", str(tmp_path / "run.yaml")])
+    shown = CliRunner().invoke(application(load_plugins(), "check"), ["check", str(tmp_path / "run.yaml")])
     assert shown.exit_code == 0 and "warning: stage 'one': an optimizer step holds at most 1 samples" in shown.output
 
 

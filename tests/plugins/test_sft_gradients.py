@@ -128,7 +128,7 @@ def test_chunks_leave_a_frozen_head_without_gradient():
 
 @settings(max_examples=100, deadline=None)
 @given(
-    schedule=st.sampled_from(["cosine", "constant", "warmup-stable-decay"]),
+    schedule=st.sampled_from(["cosine", "linear", "polynomial", "constant", "warmup-stable-decay"]),
     num_steps=st.integers(1, 300),
     warmup=st.floats(0.0, 0.99),
     decay=st.floats(0.01, 1.0),
@@ -158,3 +158,30 @@ def test_the_schedules_have_their_known_shapes():
     assert stable == pytest.approx([0.5, 1, 1, 1, 1, 1, 1, 0.7, 0.4, 0.1])
     cosine = factors(schedule="cosine", min_learning_rate_ratio=0.1)
     assert cosine[5] == pytest.approx(0.55) and cosine[9] == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "more"),
+    [
+        ("linear", "linear", {}),
+        ("cosine", "cosine", {}),
+        ("polynomial", "polynomial", {"power": 2.0, "lr_end": 1e-7}),
+        ("cosine-with-restarts", "cosine_with_restarts", {"num_cycles": 2}),
+    ],
+)
+def test_schedules_fall_as_those_of_transformers(ours, theirs, more):
+    from transformers import get_scheduler
+
+    num_steps, warmup = 400, 40
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.AdamW([parameter], lr=1.0)
+    reference = get_scheduler(theirs, optimizer, warmup, num_steps, scheduler_specific_kwargs=more)
+    stage = TrainingStage(name="one", schedule=ours, warmup=warmup)
+    rates = []
+    for _ in range(num_steps):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        reference.step()
+    # transformers' first step has the rate 0 and ours moves; a step's difference is all that is between the two.
+    here = [rate_factor(stage, step, num_steps) for step in range(num_steps)]
+    assert max(abs(ours - after) for ours, after in zip(here[:-1], rates[1:], strict=True)) < 0.003

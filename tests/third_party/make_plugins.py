@@ -72,8 +72,14 @@ BROKEN = (
     Outside("syntax-error", "def nothing(:\n", ("SyntaxError", "__init__.py:3")),
     Outside("typo", SCORER + hook("scorrers", "return {}"), ("'infimed_scorrers'", "did you mean 'infimed_scorers'?")),
     Outside("no-such-hook", hook("wizards", "return {}"), ("'infimed_wizards'", "hooks there are")),
-    Outside("argument", hook("models", "return {}", "settings"), ("infimed_models", "'settings'", "take no other")),
-    Outside("listener-argument", hook("run_event", "pass", "happened"), ("infimed_run_event", "'event' alone")),
+    Outside(
+        "argument", hook("models", "return {}", "settings"),
+        ("infimed_models must take (), not (settings)", "correct its parameters"),
+    ),
+    Outside(
+        "listener-argument", hook("run_event", "pass", "happened"),
+        ("infimed_run_event must take (event), not (happened)",),
+    ),
     Outside("hook-raises", hook("packers", "raise KeyError('gone')"), ("infimed_packers raised KeyError", "gone")),
     Outside("hook-exits", hook("selectors", "raise SystemExit(4)"), ("infimed_selectors raised SystemExit",)),
     Outside("hook-lists", SCORER + hook("scorers", "return [Even]"), ("infimed_scorers returned list", "table")),
@@ -98,7 +104,7 @@ BROKEN = (
         "method-argument",
         "class Few(Scorer):\n    'x'\n    def score(self, samples): return []\n"
         + hook("scorers", "return {'few': Few}"),
-        ("Few.score must take (self, samples, media)",),
+        ("Few.score must take (self, samples, media), not (self, samples)",),
     ),
     Outside(
         "needs-setting",
@@ -201,11 +207,29 @@ class Skewed(Metric):
 class NoNumber(Metric):
     "x"
     def compute(self, scores): return float("nan")
+class Mute(DatasetFilter):
+    "x"
+    def check(self, samples, benchmarks, media, executor): return FilterResult(rejected={samples[0].id: ()})
+class Silence(Selector):
+    "x"
+    def select(self, candidates):
+        return Selection(kept=tuple(c.id for c in candidates[1:]), rejected={candidates[0].id: ()})
+class Nowhere(Reporter):
+    "x"
+    def write(self, run, directory): return [directory / "nowhere.txt"]
+class Vandal(Reporter):
+    "x"
+    def write(self, run, directory):
+        (directory / "run.json").write_text("{}")
+        return []
 """
     + hook("scorers", "return {'hidden': hidden(), 'silent': Silent, 'lost': Lost, 'endless': Endless}")
     + hook("executors", "return {'torn': Torn, 'again': Again}")
     + hook("solvers", "return {'turned': Turned}")
-    + hook("metrics", "return {'skewed': Skewed, 'no-number': NoNumber}"),
+    + hook("metrics", "return {'skewed': Skewed, 'no-number': NoNumber}")
+    + hook("filters", "return {'mute': Mute}")
+    + hook("selectors", "return {'silence': Silence}")
+    + hook("reporters", "return {'nowhere': Nowhere, 'vandal': Vandal}"),
     head="import numpy as np\n" + HEAD,
 )
 """Offers what only shows that it is broken when it is named."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +16,11 @@ BLOCK = 1 << 20
 
 Pairs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 
-_ORDER = np.random.default_rng(0).permutation(8 * HASH_BYTES)
-"""Neighbouring bits of a hash agree too often; a chunk of bits from everywhere splits the hashes better."""
+
+@cache
+def _order() -> NDArray[np.int64]:
+    """Neighbouring bits of a hash agree too often; a chunk of bits from everywhere splits the hashes better."""
+    return np.random.default_rng(0).permutation(8 * HASH_BYTES)
 
 
 def close_pairs(left: NDArray[np.uint8], right: NDArray[np.uint8] | None, distance: int) -> Pairs:
@@ -64,7 +68,7 @@ def close_pairs(left: NDArray[np.uint8], right: NDArray[np.uint8] | None, distan
 
 def _chunks(hashes: NDArray[np.uint8]) -> NDArray[np.uint16]:
     """uint16 [n, 16]: the bits of each hash in a fixed scattered order."""
-    bits = np.unpackbits(hashes, axis=1)[:, _ORDER]
+    bits = np.unpackbits(hashes, axis=1)[:, _order()]
     return np.ascontiguousarray(np.packbits(bits, axis=1)).view(np.uint16)
 
 

@@ -16,8 +16,15 @@ SHINGLE = 3
 NUM_BANDS = 16
 BAND_ROWS = 4
 
-_FACTORS = np.random.default_rng(1).integers(1, 2**63, 64, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
-_SEEDS = np.random.default_rng(2).integers(0, 2**63, NUM_BANDS * BAND_ROWS, dtype=np.uint64)
+
+@cache
+def _factors() -> NDArray[np.uint64]:
+    return np.random.default_rng(1).integers(1, 2**63, 64, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+
+
+@cache
+def _seeds() -> NDArray[np.uint64]:
+    return np.random.default_rng(2).integers(0, 2**63, NUM_BANDS * BAND_ROWS, dtype=np.uint64)
 
 
 def text_of(sample: Sample) -> str:
@@ -60,7 +67,7 @@ def ngrams(words: list[str], length: int) -> NDArray[np.uint64]:
         return np.zeros(0, dtype=np.uint64)
     hashes = np.fromiter(map(_word_hash, words), dtype=np.uint64, count=len(words))
     windows = np.lib.stride_tricks.sliding_window_view(hashes, length)
-    return np.unique(_mixed((windows * _FACTORS[:length]).sum(axis=1, dtype=np.uint64)))
+    return np.unique(_mixed((windows * _factors()[:length]).sum(axis=1, dtype=np.uint64)))
 
 
 def bands(words: list[str]) -> NDArray[np.uint64]:
@@ -71,8 +78,8 @@ def bands(words: list[str]) -> NDArray[np.uint64]:
     grams = ngrams(words, min(SHINGLE, max(1, len(words))))
     if not len(grams):
         return np.zeros(0, dtype=np.uint64)
-    least = _mixed(grams[:, None] ^ _SEEDS[None, :]).min(axis=0).reshape(NUM_BANDS, BAND_ROWS)
-    keys = (least * _FACTORS[:BAND_ROWS]).sum(axis=1, dtype=np.uint64)
+    least = _mixed(grams[:, None] ^ _seeds()[None, :]).min(axis=0).reshape(NUM_BANDS, BAND_ROWS)
+    keys = (least * _factors()[:BAND_ROWS]).sum(axis=1, dtype=np.uint64)
     return _mixed(keys + np.arange(NUM_BANDS, dtype=np.uint64))
 
 

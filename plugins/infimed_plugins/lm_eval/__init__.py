@@ -27,8 +27,6 @@ def infimed_benchmark_groups() -> dict[str, Callable[[dict[str, Any]], list[dict
 
 
 @hookimpl
-def infimed_commands() -> dict[str, Callable[..., None]]:
+def infimed_commands() -> dict[str, str]:
     """Where lm-eval finds our benchmarks."""
-    from infimed_plugins.lm_eval.export import print_path
-
-    return {"lm-eval-path": print_path}
+    return {"lm-eval-path": "infimed_plugins.lm_eval.export:print_path"}

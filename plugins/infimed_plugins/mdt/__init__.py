@@ -1,7 +1,5 @@
 """Cases for a multidisciplinary team, graded by the points that an answer makes."""
 
-from collections.abc import Callable
-
 from infimed_core import hookimpl
 
 
@@ -21,8 +19,9 @@ def infimed_metrics() -> dict[str, str]:
 
 
 @hookimpl
-def infimed_commands() -> dict[str, Callable[..., None]]:
+def infimed_commands() -> dict[str, str]:
     """Offer ``infimed mdt-schema`` and ``infimed mdt-agreement``."""
-    from infimed_plugins.mdt.command import mdt_agreement, mdt_schema
-
-    return {"mdt-schema": mdt_schema, "mdt-agreement": mdt_agreement}
+    return {
+        "mdt-schema": "infimed_plugins.mdt.command:mdt_schema",
+        "mdt-agreement": "infimed_plugins.mdt.command:mdt_agreement",
+    }

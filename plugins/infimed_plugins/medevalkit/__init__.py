@@ -9,10 +9,14 @@ from infimed_core import Metric, RunEvent, hookimpl
 @hookimpl
 def infimed_benchmarks() -> dict[str, str]:
     """Offer one benchmark for each data card in ``tasks/``, and ``questions`` for a test set of one's own."""
-    from infimed_plugins.medevalkit.cards import names, title_of
+    from infimed_plugins.medevalkit.card_names import names, title_of
 
     kit = {name: f"infimed_plugins.medevalkit.benchmarks:{title_of(name)}" for name in names()}
-    return {**kit, "questions": "infimed_plugins.medevalkit.questions:Questions"}
+    own = {
+        "questions": "infimed_plugins.medevalkit.questions:Questions",
+        "option-shuffled": "infimed_plugins.medevalkit.shuffled:OptionShuffled",
+    }
+    return {**kit, **own}
 
 
 @hookimpl
@@ -37,19 +41,24 @@ def infimed_models() -> dict[str, str]:
 
 
 @hookimpl
-def infimed_metrics() -> dict[str, type[Metric]]:
-    """Offer HealthBench's clipped mean."""
+def infimed_metrics() -> dict[str, type[Metric] | str]:
+    """Offer HealthBench's clipped mean, and what holds in all orders of the options."""
     from infimed_plugins.medevalkit.rubric import RubricScore
 
-    return {"rubric-score": RubricScore}
+    return {
+        "rubric-score": RubricScore,
+        "consistency": "infimed_plugins.medevalkit.shuffled:Consistency",
+        "right-in-all-orders": "infimed_plugins.medevalkit.shuffled:RightInAllOrders",
+    }
 
 
 @hookimpl(optionalhook=True)
-def infimed_commands() -> dict[str, Callable[..., None]]:
+def infimed_commands() -> dict[str, str]:
     """Offer ``infimed rescore`` and ``infimed seven-set-mean``."""
-    from infimed_plugins.medevalkit.command import rescore_command, seven_set_mean_command
-
-    return {"rescore": rescore_command, "seven-set-mean": seven_set_mean_command}
+    return {
+        "rescore": "infimed_plugins.medevalkit.command:rescore_command",
+        "seven-set-mean": "infimed_plugins.medevalkit.command:seven_set_mean_command",
+    }
 
 
 @hookimpl

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from infimed_core import Benchmark
 from infimed_plugins.medevalkit.benchmark import KitBenchmark
-from infimed_plugins.medevalkit.cards import names, title_of
+from infimed_plugins.medevalkit.card_names import names, title_of
 
 
 def _component(name: str) -> type[Benchmark]:

@@ -11,8 +11,7 @@ from typing import Literal
 from pydantic import Field
 
 from infimed_core import DataError, Row
-
-FOLDER = Path(__file__).parent / "tasks"
+from infimed_plugins.medevalkit.card_names import FOLDER, names
 
 
 class Source(Row):
@@ -69,16 +68,6 @@ def read_card(path: Path) -> Card:
     import yaml
 
     return Card.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-
-
-def names() -> list[str]:
-    """Component names of all benchmarks, without reading a card."""
-    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
-
-
-def title_of(name: str) -> str:
-    """The class name of a benchmark's component."""
-    return "".join(part.capitalize() for part in name.split("-"))
 
 
 def cards() -> Iterator[Card]:

@@ -6,7 +6,7 @@ from infimed_core import Metric, hookimpl
 @hookimpl
 def infimed_metrics() -> dict[str, type[Metric] | str]:
     """Offer ``accuracy`` and its relatives."""
-    from infimed_plugins.metrics.means import part_metrics
+    from infimed_plugins.metrics.means import PARTS
 
     return {
         "accuracy": "infimed_plugins.metrics.means:Accuracy",
@@ -14,7 +14,7 @@ def infimed_metrics() -> dict[str, type[Metric] | str]:
         "accuracy_where_read": "infimed_plugins.metrics.means:AccuracyWhereRead",
         "balanced-accuracy": "infimed_plugins.metrics.classes:BalancedAccuracy",
         "f1": "infimed_plugins.metrics.classes:F1",
-        **part_metrics(),
+        **{name: f"infimed_plugins.metrics.means:{name}" for name in PARTS},
         "cider": "infimed_plugins.metrics.cider:Cider",
         "findings-cider": "infimed_plugins.metrics.cider:FindingsCider",
         "impression-cider": "infimed_plugins.metrics.cider:ImpressionCider",

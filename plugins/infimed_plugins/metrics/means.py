@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,13 +87,14 @@ PARTS = {
 """Metrics that graders leave among the parts of a score: name -> (part, what it is)."""
 
 
-def part_metrics() -> dict[str, type[Metric]]:
-    """A class for every metric of ``PARTS``."""
-    made: dict[str, type[Metric]] = {}
-    for name, (key, text) in PARTS.items():
-        body = {"__module__": __name__, "__qualname__": f"part_metrics.{name}", "__doc__": text, "key": key}
-        made[name] = type(name, (_Part,), body | {"__annotations__": {"key": ClassVar[str]}})
-    return made
+def __getattr__(name: str) -> type[Metric]:
+    """The class of a metric of ``PARTS``, made when it is first asked for: making all takes a tenth of a command."""
+    if name not in PARTS:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    key, text = PARTS[name]
+    body = {"__module__": __name__, "__qualname__": f"part_metrics.{name}", "__doc__": text, "key": key}
+    globals()[name] = type(name, (_Part,), body | {"__annotations__": {"key": ClassVar[str]}})
+    return cast(type[Metric], globals()[name])
 
 
 class PartMean(Mean):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from infimed_core import hookimpl
 
 
@@ -14,8 +12,7 @@ def infimed_models() -> dict[str, str]:
 
 
 @hookimpl
-def infimed_commands() -> dict[str, Callable[..., None]]:
+def infimed_commands() -> dict[str, str]:
     """Offer ``infimed evaluate`` and ``infimed grade``."""
-    from infimed_plugins.predictions import commands
-
-    return {"evaluate": commands.evaluate, "grade": commands.grade}
+    commands = "infimed_plugins.predictions.commands"
+    return {"evaluate": f"{commands}:evaluate", "grade": f"{commands}:grade"}

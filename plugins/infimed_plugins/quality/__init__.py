@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from infimed_core import hookimpl
 
 
@@ -30,8 +28,6 @@ def infimed_selectors() -> dict[str, str]:
 
 
 @hookimpl
-def infimed_commands() -> dict[str, Callable[..., None]]:
+def infimed_commands() -> dict[str, str]:
     """``infimed validate-scorer``."""
-    from infimed_plugins.quality.validation_command import validate_scorer_command
-
-    return {"validate-scorer": validate_scorer_command}
+    return {"validate-scorer": "infimed_plugins.quality.validation_command:validate_scorer_command"}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from infimed_core import hookimpl
 
 
@@ -24,8 +22,6 @@ def infimed_readers() -> dict[str, str]:
 
 
 @hookimpl(optionalhook=True)
-def infimed_commands() -> dict[str, Callable[..., None]]:
+def infimed_commands() -> dict[str, str]:
     """Offer ``infimed init``."""
-    from infimed_plugins.readers.command import init_command
-
-    return {"init": init_command}
+    return {"init": "infimed_plugins.readers.command:init_command"}

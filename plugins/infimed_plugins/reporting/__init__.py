@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from infimed_core import Reporter, hookimpl
 
 
@@ -17,15 +15,22 @@ def infimed_reporters() -> dict[str, type[Reporter] | str]:
 
 
 @hookimpl
-def infimed_commands() -> dict[str, Callable[..., None]]:
-    """Looking at runs, comparing them, and running variants of one file."""
-    from infimed_plugins.reporting import commands
+def infimed_defaults() -> dict[str, str]:
+    """What shows a run in the terminal."""
+    return {"reporter": "terminal"}
 
+
+@hookimpl
+def infimed_commands() -> dict[str, str]:
+    """Checking run files, listing what is installed, looking at runs, comparing them, and running variants."""
     return {
-        "show": commands.show,
-        "report": commands.report,
-        "compare": commands.compare,
-        "export": commands.export,
-        "serve": commands.serve,
-        "sweep": commands.sweep,
+        "check": "infimed_plugins.reporting.check:check",
+        "plugins": "infimed_plugins.reporting.catalogue:plugins",
+        "schema": "infimed_plugins.reporting.catalogue:schema",
+        "show": "infimed_plugins.reporting.commands:show",
+        "report": "infimed_plugins.reporting.commands:report",
+        "compare": "infimed_plugins.reporting.commands:compare",
+        "export": "infimed_plugins.reporting.commands:export",
+        "serve": "infimed_plugins.reporting.commands:serve",
+        "sweep": "infimed_plugins.reporting.commands:sweep",
     }

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from infimed_core import Reporter
+from infimed_core import Reporter, RunEvent
 
 if TYPE_CHECKING:
     from infimed_core.records import Run
@@ -29,8 +30,6 @@ class HtmlReport(Reporter):
 class TerminalSummary(Reporter):
     """The run as a few tables in the terminal; named in a run file, also as summary.txt."""
 
-    after_every_run: ClassVar[bool] = True
-
     def write(self, run: Run, directory: Path) -> Sequence[Path]:
         """Write ``summary.txt``."""
         import io
@@ -49,3 +48,14 @@ class TerminalSummary(Reporter):
         from infimed_plugins.reporting.summary import summary_text
 
         return summary_text(run)
+
+    @contextmanager
+    def watch(self, quiet: bool = False) -> Iterator[Callable[[RunEvent], None]]:
+        """A line for each step, and a bar for what takes long, on standard error."""
+        from infimed_plugins.reporting.console import Console
+
+        console = Console(quiet=quiet)
+        try:
+            yield console
+        finally:
+            console.close()

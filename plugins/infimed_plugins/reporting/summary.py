@@ -135,15 +135,20 @@ def _packing(record: RunRecord) -> Any:
 
 
 def _training(record: RunRecord) -> Any:
-    table = _table("Training", "stage", "steps", "loss first", "loss last", "tokens", "tokens/s", "seconds")
+    table = _table("Training", "stage", "steps", "skipped", "loss first", "loss last", "tokens", "tokens/s", "seconds")
     for stage, step in steps_of(record, "train"):
         points = curve_points(step, "loss")
         first = step.details.get("loss_first", points[0][1] if points else None)
         last = step.details.get("loss_last", points[-1][1] if points else None)
         details = step.details
         steps = details.get("steps", points[-1][0] if points else None)
-        cells = [_figure(steps, 0), _figure(first, 3), _figure(last, 3), _figure(details.get("tokens"), 0)]
-        _add(table, stage, *cells, _figure(details.get("tokens_per_second"), 0), f"{step.seconds:.1f}")
+        skipped = details.get("skipped_steps")
+        cells = [_figure(steps, 0), f"{len(skipped):,}" if isinstance(skipped, list) and skipped else "–"]
+        cells += [_figure(first, 3), _figure(last, 3), _figure(details.get("tokens"), 0)]
+        running = " (running)" if step.status == "running" else ""
+        trained = details.get("seconds")  # over all parts of a stage that was stopped, as tokens and steps are
+        seconds = max(step.seconds, trained) if isinstance(trained, int | float) else step.seconds
+        _add(table, stage + running, *cells, _figure(details.get("tokens_per_second"), 0), f"{seconds:.1f}")
     return table if table.row_count else None
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from infimed_core import hookimpl
 
 
@@ -13,17 +11,16 @@ def infimed_solvers() -> dict[str, str]:
     return {
         "direct": "infimed_plugins.solvers.direct:Direct",
         "chain-of-thought": "infimed_plugins.solvers.chain_of_thought:ChainOfThought",
+        "few-shot": "infimed_plugins.solvers.few_shot:FewShot",
         "vote": "infimed_plugins.solvers.vote:Vote",
         "mdt-panel": "infimed_plugins.solvers.panel:Panel",
     }
 
 
 @hookimpl
-def infimed_commands() -> dict[str, Callable[..., None]]:
+def infimed_commands() -> dict[str, str]:
     """Offer ``infimed compare-solvers``."""
-    from infimed_plugins.solvers.command import compare_solvers_command
-
-    return {"compare-solvers": compare_solvers_command}
+    return {"compare-solvers": "infimed_plugins.solvers.command:compare_solvers_command"}
 
 
 @hookimpl

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from infimed_core import Model, hookimpl
+from infimed_core import hookimpl
 
 
 @hookimpl
-def infimed_models() -> dict[str, type[Model]]:
+def infimed_models() -> dict[str, str]:
     """The model this plugin offers."""
-    from infimed_plugins.vllm.model import Vllm
-
-    return {"vllm": Vllm}
+    return {"vllm": "infimed_plugins.vllm.model:Vllm"}

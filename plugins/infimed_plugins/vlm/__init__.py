@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from infimed_core import hookimpl
 
 
@@ -20,8 +18,6 @@ def infimed_models() -> dict[str, str]:
 
 
 @hookimpl
-def infimed_commands() -> dict[str, Callable[..., None]]:
+def infimed_commands() -> dict[str, str]:
     """``infimed doctor``."""
-    from infimed_plugins.vlm.command import doctor_command
-
-    return {"doctor": doctor_command}
+    return {"doctor": "infimed_plugins.vlm.command:doctor_command"}

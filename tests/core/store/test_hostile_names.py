@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from infimed_core import Answer, RunEvent, Sample, Score, Turn
 from infimed_core.api.reporting import StepRecord
 from infimed_core.cli import _guard
-from infimed_core.console import Console
 from infimed_core.errors import ConfigError, InfimedError
 from infimed_core.evaluate.graded import Graded, answers_path, parse_graded
 from infimed_core.store.questions import read_questions
 from infimed_core.store.record import RunDirectory, RunRecord
 from infimed_core.testing import run
 from infimed_core.texts import printable, whole, without_passwords
+from infimed_plugins.reporting.console import Console
 
 NAMES = st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,6}\Z")
 HALF = "cut \ud83d"

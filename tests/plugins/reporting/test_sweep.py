@@ -10,21 +10,21 @@ import numpy as np
 import pytest
 import yaml
 
-from infimed_core import InfimedError, Score
+from infimed_core import InfimedError, Score, parse_changes, parse_value
 from infimed_core.api.reporting import MetricValue
-from infimed_core.cli import check
 from infimed_core.evaluate.graded import read_graded
 from infimed_core.evaluate.paired_comparison import mean_difference
 from infimed_core.plugins import load_plugins
 from infimed_core.runfile.loading import load_run_file
-from infimed_core.runfile.variants import UNCHANGED
 from infimed_core.store.record import read_record
+from infimed_plugins.reporting.check import lines_about
 from infimed_plugins.reporting.compare.comparison import compare_runs
 from infimed_plugins.reporting.sweep.command import sweep as sweep_command
+from infimed_plugins.reporting.sweep.grid import UNCHANGED, parse_grid
 from infimed_plugins.reporting.sweep.page import page
 from infimed_plugins.reporting.sweep.results import Line, SweepResult, sweep_result
 from infimed_plugins.reporting.sweep.text import as_markdown, table_of
-from infimed_plugins.reporting.sweep.variants import parse_grid, plan_sweep, run_sweep
+from infimed_plugins.reporting.sweep.variants import plan_sweep, run_sweep
 
 RUN = {
     "run": {"name": "small", "seed": 0, "plugins": ["demo"]},
@@ -104,13 +104,13 @@ def test_every_variant_is_checked_before_one_runs(write, registry, tmp_path):
     with pytest.raises(InfimedError, match=r"(?s)variant 'bad'.*there is no such place.*variant 'worse'.*row_token"):
         plan_sweep(file, registry, {}, None)
     with pytest.raises(InfimedError, match=r"variant 'bad'"):
-        check(file)
+        lines_about(file, registry, {})
     file = write(sweep={"variants": {"short": {"set": {"packing.with.row_tokens": 64}}}})
     file.write_text(file.read_text().replace("num_samples: 8", "num_samples: -8", 1))
     with pytest.raises(InfimedError, match=r"num_samples"):
-        check(file)
-    check(file, ["training.with.stages.first.num_samples=8"])
-    check(write(sweep={"grid": {"run.seed": [0]}}))
+        lines_about(file, registry, {})
+    lines_about(file, registry, {"training.with.stages.first.num_samples": 8})
+    lines_about(write(sweep={"grid": {"run.seed": [0]}}), registry, {})
     assert not (tmp_path / "runs").exists()
 
 
@@ -243,3 +243,23 @@ def test_a_run_that_fails_is_told_and_the_others_are_compared(write, registry, t
     assert "&lt;b&gt;.yaml" in html and "<script" not in html and "broken-seed0" in html
     text = as_markdown(result)
     assert "not finished: `broken-seed0`" in text and "| demo-text | short | second |" in text
+
+
+def test_values_of_a_grid_and_of_set_are_those_that_a_run_file_would_hold(tmp_path, registry):
+    texts = ["Yes", "No", "on", "off", "y", "true", "False", "1e-3", "0.5", "012", "null", "~", "'no'", "[Yes, 1]"]
+    (tmp_path / "values.yaml").write_text("".join(f"- {text}\n" for text in texts))
+    in_file = parse_value((tmp_path / "values.yaml").read_text())
+    assert list(parse_grid([f"a.b={','.join(texts)}"])["a.b"]) == in_file
+    assert [parse_changes([f"a.b={text}"])["a.b"] for text in texts] == in_file
+    assert in_file[:7] == ["Yes", "No", "on", "off", "y", True, False]
+    words = {"grid": {"model.with.text": ["Yes", "No"]}}
+    body = {"run": {"name": "words", "directory": str(tmp_path)}, "model": {"use": "constant"}, "sweep": words,
+            "evaluation": {"benchmarks": [{"use": "demo-text"}]}}  # fmt: skip
+    (tmp_path / "words.yaml").write_text(yaml.safe_dump(body).replace("'", ""))
+    members = plan_sweep(tmp_path / "words.yaml", registry, {}, None).members
+    assert [member.variant for member in members] == ["text-Yes", "text-No"]
+    (tmp_path / "switch.yaml").write_text(
+        "run: {name: a}\ndata: {sources: [{use: demo-anatomy}], modalities: {dicom: {square_pixels: no}}}\n"
+    )
+    plan = load_run_file(tmp_path / "switch.yaml", registry)
+    assert plan.component("data.modalities.dicom").square_pixels is False, "a switch still takes the words"

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from infimed_core import hookimpl
 
 
 @hookimpl
-def infimed_commands() -> dict[str, Callable[..., None]]:
+def infimed_commands() -> dict[str, str]:
     """``infimed deidentify``."""
-    from infimed_plugins.quality.privacy.command import deidentify_command
-
-    return {"deidentify": deidentify_command}
+    return {"deidentify": "infimed_plugins.quality.privacy.command:deidentify_command"}

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import typer
 
-from infimed_core import Console, load_plugins, write_atomically
+from infimed_core import load_plugins, write_atomically
+from infimed_plugins.reporting.console import Console
+from infimed_plugins.reporting.sweep.grid import parse_grid
 from infimed_plugins.reporting.sweep.page import page
 from infimed_plugins.reporting.sweep.results import SweepResult, sweep_result
 from infimed_plugins.reporting.sweep.text import as_markdown, table_of
-from infimed_plugins.reporting.sweep.variants import parse_grid, plan_sweep, run_sweep
+from infimed_plugins.reporting.sweep.variants import plan_sweep, run_sweep
 
 
 def sweep(file: Path, grid: Sequence[str], out: Path | None, dry: bool) -> bool:

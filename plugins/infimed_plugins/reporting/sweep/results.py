@@ -14,7 +14,6 @@ from infimed_core import (
     Metric,
     MetricValue,
     Registry,
-    RunVariant,
     compare_answers,
     counted,
     headline_metric,
@@ -25,6 +24,7 @@ from infimed_core import (
 from infimed_core.records import Run, open_run
 from infimed_plugins.reporting.compare.recorded import recorded_metric
 from infimed_plugins.reporting.page.tables import first_scorings
+from infimed_plugins.reporting.sweep.grid import RunVariant
 from infimed_plugins.reporting.sweep.variants import Sweep
 
 

@@ -9,20 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from infimed_core import (
-    InfimedError,
-    Plan,
-    Registry,
-    RunEvent,
-    RunVariant,
-    load_run_file,
-    load_variant,
-    load_variants,
-    run_plan,
-    variants_of,
-)
+from infimed_core import InfimedError, Plan, Registry, RunEvent, load_run_file, run_plan
+from infimed_plugins.reporting.sweep.grid import RunVariant, load_variant, load_variants, variants_of
 
 _SHARED = ("artifacts", "checkpoints")
 """Folders of a run whose content another run may use."""
@@ -40,26 +28,6 @@ class Sweep:
     def variants(self) -> tuple[str, ...]:
         """Names of the variants, in order."""
         return tuple(dict.fromkeys(member.variant for member in self.members))
-
-
-def parse_grid(options: Sequence[str]) -> dict[str, tuple[Any, ...]]:
-    """``PATH=VALUE,VALUE`` options as values by path; each value is YAML, commas inside brackets do not part.
-
-    Raises:
-        InfimedError: an option has no path or no value, or a value is no YAML.
-    """
-    grid: dict[str, tuple[Any, ...]] = {}
-    for option in options:
-        path, sign, text = option.partition("=")
-        if not sign or not path or not text:
-            raise InfimedError(f"--grid {option}: write PATH=VALUE,VALUE, as in packing.with.row_tokens=256,512")
-        if path in grid:
-            raise InfimedError(f"--grid {path}: is given twice; put all its values into one")
-        try:
-            grid[path] = tuple(yaml.safe_load(f"[{text}]"))
-        except yaml.YAMLError:
-            raise InfimedError(f"--grid {option}: a value is no YAML; put text with signs into quotes") from None
-    return grid
 
 
 def plan_sweep(source: Path, registry: Registry, grid: Mapping[str, Sequence[Any]], directory: Path | None) -> Sweep:
@@ -116,7 +84,9 @@ def _share(source: Path, target: Path) -> None:
     for folder in _SHARED:
         for seal in sorted((source / folder).glob("*/artifact.json")):
             copy = target / folder / seal.parent.name
-            if (copy / seal.name).exists():
+            if (
+                copy / seal.name
+            ).exists() or seal.parent.is_symlink():  # a link to the newest checkpoint is each run's own
                 continue
             shutil.rmtree(copy, ignore_errors=True)
             # The seal comes last: an artifact without it is not one.

@@ -10,12 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from infimed_core.api.component import canonical_json
-from infimed_core.errors import InfimedError
-from infimed_core.plugins import Registry
-from infimed_core.runfile.loading import LEFT_OUT, load_run_file
-from infimed_core.runfile.plan import Plan
-from infimed_core.runfile.sections import SweepSection
+import yaml
+
+from infimed_core import LEFT_OUT, InfimedError, Plan, Registry, canonical_json, load_run_file, parse_value
 
 UNCHANGED = "unchanged"
 SEED = "run.seed"
@@ -52,14 +49,35 @@ def variants_of(plan: Plan, grid: Mapping[str, Sequence[Any]]) -> tuple[RunVaria
     Raises:
         InfimedError: a seed is no whole number.
     """
-    section = plan.file.sweep or SweepSection()
-    values: dict[str, Sequence[Any]] = {**section.grid, **grid}
+    section = plan.file.sweep
+    values: dict[str, Sequence[Any]] = {**(section.grid if section is not None else {}), **grid}
+    changed = section.variants if section is not None else {}
     seeds = [_seed(value) for value in values.pop(SEED, (plan.file.run.seed,))]
-    changes: dict[str, dict[str, Any]] = {UNCHANGED: {}} if section.variants or not values else {}
-    for name, variant in section.variants.items():
+    changes: dict[str, dict[str, Any]] = {UNCHANGED: {}} if changed or not values else {}
+    for name, variant in changed.items():
         changes[name] = {**variant.set, **dict.fromkeys(variant.drop, LEFT_OUT)}
     changes |= _combinations(values)
     return tuple(RunVariant(name, seed, change) for name, change in changes.items() for seed in seeds)
+
+
+def parse_grid(options: Sequence[str]) -> dict[str, tuple[Any, ...]]:
+    """``PATH=VALUE,VALUE`` options as values by path; commas inside brackets do not part values.
+
+    Raises:
+        InfimedError: an option has no path or no value, or a value is no YAML.
+    """
+    grid: dict[str, tuple[Any, ...]] = {}
+    for option in options:
+        path, sign, text = option.partition("=")
+        if not sign or not path or not text:
+            raise InfimedError(f"--grid {option}: write PATH=VALUE,VALUE, as in packing.with.row_tokens=256,512")
+        if path in grid:
+            raise InfimedError(f"--grid {path}: is given twice; put all its values into one")
+        try:
+            grid[path] = tuple(parse_value(f"[{text}]"))
+        except yaml.YAMLError:
+            raise InfimedError(f"--grid {option}: a value is no YAML; put text with signs into quotes") from None
+    return grid
 
 
 def load_variant(source: Path, registry: Registry, variant: RunVariant, overrides: Mapping[str, Any]) -> Plan:

@@ -1,0 +1,134 @@
+"""What a fine-tuning recipe says, whatever tool it is for, and the run file that says the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class Lora:
+    """Low-rank adapters, as the run file calls their settings."""
+
+    rank: int
+    alpha: float
+    dropout: float = 0.0
+    rank_stabilised: bool = False
+    groups: list[str] = field(default_factory=lambda: ["language"])
+
+
+@dataclass
+class Recipe:
+    """A recipe of supervised fine-tuning; ``None`` is what the recipe leaves open.
+
+    Attributes:
+        sources: readers, as they stand under ``data.sources``; held-out ones carry the tag ``split: held-out``.
+        mix: entries of the stage's mix, where sources have weights.
+        batch: samples of one device in one forward pass, or packed rows where ``packed``.
+        longest: most tokens of a sample, and of a packed row.
+        max_visual_tokens: most visual tokens of an image.
+    """
+
+    name: str
+    directory: str
+    model: str
+    seed: int
+    sources: list[dict[str, Any]]
+    epochs: float
+    batch: int
+    accumulation: int
+    devices: int
+    learning_rate: float | dict[str, float]
+    schedule: str
+    warmup: float
+    revision: str | None = None
+    max_steps: int | None = None
+    mix: list[dict[str, Any]] = field(default_factory=list)
+    mix_epoch: str | None = None
+    trainable: list[str] | None = None
+    lora: Lora | None = None
+    packed: bool = False
+    longest: int | None = None
+    max_visual_tokens: int | None = None
+    min_rate_ratio: float = 0.0
+    weight_decay: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)
+    epsilon: float = 1e-8
+    clip: float | None = 1.0
+    precision: str | None = None
+    dtype: str | None = None
+    kernel: str | None = None
+    parallel: str | None = None
+    workers: int = 0
+    recompute: bool = False
+    save_every: int | None = None
+    keep: int | None = None
+    evaluate_every: int | None = None
+
+    def run_file(self) -> dict[str, Any]:
+        """The run file's sections, in their order; the same samples a step as the recipe has."""
+        model = _given(checkpoint=self.model, revision=self.revision, dtype=self.dtype)
+        sections: dict[str, Any] = {
+            "run": {"name": self.name, "directory": self.directory, "seed": self.seed},
+            "data": {"sources": self.sources},
+            "model": {"use": "transformers", "with": model},
+        }
+        if self.max_visual_tokens is not None:
+            sections["resolution"] = {"use": "fixed", "with": {"max_visual_tokens": self.max_visual_tokens}}
+        sections["packing"] = self._packing()
+        settings = _given(
+            num_workers=self.workers or None,
+            precision=self.precision,
+            parallel=self.parallel,
+            loss_kernel=self.kernel,
+        )
+        sections["training"] = {"use": "staged", "with": {**settings, "stages": [self._stage()]}}
+        return sections
+
+    def _packing(self) -> dict[str, Any]:
+        if self.packed:
+            return {"use": "best-fit", "with": {"row_tokens": self.longest or 8192}}
+        # A padded batch is a row: its budget is that of its longest sample, as often as the batch has samples.
+        return {"use": "padded", "with": {"row_tokens": self.batch * (self.longest or 8192), "batch_size": self.batch}}
+
+    def _stage(self) -> dict[str, Any]:
+        rows = self.accumulation * self.devices * (self.batch if self.packed else 1)
+        length = {"num_steps": self.max_steps} if self.max_steps else {"epochs": self.epochs}
+        held_out = any(source.get("with", {}).get("tags", {}).get("split") == "held-out" for source in self.sources)
+        evaluate = {"every": self.evaluate_every or 500, "held_out": {"split": "held-out"}} if held_out else None
+        stage: dict[str, Any] = {"name": "sft", **({"mix": self.mix} if self.mix else {})}
+        stage |= _given(mix_epoch=self.mix_epoch) | length
+        stage |= _given(rows_per_step=rows, trainable=self.trainable)
+        if self.lora is not None:
+            stage["lora"] = {key: value for key, value in vars(self.lora).items() if value is not False}
+        stage |= _given(
+            learning_rate=self.learning_rate,
+            schedule=self.schedule,
+            warmup=self.warmup,
+            min_learning_rate_ratio=self.min_rate_ratio or None,
+            weight_decay=self.weight_decay,
+            betas=list(self.betas),
+            epsilon=self.epsilon,
+        )
+        stage["max_gradient_norm"] = self.clip
+        stage |= _given(
+            activation_checkpointing=self.recompute or None,
+            save_every=self.save_every,
+            keep=self.keep,
+            evaluate=evaluate,
+        )
+        return stage
+
+
+def _given(**settings: Any) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if value is not None}
+
+
+def pixels_of_token(model: str) -> int | None:
+    """Pixels that one visual token stands for, by the model's name; ``None`` where the name does not say it."""
+    name = model.lower()
+    if "qwen3-vl" in name or "qwen3.5" in name or "qwen3.6" in name:
+        return 32 * 32
+    if "qwen2-vl" in name or "qwen2.5-vl" in name:
+        return 28 * 28
+    return None

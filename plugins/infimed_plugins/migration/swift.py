@@ -1,0 +1,312 @@
+"""ms-swift's arguments of supervised fine-tuning: what each is here, and the recipe that a command of it says."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from infimed_core import InfimedError
+from infimed_plugins.migration.keys import Key, Settings
+from infimed_plugins.migration.recipe import Lora, Recipe, pixels_of_token
+from infimed_plugins.migration.transformers_arguments import (
+    ARGUMENTS,
+    STAGE,
+    directory_and_name,
+    each,
+    optimizer_note,
+    parallel_of,
+    schedule_of,
+    tracker_note,
+    warmup_of,
+)
+
+NAME = "ms-swift"
+DEFAULTS = {
+    "tuner_type": "lora", "lora_rank": 8, "lora_alpha": 32, "lora_dropout": 0.05, "freeze_vit": True,
+    "freeze_aligner": True, "per_device_train_batch_size": 1, "num_train_epochs": 3.0, "lr_scheduler_type": "cosine",
+    "optim": "adamw_torch_fused", "weight_decay": 0.1, "adam_beta1": 0.9, "adam_beta2": 0.95, "adam_epsilon": 1e-8,
+    "max_grad_norm": 1.0, "seed": 42, "save_steps": 500, "gradient_checkpointing": True, "split_dataset_ratio": 0.0,
+    "stopping_strategy": "first_exhausted",
+}  # fmt: skip
+
+TABLE: dict[str, Key] = ARGUMENTS | {
+    "model": Key("same", "model.with.checkpoint", "a name is one of Hugging Face's hub here"),
+    "model_revision": Key("same", "model.with.revision"),
+    "torch_dtype": Key("same", "training.with.precision, model.with.dtype"),
+    "tuner_type": Key("same", f"{STAGE}.trainable, {STAGE}.lora", "full, lora and lora_llm"),
+    "dataset": Key("same", "data.sources", "files, or names of Hugging Face's hub; #N becomes max_samples"),
+    "val_dataset": Key("same", f"data.sources, {STAGE}.evaluate.held_out"),
+    "split_dataset_ratio": Key("none", note="held-out samples are named by a tag: evaluate.held_out"),
+    "interleave_prob": Key("same", f"{STAGE}.mix[].weight"),
+    "stopping_strategy": Key("same", f"{STAGE}.mix_epoch"),
+    "columns": Key("differs", "data.sources[].with.columns", "of the readers huggingface, parquet and columns"),
+    "max_length": Key("differs", "packing.with.row_tokens", "a longer sample is a counted drop, it is never cut"),
+    "truncation_strategy": Key("differs", f"{STAGE}.overlong", "delete is drop, raise is error; nothing is cut"),
+    "packing": Key("same", "packing"),
+    "packing_length": Key("same", "packing.with.row_tokens"),
+    "padding_free": Key("same", "packing", "best-fit"),
+    "max_pixels": Key("differs", "resolution.with.max_visual_tokens", "in visual tokens, of 28 or 32 pixels a side by "
+                      "the model's family"),
+    "template": Key("differs", note="the checkpoint's own chat template is used, and checked against its tokens"),
+    "system": Key("none", note="a system turn stands in the data"),
+    "loss_scale": Key("none", note="every answer weighs the same; loss: false of a message is honoured"),
+    "freeze_llm": Key("same", f"{STAGE}.trainable"),
+    "freeze_vit": Key("same", f"{STAGE}.trainable, {STAGE}.lora.groups"),
+    "freeze_aligner": Key("same", f"{STAGE}.trainable"),
+    "vit_lr": Key("same", f"{STAGE}.learning_rate.vision"),
+    "aligner_lr": Key("same", f"{STAGE}.learning_rate.projector"),
+    "target_modules": Key("same", f"{STAGE}.lora.groups", "every linear layer of the group"),
+    "lora_rank": Key("same", f"{STAGE}.lora.rank"),
+    "lora_alpha": Key("same", f"{STAGE}.lora.alpha"),
+    "lora_dropout": Key("same", f"{STAGE}.lora.dropout"),
+    "use_rslora": Key("same", f"{STAGE}.lora.rank_stabilised"),
+    "use_dora": Key("none", note="plain low-rank adapters alone"),
+    "acc_strategy": Key("same", f"{STAGE}.loss_weighting", "token is token, seq is sample"),
+    "attn_impl": Key("always", note="packed attention keeps samples apart: torch's varlen kernel, or flash-attn by "
+                     "model.with.kernel"),
+    "eval_dataset": Key("differs", f"{STAGE}.evaluate.benchmarks", "benchmarks by their names here"),
+    "max_new_tokens": Key("same", "evaluation.benchmarks[].generation.max_new_tokens"),
+    "temperature": Key("same", "evaluation.benchmarks[].generation.temperature"),
+    "top_p": Key("same", "evaluation.benchmarks[].generation.top_p"),
+    "stop_words": Key("same", "evaluation.benchmarks[].generation.stop"),
+    "quant_bits": Key("none", note="weights are not quantized while training; the file trains without"),
+    "adapters": Key("none", note="merge the adapters into a checkpoint first"),
+    "use_hf": Key("always", note="names are those of Hugging Face's hub"),
+    "external_plugins": Key("differs", "run.plugins", "a plugin of InfiMed's own"),
+    "streaming": Key("always", note="an index of the samples is kept, images are opened when they are needed"),
+    "early_stop_interval": Key("none", note="a stage has the length that the file says"),
+    "enable_thinking": Key("differs", note="as the checkpoint's template has it"),
+    "sequence_parallel_size": Key("none", note="a sample lies on one device"),
+    **each("dataset_num_proc lazy_tokenize load_from_cache_file packing_num_proc packing_strategy cached_dataset "
+           "cached_val_dataset shuffle_buffer_size download_mode dataset_shuffle val_dataset_shuffle "
+           "train_dataloader_shuffle strict ignore_args_error load_args load_data_args add_version check_model "
+           "create_checkpoint_symlink safe_serialization max_shard_size max_model_len model_type task_type device_map "
+           "max_memory local_repo_path model_kwargs use_logits_to_keep vit_gradient_checkpointing tuner_backend "
+           "norm_bbox padding_side template_backend use_chat_template logging_dir ds3_gather_for_generation "
+           "resume_only_model use_flash_ckpt enable_npu_model_patch use_swift_lora stream dataset_info "
+           "disable_auto_column_mapping remove_unused_columns custom_dataset_info use_ray ray_exp_name device_groups "
+           "agent_template", Key("always", note="nothing to set")),
+    **each("model_name model_author custom_register_path init_strategy new_special_tokens rope_scaling experts_impl "
+           "num_labels problem_type router_aux_loss_coef", Key("none", note="the model is trained as the checkpoint "
+           "describes it")),
+    **each("is_binary_loss_scale response_prefix add_non_thinking_prefix disable_ignore_empty_think preserve_thinking",
+           Key("differs", note="as the checkpoint's template has it")),
+    **each("top_k repetition_penalty num_beams logprobs top_logprobs structured_outputs_regex",
+           Key("none", note="answers are greedy, or sampled by temperature and top_p")),
+    **each("eval_use_evalscope eval_dataset_args eval_limit eval_generation_config extra_eval_args eval_metric",
+           Key("differs", "evaluation", "benchmarks of InfiMed")),
+    **each("quant_method hqq_axis bnb_4bit_compute_dtype bnb_4bit_quant_type bnb_4bit_use_double_quant "
+           "bnb_4bit_quant_storage", Key("none", note="weights are not quantized while training")),
+    **each("freeze_parameters freeze_parameters_regex freeze_parameters_ratio trainable_parameters "
+           "trainable_parameters_regex target_regex target_parameters modules_to_save", Key("none", note="whole groups "
+           "are trained or frozen: vision, projector, language, embeddings")),
+    **each("lora_bias lora_dtype lorap_lr_ratio lora_ga_batch_size lora_ga_iters lora_ga_max_length lora_ga_direction "
+           "lora_ga_scale lora_ga_stable_gamma init_weights fourier_n_frequency fourier_scaling boft_block_size "
+           "boft_block_num boft_n_butterfly_factor boft_dropout vera_rank vera_projection_prng_key vera_dropout "
+           "vera_d_initial adapter_act adapter_length adalora_target_r adalora_init_r adalora_tinit adalora_tfinal "
+           "adalora_deltaT adalora_beta1 adalora_beta2 adalora_orth_reg_weight llamapro_num_new_blocks "
+           "llamapro_num_groups reft_layer_key reft_layers reft_rank reft_intervention_type reft_args",
+           Key("none", note="plain low-rank adapters alone")),
+    **each("use_galore galore_target_modules galore_rank galore_update_proj_gap galore_scale galore_proj_type "
+           "galore_optim_per_parameter galore_with_embedding galore_quantization galore_proj_quant galore_proj_bits "
+           "galore_proj_group_size galore_cos_threshold galore_gamma_proj galore_queue_size lisa_activated_layers "
+           "lisa_step_interval optimizer", Key("none", note="AdamW; no other optimizer is offered")),
+    **each("enable_dft_loss enable_channel_loss loss_type mrl_dims", Key("none", note="cross-entropy")),
+    **each("callbacks max_epochs zero_hpz_partition_size deepspeed_autotp_size", Key("none", note="no such setting")),
+    **each("swanlab_token swanlab_secret swanlab_webhook_url swanlab_smtp_server swanlab_smtp_port "
+           "swanlab_sender_email swanlab_receiver_email", Key("none", note="a secret has no place in a file; it is not "
+           "copied")),
+    **each("swanlab_project swanlab_workspace swanlab_exp_name swanlab_notification_method swanlab_email_language "
+           "swanlab_mode", Key("none", note="no such tracker")),
+}  # fmt: skip
+
+
+def read_command(text: str, file: Path) -> tuple[dict[str, Any], int]:
+    """The arguments of ``swift sft`` in a shell script, and the devices that it is started on.
+
+    Raises:
+        InfimedError: there is no such command in it.
+    """
+    lines = text.replace("\\\n", " ").splitlines()
+    for line in lines:
+        try:
+            # A sign # inside of a word is no comment: name#count.
+            words = shlex.split(re.sub(r"(^|\s)#.*", "", line))
+        except ValueError as error:
+            raise InfimedError(f"{file}: a line cannot be read as a command: {error}") from error
+        if "swift" in words and "sft" in words:
+            start = words.index("sft") + 1
+            environment = dict(word.split("=", 1) for word in words[:start] if "=" in word and not word.startswith("-"))
+            exported = dict(re.findall(r"^\s*export\s+(\w+)=(\S+)", text, re.MULTILINE))
+            return _arguments(words[start:], exported | environment, file)
+    raise InfimedError(f"{file}: no command 'swift sft ...' in it; other commands of {NAME} are not converted")
+
+
+def _arguments(words: Sequence[str], environment: dict[str, str], file: Path) -> tuple[dict[str, Any], int]:
+    values: dict[str, Any] = {}
+    name = ""
+    for word in words:
+        if word.startswith("--"):
+            name, _, value = word[2:].replace("-", "_").partition("=")
+            values[name] = value or None
+        elif not name:
+            raise InfimedError(f"{file}: '{word}' after 'swift sft' has no --name before it; convert that file itself")
+        else:
+            before = values[name]
+            values[name] = word if before is None else [*(before if isinstance(before, list) else [before]), word]
+    if "MAX_PIXELS" in environment:
+        values.setdefault("max_pixels", environment["MAX_PIXELS"])
+    devices = int(environment.get("NPROC_PER_NODE", "1")) * int(environment.get("NNODES", "1"))
+    return {key: True if value is None else value for key, value in values.items()}, devices
+
+
+def recipe_of(values: dict[str, Any], devices: int, file: Path) -> tuple[Recipe, dict[str, Key]]:
+    """The recipe, and what became of the keys whose value decides it.
+
+    Raises:
+        InfimedError: the command asks for something that cannot be said here.
+    """
+    method = values.get("tuner_type", values.get("train_type", DEFAULTS["tuner_type"]))
+    settings = Settings(values, DEFAULTS | {"learning_rate": 1e-5 if method == "full" else 1e-4})
+    if not settings.get("model"):
+        raise InfimedError(f"{file}: --model is missing; name the checkpoint that is trained")
+    kwargs = settings.get("lr_scheduler_kwargs")
+    if isinstance(kwargs, str):
+        settings.values = {**values, "lr_scheduler_kwargs": _json(kwargs, file)}
+    schedule, ratio, changed = schedule_of(settings)
+    changed |= optimizer_note(settings) | tracker_note(settings)
+    batch = int(settings.number("per_device_train_batch_size"))
+    steps = settings.get("gradient_accumulation_steps")
+    trainable, lora = _method(settings, str(method), file)
+    model, dtype = str(settings.get("model")), str(settings.get("torch_dtype") or "")
+    held_out = settings.names("val_dataset")
+    weights = [float(weight) for weight in _words(settings, "interleave_prob")]
+    sources = [
+        _source(name, {"split": "train"} if held_out else {}, bool(weights)) for name in _words(settings, "dataset")
+    ]
+    sources += [_source(name, {"split": "held-out"}, False) for name in held_out]
+    mix = [
+        {"where": {"dataset": s["with"]["tags"]["dataset"]}, "weight": w}
+        for s, w in zip(sources, weights, strict=False)
+    ]
+    default_output = f"output/{model.rstrip('/').rsplit('/', 1)[-1]}"
+    directory, name = directory_and_name(settings.get("output_dir") or default_output)
+    length = settings.get("packing_length") or settings.get("max_length")
+    return (
+        Recipe(
+            name=name,
+            directory=directory,
+            model=model,
+            revision=settings.get("model_revision"),
+            seed=int(settings.number("seed")),
+            sources=sources,
+            mix=mix or ([{"where": {"split": "train"}}] if held_out else []),
+            mix_epoch=("shortest" if settings.get("stopping_strategy") == "first_exhausted" else "longest")
+            if mix
+            else None,
+            epochs=settings.number("num_train_epochs"),
+            max_steps=int(settings.number("max_steps")) if float(settings.get("max_steps") or 0) > 0 else None,
+            batch=batch,
+            accumulation=int(float(steps)) if steps else max(1, math.ceil(16 / batch / devices)),
+            devices=devices,
+            learning_rate=_rates(settings, trainable, lora),
+            schedule=schedule,
+            warmup=warmup_of(settings, schedule),
+            min_rate_ratio=ratio,
+            trainable=trainable,
+            lora=lora,
+            packed=settings.flag("packing") or settings.flag("padding_free"),
+            longest=int(float(length)) if length else None,
+            max_visual_tokens=_visual_tokens(settings, model, changed),
+            weight_decay=settings.number("weight_decay"),
+            betas=(settings.number("adam_beta1"), settings.number("adam_beta2")),
+            epsilon=settings.number("adam_epsilon"),
+            clip=settings.number("max_grad_norm") or None,
+            precision="bf16-mixed" if "16" in dtype or settings.flag("bf16") or settings.flag("fp16") else None,
+            dtype="bfloat16" if "bfloat16" in dtype or settings.flag("bf16") else None,
+            kernel="liger" if settings.flag("use_liger_kernel") else None,
+            parallel=parallel_of(settings),
+            workers=int(settings.number("dataloader_num_workers")) if settings.get("dataloader_num_workers") else 1,
+            recompute=settings.flag("gradient_checkpointing"),
+            save_every=int(settings.number("save_steps")) if settings.number("save_steps") >= 1 else None,
+            keep=int(settings.number("save_total_limit")) if settings.get("save_total_limit") else None,
+            evaluate_every=int(settings.number("eval_steps")) if settings.get("eval_steps") else None,
+        ),
+        changed,
+    )
+
+
+def _words(settings: Settings, name: str) -> list[str]:
+    """Names of a command line: its words, never parted at commas."""
+    value = settings.get(name)
+    return [str(word) for word in (value if isinstance(value, list) else [value] if value is not None else [])]
+
+
+def _json(text: str, file: Path) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise InfimedError(f"{file}: lr_scheduler_kwargs is no JSON: {error}") from error
+
+
+def _method(settings: Settings, method: str, file: Path) -> tuple[list[str] | None, Lora | None]:
+    free = {
+        "vision": not settings.flag("freeze_vit"),
+        "projector": not settings.flag("freeze_aligner"),
+        "language": not settings.flag("freeze_llm"),
+    }
+    groups = [group for group, learns in free.items() if learns]
+    if method == "full":
+        return groups + (["embeddings"] if free["language"] else []), None
+    if method not in ("lora", "lora_llm"):
+        raise InfimedError(f"{file}: tuner_type: {method} is not offered; full, lora and lora_llm are")
+    whole = ["vision", "projector"] if method == "lora_llm" else None
+    adapted = ["language"] if whole else groups or ["language"]
+    dropout, stabilised = settings.number("lora_dropout"), settings.flag("use_rslora")
+    return whole, Lora(int(settings.number("lora_rank")), settings.number("lora_alpha"), dropout, stabilised, adapted)
+
+
+def _rates(settings: Settings, trainable: list[str] | None, lora: Lora | None) -> float | dict[str, float]:
+    """One rate, or one for each group that learns where the vision tower or the projector has its own."""
+    rate = settings.number("learning_rate")
+    own = {"vision": "vit_lr", "projector": "aligner_lr"}
+    if not any(settings.get(key) for key in own.values()):
+        return rate
+    learning = [*(trainable or ()), *(lora.groups if lora else ())]
+    return {group: settings.number(own[group]) if settings.get(own.get(group, "")) else rate for group in learning}
+
+
+def _source(name: str, tags: dict[str, str], weighted: bool) -> dict[str, Any]:
+    """A reader for a file, or for ``name:subset#count`` of the hub."""
+    name, _, count = name.partition("#")
+    more: dict[str, Any] = {"max_samples": int(count)} if count else {}
+    subset = ""
+    if not re.search(r"\.(jsonl?|csv|tsv|parquet)$", name) and ":" in name:
+        name, _, subset = name.partition(":")
+    tags = tags | ({"dataset": name} if weighted else {})
+    more |= {"tags": tags} if tags else {}
+    if name.endswith((".csv", ".tsv")):
+        return {"use": "columns", "with": {"path": name, **more}}
+    if name.endswith(".parquet"):
+        return {"use": "parquet", "with": {"path": name, **more}}
+    if name.endswith((".json", ".jsonl")) or Path(name).is_dir():
+        return {"use": "llava", "with": {"path": name, "allow_outside": True, **more}}
+    return {"use": "huggingface", "with": {"path": name, **({"name": subset} if subset else {}), **more}}
+
+
+def _visual_tokens(settings: Settings, model: str, changed: dict[str, Key]) -> int | None:
+    if not settings.get("max_pixels"):
+        return None
+    side = pixels_of_token(model)
+    if side is not None:
+        return max(1, int(settings.number("max_pixels")) // side)
+    changed["max_pixels"] = Key(
+        "none", note="how many pixels a visual token of this model stands for is not known by its name; set "
+        "resolution: {use: fixed, with: {max_visual_tokens: N}}",
+    )  # fmt: skip
+    return None

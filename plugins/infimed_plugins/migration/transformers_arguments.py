@@ -1,0 +1,175 @@
+"""The training arguments of transformers, which LLaMA-Factory and ms-swift share."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import PurePosixPath
+from typing import Any
+
+from infimed_plugins.migration.keys import Key, Settings
+
+STAGE = "training.with.stages[0]"
+
+
+def each(keys: str, key: Key) -> dict[str, Key]:
+    """One fate for several keys; spaces stand between their names."""
+    return dict.fromkeys(keys.split(), key)
+
+
+ARGUMENTS: dict[str, Key] = {
+    "output_dir": Key("differs", "run.directory, run.name", "the last folder is the run's name"),
+    "seed": Key("same", "run.seed"),
+    "data_seed": Key("none", note="one seed, run.seed, decides everything random"),
+    "per_device_train_batch_size": Key(
+        "same", "packing.with.batch_size", "packed, it is a factor of rows_per_step, as there"
+    ),
+    "gradient_accumulation_steps": Key("same", f"{STAGE}.rows_per_step", "over all devices: steps times devices"),
+    "num_train_epochs": Key("same", f"{STAGE}.epochs"),
+    "max_steps": Key("same", f"{STAGE}.num_steps"),
+    "learning_rate": Key("same", f"{STAGE}.learning_rate"),
+    "lr_scheduler_type": Key("same", f"{STAGE}.schedule"),
+    "lr_scheduler_kwargs": Key("differs", f"{STAGE}.min_learning_rate_ratio", "only min_lr and min_lr_rate are known"),
+    "warmup_steps": Key("same", f"{STAGE}.warmup"),
+    "warmup_ratio": Key("same", f"{STAGE}.warmup"),
+    "optim": Key("same", note="AdamW; no other optimizer is offered"),
+    "weight_decay": Key("same", f"{STAGE}.weight_decay"),
+    "adam_beta1": Key("same", f"{STAGE}.betas[0]"),
+    "adam_beta2": Key("same", f"{STAGE}.betas[1]"),
+    "adam_epsilon": Key("same", f"{STAGE}.epsilon"),
+    "max_grad_norm": Key("same", f"{STAGE}.max_gradient_norm"),
+    "bf16": Key("same", "training.with.precision", "bf16-mixed: what learns is held in fp32"),
+    "fp16": Key("differs", "training.with.precision", "bf16-mixed: there is no loss scaling here"),
+    "gradient_checkpointing": Key("same", f"{STAGE}.activation_checkpointing"),
+    "activation_checkpointing": Key("same", f"{STAGE}.activation_checkpointing"),
+    "use_liger_kernel": Key("differs", "training.with.loss_kernel", "the fused loss alone"),
+    "deepspeed": Key("differs", "training.with.parallel", "ZeRO 2 and 3 become fsdp2, which shards alike; no offload"),
+    "fsdp": Key("differs", "training.with.parallel", "fsdp2"),
+    "dataloader_num_workers": Key("same", "training.with.num_workers"),
+    "eval_strategy": Key("differs", f"{STAGE}.evaluate.every", "epochs are not counted out; give steps"),
+    "eval_steps": Key("same", f"{STAGE}.evaluate.every"),
+    "save_steps": Key("differs", f"{STAGE}.save_every", "states to resume from; the stage ends with a checkpoint"),
+    "save_total_limit": Key("same", f"{STAGE}.keep"),
+    "report_to": Key("differs", note="the environment variable INFIMED_TRACKERS=tensorboard,wandb,trackio"),
+    "hub_token": Key("none", note="a token has no place in a file; set HF_TOKEN where the hub is asked"),
+    "neftune_noise_alpha": Key("none", note="no noise is added to embeddings"),
+    "label_smoothing_factor": Key("none", note="no smoothing of labels"),
+    "predict_with_generate": Key("differs", f"{STAGE}.evaluate.benchmarks", "benchmarks are asked while training"),
+    "generation_config": Key("differs", "evaluation.benchmarks[].generation"),
+    "generation_max_length": Key("differs", "evaluation.benchmarks[].generation.max_new_tokens"),
+    "torch_compile": Key("none", note="rows of every length would compile anew"),
+    "metric_for_best_model": Key("none", note="compare the stages afterwards: infimed compare"),
+    **each(
+        "do_train do_eval do_predict eval_on_start overwrite_output_dir resume_from_checkpoint ignore_data_skip",
+        Key("always", note="a run does what its sections say and goes on where it was stopped"),
+    ),
+    **each(
+        "logging_strategy logging_steps logging_first_step log_level log_level_replica log_on_each_node "
+        "include_num_input_tokens_seen disable_tqdm logging_nan_inf_filter prediction_loss_only "
+        "include_for_metrics skip_memory_metrics",
+        Key("always", note="every step is logged, to events.jsonl"),
+    ),
+    **each(
+        "average_tokens_across_devices",
+        Key("always", note="the loss is over all supervised tokens of a step; loss_weighting says another way"),
+    ),
+    **each(
+        "full_determinism dataloader_in_order remove_unused_columns dataloader_pin_memory label_names "
+        "dataloader_persistent_workers dataloader_prefetch_factor dataloader_multiprocessing_context "
+        "train_sampling_strategy length_column_name group_by_length use_cache save_strategy save_only_model "
+        "save_on_each_node restore_callback_states_from_checkpoint per_device_eval_batch_size "
+        "eval_accumulation_steps eval_do_concat_batches eval_use_gather_object batch_eval_metrics "
+        "dataloader_drop_last gradient_checkpointing_kwargs activation_checkpointing_kwargs run_name",
+        Key("always", note="planned before training, the same for any number of workers and devices"),
+    ),
+    **each(
+        "ddp_find_unused_parameters ddp_bucket_cap_mb ddp_broadcast_buffers ddp_static_graph ddp_backend ddp_timeout "
+        "local_rank accelerator_config",
+        Key("always", note="accelerate launch or torchrun sets up the processes"),
+    ),
+    **each(
+        "load_best_model_at_end greater_is_better eval_delay",
+        Key("none", note="compare the stages afterwards: infimed compare"),
+    ),
+    **each(
+        "push_to_hub hub_model_id hub_strategy hub_private_repo hub_always_push hub_revision",
+        Key("none", note="checkpoints lie in the run's directory; upload them with huggingface_hub"),
+    ),
+    **each("project trackio_space_id trackio_bucket_id trackio_static_space_id",
+           Key("differs", note="settings of trackers are read from the trackers' own environment variables")),
+    **each("bf16_full_eval fp16_full_eval", Key("always", note="a model is asked in the type that it is held in")),
+    **each("generation_num_beams sortish_sampler", Key("none", note="answers are greedy or sampled, without beams")),
+    **each(
+        "optim_args optim_target_modules tf32 torch_compile_backend torch_compile_mode torch_empty_cache_steps "
+        "auto_find_batch_size liger_kernel_config enable_jit_checkpoint fsdp_config parallelism_config use_cpu debug",
+        Key("none", note="no such setting"),
+    ),
+}  # fmt: skip
+"""Every argument of transformers' ``Seq2SeqTrainingArguments``, and those of older versions that files still set."""
+
+SCHEDULES = {
+    "linear": "linear", "cosine": "cosine", "constant": "constant", "constant_with_warmup": "constant",
+    "cosine_with_restarts": "cosine-with-restarts", "polynomial": "polynomial",
+    "cosine_with_min_lr": "cosine", "warmup_stable_decay": "warmup-stable-decay",
+}  # fmt: skip
+OPTIMIZERS = ("adamw", "adamw_torch", "adamw_torch_fused", "adamw_hf")
+
+
+def schedule_of(settings: Settings) -> tuple[str, float, dict[str, Key]]:
+    """Schedule and last rate as a share of the peak, and what became of these keys where the value decides it."""
+    name = str(settings.get("lr_scheduler_type"))
+    changed = {}
+    if name not in SCHEDULES:
+        note = f"there is no schedule '{name}' here; cosine is the nearest"
+        changed["lr_scheduler_type"] = Key("differs", f"{STAGE}.schedule", note)
+    extra = settings.get("lr_scheduler_kwargs")
+    ratio = 0.0
+    if isinstance(extra, dict):
+        peak = settings.number("learning_rate")
+        ratio = float(extra.get("min_lr_rate", 0.0)) or (float(extra.get("min_lr", 0.0)) / peak if peak else 0.0)
+    return SCHEDULES.get(name, "cosine"), min(1.0, ratio), changed
+
+
+def warmup_of(settings: Settings, schedule: str) -> float:
+    """The warm-up, below 1 a share of the steps; ``warmup_steps`` wins over ``warmup_ratio``, as there."""
+    if settings.get("lr_scheduler_type") == "constant":
+        return 0.0
+    steps = settings.number("warmup_steps") if settings.get("warmup_steps") else 0.0
+    if steps >= 1.0:
+        return float(math.floor(steps))
+    return steps or (settings.number("warmup_ratio") if settings.get("warmup_ratio") else 0.0)
+
+
+def optimizer_note(settings: Settings) -> dict[str, Key]:
+    """What to say of an optimizer that is not offered."""
+    name = str(settings.get("optim"))
+    if name in OPTIMIZERS:
+        return {}
+    return {"optim": Key("differs", note=f"AdamW in place of '{name}', which is not offered")}
+
+
+def tracker_note(settings: Settings) -> dict[str, Key]:
+    """How the trackers that are named are switched on here."""
+    names = [name for name in settings.names("report_to") if name not in ("none", "None")]
+    known = [name for name in names if name in ("tensorboard", "wandb", "trackio")]
+    if not names:
+        return {"report_to": Key("always", note="no tracker but events.jsonl")}
+    others = [name for name in names if name not in known]
+    note = f"set INFIMED_TRACKERS={','.join(known)} for the run" if known else ""
+    note += ("; " if known else "") + f"no tracker {', '.join(others)}" if others else ""
+    return {"report_to": Key("differs" if known else "none", note=note)}
+
+
+def directory_and_name(output: Any) -> tuple[str, str]:
+    """Where the run lies and what it is called, from a folder's path."""
+    path = PurePosixPath(str(output or "runs/converted"))
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.name).strip("-._") or "converted"
+    return (str(path.parent) if str(path.parent) != "." else "runs"), name
+
+
+def parallel_of(settings: Settings) -> str | None:
+    """How several devices share the work, from ``deepspeed`` or ``fsdp``."""
+    if settings.get("fsdp"):
+        return "fsdp2"
+    shared = str(settings.get("deepspeed") or "")
+    return "ddp" if re.search(r"z(ero)?0", shared) else "fsdp2" if shared else None
