@@ -65,6 +65,7 @@ def _on_both_sides(record: RunRecord) -> Iterator[str]:
     for _, step in steps_of(record, "filter"):
         shared = step.details.get("on_both_sides")
         for tag, counts in shared.items() if isinstance(shared, dict) else ():
+            assert isinstance(counts, dict)
             yield (
                 f"{printable(step.name)}: {counts['num_values']:,} values of the tag '{printable(tag)}' are in"
                 f" training "
