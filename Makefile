@@ -3,18 +3,28 @@ PYTHON ?= python3
 VENV ?= .venv
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check
 
-.PHONY: demo test lint install clean
+.PHONY: demo test lint install install-demo clean
 
-$(VENV)/installed: pyproject.toml constraints.txt
+# What everybody needs: torch first, so that pip settles its version before anything that builds on it.
+$(VENV)/base: pyproject.toml constraints.txt
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet --upgrade "pip>=24.2"
 	$(PIP) install --quiet -c constraints.txt torch
-	$(PIP) install --quiet -c constraints.txt -e ".[demo,test,trackers,wandb,lora,privacy,ray]"
 	touch $@
+
+$(VENV)/demo: $(VENV)/base
+	$(PIP) install --quiet -c constraints.txt -e ".[demo]"
+	touch $@
+
+$(VENV)/installed: $(VENV)/base
+	$(PIP) install --quiet -c constraints.txt -e ".[demo,test,trackers,wandb,lora,privacy,ray]"
+	touch $@ $(VENV)/demo
 
 install: $(VENV)/installed
 
-demo: install
+install-demo: $(VENV)/demo
+
+demo: install-demo
 	$(VENV)/bin/infimed-run examples/full.yaml
 
 test: install

@@ -59,7 +59,7 @@ def train(place: Path, name: str, workers: int) -> None:
 
     def emit(kind: str, payload: Any) -> None:
         if kind == "log":
-            print(payload["step"], flush=True)
+            print(payload["step"] - 1, flush=True)
 
     facts = trainer.train(model, batches, trainer.stages[0], TrainingContext(place / f"state-{name}", 0, emit))
     (place / f"{name}.json").write_text(json.dumps(facts))

@@ -40,7 +40,7 @@ from infimed_core.api.planning import Packer, Packs, Phase, ResolutionScheduler
 from infimed_core.api.quality import Candidate, JudgingScorer, RowSelection, Scorer, Selection, Selector
 from infimed_core.api.reporting import Comparison, MetricValue, Reporter, RunEvent
 from infimed_core.api.training import Batches, Measurements, Mix, Stage, StageEvaluation, Trainer, TrainingContext
-from infimed_core.api.vocabulary import MODALITIES, TASK_TYPES, UNLABELLED, modality_of, task_type_of
+from infimed_core.api.vocabulary import MODALITIES, TASK_TYPES, UNLABELLED, is_person_tag, modality_of, task_type_of
 from infimed_core.errors import ComponentError, ConfigError, DataError, InfimedError, PluginError
 from infimed_core.hookspecs import KINDS, hookimpl
 from infimed_core.named_files import digest_of_checkpoint
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from infimed_core.evaluate.statistics import cohen_kappa, holm, interval
     from infimed_core.evaluate.summary import counted, measure
     from infimed_core.plan.mixing import mixing_warnings
-    from infimed_core.plan.rows import assemble
+    from infimed_core.plan.rows import assemble, encode_sample
     from infimed_core.run import run as run_plan
     from infimed_core.runfile.loading import LEFT_OUT, load_run_file, parse_changes, parse_value
     from infimed_core.runfile.plan import Plan
@@ -67,7 +67,7 @@ _LATER = {
     "evaluate.statistics": "cohen_kappa holm interval",
     "evaluate.summary": "counted measure",
     "plan.mixing": "mixing_warnings",
-    "plan.rows": "assemble",
+    "plan.rows": "assemble encode_sample",
     "run": "run_plan",
     "runfile.loading": "LEFT_OUT load_run_file parse_changes parse_value",
     "runfile.plan": "Plan",
@@ -156,10 +156,12 @@ __all__ = [
     "counted",
     "digest",
     "digest_of_checkpoint",
+    "encode_sample",
     "headline_metric",
     "holm",
     "hookimpl",
     "interval",
+    "is_person_tag",
     "load_plugins",
     "load_run_file",
     "measure",

@@ -28,6 +28,7 @@ from infimed_core.api.reporting import (
 )
 from infimed_core.errors import InfimedError
 from infimed_core.evaluate.graded import Graded, answers_path, parse_graded
+from infimed_core.plan.stage_plan import StagePlan
 from infimed_core.runfile.sections import (
     BASELINE,
     CONSTANT_LETTER,
@@ -38,6 +39,7 @@ from infimed_core.runfile.sections import (
 )
 from infimed_core.store.dataset import Dataset
 from infimed_core.store.files import first_mistake, read_lines
+from infimed_core.store.places import run_above
 from infimed_core.store.record import is_gone, read_record
 from infimed_core.store.scores import ScoreTable
 
@@ -59,6 +61,7 @@ __all__ = [
     "RunRecord",
     "SampleRow",
     "ScoreTable",
+    "StagePlan",
     "StepRecord",
     "is_baseline",
     "open_run",
@@ -179,6 +182,11 @@ class Run:
         if directory is None or not (directory / "samples.jsonl").is_file():
             raise InfimedError(f"{self.directory}: holds no samples; it is {self.status} and may have no 'data:'")
         return Dataset(directory / "samples.jsonl")
+
+    def stage_plan(self, stage: str) -> StagePlan | None:
+        """Which samples share a row and a step of a stage; ``None`` where the run has not planned it (yet)."""
+        directory = self.artifact(self.step("plan", stage=stage))
+        return StagePlan.load(directory / "plan.npz") if directory is not None else None
 
     def faults(self) -> Iterator[Fault]:
         """Every row of the sources that is no sample, with its place and its reason."""
@@ -348,11 +356,12 @@ def read_answers(path: Path, bad: list[BadLine] | None = None) -> Iterator[Grade
     """
     if not path.is_file():
         raise InfimedError(f"{path}: no such file; it is written when the model has been asked")
+    run = run_above(path)
     for number, line in enumerate(read_lines(path), 1):
         if not line.strip():
             continue
         try:
-            row = parse_graded(line)
+            row = parse_graded(line, run)
         except ValueError as error:
             reason = first_mistake(error) if isinstance(error, ValidationError) else str(error)
             if bad is None:

@@ -87,6 +87,14 @@ class Encoder(ABC):
     def text_lengths(self, samples: Sequence[Sample]) -> TextLengths:
         """Token counts from text alone; no media are opened."""
 
+    def text(self, ids: NDArray[np.int64]) -> str:
+        """Token ids as text for people, control tokens included; their numbers where an encoder has no words."""
+        return " ".join(map(str, ids.tolist()))
+
+    def doubts(self) -> tuple[str, ...]:
+        """What a person should know before training with this encoder; told when the samples are counted."""
+        return ()
+
     @abstractmethod
     def visual_sizes(
         self, heights: NDArray[np.int64], widths: NDArray[np.int64], max_visual_tokens: int | None

@@ -50,6 +50,11 @@ class Measurements(Protocol):
         ...
 
     @property
+    def at_start(self) -> bool:
+        """Whether there is a measurement before the first step."""
+        ...
+
+    @property
     def held_out(self) -> Batches | None:
         """One step of rows whose loss is measured; no stage trains on their samples."""
         ...
@@ -78,6 +83,7 @@ class TrainingContext:
         emit: report ``progress``, ``log``, ``evaluation`` or ``message`` (kind, payload).
         stopped: set when the user asked to stop; the trainer writes its state and raises ``KeyboardInterrupt``.
         measurements: what to measure while the stage trains, without an effect on the weights; ``None`` for nothing.
+        checkpoints: where models are kept that the trainer saves along the way; stays after the stage.
     """
 
     directory: Path
@@ -85,6 +91,7 @@ class TrainingContext:
     emit: Callable[[str, Mapping[str, Any]], None]
     stopped: threading.Event = field(default_factory=threading.Event)
     measurements: Measurements | None = None
+    checkpoints: Path | None = None
 
 
 class Trainer(Component):
@@ -135,6 +142,7 @@ class StageEvaluation(Row):
     """
 
     every: int = Field(ge=1, description="Steps between two measurements; after the last step there is always one.")
+    at_start: bool = Field(default=False, description="Measure before the first step too.")
     held_out: dict[str, str | tuple[str, ...]] | None = Field(
         default=None, description="Tags of the samples whose loss is measured; no stage trains on them."
     )

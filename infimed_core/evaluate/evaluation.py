@@ -285,7 +285,7 @@ def _write_results(asked: AskedBenchmark, directory: Path, model: str, rows: Seq
     measured = [metric for metric in asked.metrics.values() if isinstance(metric, TextMetric)]
     if measured:
         rows = measure_texts(asked.benchmark, rows, measured)
-    write_atomically(directory / "answers.jsonl", "".join(row.as_json() + "\n" for row in rows))
+    write_atomically(directory / "answers.jsonl", "".join(row.as_json(asked.state.path) + "\n" for row in rows))
     results = summarise(
         asked.name, asked.benchmark, model, rows, asked.metrics, asked.state.seed, asked.section.breakdowns
     )

@@ -25,6 +25,8 @@ def index_samples(state: RunState, dataset: Dataset, dataset_digest: str, checkp
         def progress(done: int, total: int) -> None:
             state.tell("progress", "index", {"done": done, "total": total, "unit": "sample"})
 
+        for text in encoder.doubts():
+            state.tell("message", "index", {"text": text})
         # what an index of an earlier run of this file knows of a sample is not counted or probed again
         earlier = [Index.load(path) for path in sorted((state.path / "artifacts").glob("index-*/index.npz"))]
         index = build_index(dataset, encoder, state.media, progress, earlier=earlier)

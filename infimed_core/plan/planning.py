@@ -225,7 +225,7 @@ def _packed(draws: _Drawn, stage: Stage, packer: Packer, ordered: bool) -> _Pack
 
 def _describe_sources(stage: Stage, sources: list[NDArray[np.int32]], counts: NDArray[np.int64]) -> list[JsonObject]:
     """Of each entry of the mix: what it holds, what is drawn of it, and how often a sample of it is seen."""
-    wheres = [mix.where for mix in stage.mix] or [{}]
+    wheres: list[JsonObject] = [mix.model_dump(mode="json")["where"] for mix in stage.mix] or [{}]
     return [
         {
             "where": where,

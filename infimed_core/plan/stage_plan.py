@@ -91,6 +91,23 @@ class StagePlan:
                 slowest += float(costs[starts[:, None] + np.arange(first, first + width)].max(axis=1).sum())
         return float(costs.sum()) / (num_ranks * slowest) if slowest else 1.0
 
+    def drop_reason(self, draw: int) -> str:
+        """Why a draw is in no row; "" where it is in one."""
+        return DROP_REASONS[int(self.dropped[draw])]
+
+    def exceptions(self) -> dict[str, NDArray[np.int64]]:
+        """Draws that are in no row, and those with images made smaller to fit one, by what is to be told of them."""
+        found = {
+            f"left out as {DROP_REASONS[reason]}": np.flatnonzero(self.dropped == reason)
+            for reason in range(1, DROP_REASONS.index("beyond_length"))
+        }
+        for start, stop, cap in self.phases.tolist():
+            smaller = self.caps[start:stop] != cap
+            own = start + np.flatnonzero(smaller & (self.dropped[start:stop] == 0))
+            what = "images made smaller than the resolution says, to fit a row"
+            found[what] = np.concatenate([found.get(what, own[:0]), own])
+        return {what: draws for what, draws in found.items() if len(draws)}
+
     def told_drops(self) -> str:
         """The reasons for which the plan left samples out, with their counts."""
         dropped = cast(dict[str, int], self.describe()["dropped"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
@@ -18,7 +19,7 @@ from infimed_core.plan.planning import PlanInputs, plan_stage
 from infimed_core.plan.sampling import mix_sources
 from infimed_core.plan.stage_plan import DROP_REASONS, StagePlan
 from infimed_core.store.artifacts import digest, mask_digest
-from infimed_core.store.dataset import Curated
+from infimed_core.store.dataset import TOLD_FAULTS, Curated
 from infimed_core.store.steps import Outcome, RunState
 
 _DECISIVE = {
@@ -108,7 +109,7 @@ def plan_rows(state: RunState, curated: Curated, stage: Stage, inputs: PlanInput
             inputs.index, stage, inputs.scheduler, inputs.packer, inputs.encoder, inputs.seed, inputs.allowed & ~held
         )
         plan.save(directory / "plan.npz")
-        for text in mixing_warnings(stage, plan.mixing):
+        for text in [*mixing_warnings(stage, plan.mixing), *_told_samples(stage, plan, curated)]:
             state.say(text, name)
         if len(plan.sources) > 1:
             state.say(told_passes(stage, plan.sources), name)
@@ -123,6 +124,15 @@ def plan_rows(state: RunState, curated: Curated, stage: Stage, inputs: PlanInput
     if len(plan.packs) == 0:
         raise _no_samples(inputs.index, stage, inputs.allowed, held, plan)
     return plan_file
+
+
+def _told_samples(stage: Stage, plan: StagePlan, curated: Curated) -> Iterator[str]:
+    """A line for each reason for which samples are left out or seen smaller, with the first of their ids."""
+    for what, draws in plan.exceptions().items():
+        rows = np.unique(plan.rows[draws])
+        ids = ", ".join(f"'{curated.dataset[int(row)].id}'" for row in rows[:TOLD_FAULTS])
+        more = f" and {len(rows) - TOLD_FAULTS:,} more" if len(rows) > TOLD_FAULTS else ""
+        yield f"stage '{stage.name}': {what}: {ids}{more}"
 
 
 def sample_counts(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -25,7 +26,7 @@ from infimed_core.store.dataset import Curated, Dataset
 from infimed_core.store.steps import Outcome, RunState
 from infimed_core.train.isolation import isolation_of
 from infimed_core.train.stage_planning import check_sources, plan_inputs, plan_rows
-from infimed_core.train.validation import StageMeasurements, choose_measurements, held_out_samples
+from infimed_core.train.validation import StageMeasurements, choose_measurements, held_out_samples, tell_shared_people
 
 
 def train_stages(state: RunState, curated: Curated, base: Checkpoint) -> list[Checkpoint]:
@@ -41,7 +42,9 @@ def train_stages(state: RunState, curated: Curated, base: Checkpoint) -> list[Ch
             "the model of this run cannot be trained; remove the 'training:' section or name another model"
         )
     index, index_hash = index_samples(state, curated.dataset, curated.dataset_digest, base)
-    held = held_out_samples(index, trainer.stage_list)
+    data = state.plan.file.data
+    held = held_out_samples(index, trainer.stage_list, data.split if data else None)
+    tell_shared_people(state, index, held, curated.kept & index.usable)
     for stage in trainer.stage_list:
         check_sources(index, stage, curated.kept, held)
     isolation = isolation_of(state, curated.dataset, index, curated.kept, base)
@@ -101,6 +104,7 @@ class _Stages:
                 "before": str(start.absolute()) if self._model is None else None,
                 "scratch": str((state.path / "state" / directory.name).absolute()),
                 "seed": state.seed * 1000 + position,
+                "kept": str(directory.with_name(f"{directory.name}.steps").absolute()),
                 "measured": str(measured.absolute()) if measured is not None else None,
             }
             if self._model is None:
@@ -109,10 +113,10 @@ class _Stages:
 
         artifact = state.step(
             f"train-{stage.name}", inputs_digest, work, kind="train", subject={"stage": stage.name},
-            folder="checkpoints", prefix=stage.name, checksums=True,
+            folder="checkpoints", prefix=stage.name,
         )  # fmt: skip
         # Only now that the checkpoint is sealed; a kill before leaves the state from which it is written again.
-        shutil.rmtree(state.path / "state" / artifact.directory.name, ignore_errors=True)
+        _clear_states(state.path / "state", stage.name)
         record = state.directory.record.steps[-1]
         if record.status == "reused":
             self._model = None  # weights in memory, if any, are those of an earlier stage
@@ -171,7 +175,8 @@ def _train(
     measurements = None
     if task["measured"] is not None:
         measurements = StageMeasurements(state, stage, Path(task["measured"]), dataset, model)
-    context = TrainingContext(Path(task["scratch"]), task["seed"], emit, state.stopped, measurements)
+    scratch, kept = Path(task["scratch"]), Path(task["kept"])
+    context = TrainingContext(scratch, task["seed"], emit, state.stopped, measurements, kept)
     with state.stop_softly():
         return trainer.train(model, batches, stage, context)
 
@@ -199,10 +204,19 @@ def _tell_trained_anew(state: RunState, stage: Stage, directory: Path, scratch: 
     if others:
         state.say(
             f"stage '{stage.name}' is trained anew from step 0: its settings, its plan, the seed or the model before "
-            f"it are not those of {', '.join(sorted(others))}, which stay as they are; to go on from there, undo the "
-            "change",
+            f"it are not those of {', '.join(sorted(others))}; checkpoints stay, states go when the new training is "
+            "finished; to go on from there, undo the change, or name a kept checkpoint in continue_from",
             f"train-{stage.name}",
         )
+
+
+def _clear_states(states: Path, stage: str) -> None:
+    """Remove the states of a stage that is finished, those of other settings too, and the folder once it is empty."""
+    for path in states.glob(f"{stage}-*"):
+        if path.name.rsplit("-", 1)[0] == stage:
+            shutil.rmtree(path, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        states.rmdir()
 
 
 def _tell_other_measurements(state: RunState, stage: Stage, details: Mapping[str, Any], checkpoint: Path) -> None:

@@ -179,7 +179,7 @@ class FakeMeasurements:
     """Four rows held out, and a benchmark of six questions that each rank's model answers with a number of its own."""
 
     def __init__(self, every: int = 2, benchmarks: tuple[str, ...] = ("numbers",)) -> None:
-        self.every, self.benchmarks = every, benchmarks
+        self.every, self.benchmarks, self.at_start = every, benchmarks, False
         self.held_out = FakeBatches(num_steps=1, samples_per_step=12, samples_per_row=3, seed=9)
 
     def ask(self, model, rank, size):
@@ -219,9 +219,9 @@ def main(arguments: list[str]) -> None:
 
     def emit(kind, payload):
         if kind == "log":
-            print("finished", payload["step"], flush=True)
+            print("finished", payload["step"] - 1, flush=True)
             time.sleep(float(pause))
-            if payload["step"] + 1 == stop_after:
+            if payload["step"] == stop_after:
                 context.stopped.set()
 
     model = FakeModel(dropout=float(dropout))

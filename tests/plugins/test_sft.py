@@ -104,13 +104,13 @@ def test_a_stop_writes_the_state_and_the_next_run_ends_as_if_never_stopped(tmp_p
     def stop_in_the_middle(kind, payload):
         if kind == "log":
             done.append(payload["step"])
-            if payload["step"] == 2:
+            if payload["step"] == 3:
                 context.stopped.set()
 
     context = TrainingContext(directory=directory, seed=3, emit=stop_in_the_middle)
     with pytest.raises(KeyboardInterrupt):
         train(directory, model=FakeModel(dropout=0.2), context=context, save_every=100)
-    assert done == [0, 1, 2]
+    assert done == [1, 2, 3]
     events = []
     again, resumed = train(directory, model=FakeModel(dropout=0.2), events=events, save_every=2)
     assert resumed["resumed_from"] == 3
@@ -225,7 +225,7 @@ def test_what_was_trained_on_is_counted(tmp_path):
     assert facts["supervised_tokens"] == sum(row.num_supervised for row in rows)
     assert facts["images"] == sum(len(row.visual_tokens) for row in rows)
     assert facts["padding_share"] == 0.0 and facts["dropped"] == {}
-    assert [entry["step"] for entry in facts["curve"]] == [0, 1, 2]
+    assert [entry["step"] for entry in facts["curve"]] == [1, 2, 3]
     assert facts["curve"][-1]["tokens"] == facts["tokens"]
     assert facts["mfu"] == pytest.approx(facts["flops"] / facts["seconds"] / 1e12)
     assert [p for kind, p in events if kind == "progress"][-1] == {"done": 3, "total": 3, "unit": "steps"}
@@ -293,14 +293,14 @@ def broken(bad_step):
 
 
 def test_a_loss_that_is_not_finite_stops_and_names_the_samples(tmp_path):
-    with pytest.raises(InfimedError, match=r"stage 'one', step 2: the loss is not finite; .*sample-16, sample-17"):
+    with pytest.raises(InfimedError, match=r"stage 'one', step 3: the loss is not finite; .*sample-16, sample-17"):
         train(tmp_path, model=broken(2))
 
 
 def test_a_loss_that_is_not_finite_is_skipped_where_the_stage_says_so(tmp_path):
     model = broken(2)
     _, facts = train(tmp_path, model=model, on_bad_loss="skip")
-    assert [(s["step"], s["reason"]) for s in facts["skipped_steps"]] == [(2, "the loss is not finite")]
+    assert [(s["step"], s["reason"]) for s in facts["skipped_steps"]] == [(3, "the loss is not finite")]
     assert facts["skipped_steps"][0]["sample_ids"] == [f"sample-{i}" for i in range(16, 24)]
     assert facts["curve"][2]["loss"] is None
     assert all(torch.isfinite(weight).all() for weight in model.weights().values())
@@ -314,7 +314,7 @@ def test_a_spike_is_a_bad_loss(tmp_path):
             return super().hidden_states(batch) * large
 
     _, facts = train(tmp_path, model=Spiking(), batches=FakeBatches(num_steps=15), on_bad_loss="skip", spike=3.0)
-    assert [skipped["step"] for skipped in facts["skipped_steps"]] == [12]
+    assert [skipped["step"] for skipped in facts["skipped_steps"]] == [13]
 
 
 def test_a_step_without_supervised_tokens_changes_nothing(tmp_path):

@@ -126,7 +126,7 @@ def test_a_loss_that_is_not_a_number_in_the_first_step_is_skipped_where_the_stag
     write_samples(tmp_path)
     breaking(monkeypatch, [0], not_a_number)
     step, said = train(tmp_path, on_bad_loss="skip")
-    assert [skipped["step"] for skipped in step.details["skipped_steps"]] == [0]
+    assert [skipped["step"] for skipped in step.details["skipped_steps"]] == [1]
     assert "1 of 12 steps skipped (1 for the loss is not finite)" in said
     assert step.details["loss_last"] is not None
 
@@ -134,9 +134,9 @@ def test_a_loss_that_is_not_a_number_in_the_first_step_is_skipped_where_the_stag
 def test_a_loss_that_is_never_a_number_ends_in_one_line_whatever_the_stage_says(tmp_path, monkeypatch):
     write_samples(tmp_path)
     breaking(monkeypatch, range(1000), not_a_number)
-    with pytest.raises(InfimedError, match=r"step 0: the loss is not finite; samples of the step: sample-\d+"):
+    with pytest.raises(InfimedError, match=r"step 1: the loss is not finite; samples of the step: sample-\d+"):
         train(tmp_path)
-    with pytest.raises(InfimedError, match=r"step 6: 7 of 12 steps were skipped \(7 for the loss is not finite\)"):
+    with pytest.raises(InfimedError, match=r"step 7: 7 of 12 steps were skipped \(7 for the loss is not finite\)"):
         train(tmp_path, on_bad_loss="skip")
     assert "\n" not in failure(tmp_path)
 
@@ -170,7 +170,7 @@ def test_out_of_memory_names_stage_step_row_tokens_and_the_setting_to_lower(tmp_
     with pytest.raises(InfimedError) as caught:
         train(tmp_path)
     told = str(caught.value)
-    assert "stage 'one', step 4, row 0: out of memory at a row of" in told and "tokens and 1 images" in told
+    assert "stage 'one', step 5, row 1: out of memory at a row of" in told and "tokens and 1 images" in told
     assert "activation_checkpointing: true" in told and "packing.row_tokens" in told and "sample-" in told
     assert "\n" not in failure(tmp_path)
 
@@ -182,7 +182,7 @@ def test_any_other_failure_of_the_model_is_one_line_with_step_and_samples(tmp_pa
     write_samples(tmp_path)
     breaking(monkeypatch, [2], wrong_shapes)
     with pytest.raises(
-        InfimedError, match=r"step 2, row 0 \(samples sample-\d+\): the model failed: RuntimeError: mat1"
+        InfimedError, match=r"step 3, row 1 \(samples sample-\d+\): the model failed: RuntimeError: mat1"
     ):
         train(tmp_path)
     assert "\n" not in failure(tmp_path)

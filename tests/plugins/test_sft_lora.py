@@ -100,7 +100,7 @@ def test_base_weights_are_bit_equal_in_every_step(tmp_path):
 
     steps = []
     train(model, FakeBatches(), tmp_path, context=TrainingContext(directory=tmp_path, seed=3, emit=check))
-    assert steps == list(range(6))
+    assert steps == list(range(1, 7))
     moved = {name for name, weight in model.weights().items() if not torch.equal(before[name], weight)}
     assert moved == {f"blocks.{block}.{layer}.weight" for block in (0, 1) for layer in ("mix", "out")}
 
@@ -122,7 +122,7 @@ def test_a_stopped_lora_stage_leaves_no_trace_and_goes_on_bit_equal(tmp_path):
     before = model.weights()
 
     def stop(kind, payload):
-        if kind == "log" and payload["step"] == 2:
+        if kind == "log" and payload["step"] == 3:
             context.stopped.set()
 
     context = TrainingContext(directory=directory, seed=3, emit=stop)

@@ -180,7 +180,7 @@ def test_a_loss_that_is_not_finite_stays_out_of_the_sources(tmp_path):
     trainer = StagedTrainer(stages=({"name": "one", "on_bad_loss": "skip"},))
     context = TrainingContext(directory=tmp_path, seed=0, emit=lambda *_: None)
     facts = trainer.train(Broken(), Sourced(), trainer.stages[0], context)
-    assert [skipped["step"] for skipped in facts["skipped_steps"]] == [1]
+    assert [skipped["step"] for skipped in facts["skipped_steps"]] == [2]
     assert all(np.isfinite(source["loss"]) for source in facts["sources"].values())
     json.dumps(facts, allow_nan=False)
 

@@ -32,7 +32,7 @@ def train(directory, measurements=None, stop_after=None, precision="fp32", **sta
 
     def emit(kind, payload):
         events.append((kind, dict(payload)))
-        if kind == "log" and payload["step"] == stop_after:
+        if kind == "log" and payload["step"] - 1 == stop_after:
             context.stopped.set()
 
     context = TrainingContext(directory=directory, seed=3, emit=emit, measurements=measurements)
@@ -59,7 +59,7 @@ def test_weights_and_losses_are_bit_equal_with_and_without(tmp_path, stage):
         assert torch.equal(weight, measured.weights()[name]), name
     assert facts["curve"] == found["curve"]
     assert nothing == [] and "evaluations" not in facts
-    assert [entry["step"] for entry in told] == [1, 3, 5, 6], "every second step, and the last"
+    assert [entry["step"] for entry in told] == [2, 4, 6, 7], "every second step, and the last"
     assert told == found["evaluations"]
     assert found["evaluation_seconds"] > 0
 
@@ -93,7 +93,7 @@ def test_a_stop_loses_no_measurement_and_makes_none_twice(tmp_path, stop_after):
 def test_what_may_be_measured_can_change_between_a_stop_and_the_next_run(tmp_path):
     train(tmp_path, None, stop_after=2)
     _, facts, _ = train(tmp_path, FakeMeasurements(), save_every=50)
-    assert facts["resumed_from"] == 3 and [entry["step"] for entry in facts["evaluations"]] == [3, 5, 6]
+    assert facts["resumed_from"] == 3 and [entry["step"] for entry in facts["evaluations"]] == [4, 6, 7]
 
 
 def test_asking_a_model_whose_weights_are_shared_out_is_refused_before_training(tmp_path):

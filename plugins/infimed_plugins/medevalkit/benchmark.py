@@ -392,7 +392,7 @@ def _turns(question: Question, text: str) -> tuple[Turn, ...]:
 def _references(card: Card, question: Question, shown: Sequence[str]) -> tuple[str, ...]:
     answers = golds(question.answer)
     if question.options:
-        letters = gold_letters(answers, list(shown), card.multiple)
+        letters = gold_letters(tuple(answers), tuple(shown), card.multiple)
         if letters:
             texts = without_letters(question.options)
             return (letters, *(texts[ord(letter) - ord("A")].strip() for letter in letters))

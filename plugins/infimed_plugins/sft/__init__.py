@@ -1,9 +1,30 @@
 """The staged trainer: continual pre-training and supervised fine-tuning over packed rows."""
 
-from infimed_core import hookimpl
+from __future__ import annotations
+
+from pathlib import Path
+
+from infimed_core import RunEvent, hookimpl
 
 
 @hookimpl
 def infimed_trainers() -> dict[str, str]:
     """Offer ``staged``."""
     return {"staged": "infimed_plugins.sft.trainer:StagedTrainer"}
+
+
+@hookimpl
+def infimed_run_event(event: RunEvent) -> None:
+    """Let ``checkpoints/latest`` name the newest checkpoint of the run."""
+    if event.kind in ("step_finished", "step_skipped"):
+        directory = Path(event.directory)
+        if (directory / "checkpoints").is_dir():
+            from infimed_plugins.sft.kept import point_latest_of_run
+
+            point_latest_of_run(directory)
+
+
+@hookimpl
+def infimed_commands() -> dict[str, str]:
+    """``infimed preview``."""
+    return {"preview": "infimed_plugins.sft.preview_command:preview"}

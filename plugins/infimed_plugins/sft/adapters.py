@@ -103,6 +103,35 @@ def _layers(module: torch.nn.Module) -> list[tuple[str, Any]]:
     return [(name, layer) for name, layer in module.named_modules() if isinstance(layer, LoraLayer)]
 
 
+@contextmanager
+def merged(model: TrainableModel) -> Iterator[None]:
+    """Within: adapters, if there are any, are merged and out of sight; after: they and the weights are as before."""
+    module = model.module
+    if not hasattr(module, "peft_config"):
+        yield
+        return
+    import torch
+
+    settings, layers, before = module.peft_config, _layers(module), []
+    del module.peft_config
+    for name, layer in layers:
+        base = layer.get_base_layer()
+        before.append(base.weight.detach().clone())
+        with torch.no_grad():
+            base.weight += layer.get_delta_weight(ADAPTER).to(base.weight.dtype)
+        parent, _, own = name.rpartition(".")
+        setattr(module.get_submodule(parent), own, base)
+    try:
+        yield
+    finally:
+        for (name, layer), weight in zip(layers, before, strict=True):
+            parent, _, own = name.rpartition(".")
+            setattr(module.get_submodule(parent), own, layer)
+            with torch.no_grad():
+                layer.get_base_layer().weight.copy_(weight)
+        module.peft_config = settings
+
+
 def _take_out(module: torch.nn.Module, merge: bool) -> None:
     for name, layer in _layers(module):
         if merge:

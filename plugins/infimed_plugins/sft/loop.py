@@ -14,26 +14,22 @@ from typing import Any
 import numpy as np
 from pydantic import JsonValue
 
-from infimed_core import Batches, InfimedError, PackedBatch, TrainableModel, TrainingContext, canonical_json
+from infimed_core import Batches, InfimedError, PackedBatch, TrainableModel, TrainingContext
 from infimed_plugins.sft.accounting import curve_summary, peak_memory, rate, stage_facts
 from infimed_plugins.sft.failures import check_skipped, check_weights, told_with_row, told_with_step
 from infimed_plugins.sft.flop_counter import FlopCounter, peak_flops
+from infimed_plugins.sft.kept import KeptCheckpoints
 from infimed_plugins.sft.kernels import choose_kernel
 from infimed_plugins.sft.loading import Loader
 from infimed_plugins.sft.loss import row_loss, supervised
 from infimed_plugins.sft.loss_anomaly import find_anomaly, shown_ids
 from infimed_plugins.sft.parameters import grouped_parameters, make_optimizer
 from infimed_plugins.sft.ranks import Ranks
-from infimed_plugins.sft.sharding import gathered, gathered_on_first, to_shard
+from infimed_plugins.sft.resuming import StageStates
+from infimed_plugins.sft.saving import SaveTimer
+from infimed_plugins.sft.sharding import gathered
 from infimed_plugins.sft.sources import SourceLosses
 from infimed_plugins.sft.stages import TrainingStage, rate_factor
-from infimed_plugins.sft.state import (
-    clear_unfinished,
-    flatten_optimizer,
-    newest_state,
-    restore_optimizer,
-    write_state,
-)
 from infimed_plugins.sft.tally import StageTally
 from infimed_plugins.sft.validation import Validation
 
@@ -47,6 +43,7 @@ class LoopSettings:
     rows_ahead: int = 4
     loss_kernel: str = "auto"
     peak_flops: float | None = None
+    until: int | None = None
 
 
 class Loop:
@@ -71,11 +68,13 @@ class Loop:
         self._sharded, self._forward = forward is not None, forward or (lambda compute: compute())
         self._stand_in: PackedBatch | None = None
         self._parameters = {name: p for members in chosen.values() for name, p in members.items()}
-        self._names = {parameter: name for name, parameter in self._parameters.items()}
         self._learning = list(self._parameters.values())
         self._device = self._learning[0].device
         self._precision = settings.precision
         self._optimizer = make_optimizer(chosen, stage)
+        self._states = StageStates(
+            model, self._parameters, self._optimizer, batches, stage, context, self._precision, ranks, self._say
+        )
         self._head = model.output_embedding()
         self._kernel = choose_kernel(settings.loss_kernel, self._device.type, self._head, stage.loss_weighting)
         self._sources = SourceLosses(self._device)
@@ -85,6 +84,12 @@ class Loop:
         self._tally = StageTally(self._flops, ranks, self._say)
         self._seconds_before = self._waited_before = 0.0
         self._resumed_from, self._last_saved = 0, -1
+        facts = {
+            "plan_hash": batches.plan_hash,
+            "continue_from": stage.continue_from.checkpoint if stage.continue_from is not None else None,
+        }
+        self._kept = KeptCheckpoints(model, stage, context, ranks, self._parameters, self._say, facts, self._sharded)
+        self._done = 0
         self._validation = Validation(model, context, ranks, self._forward, self._sharded, self._arithmetic)
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
@@ -94,24 +99,41 @@ class Loop:
     def run(self) -> dict[str, JsonValue]:
         """Train to the end; returns the facts for the record."""
         stage, batches, ranks = self._stage, self._batches, self._ranks
-        start = self._resume()
+        start = self._done = self._resume()
+        self._timer = SaveTimer(self._context.directory, stage.save_seconds) if ranks.is_first else None
         settings = self._settings
         self._tell_idle_ranks()
         self._loader = Loader(batches, start, ranks.rank, ranks.size, settings.num_workers, settings.rows_ahead)
         self._started = time.perf_counter()
         steps = iter(self._loader)
         try:
+            self._stop_where_told(start)
+            if start == 0:
+                self._validation.at_start()
             for step, rows in steps:
                 self._step(step, rows)
-                self._validation.after(step, batches.num_steps)
-                done = step + 1
-                if done % stage.save_every == 0 and done < batches.num_steps:
+                done = self._done = step + 1
+                entry = self._validation.after(done, batches.num_steps)
+                if self._kept.after(done, batches.num_steps, entry, self._states.moments):
+                    break
+                if (done % stage.save_every == 0 or self._is_due) and done < batches.num_steps:
                     self._save(done)
+                self._stop_where_told(done)
         finally:
             steps.close()  # type: ignore[attr-defined]
-        check_weights(stage.name, batches.num_steps, self._parameters)
+        check_weights(stage.name, self._done, self._parameters)
+        self._ended = self._kept.finish(self._done)
         self._tally.tell_losses(batches.num_steps)
         return self._facts()
+
+    def _stop_where_told(self, done: int) -> None:
+        """Stop, to go on later, where ``until`` says so and steps are left."""
+        until, num_steps = self._settings.until, self._batches.num_steps
+        if until is not None and until <= done < num_steps:
+            if done:
+                self._save(done)
+            self._say(f"stage '{self._stage.name}' stops after step {done} of {num_steps}, as 'until' says")
+            raise KeyboardInterrupt
 
     def _tell_idle_ranks(self) -> None:
         size = self._ranks.size
@@ -127,9 +149,11 @@ class Loop:
         stage, ranks, context = self._stage, self._ranks, self._context
         targets = [supervised(row, stage.loss_weighting) for _, row in rows]
         counts = self._tally.count(rows)
-        whole_weight, stopped, *counts = ranks.sum(
-            [sum(float(weights.sum()) for _, weights in targets), float(context.stopped.is_set()), *counts]
+        due = float(self._timer is not None and self._timer.due())
+        whole_weight, stopped, due, *counts = ranks.sum(
+            [sum(float(weights.sum()) for _, weights in targets), float(context.stopped.is_set()), due, *counts]
         )
+        self._is_due = due > 0.0  # by the clock of the first rank: all save together
         if stopped:
             self._save(step)
             raise KeyboardInterrupt
@@ -141,9 +165,11 @@ class Loop:
             total, num_without = self._gradient_of(step, rows, [(p, w / whole_weight) for p, w in targets])
             loss, norm, by_source = self._update(step, rows, total, num_without, factor)
         else:
-            self._tally.skip(step, "no_supervised_tokens")
+            self._tally.skip(step + 1, "no_supervised_tokens")
         self._tell(step, loss, norm, factor, by_source)
-        check_skipped(stage.name, step, self._batches.num_steps, self._tally.skip_reasons(), stage.max_skipped_share)
+        check_skipped(
+            stage.name, step + 1, self._batches.num_steps, self._tally.skip_reasons(), stage.max_skipped_share
+        )
 
     def _gradient_of(
         self, step: int, rows: list[tuple[int, PackedBatch]], targets: list[tuple[Any, Any]]
@@ -182,7 +208,7 @@ class Loop:
         by_source = self._sources.merged([part["sources"] for part in parts])
         if not any(part["gradients"] for part in parts):
             # Not a step of size zero: weight decay and the moments would move the weights.
-            self._tally.skip(step, "no_gradient")
+            self._tally.skip(step + 1, "no_gradient")
             return loss if math.isfinite(loss or 0.0) else None, None, by_source
         ranks.sum_gradients(self._learning)
         gradients = [parameter.grad for parameter in self._learning if parameter.grad is not None]
@@ -199,7 +225,7 @@ class Loop:
                 torch.nn.utils.clip_grads_with_norm_(self._learning, stage.max_gradient_norm, gradient_norm)
             for group in self._optimizer.param_groups:
                 group["lr"] = group["peak"] * factor
-            with told_with_step(stage.name, step):
+            with told_with_step(stage.name, step + 1):
                 self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         return loss, norm, by_source
@@ -223,7 +249,7 @@ class Loop:
             hidden = self._model.hidden_states(row)
             return row_loss(self._kernel, hidden.index_select(0, place), self._head, labels, weight, parts, sums)
 
-        with told_with_row(self._stage.name, step, index, row, self._stage.activation_checkpointing):
+        with told_with_row(self._stage.name, step + 1, index + 1, row, self._stage.activation_checkpointing):
             with self._arithmetic():
                 loss = self._forward(compute)
             if loss.requires_grad:
@@ -256,82 +282,48 @@ class Loop:
         shown = shown_ids(ids)
         if self._stage.on_bad_loss == "stop":
             raise InfimedError(
-                f"stage '{self._stage.name}', step {step}: {anomaly}; samples of the step: {shown}; look at them, "
+                f"stage '{self._stage.name}', step {step + 1}: {anomaly}; samples of the step: {shown}; look at them, "
                 "lower the learning rate, or set on_bad_loss: skip"
             )
-        self._tally.skip(step, anomaly, ids)
-        self._say(f"step {step} was skipped: {anomaly}; samples of the step: {shown}")
+        self._tally.skip(step + 1, anomaly, ids)
+        self._say(f"step {step + 1} was skipped: {anomaly}; samples of the step: {shown}")
 
     # -- state ---------------------------------------------------------------------------------------------------
 
-    def _fingerprint(self) -> str:
-        """Changes with whatever decides the weights; not with workers, ranks, or how often state is kept."""
-        without = {"save_every", "keep", "activation_checkpointing", "evaluate", "max_skipped_share"}
-        stage = self._stage.model_dump(mode="json", exclude=without)
-        names = {name: list(parameter.shape) for name, parameter in self._parameters.items()}
-        facts = [self._batches.plan_hash, stage, self._context.seed, self._precision, names]
-        return hashlib.sha256(canonical_json(facts).encode()).hexdigest()
-
     def _resume(self) -> int:
-        """Load the newest good state; returns the number of finished steps."""
-        import torch
-
-        directory = self._context.directory
-        if self._ranks.is_first:
-            clear_unfinished(directory)
-        self._ranks.wait()
-        state = newest_state(directory, self._fingerprint(), self._say)
-        start = state.step if state else 0
-        if self._ranks.sum([float(start)])[0] != start * self._ranks.size:
-            raise InfimedError(f"{directory}: the ranks do not see the same training state; use a shared directory")
-        if state is None:
-            return 0
-        held = self._tensors()
-        with torch.no_grad():
-            for name, tensor in state.weights.items():
-                held[name].copy_(to_shard(tensor, held[name]))
-        restore_optimizer(self._optimizer, self._parameters, state.moments)
-        facts = state.facts
+        """Go on from the newest good state, or from what ``continue_from`` names; returns the finished steps."""
+        start, facts = self._states.load()
+        if not facts:
+            self._resumed_from = self._states.begin()
+            return self._resumed_from
         self._tally.restore(facts)
+        self._kept.restore(facts)
         self._sources.totals = {name: (count, total) for name, (count, total) in facts["sources"].items()}
         self._validation.entries = facts.get("evaluations", [])
         self._validation.seconds_before = facts.get("evaluation_seconds", 0.0)
         self._seconds_before, self._waited_before = facts["seconds"], facts["waited"]
         self._resumed_from = self._last_saved = start
-        self._say(f"stage '{self._stage.name}' goes on after step {start} of {self._batches.num_steps}")
         return start
-
-    def _tensors(self) -> dict[str, Any]:
-        """What learns, and every buffer of the model that a checkpoint holds."""
-        held = self._model.module.state_dict(keep_vars=True)
-        buffers = {name: held[name] for name, _ in self._model.module.named_buffers() if name in held}
-        return {**buffers, **self._parameters}
 
     def _save(self, step: int) -> None:
         if step == self._last_saved:
             return
-        check_weights(self._stage.name, step, self._parameters)
         tally = self._tally.state()
-        waited = self._waited_before + self._loader.waited
-        tensors = gathered_on_first(self._tensors(), self._ranks)
-        moments = gathered_on_first(flatten_optimizer(self._optimizer, self._names), self._ranks)
-        problem = None
-        if self._ranks.is_first:
-            facts = {
-                "fingerprint": self._fingerprint(),
+        self._states.save(
+            step,
+            lambda: {
                 **tally,
                 "sources": self._sources.totals,
                 "seconds": self._seconds(),
-                "waited": waited,
+                "waited": self._waited_before + self._loader.waited,
                 **self._validation.facts(),
-            }
-            try:
-                write_state(self._context.directory, step, facts, tensors, moments, self._stage.keep)
-            except InfimedError as error:
-                problem = str(error)
-        self._ranks.agree(problem)
+                **self._kept.state(),
+            },
+        )
         # On every rank: they must agree on whether the next state is written.
         self._last_saved = step
+        if self._timer is not None:
+            self._timer.saved()
 
     # -- telling -------------------------------------------------------------------------------------------------
 
@@ -343,7 +335,7 @@ class Loop:
         self, step: int, loss: float | None, norm: float | None, factor: float, by_source: dict[str, float]
     ) -> None:
         entry = {
-            "step": step,
+            "step": step + 1,  # told steps count from 1, so that step N is the one after which N are done
             "loss": loss,
             "learning_rate": max(group["peak"] for group in self._optimizer.param_groups) * factor,
             "learning_rates": {group["name"]: group["peak"] * factor for group in self._optimizer.param_groups},
@@ -365,7 +357,7 @@ class Loop:
         waited = self._ranks.sum([self._loader.waited])[0] / size + self._waited_before
         peak = self._settings.peak_flops or peak_flops(self._device)
         return {
-            "steps": self._batches.num_steps,
+            "steps": self._done,
             "resumed_from": self._resumed_from,
             **stage_facts(tally.totals, seconds, size, peak),
             "dropped": dict(tally.dropped()),
@@ -383,6 +375,7 @@ class Loop:
             **curve_summary(self._tally.curve),
             "sources": self._sources.summary(self._tally.curve),
             **self._validation.facts(),
+            **self._ended,
         }
 
 

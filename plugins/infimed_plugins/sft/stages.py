@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from infimed_core import Row, Stage
 
+HELD_OUT_LOSS = "held_out_loss"
 Rate = float | dict[str, float]
 LossWeighting = Literal["token", "sample", "square-root"]
 
@@ -23,6 +24,28 @@ class Lora(Row):
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0, description="Dropout before them.")
     rank_stabilised: bool = Field(default=False, description="Scale by alpha / sqrt(rank) instead.")
     groups: tuple[str, ...] = Field(default=("language",), min_length=1, description="Groups that get adapters.")
+
+
+class KeepCheckpoints(Row):
+    """Which models of a stage stay beside the one it ends with, each whole and in Hugging Face layout."""
+
+    every: int | None = Field(default=None, ge=1, description="After every so many steps.")
+    most: int | None = Field(default=None, ge=1, description="How many of these stay, the newest; null is all.")
+    best: bool = Field(default=False, description="The best one by best_by, replaced when there is a better one.")
+    optimizer: bool = Field(default=False, description="Keep the optimizer's state beside each, to go on from it.")
+
+    @model_validator(mode="after")
+    def _keeps_something(self) -> Self:
+        if self.every is None and not self.best:
+            raise ValueError("keeps nothing; give every (a number of steps), best: true, or both")
+        return self
+
+
+class ContinueFrom(Row):
+    """A checkpoint of an earlier training: its directory, RUN/STAGE, RUN/STAGE@STEP or RUN/STAGE@best."""
+
+    checkpoint: str = Field(min_length=1, description="Its directory, RUN/STAGE, RUN/STAGE@STEP or RUN/STAGE@best.")
+    optimizer: bool = Field(default=False, description="Take over the optimizer's state too, which must be beside it.")
 
 
 class TrainingStage(Stage):
@@ -76,7 +99,56 @@ class TrainingStage(Stage):
         default=False, description="Recompute activations in the backward pass: less memory, about a third more work."
     )
     save_every: int = Field(default=200, ge=1, description="Steps between two resumable states.")
+    save_seconds: float = Field(
+        default=300.0,
+        gt=0.0,
+        description="Seconds after which a state is saved too; after a kill that came earlier, a third of that time.",
+    )
     keep: int = Field(default=2, ge=1, description="How many resumable states stay on disk.")
+
+    keep_checkpoints: KeepCheckpoints | None = Field(
+        default=None, description="Models to keep while the stage trains; stock transformers opens them."
+    )
+    best_by: str = Field(
+        default=HELD_OUT_LOSS,
+        description="What best means: held_out_loss, or one of evaluate.benchmarks (its first metric).",
+    )
+    patience: int | None = Field(
+        default=None, ge=1, description="Stop early after so many measurements without a better one by best_by."
+    )
+    end_with: Literal["last", "best"] = Field(
+        default="last", description="Weights that the stage ends with: of its last step, or the best by best_by."
+    )
+    continue_from: ContinueFrom | None = Field(
+        default=None, description="Begin with the weights of an earlier training in place of the model before."
+    )
+
+    @field_validator("continue_from", mode="before")
+    @classmethod
+    def _named_by_text(cls, value: object) -> object:
+        return {"checkpoint": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _best_is_measured(self) -> Self:
+        wanted = {"patience": self.patience, "end_with": self.end_with == "best"}
+        wanted["keep_checkpoints.best"] = self.keep_checkpoints is not None and self.keep_checkpoints.best
+        for setting in [name for name, is_set in wanted.items() if is_set]:
+            if self.evaluate is None:
+                raise ValueError(f"{setting} needs evaluate, which says what is measured while the stage trains")
+            if self.best_by == HELD_OUT_LOSS and self.evaluate.held_out is None:
+                raise ValueError(
+                    f"{setting} goes by held_out_loss; give evaluate.held_out, or name a benchmark in best_by"
+                )
+            if self.best_by not in (HELD_OUT_LOSS, *self.evaluate.benchmarks):
+                raise ValueError(f"best_by names '{self.best_by}', which evaluate.benchmarks does not")
+        return self
+
+    def fast_settings(self) -> set[str]:
+        """Settings that decide no weight: how often something is kept or measured."""
+        unseen = {"save_every", "save_seconds", "keep", "max_skipped_share", "keep_checkpoints"}
+        measured = self.patience is not None or self.end_with == "best"
+        unseen |= set() if measured else {"evaluate", "best_by", "patience", "end_with"}
+        return unseen if self.continue_from is not None else unseen | {"continue_from"}
 
     @model_validator(mode="after")
     def _rates_are_complete(self) -> Self:

@@ -51,6 +51,12 @@ class StagedTrainer(Trainer):
         default=None, gt=0.0, description="Operations per second of a device, for MFU; by its name where not given."
     )
 
+    until: str | None = Field(
+        default=None,
+        pattern=r"^([a-z0-9][a-z0-9_-]*:)?[0-9]+$",
+        description="Stop the run, to go on later, after this step of every stage, or of one: STAGE:STEP.",
+    )
+
     @field_validator("stages")
     @classmethod
     def _names_differ(cls, stages: tuple[TrainingStage, ...]) -> tuple[TrainingStage, ...]:
@@ -86,10 +92,20 @@ class StagedTrainer(Trainer):
 
     def result_identity(self, stage: Stage) -> str:
         """Without what decides only how fast the weights come, or how often their state is written."""
-        own = self.model_dump(mode="json", exclude={"stages", "num_workers", "rows_ahead", "parallel", "peak_flops"})
+        own = self.model_dump(
+            mode="json", exclude={"stages", "num_workers", "rows_ahead", "parallel", "peak_flops", "until"}
+        )
         own |= {} if self.version == "1" else {"version": self.version}
-        settings = stage.model_dump(mode="json", exclude={"save_every", "keep", "evaluate", "max_skipped_share"})
-        return canonical_json([own, settings | {"trainable": settings["trainable"] or []}])
+        assert isinstance(stage, TrainingStage)
+        settings = stage.model_dump(mode="json", exclude=stage.fast_settings())
+        from infimed_plugins.sft.continuing import source_identity
+
+        source = {"source": identity} if (identity := source_identity(stage)) else {}
+        return canonical_json([own, settings | source | {"trainable": settings["trainable"] or []}])
+
+    def _stop_after(self, stage: Stage) -> int | None:
+        name, _, step = (self.until or "").rpartition(":")
+        return int(step) if step and name in ("", stage.name) else None
 
     def train(
         self, model: TrainableModel, batches: Batches, stage: Stage, context: TrainingContext
@@ -114,7 +130,9 @@ class StagedTrainer(Trainer):
             model.module.to(ranks.device)
         on_cuda = next(model.module.parameters()).device.type == "cuda"
         precision = self.precision if self.precision != "auto" else ("bf16-mixed" if on_cuda else "fp32")
-        settings = LoopSettings(precision, self.num_workers, self.rows_ahead, self.loss_kernel, self.peak_flops)
+        settings = LoopSettings(
+            precision, self.num_workers, self.rows_ahead, self.loss_kernel, self.peak_flops, self._stop_after(stage)
+        )
         with adapters(model, stage, context.seed) as added:
             chosen = trainable_parameters(model, stage, added)
             with only_trainable(model, chosen), in_precision(model, precision), _training_mode(model, stage):

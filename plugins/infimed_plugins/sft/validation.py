@@ -11,7 +11,15 @@ from typing import Any
 import numpy as np
 from pydantic import JsonValue
 
-from infimed_core import IGNORED_LABEL, Batches, InfimedError, PackedBatch, TrainableModel, TrainingContext
+from infimed_core import (
+    IGNORED_LABEL,
+    Batches,
+    InfimedError,
+    Measurements,
+    PackedBatch,
+    TrainableModel,
+    TrainingContext,
+)
 from infimed_plugins.sft.loss import linear_cross_entropy
 from infimed_plugins.sft.ranks import Ranks
 from infimed_plugins.sft.sharding import reshard
@@ -54,11 +62,19 @@ class Validation:
             return {}
         return {"evaluations": list(self.entries), "evaluation_seconds": self.seconds_before + self.seconds}
 
-    def after(self, step: int, num_steps: int) -> None:
-        """Measure after ``step`` (from 0) of ``num_steps``, if that is a step to measure at."""
+    def at_start(self) -> None:
+        """Measure before the first step, where that is wanted."""
+        if self._wanted is not None and self._wanted.at_start:
+            self._measure(self._wanted, 0)
+
+    def after(self, done: int, num_steps: int) -> dict[str, JsonValue] | None:
+        """Measure after ``done`` of ``num_steps`` steps, if that is a step to measure at; what was found."""
         wanted = self._wanted
-        if wanted is None or ((step + 1) % wanted.every and step + 1 != num_steps):
-            return
+        if wanted is None or (done % wanted.every and done != num_steps):
+            return None
+        return self._measure(wanted, done)
+
+    def _measure(self, wanted: Measurements, step: int) -> dict[str, JsonValue]:
         started = time.perf_counter()
         entry: dict[str, JsonValue] = {"step": step}
         with self._at_rest(), self._arithmetic():
@@ -71,6 +87,7 @@ class Validation:
         self.entries.append(entry)
         if self._ranks.is_first:
             self._emit("evaluation", entry)
+        return entry
 
     @contextmanager
     def _at_rest(self) -> Iterator[None]:

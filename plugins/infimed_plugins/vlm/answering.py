@@ -165,7 +165,6 @@ def generate(network: OpenedModel, prompts: Sequence[Encoded], generation: Gener
         "use_cache": True,
         "pad_token_id": filler,
         "eos_token_id": _end_tokens(module, tokenizer),
-        **_NEUTRAL,
     }
     if generation.temperature > 0:
         options["logits_processor"] = [_Sampler(generation, [prompt.sample_id for prompt in prompts])]
@@ -193,10 +192,6 @@ def generate(network: OpenedModel, prompts: Sequence[Encoded], generation: Gener
     return answers
 
 
-_NEUTRAL = {"temperature": None, "top_p": None, "top_k": None, "repetition_penalty": None}
-"""A checkpoint's ``generation_config.json`` must not change what the run file asked for."""
-
-
 def _end_tokens(module: Any, tokenizer: Any) -> list[int]:
     """Every token that ends an answer: the checkpoint's list and the tokenizer's own."""
     configured = module.generation_config.eos_token_id
@@ -206,19 +201,26 @@ def _end_tokens(module: Any, tokenizer: Any) -> list[int]:
 
 
 class _for_generation:  # noqa: N801
-    """Within: evaluation mode and an attention that honours the padding mask; after: as before."""
+    """Within: evaluation mode, an attention that honours the padding mask, no generation settings; after: as before.
+
+    A checkpoint's ``generation_config.json`` (sampling, beams, penalties) must not change what the run file asked for.
+    """
 
     def __init__(self, module: Any) -> None:
         self._module = module
 
     def __enter__(self) -> None:
-        self._training = self._module.training
+        from transformers import GenerationConfig
+
+        self._training, self._generation = self._module.training, self._module.generation_config
+        self._module.generation_config = GenerationConfig()
         self._module.eval()
         packed = self._module.config._attn_implementation_internal == LANGUAGE_ATTENTION
         self._names = language_attention(self._module, "sdpa") if packed else []
 
     def __exit__(self, *error: object) -> None:
         restore_attention(self._names)
+        self._module.generation_config = self._generation
         self._module.train(self._training)
         if hasattr(getattr(self._module, "model", None), "rope_deltas"):
             self._module.model.rope_deltas = None  # a leftover would shift the positions of whoever runs next

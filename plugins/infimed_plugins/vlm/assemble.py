@@ -133,6 +133,4 @@ class Assemble(OpeningSettings, Model):
 
     def encoder(self, checkpoint: Path) -> ChatEncoder:
         """The encoder of a checkpoint."""
-        from infimed_plugins.vlm.encoding import ChatEncoder
-
-        return ChatEncoder(checkpoint)
+        return self.chat_encoder(checkpoint)

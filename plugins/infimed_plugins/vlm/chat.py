@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infimed_core import DataError, Turn
+from infimed_plugins.vlm.chat_markers import spans_of_turn
 from infimed_plugins.vlm.chat_messages import Piece, messages_of, parts_of, pieces_of
 
 GROUNDING = frozenset(
@@ -23,6 +24,7 @@ GROUNDING = frozenset(
 Tools = Sequence[Mapping[str, Any]]
 """What is offered to the model, each as templates take it."""
 _MARK = re.compile("\ue000([0-9]+)\ue001")
+_GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
 
 
 @dataclass(frozen=True)
@@ -165,18 +167,24 @@ class Chat:
         Raises:
             DataError: the template drops, repeats or moves a text that is no thought, or has no place for tools.
         """
-        marked_turns, marked_contents, owned = [], [], []
+        marked_turns: list[Turn] = []
+        marked_contents: list[list[str | int]] = []
+        owned: list[range] = []
         may_go: set[int] = set()
         number, following = 0, iter(pieces)
         for turn, parts in zip(turns, contents, strict=True):
-            first, marked, names = number, [], []
+            first, marked, names = number, list[str | int](), list[str]()
             for part in (*parts, *turn.tool_calls):
                 if isinstance(part, int):
                     marked.append(part)
                     continue
                 piece = next(following)
                 marks = [f"\ue000{number + i}\ue001" for i in range(len(piece.texts))]
-                (marked if isinstance(part, str) else names).append(piece.frame.format(*marks))
+                written = piece.frame.format(*marks)
+                if isinstance(part, str):
+                    marked.append(written)
+                else:
+                    names.append(written)
                 may_go |= {number} if len(marks) == 2 else set()
                 number += len(marks)
             renamed = zip(turn.tool_calls, names, strict=True)
@@ -195,12 +203,59 @@ class Chat:
         if list(kept) != [n for n in range(number) if n in kept or n not in may_go]:
             calls_told = " or call" if any(turn.tool_calls for turn in turns) else ""
             raise DataError("template", f"the chat template drops or repeats a turn{calls_told} of this conversation")
+        generated = None if generate else self._generated(messages, whole, tools)
+        owners = [next(at for at, numbers in enumerate(owned) if number in numbers) for number in kept]
         spans = []
-        for turn, numbers in zip(turns, owned, strict=True):
+        for at, turn in enumerate(turns):
             if turn.role == "assistant" and turn.supervised:
-                own = [kept.index(n) for n in numbers if n in kept]
-                spans.append(self._span(literals, own[0], own[-1] + 1, bool(turn.tool_calls)))
+                own = [place for place, owner in enumerate(owners) if owner == at]
+                if generated is None:
+                    spans.append(self._span(literals, own[0], own[-1] + 1, bool(turn.tool_calls)))
+                else:
+                    marked_spans = spans_of_turn(whole, _MARK, generated, owners, at, turns)
+                    spans += [max(span, (*self._start(literals, span[0]), *span[2:])) for span in marked_spans]
         return _Skeleton(literals, kept, tuple(spans))
+
+    def _start(self, literals: tuple[str, ...], literal: int) -> tuple[int, int]:
+        """Where an answer may begin whose first text follows ``literal``: after what the prompt gives."""
+        header = literals[literal].rfind(self._header) if self._header else -1
+        return literal, header + len(self._header) if header >= 0 else 0
+
+    def _generated(self, messages: list[dict[str, Any]], text: str, tools: Tools) -> list[tuple[int, int]] | None:
+        """Character spans between the template's generation markers; ``None`` where it has none."""
+        from transformers.utils.chat_template_utils import render_jinja_template
+
+        template = self._tokenizer.get_chat_template(tools=[dict(tool) for tool in tools] or None)
+        if not _GENERATION.search(template):
+            return None
+        rendered: Any = render_jinja_template(
+            conversations=[messages],
+            tools=[dict(tool) for tool in tools] or None,
+            chat_template=template,
+            return_assistant_tokens_mask=True,
+            **self._tokenizer.special_tokens_map,
+        )
+        (again,), (spans,) = rendered
+        return [(start, stop) for start, stop in spans] if again == text else None
+
+    def told_ending(self, ends: set[int]) -> str:
+        """What a person should know of how the template ends an answer; "" where generation will stop there."""
+        turns = [Turn(role="user", content=("a",)), Turn(role="assistant", content=("b",))]
+        text, spans = self.render(turns)
+        ending = text[spans[-1][0] : spans[-1][1]].rpartition("b")[2] if spans else ""
+        found = self._control.search(ending)
+        if found is None:
+            return (
+                "the chat template ends an answer with no token that is learned, so a model trained with it does not "
+                "learn to stop; give model.chat_template a file whose template writes one after each answer"
+            )
+        identity = self._backend.token_to_id(found.group())
+        if identity in ends:
+            return ""
+        return (
+            f"the chat template ends answers with '{found.group()}', at which generation does not stop: neither the "
+            "tokenizer's eos_token nor generation_config.json names it"
+        )
 
     def _span(self, literals: tuple[str, ...], first: int, last: int, calls: bool) -> tuple[int, int, int, int]:
         """Where an answer begins in the literal before its first text, and ends in the one behind its last."""
@@ -230,9 +285,9 @@ class Chat:
             ids = np.array(encoding.ids, dtype=np.int64)
             supervised = np.zeros(len(ids), dtype=np.bool_)
             if spans:
-                starts = np.fromiter((start for start, _ in encoding.offsets), dtype=np.int64, count=len(ids))
-                for start, stop in spans:
-                    supervised |= (starts >= start) & (starts < stop)
+                starts, ends = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2).T
+                for start, stop in spans:  # a token across the edge counts, as it does for transformers
+                    supervised |= (ends > start) & (starts < stop)
             result.append(Tokens(ids, supervised))
         return result
 

@@ -52,9 +52,7 @@ class Transformers(OpeningSettings, Model):
 
     def encoder(self, checkpoint: Path) -> ChatEncoder:
         """The encoder of a checkpoint; refuses a family with images that InfiMed cannot encode."""
-        from infimed_plugins.vlm.encoding import ChatEncoder
-
-        encoder = ChatEncoder(checkpoint, self.trust_remote_code)
+        encoder = self.chat_encoder(checkpoint, self.trust_remote_code)
         _ = encoder.pixels  # raises here and not in the middle of the index
         return encoder
 
@@ -122,7 +120,6 @@ def open_checkpoint(checkpoint: Path, settings: OpeningSettings, trust_remote_co
     import torch
     from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
-    from infimed_plugins.vlm.encoding import ChatEncoder
     from infimed_plugins.vlm.transformers_model import TransformersModel
     from infimed_plugins.vlm.without_progress_bars import without_progress_bars
 
@@ -140,4 +137,4 @@ def open_checkpoint(checkpoint: Path, settings: OpeningSettings, trust_remote_co
         )
     opened: Any = module
     opened.to(device).eval()
-    return TransformersModel(opened, ChatEncoder(checkpoint, trust_remote_code), settings)
+    return TransformersModel(opened, settings.chat_encoder(checkpoint, trust_remote_code), settings)

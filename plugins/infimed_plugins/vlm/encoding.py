@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from infimed_core import IGNORED_LABEL, DataError, Encoded, Encoder, Sample, TextLengths, Turn
 from infimed_plugins.vlm.chat import Chat, Tokens
+from infimed_plugins.vlm.chat_settings import ChatSettings
 from infimed_plugins.vlm.families import FAMILIES, Family, family_named
 from infimed_plugins.vlm.image_placeholders import ImagePlaceholder, Rendered
 from infimed_plugins.vlm.internvl import InternPixels
@@ -30,12 +31,15 @@ PREPROCESSING_FILES = (
 class ChatEncoder(Encoder):
     """Encoder of a checkpoint directory: the families of ``families.py``, with images or of text alone."""
 
-    def __init__(self, checkpoint: Path | str, trust_remote_code: bool = False) -> None:
+    def __init__(
+        self, checkpoint: Path | str, trust_remote_code: bool = False, settings: ChatSettings | None = None
+    ) -> None:
         self.checkpoint = Path(checkpoint)
         self.trust_remote_code = trust_remote_code
+        self.settings = settings or ChatSettings()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"checkpoint": self.checkpoint, "trust_remote_code": self.trust_remote_code}
+        return {name: getattr(self, name) for name in ("checkpoint", "trust_remote_code", "settings")}
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -51,6 +55,8 @@ class ChatEncoder(Encoder):
         template = self.checkpoint / "chat_template.json"
         if not tokenizer.chat_template and template.is_file():
             tokenizer.chat_template = json.loads(template.read_text(encoding="utf-8"))["chat_template"]
+        if self.settings.template is not None:
+            tokenizer.chat_template = self.settings.template
         return tokenizer
 
     @cached_property
@@ -119,25 +125,53 @@ class ChatEncoder(Encoder):
             else None
         )
 
-    def _tokenize(self, rendered: Sequence[Rendered]) -> list[Tokens]:
+    def _tokenize(self, rendered: Sequence[Rendered], training: bool) -> list[Tokens]:
         """Token ids with one placeholder for each image, and all markers around it."""
-        return self.chat.tokenize_rendered(self.place.fill(rendered) if self.place else rendered)
+        made = self.chat.tokenize_rendered(self.place.fill(rendered) if self.place else rendered)
+        if training and self.settings.prompt_loss:
+            return [Tokens(tokens.ids, tokens.ids != self.image_token) for tokens in made]
+        return made
 
     @cached_property
-    def identity(self) -> str:
-        """Digest of tokenizer, template and image processor."""
+    def asked_digest(self) -> str:
+        """Digest of tokenizer, template and image processor: of all that decides what the model is asked."""
         digest = hashlib.sha256(b"chat-encoder-1")
         for name in PREPROCESSING_FILES:
             file = self.checkpoint / name
             if file.is_file():
                 digest.update(name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
+        if self.settings.template is not None:
+            digest.update(b"template\0" + hashlib.sha256(self.settings.template.encode()).digest())
         return digest.hexdigest()
+
+    @cached_property
+    def identity(self) -> str:
+        """Digest of tokenizer, template and image processor, and of what carries loss."""
+        return self.settings.training_digest(self.asked_digest)
+
+    def doubts(self) -> tuple[str, ...]:
+        """What of the chat template keeps a trained model from ending its answers."""
+        return (text,) if (text := self.chat.told_ending(self._end_ids())) else ()
+
+    def _end_ids(self) -> set[int]:
+        """Tokens at which generation stops: of the tokenizer, the configuration and ``generation_config.json``."""
+        file = self.checkpoint / "generation_config.json"
+        bodies = [self.config, *([json.loads(file.read_text(encoding="utf-8"))] if file.is_file() else [])]
+        found: set[int | None] = {self.tokenizer.eos_token_id}
+        for body in bodies:
+            ends = body.get("eos_token_id")
+            found |= set(ends) if isinstance(ends, list) else {ends}
+        return {int(end) for end in found if end is not None}
 
     @property
     def max_tokens(self) -> int | None:
         """Longest sample the language model has positions for."""
         length = self.config.get("text_config", self.config).get("max_position_embeddings")
         return int(length) if length else None
+
+    def text(self, ids: NDArray[np.int64]) -> str:
+        """The tokens as the tokenizer writes them, control tokens included."""
+        return str(self.tokenizer.decode(ids.tolist(), skip_special_tokens=False))
 
     def text_lengths(self, samples: Sequence[Sample]) -> TextLengths:
         """Token counts without placeholders, by batched tokenisation, and what ``encode`` would refuse."""
@@ -147,10 +181,10 @@ class ChatEncoder(Encoder):
         refused: dict[int, DataError] = {}
         for index, sample in enumerate(samples):
             try:
-                rendered[index] = self.chat.render(self._written(sample.turns), tools=sample.tools)
+                rendered[index] = self.chat.render(self._written(self.settings.apply(sample.turns)), tools=sample.tools)
             except DataError as error:
                 refused[index] = error
-        for index, result in zip(rendered, self._tokenize(list(rendered.values())), strict=True):
+        for index, result in zip(rendered, self._tokenize(list(rendered.values()), training=True), strict=True):
             tokens[index] = int((result.ids != self.image_token).sum())
             supervised[index] = int(result.supervised[1:].sum())
         return TextLengths(tokens, supervised, refused)
@@ -183,9 +217,10 @@ class ChatEncoder(Encoder):
         ``shapes`` (height, width) are those of the headers, where images were decoded to another size: they, and
         not the arrays, decide how many visual tokens an image has.
         """
-        if not any(turn.role == "assistant" and turn.supervised for turn in sample.turns):
+        turns = self.settings.apply(sample.turns)
+        if not any(turn.role == "assistant" and turn.supervised for turn in turns):
             raise DataError("no_answer", f"sample '{sample.id}' has no supervised answer: there is nothing to learn")
-        return self._encode(sample.id, sample.turns, images, max_visual_tokens, shapes, False, sample.tools)
+        return self._encode(sample.id, turns, images, max_visual_tokens, shapes, False, sample.tools)
 
     def prompt(
         self,
@@ -209,7 +244,7 @@ class ChatEncoder(Encoder):
         tools: Sequence[Mapping[str, Any]] = (),
     ) -> Encoded:
         try:
-            tokens = self._tokenize([self.chat.render(self._written(turns), generate, tools)])[0]
+            tokens = self._tokenize([self.chat.render(self._written(turns), generate, tools)], not generate)[0]
         except DataError as error:
             raise DataError(error.code, f"sample '{sample_id}': {error}") from None
         vision: dict[str, NDArray[Any]] = {}

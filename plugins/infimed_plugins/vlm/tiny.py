@@ -136,6 +136,4 @@ class TinyQwen3VL(OpeningSettings, Model):
 
     def encoder(self, checkpoint: Path) -> ChatEncoder:
         """The encoder of a checkpoint."""
-        from infimed_plugins.vlm.encoding import ChatEncoder
-
-        return ChatEncoder(checkpoint)
+        return self.chat_encoder(checkpoint)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +18,7 @@ from infimed_plugins.vlm.attention import (
     prepare_module,
     restore_attention,
 )
+from infimed_plugins.vlm.chat_settings import copy_preprocessing, replaced_generation
 from infimed_plugins.vlm.encoding import PREPROCESSING_FILES, ChatEncoder
 from infimed_plugins.vlm.families import Family, attention_kind, family_of, group_parameters
 from infimed_plugins.vlm.rows import row_hidden_states
@@ -105,7 +105,7 @@ class TransformersModel(TrainableModel):
     def identity(self) -> str:
         """Digest of the weights, the encoder and the settings that decide an answer."""
         digest = hashlib.sha256(self._weights().encode())
-        digest.update(self._encoder.identity.encode())
+        digest.update(self._encoder.asked_digest.encode())
         answering = self.settings.model_dump(mode="json", include={"dtype", "answer_max_visual_tokens"})
         digest.update(repr(sorted(answering.items())).encode())
         return digest.hexdigest()
@@ -148,7 +148,8 @@ class TransformersModel(TrainableModel):
         """Chat template, encoder and cap; conversations bring their system prompt, or have none."""
         return {
             "chat_template": str(self._encoder.tokenizer.chat_template),
-            "encoder": self._encoder.identity,
+            "encoder": self._encoder.asked_digest,
+            "generation_config_replaced": replaced_generation(self._encoder.checkpoint),
             "answer_max_visual_tokens": self.settings.answer_max_visual_tokens,
         }
 
@@ -168,10 +169,9 @@ class TransformersModel(TrainableModel):
         finally:
             restore_attention(names)
         self._encoder.tokenizer.save_pretrained(directory)
-        for name in (*PREPROCESSING_FILES, "video_preprocessor_config.json"):
-            source = self._encoder.checkpoint / name
-            if source.is_file() and source.resolve() != (directory / name).resolve():
-                shutil.copyfile(source, directory / name)
+        files = (*PREPROCESSING_FILES, "video_preprocessor_config.json")
+        own_template = self._encoder.settings.template is not None
+        copy_preprocessing(self._encoder.checkpoint, directory, files, own_template)
 
 
 def _bytes(tensor: Any) -> Any:

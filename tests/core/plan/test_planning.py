@@ -297,6 +297,10 @@ def test_a_sample_too_long_is_shrunk_before_it_is_dropped_and_each_drop_has_its_
     assert 80 <= shrunk <= 90 and made.caps[made.rows == 1] == NATIVE  # as little as is needed, nobody else
     assert made.tokens[made.rows == 0] == 10 + shrunk
     assert made.describe()["shrunk"] == 1
+    told = {what: sorted(made.rows[draws].tolist()) for what, draws in made.exceptions().items()}
+    assert told.pop("images made smaller than the resolution says, to fit a row") == [0]
+    assert sum(map(len, told.values())) == (made.dropped > 0).sum()
+    assert all(what.removeprefix("left out as ") in made.describe()["dropped"] for what in told)
 
 
 def test_a_stage_may_refuse_samples_too_long_instead_of_dropping_them():

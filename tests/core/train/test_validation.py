@@ -78,7 +78,7 @@ def test_events_record_and_report_tell_what_was_measured(measured: Measured) -> 
     details = next(step for step in record.steps if step.name == "train-one").details
     told = [event.payload for event in events if event.kind == "evaluation"]
     assert told == details["evaluations"] and len(told) >= 2
-    assert told[-1]["step"] == details["steps"] - 1
+    assert told[-1]["step"] == details["steps"]
     for entry in told:
         assert entry["held_out_loss"] > 0 and entry["held_out_samples"] == 3
         found = entry["benchmarks"]["questions"]

@@ -84,7 +84,9 @@ def _share(source: Path, target: Path) -> None:
     for folder in _SHARED:
         for seal in sorted((source / folder).glob("*/artifact.json")):
             copy = target / folder / seal.parent.name
-            if (copy / seal.name).exists():
+            if (
+                copy / seal.name
+            ).exists() or seal.parent.is_symlink():  # a link to the newest checkpoint is each run's own
                 continue
             shutil.rmtree(copy, ignore_errors=True)
             # The seal comes last: an artifact without it is not one.
