@@ -338,7 +338,7 @@ def coverage(results: Results, trials: int) -> None:
     rows, all_shares = [], []
     for layout in layouts:
         values = [simulation.coverage_of_values(layout, share, trials) for share in (0.02, 0.5, 0.98)]
-        paired = [simulation.coverage_of_differences(layout, shares, trials // 2) for shares in simulation.PAIRS]
+        paired = [simulation.coverage_of_differences(layout, shares, trials) for shares in simulation.PAIRS]
         rows.append([layout[0] * layout[1], layout[0], layout[2], *values, *paired])
         all_shares += [*values, *paired]
     heads = [f"{first} - {second}" for first, second in simulation.PAIRS]
@@ -346,7 +346,7 @@ def coverage(results: Results, trials: int) -> None:
     results.target("95% intervals: lowest coverage in simulation", min(all_shares), ">= 0.92")
     results.details["coverage"] = rows
     balanced = [
-        [num, rare, *recalls, *simulation.coverage_of_balanced(num, rare, recalls, max(trials // 5, 20))]
+        [num, rare, *recalls, *simulation.coverage_of_balanced(num, rare, recalls, max(trials // 10, 20))]
         for num, rare in ((40, 0.5), (100, 0.5), (100, 0.2), (300, 0.1))
         for recalls in ((0.5, 0.5), (0.9, 0.9), (0.6, 0.95))
     ]
