@@ -38,6 +38,7 @@ def body_of(num_slices: int, seed: int, data: int, samples: int) -> dict[str, An
 
 def answered(body: dict[str, Any], directory: Path) -> dict[str, tuple[str, float]]:
     """Of every held-out question, its kind and whether the trained model was right."""
+    directory.mkdir(parents=True, exist_ok=True)
     with contextlib.redirect_stdout(io.StringIO()):
         run_body(body, directory)
     run = open_run(directory / "runs" / body["run"]["name"])

@@ -40,7 +40,7 @@ from infimed_core.api.planning import Packer, Packs, Phase, ResolutionScheduler
 from infimed_core.api.quality import Candidate, JudgingScorer, RowSelection, Scorer, Selection, Selector
 from infimed_core.api.reporting import Comparison, MetricValue, Reporter, RunEvent
 from infimed_core.api.training import Batches, Measurements, Mix, Stage, StageEvaluation, Trainer, TrainingContext
-from infimed_core.api.vocabulary import MODALITIES, TASK_TYPES, UNLABELLED, modality_of, task_type_of
+from infimed_core.api.vocabulary import MODALITIES, TASK_TYPES, UNLABELLED, is_person_tag, modality_of, task_type_of
 from infimed_core.errors import ComponentError, ConfigError, DataError, InfimedError, PluginError
 from infimed_core.hookspecs import KINDS, hookimpl
 from infimed_core.named_files import digest_of_checkpoint
@@ -160,6 +160,7 @@ __all__ = [
     "holm",
     "hookimpl",
     "interval",
+    "is_person_tag",
     "load_plugins",
     "load_run_file",
     "measure",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import gc
+import json
 import os
+import signal
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from infimed_core.api.component import DATA_ROOTS
 from infimed_core.errors import ComponentError, InfimedError
 from infimed_core.plugin_loading import told_error
 from infimed_core.plugins import Registry, load_plugins
@@ -77,8 +80,16 @@ def _run(
     ] = None,
     until: Annotated[str | None, typer.Option(help="Stop after this step of a stage: STEP or STAGE:STEP.")] = None,
     quiet: Annotated[bool, typer.Option(help="No progress.")] = False,
+    data_root: Annotated[
+        list[str] | None, typer.Option(help="Data that lay below OLD lie below NEW now; repeat.", metavar="OLD=NEW")
+    ] = None,
 ) -> None:
     """Do everything a run file says; what an earlier run of it finished is not done again."""
+    for moved in data_root or ():
+        if not all(part.startswith("/") for part in moved.split("=", 1)) or "=" not in moved:
+            raise InfimedError(f"--data-root {moved}: write OLD=NEW with two whole paths, as in /data=/mnt/data")
+    if data_root:
+        os.environ[DATA_ROOTS] = json.dumps([moved.split("=", 1) for moved in data_root])
     changes: dict[str, Any] = parse_changes(set_ or ())
     if limit is not None:
         changes["evaluation.limit"] = limit
@@ -99,6 +110,7 @@ def run_file(file: Path, registry: Registry, changes: dict[str, Any] | None = No
     """
     from infimed_core.distributed.ranks import own_rank
     from infimed_core.run import run as do_run
+    from infimed_core.stopping import stop_signal
 
     # Before torch is loaded: threads that spin while they wait take the core that the slowest of them needs.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -118,7 +130,7 @@ def run_file(file: Path, registry: Registry, changes: dict[str, Any] | None = No
     except KeyboardInterrupt:
         if rank == 0:
             _say(f"stopped; what is finished is kept in {path}. The same command goes on from there.", err=True)
-        raise typer.Exit(130) from None
+        raise typer.Exit(128 + (stop_signal() or signal.SIGINT)) from None
     except Exception as error:
         if isinstance(error, InfimedError) and not isinstance(error, ComponentError):
             raise

@@ -6,7 +6,7 @@ import glob
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,11 @@ WHOLE_FOLDER_BYTES = 64 * 2**20
 """Up to this size the content of a folder's files is hashed, beyond it their names and sizes."""
 
 
-def digest_of_files(settings: Mapping[str, Any]) -> str:
+def digest_of_files(settings: Mapping[str, Any], as_named: Callable[[str], str] = str) -> str:
     """sha256 over every file and folder that a value of ``settings`` names, by path, pattern or within a list or table.
 
-    A file counts by its content; a folder by its listing, and by the content of its files where they are small.
+    A file counts by its content; a folder by its listing, and by the content of its files where they are small. The
+    path that is hashed is ``as_named(path)``.
     """
     digest = hashlib.sha256()
     above = {str(folder) for folder in (Path.cwd(), *Path.cwd().parents)}
@@ -29,9 +30,9 @@ def digest_of_files(settings: Mapping[str, Any]) -> str:
             if os.path.abspath(name) in above:
                 continue  # "." or "/", as a separator may be: no data set, and everything there is
             if path.is_file():
-                digest.update(f"{name}\0".encode("utf-8", "surrogatepass") + _content(path))
+                digest.update(f"{as_named(name)}\0".encode("utf-8", "surrogatepass") + _content(path))
             elif path.is_dir():
-                digest.update(f"{name}\0".encode("utf-8", "surrogatepass") + _listing(path))
+                digest.update(f"{as_named(name)}\0".encode("utf-8", "surrogatepass") + _listing(path))
     return digest.hexdigest()
 
 
@@ -92,7 +93,7 @@ def digest_of_checkpoint(name: str) -> str:
     """
     path = Path(os.path.expanduser(name))
     if path.is_file():
-        return _digest_of_weights(path)
+        return digest_of_file(path)
     if not path.is_dir():
         return ""
     files = [file for file in sorted(path.iterdir()) if file.suffix in CHECKPOINT_FILES and file.is_file()]
@@ -100,11 +101,12 @@ def digest_of_checkpoint(name: str) -> str:
     from concurrent.futures import ThreadPoolExecutor  # brings logging with it
 
     with ThreadPoolExecutor(4) as pool:
-        rows = list(zip([file.name for file in files], pool.map(_digest_of_weights, files), strict=True))
+        rows = list(zip([file.name for file in files], pool.map(digest_of_file, files), strict=True))
     return hashlib.sha256(repr(rows).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _digest_of_weights(file: Path) -> str:
+def digest_of_file(file: Path) -> str:
+    """sha256 over a file, "unreadable" where it cannot be read; a large one that was not touched is not read again."""
     try:
         state = file.stat()
         with file.open("rb") as stream:

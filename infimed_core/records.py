@@ -39,6 +39,7 @@ from infimed_core.runfile.sections import (
 )
 from infimed_core.store.dataset import Dataset
 from infimed_core.store.files import first_mistake, read_lines
+from infimed_core.store.places import run_above
 from infimed_core.store.record import is_gone, read_record
 from infimed_core.store.scores import ScoreTable
 
@@ -355,11 +356,12 @@ def read_answers(path: Path, bad: list[BadLine] | None = None) -> Iterator[Grade
     """
     if not path.is_file():
         raise InfimedError(f"{path}: no such file; it is written when the model has been asked")
+    run = run_above(path)
     for number, line in enumerate(read_lines(path), 1):
         if not line.strip():
             continue
         try:
-            row = parse_graded(line)
+            row = parse_graded(line, run)
         except ValueError as error:
             reason = first_mistake(error) if isinstance(error, ValidationError) else str(error)
             if bad is None:

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -31,6 +32,7 @@ from infimed_core.plugin_loading import GROUP
 from infimed_core.plugins import Registry
 from infimed_core.reports import report_failure, write_reports
 from infimed_core.runfile.plan import Plan
+from infimed_core.stopping import stop_signal, terminable
 from infimed_core.store.artifacts import digest
 from infimed_core.store.dataset import Curated
 from infimed_core.store.record import (
@@ -41,8 +43,11 @@ from infimed_core.store.record import (
     read_record,
     record_format,
 )
-from infimed_core.store.steps import RunState, terminable
+from infimed_core.store.steps import RunState
 from infimed_core.train.training import train_along, train_stages
+
+STOPPED = "it was stopped"
+"""Why a process of the run ended that got a signal to stop."""
 
 
 def run(plan: Plan, registry: Registry, listen: Callable[[RunEvent], None]) -> RunRecord:
@@ -61,7 +66,7 @@ def run(plan: Plan, registry: Registry, listen: Callable[[RunEvent], None]) -> R
         with terminable():
             return _lead(plan, registry, listen, ranks) if ranks.is_first else _follow(plan, registry, ranks)
     except BaseException as error:
-        problem = "it was stopped" if isinstance(error, KeyboardInterrupt) else str(error) or type(error).__name__
+        problem = STOPPED if isinstance(error, KeyboardInterrupt) else str(error) or type(error).__name__
         raise
     finally:
         ranks.close(problem)
@@ -70,14 +75,16 @@ def run(plan: Plan, registry: Registry, listen: Callable[[RunEvent], None]) -> R
 def _lead(plan: Plan, registry: Registry, listen: Callable[[RunEvent], None], ranks: Ranks) -> RunRecord:
     section = plan.file.run
     path = Path(section.directory) / section.name
-    record = new_record(section.name, section.seed, plan.as_json(), _used_plugins(plan, registry))
+    record = new_record(section.name, section.seed, plan.as_json(), _used_plugins(plan, registry), plan.source.parent)
     if ranks.size > 1:
         record.environment["ranks"] = ranks.size
     directory = RunDirectory(path, record)
     if (record_format(path / "run.json") or 0) > RECORD_FORMAT:
         read_record(path)  # says that a later version made it
-    directory.hold()
+    before = directory.hold()
     changed = [*_changes_since(path, record), *replaced_results(path, record)]
+    if before:
+        changed.append(f"{path}: taken over from {before}, which ended without giving it back")
     listener_failures: set[str] = set()
 
     def tell(event: RunEvent) -> None:
@@ -112,11 +119,15 @@ def _lead(plan: Plan, registry: Registry, listen: Callable[[RunEvent], None], ra
 
 def _fail(directory: RunDirectory, plan: Plan, error: BaseException, ranks: Ranks) -> NoReturn:
     """Write how the run ended, and raise the error again: with its cause where that lies in another process."""
+    stopped_by, follows = stop_signal(), ""
+    if stopped_by is not None and not isinstance(error, KeyboardInterrupt):
+        # what a worker or a library made of the same signal, or what went wrong while the run stopped
+        follows, error = f"; {type(error).__name__}: {error}", KeyboardInterrupt()
     if isinstance(error, SystemExit):  # a component called sys.exit: the run did not end well, whatever it says
         error = raised_in(error) or InfimedError(f"something called sys.exit({error.code!r}) within the run")
     final = error
     cause = ranks.cause(2 * BEAT_SECONDS) if ranks.size > 1 else None
-    if cause is not None and cause != str(error):
+    if cause is not None and cause != str(error) and not (stopped_by and cause.endswith(STOPPED)):
         final = InfimedError(cause if isinstance(error, KeyboardInterrupt) else f"{error}; {cause}")
     elif isinstance(error, OSError) and error.errno in FULL:
         file = f"{error.filename}: " if error.filename else ""
@@ -127,7 +138,8 @@ def _fail(directory: RunDirectory, plan: Plan, error: BaseException, ranks: Rank
     stopped = isinstance(final, KeyboardInterrupt)
     try:
         if stopped:
-            directory.write(status="interrupted", finished=now())
+            named = f"stopped by {(stopped_by or signal.SIGINT).name}{follows}"
+            directory.write(status="interrupted", finished=now(), error=named)
         else:
             directory.write(status="failed", finished=now(), error=f"{type(final).__name__}: {final}")
             report_failure(directory, plan)

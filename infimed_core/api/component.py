@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from abc import ABC
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -92,4 +94,45 @@ class ComponentRef(Row):
 
 def canonical_json(value: Any) -> str:
     """JSON with sorted keys and no spaces: equal values give equal text, for hashing."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return json.dumps(as_named(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+DATA_ROOTS = "INFIMED_DATA_ROOTS"
+"""JSON [[old, new], ...]; a variable, since every worker process needs it too."""
+
+
+@cache
+def _roots(text: str) -> tuple[tuple[str, str], ...]:
+    return tuple((old.rstrip("/"), new.rstrip("/")) for old, new in json.loads(text)) if text else ()
+
+
+def data_roots() -> tuple[tuple[str, str], ...]:
+    """(old, new) of every folder of data that was moved since a run named it."""
+    return _roots(os.environ.get(DATA_ROOTS, ""))
+
+
+def _exchanged(text: str, pairs: tuple[tuple[str, str], ...]) -> str:
+    for one, other in pairs:
+        if text == one or text.startswith(one + "/"):
+            return other + text[len(one) :]
+    return text
+
+
+def _everywhere(value: Any, pairs: tuple[tuple[str, str], ...]) -> Any:
+    if isinstance(value, str):
+        return _exchanged(value, pairs)
+    if isinstance(value, dict):
+        return {key: _everywhere(inner, pairs) for key, inner in value.items()}
+    return [_everywhere(inner, pairs) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def found_now(value: Any) -> Any:
+    """``value`` with every path in it as it is found now."""
+    roots = data_roots()
+    return _everywhere(value, roots) if roots else value
+
+
+def as_named(value: Any) -> Any:
+    """``value`` with every path in it as the run named it first: what is written and hashed."""
+    roots = data_roots()
+    return _everywhere(value, tuple((new, old) for old, new in roots)) if roots else value

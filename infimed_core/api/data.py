@@ -10,9 +10,9 @@ from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, field_validator
 
-from infimed_core.api.component import Component, Row
+from infimed_core.api.component import Component, Row, as_named, found_now
 from infimed_core.errors import DataError
 from infimed_core.named_files import digest_of_files
 
@@ -40,7 +40,7 @@ class Reader(Component):
 
         Unless overridden: the settings, and every file and folder that they name.
         """
-        return hashlib.sha256(f"{self.identity()}|{digest_of_files(dict(self))}".encode()).hexdigest()
+        return hashlib.sha256(f"{self.identity()}|{digest_of_files(dict(self), as_named)}".encode()).hexdigest()
 
 
 class Modality(Component):
@@ -196,6 +196,11 @@ class Media(Row):
     data: bytes | None = Field(default=None, repr=False)
     sha256: str | None = None
     options: dict[str, JsonValue] = Field(default_factory=dict)
+
+    @field_validator("uri")
+    @classmethod
+    def _where_it_is_now(cls, uri: str | None) -> str | None:
+        return str(found_now(uri)) if uri else uri
 
 
 class Slices(Row):

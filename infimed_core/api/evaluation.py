@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
-from infimed_core.api.component import Component, ComponentRef
+from infimed_core.api.component import Component, ComponentRef, as_named
 from infimed_core.api.data import Fault, Sample, Score
 from infimed_core.api.models import Answer, Ask
 from infimed_core.named_files import digest_of_files
@@ -89,7 +89,8 @@ class Benchmark(Component):
 
         Unless overridden: the settings, the version, and every file and folder that the settings name.
         """
-        return hashlib.sha256(f"{self.identity()}|{self.version}|{digest_of_files(dict(self))}".encode()).hexdigest()
+        files = digest_of_files(dict(self), as_named)
+        return hashlib.sha256(f"{self.identity()}|{self.version}|{files}".encode()).hexdigest()
 
     def summarise(
         self, samples: Sequence[Sample], answers: Sequence[Answer], scoring: str

@@ -9,7 +9,9 @@ UNLABELLED = "unlabelled"
 
 MODALITIES: dict[str, tuple[str, ...]] = {
     "X-ray": (
-        "xray", "xr", "x ray", "cr", "dx", "rg", "radiograph", "radiography", "chest x ray", "digital radiography",
+        "xray", "xr", "x ray", "cr", "dx", "rg", "radiograph", "radiography", "chest x ray", "cxr", "dr", "x rays",
+        "xrays", "chest radiograph", "chest radiography",
+        "plain film", "digital radiography", "computed radiography",
         "mammography", "mammogram", "mg", "fluoroscopy", "rf", "xa", "angiography", "dsa",
     ),
     "CT": ("computed tomography", "cta", "ct scan", "computed tomography ct", "cone beam ct", "cbct"),
@@ -56,6 +58,17 @@ def task_type_of(label: str | None) -> str:
     return _find(label, TASK_TYPES)
 
 
+def is_person_tag(tag: str) -> bool:
+    """Whether a tag's name says that equal values are of one patient, subject or study, in any spelling."""
+    return (
+        re.fullmatch(
+            r"(?:patient|subject|person|participant|study|exam)(?:id|uid|no|num|number|key|name)?|pid|mrn|studyinstanceuid|accession\w*",
+            re.sub(r"[\W_]", "", tag.lower()),
+        )
+        is not None
+    )
+
+
 def _find(label: str | None, vocabulary: dict[str, tuple[str, ...]]) -> str:
     words = _words(label or "")
     before = _words((label or "").split("(")[0])  # "MR (Magnetic Resonance Imaging)" is MR
@@ -71,4 +84,4 @@ def _words(label: str) -> str:
     return " ".join(re.findall(r"[a-z0-9]+", label.lower()))
 
 
-__all__ = ["MODALITIES", "TASK_TYPES", "UNLABELLED", "modality_of", "task_type_of"]
+__all__ = ["MODALITIES", "TASK_TYPES", "UNLABELLED", "is_person_tag", "modality_of", "task_type_of"]

@@ -15,14 +15,16 @@ from typing import IO, Any
 
 import numpy as np
 
-from infimed_core.api.component import with_versions
+from infimed_core.api.component import found_now, with_versions
 from infimed_core.api.data import Executor, Fault, Reader, Sample
 from infimed_core.contracts import CheckedExecutor, checked_rows, checked_shards
 from infimed_core.curate.joining import FILES, KINDS, Joined, join_parts, key_of
 from infimed_core.errors import NoSampleError
+from infimed_core.runfile.sections import HELD_OUT_SPLIT, SplitSection
 from infimed_core.store.artifacts import digest
 from infimed_core.store.dataset import TOLD_FAULTS, Dataset, store_media
 from infimed_core.store.files import replaced
+from infimed_core.store.places import written
 from infimed_core.store.steps import Outcome, RunState
 
 _THREADS, _AT_ONCE = 16, 16384
@@ -40,6 +42,7 @@ class _ReadTask:
     media_directory: Path
     source: int = 0
     """Place of the reader among ``data.sources``."""
+    split: SplitSection | None = None
 
     @property
     def parts(self) -> dict[str, Path]:
@@ -69,9 +72,9 @@ class _ReadTask:
         """Write a sample, or say why it is none."""
         if (fault := check_sample(row)) is not None:
             return fault
-        row = row.model_copy(update={"tags": {"source": self.name, **row.tags}})
+        row = row.model_copy(update={"tags": {"source": self.name, **row.tags, **split_tag(row, self.split)}})
         try:
-            row = store_media(row, self.media_directory)
+            row = written(store_media(row, self.media_directory), self.media_directory.parent)
             line = row.model_dump_json()
         except ValueError as error:  # half of a surrogate pair, which no file of UTF-8 holds
             return Fault(sample_id=row.id, code="bad_text", detail=f"cannot be written: {error}")
@@ -81,6 +84,15 @@ class _ReadTask:
         keys.write(key_of(row))
         kinds.update(item.kind for item in row.media)
         return None
+
+
+def split_tag(sample: Sample, split: SplitSection | None) -> dict[str, str]:
+    """The tag ``split`` by a hash of another tag's value; a sample without that tag is trained on."""
+    if split is None:
+        return {}
+    value = sample.tags.get(split.by, "")
+    share = int.from_bytes(hashlib.sha256(value.encode("utf-8", "backslashreplace")).digest()[:8], "big") / 2**64
+    return {"split": HELD_OUT_SPLIT if value and share < split.held_out else "train"}
 
 
 def _whole(text: str) -> str:
@@ -138,6 +150,7 @@ def read_sources(state: RunState, executor: Executor) -> tuple[Dataset, str]:
         "read",
         5,
         [[use.use, with_versions(r, r.fingerprint())] for use, r in zip(section.sources, readers, strict=True)],
+        *([section.split.model_dump()] if section.split else []),
     )
 
     def work(directory: Path) -> Outcome:
@@ -145,10 +158,11 @@ def read_sources(state: RunState, executor: Executor) -> tuple[Dataset, str]:
         for number, (use, reader) in enumerate(zip(section.sources, readers, strict=True)):
             for shard in checked_shards(reader):
                 target = directory / f"part-{len(tasks):05d}"
-                tasks.append(_ReadTask(reader, use.use, shard, target, state.media_directory, number))
+                tasks.append(_ReadTask(reader, use.use, shard, target, state.media_directory, number, section.split))
         for done, _ in enumerate(executor.map(_call, tasks), start=1):
             state.tell("progress", "read", {"done": done, "total": len(tasks), "unit": "shard"})
         joined = join_parts(directory, tasks)
+        len(Dataset(directory / "samples.jsonl"))  # its offsets are written, to be sealed with it
         for task in tasks:  # not before the whole is written: a run killed here finds every part
             for path in reversed(task.parts.values()):  # what says that the part stands goes first
                 path.unlink()
@@ -237,7 +251,7 @@ def _sizes_of(names: Sequence[str]) -> bytes:
     sizes = []
     for name in names:
         try:
-            sizes.append(os.stat(json.loads(name)).st_size)
+            sizes.append(os.stat(found_now(json.loads(name))).st_size)
         except (OSError, ValueError):
             sizes.append(-1)
     return np.array(sizes, dtype=np.int64).tobytes()

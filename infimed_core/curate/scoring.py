@@ -17,6 +17,7 @@ from infimed_core.errors import DataError, InfimedError
 from infimed_core.models.model_pool import asking
 from infimed_core.plugin_loading import told_error
 from infimed_core.runfile.sections import names_in_run
+from infimed_core.stopping import stop_signal
 from infimed_core.store.artifacts import digest
 from infimed_core.store.broadcast import Broadcast
 from infimed_core.store.dataset import Dataset
@@ -83,6 +84,8 @@ def scored(scorer: Scorer, score: Callable[[list[Sample]], list[Score]], samples
     except Exception as error:
         if isinstance(error, InfimedError) and not isinstance(error, DataError):
             raise
+        if stop_signal() is not None:  # the scorer made another error of it
+            raise KeyboardInterrupt from error
         if len(samples) > 1:
             return [row for sample in samples for row in scored(scorer, score, [sample])]
         note = told_error(error)[:500]

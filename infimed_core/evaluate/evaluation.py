@@ -147,6 +147,10 @@ def _ask_one(
         if judged:
             details["judges"] = judged
         errors = [row.answer.error for row in rows if row.answer.error is not None]
+        details["calls"] = sum(row.answer.num_calls for row in rows)
+        for counted in ("num_prompt_tokens", "num_answer_tokens"):
+            counts = [getattr(row.answer, counted) for row in rows if row.answer.error is None]
+            details[counted.removeprefix("num_")] = None if None in counts else sum(counts)
         details["errors"] = len(errors)
         details["reasoned"] = sum(_reasoned(row.answer) for row in rows)
         first_scores = [row.scores[benchmark.scorings[0]] for row in rows if row.answer.error is None]
@@ -283,7 +287,7 @@ def _write_results(asked: AskedBenchmark, directory: Path, model: str, rows: Seq
     measured = [metric for metric in asked.metrics.values() if isinstance(metric, TextMetric)]
     if measured:
         rows = measure_texts(asked.benchmark, rows, measured)
-    write_atomically(directory / "answers.jsonl", "".join(row.as_json() + "\n" for row in rows))
+    write_atomically(directory / "answers.jsonl", "".join(row.as_json(asked.state.path) + "\n" for row in rows))
     results = summarise(
         asked.name, asked.benchmark, model, rows, asked.metrics, asked.state.seed, asked.section.breakdowns
     )

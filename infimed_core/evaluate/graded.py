@@ -11,6 +11,7 @@ from infimed_core.api.component import Row
 from infimed_core.api.data import Sample, Score
 from infimed_core.api.evaluation import GradedAnswer
 from infimed_core.api.models import Answer
+from infimed_core.store.places import opened, run_above, written
 from infimed_core.texts import whole
 
 
@@ -26,10 +27,10 @@ class Graded:
         """The row with its score under one scoring, as metrics take it."""
         return GradedAnswer(self.sample, self.answer, self.scores[scoring])
 
-    def as_json(self) -> str:
-        """One line of an answers file."""
+    def as_json(self, run: Path | None = None) -> str:
+        """One line of an answers file of ``run``."""
         body = {
-            "sample": self.sample.model_dump(mode="json"),
+            "sample": written(self.sample, run).model_dump(mode="json"),
             "answer": self.answer.model_dump(mode="json"),
             "scores": {name: score.model_dump(mode="json") for name, score in self.scores.items()},
         }
@@ -42,20 +43,22 @@ class _Line(Row):
     scores: dict[str, Score]
 
 
-def parse_graded(line: str | bytes) -> Graded:
-    """A line of an answers file.
+def parse_graded(line: str | bytes, run: Path | None = None) -> Graded:
+    """A line of an answers file of ``run``.
 
     Raises:
         ValueError: it is none.
     """
     row = _Line.model_validate_json(line)
-    return Graded(row.sample, row.answer, row.scores)
+    return Graded(opened(row.sample, run), row.answer, row.scores)
 
 
 def read_graded(path: Path) -> Iterator[Graded]:
     """The lines of an answers file."""
+    run = run_above(path)
     with path.open("rb") as stream:
-        yield from map(parse_graded, stream)
+        for line in stream:
+            yield parse_graded(line, run)
 
 
 def answers_path(directory: Path, benchmark: str, model: str) -> Path:

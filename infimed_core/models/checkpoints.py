@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from infimed_core.api.component import with_versions
+from infimed_core.api.component import as_named, with_versions
 from infimed_core.api.models import LoadedModel, Model
 from infimed_core.store.artifacts import digest, verify_files
 from infimed_core.store.files import write_atomically
@@ -39,16 +40,21 @@ def prepare_model(
     inputs_digest = digest("model", 1, with_versions(model, model.weights_identity()), state.seed, data_digest)
 
     def work(directory: Path) -> Outcome:
-        target = directory / "checkpoint"
-        found = model.prepare(target, texts, state.seed)
-        write_atomically(directory / "checkpoint.json", json.dumps({"path": str(found) if found else None}))
-        return Outcome(details={"checkpoint": str(found) if found else None})
+        found = model.prepare(directory / "checkpoint", texts, state.seed)
+        own = found is not None and found.absolute().is_relative_to(state.path.absolute())
+        # One that is not the run's own is looked for again where it is needed: it may have been moved.
+        inside = os.path.relpath(found, state.path) if found and own else None
+        write_atomically(directory / "checkpoint.json", json.dumps({"path": inside, "outside": bool(found) > own}))
+        return Outcome(details={"checkpoint": inside or (as_named(str(found)) if found else None)})
 
     subject = None if named is None else {"model": named}
     step = "model" if named is None else f"model-{named}"
     artifact = state.step(step, inputs_digest, work, kind="model", subject=subject)
-    path = json.loads((artifact.directory / "checkpoint.json").read_text(encoding="utf-8"))["path"]
-    return Checkpoint(named or "base", Path(path) if path else None, inputs_digest, place)
+    found = json.loads((artifact.directory / "checkpoint.json").read_text(encoding="utf-8"))
+    directory = state.path / found["path"] if found["path"] else None
+    if found.get("outside"):
+        directory = model.prepare(artifact.directory / "checkpoint", texts, state.seed)
+    return Checkpoint(named or "base", directory, inputs_digest, place)
 
 
 def load_checkpoint(model: Model, directory: Path | None) -> LoadedModel:

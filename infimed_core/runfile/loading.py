@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import yaml
 
+from infimed_core.api.component import found_now
 from infimed_core.errors import ConfigError, InfimedError
 from infimed_core.plugin_loading import place_of_code, plugin_of, told_error
 from infimed_core.plugins import Group, Registry
@@ -99,6 +100,7 @@ def load_run_file(source: Path, registry: Registry, overrides: dict[str, Any] | 
             raise ConfigError([f"{source}: --{name} chooses questions, but the run file has no section 'evaluation:'"])
     for path, value in (overrides or {}).items():
         _override(document, path, value, source)
+    document = found_now(document)
     checker = Checker(registry, lines)
     _expand_groups(document, registry, checker, source)
     _fill_defaults(document, registry)

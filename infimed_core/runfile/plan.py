@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from infimed_core.api.component import Component
+from infimed_core.api.component import Component, as_named
 from infimed_core.runfile.sections import RunFile
 
 
@@ -36,4 +36,5 @@ class Plan:
                     break
             if isinstance(target, dict) and "use" in target:
                 target["with"] = component.model_dump(mode="json", by_alias=True)
-        return document
+        named: dict[str, Any] = as_named(document)
+        return named

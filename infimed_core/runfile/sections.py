@@ -27,6 +27,16 @@ class RunSection(Section):
     directory: str = Field(default="runs", description="Where the run's directory is made.")
 
 
+HELD_OUT_SPLIT = "held-out"
+
+
+class SplitSection(Section):
+    """How samples are divided: those that share a patient, study or another tag's value are never on both sides."""
+
+    by: str = Field(min_length=1, description="The tag whose equal values stay together: patient, subject, study.")
+    held_out: float = Field(default=0.1, gt=0.0, lt=1.0, description="Share of its values whose samples are held out.")
+
+
 class DataSection(Section):
     """Where samples come from."""
 
@@ -36,6 +46,9 @@ class DataSection(Section):
     )
     modalities: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="Settings by modality, as in {dicom: {square_pixels: false}}."
+    )
+    split: SplitSection | None = Field(
+        default=None, description="Gives every sample the tag split, train or held-out, by another tag's value."
     )
     filters: tuple[ComponentRef, ...] | None = Field(
         default=None,

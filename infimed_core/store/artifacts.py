@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from infimed_core.api.component import canonical_json
 from infimed_core.api.reporting import RECORD_FORMAT, StepRecord
 from infimed_core.errors import InfimedError
-from infimed_core.store.files import sha256_of, write_atomically
+from infimed_core.named_files import digest_of_file
+from infimed_core.store.files import write_atomically
 
 
 def digest(*parts: Any) -> str:
@@ -58,19 +59,16 @@ class Artifact:
         self.directory.mkdir(parents=True, exist_ok=True)
         return self.directory
 
-    def seal(self, record: StepRecord, checksums: bool = False) -> None:
-        """Declare it finished, with the step's record to show when it is reused.
-
-        With ``checksums`` what is in the files is kept too, for ``verify_files``.
-        """
+    def seal(self, record: StepRecord) -> None:
+        """Declare it finished, with the step's record to show when it is reused, and checksums for ``verify_files``."""
         files = {
             str(path.relative_to(self.directory)): path.stat().st_size
             for path in sorted(self.directory.rglob("*"))
             if path.is_file() and path != self._seal
         }
-        body = {"inputs_digest": self.inputs_digest, "files": files, "record": record.model_dump(mode="json")}
-        if checksums:
-            body["sha256"] = {name: sha256_of(self.directory / name) for name in files}
+        sums = {name: digest_of_file(self.directory / name) for name in files}
+        body = {"inputs_digest": self.inputs_digest, "files": files, "sha256": sums}
+        body["record"] = record.model_dump(mode="json")
         write_atomically(self._seal, json.dumps(body, indent=1))
 
     def record(self) -> StepRecord:
@@ -91,8 +89,8 @@ def verify_files(directory: Path) -> None:
         return  # no artifact: a checkpoint from elsewhere
     for name, expected in seal.get("sha256", {}).items():
         file = directory / name
-        if not file.is_file() or sha256_of(file) != expected:
+        if not file.is_file() or digest_of_file(file) != expected:
             raise InfimedError(
-                f"{file}: is not as it was written (its checksum differs); remove {directory} and run the same command "
-                "again: what made it is done anew"
+                f"{file}: is not as it was written (its checksum differs); remove it with `rm -r {directory}` and run "
+                "the same command again: what made it is done anew"
             )

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from infimed_core.api.data import Media, Sample
 from infimed_core.errors import DataError
 from infimed_core.store.files import first_mistake, replaced, sha256_of
+from infimed_core.store.places import opened, run_above
 
 _EXTENSIONS = ((b"\x89PNG", ".png"), (b"\xff\xd8\xff", ".jpg"), (b"GIF8", ".gif"), (b"\x1f\x8b", ".nii.gz"))
 
@@ -110,6 +111,10 @@ class Dataset(Sequence[Sample]):
         return offsets
 
     @cached_property
+    def _run(self) -> Path | None:
+        return run_above(self.path)
+
+    @cached_property
     def _descriptor(self) -> int:
         return os.open(self.path, os.O_RDONLY)
 
@@ -140,7 +145,8 @@ class Dataset(Sequence[Sample]):
         if isinstance(row, slice):
             return [self[index] for index in range(*row.indices(len(self)))]
         try:
-            return Sample.model_validate_json(self.line(row))
+            sample: Sample = opened(Sample.model_validate_json(self.line(row)), self._run)
+            return sample
         except ValidationError as error:
             raise DataError("not_a_sample", f"{self.path}:{row + 1}: {first_mistake(error)}") from None
 

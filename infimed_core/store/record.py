@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import platform
@@ -22,6 +23,7 @@ from infimed_core.texts import whole_in
 if TYPE_CHECKING:
     from filelock import FileLock
 
+NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
 LOCK, OWNER = "lock", "owner"
 """The file that the owner of a run directory holds locked, and the one that says who that is."""
 
@@ -34,25 +36,37 @@ class RunDirectory:
         self.record = record
         self._lock: FileLock | None = None
 
-    def hold(self) -> None:
-        """Take the directory for this process.
+    def hold(self) -> str:
+        """Take the directory for this process; returns who held it last and did not give it back, "" where none.
 
         Raises:
             InfimedError: another living process works in it.
         """
         from filelock import FileLock, Timeout
 
-        self.path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.path / LOCK)
         try:
+            self.path.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=0)
         except Timeout:
             raise InfimedError(
-                f"{self.path}: another process ({_owner_of(self.path)}) is working in this directory; wait for it, "
-                "stop it, or give the run another name"
+                f"{self.path}: another process ({_owner_of(self.path) or 'unknown'}) is working in this directory, as "
+                f"{self.path / OWNER} says; wait for it, stop it, or give the run another name"
+            ) from None
+        except OSError as error:
+            remedy = (
+                "its file system has no locks: put run.directory on one that has"
+                if error.errno in NO_LOCKS
+                else ("give it to the user who runs this, or set run.directory to a place that is yours to write")
+            )
+            raise InfimedError(
+                f"{self.path}: cannot be used as a run's directory ({error.strerror}); {remedy}"
             ) from None
         self._lock = lock
-        write_atomically(self.path / OWNER, f"process {os.getpid()} on {platform.node()}, since {now()}")
+        before = _owner_of(self.path)
+        started = f"started {process_start()}, " if process_start() else ""
+        write_atomically(self.path / OWNER, f"process {os.getpid()} on {platform.node()}, {started}since {now()}")
+        return before
 
     def release(self) -> None:
         """Give the directory back."""
@@ -125,10 +139,18 @@ def _other_format(number: int) -> str:
     return f"made by an earlier version {versions}: run its file again with `infimed-run`, which does every step anew"
 
 
-def new_record(name: str, seed: int, config: dict[str, Any], plugins: tuple[PluginInfo, ...]) -> RunRecord:
-    """A record for a run that begins now."""
+def new_record(
+    name: str, seed: int, config: dict[str, Any], plugins: tuple[PluginInfo, ...], folder: Path | None = None
+) -> RunRecord:
+    """A record for a run that begins now; ``folder`` is that of its run file."""
     return RunRecord(
-        name=name, status="running", started=now(), config=config, plugins=plugins, environment=environment(), seed=seed
+        name=name,
+        status="running",
+        started=now(),
+        config=config,
+        plugins=plugins,
+        environment=environment(folder),
+        seed=seed,
     )
 
 
@@ -137,7 +159,7 @@ def now() -> str:
     return datetime.now(UTC).replace(microsecond=0).isoformat()
 
 
-def environment() -> dict[str, Any]:
+def environment(folder: Path | None = None) -> dict[str, Any]:
     """Versions, machine and revision, found without importing what they are the versions of."""
     packages: dict[str, str | None] = {}
     for name in (GROUP, *required_packages()):
@@ -151,18 +173,19 @@ def environment() -> dict[str, Any]:
         "processor": platform.machine(),
         "num_cpus": os.cpu_count(),
         "packages": packages,
-        "git_revision": _git_revision(),
+        "git_revision": _git_revision(folder) if folder is not None else None,
     }
 
 
-def _git_revision() -> str | None:
+def _git_revision(folder: Path) -> str | None:
+    """Of the repository that the run file lies in: it says what was run, and InfiMed's own version who ran it."""
     try:
         finished = subprocess.run(
             ["git", "rev-parse", "HEAD"],
             capture_output=True,
             text=True,
             timeout=5,
-            cwd=Path(__file__).parent,
+            cwd=folder,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
@@ -189,5 +212,16 @@ def is_gone(path: Path, record: RunRecord) -> bool:
 def _owner_of(path: Path) -> str:
     try:
         return (path / OWNER).read_text(encoding="utf-8")
-    except OSError:
-        return "unknown"
+    except (OSError, ValueError):
+        return ""
+
+
+def process_start() -> str:
+    """When this process was started, as the system counts it: with its number it names one process for good."""
+    try:
+        ticks = int(Path("/proc/self/stat").read_text(encoding="ascii").rpartition(")")[2].split()[19])
+        booted = next(line for line in Path("/proc/stat").read_text(encoding="ascii").split("\n") if "btime" in line)
+        seconds = int(booted.split()[1]) + ticks / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError, StopIteration):
+        return ""
+    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=0).isoformat()

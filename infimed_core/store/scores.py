@@ -61,7 +61,7 @@ def write_part(path: Path, ids: Sequence[str], scores: Sequence[Score], dimensio
         parse_options=arrow_json.ParseOptions(explicit_schema=pa.schema(fields.items())),
     )
     with replaced(path, "wb") as stream:
-        parquet.write_table(columns, stream, compression="zstd")
+        parquet.write_table(columns, stream, compression="zstd", write_page_checksum=True)
 
 
 def row_digest(identity: str, score: JsonObject) -> str:
@@ -183,10 +183,16 @@ class ScoreTable(Sequence[tuple[str, Score]]):
 
 
 def _read(part: Path, names: Sequence[str]) -> Any:
-    from pyarrow import parquet
+    from pyarrow import ArrowException, parquet
 
-    with parquet.ParquetFile(part) as file:
-        return file.read(columns=list(names))
+    try:
+        with parquet.ParquetFile(part, page_checksum_verification=True) as file:
+            return file.read(columns=list(names))
+    except (OSError, ArrowException) as error:
+        raise InfimedError(
+            f"{part}: is damaged ({error}); remove it with `rm {part}` and run the same command again: its samples are "
+            "scored anew"
+        ) from None
 
 
 def _rows(table: Any) -> list[tuple[str, Score]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -20,7 +19,8 @@ from infimed_core.distributed.ranks import Ranks
 from infimed_core.errors import ComponentError
 from infimed_core.plugins import Registry
 from infimed_core.runfile.plan import Plan
-from infimed_core.store.artifacts import Artifact
+from infimed_core.stopping import handled, stop_signal
+from infimed_core.store.artifacts import Artifact, verify_files
 from infimed_core.store.record import RunDirectory
 
 SAME_SIGNAL_SECONDS = 2.0
@@ -101,17 +101,19 @@ class RunState:
         folder: str = "artifacts",
         keep: bool = False,
         prefix: str | None = None,
-        checksums: bool = False,
     ) -> Artifact:
         """Do a step, unless its artifact is complete.
 
         ``kind`` (default: ``name``) and ``subject`` tell what the step is of, as in ``StepRecord``.
-        ``work`` gets the artifact's directory: empty, or with ``keep`` as an interrupted run left it. With
-        ``checksums`` the artifact's content can be verified later.
+        ``work`` gets the artifact's directory: empty, or with ``keep`` as an interrupted run left it.
+
+        Raises:
+            InfimedError: a file of an artifact that stands is not as it was written.
         """
         artifact = Artifact(self.path / folder, prefix or name, inputs_digest)
         relative = str(artifact.directory.relative_to(self.path))
         if artifact.is_complete:
+            verify_files(artifact.directory)
             record = artifact.record().model_copy(update={"status": "reused"})
             self.directory.put_step(record)
             self.tell("step_skipped", name, {"artifact": relative})
@@ -125,7 +127,7 @@ class RunState:
         try:
             outcome = work(artifact.open(keep=keep))
         except BaseException as error:
-            status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            status = "interrupted" if isinstance(error, KeyboardInterrupt) or stop_signal() else "failed"
             with suppress(OSError):
                 artifact.directory.rmdir()  # where it left nothing
             seconds = round(time.perf_counter() - start, 3)
@@ -135,7 +137,7 @@ class RunState:
             blamed = error if isinstance(error, ComponentError) else None
             if blamed is None and isinstance(error, Exception):
                 blamed = raised_in(error)
-            if blamed is not None:  # a plugin's fault: whose, in which method and in which step
+            if blamed is not None and status == "failed":  # a plugin's fault: whose, in which method and in which step
                 raise ComponentError(f"step '{name}': {blamed}") from error
             raise
         done = {
@@ -148,7 +150,7 @@ class RunState:
         }
         record = StepRecord.model_validate({**begun.model_dump(), **done})
         if outcome.complete:
-            artifact.seal(record, checksums=checksums)
+            artifact.seal(record)
         self.directory.put_step(record)
         facts = {"seconds": record.seconds, "num_in": record.num_in, "dropped": dict(record.dropped)}
         self.tell("step_finished", name, facts)
@@ -156,10 +158,10 @@ class RunState:
 
     @contextmanager
     def stop_softly(self) -> Iterator[None]:
-        """Turn the first Ctrl-C or SIGTERM into a request to stop, a later one into an immediate one."""
+        """Turn the first Ctrl-C, SIGTERM or SIGHUP into a request to stop, a later one into an immediate one."""
         requested = 0.0
 
-        def handle(number: int, frame: Any) -> None:
+        def handle() -> None:
             nonlocal requested
             # A launcher passes on what the terminal has sent already: that is one wish, told twice.
             if self.stopped.is_set() and (self.ranks.size == 1 or time.monotonic() > requested + SAME_SIGNAL_SECONDS):
@@ -169,30 +171,5 @@ class RunState:
                 self.stopped.set()
                 self.say("stopping after this step; press Ctrl-C again to stop at once")
 
-        with _handling((signal.SIGINT, signal.SIGTERM), handle):
+        with handled(handle):
             yield
-
-
-@contextmanager
-def terminable() -> Iterator[None]:
-    """Take SIGTERM for Ctrl-C, so that a job that is ended from outside leaves an honest record."""
-
-    def handle(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    with _handling((signal.SIGTERM,), handle):
-        yield
-
-
-@contextmanager
-def _handling(signals: Collection[signal.Signals], handle: Callable[[int, Any], None]) -> Iterator[None]:
-    """Handle signals so, and as before afterwards; only the main thread can."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    previous = {number: signal.signal(number, handle) for number in signals}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

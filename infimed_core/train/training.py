@@ -26,7 +26,7 @@ from infimed_core.store.dataset import Curated, Dataset
 from infimed_core.store.steps import Outcome, RunState
 from infimed_core.train.isolation import isolation_of
 from infimed_core.train.stage_planning import check_sources, plan_inputs, plan_rows
-from infimed_core.train.validation import StageMeasurements, choose_measurements, held_out_samples
+from infimed_core.train.validation import StageMeasurements, choose_measurements, held_out_samples, tell_shared_people
 
 
 def train_stages(state: RunState, curated: Curated, base: Checkpoint) -> list[Checkpoint]:
@@ -42,7 +42,9 @@ def train_stages(state: RunState, curated: Curated, base: Checkpoint) -> list[Ch
             "the model of this run cannot be trained; remove the 'training:' section or name another model"
         )
     index, index_hash = index_samples(state, curated.dataset, curated.dataset_digest, base)
-    held = held_out_samples(index, trainer.stage_list)
+    data = state.plan.file.data
+    held = held_out_samples(index, trainer.stage_list, data.split if data else None)
+    tell_shared_people(state, index, held, curated.kept & index.usable)
     for stage in trainer.stage_list:
         check_sources(index, stage, curated.kept, held)
     isolation = isolation_of(state, curated.dataset, index, curated.kept, base)
@@ -111,7 +113,7 @@ class _Stages:
 
         artifact = state.step(
             f"train-{stage.name}", inputs_digest, work, kind="train", subject={"stage": stage.name},
-            folder="checkpoints", prefix=stage.name, checksums=True,
+            folder="checkpoints", prefix=stage.name,
         )  # fmt: skip
         # Only now that the checkpoint is sealed; a kill before leaves the state from which it is written again.
         _clear_states(state.path / "state", stage.name)

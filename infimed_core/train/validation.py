@@ -19,6 +19,7 @@ from infimed_core.api.evaluation import Benchmark, TextMetric
 from infimed_core.api.models import Answer, LoadedModel, Request, TrainableModel
 from infimed_core.api.planning import Phase, ResolutionScheduler
 from infimed_core.api.training import Mix, Stage
+from infimed_core.api.vocabulary import is_person_tag
 from infimed_core.errors import InfimedError
 from infimed_core.evaluate.choices import chosen_samples, generation_of, named_metrics, solver_of
 from infimed_core.evaluate.graded import Graded, parse_graded
@@ -30,7 +31,7 @@ from infimed_core.plan.index import Index
 from infimed_core.plan.planning import PlanInputs, plan_stage
 from infimed_core.plan.rows import PlannedBatches
 from infimed_core.plan.stage_plan import StagePlan
-from infimed_core.runfile.sections import benchmark_name
+from infimed_core.runfile.sections import HELD_OUT_SPLIT, SplitSection, benchmark_name
 from infimed_core.store.artifacts import digest, mask_digest
 from infimed_core.store.dataset import Dataset
 from infimed_core.store.files import write_atomically
@@ -41,9 +42,20 @@ HELD_OUT = "held-out.npz"
 QUESTIONS = "questions.json"
 
 
-def held_out_samples(index: Index, stages: Sequence[Stage]) -> NDArray[np.bool_]:
-    """Samples that some stage holds out, bool [n]; no stage may train on them."""
-    held = np.zeros(len(index), dtype=bool)
+def tell_shared_people(state: RunState, index: Index, held: NDArray[np.bool_], trained: NDArray[np.bool_]) -> None:
+    """Say which patients, subjects or studies have samples both in training and in what is held out."""
+    for tag in filter(is_person_tag, index.tag_codes if held.any() else ()):
+        codes = index.tag_codes[tag]
+        shared = np.intersect1d(codes[held & (codes >= 0)], codes[trained & ~held & (codes >= 0)])
+        if len(shared):
+            text = f"{len(shared):,} values of the tag '{tag}' have samples both in training and in what is held out"
+            remedy = f"divide by it: data: {{split: {{by: {tag}}}}}, and evaluate: {{held_out: {{split: held-out}}}}"
+            state.tell("message", "", {"text": f"{text}; {remedy}"})
+
+
+def held_out_samples(index: Index, stages: Sequence[Stage], split: SplitSection | None = None) -> NDArray[np.bool_]:
+    """Samples that some stage or the run's split holds out, bool [n]; no stage may train on them."""
+    held = index.matching(Mix(where={"split": HELD_OUT_SPLIT})) if split else np.zeros(len(index), dtype=bool)
     for stage in stages:
         if stage.evaluate is not None and stage.evaluate.held_out is not None:
             held |= index.matching(Mix(where=stage.evaluate.held_out))

@@ -17,6 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
+import typer
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -660,3 +661,27 @@ def test_a_run_killed_with_kill_9_asks_again_only_what_was_under_way(tmp_path):
         again = [question for question, count in server.seen.items() if question in before and count > before[question]]
         assert len(again) <= 4 + 1, "only questions under way, and one whose line was half written"
         assert sum(server.seen.values()) <= len(server.seen) + 4 + 1
+
+
+def test_check_asks_every_server_one_question(tmp_path, capsys):
+    from infimed_core.cli import check
+
+    def file(*addresses):
+        models = {
+            f"m{number}": {"use": "openai-compatible", "with": {"base_url": address, "model": "m"}}
+            for number, address in enumerate(addresses)
+        }
+        evaluation = {"models": list(models), "benchmarks": [{"use": "demo-text"}]}
+        path = tmp_path / "run.yaml"
+        path.write_text(json.dumps({"run": {"name": "x"}, "models": models, "evaluation": evaluation}))
+        return path
+
+    with FakeServer(lambda body, count: (200, reply("ready"))) as server:
+        check(file(server.url), connect=True)
+        said = capsys.readouterr().out
+        assert f"models.m0: {server.url} answers as 'm': 'ready'" in said and "ok (" in said
+        assert len(server.bodies) == 1
+        with pytest.raises(typer.Exit):
+            check(file(server.url, "http://127.0.0.1:9/v1"), connect=True)
+        said = capsys.readouterr().out
+        assert "models.m1: http://127.0.0.1:9/v1 does not answer: connection_refused" in said and "ok (" not in said

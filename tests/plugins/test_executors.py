@@ -17,7 +17,7 @@ import pytest
 
 from infimed_core import DataError, InfimedError
 from infimed_plugins.executors import infimed_executors
-from infimed_plugins.executors.local import Processes, Serial
+from infimed_plugins.executors.local import Processes, Serial, cpu_quota
 from infimed_plugins.executors.ray import Ray
 from infimed_plugins.executors.ray_data import RayData
 
@@ -194,3 +194,46 @@ def test_settings_travel_and_are_checked():
         assert pickle.loads(pickle.dumps(kind())) == kind(), name
     with pytest.raises(ValueError, match="num_processes"):
         Processes(num_processes=0)
+
+
+@pytest.mark.parametrize(
+    ("files", "own", "expected"),
+    [
+        ({"cpu.max": "150000 100000\n"}, "0::/\n", 1.5),
+        ({"cpu.max": "max 100000\n"}, "0::/\n", None),
+        ({"cpu.max": "max 100000", "a/cpu.max": "400000 100000", "a/b/cpu.max": "max 100000"}, "0::/a/b\n", 4.0),
+        ({"cpu/cpu.cfs_quota_us": "50000", "cpu/cpu.cfs_period_us": "100000"}, "4:cpu,cpuacct:/\n1:name=x:/\n", 0.5),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, "4:cpu:/x\n", None),
+        ({}, "", None),
+        ({"cpu.max": "nonsense"}, "0::/\n", None),
+    ],
+)
+def test_the_quota_of_a_container_counts_and_not_the_machine_alone(tmp_path, files, own, expected):
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    (tmp_path / "own").write_text(own)
+    assert cpu_quota(tmp_path, tmp_path / "own") == expected
+
+
+def test_ray_is_shut_down_after_its_work_unless_it_ran_before(monkeypatch):
+    class FakeRay:
+        running = False
+
+        def is_initialized(self):
+            return self.running
+
+        def shutdown(self):
+            self.running = False
+
+    ray = FakeRay()
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    for executor in (Ray(), RayData()):
+        with executor.opened():
+            ray.running = True
+        assert not ray.running
+        ray.running = True
+        with executor.opened():
+            pass
+        assert ray.running
+        ray.running = False

@@ -353,4 +353,8 @@ def test_compare_solvers_counts_what_the_answers_hold(tmp_path: Path) -> None:
         assert row["value"] == pytest.approx(metrics["accuracy"].value)
         assert row["coverage"] == pytest.approx(metrics["point-coverage"].value)
         assert row["violations"] == pytest.approx(metrics["violation-rate"].value)
+    named = [{**use, "name": "once"}, {**use, "name": "thought", "solver": {"use": "chain-of-thought"}}]
+    run({**document, "run": {"name": "named"}, "evaluation": {"benchmarks": named, "limit": 2}}, tmp_path)
+    shown = [(row["benchmark"], row["solver"]) for row in compare_solvers([tmp_path / "runs" / "named"])]
+    assert shown == [("mdt-cases", "direct"), ("mdt-cases", "chain-of-thought")]
     assert len(list(lines_of(rows))) == 3 and next(iter(lines_of(rows, markdown=True))).startswith("| benchmark |")

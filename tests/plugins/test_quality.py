@@ -107,6 +107,12 @@ REACHED = {
     Reason.IMAGE_RESAMPLED: sample(media=(IMAGE_CORRUPTIONS["resample"](picture(side=96), 5, 0),)),
     Reason.IMAGE_LOW_CONTRAST: sample(media=(IMAGE_CORRUPTIONS["darken"](picture(), 5, 0),)),
     Reason.IMAGE_OVEREXPOSED: sample(media=(IMAGE_CORRUPTIONS["brighten"](picture(), 5, 0),)),
+    Reason.IMAGE_CLIPPED: None,  # these four in test_quality_films
+    Reason.IMAGE_MARGIN: None,
+    Reason.IMAGE_INVERTED: None,
+    Reason.IMAGE_TURNED: None,
+    Reason.MODALITY_UNKNOWN: sample(modality="hologram"),
+    Reason.LANGUAGE_UNKNOWN: sample("胸部正位片显示右侧胸腔积液，心影不大。"),
     Reason.IMAGE_CONSTANT: sample(media=(png(np.full((128, 128, 3), 90, np.uint8)),)),
     Reason.IMAGE_TOO_SMALL: sample(media=(png(picture(side=32)),)),
     Reason.MODALITY_MISMATCH: sample("Axial CT of the brain without lesion.", (P,), modality="MR"),

@@ -13,7 +13,9 @@ from infimed_core.records import open_run
 from infimed_core.runfile.loading import load_run_file
 from infimed_core.testing import make_image, run
 from infimed_plugins.medevalkit.benchmarks import table as kit_table
+from infimed_plugins.medevalkit.command import lines
 from infimed_plugins.medevalkit.questions import ASK_FOR_LETTER, ASK_FOR_LETTERS, Questions, right_letters
+from infimed_plugins.medevalkit.rescore import rescore
 from infimed_plugins.reporting.summary import summary_text
 
 
@@ -281,3 +283,56 @@ def test_pubmedqa_as_its_authors_hold_it(tmp_path):
     assert len(list(benchmark.samples())) == 4, "without a list all of them"
     (tmp_path / "ori_pqal.json").write_text("[]")
     assert "must be an object" in benchmark.doubts()[0], "check opens what it can"
+
+
+def test_answers_to_questions_are_graded_again(tmp_path):
+    rows = [
+        row("one", "Is it?", "yes"),
+        row("two", "Is it not?", "no"),
+        row("three", "Which?", "B", options=["x", "y"]),
+    ]
+    (tmp_path / "q.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
+    reader = {"use": "jsonl", "with": {"path": str(tmp_path / "q.jsonl")}}
+    document = {
+        "run": {"name": "own"},
+        "model": {"use": "constant", "with": {"text": "Yes."}},
+        "evaluation": {"benchmarks": [{"use": "questions", "with": {"reader": reader}}]},
+    }
+    run(document, tmp_path)
+    path = tmp_path / "runs" / "own" / "answers" / "questions--base.jsonl"
+    result = rescore(path, "questions", samples=True)
+    assert result["strict"]["metrics"]["accuracy"] == pytest.approx(1 / 3) and result["changed"] == []
+    assert [one["value"] for one in result["strict"]["samples"]] == [1.0, 0.0, None]
+    text = path.read_text().replace('"value": 0.0', '"value": 1.0')
+    path.unlink()
+    path.write_text(text)
+    assert rescore(path, "questions")["changed"] == ["two"], "graded by the rules of today"
+    assert any("accuracy" in line for line in lines(rescore(path, "questions")))
+
+
+@pytest.mark.parametrize(
+    ("judged", "put"), [("open", ["four"]), ("undecided", ["four"]), ("unread", ["one", "three", "four"])]
+)
+def test_a_judge_may_read_choices_and_closed_answers_that_no_rule_could(tmp_path, judged, put):
+    rows = [row("one", "Which?", "B", options=["liver", "spleen"]), row("two", "Which?", "A", options=["x", "y"])]
+    rows += [row("three", "Is it large?", "yes"), row("four", "Where is it?", "left lung"), row("five", "Is it?", "no")]
+    (tmp_path / "q.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
+    reader = {"use": "jsonl", "with": {"path": str(tmp_path / "q.jsonl")}}
+    benchmark = Questions.model_validate({"reader": reader, "judged": judged})
+    samples = list(benchmark.samples())
+    said = ["It is the organ that filters blood", "A", "Bigger than it should be", "In the other one", "I cannot tell."]
+    answers = [Answer(sample_id=one.id, text=text) for one, text in zip(samples, said, strict=True)]
+    asked = []
+
+    def ask(requests, model=None):
+        asked.extend(requests)
+        return [Answer(sample_id=one.sample_id, text='{"reason": "r", "correct": true}') for one in requests]
+
+    scores = benchmark.judge(samples, answers, ask)
+    assert [one.sample_id for one in asked] == put
+    values = {one.id: score.value for one, score in zip(samples, scores, strict=True)}
+    assert values == {"one": None, "two": 1.0, "three": None, "four": None, "five": None} | dict.fromkeys(put, 1.0)
+    if judged == "unread":
+        told = asked[0].turns[0].text
+        assert "Which?\nA. liver\nB. spleen" in told and "Reference answer: B. spleen" in told
+        assert "read by rule" in benchmark.judging

@@ -85,11 +85,30 @@ def described(folder: Path) -> None:
     (folder / "dataset_info.json").write_text(json.dumps(info))
 
 
+def studies(folder: Path) -> None:
+    for number in range(3):
+        (folder / f"p{number}").mkdir()
+        for view in ("pa", "lateral"):
+            (folder / f"p{number}" / f"{view}.png").write_bytes(make_image(seed=number))
+        (folder / f"p{number}" / "befund.txt").write_text("A scan.")
+
+
+def volumes(folder: Path) -> None:
+    import nibabel
+    import numpy as np
+
+    for number in range(2):
+        (folder / f"p{number}").mkdir()
+        volume = nibabel.Nifti1Image(np.full((4, 5, 6), number, np.int16), np.eye(4))
+        nibabel.save(volume, folder / f"p{number}" / "t1.nii.gz")
+        (folder / f"p{number}" / "report.txt").write_text("A scan.")
+
+
 FOLDERS: dict[str, tuple[Any, str, int]] = {
     "archive": (archive, "csv", 39), "llava": (llava, "llava", 5), "own": (own, "jsonl", 2),
     "parquet": (parquet, "parquet", 3),
     "shards": (shards, "webdataset", 2), "captions": (captions, "directory", 3), "kit": (kit, "medevalkit", 2),
-    "described": (described, "llava", 3),
+    "described": (described, "llava", 3), "studies": (studies, "studies", 3), "volumes": (volumes, "volumes", 2),
 }  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,18 @@ def test_tools_and_calls_are_rendered_as_transformers_renders_them(
     )
 
 
+def test_dataset_info_names_the_roles_of_calls_and_the_column_of_tools(encoder: ChatEncoder, tmp_path: Path) -> None:
+    said = [("P", "How large?"), ("F", WRITTEN), ("O", "12"), ("D", "12 mm.")]
+    row = {"chat": [{"who": who, "said": text} for who, text in said], "functions": json.dumps([FUNCTION])}
+    tags = {"role_tag": "who", "content_tag": "said", "user_tag": "P", "assistant_tag": "D"}
+    tags |= {"observation_tag": "O", "function_tag": "F"}
+    columns = {"messages": "chat", "tools": "functions"}
+    entry = {"file_name": "rows.jsonl", "formatting": "sharegpt", "columns": columns, "tags": tags}
+    (tmp_path / "dataset_info.json").write_text(json.dumps({"own": entry}))
+    (sample,) = read(tmp_path, row)
+    assert learnt(encoder, sample)[0] == encoder.tokenizer.apply_chat_template(MESSAGES, tools=[TOOL], tokenize=False)
+
+
 @pytest.mark.parametrize(
     "arguments", [{}, {"side": 'l"<é>\\ \n<tool_call>'}, {"n": [1, {"a": None}], "x": 1.5, "y": True}, {"{}": "{0}"}]
 )
@@ -189,6 +202,54 @@ def test_a_template_without_a_place_for_tools_refuses_them_by_name(tmp_path: Pat
     assert isinstance(offered, Sample) and isinstance(made, Sample)
     refused = ChatEncoder(folder).text_lengths([offered, made]).refused
     assert (refused[0].code, refused[1].code) == ("no_tools", "template") and "call" in str(refused[1])
+
+
+IN_THE_QUESTION = """
+{%- for message in messages -%}
+    {{- '<|im_start|>' + ('ipython' if message.role == 'tool' else message.role) + '\\n\\n' -}}
+    {%- if tools and loop.first -%}
+        {{- 'Functions:' -}}{%- for tool in tools -%}{{- ' ' -}}{{- tool.function | tojson(indent=2) -}}{%- endfor -%}
+    {%- endif -%}
+    {%- if message.tool_calls -%}
+        {%- if message.tool_calls | length != 1 -%}{{- raise_exception('one call at once') -}}{%- endif -%}
+        {%- set call = message.tool_calls[0].function -%}
+        {{- '{"name": "' + call.name + '", "parameters": ' -}}{{- call.arguments | tojson -}}{{- '}<|im_end|>' -}}
+    {%- else -%}{{- message.content | trim + '<|im_end|>' -}}{%- endif -%}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n\\n' -}}{%- endif -%}
+"""
+"""In the manner of Llama's: tools stand in the first message, one call at once, texts are trimmed."""
+WITHOUT_HEADER = """
+{%- for message in messages -%}
+    {%- if message.role == 'user' -%}{{- '[INST] ' + (tools | tojson if tools else '') + message.content + '[/INST]' -}}
+    {%- elif message.role == 'tool' -%}{{- '[RESULT] ' + message.content + '[/RESULT]' -}}
+    {%- elif message.tool_calls -%}
+        {{- '[CALL] ' -}}{{- message.tool_calls[0].function | tojson -}}{{- '<|im_end|>' -}}
+    {%- else -%}{{- ' ' + message.content + '<|im_end|>' -}}{%- endif -%}
+{%- endfor -%}
+"""
+
+
+def with_template(encoder: ChatEncoder, folder: Path, template: str) -> ChatEncoder:
+    shutil.copytree(encoder.checkpoint, folder)
+    (folder / "chat_template.jinja").write_text(template)
+    return ChatEncoder(folder)
+
+
+def test_templates_of_other_manners_are_rendered_or_refused(encoder: ChatEncoder, tmp_path: Path) -> None:
+    other = with_template(encoder, tmp_path / "question", IN_THE_QUESTION)
+    spaced = [{"role": "user", "content": " How large? "}, *MESSAGES[1:]]
+    both = [QUESTION, {**MESSAGES[1], "tool_calls": [called(), called()]}]
+    said = [QUESTION, {**MESSAGES[1], "content": "I look."}, *ANSWERED]
+    rows = read(tmp_path, *({"messages": messages, "tools": [TOOL]} for messages in (spaced, both, said)))
+    good, two, spoken = (row for row in rows if isinstance(row, Sample))
+    whole, answers = learnt(other, good)
+    assert whole == other.tokenizer.apply_chat_template(MESSAGES, tools=[TOOL], tokenize=False)
+    assert answers == '{"name": "measure", "parameters": {"side": "left"}}<|im_end|>12 mm.<|im_end|>'
+    refused = other.text_lengths([good, two, spoken]).refused
+    assert {number: error.code for number, error in refused.items()} == {1: "template", 2: "template"}
+    bare = with_template(encoder, tmp_path / "bare", WITHOUT_HEADER)
+    assert "without a header" in str(bare.text_lengths([good]).refused[0])
 
 
 def test_a_control_token_in_a_call_or_tool_is_refused(encoder: ChatEncoder, tmp_path: Path) -> None:

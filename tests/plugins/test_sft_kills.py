@@ -142,3 +142,26 @@ def test_a_damaged_checkpoint_of_a_stage_is_told_and_never_trained_on(tmp_path):
     assert process.wait(timeout=120) == 2
     said = (file.parent / "output.txt").read_text()
     assert f"{checkpoint}: is not as it was written" in said and "remove" in said
+
+
+@pytest.mark.slow
+def test_a_job_that_is_killed_again_and_again_ends_finished_by_the_clock_alone(tmp_path, whole):
+    """No state is due by steps: each attempt gets on because the one before was killed early."""
+    file = write_run_file(tmp_path, num_steps=40, save_every=1000)
+    began = time.monotonic()
+    process = start(file)
+    while process.poll() is None and not steps_done(file):
+        time.sleep(0.01)
+    allowed = (
+        1.5 * (time.monotonic() - began) + 1.0
+    )  # an attempt has this long, as a queue that takes machines away has
+    attempts, until = 1, began + allowed
+    while attempts < 60:
+        while process.poll() is None and time.monotonic() < until:
+            time.sleep(0.01)
+        process.kill()
+        if process.wait() == 0:
+            break
+        attempts, until, process = attempts + 1, time.monotonic() + allowed, start(file)
+    assert record(file)["status"] == "done" and 1 < attempts < 60
+    assert weights(file) == whole

@@ -1,18 +1,22 @@
 """The promises of the solvers: order, cost, abstention, agreement, and that references are never shown."""
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from infimed_core import Answer, Generation, Media, Request, Sample, Turn
+from infimed_core import Answer, ComponentRef, DataError, Generation, Media, Request, Sample, Turn, load_plugins
+from infimed_core.testing import check_component, make_image
 from infimed_plugins.solvers import infimed_solvers
 from infimed_plugins.solvers.asking import alike, most_common, normalised, tagged
 from infimed_plugins.solvers.chain_of_thought import ChainOfThought
 from infimed_plugins.solvers.direct import Direct
+from infimed_plugins.solvers.few_shot import FewShot
 from infimed_plugins.solvers.panel import Panel
 from infimed_plugins.solvers.vote import Vote
 
@@ -66,8 +70,8 @@ def roles_file(tmp_path: Path, *names: str) -> Path:
     return path
 
 
-def test_the_plugin_offers_its_four_solvers() -> None:
-    assert set(infimed_solvers()) == {"direct", "chain-of-thought", "vote", "mdt-panel"}
+def test_the_plugin_offers_its_solvers() -> None:
+    assert set(infimed_solvers()) == {"direct", "chain-of-thought", "few-shot", "vote", "mdt-panel"}
 
 
 def test_direct_asks_everything_in_one_batch_and_keeps_the_order() -> None:
@@ -331,3 +335,45 @@ def test_likeness_is_symmetric_and_a_denial_is_never_like_its_statement(one: str
 def test_the_last_tag_is_the_answer(before: str, inner: str) -> None:
     assert tagged(f"{before}<answer>{inner}</answer> and on", "answer") == inner
     assert tagged(f"{before}<answer>{inner}", "answer") == inner
+
+
+def write_split(folder: Path, name: str, *rows: tuple[str, str, str]) -> dict[str, Any]:
+    """A set of (id, question, answer), each about an image of its own, and the benchmark that reads it."""
+    lines = []
+    for identity, question, answer in rows:
+        (folder / f"{identity}.png").write_bytes(make_image(seed=len(identity)))
+        said = {"role": "assistant", "content": [answer]}
+        turns = [{"role": "user", "content": [0, question]}, said]
+        lines.append({"id": identity, "turns": turns, "media": [{"uri": str(folder / f"{identity}.png")}]})
+    (folder / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    reader = {"use": "jsonl", "with": {"path": str(folder / f"{name}.jsonl")}}
+    return {"use": "questions", "with": {"reader": reader}}
+
+
+def test_examples_go_before_the_question_and_no_graded_question_is_one(tmp_path: Path) -> None:
+    graded = [("g1", "Is there an effusion?", "yes"), ("g2", "Is it a nodule?", "no")]
+    pool = [("t1", "Is it new?", "no"), ("t2", "Is it old?", "yes"), ("t3", "Both?", "yes"), graded[1]]
+    examples = write_split(tmp_path, "train", *pool)
+    own: Any = load_plugins().make("benchmark", "questions", write_split(tmp_path, "test", *graded)["with"])
+    samples = [row for row in own.samples() if isinstance(row, Sample)]
+    asked: list[Request] = []
+
+    def ask(requests: Sequence[Request], model: str | None = None) -> list[Answer]:
+        asked.extend(requests)
+        return [Answer(sample_id=request.sample_id, text="yes") for request in requests]
+
+    solver = check_component(FewShot(shots=3, seed=4, examples=ComponentRef.model_validate(examples)))
+    answers = solver.solve(samples, ask, Generation())
+    first, second = asked
+    assert [turn.role for turn in first.turns] == ["user", "assistant"] * 3 + ["user"]
+    assert {turn.text for turn in first.turns[1:-1:2]} == {"yes", "no"} and "Is it a nodule?" not in str(
+        first.turns[:-1]
+    )
+    assert [len(one.media) for one in asked] == [4, 4] and first.media[:3] == second.media[:3]
+    for number, turn in enumerate(first.turns[::2]):
+        assert turn.media_indices == (number,), "every turn shows its own image"
+    assert first.media[3].uri == str(tmp_path / "g1.png")
+    assert sorted(str(answers[0].transcript[0]["content"]).split(", ")) == ["t1", "t2", "t3"]
+    assert solver.chosen(samples) == solver.chosen(samples)
+    with pytest.raises(DataError, match="wants 4 examples, and 'questions' has 3 that are not graded"):
+        FewShot(shots=4, examples=ComponentRef.model_validate(examples)).chosen(samples)

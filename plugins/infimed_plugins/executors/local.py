@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import signal
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import Field
@@ -127,10 +129,41 @@ class Processes(Executor):
 
 
 def _num_cpus() -> int:
-    """CPUs this process may use, which in a container is fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """CPUs this process may use, which in a container is fewer than the machine has: by affinity and by quota."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = cpu_quota()
+    return allowed if quota is None else max(1, min(allowed, math.ceil(quota)))
+
+
+def cpu_quota(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> float | None:
+    """CPUs that the process's control groups (version 2 or 1) grant it, the least of them all; ``None``: no bound."""
+    groups = []
+    for line in _text(own).split("\n"):
+        _, _, rest = line.partition(":")
+        controllers, _, place = rest.partition(":")
+        if not controllers or "cpu" in controllers.split(","):
+            groups.append((root if not controllers else root / "cpu", place.strip("/")))
+    found = []
+    for base, place in groups or [(root, "")]:
+        inner = base / place
+        for folder in [inner, *inner.parents]:  # a container may show its own group as the root
+            quota, _, period = _text(folder / "cpu.max").strip().partition(" ")
+            quota, period = (
+                quota or _text(folder / "cpu.cfs_quota_us").strip(),
+                period or _text(folder / "cpu.cfs_period_us"),
+            )
+            if quota.isdigit() and period.strip().isdigit() and int(period):
+                found.append(int(quota) / int(period))
+            if folder == base:
+                break
+    return min(found, default=None)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return ""
 
 
 def _begin() -> None:

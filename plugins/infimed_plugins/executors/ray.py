@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeVar
 
 from pydantic import Field
@@ -20,7 +24,8 @@ class Ray(Executor):
     """One Ray task per item, results in order, a bounded number in flight.
 
     Needs the package ray. A task asks for ``cpus_per_task`` CPUs; a fraction leaves room for Ray's own actors on a
-    small machine. Ray is started by the first ``map`` and left running for the next, unless it ran already.
+    small machine. Ray is started by the first ``map`` and shut down when all work on the data is done, unless it ran
+    already.
     """
 
     address: str | None = Field(
@@ -61,6 +66,23 @@ class Ray(Executor):
             for _, reference in waiting:
                 ray.cancel(reference, force=False)
 
+    def opened(self) -> AbstractContextManager[None]:
+        """Within this Ray waits for the next ``map``; afterwards it is shut down, unless it ran before."""
+        return shut_down_after()
+
+
+@contextmanager
+def shut_down_after() -> Iterator[None]:
+    """End Ray where it was started within: idle it holds more than a gigabyte, which training may need."""
+    before = sys.modules.get("ray")
+    was_running = before is not None and before.is_initialized()
+    try:
+        yield
+    finally:
+        ray = sys.modules.get("ray")
+        if ray is not None and ray.is_initialized() and not was_running:
+            ray.shutdown()
+
 
 def start_ray(address: str | None) -> Any:
     """The package ray, connected; started here where no address is given and it does not run yet.
@@ -78,10 +100,26 @@ def start_ray(address: str | None) -> Any:
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray's coming default; silences its notice
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         try:
-            ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+            with _own_signals():
+                ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         except Exception as error:
             raise InfimedError(f"Ray cannot be started at address {address!r}: {error}") from None
     return ray
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Ray takes SIGTERM for itself and ends the process; the run has its own way to stop."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if handler is not None:
+                signal.signal(number, handler)
 
 
 def _call(function: Callable[[Any], Any], item: Any) -> tuple[bool, Any]:

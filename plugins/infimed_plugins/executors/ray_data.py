@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 from pydantic import Field
 
 from infimed_core import Executor, InfimedError
-from infimed_plugins.executors.ray import start_ray
+from infimed_plugins.executors.ray import shut_down_after, start_ray
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -60,6 +61,10 @@ class RayData(Executor):
         except ray.exceptions.RayError as error:
             first = str(error).strip().splitlines()[0]
             raise InfimedError(f"Ray Data gave up: {type(error).__name__}: {first}") from None
+
+    def opened(self) -> AbstractContextManager[None]:
+        """Within this Ray waits for the next ``map``; afterwards it is shut down, unless it ran before."""
+        return shut_down_after()
 
 
 _REMEDY = "pip install 'infimed[ray]'"

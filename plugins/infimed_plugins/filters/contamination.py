@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, JsonValue
 
-from infimed_core import DatasetFilter, Executor, FilterResult, MediaLoader, Sample
+from infimed_core import DatasetFilter, Executor, FilterResult, MediaLoader, Sample, is_person_tag
 from infimed_plugins.filters.hamming import MAX_DISTANCE, close_pairs
 from infimed_plugins.filters.pictures import Classes, Print, faults_told, fingerprints
 from infimed_plugins.filters.texts import exact_print, ngrams, text_of, words_of
@@ -26,6 +26,8 @@ PICTURE, NEAR_PICTURE, TEXT = "benchmark_picture", "benchmark_near_picture", "be
 class _Thin:
     identity: str
     study: str
+    people: tuple[tuple[str, str], ...] = ()
+    """Its tags of a patient, subject or study, which a question must not share."""
     hits: tuple[tuple[int, float], ...] = ()
     """Questions whose text is in the sample, each with the share of its word runs that is."""
 
@@ -76,7 +78,11 @@ class _MakeThin:
     questions: _Questions
 
     def __call__(self, sample: Sample) -> _Thin:
-        return _Thin(sample.id, sample.tags.get(self.study_tag, ""), self.questions.hits(sample))
+        return _Thin(sample.id, sample.tags.get(self.study_tag, ""), _people(sample), self.questions.hits(sample))
+
+
+def _people(sample: Sample) -> tuple[tuple[str, str], ...]:
+    return tuple((tag, value) for tag, value in sorted(sample.tags.items()) if value and is_person_tag(tag))
 
 
 class Contamination(DatasetFilter):
@@ -118,9 +124,14 @@ class Contamination(DatasetFilter):
         places = Places()
         studies = {sample.tags[self.study_tag] for _, sample in asked if sample.tags.get(self.study_tag)}
         num_same_study = 0
+        asked_of = {pair for _, sample in asked for pair in _people(sample)}
+        shared: dict[str, Counter[str]] = {}
         trained = []
         for thin, own in walk(samples, _MakeThin(self.study_tag, self._index(benchmarks)), places, executor):
             num_same_study += thin.study in studies
+            for tag, value in thin.people:
+                if (tag, value) in asked_of:
+                    shared.setdefault(tag, Counter())[value] += 1
             if own or thin.hits:  # nothing else can turn out to be contaminated
                 trained.append((thin, own))
         num_trained = len(places.media)
@@ -137,6 +148,9 @@ class Contamination(DatasetFilter):
             "num_samples": len(samples),
             "num_training_media": num_trained,
             "num_samples_of_a_benchmark_study": num_same_study,
+            "on_both_sides": {
+                tag: {"num_values": len(found), "num_samples": found.total()} for tag, found in sorted(shared.items())
+            },
         }
         return filtered.model_copy(update={"details": {**counts, **filtered.details}})
 

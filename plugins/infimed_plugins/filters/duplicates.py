@@ -12,11 +12,14 @@ from numpy.typing import NDArray
 from pydantic import Field, JsonValue
 
 from infimed_core import DatasetFilter, Executor, FilterResult, MediaLoader, Sample
+from infimed_plugins.filters.copies import altered_pairs
 from infimed_plugins.filters.hamming import MAX_DISTANCE, close_pairs
 from infimed_plugins.filters.pictures import Classes, Print, faults_told, fingerprints
 from infimed_plugins.filters.texts import bands, exact_print, similarity, text_of, words_of
 from infimed_plugins.filters.walking import Places, walk
 
+ALTERED = 256
+"""Distance of pictures that are one by their details, whatever their hashes."""
 EXACT, NEAR_PICTURE, NEAR_TEXT = "duplicate", "near_duplicate_picture", "near_duplicate_text"
 
 
@@ -66,6 +69,10 @@ class Duplicates(DatasetFilter):
         le=MAX_DISTANCE,
         description="Most differing bits, of 256, of near pictures; 0 for equal hashes.",
     )
+    altered: bool = Field(
+        default=True,
+        description="Find copies by their details too: cropped, turned a little, mirrored, inverted, bordered.",
+    )
     near_text: float = Field(
         default=0.85, gt=0.0, le=1.0, description="Least Jaccard similarity of the word triples of near texts."
     )
@@ -84,7 +91,7 @@ class Duplicates(DatasetFilter):
         """Reject every sample that repeats an earlier, kept one; the benchmarks play no part."""
         places = Places()
         walked = list(walk(samples, _MakeThin(self.study_tag, self.near_text_words), places, executor))
-        prints = fingerprints(places.media, media, executor)
+        prints = fingerprints(places.media, media, executor, self.altered)
         search = _Search(self, samples, walked, _Pictures(prints, self.near_distance))
         for row in range(len(walked)):
             search.judge(row)
@@ -95,6 +102,7 @@ class Duplicates(DatasetFilter):
             "num_media": len(places.media),
             "num_distinct_pictures": search.pictures.num_distinct,
             "num_near_picture_pairs": search.pictures.num_near_pairs,
+            "num_altered_picture_pairs": search.pictures.num_altered_pairs,
             "num_unreadable_media": num_unreadable,
             "unreadable": list(told),
             "num_duplicates": len(search.pairs),
@@ -130,6 +138,14 @@ class _Pictures:
         self.near: dict[int, dict[int, int]] = defaultdict(dict)
         for one, two, apart in zip(left.tolist(), right.tolist(), bits.tolist(), strict=True):
             self.near[one][two] = self.near[two][one] = apart
+        self.num_altered_pairs = 0
+        distinct = {number: made for number, made in zip(self.hashes, prints, strict=True) if made.marks is not None}
+        numbers = list(distinct)
+        for first, second, _ in altered_pairs([distinct[number].marks for number in numbers]):
+            one, two = numbers[first], numbers[second]
+            self.num_altered_pairs += two not in self.near[one]
+            self.near[one].setdefault(two, ALTERED)
+            self.near[two].setdefault(one, ALTERED)
 
     def around(self, number: int) -> list[int]:
         """The hash classes that are near that of a medium, its own first."""

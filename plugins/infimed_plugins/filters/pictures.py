@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infimed_core import DataError, Executor, Media, MediaLoader, canonical_json
+from infimed_plugins.filters.keypoints import Marks, marks
 
 BATCH = 32
 SIDE = 64
@@ -23,12 +24,13 @@ class Print:
     """Fingerprints of a picture.
 
     ``pixels`` is a digest of shape and pixels, ``None`` where it could not be opened (``fault`` says why);
-    ``near`` the 32 bytes of the perceptual hash, ``None`` for a flat picture.
+    ``near`` the 32 bytes of the perceptual hash, ``None`` for a flat picture; ``marks`` its details, where asked for.
     """
 
     pixels: bytes | None
     near: bytes | None = None
     fault: str = ""
+    marks: Marks | None = None
 
 
 def media_key(media: Media) -> bytes:
@@ -55,7 +57,7 @@ def perceptual_hash(pixels: NDArray[np.uint8]) -> bytes | None:
     return np.packbits(low > np.median(low[1:])).tobytes()
 
 
-def fingerprint(media: Media, loader: MediaLoader) -> Print:
+def fingerprint(media: Media, loader: MediaLoader, altered: bool = False) -> Print:
     """Decode once; a picture that cannot be opened is told, never raised."""
     try:
         pixels = loader.load(media)
@@ -66,25 +68,26 @@ def fingerprint(media: Media, loader: MediaLoader) -> Print:
     digest = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=16)
     digest.update(np.ascontiguousarray(pixels).data)
     near = perceptual_hash(pixels) if pixels.ndim == 3 and pixels.shape[2] == 3 else None
-    return Print(digest.digest(), near)
+    return Print(digest.digest(), near, marks=marks(pixels) if altered and near is not None else None)
 
 
 @dataclass(frozen=True)
 class _Batch:
     media: tuple[Media, ...]
     loader: MediaLoader
+    altered: bool
 
     def __call__(self) -> list[Print]:
-        return [fingerprint(item, self.loader) for item in self.media]
+        return [fingerprint(item, self.loader, self.altered) for item in self.media]
 
 
 def _call(batch: _Batch) -> list[Print]:
     return batch()
 
 
-def fingerprints(media: Sequence[Media], loader: MediaLoader, executor: Executor) -> list[Print]:
-    """The fingerprints of every medium, in order, each opened once."""
-    batches = [_Batch(tuple(media[at : at + BATCH]), loader) for at in range(0, len(media), BATCH)]
+def fingerprints(media: Sequence[Media], loader: MediaLoader, executor: Executor, altered: bool = False) -> list[Print]:
+    """The fingerprints of every medium, in order, each opened once; with ``altered`` also the marks of its details."""
+    batches = [_Batch(tuple(media[at : at + BATCH]), loader, altered) for at in range(0, len(media), BATCH)]
     return [made for done in executor.map(_call, batches) for made in done]
 
 

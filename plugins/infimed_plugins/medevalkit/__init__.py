@@ -12,7 +12,11 @@ def infimed_benchmarks() -> dict[str, str]:
     from infimed_plugins.medevalkit.card_names import names, title_of
 
     kit = {name: f"infimed_plugins.medevalkit.benchmarks:{title_of(name)}" for name in names()}
-    return {**kit, "questions": "infimed_plugins.medevalkit.questions:Questions"}
+    own = {
+        "questions": "infimed_plugins.medevalkit.questions:Questions",
+        "option-shuffled": "infimed_plugins.medevalkit.shuffled:OptionShuffled",
+    }
+    return {**kit, **own}
 
 
 @hookimpl
@@ -37,11 +41,15 @@ def infimed_models() -> dict[str, str]:
 
 
 @hookimpl
-def infimed_metrics() -> dict[str, type[Metric]]:
-    """Offer HealthBench's clipped mean."""
+def infimed_metrics() -> dict[str, type[Metric] | str]:
+    """Offer HealthBench's clipped mean, and what holds in all orders of the options."""
     from infimed_plugins.medevalkit.rubric import RubricScore
 
-    return {"rubric-score": RubricScore}
+    return {
+        "rubric-score": RubricScore,
+        "consistency": "infimed_plugins.medevalkit.shuffled:Consistency",
+        "right-in-all-orders": "infimed_plugins.medevalkit.shuffled:RightInAllOrders",
+    }
 
 
 @hookimpl(optionalhook=True)

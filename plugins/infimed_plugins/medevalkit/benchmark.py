@@ -36,7 +36,7 @@ from infimed_plugins.medevalkit.cards import Card, find_card
 from infimed_plugins.medevalkit.folders import Images, find_tables
 from infimed_plugins.medevalkit.grades import Grade, explained
 from infimed_plugins.medevalkit.grading import gold_letters, golds, grade_record, kind_of, lettered, wording_of
-from infimed_plugins.medevalkit.judging import BY_JUDGE, judge_open, judge_rubrics
+from infimed_plugins.medevalkit.judging import BY_JUDGE, UNREAD_BY_JUDGE, Judged, judge_open, judge_rubrics, wants_judge
 from infimed_plugins.medevalkit.layouts import IMAGE_FOLDERS, LAYOUTS, Question, radrestruct
 from infimed_plugins.medevalkit.official import pubmedqa_files, pubmedqa_rows
 from infimed_plugins.medevalkit.reports import texts as report_texts
@@ -60,8 +60,9 @@ class KitBenchmark(Benchmark):
     path: str | None = Field(default=None, description="Local folder in upstream's layout; the hub where left out.")
     revision: str | None = Field(default=None, description="Commit of the data on the hub; the card's where left out.")
     reasoning: bool = Field(default=False, description="Ask for the answer in a box, as MedEvalKit's --reasoning.")
-    judged: Literal["open", "undecided"] = Field(
-        default="open", description="What a judge is asked: every open answer, or those that the rules left undecided."
+    judged: Judged = Field(
+        default="open",
+        description="What a judge is asked: open answers, those left undecided, or all that no rule could read.",
     )
     language: Literal["all", "en", "zh"] = Field(default="all", description="Keep only questions in this language.")
 
@@ -218,16 +219,20 @@ class KitBenchmark(Benchmark):
     @property
     def judging(self) -> str:  # type: ignore[override]
         """What a judge decides here and what rules decide, for the protocol; "" where a judge is of no use."""
+        if self.judged == "unread" and self.card.grading not in ("report", "rubric"):
+            return UNREAD_BY_JUDGE
         return BY_JUDGE.get(self.card.grading, "")
 
     def judge(self, samples: Sequence[Sample], answers: Sequence[Answer], ask: Ask) -> list[Score] | None:
         """Open answers and rubrics by the judge, closed answers by rule; ``None`` where every question is closed."""
         if self.card.grading == "rubric":
             return judge_rubrics(samples, answers, ask)
-        if self.card.grading not in BY_JUDGE:
+        if not self.judging:
             return None
         ruled = [self.grade(sample, answer, "strict") for sample, answer in zip(samples, answers, strict=True)]
-        return judge_open(self._is_open, samples, answers, ruled, ask, self.judged == "undecided")
+        pairs = zip(samples, ruled, strict=True)
+        wanted = [wants_judge(self.judged, self._is_open(sample), score) for sample, score in pairs]
+        return judge_open(wanted, samples, answers, ruled, ask)
 
     def _is_open(self, sample: Sample) -> bool:
         record = sample.meta["record"]
@@ -387,7 +392,7 @@ def _turns(question: Question, text: str) -> tuple[Turn, ...]:
 def _references(card: Card, question: Question, shown: Sequence[str]) -> tuple[str, ...]:
     answers = golds(question.answer)
     if question.options:
-        letters = gold_letters(answers, list(shown), card.multiple)
+        letters = gold_letters(tuple(answers), tuple(shown), card.multiple)
         if letters:
             texts = without_letters(question.options)
             return (letters, *(texts[ord(letter) - ord("A")].strip() for letter in letters))

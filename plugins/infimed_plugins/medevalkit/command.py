@@ -14,7 +14,9 @@ from infimed_core.records import open_run
 
 def rescore_command(
     path: Annotated[Path, typer.Argument(help="MedEvalKit's results.json or its folder, or answers/*.jsonl of a run.")],
-    task: Annotated[str, typer.Option(help="Benchmark, by our name or MedEvalKit's (slake, VQA_RAD ...).")],
+    task: Annotated[
+        str, typer.Option(help="Benchmark, by our name or MedEvalKit's (slake, VQA_RAD ...); or questions.")
+    ],
     scoring: Annotated[str, typer.Option(help="kit (bug for bug), strict or both.")] = "both",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     samples: Annotated[bool, typer.Option("--samples", help="With --json: every sample's value and reason.")] = False,

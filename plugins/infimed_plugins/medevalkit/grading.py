@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from infimed_core import DataError, Sample
@@ -10,7 +11,7 @@ from infimed_plugins.medevalkit import kit_grading, mmmu, reports
 from infimed_plugins.medevalkit.answers.choice import read_choice
 from infimed_plugins.medevalkit.answers.closed import grade_closed
 from infimed_plugins.medevalkit.answers.equality import key
-from infimed_plugins.medevalkit.answers.named_options import LETTERS, without_letters
+from infimed_plugins.medevalkit.answers.named_options import LETTERS, prepare_options
 from infimed_plugins.medevalkit.answers.open_answers import NEEDS_JUDGE, Verdict, grade_open
 from infimed_plugins.medevalkit.cards import Card
 from infimed_plugins.medevalkit.grades import Grade, Record
@@ -127,14 +128,14 @@ def best(verdicts: list[Verdict]) -> Verdict:
 
 
 def _strict_choice(card: Card, record: Record, response: str | None) -> Grade:
-    options = list(lettered(record).values())
+    options = option_texts(record)
     if not options:
         raise DataError("no_options", "the question has no options")
     question = str(record.get("question") or "")
     choice = read_choice(response, options, card.multiple, record.get("finish_reason"), question)
     if not choice.letters:
         return Grade(None, choice.reason, statement=choice.statement)
-    wanted = gold_letters(golds(record["answer"]), options, card.multiple)
+    wanted = gold_letters(tuple(golds(record["answer"])), options, card.multiple)
     if not wanted:
         return Grade(None, "gold_not_among_options", read=choice.letters)
     return Grade(float(choice.letters == wanted), read=choice.letters, statement=choice.statement)
@@ -155,10 +156,11 @@ def _first(answer: Any) -> str:
     return golds(answer)[0]
 
 
-def gold_letters(answers: list[str], options: list[str], multiple: bool) -> str:
+@lru_cache(maxsize=16384)
+def gold_letters(answers: tuple[str, ...], options: tuple[str, ...], multiple: bool) -> str:
     """The right letters in order: given as letters ("B", "BD", "B,D") or as option texts; "" if among neither."""
     known = LETTERS[: len(options)]
-    texts = [key(text) for text in without_letters(options)]
+    texts = prepare_options(options).keys
     found = set()
     for answer in answers:
         letters = "".join(char for char in answer if char.isalnum()).upper()
@@ -167,6 +169,14 @@ def gold_letters(answers: list[str], options: list[str], multiple: bool) -> str:
         elif key(answer) in texts:
             found.add(known[texts.index(key(answer))])
     return "".join(sorted(found))
+
+
+def option_texts(record: Record) -> tuple[str, ...]:
+    """The option texts of a record in their order, at most as many as there are letters."""
+    choices = record.get("choices")
+    if isinstance(choices, list) and "index2ans" not in record:
+        return tuple(map(str, choices[: len(LETTERS)]))
+    return tuple(lettered(record).values())
 
 
 def lettered(record: Record) -> dict[str, str]:

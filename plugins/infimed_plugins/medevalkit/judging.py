@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
 from infimed_core import Answer, Ask, Generation, Request, Sample, Score, Turn, canonical_json
 from infimed_plugins.medevalkit import rubric
+from infimed_plugins.medevalkit.answers.named_options import LETTERS
 from infimed_plugins.medevalkit.answers.open_answers import NEEDS_JUDGE, unanswered
 from infimed_plugins.medevalkit.answers.prepared import prepare
 from infimed_plugins.medevalkit.grading import golds
@@ -19,6 +20,14 @@ JsonObject = dict[str, Any]
 
 ATTEMPTS = 3
 """How often a judge is asked for one verdict before it is missing."""
+
+Judged = Literal["open", "undecided", "unread"]
+"""What a judge is asked: open answers; those that the rules left to it; all that the rules could not read."""
+
+UNREAD_BY_JUDGE = (
+    "what the rules read by rule (as strict), every other answer by the judge from question and right answer"
+)
+"""What the judge decides where ``judged`` is ``unread``, for any grading of single answers."""
 
 BY_JUDGE = {
     "visual": "closed questions by rule (as strict), open questions by the judge from question, reference and answer",
@@ -80,30 +89,33 @@ class Verdict:
     note: str = ""
 
 
+def wants_judge(judged: Judged, is_open: bool, ruled: Score) -> bool:
+    """Whether the judge is asked of an answer, by the setting ``judged`` and by what the rules made of it."""
+    if judged == "unread":
+        return ruled.value is None
+    return is_open and (judged == "open" or NEEDS_JUDGE in ruled.reasons)
+
+
 def judge_open(
-    is_open: Callable[[Sample], bool],
+    wanted: Sequence[bool],
     samples: Sequence[Sample],
     answers: Sequence[Answer],
     ruled: Sequence[Score],
     ask: Ask,
-    undecided: bool = False,
 ) -> list[Score]:
-    """The judge's scores of open answers; ``ruled`` (the strict scores) where the question is not open.
+    """The judge's scores of the answers that are ``wanted``; ``ruled`` (the strict scores) of the others.
 
-    With ``undecided`` the judge is asked only what the rules left to it (``needs_judge``). An empty answer or a refusal
-    stays unscored without being put before the judge.
+    An empty answer or a refusal stays unscored without being put before the judge.
     """
     asked: list[int] = []
     requests = []
     for index, (sample, answer) in enumerate(zip(samples, answers, strict=True)):
-        if undecided and NEEDS_JUDGE not in ruled[index].reasons:
-            continue
-        if not is_open(sample) or unanswered(answer.text, answer.finish_reason):
+        if not wanted[index] or unanswered(answer.text, answer.finish_reason):
             continue
         record = sample.meta["record"]
         assert isinstance(record, dict)
         asked.append(index)
-        told = (str(record["question"]), " or ".join(golds(record["answer"])))
+        told = _told(sample, record)
         parts = dict(zip(_FIELDS, (*told, prepare(answer.text, answer.finish_reason).whole), strict=True))
         requests.append(_request(sample, open_content(parts), OPEN_SCHEMA))
     scores = list(ruled)
@@ -114,6 +126,16 @@ def judge_open(
             else Score(value=float(verdict.holds), note=verdict.note)
         )
     return scores
+
+
+def _told(sample: Sample, record: Mapping[str, Any]) -> tuple[str, str]:
+    """Question and reference for the judge: of a choice with its options, and the right one by letter and text."""
+    question = str(record["question"])
+    if not sample.options or not re.fullmatch("[A-Z]+", sample.references[0]):
+        return question, " or ".join(golds(record["answer"]))
+    lettered = [f"{letter}. {text}" for letter, text in zip(LETTERS, sample.options, strict=False)]
+    right = [line for line in lettered if line[0] in sample.references[0]]
+    return "\n".join([question, *lettered]), "; ".join(right)
 
 
 def _status(verdict: Verdict) -> Literal["unscored", "error"]:

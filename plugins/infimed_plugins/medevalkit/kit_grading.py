@@ -12,6 +12,9 @@ from infimed_plugins.medevalkit.overlap import bleu, bleu_tokens, rouge
 OPEN_KEYS = ("em", "bleu1", "bleu2", "bleu3", "bleu4", "rouge1", "rouge2", "rougel", "precision", "recall", "f1")
 
 
+_LETTERS = list("abcdefghijklmnopqrstuvwxyz")
+
+
 def choice(options: Sequence[str], gold: str, response: str | None) -> bool:
     """Whether a multiple-choice response counts as right. There is no "cannot be read": something always matches.
 
@@ -20,8 +23,8 @@ def choice(options: Sequence[str], gold: str, response: str | None) -> bool:
     """
     if response is None:
         raise KitError("AttributeError: 'NoneType' object has no attribute 'lower'")
-    letters = [chr(ord("a") + index) for index in range(len(options))]
-    texts = tuple(option.lower() for option in options)
+    letters = _LETTERS[: len(options)] if len(options) <= 26 else [chr(ord("a") + at) for at in range(len(options))]
+    texts = tuple(map(str.lower, options))
     gold = gold.lower().strip()
     text = response.lower()
     paragraphs = text.split("\n\n")
@@ -45,16 +48,44 @@ def choice(options: Sequence[str], gold: str, response: str | None) -> bool:
 def most_similar(options: tuple[str, ...], text: str) -> int:
     """The first option with the highest ``SequenceMatcher`` ratio; option 0 where none is above zero."""
     best, best_index = 0.0, 0
-    matcher = SequenceMatcher(None, "", text)
+    bounds = []
     for index, option in enumerate(options):
-        matcher.set_seq1(option)
-        # Both are upper bounds of the ratio, and much cheaper.
-        if matcher.real_quick_ratio() <= best or matcher.quick_ratio() <= best:
-            continue
-        ratio = matcher.ratio()
-        if ratio > best:
+        total = len(option) + len(text)
+        shared = min(sum(map(text.__contains__, option)), len(text))  # no more characters can match
+        bounds.append((-2.0 * shared / total if total else -1.0, index))
+    for bound, index in sorted(bounds):
+        if -bound < best:
+            break
+        ratio = _ratio(options[index], text)
+        if ratio > best or (ratio == best and ratio and index < best_index):
             best, best_index = ratio, index
     return best_index
+
+
+def _ratio(option: str, text: str) -> float:
+    """``SequenceMatcher(None, option, text).ratio()``, for short texts by the search of strings."""
+    if len(text) >= 200:  # from here on SequenceMatcher leaves frequent characters out
+        return SequenceMatcher(None, option, text).ratio()
+    total = len(option) + len(text)
+    return 2.0 * _matches(option, text) / total if total else 1.0
+
+
+def _matches(option: str, text: str) -> int:
+    """Characters in matching blocks: the longest common run (the first of them), then left and right of it."""
+    size = place = 0
+    for start in range(len(option)):
+        if start + size >= len(option):
+            break
+        if option[start : start + size + 1] in text:
+            size, place = size + 1, start
+            while start + size < len(option) and option[start : start + size + 1] in text:
+                size += 1
+    if not size:
+        return 0
+    at = text.find(option[place : place + size])
+    left = _matches(option[:place], text[:at]) if place and at else 0
+    option, text = option[place + size :], text[at + size :]
+    return left + size + (_matches(option, text) if option and text else 0)
 
 
 def extracted_choice(options: Sequence[str], gold: str, response: str | None) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from functools import lru_cache
 
 from infimed_plugins.medevalkit.answers.equality import key as answer_key
 from infimed_plugins.medevalkit.answers.equality import key_of_plain
@@ -37,7 +38,7 @@ def open_measures(gold: str, response: str | None, ended: str | None = None) -> 
     texts = [] if prepared.reason else [key_of_plain(text) for text in candidates(prepared.text, prepared.marks)]
     given = wanted if wanted in texts else texts[-1] if texts else ""
     if given == wanted and given:
-        return _equal(len(tokens(given)))
+        return dict(_equal(len(tokens(given))))
     ours, theirs = tokens(given), tokens(wanted)
     values = {"em": float(bool(given) and given == wanted)}
     values |= token_overlap(Counter(theirs), Counter(ours))
@@ -49,6 +50,7 @@ def open_measures(gold: str, response: str | None, ended: str | None = None) -> 
     return values | dict(zip(("rouge1", "rouge2", "rougel"), rouges, strict=True))
 
 
+@lru_cache(maxsize=512)
 def _equal(num_words: int) -> dict[str, float]:
     words = [str(number) for number in range(num_words)]
     rouges = rouge(" ".join(words), " ".join(words))

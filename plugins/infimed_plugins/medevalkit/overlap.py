@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 Measures = dict[str, float]
 
@@ -21,20 +23,45 @@ def bleu(reference: Sequence[str], hypothesis: Sequence[str], max_order: int = 4
     As in nltk, an order without a match counts as the smallest positive float and not as zero, while a hypothesis
     without a single matching word scores 0.
     """
-    matches, totals = [], []
+    matches = [0] * max_order
     for order in range(1, max_order + 1):
-        found = Counter(zip(*(hypothesis[start:] for start in range(order)), strict=False))
-        wanted = Counter(zip(*(reference[start:] for start in range(order)), strict=False))
-        matches.append(sum(min(count, wanted[gram]) for gram, count in found.items()))
-        totals.append(max(1, len(hypothesis) - order + 1))
-        if order == 1 and not matches[0]:
-            return [0.0] * max_order
-    penalty = 1.0 if len(hypothesis) > len(reference) else math.exp(1 - len(reference) / len(hypothesis))
+        matches[order - 1] = _shared(reference, hypothesis, order)
+        if not matches[order - 1]:
+            break  # what shares no run of words shares no longer one
+    return list(_bleu(tuple(matches), len(reference), len(hypothesis)))
+
+
+def _shared(reference: Sequence[str], hypothesis: Sequence[str], order: int) -> int:
+    """How many runs of ``order`` words the hypothesis has from the reference, each as often as both have it."""
+    if min(len(reference), len(hypothesis)) < order:
+        return 0
+    wanted: dict[object, int] = {}
+    for gram in _grams(reference, order):
+        wanted[gram] = wanted.get(gram, 0) + 1
+    shared = 0
+    for gram in _grams(hypothesis, order):
+        if left := wanted.get(gram):
+            wanted[gram] = left - 1
+            shared += 1
+    return shared
+
+
+def _grams(words: Sequence[str], order: int) -> Iterable[object]:
+    return words if order == 1 else zip(*(words[start:] for start in range(order)), strict=False)
+
+
+@lru_cache(maxsize=65536)
+def _bleu(matches: tuple[int, ...], num_wanted: int, num_guessed: int) -> tuple[float, ...]:
+    if not matches[0]:
+        return (0.0,) * len(matches)
+    penalty = 1.0 if num_guessed > num_wanted else math.exp(1 - num_wanted / num_guessed)
     logs = [
-        math.log(match / total) if match else math.log(sys.float_info.min)
-        for match, total in zip(matches, totals, strict=True)
+        math.log(match / max(1, num_guessed - order)) if match else math.log(sys.float_info.min)
+        for order, match in enumerate(matches)
     ]
-    return [penalty * math.exp(math.fsum(log / order for log in logs[:order])) for order in range(1, max_order + 1)]
+    return tuple(
+        penalty * math.exp(math.fsum(log / order for log in logs[:order])) for order in range(1, len(matches) + 1)
+    )
 
 
 def rouge(reference: str, hypothesis: str) -> tuple[float, float, float]:
@@ -52,17 +79,20 @@ def rouge(reference: str, hypothesis: str) -> tuple[float, float, float]:
         raise ValueError("Reference is empty.")
     guessed_words = [word for sentence in guessed for word in sentence]
     wanted_words = [word for sentence in wanted for word in sentence]
-    scores = []
-    for order in (1, 2):
-        left = set(zip(*(guessed_words[start:] for start in range(order)), strict=False))
-        right = set(zip(*(wanted_words[start:] for start in range(order)), strict=False))
-        scores.append(_f(len(left & right), len(left), len(right)))
+    left, right = set(guessed_words), set(wanted_words)
+    if not left & right:
+        return 0.0, 0.0, 0.0
+    pairs = set(itertools.pairwise(guessed_words))
+    wanted_pairs = set(itertools.pairwise(wanted_words))
     union: set[str] = set()
     for words in wanted:
         for others in guessed:
             union |= _longest_common(words, others)
-    scores.append(_f(len(union), len(set(guessed_words)), len(set(wanted_words))))
-    return scores[0], scores[1], scores[2]
+    return (
+        _f(len(left & right), len(left), len(right)),
+        _f(len(pairs & wanted_pairs), len(pairs), len(wanted_pairs)),
+        _f(len(union), len(left), len(right)),
+    )
 
 
 def _sentences(text: str) -> list[list[str]]:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import islice
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -38,7 +38,7 @@ from infimed_plugins.medevalkit.answers.polar import is_polar
 from infimed_plugins.medevalkit.answers.prepared import prepare
 from infimed_plugins.medevalkit.grades import explained
 from infimed_plugins.medevalkit.grading import best, wording_of
-from infimed_plugins.medevalkit.judging import BY_JUDGE, judge_open
+from infimed_plugins.medevalkit.judging import BY_JUDGE, UNREAD_BY_JUDGE, Judged, judge_open, wants_judge
 from infimed_plugins.medevalkit.measures import open_measures
 
 ASK_FOR_LETTER = "Answer with the letter of the right option."
@@ -67,7 +67,6 @@ class Questions(Benchmark):
     scorings: ClassVar[tuple[str, ...]] = ("strict",)
     cluster_by: ClassVar[str] = "cluster"
     metrics: ClassVar[tuple[str, ...]] = ("accuracy", "exact-match", "token-recall", "token-f1", "rouge-l")
-    judging: ClassVar[str] = BY_JUDGE["visual"]
 
     reader: ComponentRef = Field(description="The reader of the samples and its settings, as under data.sources.")
     instruction: str = Field(default="", description="Added under every question.")
@@ -79,10 +78,16 @@ class Questions(Benchmark):
         default=(),
         description="All answers that a closed question takes (yes, no, maybe); then every answer is read alike.",
     )
-    judged: Literal["open", "undecided"] = Field(
-        default="open", description="What a judge is asked: every open answer, or those that the rules left undecided."
+    judged: Judged = Field(
+        default="open",
+        description="What a judge is asked: open answers, those left undecided, or all that no rule could read.",
     )
     max_new_tokens: int = Field(default=256, ge=1, description="Longest answer.")
+
+    @property
+    def judging(self) -> str:  # type: ignore[override]
+        """What a judge decides here and what rules decide."""
+        return UNREAD_BY_JUDGE if self.judged == "unread" else BY_JUDGE["visual"]
 
     @property
     def group_by(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -235,11 +240,12 @@ class Questions(Benchmark):
 
     def judge(self, samples: Sequence[Sample], answers: Sequence[Answer], ask: Ask) -> list[Score] | None:
         """Open answers by the judge, the others by rule; ``None`` where no question is open."""
-        if not any(sample.tags["form"] == "open" for sample in samples):
+        if self.judged != "unread" and not any(self.is_open(sample) for sample in samples):
             return None
         ruled = [self.grade(sample, answer, "strict") for sample, answer in zip(samples, answers, strict=True)]
-        undecided = self.judged == "undecided"
-        return judge_open(lambda sample: sample.tags["form"] == "open", samples, answers, ruled, ask, undecided)
+        pairs = zip(samples, ruled, strict=True)
+        wanted = [wants_judge(self.judged, self.is_open(sample), score) for sample, score in pairs]
+        return judge_open(wanted, samples, answers, ruled, ask)
 
     def wording(self, sample: Sample) -> str:
         """The question alone."""

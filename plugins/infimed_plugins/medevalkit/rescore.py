@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from infimed_core import DataError, InfimedError
-from infimed_core.records import Graded, open_run, parse_graded
+from infimed_core.records import Graded, open_run, parse_graded, read_answers
 from infimed_plugins.medevalkit.cards import Card, find_card
 from infimed_plugins.medevalkit.grades import Grade, Record
 from infimed_plugins.medevalkit.grading import grade_record
@@ -31,6 +31,8 @@ def rescore(
     """
     if scoring not in SCORINGS:
         raise DataError("unknown_scoring", f"no scoring '{scoring}'; choose kit, strict or both")
+    if task == "questions":
+        return rescore_questions(Path(path), samples)
     card = find_card(task)
     if card.grading == "rubric":
         raise DataError(
@@ -57,6 +59,51 @@ def rescore(
     if explain:
         result["disagreements"] = disagreements(records, graded["kit"], graded["strict"])
     return result
+
+
+def rescore_questions(path: Path, samples: bool) -> dict[str, Any]:
+    """Answers to questions of one's own, from the answers file of a run, graded again by the strict rules of today.
+
+    ``changed`` lists the ids whose grade is another than the file has.
+    """
+    from infimed_plugins.medevalkit.questions import Questions
+
+    benchmark = Questions.model_construct(**_recorded_settings(path))
+    values: list[float | None] = []
+    rows, changed = [], []
+    for row in read_answers(path):
+        if "form" not in row.sample.tags or not isinstance(row.sample.meta.get("record"), dict):
+            raise DataError("not_results", f"{path}: '{row.sample.id}' is no question of the benchmark 'questions'")
+        if row.answer.error is not None:
+            continue
+        score = benchmark.grade(row.sample, row.answer, "strict")
+        values.append(score.value)
+        rows.append({"value": score.value, "reason": ", ".join(score.reasons) or None})
+        if score.value != row.scores["strict"].value:
+            changed.append(row.sample.id)
+    if not values:
+        raise DataError("no_samples", f"{path}: holds no answer")
+    read = [value for value in values if value is not None]
+    metrics = {
+        "accuracy": sum(read) / len(values),
+        "coverage": len(read) / len(values),
+        "accuracy_where_read": sum(read) / len(read) if read else None,
+        "answers": len(values),
+        "graded otherwise": len(changed),
+    }
+    strict: dict[str, Any] = {"metrics": metrics} | ({"samples": rows} if samples else {})
+    return {"task": "questions", "strict": strict, "changed": changed}
+
+
+def _recorded_settings(path: Path) -> dict[str, Any]:
+    """What the run says of the closed answers of the set, where the file lies in a run."""
+    try:
+        run = open_run(path.parent.parent)
+    except InfimedError:
+        return {"choices": ()}
+    named = [benchmark for benchmark, model in run.answered() if run.answers_file(benchmark, model) == path]
+    settings = [run.benchmark_refs[name].settings for name in named]
+    return {"choices": tuple(settings[0].get("choices", ())) if settings else ()}
 
 
 def _check_origin(path: Path, card: Card) -> None:

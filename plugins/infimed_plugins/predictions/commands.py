@@ -38,12 +38,19 @@ def evaluate(
     questions_reader: QuestionsReaderOption = "jsonl",
     limit: LimitOption = None,
     judge: JudgeOption = None,
+    blind: Annotated[
+        bool,
+        typer.Option(help="Ask again without the images, where there are some; --no-blind saves these calls."),
+    ] = True,
     name: NameOption = "evaluate",
     directory: DirectoryOption = "runs",
 ) -> None:
     """Ask models the questions of benchmarks, grade, compare and report them: `infimed-run` without a run file."""
     models = _labelled([_model(one) for one in model])
-    _run(models, _benchmarks(benchmarks, questions, questions_reader), limit, judge, name, directory)
+    more: dict[str, Any] = {"baselines": ["image-blind"]} if blind else {}
+    if limit is not None:
+        more["limit"] = limit
+    _run(models, _benchmarks(benchmarks, questions, questions_reader), more, judge, name, directory)
 
 
 def grade(
@@ -64,21 +71,19 @@ def grade(
     fields = {key: value for key, value in (("id_field", id_field), ("text_field", text_field)) if value}
     models = _labelled([_file(one, {"layout": reader, **fields}) for one in files])
     asked = [{**use, "solver": {"use": "direct"}} for use in _benchmarks(benchmarks, questions, questions_reader)]
-    _run(models, asked, None, judge, name, directory)
+    _run(models, asked, {}, judge, name, directory)
 
 
 def _run(
     models: dict[str, Any],
     benchmarks: list[dict[str, Any]],
-    limit: int | None,
+    more: dict[str, Any],
     judge: Sequence[str] | None,
     name: str,
     directory: str,
 ) -> None:
     judges = {f"judge-{label}": use for label, use in _labelled([_model(one) for one in judge or ()]).items()}
-    evaluation: dict[str, Any] = {"models": list(models), "benchmarks": benchmarks}
-    if limit is not None:
-        evaluation["limit"] = limit
+    evaluation: dict[str, Any] = {"models": list(models), "benchmarks": benchmarks, **more}
     if judges:
         evaluation["judges"] = list(judges)
     document = {

@@ -16,6 +16,9 @@ from infimed_plugins.quality.modalities import modality_of
 from infimed_plugins.quality.pictures import media_key, open_picture
 from infimed_plugins.quality.profile import load_profile
 
+LEAST_POOLED = 3
+"""Fewer modalities that were measured at a size are no pool of all modalities."""
+
 
 def distinct_pictures(samples: Sequence[Sample]) -> Iterator[tuple[str, str, Media]]:
     """(modality, study, media) of every distinct picture, in order; without the tag ``study`` each is its own."""
@@ -35,11 +38,13 @@ def calibrate(samples_by_side: dict[int, list[Sample]], source: str) -> Calibrat
     studies: dict[str, set[str]] = defaultdict(set)
     for side, samples in samples_by_side.items():
         for modality, study, media in distinct_pictures(samples):
-            picture = open_picture(media, loader, profile)
+            picture = open_picture(media, loader, profile, side)
             if picture.values:
                 measured[modality][side].append(picture.values)
                 studies[modality].add(study)
     for side in samples_by_side:  # every modality weighs alike in the pool, whatever the source holds most of
+        if sum(side in sides for name, sides in measured.items() if name) < LEAST_POOLED:
+            continue
         for modality in sorted(set(measured) - {POOLED}):
             rows = measured[modality][side]
             measured[POOLED][side] += rows[:: max(1, len(rows) // 25)]
@@ -50,6 +55,12 @@ def calibrate(samples_by_side: dict[int, list[Sample]], source: str) -> Calibrat
         for modality, sides in sorted(measured.items())
     }
     return Calibration(source=source, references=references)
+
+
+def films(modality: str, directory: Path) -> list[Sample]:
+    """One sample for each picture of a directory, which are clean and of as many studies."""
+    paths = sorted(path for path in directory.iterdir() if path.suffix.lower() in (".png", ".jpg", ".jpeg", ".tif"))
+    return [Sample(id=p.name, turns=(), media=(Media(uri=str(p)),), tags={"modality": modality}) for p in paths]
 
 
 def read_all(name: str, splits: Sequence[str], settings: dict[str, Any]) -> list[Sample]:
@@ -66,13 +77,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--settings", default="{}", help="the reader's settings, as JSON")
     parser.add_argument("--sides", default="96,128,192", help="the setting 'side' to read at; empty: read once")
     parser.add_argument("--splits", default="train,validation,test", help="values of the setting 'split'; empty: none")
+    parser.add_argument(
+        "--films",
+        nargs="*",
+        default=[],
+        metavar="MODALITY=DIRECTORY",
+        help="more clean pictures, measured at each side",
+    )
     parser.add_argument("--output", default=str(Path(__file__).with_name("calibration.json")))
     options = parser.parse_args(arguments)
     samples_by_side = {}
     for side in [int(part) for part in options.sides.split(",") if part] or [0]:
         settings = json.loads(options.settings) | ({"side": side} if side else {})
         samples_by_side[side or 512] = read_all(options.reader, options.splits.split(","), settings)
-    calibration = calibrate(samples_by_side, f"{options.reader} {options.settings}")
+    for modality, _, directory in (given.partition("=") for given in options.films):
+        for side in (*samples_by_side, 512):
+            samples_by_side[side] = samples_by_side.get(side, []) + films(modality, Path(directory))
+    calibration = calibrate(samples_by_side, f"{options.reader} {options.settings} {len(options.films)} of films")
     text = json.dumps(calibration.model_dump(mode="json"), indent=1, sort_keys=True)
     Path(options.output).write_text(text + "\n", encoding="utf-8")
     for modality, sides in calibration.references.items():

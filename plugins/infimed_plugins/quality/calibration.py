@@ -79,6 +79,8 @@ def _distances(values: Mapping[str, float], reference: Reference, pooled: Refere
     num = reference.num_studies
     found = {}
     for name, measurement in MEASUREMENTS.items():
+        if name not in reference.spreads or name not in pooled.spreads:  # a calibration from before this measurement
+            continue
         spread, other = reference.spreads[name], pooled.spreads[name]
         own = abs(spread.edge - spread.median)
         mixed = ((num - 1) * own + max(own, abs(other.edge - other.median))) / num

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import re
 import zlib
 from collections import Counter
-from functools import cache
+from functools import cache, lru_cache
 
+from infimed_plugins.quality.languages import language_of
 from infimed_plugins.quality.profile import Profile
 from infimed_plugins.quality.reasons import Reason
 from infimed_plugins.quality.texts import Texts, word_list, words_of
@@ -18,6 +18,8 @@ _MARKUP = re.compile(
     r"|\[(?:bib|ref|xref|fig)[^\]]*\]|\*\*|^#{1,6} |```|!\[",
     re.MULTILINE,
 )
+_BROKEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x80-\x9f\ufffd]")
+_MAY_BE_MARKUP = re.compile(r"[<&\\\[\]{}*#`!]")
 _PLACEHOLDER = re.compile(
     r"^\W*(?:lorem ipsum.*|todo|tbd|n/?a|none|null|nan|caption|placeholder|image|untitled|see text|"
     r"fig(?:ure)?\.? *\d*[a-z]?\W*(?:see text)?|https?://\S+|\S+\.(?:png|jpe?g|dcm|tiff?))\W*$",
@@ -62,29 +64,24 @@ _DANGLING = frozenset(
         "showing",
     ]
 )
-_SMALL = frozenset(
-    ["a", "an", "the", "of", "in", "on", "at", "with", "for", "from", "and", "or", "is", "are", "to", "by"]
+_WORD_LOST = re.compile(
+    r"(?<![\w/.-])(?:(?:an?|the) (?:of|in|on|at|with|for|from|and|or|is|are|to|by)|of (?:in|on|with|for|from|and|or"
+    r"|is|are|by)"
+    r"|(of|in|on|at|with|for|from|and|or|the|to|by) \1|(?:and|with) (?:is|are))(?![\w/'’-])"
 )
-_MAY_FOLLOW = {
-    "of": frozenset(["the", "a", "an"]),
-    "in": frozenset(["the", "a", "an"]),
-    "on": frozenset(["the", "a", "an"]),
-    "at": frozenset(["the", "a", "an"]),
-    "with": frozenset(["the", "a", "an"]),
-    "for": frozenset(["the", "a", "an"]),
-    "from": frozenset(["the", "a", "an", "in"]),
-    "and": frozenset(["the", "a", "an", "of", "in", "on", "at", "with", "for", "from", "is", "are", "to", "by"]),
-    "or": frozenset(["the", "a", "an", "in", "on", "of", "at", "with", "from", "by", "to"]),
-    "is": frozenset(["the", "a", "an", "in", "on", "at", "of", "for", "from", "with", "to", "by"]),
-    "are": frozenset(["the", "in", "on", "of", "at", "from", "to", "with", "by", "for"]),
-    "to": frozenset(["the", "a", "an"]),
-    "by": frozenset(["the", "a", "an"]),
-}
-"""Which small words may stand right behind which; two small words that are not here have lost a word between them."""
+"""Small words that cannot stand side by side: one between them is missing."""
 
 
-def completeness(texts: Texts, profile: Profile) -> tuple[float, list[Reason], dict[str, float]]:
-    """Completeness in [0, 1]: the product of one factor for each fault found. Every turn is looked at."""
+FLAG = 0.5
+LEAST_GARBLED = 3
+"""Fewer strange words may be rare terms."""
+
+
+def completeness(texts: Texts, profile: Profile) -> tuple[float | None, list[Reason], dict[str, float]]:
+    """Completeness in [0, 1]: the product of one factor for each fault found. Every turn is looked at.
+
+    ``None`` where nothing is wrong that can be seen in any language, and the language is not one of the rules'.
+    """
     answer = texts.answer.strip()
     if not any(text.strip() for text in texts.answers):
         return 0.0, [Reason.TEXT_EMPTY], {}
@@ -98,30 +95,41 @@ def completeness(texts: Texts, profile: Profile) -> tuple[float, list[Reason], d
     if not texts.is_caption and not any(text.strip() for text in texts.questions):
         lower(Reason.QUESTION_EMPTY, 0.3)
     words = words_of(answer)
-    _judge_length(texts, answer, words, profile, lower)
+    foreign = language_of(texts) is not None
+    if not foreign:
+        _judge_length(texts, answer, words, profile, lower)
     mojibake = max(mojibake_share(text) for text in (texts.everything,))
     if mojibake > 0:
         lower(Reason.TEXT_MOJIBAKE, 0.4 / (1.0 + 10.0 * mojibake))
-    garbled = garbled_share(words_of(_NAMES.sub(" ", answer)))
+    plain_words = words_of(_NAMES.sub(" ", answer))
+    garbled, num_garbled = garbled_share(plain_words), num_garbled_words(plain_words)
     soft_factor = 1.0
-    if garbled > 0:  # one strange word may be a rare term, so it lowers a little and names no reason
+    if garbled > 0 and not foreign:  # one strange word may be a rare term, so it lowers a little and names no reason
         soft = 1.0 - 1.5 * garbled
-        if garbled > 0.3:
+        if garbled > 0.3 and num_garbled >= LEAST_GARBLED:
             lower(Reason.TEXT_GARBLED, max(0.05, min(0.45, soft)))
         else:
-            soft_factor = soft
+            soft_factor = max(0.55, soft)
     options = {without_label(option).casefold() for option in texts.options}
-    for text in (without_label(text) for text in texts.answers):
+    for text in () if foreign else tuple(without_label(text) for text in texts.answers):
         # An option is whole as it stands, without a full stop.
-        if text.casefold() not in options and (cut := truncation(text, texts.is_caption)) < 1.0:
+        if text.casefold() in options:
+            continue
+        cut = truncation(text, texts.is_caption)
+        if cut < FLAG:
             lower(Reason.TEXT_TRUNCATED, cut)
-    if marks := len(_MARKUP.findall(texts.answer)):
+        else:
+            soft_factor = min(soft_factor, cut)
+    if _MAY_BE_MARKUP.search(texts.answer) and (marks := len(_MARKUP.findall(texts.answer))):
         lower(Reason.TEXT_MARKUP, 0.45 / marks**0.5)
     repeated = repeated_share(answer, words)
     if repeated > 0.3:
         lower(Reason.TEXT_REPEATED, max(0.05, 0.8 - repeated))
-    if wrong := sum(wrong_pairs(text) for text in texts.answers):
-        lower(Reason.TEXT_WORDS_MISSING, 0.45**wrong)
+    wrong = 0 if foreign else sum(wrong_pairs(text) for text in texts.answers)
+    if wrong > 1:  # one may be the writer's haste
+        lower(Reason.TEXT_WORDS_MISSING, 0.6**wrong)
+    elif wrong:
+        soft_factor = min(soft_factor, 0.8)
     if any(_PLACEHOLDER.match(text) for text in texts.answers) and texts.is_caption:
         lower(Reason.TEXT_PLACEHOLDER, 0.2)
     raw = {
@@ -130,6 +138,10 @@ def completeness(texts: Texts, profile: Profile) -> tuple[float, list[Reason], d
         "garbled_share": round(garbled, 4),
         "repeated_share": round(repeated, 4),
     }
+    if foreign:
+        if not factors:
+            return None, [Reason.LANGUAGE_UNKNOWN], raw
+        soft_factor = 1.0
     return soft_factor * math.prod(factors.values()), list(factors), raw
 
 
@@ -146,9 +158,9 @@ def mojibake_share(text: str) -> float:
     """Share of characters that are a broken encoding's leavings."""
     import ftfy.badness
 
-    if text.isascii() and not any(ord(mark) < 32 and mark not in "\n\r\t" for mark in text):
+    broken = len(_BROKEN.findall(text))
+    if text.isascii() and not broken:
         return 0.0
-    broken = sum(mark == "�" or (ord(mark) < 32 and mark not in "\n\r\t") or 0x80 <= ord(mark) < 0xA0 for mark in text)
     return (broken + ftfy.badness.badness(text)) / max(len(text), 1)
 
 
@@ -158,20 +170,22 @@ def without_label(text: str) -> str:
 
 
 def truncation(text: str, is_caption: bool = True) -> float:
-    """1 where a text ends as a text may, 0.4 where its end is missing; how much is missing, no text can tell."""
+    """0.4 where a text plainly ends in its middle, 0.85 where a long one has no mark at its end, else 1.
+
+    An answer needs no full stop; how much is missing, no text can tell.
+    """
     text = text.strip()
     words = text.split()
     if len(words) < 4:
         return 1.0
     opened = text.count("(") - text.count(")")
     last = words[-1]
-    if re.search(r"[.!?:;)\]\"'”’%。！？]$", text):
-        return 0.4 if text.endswith((":", ";")) or opened > 0 else 1.0
-    if last.lower().strip(",-") in _DANGLING or last.endswith((",", "-", "–", "/")) or opened > 0:
+    if re.search(r"[.!?)\]\"'”’%。！？]$", text):
+        return 0.4 if opened > 0 and not re.search(r"[:;8]-?\($|\(\d", text) else 1.0
+    dangling = last.strip("-–") in _DANGLING and not last.isupper()
+    if dangling or last.endswith((",", "-", "–")) or (opened > 0 and len(text) - text.rindex("(") < 60):
         return 0.4
-    if any(mark in text[:-1] for mark in ".!?") or len(words) >= 8:
-        return 0.4  # sentences before it end with a mark and this one does not
-    return 0.7 if is_caption else 1.0
+    return 0.85 if len(words) >= (5 if is_caption else 8) else 1.0
 
 
 def repeated_share(answer: str, words: list[str]) -> float:
@@ -188,15 +202,7 @@ def repeated_share(answer: str, words: list[str]) -> float:
 
 def wrong_pairs(text: str) -> int:
     """How many neighbours in a text cannot stand side by side."""
-    words = words_of(text)
-    return sum(pair_is_wrong(a, b) for a, b in itertools.pairwise(words))
-
-
-def pair_is_wrong(first: str, second: str) -> bool:
-    """Whether two small words cannot stand side by side: one between them is missing."""
-    if first == second and first in _DANGLING:
-        return True
-    return first in _SMALL and second in _SMALL and second not in _MAY_FOLLOW.get(first, frozenset())
+    return sum(1 for _ in _WORD_LOST.finditer(text))
 
 
 @cache
@@ -218,17 +224,24 @@ def _known_words() -> frozenset[str]:
 
 def garbled_share(words: list[str]) -> float:
     """Share of the long words whose letters do not follow one another as in any word we know."""
-    long = [word for word in words if len(word) >= 4 and word.isascii() and "-" not in word and "'" not in word]
-    if len(long) < 2:
-        return 0.0
-    return sum(_is_garbled(word) for word in long) / len(long)
+    long = _long(words)
+    return sum(map(_is_garbled, long)) / len(long) if len(long) > 1 else 0.0
 
 
-@cache
+def num_garbled_words(words: list[str]) -> int:
+    """How many such words there are."""
+    return sum(map(_is_garbled, _long(words)))
+
+
+def _long(words: list[str]) -> list[str]:
+    return [word for word in words if len(word) >= 4 and word.isascii() and "-" not in word and "'" not in word]
+
+
+@lru_cache(maxsize=1 << 16)
 def _is_garbled(word: str) -> bool:
     if word in _known_words():
         return False
     table = _letter_pairs()
     padded = f"^{word}$"
     triples = [padded[i : i + 3] for i in range(len(padded) - 2)]
-    return sum(triple not in table for triple in triples) / len(triples) >= 0.4
+    return sum(triple not in table for triple in triples) / len(triples) >= 0.5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import functools
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from infimed_plugins.quality.identity_names import given_names, names_in
-from infimed_plugins.quality.identity_patterns import STRUCTURED
+from infimed_plugins.quality.identity_patterns import rules_for
 from infimed_plugins.quality.reasons import Reason
 
 __all__ = ["WEAK", "Found", "Redacted", "find", "given_names", "identities", "redact", "tag"]
@@ -38,7 +39,7 @@ def find(text: str, names: bool = True) -> list[Found]:
     """
     taken: list[Found] = []
     if _STRUCTURE.search(text):
-        for reason, pattern, holds in STRUCTURED:
+        for reason, pattern, holds in rules_for(text):
             matches = pattern.finditer(text)
             _take(taken, (found.span() for found in matches if holds is None or holds(found)), reason)
     if names:
@@ -55,9 +56,20 @@ def _take(taken: list[Found], spans: Iterator[tuple[int, int]], reason: Reason) 
             taken.insert(at, Found(start, stop, reason))
 
 
+SHORT = 64
+"""Characters of a text that is likely to come again: keys and values of tags, parts of paths."""
+
+
 def identities(text: str, names: bool = True) -> list[Reason]:
     """Every kind of identity found in ``text``, each once, in the order of their places."""
-    return list(dict.fromkeys(found.reason for found in find(text, names)))
+    return list(_of_short(text, names) if len(text) <= SHORT else _kinds(text, names))
+
+
+def _kinds(text: str, names: bool) -> tuple[Reason, ...]:
+    return tuple(dict.fromkeys(found.reason for found in find(text, names)))
+
+
+_of_short = functools.lru_cache(maxsize=1 << 14)(_kinds)
 
 
 @dataclass(frozen=True)

@@ -74,13 +74,13 @@ _POPULATION = re.compile(
     r"|men|children"
     r"|participants|subjects|infants|searche?d?\b|enrol|recruit|data\b|consecutive|period|hospitals|survey"
     r"|trial|examinations"
-    r"|individuals|births|deaths|all \w|reports|reviewed|retrospective|adults",
+    r"|cohort|individuals|births|deaths|all \w|reports|reviewed|retrospective|adults",
     re.I,
 )
 _RANGE_BEFORE = re.compile(
-    r"(?: to|[-–—]| and| until| through| till|between|from|during|and ended|ending)(?: the)? ?$", re.I
+    r"(?: to|[-–—]| and| until| through| till|between|from|during|and ended|ending),?(?: the)? ?$", re.I
 )
-_RANGE_BEHIND = re.compile(r"\s?(?:to\b|[-–—]|and\b|until\b|through\b|till\b)(?: the)?\s?\w", re.I)
+_RANGE_BEHIND = re.compile(r",?\s?(?:to\b|[-–—]|and\b|until\b|through\b|till\b)(?: the)?\s?\w", re.I)
 DATE = re.compile(rf"(?=[\dJFMASONDE])(?<![\d/-])(?<!\d\.)(?<![A-Za-z](?=[1-9]/))(?:{FULL_DATE})(?![./-]\d)", re.I)
 _NUMBERS = re.compile(r"\d+")
 
@@ -104,12 +104,25 @@ def is_date(found: re.Match[str]) -> bool:
 def _of_a_period(found: re.Match[str]) -> bool:
     """One end of a range in a sentence about many people."""
     text, (start, stop) = found.string, found.span()
-    if not (_RANGE_BEHIND.match(text, stop) or _RANGE_BEFORE.search(text, max(0, start - 14), start)):
-        return False
-    around = text[max(0, start - 200) : stop + 160]
-    return bool(_POPULATION.search(around)) and not re.search(
-        r"\b(?:this|the|his|her|a) (?:patient|man|woman)\b", around
+    begins = re.search(
+        r"\b(?:beginning|starting|begun|started|as of|since|before|after|until|by|from)(?: on)? $",
+        text[max(0, start - 16) : start],
     )
+    if not (begins or _RANGE_BEHIND.match(text, stop) or _RANGE_BEFORE.search(text, max(0, start - 14), start)):
+        return False
+    return speaks_of_many(text, start, stop)
+
+
+_OF_ONE = re.compile(
+    r"\b(?:this|the|his|her|a|our) (?:\d+[- ]years?[- ]old )?(?:patient|man|woman|boy|girl|male|female)\b|\d ?(?:yo"
+    r"|y/o|F|M)\b"
+)
+
+
+def speaks_of_many(text: str, start: int, stop: int) -> bool:
+    """Whether the words around a place tell of a study over many people and of no single patient."""
+    around = text[max(0, start - 200) : stop + 160]
+    return bool(_POPULATION.search(around)) and not _OF_ONE.search(around)
 
 
 def is_partial(found: re.Match[str]) -> bool:
@@ -163,6 +176,11 @@ _OLDER = re.compile(
 def is_age(found: re.Match[str]) -> bool:
     """The age of one person, not the bound of a group."""
     text, (start, stop) = found.string, found.span()
+    if re.search(
+        r"\b(?:persons|people|patients|subjects|participants|women|men|adults|individuals|those)[ ,]*$",
+        text[max(0, start - 16) : start],
+    ):
+        return False
     return not (_MANY.search(text, max(0, start - 16), start) or _OLDER.match(text, stop))
 
 

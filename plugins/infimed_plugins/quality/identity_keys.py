@@ -52,6 +52,11 @@ _LOOSE = frozenset({Reason.PHI_RECORD_NUMBER})
 _NAME_PART = re.compile(r"[^\W\d_]{2,30}")
 
 
+def is_pseudonym(value: str) -> bool:
+    """Whether a value is a stand-in that a clean copy was given."""
+    return _PSEUDONYM.match(value) is not None
+
+
 def kind_of_key(key: str) -> Reason | None:
     """What a key says that its value is, in any case and with any signs between its words."""
     plain = re.sub(r"[\W_]", "", key.lower()[:80])
@@ -80,7 +85,8 @@ def in_name(name: str) -> list[Reason]:
         return []
     spaced = re.sub(r"[_+]+", " ", name[:400])
     found = [reason for reason in identities(name[:400]) if reason is not Reason.PHI_AGE]
-    found += [reason for reason in identities(spaced) if reason not in (Reason.PHI_AGE, Reason.PHI_PHONE)]
+    if spaced != name:
+        found += [reason for reason in identities(spaced) if reason not in (Reason.PHI_AGE, Reason.PHI_PHONE)]
     words = _NAME_PART.findall(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", spaced))
     for first, second in itertools.pairwise(words):
         written = min(len(first), len(second)) > 2 and first[0].isupper() and second[0].isupper()

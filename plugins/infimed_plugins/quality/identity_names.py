@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
+from infimed_plugins.quality.identity_dates import speaks_of_many
 from infimed_plugins.quality.identity_words import (
     AMBIGUOUS,
     EPONYMS,
@@ -93,6 +94,13 @@ _CARET = re.compile(
 )
 _RUN = re.compile(rf"(?<![\w'’-]){_TOKEN}(?:(?:,? |\. |-)(?:{_PARTICLE} ){{0,3}}{_TOKEN}){{1,7}}")
 _PAIR = re.compile(rf"{_TOKEN}(?: {_INITIAL})?,? (?:{_PARTICLE} ){{0,3}}[{_UPPER}]")
+_TOWN_BEFORE = re.compile(r"\b(?:St|Saint|San|Santa|Port|Fort|Mount|Mt)\.? $")
+_IS_A_PLACE = re.compile(
+    r"(?:[ -]\w{1,20}){0,2}?[ -](?:Medical|Memorial|Health|Hospitals?|University|Universit\w+|College|School"
+    r"|Cent(?:er|re)|Institut\w+"
+    r"|Foundation|Clinic|Mission|International|Schedule|Inventory|Society|Association|Award|Trust|Library|Museum)\b"
+)
+"""What follows the name of a person after whom a place or a thing is called."""
 _IN_RUN = re.compile(_TOKEN)
 _HOSPITAL_KIND = (
     r"(?:Hospital|Hosp\.?|Infirmary|Clinic|Medical Cent(?:er|re)|Health Cent(?:er|re)"
@@ -189,7 +197,8 @@ def names_in(text: str) -> Iterator[tuple[int, int]]:
     if _HOSPITAL.search(text):
         for pattern in _HOSPITALS:
             for found in pattern.finditer(text):
-                if not all(folded(word) in _NOWHERE for word in found["name"].split()[:-1]):
+                named = not all(folded(word) in _NOWHERE for word in found["name"].split()[:-1])
+                if named and not speaks_of_many(text, *found.span("name")):
                     yield found.span("name")
     for found in _AGED.finditer(text):
         if is_given(found["name"]) and folded(found["name"]) not in AMBIGUOUS:
@@ -260,6 +269,8 @@ def _carets(text: str) -> Iterator[tuple[int, int]]:
 def _bare(text: str) -> Iterator[tuple[int, int]]:
     """A common given name beside another capitalised word that is no word of the field or of every day."""
     for run in _RUN.finditer(text):
+        if _TOWN_BEFORE.search(text, max(0, run.start() - 7), run.start()):
+            continue
         tokens = list(_IN_RUN.finditer(run[0]))
         words = [folded(token[0]) for token in tokens]
         at = 0
@@ -270,9 +281,15 @@ def _bare(text: str) -> Iterator[tuple[int, int]]:
                 continue
             begin, end = tokens[at].start(), tokens[last].end()
             behind = _FOLLOWING.match(text, run.start() + end)
-            if not (behind and folded(behind[1]).rstrip("s") in NO_SURNAME):
+            of_a_thing = behind and folded(behind[1]).rstrip("s") in NO_SURNAME
+            if not (of_a_thing or _IS_A_PLACE.match(text, run.start() + end) or _is_a_list(run[0], begin, end)):
                 yield run.start() + begin, run.start() + end
             at = last + 1
+
+
+def _is_a_list(run: str, begin: int, end: int) -> bool:
+    """Whether a name with a comma is two of several authors or inventors in a row."""
+    return "," in run[begin:end] and run.count(",") > 1
 
 
 def _person(run: str, tokens: list[re.Match[str]], words: list[str], at: int) -> int | None:

@@ -299,3 +299,35 @@ STRUCTURED: tuple[Rule, ...] = (
     *identity_dates.RULES,
 )
 """In the order in which they are tried; what one has taken the later ones leave."""
+
+
+def _needs(rule: Rule) -> tuple[int, str]:
+    """What a text must hold for a rule to match: the fewest digits, and one of these signs ("" asks for none)."""
+    reason, pattern, _ = rule
+    if reason is Reason.PHI_EMAIL:
+        return 0, "@"
+    if reason in (Reason.PHI_PHONE, Reason.PHI_NETWORK):
+        return 4, ""
+    if reason in (Reason.PHI_SOCIAL_SECURITY, Reason.PHI_NATIONAL_ID):
+        return 8, ""
+    if reason is Reason.PHI_RECORD_NUMBER:
+        return 3, ""
+    if reason is Reason.PHI_DATE:
+        return {id(identity_dates.DATE): (3, ""), id(identity_dates.NUMERIC_PARTIAL): (2, "/")}.get(
+            id(pattern), (1, "")
+        )
+    if pattern is identity_dates.SEXED_AGE:
+        return 2, "MFmfYy"
+    return (0, "") if reason is Reason.PHI_AGE else (1, "")
+
+
+_DIGIT = re.compile(r"\d")
+_RULES = tuple((*_needs(rule), rule) for rule in STRUCTURED)
+
+
+def rules_for(text: str) -> list[Rule]:
+    """The rules that can match in ``text``: most texts have few digits, which most rules need many of."""
+    digits = len(_DIGIT.findall(text))
+    return [
+        rule for least, signs, rule in _RULES if digits >= least and (not signs or any(sign in text for sign in signs))
+    ]

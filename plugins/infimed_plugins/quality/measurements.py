@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from infimed_plugins.quality.chest import likeness
 from infimed_plugins.quality.reasons import Reason
 
 
@@ -28,6 +29,12 @@ MEASURED_LINES = 256
 """Blur and blockiness are means over rows and columns: this many of each say as much as all of them."""
 CRISP = 64
 """Grey levels between neighbours over which a step is drawn rather than imaged."""
+DEEP = 3
+"""Grey level up to which a pixel counts as cut at black."""
+FLAT_LINE = 8
+"""Grey levels within which a whole row or column at the border counts as margin."""
+PALE = 224
+"""Grey level from which on a corner counts as white: air is black in every grey modality but an inverted one."""
 MIN_LIT = 256
 """Lit pixels of tissue under which their steps say nothing."""
 UNSEEN = 8.0
@@ -40,23 +47,24 @@ MEASUREMENTS: dict[str, Measurement] = {
     "noise": Measurement(+1, 0.15, Reason.IMAGE_NOISY),
     "blockiness": Measurement(+1, 0.05, Reason.IMAGE_BLOCKY),
     "ringing": Measurement(+1, 0.10, Reason.IMAGE_BLOCKY),
-    "dynamic_range": Measurement(-1, 0.10, Reason.IMAGE_LOW_CONTRAST),
-    "brightest": Measurement(-1, 0.10, Reason.IMAGE_LOW_CONTRAST),
+    "dynamic_range": Measurement(-1, 0.35, Reason.IMAGE_LOW_CONTRAST),
+    "brightest": Measurement(-1, 0.35, Reason.IMAGE_LOW_CONTRAST),
     "brightness": Measurement(+1, 0.10, Reason.IMAGE_OVEREXPOSED),
-    "clipped": Measurement(+1, 0.02, Reason.IMAGE_OVEREXPOSED),
+    "clipped": Measurement(+1, 0.05, Reason.IMAGE_OVEREXPOSED),
+    "saturated": Measurement(+1, 0.12, Reason.IMAGE_CLIPPED),
+    "margin": Measurement(+1, 0.30, Reason.IMAGE_MARGIN),
 }
 """Every measurement that the calibration file holds quantiles of, with the reason it gives."""
 
 
 def measure(pixels: NDArray[np.uint8], max_side: int) -> dict[str, float]:
-    """Measure uint8 [h, w, 3]; the centre of it where a side is over ``max_side`` pixels. Both sides at least 8."""
+    """Measure the whole of uint8 [h, w, 3], reduced to ``max_side`` where a side is longer. Both sides at least 8."""
     import cv2
 
     cv2.setNumThreads(1)
-    height, width = pixels.shape[:2]
-    top, left = max(0, (height - max_side) // 2), max(0, (width - max_side) // 2)
-    centre = np.ascontiguousarray(pixels[top : top + max_side, left : left + max_side])
-    grey = cv2.cvtColor(centre, cv2.COLOR_RGB2GRAY)
+    shown = reduced(pixels, max_side)
+    grey = cv2.cvtColor(shown, cv2.COLOR_RGB2GRAY)
+    content = without_margin(grey)
     values = grey.astype(np.float32)
     counts = cv2.calcHist([grey], [0], None, [256], [0, 256]).ravel().astype(np.int64)
     low, high = _percentiles(counts)
@@ -64,21 +72,67 @@ def measure(pixels: NDArray[np.uint8], max_side: int) -> dict[str, float]:
     spread = max(_deviation(values, cv2), 1.0)
     stride = max(1, min(grey.shape) // MEASURED_LINES)
     rows, columns = values[::stride], np.ascontiguousarray(values.T[::stride])
+    inner = content.astype(np.float32)
+    step = max(1, min(content.shape) // MEASURED_LINES)
     noise = _noise(values)
     return {
         "blur": max(_blur(rows, cv2), _blur(columns, cv2)),
         "detail": _detail(values, spread, cv2),
         "fine_detail": _fine_detail(values, spread, cv2),
         "noise": float(np.log(noise + 1.5)),
-        "blockiness": max(_blockiness(rows), _blockiness(columns)),
+        # without the margin, whose edge is no block
+        "blockiness": max(_blockiness(inner[::step]), _blockiness(np.ascontiguousarray(inner.T[::step]))),
         "ringing": _ringing(grey, cv2),
         "dynamic_range": float(np.log(max(brightest - low, 0.0) + 1.0)),
         "brightest": float(np.log(brightest + 1.0)),
         "brightness": _brightness(counts),
         "clipped": _clipped(grey, cv2) if counts[WHITE:].any() else 0.0,
-        "saturation": _saturation(centre),
+        "saturated": float(counts[WHITE:].sum() / grey.size)
+        + (_crushed(grey, cv2) if counts[: DEEP + 1].any() else 0.0),
+        "margin": 1.0 - content.size / grey.size,
+        "corners": _corners(content),
+        "saturation": _saturation(shown),
         "range": high - low,
+        **likeness(content),
     }
+
+
+def reduced(pixels: NDArray[np.uint8], max_side: int) -> NDArray[np.uint8]:
+    """The whole picture with no side longer than ``max_side``; every pixel has its share in the result."""
+    import cv2
+
+    scale = max_side / max(pixels.shape[:2])
+    if scale >= 1.0:
+        return np.ascontiguousarray(pixels)
+    size = (max(8, round(pixels.shape[1] * scale)), max(8, round(pixels.shape[0] * scale)))
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def without_margin(grey: NDArray[Any]) -> NDArray[Any]:
+    """The picture without rows and columns of one level at its borders; the whole of it where nothing would be left."""
+    rows, columns = _content(grey), _content(grey.T)
+    if rows is None or columns is None:
+        return grey
+    return grey[rows, columns]
+
+
+def _content(lines: NDArray[Any]) -> slice | None:
+    varied = np.flatnonzero(lines.max(axis=1).astype(np.int16) - lines.min(axis=1) > FLAT_LINE)
+    return slice(int(varied[0]), int(varied[-1]) + 1) if len(varied) else None
+
+
+def _crushed(grey: NDArray[Any], cv2: Any) -> float:
+    """Share of pixels at black within the picture; black that reaches the border is ground."""
+    black = np.pad((grey <= DEEP).view(np.uint8), 1, constant_values=1)
+    cv2.floodFill(black, None, (0, 0), 0)
+    return float(cv2.countNonZero(black) / grey.size)
+
+
+def _corners(content: NDArray[Any]) -> float:
+    """Share of white in the four corners of a picture without its margin."""
+    high, wide = max(1, content.shape[0] // 16), max(1, content.shape[1] // 16)
+    corners = (content[:high, :wide], content[:high, -wide:], content[-high:, :wide], content[-high:, -wide:])
+    return float(np.mean([(corner >= PALE).mean() for corner in corners]))
 
 
 def _deviation(values: NDArray[np.float32], cv2: Any) -> float:

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from infimed_core import DataError, Media, MediaLoader, canonical_json
 from infimed_plugins.quality.calibration import Calibration, distances
+from infimed_plugins.quality.chest import chest_fault
 from infimed_plugins.quality.measurements import MEASUREMENTS, measure
+from infimed_plugins.quality.modalities import lexicon
 from infimed_plugins.quality.profile import Profile
 from infimed_plugins.quality.reasons import OF_FAULT, Reason
+
+WRONG_WAY_ROUND = 0.1
+"""Quality of a film that is inverted or upside down: it teaches the wrong thing until it is put right."""
+WHITE_CORNERS = 0.6
+"""Share of white in the corners from which on a slice is inverted."""
+LEAST_RANGE = 80.0
+"""Grey levels from ground to highlights under which a grey picture is shown in a wrong window."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +39,8 @@ def media_key(media: Media) -> str:
     return canonical_json([media.kind, content, media.options])
 
 
-def open_picture(media: Media, loader: MediaLoader, profile: Profile) -> Picture:
-    """Decode and measure; never raises for a picture's sake."""
+def open_picture(media: Media, loader: MediaLoader, profile: Profile, side: int = 0) -> Picture:
+    """Decode and measure, reduced to ``side`` where one is given; never raises for a picture's sake."""
     try:
         pixels = loader.load(media)
     except DataError as error:
@@ -39,18 +49,19 @@ def open_picture(media: Media, loader: MediaLoader, profile: Profile) -> Picture
         return Picture(fault=Reason.IMAGE_UNREADABLE, detail=f"{type(error).__name__}: {error}")
     if pixels.ndim != 3 or pixels.shape[2] != 3:
         return Picture(fault=Reason.IMAGE_UNREADABLE, detail=f"no picture: shape {pixels.shape}")
-    side = (int(pixels.shape[0]), int(pixels.shape[1]))
-    if min(side) < 8:
-        return Picture(side=side)  # too small to be measured; it is judged by its size alone
-    return Picture(values=measure(pixels, profile.image.max_measured_side), side=side)
+    size = (int(pixels.shape[0]), int(pixels.shape[1]))
+    if min(size) < 8:
+        return Picture(side=size)  # too small to be measured; it is judged by its size alone
+    return Picture(values=measure(pixels, side or profile.image.max_measured_side), side=size)
 
 
 def image_quality(
-    picture: Picture, modality: str, profile: Profile, calibration: Calibration
+    picture: Picture, modality: str, profile: Profile, calibration: Calibration, chest: bool | None = None
 ) -> tuple[float, list[Reason], dict[str, float]]:
     """Quality in [0, 1] of an opened picture, its reasons and raw distances.
 
-    The worst measurement decides, not the mean: a mean hides one fatal defect.
+    The worst measurement decides, not the mean: a mean hides one fatal defect. ``chest`` says whether the picture is
+    told to be of a chest; ``None`` that another region is told. It matters for radiographs alone.
     """
     thresholds = profile.image
     small = min(picture.side) < thresholds.min_side
@@ -58,7 +69,7 @@ def image_quality(
         return 0.0, [Reason.IMAGE_TOO_SMALL], {}
     if picture.values["range"] <= thresholds.constant_range:
         return 0.0, [Reason.IMAGE_CONSTANT], {}
-    reference, pooled, own = calibration.find(modality, max(picture.side))
+    reference, pooled, own = calibration.find(modality, min(max(picture.side), thresholds.max_measured_side))
     found = distances(picture.values, reference, pooled)
     quality = 1.0
     reasons = []
@@ -69,8 +80,22 @@ def image_quality(
         quality = min(quality, part)
         if part < profile.flag_below:
             reasons.append(MEASUREMENTS[name].reason)
+    for fault, most in _plain_faults(picture, modality, chest):
+        quality = min(quality, most)
+        reasons.append(fault)
     if small:
         quality = min(quality, 0.25)
         reasons.append(Reason.IMAGE_TOO_SMALL)
     raw = {f"distance_{name}": round(value, 4) for name, value in found.items()}
     return quality, list(dict.fromkeys(reasons)), {**raw, "calibrated": float(own)}
+
+
+def _plain_faults(picture: Picture, modality: str, chest: bool | None) -> Iterator[tuple[Reason, float]]:
+    """What needs no clean pictures to compare with, each with the most that the quality can be."""
+    values, words = picture.values, lexicon()
+    if modality == "CR" and chest is not None and (fault := chest_fault(values, told=chest)) is not None:
+        yield fault, WRONG_WAY_ROUND
+    if modality in words["black_corners"] and values["corners"] >= WHITE_CORNERS:
+        yield Reason.IMAGE_INVERTED, WRONG_WAY_ROUND
+    if modality in words["grey"] and math.expm1(values["dynamic_range"]) < LEAST_RANGE:
+        yield Reason.IMAGE_LOW_CONTRAST, 0.25

@@ -17,6 +17,11 @@ class Reason(StrEnum):
     MEDIA_INDEX_INVALID = "media_index_invalid"
     NOTHING_TO_SCORE = "nothing_to_score"
 
+    # Told, and lowers nothing: the tag `modality` is in no vocabulary, so that pictures are judged by all modalities.
+    MODALITY_UNKNOWN = "modality_unknown"
+    # Told, and the dimension is null: the rules for text know no word of this language.
+    LANGUAGE_UNKNOWN = "language_unknown"
+
     # image_quality
     IMAGE_BLURRED = "image_blurred"
     IMAGE_NOISY = "image_noisy"
@@ -24,6 +29,10 @@ class Reason(StrEnum):
     IMAGE_RESAMPLED = "image_resampled"
     IMAGE_LOW_CONTRAST = "image_low_contrast"
     IMAGE_OVEREXPOSED = "image_overexposed"
+    IMAGE_CLIPPED = "image_clipped"
+    IMAGE_MARGIN = "image_margin"
+    IMAGE_INVERTED = "image_inverted"
+    IMAGE_TURNED = "image_turned"
     IMAGE_CONSTANT = "image_constant"
     IMAGE_TOO_SMALL = "image_too_small"
 

@@ -13,7 +13,7 @@ from pydantic import Field
 from infimed_core import Component, DataError, MediaLoader, Sample, Score, Scorer
 from infimed_plugins.quality.calibration import Calibration, load_calibration
 from infimed_plugins.quality.composite import composite
-from infimed_plugins.quality.modalities import modality_of
+from infimed_plugins.quality.modalities import is_unknown, modality_of, tells_of_chest
 from infimed_plugins.quality.pictures import Picture, image_quality, media_key, open_picture
 from infimed_plugins.quality.profile import DIMENSIONS, Profile, load_profile, profile_path, told_profile
 from infimed_plugins.quality.reasons import Reason
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from infimed_plugins.quality.privacy.pixels import PixelReader
 
 FILES = (
-    "lexicon.yaml", "medical_terms.txt", "common_words.txt", "calibration.json", "given_names.txt",
-    "privacy/basic_profile.txt",
+    "lexicon.yaml", "chest.txt", "medical_terms.txt", "common_words.txt", "everyday_words.txt", "calibration.json",
+    "given_names.txt", "privacy/basic_profile.txt",
 )  # fmt: skip
 
 
@@ -39,7 +39,7 @@ class FiveDimension(Scorer):
     dimensions: ClassVar[tuple[str, ...]] = DIMENSIONS
     identity_reasons: ClassVar[frozenset[str]] = frozenset(r.value for r in Reason if r.value.startswith("phi_"))
     identity_part: ClassVar[str] = "compliance"
-    version: ClassVar[str] = "6"
+    version: ClassVar[str] = "7"
 
     profile: str = Field(default="default", description="A quality profile: 'default' or the path of a YAML file.")
     calibration: str | None = Field(default=None, description="Path of a calibration file instead of the shipped one.")
@@ -109,7 +109,8 @@ class FiveDimension(Scorer):
         self, sample: Sample, own: Sequence[Picture]
     ) -> tuple[float | None, list[Reason], dict[str, float]]:
         modality = modality_of(sample)
-        judged = [image_quality(picture, modality, self._profile, self._calibration) for picture in own]
+        chest = tells_of_chest(sample)
+        judged = [image_quality(picture, modality, self._profile, self._calibration, chest) for picture in own]
         worst = min(judged, key=lambda found: found[0])
         return worst[0], [reason for found in judged for reason in found[1]], worst[2]
 
@@ -156,6 +157,8 @@ class FiveDimension(Scorer):
         unread = bool(own) and self._reader is None if self.read_pixels else bool(own)
         if unread:
             raw["pixels_unchecked"] = 1.0
+        if is_unknown(sample):
+            reasons.append(Reason.MODALITY_UNKNOWN)
         told = [f"pixels unchecked: no OCR is installed; {INSTALL}"] if unread and self.read_pixels else []
         broken = bool(faults) or wrong_index
         value = None if broken else composite(parts, profile.weights)

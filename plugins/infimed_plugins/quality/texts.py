@@ -21,6 +21,7 @@ class Texts:
     answers: tuple[str, ...]
     is_caption: bool
     options: tuple[str, ...] = ()
+    language: str = ""
 
     @property
     def answer(self) -> str:
@@ -42,7 +43,7 @@ def texts_of(sample: Sample) -> Texts:
     task = sample.tags.get("task_type", "").lower()
     asked = any(text.strip() for text in questions)
     is_caption = any(word in task for word in ("caption", "report")) or not asked
-    return Texts(questions, answers, is_caption, sample.options)
+    return Texts(questions, answers, is_caption, sample.options, sample.tags.get("language", ""))
 
 
 def _said(turn: Turn) -> str:

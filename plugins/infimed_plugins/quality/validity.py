@@ -8,6 +8,7 @@ from functools import cache
 
 from infimed_core import Sample
 from infimed_plugins.quality.completeness import garbled_share
+from infimed_plugins.quality.languages import language_of
 from infimed_plugins.quality.modalities import lexicon, modality_of
 from infimed_plugins.quality.reasons import Reason
 from infimed_plugins.quality.texts import Texts, word_list, words_of
@@ -17,12 +18,27 @@ _AFFIRMATION = (
     r"(?:large|small|moderate|mild|severe|extensive|massive|new|acute|there is an?|shows an?|with an?|visible)"
 )
 _SUFFIX = re.compile(
-    r"^[a-z]{3,}(?:itis|osis|aemia|emia|opathy|ectomy|ostomy|otomy|oscopy|algia|uria|plegia|penia|megaly|rrhage|rrhoea|rrhea"
-    r"|plasty|blastoma|carcinoma|sarcoma|enterocolitis|erythematosus|lytic|genic|natal|cardial|vascular|cerebral)$"
+    r"(?:itis|osis|oses|aemia|emia|opathy|opathic|ectomy|ostomy|otomy|oscopy|algia|uria|plegia|penia|megaly|rrhage|rrhoea|rrhea"
+    r"|plasty|oma|omas|omata|omatous|enterocolitis|erythematosus|lysis|lytic|genic|natal|cardial|vascular|cerebral|ectasis"
+    r"|trophy|trophic|plasia|plastic|cyte|cytes|cytic|blast|blasts|phage|phages|philic|phils|derma|dermal|gram|graphy|icular"
+    r"|thelial|thelium|stroma|stromal|nuclear|plasm|plasmic|ologist|ology|iatric|iatry|emic|uric|tonic|static|sclerotic|fibrotic"
+    r"|cidal|mycin|cillin|azole|pril|sartan|statin|olol|mab|inib|vir|therapy|pathic|phasia|opia|phobia|mania|dactyly|cephaly)$"
+    r"|^(?:neuro|cardi[oa]|hepat|nephr|gastr|derm|epiderm|h[a]?emat|h[a]?emo|oste[oi]|arthr|myo|pneum|pulmon|bronch|vascul|angi"
+    r"|thromb|lymph|leuk|cyto|histo|patho|necro|carcin|sarco|fibro|aden|muco|squam|kerat|melan|ocul|retin|corne|cerebr|cereb"
+    r"|encephal|mening|spin|vertebr|thora|abdom|pelv|ureth|ureter|cysti|chol|pancrea|splen|enter|colon|rect|ovari|uter|endometr"
+    r"|prostat|mamm|thyr|adren|pituit|hypo|hyper|tachy|brady|dys|anti|immun|infect|bacter|vir[ua]|fung|parasit|tumou?r|metast"
+    r"|malign|benign|lesion|surg|clinic|medic|patient|diagnos|symptom|therap|disease|syndrom|health|hospital|nurs|physician"
+    r"|epithel|endothel|trabecul|papill|follic|germinal|psammom|ganglio|gli[oa]|axon|chrom|genotyp|phenotyp|allel|mutat)\w*"
 )
-"""Endings that only medical words have, for the many words that no list holds."""
+"""Endings and stems that medical words have, for the many words that no list holds."""
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 _LETTER = re.compile(r"^\W*([A-Za-z])\W*$")
+_CHANGE = re.compile(
+    r"\b(?:by|rose|fell|dropped|increas\w+|decreas\w+|chang\w+|differ\w+|declin\w+|improv\w+|reduc\w+|lower|higher"
+    r"|of \d+ patients)\b",
+    re.I,
+)
+"""Words between a measure and a number that make the number a change of it."""
 _NUMBERS = (
     (re.compile(r"(?:ejection fraction|saturation|stenosis|spo2)\D{0,20}?(\d+(?:\.\d+)?) ?%", re.I), 0.0, 100.0),
     (re.compile(r"\b(\d+(?:\.\d+)?)[- ]years?[- ]old", re.I), 0.0, 122.0),
@@ -32,6 +48,12 @@ _NUMBERS = (
 )
 
 
+LEAST_EVERYDAY = 2
+"""Distinct words of everyday life in a text without a medical one that make it a text about something else."""
+LEAST_WORDS = 12
+"""Words of a question with its answer under which a lack of medical words says nothing."""
+
+
 def medical_validity(sample: Sample, texts: Texts) -> tuple[float | None, list[Reason], dict[str, float]]:
     """Validity in [0, 1], or ``None`` where there is no text."""
     everything = "\n".join((texts.everything, *sample.options))
@@ -39,6 +61,8 @@ def medical_validity(sample: Sample, texts: Texts) -> tuple[float | None, list[R
     distinct = len(set(words))
     garbled = garbled_share(words_of(texts.answer)) > 0.3
     num_told = len(words_of(texts.answer)) if texts.is_caption else len(words)
+    if language_of(texts) is not None:
+        return None, [Reason.LANGUAGE_UNKNOWN], {}
     if not words:
         return None, [], {}
     terms = medical_terms(everything)
@@ -53,22 +77,38 @@ def medical_validity(sample: Sample, texts: Texts) -> tuple[float | None, list[R
 
     has_modality = bool(modality_of(sample))
     if not terms and num_told >= 6 and not garbled:
-        # A plain question about a medical picture is no fault; plain text about nothing medical is.
-        if has_modality and not texts.is_caption:
+        # A plain question about a medical picture is no fault, and a short one says too little; no list holds every
+        # medical word, so that only a text with words of everyday life is plainly about something else.
+        everyday = len(set(words) & _everyday())
+        if everyday < LEAST_EVERYDAY or (not texts.is_caption and (sample.media or num_told < LEAST_WORDS)):
             lower(None, 0.6)
         else:
             lower(Reason.NOT_MEDICAL, 0.3 if has_modality else 0.15)
-    elif len(terms) / distinct < 0.02 and distinct >= 40 and not garbled:
+    elif (
+        len(terms) / distinct < 0.02
+        and distinct >= 40
+        and not garbled
+        and len(set(words) & _everyday()) >= LEAST_EVERYDAY
+    ):
         lower(Reason.NOT_MEDICAL, 0.4)
     for reason in _judge_options(sample, texts):
         lower(reason, 0.1)
     if contradicts_itself(texts):
         lower(Reason.POLARITY_CONTRADICTION, 0.2)
     for pattern, least, most in _NUMBERS:
-        if any(not least <= float(found) <= most for found in pattern.findall(everything)):
+        if any(
+            not least <= float(found[1]) <= most
+            for found in pattern.finditer(everything)
+            if not _CHANGE.search(found[0])
+        ):
             lower(Reason.NUMBER_IMPLAUSIBLE, 0.3)
             break
     return value, reasons, {"num_terms": float(len(terms)), "term_density": round(len(terms) / distinct, 4)}
+
+
+@cache
+def _everyday() -> frozenset[str]:
+    return frozenset(word_list("everyday_words.txt"))
 
 
 @cache
@@ -140,15 +180,32 @@ def _finding_patterns() -> tuple[tuple[str, re.Pattern[str], re.Pattern[str]], .
     return tuple(patterns)
 
 
+_SITE = re.compile(
+    r"\b(?:left|right|bilateral|upper|lower|middle|mid|basal|apical|anterior|posterior|other|another|further|additional"
+    r"|significant|definite|large|new|acute)\b"
+)
+"""Words that deny a finding in one place or of one kind alone."""
+_TIME = re.compile(r"\b(?:prior|previous\w*|resol\w+|no longer|then|later|initial\w*|now|except|residual)\b")
+"""Words that affirm it at another time."""
+
+
+def _clause(text: str, match: re.Match[str]) -> str:
+    """The clause around a match, up to the marks before and behind it."""
+    start = max(text.rfind(mark, 0, match.start()) for mark in ".;:\n")
+    stop = min((place for mark in ".;:\n" if (place := text.find(mark, match.end())) >= 0), default=len(text))
+    return text[start + 1 : stop]
+
+
 def contradicts_itself(texts: Texts) -> bool:
     """Whether the answers both deny and affirm one finding, or a yes/no disagrees with the words behind it."""
     answer = texts.answer.lower()
     for finding, denied, affirmed in _finding_patterns():
         if finding not in answer:
             continue
-        if denied.search(answer):
+        if denial := denied.search(answer):
             rest = denied.sub(" ", answer)
-            if affirmed.search(rest):
+            claim = affirmed.search(rest)
+            if claim and not _SITE.search(_clause(answer, denial)) and not _TIME.search(_clause(rest, claim)):
                 return True
             if re.match(r"\s*yes\b", answer) and any(finding in text.lower() for text in texts.questions):
                 return True

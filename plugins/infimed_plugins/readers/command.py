@@ -63,9 +63,12 @@ def _left_out(best: Guess) -> list[str]:
 
 
 def _relative(settings: dict[str, Any], current: Path) -> dict[str, Any]:
-    return {
-        key: _shown(Path(value), current) if key in ("path", "image_root") else value for key, value in settings.items()
-    }
+    def shown(key: str, value: Any) -> Any:
+        if isinstance(value, dict):  # of a reader within
+            return _relative(value, current)
+        return _shown(Path(value), current) if key in ("path", "image_root") else value
+
+    return {key: shown(key, value) for key, value in settings.items()}
 
 
 def _shown(place: Path, current: Path) -> str:

@@ -99,16 +99,30 @@ def _candidates(folder: Path, files: Sequence[Path]) -> Iterator[Guess]:
     if any(by_ending.get(ending) for ending in (".json", ".jsonl", ".csv", ".parquet")):
         yield Guess("medevalkit", {"path": str(folder)})
         yield Guess("medevalkit", {"path": str(folder), "split": ""})
-    if by_ending.get(".txt"):
+    if texts := by_ending.get(".txt"):
         yield Guess("directory", {"path": str(folder)})
+        yield from _studies(folder, texts, images)
+
+
+def _studies(folder: Path, texts: Sequence[Path], images: Sequence[Path]) -> Iterator[Guess]:
+    """Folders that each hold a text of one name; as slices, where there are volumes or series among what they show."""
+    name, count = Counter(text.name for text in texts).most_common(1)[0]
+    if count < 2 and len(texts) > 1:
+        return
+    settings = {"path": str(folder)} | ({} if name == "report.txt" else {"text": name})
+    yield Guess("studies", settings)
+    series = Counter(file.parent for file in images if file.suffix.lower() in (".dcm", ".ima"))
+    if any(".nii" in image.name for image in images) or any(number > 1 for number in series.values()):
+        yield Guess("volumes", {"reader": {"use": "studies", "with": settings}})
 
 
 def _tried(one: Guess) -> Guess:
     kind = load_plugins().find("reader", one.use)
     try:
-        reader = kind.model_validate({**one.settings, "max_samples": LOOKED_AT})
+        few = {"max_samples": LOOKED_AT} if "max_samples" in kind.model_fields else {}
+        reader = kind.model_validate({**one.settings, **few})
         assert isinstance(reader, Reader)
-        rows = [row for shard in reader.shards() for row in reader.read(shard)]
+        rows = list(islice((row for shard in reader.shards() for row in reader.read(shard)), LOOKED_AT))
     except InfimedError as error:
         return replace(one, faults=(Fault(sample_id="", code="bad_file", detail=str(error)),))
     media = [medium for row in rows if isinstance(row, Sample) for medium in row.media]
@@ -117,9 +131,14 @@ def _tried(one: Guess) -> Guess:
         num_samples=sum(isinstance(row, Sample) and row.turns[-1].role == "assistant" for row in rows),
         num_rows=len(rows),
         num_media=len(media),
-        num_found=sum(medium.data is not None or is_plain(Path(medium.uri or "")) for medium in media),
+        num_found=sum(medium.data is not None or _is_there(Path(medium.uri or "")) for medium in media),
         faults=tuple(row for row in rows if isinstance(row, Fault)),
     )
+
+
+def _is_there(place: Path) -> bool:
+    """Whether there is a plain file, or the folder of a series."""
+    return is_plain(place) or place.is_dir()
 
 
 def _alike(files: Sequence[Path]) -> Iterator[list[Path]]:

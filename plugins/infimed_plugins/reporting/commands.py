@@ -20,13 +20,20 @@ def screen(width: int = 160) -> Any:
     return Console(width=None if sys.stdout.isatty() else width)
 
 
-def show(run: RunArgument) -> None:
+def show(
+    run: RunArgument,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the whole record as JSON.")] = False,
+) -> None:
     """Print a run's summary: samples, packing, losses, accuracy with intervals."""
     from infimed_core.records import open_run
     from infimed_plugins.reporting.page.live import with_running_curves
     from infimed_plugins.reporting.summary import summary_text
 
-    screen(110).print(summary_text(with_running_curves(open_run(run))))
+    opened = open_run(run)
+    if as_json:
+        typer.echo(opened.record.model_dump_json(indent=1))
+    else:
+        screen(110).print(summary_text(with_running_curves(opened)))
 
 
 def report(run: RunArgument) -> None:

@@ -14,6 +14,8 @@ _SHORTER = {
     "steps": "; fewer samples, a lower resolution or a smaller model would shorten it",
     "answer": "; 'generation: {max_new_tokens}' bounds models that never stop, --limit asks fewer questions",
 }
+PLAIN_SECONDS = 60.0
+"""Between two lines on progress where nobody sees a bar."""
 
 
 class Console:
@@ -27,6 +29,8 @@ class Console:
         self._reused: list[str] = []
         self._began: tuple[str, float, int] = ("", 0.0, 0)
         """Of the step in progress: its name, when it was first told of, and how much was done then."""
+        self._told = ("", "", 0.0, 0, 0.0)
+        """Of progress told in lines: step, unit, when it was heard of first, what was done then, the last line."""
 
     def __call__(self, event: RunEvent) -> None:
         """Take one event."""
@@ -80,26 +84,26 @@ class Console:
 
     def _progress(self, event: RunEvent) -> None:
         done, total = event.payload["done"], event.payload["total"]
+        unit = event.payload.get("unit", "")
+        self._tell_hours(event, done, total)
+        if not self._stream.isatty():
+            self._told_plainly(event.step, done, total, unit)
+            return
         if self._bar is None:
             from tqdm import tqdm
 
-            live = self._stream.isatty()
             self._bar = tqdm(
                 total=total,
                 initial=done,  # what an earlier run did counts for nothing in the rate
                 desc=printable(f"    {event.step}"),
-                unit=event.payload.get("unit", ""),
+                unit=unit,
                 file=self._stream,
                 leave=False,
                 dynamic_ncols=True,
-                mininterval=0.1 if live else 10.0,
-                miniters=None if live else 1,
-                delay=0 if live else 10,
             )
         if self._bar.total != total:
             self._bar.total = total
         self._bar.update(done - self._bar.n)
-        self._tell_hours(event, done, total)
 
     def _tell_hours(self, event: RunEvent, done: int, total: int) -> None:
         """Say once, and early, that a step will take hours at this rate, and what would shorten it."""
@@ -113,6 +117,19 @@ class Console:
             if (hours := (total - done) * seconds / (done - before) / 3600) >= 1:
                 unit = event.payload.get("unit", "")
                 self._line(f"    {event.step}: about {hours:.1f} hours to go at this rate{_SHORTER.get(unit, '')}")
+
+    def _told_plainly(self, step: str, done: int, total: int, unit: str) -> None:
+        """A line a minute, for a log: no bar, no carriage return."""
+        now = time.monotonic()
+        if (step, unit) != self._told[:2] or done < self._told[3]:
+            self._told = (step, unit, now, done, now)
+        _, _, since, at_first, last = self._told
+        if now - last < PLAIN_SECONDS:
+            return
+        self._told = (step, unit, since, at_first, now)
+        rate = (done - at_first) / (now - since)
+        left = f", {(total - done) / rate / 60:,.0f} min left" if rate else ""
+        self._line(f"    {step}: {done:,} of {total:,} {unit}, {rate:,.2f}/s{left}")
 
     def _log(self, event: RunEvent) -> None:
         if self._bar is not None and event.payload.get("loss") is not None:  # a step that was skipped has none

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from infimed_core import MetricValue
@@ -29,7 +29,9 @@ def summary_text(run: Run) -> Any:
     parts += [Text(f"\n{printable(one.line)}", style="yellow") for one in unread(record)]
     tables = [_funnel(record), _packing(record), _training(record), _leaderboard(record), *_results(record)]
     parts += [part for table in tables if table is not None for part in (Text(), table)]
-    parts += [Text(f"\n{printable(line)}") for line in (*no_better(record), *_not_looked_at(record))]
+    parts += [
+        Text(f"\n{printable(line)}") for line in (*no_better(record), *_not_looked_at(record), *_on_both_sides(record))
+    ]
     if leaderboard(record) is not None:
         parts.append(Text(f"\nEvery pair of models: infimed compare {run.directory}"))
     report = run.directory / "report.html"
@@ -54,6 +56,36 @@ def _not_looked_at(record: RunRecord) -> Iterator[str]:
             count = reasons.get(reason) if isinstance(reasons, dict) else None
             if isinstance(count, int) and count:
                 yield f"{printable(step.name)}: {where} of {count:,} samples not looked at for identity; {remedy}"
+        if isinstance(reasons, dict):
+            yield from _worth_knowing(printable(step.name), reasons)
+
+
+def _on_both_sides(record: RunRecord) -> Iterator[str]:
+    """For each tag of a patient or study: how many of its values training shares with a benchmark, and what helps."""
+    for _, step in steps_of(record, "filter"):
+        shared = step.details.get("on_both_sides")
+        for tag, counts in shared.items() if isinstance(shared, dict) else ():
+            yield (
+                f"{printable(step.name)}: {counts['num_values']:,} values of the tag '{printable(tag)}' are in"
+                f" training "
+                f"({counts['num_samples']:,} samples) and in a benchmark; leave those samples out, or divide the"
+                f" data with "
+                f"data: {{split: {{by: {printable(tag)}}}}} and make the benchmark of what is held out"
+            )
+
+
+def _worth_knowing(step: str, reasons: Mapping[str, Any]) -> Iterator[str]:
+    """What a scorer could not do for many samples, each once, with what helps."""
+    if count := reasons.get("modality_unknown"):
+        yield (
+            f"{step}: the tag modality of {count:,} samples is no known modality, so their pictures are judged by the "
+            "reference of all modalities; use a name that `infimed_core.MODALITIES` lists, such as radiography, CT, MR"
+        )
+    if count := reasons.get("language_unknown"):
+        yield f"{step}: {count:,} samples are in a language that the text rules do not know; a judge or `embedding` can"
+    identified = sum(count for reason, count in reasons.items() if reason.startswith("phi_") and isinstance(count, int))
+    if identified:
+        yield f"{step}: identity was found {identified:,} times; `infimed deidentify` makes a copy without it"
 
 
 def _table(title: str, *columns: str) -> Any:

@@ -26,6 +26,7 @@ from infimed_plugins.sft.loss_anomaly import find_anomaly, shown_ids
 from infimed_plugins.sft.parameters import grouped_parameters, make_optimizer
 from infimed_plugins.sft.ranks import Ranks
 from infimed_plugins.sft.resuming import StageStates
+from infimed_plugins.sft.saving import SaveTimer
 from infimed_plugins.sft.sharding import gathered
 from infimed_plugins.sft.sources import SourceLosses
 from infimed_plugins.sft.stages import TrainingStage, rate_factor
@@ -99,6 +100,7 @@ class Loop:
         """Train to the end; returns the facts for the record."""
         stage, batches, ranks = self._stage, self._batches, self._ranks
         start = self._done = self._resume()
+        self._timer = SaveTimer(self._context.directory, stage.save_seconds) if ranks.is_first else None
         settings = self._settings
         self._tell_idle_ranks()
         self._loader = Loader(batches, start, ranks.rank, ranks.size, settings.num_workers, settings.rows_ahead)
@@ -114,7 +116,7 @@ class Loop:
                 entry = self._validation.after(done, batches.num_steps)
                 if self._kept.after(done, batches.num_steps, entry, self._states.moments):
                     break
-                if done % stage.save_every == 0 and done < batches.num_steps:
+                if (done % stage.save_every == 0 or self._is_due) and done < batches.num_steps:
                     self._save(done)
                 self._stop_where_told(done)
         finally:
@@ -147,9 +149,11 @@ class Loop:
         stage, ranks, context = self._stage, self._ranks, self._context
         targets = [supervised(row, stage.loss_weighting) for _, row in rows]
         counts = self._tally.count(rows)
-        whole_weight, stopped, *counts = ranks.sum(
-            [sum(float(weights.sum()) for _, weights in targets), float(context.stopped.is_set()), *counts]
+        due = float(self._timer is not None and self._timer.due())
+        whole_weight, stopped, due, *counts = ranks.sum(
+            [sum(float(weights.sum()) for _, weights in targets), float(context.stopped.is_set()), due, *counts]
         )
+        self._is_due = due > 0.0  # by the clock of the first rank: all save together
         if stopped:
             self._save(step)
             raise KeyboardInterrupt
@@ -318,6 +322,8 @@ class Loop:
         )
         # On every rank: they must agree on whether the next state is written.
         self._last_saved = step
+        if self._timer is not None:
+            self._timer.saved()
 
     # -- telling -------------------------------------------------------------------------------------------------
 

@@ -99,6 +99,11 @@ class TrainingStage(Stage):
         default=False, description="Recompute activations in the backward pass: less memory, about a third more work."
     )
     save_every: int = Field(default=200, ge=1, description="Steps between two resumable states.")
+    save_seconds: float = Field(
+        default=300.0,
+        gt=0.0,
+        description="Seconds after which a state is saved too; after a kill that came earlier, a third of that time.",
+    )
     keep: int = Field(default=2, ge=1, description="How many resumable states stay on disk.")
 
     keep_checkpoints: KeepCheckpoints | None = Field(
@@ -140,7 +145,7 @@ class TrainingStage(Stage):
 
     def fast_settings(self) -> set[str]:
         """Settings that decide no weight: how often something is kept or measured."""
-        unseen = {"save_every", "keep", "max_skipped_share", "keep_checkpoints"}
+        unseen = {"save_every", "save_seconds", "keep", "max_skipped_share", "keep_checkpoints"}
         measured = self.patience is not None or self.end_with == "best"
         unseen |= set() if measured else {"evaluate", "best_by", "patience", "end_with"}
         return unseen if self.continue_from is not None else unseen | {"continue_from"}

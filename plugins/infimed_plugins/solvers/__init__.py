@@ -11,6 +11,7 @@ def infimed_solvers() -> dict[str, str]:
     return {
         "direct": "infimed_plugins.solvers.direct:Direct",
         "chain-of-thought": "infimed_plugins.solvers.chain_of_thought:ChainOfThought",
+        "few-shot": "infimed_plugins.solvers.few_shot:FewShot",
         "vote": "infimed_plugins.solvers.vote:Vote",
         "mdt-panel": "infimed_plugins.solvers.panel:Panel",
     }

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from infimed_core import DataError, GradedAnswer, interval
+from infimed_core import DataError, GradedAnswer, interval, load_plugins
 from infimed_core.records import Graded, open_run
 
 COLUMNS = (
@@ -34,18 +34,25 @@ def compare_solvers(runs: Sequence[Path]) -> list[dict[str, Any]]:
 
 def _of_run(path: Path) -> Iterator[dict[str, Any]]:
     run = open_run(path)
+    registered = {kind.__name__: name.rsplit("/", 1)[-1] for name, kind in load_plugins().components("solver").items()}
     for benchmark, model in run.answered():
         step = run.step("evaluate", benchmark=benchmark, model=model)
         if step is None:
             continue  # a constant baseline: nobody was asked
         ref = run.benchmark_refs[benchmark]
         protocol: Any = step.details.get("protocol") or {}
-        solver = (
-            ref.solver.use if ref.solver is not None else str((protocol.get("solver") or {}).get("use", "")).lower()
-        )
-        name = ref.name or ref.use.rsplit("/", 1)[-1]
+        solver = ref.solver.use if ref.solver is not None else registered.get(_class_of(protocol), _class_of(protocol))
+        # one benchmark that is asked in several ways needs several names, and is one benchmark all the same
+        alike = [
+            other for other in run.benchmark_refs.values() if (other.use, other.settings) == (ref.use, ref.settings)
+        ]
+        name = ref.name if ref.name and len(alike) == 1 else ref.use.rsplit("/", 1)[-1]
         row = {"run": run.name, "in_run": benchmark, "benchmark": name, "model": model, "solver": solver}
         yield row | summary(list(run.answers(benchmark, model)), run.cluster_by(benchmark))
+
+
+def _class_of(protocol: Any) -> str:
+    return str((protocol.get("solver") or {}).get("use", ""))
 
 
 def summary(answers: Sequence[Graded], cluster_by: str) -> dict[str, Any]:

@@ -167,24 +167,24 @@ class Chat:
         Raises:
             DataError: the template drops, repeats or moves a text that is no thought, or has no place for tools.
         """
-        marked_turns, marked_contents, owned = [], [], []
+        marked_turns: list[Turn] = []
+        marked_contents: list[list[str | int]] = []
+        owned: list[range] = []
         may_go: set[int] = set()
         number, following = 0, iter(pieces)
         for turn, parts in zip(turns, contents, strict=True):
-            first = number
-            marked: list[str | int] = []
-            names: list[str] = []
+            first, marked, names = number, list[str | int](), list[str]()
             for part in (*parts, *turn.tool_calls):
                 if isinstance(part, int):
                     marked.append(part)
                     continue
                 piece = next(following)
                 marks = [f"\ue000{number + i}\ue001" for i in range(len(piece.texts))]
-                text = piece.frame.format(*marks)
+                written = piece.frame.format(*marks)
                 if isinstance(part, str):
-                    marked.append(text)
+                    marked.append(written)
                 else:
-                    names.append(text)
+                    names.append(written)
                 may_go |= {number} if len(marks) == 2 else set()
                 number += len(marks)
             renamed = zip(turn.tool_calls, names, strict=True)

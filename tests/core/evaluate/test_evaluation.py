@@ -17,7 +17,7 @@ from infimed_core import Answer, InfimedError, LoadedModel, MediaLoader, Metric,
 from infimed_core.api.data import Media
 from infimed_core.api.reporting import Comparison, RunRecord
 from infimed_core.evaluate import statistics
-from infimed_core.evaluate.baselines import constant_letter
+from infimed_core.evaluate.baselines import constant_letter, most_common_answers
 from infimed_core.evaluate.choices import chosen_samples
 from infimed_core.evaluate.graded import Graded
 from infimed_core.evaluate.grading import without_images
@@ -25,6 +25,7 @@ from infimed_core.evaluate.mcnemar import exact_p_value
 from infimed_core.evaluate.paired_comparison import adjust, compare_models, mean_difference
 from infimed_core.testing import run
 from infimed_plugins.medevalkit.benchmarks import table
+from infimed_plugins.medevalkit.questions import Questions
 from infimed_plugins.vlm.baselines import Constant
 
 DATA = Path(__file__).parents[2] / "fixtures" / "medevalkit" / "data"
@@ -144,6 +145,47 @@ def test_the_constant_letter_is_the_one_most_often_right() -> None:
         constant_letter([sample(0, "B"), sample(1, "A"), sample(2, "B"), sample(3, "AB"), sample(4, "no", ())]) == "B"
     )
     assert constant_letter([sample(0, "yes", ())]) == ""
+
+
+class Bare(Questions):
+    """Questions as they are given."""
+
+    def wording(self, sample: Sample) -> str:
+        return sample.turns[0].text
+
+
+def asked(number: int, question: str, answer: str) -> Sample:
+    turns = (Turn(role="user", content=(question,)),)
+    tags = {"form": "closed" if answer in ("yes", "no") else "open"}
+    return Sample(id=str(number), turns=turns, references=(answer,), tags=tags)
+
+
+def test_the_most_common_answer_never_follows_the_form_of_the_gold() -> None:
+    # yes 5, no 3, maybe 2: the best constant is right on 0.5; by the form of the gold ("maybe" is open) it were 0.7
+    answers = ["yes"] * 5 + ["no"] * 3 + ["maybe"] * 2
+    samples = [asked(number, f"Does {number} help?", answer) for number, answer in enumerate(answers)]
+    found, chosen = most_common_answers(Bare.model_construct(), samples)
+    assert {one.text for one in found} == {"yes"} and chosen == {"kind": 10}
+
+
+def test_the_most_common_answer_is_chosen_by_wording_and_by_training_data() -> None:
+    views = [asked(number, "Which view is it?", "AP" if number < 4 else "PA") for number in range(6)]
+    findings = [asked(10 + number, "Is there an\neffusion?", "no" if number < 5 else "yes") for number in range(7)]
+    samples = [*views, *findings, asked(20, "Is the heart enlarged?", "yes")]
+    found, chosen = most_common_answers(Bare.model_construct(), samples)
+    texts = {one.sample_id: one.text for one in found}
+    assert {texts[str(number)] for number in range(6)} == {"AP"} and texts["10"] == "no" and chosen["wording"] == 13
+    assert texts["20"] == "no" and chosen["kind"] == 1, "of its kind: no is said most often"
+
+    def trained(question: str, answer: str) -> Sample:
+        turns = (Turn(role="user", content=(question,)), Turn(role="assistant", content=(answer,)))
+        return Sample(id=question + answer, turns=turns)
+
+    training = [trained("which view is it?", "PA"), trained("Is the heart enlarged?", "yes"), trained("Other?", "x")]
+    found, chosen = most_common_answers(Bare.model_construct(), samples, training)
+    texts = {one.sample_id: one.text for one in found}
+    assert (texts["0"], texts["10"], texts["20"]) == ("PA", "no", "yes")
+    assert chosen == {"training": 7, "wording": 7}
 
 
 class Share(Metric):

@@ -137,6 +137,17 @@ def test_answers_are_taken_from_other_runs_of_the_same_model(tmp_path: Path) -> 
     assert [step.details["asked"] for step in anew.steps if step.kind == "evaluate"] == [3, 1]
 
 
+def test_results_that_other_settings_replace_are_told_before_they_are(tmp_path: Path) -> None:
+    run(document("a"), tmp_path)
+    for changes, told in (({}, []), ({"limit": 1}, ["evaluation.limit"])):
+        events: list[RunEvent] = []
+        run(document("a", **changes), tmp_path, events)
+        said = [str(one.payload["text"]) for one in events if one.kind == "message"]
+        lines = [text for text in said if "are replaced where these settings change them" in text]
+        assert len(lines) == len(told) and all(place in lines[0] for place in told)
+        assert all("a on vqa-rad" in line and "--set run.name=NAME" in line for line in lines)
+
+
 def test_settings_of_generation_keep_the_benchmarks_other_ones(tmp_path: Path) -> None:
     wanted = document("a")
     wanted["evaluation"]["benchmarks"][0]["generation"] = {"temperature": 0.7}

@@ -1,5 +1,6 @@
 """Artifacts and run.json: a thing stands only when it is finished, and a reader never sees a part of it."""
 
+import errno
 import json
 import os
 import subprocess
@@ -79,11 +80,12 @@ def test_second_process_is_refused_and_a_dead_ones_lock_is_free(tmp_path: Path) 
         holder.communicate()
     assert is_gone(tmp_path, record)
     directory = RunDirectory(tmp_path, record)
-    directory.hold()
+    before = directory.hold()
+    assert before.startswith(f"process {holder.pid} on ") and "started 2" in before and "since 2" in before
     with pytest.raises(InfimedError, match=f"process {os.getpid()} on"):
         RunDirectory(tmp_path, record).hold()
     directory.release()
-    RunDirectory(tmp_path, record).hold()
+    assert RunDirectory(tmp_path, record).hold() == ""  # it was given back
 
 
 def test_a_file_of_that_name_with_the_number_of_a_living_process_refuses_nothing(tmp_path: Path) -> None:
@@ -102,3 +104,33 @@ def test_record_round_trips_and_foreign_formats_are_refused(tmp_path: Path) -> N
         read_record(tmp_path)
     with pytest.raises(InfimedError, match="no such run"):
         read_record(tmp_path / "absent")
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EACCES, errno.EROFS])
+def test_a_directory_that_cannot_be_held_is_one_line(tmp_path: Path, monkeypatch, number: int) -> None:
+    def refuse(self, timeout=None):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+    with pytest.raises(InfimedError) as caught:
+        RunDirectory(tmp_path, new_record("r", 0, {}, ())).hold()
+    assert str(caught.value).startswith(f"{tmp_path}: cannot be used as a run's directory (")
+    assert ("has no locks" in str(caught.value)) == (number == errno.ENOLCK)
+    (tmp_path / "file").write_text("")
+    monkeypatch.undo()
+    with pytest.raises(InfimedError, match="cannot be used"):
+        RunDirectory(tmp_path / "file" / "run", new_record("r", 0, {}, ())).hold()
+
+
+def test_the_revision_is_that_of_the_run_files_repository_or_none(tmp_path: Path) -> None:
+    def git(*words: str) -> str:
+        made = subprocess.run(["git", "-C", str(tmp_path), *words], check=True, capture_output=True, text=True)
+        return made.stdout.strip()
+
+    assert new_record("r", 0, {}, (), tmp_path).environment["git_revision"] is None
+    git("init", "-q")
+    identity = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
+    git(*identity, "commit", "-q", "--allow-empty", "-m", "x")
+    (tmp_path / "files").mkdir()
+    assert new_record("r", 0, {}, (), tmp_path / "files").environment["git_revision"] == git("rev-parse", "HEAD")
+    assert new_record("r", 0, {}, ()).environment["git_revision"] is None

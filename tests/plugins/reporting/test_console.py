@@ -13,6 +13,7 @@ from infimed_core.errors import NoSampleError
 from infimed_core.plugins import load_plugins
 from infimed_core.run import run
 from infimed_core.runfile.loading import load_run_file
+from infimed_plugins.reporting import console as console_module
 from infimed_plugins.reporting.console import Console
 
 
@@ -50,3 +51,19 @@ def test_who_stops_reading_along_does_not_stop_the_run() -> None:
     console = Console(Gone())
     for step in ("read", "score"):
         console(RunEvent(kind="step_started", step=step, directory="runs/x"))
+
+
+def test_without_a_terminal_progress_is_a_plain_line_a_minute(monkeypatch) -> None:
+    now, said = [0.0], io.StringIO()
+    monkeypatch.setattr(console_module.time, "monotonic", lambda: now[0])
+    console = Console(said)
+    for second in range(181):
+        now[0] = float(second)
+        console(RunEvent("progress", "score", "runs/x", {"done": 5 * second, "total": 6000, "unit": "sample"}))
+    assert said.getvalue().splitlines() == [
+        "    score: 300 of 6,000 sample, 5.00/s, 19 min left",
+        "    score: 600 of 6,000 sample, 5.00/s, 18 min left",
+        "    score: 900 of 6,000 sample, 5.00/s, 17 min left",
+    ]
+    console(RunEvent("progress", "evaluate-base-x", "runs/x", {"done": 0, "total": 9, "unit": "answer"}))
+    assert len(said.getvalue().splitlines()) == 3 and "\r" not in said.getvalue()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
+from infimed_plugins.medevalkit.answers.at_once import read_at_once
+from infimed_plugins.medevalkit.answers.choice_cues import VERDICT
 from infimed_plugins.medevalkit.answers.choice_statements import (
     CONCLUDED,
     DOUBTED,
@@ -36,8 +38,7 @@ from infimed_plugins.medevalkit.answers.restated import without_restated
 from infimed_plugins.medevalkit.answers.run_on import heads
 
 
-@dataclass(frozen=True)
-class Choice:
+class Choice(NamedTuple):
     """The letters read (in order, without repeats), or none with the reason why.
 
     ``how`` names the rule and ``statement`` is the part of the answer that decided.
@@ -76,10 +77,14 @@ def _read(response: str | None, texts: tuple[str, ...], multiple: bool, ended: s
     if prepared.loop and len(prepared.text.split()) <= 3:
         return Choice("", "loop")
     options = prepare_options(texts)
+    if not prepared.loop and (same := read_at_once(prepared, options)) is not None:
+        return _of(same, prepared.whole if same.letters else "")
     if not prepared.marks and not prepared.loop and (same := resolve(prepared.text, options, multiple)) is not None:
         return _of(same, prepared.text)
     negative = _NEGATIVE.search(question[-400:]) is not None
-    pieces = heads(prepared.text)
+    pieces = heads(prepared.text, options.lowered)
+    if len(pieces) == 1 and (last := _read_end(pieces[0], prepared, options, multiple, negative)) is not None:
+        return last
     for piece in pieces:
         choice, sure = _read_text(piece, prepared, options, multiple, negative)
         if sure or (choice.letters and len(pieces) == 1):
@@ -122,6 +127,24 @@ def _read_text(
         shown = _shown(text, decided, prepared, options)
         return Choice(decided.letters, decided.reason, decided.how, shown), True
     return _unstated(text, statements, prepared, options), False
+
+
+_LONG, _END, _SENTENCE_AT_MOST = 800, 450, 250
+
+
+def _read_end(text: str, prepared: Prepared, options: Options, multiple: bool, negative: bool) -> Choice | None:
+    """What the end of a long text concludes in so many words; the whole text would be read alike. ``None``: read it."""
+    if len(text) < max(_LONG, options.longest + 1) or prepared.marks:
+        return None
+    end = mark_labels(mark_names(without_restated(text[-_END:], options), options), len(options))
+    found = find_statements(end, options, multiple, negative, start=_SENTENCE_AT_MOST)
+    strong = [one for one in found if one.strength >= CONCLUDED]
+    if not strong or strong[-1].how != "stated":
+        return None
+    last = strong[-1]
+    if VERDICT.search(lowered(end), last.end) or any(at >= last.end for at in retractions(end)):
+        return None
+    return Choice(last.letters, last.reason, last.how, _shown(end, last, prepared, options))
 
 
 def _shown(text: str, statement: Statement, prepared: Prepared, options: Options) -> str:
@@ -268,10 +291,25 @@ def _goes_on_listing(text: str, options: Options) -> bool:
     return len(found) > 1 and found == list(range(len(found)))
 
 
+_LABELLED = re.compile(r"[\"'(\[ ]*(?:([A-Z])[.):]|([\ue100-\ue119]))")
+
+
+def _goes_on_from(before: str, line: str) -> bool:
+    """Whether a last line has the letter after that of the line before it, so that both are of one list."""
+    previous = before.rstrip().rpartition("\n")[2]
+    labels = [_LABELLED.match(one) for one in (previous, line)]
+    if labels[0] is None or labels[1] is None:
+        return False
+    one, next_one = (ord(found[1]) - 65 if found[1] else ord(found[2]) - 0xE100 for found in labels if found)
+    return next_one == one + 1
+
+
 def _last_line(text: str, options: Options, multiple: bool) -> Statement | None:
     """The last line, where it is an answer and nothing else; or a letter after the last colon."""
     start = text.rfind("\n") + 1
     line = text[start:]
+    if start and _goes_on_from(text[:start], line):
+        return None
     if start and line.strip(EDGES):
         same = resolve(unmark(line, options) if not line.isascii() else line, options, multiple)
         if same is not None and (same.letters or same.reason == "contradiction"):

@@ -67,7 +67,7 @@ OPENERS = re.compile(
 AFTER_BARE = re.compile(
     r"[\"')\]}]*(?:$|[\n.,;:!?。、)\]}>(|]|[\u3400-\u9fff\ue000-\uf8ff]| ?(?:-|—|/|&|\+)(?:\s|[a-z](?![\w]))| "
     r"(?:because|since|as|for|due|which|is|are|was|and|or|not|rather|over|instead|given|based|with|but|here|"
-    r"among|would|from|that|when|where|if|in this|on the basis|\(|[\ue000-\uf8ff]|✓))",
+    r"among|would|from|that|when|where|if|in this|on the basis|\(|#\d|\[\d|[\ue000-\uf8ff]|✓))",
 )
 INITIAL = re.compile(r"\. ?([a-z]{3,})")
 STARTERS = word_set(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from infimed_plugins.medevalkit.answers.choice_cues import (
     AFTER_BARE,
@@ -38,8 +38,7 @@ CONCLUDED, SAID, DOUBTED = 3, 2, 1
 """Strengths: "the answer is B"; "B." at the beginning or end; "it might be B"."""
 
 
-@dataclass(frozen=True)
-class Statement:
+class Statement(NamedTuple):
     """One claim about the options. ``letters`` is "" with a ``reason`` where it claims that none, or no single one,
     holds."""
 
@@ -74,7 +73,7 @@ def is_label(low: str, start: int, end: int) -> bool:
 
 
 _NO_LABEL_A = re.compile(
-    r" (?!because|since|as\b|for\b|due\b|which|is\b|and\b|or\b|not\b|rather|over\b|\(|with\b|based|given)"
+    r" (?!#\d|\[\d|because|since|as\b|for\b|due\b|which|is\b|and\b|or\b|not\b|rather|over\b|\(|with\b|based|given)"
 )
 _NO_LABEL_I = re.compile(r" (?:is|was|as|for|with|over|not|given|based|that|would|and)\b")
 _ITEM_AT = re.compile(ITEM)
@@ -228,17 +227,20 @@ _LABEL_NEXT = re.compile(rf"[ :]{{0,3}}\n{{0,2}} ?(?=[{LABELS}])")
 _CHINESE = re.compile("[答选最正结故应因综所\\[→∴=]")
 
 
-def find_statements(text: str, options: Options, multiple: bool, negative: bool = False) -> list[Statement]:
+def find_statements(
+    text: str, options: Options, multiple: bool, negative: bool = False, start: int = 0
+) -> list[Statement]:
     """Every explicit statement, in the order of the text; what is denied or only considered is not one.
 
-    ``negative``: the question asks for what does not hold, so that "C is correct" chooses nothing.
+    ``negative``: the question asks for what does not hold, so that "C is correct" chooses nothing. What begins before
+    ``start`` is context alone.
     """
     low = lowered(text)
     found: list[Statement | None] = []
     items: list[int] = []
     reached = 0
     kinds = _KINDS.get
-    for word in _WORDS.finditer(low):
+    for word in _WORDS.finditer(low, start):
         kind = kinds(word.group())
         if kind is None:
             continue
@@ -255,7 +257,7 @@ def find_statements(text: str, options: Options, multiple: bool, negative: bool 
         elif (cue := COPULA.match(low, at)) is not None and _begins(low, cue, True):
             found.append(_forward(text, low, cue, options, multiple, True))
     if not low.isascii() or "[" in low or "=" in low:
-        for sign in _CHINESE.finditer(low):
+        for sign in _CHINESE.finditer(low, start):
             for pattern in (FORWARD, COPULA):
                 if (cue := pattern.match(low, sign.start())) is not None:
                     found.append(_forward(text, low, cue, options, multiple, pattern is COPULA))
@@ -316,7 +318,7 @@ def _forward(
         return None  # "the answers:", "options:" begin a list
     if reason == "no_such_option" and not _ASKED_FOR.search(noun + (groups.get("final") or "")):
         return None  # "therefore, q": a letter of something else
-    if reason == "no_option" and (copula or not _ASKED_FOR.search(noun)):
+    if reason == "no_option" and (copula or not (_ASKED_FOR.search(noun) or _ASKED_FOR_CHINESE.search(cue.group()))):
         return None
     by_name = any(NAME <= ord(char) < LABEL for char in low[cue.end() : end])
     if by_name and (copula or not _ASKED_FOR.search(noun or "answer")):
@@ -333,6 +335,7 @@ def _forward(
     return Statement(cue.start(), end, letters, DOUBTED if doubted else CONCLUDED, "stated", reason)
 
 
+_ASKED_FOR_CHINESE = re.compile("答案|选项|选择")
 _ASKED_FOR = re.compile("answer|option|choice|ans|one|letter")
 
 

@@ -22,6 +22,19 @@ _ARTICLE = re.compile(
 )
 
 
+ENDING = r"[ .,:;!)\]}\"'*。、|~-]*(?:[#(\[] ?\d{1,9}[\])]?[ .。]*)?"
+"""What an answer may end in that is none of it: signs, and a number set apart as a reference is ("[3]", "#12")."""
+_REFERENCE = re.compile(r"(?<=\S)[ .]*[#(\[] ?\d{1,9}[\])]?[ .。]*$")
+
+
+def without_reference(text: str) -> str:
+    """The text without the number of a reference at its end."""
+    if text[-1:].isdigit() or text[-2:-1].isdigit():
+        found = _REFERENCE.search(text, max(0, len(text) - 16))
+        return text[: found.start()] if found else text
+    return text
+
+
 def key(text: str) -> str:
     """What two answers share when they are the same: case, form, articles and punctuation do not count.
 

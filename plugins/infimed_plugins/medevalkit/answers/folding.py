@@ -42,7 +42,6 @@ _TABLE |= {0x1F170 + index: chr(ord("A") + index) for index in range(26)}
 
 _WRITTEN_BREAK = re.compile(r"\\n(?=\\n|\s|$|[A-Z])")  # a line break that was written out, and no TeX
 _SPACES = re.compile(r"  +")
-_LINES = re.compile(r" *\r?\n *")
 
 
 def fold(text: str) -> str:
@@ -56,5 +55,5 @@ def fold(text: str) -> str:
     if "  " in text:
         text = _SPACES.sub(" ", text)
     if "\n" in text or "\r" in text:
-        text = _LINES.sub("\n", text.replace("\r\n", "\n").replace("\r", "\n"))
+        text = text.replace("\r\n", "\n").replace("\r", "\n").replace(" \n", "\n").replace("\n ", "\n")
     return text.strip()

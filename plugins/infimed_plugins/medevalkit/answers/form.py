@@ -25,7 +25,9 @@ _EMPHASIS = re.compile(
     r"\*\*\*?|(?<![\w*])\*(?=\S)|(?<=\S)\*(?![\w*])|__(?=\S)|(?<=\S)__|(?<!\w)_(?=\w)|(?<=\w)_(?!\w)|~~"
 )
 _LINE_START = re.compile(r"^ ?(?:#{1,6} +|[-*+•·▪●] +|>+ ?(?=[^\d\s>]))+", re.MULTILINE)
-_LINE_MARK = re.compile(r"[-#*+•·▪●>]")
+_FORM = re.compile(r"[\\$`*_~<#>+•·▪●-]")
+_LINE_MARK = re.compile(r" ?[-#*+•·▪●>]")
+_LATER_LINE_MARK = re.compile(r"\n ?[-#*+•·▪●>]")
 _RULE = re.compile(r"^[-*_=]{3,}$", re.MULTILINE)
 _BOLD_LETTER = re.compile(r"(?<![\w*])(\*{1,3}|__?)\s?([A-Z])\s?\1(?![\w*])")
 _TAGS = re.compile(
@@ -35,6 +37,8 @@ _TAGS = re.compile(
 
 def plain(text: str) -> str:
     r"""The text without markdown, TeX and simple HTML; ``$3 million`` keeps its sign, ``\frac{24}{7}`` is 24/7."""
+    if not _FORM.search(text):
+        return text.strip()
     if "\\" in text:
         text = _tex(text)
     if "$" in text:
@@ -45,7 +49,7 @@ def plain(text: str) -> str:
     if "*" in text or "_" in text or "~~" in text:
         text = _BOLD_LETTER.sub(r"(\2)", text)
         text = _RULE.sub("", text)
-    if _LINE_MARK.search(text):
+    if _LINE_MARK.match(text) or _LATER_LINE_MARK.search(text):
         text = _LINE_START.sub("", text)
     if "*" in text or "_" in text or "~~" in text:
         text = _EMPHASIS.sub("", text)

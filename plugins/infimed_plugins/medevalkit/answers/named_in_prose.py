@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 from infimed_plugins.medevalkit.answers.choice_statements import sentence_end, sentence_start
 from infimed_plugins.medevalkit.answers.context_modifiers import (
@@ -32,8 +33,7 @@ _DANGLES = re.compile(
 _OPEN_END = re.compile(r"[\w,\-]$")
 
 
-@dataclass(frozen=True)
-class Named:
+class Named(NamedTuple):
     """The letter that is named, or why none is; nothing of both where no option is named."""
 
     letters: str = ""
@@ -88,6 +88,9 @@ def _is_weighty(text: str, standing: list[tuple[int, int]]) -> bool:
     return False
 
 
+_OR = re.compile(r"(?:\bor(?: an?| the)?|或) *$", re.IGNORECASE)
+
+
 def _stands(text: str, at: int, cut: bool) -> bool:
     start, end = sentence_start(text, at), sentence_end(text, at)
     before, after = text[start:at], text[at + 1 : end + 1]
@@ -97,7 +100,7 @@ def _stands(text: str, at: int, cut: bool) -> bool:
     long_after = (text[at] >= chr(LABEL) and len(after) > 12) or len(after.split()) > 6
     if stops_inside and (cut or long_after or _DANGLES.search(text)):
         return False  # more was to come
-    if before.rstrip().lower().endswith((" or", "或")):
+    if _OR.search(before[-12:]):
         return False
     return not (
         HEDGED.search(before[-40:]) or re.search(r"\bcan(?:not|'t) be (?:excluded|ruled out)|\bor\b", after[:80])
@@ -111,15 +114,27 @@ def in_other_words(text: str, options: Options) -> int | None:
         if sentence.doubted or sentence.asked:
             continue
         said = {word for word, denied in zip(sentence.words, sentence.denied, strict=True) if not denied}
-        for index, option in enumerate(options.texts):
-            words = {word for word in words_of(option.split(",")[0]) if word not in _SMALL}
+        for index, words in enumerate(_words_of_options(options)):
             if len(words) > 1 and words <= said and not (said & _PREFIXES) - words:
                 found.add(index)
     return found.pop() if len(found) == 1 else None
 
 
+@lru_cache(maxsize=4096)
+def _words_of_options(options: Options) -> tuple[frozenset[str], ...]:
+    found = []
+    for text in options.texts:
+        head, _, tail = text.partition(",")
+        words = words_of(tail) if head.strip().lower() in ("yes", "no") and tail else words_of(head)
+        found.append(frozenset(word for word in words if word not in _SMALL))
+    return tuple(found)
+
+
 _PREFIXES = frozenset(["non", "anti", "pseudo"])
-_SMALL = word_set("the a an of in on at to for with and is are by")
+_SMALL = word_set(
+    "the a an of in on at to for with and is are by there this image picture scan detected detect seen shown present "
+    "visible show shows appear appears"
+)
 
 
 def part_of_one(short: str, options: Options) -> int | None:

@@ -51,9 +51,23 @@ class Options:
     """No answer that is equal to options has more characters."""
     longest_text: int
     """No answer that is equal to one option, with its letter, has more characters."""
+    heads: frozenset[tuple[str, ...]]
+    """Names that are what an option says before its place."""
+    lowered: tuple[str, ...]
+    first: tuple[str, ...]
+    """Words of which any text that is equal to an option has one; none where no such words are known."""
+    wordy: bool
+    """Every option begins with a word of two letters or more, so that no letter and no number is one."""
 
     def __len__(self) -> int:
         return len(self.texts)
+
+    def may_equal(self, text: str) -> bool:
+        """Whether a text may be equal to an option; ``False`` is sure, and found faster than the text's key."""
+        if not self.first:
+            return True
+        low = text.casefold()
+        return any(word in low for word in self.first)
 
     def index_of(self, letter: str) -> int:
         """Index of a letter; it may be beyond the options."""
@@ -85,7 +99,18 @@ def prepare_options(options: tuple[str, ...]) -> Options:
         found.sort(key=lambda item: -len(item[0]))
     longest = 200 + 2 * sum(len(text) for text in texts)
     longest_text = 40 + 2 * max((len(text) for text in texts), default=0)
-    return Options(texts, keys, by_key, names, longest, longest_text)
+    heads = frozenset(_words(text[: part.start()]) for text in texts if (part := _OF.search(text)) is not None)
+    plain_texts = tuple(lowered(key_safe(text)) for text in texts)
+    wordy = all(_WORDY.match(text_key) for text_key in keys)
+    first = {text_key.partition(" ")[0] for text_key in by_key}
+    known = tuple(first) if all(word.isascii() and word.isalpha() for word in first) else ()
+    return Options(texts, keys, by_key, names, longest, longest_text, heads, plain_texts, known, wordy)
+
+
+_WORDY = re.compile(r"[^\W\d_][^\W\d_]|[\u3400-\u9fff]")
+
+
+_OF = re.compile(r" (?:of|in) (?=the |a )")
 
 
 def _forms(text: str) -> list[tuple[str, ...]]:
@@ -98,6 +123,8 @@ def _forms(text: str) -> list[tuple[str, ...]]:
         found.append(_words(tail))
     elif comma and len(_words(head)) > 3:
         found.append(_words(head))  # "Mesothelioma of the left lower lobe, T2 N0 M0"
+    if (part := _OF.search(text)) is not None and len(_words(text[: part.start()])) > 1:
+        found.append(_words(text[: part.start()]))  # "Large cell carcinoma of the left hilum"
     plain_words = text.split()
     if len(plain_words) == 2 and plain_words[0].isalpha() and len(plain_words[0]) > 3 and plain_words[1].islower():
         found.append((plain_words[0][0].casefold(), *_words(plain_words[1])))
@@ -141,7 +168,7 @@ def mark_names(text: str, options: Options) -> str:
             if _begins_word(low, at, first):
                 for wanted, index in candidates:
                     stop = _match(low, at, wanted)
-                    if stop and _whole(low, at, stop, wanted):
+                    if stop and _whole(low, at, stop, wanted) and not _goes_on(low, stop, wanted, options):
                         found.append((at, -stop, index))
                         break
             at = low.find(first, at + len(first))
@@ -153,6 +180,11 @@ def mark_names(text: str, options: Options) -> str:
             parts += [text[place:start], chr(NAME + index)]
             place = -stop
     return "".join([*parts, text[place:]])
+
+
+def _goes_on(low: str, stop: int, wanted: tuple[str, ...], options: Options) -> bool:
+    """Whether the head of an option ("large cell carcinoma") is followed by a place, which is another than its own."""
+    return wanted in options.heads and low.startswith((" of ", " in "), stop)
 
 
 def _begins_word(low: str, at: int, first: str) -> bool:

@@ -6,8 +6,9 @@ import math
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
-from infimed_plugins.medevalkit.answers.equality import key, key_of_plain
+from infimed_plugins.medevalkit.answers.equality import key, key_of_plain, without_reference
 from infimed_plugins.medevalkit.answers.numbers import number_of, numbers_in
 from infimed_plugins.medevalkit.answers.prepared import MARK, prepare
 from infimed_plugins.medevalkit.answers.refusals import is_refusal
@@ -26,8 +27,7 @@ _ENOUGH_WORDS = 5
 """A reference of more content words is a description, and sharing no word with it proves nothing."""
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(NamedTuple):
     """Right, wrong, or ``None`` where the response cannot be read, and why; ``read`` is the answer as read."""
 
     right: bool | None
@@ -76,8 +76,9 @@ def grade_open(reference: str, response: str | None, question: str = "", ended: 
     if prepared.reason:
         return Verdict(None, prepared.reason)
     wanted = key(reference)
-    for text in candidates(prepared.text, prepared.marks):
-        if key_of_plain(text) == wanted:
+    first = wanted.partition(" ")[0]
+    for text in reversed(candidates(prepared.text, prepared.marks)):
+        if (not first.isalpha() or first in text.casefold()) and key_of_plain(text) == wanted:
             return Verdict(True, read=text[:200], statement=text[:300])
     text = stated_part(prepared.whole)
     if is_refusal(text) or is_refusal(prepared.whole):
@@ -125,7 +126,8 @@ def candidates(text: str, marks: tuple[str, ...] = ()) -> list[str]:
         short = _INTRODUCTION.sub("", part.strip(), count=1)
         if short != part:
             found.append(short)
-    return found
+    bare = without_reference(found[-1])
+    return found if bare is found[-1] else [*found, bare]
 
 
 def after_label(text: str) -> str:
@@ -179,8 +181,8 @@ def _grade_words(reference: str, text: str, question: str) -> Verdict:
         if conflict:
             return Verdict(None, NEEDS_JUDGE, read=read)
         return Verdict(True, read=read, statement=_deciding(parts[0], sentences))
-    numbers, theirs = set(numbers_in(reference)), set(numbers_in(text))
-    if numbers and theirs and not numbers & theirs:
+    numbers = _numbers_named(reference)
+    if numbers and (theirs := set(numbers_in(text))) and not numbers & theirs:
         return Verdict(False, read=read)
     if (
         len(parts) == 1
@@ -205,6 +207,11 @@ def _grade_words(reference: str, text: str, question: str) -> Verdict:
     if conflict or content >= _ENOUGH_WORDS or _resembles(parts, sentences, question) or _says_nothing(sentences):
         return Verdict(None, NEEDS_JUDGE, read=read)
     return Verdict(False, read=read)
+
+
+@lru_cache(maxsize=16384)
+def _numbers_named(reference: str) -> frozenset[float]:
+    return frozenset(numbers_in(reference))
 
 
 _PREAMBLE = word_set(
@@ -310,10 +317,7 @@ _DOUBT_NEAR = word_set(
 
 def _conflict(reference: str, sentences: list[Sentence], question: str) -> str:
     """ "other" where another value of the reference's kind is asserted and its own is not; "both" where both are."""
-    wanted: dict[str, set[str]] = {}
-    words = words_of(reference)
-    for kind, value, _ in Sentence(tuple(words), (), False, False, "", 10**6).values():
-        wanted.setdefault(kind, set()).add(value)
+    wanted = _values_named(reference)
     if not wanted:
         return ""
     kept = _about(sentences, question, wanted)
@@ -322,7 +326,7 @@ def _conflict(reference: str, sentences: list[Sentence], question: str) -> str:
         said: set[str] = set()
         mine = False
         for sentence in kept:
-            for other_kind, value, at in sentence.values():
+            for other_kind, value, at in sentence.values:
                 if other_kind != kind or sentence.denied[at] or at >= sentence.side_clause:
                     continue
                 if value in own:
@@ -338,6 +342,14 @@ def _conflict(reference: str, sentences: list[Sentence], question: str) -> str:
     return outcome
 
 
+@lru_cache(maxsize=16384)
+def _values_named(reference: str) -> dict[str, set[str]]:
+    wanted: dict[str, set[str]] = {}
+    for kind, value, _ in Sentence(tuple(words_of(reference)), (), False, False, "", 10**6).values:
+        wanted.setdefault(kind, set()).add(value)
+    return wanted
+
+
 def _compatible(kind: str, own: set[str], value: str) -> bool:
     return (kind == "side" and value == "midline") or (kind == "time" and value == "subacute")
 
@@ -347,7 +359,7 @@ def _about(sentences: list[Sentence], question: str, wanted: dict[str, set[str]]
     asked = {word for word in words_of(question) if word not in _EMPTY and len(word) > 2}
     best, most = list(sentences), 0
     for sentence in sentences:
-        if any(kind in wanted for kind, _, _ in sentence.values()):
+        if any(kind in wanted for kind, _, _ in sentence.values):
             shared = len(asked & set(sentence.words))
             if shared > most:
                 best, most = [sentence], shared

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 
-from infimed_plugins.medevalkit.answers.equality import key, key_of_plain
+from infimed_plugins.medevalkit.answers.equality import ENDING, key, key_of_plain
 from infimed_plugins.medevalkit.answers.open_answers import NEEDS_JUDGE, Verdict, after_label
 from infimed_plugins.medevalkit.answers.prepared import MARK, Prepared, prepare
 from infimed_plugins.medevalkit.answers.refusals import is_refusal
 from infimed_plugins.medevalkit.answers.run_on import heads
-from infimed_plugins.medevalkit.answers.sentences import Sentence, read_sentences
+from infimed_plugins.medevalkit.answers.sentences import DENYING, Sentence, read_sentences
 from infimed_plugins.medevalkit.answers.values import OPPOSITES
 from infimed_plugins.medevalkit.answers.vocabulary import same_as, value_of, words_of
 from infimed_plugins.medevalkit.answers.words import phrases, word_set
@@ -31,6 +31,9 @@ _BOTH = re.compile(
     re.IGNORECASE,
 )
 _FIRST = re.compile(rf"^[\W_]*{_SAID}(?=$|[\s.,;:!?。、)\]\"'—–-])(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
+_ALONE = re.compile(
+    rf"(?:(?:the |final )*answer(?: is)? ?:? ?|答案 ?[是为:]? ?)?[\"'(\[]*{_SAID}{ENDING}", re.IGNORECASE
+)
 _NO_NOUN = re.compile(
     r"^ ?(?!because|since|as |it |this |there |the |i |they |he |she |that |not |but |evidence is|-|–|—)[a-z]+",
     re.IGNORECASE,
@@ -82,12 +85,16 @@ def read_polar(response: str | None, question: str = "", ended: str | None = Non
         return "", prepared.reason, ""
     if prepared.loop:
         return "", "loop", ""
+    if not prepared.marks and (alone := _ALONE.fullmatch(prepared.text)) is not None:
+        return _which(alone), "", prepared.text
     for content in reversed(prepared.marks):
         if said := _equal(content):
             return said, "", content
     pieces = heads(prepared.whole)
     for piece in pieces:
         said, reason = _outright(piece, prepared)
+        if said and _contradicts(said, piece, question):
+            return "", "contradiction", ""
         if said or reason:
             return said, reason, piece[:200] if said else ""
         if piece is not pieces[-1]:
@@ -98,6 +105,21 @@ def read_polar(response: str | None, question: str = "", ended: str | None = Non
         if answered and not (prepared.cut and not statement.rstrip().endswith((".", "!", "。"))):
             return answered, "", statement
     return "", "truncated" if prepared.cut else "unreadable", ""
+
+
+def _contradicts(said: str, text: str, question: str) -> bool:
+    """Whether the sentence that says yes or no goes on to state the opposite of the very thing that is asked."""
+    first = _at_start(text) if len(text) < 300 else None
+    if first is None or _which(first) != said or not question:
+        return False
+    rest = first["rest"].lstrip(" ,.;:-—–")
+    stated, _ = by_statement(rest, question)
+    if not stated or stated == said:
+        return False
+    return stated == "yes" or bool((_DENIALS & set(words_of(rest))) - set(words_of(question)))
+
+
+_DENIALS = word_set("no not without absent")
 
 
 def _equal(text: str) -> str:
@@ -185,7 +207,7 @@ _HEDGES = re.compile(
 _STRONG_HEDGES = re.compile(
     r"\b(?:possibl[ey]|may|might|could|perhaps|maybe|uncertain|unclear|cannot be (?:excluded|ruled out|"
     r"determined)|can't be (?:excluded|ruled out)|equivocal|difficult to|hard to|not (?:clear|certain|"
-    r"possible)|whether)\b",
+    r"possible)|whether|please|presence or absence)\b",
     re.IGNORECASE,
 )
 
@@ -242,6 +264,8 @@ def _said_of(asked: tuple[str, ...], sentence: Sentence) -> str:
         polarity.append(sentence.denied[other])
     if not polarity:
         return ""
+    if not any(word in DENYING and word not in asked for word in sentence.words):
+        polarity = [False] * len(polarity)  # "free air", "gram negative": what is asked, and no denial
     denied = polarity[-1] if not opposed else any(polarity)
     if not opposed and any(polarity):
         denied = True

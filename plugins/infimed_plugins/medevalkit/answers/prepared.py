@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from infimed_plugins.medevalkit.answers.equality import EDGES
 from infimed_plugins.medevalkit.answers.folding import fold
@@ -26,8 +26,7 @@ _ROLE = re.compile(r"\A\s*(?:human|user|assistant|model|ai|bot|gpt|###\s*(?:assi
 """A speaker's name before what a base model says."""
 
 
-@dataclass(frozen=True)
-class Prepared:
+class Prepared(NamedTuple):
     """``text`` with one character for each of ``marks``, whose contents are as plain; ``reason`` where nothing is
     left."""
 
@@ -57,7 +56,8 @@ def prepare(response: str | None, ended: str | None = None) -> Prepared:
     if len(response) > LONGEST:
         return Prepared("", reason="too_long")
     text, unfinished = without_thoughts(fold(response))
-    text = _ROLE.sub("", text, count=1)
+    if ":" in text[:20]:
+        text = _ROLE.sub("", text, count=1)
     cut = ended in ("length", "content_filter")
     text, loop = without_loop(text)
     marks = find_marks(text)[-_MOST_MARKS:]

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from infimed_plugins.medevalkit.answers.equality import EDGES, key_of_plain
 from infimed_plugins.medevalkit.answers.named_options import LETTERS, Options
 
 
-@dataclass(frozen=True)
-class Resolved:
+class Resolved(NamedTuple):
     """What a text that should be an answer and nothing else stands for: letters, or why it stands for none."""
 
     letters: str
@@ -59,8 +58,8 @@ def resolve(text: str, options: Options, multiple: bool) -> Resolved | None:
             return Resolved(LETTERS[at], "letter")
     elif _labelled(bare) and (found := _with_text(text, options)) is not None:
         return found
-    text_key = key_of_plain(text) if len(text) <= options.longest_text else ""
-    index = options.by_key.get(text_key)
+    short = len(text) <= options.longest_text and options.may_equal(text)
+    index = options.by_key.get(key_of_plain(text)) if short else None
     if index is not None:
         return Resolved(LETTERS[index], "option text") if index >= 0 else Resolved("", reason="several_answers")
     if len(bare) == 1:
@@ -79,7 +78,8 @@ def _labelled(bare: str) -> bool:
 
 def _with_text(text: str, options: Options) -> Resolved | None:
     """A letter and an option's text, whatever sign stands between."""
-    then = _THEN.match(text) if len(text) <= options.longest_text else None
+    short = len(text) <= options.longest_text and options.may_equal(text)
+    then = _THEN.match(text) if short else None
     if then is None:
         return None
     at = options.index_of(then[1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Sequence
 
 _NEXT = re.compile(
     r"(?:#{1,4} ?|\*\*|>{1,2} ?)?(?:(?:next |new |another |second |example |the following )?(?:question|"
@@ -18,10 +19,10 @@ _SOME_NUMBER = re.compile(r"\d ?[.):] ?[(\[]?[A-Za-z][)\]]?[.。]?(?:\n|$)")
 _OPTION_LINE = re.compile(r"^\(?([A-Z])[.):、] ?\S", re.MULTILINE)
 
 
-def heads(text: str) -> list[str]:
+def heads(text: str, options: Sequence[str] = ()) -> list[str]:
     """Ever longer beginnings of the text, each up to where another question begins; the whole text is the last.
 
-    What answers this question stands in the first of them that answers at all.
+    What answers this question stands in the first of them that answers at all. ``options`` are its own, in lower case.
     """
     if "\n" not in text:
         return [text]
@@ -32,7 +33,7 @@ def heads(text: str) -> list[str]:
         if _NEXT.match(text, start):
             found.append(text[:start].strip())
         start = text.find("\n", start) + 1
-    stem = _next_stem(text)
+    stem = _next_stem(text) or (_foreign_list(text, options) if options else 0)
     if stem > 0 and text[:stem].strip() and (not found or stem < len(found[0])):
         found.insert(0, text[:stem].strip())
     return [*found, text]
@@ -40,9 +41,9 @@ def heads(text: str) -> list[str]:
 
 def _first_of_numbered(text: str) -> str:
     """The first of a list of numbered letters, which answer one question each."""
-    if not any(char.isdigit() for char in text):
+    if not _SOME_NUMBER.search(text):
         return text
-    lines = list(_NUMBERED.finditer(text)) if _SOME_NUMBER.search(text) else []
+    lines = list(_NUMBERED.finditer(text))
     numbers = [int(line[1]) for line in lines]
     if len(lines) < 2 or numbers[0] not in (1, 2) or numbers != list(range(numbers[0], numbers[0] + len(numbers))):
         return text
@@ -67,8 +68,24 @@ def _next_stem(text: str) -> int:
     return 0
 
 
+def _foreign_list(text: str, options: Sequence[str]) -> int:
+    """Where a list A, B, C ... begins that holds nothing of this question's options; 0 for nowhere."""
+    labels = list(_OPTION_LINE.finditer(text))
+    for first, second, third in zip(labels, labels[1:], labels[2:], strict=False):
+        if (first[1] + second[1] + third[1]).upper() != "ABC" or not first.start():
+            continue
+        stop = text.find("\n", third.start())
+        lines = text[first.start() : stop if stop >= 0 else len(text)].lower().split("\n")
+        short = len(lines) == 3 and all(len(line) < 80 and line[-1] not in ".。" for line in lines)
+        if short and not any(option and option in line for option in options for line in lines):
+            return first.start()
+    return 0
+
+
 def without_loop(text: str) -> tuple[str, bool]:
     """The text with a final loop taken once, and whether there was one: a run of words six or more times on end."""
+    if len(text) < 16:  # eight words
+        return text, False
     tail = text[-6000:]
     words = tail.split()
     if len(words) < 8 or words.count(words[-1]) < 6:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from infimed_plugins.medevalkit.answers.vocabulary import Words, first_words, value_of, words_of
 from infimed_plugins.medevalkit.answers.words import phrases, word_set
 
 _SENTENCE = re.compile(r"[.!?;。;](?=\s|$|[\u3400-\u9fff])|\n")
+_ADDRESS = re.compile(r"\bhttps?://\S+|\S*[/\\][^\s/\\]*\.[A-Za-z]{2,4}\b\S*")
+"""Of a page or a file: no words."""
 _ABBREVIATION = re.compile(r"\b(?:[a-z]|dr|mr|mrs|vs|fig|approx|ca|i\.e|e\.g|etc|no)$", re.IGNORECASE)
 _CLAUSE = re.compile(
     r",? \b(?:which|who|that is|whereas|although|though|because|since|while|as it|as they)\b|\bbut\b|\bhowever\b|"
@@ -45,7 +47,7 @@ DOUBTING = word_set(
 _BEING = word_set("is are was were be been appear seem ha have")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sentence:
     """One sentence: its words, and for each word whether it is denied."""
 
@@ -72,6 +74,7 @@ class Sentence:
             ]
         return found
 
+    @cached_property
     def values(self) -> list[tuple[str, str, int]]:
         """Kind, value and place of every value named; the longest names first, none inside another."""
         found, at, first = [], 0, first_words()
@@ -91,6 +94,8 @@ class Sentence:
 
 def split(text: str) -> list[str]:
     """The sentences of a text."""
+    if "/" in text or "\\" in text:
+        text = _ADDRESS.sub(" ", text)
     parts, place = [], 0
     for stop in _SENTENCE.finditer(text):
         if stop.group() == "." and _ABBREVIATION.search(text[max(0, stop.start() - 7) : stop.start()]):
@@ -109,6 +114,7 @@ def read_sentences(text: str) -> tuple[Sentence, ...]:
     return tuple(_read(part) for part in split(text)[:60])
 
 
+@lru_cache(maxsize=32768)  # models say the same sentence of many images
 def _read(text: str) -> Sentence:
     clauses = [part for part in _CLAUSE.split(text) if part.strip()]
     words: list[str] = []
@@ -131,7 +137,8 @@ def _denied(words: list[str]) -> list[bool]:
     at = 0
     while at < len(words):
         word = words[at]
-        if word in DENYING and tuple(words[at : at + 2]) not in _AFFIRMS:
+        compared = word == "than" and words[at - 1 : at] not in (["rather"], ["other"])  # "more than 12" denies nothing
+        if word in DENYING and not compared and tuple(words[at : at + 2]) not in _AFFIRMS:
             for place in range(at + 1, min(len(words), at + 14)):
                 if words[place] in _ENDS_DENIAL and place > at + 1:
                     break

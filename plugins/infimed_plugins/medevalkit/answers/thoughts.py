@@ -50,7 +50,7 @@ def without_thoughts(text: str) -> tuple[str, bool]:
     nothing. Of an unfinished thought nothing is kept.
     """
     unfinished = False
-    if _BARE_HARMONY.match(text):  # harmony with its special tokens taken out
+    if text.startswith("analysis") and _BARE_HARMONY.match(text):  # harmony with its special tokens taken out
         _, final, text = text.rpartition("assistantfinal")
         if not final:
             return "", True

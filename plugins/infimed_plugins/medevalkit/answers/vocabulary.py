@@ -68,7 +68,13 @@ def words_of(text: str) -> list[str]:
     low = text.lower().replace("x-ray", "x ray").replace("'s", "")
     if "." in low or "," in low:
         low = _THOUSANDS.sub("", _BARE_POINT.sub("0.", low))
-    return [NUMBERS.get(word, word) for word in (base_form(token) for token in _TOKEN.findall(low))]
+    return [_word(token) for token in _TOKEN.findall(low)]
+
+
+@lru_cache(maxsize=65536)
+def _word(token: str) -> str:
+    word = base_form(token)
+    return NUMBERS.get(word, word)
 
 
 @cache

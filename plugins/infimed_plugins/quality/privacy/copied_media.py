@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from infimed_core import DataError, Media
 from infimed_plugins.quality.privacy.dicom import Changes, DicomCleaner
 from infimed_plugins.quality.privacy.pictures import clean_nifti, clean_picture
+from infimed_plugins.quality.privacy.traces import traces_of
 from infimed_plugins.quality.privacy.unpacking import check_deflated
 
 PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"GIF8", b"BM", b"RIFF", b"\0\0\0\x0cjP")
@@ -28,6 +29,8 @@ class CopiedMedia:
 
     cleaner: DicomCleaner
     target: Path
+    traces: dict[str, frozenset[str]] = field(default_factory=dict)
+    """By the place of a copy, what must not stand in it."""
     _made: dict[str, tuple[Media, Changes] | DataError] = field(default_factory=dict)
 
     def copy(self, media: Media) -> tuple[Media, Changes]:
@@ -64,6 +67,7 @@ class CopiedMedia:
         path = folder / (name + ending)
         (self.target / folder).mkdir(parents=True, exist_ok=True)
         (self.target / path).write_bytes(cleaned)
+        self.traces[path.as_posix()] = traces_of(Media(kind=kind), data)
         return Media(kind=kind, uri=path.as_posix()), changes
 
     def _folder(self, media: Media, folder: Path) -> tuple[Media, Changes]:

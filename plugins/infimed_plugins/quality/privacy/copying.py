@@ -18,6 +18,8 @@ from infimed_plugins.quality.privacy.copied_media import CopiedMedia, kind_of, r
 from infimed_plugins.quality.privacy.dicom import Changes, DicomCleaner
 from infimed_plugins.quality.privacy.pseudonyms import is_uid
 from infimed_plugins.quality.privacy.scanning import Findings, scan_media, scan_texts, texts_of
+from infimed_plugins.quality.privacy.tables import TABLES, cells_of, clean_table
+from infimed_plugins.quality.privacy.traces import left_in, traces_in_text
 from infimed_plugins.quality.reasons import UNCHECKED, Reason
 
 STUDY_TAGS = frozenset(
@@ -64,6 +66,8 @@ class Copier:
     loader: MediaLoader
     target: Path
     _media: CopiedMedia = field(init=False)
+    _texts: set[str] = field(default_factory=set)
+    """What was found in texts and names, and must stand in no text of the copy."""
 
     def __post_init__(self) -> None:
         self._media = CopiedMedia(self.cleaner, self.target)
@@ -71,6 +75,8 @@ class Copier:
     def files(self, source: Path, tally: Tally) -> None:
         """Copy every DICOM, NIfTI and picture file below ``source``, under a name that tells nothing."""
         root = source.resolve()
+        copies: dict[str, str] = {}
+        tables: list[tuple[Path, bytes]] = []
         for path in sorted(path for path in source.rglob("*") if not path.is_dir()):
             tally.num_in += 1
             if not path.resolve().is_relative_to(root):
@@ -82,6 +88,9 @@ class Copier:
                 tally.left_out["no plain file" if error.code == "unreadable" else "cannot be read"] += 1
                 continue
             kind = kind_of(data, path.name)
+            if kind is None and path.suffix.lower() in TABLES:
+                tables.append((path, data))
+                continue
             if kind is None:
                 tally.left_out["neither DICOM, NIfTI nor a picture"] += 1
                 continue
@@ -96,7 +105,27 @@ class Copier:
             tally.num_written += 1
             name = str(media.uri)
             tally.note(name, changes)
-            tally.originals.setdefault(name, str(path.relative_to(source)))
+            original = path.relative_to(source)
+            tally.originals.setdefault(name, str(original))
+            copies |= {original.as_posix(): name, path.name: name, path.stem: name}
+        for number, (path, data) in enumerate(tables, start=1):
+            self._table(path, data, f"table-{number:04d}{path.suffix.lower()}", copies, tally)
+            tally.originals[f"table-{number:04d}{path.suffix.lower()}"] = str(path.relative_to(source))
+
+    def _table(self, path: Path, data: bytes, name: str, copies: dict[str, str], tally: Tally) -> None:
+        """The copy of a table beside the files, after all of them: it names their copies."""
+        try:
+            cleaned, changes = clean_table(data, TABLES[path.suffix.lower()], copies, self.cleaner.pseudonyms)
+        except DataError as error:
+            tally.withheld[error.code] += 1
+            tally.items.append({"item": name, "withheld": error.code, "why": str(error)})
+            return
+        self.target.mkdir(parents=True, exist_ok=True)
+        (self.target / name).write_bytes(cleaned)
+        tally.num_written += 1
+        tally.note(name, changes)
+        self._texts |= set(traces_in_text(data.decode("utf-8", "replace")))
+        self._texts |= {original for original in copies if in_name(original)}
 
     def samples(self, rows: Iterable[Sample | Fault], tally: Tally) -> None:
         """Copy samples to ``samples.jsonl`` and their media beside it; a withheld medium withholds its sample."""
@@ -150,6 +179,8 @@ class Copier:
                 changes[place, "given a pseudonym"] += 1
                 return self.cleaner.pseudonyms.name("file", text)
             redacted = redact(text)
+            if redacted.counts:
+                self._texts.update(traces_in_text(text))
             for reason, count in redacted.counts.items():
                 changes[place, f"{reason.value} replaced"] += count
             return redacted.text
@@ -224,6 +255,14 @@ class Copier:
         """Look for identity in everything that was written, as it lies on disk."""
         for media in self._media.files():
             tally.saw(scan_media(media, self.loader, self.cleaner.reader))
+        texts = frozenset(self._texts)
+        for path in sorted(path for path in self.target.rglob("*") if path.is_file()):
+            name = path.relative_to(self.target).as_posix()
+            for at in left_in(path.read_bytes(), self._media.traces.get(name, texts)):
+                tally.found["bytes", "value_left"] += 1
+                tally.items.append({"item": name, "found": f"a value of the source, at byte {at}"})
+        for path in sorted(self.target.glob("table-*")):
+            tally.saw(scan_texts(cells_of(path.read_text(encoding="utf-8"), TABLES[path.suffix])))
         rows = self.target / "samples.jsonl"
         if rows.exists():
             with rows.open(encoding="utf-8") as lines:

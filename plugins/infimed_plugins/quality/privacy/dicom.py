@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from infimed_core import DataError
 from infimed_plugins.quality.identity import redact
+from infimed_plugins.quality.privacy.containers import Changes, rebuild_pixel_data
 from infimed_plugins.quality.privacy.header import CODES
 from infimed_plugins.quality.privacy.pixels import PixelReader, TextBox, cover, to_cover
 from infimed_plugins.quality.privacy.profile import DATE_VR, FREE_TEXT, TEXT_VR, action_of
@@ -30,9 +31,6 @@ _DUMMY = {
     "DS": "0",
     "IS": "0",
 }
-
-Changes = Counter[tuple[str, str]]
-"""How often something was done: (place, action)."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +63,7 @@ class DicomCleaner:
         changes: Changes = Counter()
         patient = "|".join(str(dataset.get(name, "")) for name in ("PatientID", "IssuerOfPatientID")) or "nobody"
         pixels = self._pixels(dataset, changes)
+        rebuild_pixel_data(dataset, str(_syntax(dataset)), changes)
         self._elements(dataset, patient, "", changes)
         subject = self.pseudonyms.subject(patient)
         for name in ("PatientName", "PatientID"):
@@ -109,7 +108,8 @@ class DicomCleaner:
         for element in list(dataset):
             tag = int(element.tag)
             place = "private" if (tag >> 16) % 2 else within + (element.keyword or f"{tag:08X}")
-            action = action_of(tag)
+            # an overlay or a curve without its data, which the profile removes, is nothing but its texts
+            action = "X" if (tag >> 24) in (0x50, 0x60) else action_of(tag)
             if element.keyword in CHARACTERISTICS and self.characteristics:
                 action = None
                 if element.keyword == "PatientAge" and str(element.value) > "089Y":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from io import BytesIO
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from infimed_core import DataError
+from infimed_plugins.quality.privacy.containers import rebuilt_jpeg, rebuilt_png_pixels
 from infimed_plugins.quality.privacy.dicom import Changes
 from infimed_plugins.quality.privacy.pixels import PixelReader, cover, to_cover
 from infimed_plugins.quality.privacy.unpacking import unpacked
@@ -21,6 +23,8 @@ _PNG_KEPT = frozenset(
     b"IHDR PLTE IDAT IEND tRNS gAMA cHRM sRGB iCCP sBIT bKGD pHYs acTL fcTL fdAT cICP mDCV cLLI".split()
 )
 _ORIENTATION = 0x0112
+MOST_FRAMES = 200
+"""Frames or pages of a picture that are read for text; one with more is withheld."""
 
 
 def clean_picture(data: bytes, reader: PixelReader | None) -> tuple[bytes, str, Changes]:
@@ -38,11 +42,11 @@ def clean_picture(data: bytes, reader: PixelReader | None) -> tuple[bytes, str, 
     if reader is None:
         changes["pixels", "unchecked"] += 1
     else:
-        boxes = to_cover(reader.read(_decoded(data)))
+        boxes = list(dict.fromkeys(box for shown in _frames(data) for box in to_cover(reader.read(shown))))
         changes["pixels", "line of text covered"] += len(boxes)
     if data.startswith(b"\xff\xd8") and not boxes:
         return _jpeg(data, changes), ".jpg", changes
-    if data.startswith(_PNG) and not boxes:
+    if data.startswith(_PNG) and not boxes and b"acTL" not in data[:4096]:
         return _png(data, changes), ".png", changes
     return *_encoded_anew(data, boxes, changes), changes
 
@@ -58,10 +62,21 @@ def _open(data: bytes) -> Any:
     return image
 
 
-def _decoded(data: bytes) -> Any:
+def _frames(data: bytes) -> Iterator[Any]:
+    """Every frame or page as a viewer shows it, uint8 [h, w, 3].
+
+    Raises:
+        DataError: ``too_many_frames``: more than are read.
+    """
     from PIL import ImageOps
 
-    return np.asarray(ImageOps.exif_transpose(_open(data)).convert("RGB"))
+    image = _open(data)
+    number = getattr(image, "n_frames", 1)
+    if number > MOST_FRAMES:
+        raise DataError("too_many_frames", f"{number} frames, of which {MOST_FRAMES} at most are read for text")
+    for frame in range(number):
+        image.seek(frame)
+        yield np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
 
 
 def _jpeg(data: bytes, changes: Changes) -> bytes:
@@ -71,68 +86,26 @@ def _jpeg(data: bytes, changes: Changes) -> bytes:
         orientation = int(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # broken EXIF goes like any other
         orientation = 1
-    out = [b"\xff\xd8"]
-    if orientation in range(2, 9):
-        entry = struct.pack("<HHIHH", _ORIENTATION, 3, 1, orientation, 0)
-        exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 1) + entry + b"\0\0\0\0"
-        out.append(b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif)
-    at = 2
-    while at + 4 <= len(data):
-        if data[at] != 0xFF:
-            raise DataError("corrupt", f"no JPEG segment at byte {at}")
-        marker = data[at + 1]
-        if marker == 0xFF:
-            at += 1
-            continue
-        if marker == 0xD9:
-            break
-        length = struct.unpack(">H", data[at + 2 : at + 4])[0]
-        segment = data[at : at + 2 + length]
-        at += 2 + length
-        if marker == 0xDA:
-            stop = _scan_end(data, at)
-            out += [segment, data[at:stop]]
-            at = stop
-        elif _is_remark(marker, segment):
-            name = segment[4:16].split(b"\0")[0].decode("ascii", "replace") if marker != 0xFE else "comment"
-            changes[f"segment {name}", "removed"] += 1
-        else:
-            out.append(segment)
-    if data[at : at + 2] != b"\xff\xd9":
-        raise DataError("truncated", "the JPEG has no end")
-    if at + 2 < len(data):
-        changes["bytes behind the end", "removed"] += 1
-    return b"".join((*out, b"\xff\xd9"))
-
-
-def _scan_end(data: bytes, at: int) -> int:
-    """Where the compressed pixels that begin at ``at`` stop: the next marker that is no restart and no stuffed byte."""
-    while True:
-        at = data.find(b"\xff", at)
-        if at < 0 or at + 1 >= len(data):
-            raise DataError("truncated", "the JPEG has no end")
-        if data[at + 1] != 0 and not 0xD0 <= data[at + 1] <= 0xD7 and data[at + 1] != 0xFF:
-            return at
-        at += 1 if data[at + 1] == 0xFF else 2
-
-
-def _is_remark(marker: int, segment: bytes) -> bool:
-    """Whether a segment is none that a decoder needs: kept are JFIF, colour profiles, and Adobe's, which says how
-    colours are stored."""
-    if marker == 0xFE:
-        return True
-    profile = marker == 0xE2 and segment[4:].startswith(b"ICC_PROFILE\0")
-    return 0xE1 <= marker <= 0xEF and marker != 0xEE and not profile
+    return rebuilt_jpeg(data, changes, orientation)
 
 
 def _png(data: bytes, changes: Changes) -> bytes:
     _open(data)
-    out = [_PNG]
-    for kind, chunk in _chunks(data):
-        if kind in _PNG_KEPT:
-            out.append(chunk)
-        else:
+    chunks = list(_chunks(data))
+    header = next((chunk[8:21] for kind, chunk in chunks if kind == b"IHDR"), b"")
+    pixels = rebuilt_png_pixels([chunk[8:-4] for kind, chunk in chunks if kind == b"IDAT"], header, changes)
+    out, written = [_PNG], False
+    for kind, chunk in chunks:
+        if kind not in _PNG_KEPT:
             changes[f"chunk {kind.decode('ascii', 'replace')}", "removed"] += 1
+        elif kind != b"IDAT":
+            out.append(chunk)
+        elif not written:
+            written = True
+            body = b"IDAT" + pixels
+            out.append(struct.pack(">I", len(pixels)) + body + struct.pack(">I", zlib.crc32(body)))
+    if data[sum(map(len, (_PNG, *(chunk for _, chunk in chunks)))) :].strip(b"\0"):
+        changes["bytes behind the end", "removed"] += 1
     return b"".join(out)
 
 
@@ -197,13 +170,19 @@ def clean_nifti(data: bytes) -> tuple[bytes, str, Changes]:
         raise DataError("corrupt", f"not a NIfTI file ({type(error).__name__})") from None
     if bytes(header["magic"].tobytes())[:3] not in (b"n+1", b"n+2"):
         raise DataError("unsupported", "a NIfTI header without its image; join the pair to one .nii file")
-    for field in ("descrip", "aux_file", "db_name", "intent_name"):
-        if field in header and header[field].tobytes().strip(b"\0"):
+    for field in header.keys():  # noqa: SIM118  (a header is no dict)
+        if field != "magic" and header[field].dtype.kind == "S" and header[field].tobytes().strip(b"\0"):
             header[field] = b""
             changes[field, "emptied"] += 1
     if len(extensions):
         changes["extension", "removed"] += len(extensions)
     # The bytes of the array are copied, so that no rounding touches them.
     array = plain[int(header["vox_offset"]) :]
+    length = int(np.prod(header.get_data_shape(), dtype=np.int64)) * int(header.get_data_dtype().itemsize)
+    if len(array) < length:
+        raise DataError("truncated", "the NIfTI file ends before its array does")
+    if array[length:].strip(b"\0"):
+        changes["bytes behind the array", "removed"] += 1
+    array = array[:length]
     header["vox_offset"] = len(header.binaryblock) + 4
     return gzip.compress(header.binaryblock + b"\0\0\0\0" + array, mtime=0), ".nii.gz", changes

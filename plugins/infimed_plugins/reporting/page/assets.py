@@ -8,6 +8,9 @@ from typing import Any
 
 from infimed_plugins.reporting.page.figures import number, p_text, printable
 
+FEW = 20
+"""Questions of a cell below which it is greyed: its value says little."""
+
 
 def environment() -> Any:
     """Jinja with autoescaping and the filters that the pages share."""
@@ -20,6 +23,7 @@ def environment() -> Any:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
     )
+    made.globals["few"] = FEW
     made.filters["number"] = number
     made.filters["p_value"] = p_text
     made.filters["plain"] = lambda value: printable(str(value))

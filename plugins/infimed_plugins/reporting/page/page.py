@@ -111,6 +111,7 @@ def _page(
         stages=training_sections.stages(record),
         costs=costs,
         cost_keys=tables_of.unique(key for _, details, _ in costs for key in details),
+        asking=result_sections.asking(record),
         cost_chart=result_sections.cost_chart(record),
         benchmarks=[(table, result_sections.interval_chart(table)) for table in tables_of.benchmark_tables(record)],
         headlines=result_sections.headlines(record),

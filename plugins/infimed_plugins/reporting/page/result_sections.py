@@ -11,6 +11,7 @@ from infimed_core.records import BASELINE, RunRecord, is_baseline
 from infimed_plugins.reporting.page import charts
 from infimed_plugins.reporting.page.answers import AnswerTables
 from infimed_plugins.reporting.page.figures import mapping
+from infimed_plugins.reporting.page.names import own_name
 from infimed_plugins.reporting.page.tables import BenchmarkTable, Matrix, benchmark_tables, training_costs, unique
 
 
@@ -58,6 +59,27 @@ def cost_chart(record: RunRecord) -> str:
             points.append((model, total, value.value, value.low, value.high))
     title = f"{first['table'].benchmark}: {first['table'].metric} against seconds of training"
     return charts.cost_chart(points, "seconds of training so far", title) if len(points) > 1 else ""
+
+
+def asking(record: RunRecord) -> list[tuple[Any, ...]]:
+    """What asking cost: (model, benchmark, questions, calls, prompt tokens, answer tokens, seconds).
+
+    A model with several benchmarks has a row for all of them.
+    """
+    rows: dict[str, list[tuple[Any, ...]]] = {}
+    for step in record.steps:
+        if step.kind == "evaluate" and "calls" in step.details:
+            model, facts = step.subject.get("model", ""), step.details
+            figures = (step.num_out, facts["calls"], facts.get("prompt_tokens"), facts.get("answer_tokens"))
+            rows.setdefault(model, []).append((*figures, step.seconds, step.subject.get("benchmark", "")))
+    found: list[tuple[Any, ...]] = []
+    for model, own in rows.items():
+        name = own_name(record, model)
+        found += [(name, row[-1], *row[:-1]) for row in own]
+        if len(own) > 1:
+            sums = [None if None in part else sum(part) for part in zip(*(row[:-1] for row in own), strict=True)]
+            found.append((name, "all", *sums))
+    return found
 
 
 def last_model(matrices: list[Matrix]) -> int:

@@ -47,6 +47,8 @@ class Thumbnails:
 
     def add(self, media: Mapping[str, Any]) -> int:
         """Number an image (``Media`` as JSON); nothing is opened yet."""
+        if media.get("sha256") and str(media.get("uri")).startswith("media/"):  # the run's own, by its place in it
+            media = {**media, "uri": str(self._directory / str(media["uri"]))}
         content = media.get("data") or media.get("sha256") or media.get("uri")
         key = canonical_json([media.get("kind"), content, media.get("options") or {}])
         if key not in self._numbers:

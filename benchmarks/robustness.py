@@ -1,0 +1,118 @@
+"""Hostile input, faults and damage: every kind of issue as a case, with how many attempts were tried and held.
+
+Most cases are tests of the repository, run here and counted: a case holds where all of its tests pass. The sweep kills
+a small run before each of its file operations and starts it again; the overhead is what checksums cost a finished run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import killsweep
+from common import Results, main, table
+
+from infimed_core.records import open_run
+from infimed_plugins.operations.checksums import damaged_files
+
+ROOT = Path(__file__).parent.parent
+CASES: dict[str, list[str]] = {
+    "code of checkpoints, tasks and configurations is not run unasked": ["plugins/test_untrusted_code.py"],
+    "media are opened by our modalities, within the data's folder": [
+        "plugins/test_readers_faults.py::test_nested_media_of_a_hugging_face_data_set_are_not_opened",
+        "plugins/test_readers_faults.py::test_a_folder_is_read_as_it_is_and_nothing_outside_it",
+    ],
+    "pipes, devices and folders are refused, not waited for": [
+        "plugins/test_pixels_bounds.py",
+        "plugins/test_readers_faults.py::test_a_pipe_is_no_file_to_read",
+    ],
+    "keys and passwords are shown nowhere; identified samples stay; slow servers end": [
+        "plugins/test_endpoint_hostile.py",
+    ],
+    "texts do not steer terminals; names do not collide; half characters end no run": [
+        "core/store/test_hostile_names.py",
+    ],
+    "the lock, takeovers, formats and the owner of a run": ["core/store/test_record.py"],
+    "signals are told apart in record and exit code": ["core/test_signals.py"],
+    "another checkpoint at the same path is another model": ["core/models/test_checkpoint_content.py"],
+    "damage of the same size is found, named and mended by the command": ["core/test_damage.py"],
+    "state of a stage: saved by the clock, full disks, damaged states, kills": [
+        "plugins/test_sft_saving.py",
+        "plugins/test_sft_kills.py",
+    ],
+    "one bad row is one fault with its place": ["plugins/test_readers_faults.py"],
+    "damaged pictures and volumes are pixels as probed or a fault": ["plugins/test_pixels_fuzz.py"],
+    "run files: every mistake is a line, none a traceback": ["core/runfile/test_loading.py"],
+    "rules on text are linear; nearly valid input neither crashes nor hangs": ["fuzz"],
+    "permissions follow the user's umask": ["core/test_permissions.py"],
+}
+
+
+def run_tests(nodes: list[str]) -> tuple[int, int, list[str]]:
+    """How many tests ran, how many passed, and the names of those that did not."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}"]
+        environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+        targets = [str(ROOT / "tests" / node) for node in nodes]
+        subprocess.run([*command, *targets], cwd=ROOT, env=environment, capture_output=True, check=False)
+        if not report.exists():
+            return 0, 0, ["pytest did not run"]
+        tests = list(ElementTree.parse(report).getroot().iter("testcase"))
+    ran = [test for test in tests if test.find("skipped") is None]
+    bad = [f"{test.get('classname')}.{test.get('name')}" for test in ran if len(test) and test[0].tag != "properties"]
+    return len(ran), len(ran) - len(bad), bad
+
+
+def overhead(run: Path) -> dict[str, Any]:
+    """What reading every file of a finished run for its checksum takes, twice (sealed, verified), beside its steps."""
+    record = open_run(run).record
+    start = time.perf_counter()
+    num_files, _, _ = damaged_files(run)
+    hashing = 2 * (time.perf_counter() - start)
+    whole = sum(step.seconds for step in record.steps)
+    return {"run": str(run), "files": num_files, "seconds": hashing, "run_seconds": whole, "share": hashing / whole}
+
+
+def measure(results: Results, arguments: argparse.Namespace) -> None:
+    """Every case, then the sweep, then the overhead where a run is given."""
+    rows, failing = [], []
+    for name, nodes in CASES.items():
+        if arguments.only and not any(word in name for word in arguments.only):
+            continue
+        tried, held, bad = run_tests(nodes)
+        rows.append([name, tried, held])
+        failing += bad
+        results.details[name] = {"tried": tried, "held": held, "failing": bad}
+        print(f"{held} of {tried}: {name}", flush=True)
+    if not arguments.only or "sweep" in arguments.only:
+        swept = killsweep.sweep(arguments.every)
+        results.details["sweep"] = swept
+        rows.append(
+            ["killed before a file operation and started again", swept["tried"], swept["tried"] - len(swept["failing"])]
+        )
+        failing += [f"operation {bad['operation']}" for bad in swept["failing"]]
+    table(["case", "tried", "held"], rows)
+    results.target("cases that fail", len(failing), "== 0")
+    results.target("attempts", sum(row[1] for row in rows), ">= 500")
+    if arguments.run is not None:
+        results.details["overhead"] = overhead(arguments.run)
+        results.target("share of checksums in a run's time", results.details["overhead"]["share"], "<= 0.02")
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """The script's own options."""
+    parser.add_argument("--only", nargs="*", help="cases whose name holds a word, or 'sweep'")
+    parser.add_argument("--every", type=int, default=1, help="kill at each such file operation (default: every one)")
+    parser.add_argument("--run", type=Path, help="a finished run of which the overhead of checksums is measured")
+
+
+if __name__ == "__main__":
+    main("robustness", measure, options)

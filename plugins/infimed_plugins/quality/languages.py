@@ -1,0 +1,199 @@
+"""Which texts are in a language that the rules for text know nothing of."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from infimed_plugins.quality.texts import Texts
+
+_LETTERS = re.compile(r"[^\W\d_]")
+_OTHER_SCRIPT = re.compile(
+    "[\u0370-\u03ff\u0400-\u052f\u0530-\u058f\u0590-\u06ff\u0900-\u0dff\u0e00-\u0eff\u10a0-\u10ff\u1100-\u11ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"
+)
+_ENGLISH = frozenset(
+    [
+        "the",
+        "of",
+        "and",
+        "in",
+        "is",
+        "are",
+        "with",
+        "to",
+        "no",
+        "there",
+        "this",
+        "that",
+        "for",
+        "on",
+        "at",
+        "was",
+        "were",
+        "by",
+        "from",
+        "a",
+        "an",
+        "or",
+        "not",
+        "be",
+        "has",
+        "have",
+        "which",
+        "what",
+        "how",
+        "does",
+        "shows",
+        "show",
+        "seen",
+        "left",
+        "right",
+        "normal",
+        "it",
+        "as",
+        "he",
+        "she",
+        "his",
+        "her",
+        "after",
+        "without",
+    ]
+)
+_OTHERS = (
+    frozenset(
+        [
+            "de",
+            "la",
+            "el",
+            "en",
+            "los",
+            "las",
+            "que",
+            "una",
+            "un",
+            "con",
+            "por",
+            "del",
+            "se",
+            "es",
+            "su",
+            "sin",
+            "para",
+            "al",
+            "como",
+            "más",
+            "muestra",
+            "imagen",
+            "y",
+            "le",
+            "les",
+            "des",
+            "est",
+            "une",
+            "dans",
+            "du",
+            "et",
+            "avec",
+            "au",
+            "aux",
+            "sur",
+            "sans",
+            "ce",
+            "cette",
+            "der",
+            "die",
+            "und",
+            "das",
+            "mit",
+            "ist",
+            "eine",
+            "einer",
+            "nicht",
+            "im",
+            "ein",
+            "den",
+            "dem",
+            "auf",
+            "von",
+            "zu",
+            "keine",
+            "bei",
+            "il",
+            "lo",
+            "gli",
+            "che",
+            "di",
+            "per",
+            "è",
+            "nel",
+            "della",
+            "con",
+            "una",
+            "o",
+            "os",
+            "as",
+            "uma",
+            "com",
+            "não",
+            "em",
+            "no",
+            "na",
+            "dos",
+            "e",
+            "het",
+            "een",
+            "van",
+            "met",
+            "niet",
+            "op",
+            "zijn",
+            "och",
+            "att",
+            "som",
+            "på",
+            "med",
+            "av",
+            "för",
+            "inte",
+            "ve",
+            "bir",
+            "ile",
+            "için",
+            "i",
+            "w",
+            "z",
+            "na",
+            "do",
+            "jest",
+            "się",
+        ]
+    )
+    - _ENGLISH
+    - {"no", "o", "as", "i", "w", "z", "do", "e", "y"}
+)
+_WORD = re.compile(r"[^\W\d_]+")
+
+
+@lru_cache(maxsize=1 << 12)
+def _is_foreign(text: str) -> bool:
+    if not text.isascii():
+        letters = len(_LETTERS.findall(text))
+        if letters and len(_OTHER_SCRIPT.findall(text)) > 0.3 * letters:
+            return True
+    words = [word.lower() for word in _WORD.findall(text)]
+    others = sum(word in _OTHERS for word in words)
+    if others < 2:
+        return False
+    return others > sum(word in _ENGLISH for word in words) and others >= 0.12 * len(words)
+
+
+def language_of(texts: Texts) -> str | None:
+    """A word for the language of the answers where the rules do not know it (the tag's, else ``other``), else ``None``.
+
+    By the script, or by small words of other European languages; a short text in Latin letters is taken for English
+    unless the tag ``language`` says otherwise.
+    """
+    told = texts.language.lower().split("-")[0]
+    if told and told not in ("en", "eng", "english", "unlabelled", "unknown"):
+        return told
+    return "other" if _is_foreign(texts.answer) else None

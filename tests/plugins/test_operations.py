@@ -1,0 +1,204 @@
+"""What `infimed runs`, `gc`, `verify` and `example` say of runs, and that they harm none."""
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+from typer.testing import CliRunner
+
+from infimed_core import InfimedError, RunEvent, load_plugins, load_run_file
+from infimed_core.cli import application
+from infimed_core.testing import run
+from infimed_plugins.operations import heartbeat
+from infimed_plugins.operations.checksums import damaged_files
+from infimed_plugins.operations.disk import parts_of, remove
+from infimed_plugins.operations.examples import example_text, examples
+from infimed_plugins.operations.status import FRESH_SECONDS, WAITING_SECONDS, find_runs, status_of
+from infimed_plugins.operations.tables import as_prometheus, size
+
+
+def document(name: str = "r", text: str = "yes") -> dict:
+    evaluation = {"benchmarks": [{"use": "demo-text"}], "limit": 2}
+    return {"run": {"name": name}, "model": {"use": "constant", "with": {"text": text}}, "evaluation": evaluation}
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> Path:
+    run(document(), tmp_path)
+    return tmp_path / "runs" / "r"
+
+
+def changed(directory: Path, **changes) -> None:
+    """Write other values into run.json, as a process that was killed would have left them."""
+    file = directory / "run.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+def command(*words: str):
+    return CliRunner().invoke(application(load_plugins()), list(words))
+
+
+# ---- runs ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_finished_run_is_done_and_a_running_one_is_alive_or_dead_by_its_lock(finished: Path) -> None:
+    assert status_of(finished).state == "done"
+    changed(finished, status="running", finished=None)
+    assert status_of(finished).state == "dead"
+    with FileLock(finished / "lock"):
+        assert status_of(finished).state == "alive"
+
+
+def test_a_beat_from_another_machine_says_alive_where_its_lock_is_not_seen(finished: Path) -> None:
+    changed(finished, status="running", finished=None)
+    beat = {"host": "node7", "process": 12, "time": time.time(), "last_event": time.time(), "step": ""}
+    (finished / "heartbeat.json").write_text(json.dumps(beat))
+    status = status_of(finished)
+    assert (status.state, status.owner) == ("alive", "process 12 on node7")
+    beat["last_event"] -= WAITING_SECONDS + 1
+    (finished / "heartbeat.json").write_text(json.dumps(beat))
+    assert status_of(finished).state == "waiting"
+    beat["time"] -= FRESH_SECONDS + 1
+    (finished / "heartbeat.json").write_text(json.dumps(beat))
+    assert status_of(finished).state == "dead"
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"time": "x"}', '{"time": null}', '{"time": 1'])
+def test_a_damaged_heartbeat_is_none(finished: Path, content: str) -> None:
+    (finished / "heartbeat.json").write_text(content)
+    assert heartbeat.read(finished) is None
+    assert status_of(finished).state == "done"
+
+
+def test_a_run_that_cannot_be_read_is_listed_with_its_problem(tmp_path: Path, finished: Path) -> None:
+    other = tmp_path / "runs" / "later"
+    other.mkdir()
+    (other / "run.json").write_text('{"format": 99}')
+    by_name = {Path(s.path).name: s for s in map(status_of, find_runs(tmp_path / "runs"))}
+    assert by_name["later"].state == "unreadable" and "later version" in by_name["later"].problem
+    assert by_name["r"].state == "done"
+
+
+def test_fifty_runs_are_listed_within_two_seconds_and_nothing_within_a_run_is_one(tmp_path: Path, finished: Path):
+    (finished / "artifacts" / "deep").mkdir()
+    (finished / "artifacts" / "deep" / "run.json").write_text("{}")
+    for number in range(49):
+        place = tmp_path / "runs" / "team" / f"{number:02d}"
+        place.mkdir(parents=True)
+        (place / "run.json").write_text((finished / "run.json").read_text())
+    start = time.process_time()
+    found = [status_of(path) for path in find_runs(tmp_path / "runs")]
+    assert time.process_time() - start < 2.0
+    assert len(found) == 50 and {status.state for status in found} == {"done"}
+
+
+def test_the_command_prints_a_table_json_and_metrics(tmp_path: Path, finished: Path) -> None:
+    told = command("runs", str(tmp_path))
+    assert told.exit_code == 0 and "1 done" in told.stdout and "runs/r" in told.stdout
+    rows = json.loads(command("runs", str(tmp_path), "--json").stdout)
+    assert rows[0]["state"] == "done" and rows[0]["num_bytes"] > 1000 and rows[0]["ends"]
+    text = command("runs", str(tmp_path), "--prometheus").stdout
+    assert f'infimed_run_state{{run="{finished}",state="done"}} 1' in text
+    assert isinstance(command("runs", str(tmp_path / "none")).exception, InfimedError)
+
+
+def test_metrics_quote_what_a_name_may_hold(finished: Path) -> None:
+    odd = finished.with_name('a"b\\c\nd')
+    finished.rename(odd)
+    text = as_prometheus([status_of(odd)])
+    assert 'a\\"b\\\\c\\nd"' in text and all(line.startswith(("#", "infimed_run_")) for line in text.splitlines())
+
+
+def test_a_beat_tells_step_progress_and_rate_and_ends_with_its_run(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(heartbeat, "SECONDS", 0.02)
+    (tmp_path / heartbeat.OWNER).write_text("process 1")
+    heartbeat.take(RunEvent("run_started", "", str(tmp_path), {"name": "r"}))
+    for done in range(0, 30, 10):
+        heartbeat.take(RunEvent("progress", "score", str(tmp_path), {"done": done, "total": 100, "unit": "sample"}))
+        time.sleep(0.05)
+    beat = heartbeat.read(tmp_path)
+    assert beat is not None and beat["process"] == os.getpid()
+    assert (beat["step"], beat["done"], beat["total"], beat["unit"]) == ("score", 20, 100, "sample")
+    assert beat["rate"] > 0 and beat["seconds_left"] == pytest.approx(80 / beat["rate"])
+    (tmp_path / heartbeat.OWNER).unlink()  # the run has failed: it lets go of its directory and tells no event
+    time.sleep(0.2)
+    (tmp_path / heartbeat.FILE).unlink()
+    time.sleep(0.1)
+    assert heartbeat.read(tmp_path) is None
+
+
+# ---- gc ------------------------------------------------------------------------------------------------------------
+
+
+def test_what_another_version_of_the_run_file_left_may_go_and_the_run_is_as_it_was(tmp_path: Path) -> None:
+    run(document(text="no"), tmp_path)
+    record = run(document(text="yes"), tmp_path)
+    place = tmp_path / "runs" / "r"
+    (place / "artifacts" / ".x.123.tmp").write_bytes(b"1" * 500)
+    parts = parts_of(place)
+    spare = [part for part in parts if part.reason]
+    assert sum(part.num_bytes for part in parts) >= sum(part.num_bytes for part in spare) > 500
+    assert not {place / str(step.artifact) for step in record.steps} & {part.path for part in spare}
+    told = command("gc", str(place))
+    assert told.exit_code == 0 and "may go" in told.stdout and all(part.path.exists() for part in spare)
+    assert command("gc", str(place), "--yes").exit_code == 0
+    assert not any(part.path.exists() for part in spare)
+    again = run(document(text="yes"), tmp_path)
+    assert {step.status for step in again.steps} == {"reused"} and again.results == record.results
+
+
+def test_nothing_goes_of_a_run_that_works_and_only_leftovers_of_one_that_is_not_done(finished: Path) -> None:
+    (finished / "artifacts" / "old-1").mkdir()
+    (finished / "artifacts" / ".left.1.tmp").write_text("")
+    changed(finished, status="interrupted")
+    assert [part.path.name for part in parts_of(finished) if part.reason] == [".left.1.tmp"]
+    spare = [part for part in parts_of(finished) if part.reason]
+    changed(finished, status="running")
+    with FileLock(finished / "lock"):
+        with pytest.raises(InfimedError, match="works on this run"):
+            parts_of(finished)
+        with pytest.raises(InfimedError, match="has begun to work"):
+            remove(finished, spare)
+
+
+def test_links_to_one_file_weigh_it_once(finished: Path) -> None:
+    (finished / "big").write_bytes(b"1" * 100_000)
+    before = status_of(finished).num_bytes
+    (finished / "same").hardlink_to(finished / "big")
+    assert status_of(finished).num_bytes == before
+
+
+def test_sizes_are_told_in_the_unit_that_fits() -> None:
+    assert [size(number) for number in (0, 999, 1000, 2_500_000, 3.2e9, 7e12)] == [
+        "0 bytes", "999 bytes", "1.0 kB", "2.5 MB", "3.2 GB", "7.0 TB",
+    ]  # fmt: skip
+
+
+# ---- verify --------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_of_another_size_or_none_is_named_with_what_mends_it(finished: Path) -> None:
+    assert not damaged_files(finished)[2]
+    answers = next(finished.glob("artifacts/evaluate-*/answers.jsonl"))
+    answers.write_text(answers.read_text() + "\n")
+    (damage,) = damaged_files(finished)[2]
+    assert damage.startswith(str(answers)) and f"remove {answers.parent}" in damage
+    assert command("verify", str(finished)).exit_code == 1
+    answers.unlink()
+    assert len(damaged_files(finished)[2]) == 1
+
+
+# ---- examples ------------------------------------------------------------------------------------------------------
+
+
+def test_every_example_is_listed_with_a_title_and_is_a_run_file_that_can_be_read(tmp_path: Path) -> None:
+    assert {"full", "recipes/qwen3-vl-4b-sft"} <= set(examples()) and all(examples().values())
+    assert example_text("qwen3-vl-4b-sft") == example_text("recipes/qwen3-vl-4b-sft")
+    file = tmp_path / "full.yaml"
+    file.write_text(command("example", "full").stdout)
+    assert load_run_file(file, load_plugins()).file.run.name == "full"
+    with pytest.raises(InfimedError, match="there are: ablation, "):
+        example_text("fall")
