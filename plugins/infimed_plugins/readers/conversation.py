@@ -100,6 +100,8 @@ class _Reader:
             raise DataError("bad_row", f"message {number}: a call of a tool in a turn of the {role}")
         if role == "assistant" and any(isinstance(piece, int) for piece in turn.pieces):
             raise DataError("image_in_answer", f"message {number}: an answer is text; an image cannot be learned")
+        if role == "tool" and not any(other.role == "assistant" for other in self.turns):
+            raise DataError("bad_row", f"message {number}: what a tool gave back, before any turn of the assistant")
         last = self.turns[-1] if self.turns else None
         if last is not None and role == last.role == "assistant" and said in CALL_ROLES:
             if last.supervised != turn.supervised:

@@ -46,12 +46,8 @@ class HuggingFace(Reader):
 
     def read(self, shard: str) -> Iterator[Sample | Fault]:
         """The rows of the split, in order."""
+        dataset, decoders = self._dataset
         stem = self.path.rstrip("/").rpartition("/")[2]
-        try:
-            dataset, decoders = self._dataset
-        except DataError as error:
-            yield fault_of(error, stem, self.path)
-            return
         num_rows = len(dataset) if self.max_samples is None else min(len(dataset), self.max_samples)
         for start in range(0, num_rows, BATCH):
             stop = min(start + BATCH, num_rows)
