@@ -138,7 +138,7 @@ def test_a_damaged_state_is_told_and_the_one_before_is_used(tmp_path):
 @pytest.mark.parametrize("damage", ["empty", "missing", "not json", "half"])
 def test_no_damage_to_a_state_ends_the_run(tmp_path, damage):
     whole, _ = train(tmp_path / "run", save_every=4)
-    (state,) = list((tmp_path / "run").iterdir())
+    (state,) = list((tmp_path / "run").glob("step-*"))
     if damage == "empty":
         (state / "checksums.json").write_bytes(b"")
     elif damage == "missing":
@@ -178,7 +178,7 @@ def test_a_full_disk_ends_with_the_last_good_state_intact(tmp_path, monkeypatch)
     monkeypatch.setattr(safetensors.torch, "save_file", save_file)
     with pytest.raises(InfimedError, match=r"No space left.*last good state is step-000000002"):
         train(tmp_path, save_every=2)
-    assert [path.name for path in tmp_path.iterdir()] == ["step-000000002"]
+    assert [path.name for path in tmp_path.glob("*step*")] == ["step-000000002"]
     monkeypatch.undo()
     again, facts = train(tmp_path, save_every=2)
     assert facts["resumed_from"] == 2
@@ -188,7 +188,7 @@ def test_a_full_disk_ends_with_the_last_good_state_intact(tmp_path, monkeypatch)
 
 def test_nothing_on_disk_is_a_pickle(tmp_path):
     train(tmp_path, save_every=2, keep=1)
-    (state,) = list(tmp_path.iterdir())
+    (state,) = list(tmp_path.glob("step-*"))
     names = sorted(path.name for path in state.iterdir())
     assert names == ["checksums.json", "optimizer.safetensors", "state.json", "weights.safetensors"]
 

@@ -63,7 +63,7 @@ def _not_looked_at(record: RunRecord) -> Iterator[str]:
 def _on_both_sides(record: RunRecord) -> Iterator[str]:
     """For each tag of a patient or study: how many of its values training shares with a benchmark, and what helps."""
     for _, step in steps_of(record, "filter"):
-        shared = step.details.get("on_both_sides")
+        shared: Any = step.details.get("on_both_sides")
         for tag, counts in shared.items() if isinstance(shared, dict) else ():
             assert isinstance(counts, dict)
             yield (

@@ -142,7 +142,7 @@ def _of_run(plan: Plan, run: Run, stages: Mapping[str, Stage], sample_id: str | 
         notes.append("no stage trains on it" + _rejection(run, sample.id))
     model = cast(Model, plan.component("model"))
     step = run.step("model")
-    encoder = model.encoder(Path(str(step.details["checkpoint"]))) if step is not None else None
+    encoder = model.encoder(run.directory / str(step.details["checkpoint"])) if step is not None else None
     if encoder is None:
         raise InfimedError(f"{run.directory}: the base model is not prepared")
     cap = places[0].cap if places else _last_cap(plan, next(iter(stages)))
@@ -236,7 +236,7 @@ def _prepared(plan: Plan) -> Path | None:
     if run.artifact(step) is None or run.record.config.get("model") != plan.as_json().get("model"):
         return None
     assert step is not None
-    path = Path(str(step.details.get("checkpoint")))
+    path = run.directory / str(step.details.get("checkpoint"))  # of a checkpoint from elsewhere the path is whole
     return path if (path / "config.json").is_file() else None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 from rich.console import Console
@@ -14,7 +15,7 @@ from infimed_plugins.reporting.summary import summary_text
 
 
 def told(run) -> str:
-    console = Console(width=160, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console = Console(width=160, record=True, file=io.StringIO())
     console.print(summary_text(with_running_curves(run)))
     return console.export_text()
 
