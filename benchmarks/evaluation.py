@@ -99,10 +99,14 @@ def rescore_seconds(rows: list[dict[str, Any]], task: str, scoring: str, checkou
 
 
 def speed(results: Results, num_answers: int, before: Path | None) -> None:
-    """Short answers both ways and chains of thought, from start to end; beside another checkout where one is named."""
+    """Short answers both ways and chains of thought, from start to end; beside another checkout where one is named.
+
+    The targets are 6 s for 100,000 short answers, which took 17.8 s and 11.05 s, and 10 s for 10,000 chains, which took
+    45 s, as ratios.
+    """
     work = [
         ("short answers, PMC_VQA", short_answers("PMC_VQA", num_answers), "PMC_VQA", "both", "<= 0.337"),
-        ("short answers, VQA_RAD", short_answers("VQA_RAD", num_answers), "VQA_RAD", "both", "<= 0.337"),
+        ("short answers, VQA_RAD", short_answers("VQA_RAD", num_answers), "VQA_RAD", "both", "<= 0.543"),
         ("chains of thought", chains(num_answers // 10), "MedQA_USMLE", "strict", "<= 0.222"),
     ]
     rows = []
@@ -334,7 +338,7 @@ def coverage(results: Results, trials: int) -> None:
     rows, all_shares = [], []
     for layout in layouts:
         values = [simulation.coverage_of_values(layout, share, trials) for share in (0.02, 0.5, 0.98)]
-        paired = [simulation.coverage_of_differences(layout, shares, trials // 2) for shares in simulation.PAIRS]
+        paired = [simulation.coverage_of_differences(layout, shares, trials) for shares in simulation.PAIRS]
         rows.append([layout[0] * layout[1], layout[0], layout[2], *values, *paired])
         all_shares += [*values, *paired]
     heads = [f"{first} - {second}" for first, second in simulation.PAIRS]
@@ -342,7 +346,7 @@ def coverage(results: Results, trials: int) -> None:
     results.target("95% intervals: lowest coverage in simulation", min(all_shares), ">= 0.92")
     results.details["coverage"] = rows
     balanced = [
-        [num, rare, *recalls, *simulation.coverage_of_balanced(num, rare, recalls, max(trials // 5, 20))]
+        [num, rare, *recalls, *simulation.coverage_of_balanced(num, rare, recalls, max(trials // 10, 20))]
         for num, rare in ((40, 0.5), (100, 0.5), (100, 0.2), (300, 0.1))
         for recalls in ((0.5, 0.5), (0.9, 0.9), (0.6, 0.95))
     ]

@@ -101,6 +101,8 @@ def attempt(file: Path, kill_before: int | None = None, told: Path | None = None
 def outcome(file: Path) -> dict[str, str]:
     """Everything that a run is for: its results, and the content of every artifact by name."""
     directory = file.parent / "runs" / "r"
+    if not (directory / "run.json").exists():
+        return {"status": "no run"}
     record = json.loads((directory / "run.json").read_text())
     found = {"status": record["status"], "results": json.dumps([record["results"], record["comparisons"]])}
     for path in sorted(directory.glob("artifacts/*/*")):

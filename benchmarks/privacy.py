@@ -20,11 +20,14 @@ from privacy_texts import BARE, NAMED, STRUCTURED, cases, clean_texts
 from infimed_core import Media, Sample
 from infimed_plugins.executors.local import Serial
 from infimed_plugins.filters.contamination import Contamination
+from infimed_plugins.filters.copies import altered_pairs
 from infimed_plugins.filters.duplicates import Duplicates
 from infimed_plugins.filters.hamming import close_pairs
+from infimed_plugins.filters.keypoints import marks
 from infimed_plugins.filters.pictures import perceptual_hash
 from infimed_plugins.quality.identity import find
 from infimed_plugins.quality.installed import media_loader, reader
+from infimed_plugins.quality.measurements import reduced
 from infimed_plugins.quality.privacy.command import deidentify
 from infimed_plugins.quality.privacy.header import find_in_header
 from infimed_plugins.quality.privacy.pixels import PixelReader, burned_in, can_read_pixels
@@ -232,6 +235,112 @@ def copies(results: Results) -> None:
     results.target("places with identity in the clean copies", len(body["found_in_the_copy"]), "== 0")
 
 
+def files(results: Results) -> None:
+    """200 files with identity planted in every place that a file has, names and a table included, and 60 clean ones."""
+    import gzip
+    import zlib
+
+    from privacy_files import write
+
+    loader = media_loader()
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        source, target = Path(folder) / "in", Path(folder) / "out"
+        values, tidy = write(source, 200, 60, SEED)
+        body = deidentify(source, target, key=b"benchmark-key-00", read_pixels=False)
+        pieces = []
+        for path in sorted(path for path in target.rglob("*") if path.is_file()):
+            data = path.read_bytes()
+            pieces += [path.name.encode(), gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data]
+            if data.startswith(b"\x89PNG") and (at := data.find(b"IDAT")) > 0:
+                pieces.append(zlib.decompressobj().decompress(data[at + 4 :]))
+        everything = b"\n".join(pieces)
+        left = sorted({value for value in values if value.encode() in everything})
+        copies_of = {
+            hash(loader.load(Media(uri=str(path))).tobytes())
+            for path in target.rglob("*")
+            if path.suffix in (".png", ".jpg")
+        }
+        changed = [
+            name for name, data in tidy.items() if hash(loader.load(Media(data=data)).tobytes()) not in copies_of
+        ]
+    results.details["files"] = {
+        "in": body["num_in"], "written": body["num_written"], "withheld": body["withheld"],
+        "planted_values": len(values), "left": left, "clean_files": len(tidy), "clean_changed": changed,
+        "found_by_its_own_check": body["found_in_the_copy"],
+    }  # fmt: skip
+    results.target("planted values found in any copy", len(left), "== 0")
+    results.target("clean files whose pixels changed", len(changed), "== 0")
+    results.target(
+        "files neither written nor told as withheld", 261 - body["num_written"] - sum(body["withheld"].values()), "== 0"
+    )
+
+
+def altered(results: Results, films: Path | None) -> None:
+    """Changed copies among unlike pictures: of the demo's, and of films of one view where a directory is given."""
+    import cv2
+
+    def turned(picture: np.ndarray, degrees: float) -> np.ndarray:
+        height, width = picture.shape[:2]
+        return cv2.warpAffine(picture, cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1.0), (width, height))
+
+    def cropped(picture: np.ndarray, share: float) -> np.ndarray:
+        rows, columns = int(picture.shape[0] * share), int(picture.shape[1] * share)
+        return picture[rows:, columns:]
+
+    def jpeg(picture: np.ndarray) -> np.ndarray:
+        return cv2.imdecode(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 40])[1], 1)
+
+    changes = {
+        "copy": lambda p: p,
+        "JPEG 40": jpeg,
+        "half the size": lambda p: cv2.resize(p, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA),
+        "crop of 5%": lambda p: cropped(p, 0.05),
+        "crop of 10%": lambda p: cropped(p, 0.1),
+        "2 degrees": lambda p: turned(p, 2),
+        "5 degrees": lambda p: turned(p, -5),
+        "mirror": lambda p: p[:, ::-1],
+        "inversion": lambda p: 255 - p,
+        "border": lambda p: np.pad(p, ((p.shape[0] // 10,) * 2, (p.shape[1] // 10,) * 2, (0, 0))),
+        "contrast": lambda p: np.clip((p.astype(np.float32) - 128) * 1.3 + 128, 0, 255).astype(np.uint8),
+        "gamma": lambda p: ((p / 255.0) ** 0.6 * 255).astype(np.uint8),
+    }
+    sets: dict[str, list[tuple[str, np.ndarray]]] = {}
+    if films is not None:
+        paths = sorted(path for path in films.iterdir() if path.suffix.lower() in (".png", ".jpg", ".jpeg"))
+        sets["films"] = [(path.name, reduced(cv2.imread(str(path)), 768)) for path in paths]
+    loader = media_loader()
+    sets["demo"] = [
+        (study, loader.load(media)) for own in pictures().values() for _, study, media in own[:: max(1, len(own) // 40)]
+    ]
+    for name, shown in sets.items():
+        prints = [marks(picture) for _, picture in shown]
+        unlike = [
+            (shown[one][0], shown[two][0], shared)
+            for one, two, shared in altered_pairs(prints)
+            if shown[one][0] != shown[two][0]
+        ]
+        rows = []
+        step = max(1, len(shown) // 40)
+        asked = [place for place in range(0, len(shown), step) if prints[place].codes.shape[1] >= 24]
+        for change_name, change in changes.items():
+            hits = sum(
+                bool(list(altered_pairs([prints[place], marks(np.ascontiguousarray(change(shown[place][1])))])))
+                for place in asked
+            )
+            rows.append([change_name, hits / len(asked)])
+            if name == "films":
+                results.target(f"altered films found: {change_name}", hits / len(asked), ">= 0.95")
+        table([f"altered copies of {len(asked)} of {name}", "found"], rows)
+        results.details[f"altered {name}"] = {
+            "pictures": len(shown),
+            "found": dict(rows),
+            "unlike_taken_for_one": unlike,
+        }
+        if name == "demo":
+            results.target("pairs of different studies of the demo taken for copies", len(unlike), "== 0")
+
+
 def near_pictures(results: Results) -> None:
     import cv2
 
@@ -306,7 +415,8 @@ def overlap(results: Results) -> None:
 
 
 PARTS = {
-    "text": text, "header": header, "copies": copies, "near_pictures": near_pictures, "overlap": overlap,
+    "text": text, "header": header, "copies": copies, "files": files, "near_pictures": near_pictures,
+    "overlap": overlap, "altered": altered,
     "pixels": pixels,
 }  # fmt: skip
 
@@ -315,12 +425,15 @@ def measure(results: Results, arguments: argparse.Namespace) -> None:
     for name in arguments.only or PARTS:
         if name == "pixels":
             pixels(results, arguments.pictures)
+        elif name == "altered":
+            altered(results, arguments.films)
         else:
             PARTS[name](results)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pictures", type=int, default=105, help="pictures that get a line of identity")
+    parser.add_argument("--films", type=Path, help="a directory of films of one view, each of another patient")
     parser.add_argument("--only", nargs="*", choices=list(PARTS), help="only these parts")
 
 

@@ -19,14 +19,18 @@ from typing import Any
 import numpy as np
 import yaml
 from common import Results, main, table
+from quality_damage import damage as damage_table
+from quality_texts import texts
 
 from infimed_core import Media, MediaLoader, Sample, Turn
 from infimed_plugins.quality.calibrate import calibrate
+from infimed_plugins.quality.calibration import load_calibration
 from infimed_plugins.quality.clean import CAPTIONS, answered, captioned
 from infimed_plugins.quality.corruptions import IMAGE_CORRUPTIONS, TEXT_CORRUPTIONS, make_identity, png
 from infimed_plugins.quality.identity import identities
 from infimed_plugins.quality.installed import media_loader, reader
 from infimed_plugins.quality.ladder import auroc, validate
+from infimed_plugins.quality.measurements import reduced
 from infimed_plugins.quality.profile import profile_path
 from infimed_plugins.quality.scorer import FiveDimension
 
@@ -192,12 +196,46 @@ def speed(scorer: FiveDimension, media: MediaLoader, side: int) -> float:
 
 
 def measure(results: Results, arguments: argparse.Namespace) -> None:
-    """Calibrated on every second picture, measured on the others; neighbouring slices and tiles lie on both sides.
-
-    The stricter figure, calibrated on the split ``train`` and flagged on ``validation`` and ``test`` (other regions of
-    the same few pictures), stands beside it as "in another region".
-    """
+    """The parts that were asked for."""
     media = media_loader()
+    if "texts" in arguments.only:
+        texts(results, arguments.pairs)
+    if "damage" in arguments.only:
+        as_readers_see(results, arguments.films, media)
+    if "ladder" in arguments.only:
+        ladder_of(results, arguments, media)
+
+
+def as_readers_see(results: Results, films: Path | None, media: MediaLoader) -> None:
+    """The damage table on slices of the demo, and on films: calibrated on every second one, measured on the others."""
+    pictures: dict[str, list[Any]] = {}
+    for split in ("validation", "test"):
+        for sample in rows(split, 192):
+            pictures.setdefault(sample.tags["modality"], []).append(sample.media[0])
+    shown = {
+        name: pictures[name][:: max(1, len(pictures[name]) // 12)][:12]
+        for name in ("MR", "CT", "US")
+        if name in pictures
+    }
+    calibrations = {"": load_calibration(None)}
+    if films is not None:
+        paths = [Sample(id=path.name, turns=(), media=(Media(uri=str(path)),), tags={"modality": "CR"})
+                 for path in sorted(films.iterdir()) if path.suffix.lower() in (".png", ".jpg", ".jpeg")]  # fmt: skip
+        own = calibrate({512: paths[::2]}, "films").references["CR"]
+        references = {**calibrations[""].references, "CR": {**calibrations[""].references["CR"], **own}}
+        calibrations["CR"] = calibrations[""].model_copy(update={"references": references})
+        shown = {"CR": [path.media[0] for path in paths[1::2]], **shown}
+    loaded = {name: [reduced(media.load(item), 768) for item in items] for name, items in shown.items()}
+    damage_table(results, loaded, calibrations)
+
+
+def ladder_of(results: Results, arguments: argparse.Namespace, media: MediaLoader) -> None:
+    """The ladder of damage on the demo's pictures and our captions, invariances, peers and speed.
+
+    Calibrated on every second picture, measured on the others; neighbouring slices and tiles lie on both sides. The
+    stricter figure, calibrated on the split ``train`` and flagged on ``validation`` and ``test`` (other regions of the
+    same few pictures), stands beside it as "in another region".
+    """
     by_split = {split: rows(split, arguments.side) for split in ("train", "validation", "test")}
     everything = sorted((s for part in by_split.values() for s in part), key=lambda s: (s.tags["modality"], s.id))
     held_out = everything[1::2]
@@ -272,6 +310,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--peer-python", default=sys.executable, help="an interpreter that has cleanvision and py-data-juicer"
     )
+    parser.add_argument("--only", nargs="*", default=["texts", "damage", "ladder"], help="texts, damage, ladder")
+    parser.add_argument("--films", type=Path, help="a directory of frontal chest films (PNG or JPEG)")
+    parser.add_argument("--pairs", type=Path, nargs="*", default=[], help="JSONL files with question and answer")
     parser.add_argument("--per-modality", type=int, default=30, help="pictures of a modality in the ladder")
 
 

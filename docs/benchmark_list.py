@@ -10,6 +10,7 @@ from pathlib import Path
 
 from infimed_core import MODALITIES, TASK_TYPES
 from infimed_plugins.medevalkit.cards import Card, cards
+from infimed_plugins.medevalkit.layouts import IMAGE_FOLDERS
 from infimed_plugins.reporting.compare.published import Published, read_published
 
 HERE = Path(__file__).parent
@@ -50,6 +51,32 @@ def sources() -> str:
         for table in published()
         for name, source in table.sources.items()
     )
+
+
+OWN_FILES = {
+    "pubmedqa": "or the authors' own: `ori_pqal.json`, `test_ground_truth.json`",
+    "mmmu-medical-test": "`answer.json` beside them has the answers that are kept back",
+    "cmb": "`CMB-Exam/CMB-test/*answer*.json` beside it has the answers",
+}
+"""What a folder may hold besides, by benchmark."""
+
+
+def layouts() -> str:
+    """A table of what each benchmark's local folder holds."""
+    lines = ["| benchmark | below `path` | fields of a question | images |", "|---|---|---|---|"]
+    for card in cards():
+        source = card.source
+        named = [f"`{name}`" for name in source.files]
+        folders = [f"{config}/" for config in (source.configs[:1] or ((source.config,) if source.config else ()))]
+        hub = f"`{''.join(folders)}{source.split}.*` or `data/{''.join(folders)}{source.split}-*`"
+        where = ", or ".join(named) or hub
+        where += f" for each of {len(source.configs)} configurations" if source.configs else ""
+        where += f"; {OWN_FILES[card.name]}" if card.name in OWN_FILES else ""
+        fields = ", ".join(f"`{name}`" for name in card.fields.values())
+        folder = [f"`{name}/`" if name else "`path` itself" for name in IMAGE_FOLDERS.get(card.layout, ("",))]
+        images = f"in the cell, or in {' or '.join(folder)}" if "images" in card.fields else "–"
+        lines.append(f"| {card.name} | {where} | {fields} | {images} |")
+    return "\n".join(lines)
 
 
 def benchmarks() -> str:
@@ -107,7 +134,13 @@ def _published(name: str) -> str:
 
 def fill(text: str) -> str:
     """The document with every made part made anew."""
-    parts = {"groups": groups, "vocabulary": vocabulary, "sources": sources, "benchmarks": benchmarks}
+    parts = {
+        "groups": groups,
+        "layouts": layouts,
+        "vocabulary": vocabulary,
+        "sources": sources,
+        "benchmarks": benchmarks,
+    }
     for name, make in parts.items():
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
         assert pattern.search(text), f"{TARGET} has no part '{name}'"

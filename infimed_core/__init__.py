@@ -21,7 +21,7 @@ from infimed_core.api.data import (
     ToolCall,
     Turn,
 )
-from infimed_core.api.evaluation import AnswerMetric, Benchmark, GradedAnswer, Metric, Solver, TextMetric
+from infimed_core.api.evaluation import AnswerMetric, Baseline, Benchmark, GradedAnswer, Metric, Solver, TextMetric
 from infimed_core.api.models import (
     IGNORED_LABEL,
     Answer,
@@ -88,6 +88,7 @@ __all__ = [
     "Answer",
     "AnswerMetric",
     "Ask",
+    "Baseline",
     "Batches",
     "Benchmark",
     "Candidate",

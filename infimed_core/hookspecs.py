@@ -15,7 +15,7 @@ import pluggy
 
 from infimed_core.api.component import Component
 from infimed_core.api.data import DatasetFilter, Executor, Modality, Reader
-from infimed_core.api.evaluation import Benchmark, Metric, Solver
+from infimed_core.api.evaluation import Baseline, Benchmark, Metric, Solver
 from infimed_core.api.models import Model
 from infimed_core.api.planning import Packer, ResolutionScheduler
 from infimed_core.api.quality import Scorer, Selector
@@ -53,6 +53,7 @@ KINDS = {
     "trainer": Kind("infimed_trainers", Trainer, ("training",), "How a model learns from the rows."),
     "benchmark": Kind("infimed_benchmarks", Benchmark, ("evaluation.benchmarks.*",), "What a model is asked."),
     "solver": Kind("infimed_solvers", Solver, ("evaluation.benchmarks.*.solver",), "How a model is asked."),
+    "baseline": Kind("infimed_baselines", Baseline, (), "What answers a benchmark without a model."),
     "metric": Kind("infimed_metrics", Metric, ("evaluation.benchmarks.*.metrics.*",), "What sums up the grades."),
     "reporter": Kind("infimed_reporters", Reporter, ("report.*",), "What is written for people about a run."),
 }

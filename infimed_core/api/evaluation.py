@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -97,6 +97,20 @@ class Benchmark(Component):
     ) -> dict[str, JsonValue] | None:
         """Anything to record beside the metrics (another harness's result format ...)."""
         return None
+
+
+class Baseline(Component):
+    """Answers a benchmark without a model: what every model is compared with."""
+
+    def applies(self, samples: Sequence[Sample]) -> bool:
+        """Whether it has anything to answer to these questions."""
+        return True
+
+    @abstractmethod
+    def answers(
+        self, benchmark: Benchmark, samples: Sequence[Sample], training: Iterable[Sample]
+    ) -> tuple[list[Answer], dict[str, JsonValue]]:
+        """One answer per question, in order, and what the record says of them; ``training`` is the run's own data."""
 
 
 @dataclass(frozen=True, slots=True)

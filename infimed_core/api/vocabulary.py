@@ -58,15 +58,14 @@ def task_type_of(label: str | None) -> str:
     return _find(label, TASK_TYPES)
 
 
+_PERSON = re.compile(
+    r"(?:patient|subject|person|participant|study|exam)(?:id|uid|no|num|number|key|name)?|pid|mrn|studyinstanceuid|accession\w*"
+)
+
+
 def is_person_tag(tag: str) -> bool:
     """Whether a tag's name says that equal values are of one patient, subject or study, in any spelling."""
-    return (
-        re.fullmatch(
-            r"(?:patient|subject|person|participant|study|exam)(?:id|uid|no|num|number|key|name)?|pid|mrn|studyinstanceuid|accession\w*",
-            re.sub(r"[\W_]", "", tag.lower()),
-        )
-        is not None
-    )
+    return _PERSON.fullmatch(re.sub(r"[\W_]", "", tag.lower())) is not None
 
 
 def _find(label: str | None, vocabulary: dict[str, tuple[str, ...]]) -> str:

@@ -39,7 +39,7 @@ def _curate(state: RunState, executor: Executor) -> Curated:
     left_out, filters_digest = filter_dataset(state, dataset, hashed, executor)
     quality = state.plan.file.quality
     if quality is not None:
-        tables, score_digest = score_samples(state, dataset, hashed, executor)
+        tables, score_digest = score_samples(state, dataset, hashed, executor, left_out.tobytes().rstrip(b"\0"))
         if quality.select is not None:
             made_of = digest(score_digest, filters_digest) if filters_digest else score_digest
             kept, select_digest = select_samples(state, dataset, tables, left_out, made_of)

@@ -166,7 +166,7 @@ def read_sources(state: RunState, executor: Executor) -> tuple[Dataset, str]:
         for task in tasks:  # not before the whole is written: a run killed here finds every part
             for path in reversed(task.parts.values()):  # what says that the part stands goes first
                 path.unlink()
-        for left in directory.glob(".part-*.tmp"):
+        for left in directory.glob(".*.tmp"):
             left.unlink(missing_ok=True)  # of a process that was killed
         for text in _told_faults(directory / "faults.jsonl", joined.dropped):
             state.say(text, "read")

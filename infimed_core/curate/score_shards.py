@@ -81,6 +81,7 @@ class ScoringJob:
 
     Attributes:
         inputs_digest: digest of all that decides a score beside the sample and its media.
+        left_out: a byte a row, 1 where a filter rejected the sample, which is not scored; 0s at its end left out.
         directory: the step's artifact; the artifacts beside it may hold parts that need not be scored again.
     """
 
@@ -89,6 +90,7 @@ class ScoringJob:
     media: MediaLoader
     directory: Path
     inputs_digest: str
+    left_out: bytes = b""
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_earlier"}
@@ -99,7 +101,8 @@ class ScoringJob:
         for row in range(start, stop):
             key.update(self.dataset.line(row))
             sample = self.dataset[row]
-            key.update("\n".join([tag(sample), *(_state(item.uri) for item in sample.media)]).encode() + b"\0")
+            told = "left out" if self.left_out[row : row + 1] == b"\1" else tag(sample)
+            key.update("\n".join([told, *(_state(item.uri) for item in sample.media)]).encode() + b"\0")
         return part_path(self.directory, start, key.hexdigest())
 
     def is_complete(self, target: Path, num_samples: int, good: Callable[[Path], bool] = lambda path: True) -> bool:

@@ -27,6 +27,8 @@ from infimed_core.store.steps import Outcome, RunState
 CALL_SIZE = 128
 """Samples that a scorer is given at once."""
 SCORER_FAILED = "scorer_failed"
+LEFT_OUT = Score(status="unscored", reasons=("left_out_by_filter",))
+"""Of a sample that a filter rejected: it is not scored."""
 
 
 class Done(NamedTuple):
@@ -66,10 +68,13 @@ class ScoreTask:
         scores: list[Score] = []
         for at in range(self.start, self.stop, CALL_SIZE):
             samples = job.dataset[at : min(at + CALL_SIZE, self.stop)]
-            scores += scored(job.scorer, score, samples)
+            skipped = job.left_out[at : at + len(samples)].ljust(len(samples), b"\0")
+            wanted = [sample for sample, skip in zip(samples, skipped, strict=True) if not skip]
+            found = iter(scored(job.scorer, score, wanted) if wanted else ())
+            scores += [LEFT_OUT if skip else next(found) for skip in skipped]
             ids += [sample.id for sample in samples]
         write_part(target, ids, scores, job.scorer.given_dimensions())
-        return Done(target.name, num_samples, num_samples)
+        return Done(target.name, num_samples, sum(score is not LEFT_OUT for score in scores))
 
 
 def scored(scorer: Scorer, score: Callable[[list[Sample]], list[Score]], samples: list[Sample]) -> list[Score]:
@@ -143,9 +148,9 @@ def _note_identity(scorer: Scorer, scores: Iterable[tuple[str, Score]], identity
 
 
 def score_samples(
-    state: RunState, dataset: Dataset, inputs_digest: str, executor: Executor
+    state: RunState, dataset: Dataset, inputs_digest: str, executor: Executor, left_out: bytes = b""
 ) -> tuple[dict[str, ScoreTable], str]:
-    """Score every sample with every scorer; return the tables by the names of the scorers, in order, and a digest.
+    """Score every sample that no filter left out with every scorer; return tables by scorer, in order, and a digest.
 
     Parts that a killed run finished are not scored again, and neither are those of an earlier run of this directory
     whose samples, media and scorer are the same: a file added to a source costs its own rows.
@@ -159,7 +164,7 @@ def score_samples(
     for index, (title, scorer) in enumerate(zip(names_in_run(section.scorers), scorers, strict=True)):
         name = "score" if index == 0 else f"score-{title}"
         identity_digest = scorer.identity()
-        hashed = digest("score", 4, inputs_digest, identity_digest)
+        hashed = digest("score", 4, inputs_digest, identity_digest, *([left_out.hex()] if left_out else []))
         if isinstance(scorer, JudgingScorer):
             identity_digest = digest(identity_digest, state.model_pool.identity(scorer.model))
             # the tags decide what may be sent where, so they are part of what the scores are made from
@@ -175,7 +180,7 @@ def score_samples(
             fitted = scorer.fitted(dataset, state.media, directory)
             # A scorer that knows a reference made from the data scores other data otherwise.
             parts_from = digest("part", 2, identity_digest, "" if fitted is scorer else inputs_digest)
-            job = Broadcast(ScoringJob(fitted, dataset, state.media, directory, parts_from))
+            job = Broadcast(ScoringJob(fitted, dataset, state.media, directory, parts_from, left_out))
             tasks = [ScoreTask(job, start, stop) for start, stop in spans(read_shards(dataset))]
             num_done = num_scored = 0
             if isinstance(fitted, JudgingScorer):
@@ -191,7 +196,7 @@ def score_samples(
             table = ScoreTable(directory)
             status, reasons = table.counts()
             num_failed = reasons[SCORER_FAILED]
-            if num_failed and num_failed == len(dataset):
+            if num_failed and num_failed == len(dataset) - left_out.count(1):
                 note = table[0][1].note
                 _sweep(directory, set())  # nothing in it is worth keeping, and its cause may be gone next time
                 method = "judge" if isinstance(scorer, JudgingScorer) else "score"
@@ -224,6 +229,6 @@ def score_samples(
 
 def _sweep(directory: Path, kept_names: set[str]) -> None:
     """Remove the parts that are not of this step (their media have changed), and what a killed process left."""
-    for path in [*directory.glob("part-*.parquet"), *directory.glob(".part-*.tmp")]:
+    for path in [*directory.glob("part-*.parquet"), *directory.glob(".*.tmp")]:
         if path.name not in kept_names:
             path.unlink(missing_ok=True)

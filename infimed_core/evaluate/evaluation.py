@@ -7,19 +7,19 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
+from typing import cast
 
 from pydantic import TypeAdapter
 
 from infimed_core.api.component import JsonObject, with_versions
 from infimed_core.api.data import Fault, Score
-from infimed_core.api.evaluation import Benchmark, TextMetric
+from infimed_core.api.evaluation import Baseline, Benchmark, TextMetric
 from infimed_core.api.models import Answer, Model
 from infimed_core.api.reporting import Comparison, ResultRow
-from infimed_core.contracts import FULL
+from infimed_core.contracts import FULL, checked_answers
 from infimed_core.errors import InfimedError
 from infimed_core.evaluate import statistics
 from infimed_core.evaluate.asked import AskedBenchmark, OpenedModels
-from infimed_core.evaluate.baselines import constant_letter, most_common_answers
 from infimed_core.evaluate.choices import check_chosen, chosen_samples
 from infimed_core.evaluate.graded import Graded, answers_path, read_graded
 from infimed_core.evaluate.grading import ask_and_grade, grade, judge, told_failures
@@ -242,19 +242,17 @@ def _baseline(
     """A constant baseline on the same questions; no rows where it has nothing to answer."""
     state, benchmark, name = asked.state, asked.benchmark, asked.name
     samples = [row.sample for row in rows]
-    letter = constant_letter(samples)
-    if baseline == CONSTANT_LETTER and not letter:
-        state.tell("message", "", {"text": f"{name}: no multiple choice, so no {CONSTANT_LETTER} baseline"})
+    made = cast(Baseline, state.registry.make("baseline", baseline))
+    if not made.applies(samples):
+        state.tell("message", "", {"text": f"{name}: no {baseline} baseline, for it has nothing to answer here"})
         return (), ""
-    hashed = digest("baseline", 6, baseline, inputs_digest, asked.graded_by, training.digest if training else None)
+    trained = training.digest if training else None
+    hashed = digest("baseline", 7, with_versions(made, baseline), inputs_digest, asked.graded_by, trained)
 
     def work(directory: Path) -> Outcome:
-        details: JsonObject = {"letter": letter}
-        answers = [Answer(sample_id=sample.id, text=letter, num_calls=0) for sample in samples]
-        if baseline == BASELINE:
-            answers, chosen = most_common_answers(benchmark, samples, training.samples() if training else ())
-            details = {"chosen_by": dict(chosen)}
-        _write_results(asked, directory, baseline, grade(benchmark, samples, answers))
+        answers, details = made.answers(benchmark, samples, training.samples() if training else ())
+        checked = checked_answers(made, answers, [sample.id for sample in samples])
+        _write_results(asked, directory, baseline, grade(benchmark, samples, checked))
         return Outcome(len(samples), len(samples), details=details)
 
     step = f"baseline-{name}" if baseline == BASELINE else f"baseline-{baseline}-{name}"

@@ -109,16 +109,20 @@ class AnswerCache:
 
     def _keep(self, key: str, answer: Answer, stream: TextIO) -> None:
         self._answers[key] = answer
-        stream.write(json.dumps({"key": key, "answer": answer.model_dump(mode="json")}) + "\n")
+        body = {"key": key, "answer": answer.model_dump(mode="json")}
+        # begins a line too: the last one may have been cut by a kill
+        stream.write("\n" * (stream.tell() > 0) + json.dumps({**body, "check": digest(body)[:16]}))
         stream.flush()
 
 
 def _read(path: Path) -> Iterator[tuple[str, Answer]]:
     if path.exists():
-        with path.open(encoding="utf-8") as stream:
+        with path.open("rb") as stream:
             for line in stream:
                 try:
                     body = json.loads(line)
-                    yield body["key"], Answer.model_validate(body["answer"])
-                except (ValueError, KeyError):
-                    continue  # the last line of a run that was killed while writing it: that answer is asked again
+                    check = body.pop("check", None)  # earlier versions wrote none
+                    if check in (None, digest(body)[:16]):
+                        yield body["key"], Answer.model_validate(body["answer"])
+                except (ValueError, KeyError, AttributeError):
+                    continue  # damaged, or cut by a kill while it was written: that answer is asked again

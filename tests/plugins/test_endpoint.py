@@ -17,7 +17,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
-import typer
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -26,6 +25,7 @@ from pydantic import ValidationError
 from infimed_core import Answer, DataError, Generation, Media, MediaLoader, Request, Turn
 from infimed_core.models.answer_cache import AnswerCache
 from infimed_core.plugins import load_plugins
+from infimed_core.runfile.loading import load_run_file
 from infimed_core.testing import check_component, make_image
 from infimed_plugins.endpoint.model import OpenAICompatible
 from infimed_plugins.endpoint.pictures import encoded
@@ -663,10 +663,10 @@ def test_a_run_killed_with_kill_9_asks_again_only_what_was_under_way(tmp_path):
         assert sum(server.seen.values()) <= len(server.seen) + 4 + 1
 
 
-def test_check_asks_every_server_one_question(tmp_path, capsys):
-    from infimed_core.cli import check
+def test_check_asks_every_server_one_question(tmp_path):
+    from infimed_plugins.reporting.check import connections
 
-    def file(*addresses):
+    def plan(*addresses):
         models = {
             f"m{number}": {"use": "openai-compatible", "with": {"base_url": address, "model": "m"}}
             for number, address in enumerate(addresses)
@@ -674,14 +674,12 @@ def test_check_asks_every_server_one_question(tmp_path, capsys):
         evaluation = {"models": list(models), "benchmarks": [{"use": "demo-text"}]}
         path = tmp_path / "run.yaml"
         path.write_text(json.dumps({"run": {"name": "x"}, "models": models, "evaluation": evaluation}))
-        return path
+        return load_run_file(path, load_plugins())
 
     with FakeServer(lambda body, count: (200, reply("ready"))) as server:
-        check(file(server.url), connect=True)
-        said = capsys.readouterr().out
-        assert f"models.m0: {server.url} answers as 'm': 'ready'" in said and "ok (" in said
+        said, num_unreachable = connections(plan(server.url))
+        assert f"models.m0: {server.url} answers as 'm': 'ready'" in "".join(said) and num_unreachable == 0
         assert len(server.bodies) == 1
-        with pytest.raises(typer.Exit):
-            check(file(server.url, "http://127.0.0.1:9/v1"), connect=True)
-        said = capsys.readouterr().out
-        assert "models.m1: http://127.0.0.1:9/v1 does not answer: connection_refused" in said and "ok (" not in said
+        said, num_unreachable = connections(plan(server.url, "http://127.0.0.1:9/v1"))
+        assert "models.m1: http://127.0.0.1:9/v1 does not answer: connection_refused" in "".join(said)
+        assert num_unreachable == 1

@@ -45,3 +45,16 @@ def test_reporting_only_and_no_gates_at_all(tmp_path):
     assert told.dropped == {} and told.details["num_contaminated"] > 0
     none, _ = filter_step(tmp_path / "b", {**DATA, "filters": []}, "filter-contamination")
     assert none is None
+
+
+def test_samples_that_a_filter_rejected_are_not_scored(tmp_path):
+    document = {
+        "run": {"name": "scored"}, "data": DATA, "model": {"use": "constant"}, "evaluation": ASKED,
+        "quality": {"scorers": [{"use": "five-dimension"}]},
+    }  # fmt: skip
+    tmp_path.mkdir(exist_ok=True)
+    record = run(document, tmp_path)
+    steps = {step.name: step for step in record.steps}
+    num_rejected = sum(steps["filter-contamination"].dropped.values())
+    assert steps["score"].details["reasons"]["left_out_by_filter"] == num_rejected > 0
+    assert steps["score"].details["num_scored"] == steps["score"].num_in - num_rejected

@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 
-from infimed_core import Answer, Sample
+from infimed_core import Answer, MediaLoader, Sample
 from infimed_core.api.reporting import RunRecord
+from infimed_core.records import open_run
 from infimed_core.testing import run
 from infimed_plugins.medevalkit import judging, rubric, verifier
 from infimed_plugins.medevalkit.benchmarks import table
+from infimed_plugins.reporting.page.answers import read_tables
+from infimed_plugins.reporting.page.thumbnails import Thumbnails
 
 sys.path.insert(0, str(Path(__file__).parent))
 from judge_server import judge_server
@@ -229,6 +232,26 @@ def test_a_verifier_decides_what_the_rules_left_open(tmp_path: Path, kind: str, 
     assert prompts and judged.num_scored == strict.num_scored + len(prompts)
     # what no judge was asked about is not right, and counted
     assert judged.value == pytest.approx(judged.num_scored / judged.num_counted)
+    opened = open_run(tmp_path / "runs" / "judged-vqa-rad")
+    (((_, _, judge), decided),) = read_tables(opened, Thumbnails(opened.directory, MediaLoader({}), 0)).deciders.items()
+    assert judge == "small" and decided["judge"] == len(prompts) and decided["rule"] == strict.num_scored
+    assert decided["both"] == 0 and decided.total() == strict.num_counted
+
+
+def test_agreement_of_rule_and_verifier_is_counted_where_both_decide(tmp_path: Path) -> None:
+    with judge_server(lambda body: (200, "Correct")) as server:
+        told = document("vqa-rad", {}, "It is an ultrasound of the liver")
+        inner = {"use": "openai-compatible", "with": {"base_url": server.url, "model": "verifier"}}
+        told["models"]["small"] = {"use": "verifier", "with": {"format": "xverify", "model": inner}}
+        told["evaluation"] |= {"judges": ["small"]}
+        run(told, tmp_path)
+    opened = open_run(tmp_path / "runs" / "judged-vqa-rad")
+    (decided,) = read_tables(opened, Thumbnails(opened.directory, MediaLoader({}), 0)).deciders.values()
+    wrong = sum(
+        row.scores["strict"].value == 0 and row.scores["judge:small"].value == 1
+        for row in opened.answers(*next(iter(opened.answered())))
+    )
+    assert decided["both"] > 0 and decided["both"] - decided["agree"] == wrong
 
 
 @pytest.mark.parametrize(
@@ -237,6 +260,7 @@ def test_a_verifier_decides_what_the_rules_left_open(tmp_path: Path, kind: str, 
         ("xverify", "Correct", True), ("xverify", "[Incorrect]", False), ("xverify", "I cannot say", None),
         ("compassverifier", "A", True), ("compassverifier", "B", False), ("compassverifier", "C", None),
         ("compassverifier", "The two differ. \\boxed{B}", False), ("compassverifier", "<think>A looks right", None),
+        ("compassverifier", "Step 1 ...\nFinal Judgment: (B). A careful reader would agree.", False),
     ],
 )  # fmt: skip
 def test_a_verifiers_verdict_is_read_in_its_own_format(kind: str, reply: str, verdict: bool | None) -> None:

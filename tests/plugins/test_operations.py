@@ -1,5 +1,6 @@
 """What `infimed runs`, `gc`, `verify` and `example` say of runs, and that they harm none."""
 
+import importlib.util
 import json
 import os
 import time
@@ -202,3 +203,24 @@ def test_every_example_is_listed_with_a_title_and_is_a_run_file_that_can_be_read
     assert load_run_file(file, load_plugins()).file.run.name == "full"
     with pytest.raises(InfimedError, match="there are: ablation, "):
         example_text("fall")
+
+
+# ---- check ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_package_that_a_run_file_needs_and_that_is_missing_is_told_before_anything_starts(tmp_path, monkeypatch):
+    document = {
+        "run": {"name": "r"},
+        "data": {"sources": [{"use": "demo-anatomy"}], "executor": {"use": "ray"}},
+        "model": {"use": "constant", "with": {"text": "A"}},
+        "evaluation": {"benchmarks": [{"use": "demo-text"}]},
+    }
+    (tmp_path / "run.yaml").write_text(json.dumps(document))
+    found = importlib.util.find_spec
+    absent = {"ray", "nilearn", "simple_icd_10_cm"}
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name in absent else found(name, *rest))
+    with pytest.raises(InfimedError) as caught:
+        load_run_file(tmp_path / "run.yaml", load_plugins())
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 3 and all("pip install 'infimed[" in line for line in lines)
+    assert "data.executor" in str(caught.value) and "nilearn, simple-icd-10-cm" in str(caught.value)

@@ -56,7 +56,8 @@ def test_a_key_of_no_person_is_none(key):
     ids=str,
 )
 def test_identity_outside_of_the_text_is_found(given):
-    assert named_identity(Sample(**{"id": "q1", "turns": TURNS, **given}))
+    reasons, notes = named_identity(Sample(**{"id": "q1", "turns": TURNS, **given}))
+    assert reasons and all(any(note.startswith(reason.value) for note in notes) for reason in reasons)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +70,7 @@ def test_identity_outside_of_the_text_is_found(given):
     ids=str,
 )
 def test_a_running_number_or_a_pseudonym_is_no_identity(given):
-    assert named_identity(Sample(**{"id": "q1", "turns": TURNS, **given})) == []
+    assert named_identity(Sample(**{"id": "q1", "turns": TURNS, **given})) == ([], [])
 
 
 def test_the_copy_holds_pseudonyms_and_the_old_id_nowhere(tmp_path):

@@ -32,7 +32,7 @@ def jpeg(exif: bytes = b"") -> Media:
 @pytest.mark.parametrize("exif", BROKEN_EXIF.values(), ids=BROKEN_EXIF)
 def test_exif_that_cannot_be_read_is_unchecked_and_the_dimension_null(exif):
     media = jpeg(exif)
-    assert header_identity(media) == ([Reason.IDENTITY_UNCHECKED], 0)
+    assert header_identity(media) == ([Reason.IDENTITY_UNCHECKED], 0, [])
     sample = Sample(id="s", turns=(Turn(role="user", content=(0, "What is shown?")),), media=(media,))
     (score,) = FiveDimension().score([sample], media_loader())
     assert score.parts["compliance"] is None and score.status == "ok"
@@ -40,7 +40,7 @@ def test_exif_that_cannot_be_read_is_unchecked_and_the_dimension_null(exif):
 
 
 def test_a_sound_picture_is_checked():
-    assert header_identity(jpeg()) == ([], 0)
+    assert header_identity(jpeg()) == ([], 0, [])
 
 
 def test_identity_that_was_found_counts_although_something_else_is_unchecked():
@@ -53,4 +53,15 @@ def test_identity_that_was_found_counts_although_something_else_is_unchecked():
 
 @pytest.mark.parametrize("media", [Media(kind="dicom", data=b"no DICOM"), Media(kind="hologram", data=b"x")])
 def test_a_header_that_nobody_can_read_is_unchecked(media):
-    assert header_identity(media) == ([Reason.IDENTITY_UNCHECKED], 0)
+    assert header_identity(media) == ([Reason.IDENTITY_UNCHECKED], 0, [])
+
+
+def test_every_flag_shows_what_matched_where_and_by_which_rule():
+    turns = (
+        Turn(role="user", content=("What?",)),
+        Turn(role="assistant", content=("Seen by Dr. Miller, MRN 00123456.",)),
+    )
+    sample = Sample(id="q1", turns=turns, tags={"hospital": "Massachusetts General"})
+    (score,) = FiveDimension().score([sample], media_loader())
+    for part in ("phi_name: 'Miller' in the text", "phi_record_number: 'MRN 00123456'", "in the tag hospital"):
+        assert part in score.note

@@ -320,7 +320,7 @@ def test_a_judge_may_read_choices_and_closed_answers_that_no_rule_could(tmp_path
     reader = {"use": "jsonl", "with": {"path": str(tmp_path / "q.jsonl")}}
     benchmark = Questions.model_validate({"reader": reader, "judged": judged})
     samples = list(benchmark.samples())
-    said = ["It is the organ that filters blood", "A", "Bigger than it should be", "In the other one", "I cannot tell."]
+    said = ["It is the organ that filters blood", "A", "Bigger than it should be", "a lung", "I cannot tell."]
     answers = [Answer(sample_id=one.id, text=text) for one, text in zip(samples, said, strict=True)]
     asked = []
 

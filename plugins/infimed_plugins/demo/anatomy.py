@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from pydantic import Field
 
-from infimed_core import Fault, Reader, Sample
+from infimed_core import Component, Fault, Reader, Sample
 from infimed_plugins.demo import defects, pictures, samples, sources
 from infimed_plugins.demo.blocks import Split
 from infimed_plugins.demo.questions import check_names
@@ -61,6 +61,10 @@ class DemoAnatomy(Reader):
         if self.split == "train" and self.injected_defects:
             made = defects.inject(made, self.injected_defects, self.seed)
         yield from made
+
+    def problems(self, run: Mapping[str, Component]) -> Mapping[str, str]:
+        """Packages of the extra ``demo`` that are missing."""
+        return sources.missing_packages()
 
     def fingerprint(self) -> str:
         """Changes with the settings, the version of the rules and the versions of the packages that carry the data."""

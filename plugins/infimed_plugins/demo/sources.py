@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,6 +77,20 @@ def package_file(package: str, path: str) -> Path:
             return Path(folder) / path
     what = f"{DISTRIBUTIONS[package]} is not installed" if spec is None else f"{DISTRIBUTIONS[package]} holds no {path}"
     raise DataError("missing_package", f"the demo data cannot be made: {what}; run: pip install 'infimed[demo]'")
+
+
+def missing_packages(names: Sequence[str] = tuple(DISTRIBUTIONS)) -> dict[str, str]:
+    """What a component that needs these packages has to say where one is missing, as ``Component.problems`` does."""
+    missing = []
+    for name in names:
+        try:
+            found = importlib.util.find_spec(name) is not None
+        except (ImportError, ValueError):
+            found = False
+        missing += [] if found else [DISTRIBUTIONS[name]]
+    if not missing:
+        return {}
+    return {"": f"the demo data need {', '.join(missing)}, not installed here; run: pip install 'infimed[demo]'"}
 
 
 @functools.lru_cache(maxsize=1)

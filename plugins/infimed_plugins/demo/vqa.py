@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from infimed_core import Answer, Benchmark, Fault, Generation, Sample, Score, modality_of
+from infimed_core import Answer, Benchmark, Component, Fault, Generation, Sample, Score, modality_of
 from infimed_plugins.demo import samples, sources
 from infimed_plugins.demo.anatomy import DATA_VERSION, some_pictures
 from infimed_plugins.demo.grading import grade
@@ -34,6 +34,7 @@ class _Demo(Benchmark):
     baseline_by: ClassVar[tuple[str, ...]] = ("kind", "form")
     cluster_by: ClassVar[str] = "image"
     metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
+    needs: ClassVar[tuple[str, ...]] = tuple(sources.DISTRIBUTIONS)
 
     split: Literal["test", "validation"] = Field(default="test", description="Which held-out part to ask about.")
     max_samples: int | None = Field(default=None, ge=1, description="At most this many questions; all if empty.")
@@ -42,6 +43,10 @@ class _Demo(Benchmark):
     def grade(self, sample: Sample, answer: Answer, scoring: str) -> Score:
         """Exact match after normalising, a letter, or yes/no; ``None`` with a reason where nothing could be read."""
         return grade(sample, answer)
+
+    def problems(self, run: Mapping[str, Component]) -> Mapping[str, str]:
+        """Packages of the extra ``demo`` that are missing."""
+        return sources.missing_packages(self.needs)
 
     def generation(self) -> Generation:
         """Greedy; the longest answer is a chapter of ICD-10-CM."""
@@ -70,6 +75,8 @@ class DemoVqa(_Demo):
 
 class DemoText(_Demo):
     """Text-only questions about ICD-10-CM categories that no training sample names, reported apart."""
+
+    needs: ClassVar[tuple[str, ...]] = ("simple_icd_10_cm",)
 
     def samples(self) -> Iterator[Sample | Fault]:
         """Every question, category by category."""

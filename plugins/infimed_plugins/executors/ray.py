@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from pydantic import Field
 
-from infimed_core import Executor, InfimedError
+from infimed_core import Component, Executor, InfimedError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -35,6 +36,10 @@ class Ray(Executor):
     memory_per_task: int | None = Field(default=None, ge=1, description="Bytes of memory that one task claims.")
     max_in_flight: int = Field(default=64, ge=1, description="Most items handed out and not yet returned.")
     max_retries: int = Field(default=3, ge=0, description="How often a task is repeated whose worker died.")
+
+    def problems(self, run: Mapping[str, Component]) -> Mapping[str, str]:
+        """That ray is not installed."""
+        return missing_ray()
 
     def map(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
         """Results in the order of ``items``; an exception is raised as it was.
@@ -66,9 +71,20 @@ class Ray(Executor):
             for _, reference in waiting:
                 ray.cancel(reference, force=False)
 
-    def opened(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def opened(self) -> Iterator[None]:
         """Within this Ray waits for the next ``map``; afterwards it is shut down, unless it ran before."""
-        return shut_down_after()
+        with shut_down_after():
+            yield
+
+
+def missing_ray() -> dict[str, str]:
+    """What an executor that needs ray has to say where it is not installed, as ``Component.problems`` does."""
+    try:
+        found = importlib.util.find_spec("ray") is not None
+    except (ImportError, ValueError):
+        found = False
+    return {} if found else {"": "needs the package ray, not installed here; run: pip install 'infimed[ray]'"}
 
 
 @contextmanager

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from pydantic import Field
 
-from infimed_core import Executor, InfimedError
-from infimed_plugins.executors.ray import shut_down_after, start_ray
+from infimed_core import Component, Executor, InfimedError
+from infimed_plugins.executors.ray import missing_ray, shut_down_after, start_ray
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -29,6 +29,10 @@ class RayData(Executor):
     )
     cpus_per_task: float = Field(default=0.5, gt=0, description="CPUs that one task claims; may be a fraction.")
     memory_per_task: int | None = Field(default=None, ge=1, description="Bytes of memory that one task claims.")
+
+    def problems(self, run: Mapping[str, Component]) -> Mapping[str, str]:
+        """That ray is not installed."""
+        return missing_ray()
 
     def map(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
         """Results in the order of ``items``; an exception is raised as it was.
@@ -62,9 +66,11 @@ class RayData(Executor):
             first = str(error).strip().splitlines()[0]
             raise InfimedError(f"Ray Data gave up: {type(error).__name__}: {first}") from None
 
-    def opened(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def opened(self) -> Iterator[None]:
         """Within this Ray waits for the next ``map``; afterwards it is shut down, unless it ran before."""
-        return shut_down_after()
+        with shut_down_after():
+            yield
 
 
 _REMEDY = "pip install 'infimed[ray]'"

@@ -154,8 +154,9 @@ class KitBenchmark(Benchmark):
         return ("accuracy",)
 
     def generation(self) -> Generation:
-        """Greedy, 1,024 tokens, as MedEvalKit."""
-        return Generation(max_new_tokens=1024)
+        """Greedy, 1,024 tokens, as MedEvalKit; the options of a made-up next question end an answer."""
+        stop = prompts.next_question(self.card.language) if self.card.grading == "choice" else ()
+        return Generation(max_new_tokens=1024, stop=stop)
 
     def fingerprint(self) -> str:
         """Changes with the card, the settings, and the names, sizes and times of the local files."""
@@ -213,7 +214,7 @@ class KitBenchmark(Benchmark):
             status="ok" if grade.value is not None else "unscored",
             parts=grade.parts,
             reasons=(grade.reason.split(":")[0],) if grade.reason else (),
-            note=explained(grade.read, grade.statement) or grade.reason,
+            note=explained(grade.read, grade.statement, answer.text) or grade.reason,
         )
 
     @property

@@ -102,6 +102,7 @@ def _table(flat: dict[str, dict[str, float | None]]) -> list[str]:
 
 def _explained(row: dict[str, Any]) -> str:
     where = f" in {row['statement']!r}" if row.get("statement") and row["statement"] != row["read"] else ""
+    where += " at {}:{}".format(*row["span"]) if row.get("span") else ""
     read = f"read as {row['read']!r}{where}" if row["read"] else f"not read ({row['reason']})"
     response = " ".join(str(row["response"]).split())
     response = response if len(response) <= 100 else response[:97] + "..."

@@ -51,6 +51,11 @@ def choice(question: str, options: Sequence[str], language: str = "en", reasonin
     return body + instruction("choice", language, reasoning)
 
 
+def next_question(language: str) -> tuple[str, ...]:
+    """What only the next prompt of this form says: the line above its options, blank at its end and all."""
+    return ("\n选项： \n",) if language == "zh" else ("\nOptions: \n",)
+
+
 def plain(kind: str, question: str, language: str = "en", reasoning: bool = False) -> str:
     """A yes/no (``judgement``), ``closed`` or ``open`` question."""
     return f"{question}\n{instruction(kind, language, reasoning)}"

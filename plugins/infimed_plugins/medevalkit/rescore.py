@@ -9,7 +9,7 @@ from typing import Any
 from infimed_core import DataError, InfimedError
 from infimed_core.records import Graded, open_run, parse_graded, read_answers
 from infimed_plugins.medevalkit.cards import Card, find_card
-from infimed_plugins.medevalkit.grades import Grade, Record
+from infimed_plugins.medevalkit.grades import Grade, Record, span_of
 from infimed_plugins.medevalkit.grading import grade_record
 from infimed_plugins.medevalkit.reports import with_reference
 from infimed_plugins.medevalkit.summary import draw_letters, summarise
@@ -146,6 +146,7 @@ def disagreements(records: list[Record], kit: list[Grade], strict: list[Grade]) 
             "strict": b.value,
             "read": b.read or None,
             "statement": b.statement or None,
+            "span": span_of(b.statement or b.read, record["response"]) if b.read and record["response"] else None,
             "reason": b.reason or a.reason or None,
         }
         for index, (record, a, b) in enumerate(zip(records, kit, strict, strict=True))

@@ -23,9 +23,9 @@ PROMPTS = {
     "compassverifier": (
         "Compare the candidate's answer with the standard answer. Reply with one letter: A if they agree (CORRECT), "
         "B if they do not (INCORRECT), C if the answer is broken off, repeats itself or refuses (INVALID).\n\n"
-        "<Original Question Begin>\n{question}\n<Original Question End>\n"
-        "<Standard Answer Begin>\n{reference}\n<Standard Answer End>\n"
-        "<Candidate's Answer Begin>\n{answer}\n<Candidate's Answer End>\n\n"
+        "<Original Question Begin>:\n{question}\n<Original Question End>\n"
+        "<Standard Answer Begin>:\n{reference}\n<Standard Answer End>\n"
+        "<Candidate's Answer Begin>:\n{answer}\n<Candidate's Answer End>\n\n"
         "Judging the correctness of the candidate's answer:"
     ),
 }
@@ -114,12 +114,13 @@ class _Loaded(LoadedModel):
 def read_verdict(reply: str, format: str) -> bool | None:
     r"""The verdict of a reply: its last word of a verdict, outside a thought; ``None`` where it gives none.
 
-    Of CompassVerifier a letter or a word, alone or in ``\boxed{}``; INVALID is none.
+    Of CompassVerifier a letter or a word, alone, in ``\boxed{}`` or after "Final Judgment:"; INVALID is none.
     """
     prepared = prepare(reply)
     text = prepared.marks[-1] if prepared.marks else prepared.text
-    found = list(_VERDICTS[format].finditer(text))
+    _, labelled, final = text.rpartition("Final Judgment:")  # what comes after its verdict is its reasons
+    found = list(_VERDICTS[format].finditer(final))
     if not found or prepared.cut:
         return None
-    last = found[-1]
+    last = found[0] if labelled else found[-1]
     return None if last.groupdict().get("none") else last["yes"] is not None

@@ -29,6 +29,15 @@ def infimed_metrics() -> dict[str, type[Metric] | str]:
 
 
 @hookimpl
+def infimed_baselines() -> dict[str, str]:
+    """Offer the constants that every model is compared with."""
+    return {
+        "most-common-answer": "infimed_plugins.metrics.constants:MostCommonAnswer",
+        "constant-letter": "infimed_plugins.metrics.constants:ConstantLetter",
+    }
+
+
+@hookimpl
 def infimed_defaults() -> dict[str, str]:
     """What sums up a benchmark that names no metric."""
     return {"metric": "accuracy"}

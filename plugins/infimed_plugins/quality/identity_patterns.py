@@ -301,24 +301,42 @@ STRUCTURED: tuple[Rule, ...] = (
 """In the order in which they are tried; what one has taken the later ones leave."""
 
 
-def _needs(rule: Rule) -> tuple[int, str]:
-    """What a text must hold for a rule to match: the fewest digits, and one of these signs ("" asks for none)."""
-    reason, pattern, _ = rule
+_MONTHS = (
+    r"jan|feb|f[ée]v|m[aä]r|apr|avr|abr|ma[iy]|jui?n|jui?l|aug|ao[ûu]|ago|sep|set|o[ck]t|nov|de[cz]|d[ée]c|dic|ene"
+)
+_FIRST_LOOK: dict[re.Pattern[str], re.Pattern[str]] = {
+    identity_dates.BIRTH: re.compile(r"birth|do?\W?b|d/o|born|geb|nac|\bn[ée]e? le|naiss|nasc|[出生]", re.I),
+    identity_dates.DATE: re.compile(rf"\d[./_-] ?\d|\d{{8}}|年|{_MONTHS}", re.I),
+    identity_dates.PARTIAL_DATE: re.compile(_MONTHS, re.I),
+    identity_dates.AGE: re.compile(r"9\d|1[01]\d|ninet|hundred", re.I),
+    identity_dates.SEXED_AGE: re.compile(r"(?:9\d|1[01]\d) ?[yYmMfF/-]"),
+    identity_dates.NUMERIC_PARTIAL: re.compile(r"\d/\d"),
+}
+"""What a text must hold for a pattern to match at all, where that is far quicker to look for."""
+_HOUSE_NUMBER = re.compile(r"\d[A-Za-z]?,? [A-Z\u00c0-\u00de]")
+_DOTTED = re.compile(r"\d\.\d{1,64}\.\d")
+_ANY_SIGN = re.compile(r"[^\x00-\x7f]")
+
+
+def _needs(rule: Rule) -> tuple[int, re.Pattern[str] | None]:
+    """What a text must hold for a rule to match: the fewest digits, and what a first look must find."""
+    reason, pattern, holds = rule
+    first = _FIRST_LOOK.get(pattern)
+    if first is None and not pattern.pattern.isascii() and "[\\u4e00" in pattern.pattern:
+        first = _ANY_SIGN
     if reason is Reason.PHI_EMAIL:
-        return 0, "@"
-    if reason in (Reason.PHI_PHONE, Reason.PHI_NETWORK):
-        return 4, ""
+        return 0, re.compile("@")
+    if reason is Reason.PHI_NETWORK:
+        return 4, _DOTTED
+    if reason is Reason.PHI_PHONE:
+        return (4 if "pager" in pattern.pattern else 7), first
     if reason in (Reason.PHI_SOCIAL_SECURITY, Reason.PHI_NATIONAL_ID):
-        return 8, ""
+        return 8, first
     if reason is Reason.PHI_RECORD_NUMBER:
-        return 3, ""
-    if reason is Reason.PHI_DATE:
-        return {id(identity_dates.DATE): (3, ""), id(identity_dates.NUMERIC_PARTIAL): (2, "/")}.get(
-            id(pattern), (1, "")
-        )
-    if pattern is identity_dates.SEXED_AGE:
-        return 2, "MFmfYy"
-    return (0, "") if reason is Reason.PHI_AGE else (1, "")
+        return 3, _DOTTED if holds is _is_uid else first
+    if holds in (_is_house, _is_home):
+        return 1, _HOUSE_NUMBER
+    return (0 if reason is Reason.PHI_AGE else 1), first
 
 
 _DIGIT = re.compile(r"\d")
@@ -329,5 +347,5 @@ def rules_for(text: str) -> list[Rule]:
     """The rules that can match in ``text``: most texts have few digits, which most rules need many of."""
     digits = len(_DIGIT.findall(text))
     return [
-        rule for least, signs, rule in _RULES if digits >= least and (not signs or any(sign in text for sign in signs))
+        rule for least, first, rule in _RULES if digits >= least and (first is None or first.search(text) is not None)
     ]

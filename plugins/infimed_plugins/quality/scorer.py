@@ -91,18 +91,19 @@ class FiveDimension(Scorer):
         from infimed_plugins.quality.compliance import header_identity, pixel_identity
 
         pictures: dict[str, Picture] = {}
-        headers: dict[str, tuple[list[Reason], int]] = {}
+        headers: dict[str, tuple[list[Reason], int, list[str]]] = {}
         for sample in samples:
             for item in sample.media:
                 key = media_key(item)
                 if key in pictures:
                     continue
                 pictures[key] = open_picture(item, media, self._profile)
-                headers[key] = header_identity(item) if "compliance" in self._profile.dimensions else ([], 0)
+                headers[key] = header_identity(item) if "compliance" in self._profile.dimensions else ([], 0, [])
                 if pictures[key].fault is None and "compliance" in self._profile.dimensions:
-                    found, num = headers[key]
+                    found, num, notes = headers[key]
                     reader = self._reader if self.read_pixels else None
-                    headers[key] = (found + pixel_identity(item, media, reader), num)
+                    burned, more = pixel_identity(item, media, reader)
+                    headers[key] = (found + burned, num, notes + more)
         return [self._score_one(sample, pictures, headers) for sample in samples]
 
     def _worst_picture(
@@ -118,7 +119,7 @@ class FiveDimension(Scorer):
         self,
         sample: Sample,
         pictures: Mapping[str, Picture],
-        headers: Mapping[str, tuple[list[Reason], int]],
+        headers: Mapping[str, tuple[list[Reason], int, list[str]]],
     ) -> Score:
         # Imported when something is scored: their patterns take longer to compile than a run file to check.
         from infimed_plugins.quality.alignment import alignment
@@ -153,7 +154,12 @@ class FiveDimension(Scorer):
         take("completeness", lambda: completeness(texts, profile))
         take("medical_validity", lambda: medical_validity(sample, texts))
         found = [headers[key] for key in keys]
-        take("compliance", lambda: compliance(sample, texts.everything, found, profile.compliance.names))
+        identified: list[str] = []
+        if "compliance" in parts:
+            value_of, found_in, measured, identified = compliance(
+                sample, texts.everything, found, profile.compliance.names
+            )
+            take("compliance", lambda: (value_of, found_in, measured))
         unread = bool(own) and self._reader is None if self.read_pixels else bool(own)
         if unread:
             raw["pixels_unchecked"] = 1.0
@@ -176,5 +182,5 @@ class FiveDimension(Scorer):
             parts=parts,
             reasons=tuple(reason.value for reason in dict.fromkeys(reasons)),
             raw=raw,
-            note="; ".join(dict.fromkeys([*(picture.detail for picture in faults), *told])),
+            note="; ".join(dict.fromkeys([*(picture.detail for picture in faults), *told, *identified])),
         )

@@ -65,6 +65,7 @@ def _on_both_sides(record: RunRecord) -> Iterator[str]:
     for _, step in steps_of(record, "filter"):
         shared: Any = step.details.get("on_both_sides")
         for tag, counts in shared.items() if isinstance(shared, dict) else ():
+            assert isinstance(counts, dict)
             yield (
                 f"{printable(step.name)}: {counts['num_values']:,} values of the tag '{printable(tag)}' are in"
                 f" training "
@@ -192,6 +193,11 @@ def _results(record: RunRecord) -> Iterator[Any]:
         title = f"{results.benchmark}: {results.scoring} {results.metric} with its 95% interval"
         title += f"\n{results.left_out}" if results.left_out else ""
         table = _table(title, "model", "value", "interval", "scored", "unscored", "against")
+        for form, values in results.forms:
+            for model, value in values:
+                if not is_baseline(model):
+                    counts = [f"{value.num_scored:,}", f"{value.num_unscored:,}", "–"]
+                    _add(table, f"{_short(model, record)}, {form}", number(value.value), _interval(value), *counts)
         for line in results.lines:
             value = line.value
             shown = [other for other in line.against if not has_board or is_baseline(other.against)]

@@ -17,7 +17,6 @@ from infimed_core import Answer, InfimedError, LoadedModel, MediaLoader, Metric,
 from infimed_core.api.data import Media
 from infimed_core.api.reporting import Comparison, RunRecord
 from infimed_core.evaluate import statistics
-from infimed_core.evaluate.baselines import constant_letter, most_common_answers
 from infimed_core.evaluate.choices import chosen_samples
 from infimed_core.evaluate.graded import Graded
 from infimed_core.evaluate.grading import without_images
@@ -26,6 +25,7 @@ from infimed_core.evaluate.paired_comparison import adjust, compare_models, mean
 from infimed_core.testing import run
 from infimed_plugins.medevalkit.benchmarks import table
 from infimed_plugins.medevalkit.questions import Questions
+from infimed_plugins.metrics.constants import constant_letter, most_common_answers
 from infimed_plugins.vlm.baselines import Constant
 
 DATA = Path(__file__).parents[2] / "fixtures" / "medevalkit" / "data"

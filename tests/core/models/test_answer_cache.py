@@ -1,5 +1,6 @@
 """Answers do not depend on what was answered before: a run that goes on draws what the unbroken one would have."""
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -49,3 +50,27 @@ def test_the_same_question_asked_twice_at_once_is_sent_once_and_other_tags_are_a
     assert model.num_asked == 2
     assert [answer.sample_id for answer in answers] == ["a", "b", "c"]
     assert answers[0].text == answers[1].text
+
+
+def test_an_answer_that_was_damaged_or_cut_is_asked_again_and_no_other(tmp_path: Path) -> None:
+    requests = [request("a", text) for text in ("one", "two", "three")]
+    whole = ask(tmp_path / "cache.jsonl", Drawing(), requests)
+    content = (tmp_path / "cache.jsonl").read_bytes()
+    for place in range(0, len(content), 7):
+        for damaged in (content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :], content[:place]):
+            path = tmp_path / f"{place}-{len(damaged)}.jsonl"
+            path.write_bytes(damaged)
+            model = Drawing()
+            assert ask(path, model, requests) == whole
+            again = Drawing()
+            assert ask(path, again, requests) == whole and again.num_asked == 0
+            assert model.num_asked <= (2 if len(damaged) == len(content) else 3)
+
+
+def test_answers_that_an_earlier_version_kept_are_used(tmp_path: Path) -> None:
+    whole = ask(tmp_path / "cache.jsonl", Drawing(), [request("a", "one")])
+    body = json.loads((tmp_path / "cache.jsonl").read_text())
+    del body["check"]
+    (tmp_path / "cache.jsonl").write_text(json.dumps(body) + "\n")
+    model = Drawing()
+    assert ask(tmp_path / "cache.jsonl", model, [request("a", "one")]) == whole and model.num_asked == 0

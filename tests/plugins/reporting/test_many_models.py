@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from infimed_core import MetricValue, adjust, compare_answers, interval
 from infimed_core.api.reporting import Comparison, ResultRow, RunRecord, StepRecord
 from infimed_core.plugins import load_plugins
+from infimed_core.records import open_run
 from infimed_core.testing import make_sample
 from infimed_plugins.reporting.compare.comparison import Difference, RunComparison, Value
 from infimed_plugins.reporting.compare.page import matrices, page
@@ -20,6 +23,8 @@ from infimed_plugins.reporting.page.doubts import no_better, unread, unread_of
 from infimed_plugins.reporting.page.leaderboard import leaderboard
 from infimed_plugins.reporting.page.names import own_name
 from infimed_plugins.reporting.page.page import write_report
+from infimed_plugins.reporting.page.tables import benchmark_tables
+from infimed_plugins.reporting.summary import summary_text
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -177,6 +182,26 @@ def test_a_model_that_does_not_beat_a_constant_is_named_at_the_head() -> None:
     assert own_name(record, "base-image-blind") == "Qwen3-VL-8B-image-blind"
     trained = record.model_copy(update={"config": {**config, "training": {"use": "staged"}}})
     assert own_name(trained, "base") == "base"
+
+
+def test_each_form_of_a_mixed_benchmark_stands_before_the_whole(tmp_path: Path) -> None:
+    def row(value: float, num: int, **group: str) -> ResultRow:
+        own = MetricValue(value=value, num_scored=num, num_counted=num)
+        return ResultRow(
+            benchmark="own", version="1", model="m", scoring="strict", group=group, metrics={"accuracy": own}
+        )
+
+    rows = (row(0.5, 40), row(0.9, 20, form="choice"), row(0.1, 20, form="open"), row(0.5, 40, form="x", modality="CT"))
+    record = RunRecord(name="x", status="done", started="", config={}, results=rows)
+    (table,) = benchmark_tables(record)
+    assert [(form, values[0][1].value) for form, values in table.forms] == [("choice", 0.9), ("open", 0.1)]
+    alone = record.model_copy(update={"results": rows[:2]})
+    assert benchmark_tables(alone)[0].forms == (), "one form alone is the whole"
+    (tmp_path / "run.json").write_text(record.model_dump_json())
+    console = Console(width=110, record=True, file=io.StringIO())
+    console.print(summary_text(open_run(tmp_path)))
+    text = console.export_text()
+    assert text.index("m, choice") < text.index("m, open") < text.index("0.500")
 
 
 def test_what_was_not_read_comes_before_every_table(record: RunRecord) -> None:

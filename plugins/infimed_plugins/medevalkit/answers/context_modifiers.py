@@ -88,7 +88,8 @@ _TAKEN_BACK = re.compile(
     r"\b(?:wait|hold on|hmm+|scratch that|correction|on second thoughts?|on reflection|let me (?:re|correct|"
     r"double|check|think|reconsider|re-)\w*|i (?:was|made a|am|need to) (?:wrong|mistaken?|correct\w*|"
     r"reconsider)|my mistake|oops|sorry, (?:no|i meant)|"
-    r"i meant|no, (?:it|that|the)|actually,? no)\b|等等|等一下|不对[,，。]|更正|我错了|重新考虑",
+    r"i meant|no, (?:it|that|the)|actually,? no|"
+    r"(?:that|this|it|which) (?:is|was) (?:an error|a mistake|a slip))\b|等等|等一下|不对[,，。]|更正|我错了|重新考虑",
     re.IGNORECASE,
 )
 _CONTRADICTED = re.compile(

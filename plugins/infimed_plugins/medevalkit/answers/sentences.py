@@ -10,7 +10,8 @@ from infimed_plugins.medevalkit.answers.vocabulary import Words, first_words, va
 from infimed_plugins.medevalkit.answers.words import phrases, word_set
 
 _SENTENCE = re.compile(r"[.!?;。;](?=\s|$|[\u3400-\u9fff])|\n")
-_ADDRESS = re.compile(r"\bhttps?://\S+|\S*[/\\][^\s/\\]*\.[A-Za-z]{2,4}\b\S*")
+_TOKEN = re.compile(r"\S+")
+_ADDRESS = re.compile(r"^https?://|[/\\][^/\\]*\.[A-Za-z]{2,4}(?!\w)")
 """Of a page or a file: no words."""
 _ABBREVIATION = re.compile(r"\b(?:[a-z]|dr|mr|mrs|vs|fig|approx|ca|i\.e|e\.g|etc|no)$", re.IGNORECASE)
 _CLAUSE = re.compile(
@@ -95,7 +96,7 @@ class Sentence:
 def split(text: str) -> list[str]:
     """The sentences of a text."""
     if "/" in text or "\\" in text:
-        text = _ADDRESS.sub(" ", text)
+        text = _TOKEN.sub(lambda token: " " if _ADDRESS.search(token.group()) else token.group(), text)
     parts, place = [], 0
     for stop in _SENTENCE.finditer(text):
         if stop.group() == "." and _ABBREVIATION.search(text[max(0, stop.start() - 7) : stop.start()]):

@@ -170,14 +170,14 @@ def _without_unused_bits(dataset: Any, data: bytes, bits: int, changes: Changes)
     if bits not in (8, 16, 32) or not 0 < stored < bits or high != stored - 1 or len(data) % (bits // 8):
         return data
     order = ">" if dataset.original_encoding[1] is False else "<"
-    values = np.frombuffer(data, dtype=np.dtype(f"u{bits // 8}").newbyteorder(order)).astype(np.int64)
+    values = np.frombuffer(data, dtype=np.dtype(f"{order}u{bits // 8}")).astype(np.int64)
     low = values & ((1 << stored) - 1)
     if int(dataset.get("PixelRepresentation") or 0):
         low = np.where(low >> (stored - 1), low - (1 << stored), low) & ((1 << bits) - 1)
     if (low == values).all():
         return data
     changes["unused bits of the pixels", "removed"] += 1
-    return low.astype(np.dtype(f"u{bits // 8}").newbyteorder(order)).tobytes()
+    return low.astype(np.dtype(f"{order}u{bits // 8}")).tobytes()
 
 
 def _rebuild_frames(dataset: Any, syntax: str, changes: Changes) -> None:

@@ -15,7 +15,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from infimed_core import DataError, Media
-from infimed_plugins.quality.privacy.dicom import Changes, DicomCleaner
+from infimed_plugins.quality.privacy.containers import Changes
+from infimed_plugins.quality.privacy.dicom import DicomCleaner
 from infimed_plugins.quality.privacy.pictures import clean_nifti, clean_picture
 from infimed_plugins.quality.privacy.traces import traces_of
 from infimed_plugins.quality.privacy.unpacking import check_deflated

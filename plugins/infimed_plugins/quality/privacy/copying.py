@@ -14,8 +14,9 @@ from infimed_core import DataError, Fault, InfimedError, Media, MediaLoader, Sam
 from infimed_plugins.quality.identity import redact
 from infimed_plugins.quality.identity import tag as tag_of
 from infimed_plugins.quality.identity_keys import entries_of, identity_of, in_name
+from infimed_plugins.quality.privacy.containers import Changes
 from infimed_plugins.quality.privacy.copied_media import CopiedMedia, kind_of, read_plain
-from infimed_plugins.quality.privacy.dicom import Changes, DicomCleaner
+from infimed_plugins.quality.privacy.dicom import DicomCleaner
 from infimed_plugins.quality.privacy.pseudonyms import is_uid
 from infimed_plugins.quality.privacy.scanning import Findings, scan_media, scan_texts, texts_of
 from infimed_plugins.quality.privacy.tables import TABLES, cells_of, clean_table

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from infimed_core import DataError
-from infimed_plugins.quality.privacy.containers import rebuilt_jpeg, rebuilt_png_pixels
-from infimed_plugins.quality.privacy.dicom import Changes
+from infimed_plugins.quality.privacy.containers import Changes, rebuilt_jpeg, rebuilt_png_pixels
 from infimed_plugins.quality.privacy.pixels import PixelReader, cover, to_cover
 from infimed_plugins.quality.privacy.unpacking import unpacked
 

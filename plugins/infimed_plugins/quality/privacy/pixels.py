@@ -81,7 +81,7 @@ class PixelReader:
             import cv2
 
             size = (max(1, round(shown.shape[1] * scale)), max(1, round(shown.shape[0] * scale)))
-            shown = cv2.resize(shown, size, interpolation=cv2.INTER_AREA)
+            shown = np.asarray(cv2.resize(shown, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
         result = self._engine(shown)
         if result.boxes is None:
             return []

@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from infimed_core import DataError
 from infimed_plugins.quality.identity import redact, tag
 from infimed_plugins.quality.identity_keys import identity_of, in_name, is_pseudonym, kind_of_key
-from infimed_plugins.quality.privacy.dicom import Changes
+from infimed_plugins.quality.privacy.containers import Changes
 from infimed_plugins.quality.privacy.pseudonyms import Pseudonyms, is_uid
 from infimed_plugins.quality.reasons import Reason
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,7 +21,8 @@ class AnswerTables:
     Attributes:
         questions: [benchmark, id, turns, options, references, tags, image numbers].
         answers: [question, model, text, error, verdicts, values, notes, calls, prompt tokens, answer tokens,
-            transcript]; ``verdicts`` has one letter per scoring: r right, p partly, w wrong, u unscored, e no answer.
+            transcript, how it ended, where it says so]; ``verdicts`` has one letter per scoring: r right, p partly, w
+            wrong, u unscored, e no answer; where it says so: [start, end] of the deciding statement, in UTF-16 units.
         num_unreadable: lines of the answer files that are no graded answer, by file name.
         counts: (benchmark, model, scoring) -> verdict -> how many.
         disagreement: (benchmark, model, first scoring, other scoring) -> (verdict, verdict) -> how many.
@@ -36,6 +38,8 @@ class AnswerTables:
     counts: dict[tuple[str, str, str], Counter[str]] = field(default_factory=dict)
     disagreement: dict[tuple[str, str, str, str], Counter[tuple[str, str]]] = field(default_factory=dict)
     cells: dict[tuple[str, str, str, str], list[float]] = field(default_factory=dict)
+    deciders: dict[tuple[str, str, str], Counter[str]] = field(default_factory=dict)
+    """(benchmark, model, judge) -> who decided: rule, judge, nobody; of those that both did: both, agree."""
 
 
 def read_tables(run: Run, thumbnails: Thumbnails) -> AnswerTables:
@@ -59,9 +63,24 @@ def read_tables(run: Run, thumbnails: Thumbnails) -> AnswerTables:
             answer = _answer(row, scorings)
             tables.answers.append([question, model_number, *answer])
             _count(tables, benchmark, model, row.sample.tags, scorings, answer)
+            _count_deciders(tables, benchmark, model, row)
         if bad:
             tables.num_unreadable[path.name] = len(bad)
     return tables
+
+
+def _count_deciders(tables: AnswerTables, benchmark: str, model: str, row: Graded) -> None:
+    """Which of rule and judge decided an answer. A judge was asked where its score is not the rule's own."""
+    ruled = next((score for name, score in row.scores.items() if name == "strict"), None)
+    for name, score in row.scores.items():
+        if not name.startswith("judge:") or ruled is None:
+            continue
+        counts = tables.deciders.setdefault((benchmark, model, name.removeprefix("judge:")), Counter())
+        asked = score != ruled
+        by_rule, by_judge = ruled.value is not None, asked and score.value is not None
+        counts["rule" if by_rule else "judge" if by_judge else "nobody"] += 1
+        counts["both"] += by_rule and by_judge
+        counts["agree"] += by_rule and by_judge and ruled.value == score.value
 
 
 def _number(names: list[str], name: str) -> int:
@@ -114,11 +133,30 @@ def _answer(row: Graded, scorings: list[str]) -> list[Any]:
         answer.num_prompt_tokens,
         answer.num_answer_tokens,
         transcript or 0,
+        answer.finish_reason or "",
+        _deciding(answer.text, scores),
     ]
 
 
+_SPAN = re.compile(r" \[(\d+):(\d+)\]$")
+
+
+def _deciding(text: str | None, scores: list[Score | None]) -> list[int] | int:
+    """Where the first scoring that names a place ("... [120:129]") read the answer; 0 for nowhere on the page."""
+    for score in scores:
+        found = _SPAN.search(score.note) if score is not None else None
+        if found is not None and text is not None:
+            start, end = int(found[1]), int(found[2])
+            shown = cut(text)
+            if start < end and shown[start:end] == text[start:end]:
+                return [len(shown[:place].encode("utf-16-le")) // 2 for place in (start, end)]
+    return 0
+
+
 def _note(score: Score | None) -> str:
-    return "" if score is None else cut(" · ".join(filter(None, (score.note, ", ".join(score.reasons)))))
+    if score is None:
+        return ""
+    return cut(" · ".join(filter(None, (_SPAN.sub("", score.note), ", ".join(score.reasons)))))
 
 
 def _letter(score: Score | None, error: str | None) -> str:

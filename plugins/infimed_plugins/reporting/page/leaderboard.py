@@ -104,7 +104,8 @@ def _better(record: RunRecord, models: Sequence[str], scorings: Mapping[str, str
     for first, second in combinations(models, 2):
         for pair in ((first, second), (second, first)):
             parts = found.get(pair, [])
-            known = all(part.p_value is not None and part.standard_error is not None for part in parts)
+            known = all(part.p_value is not None for part in parts)
+            known = known and (len(parts) == 1 or all(part.standard_error is not None for part in parts))
             if known and len(parts) == len(scorings):
                 whole = parts[0] if len(parts) == 1 else mean_of_differences(parts)
                 pairs.append(pair)

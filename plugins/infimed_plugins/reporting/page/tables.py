@@ -34,6 +34,8 @@ class BenchmarkTable:
     others: tuple[tuple[str, tuple[tuple[str, MetricValue], ...]], ...] = ()
     left_out: str = ""
     """Rows of its data that are no questions, by reason; "" for none."""
+    forms: tuple[tuple[str, tuple[tuple[str, MetricValue], ...]], ...] = ()
+    """Of a benchmark with questions of several forms (choice, closed, open) every model's value by form."""
 
 
 @dataclass(frozen=True)
@@ -156,8 +158,25 @@ def benchmark_tables(record: RunRecord) -> list[BenchmarkTable]:
             if name != metric
         )
         left_out = _left_out(record, benchmark, rows[0].model)
+        by_form = {
+            (row.group["form"], row.model): row.metrics.get(metric, NO_VALUE)
+            for row in record.results
+            if (row.benchmark, row.scoring, set(row.group)) == (benchmark, scoring, {"form"})
+        }
+        named = unique(form for form, _ in by_form)
+        forms = tuple((f, tuple((m, by_form.get((f, m), NO_VALUE)) for m in models_of(rows))) for f in named)
         tables.append(
-            BenchmarkTable(benchmark, rows[0].version, scoring, metric, tuple(lines), baseline, others, left_out)
+            BenchmarkTable(
+                benchmark,
+                rows[0].version,
+                scoring,
+                metric,
+                tuple(lines),
+                baseline,
+                others,
+                left_out,
+                forms if len(forms) > 1 else (),
+            )
         )
     return tables
 

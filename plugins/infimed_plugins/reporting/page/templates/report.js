@@ -110,8 +110,10 @@
 
   // ---- the list -----------------------------------------------------------------------------------------------
   const show = () => {
-    const total = state.found.length;
-    $("found").textContent = total.toLocaleString("en") + " of " + data.answers.length.toLocaleString("en") + " answers";
+    const total = state.found.length, ended = new Map();
+    for (const index of state.found) { const how = data.answers[index][11]; if (how) ended.set(how, (ended.get(how) || 0) + 1); }
+    const ends = [...ended].sort((a, b) => b[1] - a[1]).map(([how, count]) => how + " " + count.toLocaleString("en")).join(", ");
+    $("found").textContent = total.toLocaleString("en") + " of " + data.answers.length.toLocaleString("en") + " answers" + (ends ? ". How they ended: " + ends : "");
     $("page").textContent = total ? "page " + (state.page + 1) + " of " + numPages() : "";
     $("previous").disabled = state.page === 0;
     $("next").disabled = state.page + 1 >= numPages();
@@ -176,7 +178,13 @@
     for (const one of answersTo(answer[0])) {
       const other = data.answers[one], line = make("tr", one === index ? "this" : "");
       line.append(make("th", "", data.head.models[other[1]]));
-      const text = make("td", "text", other[2] ?? other[3] ?? "");
+      const text = make("td", "text"), told = other[2] ?? other[3] ?? "";
+      if (other[12]) {
+        const [start, end] = other[12], read = make("mark", "", told.slice(start, end));
+        read.title = "what was read";
+        text.append(told.slice(0, start), read, told.slice(end));
+      } else text.append(told);
+      if (other[11]) text.append(" ", make("span", "chip", "ended: " + other[11]));
       line.append(text);
       scorings.forEach((_, place) => {
         const cell = make("td"), letter = other[4][place] || "u";

@@ -1,16 +1,42 @@
-"""Answers of constant baselines."""
+"""Baselines that answer with constants: what a model must beat that looks at no picture and knows nothing."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 
-from infimed_core.api.data import Sample
-from infimed_core.api.evaluation import Benchmark
-from infimed_core.api.models import Answer
+from pydantic import JsonValue
+
+from infimed_core import Answer, Baseline, Benchmark, Sample
 
 FEWEST_ALIKE = 5
 """Graded questions of one wording from which their own most common answer is a constant and not the answer itself."""
+
+
+class MostCommonAnswer(Baseline):
+    """The constant that suits each question's wording and kind; see docs/benchmarks.md."""
+
+    def answers(
+        self, benchmark: Benchmark, samples: Sequence[Sample], training: Iterable[Sample]
+    ) -> tuple[list[Answer], dict[str, JsonValue]]:
+        """The answers, and how many constants were chosen by what."""
+        found, chosen = most_common_answers(benchmark, samples, training)
+        return found, {"chosen_by": dict(chosen)}
+
+
+class ConstantLetter(Baseline):
+    """The letter that is most often right in the benchmark, given to every question."""
+
+    def applies(self, samples: Sequence[Sample]) -> bool:
+        """Only to multiple choice with one right letter."""
+        return bool(constant_letter(samples))
+
+    def answers(
+        self, benchmark: Benchmark, samples: Sequence[Sample], training: Iterable[Sample]
+    ) -> tuple[list[Answer], dict[str, JsonValue]]:
+        """The letter as often as there are questions."""
+        letter = constant_letter(samples)
+        return [Answer(sample_id=sample.id, text=letter, num_calls=0) for sample in samples], {"letter": letter}
 
 
 def most_common_answers(
