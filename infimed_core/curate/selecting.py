@@ -69,7 +69,8 @@ def _verdict(selector: Selector, candidates: Candidates) -> RowSelection:
         selection.reasons
     ):
         raise wrong(selector, "select_rows", "gave a code that is neither KEPT nor the place of a reason")
-    if not all(selection.reasons):
+    used = np.unique(selection.codes)  # the table may hold more reasons than were given
+    if not all(selection.reasons[code] for code in used if code != RowSelection.KEPT):
         raise wrong(selector, "select", "rejected a sample without a reason; give each reject one reason or more")
     return selection
 

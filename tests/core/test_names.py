@@ -18,7 +18,8 @@ WORDS_OF_THE_CORE = {
     "image": "what a medium is where nothing else is said: the default of Media.kind",
     "random": "a key of what a plan says of its mixing",
     "reporting": "a word in the vocabulary of task types",
-    "accuracy": "the metric that models are compared by where a benchmark has it",
+    "most-common-answer": "a name in results and records: the default of evaluation.compare_to",
+    "constant-letter": "a name in results and records: a value of evaluation.baselines",
     "assemble": "a function that plugins may import",
 }
 """Words that are plugins' or components' too, with what else they are."""

@@ -325,5 +325,5 @@ def test_the_state_of_a_stage_is_there_until_its_checkpoint_is_sealed(
     record = run(one_stage, tmp_path, told)
     assert record.status == "done" and steps(record)["train-one"].status == "done"
     assert not [event for event in told if "trained anew" in str(event.payload)] and not kept.exists()
-    kept.mkdir()  # as a kill right after the seal leaves it
+    kept.mkdir(parents=True)  # as a kill right after the seal leaves it
     assert steps(run(one_stage, tmp_path))["train-one"].status == "reused" and not kept.exists()

@@ -44,15 +44,18 @@ def make_checkpoint(directory: Path, letters_alone: bool) -> Path:
     tokenizer.chat_template = CHAT_TEMPLATE
     config = transformers.Qwen3Config(
         vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, head_dim=16, max_position_embeddings=2048, tie_word_embeddings=True, bos_token_id=None,
+        num_key_value_heads=2, head_dim=16, max_position_embeddings=2048, tie_word_embeddings=False, bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, initializer_range=0.3,
     )  # fmt: skip
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         module = transformers.Qwen3ForCausalLM(config)
     if letters_alone:
-        allowed = {tokenizer.convert_tokens_to_ids(letter) for letter in "ABCD"}
-        module.generation_config.suppress_tokens = [token for token in range(len(tokenizer)) if token not in allowed]
+        letters = [tokenizer.convert_tokens_to_ids(letter) for letter in "ABCD"]
+        with torch.no_grad():  # every other token is as likely as the letters' mean, so the likeliest is a letter
+            rows = module.lm_head.weight[letters].clone()
+            module.lm_head.weight[:] = rows.mean(dim=0)
+            module.lm_head.weight[letters] = rows
     module.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
     return directory

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from infimed_core import Ask, InfimedError, Media, MediaLoader, Sample, Turn
+from infimed_core.records import open_run
 from infimed_core.testing import check_component, make_image, run
 from infimed_plugins.endpoint.model import OpenAICompatible
 from infimed_plugins.image.modality import Image as ImageModality
@@ -267,8 +268,9 @@ def test_a_sample_flagged_for_identity_never_leaves_this_machine_unless_the_run_
         body["run"]["name"] = f"judged-{len(settings)}"
         body["quality"]["scorers"][1]["with"] = {"require_constraint": False}  # the probe could not be answered
         record = run(body, tmp_path)
-        step = next(step for step in record.steps if step.name == "score-quality-judge")
-        return {row["sample"]["id"]: tuple(row["score"]["reasons"]) for row in step.details["worst"]}
+        assert record.status == "done"
+        scored = open_run(tmp_path / "runs" / str(body["run"]["name"])).samples()
+        return {row.sample.id: tuple(row.scores["quality-judge"].reasons) for row in scored}
 
     kept = reasons_of()
     assert kept["s0"] == ("judge_not_sent",)

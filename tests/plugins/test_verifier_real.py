@@ -51,7 +51,7 @@ def test_a_local_checkpoint_and_a_server_decide_alike(served):  # noqa: F811
         ]  # fmt: skip
         answers = [Answer(sample_id=str(number), text=text) for number, (_, _, text) in enumerate(OPEN)]
         ruled = [Score(status="unscored", reasons=("needs_judge",)) for _ in OPEN]
-        scores.append(judge_open(lambda sample: True, samples, answers, ruled, ask, undecided=True))
+        scores.append(judge_open([True] * len(OPEN), samples, answers, ruled, ask))
         asked.append(replies)
     assert asked[0] and asked[0] == asked[1] and scores[0] == scores[1]
     for score in scores[0]:  # a model of random weights seldom gives a verdict: then the answer stays unscored

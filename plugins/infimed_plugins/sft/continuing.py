@@ -86,7 +86,7 @@ def take_over(
     if stage.lora is not None and stage.continue_from.optimizer:
         raise InfimedError(f"stage '{stage.name}': merged adapters begin anew, so optimizer: true has no meaning")
     try:
-        found = type(model.module).from_pretrained(path, dtype="auto").state_dict()
+        found = type(model.module).from_pretrained(path, dtype="auto", trust_remote_code=False).state_dict()
         held = model.module.state_dict()
         names = {name.replace(".base_layer.", "."): name for name in held if ".lora_" not in name}
         if missing := sorted(set(names) ^ set(found)):
