@@ -51,7 +51,7 @@ def comparison(page: Page, run: Path, folder: Path, work: Path) -> None:
     subprocess.run([*INFIMED, "compare", str(run), "--out", str(found)], check=True, stdout=subprocess.DEVNULL)
     page.resize(1280, 1000)
     page.command("Page.navigate", url=found.as_uri())
-    page.wait("document.querySelector('svg') !== null")
+    page.wait("document.querySelector('table') !== null")
     page.screenshot(folder / "compare.png", whole=False)
 
 
