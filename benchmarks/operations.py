@@ -15,7 +15,7 @@ from typing import Any
 
 import kills
 from common import Results, main, table
-from robustness import run_tests
+from robustness import run_cases
 
 MOST_ATTEMPTS = 60
 CASES: dict[str, list[str]] = {
@@ -60,15 +60,7 @@ def requeued(seconds: float, num_steps: int = 40) -> dict[str, Any]:
 
 def measure(results: Results, arguments: argparse.Namespace) -> None:
     """Every case, then the queue."""
-    rows, failing = [], []
-    for name, nodes in CASES.items():
-        if arguments.only and not any(word in name for word in arguments.only):
-            continue
-        tried, held, bad = run_tests(nodes)
-        rows.append([name, tried, held])
-        failing += bad
-        results.details[name] = {"tried": tried, "held": held, "failing": bad}
-        print(f"{held} of {tried}: {name}", flush=True)
+    rows, failing = run_cases(CASES, arguments.only, results)
     table(["case", "tried", "held"], rows)
     results.target("cases that fail", len(failing), "== 0")
     for seconds in arguments.kills:

@@ -85,17 +85,26 @@ def overhead(run: Path) -> dict[str, Any]:
     return {"files": len(files), "bytes": num_bytes, "seconds": hashing, "run_seconds": whole, "share": hashing / whole}
 
 
-def measure(results: Results, arguments: argparse.Namespace) -> None:
-    """Every case, then the sweep, then the overhead where a run is given."""
-    rows, failing = [], []
-    for name, nodes in CASES.items():
-        if arguments.only and not any(word in name for word in arguments.only):
+def run_cases(
+    cases: dict[str, list[str]], only: list[str] | None, results: Results
+) -> tuple[list[list[Any]], list[str]]:
+    """Rows of name, tried and held, and the tests that failed; ``only`` keeps names that hold one of its words."""
+    rows: list[list[Any]] = []
+    failing: list[str] = []
+    for name, nodes in cases.items():
+        if only and not any(word in name for word in only):
             continue
         tried, held, bad = run_tests(nodes)
         rows.append([name, tried, held])
         failing += bad
         results.details[name] = {"tried": tried, "held": held, "failing": bad}
         print(f"{held} of {tried}: {name}", flush=True)
+    return rows, failing
+
+
+def measure(results: Results, arguments: argparse.Namespace) -> None:
+    """Every case, then the sweep, then the overhead where a run is given."""
+    rows, failing = run_cases(CASES, arguments.only, results)
     if not arguments.only or "sweep" in arguments.only:
         swept = killsweep.sweep(arguments.every)
         results.details["sweep"] = swept

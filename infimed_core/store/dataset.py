@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -154,13 +154,6 @@ class Dataset(Sequence[Sample]):
     def ids(self) -> Sequence[str]:
         """The ids, in order; each is read where it is asked for."""
         return _Ids(self)
-
-    def mask_of(self, ids: Collection[str]) -> NDArray[np.bool_]:
-        """Which rows have one of the ids, bool [n]."""
-        mask = np.zeros(len(self), dtype=bool)
-        for row, identity in enumerate(self.ids) if ids else ():
-            mask[row] = identity in ids
-        return mask
 
     @cached_property
     def digest(self) -> str:

@@ -12,7 +12,7 @@ from infimed_core import Sample, cohen_kappa
 from infimed_plugins.mdt.assertion import is_stated, mentions
 from infimed_plugins.mdt.benchmark import MdtCases, points_of
 from infimed_plugins.mdt.cases import Point
-from infimed_plugins.mdt.cues import table
+from infimed_plugins.mdt.context_modifiers import table
 from infimed_plugins.mdt.grading import grade_points, is_met, score_of
 from infimed_plugins.mdt.words import even, find, read
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from small_checkpoints import write_small_checkpoint
 
 from infimed_core import InfimedError
+from infimed_core.plugins import load_plugins
 from infimed_core.testing import make_image, run
 from infimed_plugins.migration import llama_factory, swift
 from infimed_plugins.migration.command import Tool, convert_command, converted, rendered
@@ -253,6 +254,7 @@ def test_the_places_that_keys_are_sent_to_exist() -> None:
     from infimed_core.runfile.sections import run_schema
     from infimed_plugins.sft.stages import TrainingStage
     from infimed_plugins.sft.trainer import StagedTrainer
+    from infimed_plugins.vlm.checkpoint import Transformers
 
     sections = set(run_schema()["properties"])
     for module in (llama_factory, swift):
@@ -262,8 +264,59 @@ def test_the_places_that_keys_are_sent_to_exist() -> None:
                 if path.startswith("training.with.stages[0]."):
                     setting = path.removeprefix("training.with.stages[0].").split(".")[0].split("[")[0]
                     assert setting in TrainingStage.model_fields, (name, path)
+                elif path.startswith("model.with."):
+                    assert path.split(".")[2] in Transformers.model_fields, (name, path)
                 elif path.startswith("training.with."):
                     assert path.split(".")[2].split("[")[0] in StagedTrainer.model_fields, (name, path)
+
+
+VALUES: list[Any] = [
+    True, False, 3, 8, 0.25, 1e-3, 16384, "last_round", "all", "seq", "full", "lora_llm", "linear", "interleave_over",
+    "all_exhausted", "0.5,0.5", ["0.5", "0.5"], "c,d", ["c.jsonl", "d.jsonl"], "bfloat16", "zero2", "elsewhere/it",
+]  # fmt: skip
+BASES: dict[Any, list[dict[str, Any]]] = {
+    llama_factory: [
+        {"model_name_or_path": "Qwen/Qwen3-VL-2B", "dataset": "a,b", "eval_dataset": "e", "finetuning_type": method}
+        | more for method in ("lora", "full") for more in ({}, {"interleave_probs": "0.9,0.1"}, {"lora_rank": 5})
+    ],
+    swift: [
+        {"model": "Qwen/Qwen3-VL-2B", "dataset": ["a.jsonl", "b.jsonl"], "val_dataset": ["e.jsonl"]} | more
+        for more in ({}, {"tuner_type": "full"}, {"vit_lr": 1e-4, "freeze_vit": False, "freeze_aligner": False},
+                     {"interleave_prob": ["0.9", "0.1"]}, {"packing": True})
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("module", [llama_factory, swift], ids=["llama-factory", "ms-swift"])
+def test_a_key_that_is_said_to_be_the_same_is_written(module: Any, tmp_path: Path) -> None:
+    """For every such key there is a value that changes the run file; without one the table would claim too much."""
+    file = tmp_path / "t.yaml"
+
+    def written(settings: dict[str, Any]) -> Any:
+        try:
+            return module.recipe_of(settings, 1, file)[0].run_file()
+        except (InfimedError, ValueError):
+            return None
+
+    whole = {json.dumps(base): written(base) for base in BASES[module]}
+    idle = [
+        name
+        for name, key in module.TABLE.items()
+        if key.verdict == "same"
+        and not any(
+            (changed := written(base | {name: value})) is not None and changed != whole[json.dumps(base)]
+            for base in BASES[module]
+            for value in VALUES
+        )
+    ]
+    assert idle == []
+
+
+@pytest.mark.parametrize("name", ["films.csv", "films.tsv", "films.parquet", "films.json", "films.jsonl", "me/films"])
+def test_every_reader_that_is_written_is_one_that_there_is(name: str) -> None:
+    registry = load_plugins()
+    use = swift._source(f"{name}#5", {}, False)
+    registry.make("reader", use["use"], use["with"])
 
 
 def test_the_documented_table_is_the_one_that_is_used() -> None:

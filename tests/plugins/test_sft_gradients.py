@@ -176,7 +176,7 @@ def test_schedules_fall_as_those_of_transformers(ours, theirs, more):
     parameter = torch.nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.AdamW([parameter], lr=1.0)
     reference = get_scheduler(theirs, optimizer, warmup, num_steps, scheduler_specific_kwargs=more)
-    stage = TrainingStage(name="one", schedule=ours, warmup=warmup)
+    stage = TrainingStage(name="one", schedule=ours, warmup=warmup, power=2.0, cycles=2)
     rates = []
     for _ in range(num_steps):
         rates.append(optimizer.param_groups[0]["lr"])

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from infimed_plugins.mdt.cues import FINITE, Cue, table
+from infimed_plugins.mdt.context_modifiers import FINITE, Cue, table
 from infimed_plugins.mdt.words import Word, find, read
 
 Status = Literal["stated", "denied", "uncertain", "past", "other"]

@@ -13,12 +13,6 @@ from infimed_plugins.medevalkit.answers.prepared import prepare
 from infimed_plugins.medevalkit.overlap import bleu, rouge, token_overlap
 
 
-def short_answer(response: str | None, ended: str | None = None) -> str:
-    """A stated short answer without thought, label and lead-in, normalised; "" where there is none."""
-    prepared = prepare(response, ended)
-    return "" if prepared.reason else key_of_plain(candidates(prepared.text, prepared.marks)[-1])
-
-
 def tokens(text: str) -> list[str]:
     """Words of a normalised text; every Chinese character is one."""
     return re.findall(r"[\u3400-\u9fff]|[^\s\u3400-\u9fff]+", text)
@@ -28,10 +22,8 @@ def open_measures(gold: str, response: str | None, ended: str | None = None) -> 
     """Exact match, token precision, recall and F1 (repeats counted), BLEU and ROUGE of normalised words.
 
     ``recall`` is LLaVA-Med's measure of open answers (token recall), ``f1`` is MedGemma's (tokenized F1). Chinese is
-    taken
-    character by character. All zero where there is no answer. BLEU of orders longer than the shorter text is left as
-    nltk
-    counts it (about zero).
+    taken character by character. All zero where there is no answer. BLEU of orders longer than the shorter text is
+    left as nltk counts it (about zero).
     """
     wanted = answer_key(gold)
     prepared = prepare(response, ended)

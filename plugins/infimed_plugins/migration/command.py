@@ -14,7 +14,13 @@ from infimed_plugins.migration import llama_factory, swift
 from infimed_plugins.migration.keys import Account, account_of
 from infimed_plugins.migration.recipe import Recipe
 
-WORDS = {"same": "the same", "differs": "differs", "always": "not needed", "none": "NOT taken over"}
+WORDS = {
+    "same": "the same",
+    "differs": "differs",
+    "by hand": "set it yourself",
+    "always": "not needed",
+    "none": "NOT taken over",
+}
 
 
 class Tool(StrEnum):

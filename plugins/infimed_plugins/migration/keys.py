@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Verdict = Literal["same", "differs", "always", "none"]
-"""same: a setting here means the same; differs: there is one, with a difference that the note says; always: nothing to
+Verdict = Literal["same", "differs", "by hand", "always", "none"]
+"""same: a setting here means the same; differs: there is one, with a difference that the note says; by hand: there
+is one, which is not written for you; always: nothing to
 set, InfiMed does so or does not need it; none: there is nothing like it."""
 
 

@@ -8,17 +8,15 @@ from typing import Any
 
 from infimed_core import InfimedError
 from infimed_plugins.migration.keys import Key, Settings
-from infimed_plugins.migration.recipe import Lora, Recipe, pixels_of_token
+from infimed_plugins.migration.recipe import Lora, Recipe
 from infimed_plugins.migration.transformers_arguments import (
     ARGUMENTS,
     STAGE,
+    UNKNOWN_PIXELS,
     directory_and_name,
     each,
-    optimizer_note,
-    parallel_of,
-    schedule_of,
-    tracker_note,
-    warmup_of,
+    shared_fields,
+    visual_tokens,
 )
 
 NAME = "LLaMA-Factory"
@@ -36,17 +34,17 @@ TABLE: dict[str, Key] = ARGUMENTS | {
     "stage": Key("differs", "training", "sft; the other stages are refused"),
     "model_name_or_path": Key("same", "model.with.checkpoint"),
     "model_revision": Key("same", "model.with.revision"),
-    "trust_remote_code": Key("differs", "model.with.trust_remote_code", "left out: code of a checkpoint runs only "
+    "trust_remote_code": Key("by hand", "model.with.trust_remote_code", "left out: code of a checkpoint runs only "
                              "where you write it into the run file yourself"),
     "adapter_name_or_path": Key("none", note="merge the adapters into a checkpoint first"),
     "dataset": Key("same", "data.sources", "an entry of dataset_info.json each"),
     "eval_dataset": Key("same", f"data.sources, {STAGE}.evaluate.held_out"),
     "dataset_dir": Key("same", "data.sources[].with.path"),
     "media_dir": Key("same", "data.sources[].with.image_root"),
-    "template": Key("differs", note="the checkpoint's own chat template is used, and checked against its tokens"),
+    "template": Key("by hand", "model.with.chat_template", "the checkpoint's own, or a file"),
     "cutoff_len": Key("differs", "packing.with.row_tokens", "a longer sample is a counted drop, it is never cut"),
-    "train_on_prompt": Key("none", note="answers alone carry the loss"),
-    "mask_history": Key("none", note="every answer of a conversation carries the loss"),
+    "train_on_prompt": Key("same", "model.with.prompt_loss"),
+    "mask_history": Key("same", "model.with.supervise", "last"),
     "mix_strategy": Key("same", f"{STAGE}.mix, {STAGE}.mix_epoch"),
     "interleave_probs": Key("same", f"{STAGE}.mix[].weight"),
     "max_samples": Key("same", "data.sources[].with.max_samples"),
@@ -62,7 +60,7 @@ TABLE: dict[str, Key] = ARGUMENTS | {
     "lora_rank": Key("same", f"{STAGE}.lora.rank"),
     "lora_alpha": Key("same", f"{STAGE}.lora.alpha"),
     "lora_dropout": Key("same", f"{STAGE}.lora.dropout"),
-    "lora_target": Key("same", f"{STAGE}.lora.groups", "every linear layer of the group"),
+    "lora_target": Key("differs", f"{STAGE}.lora.groups", "every linear layer of the group, whatever is named"),
     "use_rslora": Key("same", f"{STAGE}.lora.rank_stabilised"),
     "use_dora": Key("none", note="plain low-rank adapters alone"),
     "pure_bf16": Key("same", "training.with.precision", "bf16"),
@@ -70,15 +68,17 @@ TABLE: dict[str, Key] = ARGUMENTS | {
                             "a side by the model's family"),
     "enable_liger_kernel": Key("differs", "training.with.loss_kernel", "the fused loss alone"),
     "disable_gradient_checkpointing": Key("same", f"{STAGE}.activation_checkpointing"),
+    **each("gradient_checkpointing activation_checkpointing",
+           Key("always", note="disable_gradient_checkpointing decides")),
     "quantization_bit": Key("none", note="weights are not quantized while training; the file trains without"),
     "preprocessing_num_workers": Key("always", note="data.executor uses the cores that there are"),
-    "early_stopping_steps": Key("none", note="a stage has the length that the file says"),
+    "early_stopping_steps": Key("same", f"{STAGE}.patience", "where there are held-out samples"),
     "plot_loss": Key("always", note="the report draws the losses of every stage"),
     "disable_shuffling": Key("none", note="samples are always drawn in a seeded random order"),
     "include_effective_tokens_per_second": Key("always", note="in the table of stages"),
     "flash_attn": Key("always", note="packed attention keeps samples apart: torch's varlen kernel, or flash-attn by "
                       "model.with.kernel"),
-    "infer_dtype": Key("same", "model.with.dtype"),
+    "infer_dtype": Key("by hand", "model.with.dtype"),
     "tokenized_path": Key("always", note="what is made once is kept under the run's directory"),
     "streaming": Key("always", note="an index of the samples is kept, images are opened when they are needed"),
     **each("overwrite_cache preprocessing_batch_size buffer_size data_shared_file_system cache_dir use_fast_tokenizer "
@@ -87,8 +87,8 @@ TABLE: dict[str, Key] = ARGUMENTS | {
            Key("always", note="nothing to set")),
     **each("eval_num_beams num_beams length_penalty repetition_penalty top_k skip_special_tokens do_sample max_length",
            Key("none", note="answers are greedy, or sampled by temperature and top_p")),
-    **each("temperature top_p max_new_tokens", Key("same", "evaluation.benchmarks[].generation")),
-    **each("eval_on_each_dataset compute_accuracy", Key("differs", f"{STAGE}.evaluate.benchmarks", "benchmarks, each "
+    **each("temperature top_p max_new_tokens", Key("by hand", "evaluation.benchmarks[].generation")),
+    **each("eval_on_each_dataset compute_accuracy", Key("by hand", f"{STAGE}.evaluate.benchmarks", "benchmarks, each "
            "with its own figures")),
     **each("image_min_pixels image_do_pan_and_scan crop_to_patches", Key("differs", note="as the checkpoint's image "
            "processor has it")),
@@ -107,7 +107,7 @@ TABLE: dict[str, Key] = ARGUMENTS | {
            Key("always", note="every stage ends with a checkpoint in the layout of transformers")),
     **each("vllm_maxlen vllm_gpu_util vllm_enforce_eager vllm_max_lora_rank vllm_config sglang_maxlen "
            "sglang_mem_fraction sglang_tp_size sglang_config sglang_lora_backend infer_backend",
-           Key("differs", "models", "a server is a model of its own: {use: openai-endpoint}")),
+           Key("by hand", "models", "a server is a model of its own: {use: openai-compatible}")),
     **each("use_kt kt_cpu_activation kt_weight_path kt_non_expert_weight_path kt_expert_checkpoint_path "
            "kt_use_lora_experts kt_lora_expert_num kt_lora_expert_intermediate_size use_mca use_megatron_bridge "
            "megatron_bridge_args use_hyper_parallel hyper_parallel_args hyper_parallel_cp_size ray_num_workers "
@@ -153,53 +153,39 @@ def recipe_of(values: dict[str, Any], devices: int, file: Path) -> tuple[Recipe,
         )
     if not settings.get("model_name_or_path"):
         raise InfimedError(f"{file}: model_name_or_path is missing; name the checkpoint that is trained")
-    schedule, ratio, changed = schedule_of(settings)
-    changed |= optimizer_note(settings) | tracker_note(settings)
+    fields, changed = shared_fields(settings)
     trainable, lora = _method(settings, file)
     sources, mix = _data(settings)
     directory, name = directory_and_name(settings.get("output_dir"))
     model = str(settings.get("model_name_or_path"))
-    held_out = bool(settings.names("eval_dataset"))
-    return (
-        Recipe(
-            name=name,
-            directory=directory,
-            model=model,
-            revision=None if settings.get("model_revision") in (None, "main") else settings.get("model_revision"),
-            seed=int(settings.number("seed")),
-            sources=sources,
-            mix=mix or ([{"where": {"split": "train"}}] if held_out else []),
-            mix_epoch=_mix_epoch(str(settings.get("mix_strategy"))) if mix else None,
-            epochs=settings.number("num_train_epochs"),
-            max_steps=int(settings.number("max_steps")) if (settings.get("max_steps") or 0) > 0 else None,
-            batch=int(settings.number("per_device_train_batch_size")),
-            accumulation=int(settings.number("gradient_accumulation_steps")),
-            devices=devices,
-            learning_rate=settings.number("learning_rate"),
-            schedule=schedule,
-            warmup=warmup_of(settings, schedule),
-            min_rate_ratio=ratio,
-            trainable=trainable,
-            lora=lora,
-            packed=settings.flag("packing") or settings.flag("neat_packing"),
-            longest=int(settings.number("cutoff_len")),
-            max_visual_tokens=_visual_tokens(settings, model, changed),
-            weight_decay=settings.number("weight_decay"),
-            betas=(settings.number("adam_beta1"), settings.number("adam_beta2")),
-            epsilon=settings.number("adam_epsilon"),
-            clip=settings.number("max_grad_norm") or None,
-            precision=_precision(settings),
-            dtype="bfloat16" if settings.flag("bf16") or settings.flag("pure_bf16") else None,
-            kernel="liger" if settings.flag("enable_liger_kernel") else None,
-            parallel=parallel_of(settings),
-            workers=int(settings.number("dataloader_num_workers")) if settings.get("dataloader_num_workers") else 0,
-            recompute=not settings.flag("disable_gradient_checkpointing"),
-            save_every=_steps(settings, "save_steps"),
-            keep=int(settings.number("save_total_limit")) if settings.get("save_total_limit") else None,
-            evaluate_every=_steps(settings, "eval_steps") if settings.get("eval_steps") else None,
-        ),
-        changed,
+    most = visual_tokens(settings.number("image_max_pixels"), model)
+    if most is None and "image_max_pixels" in settings.values:
+        changed["image_max_pixels"] = UNKNOWN_PIXELS
+    recipe = Recipe(
+        **fields,
+        name=name,
+        directory=directory,
+        model=model,
+        revision=None if settings.get("model_revision") in (None, "main") else settings.get("model_revision"),
+        sources=sources,
+        mix=mix or ([{"where": {"split": "train"}}] if settings.names("eval_dataset") else []),
+        mix_epoch=_mix_epoch(str(settings.get("mix_strategy"))) if mix else None,
+        accumulation=int(settings.number("gradient_accumulation_steps")),
+        devices=devices,
+        learning_rate=settings.number("learning_rate"),
+        trainable=trainable,
+        lora=lora,
+        packed=settings.flag("packing") or settings.flag("neat_packing"),
+        longest=int(settings.number("cutoff_len")),
+        max_visual_tokens=most,
+        precision=_precision(settings),
+        dtype="bfloat16" if settings.flag("bf16") or settings.flag("pure_bf16") else None,
+        recompute=not settings.flag("disable_gradient_checkpointing"),
+        patience=int(settings.number("early_stopping_steps")) if settings.get("early_stopping_steps") else None,
+        supervise="last" if settings.flag("mask_history") else None,
+        prompt_loss=settings.flag("train_on_prompt"),
     )
+    return recipe, changed
 
 
 def _method(settings: Settings, file: Path) -> tuple[list[str] | None, Lora | None]:
@@ -262,25 +248,7 @@ def _mix_epoch(strategy: str) -> str:
     return {"interleave_under": "shortest", "interleave_over": "longest"}.get(strategy, "all")
 
 
-def _visual_tokens(settings: Settings, model: str, changed: dict[str, Key]) -> int | None:
-    pixels = int(settings.number("image_max_pixels"))
-    side = pixels_of_token(model)
-    if side is not None:
-        return max(1, pixels // side)
-    if "image_max_pixels" in settings.values:
-        changed["image_max_pixels"] = Key(
-            "none", note="how many pixels a visual token of this model stands for is not known by its name; set "
-            "resolution: {use: fixed, with: {max_visual_tokens: N}}",
-        )  # fmt: skip
-    return None
-
-
 def _precision(settings: Settings) -> str | None:
     if settings.flag("pure_bf16"):
         return "bf16"
     return "bf16-mixed" if settings.flag("bf16") or settings.flag("fp16") else None
-
-
-def _steps(settings: Settings, name: str) -> int | None:
-    steps = settings.number(name)
-    return int(steps) if steps >= 1 else None

@@ -51,6 +51,8 @@ class Recipe:
     longest: int | None = None
     max_visual_tokens: int | None = None
     min_rate_ratio: float = 0.0
+    power: float | None = None
+    cycles: int | None = None
     weight_decay: float = 0.0
     betas: tuple[float, float] = (0.9, 0.999)
     epsilon: float = 1e-8
@@ -61,13 +63,20 @@ class Recipe:
     parallel: str | None = None
     workers: int = 0
     recompute: bool = False
+    loss_weighting: str | None = None
     save_every: int | None = None
     keep: int | None = None
     evaluate_every: int | None = None
+    evaluate_at_start: bool = False
+    patience: int | None = None
+    end_with_best: bool = False
+    supervise: str | None = None
+    prompt_loss: bool = False
 
     def run_file(self) -> dict[str, Any]:
         """The run file's sections, in their order; the same samples a step as the recipe has."""
-        model = _given(checkpoint=self.model, revision=self.revision, dtype=self.dtype)
+        model = _given(checkpoint=self.model, revision=self.revision, dtype=self.dtype, supervise=self.supervise)
+        model |= {"prompt_loss": True} if self.prompt_loss else {}
         sections: dict[str, Any] = {
             "run": {"name": self.name, "directory": self.directory, "seed": self.seed},
             "data": {"sources": self.sources},
@@ -94,8 +103,11 @@ class Recipe:
     def _stage(self) -> dict[str, Any]:
         rows = self.accumulation * self.devices * (self.batch if self.packed else 1)
         length = {"num_steps": self.max_steps} if self.max_steps else {"epochs": self.epochs}
-        held_out = any(source.get("with", {}).get("tags", {}).get("split") == "held-out" for source in self.sources)
-        evaluate = {"every": self.evaluate_every or 500, "held_out": {"split": "held-out"}} if held_out else None
+        held_out = any(source["with"].get("tags", {}).get("split") == "held-out" for source in self.sources)
+        evaluate: dict[str, Any] | None = None
+        if held_out:
+            evaluate = {"every": self.evaluate_every or 500, "held_out": {"split": "held-out"}}
+            evaluate |= {"at_start": True} if self.evaluate_at_start else {}
         stage: dict[str, Any] = {"name": "sft", **({"mix": self.mix} if self.mix else {})}
         stage |= _given(mix_epoch=self.mix_epoch) | length
         stage |= _given(rows_per_step=rows, trainable=self.trainable)
@@ -104,14 +116,19 @@ class Recipe:
         stage |= _given(
             learning_rate=self.learning_rate,
             schedule=self.schedule,
+            power=self.power,
+            cycles=self.cycles,
             warmup=self.warmup,
             min_learning_rate_ratio=self.min_rate_ratio or None,
             weight_decay=self.weight_decay,
             betas=list(self.betas),
             epsilon=self.epsilon,
+            loss_weighting=self.loss_weighting,
         )
         stage["max_gradient_norm"] = self.clip
         stage |= _given(
+            patience=self.patience if held_out else None,
+            end_with="best" if held_out and self.end_with_best else None,
             activation_checkpointing=self.recompute or None,
             save_every=self.save_every,
             keep=self.keep,

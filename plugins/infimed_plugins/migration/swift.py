@@ -12,17 +12,15 @@ from typing import Any
 
 from infimed_core import InfimedError
 from infimed_plugins.migration.keys import Key, Settings
-from infimed_plugins.migration.recipe import Lora, Recipe, pixels_of_token
+from infimed_plugins.migration.recipe import Lora, Recipe
 from infimed_plugins.migration.transformers_arguments import (
     ARGUMENTS,
     STAGE,
+    UNKNOWN_PIXELS,
     directory_and_name,
     each,
-    optimizer_note,
-    parallel_of,
-    schedule_of,
-    tracker_note,
-    warmup_of,
+    shared_fields,
+    visual_tokens,
 )
 
 NAME = "ms-swift"
@@ -31,7 +29,7 @@ DEFAULTS = {
     "freeze_aligner": True, "per_device_train_batch_size": 1, "num_train_epochs": 3.0, "lr_scheduler_type": "cosine",
     "optim": "adamw_torch_fused", "weight_decay": 0.1, "adam_beta1": 0.9, "adam_beta2": 0.95, "adam_epsilon": 1e-8,
     "max_grad_norm": 1.0, "seed": 42, "save_steps": 500, "gradient_checkpointing": True, "split_dataset_ratio": 0.0,
-    "stopping_strategy": "first_exhausted",
+    "stopping_strategy": "first_exhausted", "dataloader_num_workers": 1,
 }  # fmt: skip
 
 TABLE: dict[str, Key] = ARGUMENTS | {
@@ -44,23 +42,23 @@ TABLE: dict[str, Key] = ARGUMENTS | {
     "split_dataset_ratio": Key("none", note="held-out samples are named by a tag: evaluate.held_out"),
     "interleave_prob": Key("same", f"{STAGE}.mix[].weight"),
     "stopping_strategy": Key("same", f"{STAGE}.mix_epoch"),
-    "columns": Key("differs", "data.sources[].with.columns", "of the readers huggingface, parquet and columns"),
+    "columns": Key("by hand", "data.sources[].with.columns", "of the readers huggingface, parquet and csv"),
     "max_length": Key("differs", "packing.with.row_tokens", "a longer sample is a counted drop, it is never cut"),
-    "truncation_strategy": Key("differs", f"{STAGE}.overlong", "delete is drop, raise is error; nothing is cut"),
+    "truncation_strategy": Key("by hand", f"{STAGE}.overlong", "delete is drop, raise is error; nothing is cut"),
     "packing": Key("same", "packing"),
     "packing_length": Key("same", "packing.with.row_tokens"),
     "padding_free": Key("same", "packing", "best-fit"),
     "max_pixels": Key("differs", "resolution.with.max_visual_tokens", "in visual tokens, of 28 or 32 pixels a side by "
                       "the model's family"),
-    "template": Key("differs", note="the checkpoint's own chat template is used, and checked against its tokens"),
+    "template": Key("by hand", "model.with.chat_template", "the checkpoint's own, or a file"),
     "system": Key("none", note="a system turn stands in the data"),
-    "loss_scale": Key("none", note="every answer weighs the same; loss: false of a message is honoured"),
+    "loss_scale": Key("same", "model.with.supervise, model.with.prompt_loss", "default, last_round and all"),
     "freeze_llm": Key("same", f"{STAGE}.trainable"),
     "freeze_vit": Key("same", f"{STAGE}.trainable, {STAGE}.lora.groups"),
     "freeze_aligner": Key("same", f"{STAGE}.trainable"),
     "vit_lr": Key("same", f"{STAGE}.learning_rate.vision"),
     "aligner_lr": Key("same", f"{STAGE}.learning_rate.projector"),
-    "target_modules": Key("same", f"{STAGE}.lora.groups", "every linear layer of the group"),
+    "target_modules": Key("differs", f"{STAGE}.lora.groups", "every linear layer of the group, whatever is named"),
     "lora_rank": Key("same", f"{STAGE}.lora.rank"),
     "lora_alpha": Key("same", f"{STAGE}.lora.alpha"),
     "lora_dropout": Key("same", f"{STAGE}.lora.dropout"),
@@ -69,17 +67,17 @@ TABLE: dict[str, Key] = ARGUMENTS | {
     "acc_strategy": Key("same", f"{STAGE}.loss_weighting", "token is token, seq is sample"),
     "attn_impl": Key("always", note="packed attention keeps samples apart: torch's varlen kernel, or flash-attn by "
                      "model.with.kernel"),
-    "eval_dataset": Key("differs", f"{STAGE}.evaluate.benchmarks", "benchmarks by their names here"),
-    "max_new_tokens": Key("same", "evaluation.benchmarks[].generation.max_new_tokens"),
-    "temperature": Key("same", "evaluation.benchmarks[].generation.temperature"),
-    "top_p": Key("same", "evaluation.benchmarks[].generation.top_p"),
-    "stop_words": Key("same", "evaluation.benchmarks[].generation.stop"),
+    "eval_dataset": Key("by hand", f"{STAGE}.evaluate.benchmarks", "benchmarks by their names here"),
+    "max_new_tokens": Key("by hand", "evaluation.benchmarks[].generation.max_new_tokens"),
+    "temperature": Key("by hand", "evaluation.benchmarks[].generation.temperature"),
+    "top_p": Key("by hand", "evaluation.benchmarks[].generation.top_p"),
+    "stop_words": Key("by hand", "evaluation.benchmarks[].generation.stop"),
     "quant_bits": Key("none", note="weights are not quantized while training; the file trains without"),
     "adapters": Key("none", note="merge the adapters into a checkpoint first"),
     "use_hf": Key("always", note="names are those of Hugging Face's hub"),
-    "external_plugins": Key("differs", "run.plugins", "a plugin of InfiMed's own"),
+    "external_plugins": Key("by hand", "run.plugins", "a plugin of InfiMed's own"),
     "streaming": Key("always", note="an index of the samples is kept, images are opened when they are needed"),
-    "early_stop_interval": Key("none", note="a stage has the length that the file says"),
+    "early_stop_interval": Key("same", f"{STAGE}.patience", "where there are held-out samples"),
     "enable_thinking": Key("differs", note="as the checkpoint's template has it"),
     "sequence_parallel_size": Key("none", note="a sample lies on one device"),
     **each("dataset_num_proc lazy_tokenize load_from_cache_file packing_num_proc packing_strategy cached_dataset "
@@ -99,7 +97,7 @@ TABLE: dict[str, Key] = ARGUMENTS | {
     **each("top_k repetition_penalty num_beams logprobs top_logprobs structured_outputs_regex",
            Key("none", note="answers are greedy, or sampled by temperature and top_p")),
     **each("eval_use_evalscope eval_dataset_args eval_limit eval_generation_config extra_eval_args eval_metric",
-           Key("differs", "evaluation", "benchmarks of InfiMed")),
+           Key("by hand", "evaluation", "benchmarks of InfiMed")),
     **each("quant_method hqq_axis bnb_4bit_compute_dtype bnb_4bit_quant_type bnb_4bit_use_double_quant "
            "bnb_4bit_quant_storage", Key("none", note="weights are not quantized while training")),
     **each("freeze_parameters freeze_parameters_regex freeze_parameters_ratio trainable_parameters "
@@ -178,67 +176,55 @@ def recipe_of(values: dict[str, Any], devices: int, file: Path) -> tuple[Recipe,
     kwargs = settings.get("lr_scheduler_kwargs")
     if isinstance(kwargs, str):
         settings.values = {**values, "lr_scheduler_kwargs": _json(kwargs, file)}
-    schedule, ratio, changed = schedule_of(settings)
-    changed |= optimizer_note(settings) | tracker_note(settings)
-    batch = int(settings.number("per_device_train_batch_size"))
-    steps = settings.get("gradient_accumulation_steps")
+    fields, changed = shared_fields(settings)
+    batch, steps = fields["batch"], settings.get("gradient_accumulation_steps")
     trainable, lora = _method(settings, str(method), file)
     model, dtype = str(settings.get("model")), str(settings.get("torch_dtype") or "")
     held_out = settings.names("val_dataset")
     weights = [float(weight) for weight in _words(settings, "interleave_prob")]
-    sources = [
-        _source(name, {"split": "train"} if held_out else {}, bool(weights)) for name in _words(settings, "dataset")
-    ]
+    tags = {"split": "train"} if held_out else {}
+    sources = [_source(name, tags, bool(weights)) for name in _words(settings, "dataset")]
+    names = [source["with"].get("tags", {}).get("dataset") for source in sources]
+    mix = [{"where": {"dataset": name}, "weight": weight} for name, weight in zip(names, weights, strict=False)]
     sources += [_source(name, {"split": "held-out"}, False) for name in held_out]
-    mix = [
-        {"where": {"dataset": s["with"]["tags"]["dataset"]}, "weight": w}
-        for s, w in zip(sources, weights, strict=False)
-    ]
-    default_output = f"output/{model.rstrip('/').rsplit('/', 1)[-1]}"
-    directory, name = directory_and_name(settings.get("output_dir") or default_output)
+    output = settings.get("output_dir") or f"output/{model.rstrip('/').rsplit('/', 1)[-1]}"
+    directory, name = directory_and_name(output)
     length = settings.get("packing_length") or settings.get("max_length")
-    return (
-        Recipe(
-            name=name,
-            directory=directory,
-            model=model,
-            revision=settings.get("model_revision"),
-            seed=int(settings.number("seed")),
-            sources=sources,
-            mix=mix or ([{"where": {"split": "train"}}] if held_out else []),
-            mix_epoch=("shortest" if settings.get("stopping_strategy") == "first_exhausted" else "longest")
-            if mix
-            else None,
-            epochs=settings.number("num_train_epochs"),
-            max_steps=int(settings.number("max_steps")) if float(settings.get("max_steps") or 0) > 0 else None,
-            batch=batch,
-            accumulation=int(float(steps)) if steps else max(1, math.ceil(16 / batch / devices)),
-            devices=devices,
-            learning_rate=_rates(settings, trainable, lora),
-            schedule=schedule,
-            warmup=warmup_of(settings, schedule),
-            min_rate_ratio=ratio,
-            trainable=trainable,
-            lora=lora,
-            packed=settings.flag("packing") or settings.flag("padding_free"),
-            longest=int(float(length)) if length else None,
-            max_visual_tokens=_visual_tokens(settings, model, changed),
-            weight_decay=settings.number("weight_decay"),
-            betas=(settings.number("adam_beta1"), settings.number("adam_beta2")),
-            epsilon=settings.number("adam_epsilon"),
-            clip=settings.number("max_grad_norm") or None,
-            precision="bf16-mixed" if "16" in dtype or settings.flag("bf16") or settings.flag("fp16") else None,
-            dtype="bfloat16" if "bfloat16" in dtype or settings.flag("bf16") else None,
-            kernel="liger" if settings.flag("use_liger_kernel") else None,
-            parallel=parallel_of(settings),
-            workers=int(settings.number("dataloader_num_workers")) if settings.get("dataloader_num_workers") else 1,
-            recompute=settings.flag("gradient_checkpointing"),
-            save_every=int(settings.number("save_steps")) if settings.number("save_steps") >= 1 else None,
-            keep=int(settings.number("save_total_limit")) if settings.get("save_total_limit") else None,
-            evaluate_every=int(settings.number("eval_steps")) if settings.get("eval_steps") else None,
-        ),
-        changed,
+    most = visual_tokens(settings.number("max_pixels"), model) if settings.get("max_pixels") else None
+    if most is None and settings.get("max_pixels"):
+        changed["max_pixels"] = UNKNOWN_PIXELS
+    ends = "shortest" if settings.get("stopping_strategy") == "first_exhausted" else "longest"
+    scale = settings.get("loss_scale")
+    if scale not in (None, "default", "last_round", "all"):
+        changed["loss_scale"] = Key("none", note=f"there is no weighting '{scale}' of tokens here")
+    newer = settings.get("activation_checkpointing") is not None
+    recomputing = "activation_checkpointing" if newer else "gradient_checkpointing"
+    recipe = Recipe(
+        **fields,
+        name=name,
+        directory=directory,
+        model=model,
+        revision=settings.get("model_revision"),
+        sources=sources,
+        mix=mix or ([{"where": {"split": "train"}}] if held_out else []),
+        mix_epoch=ends if mix else None,
+        accumulation=int(float(steps)) if steps else max(1, math.ceil(16 / batch / devices)),
+        devices=devices,
+        learning_rate=_rates(settings, trainable, lora),
+        trainable=trainable,
+        lora=lora,
+        packed=settings.flag("packing") or settings.flag("padding_free"),
+        longest=int(float(length)) if length else None,
+        max_visual_tokens=most,
+        precision="bf16-mixed" if "16" in dtype or settings.flag("bf16") or settings.flag("fp16") else None,
+        dtype="bfloat16" if "bfloat16" in dtype or settings.flag("bf16") else None,
+        recompute=settings.flag(recomputing),
+        loss_weighting="sample" if settings.get("acc_strategy") == "seq" else None,
+        patience=int(settings.number("early_stop_interval")) if settings.get("early_stop_interval") else None,
+        supervise="last" if scale == "last_round" else None,
+        prompt_loss=scale == "all",
     )
+    return recipe, changed
 
 
 def _words(settings: Settings, name: str) -> list[str]:
@@ -291,22 +277,9 @@ def _source(name: str, tags: dict[str, str], weighted: bool) -> dict[str, Any]:
     tags = tags | ({"dataset": name} if weighted else {})
     more |= {"tags": tags} if tags else {}
     if name.endswith((".csv", ".tsv")):
-        return {"use": "columns", "with": {"path": name, **more}}
+        return {"use": "csv", "with": {"path": name, **more}}
     if name.endswith(".parquet"):
         return {"use": "parquet", "with": {"path": name, **more}}
     if name.endswith((".json", ".jsonl")) or Path(name).is_dir():
         return {"use": "llava", "with": {"path": name, "allow_outside": True, **more}}
     return {"use": "huggingface", "with": {"path": name, **({"name": subset} if subset else {}), **more}}
-
-
-def _visual_tokens(settings: Settings, model: str, changed: dict[str, Key]) -> int | None:
-    if not settings.get("max_pixels"):
-        return None
-    side = pixels_of_token(model)
-    if side is not None:
-        return max(1, int(settings.number("max_pixels")) // side)
-    changed["max_pixels"] = Key(
-        "none", note="how many pixels a visual token of this model stands for is not known by its name; set "
-        "resolution: {use: fixed, with: {max_visual_tokens: N}}",
-    )  # fmt: skip
-    return None

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from infimed_plugins.migration.keys import Key
 
-MARKS = {"same": "the same", "differs": "differs", "always": "not needed", "none": "none"}
+MARKS = {"same": "the same", "differs": "differs", "by hand": "set it yourself", "always": "not needed", "none": "none"}
 
 
 def table_of(table: Mapping[str, Key]) -> str:

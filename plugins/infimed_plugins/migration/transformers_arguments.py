@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from infimed_plugins.migration.keys import Key, Settings
+from infimed_plugins.migration.recipe import pixels_of_token
 
 STAGE = "training.with.stages[0]"
 
@@ -29,10 +30,10 @@ ARGUMENTS: dict[str, Key] = {
     "max_steps": Key("same", f"{STAGE}.num_steps"),
     "learning_rate": Key("same", f"{STAGE}.learning_rate"),
     "lr_scheduler_type": Key("same", f"{STAGE}.schedule"),
-    "lr_scheduler_kwargs": Key("differs", f"{STAGE}.min_learning_rate_ratio", "only min_lr and min_lr_rate are known"),
+    "lr_scheduler_kwargs": Key("differs", f"{STAGE}.min_learning_rate_ratio", "min_lr, min_lr_rate, power, num_cycles"),
     "warmup_steps": Key("same", f"{STAGE}.warmup"),
     "warmup_ratio": Key("same", f"{STAGE}.warmup"),
-    "optim": Key("same", note="AdamW; no other optimizer is offered"),
+    "optim": Key("always", note="AdamW; no other optimizer is offered"),
     "weight_decay": Key("same", f"{STAGE}.weight_decay"),
     "adam_beta1": Key("same", f"{STAGE}.betas[0]"),
     "adam_beta2": Key("same", f"{STAGE}.betas[1]"),
@@ -46,21 +47,23 @@ ARGUMENTS: dict[str, Key] = {
     "deepspeed": Key("differs", "training.with.parallel", "ZeRO 2 and 3 become fsdp2, which shards alike; no offload"),
     "fsdp": Key("differs", "training.with.parallel", "fsdp2"),
     "dataloader_num_workers": Key("same", "training.with.num_workers"),
-    "eval_strategy": Key("differs", f"{STAGE}.evaluate.every", "epochs are not counted out; give steps"),
+    "eval_strategy": Key("by hand", f"{STAGE}.evaluate.every", "epochs are not counted out; give steps"),
     "eval_steps": Key("same", f"{STAGE}.evaluate.every"),
-    "save_steps": Key("differs", f"{STAGE}.save_every", "states to resume from; the stage ends with a checkpoint"),
+    "save_steps": Key("differs", f"{STAGE}.save_every", "states to resume from; keep_checkpoints keeps models"),
     "save_total_limit": Key("same", f"{STAGE}.keep"),
-    "report_to": Key("differs", note="the environment variable INFIMED_TRACKERS=tensorboard,wandb,trackio"),
+    "report_to": Key("by hand", note="the environment variable INFIMED_TRACKERS=tensorboard,wandb,trackio"),
     "hub_token": Key("none", note="a token has no place in a file; set HF_TOKEN where the hub is asked"),
     "neftune_noise_alpha": Key("none", note="no noise is added to embeddings"),
     "label_smoothing_factor": Key("none", note="no smoothing of labels"),
-    "predict_with_generate": Key("differs", f"{STAGE}.evaluate.benchmarks", "benchmarks are asked while training"),
-    "generation_config": Key("differs", "evaluation.benchmarks[].generation"),
-    "generation_max_length": Key("differs", "evaluation.benchmarks[].generation.max_new_tokens"),
+    "predict_with_generate": Key("by hand", f"{STAGE}.evaluate.benchmarks", "benchmarks are asked while training"),
+    "generation_config": Key("by hand", "evaluation.benchmarks[].generation"),
+    "generation_max_length": Key("by hand", "evaluation.benchmarks[].generation.max_new_tokens"),
     "torch_compile": Key("none", note="rows of every length would compile anew"),
-    "metric_for_best_model": Key("none", note="compare the stages afterwards: infimed compare"),
+    "metric_for_best_model": Key("by hand", f"{STAGE}.best_by", "held-out loss, or a benchmark's metric"),
+    "load_best_model_at_end": Key("same", f"{STAGE}.end_with", "where there are held-out samples"),
+    "eval_on_start": Key("same", f"{STAGE}.evaluate.at_start"),
     **each(
-        "do_train do_eval do_predict eval_on_start overwrite_output_dir resume_from_checkpoint ignore_data_skip",
+        "do_train do_eval do_predict overwrite_output_dir resume_from_checkpoint ignore_data_skip",
         Key("always", note="a run does what its sections say and goes on where it was stopped"),
     ),
     **each(
@@ -88,15 +91,15 @@ ARGUMENTS: dict[str, Key] = {
         Key("always", note="accelerate launch or torchrun sets up the processes"),
     ),
     **each(
-        "load_best_model_at_end greater_is_better eval_delay",
-        Key("none", note="compare the stages afterwards: infimed compare"),
+        "greater_is_better eval_delay",
+        Key("always", note="a metric says itself which way is better; measuring begins with the first interval"),
     ),
     **each(
         "push_to_hub hub_model_id hub_strategy hub_private_repo hub_always_push hub_revision",
         Key("none", note="checkpoints lie in the run's directory; upload them with huggingface_hub"),
     ),
     **each("project trackio_space_id trackio_bucket_id trackio_static_space_id",
-           Key("differs", note="settings of trackers are read from the trackers' own environment variables")),
+           Key("by hand", note="settings of trackers are read from the trackers' own environment variables")),
     **each("bf16_full_eval fp16_full_eval", Key("always", note="a model is asked in the type that it is held in")),
     **each("generation_num_beams sortish_sampler", Key("none", note="answers are greedy or sampled, without beams")),
     **each(
@@ -115,22 +118,63 @@ SCHEDULES = {
 OPTIMIZERS = ("adamw", "adamw_torch", "adamw_torch_fused", "adamw_hf")
 
 
-def schedule_of(settings: Settings) -> tuple[str, float, dict[str, Key]]:
-    """Schedule and last rate as a share of the peak, and what became of these keys where the value decides it."""
+def shared_fields(settings: Settings) -> tuple[dict[str, Any], dict[str, Key]]:
+    """Fields of a ``Recipe`` that both tools take from these arguments, and keys whose value decides their fate."""
+    schedule, changed = _schedule_of(settings)
+    batch = settings.number("per_device_train_batch_size")
+    if batch < 1:
+        raise ValueError(f"per_device_train_batch_size: {batch:g} is no batch; give at least 1")
+    fields: dict[str, Any] = {
+        **schedule,
+        "warmup": _warmup_of(settings),
+        "seed": int(settings.number("seed")),
+        "epochs": settings.number("num_train_epochs"),
+        "max_steps": _count(settings, "max_steps"),
+        "batch": int(batch),
+        "weight_decay": settings.number("weight_decay"),
+        "betas": (settings.number("adam_beta1"), settings.number("adam_beta2")),
+        "epsilon": settings.number("adam_epsilon"),
+        "clip": settings.number("max_grad_norm") or None,
+        "kernel": "liger" if settings.flag("enable_liger_kernel") or settings.flag("use_liger_kernel") else None,
+        "parallel": _parallel_of(settings),
+        "workers": _count(settings, "dataloader_num_workers") or 0,
+        "save_every": _count(settings, "save_steps"),
+        "keep": _count(settings, "save_total_limit"),
+        "evaluate_every": _count(settings, "eval_steps"),
+        "evaluate_at_start": settings.flag("eval_on_start"),
+        "end_with_best": settings.flag("load_best_model_at_end"),
+    }
+    return fields, changed | _optimizer_note(settings) | _tracker_note(settings)
+
+
+def _count(settings: Settings, name: str) -> int | None:
+    """A whole number from 1; ``None`` where it is not set, or below (a share of the steps, or -1 for none)."""
+    if settings.get(name) is None:
+        return None
+    number = settings.number(name)
+    return int(number) if number >= 1 else None
+
+
+def _schedule_of(settings: Settings) -> tuple[dict[str, Any], dict[str, Key]]:
     name = str(settings.get("lr_scheduler_type"))
     changed = {}
     if name not in SCHEDULES:
         note = f"there is no schedule '{name}' here; cosine is the nearest"
         changed["lr_scheduler_type"] = Key("differs", f"{STAGE}.schedule", note)
-    extra = settings.get("lr_scheduler_kwargs")
-    ratio = 0.0
-    if isinstance(extra, dict):
-        peak = settings.number("learning_rate")
-        ratio = float(extra.get("min_lr_rate", 0.0)) or (float(extra.get("min_lr", 0.0)) / peak if peak else 0.0)
-    return SCHEDULES.get(name, "cosine"), min(1.0, ratio), changed
+    more = settings.get("lr_scheduler_kwargs")
+    more = more if isinstance(more, dict) else {}
+    fields: dict[str, Any] = {"schedule": SCHEDULES.get(name, "cosine")}
+    peak = settings.number("learning_rate")
+    lowest = float(more.get("min_lr_rate", 0.0)) or (float(more.get("min_lr", 0.0)) / peak if peak else 0.0)
+    fields["min_rate_ratio"] = min(1.0, lowest)
+    if name == "polynomial":
+        fields["power"] = float(more.get("power", 1.0))
+    if name == "cosine_with_restarts":
+        fields["cycles"] = int(more.get("num_cycles", 1))
+    return fields, changed
 
 
-def warmup_of(settings: Settings, schedule: str) -> float:
+def _warmup_of(settings: Settings) -> float:
     """The warm-up, below 1 a share of the steps; ``warmup_steps`` wins over ``warmup_ratio``, as there."""
     if settings.get("lr_scheduler_type") == "constant":
         return 0.0
@@ -140,7 +184,7 @@ def warmup_of(settings: Settings, schedule: str) -> float:
     return steps or (settings.number("warmup_ratio") if settings.get("warmup_ratio") else 0.0)
 
 
-def optimizer_note(settings: Settings) -> dict[str, Key]:
+def _optimizer_note(settings: Settings) -> dict[str, Key]:
     """What to say of an optimizer that is not offered."""
     name = str(settings.get("optim"))
     if name in OPTIMIZERS:
@@ -148,7 +192,7 @@ def optimizer_note(settings: Settings) -> dict[str, Key]:
     return {"optim": Key("differs", note=f"AdamW in place of '{name}', which is not offered")}
 
 
-def tracker_note(settings: Settings) -> dict[str, Key]:
+def _tracker_note(settings: Settings) -> dict[str, Key]:
     """How the trackers that are named are switched on here."""
     names = [name for name in settings.names("report_to") if name not in ("none", "None")]
     known = [name for name in names if name in ("tensorboard", "wandb", "trackio")]
@@ -157,7 +201,7 @@ def tracker_note(settings: Settings) -> dict[str, Key]:
     others = [name for name in names if name not in known]
     note = f"set INFIMED_TRACKERS={','.join(known)} for the run" if known else ""
     note += ("; " if known else "") + f"no tracker {', '.join(others)}" if others else ""
-    return {"report_to": Key("differs" if known else "none", note=note)}
+    return {"report_to": Key("by hand" if known else "none", note=note)}
 
 
 def directory_and_name(output: Any) -> tuple[str, str]:
@@ -167,9 +211,23 @@ def directory_and_name(output: Any) -> tuple[str, str]:
     return (str(path.parent) if str(path.parent) != "." else "runs"), name
 
 
-def parallel_of(settings: Settings) -> str | None:
+def _parallel_of(settings: Settings) -> str | None:
     """How several devices share the work, from ``deepspeed`` or ``fsdp``."""
     if settings.get("fsdp"):
         return "fsdp2"
     shared = str(settings.get("deepspeed") or "")
     return "ddp" if re.search(r"z(ero)?0", shared) else "fsdp2" if shared else None
+
+
+def visual_tokens(pixels: float, model: str) -> int | None:
+    """Most visual tokens of an image; ``None`` where the model's name does not say what a token covers."""
+    side = pixels_of_token(model)
+    return None if side is None else max(1, int(pixels) // side)
+
+
+UNKNOWN_PIXELS = Key(
+    "none",
+    note="how many pixels a visual token of this model stands for is not known by its name; set resolution: "
+    "{use: fixed, with: {max_visual_tokens: N}}",
+)
+"""What became of a limit of pixels where ``visual_tokens`` gives none."""

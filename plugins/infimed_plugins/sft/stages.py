@@ -70,8 +70,8 @@ class TrainingStage(Stage):
     schedule: Literal["cosine", "linear", "constant", "warmup-stable-decay", "polynomial", "cosine-with-restarts"] = (
         Field(default="cosine", description="Course of the learning rate after the warm-up.")
     )
-    power: float = Field(default=2.0, gt=0.0, description="Exponent of the schedule polynomial; linear is 1.")
-    cycles: int = Field(default=2, ge=1, description="Falls of cosine-with-restarts, each from the peak.")
+    power: float = Field(default=1.0, gt=0.0, description="Exponent of the schedule polynomial; linear is 1.")
+    cycles: int = Field(default=1, ge=1, description="Falls of cosine-with-restarts, each from the peak.")
     decay: float = Field(
         default=0.2, gt=0.0, le=1.0, description="Share of the steps, at the end, in which warmup-stable-decay falls."
     )

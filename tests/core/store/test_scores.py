@@ -101,7 +101,7 @@ def test_candidates_are_the_rows_that_no_filter_left_out_in_order_by_iteration_a
     for start, stop in ((0, 4), (4, 7)):
         made = [Score(value=row / 10) for row in range(start, stop)]
         write_part(part_path(tmp_path / "scores", start), data.ids[start:stop], made, NAMES)
-    candidates = Candidates(data, {"first": ScoreTable(tmp_path / "scores")}, data.mask_of({"s0", "s5"}))
+    candidates = Candidates(data, {"first": ScoreTable(tmp_path / "scores")}, np.isin(list(data.ids), ["s0", "s5"]))
     assert [c.id for c in candidates] == ["s1", "s2", "s3", "s4", "s6"] and len(candidates) == 5
     assert [candidates[place] for place in range(5)] == list(candidates) == candidates[:]
     assert all(c.tags == {"number": c.id[1:]} and c.score.value == int(c.id[1:]) / 10 for c in candidates)
@@ -113,7 +113,9 @@ def test_a_candidate_has_the_dimensions_of_every_scorer_those_of_later_ones_by_t
     scores["judge"] = Score(status="error", parts={"truth": None, "tone": 0.9}, reasons=("low", "rude"))
     for name, score in scores.items():
         write_part(part_path(tmp_path / name, 0), list(data.ids), [score] * 3, NAMES)
-    candidates = Candidates(data, {name: ScoreTable(tmp_path / name) for name in scores}, data.mask_of(()))
+    candidates = Candidates(
+        data, {name: ScoreTable(tmp_path / name) for name in scores}, np.zeros(len(data), dtype=bool)
+    )
     wanted = Score(
         value=0.5,
         parts={"truth": 0.1, "judge.truth": None, "judge.tone": 0.9},
@@ -122,7 +124,7 @@ def test_a_candidate_has_the_dimensions_of_every_scorer_those_of_later_ones_by_t
     assert [candidate.score for candidate in candidates] == [wanted] * 3 and candidates[1].score == wanted
     write_part(part_path(tmp_path / "judge", 0), ["s0", "s2", "s1"], [Score()] * 3, NAMES)
     with pytest.raises(InfimedError, match="row 2: the sample is 's1'"):
-        list(Candidates(data, {name: ScoreTable(tmp_path / name) for name in scores}, data.mask_of(())))
+        list(Candidates(data, {name: ScoreTable(tmp_path / name) for name in scores}, np.zeros(len(data), dtype=bool)))
     write_part(part_path(tmp_path / "judge", 0), ["s0"], [Score()], NAMES)
     with pytest.raises(InfimedError, match="'judge' has scores of 1 of 3 samples"):
-        Candidates(data, {name: ScoreTable(tmp_path / name) for name in scores}, data.mask_of(()))
+        Candidates(data, {name: ScoreTable(tmp_path / name) for name in scores}, np.zeros(len(data), dtype=bool))

@@ -6,7 +6,6 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
-from infimed_plugins.medevalkit.answers.choice_statements import sentence_end, sentence_start
 from infimed_plugins.medevalkit.answers.context_modifiers import (
     HEDGED,
     denied_after,
@@ -14,6 +13,7 @@ from infimed_plugins.medevalkit.answers.context_modifiers import (
     is_considered,
 )
 from infimed_plugins.medevalkit.answers.named_options import LABEL, LETTERS, NAME, Options
+from infimed_plugins.medevalkit.answers.sentence_bounds import sentence_end, sentence_start
 from infimed_plugins.medevalkit.answers.sentences import read_sentences
 from infimed_plugins.medevalkit.answers.vocabulary import words_of
 from infimed_plugins.medevalkit.answers.words import word_set

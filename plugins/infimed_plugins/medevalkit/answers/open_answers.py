@@ -10,19 +10,15 @@ from typing import NamedTuple
 
 from infimed_plugins.medevalkit.answers.equality import key, key_of_plain, without_reference
 from infimed_plugins.medevalkit.answers.numbers import number_of, numbers_in
+from infimed_plugins.medevalkit.answers.other_values import FILLERS, conflict
 from infimed_plugins.medevalkit.answers.prepared import MARK, prepare
 from infimed_plugins.medevalkit.answers.refusals import is_refusal
 from infimed_plugins.medevalkit.answers.sentences import Sentence, read_sentences
-from infimed_plugins.medevalkit.answers.vocabulary import Words, is_known, related, same_as, value_of, words_of
+from infimed_plugins.medevalkit.answers.vocabulary import Words, is_known, same_as, value_of, words_of
 from infimed_plugins.medevalkit.answers.words import word_set
 
 NEEDS_JUDGE = "needs_judge"
 
-_EMPTY = word_set(
-    "the a an of in on at to for with and or is are was were be by it this that there be as from into "
-    "side plane view section slice scan image imaging picture area type patient patient's part body which "
-    "what where how its their his her cavity zone located position modality"
-)
 _ENOUGH_WORDS = 5
 """A reference of more content words is a description, and sharing no word with it proves nothing."""
 
@@ -50,8 +46,8 @@ def _reference(text: str) -> tuple[Part, ...]:
     found = []
     for part in re.split(r",|;|、|，|\band\b|/(?=\s*[A-Za-z]{3})|&", text):
         words = tuple(words_of(part))
-        content = tuple(word for word in words[:-1] if word not in _EMPTY) + words[-1:]  # a last "a" is no article
-        content = content[:-1] if len(content) > 1 and content[-1] in _EMPTY and len(content[-1]) > 1 else content
+        content = tuple(word for word in words[:-1] if word not in FILLERS) + words[-1:]  # a last "a" is no article
+        content = content[:-1] if len(content) > 1 and content[-1] in FILLERS and len(content[-1]) > 1 else content
         if content:
             whole = same_as(words) if is_known(words) else same_as(content)
             found.append(Part(_units(content), whole))
@@ -174,11 +170,11 @@ def _grade_words(reference: str, text: str, question: str) -> Verdict:
     if not parts or not sentences:
         return Verdict(None, NEEDS_JUDGE, read=read)
     states = [_state(part, sentences) for part in parts]
-    conflict = _conflict(reference, sentences, question)
+    other = conflict(reference, sentences, question)
     if all(state == "asserted" for state in states):
-        if conflict == "other":
+        if other == "other":
             return Verdict(False, read=read, statement=text[:300])
-        if conflict:
+        if other:
             return Verdict(None, NEEDS_JUDGE, read=read)
         return Verdict(True, read=read, statement=_deciding(parts[0], sentences))
     numbers = _numbers_named(reference)
@@ -191,20 +187,20 @@ def _grade_words(reference: str, text: str, question: str) -> Verdict:
     ):
         return Verdict(False, read=read)
     if "doubted" in states or "partly" in states:
-        return Verdict(False, read=read) if conflict == "other" else Verdict(None, NEEDS_JUDGE, read=read)
+        return Verdict(False, read=read) if other == "other" else Verdict(None, NEEDS_JUDGE, read=read)
     if "denied" in states:
         return Verdict(
-            False if conflict != "both" else None,
-            NEEDS_JUDGE if conflict == "both" else "",
+            False if other != "both" else None,
+            NEEDS_JUDGE if other == "both" else "",
             read=read,
             statement=_deciding(parts[0], sentences),
         )
     if "asserted" in states:  # a part of a list
         return Verdict(False, read=read)
-    if conflict == "other":
+    if other == "other":
         return Verdict(False, read=read)
     content = sum(len(part.units) for part in parts)
-    if conflict or content >= _ENOUGH_WORDS or _resembles(parts, sentences, question) or _says_nothing(sentences):
+    if other or content >= _ENOUGH_WORDS or _resembles(parts, sentences, question) or _says_nothing(sentences):
         return Verdict(None, NEEDS_JUDGE, read=read)
     return Verdict(False, read=read)
 
@@ -226,7 +222,7 @@ def _is_broken_off(text: str, question: str) -> bool:
     own."""
     asked = set(words_of(question))
     if any(
-        word not in _EMPTY and word not in _PREAMBLE and word not in asked for word in words_of(text) if len(word) > 2
+        word not in FILLERS and word not in _PREAMBLE and word not in asked for word in words_of(text) if len(word) > 2
     ):
         return False
     line = text[text.rfind("\n") + 1 :].rstrip()
@@ -315,59 +311,6 @@ _DOUBT_NEAR = word_set(
 )
 
 
-def _conflict(reference: str, sentences: list[Sentence], question: str) -> str:
-    """ "other" where another value of the reference's kind is asserted and its own is not; "both" where both are."""
-    wanted = _values_named(reference)
-    if not wanted:
-        return ""
-    kept = _about(sentences, question, wanted)
-    outcome = ""
-    for kind, own in wanted.items():
-        said: set[str] = set()
-        mine = False
-        for sentence in kept:
-            for other_kind, value, at in sentence.values:
-                if other_kind != kind or sentence.denied[at] or at >= sentence.side_clause:
-                    continue
-                if value in own:
-                    mine = True
-                elif not any(related(kind, value, one) for one in own) and not _compatible(kind, own, value):
-                    said.add(value)
-        if said and not mine and kind != "region":
-            return "other"
-        if said and not mine:
-            outcome = "other" if len(wanted) == 1 else outcome or "region"
-        elif said and kind != "region":
-            outcome = outcome or "both"
-    return outcome
-
-
-@lru_cache(maxsize=16384)
-def _values_named(reference: str) -> dict[str, set[str]]:
-    wanted: dict[str, set[str]] = {}
-    for kind, value, _ in Sentence(tuple(words_of(reference)), (), False, False, "", 10**6).values:
-        wanted.setdefault(kind, set()).add(value)
-    return wanted
-
-
-def _compatible(kind: str, own: set[str], value: str) -> bool:
-    return (kind == "side" and value == "midline") or (kind == "time" and value == "subacute")
-
-
-def _about(sentences: list[Sentence], question: str, wanted: dict[str, set[str]]) -> list[Sentence]:
-    """The sentences about what was asked, if any of them names a value of the kind; else all."""
-    asked = {word for word in words_of(question) if word not in _EMPTY and len(word) > 2}
-    best, most = list(sentences), 0
-    for sentence in sentences:
-        if any(kind in wanted for kind, _, _ in sentence.values):
-            shared = len(asked & set(sentence.words))
-            if shared > most:
-                best, most = [sentence], shared
-            elif shared == most and most:
-                best.append(sentence)
-    return best
-
-
 def _resembles(parts: tuple[Part, ...], sentences: list[Sentence], question: str) -> bool:
     """Whether a word of the answer begins like one of the reference, or belongs to a name that does."""
     asked = set(words_of(question))
@@ -377,7 +320,7 @@ def _resembles(parts: tuple[Part, ...], sentences: list[Sentence], question: str
         for unit in part.units
         for form in unit
         for word in form
-        if len(word) >= 5 and word not in _EMPTY and word not in asked
+        if len(word) >= 5 and word not in FILLERS and word not in asked
     }
     words = {word for sentence in sentences for word in sentence.words if word not in asked}
     if any(word[:5] in stems for word in words if len(word) >= 5):
@@ -397,7 +340,7 @@ def _says_nothing(sentences: list[Sentence]) -> bool:
         word
         for sentence in sentences
         for word, denied in zip(sentence.words, sentence.denied, strict=True)
-        if word not in _EMPTY and not denied
+        if word not in FILLERS and not denied
     ]
     return (not content and any(any(sentence.denied) for sentence in sentences)) or all(
         sentence.doubted for sentence in sentences
