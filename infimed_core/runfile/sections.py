@@ -25,6 +25,9 @@ class RunSection(Section):
     seed: int = Field(default=0, ge=0, description="Seed of everything random.")
     plugins: tuple[str, ...] = Field(default=(), description="Plugins that must be installed for this run.")
     directory: str = Field(default="runs", description="Where the run's directory is made.")
+    readable_by: Literal["user", "group", "everyone"] | None = Field(
+        default=None, description="Who may read the run's files, whatever the umask is; as the umask says by default."
+    )
 
 
 HELD_OUT_SPLIT = "held-out"

@@ -30,7 +30,7 @@ def wait():
 if phase == "score":
     FiveDimension.score = lambda self, samples, media: wait()
 else:
-    import infimed_core.curate.reading as reading
+    import infimed_core.curate.read_task as reading
     reading.check_sample = lambda sample: time.sleep(60)
 run_main()
 """
