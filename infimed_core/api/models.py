@@ -193,6 +193,10 @@ class Model(Component):
     """Where a model comes from and how it is opened."""
 
     trainable: ClassVar[bool] = True
+    can_be_asked: ClassVar[bool] = True
+    """``False`` where its answers stand before it is asked, so that it is not asked again in other ways."""
+    runs_elsewhere: ClassVar[bool] = False
+    """Whether asking it takes no memory of this machine, so that it is asked while others are."""
     group_names: ClassVar[tuple[str, ...]] = ()
     """The parameter groups of every checkpoint that it opens; empty where only a loaded model can tell."""
 

@@ -122,7 +122,7 @@ class EvaluationSection(Section):
         default=None, description="Only the questions with these ids: a list, or a file with one id a line."
     )
     baselines: tuple[Literal["constant-letter", "image-blind"], ...] = Field(
-        default=(),
+        default=("image-blind",),
         description="More baselines: the letter that is most often right; the same model asked without the images.",
     )
     breakdowns: bool = Field(default=True, description="Also give results by modality, task type and other tags.")

@@ -47,7 +47,7 @@ def evaluate(
 ) -> None:
     """Ask models the questions of benchmarks, grade, compare and report them: `infimed-run` without a run file."""
     models = _labelled([_model(one) for one in model])
-    more: dict[str, Any] = {"baselines": ["image-blind"]} if blind else {}
+    more: dict[str, Any] = {} if blind else {"baselines": []}
     if limit is not None:
         more["limit"] = limit
     _run(models, _benchmarks(benchmarks, questions, questions_reader), more, judge, name, directory)
