@@ -193,6 +193,10 @@ class Model(Component):
     """Where a model comes from and how it is opened."""
 
     trainable: ClassVar[bool] = True
+    can_be_asked: ClassVar[bool] = True
+    """``False`` where its answers stand before it is asked, so that it is not asked again in other ways."""
+    runs_elsewhere: ClassVar[bool] = False
+    """Whether asking it takes no memory of this machine, so that it is asked while others are."""
     group_names: ClassVar[tuple[str, ...]] = ()
     """The parameter groups of every checkpoint that it opens; empty where only a loaded model can tell."""
 
@@ -256,7 +260,8 @@ class Generation(Row):
 class Request(Row):
     """One question to a model: a conversation that ends with a user turn.
 
-    ``tags`` are the sample's; they decide whether it may be sent to another machine, never what is answered.
+    ``tags`` are the sample's; they decide whether it may be sent to another machine, never what is answered. Where
+    there are ``continuations``, the answer's ``log_likelihoods`` of these texts are wanted and not its own words.
     """
 
     sample_id: str
@@ -264,12 +269,14 @@ class Request(Row):
     media: tuple[Media, ...] = ()
     generation: Generation = Field(default_factory=Generation)
     tags: dict[str, str] = Field(default_factory=dict)
+    continuations: tuple[str, ...] = ()
 
 
 class Answer(Row):
     """What came back. ``text`` is ``None`` exactly when ``error`` says why there is none.
 
-    ``transcript`` holds the intermediate turns of a solver that asks more than once.
+    ``transcript`` holds the intermediate turns of a solver that asks more than once. ``log_likelihoods`` are those of
+    the request's ``continuations``; empty from a model that cannot tell. ``confidence`` (0 to 1) is the solver's.
     """
 
     sample_id: str
@@ -280,6 +287,8 @@ class Answer(Row):
     finish_reason: str | None = None
     """How the answer ended, where the model says so: ``stop``, ``length`` (cut at a limit), ``content_filter``."""
     num_calls: int = 1
+    log_likelihoods: tuple[float, ...] = ()
+    confidence: float | None = None
     transcript: tuple[dict[str, JsonValue], ...] = ()
 
 

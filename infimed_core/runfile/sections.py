@@ -88,6 +88,9 @@ class BenchmarkRef(ComponentRef):
     name: str | None = Field(
         default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="What it is called in this run."
     )
+    scoring: str | None = Field(
+        default=None, description="Another way to ask and score it: a benchmark that takes one, as 'likelihood'."
+    )
     solver: ComponentRef | None = Field(default=None, description="Overrides the solver that the benchmark wants.")
     generation: Generation | None = Field(
         default=None, description="Settings of generation that replace the benchmark's; the others stay as it has them."
@@ -119,7 +122,7 @@ class EvaluationSection(Section):
         default=None, description="Only the questions with these ids: a list, or a file with one id a line."
     )
     baselines: tuple[Literal["constant-letter", "image-blind"], ...] = Field(
-        default=(),
+        default=("image-blind",),
         description="More baselines: the letter that is most often right; the same model asked without the images.",
     )
     breakdowns: bool = Field(default=True, description="Also give results by modality, task type and other tags.")
