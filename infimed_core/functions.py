@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infimed_core.api.component import Component
-from infimed_core.api.data import DatasetFilter, FilterResult, MediaLoader, Sample, Score
+from infimed_core.api.data import DatasetFilter, FilterResult, Score
 from infimed_core.api.evaluation import AnswerMetric, Metric, Solver
 from infimed_core.api.models import Generation
+from infimed_core.api.objectives import Reward
 from infimed_core.api.quality import Scorer
 from infimed_core.errors import DataError, PluginError
 from infimed_core.hookspecs import KINDS
@@ -42,19 +43,28 @@ def _mean_metric(function: Function, name: str) -> dict[str, Any]:
     return {"answer_values": answer_values, "compute_answers": compute_answers}
 
 
+def _score(part: str, call: Function, *given: Any) -> Score:
+    """What a function gives, a number or ``None`` or a score, as a score with one part."""
+    try:
+        value = call(*given)
+    except DataError as error:
+        return Score(status="error", reasons=(error.code,), parts={part: None})
+    if value is None:
+        return Score(status="unscored", reasons=("no_value",), parts={part: None})
+    return value if isinstance(value, Score) else Score(value=float(value), parts={part: float(value)})
+
+
 def _scorer(function: Function, name: str) -> dict[str, Any]:
     part = name.replace("-", "_")
+    return {
+        "dimensions": (part,),
+        "score": lambda self, samples, media: [_score(part, function, sample, media) for sample in samples],
+    }
 
-    def score_one(sample: Sample, media: MediaLoader) -> Score:
-        try:
-            value = function(sample, media)
-        except DataError as error:
-            return Score(status="error", reasons=(error.code,), parts={part: None})
-        if value is None:
-            return Score(status="unscored", reasons=("no_value",), parts={part: None})
-        return value if isinstance(value, Score) else Score(value=float(value), parts={part: float(value)})
 
-    return {"dimensions": (part,), "score": lambda self, samples, media: [score_one(s, media) for s in samples]}
+def _reward(function: Function, name: str) -> dict[str, Any]:
+    part = name.replace("-", "_")
+    return {"score": lambda self, rollouts: [_score(part, function, rollout) for rollout in rollouts]}
 
 
 def _rejected(reasons: Any) -> Any:
@@ -77,6 +87,7 @@ FORMS: dict[str, tuple[Form, ...]] = {
         Form(("scores",), Metric, lambda call, _: {"compute": lambda self, scores: call(scores)}),
     ),
     "scorer": (Form(("sample", "media"), Scorer, _scorer),),
+    "reward": (Form(("rollout",), Reward, _reward),),
     "filter": (
         Form(("sample", "media"), DatasetFilter, _filter_one),
         Form(("samples", "benchmarks", "media", "executor"), DatasetFilter, lambda call, _: {
@@ -132,7 +143,7 @@ def _decorator(kind: str) -> Function:
     return decorate
 
 
-metric, scorer, dataset_filter, solver = map(_decorator, ("metric", "scorer", "filter", "solver"))
+metric, scorer, dataset_filter, solver, reward = map(_decorator, ("metric", "scorer", "filter", "solver", "reward"))
 offer = _decorator("")
 """Above a class: offers it without a hook, under its name in small letters or the one that is given."""
 
