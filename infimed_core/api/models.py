@@ -172,6 +172,16 @@ class TrainableModel(LoadedModel):
     def hidden_states(self, batch: PackedBatch) -> Any:
         """Final hidden states of a row, tensor [L, width], on the model's device; differentiable."""
 
+    def draw(
+        self, prompts: Sequence[tuple[Sample, int | None]], count: int, generation: Generation, media: MediaLoader
+    ) -> list[list[tuple[Encoded, str, bool]] | DataError]:
+        """``count`` answers to each prompt (a sample that ends with a user turn, and its cap on visual tokens): prompt
+        and answer encoded, with a loss on what was drawn; its text; and whether it ended by itself.
+
+        Which answers come depends on ``generation.seed``, the sample's id and their number alone, but for rounding.
+        """
+        raise NotImplementedError(f"{type(self).__name__} draws no answers to learn from")
+
     @abstractmethod
     def output_embedding(self) -> Any:
         """The ``torch.nn.Module`` (a Linear without bias, usually) that turns hidden states into logits."""

@@ -23,7 +23,9 @@ class RunSection(Section):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Name of the run and of its directory.")
     seed: int = Field(default=0, ge=0, description="Seed of everything random.")
-    plugins: tuple[str, ...] = Field(default=(), description="Plugins that must be installed for this run.")
+    plugins: tuple[str, ...] = Field(
+        default=(), description="Plugins that this run needs: names, or files beside the run file."
+    )
     directory: str = Field(default="runs", description="Where the run's directory is made.")
 
 
@@ -153,6 +155,7 @@ class RunFile(Section):
     """A run file, in the order the work is done; a section left out is a step not run."""
 
     run: RunSection
+    plugins: tuple[str, ...] = Field(default=(), exclude=True, description="Another place for run.plugins.")
     data: DataSection | None = None
     quality: QualitySection | None = None
     model: ComponentRef | None = None
@@ -165,6 +168,13 @@ class RunFile(Section):
     evaluation: EvaluationSection | None = None
     report: tuple[ComponentRef, ...] = Field(default=(), description="What is written for people, in order.")
     sweep: SweepSection | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plugins_in_one_place(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or not isinstance(value.get("run"), dict) or not value.get("plugins"):
+            return value
+        return {**value, "run": {**value["run"], "plugins": [*value["run"].get("plugins", ()), *value["plugins"]]}}
 
 
 Place = tuple[str | int, ...]
