@@ -39,6 +39,7 @@ from infimed_core.api.models import (
 from infimed_core.api.planning import Packer, Packs, Phase, ResolutionScheduler
 from infimed_core.api.quality import Candidate, JudgingScorer, RowSelection, Scorer, Selection, Selector
 from infimed_core.api.reporting import Comparison, MetricValue, Reporter, RunEvent
+from infimed_core.api.synthesis import SynthesisContext, Synthesizer
 from infimed_core.api.training import Batches, Measurements, Mix, Stage, StageEvaluation, Trainer, TrainingContext
 from infimed_core.api.vocabulary import MODALITIES, TASK_TYPES, UNLABELLED, is_person_tag, modality_of, task_type_of
 from infimed_core.errors import ComponentError, ConfigError, DataError, InfimedError, PluginError
@@ -141,6 +142,8 @@ __all__ = [
     "Solver",
     "Stage",
     "StageEvaluation",
+    "SynthesisContext",
+    "Synthesizer",
     "TextLengths",
     "TextMetric",
     "ToolCall",
