@@ -28,6 +28,7 @@ M = TypeVar("M", bound=BaseModel)
 
 NEEDS = {
     "quality": ("data",),
+    "reasoning": ("data",),
     "training": ("data", "model"),
 }
 """Sections that a section cannot do without."""

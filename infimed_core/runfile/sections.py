@@ -158,6 +158,7 @@ class RunFile(Section):
     plugins: tuple[str, ...] = Field(default=(), exclude=True, description="Another place for run.plugins.")
     data: DataSection | None = None
     quality: QualitySection | None = None
+    reasoning: ComponentRef | None = Field(default=None, description="What makes samples with reasoning of those kept.")
     model: ComponentRef | None = None
     models: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")], ComponentRef] = Field(
         default_factory=dict, description="Further models that are asked, never trained: judges, members of a panel."
