@@ -95,5 +95,21 @@ __all__ = [
     "encode_sample", "headline_metric", "holm", "hookimpl", "interval", "is_person_tag", "load_plugins",
     "load_run_file", "measure", "metric", "mixing_warnings", "modality_of", "offer", "parse_changes", "parse_value",
     "printable", "reward", "run_file", "run_plan", "run_schema", "scorer", "solver", "task_type_of", "write_atomically",
-    "Gate", "DatasetFilter", "Gated", "FilterResult", "Use", "ComponentRef", "run", "run_plan",
 ]  # fmt: skip
+
+_RENAMED = {"Gate": "DatasetFilter", "Gated": "FilterResult", "Use": "ComponentRef"}
+"""Names of version 0.1, for plugins that were written for it."""
+
+
+def __getattr__(name: str) -> Any:
+    """A name that is imported when it is first used, or what an earlier name stands for now."""
+    for module, names in _LATER.items():
+        if name in names.split():
+            attribute = "run" if name == "run_plan" else name
+            globals()[name] = getattr(import_module(f"infimed_core.{module}"), attribute)
+            return globals()[name]
+    if name not in _RENAMED:
+        raise AttributeError(f"module 'infimed_core' has no attribute '{name}'")
+    text = f"infimed_core.{name} is called {_RENAMED[name]} now; the old name will be removed in version 1.0"
+    warnings.warn(text, DeprecationWarning, stacklevel=2)
+    return globals()[_RENAMED[name]]
