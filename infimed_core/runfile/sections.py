@@ -27,6 +27,9 @@ class RunSection(Section):
         default=(), description="Plugins that this run needs: names, or files beside the run file."
     )
     directory: str = Field(default="runs", description="Where the run's directory is made.")
+    readable_by: Literal["user", "group", "everyone"] | None = Field(
+        default=None, description="Who may read the run's files, whatever the umask is; as the umask says by default."
+    )
 
 
 HELD_OUT_SPLIT = "held-out"
