@@ -17,6 +17,7 @@ from infimed_core.api.component import Component
 from infimed_core.api.data import DatasetFilter, Executor, Modality, Reader
 from infimed_core.api.evaluation import Baseline, Benchmark, Metric, Solver
 from infimed_core.api.models import Model
+from infimed_core.api.objectives import Objective, Reward
 from infimed_core.api.planning import Packer, ResolutionScheduler
 from infimed_core.api.quality import Scorer, Selector
 from infimed_core.api.reporting import Reporter, RunEvent
@@ -53,6 +54,8 @@ KINDS = {
     ),
     "packer": Kind("infimed_packers", Packer, ("packing",), "Which samples share a row."),
     "trainer": Kind("infimed_trainers", Trainer, ("training",), "How a model learns from the rows."),
+    "objective": Kind("infimed_objectives", Objective, (), "What a stage of a training minimises."),
+    "reward": Kind("infimed_rewards", Reward, (), "How good an answer is that a model drew."),
     "benchmark": Kind("infimed_benchmarks", Benchmark, ("evaluation.benchmarks.*",), "What a model is asked."),
     "solver": Kind("infimed_solvers", Solver, ("evaluation.benchmarks.*.solver",), "How a model is asked."),
     "baseline": Kind("infimed_baselines", Baseline, (), "What answers a benchmark without a model."),

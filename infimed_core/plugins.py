@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import metadata
+from pathlib import Path
 from typing import Any, cast
 
 import pluggy
@@ -16,8 +19,10 @@ from infimed_core.api.component import Component
 from infimed_core.api.data import MediaLoader, Modality
 from infimed_core.api.reporting import PluginInfo, RunEvent
 from infimed_core.errors import InfimedError, PluginError
+from infimed_core.functions import offered_by
 from infimed_core.hookspecs import KINDS
 from infimed_core.plugin_checks import wrong_component, wrong_offer, wrong_table
+from infimed_core.plugin_files import known_files, module_of, remember
 from infimed_core.plugin_loading import (
     GROUP,
     HookManager,
@@ -71,16 +76,68 @@ class Registry:
     Attributes:
         broken: by plugin, the first thing that is wrong with it.
         notes: (plugin, what is worth telling of it), in the order it was found.
+        files: the module of every plugin that is a file, by plugin.
+        import_seconds: how long the import of each plugin took.
     """
 
     plugins: dict[str, PluginInfo] = field(default_factory=dict)
     broken: dict[str, str] = field(default_factory=dict)
     notes: list[tuple[str, str]] = field(default_factory=list)
+    files: dict[str, str] = field(default_factory=dict)
+    import_seconds: dict[str, float] = field(default_factory=dict)
     manager: pluggy.PluginManager = field(default_factory=lambda: HookManager(GROUP))
     _offered: dict[str, dict[str, Offer]] = field(default_factory=dict)
     _import_reasons: list[str] = field(default_factory=list)
     _distributions: dict[str, metadata.Distribution | None] = field(default_factory=dict)
     _num_told: int = 0
+
+    def add(self, entry: metadata.EntryPoint, distribution: str, version: str) -> None:
+        """Load one plugin.
+
+        Raises:
+            PluginError: why it cannot be used, in one line with file and remedy.
+        """
+        start = time.perf_counter()
+        notes = load_entry(entry, cast(HookManager, self.manager))
+        self.import_seconds[entry.name] = time.perf_counter() - start
+        self._distributions[entry.name] = entry.dist
+        self.plugins[entry.name] = PluginInfo(name=entry.name, distribution=distribution, version=version)
+        for text in notes:
+            self.note(entry.name, text)
+        self._offered.clear()
+
+    def add_file(self, path: Path, always: bool = False) -> str:
+        """Load a plugin that is one file, and return its name; ``always``: for every run file, as the command asks.
+
+        Raises:
+            PluginError: why it cannot be used, in one line with file and remedy.
+        """
+        name, before = path.stem, known_files()
+        if name in self.plugins and name not in self.files:
+            raise PluginError(f"the plugin file {path} has the name of an installed plugin, '{name}'; rename the file")
+        module, version = module_of(path, always)
+        if self.files.get(name, module) != module:
+            remember(before)
+            raise PluginError(f"two plugin files are named {path.name}; rename {path}")
+        if name not in self.files:
+            try:
+                self.add(metadata.EntryPoint(name, module, GROUP), path.name, version)
+            except PluginError as error:
+                remember(before)
+                self.broken[name] = f"{path}: {error}"
+                raise PluginError(f"the plugin file {self.broken[name]}") from None
+            self.files[name] = module
+            self.broken.pop(name, None)
+        return name
+
+    def drop_files(self) -> None:
+        """Let go of the plugin files that another run file named; those of the command stay."""
+        remember({module: (path, always) for module, (path, always) in known_files().items() if always})
+        for name, module in list(self.files.items()):
+            if module not in known_files():
+                self.manager.unregister(name=name)
+                self._offered.clear()
+                del self.files[name], self.plugins[name]
 
     def set_aside(self, plugin: str, reason: str) -> None:
         """Note what is wrong with a plugin."""
@@ -122,6 +179,10 @@ class Registry:
         if hook not in self._offered:
             implementations = getattr(self.manager.hook, hook).get_hookimpls()
             offers = [offer for implementation in implementations for offer in self._call(hook, implementation)]
+            for plugin, module in self.manager.list_name_plugin():
+                for name, made in ((name, made) for wanted, name, made in offered_by(module) if wanted == hook):
+                    if plugin_of(made.__module__) == plugin:  # not what it imports from another
+                        offers.append(Offer(plugin, name, hook, place_of_code(made), made))
             self._offered[hook] = {offer.qualified: offer for offer in sorted(offers, key=lambda o: o.qualified)}
         return self._offered[hook]
 
@@ -366,15 +427,14 @@ def _line(plugin: str, texts: list[str]) -> str:
 
 
 def load_plugins(entry_points: list[metadata.EntryPoint] | None = None) -> Registry:
-    """Load every installed plugin into a manager of its own, one at a time.
+    """Load every installed plugin, and every plugin file in use, into a manager of its own, one at a time.
 
     A plugin that cannot be used is set aside with its reason, in ``broken``; so is the second of two distributions
     that announce one plugin name.
     """
     announced = metadata.entry_points(group=GROUP) if entry_points is None else entry_points
     registry = Registry()
-    manager = cast(HookManager, registry.manager)
-    manager.add_hookspecs(hookspecs)
+    registry.manager.add_hookspecs(hookspecs)
     seen: dict[str, metadata.EntryPoint] = {}
     for entry in sorted(announced, key=lambda entry: (entry.name, not is_own(entry), distribution_of(entry))):
         name, version = distribution_of(entry)
@@ -386,12 +446,10 @@ def load_plugins(entry_points: list[metadata.EntryPoint] | None = None) -> Regis
                 registry.set_aside(f"{entry.name} of {name}", reason)
             continue
         try:
-            notes = load_entry(entry, manager)
+            registry.add(entry, name, version)
         except PluginError as error:
             registry.set_aside(entry.name, str(error))
-            continue
-        registry._distributions[entry.name] = entry.dist
-        registry.plugins[entry.name] = PluginInfo(name=entry.name, distribution=name, version=version)
-        for text in notes:
-            registry.note(entry.name, text)
+    for path, always in known_files().values() if entry_points is None else ():
+        with suppress(PluginError):  # told where the file was named
+            registry.add_file(Path(path), always)
     return registry

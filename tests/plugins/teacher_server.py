@@ -43,8 +43,8 @@ def solve(model: str, text: str, seed: int) -> str:
         return f"The given answer is {left}, and adding {red} and {blue} agrees.\n<answer>{left}</answer>"
     if kind < 0.1:
         return f"<answer>{left}</answer>"
-    together = f"Red and blue together are {red} + {blue} = {red + blue}."
-    return f"{together} Taking out {out} leaves {left}.\n<answer>{left}</answer>"
+    total = f"Red and blue together are {red} + {blue} = {red + blue}."
+    return f"{total} Taking out {out} leaves {left}.\n<answer>{left}</answer>"
 
 
 class Handler(BaseHTTPRequestHandler):

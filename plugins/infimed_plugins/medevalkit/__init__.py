@@ -15,6 +15,7 @@ def infimed_benchmarks() -> dict[str, str]:
     own = {
         "questions": "infimed_plugins.medevalkit.questions:Questions",
         "option-shuffled": "infimed_plugins.medevalkit.shuffled:OptionShuffled",
+        "likelihood": "infimed_plugins.medevalkit.wrappers.likelihood:LikelihoodScored",
     }
     return {**kit, **own}
 

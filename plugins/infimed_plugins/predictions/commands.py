@@ -27,6 +27,11 @@ JudgeOption = Annotated[
     list[str] | None, typer.Option(help="A model that judges open answers; written as --model.", metavar="MODEL")
 ]
 
+PriceOption = Annotated[
+    list[str] | None,
+    typer.Option(help="Money for a million tokens, prompt/answer; repeat for more.", metavar="MODEL=1.25/10"),
+]
+
 
 def evaluate(
     model: Annotated[
@@ -42,15 +47,16 @@ def evaluate(
         bool,
         typer.Option(help="Ask again without the images, where there are some; --no-blind saves these calls."),
     ] = True,
+    price: PriceOption = None,
     name: NameOption = "evaluate",
     directory: DirectoryOption = "runs",
 ) -> None:
     """Ask models the questions of benchmarks, grade, compare and report them: `infimed-run` without a run file."""
     models = _labelled([_model(one) for one in model])
-    more: dict[str, Any] = {"baselines": ["image-blind"]} if blind else {}
+    more: dict[str, Any] = {} if blind else {"baselines": []}
     if limit is not None:
         more["limit"] = limit
-    _run(models, _benchmarks(benchmarks, questions, questions_reader), more, judge, name, directory)
+    _run(models, _benchmarks(benchmarks, questions, questions_reader), more, judge, name, directory, _prices(price))
 
 
 def grade(
@@ -81,6 +87,7 @@ def _run(
     judge: Sequence[str] | None,
     name: str,
     directory: str,
+    prices: dict[str, Any] | None = None,
 ) -> None:
     judges = {f"judge-{label}": use for label, use in _labelled([_model(one) for one in judge or ()]).items()}
     evaluation: dict[str, Any] = {"models": list(models), "benchmarks": benchmarks, **more}
@@ -90,13 +97,23 @@ def _run(
         "run": {"name": name, "directory": directory},
         "models": models | judges,
         "evaluation": evaluation,
-        "report": [{"use": "html"}],
+        "report": [{"use": "html", "with": {"prices": prices}} if prices else {"use": "html"}],
     }
     path = Path(directory) / f"{name}.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
     text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
     write_atomically(path, f"# Written by a command; `infimed-run {path}` does the same again.\n{text}")
     run_file(path, load_plugins())
+
+
+def _prices(texts: Sequence[str] | None) -> dict[str, Any]:
+    found = {}
+    for text in texts or ():
+        read = re.fullmatch(r"(?P<model>.+)=(?P<prompt>[0-9.]+)/(?P<answer>[0-9.]+)", text)
+        if read is None:
+            raise InfimedError(f"--price {text}: write MODEL=PROMPT/ANSWER, as in gpt=1.25/10")
+        found[_label(read["model"])] = {"prompt": float(read["prompt"]), "answer": float(read["answer"])}
+    return found
 
 
 def _benchmarks(named: Sequence[str] | None, questions: str | None, reader: str) -> list[dict[str, Any]]:

@@ -256,8 +256,8 @@ def forgetting(record: RunRecord) -> list[Matrix]:
     for title, size in (("Benchmarks", 0), ("Kinds of question", 1)):
         shown = [row for row in rows if len(row.group) == size]
         metric = metric_of(shown)
-        names = unique(_column(row) for row in shown)
-        values = {(row.model, _column(row)): row.metrics.get(metric, NO_VALUE) for row in shown}
+        names = unique(column_of(row) for row in shown)
+        values = {(row.model, column_of(row)): row.metrics.get(metric, NO_VALUE) for row in shown}
         if names:
             # Parts down, models across: there are more kinds than models, and a phone is narrow.
             lines = tuple((name, tuple(values.get((model, name), NO_VALUE) for model in models)) for name in names)
@@ -265,7 +265,8 @@ def forgetting(record: RunRecord) -> list[Matrix]:
     return matrices
 
 
-def _column(row: ResultRow) -> str:
+def column_of(row: ResultRow) -> str:
+    """What a result over a whole benchmark, or over a part of it, is called in the matrix of models."""
     part = ", ".join(f"{tag}: {value}" for tag, value in row.group.items())
     return f"{row.benchmark} · {part}" if part else row.benchmark
 
