@@ -67,7 +67,7 @@ def synthesize_samples(state: RunState, curated: Curated, executor: Executor) ->
             for row in range(len(curated.dataset)):
                 body = json.loads(curated.dataset.line(row))
                 stream.write(json.dumps({**body, "tags": DIRECT | body["tags"]}, ensure_ascii=False) + "\n")
-            shutil.copyfileobj(new, stream)
+            shutil.copyfileobj(added, stream)
         if not context.complete:
             state.say("models that could not be reached are asked again by the next run", "reasoning")
         return Outcome(num_in, num_made, dropped, context.details, context.complete)
