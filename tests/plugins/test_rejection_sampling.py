@@ -14,7 +14,10 @@ from typing import Any
 
 import pytest
 
+from infimed_core.records import open_run
 from infimed_core.store.record import read_record
+from infimed_core.testing import run as run_body
+from tests.plugins.judge_server import judge_server
 from tests.plugins.teacher_server import QUESTION, solve
 
 NUM_SAMPLES, DRAWS, STRONGER = 60, 8, 2
@@ -164,6 +167,7 @@ def test_what_was_there_is_kept_beside_what_is_made(tmp_path: Path, teacher: Tea
     assert len({row["id"] for row in rows}) == len(rows)
 
 
+@pytest.mark.slow
 def test_a_killed_synthesis_goes_on_asks_nothing_twice_and_makes_the_same(tmp_path: Path, teacher: Teacher) -> None:
     whole = finish(write_run(tmp_path, teacher, "whole"))
     calls = teacher.answered().total()
@@ -204,3 +208,60 @@ def test_a_teacher_that_is_gone_is_asked_again_by_the_next_run(tmp_path: Path, t
     weak = teacher.answered().total()
     finish(file)
     assert teacher.answered().total() == weak  # what the weak teacher said is kept; only the strong one is asked
+
+
+def test_the_pass_rate_of_a_model_chooses_samples_of_middling_difficulty(tmp_path: Path, teacher: Teacher) -> None:
+    file = write_run(tmp_path, teacher, "rates")
+    document = json.loads(file.read_text())
+    grader = document.pop("reasoning")["with"]["grader"]
+    document["quality"] = {
+        "scorers": [{"use": "pass-rate", "with": {"model": "weak", "draws": DRAWS, "grader": grader}}],
+        "select": {"use": "minimal-sample", "with": {"budget": 12, "difficulty": "right", "band": [0.25, 0.75]}},
+    }
+    file.write_text(json.dumps(document))
+    run = open_run(finish(file))
+    rows = {row.sample.id: row for row in run.samples()}
+    for place, (red, blue, out) in enumerate(numbers(NUM_SAMPLES)):
+        said = [solve("weak", QUESTION.format(red, blue, out), seed) for seed in range(DRAWS)]
+        right = sum(f"<answer>{red + blue - out}</answer>" in text for text in said) / DRAWS
+        assert rows[f"q{place}"].scores["pass-rate"].parts["right"] == right
+    kept = [row.scores["pass-rate"].parts["right"] for row in rows.values() if row.kept]
+    assert len(kept) == 12 and all(0.25 <= (share or 0) <= 0.75 for share in kept)
+    assert rows["essay"].rejected == ("unscored",)
+
+
+def test_what_a_teacher_recalls_of_a_benchmark_is_kept_out(tmp_path: Path) -> None:
+    asked = "A man of seventy years comes with sudden pain in the left leg and no pulse: does he need surgery at once?"
+
+    def row(identity: str, question: str, answer: str | None) -> str:
+        turns = [{"role": "user", "content": [question]}]
+        turns += [{"role": "assistant", "content": [answer]}] if answer else []
+        return json.dumps({"id": identity, "turns": turns, "references": ["yes"], "tags": {"language": "en"}})
+
+    train = [row("clean", "Is the artery of the leg closed?", "yes"), row("recalled", "Is this leg urgent?", "yes")]
+    (tmp_path / "train.jsonl").write_text("\n".join(train))
+    (tmp_path / "test.jsonl").write_text(row("test", asked, None))
+
+    def reply(body: dict[str, Any]) -> tuple[int, str]:
+        reasoning = "The limb is cold and has no pulse. A clot blocks the artery, so it is closed."
+        if "urgent" in str(body["messages"]):
+            reasoning = f"I recall a case. {asked} He does, and this leg is urgent as well."
+        return 200, f"{reasoning}\n<answer>yes</answer>"
+
+    def reader(name: str) -> dict[str, Any]:
+        return {"use": "jsonl", "with": {"path": str(tmp_path / f"{name}.jsonl")}}
+
+    benchmark = {"use": "questions", "with": {"reader": reader("test")}}
+    with judge_server(reply) as server:
+        body = {
+            "run": {"name": "recalled"},
+            "data": {"sources": [reader("train")]},
+            "models": {"teacher": {"use": "openai-compatible", "with": {"base_url": server.url, "model": "judge"}}},
+            "reasoning": {"use": "rejection-sampling", "with": {"grader": benchmark, "teacher": "teacher"}},
+            "evaluation": {"benchmarks": [benchmark], "models": ["teacher"], "compare_to": []},
+        }
+        record = run_body(body, tmp_path)
+    steps = {step.name: step for step in record.steps}
+    assert not steps["filter-contamination"].dropped
+    assert steps["reasoning"].details["routes"] == {"kept": 2}
+    assert steps["reasoning-filter-contamination"].dropped == {"benchmark_text": 1}

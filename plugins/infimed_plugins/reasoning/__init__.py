@@ -13,3 +13,9 @@ def infimed_synthesizers() -> dict[str, str]:
 def infimed_selectors() -> dict[str, str]:
     """Offer ``minimal-sample``."""
     return {"minimal-sample": "infimed_plugins.reasoning.minimal:MinimalSample"}
+
+
+@hookimpl
+def infimed_scorers() -> dict[str, str]:
+    """Offer ``pass-rate``."""
+    return {"pass-rate": "infimed_plugins.reasoning.pass_rate:PassRate"}

@@ -30,8 +30,8 @@ _PATTERNS = (
     rf"\b(?:knowing|being told|having been told|having been given|told|informed) (?:that )?(?:{_THE} )"
     rf"(?:{_KIND} )?{_ANSWER}\b",
     # since the correct answer is B, given that the answer is yes, assuming the right option is
-    rf"\b(?:since|because|as|given(?: that)?|knowing(?: that)?|assuming(?: that)?) (?:{_THE} )?(?:{_KIND} )?"
-    rf"(?:answer|option|choice|label) (?:is|was|must be|should be|has to be)\b",
+    rf"\b(?:since|because|as|given(?: that)?|knowing(?: that)?|assuming(?: that)?) (?:{_THE} )?"
+    rf"(?:{_KIND} (?:answer|option|choice|label)|answer|label) (?:is|was|must be|should be|has to be)\b",
     # to justify the answer, to arrive at the required answer, reasoning backwards
     rf"\b(?:justify|justifies|justifying|rationali[sz]e|work(?:ing)? back(?:wards?)? from|back(?:wards?)? from) "
     rf"(?:{_THE} )?(?:{_KIND} |{_TOLD} )*{_ANSWER}\b",
