@@ -17,7 +17,7 @@ LossWeighting = Literal["token", "sample", "square-root"]
 
 
 class Lora(Row):
-    """Low-rank adapters in every linear layer of some groups; merged into the weights at the end of the stage."""
+    """Low-rank adapters in linear layers of some groups; merged into the weights at the end of the stage, or kept."""
 
     rank: int = Field(default=16, ge=1, description="Rank of the matrices.")
     alpha: float | None = Field(
@@ -25,7 +25,18 @@ class Lora(Row):
     )
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0, description="Dropout before them.")
     rank_stabilised: bool = Field(default=False, description="Scale by alpha / sqrt(rank) instead.")
+    dora: bool = Field(default=False, description="Learn the length of each row of weights apart (DoRA).")
     groups: tuple[str, ...] = Field(default=("language",), min_length=1, description="Groups that get adapters.")
+    targets: Literal["all-linear"] | tuple[str, ...] = Field(
+        default="all-linear",
+        description="Layers of these groups that get adapters: every linear one, or those with these last names "
+        "(q_proj, v_proj).",
+    )
+    merge: bool = Field(
+        default=True,
+        description="Merge the adapters into the weights when the stage is over; false keeps them beside: the "
+        "checkpoint is then a PEFT adapter.",
+    )
 
 
 class KeepCheckpoints(Row):
@@ -183,6 +194,16 @@ class TrainingStage(Stage):
         both = [group for group in self.trainable or () if self.lora and group in self.lora.groups]
         if both:
             raise ValueError(f"the group '{both[0]}' cannot have adapters and learn wholly; keep one of the two")
+        if self.trainable and self.lora is not None and not self.lora.merge:
+            raise ValueError(
+                f"lora with merge: false keeps adapters alone, and the group '{self.trainable[0]}' would be lost; "
+                "leave trainable out and add the group to lora.groups, or set merge: true"
+            )
+        if self.continue_from is not None and self.lora is not None and not self.lora.merge:
+            raise ValueError(
+                "continue_from changes the weights beneath the adapters that merge: false keeps; name its checkpoint "
+                "in the model section instead"
+            )
         if self.trainable == () and self.lora is None:
             raise ValueError("trainable names no group, so nothing would learn; leave it out to train all")
         if self.warmup >= 1.0 and self.warmup != int(self.warmup):
