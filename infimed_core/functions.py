@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,7 +121,8 @@ def _class_of(kind: str, function: Function, name: str) -> type[Component]:
 
     copied = {key: getattr(function, key) for key in ("__module__", "__qualname__", "__doc__")}
     members = {**copied, "__wrapped__": function, **form.members(call, name)}
-    return type(form.base)(function.__name__, (form.base,), members)
+    made: Any = type(form.base)
+    return cast(type[Component], made(function.__name__, (form.base,), members))
 
 
 def _decorator(kind: str) -> Function:
