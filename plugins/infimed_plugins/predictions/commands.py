@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 import yaml
 
-from infimed_core import InfimedError, load_plugins, run_file, write_atomically
+from infimed_core import InfimedError, Sample, load_plugins, run_file, write_atomically
+
+LOOKED_AT = 50
+"""Questions from which it is seen what a benchmark has."""
 
 BenchmarksOption = Annotated[
     list[str] | None,
@@ -48,6 +52,9 @@ def evaluate(
         typer.Option(help="Ask again without the images, where there are some; --no-blind saves these calls."),
     ] = True,
     price: PriceOption = None,
+    robust: Annotated[
+        bool, typer.Option("--robust", help="Ask again with other pictures, damaged ones, other words, other orders.")
+    ] = False,
     name: NameOption = "evaluate",
     directory: DirectoryOption = "runs",
 ) -> None:
@@ -56,7 +63,9 @@ def evaluate(
     more: dict[str, Any] = {} if blind else {"baselines": []}
     if limit is not None:
         more["limit"] = limit
-    _run(models, _benchmarks(benchmarks, questions, questions_reader), more, judge, name, directory, _prices(price))
+    asked = _benchmarks(benchmarks, questions, questions_reader)
+    asked += [altered for one in asked for altered in (_altered(one) if robust else ())]
+    _run(models, asked, more, judge, name, directory, _prices(price))
 
 
 def grade(
@@ -104,6 +113,17 @@ def _run(
     text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
     write_atomically(path, f"# Written by a command; `infimed-run {path}` does the same again.\n{text}")
     run_file(path, load_plugins())
+
+
+def _altered(use: dict[str, Any]) -> list[dict[str, Any]]:
+    """The benchmark asked in other ways: those that suit its first questions."""
+    inner = {key: use[key] for key in ("use", "with") if key in use}
+    made: Any = load_plugins().make("benchmark", use["use"], use.get("with"))
+    rows = [row for row in islice(made.samples(), LOOKED_AT) if isinstance(row, Sample)]
+    ways = ["wrong-image", "degraded-image"] if any(row.media for row in rows) else []
+    ways += ["paraphrased", *(["option-shuffled"] if any(row.options for row in rows) else [])]
+    name = use.get("name", use["use"].rsplit("/", 1)[-1])
+    return [{"use": way, "name": f"{name}-{way}", "with": {"benchmark": inner}} for way in ways]
 
 
 def _prices(texts: Sequence[str] | None) -> dict[str, Any]:

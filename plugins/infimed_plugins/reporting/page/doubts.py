@@ -30,6 +30,9 @@ REASONS = {
     "no_verdict": "got no verdict of the judge",
     "grading_failed": "the grader failed on",
     "unreadable": "name no answer, or several",
+    "several_answers": "name several answers",
+    "no_option": "name no option",
+    "no_log_likelihoods": "came without likelihoods",
     "no_such_option": "name an option that there is not",
 }
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from infimed_core.records import RunRecord, is_baseline
 from infimed_plugins.reporting.page.answers import AnswerTables
 from infimed_plugins.reporting.page.tables import Matrix, column_of, first_scorings
+
+K = TypeVar("K", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -55,19 +58,18 @@ def movements(record: RunRecord, tables: AnswerTables, matrix: Matrix) -> list[M
         own = parts.get(name, [])
         steps: list[Movement | None] = [None]
         for before, model in zip(matrix.columns, matrix.columns[1:], strict=False):
-            steps.append(_movement(own, values.get(model, {}), values.get(before, {}), before))
+            steps.append(movement(own, values.get(model, {}), values.get(before, {}), before))
         earlier = [(cell.value, model) for cell, model in zip(cells[:-1], matrix.columns, strict=False)]
         known = [(value, model) for value, model in earlier if value is not None]
         best = max(known, key=lambda one: one[0])[1] if known else ""
         found.append(
-            MovedRow(tuple(steps), _movement(own, values.get(matrix.columns[-1], {}), values.get(best, {}), best))
+            MovedRow(tuple(steps), movement(own, values.get(matrix.columns[-1], {}), values.get(best, {}), best))
         )
     return found
 
 
-def _movement(
-    questions: Iterable[int], ours: Mapping[int, float], others: Mapping[int, float], against: str
-) -> Movement | None:
+def movement(questions: Iterable[K], ours: Mapping[K, float], others: Mapping[K, float], against: str) -> Movement | None:
+    """What ``ours`` gains and loses against ``others`` on the questions that both have; ``None`` where there is none."""
     changes = [ours[place] - others[place] for place in questions if place in ours and place in others]
     if not changes:
         return None

@@ -20,7 +20,9 @@ from infimed_plugins.reporting.page.figures import figure, heat, printable
 from infimed_plugins.reporting.page.leaderboard import leaderboard
 from infimed_plugins.reporting.page.live import with_running_curves
 from infimed_plugins.reporting.page.movements import movements
+from infimed_plugins.reporting.page.names import has_training
 from infimed_plugins.reporting.page.prices import Price, prices_of
+from infimed_plugins.reporting.page.robustness import robustness
 from infimed_plugins.reporting.page.thumbnails import Thumbnails
 
 ROWS_IN_A_BLOCK = 2_000
@@ -133,6 +135,7 @@ def _page(
         cost_keys=tables_of.unique(key for _, details, _ in costs for key in details),
         asking=result_sections.asking(record, prices),
         has_prices=bool(prices),
+        has_training=has_training(record),
         cost_chart=result_sections.cost_chart(record),
         benchmarks=[(table, result_sections.interval_chart(table)) for table in tables_of.benchmark_tables(record)],
         headlines=result_sections.headlines(record),
@@ -140,6 +143,7 @@ def _page(
         matrices=matrices,
         chosen_matrix=result_sections.last_model(matrices),
         forgetting=[(matrix, movements(record, answers, matrix)) for matrix in tables_of.forgetting(record)],
+        robustness=robustness(run, answers),
         disagreements=result_sections.disagreements(answers),
         judges=judges,
         judge_keys=result_sections.keys_of(facts for _, _, facts in judges),

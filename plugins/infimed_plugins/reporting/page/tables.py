@@ -210,7 +210,8 @@ def group_tables(record: RunRecord) -> list[GroupTable]:
         values = {(row.group[tag], row.model): row.metrics.get(metric, NO_VALUE) for row in rows}
         names = unique(row.group[tag] for row in rows)
         lines = tuple((name, tuple(values.get((name, model), NO_VALUE) for model in models)) for name in names)
-        tables.append(GroupTable(benchmark, tag, metric, models, lines))
+        if len(names) > 1:  # of one part alone the results say all
+            tables.append(GroupTable(benchmark, tag, metric, models, lines))
     return tables
 
 
