@@ -113,7 +113,7 @@ class BenchmarkRef(ComponentRef):
 class EvaluationSection(Section):
     """What every model of the run is asked. Entries of ``models:`` are compared with each other as well."""
 
-    benchmarks: tuple[BenchmarkRef, ...] = Field(min_length=1)
+    benchmarks: tuple[BenchmarkRef, ...] = Field(min_length=1, description="What every model is asked, in order.")
     compare_to: tuple[str, ...] = Field(default=("base", "most-common-answer"), description="Models to compare with.")
     limit: int | None = Field(default=None, ge=1, description="Only the first questions of each benchmark.")
     models: tuple[str, ...] | None = Field(
@@ -162,13 +162,13 @@ class RunFile(Section):
     data: DataSection | None = None
     quality: QualitySection | None = None
     reasoning: ComponentRef | None = Field(default=None, description="What makes samples with reasoning of those kept.")
-    model: ComponentRef | None = None
+    model: ComponentRef | None = Field(default=None, description="The model that is trained and evaluated.")
     models: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")], ComponentRef] = Field(
         default_factory=dict, description="Further models that are asked, never trained: judges, members of a panel."
     )
-    resolution: ComponentRef | None = None
-    packing: ComponentRef | None = None
-    training: ComponentRef | None = None
+    resolution: ComponentRef | None = Field(default=None, description="How large images are; native by default.")
+    packing: ComponentRef | None = Field(default=None, description="Which samples share a row.")
+    training: ComponentRef | None = Field(default=None, description="The trainer, with its stages.")
     evaluation: EvaluationSection | None = None
     report: tuple[ComponentRef, ...] = Field(default=(), description="What is written for people, in order.")
     sweep: SweepSection | None = None

@@ -43,7 +43,9 @@ class Vllm(Model):
     checkpoint: str = Field(description="Directory in Hugging Face layout, or an id on the hub.")
     adapter: str | None = Field(default=None, description="Directory of a PEFT adapter on top of the checkpoint.")
     revision: str | None = Field(default=None, description="Commit, tag or branch on the hub.")
-    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
+        default="auto", description="Type of the weights; auto takes the checkpoint's."
+    )
     tensor_parallel_size: int = Field(default=1, ge=1, description="GPUs that hold one copy of the model.")
     gpu_memory_utilization: float = Field(default=0.9, gt=0.0, le=1.0, description="Share of each GPU's memory.")
     max_model_len: int | None = Field(default=None, ge=1, description="Most tokens of prompt and answer together.")

@@ -68,7 +68,9 @@ def movements(record: RunRecord, tables: AnswerTables, matrix: Matrix) -> list[M
     return found
 
 
-def movement(questions: Iterable[K], ours: Mapping[K, float], others: Mapping[K, float], against: str) -> Movement | None:
+def movement(
+    questions: Iterable[K], ours: Mapping[K, float], others: Mapping[K, float], against: str
+) -> Movement | None:
     """What ``ours`` gains and loses against ``others`` on the questions that both have; ``None`` where there is none."""
     changes = [ours[place] - others[place] for place in questions if place in ours and place in others]
     if not changes:

@@ -62,7 +62,9 @@ def robustness(run: Run, tables: AnswerTables) -> Robustness | None:
             if inner and whole == {"use": one.use.rsplit("/", 1)[-1], "with": dict(one.settings)}
         ]
         for other in plain[:1]:
-            found = tuple(_survival(model, values.get((other, model), {}), values.get((name, model), {})) for model in models)
+            found = tuple(
+                _survival(model, values.get((other, model), {}), values.get((name, model), {})) for model in models
+            )
             if any(found):
                 rows.append(RobustnessRow(other, _told(ref.use, ref.settings), found))
     return Robustness(models, tuple(rows)) if rows else None
