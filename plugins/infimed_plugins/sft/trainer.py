@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, JsonValue, field_validator
 
@@ -26,6 +26,8 @@ from infimed_plugins.sft.stages import TrainingStage, objective_of
 
 class StagedTrainer(Trainer):
     """Trains through ``stages``, one after the other, on packed rows."""
+
+    packages: ClassVar[Mapping[str, str]] = dict.fromkeys(("accelerate", "safetensors", "torch"), "infimed[train]")
 
     stages: tuple[TrainingStage, ...] = Field(min_length=1, description="The stages in order.")
     num_workers: int = Field(

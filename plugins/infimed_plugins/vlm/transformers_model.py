@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import JsonValue
 
@@ -39,6 +39,8 @@ from infimed_plugins.vlm.settings import OpeningSettings
 
 class TransformersModel(TrainableModel):
     """A checkpoint opened with ``settings``."""
+
+    packages: ClassVar[Mapping[str, str]] = {"torch": "infimed[train]", "transformers": "infimed[train]"}
 
     def __init__(self, module: Any, encoder: ChatEncoder, settings: OpeningSettings, base: Path | None = None) -> None:
         self._module = module
