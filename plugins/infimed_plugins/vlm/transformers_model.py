@@ -21,7 +21,7 @@ from infimed_core import (
     Sample,
     TrainableModel,
 )
-from infimed_plugins.vlm.adapter import describe_adapter, has_adapter, save_adapter
+from infimed_plugins.vlm.adapter import describe_adapter, has_adapter, merge_adapter, save_adapter
 from infimed_plugins.vlm.attention import (
     attention_layers,
     attention_names,
@@ -181,6 +181,11 @@ class TransformersModel(TrainableModel):
     def _group_sizes(self) -> dict[str, JsonValue]:
         sizes = {name: parameter.numel() for name, parameter in self._module.named_parameters()}
         return {group: sum(sizes[name] for name in names) for group, names in self.parameter_groups().items()}
+
+    def merge(self) -> None:
+        """Merge the adapter into the weights beneath, for good; nothing where there is none."""
+        if has_adapter(self._module):
+            merge_adapter(self._module)
 
     def save(self, directory: Path) -> None:
         """Write weights, config, tokenizer, chat template and image processor; stock transformers opens it.
