@@ -10,7 +10,17 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from infimed_core import Answer, MediaLoader, PackedBatch, Request, TrainableModel
+from infimed_core import (
+    Answer,
+    DataError,
+    Encoded,
+    Generation,
+    MediaLoader,
+    PackedBatch,
+    Request,
+    Sample,
+    TrainableModel,
+)
 from infimed_plugins.vlm.attention import (
     attention_layers,
     attention_names,
@@ -126,6 +136,14 @@ class TransformersModel(TrainableModel):
         from infimed_plugins.vlm.answering import answer_all
 
         return answer_all(self, requests, media)
+
+    def draw(
+        self, prompts: Sequence[tuple[Sample, int | None]], count: int, generation: Generation, media: MediaLoader
+    ) -> list[list[tuple[Encoded, str, bool]] | DataError]:
+        """Answers to learn from; see ``TrainableModel.draw``."""
+        from infimed_plugins.vlm.drawing import draw
+
+        return draw(self, prompts, count, generation, media)
 
     def describe(self) -> dict[str, JsonValue]:
         """Facts for the run record."""
