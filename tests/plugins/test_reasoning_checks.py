@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from infimed_core import Answer, DataError, InfimedError, Sample, Turn, load_plugins
+from infimed_core import Answer, Benchmark, Candidate, DataError, Generation, InfimedError, Sample, Turn, load_plugins
 from infimed_core.testing import check_selector
 from infimed_plugins.reasoning.checks import Limits, quality, refused
+from infimed_plugins.reasoning.draws import Drawing, question_of
 from infimed_plugins.reasoning.languages import written_in
 from infimed_plugins.reasoning.leaks import leak
 from infimed_plugins.reasoning.minimal import MinimalSample
@@ -238,8 +239,6 @@ def candidates(count: int) -> list[dict[str, object]]:
 
 
 def test_a_small_budget_is_spread_over_kinds_and_takes_the_best_of_each() -> None:
-    from infimed_core import Candidate
-
     rows = [Candidate.model_validate(row) for row in candidates(200)]
     selector = MinimalSample(budget=30, difficulty="right", minimum=0.1)
     selection = selector.select(rows)
@@ -255,8 +254,6 @@ def test_a_small_budget_is_spread_over_kinds_and_takes_the_best_of_each() -> Non
 
 
 def test_the_choice_does_not_depend_on_the_order_of_the_samples() -> None:
-    from infimed_core import Candidate
-
     rows = [Candidate.model_validate(row) for row in candidates(100)]
     selector = MinimalSample(share=0.2)
     assert set(selector.select(rows).kept) == set(selector.select(rows[::-1]).kept)
@@ -273,3 +270,36 @@ def test_templates_of_every_language_are_sound() -> None:
     assert {"en", "zh"} <= set(read_templates(None))
     json.dumps(dict(read_templates(None)))
     assert isinstance(DataError("a", "b"), InfimedError) and load_plugins().names("synthesizer")
+
+
+@pytest.mark.parametrize(
+    ("accepted", "options", "answer", "value"),
+    [
+        (("B", "coronal"), ("axial", "coronal"), "B", 1.0),
+        (("B", "coronal"), ("axial", "coronal"), "(B) coronal", 1.0),
+        (("B", "coronal"), ("axial", "coronal"), "axial", 0.0),
+        (("B", "coronal"), ("axial", "coronal"), "I cannot tell.", None),
+        (("yes",), (), "No.", 0.0),
+        (("left lung",), (), "the left lung", 1.0),
+    ],
+)
+def test_training_samples_are_graded_by_the_strict_rules(
+    accepted: tuple[str, ...], options: tuple[str, ...], answer: str, value: float | None
+) -> None:
+    reader = {"use": "jsonl", "with": {"path": "unused.jsonl"}}
+    grader = load_plugins().make("benchmark", "questions", {"reader": reader})
+    assert isinstance(grader, Benchmark)
+    drawing = Drawing(lambda model, requests: [], grader, Generation())
+    question = question_of(sample(answer=accepted[0], references=accepted, options=options))
+    assert question is not None and drawing.is_checkable(question)
+    assert drawing.grade(question, Answer(sample_id="s", text=answer)).value == value
+
+
+def test_a_sample_whose_own_answer_the_grader_refuses_is_not_checkable() -> None:
+    reader = {"use": "jsonl", "with": {"path": "unused.jsonl"}}
+    grader = load_plugins().make("benchmark", "questions", {"reader": reader})
+    assert isinstance(grader, Benchmark)
+    drawing = Drawing(lambda model, requests: [], grader, Generation())
+    outside = question_of(sample(references=("sagittal",), options=("axial", "coronal")))
+    assert outside is not None and not drawing.is_checkable(outside)
+    assert question_of(sample(answer="word " * 30, references=())) is None
