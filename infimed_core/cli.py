@@ -165,7 +165,8 @@ run_typer.command(name="infimed-run")(_run)
 def application(registry: Registry, wanted: str = "") -> typer.Typer:
     """``infimed`` with the command ``wanted`` alone, or with all commands where there is none of that name."""
     app = typer.Typer(
-        name="infimed", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+        name="infimed", no_args_is_help=True, pretty_exceptions_enable=False,
+        add_completion=not wanted or wanted.startswith("-"),  # --install-completion costs every other command time
         help="Train and grade medical multimodal models from one run file.",
     )  # fmt: skip
 

@@ -88,10 +88,10 @@ def _listed(thing: Any, method: str, values: Any, of: type, what: str) -> list[A
 # Reading
 
 
-def checked_rows(reader: Reader, shard: str) -> Iterator[Sample | Fault]:
-    """The rows of a shard, each a sample or a fault."""
+def checked_rows(reader: Reader, shard: str, start: int = 0) -> Iterator[Sample | Fault]:
+    """The rows of a shard from number ``start`` on, each a sample or a fault."""
     with calling(reader, "read"):
-        rows = reader.read(shard)
+        rows = reader.read_from(shard, start) if start else reader.read(shard)
         if not hasattr(rows, "__iter__"):
             raise wrong(reader, "read", f"returned {_kind(rows)}; yield a Sample or a Fault for each row")
         for row in rows:

@@ -21,6 +21,7 @@ from infimed_core.api.objectives import Objective, Reward
 from infimed_core.api.planning import Packer, ResolutionScheduler
 from infimed_core.api.quality import Scorer, Selector
 from infimed_core.api.reporting import Reporter, RunEvent
+from infimed_core.api.synthesis import Synthesizer
 from infimed_core.api.training import Trainer
 
 hookspec = pluggy.HookspecMarker("infimed")
@@ -46,6 +47,7 @@ KINDS = {
     "filter": Kind("infimed_filters", DatasetFilter, ("data.filters.*",), "What is kept out of a data set as a whole."),
     "scorer": Kind("infimed_scorers", Scorer, ("quality.scorers.*",), "How good a sample is."),
     "selector": Kind("infimed_selectors", Selector, ("quality.select",), "Which samples are kept."),
+    "synthesizer": Kind("infimed_synthesizers", Synthesizer, ("reasoning",), "What makes more samples of those kept."),
     "model": Kind("infimed_models", Model, ("model", "models.*"), "What is trained and asked."),
     "resolution scheduler": Kind(
         "infimed_resolution_schedulers", ResolutionScheduler, ("resolution",), "How large images may be when."

@@ -83,6 +83,11 @@ class Objective(Component):
         """Whether the weights that the stage begins with are needed while it trains."""
         return False
 
+    @property
+    def sampling_temperature(self) -> float:
+        """What logits are divided by: log-probabilities are those of the distribution that answers were drawn from."""
+        return 1.0
+
     def make_rows(self, step: int, samples: Sequence[tuple[Sample, int | None]], stage: StageAccess) -> MadeRows:
         """This rank's rows of a step of the plan, from its samples and the most visual tokens of their images."""
         raise NotImplementedError(f"{type(self).__name__} makes no rows")
@@ -93,5 +98,5 @@ class Objective(Component):
 
     @abstractmethod
     def losses(self, row: PackedBatch, log_probabilities: Any) -> tuple[Any, dict[str, Any]]:
-        """Losses [n] from the log-probabilities [n] of the labels at the positions (torch), and measures [n] by name,
-        whose mean over all positions of the step is told."""
+        """Losses [n] from the log-probabilities [n] of the labels (torch), and measures by name: tensors of any length,
+        of whose values in a step the mean is told."""

@@ -28,6 +28,7 @@ M = TypeVar("M", bound=BaseModel)
 
 NEEDS = {
     "quality": ("data",),
+    "reasoning": ("data",),
     "training": ("data", "model"),
 }
 """Sections that a section cannot do without."""
@@ -223,11 +224,7 @@ class Checker:
             place = (*path, "with", "stages", index)
             if names.index(stage.name) != index or stage.name in ("base", BASELINE, CONSTANT_LETTER):
                 self.add((*place, "name"), f"the name '{stage.name}' is taken; choose another")
-            for part, kind in (
-                ("resolution", "resolution scheduler"),
-                ("packing", "packer"),
-                ("objective", "objective"),
-            ):
+            for part, kind in [("resolution", "resolution scheduler"), ("packing", "packer"), ("objective",) * 2]:
                 if getattr(stage, part, None) is not None:
                     yield (*place, part), kind, getattr(stage, part), f"stages.{stage.name}.{part}"
 

@@ -27,6 +27,9 @@ class RunSection(Section):
         default=(), description="Plugins that this run needs: names, or files beside the run file."
     )
     directory: str = Field(default="runs", description="Where the run's directory is made.")
+    readable_by: Literal["user", "group", "everyone"] | None = Field(
+        default=None, description="Who may read the run's files, whatever the umask is; as the umask says by default."
+    )
 
 
 HELD_OUT_SPLIT = "held-out"
@@ -90,6 +93,9 @@ class BenchmarkRef(ComponentRef):
     name: str | None = Field(
         default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="What it is called in this run."
     )
+    scoring: str | None = Field(
+        default=None, description="Another way to ask and score it: a benchmark that takes one, as 'likelihood'."
+    )
     solver: ComponentRef | None = Field(default=None, description="Overrides the solver that the benchmark wants.")
     generation: Generation | None = Field(
         default=None, description="Settings of generation that replace the benchmark's; the others stay as it has them."
@@ -107,7 +113,7 @@ class BenchmarkRef(ComponentRef):
 class EvaluationSection(Section):
     """What every model of the run is asked. Entries of ``models:`` are compared with each other as well."""
 
-    benchmarks: tuple[BenchmarkRef, ...] = Field(min_length=1)
+    benchmarks: tuple[BenchmarkRef, ...] = Field(min_length=1, description="What every model is asked, in order.")
     compare_to: tuple[str, ...] = Field(default=("base", "most-common-answer"), description="Models to compare with.")
     limit: int | None = Field(default=None, ge=1, description="Only the first questions of each benchmark.")
     models: tuple[str, ...] | None = Field(
@@ -121,7 +127,7 @@ class EvaluationSection(Section):
         default=None, description="Only the questions with these ids: a list, or a file with one id a line."
     )
     baselines: tuple[Literal["constant-letter", "image-blind"], ...] = Field(
-        default=(),
+        default=("image-blind",),
         description="More baselines: the letter that is most often right; the same model asked without the images.",
     )
     breakdowns: bool = Field(default=True, description="Also give results by modality, task type and other tags.")
@@ -155,13 +161,14 @@ class RunFile(Section):
     plugins: tuple[str, ...] = Field(default=(), exclude=True, description="Another place for run.plugins.")
     data: DataSection | None = None
     quality: QualitySection | None = None
-    model: ComponentRef | None = None
+    reasoning: ComponentRef | None = Field(default=None, description="What makes samples with reasoning of those kept.")
+    model: ComponentRef | None = Field(default=None, description="The model that is trained and evaluated.")
     models: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")], ComponentRef] = Field(
         default_factory=dict, description="Further models that are asked, never trained: judges, members of a panel."
     )
-    resolution: ComponentRef | None = None
-    packing: ComponentRef | None = None
-    training: ComponentRef | None = None
+    resolution: ComponentRef | None = Field(default=None, description="How large images are; native by default.")
+    packing: ComponentRef | None = Field(default=None, description="Which samples share a row.")
+    training: ComponentRef | None = Field(default=None, description="The trainer, with its stages.")
     evaluation: EvaluationSection | None = None
     report: tuple[ComponentRef, ...] = Field(default=(), description="What is written for people, in order.")
     sweep: SweepSection | None = None
