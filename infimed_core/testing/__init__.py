@@ -27,11 +27,12 @@ from infimed_core.testing.parts import (
     check_scorer,
     check_selector,
     check_solver,
+    check_synthesizer,
 )
 
 __all__ = [
     "check_baseline", "check_benchmark", "check_component", "check_encoder", "check_executor", "check_filter",
     "check_metric", "check_modality", "check_model", "check_objective", "check_packer", "check_reader",
     "check_reporter", "check_reward", "check_scheduler", "check_scorer", "check_selector", "check_solver",
-    "check_trainable_model", "check_trainer", "make_image", "make_sample", "run",
+    "check_synthesizer", "check_trainable_model", "check_trainer", "make_image", "make_sample", "run",
 ]  # fmt: skip

@@ -14,6 +14,7 @@ from infimed_core import contracts
 from infimed_core.api.data import (
     DatasetFilter,
     Executor,
+    Fault,
     FilterResult,
     Media,
     MediaLoader,
@@ -27,6 +28,7 @@ from infimed_core.api.models import Answer, Generation, Request
 from infimed_core.api.planning import Packer, Packs, ResolutionScheduler
 from infimed_core.api.quality import Candidate, Scorer, Selector
 from infimed_core.api.reporting import MetricValue, Reporter, ResultRow, RunRecord
+from infimed_core.api.synthesis import SynthesisContext, Synthesizer
 from infimed_core.plugins import load_plugins
 from infimed_core.records import Run, open_run
 from infimed_core.reports import written_files
@@ -233,6 +235,31 @@ def check_metric(metric: Metric, rows: Sequence[GradedAnswer | Score] | None = N
     is_equal = turned == value or (turned is not None and value is not None and abs(turned - value) < 1e-9)
     require(is_equal, metric, "compute", f"gives {value}, and {turned} with the answers in another order")
     return value
+
+
+def check_synthesizer(
+    synthesizer: Synthesizer, samples: Sequence[Sample] | None = None, reply: str = "A"
+) -> list[Sample | Fault]:
+    """One row for each sample, in order, with an id of its own, where every model that is asked says ``reply``."""
+    given = some_samples(samples)
+
+    def ask(name: str, requests: Sequence[Request]) -> list[Answer]:
+        what = f"asks the model '{name}', which models() does not name"
+        require(name in synthesizer.models(), synthesizer, "synthesize", what)
+        return [Answer(sample_id=request.sample_id, text=reply) for request in requests]
+
+    def made() -> list[Sample | Fault]:
+        with tempfile.TemporaryDirectory() as folder:
+            media = load_plugins().media_loader()
+            context = SynthesisContext(ask, lambda name: name, media, Path(folder), seed=0)
+            rows = list(synthesizer.synthesize(iter(given), context))
+        what = f"gave {len(rows)} rows for {len(given)} samples; give a sample or a fault for each"
+        require(len(rows) == len(given), synthesizer, "synthesize", what)
+        new = [row for row in rows if isinstance(row, Sample)]
+        unique(synthesizer, "synthesize", [*given, *new])
+        return rows
+
+    return twice(synthesizer, "synthesize", made)
 
 
 def check_reporter(reporter: Reporter, directory: Path | None = None) -> list[Path]:

@@ -162,6 +162,31 @@ class Name(Selector):
         imports="from collections.abc import Sequence\n\nfrom pydantic import Field",
         in_run_file="quality:\n  scorers: [{use: five-dimension}]\n  select: {use: NAME, with: {minimum: 0.6}}",
     ),
+    "synthesizer": Template(
+        component='''
+class Name(Synthesizer):
+    """Asks a model to say each answer in other words, and adds what it says as a sample."""
+
+    model: str = Field(default="writer", description="Which of the run file's models is asked.")
+
+    def models(self) -> Sequence[str]:
+        return (self.model,)
+
+    def synthesize(self, samples: Iterable[Sample], context: SynthesisContext) -> Iterator[Sample | Fault]:
+        for sample in samples:
+            wish = Turn(role="user", content=(f"Say in other words: {sample.turns[-1].text}",))
+            (answer,) = context.ask(self.model, [Request(sample_id=sample.id, turns=(wish,))])
+            if answer.text is None:
+                context.complete = False  # the next run asks again
+                yield Fault(sample_id=sample.id, code="not_answered", detail=answer.error or "")
+                continue
+            turns = (*sample.turns[:-1], Turn(role="assistant", content=(answer.text,)))
+            yield sample.model_copy(update={"id": f"{sample.id}-NAME", "turns": turns})
+''',
+        uses="Fault Request Sample SynthesisContext Synthesizer Turn",
+        imports="from collections.abc import Iterable, Iterator, Sequence\n\nfrom pydantic import Field",
+        in_run_file="models: {writer: {use: constant}}\nreasoning: {use: NAME, with: {model: writer}}",
+    ),
     "model": Template(
         component='''
 class Name(Model):
