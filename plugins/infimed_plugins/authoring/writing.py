@@ -81,11 +81,13 @@ class NewPlugin:
         """What differs from kind to kind."""
         return TEMPLATES[self.kind]
 
+    @property
+    def function_name(self) -> str:
+        """The name as that of a function, another than those that a template imports."""
+        return self.snake + "_" * (self.snake in self.template.function_uses.split())
+
     def _filled(self, text: str) -> str:
-        named = re.sub(
-            r"\bNAME_\b", self.snake if self.snake not in self.template.function_uses else f"{self.snake}_", text
-        )
-        named = re.sub(r"\bNAME\b", self.name, named)
+        named = re.sub(r"\bNAME\b", self.name, re.sub(r"\bNAME_\b", self.function_name, text))
         return re.sub(r"(?<![a-z])Name(?=Stage|\b)|(?<=Loaded)Name\b", self.class_name, named)
 
     def _component(self) -> str:
@@ -105,7 +107,7 @@ class NewPlugin:
             return self.module()
         imports = _imports("", self.template.function_uses.split())
         function = self._filled(self.template.function).strip("\n")
-        if self.snake not in function:
+        if self.function_name != self.snake:
             function = function.replace("\n", f'("{self.name}")\n', 1)
         return f"{imports}\n\n\n{function}\n"
 
