@@ -9,6 +9,7 @@ def infimed_readers() -> dict[str, str]:
     return {
         "demo-anatomy": "infimed_plugins.demo.anatomy:DemoAnatomy",
         "demo-volumes": "infimed_plugins.demo.volumes:DemoVolumes",
+        "demo-grounding": "infimed_plugins.demo.grounding:DemoGrounding",
     }
 
 
