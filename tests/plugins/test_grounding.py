@@ -109,7 +109,11 @@ def asked(tmp_path: Path, **settings: Any) -> Grounding:
         "id": "q0",
         "turns": [
             {"role": "user", "content": [0, "Where is it?"]},
-            {"role": "assistant", "content": ["<bbox>"], "regions": [{"name": "lesion", "box": [0.25, 0.5, 0.75, 1.0]}]},
+            {
+                "role": "assistant",
+                "content": ["<bbox>"],
+                "regions": [{"name": "lesion", "box": [0.25, 0.5, 0.75, 1.0]}],
+            },
         ],
         "media": [{"kind": "image", "uri": str(tmp_path / "a.png")}],
     }
@@ -139,13 +143,18 @@ def test_grading_by_hand(tmp_path: Path, said: str, value: float | None, parts: 
 def test_a_point_is_right_in_the_box(tmp_path: Path) -> None:
     component = asked(tmp_path, shape="point", convention="pixels")
     (sample,) = check_benchmark(component)
-    inside, outside = (component.grade(sample, Answer(sample_id="q0", text=said), "strict") for said in ("(200, 150)", "(9, 9)"))
+    inside, outside = (
+        component.grade(sample, Answer(sample_id="q0", text=said), "strict") for said in ("(200, 150)", "(9, 9)")
+    )
     assert (inside.value, outside.value) == (1.0, 0.0)
 
 
 def test_the_metric_reads_answers_as_the_benchmark_does(tmp_path: Path) -> None:
     (sample,) = check_benchmark(asked(tmp_path))
-    rows = [GradedAnswer(sample, Answer(sample_id="q0", text=text), Score(value=1.0)) for text in ("[250, 500, 750, 1000]", "no")]
+    rows = [
+        GradedAnswer(sample, Answer(sample_id="q0", text=text), Score(value=1.0))
+        for text in ("[250, 500, 750, 1000]", "no")
+    ]
     assert MeanAveragePrecision().compute_answers(rows[:1]) == pytest.approx(1.0)
     assert MeanAveragePrecision().compute_answers(rows) == pytest.approx(51 / 101)
 
@@ -160,7 +169,10 @@ def test_a_run_on_the_demo_masks_has_every_measure(tmp_path: Path) -> None:
     pytest.importorskip("nilearn")
     rows = [row for row in DemoGrounding(max_images=6).read("") if not isinstance(row, Fault)]
     assert len(rows) >= 8 and all(isinstance(row, Sample) and row.turns[-1].regions[0].box for row in rows)
-    use = {"use": "grounding", "with": {"reader": {"use": "demo-grounding", "with": {"max_images": 6}}, "tags": ["kind"]}}
+    use = {
+        "use": "grounding",
+        "with": {"reader": {"use": "demo-grounding", "with": {"max_images": 6}}, "tags": ["kind"]},
+    }
     document = {
         "run": {"name": "boxes"},
         "models": {"whole": {"use": "constant", "with": {"text": "[150, 100, 850, 900]"}}},

@@ -43,7 +43,9 @@ def own(tmp_path: Path, num: int = 12) -> dict[str, Any]:
          "content": ["yes" if number % 2 == 0 else "no"]}]}
         for number in range(4)
     ]  # fmt: skip
-    rows.append({"id": "o", "turns": [{"role": "user", "content": ["Why?"]}, {"role": "assistant", "content": ["flu"]}]})
+    rows.append(
+        {"id": "o", "turns": [{"role": "user", "content": ["Why?"]}, {"role": "assistant", "content": ["flu"]}]}
+    )
     (tmp_path / "q.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return {"use": "questions", "with": {"reader": {"use": "jsonl", "with": {"path": str(tmp_path / "q.jsonl")}}}}
 
@@ -110,7 +112,9 @@ def test_scoring_likelihood_is_a_result_of_its_own_beside_strict(tmp_path: Path)
     document = {
         "run": {"name": "two"},
         "model": {"use": "transformers", "with": {"checkpoint": str(checkpoint), "device": "cpu"}},
-        "evaluation": {"benchmarks": [{**inner, "generation": {"max_new_tokens": 1}}, {**inner, "scoring": "likelihood"}]},
+        "evaluation": {
+            "benchmarks": [{**inner, "generation": {"max_new_tokens": 1}}, {**inner, "scoring": "likelihood"}]
+        },
     }
     record = run(document, tmp_path)
     whole = {(row.benchmark, row.scoring) for row in record.results if row.model == "base" and not row.group}
@@ -137,9 +141,7 @@ def test_every_choice_is_graded_by_the_benchmarks_own_rules(tmp_path: Path) -> N
         choices: Any = sample.meta["choices"]
         for place, text in enumerate(choices):
             sure = tuple(-1.0 if other == place else -50.0 for other in range(len(choices)))
-            score = component.grade(
-                sample, Answer(sample_id=sample.id, text=text, log_likelihoods=sure), "likelihood"
-            )
+            score = component.grade(sample, Answer(sample_id=sample.id, text=text, log_likelihoods=sure), "likelihood")
             right = sample.options[ord(sample.references[0]) - 65] if sample.options else sample.references[0]
             assert score.value == float(text == right)
 
@@ -196,4 +198,6 @@ def test_a_server_is_asked_for_one_token_and_its_alternatives() -> None:
     request = Request(sample_id="q", turns=(), continuations=("A", "B"))
     body = make_body(request, "m", Asking(), Pictures(MediaLoader({}), None, "png"))
     assert (body["max_tokens"], body["logprobs"], body["top_logprobs"]) == (1, True, 20)
-    assert "logprobs" not in make_body(Request(sample_id="q", turns=()), "m", Asking(), Pictures(MediaLoader({}), None, "png"))
+    assert "logprobs" not in make_body(
+        Request(sample_id="q", turns=()), "m", Asking(), Pictures(MediaLoader({}), None, "png")
+    )

@@ -109,7 +109,10 @@ def test_mdagents_stops_where_the_team_agrees() -> None:
 
 
 def test_reconcile_votes_by_recalibrated_confidence() -> None:
-    said = {None: "<answer>A</answer> <confidence>0.7</confidence>", "x": "<answer>B</answer><confidence>0.95</confidence>"}
+    said = {
+        None: "<answer>A</answer> <confidence>0.7</confidence>",
+        "x": "<answer>B</answer><confidence>0.95</confidence>",
+    }
     asked = Asked(lambda request, model: said[model])
     solver = ReConcile(agents=("graded", "graded", "x"), rounds=2)
     assert solver.models() == ("x",)

@@ -12,7 +12,6 @@ from infimed_core import Answer, DataError, Generation, Request, Row, Turn
 from infimed_plugins.endpoint.pictures import Pictures
 from infimed_plugins.endpoint.transport import CallError
 
-
 MOST_LISTED = 20
 """Of the likeliest tokens; the most that OpenAI's interface lists."""
 

@@ -30,7 +30,8 @@ def summary_text(run: Run) -> Any:
     tables = [_funnel(record), _packing(record), _training(record), _leaderboard(record), *_results(record)]
     parts += [part for table in tables if table is not None for part in (Text(), table)]
     parts += [
-        Text(f"\n{printable(line)}") for line in (*no_better(record), *weak_forms(record), *_not_looked_at(record), *_on_both_sides(record))
+        Text(f"\n{printable(line)}")
+        for line in (*no_better(record), *weak_forms(record), *_not_looked_at(record), *_on_both_sides(record))
     ]
     if leaderboard(record) is not None:
         parts.append(Text(f"\nEvery pair of models: infimed compare {run.directory}"))

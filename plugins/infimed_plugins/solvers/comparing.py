@@ -102,8 +102,8 @@ def without_equal_cost(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
         own = _spent(row)
         if not any(abs(_spent(other) - own) <= EQUAL * own for other in alike):
             yield (
-                f"{row['solver']} on {row['benchmark']} by {row['model']}: no row at equal cost, so nothing is shown about "
-                f"it; add the solver vote with num_samples: 60 and token_budget: {_tokens(row) or 'its tokens'}"
+                f"{row['solver']} on {row['benchmark']} by {row['model']}: no row at equal cost, so nothing is "
+                f"shown about it; add the solver vote with num_samples: 60 and token_budget: {_tokens(row) or 'its tokens'}"
             )
 
 

@@ -17,7 +17,7 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 class Likelihood(Solver):
     """The log-likelihood of every choice after the question; the answer is the likeliest one.
 
-    The choices of a question are ``meta["choices"]`` where a benchmark puts them there, else the letters of its options.
+    The choices of a question are ``meta["choices"]`` where a benchmark puts them there, else its options' letters.
     ``confidence`` is the share of the likeliest one among all of them. A model that gives no log-probabilities answers
     with an error.
     """

@@ -36,7 +36,9 @@ def graded(tmp_path: Path, name: str, share: float, **more: Any) -> dict[str, bo
     draw = random.Random(name)
     right = {f"q{number}": draw.random() < share for number in range(NUM)}
     file = tmp_path / f"{name}.jsonl"
-    file.write_text("".join(json.dumps({"id": key, "text": "Yes" if own else "No"}) + "\n" for key, own in right.items()))
+    file.write_text(
+        "".join(json.dumps({"id": key, "text": "Yes" if own else "No"}) + "\n" for key, own in right.items())
+    )
     document = {
         "run": {"name": f"run-{name}"},
         "models": {name: {"use": "predictions", "with": {"path": str(file)}}},

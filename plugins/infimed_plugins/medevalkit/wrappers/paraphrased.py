@@ -30,7 +30,9 @@ class Paraphrased(Wrapped):
     file of wordings that somebody wrote or checked (JSON Lines of ``id`` and ``text``) replaces the question itself.
     """
 
-    wordings: Path | None = Field(default=None, description="JSON Lines: id of the question and its text in other words.")
+    wordings: Path | None = Field(
+        default=None, description="JSON Lines: id of the question and its text in other words."
+    )
     seed: int = Field(default=0, ge=0, description="Draws how a question is introduced.")
 
     def problems(self, run: Mapping[str, Component]) -> Mapping[str, str]:

@@ -127,7 +127,9 @@ def _resample(pixels: Pixels, degree: int, seed: int) -> bytes:
     from PIL import Image
 
     factor, picture = (1.5, 2.0, 2.5, 4.0, 6.0)[degree], Image.fromarray(pixels)
-    small = picture.resize((max(2, int(picture.width / factor)), max(2, int(picture.height / factor))), Image.Resampling.BOX)
+    small = picture.resize(
+        (max(2, int(picture.width / factor)), max(2, int(picture.height / factor))), Image.Resampling.BOX
+    )
     return _encoded(np.asarray(small.resize(picture.size, Image.Resampling.BICUBIC)))
 
 

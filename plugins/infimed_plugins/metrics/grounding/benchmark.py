@@ -50,7 +50,8 @@ class Grounding(Benchmark):
     reader: ComponentRef = Field(description="The reader of the samples and its settings.")
     shape: Shape = Field(default="box", description="What an answer is.")
     convention: Convention = Field(
-        default="thousandths", description="What the numbers of an answer count; marks with a scale of their own go by it."
+        default="thousandths",
+        description="What the numbers of an answer count; marks with a scale of their own go by it.",
     )
     instruct: bool = Field(default=True, description="Add under the question in which form the answer is wanted.")
     tags: tuple[str, ...] = Field(default=(), description="Tags by which results are shown in parts.")
@@ -106,13 +107,20 @@ class Grounding(Benchmark):
             asked = asked.model_copy(update={"content": (*asked.content, text)})
         category = next((region.name for region in last.regions if region.name), "object")
         shown = ", ".join("[" + ", ".join(f"{value:.3f}" for value in box) + "]" for box in boxes)
-        cluster = sample.media[0].uri or sample.media[0].sha256 or hashlib.sha256(sample.media[0].data or b"").hexdigest()
+        cluster = (
+            sample.media[0].uri or sample.media[0].sha256 or hashlib.sha256(sample.media[0].data or b"").hexdigest()
+        )
         return sample.model_copy(
             update={
                 "turns": (*before, asked),
                 "references": (shown,),
                 "tags": {"cluster": cluster, **sample.tags},
-                "meta": {**sample.meta, "boxes": [list(box) for box in boxes], "size": [height, width], "category": category},
+                "meta": {
+                    **sample.meta,
+                    "boxes": [list(box) for box in boxes],
+                    "size": [height, width],
+                    "category": category,
+                },
             }
         )
 

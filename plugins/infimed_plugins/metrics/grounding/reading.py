@@ -43,11 +43,12 @@ class Place:
 def read_places(text: str, shape: Shape, convention: Convention, size: tuple[int, int]) -> list[Place]:
     """Every box or point that the text names, in its order; ``size`` is the image's (height, width).
 
-    Marks that have a scale of their own (PaliGemma, Qwen2-VL, InternVL) are read by it, all else by ``convention``. What
+    Marks that have a scale of their own (PaliGemma, Qwen2-VL, InternVL) are read by it, all else by ``convention``.
+    What
     is no place in the image (beyond its edges, right of its own right side) is none.
     """
     text = text.rpartition("</think>")[2]
-    found = [shares for shares in _located(text, shape)]
+    found = list(_located(text, shape))
     if not found:
         marked = ["".join(match.groups("")) for match in _MARKED.finditer(text)]
         scale = (1000.0, 1000.0) if marked else _scale(convention, size)

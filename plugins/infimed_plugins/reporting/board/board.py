@@ -12,7 +12,13 @@ from pydantic import Field
 
 from infimed_core import InfimedError, Registry, Row, counted, holm, interval
 from infimed_core.records import BASELINE, is_baseline, open_run
-from infimed_plugins.reporting.compare.compared_models import Answers, ModelResult, answers_of, benchmarks_of, differences
+from infimed_plugins.reporting.compare.compared_models import (
+    Answers,
+    ModelResult,
+    answers_of,
+    benchmarks_of,
+    differences,
+)
 from infimed_plugins.reporting.compare.comparison import Pair, published_values
 from infimed_plugins.reporting.compare.published import Published
 from infimed_plugins.reporting.page.names import own_name
@@ -194,12 +200,16 @@ def _order(
             compared.append(found)
     adjusted = holm([found.p_value or 0.0 for found in compared])
     better = {
-        (found.model, found.against) if (found.difference > 0) == found.higher_is_better else (found.against, found.model)
+        (found.model, found.against)
+        if (found.difference > 0) == found.higher_is_better
+        else (found.against, found.model)
         for found, p in zip(compared, adjusted, strict=True)
         if p < 0.05
     }
     labels = [one.label for one in models]
-    entries = [_entry(one, answers[one.label], registry, home, names, rank(one.label, labels, better)) for one in models]
+    entries = [
+        _entry(one, answers[one.label], registry, home, names, rank(one.label, labels, better)) for one in models
+    ]
     sign = 1.0 if not compared or compared[0].higher_is_better else -1.0
     entries.sort(key=lambda entry: (entry.value is None, -sign * (entry.value or 0.0)))
     constant = next((one for one in members if one.model == BASELINE), None)

@@ -171,9 +171,11 @@ def weak_forms(record: RunRecord) -> Iterator[str]:
                 continue
             if form and value.value <= constant.value and value.num_scored + value.num_unscored >= FEWEST_OF_A_FORM:
                 num = value.num_scored + value.num_unscored
-                told.setdefault(benchmark, []).append(f"{form} {value.value:.3f} against {constant.value:.3f}, n {num:,}")
+                told.setdefault(benchmark, []).append(
+                    f"{form} {value.value:.3f} against {constant.value:.3f}, n {num:,}"
+                )
         for benchmark, forms in told.items():
             yield (
-                f"{own_name(record, model)} on {benchmark} does no better than the most common answer on these forms of "
-                f"question: {'; '.join(forms)}."
+                f"{own_name(record, model)} on {benchmark} does no better than the most common answer on these forms "
+                f"of question: {'; '.join(forms)}."
             )

@@ -63,7 +63,9 @@ def robustness(run: Run, tables: AnswerTables) -> Robustness | None:
         whole = _identity(registry, str(inner.get("use", "")), mapping(inner.get("with"))) if inner else None
         plain = [other for other, identity in own.items() if identity and identity == whole]
         for other in plain[:1]:
-            found = tuple(_survival(model, values.get((other, model), {}), values.get((name, model), {})) for model in models)
+            found = tuple(
+                _survival(model, values.get((other, model), {}), values.get((name, model), {})) for model in models
+            )
             if any(found):
                 rows.append(RobustnessRow(other, _told(ref.use, ref.settings), found))
     return Robustness(models, tuple(rows)) if rows else None

@@ -27,7 +27,9 @@ class MDAgents(Solver):
     ``complexity: ask`` lets the model judge each case, as in the paper; a fixed one sends all cases one way.
     """
 
-    complexity: Literal["ask", "low", "moderate", "high"] = Field(default="ask", description="Who judges it, or what it is.")
+    complexity: Literal["ask", "low", "moderate", "high"] = Field(
+        default="ask", description="Who judges it, or what it is."
+    )
     experts: int = Field(default=3, ge=2, description="Experts of a team.")
     rounds: int = Field(default=2, ge=0, description="Most rounds of discussion of a case of moderate complexity.")
     max_opinion_tokens: int = Field(default=256, ge=1, description="Most new tokens of an opinion or a report.")
@@ -50,10 +52,12 @@ class MDAgents(Solver):
                 case.facts["complexity"] = self.complexity
             return
         note = (
-            "Do not answer yet. How complex is this case? low: one clinician can answer it. moderate: several specialists "
-            "should discuss it. high: several teams must work on it. Reply with one word: low, moderate or high."
+            "Do not answer yet. How complex is this case? low: one clinician can answer it. moderate: several "
+            "specialists should discuss it. high: several teams must work on it. Reply with one word: low, moderate or high."
         )
-        replies = ask_each(ask, cases, settings, "complexity", "You direct cases to those who can answer them.", lambda _: note)
+        replies = ask_each(
+            ask, cases, settings, "complexity", "You direct cases to those who can answer them.", lambda _: note
+        )
         for case, text in zip(cases, replies, strict=True):
             found = re.findall(r"\b(low|moderate|high)\b", text.lower())
             case.facts["complexity"] = found[0] if found else "moderate"

@@ -23,7 +23,9 @@ class MedAgents(Solver):
     """Gather experts for the question and for its options, analyse, sum up, revise until all agree, decide."""
 
     question_experts: int = Field(default=5, ge=1, description="Fields that the question is analysed from.")
-    option_experts: int = Field(default=2, ge=0, description="Fields that the options are analysed from; 0 leaves it out.")
+    option_experts: int = Field(
+        default=2, ge=0, description="Fields that the options are analysed from; 0 leaves it out."
+    )
     max_revisions: int = Field(default=3, ge=0, description="Most revisions of the report.")
     max_opinion_tokens: int = Field(default=256, ge=1, description="Most new tokens of an analysis or a report.")
 
@@ -50,7 +52,9 @@ class MedAgents(Solver):
         ):
             asked = [case for case in cases if number and (key == "experts" or case.sample.options)]
             note = f"Do not answer yet. List {number} medical specialties that are most relevant to {of}, one a line."
-            replies = ask_each(ask, asked, settings, f"gathering: {key}", "You put together a medical team.", lambda _, n=note: n)  # type: ignore[misc]
+            replies = ask_each(
+                ask, asked, settings, f"gathering: {key}", "You put together a medical team.", lambda _, n=note: n
+            )  # type: ignore[misc]
             for case in cases:
                 case.facts[key] = []
             for case, text in zip(asked, replies, strict=True):
@@ -101,7 +105,9 @@ class MedAgents(Solver):
             said = iter(ask_all(ask, wanted, settings))
             for case in still_open:
                 votes = [next(said) for _ in case.facts["experts"] + case.facts["option_experts"]]
-                case.facts["objections"] = [vote for vote in votes if vote[:10].lower().lstrip(" *\"'<").startswith("no")]
+                case.facts["objections"] = [
+                    vote for vote in votes if vote[:10].lower().lstrip(" *\"'<").startswith("no")
+                ]
             still_open = [case for case in still_open if case.facts["objections"]]
             if not still_open:
                 return

@@ -1,8 +1,8 @@
 """ReConcile: several models answer with their confidence, see one another's reasons, and vote.
 
 Chen et al., "ReConcile: Round-Table Conference Improves Reasoning via Consensus among Diverse LLMs" (ACL 2024). The
-steps and the weights of the vote are the paper's; the prompts are ours, and the convincing examples, which need training
-questions, are left out.
+steps and the weights of the vote are the paper's; the prompts are ours, and the convincing examples, which need
+training questions, are left out.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class ReConcile(Solver):
     agents: tuple[str, ...] = Field(
         default=(SELF, SELF, SELF),
         min_length=2,
-        description="Who sits at the table: names in the run file's 'models:', or 'graded' for the model that is graded.",
+        description="Who sits at the table: names in 'models:' of the run file, or 'graded' for the one that is graded.",
     )
     rounds: int = Field(default=3, ge=0, description="Most rounds of discussion after the first answers.")
     temperature: float = Field(default=0.7, ge=0.0, description="Of all answers; seats of one model must differ.")
@@ -50,7 +50,13 @@ class ReConcile(Solver):
                 update = {"temperature": self.temperature, "seed": settings.seed + seat}
                 model = None if name == SELF else name
                 wanted = [
-                    Wanted(case, self._seat(seat), "", self._seen(case) + f"Reason step by step. {FINAL} {CONFIDENCE}", model)
+                    Wanted(
+                        case,
+                        self._seat(seat),
+                        "",
+                        self._seen(case) + f"Reason step by step. {FINAL} {CONFIDENCE}",
+                        model,
+                    )
                     for case in still_open
                 ]
                 said = ask_all(ask, wanted, settings.model_copy(update=update))
