@@ -140,6 +140,14 @@ def test_grading_by_hand(tmp_path: Path, said: str, value: float | None, parts: 
     assert score.value == (None if value is None else pytest.approx(value)) and score.parts == pytest.approx(parts)
 
 
+@pytest.mark.parametrize("convention", ["thousandths", "shares", "pixels"])
+def test_the_accepted_answer_is_right_in_every_convention(tmp_path: Path, convention: str) -> None:
+    component = asked(tmp_path, convention=convention)
+    (sample,) = check_benchmark(component)
+    score = component.grade(sample, Answer(sample_id="q0", text=sample.references[0]), "strict")
+    assert score.value == 1.0 and score.parts["iou"] == pytest.approx(1.0, abs=0.02), sample.references
+
+
 def test_a_point_is_right_in_the_box(tmp_path: Path) -> None:
     component = asked(tmp_path, shape="point", convention="pixels")
     (sample,) = check_benchmark(component)

@@ -101,10 +101,10 @@ def without_equal_cost(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
         ]  # fmt: skip
         own = _spent(row)
         if not any(abs(_spent(other) - own) <= EQUAL * own for other in alike):
-            yield (
-                f"{row['solver']} on {row['benchmark']} by {row['model']}: no row at equal cost, so nothing is "
-                f"shown about it; add the solver vote with num_samples: 60 and token_budget: {_tokens(row) or 'its tokens'}"
-            )
+            what = f"{row['solver']} on {row['benchmark']} by {row['model']}: no row at equal cost"
+            budget = _tokens(row) or "its tokens"
+            remedy = f"add the solver vote with num_samples: 60 and token_budget: {budget}"
+            yield f"{what}, so nothing is shown about it; {remedy}"
 
 
 def _tokens(row: Mapping[str, Any]) -> int | None:

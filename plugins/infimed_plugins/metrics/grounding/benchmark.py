@@ -23,7 +23,7 @@ from infimed_core import (
     load_plugins,
 )
 from infimed_plugins.metrics.grounding.measures import boxes_of, holds, paired
-from infimed_plugins.metrics.grounding.reading import Convention, Place, Shape, read_places
+from infimed_plugins.metrics.grounding.reading import Convention, Place, Shape, read_places, written
 
 HIT = 0.5
 """The overlap from which a box is found."""
@@ -106,7 +106,7 @@ class Grounding(Benchmark):
             text = f"\nAnswer with {each} alone, as {form} in {HOW[self.convention]}."
             asked = asked.model_copy(update={"content": (*asked.content, text)})
         category = next((region.name for region in last.regions if region.name), "object")
-        shown = ", ".join("[" + ", ".join(f"{value:.3f}" for value in box) + "]" for box in boxes)
+        shown = ", ".join(written(box, self.convention, (height, width)) for box in boxes)
         cluster = (
             sample.media[0].uri or sample.media[0].sha256 or hashlib.sha256(sample.media[0].data or b"").hexdigest()
         )

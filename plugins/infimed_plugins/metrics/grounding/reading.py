@@ -81,6 +81,13 @@ def _numbers(text: str, shape: Shape) -> Iterator[Sequence[float]]:
         yield [float(value) for value in match.groups()]
 
 
+def written(shares: Sequence[float], convention: Convention, size: tuple[int, int]) -> str:
+    """A box or point as an answer would give it: what ``read_places`` reads."""
+    scale = _scale(convention, size)
+    values = [value * scale[place % 2] for place, value in enumerate(shares)]
+    return "[" + ", ".join(f"{value:.3f}" if convention == "shares" else f"{value:.0f}" for value in values) + "]"
+
+
 def _scale(convention: Convention, size: tuple[int, int]) -> tuple[float, float]:
     """What numbers along the width and along the height are divided by."""
     height, width = size

@@ -53,7 +53,8 @@ class MDAgents(Solver):
             return
         note = (
             "Do not answer yet. How complex is this case? low: one clinician can answer it. moderate: several "
-            "specialists should discuss it. high: several teams must work on it. Reply with one word: low, moderate or high."
+            "specialists should discuss it. high: several teams must work on it. Reply with one word: "
+            "low, moderate or high."
         )
         replies = ask_each(
             ask, cases, settings, "complexity", "You direct cases to those who can answer them.", lambda _: note

@@ -29,7 +29,7 @@ class ReConcile(Solver):
     agents: tuple[str, ...] = Field(
         default=(SELF, SELF, SELF),
         min_length=2,
-        description="Who sits at the table: names in 'models:' of the run file, or 'graded' for the one that is graded.",
+        description="Who sits at the table: names in 'models:', or 'graded' for the model that is graded.",
     )
     rounds: int = Field(default=3, ge=0, description="Most rounds of discussion after the first answers.")
     temperature: float = Field(default=0.7, ge=0.0, description="Of all answers; seats of one model must differ.")
