@@ -68,7 +68,7 @@ class AskedBenchmark:
         assert section is not None
         self.state, self.section, self.only = state, section, only
         self.told_faults = False
-        self._reading = threading.Lock()
+        self._reading = threading.RLock()
         self._questions: tuple[list[Sample], list[Fault]] | None = None
         self.benchmark: Benchmark = state.plan.component(f"evaluation.benchmarks.{index}")
         self.name = benchmark_name(section.benchmarks, index)
@@ -98,11 +98,12 @@ class AskedBenchmark:
         if not self.state.media.is_marked:
             return []  # then the questions need not be read to know
         path = self.state.path / "cache" / f"kinds-{digest(self.benchmark.fingerprint(), self.protocol)[:16]}.json"
-        if not path.exists():
-            questions, _ = self.questions()
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, json.dumps(sorted({item.kind for row in questions for item in row.media})))
-        found = self.state.opened_by(json.loads(path.read_text(encoding="utf-8")))
+        with self._reading:
+            if not path.exists():
+                questions, _ = self.questions()
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(path, json.dumps(sorted({item.kind for row in questions for item in row.media})))
+            found = self.state.opened_by(json.loads(path.read_text(encoding="utf-8")))
         return [dict(found)] if found else []
 
     def num_chosen(self) -> int:

@@ -118,7 +118,7 @@ def test_a_killed_panel_goes_on_and_asks_nothing_twice(server: Server, tmp_path:
 @pytest.mark.parametrize(
     ("solver", "settings", "calls"),
     [
-        ("medagents", {"question_experts": 2, "option_experts": 0, "max_revisions": 1}, 7),
+        ("medagents", {"question_experts": 2, "option_experts": 0, "max_revisions": 1}, 5),
         ("mdagents", {"complexity": "moderate", "experts": 2, "rounds": 1}, 6),
         ("reconcile", {"agents": ["graded", "other"], "rounds": 1}, 4),
     ],
