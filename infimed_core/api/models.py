@@ -172,6 +172,16 @@ class TrainableModel(LoadedModel):
     def hidden_states(self, batch: PackedBatch) -> Any:
         """Final hidden states of a row, tensor [L, width], on the model's device; differentiable."""
 
+    def draw(
+        self, prompts: Sequence[tuple[Sample, int | None]], count: int, generation: Generation, media: MediaLoader
+    ) -> list[list[tuple[Encoded, str, bool]] | DataError]:
+        """``count`` answers to each prompt (a sample that ends with a user turn, and its cap on visual tokens): prompt
+        and answer encoded, with a loss on what was drawn; its text; and whether it ended by itself.
+
+        Which answers come depends on ``generation.seed``, the sample's id and their number alone, but for rounding.
+        """
+        raise NotImplementedError(f"{type(self).__name__} draws no answers to learn from")
+
     @abstractmethod
     def output_embedding(self) -> Any:
         """The ``torch.nn.Module`` (a Linear without bias, usually) that turns hidden states into logits."""
@@ -247,11 +257,11 @@ IGNORED_LABEL = -100
 class Generation(Row):
     """How an answer is generated. ``temperature`` 0 is greedy decoding."""
 
-    max_new_tokens: int = Field(default=64, ge=1)
-    temperature: float = Field(default=0.0, ge=0.0)
-    top_p: float = Field(default=1.0, gt=0.0, le=1.0)
-    seed: int = 0
-    stop: tuple[str, ...] = ()
+    max_new_tokens: int = Field(default=64, ge=1, description="Most tokens of an answer.")
+    temperature: float = Field(default=0.0, ge=0.0, description="0 always takes the most probable token.")
+    top_p: float = Field(default=1.0, gt=0.0, le=1.0, description="Sample from the most probable tokens of this sum.")
+    seed: int = Field(default=0, description="Seed of sampling.")
+    stop: tuple[str, ...] = Field(default=(), description="An answer ends before any of these texts.")
     json_schema: dict[str, JsonValue] | None = Field(
         default=None, description="JSON Schema of the reply; a model that can constrain its decoding does."
     )

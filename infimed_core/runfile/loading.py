@@ -102,6 +102,7 @@ def load_run_file(source: Path, registry: Registry, overrides: dict[str, Any] | 
         _override(document, path, value, source)
     document = found_now(document)
     checker = Checker(registry, lines)
+    checker.load_files(document, source.parent)
     _expand_groups(document, registry, checker, source)
     _fill_defaults(document, registry)
     for path_, line in lines.duplicates:

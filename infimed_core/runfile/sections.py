@@ -23,8 +23,13 @@ class RunSection(Section):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Name of the run and of its directory.")
     seed: int = Field(default=0, ge=0, description="Seed of everything random.")
-    plugins: tuple[str, ...] = Field(default=(), description="Plugins that must be installed for this run.")
+    plugins: tuple[str, ...] = Field(
+        default=(), description="Plugins that this run needs: names, or files beside the run file."
+    )
     directory: str = Field(default="runs", description="Where the run's directory is made.")
+    readable_by: Literal["user", "group", "everyone"] | None = Field(
+        default=None, description="Who may read the run's files, whatever the umask is; as the umask says by default."
+    )
 
 
 HELD_OUT_SPLIT = "held-out"
@@ -108,7 +113,7 @@ class BenchmarkRef(ComponentRef):
 class EvaluationSection(Section):
     """What every model of the run is asked. Entries of ``models:`` are compared with each other as well."""
 
-    benchmarks: tuple[BenchmarkRef, ...] = Field(min_length=1)
+    benchmarks: tuple[BenchmarkRef, ...] = Field(min_length=1, description="What every model is asked, in order.")
     compare_to: tuple[str, ...] = Field(default=("base", "most-common-answer"), description="Models to compare with.")
     limit: int | None = Field(default=None, ge=1, description="Only the first questions of each benchmark.")
     models: tuple[str, ...] | None = Field(
@@ -153,18 +158,27 @@ class RunFile(Section):
     """A run file, in the order the work is done; a section left out is a step not run."""
 
     run: RunSection
+    plugins: tuple[str, ...] = Field(default=(), exclude=True, description="Another place for run.plugins.")
     data: DataSection | None = None
     quality: QualitySection | None = None
-    model: ComponentRef | None = None
+    reasoning: ComponentRef | None = Field(default=None, description="What makes samples with reasoning of those kept.")
+    model: ComponentRef | None = Field(default=None, description="The model that is trained and evaluated.")
     models: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")], ComponentRef] = Field(
         default_factory=dict, description="Further models that are asked, never trained: judges, members of a panel."
     )
-    resolution: ComponentRef | None = None
-    packing: ComponentRef | None = None
-    training: ComponentRef | None = None
+    resolution: ComponentRef | None = Field(default=None, description="How large images are; native by default.")
+    packing: ComponentRef | None = Field(default=None, description="Which samples share a row.")
+    training: ComponentRef | None = Field(default=None, description="The trainer, with its stages.")
     evaluation: EvaluationSection | None = None
     report: tuple[ComponentRef, ...] = Field(default=(), description="What is written for people, in order.")
     sweep: SweepSection | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plugins_in_one_place(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or not isinstance(value.get("run"), dict) or not value.get("plugins"):
+            return value
+        return {**value, "run": {**value["run"], "plugins": [*value["run"].get("plugins", ()), *value["plugins"]]}}
 
 
 Place = tuple[str | int, ...]

@@ -123,6 +123,30 @@ def _answer_batch(network: OpenedModel, batch: list[tuple[Encoded, Generation]])
 
 def generate(network: OpenedModel, prompts: Sequence[Encoded], generation: Generation) -> list[Answer]:
     """Generate for one batch of prompts, in order."""
+    tokenizer = network.encoder.tokenizer
+    ends = set(end_tokens(network.module, tokenizer))
+    answers = []
+    for prompt, tokens in zip(prompts, generate_tokens(network, prompts, generation), strict=True):
+        text = tokenizer.decode(tokens, skip_special_tokens=True)
+        ended = tokens[-1] in ends or any(stop in text for stop in generation.stop)
+        for stop in generation.stop:
+            text = text.split(stop, 1)[0]
+        answers.append(
+            Answer(
+                sample_id=prompt.sample_id,
+                text=text.strip(),
+                num_prompt_tokens=len(prompt),
+                num_answer_tokens=len(tokens),
+                finish_reason="stop" if ended or len(tokens) < generation.max_new_tokens else "length",
+            )
+        )
+    return answers
+
+
+def generate_tokens(
+    network: OpenedModel, prompts: Sequence[Encoded], generation: Generation, never: Sequence[int] = ()
+) -> list[list[int]]:
+    """The tokens of each answer, up to the first that ends it; none of ``never`` is among them."""
     import torch
 
     from infimed_plugins.vlm.rows import vision_inputs
@@ -148,35 +172,24 @@ def generate(network: OpenedModel, prompts: Sequence[Encoded], generation: Gener
         "do_sample": False,
         "use_cache": True,
         "pad_token_id": filler,
-        "eos_token_id": _end_tokens(module, tokenizer),
+        "eos_token_id": end_tokens(module, tokenizer),
     }
+    if never:
+        options["suppress_tokens"] = list(never)
     if generation.temperature > 0:
         options["logits_processor"] = [_Sampler(generation, [prompt.sample_id for prompt in prompts])]
     if generation.stop:
         options |= {"stop_strings": list(generation.stop), "tokenizer": tokenizer}
     with for_generation(module), torch.inference_mode():
         output = module.generate(**inputs, **options)
-    answers = []
     ends = set(options["eos_token_id"])
-    for prompt, row in zip(prompts, output[:, size:].tolist(), strict=True):
-        length = next((i + 1 for i, token in enumerate(row) if token in ends), len(row))
-        text = tokenizer.decode(row[:length], skip_special_tokens=True)
-        ended = row[length - 1] in ends or any(stop in text for stop in generation.stop)
-        for stop in generation.stop:
-            text = text.split(stop, 1)[0]
-        answers.append(
-            Answer(
-                sample_id=prompt.sample_id,
-                text=text.strip(),
-                num_prompt_tokens=len(prompt),
-                num_answer_tokens=length,
-                finish_reason="stop" if ended or length < generation.max_new_tokens else "length",
-            )
-        )
-    return answers
+    return [
+        row[: next((i + 1 for i, token in enumerate(row) if token in ends), len(row))]
+        for row in output[:, size:].tolist()
+    ]
 
 
-def _end_tokens(module: Any, tokenizer: Any) -> list[int]:
+def end_tokens(module: Any, tokenizer: Any) -> list[int]:
     """Every token that ends an answer: the checkpoint's list and the tokenizer's own."""
     configured = module.generation_config.eos_token_id
     tokens = list(configured) if isinstance(configured, list) else [configured]

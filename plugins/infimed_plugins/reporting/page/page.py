@@ -107,8 +107,28 @@ def _page(
     matrices = tables_of.cell_matrices(record, answers.cells)
     costs = tables_of.training_costs(record)
     judges = result_sections.judges(record)
+    parts: dict[str, Any] = {
+        "benchmarks": [(table, result_sections.interval_chart(table)) for table in tables_of.benchmark_tables(record)],
+        "groups": tables_of.group_tables(record),
+        "matrices": matrices,
+        "forgetting": [
+            (matrix, movements(record, answers, matrix))
+            for matrix in (tables_of.forgetting(record) if has_training(record) else ())
+        ],
+        "robustness": robustness(run, answers),
+        "disagreements": result_sections.disagreements(answers),
+        "judges": judges,
+        "answers": answers,
+        "funnel": tables_of.funnel(record),
+        "filters": data_sections.filters(record),
+        "quality": quality,
+        "plans": [training_sections.plan(name, step) for name, step in tables_of.steps_of(record, "plan")],
+        "stages": training_sections.stages(record),
+        "record": record,
+    }
     text: str = made.get_template("report.html.j2").render(
-        record=record,
+        **parts,
+        shown=_shown(parts),
         status=run.status,
         live=live,
         board=leaderboard(record),
@@ -124,36 +144,55 @@ def _page(
             "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
             f"style-src '{digest(style)}'; script-src '{digest(script)}'" + ("; connect-src 'self'" if live else "")
         ),
-        funnel=tables_of.funnel(record),
         funnel_chart=data_sections.funnel_chart(record),
         selections=[(step, data_sections.kills(step)) for step in run.steps("select")],
-        filters=data_sections.filters(record),
-        quality=quality,
-        plans=[training_sections.plan(name, step) for name, step in tables_of.steps_of(record, "plan")],
-        stages=training_sections.stages(record),
         costs=costs,
         cost_keys=tables_of.unique(key for _, details, _ in costs for key in details),
         asking=result_sections.asking(record, prices),
         has_prices=bool(prices),
-        has_training=has_training(record),
         cost_chart=result_sections.cost_chart(record),
-        benchmarks=[(table, result_sections.interval_chart(table)) for table in tables_of.benchmark_tables(record)],
         headlines=result_sections.headlines(record),
-        groups=tables_of.group_tables(record),
-        matrices=matrices,
         chosen_matrix=result_sections.last_model(matrices),
-        forgetting=[(matrix, movements(record, answers, matrix)) for matrix in tables_of.forgetting(record)],
-        robustness=robustness(run, answers),
-        disagreements=result_sections.disagreements(answers),
-        judges=judges,
         judge_keys=result_sections.keys_of(facts for _, _, facts in judges),
-        answers=answers,
         thumbnails=thumbnails,
         config=json.dumps(record.config, indent=2, ensure_ascii=False),
         blocks=[(name, Markup(block)) for name, block in _blocks(answers, thumbnails)],
         is_baseline=is_baseline,
     )
     return text
+
+
+SECTIONS = (
+    ("results", "Results", ("benchmarks",)),
+    ("robustness", "Robustness", ("robustness",)),
+    ("parts", "By kind", ("groups",)),
+    ("matrix", "Matrix", ("matrices",)),
+    ("forgetting", "Gained and lost", ("forgetting",)),
+    ("gradings", "Gradings", ("disagreements", "judges")),
+    ("browse", "Answers", ("answers",)),
+    ("data", "Data", ("funnel",)),
+    ("filters", "Filters", ("filters",)),
+    ("quality", "Quality", ("quality",)),
+    ("packing", "Packing", ("plans",)),
+    ("training", "Training", ("stages",)),
+)
+"""Sections in their order: id, name in the navigation, and the parts of which one must hold something."""
+
+
+def _shown(parts: dict[str, Any]) -> dict[str, str]:
+    """The sections that have something to say, by id, with their names in the navigation."""
+    holds = {
+        name: bool(_has_answers(part) if name == "answers" else part)
+        for name, part in parts.items()
+        if name != "record"
+    }
+    middle = {name: title for name, title, needed in SECTIONS if any(holds[part] for part in needed)}
+    cost = {"cost": "Cost"} if parts["record"].steps else {}
+    return {"overview": "Overview", **middle, **cost, "record": "Record"}
+
+
+def _has_answers(answers: AnswerTables) -> bool:
+    return bool(answers.answers or answers.num_unreadable)
 
 
 def safe_json(value: Any) -> str:

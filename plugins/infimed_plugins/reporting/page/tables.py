@@ -111,7 +111,7 @@ def funnel(record: RunRecord) -> list[Funnel]:
         if step.kind == "train":
             num_in, dropped = planned.get(stage), _lost_samples(step, planned.get(stage))
             num_out = (num_in or 0) - sum(dropped.values())
-        kinds = ("read", "filter", "select", "plan", "train") if dropped else ("read", "filter", "select", "plan")
+        kinds = ("read", "filter", "select", "reasoning", "plan", *(["train"] if dropped else []))
         if step.kind in kinds and num_in is not None and num_out is not None:
             rows.append((step.name, num_in, num_out, dropped))
     most = max((num_in for _, num_in, _, _ in rows), default=0) or 1

@@ -256,6 +256,7 @@
     }
   };
   const start = () => {
+    if (!form) { document.documentElement.dataset.ready = "true"; return; }
     fillFilters();
     let waiting = 0;
     form.addEventListener("input", () => { clearTimeout(waiting); waiting = setTimeout(refresh, 120); });
