@@ -44,30 +44,10 @@ from infimed_core.store.record import is_gone, read_record
 from infimed_core.store.scores import ScoreTable
 
 __all__ = [
-    "BASELINE",
-    "CONSTANT_LETTER",
-    "IMAGE_BLIND",
-    "RECORD_FORMAT",
-    "BadLine",
-    "BenchmarkRef",
-    "Comparison",
-    "Fault",
-    "Graded",
-    "MetricValue",
-    "PluginInfo",
-    "RecordedEvent",
-    "ResultRow",
-    "Run",
-    "RunRecord",
-    "SampleRow",
-    "ScoreTable",
-    "StagePlan",
-    "StepRecord",
-    "is_baseline",
-    "open_run",
-    "parse_graded",
-    "read_answers",
-]
+    "BASELINE", "CONSTANT_LETTER", "IMAGE_BLIND", "RECORD_FORMAT", "BadLine", "BenchmarkRef", "Comparison", "Fault",
+    "Graded", "MetricValue", "PluginInfo", "RecordedEvent", "ResultRow", "Run", "RunRecord", "SampleRow", "ScoreTable",
+    "StagePlan", "StepRecord", "is_baseline", "open_run", "parse_graded", "read_answers",
+]  # fmt: skip
 
 MOST_EVENT_BYTES = 8_000_000
 """Read from the end of ``events.jsonl``: about 40,000 training steps."""

@@ -6,6 +6,7 @@ import hashlib
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -30,6 +31,10 @@ class Reader(Component):
     @abstractmethod
     def read(self, shard: str) -> Iterator[Sample | Fault]:
         """Yield every row of ``shard``, in order, as a sample or as the fault that explains why it is none."""
+
+    def read_from(self, shard: str, start: int) -> Iterator[Sample | Fault]:
+        """``read`` from row number ``start`` on, after a kill; override it where rows are skipped faster than read."""
+        return islice(self.read(shard), start, None)
 
     def place(self) -> str:
         """Where the row that ``read`` has just yielded stands, for people (``file:line``); "" where that is unknown."""

@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol, Self
 from pydantic import Field, JsonValue, model_validator
 
 from infimed_core.api.component import Component, ComponentRef, Row, canonical_json
+from infimed_core.api.data import MediaLoader, Sample
 from infimed_core.api.models import LoadedModel, PackedBatch, TrainableModel
 
 
@@ -38,6 +39,15 @@ class Batches(Protocol):
 
     def row(self, step: int, index: int) -> PackedBatch:
         """One row of a step."""
+        ...
+
+    def samples(self, step: int) -> list[tuple[Sample, int | None]]:
+        """The samples of a step, each with the most visual tokens of its images."""
+        ...
+
+    @property
+    def media(self) -> MediaLoader:
+        """What opens the samples' images."""
         ...
 
 

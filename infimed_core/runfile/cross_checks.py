@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from infimed_core.api.component import Component
 from infimed_core.api.evaluation import Solver
 from infimed_core.api.quality import JudgingScorer, Scorer, Selector
+from infimed_core.api.synthesis import Synthesizer
 from infimed_core.api.training import Trainer
 from infimed_core.errors import InfimedError
 from infimed_core.runfile.sections import (
@@ -78,7 +79,7 @@ def _asked_models(document: Mapping[str, Any], components: Mapping[Place, Compon
     for place, component in components.items():
         if isinstance(component, JudgingScorer):
             uses.append(((*place, "with", "model"), component.model))
-        elif isinstance(component, Solver):
+        elif isinstance(component, Solver | Synthesizer):
             uses += [((*place, "with"), name) for name in component.models()]
     for place, name in uses:
         if name not in known:

@@ -23,8 +23,13 @@ class RunSection(Section):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Name of the run and of its directory.")
     seed: int = Field(default=0, ge=0, description="Seed of everything random.")
-    plugins: tuple[str, ...] = Field(default=(), description="Plugins that must be installed for this run.")
+    plugins: tuple[str, ...] = Field(
+        default=(), description="Plugins that this run needs: names, or files beside the run file."
+    )
     directory: str = Field(default="runs", description="Where the run's directory is made.")
+    readable_by: Literal["user", "group", "everyone"] | None = Field(
+        default=None, description="Who may read the run's files, whatever the umask is; as the umask says by default."
+    )
 
 
 HELD_OUT_SPLIT = "held-out"
@@ -88,6 +93,9 @@ class BenchmarkRef(ComponentRef):
     name: str | None = Field(
         default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="What it is called in this run."
     )
+    scoring: str | None = Field(
+        default=None, description="Another way to ask and score it: a benchmark that takes one, as 'likelihood'."
+    )
     solver: ComponentRef | None = Field(default=None, description="Overrides the solver that the benchmark wants.")
     generation: Generation | None = Field(
         default=None, description="Settings of generation that replace the benchmark's; the others stay as it has them."
@@ -119,7 +127,7 @@ class EvaluationSection(Section):
         default=None, description="Only the questions with these ids: a list, or a file with one id a line."
     )
     baselines: tuple[Literal["constant-letter", "image-blind"], ...] = Field(
-        default=(),
+        default=("image-blind",),
         description="More baselines: the letter that is most often right; the same model asked without the images.",
     )
     breakdowns: bool = Field(default=True, description="Also give results by modality, task type and other tags.")
@@ -150,8 +158,10 @@ class RunFile(Section):
     """A run file, in the order the work is done; a section left out is a step not run."""
 
     run: RunSection
+    plugins: tuple[str, ...] = Field(default=(), exclude=True, description="Another place for run.plugins.")
     data: DataSection | None = None
     quality: QualitySection | None = None
+    reasoning: ComponentRef | None = Field(default=None, description="What makes samples with reasoning of those kept.")
     model: ComponentRef | None = Field(default=None, description="The model that is trained and evaluated.")
     models: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")], ComponentRef] = Field(
         default_factory=dict, description="Further models that are asked, never trained: judges, members of a panel."
@@ -162,6 +172,13 @@ class RunFile(Section):
     evaluation: EvaluationSection | None = None
     report: tuple[ComponentRef, ...] = Field(default=(), description="What is written for people, in order.")
     sweep: SweepSection | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plugins_in_one_place(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or not isinstance(value.get("run"), dict) or not value.get("plugins"):
+            return value
+        return {**value, "run": {**value["run"], "plugins": [*value["run"].get("plugins", ()), *value["plugins"]]}}
 
 
 Place = tuple[str | int, ...]

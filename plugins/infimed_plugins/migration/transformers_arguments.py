@@ -115,6 +115,15 @@ SCHEDULES = {
     "cosine_with_restarts": "cosine-with-restarts", "polynomial": "polynomial",
     "cosine_with_min_lr": "cosine", "warmup_stable_decay": "warmup-stable-decay",
 }  # fmt: skip
+WHOLE_WEIGHTS = Key("none", note="4 bits of bitsandbytes alone; the file trains with whole weights")
+
+
+def lora_targets(settings: Settings, name: str) -> list[str] | None:
+    """Layers that get adapters, by their last names; ``None`` for every linear one."""
+    names = settings.names(name) if settings.get(name) is not None else []
+    return None if not names or {"all", "all-linear", "all-router"} & set(names) else names
+
+
 OPTIMIZERS = ("adamw", "adamw_torch", "adamw_torch_fused", "adamw_hf")
 
 

@@ -46,17 +46,21 @@ class HuggingFace(Reader):
 
     def read(self, shard: str) -> Iterator[Sample | Fault]:
         """The rows of the split, in order."""
+        return self.read_from(shard, 0)
+
+    def read_from(self, shard: str, start: int) -> Iterator[Sample | Fault]:
+        """The rows from ``start`` on; those before are not looked at."""
         dataset, decoders = self._dataset
         stem = self.path.rstrip("/").rpartition("/")[2]
         num_rows = len(dataset) if self.max_samples is None else min(len(dataset), self.max_samples)
-        for start in range(0, num_rows, BATCH):
-            stop = min(start + BATCH, num_rows)
+        for first in range(start - start % BATCH, num_rows, BATCH):
+            stop = min(first + BATCH, num_rows)
             try:
-                rows: list[Any] = list(rows_of(dataset[start:stop], decoders))
+                rows: list[Any] = list(rows_of(dataset[first:stop], decoders))
             except Exception as error:  # a part of the file that is damaged
                 told = DataError("bad_row", f"its group of rows is broken: {one_line(error)}; fetch the data set again")
-                rows = [told] * (stop - start)
-            for number, row in enumerate(rows, start):
+                rows = [told] * (stop - first)
+            for number, row in enumerate(rows[max(0, start - first) :], max(first, start)):
                 identity, where = f"{stem}-{self.split}-{number}", f"{self.path}:{self.split}:row {number}"
                 self._read_place = where
                 yield (

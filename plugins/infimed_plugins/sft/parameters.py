@@ -103,6 +103,8 @@ def in_precision(model: TrainableModel, precision: str) -> Iterator[None]:
     wanted = torch.bfloat16 if precision == "bf16" else torch.float32
     before = {}
     for parameter in model.module.parameters():
+        if not parameter.is_floating_point():
+            continue  # quantized: its numbers are codes
         if parameter.dtype != wanted and (parameter.requires_grad or precision != "bf16-mixed"):
             before[parameter] = parameter.dtype if parameter.requires_grad else parameter.data
             parameter.data = parameter.data.to(wanted)

@@ -21,7 +21,7 @@ from infimed_core import (
     canonical_json,
 )
 from infimed_plugins.sft.kernels import MODULES, is_installed
-from infimed_plugins.sft.stages import TrainingStage
+from infimed_plugins.sft.stages import TrainingStage, objective_of
 
 
 class StagedTrainer(Trainer):
@@ -88,6 +88,12 @@ class StagedTrainer(Trainer):
                     named = " and ".join(map(repr, unknown))
                     message = f"the model has no parameter group {named}; {hint}it has: {', '.join(known)}"
                     found[f"stages.{index}.{setting}"] = message
+        for index, stage in enumerate(self.stages):
+            try:
+                told = {} if (objective := objective_of(stage)) is None else objective.problems(run)
+            except (InfimedError, ValueError):
+                continue  # told where the component is made
+            found |= {f"stages.{index}.objective.with.{setting}": text for setting, text in told.items()}
         return found
 
     def result_identity(self, stage: Stage) -> str:
@@ -101,6 +107,8 @@ class StagedTrainer(Trainer):
         from infimed_plugins.sft.continuing import source_identity
 
         source = {"source": identity} if (identity := source_identity(stage)) else {}
+        objective = objective_of(stage)
+        source |= {"objective": objective.identity()} if objective is not None else {}
         return canonical_json([own, settings | source | {"trainable": settings["trainable"] or []}])
 
     def _stop_after(self, stage: Stage) -> int | None:
@@ -123,6 +131,7 @@ class StagedTrainer(Trainer):
         from infimed_plugins.sft.ranks import Ranks
         from infimed_plugins.sft.sharding import sharded
 
+        objective = objective_of(stage)
         if not isinstance(stage, TrainingStage):
             raise InfimedError(f"stage '{stage.name}' is not a stage of the 'staged' trainer")
         ranks = Ranks()
@@ -137,10 +146,10 @@ class StagedTrainer(Trainer):
             chosen = trainable_parameters(model, stage, added)
             with only_trainable(model, chosen), in_precision(model, precision), _training_mode(model, stage):
                 if ranks.size == 1 or self.parallel == "ddp":
-                    return Loop(settings, model, batches, stage, context, chosen, ranks).run()
+                    return Loop(settings, model, batches, stage, context, chosen, ranks, None, objective).run()
                 with sharded(model, ranks, precision) as forward:
                     chosen = trainable_parameters(model, stage, added)  # the shares of what learns
-                    return Loop(settings, model, batches, stage, context, chosen, ranks, forward).run()
+                    return Loop(settings, model, batches, stage, context, chosen, ranks, forward, objective).run()
 
 
 @contextmanager

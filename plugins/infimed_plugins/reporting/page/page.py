@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,14 @@ from infimed_plugins.reporting.page import tables as tables_of
 from infimed_plugins.reporting.page.answers import AnswerTables, read_tables
 from infimed_plugins.reporting.page.assets import asset, digest, environment
 from infimed_plugins.reporting.page.curation import with_curation
-from infimed_plugins.reporting.page.doubts import no_better, same_answers, unread
+from infimed_plugins.reporting.page.doubts import no_better, same_answers, unread, weak_forms
 from infimed_plugins.reporting.page.figures import figure, heat, printable
 from infimed_plugins.reporting.page.leaderboard import leaderboard
 from infimed_plugins.reporting.page.live import with_running_curves
+from infimed_plugins.reporting.page.movements import movements
+from infimed_plugins.reporting.page.names import has_training
+from infimed_plugins.reporting.page.prices import Price, prices_of
+from infimed_plugins.reporting.page.robustness import robustness
 from infimed_plugins.reporting.page.thumbnails import Thumbnails
 
 ROWS_IN_A_BLOCK = 2_000
@@ -34,20 +38,32 @@ def write_report(run_directory: Path, media: MediaLoader | None = None, max_thum
     return write_page(open_run(run_directory), run_directory / "report.html", media, max_thumbnails)
 
 
-def write_page(run: Run, path: Path, media: MediaLoader | None = None, max_thumbnails: int = 600) -> Path:
+def write_page(
+    run: Run,
+    path: Path,
+    media: MediaLoader | None = None,
+    max_thumbnails: int = 600,
+    prices: Mapping[str, Price] | None = None,
+) -> Path:
     """Write a run's page, by rename, and return its path.
 
     ``media`` opens images for the thumbnails (default: what the installed plugins can open). At most ``max_thumbnails``
     images are embedded, the others are linked. A run in progress can be reported: what is not there yet is said so.
     """
-    text = render(run, media, max_thumbnails)
+    text = render(run, media, max_thumbnails, prices=prices)
     write_atomically(path, text.encode("utf-8", "replace").decode("utf-8"))
     return path
 
 
-def render(run: Run, media: MediaLoader | None = None, max_thumbnails: int = 600, live: str | None = None) -> str:
+def render(
+    run: Run,
+    media: MediaLoader | None = None,
+    max_thumbnails: int = 600,
+    live: str | None = None,
+    prices: Mapping[str, Price] | None = None,
+) -> str:
     """The page's text. ``live`` is the version that a served page begins with: it asks its server, and nobody else,
-    for the next.
+    for the next. ``prices`` are added to those of the run file.
     """
     run = with_curation(run)
     if live:
@@ -61,7 +77,7 @@ def render(run: Run, media: MediaLoader | None = None, max_thumbnails: int = 600
         if thumbnails.full:
             break
         thumbnails.make(number)
-    return _page(run, quality, answers, thumbnails, live)
+    return _page(run, quality, answers, thumbnails, live, prices_of(run.record, prices))
 
 
 def _spread(answers: AnswerTables) -> Iterator[int]:
@@ -79,6 +95,7 @@ def _page(
     answers: AnswerTables,
     thumbnails: Thumbnails,
     live: str | None,
+    prices: Mapping[str, Price],
 ) -> str:
     from markupsafe import Markup
 
@@ -94,7 +111,11 @@ def _page(
         "benchmarks": [(table, result_sections.interval_chart(table)) for table in tables_of.benchmark_tables(record)],
         "groups": tables_of.group_tables(record),
         "matrices": matrices,
-        "forgetting": tables_of.forgetting(record),
+        "forgetting": [
+            (matrix, movements(record, answers, matrix))
+            for matrix in (tables_of.forgetting(record) if has_training(record) else ())
+        ],
+        "robustness": robustness(run, answers),
         "disagreements": result_sections.disagreements(answers),
         "judges": judges,
         "answers": answers,
@@ -111,7 +132,12 @@ def _page(
         status=run.status,
         live=live,
         board=leaderboard(record),
-        doubts=[*(one.line for one in unread(record)), *same_answers(record, answers), *no_better(record)],
+        doubts=[
+            *(one.line for one in unread(record)),
+            *same_answers(record, answers),
+            *no_better(record),
+            *weak_forms(record),
+        ],
         style=Markup(style),
         script=Markup(script),
         policy=(
@@ -122,7 +148,8 @@ def _page(
         selections=[(step, data_sections.kills(step)) for step in run.steps("select")],
         costs=costs,
         cost_keys=tables_of.unique(key for _, details, _ in costs for key in details),
-        asking=result_sections.asking(record),
+        asking=result_sections.asking(record, prices),
+        has_prices=bool(prices),
         cost_chart=result_sections.cost_chart(record),
         headlines=result_sections.headlines(record),
         chosen_matrix=result_sections.last_model(matrices),
@@ -137,6 +164,7 @@ def _page(
 
 SECTIONS = (
     ("results", "Results", ("benchmarks",)),
+    ("robustness", "Robustness", ("robustness",)),
     ("parts", "By kind", ("groups",)),
     ("matrix", "Matrix", ("matrices",)),
     ("forgetting", "Gained and lost", ("forgetting",)),
