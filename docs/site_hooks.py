@@ -21,7 +21,7 @@ CODE = re.compile(r"(^```.*?^```|`[^`\n]*`)", re.S | re.M)
 
 
 def on_config(config: Any) -> Any:
-    """Name the generated reference pages in the navigation, before it is read."""
+    """Name the generated reference pages, and guides that the navigation leaves out, before it is read."""
     _made.update(reference.pages())
     for section in config.nav:
         if "Reference" in section:
@@ -30,6 +30,10 @@ def on_config(config: Any) -> Any:
                 for name, text in _made.items()
                 if name != "index.md"
             ]
+    left_out = {str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md")} - set(named_in(config.nav))
+    for section in config.nav:
+        if "How-to guides" in section:
+            section["How-to guides"] += sorted(left_out)
     return config
 
 

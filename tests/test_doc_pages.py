@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -60,6 +62,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def case() -> object:
+    """The case that docs/mdt.md shows."""
+    (block,) = (one for one in blocks(ROOT / "docs" / "mdt.md") if one.language == "json")
+    return json.loads(block.text)
+
+
 def prepare(directory: Path, finished: Path) -> None:
     """The files that pages speak of: data, questions, answers, runs."""
     shutil.copytree(finished / "runs", directory / "runs")
@@ -76,10 +84,19 @@ def prepare(directory: Path, finished: Path) -> None:
     for name in ("train.jsonl", "xrays.jsonl", "rows.jsonl", "mixture.jsonl", "medical.jsonl"):
         (directory / "data" / name).write_text(lines)
     question = json.dumps(QUESTION) + "\n"
-    for name in ("questions.jsonl", "train.jsonl", "all.jsonl", "rows.jsonl", "studies.jsonl", "my-cases.jsonl"):
+    for name in ("questions.jsonl", "train.jsonl", "all.jsonl", "rows.jsonl", "studies.jsonl"):
         (directory / name).write_text(question)
     for name in ("theirs.jsonl", "ours.jsonl"):
         (directory / name).write_text(json.dumps({"id": "q1", "text": "Yes"}) + "\n")
+    (directory / "my-cases.jsonl").write_text(json.dumps(case()) + "\n")
+    (directory / "images").symlink_to(images)
+    (images / "chest.png").write_bytes(make_image())
+    for folder in ("pmc_vqa/images", "rad", "roco"):
+        (directory / "data" / folder).mkdir(parents=True)
+    (directory / "data" / "pmc_vqa" / "rows.json").write_text(json.dumps(rows))
+    (directory / "data" / "roco.csv").write_text("file_name,caption,modality\n0.png,A lung.,X-ray\n")
+    table = {"image": [make_image()], "question": ["Which?"], "answer": ["A lung."], "modality": ["X-ray"]}
+    pq.write_table(pa.table(table), directory / "data" / "rad" / "rows.parquet")
     kit = ROOT / "tests" / "fixtures" / "medevalkit"
     for folder in sorted((kit / "data").iterdir()):
         (directory / "data" / folder.name).symlink_to(folder)

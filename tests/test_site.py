@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from infimed_core import KINDS, load_plugins
 from infimed_core.testing import run
@@ -105,12 +104,6 @@ def test_no_page_of_the_site_loads_anything_from_the_network(site: Path) -> None
     loads = re.compile(r'<(?:script|img|iframe)[^>]* src="?(https?:[^" >]+)|<link[^>]* href="?(https?:[^" >]+)')
     wrong = {(file.name, found[0]) for file in site.rglob("*.html") for found in loads.finditer(file.read_text())}
     assert wrong == set()
-
-
-def test_every_page_of_docs_is_in_the_navigation() -> None:
-    nav = yaml.safe_dump(yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"])
-    pages = [str(path.relative_to(ROOT / "docs")) for path in ROOT.glob("docs/**/*.md")]
-    assert [page for page in pages if page not in nav] == []
 
 
 def test_every_hook_command_and_setting_is_in_the_reference_with_its_meaning() -> None:
