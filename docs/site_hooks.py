@@ -120,7 +120,9 @@ def on_page_content(html: str, page: Any, **_: Any) -> str:
 
 def on_post_page(output: str, **_: Any) -> str:
     """Give each list of pages in the navigation a name of its own."""
-    return re.sub(r'(<nav class="md-nav"[^>]*) aria-labelledby="__nav_(\d+)_label"', r'\1 aria-label="Section \2"', output)
+    return re.sub(
+        r'(<nav class="md-nav"[^>]*) aria-labelledby="__nav_(\d+)_label"', r'\1 aria-label="Section \2"', output
+    )
 
 
 def on_post_build(config: Any) -> None:

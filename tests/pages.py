@@ -44,12 +44,15 @@ NOT_RUN = {
     "python benchmarks/": "a measurement of minutes to hours; its dated result is committed",
     "infimed-run examples/": "tests of their own run the examples",
     "infimed sweep examples/": "trains for an hour; tests/plugins/reporting run a sweep of the same kind in small",
+    "infimed doctor": "needs a checkpoint of a real size; tests/plugins/test_vlm.py runs it on small ones",
     "infimed serve": "serves until it is stopped; tests/plugins/reporting ask it",
     "infimed validate-scorer": "minutes of computing; tests/plugins/test_quality_validation.py runs it in small",
-    "infimed --install-completion": "writes into the shell's own files",
 }
 """Beginnings of commands that no page's test runs, each with its reason."""
-NOT_OURS = ("en:", "model:\n  use: transformers\n  with: {checkpoint: runs/lora", "swift sft", "EVAL_DATASETS", "lm_eval --model", "#SBATCH", "project_name", "sources:")
+NOT_OURS = (
+    "en:", "model:\n  use: transformers\n  with: {checkpoint: runs/lora", "swift sft", "EVAL_DATASETS",
+    "lm_eval --model", "#SBATCH", "project_name", "sources:",
+)  # fmt: skip
 """Beginnings of blocks that are another tool's file, no run file, or name a checkpoint that only a training makes."""
 FENCE = re.compile(r'^( *)```(\w*)(?: (?:title="([^"]+)"|file=(\S+)))?[^\n]*\n(.*?)^ *```$', re.S | re.M)
 SERVER = "127.0.0.1:8000"

@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -97,6 +98,21 @@ def prepare(directory: Path, finished: Path) -> None:
     (directory / "data" / "roco.csv").write_text("file_name,caption,modality\n0.png,A lung.,X-ray\n")
     table = {"image": [make_image()], "question": ["Which?"], "answer": ["A lung."], "modality": ["X-ray"]}
     pq.write_table(pa.table(table), directory / "data" / "rad" / "rows.parquet")
+    for folder in ("scans", "my-data"):
+        shutil.copytree(images, directory / folder / "images")
+    for name in ("train.csv", "test.csv"):
+        lines_of = [f"images/{number}.png,Which organ?,A lung." for number in range(4)]
+        (directory / "my-data" / name).write_text("\n".join(["image,question,answer", *lines_of]) + "\n")
+    stages = [{"name": "medical", "learning_rate": 1e-4}]
+    source = {"use": "llava", "with": {"path": "data/train.json", "image_root": "data/images"}}
+    document = {
+        "run": {"name": "preview"},
+        "data": {"sources": [source]},
+        "model": {"use": "tiny-qwen3-vl"},
+        "packing": {"use": "best-fit", "with": {"row_tokens": 256}},
+        "training": {"use": "staged", "with": {"stages": stages}},
+    }
+    (directory / "run.yaml").write_text(yaml.safe_dump(document))
     kit = ROOT / "tests" / "fixtures" / "medevalkit"
     for folder in sorted((kit / "data").iterdir()):
         (directory / "data" / folder.name).symlink_to(folder)

@@ -13,7 +13,11 @@ from infimed_core.runfile.loading import load_run_file
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted(
-    [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *(ROOT / name / "README.md" for name in ("plugins", "benchmarks", "examples"))]
+    [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("docs/**/*.md"),
+        *(ROOT / name / "README.md" for name in ("plugins", "benchmarks", "examples")),
+    ]
 )
 
 
