@@ -199,7 +199,7 @@
     for (const [role, text] of question[2]) box.append(block(role, make("div", "text", text)));
     if (question[3].length) box.append(block("options", make("div", "text", question[3].map((one, i) => String.fromCharCode(65 + i) + ". " + one).join("\n"))));
     box.append(block("accepted answers", make("div", "text", question[4].join("\n") || "–")));
-    const table = make("table"), head = make("tr"), body = make("tbody"), wrap = make("div", "scroll");
+    const table = make("table"), head = make("tr"), body = make("tbody"), wrap = make("div", "scroll"); wrap.tabIndex = 0;
     for (const title of ["model", "answer", ...scorings]) head.append(make("th", "", title));
     for (const one of answersTo(answer[0])) {
       const other = data.answers[one], line = make("tr", one === index ? "this" : "");
