@@ -37,7 +37,7 @@ def named(thing: Any, method: str) -> str:
     """A method for people: plugin, class, and where it is written."""
     owner = type(thing)
     plugin = plugin_of(owner.__module__)
-    place = place_of_code(getattr(owner, method, owner))
+    place = place_of_code(getattr(owner, "__wrapped__", getattr(owner, method, owner)))
     return (f"plugin '{plugin}': " if plugin else "") + f"{owner.__name__}.{method} ({place})"
 
 

@@ -8,6 +8,7 @@ import os
 import platform
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -40,6 +41,7 @@ class RunDirectory:
         self.path = path
         self.record = record
         self._lock: BaseFileLock | None = None
+        self._writing = threading.RLock()
 
     def hold(self) -> str:
         """Take the directory for this process; returns who held it last and did not give it back, "" where none.
@@ -90,12 +92,13 @@ class RunDirectory:
 
     def write(self, **changes: Any) -> None:
         """Change fields of the record and write it."""
-        self.record = self.record.model_copy(update=changes)
-        try:
-            text = self.record.model_dump_json(indent=1)
-        except ValueError:  # half of a surrogate pair, in the name of a file or of a column for example
-            text = json.dumps(whole_in(self.record.model_dump(mode="json")), ensure_ascii=False, indent=1)
-        write_atomically(self.path / "run.json", text)
+        with self._writing:
+            self.record = self.record.model_copy(update=changes)
+            try:
+                text = self.record.model_dump_json(indent=1)
+            except ValueError:  # half of a surrogate pair, in the name of a file or of a column for example
+                text = json.dumps(whole_in(self.record.model_dump(mode="json")), ensure_ascii=False, indent=1)
+            write_atomically(self.path / "run.json", text)
 
     def put_step(self, step: StepRecord) -> None:
         """Add a step, or replace the one of that name and subject, and write.
@@ -103,8 +106,9 @@ class RunDirectory:
         `train-a-b` may be of one pair of names or of another, so the name alone does not tell two steps apart.
         """
         key = step.name, step.subject
-        steps = [existing for existing in self.record.steps if (existing.name, existing.subject) != key]
-        self.write(steps=(*steps, step))
+        with self._writing:
+            steps = [existing for existing in self.record.steps if (existing.name, existing.subject) != key]
+            self.write(steps=(*steps, step))
 
 
 def read_record(path: Path) -> RunRecord:

@@ -51,6 +51,7 @@ class RunState:
     """The run file's further models."""
     stopped: threading.Event = field(default_factory=threading.Event)
     ranks: Ranks = field(default_factory=Ranks)
+    _telling: threading.RLock = field(default_factory=threading.RLock)
 
     @property
     def path(self) -> Path:
@@ -82,7 +83,8 @@ class RunState:
 
     def tell(self, kind: str, step: str, payload: Mapping[str, Any] | None = None) -> None:
         """Tell the listener of this process and every listener of the plugins."""
-        self.listen(RunEvent(kind=kind, step=step, directory=str(self.path), payload=payload or {}))
+        with self._telling:  # servers are asked side by side, and listeners know of no threads
+            self.listen(RunEvent(kind=kind, step=step, directory=str(self.path), payload=payload or {}))
 
     def say(self, text: str, step: str = "") -> None:
         """Tell a line of text, for people."""

@@ -56,7 +56,7 @@ def _rows_by_tokens(tokens: NDArray[np.int64], row_tokens: int, most_open: int) 
     count = 0
     take = open_rows.pop
     rows = np.empty(len(tokens), dtype=np.int64)
-    for start in range(0, len(tokens), _CHUNK):  # lists of a chunk: of all samples they would take five times the memory
+    for start in range(0, len(tokens), _CHUNK):  # lists of all samples would take five times the memory
         filled: list[int] = []
         add = filled.append
         for need in (tokens[start : start + _CHUNK] << _ROW_BITS).tolist():

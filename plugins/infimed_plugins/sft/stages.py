@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
-from infimed_core import Row, Stage
+from infimed_core import ComponentRef, Objective, Row, Stage, load_plugins
 
 HELD_OUT_LOSS = "held_out_loss"
+CROSS_ENTROPY = "cross-entropy"
 Rate = float | dict[str, float]
 LossWeighting = Literal["token", "sample", "square-root"]
 
 
 class Lora(Row):
-    """Low-rank adapters in every linear layer of some groups; merged into the weights at the end of the stage."""
+    """Low-rank adapters in linear layers of some groups; merged into the weights at the end of the stage, or kept."""
 
     rank: int = Field(default=16, ge=1, description="Rank of the matrices.")
     alpha: float | None = Field(
@@ -23,7 +25,24 @@ class Lora(Row):
     )
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0, description="Dropout before them.")
     rank_stabilised: bool = Field(default=False, description="Scale by alpha / sqrt(rank) instead.")
+    dora: bool = Field(default=False, description="Learn the length of each row of weights apart (DoRA).")
     groups: tuple[str, ...] = Field(default=("language",), min_length=1, description="Groups that get adapters.")
+    targets: Literal["all-linear"] | tuple[str, ...] = Field(
+        default="all-linear",
+        description="Layers of these groups that get adapters: every linear one, or those with these last names "
+        "(q_proj, v_proj).",
+    )
+    merge: bool = Field(
+        default=True,
+        description="Merge the adapters into the weights when the stage is over; false keeps them beside: the "
+        "checkpoint is then a PEFT adapter.",
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_unset(self, serialize: SerializerFunctionWrapHandler) -> dict[str, object]:
+        """Settings of a later version only where they are set: what an earlier one trained without them stands."""
+        later = {"dora": False, "targets": "all-linear", "merge": True}
+        return {name: value for name, value in serialize(self).items() if name not in later or value != later[name]}
 
 
 class KeepCheckpoints(Row):
@@ -78,9 +97,17 @@ class TrainingStage(Stage):
     min_learning_rate_ratio: float = Field(
         default=0.0, ge=0.0, le=1.0, description="Last learning rate as a share of the peak."
     )
-    weight_decay: float = Field(default=0.01, ge=0.0, description="AdamW's decay; not on biases and norms.")
+    optimizer: Literal["adamw", "adafactor", "sgd"] = Field(
+        default="adamw",
+        description="adamw; adafactor holds a row and a column of averages for a matrix; sgd holds one momentum "
+        "(betas[0]).",
+    )
+    weight_decay: float = Field(default=0.01, ge=0.0, description="The optimizer's decay; not on biases and norms.")
     betas: tuple[float, float] = Field(default=(0.9, 0.95), description="AdamW's averaging constants.")
     epsilon: float = Field(default=1e-8, gt=0.0, description="AdamW's epsilon.")
+    neftune_alpha: float | None = Field(
+        default=None, gt=0.0, description="Uniform noise on embeddings, of alpha / sqrt(length * width) (NEFTune)."
+    )
     max_gradient_norm: float | None = Field(default=1.0, gt=0.0, description="Clip to this norm; None never clips.")
     loss_weighting: LossWeighting = Field(
         default="token",
@@ -94,6 +121,9 @@ class TrainingStage(Stage):
     )
     spike: float | None = Field(
         default=None, gt=1.0, description="A loss above this many times the mean of the last 50 steps is a bad loss."
+    )
+    objective: ComponentRef | None = Field(
+        default=None, description="What the stage minimises (grpo, dpo ...); null is cross-entropy."
     )
     activation_checkpointing: bool = Field(
         default=False, description="Recompute activations in the backward pass: less memory, about a third more work."
@@ -123,6 +153,17 @@ class TrainingStage(Stage):
         default=None, description="Begin with the weights of an earlier training in place of the model before."
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _one_sample_in_a_row(cls, values: object) -> object:
+        """An objective that makes its own rows takes the plan's steps as so many samples."""
+        if not isinstance(values, dict) or values.get("packing") is not None or values.get("objective") is None:
+            return values
+        named = ComponentRef.model_validate(values["objective"]).use
+        if named in _objectives() and _objectives()[named].makes_rows:
+            return {**values, "packing": {"use": "padded", "with": {"batch_size": 1, "row_tokens": 2**30}}}
+        return values
+
     @field_validator("continue_from", mode="before")
     @classmethod
     def _named_by_text(cls, value: object) -> object:
@@ -147,8 +188,14 @@ class TrainingStage(Stage):
         """Settings that decide no weight: how often something is kept or measured."""
         unseen = {"save_every", "save_seconds", "keep", "max_skipped_share", "keep_checkpoints"}
         measured = self.patience is not None or self.end_with == "best"
+        unseen |= {"objective"} if self.objective is None else set()
         unseen |= set() if measured else {"evaluate", "best_by", "patience", "end_with"}
         return unseen if self.continue_from is not None else unseen | {"continue_from"}
+
+    def unset_settings(self) -> set[str]:
+        """Settings of a later version that are not set: what an earlier one trained without them stands."""
+        later = {"optimizer": self.optimizer == "adamw", "neftune_alpha": self.neftune_alpha is None}
+        return {name for name, is_unset in later.items() if is_unset}
 
     @model_validator(mode="after")
     def _rates_are_complete(self) -> Self:
@@ -166,6 +213,16 @@ class TrainingStage(Stage):
         both = [group for group in self.trainable or () if self.lora and group in self.lora.groups]
         if both:
             raise ValueError(f"the group '{both[0]}' cannot have adapters and learn wholly; keep one of the two")
+        if self.trainable and self.lora is not None and not self.lora.merge:
+            raise ValueError(
+                f"lora with merge: false keeps adapters alone, and the group '{self.trainable[0]}' would be lost; "
+                "leave trainable out and add the group to lora.groups, or set merge: true"
+            )
+        if self.continue_from is not None and self.lora is not None and not self.lora.merge:
+            raise ValueError(
+                "continue_from changes the weights beneath the adapters that merge: false keeps; name its checkpoint "
+                "in the model section instead"
+            )
         if self.trainable == () and self.lora is None:
             raise ValueError("trainable names no group, so nothing would learn; leave it out to train all")
         if self.warmup >= 1.0 and self.warmup != int(self.warmup):
@@ -183,6 +240,26 @@ class TrainingStage(Stage):
     def rate_of(self, group: str) -> float | None:
         """Peak learning rate of a group; ``None`` where none is named."""
         return self.learning_rate.get(group) if isinstance(self.learning_rate, dict) else self.learning_rate
+
+
+@functools.cache
+def _objectives() -> dict[str, type[Objective]]:
+    """The installed objectives, by their names with and without the plugin's."""
+    found: dict[str, Any] = dict(load_plugins().components("objective"))
+    return {name.rpartition("/")[2]: component for name, component in found.items()} | found
+
+
+def objective_of(stage: Stage) -> Objective | None:
+    """The stage's objective; ``None`` for cross-entropy.
+
+    Raises:
+        InfimedError: it is not installed, or its settings are not those it takes.
+    """
+    named: ComponentRef | None = getattr(stage, "objective", None)
+    if named is None or named.use == CROSS_ENTROPY:
+        return None
+    made: Any = load_plugins().make("objective", named.use, named.settings)
+    return made  # type: ignore[no-any-return]
 
 
 def rate_factor(stage: TrainingStage, step: int, num_steps: int) -> float:

@@ -21,7 +21,7 @@ from infimed_core import (
     canonical_json,
 )
 from infimed_plugins.sft.kernels import MODULES, is_installed
-from infimed_plugins.sft.stages import TrainingStage
+from infimed_plugins.sft.stages import TrainingStage, objective_of
 
 
 class StagedTrainer(Trainer):
@@ -90,6 +90,12 @@ class StagedTrainer(Trainer):
                     named = " and ".join(map(repr, unknown))
                     message = f"the model has no parameter group {named}; {hint}it has: {', '.join(known)}"
                     found[f"stages.{index}.{setting}"] = message
+        for index, stage in enumerate(self.stages):
+            try:
+                told = {} if (objective := objective_of(stage)) is None else objective.problems(run)
+            except (InfimedError, ValueError):
+                continue  # told where the component is made
+            found |= {f"stages.{index}.objective.with.{setting}": text for setting, text in told.items()}
         return found
 
     def result_identity(self, stage: Stage) -> str:
@@ -99,10 +105,12 @@ class StagedTrainer(Trainer):
         )
         own |= {} if self.version == "1" else {"version": self.version}
         assert isinstance(stage, TrainingStage)
-        settings = stage.model_dump(mode="json", exclude=stage.fast_settings())
+        settings = stage.model_dump(mode="json", exclude=stage.fast_settings() | stage.unset_settings())
         from infimed_plugins.sft.continuing import source_identity
 
         source = {"source": identity} if (identity := source_identity(stage)) else {}
+        objective = objective_of(stage)
+        source |= {"objective": objective.identity()} if objective is not None else {}
         return canonical_json([own, settings | source | {"trainable": settings["trainable"] or []}])
 
     def _stop_after(self, stage: Stage) -> int | None:
@@ -121,10 +129,12 @@ class StagedTrainer(Trainer):
         """
         from infimed_plugins.sft.adapters import adapters
         from infimed_plugins.sft.loop import Loop, LoopSettings
+        from infimed_plugins.sft.noise import noisy_embeddings
         from infimed_plugins.sft.parameters import in_precision, only_trainable, trainable_parameters
         from infimed_plugins.sft.ranks import Ranks
         from infimed_plugins.sft.sharding import sharded
 
+        objective = objective_of(stage)
         if not isinstance(stage, TrainingStage):
             raise InfimedError(f"stage '{stage.name}' is not a stage of the 'staged' trainer")
         ranks = Ranks()
@@ -137,12 +147,21 @@ class StagedTrainer(Trainer):
         )
         with adapters(model, stage, context.seed) as added:
             chosen = trainable_parameters(model, stage, added)
-            with only_trainable(model, chosen), in_precision(model, precision), _training_mode(model, stage):
+            with (
+                only_trainable(model, chosen),
+                in_precision(model, precision),
+                _training_mode(model, stage),
+                noisy_embeddings(model, stage),
+            ):
                 if ranks.size == 1 or self.parallel == "ddp":
-                    return Loop(settings, model, batches, stage, context, chosen, ranks).run()
+                    return Loop(settings, model, batches, stage, context, chosen, ranks, None, objective).run()
+                if stage.optimizer == "adafactor":
+                    raise InfimedError(
+                        f"stage '{stage.name}': adafactor needs whole matrices; use parallel: ddp, or adamw"
+                    )
                 with sharded(model, ranks, precision) as forward:
                     chosen = trainable_parameters(model, stage, added)  # the shares of what learns
-                    return Loop(settings, model, batches, stage, context, chosen, ranks, forward).run()
+                    return Loop(settings, model, batches, stage, context, chosen, ranks, forward, objective).run()
 
 
 @contextmanager

@@ -10,7 +10,18 @@ from typing import Any, ClassVar
 
 from pydantic import JsonValue
 
-from infimed_core import Answer, MediaLoader, PackedBatch, Request, TrainableModel
+from infimed_core import (
+    Answer,
+    DataError,
+    Encoded,
+    Generation,
+    MediaLoader,
+    PackedBatch,
+    Request,
+    Sample,
+    TrainableModel,
+)
+from infimed_plugins.vlm.adapter import describe_adapter, has_adapter, merge_adapter, save_adapter
 from infimed_plugins.vlm.attention import (
     attention_layers,
     attention_names,
@@ -19,8 +30,9 @@ from infimed_plugins.vlm.attention import (
     restore_attention,
 )
 from infimed_plugins.vlm.chat_settings import copy_preprocessing, replaced_generation
-from infimed_plugins.vlm.encoding import PREPROCESSING_FILES, ChatEncoder
+from infimed_plugins.vlm.encoding import ChatEncoder
 from infimed_plugins.vlm.families import Family, attention_kind, family_of, group_parameters
+from infimed_plugins.vlm.finding import PREPROCESSING_FILES
 from infimed_plugins.vlm.rows import row_hidden_states
 from infimed_plugins.vlm.settings import OpeningSettings
 
@@ -30,8 +42,9 @@ class TransformersModel(TrainableModel):
 
     packages: ClassVar[Mapping[str, str]] = {"torch": "infimed[train]", "transformers": "infimed[train]"}
 
-    def __init__(self, module: Any, encoder: ChatEncoder, settings: OpeningSettings) -> None:
+    def __init__(self, module: Any, encoder: ChatEncoder, settings: OpeningSettings, base: Path | None = None) -> None:
         self._module = module
+        self._base = base or encoder.checkpoint
         self._encoder = encoder
         self.settings = settings
         self._weights_digest: tuple[int, str] | None = None
@@ -129,6 +142,14 @@ class TransformersModel(TrainableModel):
 
         return answer_all(self, requests, media)
 
+    def draw(
+        self, prompts: Sequence[tuple[Sample, int | None]], count: int, generation: Generation, media: MediaLoader
+    ) -> list[list[tuple[Encoded, str, bool]] | DataError]:
+        """Answers to learn from; see ``TrainableModel.draw``."""
+        from infimed_plugins.vlm.drawing import draw
+
+        return draw(self, prompts, count, generation, media)
+
     def describe(self) -> dict[str, JsonValue]:
         """Facts for the run record."""
         parameters = list(self._module.parameters())
@@ -144,6 +165,8 @@ class TransformersModel(TrainableModel):
             "kernel": self.settings.kernel if self.device.type == "cuda" else "segments through torch's own attention",
             "packable": packable,
             "isolation": explanation,
+            **({"adapter": describe_adapter(self._module)} if has_adapter(self._module) else {}),
+            **({"quantized": self.settings.quantize} if self.settings.quantize else {}),
         }
 
     def asking(self) -> dict[str, JsonValue]:
@@ -159,21 +182,37 @@ class TransformersModel(TrainableModel):
         sizes = {name: parameter.numel() for name, parameter in self._module.named_parameters()}
         return {group: sum(sizes[name] for name in names) for group, names in self.parameter_groups().items()}
 
+    def merge(self) -> None:
+        """Merge the adapter into the weights beneath, for good; nothing where there is none."""
+        if has_adapter(self._module):
+            merge_adapter(self._module)
+
     def save(self, directory: Path) -> None:
-        """Write weights, config, tokenizer, chat template and image processor; stock transformers opens it."""
+        """Write weights, config, tokenizer, chat template and image processor; stock transformers opens it.
+
+        Of a model with adapters beside its weights the adapter alone is written, which stock PEFT opens.
+        """
+        directory.mkdir(parents=True, exist_ok=True)
+        if has_adapter(self._module):
+            save_adapter(self._module, directory, self._base)
+        else:
+            self._save_weights(directory)
+        self._encoder.tokenizer.save_pretrained(directory)
+        files = (*PREPROCESSING_FILES, "video_preprocessor_config.json")
+        own_template = self._encoder.settings.template is not None
+        for source in dict.fromkeys((self._encoder.base, self._encoder.checkpoint)):
+            copy_preprocessing(source, directory, files, own_template)
+
+    def _save_weights(self, directory: Path) -> None:
         from infimed_plugins.vlm.without_progress_bars import without_progress_bars
 
-        directory.mkdir(parents=True, exist_ok=True)
         names = attention_names(self._module)
         try:
             with without_progress_bars():
                 self._module.save_pretrained(directory, safe_serialization=True)
         finally:
             restore_attention(names)
-        self._encoder.tokenizer.save_pretrained(directory)
-        files = (*PREPROCESSING_FILES, "video_preprocessor_config.json")
-        own_template = self._encoder.settings.template is not None
-        copy_preprocessing(self._encoder.checkpoint, directory, files, own_template)
+        self._base = directory.absolute()  # a later adapter belongs to what was written here
 
 
 def _bytes(tensor: Any) -> Any:
