@@ -145,6 +145,18 @@ class PlannedBatches:
             raise IndexError(f"step {step} of {self.num_steps}")
         return int(self._plan.steps[step + 1] - self._plan.steps[step])
 
+    @property
+    def media(self) -> MediaLoader:
+        """What opens the samples' images."""
+        return self._loader
+
+    def samples(self, step: int) -> list[tuple[Sample, int | None]]:
+        """The samples of a step, each with the most visual tokens of its images; ``None`` is no limit."""
+        packs = range(int(self._plan.steps[step]), int(self._plan.steps[step + 1]))
+        draws = [int(draw) for pack in packs for draw in self._plan.packs[pack]]
+        caps = [None if cap == NATIVE else cap for cap in self._plan.caps[draws].tolist()]
+        return [(self._dataset[int(self._plan.rows[draw])], cap) for draw, cap in zip(draws, caps, strict=True)]
+
     def rows(self, step: int) -> list[PackedBatch]:
         """All rows of a step."""
         return [self.row(step, index) for index in range(self.num_rows(step))]

@@ -130,9 +130,13 @@ class FileReader(Reader):
 
     def read(self, shard: str) -> Iterator[Sample | Fault]:
         """The rows of one file (all files for the shard ``""``), each a sample or the fault that says why not."""
+        return self.read_from(shard, 0)
+
+    def read_from(self, shard: str, start: int) -> Iterator[Sample | Fault]:
+        """The rows from ``start`` on; those before are taken from the file and not made samples."""
         files = [Path(shard)] if shard else self.files()
         stems = stems_of(self.files())
-        num_left = self.max_samples
+        num_left, count = self.max_samples, 0
         for file in files:
             url = url_of(file)
             rows = self.rows(fetched(url) if url is not None else file)
@@ -144,10 +148,14 @@ class FileReader(Reader):
                 except StopIteration:
                     break
                 except Exception as error:  # the rest of this file cannot be reached
-                    yield fault_of(error, identity, str(file), "bad_file")
+                    if count >= start:
+                        yield fault_of(error, identity, str(file), "bad_file")
+                    count += 1
                     break
-                self._read_place = printable(place)
-                yield self._checked(file, place, identity, row)
+                if count >= start:
+                    self._read_place = printable(place)
+                    yield self._checked(file, place, identity, row)
+                count += 1
                 number += 1
                 num_left = None if num_left is None else num_left - 1
             if url is not None and not self.keep_fetched:

@@ -63,7 +63,7 @@ def problem_of(url: str) -> str:
     except DataError as error:
         return str(error)
     except ImportError as error:
-        return f"{url}: {error}"
+        return f"{url}: {error}; pip install 'infimed[remote]', and for s3:// 'infimed[s3]'"
     except ValueError as error:
         return f"{url}: {error}; fsspec knows https, s3, gs, hf and others"
     return ""

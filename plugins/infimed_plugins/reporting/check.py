@@ -88,7 +88,9 @@ def lines_about(file: Path, registry: Registry, changes: dict[str, Any]) -> list
         from infimed_plugins.reporting.sweep.grid import load_variants, variants_of
 
         load_variants(file, registry, variants_of(plan, {}), changes)
-    sections = {name: getattr(plan.file, name) for name in type(plan.file).model_fields if name != "run"}
+    sections = {
+        name: getattr(plan.file, name) for name in type(plan.file).model_fields if name not in ("run", "plugins")
+    }
     steps = ", ".join(name for name, section in sections.items() if section)
     lines = [f"{place}: {doubt}" for place, component in plan.components.items() for doubt in component.doubts()]
     lines += [f"warning: {text}" for text in plan_warnings(plan)]

@@ -14,6 +14,12 @@ def infimed_trainers() -> dict[str, str]:
 
 
 @hookimpl
+def infimed_objectives() -> dict[str, str]:
+    """Offer ``cross-entropy``."""
+    return {"cross-entropy": "infimed_plugins.sft.cross_entropy:CrossEntropy"}
+
+
+@hookimpl
 def infimed_run_event(event: RunEvent) -> None:
     """Let ``checkpoints/latest`` name the newest checkpoint of the run."""
     if event.kind in ("step_finished", "step_skipped"):

@@ -14,21 +14,21 @@ from typing import Any
 import numpy as np
 from pydantic import JsonValue
 
-from infimed_core import Batches, InfimedError, PackedBatch, TrainableModel, TrainingContext
+from infimed_core import Batches, InfimedError, Objective, PackedBatch, TrainableModel, TrainingContext
 from infimed_plugins.sft.accounting import curve_summary, peak_memory, rate, stage_facts
 from infimed_plugins.sft.failures import check_skipped, check_weights, told_with_row, told_with_step
 from infimed_plugins.sft.flop_counter import FlopCounter, peak_flops
 from infimed_plugins.sft.kept import KeptCheckpoints
 from infimed_plugins.sft.kernels import choose_kernel
 from infimed_plugins.sft.loading import Loader
-from infimed_plugins.sft.loss import row_loss, supervised
 from infimed_plugins.sft.loss_anomaly import find_anomaly, shown_ids
+from infimed_plugins.sft.making import RowMaker, Updates
 from infimed_plugins.sft.parameters import grouped_parameters, make_optimizer
 from infimed_plugins.sft.ranks import Ranks
 from infimed_plugins.sft.resuming import StageStates
+from infimed_plugins.sft.row_losses import CrossEntropyRows, ObjectiveRows
 from infimed_plugins.sft.saving import SaveTimer
 from infimed_plugins.sft.sharding import gathered
-from infimed_plugins.sft.sources import SourceLosses
 from infimed_plugins.sft.stages import TrainingStage, rate_factor
 from infimed_plugins.sft.tally import StageTally
 from infimed_plugins.sft.validation import Validation
@@ -59,9 +59,13 @@ class Loop:
         chosen: dict[str, dict[str, Any]],
         ranks: Ranks,
         forward: Callable[[Callable[[], Any]], Any] | None = None,
+        objective: Objective | None = None,
     ) -> None:
         import torch
 
+        self._every = 1 if objective is None else objective.num_updates
+        if objective is not None and objective.makes_rows:
+            batches = Updates(batches, objective)
         self._settings, self._model, self._batches = settings, model, batches
         self._stage, self._context = stage, context
         self._ranks = ranks
@@ -75,9 +79,13 @@ class Loop:
         self._states = StageStates(
             model, self._parameters, self._optimizer, batches, stage, context, self._precision, ranks, self._say
         )
-        self._head = model.output_embedding()
-        self._kernel = choose_kernel(settings.loss_kernel, self._device.type, self._head, stage.loss_weighting)
-        self._sources = SourceLosses(self._device)
+        head = model.output_embedding()
+        self._kernel = choose_kernel(settings.loss_kernel, self._device.type, head, stage.loss_weighting)
+        self._losses = (
+            CrossEntropyRows(model, self._kernel, stage.loss_weighting, self._device)
+            if objective is None
+            else ObjectiveRows(model, self._kernel, objective, self._device)
+        )
         self._flops = FlopCounter(
             model, grouped_parameters(model), {group for group, members in chosen.items() if members}
         )
@@ -89,8 +97,12 @@ class Loop:
             "continue_from": stage.continue_from.checkpoint if stage.continue_from is not None else None,
         }
         self._kept = KeptCheckpoints(model, stage, context, ranks, self._parameters, self._say, facts, self._sharded)
-        self._done = 0
+        self._done, self._is_due = 0, False
         self._validation = Validation(model, context, ranks, self._forward, self._sharded, self._arithmetic)
+        self._maker: RowMaker | None = None
+        if objective is not None and isinstance(batches, Updates):
+            passing = self._forward, self._sharded, self._arithmetic
+            self._maker = RowMaker(objective, model, batches, context, ranks, self._parameters, passing)
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
 
@@ -103,9 +115,13 @@ class Loop:
         self._timer = SaveTimer(self._context.directory, stage.save_seconds) if ranks.is_first else None
         settings = self._settings
         self._tell_idle_ranks()
-        self._loader = Loader(batches, start, ranks.rank, ranks.size, settings.num_workers, settings.rows_ahead)
         self._started = time.perf_counter()
-        steps = iter(self._loader)
+        if self._maker is not None:
+            self._loader: Loader | RowMaker = self._maker
+            steps = self._maker.steps(start)
+        else:
+            self._loader = Loader(batches, start, ranks.rank, ranks.size, settings.num_workers, settings.rows_ahead)
+            steps = iter(self._loader)
         try:
             self._stop_where_told(start)
             if start == 0:
@@ -116,7 +132,8 @@ class Loop:
                 entry = self._validation.after(done, batches.num_steps)
                 if self._kept.after(done, batches.num_steps, entry, self._states.moments):
                     break
-                if (done % stage.save_every == 0 or self._is_due) and done < batches.num_steps:
+                self._is_due |= done % stage.save_every == 0
+                if self._is_due and done < batches.num_steps and done % self._every == 0:
                     self._save(done)
                 self._stop_where_told(done)
         finally:
@@ -129,13 +146,15 @@ class Loop:
     def _stop_where_told(self, done: int) -> None:
         """Stop, to go on later, where ``until`` says so and steps are left."""
         until, num_steps = self._settings.until, self._batches.num_steps
-        if until is not None and until <= done < num_steps:
+        if until is not None and until <= done < num_steps and done % self._every == 0:
             if done:
                 self._save(done)
             self._say(f"stage '{self._stage.name}' stops after step {done} of {num_steps}, as 'until' says")
             raise KeyboardInterrupt
 
     def _tell_idle_ranks(self) -> None:
+        if self._maker is not None:
+            return
         size = self._ranks.size
         most = max((self._batches.num_rows(step) for step in range(self._batches.num_steps)), default=0)
         if 0 < most < size:
@@ -147,26 +166,28 @@ class Loop:
     def _step(self, step: int, rows: list[tuple[int, PackedBatch]]) -> None:
 
         stage, ranks, context = self._stage, self._ranks, self._context
-        targets = [supervised(row, stage.loss_weighting) for _, row in rows]
+        targets = [self._losses.targets(row) for _, row in rows]
         counts = self._tally.count(rows)
         due = float(self._timer is not None and self._timer.due())
         whole_weight, stopped, due, *counts = ranks.sum(
-            [sum(float(weights.sum()) for _, weights in targets), float(context.stopped.is_set()), due, *counts]
+            [sum(amount for *_, amount in targets), float(context.stopped.is_set()), due, *counts]
         )
-        self._is_due = due > 0.0  # by the clock of the first rank: all save together
-        if stopped:
+        # By the clock of the first rank: all save together. Within the updates by rows that the weights of an earlier
+        # step made, no state is written: it could not make them again.
+        self._is_due = due > 0.0 or (self._is_due and step % self._every > 0)
+        if stopped and step % self._every == 0:
             self._save(step)
             raise KeyboardInterrupt
         self._tally.add(counts)
         loss = norm = None
-        by_source: dict[str, float] = {}
+        told: dict[str, JsonValue] = {}
         factor = rate_factor(stage, step, self._batches.num_steps)
         if whole_weight > 0.0:
-            total, num_without = self._gradient_of(step, rows, [(p, w / whole_weight) for p, w in targets])
-            loss, norm, by_source = self._update(step, rows, total, num_without, factor)
+            total, num_without = self._gradient_of(step, rows, [(p, w / whole_weight) for p, w, _ in targets])
+            loss, norm, told = self._update(step, rows, total, num_without, factor)
         else:
-            self._tally.skip(step + 1, "no_supervised_tokens")
-        self._tell(step, loss, norm, factor, by_source)
+            self._tally.skip(step + 1, "no_supervised_tokens" if self._maker is None else "nothing_to_learn_from")
+        self._tell(step, loss, norm, factor, told | (self._maker.facts if self._maker is not None else {}))
         check_skipped(
             stage.name, step + 1, self._batches.num_steps, self._tally.skip_reasons(), stage.max_skipped_share
         )
@@ -193,23 +214,23 @@ class Loop:
 
     def _update(
         self, step: int, rows: list[tuple[int, PackedBatch]], total: Any, num_without: int, factor: float
-    ) -> tuple[float | None, float | None, dict[str, float]]:
-        """One step of the optimizer, unless something is wrong with it; returns loss, gradient norm, loss by source."""
+    ) -> tuple[float | None, float | None, dict[str, JsonValue]]:
+        """One step of the optimizer, unless something is wrong with it; returns loss, gradient norm and more to tell."""
         import torch
 
         stage, ranks = self._stage, self._ranks
         own = sum(1 for parameter in self._learning if parameter.grad is not None)
         parts = ranks.gather(
-            {"loss": total.item(), "sources": self._sources.of_step(), "without": num_without, "gradients": own}
+            {"loss": total.item(), "figures": self._losses.of_step(), "without": num_without, "gradients": own}
         )
         loss: float | None = sum(part["loss"] for part in parts)
         norm: float | None = None
         self._tally.rows_without_gradient += sum(part["without"] for part in parts)
-        by_source = self._sources.merged([part["sources"] for part in parts])
+        told = self._losses.merged([part["figures"] for part in parts])
         if not any(part["gradients"] for part in parts):
             # Not a step of size zero: weight decay and the moments would move the weights.
             self._tally.skip(step + 1, "no_gradient")
-            return loss if math.isfinite(loss or 0.0) else None, None, by_source
+            return loss if math.isfinite(loss or 0.0) else None, None, told
         ranks.sum_gradients(self._learning)
         gradients = [parameter.grad for parameter in self._learning if parameter.grad is not None]
         gradient_norm = torch.nn.utils.get_total_norm(gradients)
@@ -228,7 +249,7 @@ class Loop:
             with told_with_step(stage.name, step + 1):
                 self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
-        return loss, norm, by_source
+        return loss, norm, told
 
     def _backward(self, step: int, index: int, row: PackedBatch, positions: Any, weights: Any) -> tuple[Any, bool]:
         """Add the gradient of a row's share of the loss; returns that share, and whether anything learns from it.
@@ -239,16 +260,7 @@ class Loop:
 
         # Seeded by its place in the plan, so that dropout depends on neither ranks, workers nor a resume.
         torch.manual_seed(_row_seed(self._context.seed, step, index))
-        device = self._device
-        place = torch.from_numpy(positions).to(device)
-        labels = torch.from_numpy(row.labels[positions].clip(min=0)).to(device)
-        weight = torch.from_numpy(weights).to(device=device, dtype=torch.float32)
-        parts, sums = self._sources.of_row(row, positions, counts=index >= 0)
-
-        def compute() -> Any:
-            hidden = self._model.hidden_states(row)
-            return row_loss(self._kernel, hidden.index_select(0, place), self._head, labels, weight, parts, sums)
-
+        compute = self._losses.of_row(row, positions, weights, counts=index >= 0)
         with told_with_row(self._stage.name, step + 1, index + 1, row, self._stage.activation_checkpointing):
             with self._arithmetic():
                 loss = self._forward(compute)
@@ -292,13 +304,17 @@ class Loop:
 
     def _resume(self) -> int:
         """Go on from the newest good state, or from what ``continue_from`` names; returns the finished steps."""
+        if self._maker is not None and self._stage.continue_from is None:
+            self._maker.begin()
         start, facts = self._states.load()
         if not facts:
             self._resumed_from = self._states.begin()
+            if self._maker is not None and self._stage.continue_from is not None:
+                self._maker.begin()
             return self._resumed_from
         self._tally.restore(facts)
         self._kept.restore(facts)
-        self._sources.totals = {name: (count, total) for name, (count, total) in facts["sources"].items()}
+        self._losses.restore(facts)
         self._validation.entries = facts.get("evaluations", [])
         self._validation.seconds_before = facts.get("evaluation_seconds", 0.0)
         self._seconds_before, self._waited_before = facts["seconds"], facts["waited"]
@@ -313,7 +329,7 @@ class Loop:
             step,
             lambda: {
                 **tally,
-                "sources": self._sources.totals,
+                **self._losses.state(),
                 "seconds": self._seconds(),
                 "waited": self._waited_before + self._loader.waited,
                 **self._validation.facts(),
@@ -332,7 +348,7 @@ class Loop:
             self._context.emit("message", {"text": text})
 
     def _tell(
-        self, step: int, loss: float | None, norm: float | None, factor: float, by_source: dict[str, float]
+        self, step: int, loss: float | None, norm: float | None, factor: float, told: dict[str, JsonValue]
     ) -> None:
         entry = {
             "step": step + 1,  # told steps count from 1, so that step N is the one after which N are done
@@ -341,7 +357,7 @@ class Loop:
             "learning_rates": {group["name"]: group["peak"] * factor for group in self._optimizer.param_groups},
             "gradient_norm": norm,
             "tokens": int(self._tally.totals["tokens"]),
-            **({"loss_by_source": by_source} if by_source else {}),
+            **told,
         }
         self._tally.curve.append(entry)
         if self._ranks.is_first:
@@ -373,7 +389,7 @@ class Loop:
             "data_wait_share": rate(waited, seconds),
             "peak_memory_bytes": peak_memory(self._device),
             **curve_summary(self._tally.curve),
-            "sources": self._sources.summary(self._tally.curve),
+            **self._losses.summary(self._tally.curve),
             **self._validation.facts(),
             **self._ended,
         }

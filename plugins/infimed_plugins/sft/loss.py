@@ -173,3 +173,33 @@ def _linear_function() -> Any:
             )
 
     return LinearCrossEntropy
+
+
+def token_log_probabilities(
+    hidden: torch.Tensor,
+    head: Any,
+    labels: torch.Tensor,
+    temperature: float = 1.0,
+    logits_at_once: int = LOGITS_AT_ONCE,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probabilities of ``labels`` under ``head(hidden) / temperature``, float32 [n], and the entropies [n].
+
+    Only the first have a gradient; the logits of a chunk are made again in the backward pass.
+    """
+    import torch
+    from torch.utils.checkpoint import checkpoint
+
+    entropies = torch.empty(len(labels), dtype=torch.float32, device=hidden.device)
+
+    def of_chunk(span: slice, part: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        logs = torch.log_softmax(head(part).float() / temperature, dim=-1)
+        with torch.no_grad():
+            entropies[span] = -(logs.exp() * logs).sum(dim=-1)
+        return logs.gather(1, targets.unsqueeze(1)).squeeze(1)
+
+    chunk = max(1, logits_at_once // (getattr(head, "out_features", None) or 2**17))
+    if hidden.shape[0] <= chunk:
+        return of_chunk(slice(None), hidden, labels), entropies
+    spans = [slice(start, start + chunk) for start in range(0, hidden.shape[0], chunk)]
+    found = [checkpoint(of_chunk, span, hidden[span], labels[span], use_reentrant=False) for span in spans]
+    return torch.cat(found), entropies

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
-from infimed_core import Row, Stage
+from infimed_core import ComponentRef, Objective, Row, Stage, load_plugins
 
 HELD_OUT_LOSS = "held_out_loss"
+CROSS_ENTROPY = "cross-entropy"
 Rate = float | dict[str, float]
 LossWeighting = Literal["token", "sample", "square-root"]
 
@@ -120,6 +122,9 @@ class TrainingStage(Stage):
     spike: float | None = Field(
         default=None, gt=1.0, description="A loss above this many times the mean of the last 50 steps is a bad loss."
     )
+    objective: ComponentRef | None = Field(
+        default=None, description="What the stage minimises (grpo, dpo ...); null is cross-entropy."
+    )
     activation_checkpointing: bool = Field(
         default=False, description="Recompute activations in the backward pass: less memory, about a third more work."
     )
@@ -148,6 +153,17 @@ class TrainingStage(Stage):
         default=None, description="Begin with the weights of an earlier training in place of the model before."
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _one_sample_in_a_row(cls, values: object) -> object:
+        """An objective that makes its own rows takes the plan's steps as so many samples."""
+        if not isinstance(values, dict) or values.get("packing") is not None or values.get("objective") is None:
+            return values
+        named = ComponentRef.model_validate(values["objective"]).use
+        if named in _objectives() and _objectives()[named].makes_rows:
+            return {**values, "packing": {"use": "padded", "with": {"batch_size": 1, "row_tokens": 2**30}}}
+        return values
+
     @field_validator("continue_from", mode="before")
     @classmethod
     def _named_by_text(cls, value: object) -> object:
@@ -172,6 +188,7 @@ class TrainingStage(Stage):
         """Settings that decide no weight: how often something is kept or measured."""
         unseen = {"save_every", "save_seconds", "keep", "max_skipped_share", "keep_checkpoints"}
         measured = self.patience is not None or self.end_with == "best"
+        unseen |= {"objective"} if self.objective is None else set()
         unseen |= set() if measured else {"evaluate", "best_by", "patience", "end_with"}
         return unseen if self.continue_from is not None else unseen | {"continue_from"}
 
@@ -223,6 +240,26 @@ class TrainingStage(Stage):
     def rate_of(self, group: str) -> float | None:
         """Peak learning rate of a group; ``None`` where none is named."""
         return self.learning_rate.get(group) if isinstance(self.learning_rate, dict) else self.learning_rate
+
+
+@functools.cache
+def _objectives() -> dict[str, type[Objective]]:
+    """The installed objectives, by their names with and without the plugin's."""
+    found: dict[str, Any] = dict(load_plugins().components("objective"))
+    return {name.rpartition("/")[2]: component for name, component in found.items()} | found
+
+
+def objective_of(stage: Stage) -> Objective | None:
+    """The stage's objective; ``None`` for cross-entropy.
+
+    Raises:
+        InfimedError: it is not installed, or its settings are not those it takes.
+    """
+    named: ComponentRef | None = getattr(stage, "objective", None)
+    if named is None or named.use == CROSS_ENTROPY:
+        return None
+    made: Any = load_plugins().make("objective", named.use, named.settings)
+    return made  # type: ignore[no-any-return]
 
 
 def rate_factor(stage: TrainingStage, step: int, num_steps: int) -> float:

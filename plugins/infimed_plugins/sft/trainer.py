@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, JsonValue, field_validator
 
@@ -21,11 +21,13 @@ from infimed_core import (
     canonical_json,
 )
 from infimed_plugins.sft.kernels import MODULES, is_installed
-from infimed_plugins.sft.stages import TrainingStage
+from infimed_plugins.sft.stages import TrainingStage, objective_of
 
 
 class StagedTrainer(Trainer):
     """Trains through ``stages``, one after the other, on packed rows."""
+
+    packages: ClassVar[Mapping[str, str]] = dict.fromkeys(("accelerate", "safetensors", "torch"), "infimed[train]")
 
     stages: tuple[TrainingStage, ...] = Field(min_length=1, description="The stages in order.")
     num_workers: int = Field(
@@ -88,6 +90,12 @@ class StagedTrainer(Trainer):
                     named = " and ".join(map(repr, unknown))
                     message = f"the model has no parameter group {named}; {hint}it has: {', '.join(known)}"
                     found[f"stages.{index}.{setting}"] = message
+        for index, stage in enumerate(self.stages):
+            try:
+                told = {} if (objective := objective_of(stage)) is None else objective.problems(run)
+            except (InfimedError, ValueError):
+                continue  # told where the component is made
+            found |= {f"stages.{index}.objective.with.{setting}": text for setting, text in told.items()}
         return found
 
     def result_identity(self, stage: Stage) -> str:
@@ -101,6 +109,8 @@ class StagedTrainer(Trainer):
         from infimed_plugins.sft.continuing import source_identity
 
         source = {"source": identity} if (identity := source_identity(stage)) else {}
+        objective = objective_of(stage)
+        source |= {"objective": objective.identity()} if objective is not None else {}
         return canonical_json([own, settings | source | {"trainable": settings["trainable"] or []}])
 
     def _stop_after(self, stage: Stage) -> int | None:
@@ -124,6 +134,7 @@ class StagedTrainer(Trainer):
         from infimed_plugins.sft.ranks import Ranks
         from infimed_plugins.sft.sharding import sharded
 
+        objective = objective_of(stage)
         if not isinstance(stage, TrainingStage):
             raise InfimedError(f"stage '{stage.name}' is not a stage of the 'staged' trainer")
         ranks = Ranks()
@@ -143,14 +154,14 @@ class StagedTrainer(Trainer):
                 noisy_embeddings(model, stage),
             ):
                 if ranks.size == 1 or self.parallel == "ddp":
-                    return Loop(settings, model, batches, stage, context, chosen, ranks).run()
+                    return Loop(settings, model, batches, stage, context, chosen, ranks, None, objective).run()
                 if stage.optimizer == "adafactor":
                     raise InfimedError(
                         f"stage '{stage.name}': adafactor needs whole matrices; use parallel: ddp, or adamw"
                     )
                 with sharded(model, ranks, precision) as forward:
                     chosen = trainable_parameters(model, stage, added)  # the shares of what learns
-                    return Loop(settings, model, batches, stage, context, chosen, ranks, forward).run()
+                    return Loop(settings, model, batches, stage, context, chosen, ranks, forward, objective).run()
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -38,12 +38,15 @@ PLACING = ("tensor_parallel_size", "gpu_memory_utilization")
 class Vllm(Model):
     """A checkpoint asked through ``vllm.LLM.chat``, in this process. Not for training."""
 
+    packages: ClassVar[Mapping[str, str]] = {"vllm": "infimed[vllm]"}
     trainable: ClassVar[bool] = False
 
     checkpoint: str = Field(description="Directory in Hugging Face layout, or an id on the hub.")
     adapter: str | None = Field(default=None, description="Directory of a PEFT adapter on top of the checkpoint.")
     revision: str | None = Field(default=None, description="Commit, tag or branch on the hub.")
-    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
+        default="auto", description="Type of the weights; auto takes the checkpoint's."
+    )
     tensor_parallel_size: int = Field(default=1, ge=1, description="GPUs that hold one copy of the model.")
     gpu_memory_utilization: float = Field(default=0.9, gt=0.0, le=1.0, description="Share of each GPU's memory.")
     max_model_len: int | None = Field(default=None, ge=1, description="Most tokens of prompt and answer together.")

@@ -243,6 +243,17 @@ class ChatEncoder(Encoder):
         """Encode a question: no labels, ends with the header of the answer; ``shapes`` as in ``encode``."""
         return self._encode(sample_id, turns, images, max_visual_tokens, shapes, True)
 
+    def encode_prompt(
+        self,
+        sample: Sample,
+        images: Sequence[NDArray[np.uint8]],
+        max_visual_tokens: int | None,
+        shapes: Sequence[tuple[int, int]] | None = None,
+    ) -> Encoded:
+        """As ``encode``, of a training sample without its answer: up to where the answer begins, without labels."""
+        turns = self.settings.apply(sample.turns)
+        return self._encode(sample.id, turns, images, max_visual_tokens, shapes, True, sample.tools)
+
     def _encode(
         self,
         sample_id: str,

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import JsonValue
 
-from infimed_core import Answer, MediaLoader, PackedBatch, Request, TrainableModel
+from infimed_core import (
+    Answer,
+    DataError,
+    Encoded,
+    Generation,
+    MediaLoader,
+    PackedBatch,
+    Request,
+    Sample,
+    TrainableModel,
+)
 from infimed_plugins.vlm.adapter import describe_adapter, has_adapter, merge_adapter, save_adapter
 from infimed_plugins.vlm.attention import (
     attention_layers,
@@ -29,6 +39,8 @@ from infimed_plugins.vlm.settings import OpeningSettings
 
 class TransformersModel(TrainableModel):
     """A checkpoint opened with ``settings``."""
+
+    packages: ClassVar[Mapping[str, str]] = {"torch": "infimed[train]", "transformers": "infimed[train]"}
 
     def __init__(self, module: Any, encoder: ChatEncoder, settings: OpeningSettings, base: Path | None = None) -> None:
         self._module = module
@@ -129,6 +141,14 @@ class TransformersModel(TrainableModel):
         from infimed_plugins.vlm.answering import answer_all
 
         return answer_all(self, requests, media)
+
+    def draw(
+        self, prompts: Sequence[tuple[Sample, int | None]], count: int, generation: Generation, media: MediaLoader
+    ) -> list[list[tuple[Encoded, str, bool]] | DataError]:
+        """Answers to learn from; see ``TrainableModel.draw``."""
+        from infimed_plugins.vlm.drawing import draw
+
+        return draw(self, prompts, count, generation, media)
 
     def describe(self) -> dict[str, JsonValue]:
         """Facts for the run record."""

@@ -1,0 +1,323 @@
+"""Learning from drawn answers and from pairs: the loss is the published one, whatever the split, and a kill loses none."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from forked import launch, start
+from rl_fake_model import DrawingModel, Questions, prompt_of, with_answer
+from sft_fake_model import pack
+
+from infimed_core import TrainingContext
+from infimed_plugins.reinforcement.dpo import Dpo
+from infimed_plugins.reinforcement.grpo import Grpo
+from infimed_plugins.reinforcement.policy import advantages
+from infimed_plugins.reinforcement.rows import packed, with_log_probabilities
+from infimed_plugins.sft.row_losses import ObjectiveRows
+from infimed_plugins.sft.trainer import StagedTrainer
+
+SCRIPT = Path(__file__).parent / "rl_fake_model.py"
+SHORT = {"use": "length", "with": {"most_tokens": 1, "limit": 6}}
+GRPO = {"rollouts": 4, "max_new_tokens": 6, "rewards": [SHORT]}
+KINDS = ("grpo", "dapo", "dr-grpo", "gspo")
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def train(directory, objective, use="grpo", events=None, questions=None, **stage):
+    options = {"name": "one", "learning_rate": 1e-2, "objective": {"use": use, "with": objective}, **stage}
+    trainer = StagedTrainer(stages=(options,))
+    emit = (lambda kind, payload: events.append((kind, dict(payload)))) if events is not None else lambda *_: None
+    context = TrainingContext(directory=directory, seed=3, emit=emit, checkpoints=Path(f"{directory}.steps"))
+    model = DrawingModel()
+    return model, trainer.train(model, questions or Questions(), trainer.stages[0], context)
+
+
+def answers(num_questions=3, each=4, seed=0):
+    """Answers of random tokens, with random rewards and log-probabilities of an older model and of a reference."""
+    random = np.random.default_rng(seed)
+    found = []
+    for index in range(num_questions):
+        prompt = prompt_of(f"q{index}", index)
+        group = []
+        for _ in range(each):
+            tokens = random.integers(1, 40, random.integers(1, 7)).tolist()
+            old, reference = (random.normal(-3.6, 0.4, len(tokens)).astype(np.float32) for _ in range(2))
+            group.append((with_answer(prompt, tokens), tokens, old, reference))
+        found.append((group, random.random(each).tolist()))
+    return found
+
+
+def log_probabilities(model, encoded, tokens, temperature):
+    """Of an answer's tokens, from the answer run alone."""
+    logits = model.module.head(model.hidden_states(pack([encoded]))) / temperature
+    start = len(encoded) - len(tokens) - 1
+    return torch.stack([logits[start + i].log_softmax(-1)[token] for i, token in enumerate(tokens)])
+
+
+def readable_grpo(model, groups, kind, clip, kl, temperature, longest):
+    """The published formulas, token by token."""
+    per_answer, num_tokens = [], 0
+    for group, rewards in groups:
+        mean = sum(rewards) / len(rewards)
+        deviation = (sum((r - mean) ** 2 for r in rewards) / (len(rewards) - 1)) ** 0.5
+        for (encoded, tokens, old, reference), reward in zip(group, rewards, strict=True):
+            advantage = reward - mean if kind == "dr-grpo" else (reward - mean) / (deviation + 1e-4)
+            logs = log_probabilities(model, encoded, tokens, temperature)
+            ratios = (logs - torch.from_numpy(old)).exp()
+            if kind == "gspo":
+                ratios = (logs - torch.from_numpy(old)).mean().exp().expand(len(tokens))
+            terms = []
+            for t in range(len(tokens)):
+                limited = ratios[t].clamp(1 - clip[0], 1 + clip[1])
+                apart = float(reference[t]) - logs[t]
+                terms.append(
+                    -torch.minimum(ratios[t] * advantage, limited * advantage) + kl * (apart.exp() - apart - 1)
+                )
+            num_tokens += len(tokens)
+            per_answer.append(torch.stack(terms))
+    if kind == "dapo":
+        return torch.cat(per_answer).sum() / num_tokens
+    if kind == "dr-grpo":
+        return sum(terms.sum() for terms in per_answer) / (len(per_answer) * longest)
+    return sum(terms.mean() for terms in per_answer) / len(per_answer)
+
+
+def of_rows(model, objective, rows):
+    """Loss and gradient of rows as the trainer sums them."""
+    losses = ObjectiveRows(model, "chunked", objective, torch.device("cpu"))
+    targets = [losses.targets(row) for row in rows]
+    whole = sum(amount for *_, amount in targets)
+    total = torch.zeros(())
+    for row, (positions, weights, _) in zip(rows, targets, strict=True):
+        share = losses.of_row(row, positions, weights / whole, True)()
+        share.backward()
+        total += share.detach()
+    return total, gradients(model), losses.merged([losses.of_step()])
+
+
+def gradients(model):
+    return {name: p.grad.clone() for name, p in model.module.named_parameters() if p.grad is not None}
+
+
+def assert_close(one, two, tolerance=1e-5):
+    assert one.keys() == two.keys()
+    for name in one:
+        assert (one[name] - two[name]).norm() <= tolerance * max(float(two[name].norm()), 1e-3), name
+
+
+def grpo_rows(objective, groups, row_tokens):
+    items = [
+        [
+            (encoded, value, True)
+            for (encoded, *_), value in zip(group, advantages(rewards, objective.loss != "dr-grpo"), strict=True)
+        ]
+        for group, rewards in groups
+    ]
+    flat = [answer for group, _ in groups for answer in group]
+    rows = packed([[answer] for item in items for answer in item], row_tokens)
+    for name, place in (("old", 2), ("reference", 3)):
+        values, start = [], 0
+        for row in rows:
+            count = len(row.lengths)
+            values.append(np.concatenate([answer[place] for answer in flat[start : start + count]]))
+            start += count
+        rows = with_log_probabilities(rows, name, values) if name == "old" or objective.kl else rows
+    return rows
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kl", [0.0, 0.05])
+def test_loss_and_gradient_equal_the_published_formulas_for_any_split_into_rows(kind, kl):
+    groups, clip = answers(), (0.1, 0.15)
+    objective = Grpo(**GRPO | {"loss": kind, "kl": kl, "clip": clip, "temperature": 0.9})
+    model = DrawingModel()
+    expected = readable_grpo(model, groups, kind, clip, kl, 0.9, 6)
+    expected.backward()
+    wanted = gradients(model)
+    for row_tokens in (1, 30, 10_000):
+        model = DrawingModel()
+        loss, found, told = of_rows(model, objective, grpo_rows(objective, groups, row_tokens))
+        assert abs(float(loss - expected.detach())) <= 1e-5
+        assert_close(found, wanted)
+        assert 0.0 < told["clip_share"] < 1.0 and told["entropy"] > 0.0 and ("kl" in told) == (kl > 0.0)
+
+
+def test_equal_rewards_give_no_advantage_and_few_answers_a_finite_one():
+    assert advantages([0.3, 0.3, 0.3], True) == pytest.approx([0.0] * 3)
+    assert advantages([1.0, 0.0], True) == pytest.approx([0.5 / (0.5**0.5 + 1e-4), -0.5 / (0.5**0.5 + 1e-4)])
+    assert advantages([1.0, 0.0], False) == [0.5, -0.5]
+
+
+def readable_dpo(model, pairs, references, beta, kind):
+    losses = []
+    for (chosen, rejected), (of_chosen, of_rejected) in zip(pairs, references, strict=True):
+        margins = []
+        for (encoded, tokens), reference in ((chosen, of_chosen), (rejected, of_rejected)):
+            change = log_probabilities(model, encoded, tokens, 1.0) - torch.from_numpy(reference)
+            margins.append(change.mean() if kind == "ipo" else change.sum())
+        margin = margins[0] - margins[1]
+        if kind == "ipo":
+            losses.append((margin - 1 / (2 * beta)) ** 2)
+        else:
+            losses.append(
+                -torch.log(torch.sigmoid(beta * margin)) if kind == "sigmoid" else torch.relu(1 - beta * margin)
+            )
+    return sum(losses) / len(losses)
+
+
+@pytest.mark.parametrize("kind", ["sigmoid", "ipo", "hinge"])
+def test_preferences_equal_the_published_formula_for_any_split_into_rows(kind):
+    groups = [group for group, _ in answers(5, 2, seed=1)]
+    pairs = [tuple((encoded, tokens) for encoded, tokens, *_ in group) for group in groups]
+    references = [(group[0][3], group[1][3]) for group in groups]
+    model = DrawingModel()
+    expected = readable_dpo(model, pairs, references, 0.3, kind)
+    expected.backward()
+    wanted = gradients(model)
+    for row_tokens in (1, 60, 10_000):
+        rows = packed([[(a[0], 1.0, True), (b[0], -1.0, True)] for a, b in pairs], row_tokens)
+        values, start = [], 0
+        for row in rows:
+            count = len(row.lengths) // 2
+            values.append(np.concatenate([one for pair in references[start : start + count] for one in pair]))
+            start += count
+        model = DrawingModel()
+        loss, found, _ = of_rows(model, Dpo(beta=0.3, loss=kind), with_log_probabilities(rows, "reference", values))
+        assert abs(float(loss - expected.detach())) <= 1e-5
+        assert_close(found, wanted)
+
+
+def first_moments(directory: Path) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    moments = load_file(directory / "step-000000001" / "optimizer.safetensors")
+    return {key.split("|")[0]: tensor * 10 for key, tensor in moments.items() if key.endswith("|exp_avg")}
+
+
+ONE_STEP = {"max_gradient_norm": None, "save_every": 1}
+
+
+@pytest.mark.parametrize("use", ["grpo", "dpo"])
+def test_a_step_is_the_same_for_any_rows_and_batches_of_questions(tmp_path, use):
+    found = {}
+    for row_tokens, at_once in ((40, 1), (10_000, 6)):
+        settings = GRPO if use == "grpo" else {}
+        settings = settings | {"row_tokens": row_tokens, "questions_at_once": at_once}
+        directory = tmp_path / f"{row_tokens}"
+        train(directory, settings, use, questions=Questions(2), **ONE_STEP)
+        found[row_tokens] = first_moments(directory)
+    assert_close(found[40], found[10_000])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("use", ["grpo", "dpo"])
+def test_a_step_is_the_same_on_two_processes(tmp_path, use):
+    settings = (GRPO | {"questions_at_once": 1, "kl": 0.1}) if use == "grpo" else {}
+    train(tmp_path / "one", settings, use, questions=Questions(2), **ONE_STEP)
+    stage = {
+        "learning_rate": 1e-2,
+        "objective": {"use": use, "with": settings},
+        "questions": {"num_steps": 2},
+        **ONE_STEP,
+    }
+    command = [sys.executable, str(SCRIPT), str(tmp_path / "two"), json.dumps(stage), str(tmp_path / "out"), "0"]
+    launch(command, 2)
+    assert_close(first_moments(tmp_path / "two"), first_moments(tmp_path / "one"))
+    lines = [(tmp_path / f"{name}.steps" / "rollouts.jsonl") for name in ("one", "two")]
+    if use == "grpo":
+        told = [sorted(path.read_text().splitlines()) for path in lines]
+        assert [json.loads(line)["id"] for line in told[0]] == [json.loads(line)["id"] for line in told[1]]
+
+
+def test_reward_rises_and_what_is_lost_is_counted(tmp_path):
+    events = []
+    _, facts = train(tmp_path / "a", GRPO | {"rollouts": 8}, events=events, questions=Questions(25, 8))
+    curve = facts["curve"]
+    assert np.mean([e["reward"] for e in curve[-5:]]) > np.mean([e["reward"] for e in curve[:5]]) + 0.1
+    assert facts["dropped"] == {"truncated": 18} and len(curve) == 25
+    assert all(e["reward_parts"]["length"] == pytest.approx(e["reward"]) for e in curve)
+    lines = [json.loads(line) for line in (tmp_path / "a.steps" / "rollouts.jsonl").read_text().splitlines()]
+    assert len(lines) == 200 - 18 and all(len(line["rollouts"]) == 8 for line in lines)
+    for line in lines:
+        assert sum(answer["advantage"] for answer in line["rollouts"]) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_groups_without_a_difference_are_left_out_and_questions_are_asked_until_enough_differ(tmp_path):
+    _, facts = train(tmp_path / "a", GRPO | {"dynamic_sampling": 2}, questions=Questions(3, 8))
+    assert all(2 <= entry["questions"] <= 8 for entry in facts["curve"])
+    always = {"use": "repetition", "with": {"run": 50}}  # 1 for every answer
+    events = []
+    settings = GRPO | {"rewards": [always], "dynamic_sampling": True}
+    model, facts = train(tmp_path / "b", settings, events=events, questions=Questions(2, 4), max_skipped_share=1.0)
+    assert [step["reason"] for step in facts["skipped_steps"]] == ["nothing_to_learn_from"] * 2
+    assert all(
+        torch.equal(a, b) for a, b in zip(model.weights().values(), DrawingModel().weights().values(), strict=True)
+    )
+
+
+def test_the_reference_is_what_the_stage_began_with_and_weights_come_back_bit_equal(tmp_path):
+    _, facts = train(tmp_path / "a", GRPO | {"kl": 0.5, "updates_per_rollout": 2}, questions=Questions(3))
+    first, second = facts["curve"][0], facts["curve"][1]
+    assert first["kl"] == pytest.approx(0.0, abs=1e-9) and second["kl"] > 0.0
+    assert first["clip_share"] == 0.0
+    plain, _ = train(tmp_path / "b", GRPO, questions=Questions(3))
+    zero, _ = train(tmp_path / "c", GRPO | {"kl": 1e-30}, questions=Questions(3))
+    for name, weight in plain.weights().items():
+        assert torch.equal(weight, zero.weights()[name]), name
+
+
+@pytest.mark.parametrize("use", ["grpo", "dpo"])
+def test_killed_anywhere_it_ends_with_the_weights_of_the_run_that_was_not(tmp_path, use):
+    settings = (
+        {"updates_per_rollout": 2, "minibatches": 2, "kl": 0.1} | GRPO
+        if use == "grpo"
+        else {"rewards": [SHORT], "max_new_tokens": 6}
+    )
+    stage = {"learning_rate": 1e-2, "save_every": 3, "objective": {"use": use, "with": settings}}
+    stage["questions"] = {"num_steps": 5 if use == "grpo" else 12}
+
+    def command(name, pause="0"):
+        return [
+            sys.executable,
+            str(SCRIPT),
+            str(tmp_path / name),
+            json.dumps(stage),
+            str(tmp_path / f"{name}.out"),
+            pause,
+        ]
+
+    whole = start(command("whole"))
+    whole.communicate()
+    assert whole.returncode == 0
+    for last in (1, 5, 9):
+        process = start(command("killed", "0.01"))
+        for line in process.stdout:
+            if line.split() == ["finished", str(last)]:
+                break
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+    again = start(command("killed"))
+    again.communicate()
+    assert again.returncode == 0
+    assert (tmp_path / "whole.out").read_bytes() == (tmp_path / "killed.out").read_bytes()
+    one, two = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("whole", "killed"))
+    assert two["resumed_from"] > 0 and one["curve"] == two["curve"]
+    lines = [(tmp_path / f"{name}.steps" / "rollouts.jsonl").read_text() for name in ("whole", "killed")]
+    assert lines[0] == lines[1]
