@@ -1,7 +1,7 @@
-"""The reference pages, made from the code: commands, the run file, hooks, every component's settings, the Python names.
+"""The reference pages, made from the code: commands, the run file, hooks, settings of components, Python names.
 
-``mkdocs build`` makes them while the site is built (``docs/site_hooks.py``). ``python docs/reference.py DIRECTORY`` writes
-them as Markdown files.
+``mkdocs build`` makes them while the site is built (``docs/site_hooks.py``). ``python docs/reference.py DIRECTORY``
+writes them as Markdown files.
 """
 
 from __future__ import annotations

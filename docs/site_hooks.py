@@ -21,7 +21,7 @@ CODE = re.compile(r"(^```.*?^```|`[^`\n]*`)", re.S | re.M)
 
 
 def on_config(config: Any) -> Any:
-    """Name the generated reference pages in the navigation, before it is read."""
+    """Name the generated reference pages, and guides that the navigation leaves out, before it is read."""
     _made.update(reference.pages())
     for section in config.nav:
         if "Reference" in section:
@@ -30,6 +30,10 @@ def on_config(config: Any) -> Any:
                 for name, text in _made.items()
                 if name != "index.md"
             ]
+    left_out = {str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md")} - set(named_in(config.nav))
+    for section in config.nav:
+        if "How-to guides" in section:
+            section["How-to guides"] += sorted(left_out)
     return config
 
 
@@ -105,10 +109,20 @@ _pages: list[tuple[str, str, str, str]] = []
 
 def on_page_content(html: str, page: Any, **_: Any) -> str:
     """Let a keyboard reach what scrolls sideways; remember the page for ``llms.txt``."""
-    first = next((part for part in page.markdown.split("\n\n") if part and part[0].isalpha()), "")
+    paragraphs = (part.strip() for part in page.markdown.split("\n\n"))
+    first = next(
+        (part for part in paragraphs if part and not part.startswith(("#", "|", "```", "- ", "!", "<", ">"))), ""
+    )
     said = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", " ".join(first.split()))
     _pages.append((page.file.src_uri, page.title, said.split(". ")[0].rstrip("."), page.markdown))
-    return html.replace("<pre>", '<pre tabindex="0">')
+    return html.replace("><code>", ' tabindex="0"><code>').replace("</span><code>", '</span><code tabindex="0">')
+
+
+def on_post_page(output: str, **_: Any) -> str:
+    """Give each list of pages in the navigation a name of its own."""
+    return re.sub(
+        r'(<nav class="md-nav"[^>]*) aria-labelledby="__nav_(\d+)_label"', r'\1 aria-label="Section \2"', output
+    )
 
 
 def on_post_build(config: Any) -> None:

@@ -44,13 +44,16 @@ NOT_RUN = {
     "python benchmarks/": "a measurement of minutes to hours; its dated result is committed",
     "infimed-run examples/": "tests of their own run the examples",
     "infimed sweep examples/": "trains for an hour; tests/plugins/reporting run a sweep of the same kind in small",
+    "infimed doctor": "needs a checkpoint of a real size; tests/plugins/test_vlm.py runs it on small ones",
     "infimed serve": "serves until it is stopped; tests/plugins/reporting ask it",
     "infimed validate-scorer": "minutes of computing; tests/plugins/test_quality_validation.py runs it in small",
-    "infimed --install-completion": "writes into the shell's own files",
 }
 """Beginnings of commands that no page's test runs, each with its reason."""
-NOT_OURS = ("swift sft", "EVAL_DATASETS", "lm_eval --model", "#SBATCH", "project_name", "sources:")
-"""Beginnings of blocks that are another tool's file, or a part of a file that is no run file."""
+NOT_OURS = (
+    "en:", "model:\n  use: transformers\n  with: {checkpoint: runs/lora", "swift sft", "EVAL_DATASETS",
+    "lm_eval --model", "#SBATCH", "project_name", "sources:",
+)  # fmt: skip
+"""Beginnings of blocks that are another tool's file, no run file, or name a checkpoint that only a training makes."""
 FENCE = re.compile(r'^( *)```(\w*)(?: (?:title="([^"]+)"|file=(\S+)))?[^\n]*\n(.*?)^ *```$', re.S | re.M)
 SERVER = "127.0.0.1:8000"
 
@@ -170,6 +173,8 @@ def completed(document: Any) -> dict[str, Any] | None:
     """A whole run file around a part of one; ``None`` where it is no part."""
     if isinstance(document, list):
         document = _of_list(document)
+    if isinstance(document, dict) and set(document) == {"mix"}:
+        document = _of_list([{"name": "part", **document}])
     if not isinstance(document, dict) or not set(document) <= set(RunFile.model_fields):
         return None
     if "run" in document:
@@ -177,8 +182,11 @@ def completed(document: Any) -> dict[str, Any] | None:
     small: dict[str, Any] = {"run": {"name": "part"}, "data": {"sources": [{"use": "demo-anatomy"}]}}
     if document.keys() & {"training", "evaluation"}:
         small["model"] = {"use": "tiny-qwen3-vl"}
-    if "models" in document or "judge" in str(document):
-        small["models"] = {name: {"use": "constant"} for name in ("judge", "large", "mine")}
+    if "training" in document:
+        small["evaluation"] = {"benchmarks": [{"use": "demo-vqa"}]}
+    asked = ("judge", "large", "mine", "small")
+    if "models" in document or any(f"'{name}'" in str(document) for name in asked):
+        small["models"] = {name: {"use": "constant"} for name in asked}
     return small | document | ({"models": small["models"] | document["models"]} if "models" in document else {})
 
 

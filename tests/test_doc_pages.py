@@ -9,7 +9,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import yaml
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -60,6 +63,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def case() -> object:
+    """The case that docs/mdt.md shows."""
+    (block,) = (one for one in blocks(ROOT / "docs" / "mdt.md") if one.language == "json")
+    return json.loads(block.text)
+
+
 def prepare(directory: Path, finished: Path) -> None:
     """The files that pages speak of: data, questions, answers, runs."""
     shutil.copytree(finished / "runs", directory / "runs")
@@ -76,10 +85,34 @@ def prepare(directory: Path, finished: Path) -> None:
     for name in ("train.jsonl", "xrays.jsonl", "rows.jsonl", "mixture.jsonl", "medical.jsonl"):
         (directory / "data" / name).write_text(lines)
     question = json.dumps(QUESTION) + "\n"
-    for name in ("questions.jsonl", "train.jsonl", "all.jsonl", "rows.jsonl", "studies.jsonl", "my-cases.jsonl"):
+    for name in ("questions.jsonl", "train.jsonl", "all.jsonl", "rows.jsonl", "studies.jsonl"):
         (directory / name).write_text(question)
     for name in ("theirs.jsonl", "ours.jsonl"):
         (directory / name).write_text(json.dumps({"id": "q1", "text": "Yes"}) + "\n")
+    (directory / "my-cases.jsonl").write_text(json.dumps(case()) + "\n")
+    (directory / "images").symlink_to(images)
+    (images / "chest.png").write_bytes(make_image())
+    for folder in ("pmc_vqa/images", "rad", "roco"):
+        (directory / "data" / folder).mkdir(parents=True)
+    (directory / "data" / "pmc_vqa" / "rows.json").write_text(json.dumps(rows))
+    (directory / "data" / "roco.csv").write_text("file_name,caption,modality\n0.png,A lung.,X-ray\n")
+    table = {"image": [make_image()], "question": ["Which?"], "answer": ["A lung."], "modality": ["X-ray"]}
+    pq.write_table(pa.table(table), directory / "data" / "rad" / "rows.parquet")
+    for folder in ("scans", "my-data"):
+        shutil.copytree(images, directory / folder / "images")
+    for name in ("train.csv", "test.csv"):
+        lines_of = [f"images/{number}.png,Which organ?,A lung." for number in range(4)]
+        (directory / "my-data" / name).write_text("\n".join(["image,question,answer", *lines_of]) + "\n")
+    stages = [{"name": "medical", "learning_rate": 1e-4}]
+    source = {"use": "llava", "with": {"path": "data/train.json", "image_root": "data/images"}}
+    document = {
+        "run": {"name": "preview"},
+        "data": {"sources": [source]},
+        "model": {"use": "tiny-qwen3-vl"},
+        "packing": {"use": "best-fit", "with": {"row_tokens": 256}},
+        "training": {"use": "staged", "with": {"stages": stages}},
+    }
+    (directory / "run.yaml").write_text(yaml.safe_dump(document))
     kit = ROOT / "tests" / "fixtures" / "medevalkit"
     for folder in sorted((kit / "data").iterdir()):
         (directory / "data" / folder.name).symlink_to(folder)

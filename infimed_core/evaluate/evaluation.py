@@ -63,7 +63,7 @@ def evaluate_models(state: RunState, models: Sequence[Checkpoint], training: Cur
     failed: dict[str, Exception] = {}
     for index, use in enumerate(section.benchmarks):
         asked = AskedBenchmark(state, index, use, only)
-        if only is not None and not asked.num_chosen():
+        if only is not None and not asked.questions()[0]:
             state.tell("message", "", {"text": f"{asked.name}: none of the chosen questions is from here; left out"})
             continue
         found: dict[str, list[Graded]] = {}

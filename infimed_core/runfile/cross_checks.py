@@ -42,6 +42,8 @@ def mistakes(
     """
     run = {".".join(map(str, place)): component for place, component in components.items()}
     for place, component in components.items():
+        if missing := component.missing_packages():
+            yield place, missing
         try:
             problems = component.problems(run)
         except InfimedError as error:
