@@ -41,6 +41,7 @@ NOT_RUN = {
     ". .venv/bin/activate": "belongs to `make`",
     "git clone": "needs the network",
     "lm-eval run": "tests/plugins/test_lm_eval.py runs it with a small checkpoint",
+    "python -m pytest benchmarks/": "a measurement of minutes; its dated result is committed",
     "python benchmarks/": "a measurement of minutes to hours; its dated result is committed",
     "infimed-run examples/": "tests of their own run the examples",
     "infimed sweep examples/": "trains for an hour; tests/plugins/reporting run a sweep of the same kind in small",
