@@ -15,7 +15,7 @@ from infimed_core.api.models import Answer, Request
 from infimed_core.api.synthesis import SynthesisContext, Synthesizer
 from infimed_core.contracts import calling, wrong
 from infimed_core.curate.filtering import filter_dataset
-from infimed_core.curate.reading import check_sample
+from infimed_core.curate.read_task import check_sample
 from infimed_core.curate.scoring import with_identity
 from infimed_core.store.artifacts import digest
 from infimed_core.store.dataset import Curated, Dataset, store_media, write_samples
