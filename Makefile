@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check
 
-.PHONY: demo test lint install install-demo clean
+.PHONY: demo test lint docs install install-demo clean
 
 # What everybody needs: torch first, so that pip settles its version before anything that builds on it.
 $(VENV)/base: pyproject.toml constraints.txt
@@ -17,7 +17,7 @@ $(VENV)/demo: $(VENV)/base
 	touch $@
 
 $(VENV)/installed: $(VENV)/base
-	$(PIP) install --quiet -c constraints.txt -e ".[demo,test,trackers,wandb,lora,privacy,ray]"
+	$(PIP) install --quiet -c constraints.txt -e ".[demo,test,trackers,wandb,lora,privacy,ray,docs]"
 	touch $@ $(VENV)/demo
 
 install: $(VENV)/installed
@@ -35,6 +35,10 @@ lint: install
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+
+# The documentation as a site: build/site/index.html.
+docs: install
+	HF_HUB_OFFLINE=1 $(VENV)/bin/mkdocs build --strict --quiet
 
 clean:
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks

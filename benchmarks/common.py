@@ -79,6 +79,15 @@ class Results:
             print(f"{item['name']:<{width}}  {shown:>12}  {item['target']:>10}  {verdict}")
 
 
+def needs(packages: dict[str, str], what: str, python: str = sys.executable) -> None:
+    """End at once, in a line, where a package that ``what`` compares with is missing: module name -> name on PyPI."""
+    looks = "import sys, importlib.util as u; print(*[n for n in sys.argv[1:] if u.find_spec(n) is None])"
+    done = subprocess.run([python, "-c", looks, *packages], capture_output=True, text=True, check=True)
+    if missing := done.stdout.split():
+        names = " ".join(packages[name] for name in missing)
+        raise SystemExit(f"{what}: not installed in {python}: {', '.join(missing)}; pip install {names}")
+
+
 def table(columns: list[str], rows: list[list[Any]]) -> None:
     """Print a plain table; numbers to the right."""
     text = [[f"{cell:,.4f}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import yaml
-from common import Results, main, table
+from common import Results, main, needs, table
 from quality_damage import damage as damage_table
 from quality_texts import texts
 
@@ -197,6 +197,9 @@ def speed(scorer: FiveDimension, media: MediaLoader, side: int) -> float:
 
 def measure(results: Results, arguments: argparse.Namespace) -> None:
     """The parts that were asked for."""
+    if "ladder" in arguments.only:
+        peers = {"cleanvision": "cleanvision", "data_juicer": "py-data-juicer"}
+        needs(peers, "the part ladder (--only texts damage leaves it out; --peer-python)", arguments.peer_python)
     media = media_loader()
     if "texts" in arguments.only:
         texts(results, arguments.pairs)

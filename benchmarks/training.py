@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import Results, main, table
+from common import Results, main, needs, table
 from gradients import NUM_SAMPLES, difference, equal_gradients, launch, make_checkpoint, make_samples, plain_gradients
 from kills import survive_kills
 from peers import against_hf, against_trl, demo_samples, padded, training_arguments
@@ -254,6 +254,8 @@ PARTS |= {"hf": hf, "trl": trl}
 
 def run(results: Results, arguments: argparse.Namespace) -> None:
     """Every part that was asked for."""
+    if "trl" in (arguments.only or PARTS):
+        needs({"trl": "trl", "datasets": "datasets"}, "the part trl (--only leaves it out)")
     torch.set_num_threads(arguments.threads)
     for name in arguments.only or PARTS:
         print(f"== {name}")

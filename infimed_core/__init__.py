@@ -40,9 +40,11 @@ from infimed_core.api.objectives import MadeRows, Objective, Reward, Rollout, St
 from infimed_core.api.planning import Packer, Packs, Phase, ResolutionScheduler
 from infimed_core.api.quality import Candidate, JudgingScorer, RowSelection, Scorer, Selection, Selector
 from infimed_core.api.reporting import Comparison, MetricValue, Reporter, RunEvent
+from infimed_core.api.synthesis import SynthesisContext, Synthesizer
 from infimed_core.api.training import Batches, Measurements, Mix, Stage, StageEvaluation, Trainer, TrainingContext
 from infimed_core.api.vocabulary import MODALITIES, TASK_TYPES, UNLABELLED, is_person_tag, modality_of, task_type_of
 from infimed_core.errors import ComponentError, ConfigError, DataError, InfimedError, PluginError
+from infimed_core.functions import dataset_filter, metric, offer, reward, scorer, solver
 from infimed_core.hookspecs import KINDS, hookimpl
 from infimed_core.named_files import digest_of_checkpoint
 from infimed_core.plugins import Registry, load_plugins
@@ -87,12 +89,12 @@ __all__ = [
     "MediaLoader", "Metric", "MetricValue", "Mix", "Modality", "Model", "Objective", "PackedBatch", "Packer", "Packs",
     "Phase", "Plan", "PluginError", "Reader", "Region", "Registry", "Reporter", "Request", "ResolutionScheduler",
     "Reward", "Rollout", "Row", "RowSelection", "RunEvent", "Sample", "Score", "Scorer", "Selection", "Selector",
-    "Slices", "Solver", "Stage", "StageAccess", "StageEvaluation", "TextLengths", "TextMetric", "ToolCall",
-    "TrainableModel", "Trainer", "TrainingContext", "Turn", "adjust", "assemble", "canonical_json", "cohen_kappa",
-    "compare_answers", "counted", "digest", "digest_of_checkpoint", "encode_sample", "headline_metric", "holm",
-    "hookimpl", "interval", "is_person_tag", "load_plugins", "load_run_file", "measure", "mixing_warnings",
-    "modality_of", "parse_changes", "parse_value", "printable", "run_file", "run_plan", "run_schema", "task_type_of",
-    "write_atomically",
+    "Slices", "Solver", "Stage", "StageAccess", "StageEvaluation", "SynthesisContext", "Synthesizer", "TextLengths",
+    "TextMetric", "ToolCall", "TrainableModel", "Trainer", "TrainingContext", "Turn", "adjust", "assemble",
+    "canonical_json", "cohen_kappa", "compare_answers", "counted", "dataset_filter", "digest", "digest_of_checkpoint",
+    "encode_sample", "headline_metric", "holm", "hookimpl", "interval", "is_person_tag", "load_plugins",
+    "load_run_file", "measure", "metric", "mixing_warnings", "modality_of", "offer", "parse_changes", "parse_value",
+    "printable", "reward", "run_file", "run_plan", "run_schema", "scorer", "solver", "task_type_of", "write_atomically",
 ]  # fmt: skip
 
 _RENAMED = {"Gate": "DatasetFilter", "Gated": "FilterResult", "Use": "ComponentRef"}

@@ -8,8 +8,9 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -17,7 +18,7 @@ import typer
 
 from infimed_core.api.component import DATA_ROOTS
 from infimed_core.errors import ComponentError, InfimedError
-from infimed_core.plugin_loading import told_error
+from infimed_core.plugin_loading import GROUP, missing_package, told_error
 from infimed_core.plugins import Registry, load_plugins
 from infimed_core.runfile.loading import load_run_file, parse_changes
 from infimed_core.texts import printable, whole
@@ -25,6 +26,9 @@ from infimed_core.texts import printable, whole
 if TYPE_CHECKING:
     from infimed_core.api.reporting import Reporter
     from infimed_core.runfile.plan import Plan
+
+
+PLUGIN = typer.Option(help="A plugin that is one Python file; repeat.", metavar="FILE.py")
 
 
 def _say(text: str, err: bool = False) -> None:
@@ -83,6 +87,7 @@ def _run(
     data_root: Annotated[
         list[str] | None, typer.Option(help="Data that lay below OLD lie below NEW now; repeat.", metavar="OLD=NEW")
     ] = None,
+    plugin: Annotated[list[str] | None, PLUGIN] = None,
 ) -> None:
     """Do everything a run file says; what an earlier run of it finished is not done again."""
     for moved in data_root or ():
@@ -98,7 +103,10 @@ def _run(
         changes["evaluation.samples"] = chosen
     if until is not None:
         changes["training.with.until"] = until
-    run_file(file, context.obj or load_plugins(), changes, quiet)
+    registry = context.obj or load_plugins()
+    for name in plugin or ():
+        registry.add_file(Path(name), always=True)
+    run_file(file, registry, changes, quiet)
 
 
 def run_file(file: Path, registry: Registry, changes: dict[str, Any] | None = None, quiet: bool = False) -> None:
@@ -141,7 +149,8 @@ def run_file(file: Path, registry: Registry, changes: dict[str, Any] | None = No
         if isinstance(error, ComponentError):
             _say(f"{error}; the traceback is in {log}", err=True)
         else:
-            _say(f"the run failed: {type(error).__name__}: {error}\nthe traceback is in {log}", err=True)
+            told = missing_package(error) if isinstance(error, ImportError) else f"{type(error).__name__}: {error}"
+            _say(f"the run failed: {told}\nthe traceback is in {log}", err=True)
         raise typer.Exit(1) from None
     if rank == 0:
         _print_summaries(reporters, path)
@@ -157,12 +166,19 @@ run_typer.command(name="infimed-run")(_run)
 def application(registry: Registry, wanted: str = "") -> typer.Typer:
     """``infimed`` with the command ``wanted`` alone, or with all commands where there is none of that name."""
     app = typer.Typer(
-        name="infimed", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+        name="infimed", no_args_is_help=True, pretty_exceptions_enable=False,
+        add_completion=not wanted or wanted.startswith("-"),  # --install-completion costs every other command time
         help="Train and grade medical multimodal models from one run file.",
     )  # fmt: skip
 
     @app.callback()
-    def _offer_registry(context: typer.Context) -> None:
+    def _offer_registry(
+        context: typer.Context,
+        plugin: Annotated[list[str] | None, PLUGIN] = None,
+        version: Annotated[
+            bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+        ] = False,
+    ) -> None:
         context.obj = registry
 
     app.command(name="run")(_run)
@@ -173,6 +189,24 @@ def application(registry: Registry, wanted: str = "") -> typer.Typer:
         plugin = commands[name].plugin
         app.command(name=name)(function if registry.is_own(plugin) else _guarded(plugin, name, function))
     return app
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"infimed {metadata.version(GROUP)} (Python {sys.version.split()[0]})")
+        raise typer.Exit
+
+
+def leading_plugins(arguments: Sequence[str]) -> tuple[list[str], str]:
+    """The files of the ``--plugin`` options before a command, which may be what offers it, and the command."""
+    files: list[str] = []
+    rest = list(arguments)
+    while rest and rest[0].startswith("-"):
+        option, sign, value = rest.pop(0).partition("=")
+        if option == "--plugin":
+            files += [value] if sign else rest[:1]
+            del rest[: not sign]
+    return files, rest[0] if rest else ""
 
 
 def _guarded(plugin: str, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -214,9 +248,16 @@ def main() -> None:
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     gc.disable()  # nothing made while plugins are loaded is garbage, and looking for some costs a tenth of a command
     registry = load_plugins()
-    app = application(registry, sys.argv[1] if len(sys.argv) > 1 else "")
-    gc.enable()
-    _guard(app, registry)
+    files, command = leading_plugins(sys.argv[1:])
+
+    def run_command() -> None:
+        for file in files:
+            registry.add_file(Path(file), always=True)
+        app = application(registry, command)
+        gc.enable()
+        app()
+
+    _guard(run_command, registry)
 
 
 def run_main() -> None:

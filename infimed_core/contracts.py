@@ -37,7 +37,7 @@ def named(thing: Any, method: str) -> str:
     """A method for people: plugin, class, and where it is written."""
     owner = type(thing)
     plugin = plugin_of(owner.__module__)
-    place = place_of_code(getattr(owner, method, owner))
+    place = place_of_code(getattr(owner, "__wrapped__", getattr(owner, method, owner)))
     return (f"plugin '{plugin}': " if plugin else "") + f"{owner.__name__}.{method} ({place})"
 
 
@@ -88,10 +88,10 @@ def _listed(thing: Any, method: str, values: Any, of: type, what: str) -> list[A
 # Reading
 
 
-def checked_rows(reader: Reader, shard: str) -> Iterator[Sample | Fault]:
-    """The rows of a shard, each a sample or a fault."""
+def checked_rows(reader: Reader, shard: str, start: int = 0) -> Iterator[Sample | Fault]:
+    """The rows of a shard from number ``start`` on, each a sample or a fault."""
     with calling(reader, "read"):
-        rows = reader.read(shard)
+        rows = reader.read_from(shard, start) if start else reader.read(shard)
         if not hasattr(rows, "__iter__"):
             raise wrong(reader, "read", f"returned {_kind(rows)}; yield a Sample or a Fault for each row")
         for row in rows:

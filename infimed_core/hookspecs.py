@@ -21,6 +21,7 @@ from infimed_core.api.objectives import Objective, Reward
 from infimed_core.api.planning import Packer, ResolutionScheduler
 from infimed_core.api.quality import Scorer, Selector
 from infimed_core.api.reporting import Reporter, RunEvent
+from infimed_core.api.synthesis import Synthesizer
 from infimed_core.api.training import Trainer
 
 hookspec = pluggy.HookspecMarker("infimed")
@@ -46,6 +47,7 @@ KINDS = {
     "filter": Kind("infimed_filters", DatasetFilter, ("data.filters.*",), "What is kept out of a data set as a whole."),
     "scorer": Kind("infimed_scorers", Scorer, ("quality.scorers.*",), "How good a sample is."),
     "selector": Kind("infimed_selectors", Selector, ("quality.select",), "Which samples are kept."),
+    "synthesizer": Kind("infimed_synthesizers", Synthesizer, ("reasoning",), "What makes more samples of those kept."),
     "model": Kind("infimed_models", Model, ("model", "models.*"), "What is trained and asked."),
     "resolution scheduler": Kind(
         "infimed_resolution_schedulers", ResolutionScheduler, ("resolution",), "How large images may be when."
@@ -56,7 +58,7 @@ KINDS = {
     "reward": Kind("infimed_rewards", Reward, (), "How good an answer is that a model drew."),
     "benchmark": Kind("infimed_benchmarks", Benchmark, ("evaluation.benchmarks.*",), "What a model is asked."),
     "solver": Kind("infimed_solvers", Solver, ("evaluation.benchmarks.*.solver",), "How a model is asked."),
-    "baseline": Kind("infimed_baselines", Baseline, (), "What answers a benchmark without a model."),
+    "baseline": Kind("infimed_baselines", Baseline, ("evaluation.baselines.*",), "What answers without a model."),
     "metric": Kind("infimed_metrics", Metric, ("evaluation.benchmarks.*.metrics.*",), "What sums up the grades."),
     "reporter": Kind("infimed_reporters", Reporter, ("report.*",), "What is written for people about a run."),
 }

@@ -19,6 +19,8 @@ from typing import Any, TextIO
 import pluggy
 
 from infimed_core.errors import InfimedError, PluginError
+from infimed_core.functions import offered_by
+from infimed_core.plugin_files import PREFIX, plugin_of_file
 
 GROUP = "infimed"
 """The entry-point group that plugins announce themselves in, and the name of our own distribution."""
@@ -113,8 +115,8 @@ def load_entry(entry: metadata.EntryPoint, manager: HookManager) -> list[str]:
             manager.unregister(name=entry.name)
     if reason:
         raise PluginError("; ".join([reason, *notes]))
-    if not manager.get_hookcallers(module) and not is_own(entry):
-        notes.append(f"offers nothing: no function of {file} is marked with @hookimpl")
+    if not is_own(entry) and not manager.get_hookcallers(module) and not offered_by(module):
+        notes.append(f"offers nothing: nothing in {file} is marked with @hookimpl, or with @metric or its like")
     for old, new in RENAMED_HOOKS.items():
         if hasattr(module, old):
             notes.append(f"the hook {old} is called {new} now ({file}); rename it")
@@ -165,7 +167,10 @@ def _import_reason(entry: metadata.EntryPoint, error: BaseException) -> str:
         return f"its entry point names '{entry.value}', which is not there; correct {table}"
     if isinstance(error, SystemExit):
         return f"calls sys.exit({error.code!r}) when it is imported{at}; a plugin may not end the program"
-    remedy = "mend it" if isinstance(error, SyntaxError) else f"mend it or pip uninstall {distribution_of(entry)[0]}"
+    if isinstance(error, InfimedError | ImportError) and entry.dist is None and not place:
+        return str(error)
+    is_alone = isinstance(error, SyntaxError) or entry.dist is None
+    remedy = "mend it" if is_alone else f"mend it or pip uninstall {distribution_of(entry)[0]}"
     return f"cannot be imported: {told_error(error, entry.module)}; {remedy}"
 
 
@@ -231,6 +236,8 @@ def is_own(entry: metadata.EntryPoint) -> bool:
 
 def plugin_of(module: str) -> str:
     """The plugin that a module belongs to, "" for none."""
+    if module.startswith(PREFIX):
+        return plugin_of_file(module)
     parents = [module[: match.start()] for match in re.finditer(r"\.|$", module)]
     for parent in reversed(parents):
         if name := _plugin_of_module.get(parent):
@@ -254,7 +261,13 @@ def _announced() -> dict[str, str]:
 
 def is_outside(module: str) -> bool:
     """Whether a module belongs to a plugin that is not one of ours."""
-    return bool(plugin_of(module)) and module.split(".")[0] not in ("infimed_core", "infimed_plugins")
+    own = ("infimed_core", "infimed_plugins")
+    return bool(plugin_of(module)) and (module.startswith(PREFIX) or module.split(".")[0] not in own)
+
+
+def _package(module: str) -> str:
+    """The outermost package of a module; a plugin that is a file has none but itself."""
+    return module if module.startswith(PREFIX) else module.split(".")[0]
 
 
 def told_error(error: BaseException, module: str = "") -> str:
@@ -277,13 +290,12 @@ def place_of(error: BaseException, module: str) -> str:
     """``file:line`` of the innermost frame that lies in the package of ``module``, or of the syntax error."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}"
-    top = module.split(".")[0]
     frames = [
         f"{frame.f_code.co_filename}:{line}"
         for frame, line in traceback.walk_tb(error.__traceback__)
-        if str(frame.f_globals.get("__name__", "")).split(".")[0] == top
+        if module and _package(str(frame.f_globals.get("__name__", ""))) == _package(module)
     ]
-    return frames[-1] if frames and top else ""
+    return frames[-1] if frames else ""
 
 
 def place_of_code(thing: Any) -> str:
@@ -335,17 +347,23 @@ def requirements(distribution: metadata.Distribution | None) -> list[tuple[str, 
 
 
 def required_packages() -> list[str]:
-    """What our own distribution requires, extras aside."""
+    """What our own distribution requires, for whatever job; its tests aside."""
     try:
-        return sorted({name for name, _, extra in requirements(metadata.distribution(GROUP)) if not extra})
+        return sorted({name for name, _, extra in requirements(metadata.distribution(GROUP)) if extra != "test"})
     except metadata.PackageNotFoundError:
         return []
+
+
+def missing_package(error: ImportError) -> str:
+    """What to install for a module that one of our own components misses while it works."""
+    return missing_module(error, next(iter(metadata.distributions(name=GROUP)), None))
 
 
 def missing_module(error: ImportError, distribution: metadata.Distribution | None) -> str:
     """What to install for a module that is missing: what the distribution says of it, and never a guess."""
     name = error.name or str(error)
-    remedy = f"install the package that brings it: {_title(distribution)} should say which"
+    remedy = "install the package that brings it"
+    remedy += f": {_title(distribution)} should say which" if distribution is not None else ""
     for required, wanted, extra in requirements(distribution):
         if distribution is not None and required == _normal(name.split(".")[0]):
             package = f"{_name_and_version(distribution)[0]}[{extra}]" if extra else wanted

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 from typing import Any, cast
 
 import pluggy
@@ -14,30 +16,28 @@ from pydantic import ValidationError
 from infimed_core import hookspecs
 from infimed_core.api.component import Component
 from infimed_core.api.data import MediaLoader, Modality
-from infimed_core.api.reporting import PluginInfo, RunEvent
+from infimed_core.api.reporting import RunEvent
 from infimed_core.errors import InfimedError, PluginError
+from infimed_core.functions import offered_by
 from infimed_core.hookspecs import KINDS
 from infimed_core.plugin_checks import wrong_component, wrong_offer, wrong_table
+from infimed_core.plugin_files import known_files
 from infimed_core.plugin_loading import (
     GROUP,
-    HookManager,
     captured,
     distribution_of,
     import_named,
     is_own,
-    load_entry,
-    missing_module,
     place_of_code,
     plugin_of,
     told_error,
     written,
 )
+from infimed_core.plugin_set import PluginSet
 
 __all__ = ["KINDS", "Group", "Registry", "load_plugins"]
 
 _BASES = {kind.hook: kind.base for kind in KINDS.values()}
-_MOST_NOTES = 3
-"""Of the notes on a plugin, in its line."""
 
 Group = Callable[[dict[str, Any]], list[dict[str, Any]]]
 """From the settings of one use of a benchmark group to the uses in its place."""
@@ -61,59 +61,12 @@ class Offer:
 
 
 @dataclass
-class Registry:
-    """What the installed plugins offer: by hook, everything by its qualified name.
+class Registry(PluginSet):
+    """What the plugins in use offer: by hook, everything by its qualified name.
 
     A hook is called when what it offers is first needed; what is offered as ``"module:name"`` is imported when it is
-    named, so that a run pays only for what it uses. What is wrong with a plugin takes out that plugin, or the part of
-    it that is wrong, and is told in one line.
-
-    Attributes:
-        broken: by plugin, the first thing that is wrong with it.
-        notes: (plugin, what is worth telling of it), in the order it was found.
+    named, so that a run pays only for what it uses.
     """
-
-    plugins: dict[str, PluginInfo] = field(default_factory=dict)
-    broken: dict[str, str] = field(default_factory=dict)
-    notes: list[tuple[str, str]] = field(default_factory=list)
-    manager: pluggy.PluginManager = field(default_factory=lambda: HookManager(GROUP))
-    _offered: dict[str, dict[str, Offer]] = field(default_factory=dict)
-    _import_reasons: list[str] = field(default_factory=list)
-    _distributions: dict[str, metadata.Distribution | None] = field(default_factory=dict)
-    _num_told: int = 0
-
-    def set_aside(self, plugin: str, reason: str) -> None:
-        """Note what is wrong with a plugin."""
-        self.broken.setdefault(plugin, reason)
-        self.note(plugin, reason)
-
-    def note(self, plugin: str, text: str) -> None:
-        """Note what is worth telling of a plugin, once."""
-        if (plugin, text) not in self.notes:
-            self.notes.append((plugin, text))
-
-    def new_notes(self, said: str = "") -> list[str]:
-        """One line for each plugin with notes since the last call, without those that ``said`` holds already."""
-        new: dict[str, list[str]] = {}
-        for plugin, text in self.notes[self._num_told :]:
-            if text not in said:
-                new.setdefault(plugin, []).append(text)
-        self._num_told = len(self.notes)
-        return [_line(plugin, self.each_reason_once(texts)) for plugin, texts in new.items()]
-
-    def each_reason_once(self, messages: Iterable[str]) -> list[str]:
-        """The messages, with the reason why something cannot be loaded in the first alone that tells it."""
-        shortened: list[str] = []
-        for message in messages:
-            for reason in (*self.broken.values(), *self._import_reasons):
-                if any(reason in earlier for earlier in shortened):
-                    message = message.replace(reason, "as told above")
-            shortened.append(message)
-        return shortened
-
-    def is_own(self, plugin: str) -> bool:
-        """Whether a plugin is one of InfiMed's own."""
-        return plugin in self.plugins and self.plugins[plugin].distribution == GROUP
 
     # What hooks offer
 
@@ -122,6 +75,10 @@ class Registry:
         if hook not in self._offered:
             implementations = getattr(self.manager.hook, hook).get_hookimpls()
             offers = [offer for implementation in implementations for offer in self._call(hook, implementation)]
+            for plugin, module in self.manager.list_name_plugin():
+                for name, made in ((name, made) for wanted, name, made in offered_by(module) if wanted == hook):
+                    if plugin_of(made.__module__) == plugin:  # not what it imports from another
+                        offers.append(Offer(plugin, name, hook, place_of_code(made), made))
             self._offered[hook] = {offer.qualified: offer for offer in sorted(offers, key=lambda o: o.qualified)}
         return self._offered[hook]
 
@@ -144,12 +101,6 @@ class Registry:
             return
         offered = cast(dict[str, Any], table)
         yield from (Offer(plugin, name, hook, where, value) for name, value in offered.items())
-
-    def _reason(self, plugin: str, error: BaseException) -> str:
-        if isinstance(error, ModuleNotFoundError) and error.name:
-            return f"ModuleNotFoundError: it {missing_module(error, self._distributions.get(plugin))}"
-        module = getattr(self.manager.get_plugin(plugin), "__name__", "")
-        return told_error(error, module)
 
     def _resolve(self, offer: Offer) -> Any:
         """The class or function that is offered.
@@ -357,24 +308,15 @@ class Registry:
         return failures
 
 
-def _line(plugin: str, texts: list[str]) -> str:
-    """The notes on a plugin, in one line."""
-    shown = texts[:_MOST_NOTES]
-    num_more = len(texts) - len(shown)
-    more = f" (and {num_more} more: `infimed plugins --json` lists all)" if num_more else ""
-    return f"plugin '{plugin}': " + "; ".join(" ".join(text.split("\n")) for text in shown) + more
-
-
 def load_plugins(entry_points: list[metadata.EntryPoint] | None = None) -> Registry:
-    """Load every installed plugin into a manager of its own, one at a time.
+    """Load every installed plugin, and every plugin file in use, into a manager of its own, one at a time.
 
     A plugin that cannot be used is set aside with its reason, in ``broken``; so is the second of two distributions
     that announce one plugin name.
     """
     announced = metadata.entry_points(group=GROUP) if entry_points is None else entry_points
     registry = Registry()
-    manager = cast(HookManager, registry.manager)
-    manager.add_hookspecs(hookspecs)
+    registry.manager.add_hookspecs(hookspecs)
     seen: dict[str, metadata.EntryPoint] = {}
     for entry in sorted(announced, key=lambda entry: (entry.name, not is_own(entry), distribution_of(entry))):
         name, version = distribution_of(entry)
@@ -386,12 +328,10 @@ def load_plugins(entry_points: list[metadata.EntryPoint] | None = None) -> Regis
                 registry.set_aside(f"{entry.name} of {name}", reason)
             continue
         try:
-            notes = load_entry(entry, manager)
+            registry.add(entry, name, version)
         except PluginError as error:
             registry.set_aside(entry.name, str(error))
-            continue
-        registry._distributions[entry.name] = entry.dist
-        registry.plugins[entry.name] = PluginInfo(name=entry.name, distribution=name, version=version)
-        for text in notes:
-            registry.note(entry.name, text)
+    for path, always in known_files().values() if entry_points is None else ():
+        with suppress(PluginError):  # told where the file was named
+            registry.add_file(Path(path), always)
     return registry

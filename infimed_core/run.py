@@ -10,6 +10,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -33,7 +35,6 @@ from infimed_core.plugins import Registry
 from infimed_core.reports import report_failure, write_reports
 from infimed_core.runfile.plan import Plan
 from infimed_core.stopping import stop_signal, terminable
-from infimed_core.store.artifacts import digest
 from infimed_core.store.dataset import Curated
 from infimed_core.store.record import (
     DamagedRecordError,
@@ -48,6 +49,7 @@ from infimed_core.train.training import train_along, train_stages
 
 STOPPED = "it was stopped"
 """Why a process of the run ended that got a signal to stop."""
+UMASKS = {"user": 0o077, "group": 0o027, "everyone": 0o022}
 
 
 def run(plan: Plan, registry: Registry, listen: Callable[[RunEvent], None]) -> RunRecord:
@@ -62,6 +64,8 @@ def run(plan: Plan, registry: Registry, listen: Callable[[RunEvent], None]) -> R
     """
     ranks = start_ranks()
     problem: str | None = None
+    umask = os.umask(0o077)
+    os.umask(UMASKS.get(plan.file.run.readable_by or "", umask))
     try:
         with terminable():
             return _lead(plan, registry, listen, ranks) if ranks.is_first else _follow(plan, registry, ranks)
@@ -69,6 +73,7 @@ def run(plan: Plan, registry: Registry, listen: Callable[[RunEvent], None]) -> R
         problem = STOPPED if isinstance(error, KeyboardInterrupt) else str(error) or type(error).__name__
         raise
     finally:
+        os.umask(umask)
         ranks.close(problem)
 
 
@@ -101,13 +106,15 @@ def _lead(plan: Plan, registry: Registry, listen: Callable[[RunEvent], None], ra
         state.tell("run_started", "", {"name": section.name})
         for text in [*changed, *registry.new_notes()]:
             state.say(text)
-        ranks.give({"kind": "begin", "plan": digest(record.config), "file": str((path / "run.json").absolute())})
+        ranks.give({"kind": "begin", "config": record.config, "file": str((path / "run.json").absolute())})
         ranks.collect()
         _steps(state)
         is_empty, lacking = shortfall(directory.record)
         status = "failed" if is_empty else "done"
         directory.write(status=status, finished=now(), error=lacking or None)
         write_reports(state)
+        for log in path.glob("error*.log") if status == "done" else ():
+            log.unlink()  # of an attempt before
         ranks.give({"kind": "end"})
         state.tell("run_finished", "", {"status": status})
     except BaseException as error:
@@ -183,8 +190,9 @@ class _Worker:
 
     def _begin(self, task: JsonObject) -> None:
         rank = self._state.ranks.rank
-        if digest(self._state.directory.record.config) != task["plan"]:
-            raise InfimedError(f"rank {rank} runs another run file or version than the first process")
+        own = json.loads(json.dumps(self._state.directory.record.config))
+        if places := ", ".join(sorted(_changed(task["config"], own))):
+            raise InfimedError(f"rank {rank} runs another run file than the first process: {places:.400} differ")
         wait_for_file(Path(task["file"]), rank)
 
     def _train(self, task: JsonObject) -> None:
@@ -215,23 +223,25 @@ def _changes_since(path: Path, record: RunRecord) -> list[str]:
     file = path / "run.json"
     number = record_format(file)
     if number is not None and number < RECORD_FORMAT:
-        return [f"{file}: made by an earlier version (record format {number}); every step is done anew"]
+        kept = "answers in cache/ are read as before, every step is done anew"
+        return [f"{file}: made by an earlier version (record format {number}); {kept}"]
     if not file.exists():
         return []
     try:
         before = {plugin.name: plugin.version for plugin in read_record(file).plugins}
     except DamagedRecordError as error:
         return [f"{error.problem}; it is written anew, and every finished step is reused"]
-    return [
-        f"plugin '{plugin.name}' was {before[plugin.name]} when this run was made and is {plugin.version} now; "
-        + (
-            "what stands is reused where settings, data and the component's own 'version' are the same"
-            if plugin.distribution == GROUP
-            else "what it took part in is made anew"
-        )
-        for plugin in record.plugins
-        if before.get(plugin.name, plugin.version) != plugin.version
+    changed = [plugin for plugin in record.plugins if before.get(plugin.name, plugin.version) != plugin.version]
+    lines = [
+        f"plugin '{plugin.name}' was {before[plugin.name]} when this run was made and is {plugin.version} now; what it "
+        "took part in is made anew"
+        for plugin in changed
+        if plugin.distribution != GROUP
     ]
+    if own := next((plugin for plugin in changed if plugin.distribution == GROUP), None):
+        kept = "steps are read as before where settings, data and the component's 'version' are the same"
+        lines.append(f"{file}: made by InfiMed {before[own.name]}, this is {own.version}; {kept}")
+    return lines
 
 
 def replaced_results(path: Path, record: RunRecord) -> list[str]:
@@ -250,6 +260,8 @@ def replaced_results(path: Path, record: RunRecord) -> list[str]:
 
 def _changed(old: Any, new: Any, place: str = "") -> set[str]:
     """The places of the run file that differ."""
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        old, new = (dict(enumerate(values)) for values in (old, new))
     if isinstance(old, dict) and isinstance(new, dict):
         keys = old.keys() | new.keys()
         return {p for key in keys for p in _changed(old.get(key), new.get(key), f"{place}.{key}" if place else key)}

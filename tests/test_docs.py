@@ -13,7 +13,11 @@ from infimed_core.runfile.loading import load_run_file
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted(
-    [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "plugins" / "README.md", ROOT / "benchmarks" / "README.md"]
+    [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("docs/**/*.md"),
+        *(ROOT / name / "README.md" for name in ("plugins", "benchmarks", "examples")),
+    ]
 )
 
 
@@ -49,12 +53,22 @@ def test_every_example_is_a_valid_run_file() -> None:
         load_run_file(file, registry)
 
 
+def test_the_list_of_examples_says_what_each_shows() -> None:
+    rows = re.findall(r"^\| `([^`]+)` \| (.+) \|$", (ROOT / "examples" / "README.md").read_text(encoding="utf-8"), re.M)
+    files = sorted(str(path.relative_to(ROOT / "examples")) for path in (ROOT / "examples").rglob("*.yaml"))
+    assert sorted(name for name, _ in rows) == files and all(len(said) > 30 for _, said in rows)
+
+
+def test_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) < 120
+
+
 @pytest.mark.usefixtures("data_of_examples")
 def test_complete_run_files_in_documents_are_valid(tmp_path: Path) -> None:
     registry = load_plugins()
     found = 0
     for document in DOCUMENTS:
-        for block in re.findall(r"```yaml\n(.*?)```", document.read_text(encoding="utf-8"), flags=re.S):
+        for block in re.findall(r"```yaml[^\n]*\n(.*?)```", document.read_text(encoding="utf-8"), flags=re.S):
             if isinstance(yaml.safe_load(block), dict) and "run" in yaml.safe_load(block):
                 file = tmp_path / "run.yaml"
                 file.write_text(block, encoding="utf-8")

@@ -6,6 +6,7 @@ import hashlib
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -30,6 +31,10 @@ class Reader(Component):
     @abstractmethod
     def read(self, shard: str) -> Iterator[Sample | Fault]:
         """Yield every row of ``shard``, in order, as a sample or as the fault that explains why it is none."""
+
+    def read_from(self, shard: str, start: int) -> Iterator[Sample | Fault]:
+        """``read`` from row number ``start`` on, after a kill; override it where rows are skipped faster than read."""
+        return islice(self.read(shard), start, None)
 
     def place(self) -> str:
         """Where the row that ``read`` has just yielded stands, for people (``file:line``); "" where that is unknown."""
@@ -121,6 +126,11 @@ class MediaLoader:
     def is_marked(self) -> bool:
         """Whether any modality has a version, is from elsewhere or has settings of its own."""
         return any(map(_is_marked, self._modalities.values()))
+
+    def missing_packages(self, kinds: Collection[str]) -> str:
+        """What has to be installed before media of these kinds can be opened; "" for nothing."""
+        found = {kind: self._modalities[kind].missing_packages() for kind in kinds if kind in self._modalities}
+        return "; ".join(f"media of kind '{kind}': {missing}" for kind, missing in sorted(found.items()) if missing)
 
     def identities(self, kinds: Collection[str]) -> dict[str, str]:
         """For those of ``kinds`` whose modality has a version, from elsewhere or settings of its own: who it is."""

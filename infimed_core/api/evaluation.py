@@ -159,6 +159,10 @@ class Metric(Component):
         """
         return None
 
+    def interval(self, rows: Sequence[GradedAnswer], clusters: Sequence[str]) -> tuple[float, float] | None:
+        """The 95% interval of a metric that is no mean and knows a better one than resampling; ``None``: resample."""
+        return None
+
     def compute_answers(self, rows: Sequence[GradedAnswer]) -> float | None:
         """``compute`` for a metric that sees more than scores (``AnswerMetric``)."""
         return self.compute([row.score for row in rows])

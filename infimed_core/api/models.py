@@ -203,6 +203,10 @@ class Model(Component):
     """Where a model comes from and how it is opened."""
 
     trainable: ClassVar[bool] = True
+    can_be_asked: ClassVar[bool] = True
+    """``False`` where its answers stand before it is asked, so that it is not asked again in other ways."""
+    runs_elsewhere: ClassVar[bool] = False
+    """Whether asking it takes no memory of this machine, so that it is asked while others are."""
     group_names: ClassVar[tuple[str, ...]] = ()
     """The parameter groups of every checkpoint that it opens; empty where only a loaded model can tell."""
 
@@ -253,11 +257,11 @@ IGNORED_LABEL = -100
 class Generation(Row):
     """How an answer is generated. ``temperature`` 0 is greedy decoding."""
 
-    max_new_tokens: int = Field(default=64, ge=1)
-    temperature: float = Field(default=0.0, ge=0.0)
-    top_p: float = Field(default=1.0, gt=0.0, le=1.0)
-    seed: int = 0
-    stop: tuple[str, ...] = ()
+    max_new_tokens: int = Field(default=64, ge=1, description="Most tokens of an answer.")
+    temperature: float = Field(default=0.0, ge=0.0, description="0 always takes the most probable token.")
+    top_p: float = Field(default=1.0, gt=0.0, le=1.0, description="Sample from the most probable tokens of this sum.")
+    seed: int = Field(default=0, description="Seed of sampling.")
+    stop: tuple[str, ...] = Field(default=(), description="An answer ends before any of these texts.")
     json_schema: dict[str, JsonValue] | None = Field(
         default=None, description="JSON Schema of the reply; a model that can constrain its decoding does."
     )
@@ -266,7 +270,8 @@ class Generation(Row):
 class Request(Row):
     """One question to a model: a conversation that ends with a user turn.
 
-    ``tags`` are the sample's; they decide whether it may be sent to another machine, never what is answered.
+    ``tags`` are the sample's; they decide whether it may be sent to another machine, never what is answered. Where
+    there are ``continuations``, the answer's ``log_likelihoods`` of these texts are wanted and not its own words.
     """
 
     sample_id: str
@@ -274,12 +279,14 @@ class Request(Row):
     media: tuple[Media, ...] = ()
     generation: Generation = Field(default_factory=Generation)
     tags: dict[str, str] = Field(default_factory=dict)
+    continuations: tuple[str, ...] = ()
 
 
 class Answer(Row):
     """What came back. ``text`` is ``None`` exactly when ``error`` says why there is none.
 
-    ``transcript`` holds the intermediate turns of a solver that asks more than once.
+    ``transcript`` holds the intermediate turns of a solver that asks more than once. ``log_likelihoods`` are those of
+    the request's ``continuations``; empty from a model that cannot tell. ``confidence`` (0 to 1) is the solver's.
     """
 
     sample_id: str
@@ -290,6 +297,8 @@ class Answer(Row):
     finish_reason: str | None = None
     """How the answer ended, where the model says so: ``stop``, ``length`` (cut at a limit), ``content_filter``."""
     num_calls: int = 1
+    log_likelihoods: tuple[float, ...] = ()
+    confidence: float | None = None
     transcript: tuple[dict[str, JsonValue], ...] = ()
 
 

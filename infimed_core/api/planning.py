@@ -92,3 +92,10 @@ class Packs:
         if not 0 <= index < len(self):
             raise IndexError(index)
         return self.members[self.offsets[index] : self.offsets[index + 1]]
+
+    def take(self, order: NDArray[np.integer[Any]]) -> Packs:
+        """The packs with these numbers, in this order."""
+        sizes = np.diff(self.offsets)[order]
+        offsets = np.concatenate([[0], np.cumsum(sizes)])
+        within = np.arange(offsets[-1]) + np.repeat(self.offsets[:-1][order] - offsets[:-1], sizes)
+        return Packs(self.members[within], offsets)

@@ -134,7 +134,7 @@ class Trainer(Component):
 class Mix(Row):
     """A share of a stage's data: the samples whose tags match ``where`` (value or list of values per tag)."""
 
-    where: dict[str, str | tuple[str, ...]] = Field(default_factory=dict)
+    where: dict[str, str | tuple[str, ...]] = Field(default_factory=dict, description="Tags that samples must have.")
     weight: float = Field(default=1.0, gt=0.0, description="Relative share of what is drawn from here.")
 
     def matches(self, tags: Mapping[str, str]) -> bool:
@@ -179,7 +179,7 @@ class Stage(Row):
     ``resolution`` and ``packing`` override the run file's sections for this stage.
     """
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="Name of the stage.")
     mix: tuple[Mix, ...] = ()
     mix_by: Literal["samples", "tokens"] = Field(
         default="samples", description="What the weights of the mix are shares of: samples drawn, or their tokens."
@@ -189,7 +189,9 @@ class Stage(Row):
         description="How long one epoch of a mix is. all: as many draws as there are samples; shortest: until the "
         "first entry is seen whole, so that nothing repeats; longest: until the last entry is seen whole.",
     )
-    epochs: float = Field(default=1.0, gt=0.0)
+    epochs: float = Field(
+        default=1.0, gt=0.0, description="How often each sample is seen, unless another length is set."
+    )
     num_samples: int | None = Field(default=None, ge=1, description="Length in samples drawn.")
     num_tokens: int | None = Field(
         default=None, ge=1, description="Length in tokens, images included: as near to it as whole samples come."

@@ -7,6 +7,7 @@ from infimed_core.curate.filtering import filter_dataset
 from infimed_core.curate.reading import executor_of, read_sources
 from infimed_core.curate.scoring import score_samples
 from infimed_core.curate.selecting import select_samples
+from infimed_core.curate.synthesizing import synthesize_samples
 from infimed_core.errors import NoSampleError
 from infimed_core.store.artifacts import digest
 from infimed_core.store.dataset import Curated
@@ -21,7 +22,7 @@ _REMEDIES = {
 
 
 def curate(state: RunState) -> Curated:
-    """Read, filter, then score and select where the run file has a ``quality:`` section.
+    """Read, filter, score and select where the run file has ``quality:``, and add what ``reasoning:`` makes.
 
     Raises:
         NoSampleError: the run trains, and no sample is left to train on.
@@ -29,6 +30,8 @@ def curate(state: RunState) -> Curated:
     executor = executor_of(state)
     with executor.opened():  # not longer: idle processes hold memory that training may need
         curated = _curate(state, executor)
+        if state.plan.file.reasoning is not None:
+            curated = synthesize_samples(state, curated, executor)
     if state.plan.file.training is not None and not curated.kept.any():
         raise NoSampleError(_where_all_went(state, len(curated.kept)))
     return curated

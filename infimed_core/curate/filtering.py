@@ -22,7 +22,7 @@ from infimed_core.store.steps import Outcome, RunState
 
 
 def filter_dataset(
-    state: RunState, dataset: Dataset, inputs_digest: str, executor: Executor
+    state: RunState, dataset: Dataset, inputs_digest: str, executor: Executor, step: str = "filter"
 ) -> tuple[NDArray[np.bool_], str]:
     """Put the data before every filter; each sees all of them and counts what the filters before it have kept.
 
@@ -65,7 +65,7 @@ def filter_dataset(
             return Outcome(num_in, num_in - sum(dropped.values()), dropped, filtered.details)
 
         title = use.use.rsplit("/", 1)[-1]
-        artifact = state.step(f"filter-{title}", hashed, work, kind="filter", subject={"filter": title})
+        artifact = state.step(f"{step}-{title}", hashed, work, kind="filter", subject={"filter": title})
         mask = np.load(artifact.directory / "left_out.npy", allow_pickle=False)
         left_out = left_out | mask
         if mask.any():

@@ -124,13 +124,13 @@ def _judge(state: RunState, task: ScoreTask, identity: Mapping[str, str]) -> Don
         marked = [
             sample.model_copy(update={"tags": {**sample.tags, "identity": state_of(sample)}}) for sample in samples
         ]
-        return scorer.judge(marked, state.media, asking(marked, ask_judge, state.model_pool.ask, _with_identity))
+        return scorer.judge(marked, state.media, asking(marked, ask_judge, state.model_pool.ask, with_identity))
 
     # A model that was not reached may be there now; what it answered is in its cache.
     return task.work(score, state_of, lambda path: not has_errors(path))
 
 
-def _with_identity(request: Request) -> Request:
+def with_identity(request: Request) -> Request:
     """The request, saying so where nothing is known of the identity in its sample."""
     return request.model_copy(update={"tags": {"identity": "unchecked", **request.tags}})
 

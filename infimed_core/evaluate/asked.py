@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import threading
 from collections.abc import Iterable
 
 from infimed_core.api.component import JsonObject, with_versions
@@ -16,7 +16,6 @@ from infimed_core.models.checkpoints import Checkpoint, load_checkpoint, prepare
 from infimed_core.models.shared_model import shared
 from infimed_core.runfile.sections import BenchmarkRef, benchmark_name
 from infimed_core.store.artifacts import digest
-from infimed_core.store.files import write_atomically
 from infimed_core.store.questions import read_questions
 from infimed_core.store.steps import RunState
 
@@ -36,17 +35,24 @@ class OpenedModels:
             self._checkpoints[name] = prepare_model(self._state, lambda: (), None, name)
         return self._checkpoints[name]
 
+    def component(self, name: str) -> Model:
+        """The component that opens a model."""
+        found: Model = self._state.plan.component(self.checkpoint(name).component)
+        return found
+
     def get(self, checkpoint: Checkpoint) -> tuple[LoadedModel, AnswerCache]:
         """The loaded model and its answers; a server's own word of what it serves is part of who it is."""
-        model: Model = self._state.plan.component(checkpoint.component)
-        if self._loaded is None or self._name != checkpoint.name:
-            self._loaded = None  # let go of the last one before the next takes its memory
-            self._loaded = load_checkpoint(model, checkpoint.directory)
+        model, loaded = self.component(checkpoint.name), self._loaded
+        if model.runs_elsewhere:
+            loaded = model.load(checkpoint.directory)
+        elif loaded is None or self._name != checkpoint.name:
+            self._loaded = loaded = None  # let go of the last one before the next takes its memory
+            self._loaded = loaded = load_checkpoint(model, checkpoint.directory)
             self._name = checkpoint.name
         identity = digest(checkpoint.digest, model.identity())
-        if not isinstance(self._loaded, TrainableModel):  # else the checkpoint's digest is that of the weights
-            identity = digest(identity, self._loaded.identity)
-        answering = shared(self._state, checkpoint.component, checkpoint.directory, self._loaded)
+        if not isinstance(loaded, TrainableModel):  # else the checkpoint's digest is that of the weights
+            identity = digest(identity, loaded.identity)
+        answering = shared(self._state, checkpoint.component, checkpoint.directory, loaded)
         section = self._state.plan.file.evaluation
         name = f"cache/{identity[:16]}.jsonl"
         others = sorted(self._state.path.parent.glob(f"*/{name}")) if section and section.reuse_answers else ()
@@ -61,6 +67,8 @@ class AskedBenchmark:
         assert section is not None
         self.state, self.section, self.only = state, section, only
         self.told_faults = False
+        self._reading = threading.RLock()
+        self._questions: tuple[list[Sample], list[Fault]] | None = None
         self.benchmark: Benchmark = state.plan.component(f"evaluation.benchmarks.{index}")
         self.name = benchmark_name(section.benchmarks, index)
         self.solver = solver_of(state, index)
@@ -78,21 +86,16 @@ class AskedBenchmark:
 
     def questions(self) -> tuple[list[Sample], list[Fault]]:
         """The questions to ask, and the rows that are none."""
-        return read_questions(self.benchmark, self.state.media_directory, self.section.limit, self.only)
+        with self._reading:
+            if self._questions is None:
+                place = self.state.media_directory
+                self._questions = read_questions(self.benchmark, place, self.section.limit, self.only)
+            return self._questions
 
     def opened_by(self) -> list[JsonObject]:
         """Who opens the media of the questions, where that is more than InfiMed's own with its defaults."""
         if not self.state.media.is_marked:
             return []  # then the questions need not be read to know
-        path = self.state.path / "cache" / f"kinds-{digest(self.benchmark.fingerprint(), self.protocol)[:16]}.json"
-        if not path.exists():
-            questions, _ = self.questions()
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, json.dumps(sorted({item.kind for row in questions for item in row.media})))
-        found = self.state.opened_by(json.loads(path.read_text(encoding="utf-8")))
+        with self._reading:
+            found = self.state.opened_by(sorted({item.kind for row in self.questions()[0] for item in row.media}))
         return [dict(found)] if found else []
-
-    def num_chosen(self) -> int:
-        """How many of the chosen ids are questions of this benchmark."""
-        only = self.only or frozenset()
-        return sum(row.id in only for row in self.benchmark.samples() if isinstance(row, Sample))

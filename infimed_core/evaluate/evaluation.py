@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import combinations
 from pathlib import Path
 from typing import cast
@@ -27,7 +29,7 @@ from infimed_core.evaluate.paired_comparison import adjust, compare_models
 from infimed_core.evaluate.summary import measure_texts, summarise
 from infimed_core.models.checkpoints import Checkpoint
 from infimed_core.plugin_loading import told_error
-from infimed_core.runfile.sections import BASELINE, CONSTANT_LETTER, IMAGE_BLIND
+from infimed_core.runfile.sections import BASELINE, IMAGE_BLIND, baseline_label
 from infimed_core.store.artifacts import digest
 from infimed_core.store.dataset import Curated
 from infimed_core.store.files import write_atomically
@@ -36,6 +38,10 @@ from infimed_core.texts import whole_in
 
 _ROWS = TypeAdapter(tuple[ResultRow, ...])
 _COMPARISONS = TypeAdapter(tuple[Comparison, ...])
+_Asked = tuple[str, tuple[ResultRow, ...], Path, str]
+"""Of a model: its name, its results, the file of its graded answers, a digest of what these come from."""
+MOST_BLIND = 300
+"""Questions, drawn by their ids, that a model is asked again without the images: enough to see whether it looks."""
 
 
 def evaluate_models(state: RunState, models: Sequence[Checkpoint], training: Curated | None = None) -> None:
@@ -57,54 +63,83 @@ def evaluate_models(state: RunState, models: Sequence[Checkpoint], training: Cur
     failed: dict[str, Exception] = {}
     for index, use in enumerate(section.benchmarks):
         asked = AskedBenchmark(state, index, use, only)
-        if only is not None and not asked.num_chosen():
+        if only is not None and not asked.questions()[0]:
             state.tell("message", "", {"text": f"{asked.name}: none of the chosen questions is from here; left out"})
             continue
         found: dict[str, list[Graded]] = {}
         hashes: list[str] = []
-        for name in (*own, *named):
-            if name in failed:
-                continue
-            try:
-                _evaluate_one(asked, name, opened, results, found, hashes)
-            except Exception as error:
-                if len(own) + len(named) == 1 or (isinstance(error, OSError) and error.errno in FULL):
-                    raise
-                failed[name] = error
+        for name, outcome in _ask_all(asked, [name for name in (*own, *named) if name not in failed], opened):
+            if isinstance(outcome, Exception):
+                if len(own) + len(named) == 1 or (isinstance(outcome, OSError) and outcome.errno in FULL):
+                    raise outcome
+                failed[name] = outcome
                 if len(failed) == len(own) + len(named):
                     raise next(iter(failed.values())) from None
-                text = f"{name}: not asked, the other models are: {told_error(error)}"
-                state.tell("message", f"evaluate-{name}-{asked.name}", {"text": text})
+                text = f"{name}: not asked, the other models are: {told_error(outcome)}"
+                state.say(text, f"evaluate-{name}-{asked.name}")
+                continue
+            for shown, rows, path, inputs_digest in outcome:
+                results += rows
+                hashes.append(inputs_digest)
+                found[shown] = list(read_graded(path))
         if not found:
             continue
-        for baseline in (BASELINE, *(name for name in section.baselines if name == CONSTANT_LETTER)):
+        baselines = [name for name in section.baselines if name not in (BASELINE, IMAGE_BLIND[1:])]
+        for baseline in (BASELINE, *baselines):
             rows, inputs_digest = _baseline(asked, baseline, next(iter(found.values())), hashes[0], training)
             if rows:
                 results += rows
                 hashes.append(inputs_digest)
-                path = answers_path(state.path, asked.name, baseline)
-                found[baseline] = list(read_graded(path))
-        against = (*section.compare_to, *(name for name in section.baselines if name == CONSTANT_LETTER))
+                path = answers_path(state.path, asked.name, baseline_label(baseline))
+                found[baseline_label(baseline)] = list(read_graded(path))
+        against = (*section.compare_to, *map(baseline_label, baselines))
         comparisons += _compare(asked, found, against, named, hashes)
         state.directory.write(results=tuple(results), comparisons=tuple(adjust(comparisons)))
 
 
-def _evaluate_one(
-    asked: AskedBenchmark,
-    name: str,
-    opened: OpenedModels,
-    results: list[ResultRow],
-    found: dict[str, list[Graded]],
-    hashes: list[str],
-) -> None:
-    """Ask a model, and where it is wanted without the images too; adds to ``results``, ``found`` and ``hashes``."""
-    for blind in (False, True) if "image-blind" in asked.section.baselines else (False,):
-        if blind and not any(row.sample.media for row in found[name]):
-            continue  # there is no image to take away
-        rows, graded_path, inputs_digest = _ask_one(asked, opened.checkpoint(name), opened, blind)
-        results += rows
-        hashes.append(inputs_digest)
-        found[name + (IMAGE_BLIND if blind else "")] = list(read_graded(graded_path))
+def _ask_all(
+    asked: AskedBenchmark, names: Sequence[str], opened: OpenedModels
+) -> Iterator[tuple[str, list[_Asked] | Exception]]:
+    """What each model gave, or why it gave nothing, in the order of the names; servers are asked side by side."""
+    outcomes: dict[str, list[_Asked] | Exception] = {}
+
+    def ask(name: str) -> None:
+        try:
+            outcomes[name] = _evaluate_one(asked, name, opened)
+        except Exception as error:
+            outcomes[name] = error
+
+    threads: dict[str, threading.Thread] = {}
+    digests = set()
+    for name in names:
+        with suppress(Exception):  # asked below, it fails there and is told
+            checkpoint = opened.checkpoint(name)
+            # two names of one model would write to one file of answers
+            if opened.component(name).runs_elsewhere and checkpoint.digest not in digests:
+                digests.add(checkpoint.digest)
+                # daemons: a user who stops the run does not wait for answers that nobody will read
+                threads[name] = threading.Thread(target=ask, args=(name,), name=f"ask-{name}", daemon=True)
+    for thread in threads.values() if len(threads) > 1 else ():
+        thread.start()
+    for name in names:
+        while name in threads and threads[name].is_alive():
+            threads[name].join(0.1)
+        if name not in outcomes:
+            ask(name)
+        yield name, outcomes[name]
+
+
+def _evaluate_one(asked: AskedBenchmark, name: str, opened: OpenedModels) -> list[_Asked]:
+    """Ask a model, and unless the run file says otherwise without the images too, where there are some."""
+    checkpoint = opened.checkpoint(name)
+    given = [(name, *_ask_one(asked, checkpoint, opened, False))]
+    named = "baselines" in asked.section.model_fields_set or opened.component(name).can_be_asked
+    if "image-blind" in asked.section.baselines and named and any(row.sample.media for row in read_graded(given[0][2])):
+        try:
+            given.append((name + IMAGE_BLIND, *_ask_one(asked, checkpoint, opened, True)))
+        except InfimedError as error:  # what it says of the images stands all the same
+            asked.state.say(f"{name}: not asked without the images of {asked.name}: {told_error(error)}")
+    return given
 
 
 def _ask_one(
@@ -113,7 +148,8 @@ def _ask_one(
     state, benchmark, name = asked.state, asked.benchmark, asked.name
     model: Model = state.plan.component(checkpoint.component)
     request = model.request_settings()
-    what = asked.protocol | ({"images": "left out"} if blind else {}) | ({"request": request} if request else {})
+    left_out = {"images": f"left out, in {MOST_BLIND:,} questions at most"} if blind else {}
+    what = asked.protocol | left_out | ({"request": request} if request else {})
     made_by = [with_versions(benchmark, benchmark.fingerprint()), what, checkpoint.digest]
     made_by += [with_versions(model, model.identity()), asked.graded_by, *asked.opened_by()]
     inputs_digest = digest("evaluate", 5, *made_by)
@@ -125,6 +161,9 @@ def _ask_one(
         samples, faults = asked.questions()
         if not samples:
             raise InfimedError(f"benchmark '{name}' has no question" + (f": {faults[0].detail}" if faults else ""))
+        if blind:
+            drawn = {row.id for row in sorted(samples, key=lambda row: (not row.media, digest(row.id)))[:MOST_BLIND]}
+            samples = [row for row in samples if row.media and row.id in drawn]
         loaded, cache = opened.get(checkpoint)
         done = 0
 
@@ -239,8 +278,9 @@ def _judge(
 def _baseline(
     asked: AskedBenchmark, baseline: str, rows: Sequence[Graded], inputs_digest: str, training: Curated | None
 ) -> tuple[tuple[ResultRow, ...], str]:
-    """A constant baseline on the same questions; no rows where it has nothing to answer."""
+    """A baseline on the same questions; no rows where it has nothing to answer."""
     state, benchmark, name = asked.state, asked.benchmark, asked.name
+    label = baseline_label(baseline)
     samples = [row.sample for row in rows]
     made = cast(Baseline, state.registry.make("baseline", baseline))
     if not made.applies(samples):
@@ -252,12 +292,12 @@ def _baseline(
     def work(directory: Path) -> Outcome:
         answers, details = made.answers(benchmark, samples, training.samples() if training else ())
         checked = checked_answers(made, answers, [sample.id for sample in samples])
-        _write_results(asked, directory, baseline, grade(benchmark, samples, checked))
+        _write_results(asked, directory, label, grade(benchmark, samples, checked))
         return Outcome(len(samples), len(samples), details=details)
 
-    step = f"baseline-{name}" if baseline == BASELINE else f"baseline-{baseline}-{name}"
-    artifact = state.step(step, hashed, work, kind="baseline", subject={"model": baseline, "benchmark": name})
-    _publish(artifact.directory / "answers.jsonl", answers_path(state.path, name, baseline))
+    step = f"baseline-{name}" if baseline == BASELINE else f"baseline-{label}-{name}"
+    artifact = state.step(step, hashed, work, kind="baseline", subject={"model": label, "benchmark": name})
+    _publish(artifact.directory / "answers.jsonl", answers_path(state.path, name, label))
     return _read_results(artifact.directory), hashed
 
 

@@ -135,6 +135,8 @@ def measure(
         return MetricValue(value=None, **counts)
     if values is not None:
         low, high = statistics.interval(values[taking], clusters=[units[index] for index in taking])
+    elif (own := metric.interval(members, units)) is not None:
+        low, high = own
     else:
         low, high = _resampled_interval(metric, value, members, units, seed)
     return MetricValue(value=value, low=low, high=high, **counts)

@@ -42,7 +42,8 @@ class AnswerCache:
             [item.kind, item.sha256 or self._hash(item.uri, item.data), dict(item.options)] for item in request.media
         ]
         turns = [turn.model_dump(mode="json") for turn in request.turns]
-        return digest(self._identity, turns, media, request.generation.model_dump(mode="json"))
+        texts = [request.continuations] if request.continuations else []
+        return digest(self._identity, turns, media, request.generation.model_dump(mode="json"), *texts)
 
     def _hash(self, uri: str | None, data: bytes | None) -> str:
         if data is not None:

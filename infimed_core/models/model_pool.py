@@ -65,7 +65,8 @@ class RunModelPool:
             InfimedError: the run file has no model of that name, or it cannot be opened.
         """
         model, cache = self._open(name)
-        return cache.ask(model, self._media, requests, progress)
+        with self._lock:  # models that are graded side by side may want one judge
+            return cache.ask(model, self._media, requests, progress)
 
     def counts(self, name: str) -> dict[str, int]:
         """How many questions were asked and how many were answered before, so far."""

@@ -200,8 +200,8 @@ def _drawn(
 
 def _packed(draws: _Drawn, stage: Stage, packer: Packer, ordered: bool) -> _Packed:
     """Pack each span of the draws and put the packs into steps; what the packer leaves out is a drop, in place."""
-    packs: list[NDArray[np.integer[Any]]] = []
-    phases: list[NDArray[np.int64]] = []
+    parts = [Packs(np.zeros(0, dtype=np.int32), np.zeros(1, dtype=np.int64))]
+    phases = [np.zeros(0, dtype=np.int64)]
     steps = [np.zeros(1, dtype=np.int64)]
     tokens = np.where(draws.dropped == 0, draws.lengths.tokens, 0)
     for start, stop, number in spans_of(draws.drawn, draws.phases, tokens, stage.rows_per_step * packer.row_tokens):
@@ -215,11 +215,12 @@ def _packed(draws: _Drawn, stage: Stage, packer: Packer, ordered: bool) -> _Pack
         of_draws = Packs(kept[grouped.members], grouped.offsets)
         pack_costs = sums_of(draws.costs[of_draws.members], of_draws.offsets)
         order, ends = deal_to_steps(of_draws, pack_costs, draws.kinds, stage.rows_per_step, draws.generator, ordered)
-        steps.append(len(packs) + ends)
+        steps.append(sum(map(len, parts)) + ends)
         phases.append(np.full(len(of_draws), number))
-        packs += [of_draws[pack] for pack in order.tolist()]
-    offsets = np.concatenate([[0], np.cumsum([len(pack) for pack in packs], dtype=np.int64)])
-    members = np.concatenate([*packs, np.zeros(0, dtype=np.int32)])
+        parts.append(of_draws.take(order))
+    members = np.concatenate([part.members for part in parts])
+    sizes = np.concatenate([np.diff(part.offsets) for part in parts])
+    offsets = np.concatenate([[0], np.cumsum(sizes)])
     return _Packed(Packs(members, offsets), np.concatenate(steps), np.concatenate(phases))
 
 

@@ -6,6 +6,7 @@ import copy
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
@@ -17,15 +18,17 @@ from infimed_core.api.training import Trainer
 from infimed_core.contracts import wrong_stages
 from infimed_core.errors import PluginError
 from infimed_core.hookspecs import KINDS
+from infimed_core.plugin_files import is_file
 from infimed_core.plugins import Registry
 from infimed_core.runfile.cross_checks import mistakes
-from infimed_core.runfile.sections import BASELINE, CONSTANT_LETTER, Place, RunFile
+from infimed_core.runfile.sections import BASELINE, CONSTANT_LETTER, IMAGE_BLIND, Place, RunFile
 from infimed_core.texts import without_passwords
 
 M = TypeVar("M", bound=BaseModel)
 
 NEEDS = {
     "quality": ("data",),
+    "reasoning": ("data",),
     "training": ("data", "model"),
 }
 """Sections that a section cannot do without."""
@@ -90,6 +93,8 @@ class Checker:
         self.problems: list[Problem] = []
         self.doubts: set[Place] = set()
         self.plugins: set[str] = set()
+        self.files: dict[str, str] = {}
+        self.has_broken_file = False
 
     def add(self, path: Place, message: str) -> None:
         """A problem at ``path``, on its line of the document."""
@@ -115,8 +120,8 @@ class Checker:
                     self.add(
                         (section,), f"needs the section '{name}:', which is missing; add it (see examples/full.yaml)"
                     )
-        for path, name in _values_at(document, ["run", "plugins", "*"]):
-            self._check_plugin(str(name), path)
+        for path, name in _plugin_names(document):
+            self._check_plugin(name, path)
         made: dict[Place, Component] = {}
         names: dict[Place, str] = {}
         for path, kind, ref in _uses(document):
@@ -132,13 +137,24 @@ class Checker:
         for path, benchmark in list(made.items()):
             if isinstance(benchmark, Benchmark) and path[:2] == ("evaluation", "benchmarks"):
                 self._check_defaults(path, benchmark, document, made)
-        self.plugins |= set(file.run.plugins) if file is not None else set()
+        self.plugins |= {name for _, name in _plugin_names(document)} | set(self.files.values())
         for path, message in mistakes(document, file, made, self.doubts):
             self.add(path, message)
         return file, {names.get(path) or dotted(path): component for path, component in made.items()}
 
+    def load_files(self, document: dict[str, Any], folder: Path) -> None:
+        """Load the plugins that the run file names by their files, relative to ``folder``, its own."""
+        self.registry.drop_files()
+        for path, name in _plugin_names(document):
+            if is_file(name):
+                try:
+                    self.files[name] = self.registry.add_file(folder / name)
+                except PluginError as error:
+                    self.has_broken_file = True
+                    self.add(path, str(error))
+
     def _check_plugin(self, name: str, path: Place) -> None:
-        if name in self.registry.plugins:
+        if name in self.registry.plugins or is_file(name):
             return
         if name in self.registry.broken:
             self.add(path, f"plugin '{name}' cannot be loaded: {self.registry.broken[name]}")
@@ -164,11 +180,11 @@ class Checker:
 
     def _make(self, path: Place, kind: str, ref: Any) -> Component | None:
         """The component that ``{use: NAME, with: {...}}`` names, or a metric's name alone."""
-        by_name = kind == "metric" and isinstance(ref, str)
+        by_name = kind in ("metric", "baseline") and isinstance(ref, str)
         name = ref if by_name else ref.get("use") if isinstance(ref, dict) else None
         settings = (ref.get("with") or {}) if isinstance(ref, dict) else {}
-        if not isinstance(name, str):
-            return None  # told already by the section's own check
+        if not isinstance(name, str) or (kind == "baseline" and name == IMAGE_BLIND[1:]):
+            return None  # told already by the section's own check, or no component
         try:
             component_class = self.registry.find(kind, name)
             self.plugins.add(self.registry.owner(kind, name))
@@ -176,7 +192,9 @@ class Checker:
                 return None
             component = self.registry.make(kind, name, settings)
         except PluginError as error:
-            self.add(path if by_name else (*path, "use"), str(error))
+            is_known = name.rpartition("/")[2] in self.registry.names(kind)
+            if is_known or not self.has_broken_file:  # which may be what offers it
+                self.add(path if by_name else (*path, "use"), str(error))
             return None
         except ValidationError as error:
             if by_name:
@@ -297,6 +315,12 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
         yield annotation
     for argument in getattr(annotation, "__args__", ()):
         yield from _models_in(argument)
+
+
+def _plugin_names(document: dict[str, Any]) -> Iterator[tuple[Place, str]]:
+    """Every plugin that a run file asks for, by name or by file."""
+    for pattern in (["run", "plugins", "*"], ["plugins", "*"]):
+        yield from ((path, str(name)) for path, name in _values_at(document, pattern))
 
 
 def _uses(document: dict[str, Any]) -> Iterator[tuple[Place, str, Any]]:

@@ -102,6 +102,7 @@ def load_run_file(source: Path, registry: Registry, overrides: dict[str, Any] | 
         _override(document, path, value, source)
     document = found_now(document)
     checker = Checker(registry, lines)
+    checker.load_files(document, source.parent)
     _expand_groups(document, registry, checker, source)
     _fill_defaults(document, registry)
     for path_, line in lines.duplicates:
@@ -150,13 +151,23 @@ def _expand_groups(document: dict[str, Any], registry: Registry, checker: Checke
         for part in parts:
             if group is not None or index != len(expanded):
                 line_of[len(expanded)] = checker.lines.of((*path, index))
-            expanded.append({**use, **part} if group is not None else use)
+            expanded.append(_scored({**use, **part} if group is not None else use))
     if len(expanded) != len(uses):
         for index, line in line_of.items():
             checker.lines.put((*path, index), line)
     if uses and not expanded:
         raise ConfigError([f"{source}:{p.line}: {p.path}: {p.message}" for p in checker.problems])
     section["benchmarks"] = expanded
+
+
+def _scored(use: Any) -> Any:
+    """A benchmark with ``scoring: NAME`` is the benchmark NAME, which asks and scores that one in its own way."""
+    if not isinstance(use, dict) or not isinstance(use.get("scoring"), str):
+        return use
+    inner = {key: use[key] for key in ("use", "with") if key in use}
+    kept = {key: value for key, value in use.items() if key not in ("use", "with", "scoring")}
+    named = {"name": f"{str(use.get('use')).rsplit('/', 1)[-1]}-{use['scoring']}"}
+    return {**named, **kept, "use": use["scoring"], "with": {"benchmark": inner}}
 
 
 def _members(members: Group, name: Any, settings: dict[str, Any], checker: Checker, place: Place) -> list[Any]:

@@ -23,8 +23,13 @@ class RunSection(Section):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Name of the run and of its directory.")
     seed: int = Field(default=0, ge=0, description="Seed of everything random.")
-    plugins: tuple[str, ...] = Field(default=(), description="Plugins that must be installed for this run.")
+    plugins: tuple[str, ...] = Field(
+        default=(), description="Plugins that this run needs: names, or files beside the run file."
+    )
     directory: str = Field(default="runs", description="Where the run's directory is made.")
+    readable_by: Literal["user", "group", "everyone"] | None = Field(
+        default=None, description="Who may read the run's files, whatever the umask is; as the umask says by default."
+    )
 
 
 HELD_OUT_SPLIT = "held-out"
@@ -88,6 +93,9 @@ class BenchmarkRef(ComponentRef):
     name: str | None = Field(
         default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="What it is called in this run."
     )
+    scoring: str | None = Field(
+        default=None, description="Another way to ask and score it: a benchmark that takes one, as 'likelihood'."
+    )
     solver: ComponentRef | None = Field(default=None, description="Overrides the solver that the benchmark wants.")
     generation: Generation | None = Field(
         default=None, description="Settings of generation that replace the benchmark's; the others stay as it has them."
@@ -105,7 +113,7 @@ class BenchmarkRef(ComponentRef):
 class EvaluationSection(Section):
     """What every model of the run is asked. Entries of ``models:`` are compared with each other as well."""
 
-    benchmarks: tuple[BenchmarkRef, ...] = Field(min_length=1)
+    benchmarks: tuple[BenchmarkRef, ...] = Field(min_length=1, description="What every model is asked, in order.")
     compare_to: tuple[str, ...] = Field(default=("base", "most-common-answer"), description="Models to compare with.")
     limit: int | None = Field(default=None, ge=1, description="Only the first questions of each benchmark.")
     models: tuple[str, ...] | None = Field(
@@ -118,9 +126,10 @@ class EvaluationSection(Section):
     samples: str | tuple[str, ...] | None = Field(
         default=None, description="Only the questions with these ids: a list, or a file with one id a line."
     )
-    baselines: tuple[Literal["constant-letter", "image-blind"], ...] = Field(
-        default=(),
-        description="More baselines: the letter that is most often right; the same model asked without the images.",
+    baselines: tuple[str, ...] = Field(
+        default=("image-blind",),
+        description="More baselines: constant-letter, the letter that is most often right; image-blind, the same model "
+        "asked without the images; or the name of a plugin's.",
     )
     breakdowns: bool = Field(default=True, description="Also give results by modality, task type and other tags.")
     reuse_answers: bool = Field(
@@ -150,18 +159,27 @@ class RunFile(Section):
     """A run file, in the order the work is done; a section left out is a step not run."""
 
     run: RunSection
+    plugins: tuple[str, ...] = Field(default=(), exclude=True, description="Another place for run.plugins.")
     data: DataSection | None = None
     quality: QualitySection | None = None
-    model: ComponentRef | None = None
+    reasoning: ComponentRef | None = Field(default=None, description="What makes samples with reasoning of those kept.")
+    model: ComponentRef | None = Field(default=None, description="The model that is trained and evaluated.")
     models: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")], ComponentRef] = Field(
         default_factory=dict, description="Further models that are asked, never trained: judges, members of a panel."
     )
-    resolution: ComponentRef | None = None
-    packing: ComponentRef | None = None
-    training: ComponentRef | None = None
+    resolution: ComponentRef | None = Field(default=None, description="How large images are; native by default.")
+    packing: ComponentRef | None = Field(default=None, description="Which samples share a row.")
+    training: ComponentRef | None = Field(default=None, description="The trainer, with its stages.")
     evaluation: EvaluationSection | None = None
     report: tuple[ComponentRef, ...] = Field(default=(), description="What is written for people, in order.")
     sweep: SweepSection | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plugins_in_one_place(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or not isinstance(value.get("run"), dict) or not value.get("plugins"):
+            return value
+        return {**value, "run": {**value["run"], "plugins": [*value["run"].get("plugins", ()), *value["plugins"]]}}
 
 
 Place = tuple[str | int, ...]
@@ -174,10 +192,19 @@ IMAGE_BLIND = "-image-blind"
 """What is put after a model's name where it was asked without the images."""
 
 
+OTHER_BASELINE = ".baseline"
+"""What is put after the name of a plugin's baseline, which no model's name can end with."""
+
+
+def baseline_label(name: str) -> str:
+    """What a baseline of ``evaluation.baselines`` is called in results."""
+    return name if name in (BASELINE, CONSTANT_LETTER) else name.replace("/", "-") + OTHER_BASELINE
+
+
 def is_baseline(model: str) -> bool:
     """Whether the name is of a baseline: a constant answer, or a model asked without its images; also ``RUN:MODEL``."""
     name = model.rpartition(":")[2]
-    return name in (BASELINE, CONSTANT_LETTER) or name.endswith(IMAGE_BLIND)
+    return name in (BASELINE, CONSTANT_LETTER) or name.endswith((IMAGE_BLIND, OTHER_BASELINE))
 
 
 def names_in_run(uses: Sequence[ComponentRef]) -> list[str]:

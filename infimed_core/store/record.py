@@ -7,6 +7,10 @@ import json
 import os
 import platform
 import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -21,11 +25,13 @@ from infimed_core.store.files import first_mistake, write_atomically
 from infimed_core.texts import whole_in
 
 if TYPE_CHECKING:
-    from filelock import FileLock
+    from filelock import BaseFileLock
 
-NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
+NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 LOCK, OWNER = "lock", "owner"
 """The file that the owner of a run directory holds locked, and the one that says who that is."""
+LEASE, LEASE_SECONDS = "lease", 30.0
+"""Where the file system has no locks: the file that its owner touches three times in so many seconds."""
 
 
 class RunDirectory:
@@ -34,7 +40,8 @@ class RunDirectory:
     def __init__(self, path: Path, record: RunRecord) -> None:
         self.path = path
         self.record = record
-        self._lock: FileLock | None = None
+        self._lock: BaseFileLock | None = None
+        self._writing = threading.RLock()
 
     def hold(self) -> str:
         """Take the directory for this process; returns who held it last and did not give it back, "" where none.
@@ -42,31 +49,39 @@ class RunDirectory:
         Raises:
             InfimedError: another living process works in it.
         """
-        from filelock import FileLock, Timeout
+        from filelock import LeaseSettingsMismatch, SoftFileLease, Timeout
 
-        lock = FileLock(self.path / LOCK)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            lock.acquire(timeout=0)
-        except Timeout:
+            try:
+                lock = _file_lock(self.path)
+                lock.acquire(timeout=0)
+            except OSError as error:
+                if error.errno not in NO_LOCKS:
+                    raise
+                lock = SoftFileLease(self.path / LEASE, lease_duration=LEASE_SECONDS, on_compromise=self._lose)
+                lock.acquire(timeout=1.2 * LEASE_SECONDS)  # so long a lease must be seen untouched to be of the dead
+        except (Timeout, LeaseSettingsMismatch):
             raise InfimedError(
                 f"{self.path}: another process ({_owner_of(self.path) or 'unknown'}) is working in this directory, as "
                 f"{self.path / OWNER} says; wait for it, stop it, or give the run another name"
             ) from None
         except OSError as error:
-            remedy = (
-                "its file system has no locks: put run.directory on one that has"
-                if error.errno in NO_LOCKS
-                else ("give it to the user who runs this, or set run.directory to a place that is yours to write")
-            )
             raise InfimedError(
-                f"{self.path}: cannot be used as a run's directory ({error.strerror}); {remedy}"
+                f"{self.path}: cannot be used as a run's directory ({error.strerror}); give it to the user who runs "
+                "this, or set run.directory to a place that is yours to write"
             ) from None
         self._lock = lock
         before = _owner_of(self.path)
         started = f"started {process_start()}, " if process_start() else ""
         write_atomically(self.path / OWNER, f"process {os.getpid()} on {platform.node()}, {started}since {now()}")
         return before
+
+    def _lose(self, event: object) -> None:
+        """End this process where its lease is another's, or nobody's: two that write to one run would spoil it."""
+        owner = _owner_of(self.path) or "unknown"
+        print(f"{self.path}: this process has lost its lease of the directory to {owner}", file=sys.stderr, flush=True)
+        os._exit(1)
 
     def release(self) -> None:
         """Give the directory back."""
@@ -77,12 +92,13 @@ class RunDirectory:
 
     def write(self, **changes: Any) -> None:
         """Change fields of the record and write it."""
-        self.record = self.record.model_copy(update=changes)
-        try:
-            text = self.record.model_dump_json(indent=1)
-        except ValueError:  # half of a surrogate pair, in the name of a file or of a column for example
-            text = json.dumps(whole_in(self.record.model_dump(mode="json")), ensure_ascii=False, indent=1)
-        write_atomically(self.path / "run.json", text)
+        with self._writing:
+            self.record = self.record.model_copy(update=changes)
+            try:
+                text = self.record.model_dump_json(indent=1)
+            except ValueError:  # half of a surrogate pair, in the name of a file or of a column for example
+                text = json.dumps(whole_in(self.record.model_dump(mode="json")), ensure_ascii=False, indent=1)
+            write_atomically(self.path / "run.json", text)
 
     def put_step(self, step: StepRecord) -> None:
         """Add a step, or replace the one of that name and subject, and write.
@@ -90,8 +106,9 @@ class RunDirectory:
         `train-a-b` may be of one pair of names or of another, so the name alone does not tell two steps apart.
         """
         key = step.name, step.subject
-        steps = [existing for existing in self.record.steps if (existing.name, existing.subject) != key]
-        self.write(steps=(*steps, step))
+        with self._writing:
+            steps = [existing for existing in self.record.steps if (existing.name, existing.subject) != key]
+            self.write(steps=(*steps, step))
 
 
 def read_record(path: Path) -> RunRecord:
@@ -161,12 +178,10 @@ def now() -> str:
 
 def environment(folder: Path | None = None) -> dict[str, Any]:
     """Versions, machine and revision, found without importing what they are the versions of."""
-    packages: dict[str, str | None] = {}
+    packages: dict[str, str] = {}
     for name in (GROUP, *required_packages()):
-        try:
+        with suppress(metadata.PackageNotFoundError):
             packages[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            packages[name] = None
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -198,14 +213,26 @@ def is_gone(path: Path, record: RunRecord) -> bool:
 
     The operating system holds the lock, and lets it go when its process ends, however that comes about.
     """
-    from filelock import FileLock, Timeout
-
     if record.status != "running" or not (path / LOCK).exists():
         return False
     try:
-        with FileLock(path / LOCK).acquire(timeout=0):
+        with _file_lock(path).acquire(timeout=0):
             return True
-    except (Timeout, OSError):
+    except OSError as error:  # also that another holds it
+        return error.errno in NO_LOCKS and not _is_touched(path / LEASE)
+
+
+def _file_lock(path: Path) -> BaseFileLock:
+    """The lock of a run's directory; where there is none, its error and no lock file that a kill would leave."""
+    from filelock import FileLock
+
+    return FileLock(path / LOCK, preserve_lock_file=True)
+
+
+def _is_touched(lease: Path) -> bool:
+    try:
+        return time.time() - lease.stat().st_mtime < 2 * LEASE_SECONDS
+    except OSError:
         return False
 
 

@@ -16,7 +16,7 @@ from infimed_core.api.models import ModelPool
 from infimed_core.api.reporting import RunEvent, StepRecord
 from infimed_core.contracts import raised_in
 from infimed_core.distributed.ranks import Ranks
-from infimed_core.errors import ComponentError
+from infimed_core.errors import ComponentError, InfimedError
 from infimed_core.plugins import Registry
 from infimed_core.runfile.plan import Plan
 from infimed_core.stopping import handled, stop_signal
@@ -51,6 +51,7 @@ class RunState:
     """The run file's further models."""
     stopped: threading.Event = field(default_factory=threading.Event)
     ranks: Ranks = field(default_factory=Ranks)
+    _telling: threading.RLock = field(default_factory=threading.RLock)
 
     @property
     def path(self) -> Path:
@@ -69,6 +70,8 @@ class RunState:
 
     def opened_by(self, kinds: Collection[str]) -> dict[str, str]:
         """Who opens media of these kinds, where that is more than InfiMed's own with its defaults; noted in the run."""
+        if missing := self.media.missing_packages(kinds):
+            raise InfimedError(missing)
         identities = self.media.identities(kinds)
         plugins = {info.name: info for info in self.directory.record.plugins}
         for kind in identities:
@@ -80,7 +83,8 @@ class RunState:
 
     def tell(self, kind: str, step: str, payload: Mapping[str, Any] | None = None) -> None:
         """Tell the listener of this process and every listener of the plugins."""
-        self.listen(RunEvent(kind=kind, step=step, directory=str(self.path), payload=payload or {}))
+        with self._telling:  # servers are asked side by side, and listeners know of no threads
+            self.listen(RunEvent(kind=kind, step=step, directory=str(self.path), payload=payload or {}))
 
     def say(self, text: str, step: str = "") -> None:
         """Tell a line of text, for people."""

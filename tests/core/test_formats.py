@@ -2,11 +2,12 @@
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
-from infimed_core import InfimedError
+from infimed_core import InfimedError, RunEvent
 from infimed_core.records import RECORD_FORMAT, open_run
 from infimed_core.testing import run
 from infimed_plugins.operations.checksums import damaged_files
@@ -37,6 +38,30 @@ def test_a_kept_run_of_this_format_is_read_in_every_part(tmp_path: Path) -> None
     assert {row.model for row in kept.results("demo-text")} >= {"base"}
     assert write_page(kept, tmp_path / "report.html").stat().st_size > 10_000
     assert content(place) == before
+
+
+def test_a_kept_run_of_format_1_is_refused_in_one_line_and_made_anew_beside_what_it_left(tmp_path: Path) -> None:
+    place = tmp_path / "runs" / "r"
+    shutil.copytree(KEPT / "format-1", place)
+    before = content(place)
+    with pytest.raises(
+        InfimedError, match=r"made by an earlier version \(record format 1; this one reads 2\)"
+    ) as caught:
+        open_run(place)
+    assert "\n" not in str(caught.value) and status_of(place).state == "unreadable" and content(place) == before
+    document = {
+        "run": {"name": "r"},
+        "model": {"use": "constant", "with": {"text": "yes"}},
+        "evaluation": {"benchmarks": [{"use": "demo-text"}], "limit": 3},
+    }
+    events: list[RunEvent] = []
+    record = run(document, tmp_path, events)
+    told = [event.payload["text"] for event in events if event.kind == "message"]
+    assert [text for text in told if "record format 1" in text and "read as before" in text] == told[:1]
+    assert {step.status for step in record.steps} == {"done"} and open_run(place).status == "done"
+    after = content(place)
+    kept = {path: text for path, text in before.items() if "/artifacts/" in path or "/media/" in path}
+    assert len(kept) > 20 and kept.items() <= after.items()
 
 
 @pytest.mark.parametrize("number", [0, 1, RECORD_FORMAT + 1, 99])

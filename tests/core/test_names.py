@@ -8,6 +8,8 @@ from infimed_core.plugins import KINDS, load_plugins
 CORE = Path(__file__).parents[2] / "infimed_core"
 WORDS_OF_THE_CORE = {
     "quality": "a section of the run file",
+    "direct": "a value of the tag reasoning: what a sample is that nothing made",
+    "reasoning": "a section of the run file, its step, and the tag of what it makes",
     "resolution": "a section of the run file, and of a stage",
     "packing": "a section of the run file, and of a stage",
     "filters": "a key of the run file: data.filters",

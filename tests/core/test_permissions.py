@@ -13,24 +13,30 @@ from killsweep import write_run_file
 
 from infimed_core import load_plugins, load_run_file
 from infimed_core.records import open_run
-from infimed_core.run import run
+from infimed_core.run import UMASKS, run
 from infimed_plugins.reporting.page.page import write_page
 
 
-@pytest.mark.parametrize("umask", [0o077, 0o027, 0o002])
-def test_every_file_of_a_run_follows_the_umask(tmp_path: Path, umask: int) -> None:
+@pytest.mark.parametrize(
+    ("umask", "readable_by"), [(0o077, None), (0o027, None), (0o002, None), (0o077, "group"), (0o022, "user")]
+)
+def test_every_file_of_a_run_follows_the_umask_or_its_setting(tmp_path: Path, umask: int, readable_by) -> None:
     before = os.umask(umask)
     try:
         file = write_run_file(tmp_path)
         registry = load_plugins()
-        run(load_run_file(file, registry), registry, lambda event: None)
+        run(load_run_file(file, registry, {"run.readable_by": readable_by}), registry, lambda event: None)
+        assert os.umask(umask) == umask, "it is put back"
+        if readable_by is not None:
+            umask = UMASKS[readable_by]
+            os.umask(umask)
         write_page(open_run(tmp_path / "runs" / "r"), tmp_path / "runs" / "r" / "report.html")
     finally:
         os.umask(before)
     wrong = {}
     for path in (tmp_path / "runs").rglob("*"):
         mode, whole = stat.S_IMODE(path.stat().st_mode), 0o777 if path.is_dir() else 0o666
-        if mode != whole & ~umask and path.name != "lock":  # only its owner locks
+        if mode != whole & ~umask:
             wrong[str(path)] = oct(mode)
         assert not mode & umask
     assert not wrong

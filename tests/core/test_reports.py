@@ -117,7 +117,8 @@ def test_a_run_of_an_earlier_version_is_made_anew_with_one_line(tmp_path: Path) 
     events: list[RunEvent] = []
     after = run(document(), tmp_path, events)
     told = [event.payload["text"] for event in events if event.kind == "message"]
-    assert told == [f"{directory / 'run.json'}: made by an earlier version (record format 1); every step is done anew"]
+    kept = "answers in cache/ are read as before, every step is done anew"
+    assert told == [f"{directory / 'run.json'}: made by an earlier version (record format 1); {kept}"]
     assert {step.status for step in after.steps} == {"done"} and after.results == before.results
 
 

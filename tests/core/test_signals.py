@@ -30,7 +30,7 @@ def wait():
 if phase == "score":
     FiveDimension.score = lambda self, samples, media: wait()
 else:
-    import infimed_core.curate.reading as reading
+    import infimed_core.curate.read_task as reading
     reading.check_sample = lambda sample: time.sleep(60)
 run_main()
 """
@@ -51,13 +51,19 @@ def run_file(folder: Path) -> Path:
     return folder / "run.yaml"
 
 
+def _default_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def stopped(folder: Path, step: str, number: int) -> tuple[int, dict]:
     """Start the run, send it a signal in a step, and return its exit code and record."""
     file = run_file(folder)
     (folder / "driver.py").write_text(DRIVER)
     command = [sys.executable, str(folder / "driver.py"), str(file), step]
     with (folder / "output.txt").open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output)
+        # a test that was started by nohup, or in the background, would hand on that a signal is ignored
+        process = subprocess.Popen(command, stdout=output, stderr=output, preexec_fn=_default_signals)
     record = folder / "runs" / "r" / "run.json"
     until = time.monotonic() + 120
     while time.monotonic() < until and process.poll() is None:

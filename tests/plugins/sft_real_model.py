@@ -49,9 +49,9 @@ class Rows:
         return self._encoder.encode(sample, images, 9)
 
 
-def make_source(directory, layers=2):
+def make_source(directory, layers=2, hidden_size=32):
     """A small model and its checkpoint below ``directory``."""
-    model = TinyQwen3VL(hidden_size=32, layers=layers, heads=2, intermediate_size=64, vision_hidden_size=32)
+    model = TinyQwen3VL(hidden_size=hidden_size, layers=layers, heads=2, intermediate_size=64, vision_hidden_size=32)
     model = model.model_copy(update={"vision_layers": 4, "vision_heads": 2, "vision_intermediate_size": 64})
     texts = [turn.text for i in range(12) for turn in make_sample(i).turns]
     return model, model.prepare(directory, lambda: texts, 0)

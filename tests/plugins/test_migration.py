@@ -229,7 +229,7 @@ def test_the_command_tells_every_key_and_no_secret(
     monkeypatch.chdir(tmp_path)
     file = tmp_path / "t.yaml"
     file.write_text(
-        "model_name_or_path: m\ndataset: a\nhf_hub_token: hf_verysecret\nuse_dora: true\nlerning_rate: 1e-4\n"
+        "model_name_or_path: m\ndataset: a\nhf_hub_token: hf_verysecret\npissa_init: true\nlerning_rate: 1e-4\n"
     )
     convert_command(Tool.llama_factory, file)
     said = capsys.readouterr().out

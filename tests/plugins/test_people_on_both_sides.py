@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from infimed_core import Sample, Turn, is_person_tag
-from infimed_core.curate.reading import split_tag
+from infimed_core.curate.read_task import split_tag
 from infimed_core.runfile.sections import SplitSection
 from infimed_plugins.executors.local import Serial
 from infimed_plugins.filters.contamination import Contamination

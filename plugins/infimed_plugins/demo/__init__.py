@@ -5,14 +5,20 @@ from infimed_core import hookimpl
 
 @hookimpl
 def infimed_readers() -> dict[str, str]:
-    """Offer ``demo-anatomy`` (pictures) and ``demo-volumes`` (blocks of slices)."""
+    """Offer ``demo-anatomy`` (pictures), ``demo-volumes`` (blocks of slices), ``demo-two-step`` (several pictures)."""
     return {
         "demo-anatomy": "infimed_plugins.demo.anatomy:DemoAnatomy",
         "demo-volumes": "infimed_plugins.demo.volumes:DemoVolumes",
+        "demo-two-step": "infimed_plugins.demo.two_step:DemoTwoStep",
+        "demo-grounding": "infimed_plugins.demo.grounding:DemoGrounding",
     }
 
 
 @hookimpl
 def infimed_benchmarks() -> dict[str, str]:
-    """Offer ``demo-vqa`` (image questions) and ``demo-text`` (text-only questions)."""
-    return {"demo-vqa": "infimed_plugins.demo.vqa:DemoVqa", "demo-text": "infimed_plugins.demo.vqa:DemoText"}
+    """Offer ``demo-vqa`` (image questions), ``demo-text`` (text-only) and ``demo-two-step`` (several pictures)."""
+    return {
+        "demo-vqa": "infimed_plugins.demo.vqa:DemoVqa",
+        "demo-text": "infimed_plugins.demo.vqa:DemoText",
+        "demo-two-step": "infimed_plugins.demo.two_step:DemoTwoStepBenchmark",
+    }

@@ -119,7 +119,8 @@ class _Questions:
         answer = read_reply(self._server.exchange("/chat/completions", body), request)
         with self._lock:
             self._answered, self._lost = True, 0
-        if not answer.text and not answer.transcript and answer.finish_reason in (None, "stop"):
+        is_empty = not (answer.text or answer.transcript or answer.log_likelihoods)
+        if is_empty and answer.finish_reason in (None, "stop"):
             empty.append(answer)
             raise CallError("empty_answer", "the server replied with an empty answer", retry=True)
         return answer

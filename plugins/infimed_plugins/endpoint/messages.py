@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import Field, JsonValue
@@ -10,6 +11,9 @@ from pydantic import Field, JsonValue
 from infimed_core import Answer, DataError, Generation, Request, Row, Turn
 from infimed_plugins.endpoint.pictures import Pictures
 from infimed_plugins.endpoint.transport import CallError
+
+MOST_LISTED = 20
+"""Of the likeliest tokens; the most that OpenAI's interface lists."""
 
 
 class Asking(Row):
@@ -33,6 +37,8 @@ def make_body(request: Request, model: str, asking: Asking, pictures: Pictures) 
         turns = (Turn(role="system", content=(asking.system,)), *turns)
     messages = [{"role": turn.role, "content": _content(turn, request, pictures)} for turn in turns]
     body = {"model": model, "messages": messages, "stream": False, **_settings(request.generation, asking)}
+    if request.continuations:
+        body |= {asking.max_tokens_name: 1, "logprobs": True, "top_logprobs": MOST_LISTED}
     return {name: value for name, value in (body | asking.extra_body).items() if value is not None}
 
 
@@ -67,6 +73,26 @@ def _content(turn: Turn, request: Request, pictures: Pictures) -> str | list[dic
             raise DataError("missing_media", f"the question names medium {part}, which it does not have")
         parts.append({"type": "image_url", "image_url": {"url": pictures.data_uri(request.media[part])}})
     return parts
+
+
+def _log_likelihoods(choice: Mapping[str, Any], continuations: Sequence[str]) -> tuple[float, ...]:
+    """Of each text the log-probability that the answer is this one token, from the list of the likeliest tokens.
+
+    A text that is not in the list gets the least value there: it is less likely still. Empty where the list does not
+    settle that: none of the texts is in it, or one that is missing begins with a token that is.
+    """
+    try:
+        listed = choice["logprobs"]["content"][0]["top_logprobs"]
+        pairs = [(str(one["token"]).strip(), float(one["logprob"])) for one in listed]
+    except (KeyError, IndexError, TypeError, ValueError):
+        return ()
+    known = {text: [value for token, value in pairs if token == text] for text in continuations}
+    missing = [text for text, values in known.items() if not values]
+    begun = any(token and text.startswith(token) for text in missing for token, _ in pairs)
+    if begun or len(missing) == len(known):
+        return ()
+    least = min(value for _, value in pairs)
+    return tuple(math.log(sum(map(math.exp, known[text]))) if known[text] else least for text in continuations)
 
 
 def read_reply(reply: Any, request: Request) -> Answer:
@@ -108,6 +134,7 @@ def read_reply(reply: Any, request: Request) -> Answer:
         num_prompt_tokens=_count(usage, "prompt_tokens"),
         num_answer_tokens=_count(usage, "completion_tokens"),
         finish_reason=str(finish) if isinstance(finish, str) and finish else None,
+        log_likelihoods=_log_likelihoods(choice, request.continuations) if request.continuations else (),
         transcript=({"role": "reasoning", "content": str(reasoning)},) if reasoning else (),
     )
 

@@ -27,6 +27,7 @@ class OpenAICompatible(Model):
     """A model behind OpenAI's chat completions interface: vLLM, SGLang, llama.cpp, `transformers serve`, a cloud."""
 
     trainable: ClassVar[bool] = False
+    runs_elsewhere: ClassVar[bool] = True
 
     base_url: str = Field(description="Address of the server up to /chat/completions, e.g. http://127.0.0.1:8000/v1.")
     model: str | None = Field(default=None, description="The model's name there; null takes the only one it serves.")

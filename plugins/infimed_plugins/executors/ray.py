@@ -5,6 +5,9 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import pickle
+import platform
+import re
 import signal
 import sys
 import threading
@@ -15,7 +18,7 @@ from typing import Any, TypeVar
 
 from pydantic import Field
 
-from infimed_core import Component, Executor, InfimedError
+from infimed_core import Component, DataError, Executor, InfimedError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -48,28 +51,8 @@ class Ray(Executor):
             InfimedError: ray is not installed or the cluster cannot be reached, or an item's worker died every time.
         """
         ray = start_ray(self.address)
-        task = ray.remote(_call).options(
-            num_cpus=self.cpus_per_task, max_retries=self.max_retries, memory=self.memory_per_task
-        )
-        shared = ray.put(function)
-        waiting: deque[tuple[int, Any]] = deque()
-        following = iter(enumerate(items))
-        try:
-            while True:
-                while len(waiting) < self.max_in_flight:
-                    try:
-                        index, item = next(following)
-                    except StopIteration:
-                        break
-                    waiting.append((index, task.remote(shared, item)))
-                if not waiting:
-                    return
-                index, reference = waiting[0]
-                yield _result(ray, reference, index, len(items))
-                waiting.popleft()
-        finally:
-            for _, reference in waiting:
-                ray.cancel(reference, force=False)
+        options = {"num_cpus": self.cpus_per_task, "max_retries": self.max_retries, "memory": self.memory_per_task}
+        return map_tasks(ray, function, items, options, self.max_in_flight)
 
     @contextmanager
     def opened(self) -> Iterator[None]:
@@ -138,21 +121,81 @@ def _own_signals() -> Iterator[None]:
                 signal.signal(number, handler)
 
 
-def _call(function: Callable[[Any], Any], item: Any) -> tuple[bool, Any]:
+def map_tasks(
+    ray: Any,
+    function: Callable[[T], R],
+    items: Sequence[T],
+    options: Mapping[str, Any],
+    max_in_flight: int,
+    start: int = 0,
+) -> Iterator[R]:
+    """Results of the items from ``start`` on, in order, one Ray task for each; an exception is raised as it was.
+
+    Raises:
+        InfimedError: a worker died at an item every time, or lacks something; names the item, or what to install.
+    """
+    task = ray.remote(call).options(**options)
+    shared = ray.put(ray.cloudpickle.dumps(function))
+    waiting: deque[tuple[int, Any]] = deque()
+    following = iter(range(start, len(items)))
+    try:
+        while True:
+            while len(waiting) < max_in_flight and (index := next(following, None)) is not None:
+                waiting.append((index, task.remote(shared, ray.cloudpickle.dumps(items[index]))))
+            if not waiting:
+                return
+            index, reference = waiting[0]
+            try:
+                outcome = ray.get(reference)
+            except ray.exceptions.RayError as error:
+                raise _gave_up(error, index, len(items)) from None
+            yield result(outcome)
+            waiting.popleft()
+    finally:
+        for _, reference in waiting:
+            ray.cancel(reference, force=False)
+
+
+def call(function: bytes, item: bytes) -> tuple[bool, Any, str]:
     """What runs on a worker. Its own exception travels as a value: not retried, not rewrapped."""
     try:
-        return True, function(item)
+        return True, pickle.loads(function)(pickle.loads(item)), platform.node()
     except Exception as error:
-        return False, error
+        return False, error, platform.node()
 
 
-def _result(ray: Any, reference: Any, index: int, num_items: int) -> Any:
-    try:
-        good, value = ray.get(reference)
-    except ray.exceptions.RayError as error:
+def result(outcome: tuple[bool, Any, str]) -> Any:
+    """What a worker has returned.
+
+    Raises:
+        InfimedError: the worker lacks a module or a file that is here; else the worker's own exception.
+    """
+    is_good, value, host = outcome
+    if is_good:
+        return value
+    if isinstance(value, ImportError):
+        raise InfimedError(_lacks(value.name or str(value), host)) from None
+    if isinstance(value, FileNotFoundError) or (isinstance(value, DataError) and value.code == "missing_file"):
         raise InfimedError(
-            f"Ray gave up on item {index} of {num_items}: {type(error).__name__}: {str(error).strip().splitlines()[0]}"
+            f"a worker on {host} does not find what it needs ({value}): the workers need to see the data and the run's "
+            "directory under the same paths as this machine"
         ) from None
-    if not good:
-        raise value
-    return value
+    raise value
+
+
+def _lacks(module: str, host: str) -> str:
+    return (
+        f"a Ray worker{host and ' on '}{host} lacks the module '{module}': install it on the workers; they need the "
+        "same packages and plugins as this machine"
+    )
+
+
+def _gave_up(error: Exception, index: int, num_items: int) -> InfimedError:
+    found = re.search(r"No module named '([\w.]+)'", str(error))
+    if found:  # before our own code runs: InfimedError itself may be what is not there
+        return InfimedError(_lacks(found.group(1), ""))
+    first = str(error).strip().splitlines()[0]
+    return InfimedError(
+        f"a Ray worker died at item {index} of {num_items} every time ({type(error).__name__}: {first}); killed (out "
+        "of memory?) or crashed in a library: use memory_per_task, or 'serial' to see the crash"
+    )

@@ -10,8 +10,10 @@ from typing import Any, TypeVar
 from pydantic import Field
 
 from infimed_core import Component, Executor, InfimedError
-from infimed_plugins.executors.ray import missing_ray, shut_down_after, start_ray
+from infimed_plugins.executors.ray import call, map_tasks, missing_ray, result, shut_down_after, start_ray
 
+MOST_IN_FLIGHT = 64
+"""Items handed out and not yet returned after a worker has died."""
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -29,6 +31,7 @@ class RayData(Executor):
     )
     cpus_per_task: float = Field(default=0.5, gt=0, description="CPUs that one task claims; may be a fraction.")
     memory_per_task: int | None = Field(default=None, ge=1, description="Bytes of memory that one task claims.")
+    max_retries: int = Field(default=3, ge=0, description="How often a task is repeated whose worker died.")
 
     def problems(self, run: Mapping[str, Component]) -> Mapping[str, str]:
         """That ray is not installed."""
@@ -51,20 +54,21 @@ class RayData(Executor):
         context.execution_options.preserve_order = True
         context.enable_progress_bars = False
         context.print_on_execution_start = False
-        work = pickle.dumps(function)
-        rows = [{"item": pickle.dumps(item)} for item in items]
+        options = {"num_cpus": self.cpus_per_task, "memory": self.memory_per_task}
+        retries = {"max_retries": self.max_retries}  # by default a pipeline repeats a task for ever
+        work = ray.cloudpickle.dumps(function)
+        rows = [{"item": ray.cloudpickle.dumps(item)} for item in items]
         dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
-            _call, fn_kwargs={"work": work}, num_cpus=self.cpus_per_task, memory=self.memory_per_task
+            _call, fn_kwargs={"work": work}, ray_remote_args_fn=lambda: retries, **options
         )
+        num_done = 0
         try:
             for row in dataset.iter_rows():
-                good, value = pickle.loads(row["result"])
-                if not good:
-                    raise value
-                yield value
-        except ray.exceptions.RayError as error:
-            first = str(error).strip().splitlines()[0]
-            raise InfimedError(f"Ray Data gave up: {type(error).__name__}: {first}") from None
+                yield result(pickle.loads(row["result"]))
+                num_done += 1
+        except ray.exceptions.RayError:
+            # A pipeline says that a worker died, and not at which item: tasks that have one item each do.
+            yield from map_tasks(ray, function, items, options | retries, MOST_IN_FLIGHT, start=num_done)
 
     @contextmanager
     def opened(self) -> Iterator[None]:
@@ -77,9 +81,5 @@ _REMEDY = "pip install 'infimed[ray]'"
 
 
 def _call(row: dict[str, Any], work: bytes) -> dict[str, Any]:
-    """What runs on a worker. Its own exception travels as a value: not retried, not rewrapped."""
-    try:
-        result = (True, pickle.loads(work)(pickle.loads(row["item"])))
-    except Exception as error:
-        result = (False, error)  # type: ignore[assignment]
-    return {"result": pickle.dumps(result)}
+    """What runs on a worker."""
+    return {"result": pickle.dumps(call(work, row["item"]))}

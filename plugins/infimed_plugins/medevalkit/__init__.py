@@ -15,6 +15,13 @@ def infimed_benchmarks() -> dict[str, str]:
     own = {
         "questions": "infimed_plugins.medevalkit.questions:Questions",
         "option-shuffled": "infimed_plugins.medevalkit.shuffled:OptionShuffled",
+        "likelihood": "infimed_plugins.medevalkit.wrappers.likelihood:LikelihoodScored",
+        "image-blind": "infimed_plugins.medevalkit.wrappers.pictures:ImageBlind",
+        "wrong-image": "infimed_plugins.medevalkit.wrappers.pictures:WrongImage",
+        "degraded-image": "infimed_plugins.medevalkit.wrappers.pictures:DegradedImage",
+        "arc-challenge": "infimed_plugins.medevalkit.general:ArcChallenge",
+        "mmbench": "infimed_plugins.medevalkit.general:MMBench",
+        "paraphrased": "infimed_plugins.medevalkit.wrappers.paraphrased:Paraphrased",
     }
     return {**kit, **own}
 

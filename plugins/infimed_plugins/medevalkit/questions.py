@@ -214,7 +214,11 @@ class Questions(Benchmark):
         return turn.model_copy(update={"content": (*turn.content, "\n" + "\n".join(added))})
 
     def grade(self, sample: Sample, answer: Answer, scoring: str) -> Score:
-        """By the form of the question; what cannot be read is unscored with a reason."""
+        """By the form of the question; what cannot be read is unscored with a reason.
+
+        ``sample`` may be a training sample as well, as where a teacher's answers are graded.
+        """
+        sample = sample if "record" in sample.meta else self._question(sample)
         form = sample.tags["form"]
         if form == "choice":
             record: Any = sample.meta["record"]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+import math
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import ClassVar
 
 from pydantic import Field
 
-from infimed_core import AnswerMetric, GradedAnswer
+from infimed_core import AnswerMetric, GradedAnswer, interval
 
 
 class BalancedAccuracy(AnswerMetric):
@@ -31,10 +32,33 @@ class BalancedAccuracy(AnswerMetric):
                 asked[label] += 1
         return sum(right[label] / asked[label] for label in asked) / len(asked) if asked else None
 
-    def smallest_part(self, rows: Sequence[GradedAnswer]) -> int:
-        """Questions of the rarest class: its recall counts as much as that of any other."""
-        asked = Counter(_label(row.sample.references[0]) for row in rows if row.sample.references)
-        return min(asked.values(), default=0)
+    def interval(self, rows: Sequence[GradedAnswer], clusters: Sequence[str]) -> tuple[float, float] | None:
+        """The squares of the recalls' distances to their own bounds, added up (Zou and Donner 2008, Statistics in
+        Medicine 27, 1693-1702). Where classes share clusters, the distances grow as the clusters' sums say.
+        """
+        members: dict[str, list[int]] = defaultdict(list)
+        for place, row in enumerate(rows):
+            if row.sample.references:
+                members[_label(row.sample.references[0])].append(place)
+        if not members:
+            return None
+        below, above, middle = 0.0, 0.0, 0.0
+        apart: dict[tuple[str, str], float] = defaultdict(float)
+        joined: dict[str, float] = defaultdict(float)
+        for label, places in members.items():
+            values = [rows[place].score.value or 0.0 for place in places]
+            low, high = interval(values, clusters=[clusters[place] for place in places])
+            recall = sum(values) / len(values)
+            middle += recall / len(members)
+            below += (recall - (low or 0.0)) ** 2
+            above += ((1.0 if high is None else high) - recall) ** 2
+            for place, value in zip(places, values, strict=True):
+                apart[label, clusters[place]] += (value - recall) / len(places)
+                joined[clusters[place]] += (value - recall) / len(places)
+        alone = sum(part * part for part in apart.values())
+        factor = max(1.0, sum(part * part for part in joined.values()) / alone) if alone else 1.0
+        reach = [math.sqrt(part * factor) / len(members) for part in (below, above)]
+        return max(0.0, middle - reach[0]), min(1.0, middle + reach[1])
 
 
 class F1(AnswerMetric):

@@ -13,8 +13,10 @@ from infimed_plugins.migration.transformers_arguments import (
     ARGUMENTS,
     STAGE,
     UNKNOWN_PIXELS,
+    WHOLE_WEIGHTS,
     directory_and_name,
     each,
+    lora_targets,
     shared_fields,
     visual_tokens,
 )
@@ -36,7 +38,8 @@ TABLE: dict[str, Key] = ARGUMENTS | {
     "model_revision": Key("same", "model.with.revision"),
     "trust_remote_code": Key("by hand", "model.with.trust_remote_code", "left out: code of a checkpoint runs only "
                              "where you write it into the run file yourself"),
-    "adapter_name_or_path": Key("none", note="merge the adapters into a checkpoint first"),
+    "adapter_name_or_path": Key("same", "model.with.checkpoint, model.with.base", "one adapter, trained further"),
+    "create_new_adapter": Key("same", f"{STAGE}.lora.merge", "true merges the adapter that the model comes with first"),
     "dataset": Key("same", "data.sources", "an entry of dataset_info.json each"),
     "eval_dataset": Key("same", f"data.sources, {STAGE}.evaluate.held_out"),
     "dataset_dir": Key("same", "data.sources[].with.path"),
@@ -48,7 +51,7 @@ TABLE: dict[str, Key] = ARGUMENTS | {
     "mix_strategy": Key("same", f"{STAGE}.mix, {STAGE}.mix_epoch"),
     "interleave_probs": Key("same", f"{STAGE}.mix[].weight"),
     "max_samples": Key("same", "data.sources[].with.max_samples"),
-    "val_size": Key("none", note="held-out samples are named by a tag: evaluate.held_out"),
+    "val_size": Key("by hand", "data.split", "by a tag, so that nobody is on both sides; then evaluate.held_out"),
     "packing": Key("same", "packing"),
     "neat_packing": Key("same", "packing", "samples of a row never see each other, always"),
     "default_system": Key("none", note="a system turn stands in the data"),
@@ -60,9 +63,10 @@ TABLE: dict[str, Key] = ARGUMENTS | {
     "lora_rank": Key("same", f"{STAGE}.lora.rank"),
     "lora_alpha": Key("same", f"{STAGE}.lora.alpha"),
     "lora_dropout": Key("same", f"{STAGE}.lora.dropout"),
-    "lora_target": Key("differs", f"{STAGE}.lora.groups", "every linear layer of the group, whatever is named"),
+    "lora_target": Key("same", f"{STAGE}.lora.targets", "within lora.groups"),
     "use_rslora": Key("same", f"{STAGE}.lora.rank_stabilised"),
-    "use_dora": Key("none", note="plain low-rank adapters alone"),
+    "use_dora": Key("same", f"{STAGE}.lora.dora"),
+    "quantization_bit": Key("same", "model.with.quantize", "4 bits of bitsandbytes; the adapters are kept beside them"),
     "pure_bf16": Key("same", "training.with.precision", "bf16"),
     "image_max_pixels": Key("differs", "resolution.with.max_visual_tokens", "in visual tokens, of 28 or 32 pixels "
                             "a side by the model's family"),
@@ -70,7 +74,6 @@ TABLE: dict[str, Key] = ARGUMENTS | {
     "disable_gradient_checkpointing": Key("same", f"{STAGE}.activation_checkpointing"),
     **each("gradient_checkpointing activation_checkpointing",
            Key("always", note="disable_gradient_checkpointing decides")),
-    "quantization_bit": Key("none", note="weights are not quantized while training; the file trains without"),
     "preprocessing_num_workers": Key("always", note="data.executor uses the cores that there are"),
     "early_stopping_steps": Key("same", f"{STAGE}.patience", "where there are held-out samples"),
     "plot_loss": Key("always", note="the report draws the losses of every stage"),
@@ -100,8 +103,8 @@ TABLE: dict[str, Key] = ARGUMENTS | {
            "is trained as the checkpoint describes it")),
     **each("shift_attn mixture_of_depths use_unsloth use_unsloth_gc use_v1_kernels use_llama_pro",
            Key("none", note="no such way of training")),
-    **each("quantization_method quantization_type double_quantization quantization_device_map", Key("none",
-           note="weights are not quantized while training")),
+    **each("quantization_method quantization_type double_quantization quantization_device_map",
+           Key("differs", "model.with.quantize", "nf4 of bitsandbytes with double quantization")),
     **each("export_dir export_size export_device export_quantization_bit export_quantization_dataset "
            "export_quantization_nsamples export_quantization_maxlen export_legacy_format export_hub_model_id",
            Key("always", note="every stage ends with a checkpoint in the layout of transformers")),
@@ -119,7 +122,7 @@ TABLE: dict[str, Key] = ARGUMENTS | {
            Key("none", note="no such tracker")),
     **each("freeze_trainable_layers freeze_trainable_modules freeze_extra_modules", Key("none", note="whole groups "
            "are frozen: vision, projector, language, embeddings")),
-    **each("additional_target adapter_folder create_new_adapter loraplus_lr_ratio loraplus_lr_embedding pissa_init "
+    **each("additional_target adapter_folder loraplus_lr_ratio loraplus_lr_embedding pissa_init "
            "pissa_iter pissa_convert", Key("none", note="plain low-rank adapters alone; trainable names whole groups "
            "that learn beside them")),
     **each("module_dropout oft_rank oft_block_size oft_target", Key("none", note="adapters are low-rank")),
@@ -161,11 +164,15 @@ def recipe_of(values: dict[str, Any], devices: int, file: Path) -> tuple[Recipe,
     most = visual_tokens(settings.number("image_max_pixels"), model)
     if most is None and "image_max_pixels" in settings.values:
         changed["image_max_pixels"] = UNKNOWN_PIXELS
+    if settings.get("quantization_bit") and not _is_four_bit(settings):
+        changed["quantization_bit"] = WHOLE_WEIGHTS
     recipe = Recipe(
         **fields,
         name=name,
         directory=directory,
         model=model,
+        adapter=next(iter(settings.names("adapter_name_or_path")), None),
+        quantize="nf4" if _is_four_bit(settings) else None,
         revision=None if settings.get("model_revision") in (None, "main") else settings.get("model_revision"),
         sources=sources,
         mix=mix or ([{"where": {"split": "train"}}] if settings.names("eval_dataset") else []),
@@ -204,7 +211,15 @@ def _method(settings: Settings, file: Path) -> tuple[list[str] | None, Lora | No
     alpha = settings.number("lora_alpha") if settings.get("lora_alpha") else 2.0 * rank
     adapted = [group for group in groups if group != "projector"] or ["language"]
     dropout, stabilised = settings.number("lora_dropout"), settings.flag("use_rslora")
-    return None, Lora(rank, alpha, dropout, stabilised, adapted)
+    goes_on = bool(settings.names("adapter_name_or_path")) and not settings.flag("create_new_adapter")
+    dora, targets = settings.flag("use_dora"), lora_targets(settings, "lora_target")
+    kept = goes_on or _is_four_bit(settings)
+    return None, Lora(rank, alpha, dropout, stabilised, adapted, dora, targets, kept)
+
+
+def _is_four_bit(settings: Settings) -> bool:
+    method = str(settings.get("quantization_method") or "bnb")
+    return str(settings.get("quantization_bit")) == "4" and method in ("bnb", "bitsandbytes")
 
 
 def _data(settings: Settings) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

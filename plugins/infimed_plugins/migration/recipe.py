@@ -15,6 +15,15 @@ class Lora:
     dropout: float = 0.0
     rank_stabilised: bool = False
     groups: list[str] = field(default_factory=lambda: ["language"])
+    dora: bool = False
+    targets: list[str] | None = None
+    keep: bool = False
+    """Whether the adapters stay beside the weights (merge: false)."""
+
+    def settings(self) -> dict[str, Any]:
+        """As they stand in a run file."""
+        given = {key: value for key, value in vars(self).items() if value not in (False, None) and key != "keep"}
+        return given | ({"merge": False} if self.keep else {})
 
 
 @dataclass
@@ -42,6 +51,8 @@ class Recipe:
     schedule: str
     warmup: float
     revision: str | None = None
+    adapter: str | None = None
+    quantize: str | None = None
     max_steps: int | None = None
     mix: list[dict[str, Any]] = field(default_factory=list)
     mix_epoch: str | None = None
@@ -53,6 +64,8 @@ class Recipe:
     min_rate_ratio: float = 0.0
     power: float | None = None
     cycles: int | None = None
+    optimizer: str | None = None
+    neftune_alpha: float | None = None
     weight_decay: float = 0.0
     betas: tuple[float, float] = (0.9, 0.999)
     epsilon: float = 1e-8
@@ -75,7 +88,14 @@ class Recipe:
 
     def run_file(self) -> dict[str, Any]:
         """The run file's sections, in their order; the same samples a step as the recipe has."""
-        model = _given(checkpoint=self.model, revision=self.revision, dtype=self.dtype, supervise=self.supervise)
+        model = _given(
+            checkpoint=self.adapter or self.model,
+            base=self.model if self.adapter else None,
+            revision=self.revision,
+            dtype=self.dtype,
+            quantize=self.quantize,
+            supervise=self.supervise,
+        )
         model |= {"prompt_loss": True} if self.prompt_loss else {}
         sections: dict[str, Any] = {
             "run": {"name": self.name, "directory": self.directory, "seed": self.seed},
@@ -112,7 +132,7 @@ class Recipe:
         stage |= _given(mix_epoch=self.mix_epoch) | length
         stage |= _given(rows_per_step=rows, trainable=self.trainable)
         if self.lora is not None:
-            stage["lora"] = {key: value for key, value in vars(self.lora).items() if value is not False}
+            stage["lora"] = self.lora.settings()
         stage |= _given(
             learning_rate=self.learning_rate,
             schedule=self.schedule,
@@ -120,6 +140,8 @@ class Recipe:
             cycles=self.cycles,
             warmup=self.warmup,
             min_learning_rate_ratio=self.min_rate_ratio or None,
+            optimizer=self.optimizer,
+            neftune_alpha=self.neftune_alpha,
             weight_decay=self.weight_decay,
             betas=list(self.betas),
             epsilon=self.epsilon,

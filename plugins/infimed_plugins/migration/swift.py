@@ -17,8 +17,10 @@ from infimed_plugins.migration.transformers_arguments import (
     ARGUMENTS,
     STAGE,
     UNKNOWN_PIXELS,
+    WHOLE_WEIGHTS,
     directory_and_name,
     each,
+    lora_targets,
     shared_fields,
     visual_tokens,
 )
@@ -39,7 +41,7 @@ TABLE: dict[str, Key] = ARGUMENTS | {
     "tuner_type": Key("same", f"{STAGE}.trainable, {STAGE}.lora", "full, lora and lora_llm"),
     "dataset": Key("same", "data.sources", "files, or names of Hugging Face's hub; #N becomes max_samples"),
     "val_dataset": Key("same", f"data.sources, {STAGE}.evaluate.held_out"),
-    "split_dataset_ratio": Key("none", note="held-out samples are named by a tag: evaluate.held_out"),
+    "split_dataset_ratio": Key("by hand", "data.split", "by a tag, so that nobody is on both sides"),
     "interleave_prob": Key("same", f"{STAGE}.mix[].weight"),
     "stopping_strategy": Key("same", f"{STAGE}.mix_epoch"),
     "columns": Key("by hand", "data.sources[].with.columns", "of the readers huggingface, parquet and csv"),
@@ -58,12 +60,12 @@ TABLE: dict[str, Key] = ARGUMENTS | {
     "freeze_aligner": Key("same", f"{STAGE}.trainable"),
     "vit_lr": Key("same", f"{STAGE}.learning_rate.vision"),
     "aligner_lr": Key("same", f"{STAGE}.learning_rate.projector"),
-    "target_modules": Key("differs", f"{STAGE}.lora.groups", "every linear layer of the group, whatever is named"),
+    "target_modules": Key("same", f"{STAGE}.lora.targets", "within lora.groups"),
     "lora_rank": Key("same", f"{STAGE}.lora.rank"),
     "lora_alpha": Key("same", f"{STAGE}.lora.alpha"),
     "lora_dropout": Key("same", f"{STAGE}.lora.dropout"),
     "use_rslora": Key("same", f"{STAGE}.lora.rank_stabilised"),
-    "use_dora": Key("none", note="plain low-rank adapters alone"),
+    "use_dora": Key("same", f"{STAGE}.lora.dora"),
     "acc_strategy": Key("same", f"{STAGE}.loss_weighting", "token is token, seq is sample"),
     "attn_impl": Key("always", note="packed attention keeps samples apart: torch's varlen kernel, or flash-attn by "
                      "model.with.kernel"),
@@ -72,8 +74,8 @@ TABLE: dict[str, Key] = ARGUMENTS | {
     "temperature": Key("by hand", "evaluation.benchmarks[].generation.temperature"),
     "top_p": Key("by hand", "evaluation.benchmarks[].generation.top_p"),
     "stop_words": Key("by hand", "evaluation.benchmarks[].generation.stop"),
-    "quant_bits": Key("none", note="weights are not quantized while training; the file trains without"),
-    "adapters": Key("none", note="merge the adapters into a checkpoint first"),
+    "quant_bits": Key("same", "model.with.quantize", "4 bits of bitsandbytes; the adapters are kept beside them"),
+    "adapters": Key("same", "model.with.checkpoint, model.with.base", "one adapter, trained further"),
     "use_hf": Key("always", note="names are those of Hugging Face's hub"),
     "external_plugins": Key("by hand", "run.plugins", "a plugin of InfiMed's own"),
     "streaming": Key("always", note="an index of the samples is kept, images are opened when they are needed"),
@@ -99,7 +101,7 @@ TABLE: dict[str, Key] = ARGUMENTS | {
     **each("eval_use_evalscope eval_dataset_args eval_limit eval_generation_config extra_eval_args eval_metric",
            Key("by hand", "evaluation", "benchmarks of InfiMed")),
     **each("quant_method hqq_axis bnb_4bit_compute_dtype bnb_4bit_quant_type bnb_4bit_use_double_quant "
-           "bnb_4bit_quant_storage", Key("none", note="weights are not quantized while training")),
+           "bnb_4bit_quant_storage", Key("differs", "model.with.quantize", "nf4 with double quantization")),
     **each("freeze_parameters freeze_parameters_regex freeze_parameters_ratio trainable_parameters "
            "trainable_parameters_regex target_regex target_parameters modules_to_save", Key("none", note="whole groups "
            "are trained or frozen: vision, projector, language, embeddings")),
@@ -199,11 +201,15 @@ def recipe_of(values: dict[str, Any], devices: int, file: Path) -> tuple[Recipe,
         changed["loss_scale"] = Key("none", note=f"there is no weighting '{scale}' of tokens here")
     newer = settings.get("activation_checkpointing") is not None
     recomputing = "activation_checkpointing" if newer else "gradient_checkpointing"
+    if settings.get("quant_bits") and not _is_four_bit(settings):
+        changed["quant_bits"] = WHOLE_WEIGHTS
     recipe = Recipe(
         **fields,
         name=name,
         directory=directory,
         model=model,
+        adapter=next(iter(settings.names("adapters")), None),
+        quantize="nf4" if _is_four_bit(settings) else None,
         revision=settings.get("model_revision"),
         sources=sources,
         mix=mix or ([{"where": {"split": "train"}}] if held_out else []),
@@ -254,7 +260,14 @@ def _method(settings: Settings, method: str, file: Path) -> tuple[list[str] | No
     whole = ["vision", "projector"] if method == "lora_llm" else None
     adapted = ["language"] if whole else groups or ["language"]
     dropout, stabilised = settings.number("lora_dropout"), settings.flag("use_rslora")
-    return whole, Lora(int(settings.number("lora_rank")), settings.number("lora_alpha"), dropout, stabilised, adapted)
+    rank, alpha = int(settings.number("lora_rank")), settings.number("lora_alpha")
+    dora, targets = settings.flag("use_dora"), lora_targets(settings, "target_modules")
+    kept = bool(settings.names("adapters")) or (_is_four_bit(settings) and not whole)
+    return whole, Lora(rank, alpha, dropout, stabilised, adapted, dora, targets, kept)
+
+
+def _is_four_bit(settings: Settings) -> bool:
+    return str(settings.get("quant_bits")) == "4" and str(settings.get("quant_method") or "bnb") == "bnb"
 
 
 def _rates(settings: Settings, trainable: list[str] | None, lora: Lora | None) -> float | dict[str, float]:

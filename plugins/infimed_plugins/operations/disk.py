@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -93,7 +94,23 @@ def _intermediate(run: Run) -> dict[str, str]:
     base = run.step("model")
     if stages and base is not None and base.artifact is not None:
         found[base.artifact] = "the model before the first stage"
-    return found
+    beneath = {place for stage in stages[-1:] if (place := _beneath(run.directory, stage))}
+    return {name: reason for name, reason in found.items() if not any(place.startswith(name) for place in beneath)}
+
+
+def _beneath(directory: Path, stage: str) -> str:
+    """Where in the run the whole model lies that the adapter of a stage needs; "" where it needs none of the run."""
+    try:
+        named = json.loads((directory / stage / "adapter_config.json").read_text(encoding="utf-8"))
+        base = Path(str(named["base_model_name_or_path"])).resolve()
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    # By the end of its path, so that it is found after the run was moved too.
+    for number in range(len(base.parts)):
+        place = Path(*base.parts[number:])
+        if not place.is_absolute() and (directory / place).is_dir():
+            return place.as_posix()
+    return ""
 
 
 def remove(directory: Path, parts: list[Part]) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from bisect import bisect_left, insort
 
 import numpy as np
@@ -55,30 +54,26 @@ def _rows_by_tokens(tokens: NDArray[np.int64], row_tokens: int, most_open: int) 
     open_rows: list[int] = []
     capacity = row_tokens << _ROW_BITS
     count = 0
-    row_of = array("q")  # a list of integers would take five times the memory
-    add, take = row_of.append, open_rows.pop
-    needs = (need for start in range(0, len(tokens), _CHUNK) for need in _shifted(tokens[start : start + _CHUNK]))
-    for need in needs:
-        at = bisect_left(open_rows, need)
-        if at < len(open_rows):
-            row = take(at)
-        else:
-            row = capacity | count
-            count += 1
-            if at == most_open:
-                take(0)
-        add(row)
-        row -= need
-        if row > _ROW_MASK:
-            insort(open_rows, row)
-    rows = np.frombuffer(row_of, dtype=np.int64)
+    take = open_rows.pop
+    rows = np.empty(len(tokens), dtype=np.int64)
+    for start in range(0, len(tokens), _CHUNK):  # lists of all samples would take five times the memory
+        filled: list[int] = []
+        add = filled.append
+        for need in (tokens[start : start + _CHUNK] << _ROW_BITS).tolist():
+            try:  # where a row has room, as nearly always, this is quicker than to ask before
+                row = take(bisect_left(open_rows, need))
+            except IndexError:
+                row = capacity | count
+                count += 1
+                if len(open_rows) == most_open:
+                    take(0)
+            row -= need
+            add(row)
+            if row > _ROW_MASK:
+                insort(open_rows, row)
+        rows[start : start + _CHUNK] = filled
     rows &= _ROW_MASK
     return rows
-
-
-def _shifted(tokens: NDArray[np.int64]) -> list[int]:
-    needs: list[int] = (tokens << _ROW_BITS).tolist()
-    return needs
 
 
 def _rows_by_shares(

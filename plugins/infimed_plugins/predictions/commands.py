@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 import yaml
 
-from infimed_core import InfimedError, load_plugins, run_file, write_atomically
+from infimed_core import InfimedError, Sample, load_plugins, run_file, write_atomically
+
+LOOKED_AT = 50
+"""Questions from which it is seen what a benchmark has."""
 
 BenchmarksOption = Annotated[
     list[str] | None,
@@ -25,6 +29,11 @@ NameOption = Annotated[str, typer.Option(help="Name of the run.")]
 DirectoryOption = Annotated[str, typer.Option(help="Where the run's directory is made.", metavar="DIRECTORY")]
 JudgeOption = Annotated[
     list[str] | None, typer.Option(help="A model that judges open answers; written as --model.", metavar="MODEL")
+]
+
+PriceOption = Annotated[
+    list[str] | None,
+    typer.Option(help="Money for a million tokens, prompt/answer; repeat for more.", metavar="MODEL=1.25/10"),
 ]
 
 
@@ -42,15 +51,21 @@ def evaluate(
         bool,
         typer.Option(help="Ask again without the images, where there are some; --no-blind saves these calls."),
     ] = True,
+    price: PriceOption = None,
+    robust: Annotated[
+        bool, typer.Option("--robust", help="Ask again with other pictures, damaged ones, other words, other orders.")
+    ] = False,
     name: NameOption = "evaluate",
     directory: DirectoryOption = "runs",
 ) -> None:
     """Ask models the questions of benchmarks, grade, compare and report them: `infimed-run` without a run file."""
     models = _labelled([_model(one) for one in model])
-    more: dict[str, Any] = {"baselines": ["image-blind"]} if blind else {}
+    more: dict[str, Any] = {} if blind else {"baselines": []}
     if limit is not None:
         more["limit"] = limit
-    _run(models, _benchmarks(benchmarks, questions, questions_reader), more, judge, name, directory)
+    asked = _benchmarks(benchmarks, questions, questions_reader)
+    asked += [altered for one in asked for altered in (_altered(one) if robust else ())]
+    _run(models, asked, more, judge, name, directory, _prices(price))
 
 
 def grade(
@@ -81,6 +96,7 @@ def _run(
     judge: Sequence[str] | None,
     name: str,
     directory: str,
+    prices: dict[str, Any] | None = None,
 ) -> None:
     judges = {f"judge-{label}": use for label, use in _labelled([_model(one) for one in judge or ()]).items()}
     evaluation: dict[str, Any] = {"models": list(models), "benchmarks": benchmarks, **more}
@@ -90,13 +106,34 @@ def _run(
         "run": {"name": name, "directory": directory},
         "models": models | judges,
         "evaluation": evaluation,
-        "report": [{"use": "html"}],
+        "report": [{"use": "html", "with": {"prices": prices}} if prices else {"use": "html"}],
     }
     path = Path(directory) / f"{name}.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
     text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
     write_atomically(path, f"# Written by a command; `infimed-run {path}` does the same again.\n{text}")
     run_file(path, load_plugins())
+
+
+def _altered(use: dict[str, Any]) -> list[dict[str, Any]]:
+    """The benchmark asked in other ways: those that suit its first questions."""
+    inner = {key: use[key] for key in ("use", "with") if key in use}
+    made: Any = load_plugins().make("benchmark", use["use"], use.get("with"))
+    rows = [row for row in islice(made.samples(), LOOKED_AT) if isinstance(row, Sample)]
+    ways = ["wrong-image", "degraded-image"] if any(row.media for row in rows) else []
+    ways += ["paraphrased", *(["option-shuffled"] if any(row.options for row in rows) else [])]
+    name = use.get("name", use["use"].rsplit("/", 1)[-1])
+    return [{"use": way, "name": f"{name}-{way}", "with": {"benchmark": inner}} for way in ways]
+
+
+def _prices(texts: Sequence[str] | None) -> dict[str, Any]:
+    found = {}
+    for text in texts or ():
+        read = re.fullmatch(r"(?P<model>.+)=(?P<prompt>[0-9.]+)/(?P<answer>[0-9.]+)", text)
+        if read is None:
+            raise InfimedError(f"--price {text}: write MODEL=PROMPT/ANSWER, as in gpt=1.25/10")
+        found[_label(read["model"])] = {"prompt": float(read["prompt"]), "answer": float(read["answer"])}
+    return found
 
 
 def _benchmarks(named: Sequence[str] | None, questions: str | None, reader: str) -> list[dict[str, Any]]:

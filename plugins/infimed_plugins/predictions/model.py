@@ -21,6 +21,7 @@ class Predictions(Model):
     """A file of answers in the place of a model; a question that it has no answer to stays unanswered."""
 
     trainable: ClassVar[bool] = False
+    can_be_asked: ClassVar[bool] = False
 
     path: str = Field(description="The file of answers, or a folder of such files.")
     layout: Literal["auto", "jsonl", "lm-eval", "lmms-eval", "vlmevalkit", "llava"] = Field(

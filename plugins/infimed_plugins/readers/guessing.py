@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -30,6 +31,9 @@ TAGS = {
     "gender": "sex", "view": "view", "language": "language", "lang": "language", "split": "split",
 }  # fmt: skip
 ENCODINGS = ("gb18030", "cp1252")
+TEST_SET = re.compile(r"(?:^|[^a-z])(?:test|val|valid|validation|dev|eval|evaluation|held[-_ ]?out)(?:[^a-z]|$)")
+TABLES = (".csv", ".tsv", ".csv.gz", ".jsonl", ".json", ".parquet", ".tar", ".tar.gz")
+"""Endings of files that hold many samples."""
 
 
 @dataclass(frozen=True)
@@ -49,21 +53,42 @@ class Guess:
     """Columns of a table that the settings do not name."""
 
 
-def guess(folder: Path) -> list[Guess]:
-    """What reads the folder, the best first; every guess was tried.
+def guess(place: Path, without: Sequence[Path] = ()) -> list[Guess]:
+    """What reads a folder or a file, the best first; every guess was tried. ``without``: files that are not data.
 
     Raises:
         InfimedError: there is no such folder, or nothing in it that any reader reads.
     """
+    folder = place.parent if place.is_file() else place
     if not folder.is_dir():
         raise InfimedError(f"{folder}: no such folder; name the folder that holds your data")
-    files = list(islice(_files(folder), MOST_FILES))
-    tried = [_tried(one) for one in _candidates(folder, files)]
+    files = [file for file in islice(_files(folder), MOST_FILES) if not any(_is_in_place(file, one) for one in without)]
+    if place.is_file():
+        files = [file for file in files if file == place or ending_of(file.name)]
+    candidates = list(_candidates(folder, files))
+    if place.is_file():  # a guess about the folder would read its other files too
+        candidates = [one for one in candidates if one.settings.get("path") == str(place)]
+    elif without:
+        candidates = [one for one in candidates if one.settings != {"path": str(folder), "split": ""}]
+    tried = [_tried(one) for one in candidates]
     useful = [one for one in tried if one.num_samples]
     if not useful:
         told = next((f"{one.use}: {one.faults[0].detail}" for one in tried if one.faults), "no table, text or image")
-        raise InfimedError(f"{folder}: nothing in it becomes a sample ({told}); see docs/data.md for what is read")
+        raise InfimedError(f"{place}: nothing in it becomes a sample ({told}); see docs/data.md for what is read")
     return sorted(useful, key=lambda one: -(one.num_samples + one.num_found))
+
+
+def looks_like_test_set(folder: Path) -> list[Path]:
+    """Tables that their names call a test set, where others are left to train on."""
+    if not folder.is_dir():
+        return []
+    tables = [file for file in islice(_files(folder), MOST_FILES) if file.name.lower().endswith(TABLES)]
+    found = [file for file in tables if TEST_SET.search(str(file.relative_to(folder)).lower())]
+    return found if len(found) < len(tables) else []
+
+
+def _is_in_place(file: Path, place: Path) -> bool:
+    return file == place or place in file.parents
 
 
 def _files(folder: Path) -> Iterator[Path]:

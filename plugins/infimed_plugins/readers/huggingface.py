@@ -7,7 +7,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field, PrivateAttr
 
@@ -30,6 +30,8 @@ class HuggingFace(Reader):
     ``path`` is a hub id (``owner/name``), a directory written by ``save_to_disk``, or a directory of data files.
     """
 
+    packages: ClassVar[Mapping[str, str]] = {"pyarrow": "infimed[score]"}
+
     path: str = Field(description="Hub id, or a directory relative to the current one.")
     name: str | None = Field(default=None, description="The dataset's configuration.")
     split: str = Field(default="train", description="Which split is read.")
@@ -46,17 +48,21 @@ class HuggingFace(Reader):
 
     def read(self, shard: str) -> Iterator[Sample | Fault]:
         """The rows of the split, in order."""
+        return self.read_from(shard, 0)
+
+    def read_from(self, shard: str, start: int) -> Iterator[Sample | Fault]:
+        """The rows from ``start`` on; those before are not looked at."""
         dataset, decoders = self._dataset
         stem = self.path.rstrip("/").rpartition("/")[2]
         num_rows = len(dataset) if self.max_samples is None else min(len(dataset), self.max_samples)
-        for start in range(0, num_rows, BATCH):
-            stop = min(start + BATCH, num_rows)
+        for first in range(start - start % BATCH, num_rows, BATCH):
+            stop = min(first + BATCH, num_rows)
             try:
-                rows: list[Any] = list(rows_of(dataset[start:stop], decoders))
+                rows: list[Any] = list(rows_of(dataset[first:stop], decoders))
             except Exception as error:  # a part of the file that is damaged
                 told = DataError("bad_row", f"its group of rows is broken: {one_line(error)}; fetch the data set again")
-                rows = [told] * (stop - start)
-            for number, row in enumerate(rows, start):
+                rows = [told] * (stop - first)
+            for number, row in enumerate(rows[max(0, start - first) :], max(first, start)):
                 identity, where = f"{stem}-{self.split}-{number}", f"{self.path}:{self.split}:row {number}"
                 self._read_place = where
                 yield (

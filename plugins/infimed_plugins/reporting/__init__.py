@@ -30,7 +30,8 @@ def infimed_commands() -> dict[str, str]:
         "show": "infimed_plugins.reporting.commands:show",
         "report": "infimed_plugins.reporting.commands:report",
         "compare": "infimed_plugins.reporting.commands:compare",
-        "export": "infimed_plugins.reporting.commands:export",
+        "leaderboard": "infimed_plugins.reporting.board.command:leaderboard",
+        "answers": "infimed_plugins.reporting.commands:export",
         "serve": "infimed_plugins.reporting.commands:serve",
         "sweep": "infimed_plugins.reporting.commands:sweep",
     }

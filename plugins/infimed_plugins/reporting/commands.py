@@ -36,13 +36,20 @@ def show(
         screen(110).print(summary_text(with_running_curves(opened)))
 
 
-def report(run: RunArgument) -> None:
+def report(
+    run: RunArgument,
+    price: Annotated[
+        list[str] | None,
+        typer.Option(help="Money for a million tokens, prompt/answer; repeat for more.", metavar="MODEL=1.25/10"),
+    ] = None,
+) -> None:
     """Write a run's report page anew and print where it is."""
     from infimed_core.records import open_run
     from infimed_plugins.reporting.page.page import write_page
+    from infimed_plugins.reporting.page.prices import read_prices
 
     opened = open_run(run)
-    typer.echo(str(write_page(opened, opened.directory / "report.html")))
+    typer.echo(str(write_page(opened, opened.directory / "report.html", prices=read_prices(price or ()))))
 
 
 def compare(

@@ -24,13 +24,14 @@ class Console:
     def __init__(self, stream: TextIO | None = None, quiet: bool = False) -> None:
         self._stream = stream or sys.stderr
         self._quiet = quiet
-        self._bar: Any = None
+        self._bars: dict[str, Any] = {}
+        """The open bars by step: servers are asked side by side."""
         self._read_along = True
         self._reused: list[str] = []
-        self._began: tuple[str, float, int] = ("", 0.0, 0)
-        """Of the step in progress: its name, when it was first told of, and how much was done then."""
-        self._told = ("", "", 0.0, 0, 0.0)
-        """Of progress told in lines: step, unit, when it was heard of first, what was done then, the last line."""
+        self._began: dict[str, tuple[float, int]] = {}
+        """Of every step: when it was first told of, and how much was done then."""
+        self._told: dict[str, tuple[str, float, int, float]] = {}
+        """Of progress told in lines, by step: unit, when it was heard of first, what was done then, the last line."""
 
     def __call__(self, event: RunEvent) -> None:
         """Take one event."""
@@ -39,13 +40,13 @@ class Console:
             try:
                 show(event)
             except BrokenPipeError:  # whoever read along is gone; the run goes on without telling
-                self._bar, self._read_along = None, False
+                self._bars, self._read_along = {}, False
 
     def close(self) -> None:
-        """End the bar that is open, if any."""
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+        """End the bars that are open."""
+        for bar in self._bars.values():
+            bar.close()
+        self._bars = {}
 
     def _line(self, text: str) -> None:
         self.close()
@@ -57,6 +58,8 @@ class Console:
 
     def _step_started(self, event: RunEvent) -> None:
         self._tell_reused()
+        self._began.pop(event.step, None)
+        self._told.pop(event.step, None)
         self._line(f"  {event.step} ...")
 
     def _step_skipped(self, event: RunEvent) -> None:
@@ -89,10 +92,11 @@ class Console:
         if not self._stream.isatty():
             self._told_plainly(event.step, done, total, unit)
             return
-        if self._bar is None:
+        bar = self._bars.get(event.step)
+        if bar is None:
             from tqdm import tqdm
 
-            self._bar = tqdm(
+            bar = self._bars[event.step] = tqdm(
                 total=total,
                 initial=done,  # what an earlier run did counts for nothing in the rate
                 desc=printable(f"    {event.step}"),
@@ -101,19 +105,19 @@ class Console:
                 leave=False,
                 dynamic_ncols=True,
             )
-        if self._bar.total != total:
-            self._bar.total = total
-        self._bar.update(done - self._bar.n)
+        if bar.total != total:
+            bar.total = total
+        bar.update(done - bar.n)
 
     def _tell_hours(self, event: RunEvent, done: int, total: int) -> None:
         """Say once, and early, that a step will take hours at this rate, and what would shorten it."""
-        name, since, before = self._began
-        if name != event.step:
-            self._began = (event.step, time.monotonic(), done)
+        if event.step not in self._began:
+            self._began[event.step] = (time.monotonic(), done)
             return
+        since, before = self._began[event.step]
         seconds = time.monotonic() - since
         if since and seconds >= HOURS_AFTER and done > before:
-            self._began = (name, 0.0, 0)
+            self._began[event.step] = (0.0, 0)
             if (hours := (total - done) * seconds / (done - before) / 3600) >= 1:
                 unit = event.payload.get("unit", "")
                 self._line(f"    {event.step}: about {hours:.1f} hours to go at this rate{_SHORTER.get(unit, '')}")
@@ -121,19 +125,20 @@ class Console:
     def _told_plainly(self, step: str, done: int, total: int, unit: str) -> None:
         """A line a minute, for a log: no bar, no carriage return."""
         now = time.monotonic()
-        if (step, unit) != self._told[:2] or done < self._told[3]:
-            self._told = (step, unit, now, done, now)
-        _, _, since, at_first, last = self._told
+        if step not in self._told or unit != self._told[step][0] or done < self._told[step][2]:
+            self._told[step] = (unit, now, done, now)
+        _, since, at_first, last = self._told[step]
         if now - last < PLAIN_SECONDS:
             return
-        self._told = (step, unit, since, at_first, now)
+        self._told[step] = (unit, since, at_first, now)
         rate = (done - at_first) / (now - since)
         left = f", {(total - done) / rate / 60:,.0f} min left" if rate else ""
         self._line(f"    {step}: {done:,} of {total:,} {unit}, {rate:,.2f}/s{left}")
 
     def _log(self, event: RunEvent) -> None:
-        if self._bar is not None and event.payload.get("loss") is not None:  # a step that was skipped has none
-            self._bar.set_postfix(loss=f"{event.payload['loss']:.3f}", refresh=False)
+        bar = self._bars.get(event.step)
+        if bar is not None and event.payload.get("loss") is not None:  # a step that was skipped has none
+            bar.set_postfix(loss=f"{event.payload['loss']:.3f}", refresh=False)
 
     def _evaluation(self, event: RunEvent) -> None:
         parts = []

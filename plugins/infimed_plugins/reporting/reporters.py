@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
 from infimed_core import Reporter, RunEvent
+from infimed_plugins.reporting.page.prices import Price
 
 if TYPE_CHECKING:
     from infimed_core.records import Run
@@ -18,13 +19,20 @@ if TYPE_CHECKING:
 class HtmlReport(Reporter):
     """The run as one page, report.html, that works offline."""
 
+    packages: ClassVar[Mapping[str, str]] = {"vl_convert": "infimed[report]"}
+
     max_thumbnails: int = Field(default=600, ge=0, description="Images in the page itself; the others are linked.")
+    prices: dict[str, Price] = Field(
+        default_factory=dict,
+        description="By model, money for a million tokens: {gpt: {prompt: 1.25, answer: 10}}; the page adds them up.",
+    )
 
     def write(self, run: Run, directory: Path) -> Sequence[Path]:
         """Write ``report.html``."""
         from infimed_plugins.reporting.page.page import write_page
 
-        return [write_page(run, directory / "report.html", max_thumbnails=self.max_thumbnails)]
+        path = directory / "report.html"
+        return [write_page(run, path, max_thumbnails=self.max_thumbnails, prices=self.prices)]
 
 
 class TerminalSummary(Reporter):

@@ -7,7 +7,7 @@ from typing import Any
 
 from infimed_core import MetricValue
 from infimed_core.records import BASELINE, Comparison, Run, RunRecord, is_baseline
-from infimed_plugins.reporting.page.doubts import no_better, unread
+from infimed_plugins.reporting.page.doubts import no_better, unread, weak_forms
 from infimed_plugins.reporting.page.figures import number, printable
 from infimed_plugins.reporting.page.leaderboard import leaderboard
 from infimed_plugins.reporting.page.names import own_name
@@ -30,7 +30,8 @@ def summary_text(run: Run) -> Any:
     tables = [_funnel(record), _packing(record), _training(record), _leaderboard(record), *_results(record)]
     parts += [part for table in tables if table is not None for part in (Text(), table)]
     parts += [
-        Text(f"\n{printable(line)}") for line in (*no_better(record), *_not_looked_at(record), *_on_both_sides(record))
+        Text(f"\n{printable(line)}")
+        for line in (*no_better(record), *weak_forms(record), *_not_looked_at(record), *_on_both_sides(record))
     ]
     if leaderboard(record) is not None:
         parts.append(Text(f"\nEvery pair of models: infimed compare {run.directory}"))
@@ -175,12 +176,11 @@ def _leaderboard(record: RunRecord) -> Any:
     return table
 
 
-def _against(other: Comparison, value: MetricValue, record: RunRecord) -> str:
-    """A paired difference; how many pairs it stands on, where these are not all of the model's answers."""
-    num_counted = value.num_scored if value.num_counted is None else value.num_counted
+def _against(other: Comparison, record: RunRecord) -> str:
+    """A paired difference, and on how many pairs it stands."""
     interval = f"[{_signed(other.low)}, {_signed(other.high)}]"
     text = f"{_signed(other.difference)} {interval} vs {_short(other.against, record)}"
-    return text if other.num_pairs == num_counted else f"{text} ({other.num_pairs:,} pairs)"
+    return f"{text} ({other.num_pairs:,} pairs)"
 
 
 def _results(record: RunRecord) -> Iterator[Any]:
@@ -201,7 +201,7 @@ def _results(record: RunRecord) -> Iterator[Any]:
         for line in results.lines:
             value = line.value
             shown = [other for other in line.against if not has_board or is_baseline(other.against)]
-            against = "\n".join(_against(other, value, record) for other in shown)
+            against = "\n".join(_against(other, record) for other in shown)
             cells = [number(value.value), _interval(value), f"{value.num_scored:,}", f"{value.num_unscored:,}"]
             _add(table, _short(line.model, record), *cells, against or "–")
         yield table

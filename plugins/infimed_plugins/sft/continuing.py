@@ -21,7 +21,7 @@ def source_of(stage: TrainingStage) -> Path:
     """
     assert stage.continue_from is not None
     named = stage.continue_from.checkpoint
-    if (Path(named) / "config.json").is_file():
+    if _is_checkpoint(Path(named)):
         return Path(named)
     place, _, at = named.partition("@")
     run, name = Path(place).parent, Path(place).name
@@ -38,10 +38,18 @@ def source_of(stage: TrainingStage) -> Path:
 def _candidates(checkpoints: Path, stage: str, at: str) -> list[Path]:
     if at == "":
         whole = [path for path in checkpoints.glob(f"{stage}-*") if path.name.rsplit("-", 1)[0] == stage]
-        return sorted(path for path in whole if (path / "config.json").is_file())
+        return sorted(path for path in whole if _is_checkpoint(path))
     name = BEST if at == "best" else f"step-{int(at):09d}" if at.isdecimal() else "*"
     folders = [path for path in checkpoints.glob(f"{stage}-*.steps") if path.name.rsplit("-", 1)[0] == stage]
-    return sorted(path for folder in folders for path in folder.glob(name) if (path / "config.json").is_file())
+    return sorted(path for folder in folders for path in folder.glob(name) if _is_checkpoint(path))
+
+
+def _is_checkpoint(path: Path) -> bool:
+    return (path / "config.json").is_file() or _is_adapter(path)
+
+
+def _is_adapter(path: Path) -> bool:
+    return (path / "adapter_config.json").is_file() and not (path / "config.json").is_file()
 
 
 def _info(path: Path) -> dict[str, Any]:
@@ -83,6 +91,11 @@ def take_over(
     if stage.continue_from is None:
         return 0
     path = source_of(stage)
+    if _is_adapter(path):
+        raise InfimedError(
+            f"stage '{stage.name}': continue_from: {path} is an adapter; name it in the model section (checkpoint): a "
+            "stage with lora: {merge: false} goes on with it"
+        )
     if stage.lora is not None and stage.continue_from.optimizer:
         raise InfimedError(f"stage '{stage.name}': merged adapters begin anew, so optimizer: true has no meaning")
     try:

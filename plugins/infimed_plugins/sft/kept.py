@@ -7,7 +7,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +112,8 @@ class KeptCheckpoints:
                 **({"best": self.best} if name == BEST else {}),
             }
             try:
-                write_checkpoint(self._model, self.folder / name, facts, held)
+                as_adapter = self._stage.lora is not None and not self._stage.lora.merge
+                write_checkpoint(self._model, self.folder / name, facts, held, as_adapter)
                 point_latest(self.folder.parent, self.folder / name)
             except InfimedError as error:
                 problem = str(error)
@@ -163,8 +164,12 @@ def measured(entry: Mapping[str, Any], by: str) -> tuple[float, bool]:
     return (float(values[0]) if values else math.nan), True
 
 
-def write_checkpoint(model: TrainableModel, target: Path, facts: Mapping[str, Any], moments: Any) -> None:
+def write_checkpoint(
+    model: TrainableModel, target: Path, facts: Mapping[str, Any], moments: Any, as_adapter: bool = False
+) -> None:
     """Write a whole model in Hugging Face layout, adapters merged, and beside it what InfiMed knows of it.
+
+    With ``as_adapter`` the adapters alone are written, as the stage will end with them.
 
     Raises:
         InfimedError: it could not be written (disk full ...); what stood there before still does.
@@ -175,7 +180,7 @@ def write_checkpoint(model: TrainableModel, target: Path, facts: Mapping[str, An
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         target.parent.mkdir(parents=True, exist_ok=True)
-        with merged(model):
+        with nullcontext() if as_adapter else merged(model):
             model.save(temporary)
         if moments is not None:
             save_file({name: tensor.contiguous() for name, tensor in moments.items()}, temporary / OPTIMIZER)

@@ -237,7 +237,7 @@ def _prepared(plan: Plan) -> Path | None:
         return None
     assert step is not None
     path = run.directory / str(step.details.get("checkpoint"))  # of a checkpoint from elsewhere the path is whole
-    return path if (path / "config.json").is_file() else None
+    return path if (path / "config.json").is_file() or (path / "adapter_config.json").is_file() else None
 
 
 def _read(plan: Plan) -> Iterator[Sample]:

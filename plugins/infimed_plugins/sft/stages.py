@@ -6,7 +6,7 @@ import functools
 import math
 from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from infimed_core import ComponentRef, Objective, Row, Stage, load_plugins
 
@@ -17,7 +17,7 @@ LossWeighting = Literal["token", "sample", "square-root"]
 
 
 class Lora(Row):
-    """Low-rank adapters in every linear layer of some groups; merged into the weights at the end of the stage."""
+    """Low-rank adapters in linear layers of some groups; merged into the weights at the end of the stage, or kept."""
 
     rank: int = Field(default=16, ge=1, description="Rank of the matrices.")
     alpha: float | None = Field(
@@ -25,7 +25,24 @@ class Lora(Row):
     )
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0, description="Dropout before them.")
     rank_stabilised: bool = Field(default=False, description="Scale by alpha / sqrt(rank) instead.")
+    dora: bool = Field(default=False, description="Learn the length of each row of weights apart (DoRA).")
     groups: tuple[str, ...] = Field(default=("language",), min_length=1, description="Groups that get adapters.")
+    targets: Literal["all-linear"] | tuple[str, ...] = Field(
+        default="all-linear",
+        description="Layers of these groups that get adapters: every linear one, or those with these last names "
+        "(q_proj, v_proj).",
+    )
+    merge: bool = Field(
+        default=True,
+        description="Merge the adapters into the weights when the stage is over; false keeps them beside: the "
+        "checkpoint is then a PEFT adapter.",
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_unset(self, serialize: SerializerFunctionWrapHandler) -> dict[str, object]:
+        """Settings of a later version only where they are set: what an earlier one trained without them stands."""
+        later = {"dora": False, "targets": "all-linear", "merge": True}
+        return {name: value for name, value in serialize(self).items() if name not in later or value != later[name]}
 
 
 class KeepCheckpoints(Row):
@@ -80,9 +97,17 @@ class TrainingStage(Stage):
     min_learning_rate_ratio: float = Field(
         default=0.0, ge=0.0, le=1.0, description="Last learning rate as a share of the peak."
     )
-    weight_decay: float = Field(default=0.01, ge=0.0, description="AdamW's decay; not on biases and norms.")
+    optimizer: Literal["adamw", "adafactor", "sgd"] = Field(
+        default="adamw",
+        description="adamw; adafactor holds a row and a column of averages for a matrix; sgd holds one momentum "
+        "(betas[0]).",
+    )
+    weight_decay: float = Field(default=0.01, ge=0.0, description="The optimizer's decay; not on biases and norms.")
     betas: tuple[float, float] = Field(default=(0.9, 0.95), description="AdamW's averaging constants.")
     epsilon: float = Field(default=1e-8, gt=0.0, description="AdamW's epsilon.")
+    neftune_alpha: float | None = Field(
+        default=None, gt=0.0, description="Uniform noise on embeddings, of alpha / sqrt(length * width) (NEFTune)."
+    )
     max_gradient_norm: float | None = Field(default=1.0, gt=0.0, description="Clip to this norm; None never clips.")
     loss_weighting: LossWeighting = Field(
         default="token",
@@ -167,6 +192,11 @@ class TrainingStage(Stage):
         unseen |= set() if measured else {"evaluate", "best_by", "patience", "end_with"}
         return unseen if self.continue_from is not None else unseen | {"continue_from"}
 
+    def unset_settings(self) -> set[str]:
+        """Settings of a later version that are not set: what an earlier one trained without them stands."""
+        later = {"optimizer": self.optimizer == "adamw", "neftune_alpha": self.neftune_alpha is None}
+        return {name for name, is_unset in later.items() if is_unset}
+
     @model_validator(mode="after")
     def _rates_are_complete(self) -> Self:
         rates = self.learning_rate if isinstance(self.learning_rate, dict) else {"all": self.learning_rate}
@@ -183,6 +213,16 @@ class TrainingStage(Stage):
         both = [group for group in self.trainable or () if self.lora and group in self.lora.groups]
         if both:
             raise ValueError(f"the group '{both[0]}' cannot have adapters and learn wholly; keep one of the two")
+        if self.trainable and self.lora is not None and not self.lora.merge:
+            raise ValueError(
+                f"lora with merge: false keeps adapters alone, and the group '{self.trainable[0]}' would be lost; "
+                "leave trainable out and add the group to lora.groups, or set merge: true"
+            )
+        if self.continue_from is not None and self.lora is not None and not self.lora.merge:
+            raise ValueError(
+                "continue_from changes the weights beneath the adapters that merge: false keeps; name its checkpoint "
+                "in the model section instead"
+            )
         if self.trainable == () and self.lora is None:
             raise ValueError("trainable names no group, so nothing would learn; leave it out to train all")
         if self.warmup >= 1.0 and self.warmup != int(self.warmup):

@@ -12,8 +12,12 @@ def infimed_solvers() -> dict[str, str]:
         "direct": "infimed_plugins.solvers.direct:Direct",
         "chain-of-thought": "infimed_plugins.solvers.chain_of_thought:ChainOfThought",
         "few-shot": "infimed_plugins.solvers.few_shot:FewShot",
+        "likelihood": "infimed_plugins.solvers.likelihood:Likelihood",
         "vote": "infimed_plugins.solvers.vote:Vote",
         "mdt-panel": "infimed_plugins.solvers.panel:Panel",
+        "mdagents": "infimed_plugins.solvers.teams.mdagents:MDAgents",
+        "medagents": "infimed_plugins.solvers.teams.medagents:MedAgents",
+        "reconcile": "infimed_plugins.solvers.teams.reconcile:ReConcile",
     }
 
 

@@ -93,4 +93,5 @@ class Vote(Solver):
             )
         text, votes = found
         transcript.append({"role": "vote", "text": f"{votes} of {len(draws)} draws", "votes": votes})
-        return Answer(sample_id=sample.id, text=text, transcript=tuple(transcript), **cost(draws))
+        told: dict[str, Any] = {"confidence": votes / len(draws), "transcript": tuple(transcript), **cost(draws)}
+        return Answer(sample_id=sample.id, text=text, **told)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -27,6 +28,9 @@ from infimed_core import (
 WINDOW = 512
 """Most questions whose images are decoded before vLLM gets them; it makes its own batches of them."""
 
+LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+"""Room for the rank of an adapter that vLLM can be told to make."""
+
 PLACING = ("tensor_parallel_size", "gpu_memory_utilization")
 """Settings that say where the model runs and change no question."""
 
@@ -34,11 +38,15 @@ PLACING = ("tensor_parallel_size", "gpu_memory_utilization")
 class Vllm(Model):
     """A checkpoint asked through ``vllm.LLM.chat``, in this process. Not for training."""
 
+    packages: ClassVar[Mapping[str, str]] = {"vllm": "infimed[vllm]"}
     trainable: ClassVar[bool] = False
 
     checkpoint: str = Field(description="Directory in Hugging Face layout, or an id on the hub.")
+    adapter: str | None = Field(default=None, description="Directory of a PEFT adapter on top of the checkpoint.")
     revision: str | None = Field(default=None, description="Commit, tag or branch on the hub.")
-    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
+        default="auto", description="Type of the weights; auto takes the checkpoint's."
+    )
     tensor_parallel_size: int = Field(default=1, ge=1, description="GPUs that hold one copy of the model.")
     gpu_memory_utilization: float = Field(default=0.9, gt=0.0, le=1.0, description="Share of each GPU's memory.")
     max_model_len: int | None = Field(default=None, ge=1, description="Most tokens of prompt and answer together.")
@@ -50,9 +58,11 @@ class Vllm(Model):
 
     def identity(self) -> str:
         """As for every component, without what only places the model."""
-        fields = self.model_dump(mode="json", exclude=set(PLACING))
+        fields = self.model_dump(mode="json", exclude=set(PLACING) | ({"adapter"} if self.adapter is None else set()))
         made = f"{type(self).__module__}.{type(self).__qualname__}{canonical_json(fields)}"
-        return made + digest_of_checkpoint(self.checkpoint)
+        return (
+            made + digest_of_checkpoint(self.checkpoint) + (digest_of_checkpoint(self.adapter) if self.adapter else "")
+        )
 
     def prepare(self, directory: Path, texts: Callable[[], Iterable[str]], seed: int) -> None:
         """vLLM opens the checkpoint itself."""
@@ -92,6 +102,7 @@ class Engine(LoadedModel):
             limit_mm_per_prompt={"image": settings.max_images},
             trust_remote_code=False,
             seed=0,
+            **adapter_settings(settings.adapter),
         )
 
     @property
@@ -132,6 +143,7 @@ class Engine(LoadedModel):
                 [sampling(request.generation) for request in requests],
                 use_tqdm=False,
                 chat_template_kwargs=dict(self.settings.chat_template_kwargs),
+                **adapter_request(self.settings.adapter),
             )
         except _refusals() as error:  # vLLM refuses a whole call for one question that is too long
             if len(requests) == 1:
@@ -148,6 +160,26 @@ class Engine(LoadedModel):
                 num_answer_tokens=len(output.outputs[0].token_ids),
                 finish_reason=getattr(output.outputs[0], "finish_reason", None),
             )
+
+
+def adapter_settings(adapter: str | None) -> dict[str, Any]:
+    """Arguments of the engine for an adapter: vLLM makes room for its rank alone where it is told it."""
+    if adapter is None:
+        return {}
+    try:
+        rank = int(json.loads((Path(adapter) / "adapter_config.json").read_text(encoding="utf-8"))["r"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError("no_adapter", f"{adapter}: holds no adapter_config.json with a rank 'r' ({error})") from error
+    return {"enable_lora": True, "max_lora_rank": next((most for most in LORA_RANKS if most >= rank), rank)}
+
+
+def adapter_request(adapter: str | None) -> dict[str, Any]:
+    """The argument of ``LLM.chat`` that puts the adapter on top."""
+    if adapter is None:
+        return {}
+    from vllm.lora.request import LoRARequest
+
+    return {"lora_request": LoRARequest("adapter", 1, adapter)}
 
 
 def _refusals() -> tuple[type[Exception], ...]:

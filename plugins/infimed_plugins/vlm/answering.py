@@ -4,46 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from infimed_core import Answer, DataError, Encoded, Generation, Media, MediaLoader, Request
-from infimed_plugins.vlm.attention import LANGUAGE_ATTENTION, language_attention, restore_attention
-from infimed_plugins.vlm.encoding import ChatEncoder
-from infimed_plugins.vlm.families import Family
-from infimed_plugins.vlm.settings import OpeningSettings
+from infimed_plugins.vlm.likelihood import score_continuations
+from infimed_plugins.vlm.opened import OpenedModel, for_generation
 
 WINDOW = 1024
 """Most questions that are encoded before the first of them is asked, so that they can be sorted by length."""
 WINDOW_BYTES = 512 * 2**20
 """Most bytes of pixels held by them."""
-
-
-class OpenedModel(Protocol):
-    """What answering needs of a model in memory."""
-
-    settings: OpeningSettings
-
-    @property
-    def module(self) -> Any:
-        """The transformers model."""
-        ...
-
-    @property
-    def encoder(self) -> ChatEncoder:
-        """The checkpoint's encoder."""
-        ...
-
-    @property
-    def family(self) -> Family | None:
-        """The family, ``None`` for an unknown one."""
-        ...
-
-    @property
-    def device(self) -> Any:
-        """Where prompts go."""
-        ...
 
 
 def answer_all(network: OpenedModel, requests: Sequence[Request], media: MediaLoader) -> Iterator[Answer]:
@@ -54,14 +26,26 @@ def answer_all(network: OpenedModel, requests: Sequence[Request], media: MediaLo
     for number, request in enumerate(requests, start=1):
         try:
             prompt = encode_prompt(network, request, media)
-            prompts.append((prompt, request.generation))
-            held += sum(array.nbytes for array in prompt.vision.values())
+            if request.continuations:
+                yield _likelihoods(network, prompt, request)
+            else:
+                prompts.append((prompt, request.generation))
+                held += sum(array.nbytes for array in prompt.vision.values())
         except DataError as error:
             yield Answer(sample_id=request.sample_id, error=f"{error.code}: {error}")
         if len(prompts) == WINDOW or held >= WINDOW_BYTES or number == len(requests):
             for batch in make_batches(prompts, *limits):
                 yield from _answer_batch(network, batch)
             prompts, held = [], 0
+
+
+def _likelihoods(network: OpenedModel, prompt: Encoded, request: Request) -> Answer:
+    try:
+        return score_continuations(network, prompt, request.continuations)
+    except DataError:
+        raise
+    except Exception as error:
+        return Answer(sample_id=request.sample_id, error=f"{type(error).__name__}: {error}")
 
 
 def encode_prompt(network: OpenedModel, request: Request, media: MediaLoader) -> Encoded:
@@ -196,7 +180,7 @@ def generate_tokens(
         options["logits_processor"] = [_Sampler(generation, [prompt.sample_id for prompt in prompts])]
     if generation.stop:
         options |= {"stop_strings": list(generation.stop), "tokenizer": tokenizer}
-    with _for_generation(module), torch.inference_mode():
+    with for_generation(module), torch.inference_mode():
         output = module.generate(**inputs, **options)
     ends = set(options["eos_token_id"])
     return [
@@ -211,32 +195,6 @@ def end_tokens(module: Any, tokenizer: Any) -> list[int]:
     tokens = list(configured) if isinstance(configured, list) else [configured]
     tokens.append(tokenizer.eos_token_id)
     return sorted({int(token) for token in tokens if token is not None})
-
-
-class _for_generation:  # noqa: N801
-    """Within: evaluation mode, an attention that honours the padding mask, no generation settings; after: as before.
-
-    A checkpoint's ``generation_config.json`` (sampling, beams, penalties) must not change what the run file asked for.
-    """
-
-    def __init__(self, module: Any) -> None:
-        self._module = module
-
-    def __enter__(self) -> None:
-        from transformers import GenerationConfig
-
-        self._training, self._generation = self._module.training, self._module.generation_config
-        self._module.generation_config = GenerationConfig()
-        self._module.eval()
-        packed = self._module.config._attn_implementation_internal == LANGUAGE_ATTENTION
-        self._names = language_attention(self._module, "sdpa") if packed else []
-
-    def __exit__(self, *error: object) -> None:
-        restore_attention(self._names)
-        self._module.generation_config = self._generation
-        self._module.train(self._training)
-        if hasattr(getattr(self._module, "model", None), "rope_deltas"):
-            self._module.model.rope_deltas = None  # a leftover would shift the positions of whoever runs next
 
 
 class _Sampler:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from infimed_core import Component, DataError, LoadedModel, Model, Row
-from infimed_plugins.vlm.checkpoint import can_pack, find_checkpoint, missing_reason, open_checkpoint, read_config
+from infimed_plugins.vlm.checkpoint import can_pack, open_checkpoint, read_config
+from infimed_plugins.vlm.finding import find_checkpoint, missing_reason
 from infimed_plugins.vlm.settings import OpeningSettings
 from infimed_plugins.vlm.siglip import llava_processor, use_published_names
 from infimed_plugins.vlm.vocabulary import CHAT_TEMPLATE

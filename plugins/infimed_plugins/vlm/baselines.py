@@ -43,6 +43,7 @@ class Constant(Model):
     """Answers every question with the same text."""
 
     trainable: ClassVar[bool] = False
+    can_be_asked: ClassVar[bool] = False
 
     text: str = Field(default="A", description="The answer to every question.")
 

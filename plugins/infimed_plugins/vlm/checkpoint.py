@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from infimed_core import Component, DataError, LoadedModel, Model
+from infimed_plugins.vlm.finding import base_of, find_checkpoint, is_adapter, missing_reason, named_base
 from infimed_plugins.vlm.settings import OpeningSettings
 
 if TYPE_CHECKING:
@@ -19,7 +20,12 @@ if TYPE_CHECKING:
 class Transformers(OpeningSettings, Model):
     """A Hugging Face checkpoint: trained, asked and saved in its own layout."""
 
-    checkpoint: str = Field(description="Directory of a checkpoint, or its name on the Hugging Face hub.")
+    checkpoint: str = Field(
+        description="Directory of a checkpoint or of a PEFT adapter, or its name on the Hugging Face hub."
+    )
+    base: str | None = Field(
+        default=None, description="The checkpoint beneath an adapter, where the adapter's own files do not tell it."
+    )
     revision: str | None = Field(default=None, description="Branch, tag or commit on the hub.")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto", description="Type of the weights in memory; auto is the checkpoint's own."
@@ -30,12 +36,20 @@ class Transformers(OpeningSettings, Model):
 
     def problems(self, run: Mapping[str, Component]) -> Mapping[str, str]:
         """A directory that is not there, or that is no checkpoint."""
-        missing = missing_reason(self.checkpoint)
-        return {**super().problems(run), **({"checkpoint": missing} if missing else {})}
+        named = {"checkpoint": self.checkpoint, **({"base": self.base} if self.base is not None else {})}
+        missing = {setting: reason for setting, name in named.items() if (reason := missing_reason(name))}
+        return {**super().problems(run), **missing}
 
     def checkpoints(self) -> tuple[str, ...]:
-        """The one it opens."""
-        return (self.checkpoint,)
+        """The one it opens, and beneath an adapter its base."""
+        path = Path(os.path.expanduser(self.checkpoint))
+        if not is_adapter(path):
+            return (self.checkpoint,)
+        return self.checkpoint, self.base or named_base(path)
+
+    def base_name(self) -> str | None:
+        """As ``base`` says."""
+        return self.base
 
     def prepare(self, directory: Path, texts: Callable[[], Iterable[str]], seed: int) -> Path:
         """Find the checkpoint, downloading it where ``checkpoint`` is no directory."""
@@ -48,46 +62,13 @@ class Transformers(OpeningSettings, Model):
 
     def can_pack(self, checkpoint: Path) -> tuple[bool, str]:
         """The verdict of the isolation test on a shrunken copy of the checkpoint's architecture."""
-        return can_pack(checkpoint, self.attention, self.trust_remote_code)
+        return can_pack(base_of(checkpoint, self.base), self.attention, self.trust_remote_code)
 
     def encoder(self, checkpoint: Path) -> ChatEncoder:
         """The encoder of a checkpoint; refuses a family with images that InfiMed cannot encode."""
         encoder = self.chat_encoder(checkpoint, self.trust_remote_code)
         _ = encoder.pixels  # raises here and not in the middle of the index
         return encoder
-
-
-def missing_reason(checkpoint: str) -> str:
-    """Why a checkpoint cannot be used, as far as the disk tells without asking a hub; "" where nothing is known."""
-    path = Path(os.path.expanduser(checkpoint))  # leaves "~nobody" as it is
-    if path.is_dir():
-        return "" if (path / "config.json").is_file() else f"{path}: holds no config.json, so it is no checkpoint"
-    local = checkpoint.startswith((".", "/", "~")) or checkpoint.count("/") > 1
-    return f"{checkpoint}: no such directory; a checkpoint on the hub is named OWNER/NAME" if local else ""
-
-
-def find_checkpoint(checkpoint: str, revision: str | None, with_code: bool = False) -> Path:
-    """The local directory of a checkpoint; its code is fetched only ``with_code``.
-
-    Raises:
-        DataError: it is neither a directory with a ``config.json`` nor on the hub.
-    """
-    if missing := missing_reason(checkpoint):
-        raise DataError("no_checkpoint", missing)
-    path = Path(os.path.expanduser(checkpoint))
-    if path.is_dir():
-        return path.resolve()
-    from huggingface_hub import snapshot_download
-
-    from infimed_plugins.vlm.encoding import PREPROCESSING_FILES
-
-    try:
-        patterns = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model", *PREPROCESSING_FILES]
-        patterns += ["*.py"] if with_code else []
-        return Path(snapshot_download(checkpoint, revision=revision, allow_patterns=patterns))
-    except Exception as error:
-        reason = f"no such directory, and not found on the hub ({type(error).__name__}); give a directory"
-        raise DataError("no_checkpoint", f"model '{checkpoint}': {reason}") from error
 
 
 def read_config(checkpoint: Path, trust_remote_code: bool = False) -> Any:
@@ -116,25 +97,31 @@ def can_pack(checkpoint: Path, attention: str, trust_remote_code: bool = False) 
 
 
 def open_checkpoint(checkpoint: Path, settings: OpeningSettings, trust_remote_code: bool = False) -> LoadedModel:
-    """Load weights (safetensors only) and return the model ready to train or ask."""
+    """Load weights (safetensors only), an adapter on its base, and return the model ready to train or ask."""
     import torch
     from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
+    from infimed_plugins.vlm.adapter import put_adapter
+    from infimed_plugins.vlm.quantization import quantized
     from infimed_plugins.vlm.transformers_model import TransformersModel
     from infimed_plugins.vlm.without_progress_bars import without_progress_bars
 
-    config = read_config(checkpoint, trust_remote_code)
+    base = base_of(checkpoint, settings.base_name())
+    config = read_config(base, trust_remote_code)
     auto = AutoModelForImageTextToText if getattr(config, "vision_config", None) is not None else AutoModelForCausalLM
     device = settings.device if settings.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     with without_progress_bars():
         module = auto.from_pretrained(
-            checkpoint,
+            base,
             config=config,
             dtype=settings.dtype,
             use_safetensors=True,
             trust_remote_code=trust_remote_code,
             attn_implementation="sdpa" if settings.attention == "packed" else settings.attention,
+            **quantized(settings.quantize, config, device),
         )
-    opened: Any = module
-    opened.to(device).eval()
-    return TransformersModel(opened, settings.chat_encoder(checkpoint, trust_remote_code), settings)
+        opened: Any = module if settings.quantize else module.to(device)
+        if base != checkpoint:
+            put_adapter(opened, checkpoint)
+    opened.eval()
+    return TransformersModel(opened, settings.chat_encoder(checkpoint, trust_remote_code), settings, base)

@@ -11,11 +11,12 @@ def diagnose(checkpoint: str, revision: str | None = None) -> dict[str, Any]:
     Raises:
         DataError: there is no such checkpoint.
     """
-    from infimed_plugins.vlm.checkpoint import find_checkpoint, read_config
+    from infimed_plugins.vlm.checkpoint import read_config
     from infimed_plugins.vlm.families import FAMILIES, family_of
+    from infimed_plugins.vlm.finding import base_of, find_checkpoint
     from infimed_plugins.vlm.isolation import verdict
 
-    path = find_checkpoint(checkpoint, revision)
+    path = base_of(find_checkpoint(checkpoint, revision))
     config = read_config(path)
     family = family_of(config)
     result = verdict(config)

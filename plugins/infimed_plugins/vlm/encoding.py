@@ -16,43 +16,53 @@ from infimed_core import IGNORED_LABEL, DataError, Encoded, Encoder, Sample, Tex
 from infimed_plugins.vlm.chat import Chat, Tokens
 from infimed_plugins.vlm.chat_settings import ChatSettings
 from infimed_plugins.vlm.families import FAMILIES, Family, family_named
+from infimed_plugins.vlm.finding import PREPROCESSING_FILES
 from infimed_plugins.vlm.image_placeholders import ImagePlaceholder, Rendered
 from infimed_plugins.vlm.internvl import InternPixels
 from infimed_plugins.vlm.pixels import QwenPixels
 from infimed_plugins.vlm.regions import with_regions
 from infimed_plugins.vlm.siglip import SiglipPixels
 
-PREPROCESSING_FILES = (
-    "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "chat_template.json", "preprocessor_config.json",
-    "processor_config.json",
-)  # fmt: skip
-
 
 class ChatEncoder(Encoder):
     """Encoder of a checkpoint directory: the families of ``families.py``, with images or of text alone."""
 
     def __init__(
-        self, checkpoint: Path | str, trust_remote_code: bool = False, settings: ChatSettings | None = None
+        self,
+        checkpoint: Path | str,
+        trust_remote_code: bool = False,
+        settings: ChatSettings | None = None,
+        base: Path | None = None,
     ) -> None:
+        """``base`` is the checkpoint beneath an adapter, whose files stand in for those that the adapter lacks."""
         self.checkpoint = Path(checkpoint)
+        self.base = base or self.checkpoint
         self.trust_remote_code = trust_remote_code
         self.settings = settings or ChatSettings()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("checkpoint", "trust_remote_code", "settings")}
+        return {name: getattr(self, name) for name in ("checkpoint", "base", "trust_remote_code", "settings")}
+
+    def _file(self, name: str) -> Path:
+        """A file of the checkpoint, or of the base where an adapter has none of that name."""
+        own = self.checkpoint / name
+        return own if own.is_file() else self.base / name
 
     @cached_property
     def config(self) -> dict[str, Any]:
         """The checkpoint's ``config.json``."""
-        return json.loads((self.checkpoint / "config.json").read_text(encoding="utf-8"))
+        return json.loads((self.base / "config.json").read_text(encoding="utf-8"))
 
     @cached_property
     def tokenizer(self) -> Any:
         """The checkpoint's fast tokenizer; its chat template may stand in the processor's own file."""
         from transformers import AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(self.checkpoint, trust_remote_code=self.trust_remote_code)
-        template = self.checkpoint / "chat_template.json"
+        home = self._file("tokenizer.json").parent
+        tokenizer = AutoTokenizer.from_pretrained(home, trust_remote_code=self.trust_remote_code)
+        template, written = self._file("chat_template.json"), self._file("chat_template.jinja")
+        if not tokenizer.chat_template and written.is_file():
+            tokenizer.chat_template = written.read_text(encoding="utf-8")
         if not tokenizer.chat_template and template.is_file():
             tokenizer.chat_template = json.loads(template.read_text(encoding="utf-8"))["chat_template"]
         if self.settings.template is not None:
@@ -95,7 +105,7 @@ class ChatEncoder(Encoder):
         Raises:
             DataError: the checkpoint holds neither, or Gemma3's crops (pan and scan) are on.
         """
-        own, whole = self.checkpoint / "preprocessor_config.json", self.checkpoint / "processor_config.json"
+        own, whole = self._file("preprocessor_config.json"), self._file("processor_config.json")
         file = own if own.is_file() or not whole.is_file() else whole
         settings = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
         settings = settings.get("image_processor", {}) if file == whole else settings
@@ -137,7 +147,7 @@ class ChatEncoder(Encoder):
         """Digest of tokenizer, template and image processor: of all that decides what the model is asked."""
         digest = hashlib.sha256(b"chat-encoder-1")
         for name in PREPROCESSING_FILES:
-            file = self.checkpoint / name
+            file = self._file(name)
             if file.is_file():
                 digest.update(name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
         if self.settings.template is not None:
@@ -155,7 +165,7 @@ class ChatEncoder(Encoder):
 
     def _end_ids(self) -> set[int]:
         """Tokens at which generation stops: of the tokenizer, the configuration and ``generation_config.json``."""
-        file = self.checkpoint / "generation_config.json"
+        file = self._file("generation_config.json")
         bodies = [self.config, *([json.loads(file.read_text(encoding="utf-8"))] if file.is_file() else [])]
         found: set[int | None] = {self.tokenizer.eos_token_id}
         for body in bodies:

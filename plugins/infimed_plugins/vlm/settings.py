@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 class OpeningSettings(Component):
     """Settings shared by ``transformers`` and ``tiny-qwen3-vl``."""
 
+    packages: ClassVar[Mapping[str, str]] = dict.fromkeys(("torch", "transformers"), "infimed[train]")
     group_names: ClassVar[tuple[str, ...]] = ("vision", "projector", "language", "embeddings")
 
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
@@ -33,6 +34,10 @@ class OpeningSettings(Component):
     kernel: Literal["varlen", "flash-attn-2", "flash-attn-4"] = Field(
         default="varlen",
         description="Kernel of packed attention on CUDA: torch's own, or a flash-attn that is installed.",
+    )
+    quantize: Literal["nf4"] | None = Field(
+        default=None,
+        description="nf4: hold the language model's matrices in 4 bits (bitsandbytes); adapters alone learn (QLoRA).",
     )
     answer_max_visual_tokens: int | None = Field(
         default=None, ge=1, description="Most visual tokens of an image when the model is asked; null is native."
@@ -62,6 +67,10 @@ class OpeningSettings(Component):
 
             if not torch.cuda.is_available():
                 found["device"] = f"'{self.device}': torch {torch.__version__} sees no CUDA device here; take auto"
+        if self.quantize is not None and importlib.util.find_spec("bitsandbytes") is None:
+            found["quantize"] = (
+                f"'{self.quantize}' needs bitsandbytes, which is not installed: pip install 'infimed[qlora]'"
+            )
         flash = {"attention": self.attention.startswith("flash_"), "kernel": self.kernel.startswith("flash-")}
         for setting, wanted in flash.items():
             if wanted and importlib.util.find_spec("flash_attn") is None:
@@ -74,6 +83,10 @@ class OpeningSettings(Component):
     def checkpoints(self) -> tuple[str, ...]:
         """The checkpoints that the model is made of: a directory's content is who it is, not its name alone."""
         return ()
+
+    def base_name(self) -> str | None:
+        """The base of an adapter, where the settings name one."""
+        return None
 
     def chat_settings(self) -> ChatSettings:
         """What decides how conversations are written and what carries loss.
@@ -94,8 +107,10 @@ class OpeningSettings(Component):
     def chat_encoder(self, checkpoint: Path, trust_remote_code: bool = False) -> ChatEncoder:
         """The encoder of a checkpoint under these settings."""
         from infimed_plugins.vlm.encoding import ChatEncoder
+        from infimed_plugins.vlm.finding import base_of
 
-        return ChatEncoder(checkpoint, trust_remote_code, self.chat_settings())
+        base = base_of(checkpoint, self.base_name())
+        return ChatEncoder(checkpoint, trust_remote_code, self.chat_settings(), base)
 
     def doubts(self) -> tuple[str, ...]:
         """What a checkpoint on disk says of how it is asked, and is not done."""
@@ -110,6 +125,7 @@ class OpeningSettings(Component):
         return tuple(told)
 
     def _with_content(self, fields: dict[str, object]) -> str:
+        fields = {key: value for key, value in fields.items() if key not in _ADDED or value is not None}
         made = f"{type(self).__module__}.{type(self).__qualname__}{canonical_json(fields)}"
         return "|".join([made, *(digest_of_checkpoint(name) for name in self.checkpoints())])
 
@@ -126,4 +142,6 @@ class OpeningSettings(Component):
         return made if template is None else f"{made}|{hashlib.sha256(template.encode()).hexdigest()}"
 
 
+_ADDED = {"quantize", "base"}
+"""Settings of a later version: where they are not set, what an earlier one made stands."""
 _OF_ENCODER = {"supervise", "prompt_loss", "chat_template"}

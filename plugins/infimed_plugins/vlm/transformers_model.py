@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import JsonValue
 
@@ -21,6 +21,7 @@ from infimed_core import (
     Sample,
     TrainableModel,
 )
+from infimed_plugins.vlm.adapter import describe_adapter, has_adapter, merge_adapter, save_adapter
 from infimed_plugins.vlm.attention import (
     attention_layers,
     attention_names,
@@ -29,8 +30,9 @@ from infimed_plugins.vlm.attention import (
     restore_attention,
 )
 from infimed_plugins.vlm.chat_settings import copy_preprocessing, replaced_generation
-from infimed_plugins.vlm.encoding import PREPROCESSING_FILES, ChatEncoder
+from infimed_plugins.vlm.encoding import ChatEncoder
 from infimed_plugins.vlm.families import Family, attention_kind, family_of, group_parameters
+from infimed_plugins.vlm.finding import PREPROCESSING_FILES
 from infimed_plugins.vlm.rows import row_hidden_states
 from infimed_plugins.vlm.settings import OpeningSettings
 
@@ -38,8 +40,11 @@ from infimed_plugins.vlm.settings import OpeningSettings
 class TransformersModel(TrainableModel):
     """A checkpoint opened with ``settings``."""
 
-    def __init__(self, module: Any, encoder: ChatEncoder, settings: OpeningSettings) -> None:
+    packages: ClassVar[Mapping[str, str]] = {"torch": "infimed[train]", "transformers": "infimed[train]"}
+
+    def __init__(self, module: Any, encoder: ChatEncoder, settings: OpeningSettings, base: Path | None = None) -> None:
         self._module = module
+        self._base = base or encoder.checkpoint
         self._encoder = encoder
         self.settings = settings
         self._weights_digest: tuple[int, str] | None = None
@@ -160,6 +165,8 @@ class TransformersModel(TrainableModel):
             "kernel": self.settings.kernel if self.device.type == "cuda" else "segments through torch's own attention",
             "packable": packable,
             "isolation": explanation,
+            **({"adapter": describe_adapter(self._module)} if has_adapter(self._module) else {}),
+            **({"quantized": self.settings.quantize} if self.settings.quantize else {}),
         }
 
     def asking(self) -> dict[str, JsonValue]:
@@ -175,21 +182,37 @@ class TransformersModel(TrainableModel):
         sizes = {name: parameter.numel() for name, parameter in self._module.named_parameters()}
         return {group: sum(sizes[name] for name in names) for group, names in self.parameter_groups().items()}
 
+    def merge(self) -> None:
+        """Merge the adapter into the weights beneath, for good; nothing where there is none."""
+        if has_adapter(self._module):
+            merge_adapter(self._module)
+
     def save(self, directory: Path) -> None:
-        """Write weights, config, tokenizer, chat template and image processor; stock transformers opens it."""
+        """Write weights, config, tokenizer, chat template and image processor; stock transformers opens it.
+
+        Of a model with adapters beside its weights the adapter alone is written, which stock PEFT opens.
+        """
+        directory.mkdir(parents=True, exist_ok=True)
+        if has_adapter(self._module):
+            save_adapter(self._module, directory, self._base)
+        else:
+            self._save_weights(directory)
+        self._encoder.tokenizer.save_pretrained(directory)
+        files = (*PREPROCESSING_FILES, "video_preprocessor_config.json")
+        own_template = self._encoder.settings.template is not None
+        for source in dict.fromkeys((self._encoder.base, self._encoder.checkpoint)):
+            copy_preprocessing(source, directory, files, own_template)
+
+    def _save_weights(self, directory: Path) -> None:
         from infimed_plugins.vlm.without_progress_bars import without_progress_bars
 
-        directory.mkdir(parents=True, exist_ok=True)
         names = attention_names(self._module)
         try:
             with without_progress_bars():
                 self._module.save_pretrained(directory, safe_serialization=True)
         finally:
             restore_attention(names)
-        self._encoder.tokenizer.save_pretrained(directory)
-        files = (*PREPROCESSING_FILES, "video_preprocessor_config.json")
-        own_template = self._encoder.settings.template is not None
-        copy_preprocessing(self._encoder.checkpoint, directory, files, own_template)
+        self._base = directory.absolute()  # a later adapter belongs to what was written here
 
 
 def _bytes(tensor: Any) -> Any:

@@ -107,7 +107,11 @@ class Volumes(Reader):
 
     def read(self, shard: str) -> Iterator[Sample | Fault]:
         """Every row of the reader within; a volume that cannot be cut is its row's fault."""
-        for row in self._reader.read(shard):
+        return self.read_from(shard, 0)
+
+    def read_from(self, shard: str, start: int) -> Iterator[Sample | Fault]:
+        """The rows from ``start`` on; volumes before are not looked at."""
+        for row in self._reader.read_from(shard, start):
             if isinstance(row, Fault):
                 yield row
                 continue

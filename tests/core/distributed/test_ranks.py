@@ -183,4 +183,6 @@ def test_a_rank_that_fails_says_why_on_the_first_ranks_record(data: Path, tmp_pa
     first, second = ends(launched(file, other))
     assert first[0] == second[0] == 2, (first, second)
     for said in (first[1], second[1], record(file).error or ""):
-        assert "rank 1 runs another run file" in said
+        assert (
+            "rank 1 runs another run file than the first process: training.with.stages.0.learning_rate differ" in said
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -70,10 +71,13 @@ def coverage_of_differences(layout: tuple[int, int, float], shares: tuple[float,
     return _share_of(trial, trials)
 
 
-def coverage_of_balanced(num: int, rare: float, recalls: tuple[float, float], trials: int) -> tuple[float, float]:
+def coverage_of_balanced(
+    num: int, rare: float, recalls: tuple[float, float], trials: int, size: int = 1, alike: float = 0.0
+) -> tuple[float, float]:
     """How often the interval of a balanced accuracy over two classes holds the true one, and how often there is one.
 
-    ``rare`` is the share of the first class; an interval that is withheld counts neither way.
+    ``rare`` is the share of the first class; ``size`` questions share an image, whose difficulty is that of
+    both classes there (``alike``, as in ``answers``). An interval that is withheld counts neither way.
     """
     metric: Any = BalancedAccuracy()
     generator = np.random.default_rng([num, round(1000 * rare)])
@@ -81,12 +85,14 @@ def coverage_of_balanced(num: int, rare: float, recalls: tuple[float, float], tr
     truth, held, given = sum(recalls) / 2, 0, 0
     for _ in range(trials):
         names = np.where(generator.random(num) < rare, "yes", "no")
-        right = generator.random(num) < np.where(names == "yes", *recalls)
+        luck = np.repeat(generator.random(num // size), size)
+        luck = np.where(generator.random(num) < math.sqrt(alike), luck, generator.random(num))
+        right = luck < np.where(names == "yes", *recalls)
         rows = [
             GradedAnswer(questions[name], Answer(sample_id="", text=""), Score(value=float(value)))
             for name, value in zip(names, right, strict=True)
         ]
-        found = measure(metric, rows, [str(n) for n in range(num)], 0, [True] * num)
+        found = measure(metric, rows, _units(num // size, size), 0, [True] * num)
         if found.low is not None and found.high is not None:
             given += 1
             held += found.low - 1e-12 <= truth <= found.high + 1e-12

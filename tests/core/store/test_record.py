@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -106,7 +107,66 @@ def test_record_round_trips_and_foreign_formats_are_refused(tmp_path: Path) -> N
         read_record(tmp_path / "absent")
 
 
-@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EACCES, errno.EROFS])
+LEASED = """
+import errno, fcntl
+from infimed_core.store import record as records
+
+def refuse(file, operation):
+    raise OSError({number}, "no locks")
+
+fcntl.flock = refuse
+records.LEASE_SECONDS = 0.6
+"""
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_has_one_owner_by_a_lease_that_is_renewed(tmp_path, monkeypatch, number) -> None:
+    from infimed_core.store import record as records
+
+    def refuse(file, operation):
+        raise OSError(number, "no locks")
+
+    script = LEASED.format(number=number) + HOLDER
+    monkeypatch.setattr("fcntl.flock", refuse)
+    monkeypatch.setattr(records, "LEASE_SECONDS", 0.6)
+    record = new_record("r", 0, {}, ())
+    holder = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout is not None and holder.stdout.readline() == "held\n"
+        with pytest.raises(InfimedError, match=rf"another process \(process {holder.pid} on .*\) is working"):
+            RunDirectory(tmp_path, record).hold()  # longer than a lease lasts: it is renewed
+        assert not is_gone(tmp_path, record)
+    finally:
+        holder.kill()
+        holder.communicate()
+    os.utime(tmp_path / "lease", (1.0, 1.0))
+    assert is_gone(tmp_path, record)
+    directory = RunDirectory(tmp_path, record)
+    assert directory.hold().startswith(f"process {holder.pid} on ")
+    directory.release()
+    assert not (tmp_path / "lease").exists() and RunDirectory(tmp_path, record).hold() == ""
+
+
+def test_a_process_whose_lease_another_has_taken_ends_and_says_to_whom(tmp_path: Path) -> None:
+    script = LEASED.format(number=errno.ENOLCK) + HOLDER
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    first, second = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True), None
+    try:
+        assert first.stdout is not None and first.stdout.readline() == "held\n"
+        first.send_signal(signal.SIGSTOP)  # a machine that sleeps, or a disk that hangs
+        second = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert second.stdout is not None and second.stdout.readline() == "held\n"
+        first.send_signal(signal.SIGCONT)
+        told = first.communicate(timeout=30)[1]
+        assert first.returncode == 1 and f"has lost its lease of the directory to process {second.pid} on" in told
+    finally:
+        for process in (first, second):
+            if process is not None:
+                process.kill()
+                process.communicate()
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
 def test_a_directory_that_cannot_be_held_is_one_line(tmp_path: Path, monkeypatch, number: int) -> None:
     def refuse(self, timeout=None):
         raise OSError(number, os.strerror(number))
@@ -115,7 +175,6 @@ def test_a_directory_that_cannot_be_held_is_one_line(tmp_path: Path, monkeypatch
     with pytest.raises(InfimedError) as caught:
         RunDirectory(tmp_path, new_record("r", 0, {}, ())).hold()
     assert str(caught.value).startswith(f"{tmp_path}: cannot be used as a run's directory (")
-    assert ("has no locks" in str(caught.value)) == (number == errno.ENOLCK)
     (tmp_path / "file").write_text("")
     monkeypatch.undo()
     with pytest.raises(InfimedError, match="cannot be used"):

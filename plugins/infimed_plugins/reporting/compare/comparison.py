@@ -111,7 +111,7 @@ def compare_runs(
             if mine is None or theirs is None:
                 continue
             marks = tuple(mixed.get((benchmark, first, other), ()))
-            pair = _Pair(mine, theirs, registry)
+            pair = Pair(mine, theirs, registry)
             compared = pair.compare(first, other, marks)
             if compared is None:
                 notes.append(f"{benchmark}: no question that both {first} and {other} have a result for")
@@ -130,7 +130,7 @@ def compare_runs(
         benchmarks=_adjusted(wholes),
         cells=_adjusted(cells),
         means=_adjusted(_means(pairs, estimates, [suite for table in suites.values() for suite in table.suites])),
-        published=tuple(_published(published, models, answers)),
+        published=tuple(published_values(published, models, answers)),
         sources={name: source.shown for table in published for name, source in table.sources.items()},
         unread=tuple(_unread(models, answers)),
         notes=tuple(notes),
@@ -172,7 +172,7 @@ def _refusal(mixed: dict[tuple[str, str, str], list[str]]) -> str:
     return "\n".join([*lines, "run them alike, or give --allow-mixed to see them in one table, marked"])
 
 
-class _Pair:
+class Pair:
     """The answers of two models to the questions of one benchmark, and the metric that both are shown by."""
 
     def __init__(self, mine: Answers, theirs: Answers, registry: Registry) -> None:
@@ -223,7 +223,7 @@ def _unread(models: Sequence[ModelResult], answers: dict[tuple[str, str], Answer
                     yield found.line
 
 
-def _cells(pair: _Pair, first: str, other: str, marks: tuple[str, ...]) -> list[Difference]:
+def _cells(pair: Pair, first: str, other: str, marks: tuple[str, ...]) -> list[Difference]:
     members: dict[tuple[str, str], list[str]] = {}
     for name, cell in pair.mine.cells.items():
         members.setdefault(cell, []).append(name)
@@ -301,7 +301,7 @@ def _values(models: Sequence[ModelResult], answers: dict[tuple[str, str], Answer
     return found
 
 
-def _published(
+def published_values(
     tables: Sequence[Published], models: Sequence[ModelResult], answers: dict[tuple[str, str], Answers]
 ) -> list[Value]:
     """The published figures of the benchmarks that were asked as published: by their own component, not one that a run

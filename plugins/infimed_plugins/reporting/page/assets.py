@@ -6,7 +6,7 @@ import base64
 import hashlib
 from typing import Any
 
-from infimed_plugins.reporting.page.figures import number, p_text, printable
+from infimed_plugins.reporting.page.figures import num_counted, number, p_text, printable
 
 FEW = 20
 """Questions of a cell below which it is greyed: its value says little."""
@@ -26,6 +26,7 @@ def environment() -> Any:
     made.globals["few"] = FEW
     made.filters["number"] = number
     made.filters["p_value"] = p_text
+    made.filters["counted"] = num_counted
     made.filters["plain"] = lambda value: printable(str(value))
     made.filters["drawing"] = Markup  # Only for what report_charts let through its XML tree.
     return made

@@ -11,13 +11,15 @@ from infimed_core import MetricValue
 from infimed_core.records import BASELINE, CONSTANT_LETTER, IMAGE_BLIND, RunRecord, is_baseline
 from infimed_plugins.reporting.page.answers import AnswerTables
 from infimed_plugins.reporting.page.figures import count, mapping
-from infimed_plugins.reporting.page.names import own_name
+from infimed_plugins.reporting.page.names import has_training, own_name
 from infimed_plugins.reporting.page.tables import NO_VALUE, first_scorings, metric_of
 
 FEWEST_READ = 0.98
 """The share of questions with an answer that could be read, below which a result is introduced by what is missing."""
 FEWEST_ALIKE = 5
 """Questions of one wording about different pictures, from which one answer to all of them says something."""
+FEWEST_OF_A_FORM = 20
+"""Questions of one form from which its value says something."""
 REASONS = {
     "refusal": "refused",
     "content_filter": "refused by a filter",
@@ -28,6 +30,9 @@ REASONS = {
     "no_verdict": "got no verdict of the judge",
     "grading_failed": "the grader failed on",
     "unreadable": "name no answer, or several",
+    "several_answers": "name several answers",
+    "no_option": "name no option",
+    "no_log_likelihoods": "came without likelihoods",
     "no_such_option": "name an option that there is not",
 }
 
@@ -100,15 +105,21 @@ def unread(record: RunRecord) -> list[Unread]:
     return sorted(found, key=lambda one: one.num_read / one.num_asked)
 
 
+def judged_models(record: RunRecord) -> list[str]:
+    """The models that a reader wants to know the worth of: all, or of a training the last one."""
+    models = list(dict.fromkeys(row.model for row in record.results if not is_baseline(row.model)))
+    return models[-1:] if has_training(record) else models
+
+
 def no_better(record: RunRecord) -> Iterator[str]:
     """Of every model that does no better than a constant answer or than itself without the images: a sentence."""
-    scorings = first_scorings(record)
+    scorings, models = first_scorings(record), judged_models(record)
     said = {BASELINE: "the most common answer", CONSTANT_LETTER: "one letter throughout"}
     found: dict[tuple[str, str], list[str]] = {}
     for one in record.comparisons:
         blind = one.against == one.model + IMAGE_BLIND
         sign = 1.0 if one.higher_is_better else -1.0
-        if one.scoring != scorings.get(one.benchmark) or not (blind or one.against in said):
+        if one.scoring != scorings.get(one.benchmark) or one.model not in models or not (blind or one.against in said):
             continue
         if min(sign * one.low, sign * one.high) <= 0:
             what = "itself without the images" if blind else said[one.against]
@@ -120,6 +131,7 @@ def no_better(record: RunRecord) -> Iterator[str]:
 
 def same_answers(record: RunRecord, tables: AnswerTables) -> Iterator[str]:
     """Of every model that answers each wording of a question alike, whatever the picture: a sentence."""
+    models = judged_models(record)
     given: dict[tuple[int, int], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for row in tables.answers:
         question = tables.questions[row[0]]
@@ -129,7 +141,7 @@ def same_answers(record: RunRecord, tables: AnswerTables) -> Iterator[str]:
     for (benchmark, model), wordings in given.items():
         name = tables.models[model]
         asked_often = [answers for answers in wordings.values() if len(answers) >= FEWEST_ALIKE]
-        if is_baseline(name) or not asked_often:
+        if name not in models or not asked_often:
             continue
         num = sum(map(len, asked_often))
         if all(len(set(answers)) == 1 for answers in asked_often):
@@ -137,4 +149,33 @@ def same_answers(record: RunRecord, tables: AnswerTables) -> Iterator[str]:
             yield (
                 f"{own_name(record, name)} on {where} gives one answer to each wording of a question, whatever the "
                 f"picture: {num:,} questions of {len(asked_often):,} wordings."
+            )
+
+
+def weak_forms(record: RunRecord) -> Iterator[str]:
+    """Of every model that does no better than the most common answer on some form of question: a sentence.
+
+    Only where it is better on the whole, for else ``no_better`` has said so.
+    """
+    scorings = first_scorings(record)
+    values: dict[tuple[str, str, str], MetricValue] = {}
+    for row in record.results:
+        if row.scoring == scorings[row.benchmark] and set(row.group) <= {"form"}:
+            values[row.benchmark, row.model, row.group.get("form", "")] = row.metrics.get(metric_of([row]), NO_VALUE)
+    lower = {(one.benchmark, one.model) for one in record.comparisons if not one.higher_is_better}
+    for model in judged_models(record):
+        told: dict[str, list[str]] = {}
+        for (benchmark, name, form), value in values.items():
+            constant = values.get((benchmark, BASELINE, form), NO_VALUE)
+            if name != model or value.value is None or constant.value is None or (benchmark, model) in lower:
+                continue
+            if form and value.value <= constant.value and value.num_scored + value.num_unscored >= FEWEST_OF_A_FORM:
+                num = value.num_scored + value.num_unscored
+                told.setdefault(benchmark, []).append(
+                    f"{form} {value.value:.3f} against {constant.value:.3f}, n {num:,}"
+                )
+        for benchmark, forms in told.items():
+            yield (
+                f"{own_name(record, model)} on {benchmark} does no better than the most common answer on these forms "
+                f"of question: {'; '.join(forms)}."
             )

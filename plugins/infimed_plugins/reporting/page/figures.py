@@ -6,6 +6,8 @@ import json
 import math
 from typing import Any
 
+from infimed_core import MetricValue
+
 TEXT_LIMIT = 4_000
 """Letters of one text shown in the page; the answer files hold all of it."""
 
@@ -44,6 +46,11 @@ def number(value: float | None, digits: int = 3) -> str:
 def p_text(value: float | None) -> str:
     """A p-value for people."""
     return "–" if value is None else "<0.0001" if value < 0.0001 else f"{value:.4f}"
+
+
+def num_counted(value: MetricValue) -> int:
+    """Questions that a value is over; those that were read in records from before unread answers counted."""
+    return value.num_scored if value.num_counted is None else value.num_counted
 
 
 def mapping(value: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from infimed_core import Comparison, MetricValue, holm
 from infimed_core.records import ResultRow, RunRecord, is_baseline
 from infimed_plugins.reporting.compare.means import mean_of_differences
 from infimed_plugins.reporting.page.names import has_training, own_name
+from infimed_plugins.reporting.page.ranks import rank
 from infimed_plugins.reporting.page.tables import NO_VALUE, first_scorings, metric_of, unique
 
 
@@ -65,8 +66,8 @@ def leaderboard(record: RunRecord) -> Leaderboard | None:
     for model in models:
         own = tuple(values.get((model, name), NO_VALUE) for name in benchmarks)
         mean = _mean(own) if mean_of and model in whole else NO_VALUE
-        rank = _rank(model, whole, better) if model in whole else ""
-        entries.append(Entry(own_name(record, model), rank, mean, own, failed.pop(model, "")))
+        own_rank = rank(model, whole, better) if model in whole else ""
+        entries.append(Entry(own_name(record, model), own_rank, mean, own, failed.pop(model, "")))
 
     def order(entry: Entry) -> tuple[bool, float]:
         value = entry.mean.value if mean_of else entry.values[0].value
@@ -118,12 +119,6 @@ def _better(record: RunRecord, models: Sequence[str], scorings: Mapping[str, str
         for pair, difference, p in zip(pairs, differences, adjusted, strict=True)
         if p < 0.05
     }
-
-
-def _rank(model: str, models: Sequence[str], better: set[tuple[str, str]]) -> str:
-    first = 1 + sum((other, model) in better for other in models)
-    last = len(models) - sum((model, other) in better for other in models)
-    return f"{first}" if first >= last else f"{first}–{last}"
 
 
 def _mean(values: Sequence[MetricValue]) -> MetricValue:

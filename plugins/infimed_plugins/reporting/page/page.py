@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,14 @@ from infimed_plugins.reporting.page import tables as tables_of
 from infimed_plugins.reporting.page.answers import AnswerTables, read_tables
 from infimed_plugins.reporting.page.assets import asset, digest, environment
 from infimed_plugins.reporting.page.curation import with_curation
-from infimed_plugins.reporting.page.doubts import no_better, same_answers, unread
+from infimed_plugins.reporting.page.doubts import no_better, same_answers, unread, weak_forms
 from infimed_plugins.reporting.page.figures import figure, heat, printable
 from infimed_plugins.reporting.page.leaderboard import leaderboard
 from infimed_plugins.reporting.page.live import with_running_curves
+from infimed_plugins.reporting.page.movements import movements
+from infimed_plugins.reporting.page.names import has_training
+from infimed_plugins.reporting.page.prices import Price, prices_of
+from infimed_plugins.reporting.page.robustness import robustness
 from infimed_plugins.reporting.page.thumbnails import Thumbnails
 
 ROWS_IN_A_BLOCK = 2_000
@@ -34,20 +38,32 @@ def write_report(run_directory: Path, media: MediaLoader | None = None, max_thum
     return write_page(open_run(run_directory), run_directory / "report.html", media, max_thumbnails)
 
 
-def write_page(run: Run, path: Path, media: MediaLoader | None = None, max_thumbnails: int = 600) -> Path:
+def write_page(
+    run: Run,
+    path: Path,
+    media: MediaLoader | None = None,
+    max_thumbnails: int = 600,
+    prices: Mapping[str, Price] | None = None,
+) -> Path:
     """Write a run's page, by rename, and return its path.
 
     ``media`` opens images for the thumbnails (default: what the installed plugins can open). At most ``max_thumbnails``
     images are embedded, the others are linked. A run in progress can be reported: what is not there yet is said so.
     """
-    text = render(run, media, max_thumbnails)
+    text = render(run, media, max_thumbnails, prices=prices)
     write_atomically(path, text.encode("utf-8", "replace").decode("utf-8"))
     return path
 
 
-def render(run: Run, media: MediaLoader | None = None, max_thumbnails: int = 600, live: str | None = None) -> str:
+def render(
+    run: Run,
+    media: MediaLoader | None = None,
+    max_thumbnails: int = 600,
+    live: str | None = None,
+    prices: Mapping[str, Price] | None = None,
+) -> str:
     """The page's text. ``live`` is the version that a served page begins with: it asks its server, and nobody else,
-    for the next.
+    for the next. ``prices`` are added to those of the run file.
     """
     run = with_curation(run)
     if live:
@@ -61,7 +77,7 @@ def render(run: Run, media: MediaLoader | None = None, max_thumbnails: int = 600
         if thumbnails.full:
             break
         thumbnails.make(number)
-    return _page(run, quality, answers, thumbnails, live)
+    return _page(run, quality, answers, thumbnails, live, prices_of(run.record, prices))
 
 
 def _spread(answers: AnswerTables) -> Iterator[int]:
@@ -79,6 +95,7 @@ def _page(
     answers: AnswerTables,
     thumbnails: Thumbnails,
     live: str | None,
+    prices: Mapping[str, Price],
 ) -> str:
     from markupsafe import Markup
 
@@ -90,45 +107,92 @@ def _page(
     matrices = tables_of.cell_matrices(record, answers.cells)
     costs = tables_of.training_costs(record)
     judges = result_sections.judges(record)
+    parts: dict[str, Any] = {
+        "benchmarks": [(table, result_sections.interval_chart(table)) for table in tables_of.benchmark_tables(record)],
+        "groups": tables_of.group_tables(record),
+        "matrices": matrices,
+        "forgetting": [
+            (matrix, movements(record, answers, matrix))
+            for matrix in (tables_of.forgetting(record) if has_training(record) else ())
+        ],
+        "robustness": robustness(run, answers),
+        "disagreements": result_sections.disagreements(answers),
+        "judges": judges,
+        "answers": answers,
+        "funnel": tables_of.funnel(record),
+        "filters": data_sections.filters(record),
+        "quality": quality,
+        "plans": [training_sections.plan(name, step) for name, step in tables_of.steps_of(record, "plan")],
+        "stages": training_sections.stages(record),
+        "record": record,
+    }
     text: str = made.get_template("report.html.j2").render(
-        record=record,
+        **parts,
+        shown=_shown(parts),
         status=run.status,
         live=live,
         board=leaderboard(record),
-        doubts=[*(one.line for one in unread(record)), *same_answers(record, answers), *no_better(record)],
+        doubts=[
+            *(one.line for one in unread(record)),
+            *same_answers(record, answers),
+            *no_better(record),
+            *weak_forms(record),
+        ],
         style=Markup(style),
         script=Markup(script),
         policy=(
             "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
             f"style-src '{digest(style)}'; script-src '{digest(script)}'" + ("; connect-src 'self'" if live else "")
         ),
-        funnel=tables_of.funnel(record),
         funnel_chart=data_sections.funnel_chart(record),
         selections=[(step, data_sections.kills(step)) for step in run.steps("select")],
-        filters=data_sections.filters(record),
-        quality=quality,
-        plans=[training_sections.plan(name, step) for name, step in tables_of.steps_of(record, "plan")],
-        stages=training_sections.stages(record),
         costs=costs,
         cost_keys=tables_of.unique(key for _, details, _ in costs for key in details),
-        asking=result_sections.asking(record),
+        asking=result_sections.asking(record, prices),
+        has_prices=bool(prices),
         cost_chart=result_sections.cost_chart(record),
-        benchmarks=[(table, result_sections.interval_chart(table)) for table in tables_of.benchmark_tables(record)],
         headlines=result_sections.headlines(record),
-        groups=tables_of.group_tables(record),
-        matrices=matrices,
         chosen_matrix=result_sections.last_model(matrices),
-        forgetting=tables_of.forgetting(record),
-        disagreements=result_sections.disagreements(answers),
-        judges=judges,
         judge_keys=result_sections.keys_of(facts for _, _, facts in judges),
-        answers=answers,
         thumbnails=thumbnails,
         config=json.dumps(record.config, indent=2, ensure_ascii=False),
         blocks=[(name, Markup(block)) for name, block in _blocks(answers, thumbnails)],
         is_baseline=is_baseline,
     )
     return text
+
+
+SECTIONS = (
+    ("results", "Results", ("benchmarks",)),
+    ("robustness", "Robustness", ("robustness",)),
+    ("parts", "By kind", ("groups",)),
+    ("matrix", "Matrix", ("matrices",)),
+    ("forgetting", "Gained and lost", ("forgetting",)),
+    ("gradings", "Gradings", ("disagreements", "judges")),
+    ("browse", "Answers", ("answers",)),
+    ("data", "Data", ("funnel",)),
+    ("filters", "Filters", ("filters",)),
+    ("quality", "Quality", ("quality",)),
+    ("packing", "Packing", ("plans",)),
+    ("training", "Training", ("stages",)),
+)
+"""Sections in their order: id, name in the navigation, and the parts of which one must hold something."""
+
+
+def _shown(parts: dict[str, Any]) -> dict[str, str]:
+    """The sections that have something to say, by id, with their names in the navigation."""
+    holds = {
+        name: bool(_has_answers(part) if name == "answers" else part)
+        for name, part in parts.items()
+        if name != "record"
+    }
+    middle = {name: title for name, title, needed in SECTIONS if any(holds[part] for part in needed)}
+    cost = {"cost": "Cost"} if parts["record"].steps else {}
+    return {"overview": "Overview", **middle, **cost, "record": "Record"}
+
+
+def _has_answers(answers: AnswerTables) -> bool:
+    return bool(answers.answers or answers.num_unreadable)
 
 
 def safe_json(value: Any) -> str:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from infimed_core import cohen_kappa
-from infimed_core.records import BASELINE, RunRecord, is_baseline
+from infimed_core.records import BASELINE, IMAGE_BLIND, RunRecord, is_baseline
 from infimed_plugins.reporting.page import charts
 from infimed_plugins.reporting.page.answers import AnswerTables
 from infimed_plugins.reporting.page.figures import mapping
 from infimed_plugins.reporting.page.names import own_name
+from infimed_plugins.reporting.page.prices import Price
 from infimed_plugins.reporting.page.tables import BenchmarkTable, Matrix, benchmark_tables, training_costs, unique
 
 
@@ -61,25 +62,35 @@ def cost_chart(record: RunRecord) -> str:
     return charts.cost_chart(points, "seconds of training so far", title) if len(points) > 1 else ""
 
 
-def asking(record: RunRecord) -> list[tuple[Any, ...]]:
-    """What asking cost: (model, benchmark, questions, calls, prompt tokens, answer tokens, seconds).
+def asking(record: RunRecord, prices: Mapping[str, Price]) -> list[tuple[Any, ...]]:
+    """What asking cost: (model, benchmark, questions, calls, prompt tokens, answer tokens, seconds, money).
 
-    A model with several benchmarks has a row for all of them.
+    A model with several benchmarks has a row for all of them; several models have one for everything.
     """
     rows: dict[str, list[tuple[Any, ...]]] = {}
     for step in record.steps:
         if step.kind == "evaluate" and "calls" in step.details:
             model, facts = step.subject.get("model", ""), step.details
-            figures = (step.num_out, facts["calls"], facts.get("prompt_tokens"), facts.get("answer_tokens"))
-            rows.setdefault(model, []).append((*figures, step.seconds, step.subject.get("benchmark", "")))
+            tokens: Any = (facts.get("prompt_tokens"), facts.get("answer_tokens"))
+            own = model.removesuffix(IMAGE_BLIND)
+            price = prices.get(own) or prices.get(own_name(record, own))
+            money = price.of(*tokens) if price is not None else None
+            figures = (step.num_out, facts["calls"], *tokens, step.seconds, money)
+            rows.setdefault(model, []).append((step.subject.get("benchmark", ""), *figures))
     found: list[tuple[Any, ...]] = []
-    for model, own in rows.items():
+    for model, own_rows in rows.items():
         name = own_name(record, model)
-        found += [(name, row[-1], *row[:-1]) for row in own]
-        if len(own) > 1:
-            sums = [None if None in part else sum(part) for part in zip(*(row[:-1] for row in own), strict=True)]
-            found.append((name, "all", *sums))
+        found += [(name, *row) for row in own_rows]
+        if len(own_rows) > 1:
+            found.append((name, "all", *_sums(own_rows)))
+    if len(rows) > 1:
+        found.append(("all", "all", *_sums([row for own_rows in rows.values() for row in own_rows])))
     return found
+
+
+def _sums(rows: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """The figures of all rows added up; ``None`` where one of them is not known."""
+    return [None if None in part else sum(part) for part in zip(*(row[1:] for row in rows), strict=True)]
 
 
 def last_model(matrices: list[Matrix]) -> int:

@@ -111,7 +111,7 @@ def funnel(record: RunRecord) -> list[Funnel]:
         if step.kind == "train":
             num_in, dropped = planned.get(stage), _lost_samples(step, planned.get(stage))
             num_out = (num_in or 0) - sum(dropped.values())
-        kinds = ("read", "filter", "select", "plan", "train") if dropped else ("read", "filter", "select", "plan")
+        kinds = ("read", "filter", "select", "reasoning", "plan", *(["train"] if dropped else []))
         if step.kind in kinds and num_in is not None and num_out is not None:
             rows.append((step.name, num_in, num_out, dropped))
     most = max((num_in for _, num_in, _, _ in rows), default=0) or 1
@@ -210,7 +210,8 @@ def group_tables(record: RunRecord) -> list[GroupTable]:
         values = {(row.group[tag], row.model): row.metrics.get(metric, NO_VALUE) for row in rows}
         names = unique(row.group[tag] for row in rows)
         lines = tuple((name, tuple(values.get((name, model), NO_VALUE) for model in models)) for name in names)
-        tables.append(GroupTable(benchmark, tag, metric, models, lines))
+        if len(names) > 1:  # of one part alone the results say all
+            tables.append(GroupTable(benchmark, tag, metric, models, lines))
     return tables
 
 
@@ -256,8 +257,8 @@ def forgetting(record: RunRecord) -> list[Matrix]:
     for title, size in (("Benchmarks", 0), ("Kinds of question", 1)):
         shown = [row for row in rows if len(row.group) == size]
         metric = metric_of(shown)
-        names = unique(_column(row) for row in shown)
-        values = {(row.model, _column(row)): row.metrics.get(metric, NO_VALUE) for row in shown}
+        names = unique(column_of(row) for row in shown)
+        values = {(row.model, column_of(row)): row.metrics.get(metric, NO_VALUE) for row in shown}
         if names:
             # Parts down, models across: there are more kinds than models, and a phone is narrow.
             lines = tuple((name, tuple(values.get((model, name), NO_VALUE) for model in models)) for name in names)
@@ -265,7 +266,8 @@ def forgetting(record: RunRecord) -> list[Matrix]:
     return matrices
 
 
-def _column(row: ResultRow) -> str:
+def column_of(row: ResultRow) -> str:
+    """What a result over a whole benchmark, or over a part of it, is called in the matrix of models."""
     part = ", ".join(f"{tag}: {value}" for tag, value in row.group.items())
     return f"{row.benchmark} · {part}" if part else row.benchmark
 

@@ -1,0 +1,164 @@
+"""One shard of a source, read into files: piece by piece, so that a kill costs seconds and not the shard."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from infimed_core.api.data import Fault, Reader, Sample
+from infimed_core.contracts import checked_rows
+from infimed_core.curate.joining import KEY_BYTES, key_of
+from infimed_core.runfile.sections import HELD_OUT_SPLIT, SplitSection
+from infimed_core.store.dataset import store_media
+from infimed_core.store.files import replaced
+from infimed_core.store.places import written
+
+NAMES = ("samples", "places", "faults", "files", "kinds", "keys")
+FIRST_SECONDS, MOST_SECONDS = 1.0, 16.0
+"""Seconds of the first piece; each takes twice those of the one before it, up to the most that a kill may cost."""
+
+
+def _num_rows(piece: Mapping[str, Path]) -> int:
+    """Samples and faults of a piece."""
+    return piece["keys"].stat().st_size // (2 * KEY_BYTES) + piece["faults"].read_bytes().count(b"\n")
+
+
+@dataclass(frozen=True)
+class ReadTask:
+    """One shard of a reader, and where it is read to. Picklable."""
+
+    reader: Reader
+    name: str
+    shard: str
+    target: Path
+    media_directory: Path
+    source: int = 0
+    """Place of the reader among ``data.sources``."""
+    split: SplitSection | None = None
+
+    @property
+    def parts(self) -> dict[str, Path]:
+        """The files of this part: samples and their places, faults, files and kinds of media, hashes of the samples."""
+        return {name: self.target.with_suffix(f".{name}") for name in NAMES}
+
+    def _piece(self, number: int) -> dict[str, Path]:
+        """The files of what was read between two clocks."""
+        return {name: self.target.with_suffix(f".{number}.{name}") for name in NAMES}
+
+    def __call__(self) -> None:
+        """Read this part, unless it stands, from the last piece on that an earlier process has read."""
+        if self.parts["keys"].exists():
+            return
+        pieces: list[dict[str, Path]] = []
+        while (piece := self._piece(len(pieces)))["keys"].exists():
+            pieces.append(piece)
+        if not pieces or pieces[0]["samples"].exists():  # else it was killed while its one piece became the part
+            rows = checked_rows(self.reader, self.shard, sum(map(_num_rows, pieces)))
+            seconds, is_over = FIRST_SECONDS, False
+            while not is_over:
+                piece = self._piece(len(pieces))
+                is_over = self._read_piece(rows, piece, time.monotonic() + seconds)
+                pieces.append(piece)
+                seconds = min(2 * seconds, MOST_SECONDS)
+        if len(pieces) > 1:
+            self._join(pieces)
+        else:
+            for name in NAMES:  # the keys last
+                if pieces[0][name].exists():
+                    pieces[0][name].replace(self.parts[name])
+
+    def _read_piece(self, rows: Iterator[Sample | Fault], piece: Mapping[str, Path], until: float) -> bool:
+        """Write rows until the clock says so; whether there are no more."""
+        kinds: set[str] = set()
+        with ExitStack() as stack:
+            # closed, and so renamed, in the opposite order: the keys, which say that the piece is there, come last
+            keys = stack.enter_context(replaced(piece["keys"], "wb"))
+            streams = {name: stack.enter_context(replaced(piece[name])) for name in NAMES if name != "keys"}
+            while (row := next(rows, None)) is not None:
+                fault = self._write(row, streams, keys, kinds) if isinstance(row, Sample) else row
+                if fault is not None:
+                    where = fault.where or self.reader.place() or self.shard
+                    body = fault.model_copy(update={"where": where}).model_dump()
+                    streams["faults"].write(json.dumps({name: _whole(text) for name, text in body.items()}) + "\n")
+                if time.monotonic() > until:
+                    break
+            streams["kinds"].write(json.dumps(sorted(kinds)))
+        return row is None
+
+    def _join(self, pieces: Sequence[Mapping[str, Path]]) -> None:
+        """Make one part of pieces."""
+        with ExitStack() as stack:
+            streams = {name: stack.enter_context(replaced(self.parts[name], "wb")) for name in reversed(NAMES)}
+            for name in NAMES:
+                for piece in pieces if name != "kinds" else ():
+                    with piece[name].open("rb") as stream:
+                        shutil.copyfileobj(stream, streams[name])
+            kinds = {kind for piece in pieces for kind in json.loads(piece["kinds"].read_bytes())}
+            streams["kinds"].write(json.dumps(sorted(kinds)).encode())
+        for path in (piece[name] for piece in pieces for name in reversed(NAMES)):
+            path.unlink()
+
+    def _write(self, row: Sample, streams: Mapping[str, IO[Any]], keys: IO[Any], kinds: set[str]) -> Fault | None:
+        """Write a sample, or say why it is none."""
+        if (fault := check_sample(row)) is not None:
+            return fault
+        row = row.model_copy(update={"tags": {"source": self.name, **row.tags, **split_tag(row, self.split)}})
+        try:
+            row = written(store_media(row, self.media_directory), self.media_directory.parent)
+            line = row.model_dump_json()
+        except ValueError as error:  # half of a surrogate pair, which no file of UTF-8 holds
+            return Fault(sample_id=row.id, code="bad_text", detail=f"cannot be written: {error}")
+        streams["samples"].write(line + "\n")
+        streams["places"].write(json.dumps(self.reader.place()) + "\n")
+        streams["files"].writelines(json.dumps(item.uri) + "\n" for item in row.media if item.uri and not item.sha256)
+        keys.write(key_of(row))
+        kinds.update(item.kind for item in row.media)
+        return None
+
+
+def split_tag(sample: Sample, split: SplitSection | None) -> dict[str, str]:
+    """The tag ``split`` by a hash of another tag's value; a sample without that tag is trained on."""
+    if split is None:
+        return {}
+    value = sample.tags.get(split.by, "")
+    share = int.from_bytes(hashlib.sha256(value.encode("utf-8", "backslashreplace")).digest()[:8], "big") / 2**64
+    return {"split": HELD_OUT_SPLIT if value and share < split.held_out else "train"}
+
+
+def _whole(text: str) -> str:
+    """The text with halves of characters as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def check_sample(sample: Sample) -> Fault | None:
+    """Why a sample cannot be trained on, or ``None``.
+
+    It has no turns, an empty text, a medium that is nowhere or in an answer, no answer at its end, or none to learn.
+    """
+
+    def fault(code: str, detail: str) -> Fault:
+        return Fault(sample_id=sample.id, code=code, detail=detail)
+
+    if not sample.turns:
+        return fault("no_turns", "the sample has no turns; give it at least a user and an assistant turn")
+    for number, turn in enumerate(sample.turns, start=1):
+        silent = not turn.text.strip() and not turn.tool_calls
+        if silent and (turn.role == "assistant" or not turn.media_indices):
+            return fault("empty_text", f"turn {number} ({turn.role}) has no text; fill it in or remove the sample")
+        if turn.role == "assistant" and turn.media_indices:
+            return fault("image_in_answer", f"turn {number}: an answer is text; an image in it cannot be learned")
+        for index in turn.media_indices:
+            if not 0 <= index < len(sample.media):
+                return fault("no_such_media", f"turn {number} names media {index}, the sample has {len(sample.media)}")
+    if sample.turns[-1].role != "assistant":
+        return fault("no_answer", "the last turn is not the assistant's; there is nothing to learn from it")
+    if not any(turn.supervised for turn in sample.turns if turn.role == "assistant"):
+        return fault("nothing_to_learn", "no assistant turn is supervised")
+    return None

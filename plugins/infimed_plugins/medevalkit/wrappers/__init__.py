@@ -1,0 +1,1 @@
+"""Benchmarks made of other benchmarks: the same questions, asked in another way."""

@@ -1,0 +1,1 @@
+"""A leaderboard of the models of many runs."""
