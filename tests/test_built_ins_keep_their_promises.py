@@ -43,9 +43,17 @@ NEEDS = {
     "reader volumes": "a series of slices", "reader studies": "studies", "reader medevalkit": "a data set of the kit",
 }  # fmt: skip
 """What is not here; of these the settings alone are checked."""
+PICTURES = {"use": "demo-vqa", "with": {"max_samples": 8}}
 SETTINGS: dict[str, dict[str, Any]] = {
     **{f"benchmark {use['use']}": {"path": str(ROOT / use["with"]["path"])} for use in KIT},
     "benchmark option-shuffled": {"benchmark": {"use": "demo-text"}},
+    "benchmark likelihood": {"benchmark": {"use": "demo-text"}},
+    "benchmark paraphrased": {"benchmark": {"use": "demo-text"}},
+    **{f"benchmark {name}": {"benchmark": PICTURES} for name in ("image-blind", "wrong-image", "degraded-image")},
+    "benchmark grounding": {"reader": {"use": "demo-grounding", "with": {"max_images": 4}}},
+    "benchmark arc-challenge": {"path": str(ROOT / "tests/fixtures/general/arc-challenge")},
+    "benchmark mmbench": {"path": str(ROOT / "tests/fixtures/general/mmbench")},
+    "reader demo-grounding": {"max_images": 4},
     "benchmark questions": {"reader": {"use": "jsonl", "with": {"path": "PLACE/questions.jsonl"}}},
     "executor processes": {"num_processes": 2},
     "filter embedding-duplicates": {"model": "small"},

@@ -146,7 +146,9 @@ class NewPlugin:
 
 def _imports(others: str, names: list[str]) -> str:
     """Lines of imports in their usual order: what Python brings, then what is installed, and constants at the end."""
-    standard, installed, constants = [], [], []
+    standard: list[str] = []
+    installed: list[str] = []
+    constants: list[str] = []
     ours = f"from infimed_core import {', '.join(sorted(names, key=lambda n: (not n.isupper(), n[0].islower(), n)))}"
     for line in filter(None, [*others.splitlines(), ours]):
         module = line.split()[1] if line.startswith(("from", "import")) else ""
