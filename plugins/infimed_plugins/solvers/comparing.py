@@ -114,8 +114,7 @@ def _tokens(row: Mapping[str, Any]) -> int | None:
 
 def _spent(row: Mapping[str, Any]) -> float:
     """Tokens of a question; calls where the model does not tell its tokens."""
-    tokens = _tokens(row)
-    return float(tokens if tokens is not None else row["calls"] or 0.0)
+    return float(_tokens(row) or row["calls"] or 0.0)
 
 
 def lines_of(rows: Sequence[dict[str, Any]], markdown: bool = False) -> Iterator[str]:
