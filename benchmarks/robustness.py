@@ -106,7 +106,7 @@ def measure(results: Results, arguments: argparse.Namespace) -> None:
     """Every case, then the sweep, then the overhead where a run is given."""
     rows, failing = run_cases(CASES, arguments.only, results)
     if not arguments.only or "sweep" in arguments.only:
-        swept = killsweep.sweep(arguments.every)
+        swept = killsweep.sweep(arguments.every, arguments.minutes)
         results.details["sweep"] = swept
         rows.append(
             ["killed before a file operation and started again", swept["tried"], swept["tried"] - len(swept["failing"])]
@@ -124,6 +124,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     """The script's own options."""
     parser.add_argument("--only", nargs="*", help="cases whose name holds a word, or 'sweep'")
     parser.add_argument("--every", type=int, default=1, help="kill at each such file operation (default: every one)")
+    parser.add_argument("--minutes", type=float, help="the longest that the sweep may take; what it has seen is told")
     parser.add_argument("--run", type=Path, help="a finished run of which the overhead of checksums is measured")
 
 

@@ -18,7 +18,7 @@ import typer
 
 from infimed_core.api.component import DATA_ROOTS
 from infimed_core.errors import ComponentError, InfimedError
-from infimed_core.plugin_loading import GROUP, told_error
+from infimed_core.plugin_loading import GROUP, missing_package, told_error
 from infimed_core.plugins import Registry, load_plugins
 from infimed_core.runfile.loading import load_run_file, parse_changes
 from infimed_core.texts import printable, whole
@@ -149,7 +149,8 @@ def run_file(file: Path, registry: Registry, changes: dict[str, Any] | None = No
         if isinstance(error, ComponentError):
             _say(f"{error}; the traceback is in {log}", err=True)
         else:
-            _say(f"the run failed: {type(error).__name__}: {error}\nthe traceback is in {log}", err=True)
+            told = missing_package(error) if isinstance(error, ImportError) else f"{type(error).__name__}: {error}"
+            _say(f"the run failed: {told}\nthe traceback is in {log}", err=True)
         raise typer.Exit(1) from None
     if rank == 0:
         _print_summaries(reporters, path)

@@ -58,7 +58,7 @@ KINDS = {
     "reward": Kind("infimed_rewards", Reward, (), "How good an answer is that a model drew."),
     "benchmark": Kind("infimed_benchmarks", Benchmark, ("evaluation.benchmarks.*",), "What a model is asked."),
     "solver": Kind("infimed_solvers", Solver, ("evaluation.benchmarks.*.solver",), "How a model is asked."),
-    "baseline": Kind("infimed_baselines", Baseline, (), "What answers a benchmark without a model."),
+    "baseline": Kind("infimed_baselines", Baseline, ("evaluation.baselines.*",), "What answers without a model."),
     "metric": Kind("infimed_metrics", Metric, ("evaluation.benchmarks.*.metrics.*",), "What sums up the grades."),
     "reporter": Kind("infimed_reporters", Reporter, ("report.*",), "What is written for people about a run."),
 }

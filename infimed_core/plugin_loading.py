@@ -347,11 +347,16 @@ def requirements(distribution: metadata.Distribution | None) -> list[tuple[str, 
 
 
 def required_packages() -> list[str]:
-    """What our own distribution requires, extras aside."""
+    """What our own distribution requires, for whatever job; its tests aside."""
     try:
-        return sorted({name for name, _, extra in requirements(metadata.distribution(GROUP)) if not extra})
+        return sorted({name for name, _, extra in requirements(metadata.distribution(GROUP)) if extra != "test"})
     except metadata.PackageNotFoundError:
         return []
+
+
+def missing_package(error: ImportError) -> str:
+    """What to install for a module that one of our own components misses while it works."""
+    return missing_module(error, next(iter(metadata.distributions(name=GROUP)), None))
 
 
 def missing_module(error: ImportError, distribution: metadata.Distribution | None) -> str:

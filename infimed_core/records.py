@@ -153,15 +153,15 @@ class Run:
 
     @cached_property
     def dataset(self) -> Sequence[Sample]:
-        """Every sample that was read, in order, any of them had without reading the others.
+        """Every sample that was read and then those made from them, in order, each without reading the others.
 
         Raises:
             InfimedError: the run has read no data (yet), or they were moved.
         """
-        directory = self.artifact(self.step("read"))
-        if directory is None or not (directory / "samples.jsonl").is_file():
-            raise InfimedError(f"{self.directory}: holds no samples; it is {self.status} and may have no 'data:'")
-        return Dataset(directory / "samples.jsonl")
+        for directory in map(self.artifact, (self.step("reasoning"), self.step("read"))):
+            if directory is not None and (directory / "samples.jsonl").is_file():
+                return Dataset(directory / "samples.jsonl")
+        raise InfimedError(f"{self.directory}: holds no samples; it is {self.status} and may have no 'data:'")
 
     def stage_plan(self, stage: str) -> StagePlan | None:
         """Which samples share a row and a step of a stage; ``None`` where the run has not planned it (yet)."""
@@ -209,7 +209,8 @@ class Run:
                 kept=sample.id not in filtered and by_selector is None,
                 filtered=by_filters,
                 rejected=by_selector or (),
-                scores={name: next(table)[1] for name, table in tables.items()},
+                # what was made later has no scores
+                scores={name: found[1] for name, table in tables.items() if (found := next(table, None))},
             )
 
     def _filtered(self) -> dict[str, tuple[str, ...]]:

@@ -40,6 +40,7 @@ NOT_RUN = {
     "make": "installs everything into an environment of its own; `.ci/run` does it",
     "git clone": "downloads from the network",
     "lm-eval run": "tests/plugins/test_lm_eval.py runs it with a small checkpoint",
+    "python -m pytest benchmarks/": "a measurement of minutes; its dated result is committed",
     "python benchmarks/": "a measurement of minutes to hours; its dated result is committed",
     "infimed-run examples/": "tests of their own run the examples",
     "infimed sweep examples/": "trains for an hour; tests/plugins/reporting run a sweep of the same kind in small",

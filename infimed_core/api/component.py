@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 from abc import ABC
@@ -23,6 +24,10 @@ class Component(BaseModel, ABC):
     nested: ClassVar[Mapping[str, str]] = {}
     """Settings that hold a ``ComponentRef``, each with its kind; these components are checked with the run file."""
 
+    packages: ClassVar[Mapping[str, str]] = {}
+    """Modules that have to be installed, each with what pip is given for it: ``{"torch": "infimed[train]"}``. What is
+    missing is told with the mistakes of the run file."""
+
     # built on first use: a run pays for the components that it names, not for every installed one
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
@@ -39,6 +44,12 @@ class Component(BaseModel, ABC):
         components that could be made, by place (``model``, ``data.sources.0``).
         """
         return {}
+
+    def missing_packages(self) -> str:
+        """Which of ``packages`` are not here, and what installs them; "" where none is missing."""
+        missing = {name: wanted for name, wanted in self.packages.items() if not is_installed(name)}
+        wanted = " ".join(f"'{name}'" for name in dict.fromkeys(missing.values()))
+        return f"needs {', '.join(missing)}, not installed here; run: pip install {wanted}" if missing else ""
 
     def doubts(self) -> tuple[str, ...]:
         """What stops no run and a person should know before one; told by ``infimed check`` alone.
@@ -63,6 +74,14 @@ class Component(BaseModel, ABC):
         self.model_post_init(None)
         if private is not None:
             object.__setattr__(self, "__pydantic_private__", private)
+
+
+def is_installed(module: str) -> bool:
+    """Whether a module could be imported; it is not."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 def with_versions(component: Component, text: str) -> str:

@@ -127,6 +127,11 @@ class MediaLoader:
         """Whether any modality has a version, is from elsewhere or has settings of its own."""
         return any(map(_is_marked, self._modalities.values()))
 
+    def missing_packages(self, kinds: Collection[str]) -> str:
+        """What has to be installed before media of these kinds can be opened; "" for nothing."""
+        found = {kind: self._modalities[kind].missing_packages() for kind in kinds if kind in self._modalities}
+        return "; ".join(f"media of kind '{kind}': {missing}" for kind, missing in sorted(found.items()) if missing)
+
     def identities(self, kinds: Collection[str]) -> dict[str, str]:
         """For those of ``kinds`` whose modality has a version, from elsewhere or settings of its own: who it is."""
         return {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterable
 
@@ -17,7 +16,6 @@ from infimed_core.models.checkpoints import Checkpoint, load_checkpoint, prepare
 from infimed_core.models.shared_model import shared
 from infimed_core.runfile.sections import BenchmarkRef, benchmark_name
 from infimed_core.store.artifacts import digest
-from infimed_core.store.files import write_atomically
 from infimed_core.store.questions import read_questions
 from infimed_core.store.steps import RunState
 
@@ -39,7 +37,8 @@ class OpenedModels:
 
     def component(self, name: str) -> Model:
         """The component that opens a model."""
-        return self._state.plan.component(self.checkpoint(name).component)
+        found: Model = self._state.plan.component(self.checkpoint(name).component)
+        return found
 
     def get(self, checkpoint: Checkpoint) -> tuple[LoadedModel, AnswerCache]:
         """The loaded model and its answers; a server's own word of what it serves is part of who it is."""
@@ -68,7 +67,7 @@ class AskedBenchmark:
         assert section is not None
         self.state, self.section, self.only = state, section, only
         self.told_faults = False
-        self._reading = threading.Lock()
+        self._reading = threading.RLock()
         self._questions: tuple[list[Sample], list[Fault]] | None = None
         self.benchmark: Benchmark = state.plan.component(f"evaluation.benchmarks.{index}")
         self.name = benchmark_name(section.benchmarks, index)
@@ -97,15 +96,6 @@ class AskedBenchmark:
         """Who opens the media of the questions, where that is more than InfiMed's own with its defaults."""
         if not self.state.media.is_marked:
             return []  # then the questions need not be read to know
-        path = self.state.path / "cache" / f"kinds-{digest(self.benchmark.fingerprint(), self.protocol)[:16]}.json"
-        if not path.exists():
-            questions, _ = self.questions()
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, json.dumps(sorted({item.kind for row in questions for item in row.media})))
-        found = self.state.opened_by(json.loads(path.read_text(encoding="utf-8")))
+        with self._reading:
+            found = self.state.opened_by(sorted({item.kind for row in self.questions()[0] for item in row.media}))
         return [dict(found)] if found else []
-
-    def num_chosen(self) -> int:
-        """How many of the chosen ids are questions of this benchmark."""
-        only = self.only or frozenset()
-        return sum(row.id in only for row in self.benchmark.samples() if isinstance(row, Sample))

@@ -29,7 +29,7 @@ from infimed_core.evaluate.paired_comparison import adjust, compare_models
 from infimed_core.evaluate.summary import measure_texts, summarise
 from infimed_core.models.checkpoints import Checkpoint
 from infimed_core.plugin_loading import told_error
-from infimed_core.runfile.sections import BASELINE, CONSTANT_LETTER, IMAGE_BLIND
+from infimed_core.runfile.sections import BASELINE, IMAGE_BLIND, baseline_label
 from infimed_core.store.artifacts import digest
 from infimed_core.store.dataset import Curated
 from infimed_core.store.files import write_atomically
@@ -63,7 +63,7 @@ def evaluate_models(state: RunState, models: Sequence[Checkpoint], training: Cur
     failed: dict[str, Exception] = {}
     for index, use in enumerate(section.benchmarks):
         asked = AskedBenchmark(state, index, use, only)
-        if only is not None and not asked.num_chosen():
+        if only is not None and not asked.questions()[0]:
             state.tell("message", "", {"text": f"{asked.name}: none of the chosen questions is from here; left out"})
             continue
         found: dict[str, list[Graded]] = {}
@@ -84,14 +84,15 @@ def evaluate_models(state: RunState, models: Sequence[Checkpoint], training: Cur
                 found[shown] = list(read_graded(path))
         if not found:
             continue
-        for baseline in (BASELINE, *(name for name in section.baselines if name == CONSTANT_LETTER)):
+        baselines = [name for name in section.baselines if name not in (BASELINE, IMAGE_BLIND[1:])]
+        for baseline in (BASELINE, *baselines):
             rows, inputs_digest = _baseline(asked, baseline, next(iter(found.values())), hashes[0], training)
             if rows:
                 results += rows
                 hashes.append(inputs_digest)
-                path = answers_path(state.path, asked.name, baseline)
-                found[baseline] = list(read_graded(path))
-        against = (*section.compare_to, *(name for name in section.baselines if name == CONSTANT_LETTER))
+                path = answers_path(state.path, asked.name, baseline_label(baseline))
+                found[baseline_label(baseline)] = list(read_graded(path))
+        against = (*section.compare_to, *map(baseline_label, baselines))
         comparisons += _compare(asked, found, against, named, hashes)
         state.directory.write(results=tuple(results), comparisons=tuple(adjust(comparisons)))
 
@@ -277,8 +278,9 @@ def _judge(
 def _baseline(
     asked: AskedBenchmark, baseline: str, rows: Sequence[Graded], inputs_digest: str, training: Curated | None
 ) -> tuple[tuple[ResultRow, ...], str]:
-    """A constant baseline on the same questions; no rows where it has nothing to answer."""
+    """A baseline on the same questions; no rows where it has nothing to answer."""
     state, benchmark, name = asked.state, asked.benchmark, asked.name
+    label = baseline_label(baseline)
     samples = [row.sample for row in rows]
     made = cast(Baseline, state.registry.make("baseline", baseline))
     if not made.applies(samples):
@@ -290,12 +292,12 @@ def _baseline(
     def work(directory: Path) -> Outcome:
         answers, details = made.answers(benchmark, samples, training.samples() if training else ())
         checked = checked_answers(made, answers, [sample.id for sample in samples])
-        _write_results(asked, directory, baseline, grade(benchmark, samples, checked))
+        _write_results(asked, directory, label, grade(benchmark, samples, checked))
         return Outcome(len(samples), len(samples), details=details)
 
-    step = f"baseline-{name}" if baseline == BASELINE else f"baseline-{baseline}-{name}"
-    artifact = state.step(step, hashed, work, kind="baseline", subject={"model": baseline, "benchmark": name})
-    _publish(artifact.directory / "answers.jsonl", answers_path(state.path, name, baseline))
+    step = f"baseline-{name}" if baseline == BASELINE else f"baseline-{label}-{name}"
+    artifact = state.step(step, hashed, work, kind="baseline", subject={"model": label, "benchmark": name})
+    _publish(artifact.directory / "answers.jsonl", answers_path(state.path, name, label))
     return _read_results(artifact.directory), hashed
 
 

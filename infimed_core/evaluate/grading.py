@@ -11,6 +11,7 @@ from infimed_core.api.models import Answer, Generation, LoadedModel, Request
 from infimed_core.contracts import checked_answers, checked_scores, named, wrong, wrong_score
 from infimed_core.evaluate.graded import Graded
 from infimed_core.models.answer_cache import AnswerCache
+from infimed_core.models.model_pool import asking
 from infimed_core.plugin_loading import told_error
 
 GRADING_FAILED = "grading_failed"
@@ -35,22 +36,16 @@ def ask_and_grade(
 
     ``ask_named`` asks a model of the run file's ``models:`` for a solver that wants one; ``blind`` asks without images.
     """
-    tags = {sample.id: sample.tags for sample in samples}
-    graded_model = model
 
-    def ask(requests: Sequence[Request], model: str | None = None) -> list[Answer]:
-        tagged = [request.model_copy(update={"tags": tags.get(request.sample_id, {})}) for request in requests]
-        if blind:
-            tagged = [without_images(request) for request in tagged]
-        if model is not None:
-            return ask_named(model, tagged)
-        if graded_model.answers_by_id:
-            found = {answer.sample_id: answer for answer in graded_model.answer(tagged, media)}
-            progress(len(tagged))
-            return [found[request.sample_id] for request in tagged]
-        return cache.ask(graded_model, media, tagged, progress)
+    def ask(requests: Sequence[Request]) -> list[Answer]:
+        if model.answers_by_id:
+            found = {answer.sample_id: answer for answer in model.answer(requests, media)}
+            progress(len(requests))
+            return [found[request.sample_id] for request in requests]
+        return cache.ask(model, media, requests, progress)
 
-    answers = checked_answers(solver, solver.solve(samples, ask, generation), [sample.id for sample in samples])
+    asked = asking(samples, ask, ask_named, without_images if blind else lambda request: request)
+    answers = checked_answers(solver, solver.solve(samples, asked, generation), [sample.id for sample in samples])
     return grade(benchmark, samples, answers)
 
 
@@ -70,15 +65,14 @@ def judge(
 
     A question without an answer is not put before the judge, and stays unscored.
     """
-    tags = {row.sample.id: row.sample.tags for row in rows}
     failures: list[str] = []
 
-    def ask(requests: Sequence[Request], model: str | None = None) -> list[Answer]:
-        tagged = [request.model_copy(update={"tags": tags.get(request.sample_id, {})}) for request in requests]
-        replies = ask_named(model or name, tagged)
+    def asked(other: str, requests: Sequence[Request]) -> list[Answer]:
+        replies = ask_named(other, requests)
         failures.extend(reply.error for reply in replies if reply.error is not None)
         return replies
 
+    ask = asking([row.sample for row in rows], lambda requests: asked(name, requests), asked)
     answered = [row for row in rows if row.answer.error is None]
     verdicts = benchmark.judge([row.sample for row in answered], [row.answer for row in answered], ask)
     if verdicts is None:

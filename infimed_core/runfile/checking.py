@@ -21,7 +21,7 @@ from infimed_core.hookspecs import KINDS
 from infimed_core.plugin_files import is_file
 from infimed_core.plugins import Registry
 from infimed_core.runfile.cross_checks import mistakes
-from infimed_core.runfile.sections import BASELINE, CONSTANT_LETTER, Place, RunFile
+from infimed_core.runfile.sections import BASELINE, CONSTANT_LETTER, IMAGE_BLIND, Place, RunFile
 from infimed_core.texts import without_passwords
 
 M = TypeVar("M", bound=BaseModel)
@@ -180,11 +180,11 @@ class Checker:
 
     def _make(self, path: Place, kind: str, ref: Any) -> Component | None:
         """The component that ``{use: NAME, with: {...}}`` names, or a metric's name alone."""
-        by_name = kind == "metric" and isinstance(ref, str)
+        by_name = kind in ("metric", "baseline") and isinstance(ref, str)
         name = ref if by_name else ref.get("use") if isinstance(ref, dict) else None
         settings = (ref.get("with") or {}) if isinstance(ref, dict) else {}
-        if not isinstance(name, str):
-            return None  # told already by the section's own check
+        if not isinstance(name, str) or (kind == "baseline" and name == IMAGE_BLIND[1:]):
+            return None  # told already by the section's own check, or no component
         try:
             component_class = self.registry.find(kind, name)
             self.plugins.add(self.registry.owner(kind, name))

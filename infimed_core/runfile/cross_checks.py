@@ -15,11 +15,11 @@ from infimed_core.api.training import Trainer
 from infimed_core.errors import InfimedError
 from infimed_core.runfile.sections import (
     BASELINE,
-    CONSTANT_LETTER,
     IMAGE_BLIND,
     EvaluationSection,
     Place,
     RunFile,
+    baseline_label,
     benchmark_name,
     names_in_run,
 )
@@ -42,6 +42,8 @@ def mistakes(
     """
     run = {".".join(map(str, place)): component for place, component in components.items()}
     for place, component in components.items():
+        if missing := component.missing_packages():
+            yield place, missing
         try:
             problems = component.problems(run)
         except InfimedError as error:
@@ -110,7 +112,7 @@ def _evaluated(
                 yield ("evaluation", "models", index), f"'{name}' is no model of this run; {close}"
         # What ``models`` leaves out may stay: the same file, with fewer models graded, compares with those there are.
         known = [*made, *(name + IMAGE_BLIND for name in made if "image-blind" in section.baselines)]
-        known += [BASELINE, *([CONSTANT_LETTER] if CONSTANT_LETTER in section.baselines else [])]
+        known += [BASELINE, *(baseline_label(name) for name in section.baselines if name != IMAGE_BLIND[1:])]
         for index, name in enumerate(section.compare_to if "compare_to" in section.model_fields_set else ()):
             if name not in known:
                 message = f"'{name}' is no model of this run, so nothing can be compared with it; "

@@ -126,9 +126,10 @@ class EvaluationSection(Section):
     samples: str | tuple[str, ...] | None = Field(
         default=None, description="Only the questions with these ids: a list, or a file with one id a line."
     )
-    baselines: tuple[Literal["constant-letter", "image-blind"], ...] = Field(
+    baselines: tuple[str, ...] = Field(
         default=("image-blind",),
-        description="More baselines: the letter that is most often right; the same model asked without the images.",
+        description="More baselines: constant-letter, the letter that is most often right; image-blind, the same model "
+        "asked without the images; or the name of a plugin's.",
     )
     breakdowns: bool = Field(default=True, description="Also give results by modality, task type and other tags.")
     reuse_answers: bool = Field(
@@ -191,10 +192,19 @@ IMAGE_BLIND = "-image-blind"
 """What is put after a model's name where it was asked without the images."""
 
 
+OTHER_BASELINE = ".baseline"
+"""What is put after the name of a plugin's baseline, which no model's name can end with."""
+
+
+def baseline_label(name: str) -> str:
+    """What a baseline of ``evaluation.baselines`` is called in results."""
+    return name if name in (BASELINE, CONSTANT_LETTER) else name.replace("/", "-") + OTHER_BASELINE
+
+
 def is_baseline(model: str) -> bool:
     """Whether the name is of a baseline: a constant answer, or a model asked without its images; also ``RUN:MODEL``."""
     name = model.rpartition(":")[2]
-    return name in (BASELINE, CONSTANT_LETTER) or name.endswith(IMAGE_BLIND)
+    return name in (BASELINE, CONSTANT_LETTER) or name.endswith((IMAGE_BLIND, OTHER_BASELINE))
 
 
 def names_in_run(uses: Sequence[ComponentRef]) -> list[str]:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -177,12 +178,10 @@ def now() -> str:
 
 def environment(folder: Path | None = None) -> dict[str, Any]:
     """Versions, machine and revision, found without importing what they are the versions of."""
-    packages: dict[str, str | None] = {}
+    packages: dict[str, str] = {}
     for name in (GROUP, *required_packages()):
-        try:
+        with suppress(metadata.PackageNotFoundError):
             packages[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            packages[name] = None
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),

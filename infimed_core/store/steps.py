@@ -16,7 +16,7 @@ from infimed_core.api.models import ModelPool
 from infimed_core.api.reporting import RunEvent, StepRecord
 from infimed_core.contracts import raised_in
 from infimed_core.distributed.ranks import Ranks
-from infimed_core.errors import ComponentError
+from infimed_core.errors import ComponentError, InfimedError
 from infimed_core.plugins import Registry
 from infimed_core.runfile.plan import Plan
 from infimed_core.stopping import handled, stop_signal
@@ -70,6 +70,8 @@ class RunState:
 
     def opened_by(self, kinds: Collection[str]) -> dict[str, str]:
         """Who opens media of these kinds, where that is more than InfiMed's own with its defaults; noted in the run."""
+        if missing := self.media.missing_packages(kinds):
+            raise InfimedError(missing)
         identities = self.media.identities(kinds)
         plugins = {info.name: info for info in self.directory.record.plugins}
         for kind in identities:

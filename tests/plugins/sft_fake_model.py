@@ -52,6 +52,9 @@ class FakeModule(nn.Module):
         if tied:
             self.head.weight = self.embed.weight
 
+    def get_input_embeddings(self):
+        return self.embed
+
     def hidden(self, batch: PackedBatch):
         x = self.embed(torch.from_numpy(batch.input_ids))
         pixels = batch.vision.get("pixel_values")

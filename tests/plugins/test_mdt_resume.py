@@ -113,3 +113,46 @@ def test_a_killed_panel_goes_on_and_asks_nothing_twice(server: Server, tmp_path:
     # The one question that was under way when the run was killed may have reached the server without coming back.
     assert server.answered.total() <= CALLS + 1
     assert sum(count - 1 for count in server.answered.values()) <= 1
+
+
+@pytest.mark.parametrize(
+    ("solver", "settings", "calls"),
+    [
+        ("medagents", {"question_experts": 2, "option_experts": 0, "max_revisions": 1}, 5),
+        ("mdagents", {"complexity": "moderate", "experts": 2, "rounds": 1}, 6),
+        ("reconcile", {"agents": ["graded", "other"], "rounds": 1}, 4),
+    ],
+)
+def test_published_teams_are_killed_and_go_on_alike(
+    server: Server, tmp_path: Path, solver: str, settings: dict[str, object], calls: int
+) -> None:
+    address = {"base_url": f"http://127.0.0.1:{server.server_address[1]}/v1", "model": "m", "concurrency": 1}
+    document = {
+        "run": {"name": "killed", "directory": str(tmp_path / "runs")},
+        "model": {"use": "openai-compatible", "with": address},
+        "models": {"other": {"use": "openai-compatible", "with": {**address, "system": "other"}}},
+        "evaluation": {
+            "benchmarks": [
+                {"use": "mdt-cases", "with": {"images": False}, "solver": {"use": solver, "with": settings}}
+            ],
+            "limit": NUM_QUESTIONS,
+            "compare_to": [],
+        },
+    }
+    file = tmp_path / "run.yaml"
+    file.write_text(json.dumps(document))
+    first = start(file)
+    while first.poll() is None and server.answered.total() < NUM_QUESTIONS * 2:
+        time.sleep(0.01)
+    assert first.poll() is None, first.communicate()[1]
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
+    second = start(file)
+    _, told = second.communicate(timeout=120)
+    assert second.returncode == 0, told
+    lines = (tmp_path / "runs" / "killed" / "answers" / "mdt-cases--base.jsonl").read_text().splitlines()
+    answers = [json.loads(line)["answer"] for line in lines]
+    # the server's answers are all different and no report is objected to: every case takes the longest way but that one
+    assert [answer["num_calls"] for answer in answers] == [calls] * NUM_QUESTIONS
+    assert [len(answer["transcript"]) for answer in answers] == [calls] * NUM_QUESTIONS
+    assert sum(count - 1 for count in server.answered.values()) <= 1

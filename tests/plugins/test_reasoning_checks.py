@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from infimed_core import Answer, DataError, InfimedError, Sample, Turn, load_plugins
+from infimed_core import Answer, Benchmark, Candidate, DataError, Generation, InfimedError, Sample, Turn, load_plugins
 from infimed_core.testing import check_selector
 from infimed_plugins.reasoning.checks import Limits, quality, refused
+from infimed_plugins.reasoning.draws import Drawing, question_of
 from infimed_plugins.reasoning.languages import written_in
 from infimed_plugins.reasoning.leaks import leak
 from infimed_plugins.reasoning.minimal import MinimalSample
@@ -15,65 +16,9 @@ from infimed_plugins.reasoning.rationales import Rationale, take_apart
 from infimed_plugins.reasoning.reflection import Reflective, attempt, is_sparse, read_templates, reflect
 from infimed_plugins.reasoning.rejection import INSTRUCTION, RejectionSampling
 from infimed_plugins.solvers.chain_of_thought import ChainOfThought
+from tests.plugins.rationale_texts import HELD_OUT_HONEST, HELD_OUT_LEAKS, HONEST, LEAKS
 
 LIMITS = Limits(5, 60)
-LEAKS = (
-    "The provided answer is B, so the lesion must be benign.",
-    "According to the reference answer, this is a pneumothorax.",
-    "Since the correct answer is yes, there has to be an effusion.",
-    "We are told that the answer is axial.",
-    "The ground truth says glioma.",
-    "I know the answer is C, so let me work backwards.",
-    "To match the given answer, we look at the left lung.",
-    "Given that the right option is D, the others can be excluded.",
-    "The answer is given as 4, which agrees with the count.",
-    "As the answer key states, it is a cyst.",
-    "The answer provided in the prompt was 'no'.",
-    "Based on the given label, the tumour is malignant.",
-    "根据给定的答案，这是肺炎。",
-    "由于正确答案是B，所以选择B。",
-)
-HELD_OUT_LEAKS = (
-    "The accepted answer supplied with the question is cardiomegaly.",
-    "I was given the answer, axial, and the image fits it.",
-    "Because the true answer is 'no', the opacity cannot be a nodule.",
-    "The hint says the fracture is on the left.",
-    "Knowing the correct answer helps: the mass is in the liver.",
-    "This reasoning is written to justify the correct answer.",
-    "The expected answer is two, hence one nodule must be hidden.",
-    "The solution was already provided: it is the spleen.",
-    "We already know that the correct answer is melanoma.",
-    "As if I did not know the result, I look at the scan.",
-    "参考答案是胸腔积液，因此右侧有液体。",
-)
-HONEST = (
-    "The given image shows an axial slice through the ventricles.",
-    "Based on the provided findings the correct answer is B.",
-    "The answer is yes because the costophrenic angle is blunted.",
-    "So the correct option must be the second one.",
-    "Given the history of smoking, malignancy is likely.",
-    "I compare each option: A does not fit, B does. The answer is B.",
-    "The reference line crosses the femoral head.",
-    "Since the slice shows both eyes, it is axial.",
-    "The label in the corner of the film says L, so this is the left side.",
-    "The result is 6, as 9 less 3.",
-    "Known diabetes makes this diagnosis more likely.",
-    "The contrast agent given to the patient shows the vessel.",
-    "答案是肺炎，因为右下肺有实变。",
-)
-HELD_OUT_HONEST = (
-    "The options given are a cyst and an abscess; the wall is thick, so an abscess.",
-    "We are told that the patient has a fever, which points to infection.",
-    "The provided scan was taken with contrast.",
-    "As given in the history, she had surgery.",
-    "To answer the question I count the nodules: one, two, three.",
-    "Because the choice is between CT and MRI, I look at the bone.",
-    "The expected finding would be air under the diaphragm, and there is none.",
-    "This supports the diagnosis of pneumonia.",
-    "The final answer is first.",
-    "Since the target sign is visible, intussusception is the answer.",
-    "题目提供的图像显示骨折，所以答案是“有”。",
-)
 
 
 @pytest.mark.parametrize("text", [*LEAKS, *HELD_OUT_LEAKS])
@@ -238,8 +183,6 @@ def candidates(count: int) -> list[dict[str, object]]:
 
 
 def test_a_small_budget_is_spread_over_kinds_and_takes_the_best_of_each() -> None:
-    from infimed_core import Candidate
-
     rows = [Candidate.model_validate(row) for row in candidates(200)]
     selector = MinimalSample(budget=30, difficulty="right", minimum=0.1)
     selection = selector.select(rows)
@@ -255,8 +198,6 @@ def test_a_small_budget_is_spread_over_kinds_and_takes_the_best_of_each() -> Non
 
 
 def test_the_choice_does_not_depend_on_the_order_of_the_samples() -> None:
-    from infimed_core import Candidate
-
     rows = [Candidate.model_validate(row) for row in candidates(100)]
     selector = MinimalSample(share=0.2)
     assert set(selector.select(rows).kept) == set(selector.select(rows[::-1]).kept)
@@ -273,3 +214,36 @@ def test_templates_of_every_language_are_sound() -> None:
     assert {"en", "zh"} <= set(read_templates(None))
     json.dumps(dict(read_templates(None)))
     assert isinstance(DataError("a", "b"), InfimedError) and load_plugins().names("synthesizer")
+
+
+@pytest.mark.parametrize(
+    ("accepted", "options", "answer", "value"),
+    [
+        (("B", "coronal"), ("axial", "coronal"), "B", 1.0),
+        (("B", "coronal"), ("axial", "coronal"), "(B) coronal", 1.0),
+        (("B", "coronal"), ("axial", "coronal"), "axial", 0.0),
+        (("B", "coronal"), ("axial", "coronal"), "I cannot tell.", None),
+        (("yes",), (), "No.", 0.0),
+        (("left lung",), (), "the left lung", 1.0),
+    ],
+)
+def test_training_samples_are_graded_by_the_strict_rules(
+    accepted: tuple[str, ...], options: tuple[str, ...], answer: str, value: float | None
+) -> None:
+    reader = {"use": "jsonl", "with": {"path": "unused.jsonl"}}
+    grader = load_plugins().make("benchmark", "questions", {"reader": reader})
+    assert isinstance(grader, Benchmark)
+    drawing = Drawing(lambda model, requests: [], grader, Generation())
+    question = question_of(sample(answer=accepted[0], references=accepted, options=options))
+    assert question is not None and drawing.is_checkable(question)
+    assert drawing.grade(question, Answer(sample_id="s", text=answer)).value == value
+
+
+def test_a_sample_whose_own_answer_the_grader_refuses_is_not_checkable() -> None:
+    reader = {"use": "jsonl", "with": {"path": "unused.jsonl"}}
+    grader = load_plugins().make("benchmark", "questions", {"reader": reader})
+    assert isinstance(grader, Benchmark)
+    drawing = Drawing(lambda model, requests: [], grader, Generation())
+    outside = question_of(sample(references=("sagittal",), options=("axial", "coronal")))
+    assert outside is not None and not drawing.is_checkable(outside)
+    assert question_of(sample(answer="word " * 30, references=())) is None

@@ -10,6 +10,7 @@ def infimed_readers() -> dict[str, str]:
         "demo-anatomy": "infimed_plugins.demo.anatomy:DemoAnatomy",
         "demo-volumes": "infimed_plugins.demo.volumes:DemoVolumes",
         "demo-two-step": "infimed_plugins.demo.two_step:DemoTwoStep",
+        "demo-grounding": "infimed_plugins.demo.grounding:DemoGrounding",
     }
 
 

@@ -22,7 +22,7 @@ from infimed_plugins.demo.vqa import _Demo
 T = TypeVar("T", str, int)
 DATA_VERSION = "1"
 """Raised whenever the same settings give other samples."""
-NUM_COUNTED = 4
+NUM_COUNTED = 3
 LEVELS = 4
 """Parts of the brain from bottom to top; the lowest is level 1."""
 LEVEL_MARGIN = 0.12

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -45,6 +45,8 @@ class Dicom(Modality):
     values, a preset's name, ``"file"`` or ``"full"`` (from the least to the greatest value), or a list of three of
     these, for red, green and blue; ``square_pixels``. Padding is black.
     """
+
+    packages: ClassVar[Mapping[str, str]] = {"pydicom": "infimed[score]"}
 
     version: ClassVar[str] = "2"
     window: str | tuple[float, float] = Field(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,8 @@ class EmbeddingDuplicates(DatasetFilter):
     A sample without images is compared by its text alone, with those without images. Exact search: time grows with
     the square of the number of samples, memory with the number.
     """
+
+    packages: ClassVar[Mapping[str, str]] = {"torch": "infimed[train]", "transformers": "infimed[train]"}
 
     model: str = Field(description="A CLIP or SigLIP checkpoint, or open_clip:NAME.")
     revision: str | None = Field(default=None, description="Revision of a hub checkpoint.")

@@ -34,6 +34,8 @@ class EmbeddingScorer(Scorer):
     one has the raw value ``negation_unchecked``.
     """
 
+    packages: ClassVar[Mapping[str, str]] = dict.fromkeys(("torch", "transformers", "pyarrow"), "infimed[train]")
+
     dimensions: ClassVar[tuple[str, ...]] = ("alignment", "completeness")
 
     model: str = Field(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,6 +96,8 @@ class Contamination(DatasetFilter):
     of ``long_text_words`` words or more are looked at: the same short question about another picture is no
     contamination.
     """
+
+    packages: ClassVar[Mapping[str, str]] = {"cv2": "infimed[score]"}
 
     near_distance: int = Field(
         default=14,

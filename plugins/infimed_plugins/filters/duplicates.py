@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +59,8 @@ class Duplicates(DatasetFilter):
     words or more are near from ``near_text`` on; a shorter one may differ in the one word that matters, and must be
     equal.
     """
+
+    packages: ClassVar[Mapping[str, str]] = {"cv2": "infimed[score]"}
 
     compare: Literal["pictures-and-text", "pictures"] = Field(
         default="pictures-and-text", description="Whether another text about the same pictures is another sample."

@@ -114,6 +114,9 @@ class Image(Modality):
             raise DataError(
                 "too_large", f"{_name(media)}: far too many pixels (max_pixels={self.max_pixels})"
             ) from None
+        except ImportError as error:  # of OpenCV (rare PNG files), tifffile or imagecodecs
+            needs = f"{_name(media)}: to open it needs {error.name}; run: pip install 'infimed[score]'"
+            raise DataError("missing_package", needs) from None
         except MemoryError:
             raise DataError("too_large", f"{_name(media)}: not enough memory to decode; lower max_pixels") from None
         except Exception as error:

@@ -27,6 +27,8 @@ class LmEvalTask(Benchmark):
     A task that is scored by log-likelihood is refused: an answer that was generated cannot be scored that way.
     """
 
+    packages: ClassVar[Mapping[str, str]] = {"lm_eval": "infimed[lm-eval]"}
+
     version: ClassVar[str] = "1"
     baseline_by: ClassVar[tuple[str, ...]] = ("source",)
 

@@ -19,6 +19,8 @@ def infimed_benchmarks() -> dict[str, str]:
         "image-blind": "infimed_plugins.medevalkit.wrappers.pictures:ImageBlind",
         "wrong-image": "infimed_plugins.medevalkit.wrappers.pictures:WrongImage",
         "degraded-image": "infimed_plugins.medevalkit.wrappers.pictures:DegradedImage",
+        "arc-challenge": "infimed_plugins.medevalkit.general:ArcChallenge",
+        "mmbench": "infimed_plugins.medevalkit.general:MMBench",
         "paraphrased": "infimed_plugins.medevalkit.wrappers.paraphrased:Paraphrased",
     }
     return {**kit, **own}

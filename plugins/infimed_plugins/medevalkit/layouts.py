@@ -271,6 +271,31 @@ def healthbench(card: Card, row: Record, images: Images) -> Question:
     return Question("chat", "", "", record=record, id=str(row.get("prompt_id", "")), turns=turns)
 
 
+def arc(card: Card, row: Record, images: Images) -> Question:
+    """``question``, ``choices`` {text, label}, ``answerKey``: a letter, or in a few rows a number from 1."""
+    choices = row.get("choices")
+    if not isinstance(choices, Mapping):
+        raise DataError("no_options", "the question has no 'choices' with text and label")
+    labels = [str(label) for label in choices.get("label", ())]
+    right = text_of(row, "answerKey")
+    if right not in labels:
+        raise DataError("bad_answer", f"answerKey is {right!r}, none of {', '.join(labels)}")
+    options = _listed(list(choices.get("text", ())))
+    letter = LETTERS[labels.index(right)]
+    return Question("choice", text_of(row, "question"), letter, options, id=str(row.get("id", "")))
+
+
+def mmbench(card: Card, row: Record, images: Images) -> Question:
+    """``question``, ``hint`` where there is one, ``A`` to ``D``, ``answer`` and ``image``."""
+    options = _listed([None if str(row.get(letter)) == "nan" else row.get(letter) for letter in "ABCD"])
+    hint = row.get("hint")
+    told = f"{hint}\n" if isinstance(hint, str) and hint.strip() and hint != "nan" else ""
+    record = {"category": str(row.get("category", "")), "image": str(row.get("index", ""))}
+    picture = images.find(row.get("image"))
+    asked, number = told + text_of(row, "question"), str(row.get("index", ""))
+    return Question("choice", asked, text_of(row, "answer"), options, (picture,), record=record, id=number)
+
+
 Layout = Callable[[Card, Record, Images], "Question | None"]
 
 LAYOUTS: dict[str, Layout] = {
@@ -278,11 +303,13 @@ LAYOUTS: dict[str, Layout] = {
     "supergpqa": supergpqa, "mmlu": mmlu, "cmmlu": cmmlu, "key-value": key_value, "cmexam": cmexam,
     "pmc-vqa": pmc_vqa, "omnimedvqa": omnimedvqa, "medxpertqa": medxpertqa, "medframeqa": medframeqa,
     "visual-table": visual_table, "slake": slake, "mmmu": mmmu, "reports": reports, "healthbench": healthbench,
+    "arc": arc, "mmbench": mmbench,
 }  # fmt: skip
 
 IMAGE_FOLDERS = {
     "pmc-vqa": ("figures", "images", ""), "slake": ("imgs", ""), "medxpertqa": ("images", ""),
     "omnimedvqa": ("", "OmniMedVQA"), "reports": ("", "images"), "radrestruct": ("imgs", "images", ""),
+    "mmbench": ("images", ""),
 }  # fmt: skip
 """Where each layout keeps its images, below the folder of the data."""
 

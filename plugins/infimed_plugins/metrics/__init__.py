@@ -14,6 +14,9 @@ def infimed_metrics() -> dict[str, type[Metric] | str]:
         "accuracy_where_read": "infimed_plugins.metrics.means:AccuracyWhereRead",
         "balanced-accuracy": "infimed_plugins.metrics.classes:BalancedAccuracy",
         "f1": "infimed_plugins.metrics.classes:F1",
+        "mean-average-precision": "infimed_plugins.metrics.grounding.metrics:MeanAveragePrecision",
+        "mean-iou": "infimed_plugins.metrics.grounding.metrics:MeanIou",
+        "pointing-accuracy": "infimed_plugins.metrics.grounding.metrics:PointingAccuracy",
         "calibration-error": "infimed_plugins.metrics.calibration:CalibrationError",
         "refer-area": "infimed_plugins.metrics.calibration:ReferArea",
         "accuracy-when-referring": "infimed_plugins.metrics.calibration:AccuracyWhenReferring",
@@ -29,6 +32,12 @@ def infimed_metrics() -> dict[str, type[Metric] | str]:
         "green": "infimed_plugins.metrics.external:Green",
         "part-mean": "infimed_plugins.metrics.means:PartMean",
     }
+
+
+@hookimpl
+def infimed_benchmarks() -> dict[str, str]:
+    """Offer ``grounding``: boxes and points in images."""
+    return {"grounding": "infimed_plugins.metrics.grounding.benchmark:Grounding"}
 
 
 @hookimpl

@@ -92,7 +92,7 @@ def __getattr__(name: str) -> type[Metric]:
     if name not in PARTS:
         raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
     key, text = PARTS[name]
-    body = {"__module__": __name__, "__qualname__": f"part_metrics.{name}", "__doc__": text, "key": key}
+    body = {"__module__": __name__, "__qualname__": name, "__doc__": text, "key": key}
     globals()[name] = type(name, (_Part,), body | {"__annotations__": {"key": ClassVar[str]}})
     return cast(type[Metric], globals()[name])
 

@@ -64,6 +64,8 @@ class Recipe:
     min_rate_ratio: float = 0.0
     power: float | None = None
     cycles: int | None = None
+    optimizer: str | None = None
+    neftune_alpha: float | None = None
     weight_decay: float = 0.0
     betas: tuple[float, float] = (0.9, 0.999)
     epsilon: float = 1e-8
@@ -138,6 +140,8 @@ class Recipe:
             cycles=self.cycles,
             warmup=self.warmup,
             min_learning_rate_ratio=self.min_rate_ratio or None,
+            optimizer=self.optimizer,
+            neftune_alpha=self.neftune_alpha,
             weight_decay=self.weight_decay,
             betas=list(self.betas),
             epsilon=self.epsilon,

@@ -33,7 +33,7 @@ ARGUMENTS: dict[str, Key] = {
     "lr_scheduler_kwargs": Key("differs", f"{STAGE}.min_learning_rate_ratio", "min_lr, min_lr_rate, power, num_cycles"),
     "warmup_steps": Key("same", f"{STAGE}.warmup"),
     "warmup_ratio": Key("same", f"{STAGE}.warmup"),
-    "optim": Key("always", note="AdamW; no other optimizer is offered"),
+    "optim": Key("same", f"{STAGE}.optimizer", "AdamW, Adafactor and SGD; the 8-bit and paged kinds become AdamW"),
     "weight_decay": Key("same", f"{STAGE}.weight_decay"),
     "adam_beta1": Key("same", f"{STAGE}.betas[0]"),
     "adam_beta2": Key("same", f"{STAGE}.betas[1]"),
@@ -53,7 +53,7 @@ ARGUMENTS: dict[str, Key] = {
     "save_total_limit": Key("same", f"{STAGE}.keep"),
     "report_to": Key("by hand", note="the environment variable INFIMED_TRACKERS=tensorboard,wandb,trackio"),
     "hub_token": Key("none", note="a token has no place in a file; set HF_TOKEN where the hub is asked"),
-    "neftune_noise_alpha": Key("none", note="no noise is added to embeddings"),
+    "neftune_noise_alpha": Key("same", f"{STAGE}.neftune_alpha"),
     "label_smoothing_factor": Key("none", note="no smoothing of labels"),
     "predict_with_generate": Key("by hand", f"{STAGE}.evaluate.benchmarks", "benchmarks are asked while training"),
     "generation_config": Key("by hand", "evaluation.benchmarks[].generation"),
@@ -96,7 +96,7 @@ ARGUMENTS: dict[str, Key] = {
     ),
     **each(
         "push_to_hub hub_model_id hub_strategy hub_private_repo hub_always_push hub_revision",
-        Key("none", note="checkpoints lie in the run's directory; upload them with huggingface_hub"),
+        Key("by hand", note="infimed export CHECKPOINT --to hub:OWNER/NAME, when the run is done"),
     ),
     **each("project trackio_space_id trackio_bucket_id trackio_static_space_id",
            Key("by hand", note="settings of trackers are read from the trackers' own environment variables")),
@@ -124,6 +124,7 @@ def lora_targets(settings: Settings, name: str) -> list[str] | None:
     return None if not names or {"all", "all-linear", "all-router"} & set(names) else names
 
 
+OTHER_OPTIMIZERS = {"adafactor": "adafactor", "sgd": "sgd"}
 OPTIMIZERS = ("adamw", "adamw_torch", "adamw_torch_fused", "adamw_hf")
 
 
@@ -140,6 +141,8 @@ def shared_fields(settings: Settings) -> tuple[dict[str, Any], dict[str, Key]]:
         "epochs": settings.number("num_train_epochs"),
         "max_steps": _count(settings, "max_steps"),
         "batch": int(batch),
+        "optimizer": OTHER_OPTIMIZERS.get(str(settings.get("optim"))),
+        "neftune_alpha": settings.number("neftune_noise_alpha") if settings.get("neftune_noise_alpha") else None,
         "weight_decay": settings.number("weight_decay"),
         "betas": (settings.number("adam_beta1"), settings.number("adam_beta2")),
         "epsilon": settings.number("adam_epsilon"),
@@ -196,7 +199,7 @@ def _warmup_of(settings: Settings) -> float:
 def _optimizer_note(settings: Settings) -> dict[str, Key]:
     """What to say of an optimizer that is not offered."""
     name = str(settings.get("optim"))
-    if name in OPTIMIZERS:
+    if name in OPTIMIZERS or name in OTHER_OPTIMIZERS:
         return {}
     return {"optim": Key("differs", note=f"AdamW in place of '{name}', which is not offered")}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import prod
 from typing import Any, ClassVar, Literal
@@ -31,6 +31,8 @@ class Nifti(Modality):
     ``square_pixels``. The top of the image is superior, or anterior in an axial slice. A file of two axes is one
     slice, across the axis that it lacks.
     """
+
+    packages: ClassVar[Mapping[str, str]] = {"nibabel": "infimed[score]"}
 
     version: ClassVar[str] = "2"
     percentiles: tuple[float, float] = Field(

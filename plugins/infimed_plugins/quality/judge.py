@@ -45,6 +45,8 @@ class QualityJudge(JudgingScorer):
     everywhere where its reply is missing, refused, cut off or not what the schema asks for.
     """
 
+    packages: ClassVar[Mapping[str, str]] = {"pyarrow": "infimed[score]"}
+
     dimensions: ClassVar[tuple[str, ...]] = DIMENSIONS
     version: ClassVar[str] = "1"
 

@@ -36,6 +36,8 @@ class FiveDimension(Scorer):
     ``error`` and no value.
     """
 
+    packages: ClassVar[Mapping[str, str]] = dict.fromkeys(("cv2", "ftfy", "pyarrow"), "infimed[score]")
+
     dimensions: ClassVar[tuple[str, ...]] = DIMENSIONS
     identity_reasons: ClassVar[frozenset[str]] = frozenset(r.value for r in Reason if r.value.startswith("phi_"))
     identity_part: ClassVar[str] = "compliance"

@@ -7,7 +7,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field, PrivateAttr
 
@@ -29,6 +29,8 @@ class HuggingFace(Reader):
 
     ``path`` is a hub id (``owner/name``), a directory written by ``save_to_disk``, or a directory of data files.
     """
+
+    packages: ClassVar[Mapping[str, str]] = {"pyarrow": "infimed[score]"}
 
     path: str = Field(description="Hub id, or a directory relative to the current one.")
     name: str | None = Field(default=None, description="The dataset's configuration.")

@@ -21,6 +21,8 @@ MOST_LOST = 10_000_000
 class Parquet(FileReader):
     """A row is a question and answer, a caption, or a conversation; ``columns`` says which column holds what."""
 
+    packages: ClassVar[Mapping[str, str]] = {"pyarrow": "infimed[score]"}
+
     columns: Columns = Columns()
     look: ClassVar[int] = 64
     batch_rows: int = Field(default=64, ge=1, description="Rows in memory at once.")

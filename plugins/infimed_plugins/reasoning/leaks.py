@@ -4,43 +4,46 @@ from __future__ import annotations
 
 import re
 
-_ANSWER = r"(?:answers?|options?|choices?|labels?|solutions?|diagnos[ie]s|results?|conclusions?)"
-_TOLD = r"(?:given|provided|supplied|stated|specified|indicated|revealed|disclosed|listed|marked|shown|confirmed|known)"
-_SOURCE = r"(?:reference|ground[- ]truth|gold(?:[- ]standard)?|official|accepted|expected|target|pre-?determined)"
-_KIND = r"(?:correct|right|final|true|actual|accepted|reference|expected)"
-_THE = r"(?:the|this|that|your|an?|its)"
+_KIND = r"(?:correct|right|final|true|actual|accepted|reference|expected|gold(?:[- ]standard)?|official|target)"
+_ANSWER = rf"(?:(?:{_KIND} )*(?:answer|solution)s?|(?:{_KIND} )+(?:option|choice|label|diagnosis|conclusion|verdict)s?)"
+"""What is asked for. An option, a label or a diagnosis alone may be anything in the picture or its history."""
+_TOLD = r"(?:given|provided|supplied|stated|specified|revealed|disclosed|known|pre-?determined|confirmed)"
+_SOURCE = r"(?:reference|gold(?:[- ]standard)?|official|accepted|expected|target)"
+_THE = r"(?:the|this|that|your|its)"
+_ASKER = r"(?:user|prompt|question|task|instructions?|dataset|annotation)"
 
 _PATTERNS = (
-    # the provided answer, the given correct option, the reference answer, the ground truth, the answer key
-    rf"\b{_THE} (?:already )?{_TOLD} (?:{_KIND} )*{_ANSWER}\b",
-    rf"\b{_THE} (?:{_KIND} )*{_SOURCE} {_ANSWER}\b",
+    # the provided answer, the given correct option, the correct known answer, the reference answer
+    rf"\b{_THE} (?:already )?{_TOLD} {_ANSWER}\b",
+    rf"\b{_THE} {_KIND} {_TOLD} (?:answer|solution|option|choice)\b",
+    rf"\b{_THE} (?:{_KIND} )*{_SOURCE} (?:answer|solution|label)s?\b",
     r"\bground[- ]truth\b",
     r"\banswer[- ]?key\b",
-    r"\bgold (?:answer|label)\b",
-    # the answer is given as, the answer that was provided, the correct option as stated in the prompt
-    rf"\b{_ANSWER} (?:that )?(?:is|was|were|are|has been|have been|had been) (?:already )?"
-    r"(?:given|provided|supplied|revealed|disclosed|told|specified)\b",
-    rf"\b{_ANSWER},? (?:as )?(?:given|provided|supplied|specified|indicated|stated) "
+    # the answer is given as, the answer, as provided, was; but not "no answer is given", "is given by the image"
+    rf"(?<!\bno )\b{_ANSWER},? (?:that |which |as |already |being |is |was |are |has |have |had |been )+"
+    r"(?:given|provided|supplied|revealed|disclosed|told|specified|stated)\b(?! by)",
+    rf"\b{_ANSWER},? (?:given|provided|supplied|specified|stated) "
     r"(?:to (?:me|us)|above|here|in the (?:prompt|question|instructions?|task|hint)|by the (?:user|prompt|question))\b",
-    rf"\b(?:as|like) (?:the )?{_ANSWER} (?:says|states|indicates|suggests|tells)\b",
-    # I was told, we already know that the answer is, knowing the answer
-    r"\b(?:i|we) (?:was|were|am|are|have been|had been|'ve been) (?:already )?(?:told|informed|given|provided with) "
-    rf"(?:that |about )?(?:{_THE} )?(?:\w+ ){{0,2}}{_ANSWER}\b",
-    rf"\b(?:i|we) (?:already )?know (?:that |from the (?:prompt|question|hint) )*(?:{_THE} )?(?:{_KIND} )?{_ANSWER}\b",
-    rf"\b(?:knowing|being told|having been told|having been given|told|informed) (?:that )?(?:{_THE} )"
-    rf"(?:{_KIND} )?{_ANSWER}\b",
-    # since the correct answer is B, given that the answer is yes, assuming the right option is
-    rf"\b(?:since|because|as|given(?: that)?|knowing(?: that)?|assuming(?: that)?) (?:{_THE} )?"
-    rf"(?:{_KIND} (?:answer|option|choice|label)|answer|label) (?:is|was|must be|should be|has to be)\b",
-    # to justify the answer, to arrive at the required answer, reasoning backwards
-    rf"\b(?:justify|justifies|justifying|rationali[sz]e|work(?:ing)? back(?:wards?)? from|back(?:wards?)? from) "
-    rf"(?:{_THE} )?(?:{_KIND} |{_TOLD} )*{_ANSWER}\b",
-    r"\b(?:match(?:es|ing)?|arrive at|reach|fits?|supports?|consistent with|agrees? with|in line with) "
-    rf"(?:{_THE} )(?:{_TOLD}|{_SOURCE}|required|desired) (?:{_KIND} )*{_ANSWER}\b",
-    rf"\b(?:according to|based on|per|following) (?:{_THE} )(?:{_KIND} |{_TOLD} |{_SOURCE} )*"
-    r"(?:answers?|labels?|solutions?)\b",
+    # I was told the answer, it is stated that the answer is, the prompt says that the answer is
+    r"\b(?:i|we) (?:was|were|am|are|have been|had been|'ve been) (?:already )?(?:told|informed|given|provided with)"
+    rf" (?:that |about |of )?(?:{_THE} )?{_ANSWER}\b",
+    rf"\b(?:it|this) (?:is|was) (?:given|stated|known|specified|said) (?:\w+ ){{0,3}}that (?:{_THE} )?{_ANSWER}\b",
+    rf"\b{_ASKER} (?:already )?(?:says?|states?|tells?|gives?|reveals?|indicates?|provides?|specif(?:y|ies))"
+    rf" (?:me |us )?(?:that )?(?:{_THE} )?{_ANSWER}\b",
+    rf"\b(?:i|we) (?:already )?know (?:that )?(?:from the \w+ )?(?:that )?(?:{_THE} )?{_ANSWER}\b",
+    rf"\b(?:knowing|being told|having been told|having been given|told|informed) (?:that |of )?{_THE} {_ANSWER}\b",
+    # since the correct answer is B, given that the answer is yes
+    rf"\b(?:since|because|as|given(?: that)?|assuming(?: that)?) (?:{_THE} )?{_ANSWER} "
+    r"(?:is|was|(?:must|should|has to) be)(?! (?:a|an|one|either|not|in|on|from) )\b",
+    # to justify the answer, working backwards from it, to match the given answer
+    rf"\b(?:justify|justifies|justifying|rationali[sz]e|explain why|back(?:wards?)? from) (?:that )?{_THE} "
+    rf"(?:{_TOLD} )?{_ANSWER}\b",
+    rf"\b(?:match(?:es|ing)?|arrive at|reach|fits?|supports?|consistent with|agrees? with|in line with|"
+    rf"according to|based on|per|following) {_THE} "
+    rf"(?:(?:{_TOLD}|required|desired) (?:{_ANSWER}|label)|{_SOURCE} label|solution)\b",
     r"\b(?:the|this|your|a) hint\b",
     r"\b(?:pretend|act as if|as if) (?:that )?(?:i|we) (?:do|did|don't|didn't|do not|did not) know\b",
+    r"\b(?:not|never) (?:mention|reveal|say|admit)(?:ing)? that (?:i|we) (?:know|knew|was|were|am|are)\b",
     # Chinese
     r"(?:参考|标准|给定的?|提供的?|已知的?|所给的?|正确)答案(?:已|给出|提供|告诉|是已知)",
     r"(?:根据|按照|依据|既然|由于|因为)(?:所给的?|给定的?|提供的?|已知的?|参考|标准|正确)?答案",
@@ -53,7 +56,7 @@ _LEAK = re.compile("|".join(f"(?:{pattern})" for pattern in _PATTERNS), re.IGNOR
 def leak(text: str) -> str | None:
     """The words by which a text shows that the answer was known beforehand; ``None`` where there are none.
 
-    What is said of findings, images or histories that were given is none: only the answer itself counts.
+    What is said of findings, images, options or histories that were given is none: only the answer itself counts.
     """
     found = _LEAK.search(re.sub(r"[\s\u00a0]+", " ", text.replace("’", "'").replace("*", "").replace('"', "")))
     return found.group(0) if found else None

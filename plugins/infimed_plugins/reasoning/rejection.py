@@ -78,7 +78,8 @@ class RejectionSampling(Synthesizer):
     most_words: int = Field(default=600, ge=1, description="Most words of a rationale.")
     languages: tuple[str, ...] = Field(default=(), description="Languages of rationales; the sample's own by default.")
     answer_form: str = Field(
-        default="{reasoning}\n<answer>{answer}</answer>", description="How reasoning and answer are learned."
+        default="<think>{reasoning}</think>\n<answer>{answer}</answer>",
+        description="How reasoning and answer are learned; the default is what the reward 'format' asks for.",
     )
     reflective: Reflective = Field(default_factory=Reflective, description="Which samples get the reflective pattern.")
     prices: dict[str, Price] = Field(default_factory=dict, description="Price of a million tokens, by model.")

@@ -10,37 +10,51 @@ import typer
 
 from infimed_core import KINDS, InfimedError, Registry, Sample, load_plugins, printable, run_schema
 from infimed_core.records import RunRecord
+from infimed_plugins.reporting.plugin_details import details, shown, summary
 
 NAMES = ("run", "record", "sample")
 """The schemas that ``schemas/`` holds."""
 
 
 def plugins(
-    context: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
+    context: typer.Context,
+    name: Annotated[
+        str | None, typer.Argument(help="A plugin, or a component: its settings and what is wrong.", metavar="NAME")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List the installed plugins and every component they offer."""
+    """List the installed plugins and what they offer, or show one of them with every setting."""
     registry: Registry = context.obj
-    components = {kind: registry.components(kind) for kind in KINDS}
+    body = everything(registry) if name is None else details(registry, name)
+    if as_json:
+        typer.echo(json.dumps(body, indent=1, default=str))
+        return
+    lines = [*(_list(registry) if name is None else shown(body)), *registry.new_notes()]
+    for line in lines:
+        typer.echo(printable(line))
+
+
+def everything(registry: Registry) -> dict[str, Any]:
+    """Every plugin, what it offers, and what is wrong with any."""
+    components = {kind: sorted(registry.components(kind)) for kind in KINDS}
     registry.media_loader()  # this, and what follows, finds what is wrong with the rest of a plugin
     registry.benchmark_groups()
     registry.default("")
     registry.functions(registry.commands(taken=("run",)))
-    if as_json:
-        body = {
-            "plugins": {name: info.model_dump() for name, info in registry.plugins.items()},
-            "set_aside": registry.broken,
-            "notes": [list(note) for note in registry.notes],
-            "components": {kind: sorted(classes) for kind, classes in components.items()},
-        }
-        typer.echo(json.dumps(body, indent=1))
-        return
+    return {
+        "plugins": {name: info.model_dump() for name, info in registry.plugins.items()},
+        "set_aside": registry.broken,
+        "notes": [list(note) for note in registry.notes],
+        "components": components,
+    }
+
+
+def _list(registry: Registry) -> list[str]:
     lines = []
-    for kind, classes in components.items():
-        summaries = {name: (component.__doc__ or "").strip().splitlines() for name, component in classes.items()}
-        lines += [f"{kind}:", *(f"  {name:32} {text[0] if text else ''}" for name, text in summaries.items())]
+    for kind, names in everything(registry)["components"].items():
+        lines += [f"{kind}:", *(f"  {name:32} {summary(registry.find(kind, name))}" for name in names)]
     installed = ", ".join(f"{info.name} ({info.distribution} {info.version})" for info in registry.plugins.values())
-    for line in [*lines, f"plugins: {installed}", *registry.new_notes()]:
-        typer.echo(printable(line))
+    return [*lines, f"plugins: {installed}"]
 
 
 def schema(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,7 +36,13 @@ def check(
     """Check a run file: every mistake at once, with its line and its remedy."""
     gc.disable()  # nothing made here is garbage, and looking for some costs a tenth of the command
     changes = parse_changes(set_ or ())
-    lines, num_unreachable = lines_about(file, context.obj, changes), 0
+    try:
+        lines, num_unreachable = lines_about(file, context.obj, changes), 0
+    except InfimedError as error:
+        if (tool := recipe_of_another_tool(file)) is None:
+            raise
+        text = f"{file}: is a recipe of {tool} and no run file; make one of it: infimed convert {tool.lower()} {file}"
+        raise InfimedError(text) from error
     if connect:
         replies, num_unreachable = connections(load_run_file(file, context.obj, changes))
         lines = [*lines[:-1], *replies, *(lines[-1:] if not num_unreachable else ())]
@@ -43,6 +50,18 @@ def check(
         typer.echo(printable(f"{file}: {line}"))
     if num_unreachable:
         raise typer.Exit(1)
+
+
+def recipe_of_another_tool(file: Path) -> str | None:
+    """The tool that a file is for, where `infimed convert` knows it: by keys or a command that no run file has."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+    if re.search(r"^\s*(\w+=\S+\s+)*(swift|megatron) sft\b", text, re.MULTILINE):
+        return "ms-swift"
+    keys = set(re.findall(r"^(\w+)\s*:", text, re.MULTILINE))
+    return "LLaMA-Factory" if len(keys & {"model_name_or_path", "finetuning_type", "dataset", "stage"}) > 1 else None
 
 
 def connections(plan: Plan) -> tuple[list[str], int]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 class HtmlReport(Reporter):
     """The run as one page, report.html, that works offline."""
+
+    packages: ClassVar[Mapping[str, str]] = {"vl_convert": "infimed[report]"}
 
     max_thumbnails: int = Field(default=600, ge=0, description="Images in the page itself; the others are linked.")
     prices: dict[str, Price] = Field(

@@ -115,8 +115,8 @@ def in_precision(model: TrainableModel, precision: str) -> Iterator[None]:
             parameter.data = original if isinstance(original, torch.Tensor) else parameter.data.to(original)
 
 
-def make_optimizer(chosen: dict[str, dict[str, Any]], stage: TrainingStage) -> torch.optim.AdamW:
-    """AdamW with one group of parameters per rate and decay; each group keeps its ``peak`` rate and ``name``.
+def make_optimizer(chosen: dict[str, dict[str, Any]], stage: TrainingStage) -> torch.optim.Optimizer:
+    """The stage's optimizer, one group of parameters per rate and decay; each keeps its ``peak`` rate and ``name``.
 
     Tensors with one dimension (biases, norms) do not decay.
     """
@@ -130,4 +130,8 @@ def make_optimizer(chosen: dict[str, dict[str, Any]], stage: TrainingStage) -> t
             if parameters:
                 decay = stage.weight_decay if decays else 0.0
                 groups.append({"params": parameters, "lr": peak, "weight_decay": decay, "peak": peak, "name": group})
+    if stage.optimizer == "adafactor":
+        return torch.optim.Adafactor(groups)
+    if stage.optimizer == "sgd":
+        return torch.optim.SGD(groups, momentum=stage.betas[0])
     return torch.optim.AdamW(groups, betas=stage.betas, eps=stage.epsilon, fused=True)

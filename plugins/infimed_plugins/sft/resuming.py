@@ -40,7 +40,7 @@ class StageStates:
     @cached_property
     def fingerprint(self) -> str:
         """Changes with whatever decides the weights; not with workers, ranks, or how often state is kept."""
-        without = {"activation_checkpointing", *self.stage.fast_settings()}
+        without = {"activation_checkpointing", *self.stage.fast_settings(), *self.stage.unset_settings()}
         stage = self.stage.model_dump(mode="json", exclude=without)
         names = {name: list(parameter.shape) for name, parameter in self.parameters.items()}
         facts = [self.batches.plan_hash, stage, self.context.seed, self.precision, names]

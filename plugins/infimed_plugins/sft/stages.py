@@ -6,7 +6,7 @@ import functools
 import math
 from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from infimed_core import ComponentRef, Objective, Row, Stage, load_plugins
 
@@ -37,6 +37,12 @@ class Lora(Row):
         description="Merge the adapters into the weights when the stage is over; false keeps them beside: the "
         "checkpoint is then a PEFT adapter.",
     )
+
+    @model_serializer(mode="wrap")
+    def _without_unset(self, serialize: SerializerFunctionWrapHandler) -> dict[str, object]:
+        """Settings of a later version only where they are set: what an earlier one trained without them stands."""
+        later = {"dora": False, "targets": "all-linear", "merge": True}
+        return {name: value for name, value in serialize(self).items() if name not in later or value != later[name]}
 
 
 class KeepCheckpoints(Row):
@@ -91,9 +97,17 @@ class TrainingStage(Stage):
     min_learning_rate_ratio: float = Field(
         default=0.0, ge=0.0, le=1.0, description="Last learning rate as a share of the peak."
     )
-    weight_decay: float = Field(default=0.01, ge=0.0, description="AdamW's decay; not on biases and norms.")
+    optimizer: Literal["adamw", "adafactor", "sgd"] = Field(
+        default="adamw",
+        description="adamw; adafactor holds a row and a column of averages for a matrix; sgd holds one momentum "
+        "(betas[0]).",
+    )
+    weight_decay: float = Field(default=0.01, ge=0.0, description="The optimizer's decay; not on biases and norms.")
     betas: tuple[float, float] = Field(default=(0.9, 0.95), description="AdamW's averaging constants.")
     epsilon: float = Field(default=1e-8, gt=0.0, description="AdamW's epsilon.")
+    neftune_alpha: float | None = Field(
+        default=None, gt=0.0, description="Uniform noise on embeddings, of alpha / sqrt(length * width) (NEFTune)."
+    )
     max_gradient_norm: float | None = Field(default=1.0, gt=0.0, description="Clip to this norm; None never clips.")
     loss_weighting: LossWeighting = Field(
         default="token",
@@ -177,6 +191,11 @@ class TrainingStage(Stage):
         unseen |= {"objective"} if self.objective is None else set()
         unseen |= set() if measured else {"evaluate", "best_by", "patience", "end_with"}
         return unseen if self.continue_from is not None else unseen | {"continue_from"}
+
+    def unset_settings(self) -> set[str]:
+        """Settings of a later version that are not set: what an earlier one trained without them stands."""
+        later = {"optimizer": self.optimizer == "adamw", "neftune_alpha": self.neftune_alpha is None}
+        return {name for name, is_unset in later.items() if is_unset}
 
     @model_validator(mode="after")
     def _rates_are_complete(self) -> Self:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, JsonValue, field_validator
 
@@ -26,6 +26,8 @@ from infimed_plugins.sft.stages import TrainingStage, objective_of
 
 class StagedTrainer(Trainer):
     """Trains through ``stages``, one after the other, on packed rows."""
+
+    packages: ClassVar[Mapping[str, str]] = dict.fromkeys(("accelerate", "safetensors", "torch"), "infimed[train]")
 
     stages: tuple[TrainingStage, ...] = Field(min_length=1, description="The stages in order.")
     num_workers: int = Field(
@@ -103,7 +105,7 @@ class StagedTrainer(Trainer):
         )
         own |= {} if self.version == "1" else {"version": self.version}
         assert isinstance(stage, TrainingStage)
-        settings = stage.model_dump(mode="json", exclude=stage.fast_settings())
+        settings = stage.model_dump(mode="json", exclude=stage.fast_settings() | stage.unset_settings())
         from infimed_plugins.sft.continuing import source_identity
 
         source = {"source": identity} if (identity := source_identity(stage)) else {}
@@ -127,6 +129,7 @@ class StagedTrainer(Trainer):
         """
         from infimed_plugins.sft.adapters import adapters
         from infimed_plugins.sft.loop import Loop, LoopSettings
+        from infimed_plugins.sft.noise import noisy_embeddings
         from infimed_plugins.sft.parameters import in_precision, only_trainable, trainable_parameters
         from infimed_plugins.sft.ranks import Ranks
         from infimed_plugins.sft.sharding import sharded
@@ -144,9 +147,18 @@ class StagedTrainer(Trainer):
         )
         with adapters(model, stage, context.seed) as added:
             chosen = trainable_parameters(model, stage, added)
-            with only_trainable(model, chosen), in_precision(model, precision), _training_mode(model, stage):
+            with (
+                only_trainable(model, chosen),
+                in_precision(model, precision),
+                _training_mode(model, stage),
+                noisy_embeddings(model, stage),
+            ):
                 if ranks.size == 1 or self.parallel == "ddp":
                     return Loop(settings, model, batches, stage, context, chosen, ranks, None, objective).run()
+                if stage.optimizer == "adafactor":
+                    raise InfimedError(
+                        f"stage '{stage.name}': adafactor needs whole matrices; use parallel: ddp, or adamw"
+                    )
                 with sharded(model, ranks, precision) as forward:
                     chosen = trainable_parameters(model, stage, added)  # the shares of what learns
                     return Loop(settings, model, batches, stage, context, chosen, ranks, forward, objective).run()

@@ -15,6 +15,9 @@ def infimed_solvers() -> dict[str, str]:
         "likelihood": "infimed_plugins.solvers.likelihood:Likelihood",
         "vote": "infimed_plugins.solvers.vote:Vote",
         "mdt-panel": "infimed_plugins.solvers.panel:Panel",
+        "mdagents": "infimed_plugins.solvers.teams.mdagents:MDAgents",
+        "medagents": "infimed_plugins.solvers.teams.medagents:MedAgents",
+        "reconcile": "infimed_plugins.solvers.teams.reconcile:ReConcile",
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,11 @@ COLUMNS = (
     "benchmark", "model", "solver", "questions", "value", "95% interval", "unscored", "coverage", "violations",
     "calls", "prompt tokens", "answer tokens",
 )  # fmt: skip
+
+TEAMS = ("mdt-panel", "mdagents", "medagents", "reconcile")
+"""Solvers of many calls, which say something only beside one model at the same cost."""
+EQUAL = 0.25
+"""By how much of a team's cost a vote may differ and still be of equal cost."""
 
 
 def compare_solvers(runs: Sequence[Path]) -> list[dict[str, Any]]:
@@ -84,8 +89,43 @@ def summary(answers: Sequence[Graded], cluster_by: str) -> dict[str, Any]:
     }
 
 
+def without_equal_cost(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """A line for every team of calls beside which no vote of the same model at about its cost stands."""
+    for row in rows:
+        if row["solver"].rsplit("/", 1)[-1] not in TEAMS:
+            continue
+        alike = [
+            other for other in rows
+            if other["solver"].rsplit("/", 1)[-1] == "vote"
+            and (other["benchmark"], other["model"]) == (row["benchmark"], row["model"])
+        ]  # fmt: skip
+        own = _spent(row)
+        if not any(abs(_spent(other) - own) <= EQUAL * own for other in alike):
+            what = f"{row['solver']} on {row['benchmark']} by {row['model']}: no row at equal cost"
+            budget = _tokens(row) or "its tokens"
+            remedy = f"add the solver vote with num_samples: 60 and token_budget: {budget}"
+            yield f"{what}, so nothing is shown about it; {remedy}"
+
+
+def _tokens(row: Mapping[str, Any]) -> int | None:
+    known = [row["prompt_tokens"], row["answer_tokens"]]
+    return None if None in known else round(sum(known))
+
+
+def _spent(row: Mapping[str, Any]) -> float:
+    """Tokens of a question; calls where the model does not tell its tokens."""
+    tokens = _tokens(row)
+    return float(tokens if tokens is not None else row["calls"] or 0.0)
+
+
 def lines_of(rows: Sequence[dict[str, Any]], markdown: bool = False) -> Iterator[str]:
-    """The table as text, or as Markdown."""
+    """The table as text, or as Markdown; then what it lacks."""
+    yield from _table(rows, markdown)
+    told = list(without_equal_cost(rows))
+    yield from (["", *told] if told else [])
+
+
+def _table(rows: Sequence[dict[str, Any]], markdown: bool) -> Iterator[str]:
     cells = [list(COLUMNS), *([*_cells(row)] for row in rows)]
     if markdown:
         for number, line in enumerate(cells):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -38,6 +38,7 @@ PLACING = ("tensor_parallel_size", "gpu_memory_utilization")
 class Vllm(Model):
     """A checkpoint asked through ``vllm.LLM.chat``, in this process. Not for training."""
 
+    packages: ClassVar[Mapping[str, str]] = {"vllm": "infimed[vllm]"}
     trainable: ClassVar[bool] = False
 
     checkpoint: str = Field(description="Directory in Hugging Face layout, or an id on the hub.")

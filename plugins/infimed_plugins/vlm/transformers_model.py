@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import JsonValue
 
@@ -21,7 +21,7 @@ from infimed_core import (
     Sample,
     TrainableModel,
 )
-from infimed_plugins.vlm.adapter import describe_adapter, has_adapter, save_adapter
+from infimed_plugins.vlm.adapter import describe_adapter, has_adapter, merge_adapter, save_adapter
 from infimed_plugins.vlm.attention import (
     attention_layers,
     attention_names,
@@ -39,6 +39,8 @@ from infimed_plugins.vlm.settings import OpeningSettings
 
 class TransformersModel(TrainableModel):
     """A checkpoint opened with ``settings``."""
+
+    packages: ClassVar[Mapping[str, str]] = {"torch": "infimed[train]", "transformers": "infimed[train]"}
 
     def __init__(self, module: Any, encoder: ChatEncoder, settings: OpeningSettings, base: Path | None = None) -> None:
         self._module = module
@@ -179,6 +181,11 @@ class TransformersModel(TrainableModel):
     def _group_sizes(self) -> dict[str, JsonValue]:
         sizes = {name: parameter.numel() for name, parameter in self._module.named_parameters()}
         return {group: sum(sizes[name] for name in names) for group, names in self.parameter_groups().items()}
+
+    def merge(self) -> None:
+        """Merge the adapter into the weights beneath, for good; nothing where there is none."""
+        if has_adapter(self._module):
+            merge_adapter(self._module)
 
     def save(self, directory: Path) -> None:
         """Write weights, config, tokenizer, chat template and image processor; stock transformers opens it.

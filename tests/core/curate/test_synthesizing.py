@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from infimed_core import ComponentError
+from infimed_core.records import open_run
 from infimed_core.testing import run as run_body
 
 PLUGIN = """
@@ -72,6 +73,9 @@ def test_what_is_made_is_added_and_what_is_not_is_counted(tmp_path: Path) -> Non
     rows = [json.loads(line) for line in (directory / "samples.jsonl").read_text().splitlines()]
     assert [row["id"] for row in rows] == ["s0", "s1", "s2", "s0/more", "s2/more"]
     assert [row["tags"]["reasoning"] for row in rows] == ["direct"] * 3 + ["general"] * 2
+    assert [(row.sample.id, row.kept) for row in open_run(tmp_path / "runs" / "made").samples()] == [
+        (row["id"], True) for row in rows
+    ]
     assert step(run(tmp_path, "well")).status == "reused"
 
 

@@ -76,8 +76,8 @@ def coverage_of_balanced(
 ) -> tuple[float, float]:
     """How often the interval of a balanced accuracy over two classes holds the true one, and how often there is one.
 
-    ``rare`` is the share of the first class; ``size`` questions share an image, whose difficulty is that of both
-    classes there (``alike``, as in ``answers``). An interval that is withheld counts neither way.
+    ``rare`` is the share of the first class; ``size`` questions share an image, whose difficulty is that of
+    both classes there (``alike``, as in ``answers``). An interval that is withheld counts neither way.
     """
     metric: Any = BalancedAccuracy()
     generator = np.random.default_rng([num, round(1000 * rare)])

@@ -61,10 +61,8 @@ class LikelihoodScored(Wrapped):
                 return Score(status="unscored", reasons=("no_log_likelihoods",), note="no likelihoods of the choices")
             best, parts = choices.index(answer.text), {}  # a constant of a baseline, which needs no likelihoods
         else:
-            weighed = [
-                value / (len(str(text)) if scoring == NORMALISED else 1)
-                for text, value in zip(choices, found, strict=True)
-            ]
+            weights = [len(str(text)) if scoring == NORMALISED else 1 for text in choices]
+            weighed = [value / weight for value, weight in zip(found, weights, strict=True)]
             best = max(range(len(found)), key=weighed.__getitem__)
             parts = {"confidence": 1.0 / sum(math.exp(value - weighed[best]) for value in weighed)}
         said = f"{LETTERS[best]}. {choices[best]}" if choices[best] in sample.options else str(choices[best])

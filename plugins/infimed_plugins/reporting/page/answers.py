@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,10 +21,11 @@ class AnswerTables:
     """Questions and answers as rows that the page's script reads; the order of both is that of the files.
 
     Attributes:
-        questions: [benchmark, id, turns, options, references, tags, image numbers].
+        questions: [benchmark, id, turns, options, references, tags, image numbers, wanted boxes or 0].
         answers: [question, model, text, error, verdicts, values, notes, calls, prompt tokens, answer tokens,
             transcript, how it ended, where it says so]; ``verdicts`` has one letter per scoring: r right, p partly, w
-            wrong, u unscored, e no answer; where it says so: [start, end] of the deciding statement, in UTF-16 units.
+            wrong, u unscored, e no answer; where it says so: [start, end] of the deciding statement, in UTF-16 units;
+            boxes and points that the answer names, in shares of the image, or 0.
         num_unreadable: lines of the answer files that are no graded answer, by file name.
         counts: (benchmark, model, scoring) -> verdict -> how many.
         disagreement: (benchmark, model, first scoring, other scoring) -> (verdict, verdict) -> how many.
@@ -111,6 +114,7 @@ def _question(
                 [cut(reference) for reference in sample.references],
                 {printable(tag): printable(value) for tag, value in sample.tags.items()},
                 [thumbnails.add(media.model_dump(mode="json")) for media in sample.media],
+                _places(sample.meta.get("boxes")),
             ]
         )
     return numbers[key]
@@ -135,7 +139,30 @@ def _answer(row: Graded, scorings: list[str]) -> list[Any]:
         transcript or 0,
         answer.finish_reason or "",
         _deciding(answer.text, scores),
+        _said_places(scores),
     ]
+
+
+_PLACES = re.compile(r"^places: (\[\[[-0-9., \[\]]*\]\])")
+
+
+def _said_places(scores: list[Score | None]) -> list[list[float]] | int:
+    """The boxes and points that a score says were read ("places: [[0.1, 0.2, 0.3, 0.4]]")."""
+    for score in scores:
+        found = _PLACES.match(score.note) if score is not None else None
+        if found is not None:
+            with suppress(ValueError):
+                return _places(json.loads(found[1]))
+    return 0
+
+
+def _places(value: Any) -> list[list[float]] | int:
+    """Boxes (four numbers) and points (two), 0 to 1; 0 where there is none that can be drawn."""
+    found = []
+    for place in value if isinstance(value, list) else ():
+        if isinstance(place, list) and len(place) in (2, 4) and all(isinstance(one, int | float) for one in place):
+            found.append([min(1.0, max(0.0, float(one))) for one in place])
+    return found or 0
 
 
 _SPAN = re.compile(r" \[(\d+):(\d+)\]$")

@@ -71,7 +71,7 @@ def movements(record: RunRecord, tables: AnswerTables, matrix: Matrix) -> list[M
 def movement(
     questions: Iterable[K], ours: Mapping[K, float], others: Mapping[K, float], against: str
 ) -> Movement | None:
-    """What ``ours`` gains and loses against ``others`` on the questions that both have; ``None`` where there is none."""
+    """What ``ours`` gains and loses against ``others`` on the questions that both have; ``None`` without any."""
     changes = [ours[place] - others[place] for place in questions if place in ours and place in others]
     if not changes:
         return None

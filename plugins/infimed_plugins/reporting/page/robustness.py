@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from infimed_core import ComponentRef, Registry, load_plugins
 from infimed_core.records import Run, is_baseline
 from infimed_plugins.reporting.page.answers import AnswerTables
 from infimed_plugins.reporting.page.figures import mapping
@@ -53,14 +56,12 @@ def robustness(run: Run, tables: AnswerTables) -> Robustness | None:
     values = _values(tables)
     models = tuple(name for name in tables.models if not is_baseline(name))
     rows = []
+    registry = load_plugins()
+    own = {name: _identity(registry, ref.use, ref.settings) for name, ref in refs.items()}
     for name, ref in refs.items():
         inner = mapping(ref.settings.get("benchmark"))
-        whole = {"use": str(inner.get("use", "")).rsplit("/", 1)[-1], "with": mapping(inner.get("with"))}
-        plain = [
-            other
-            for other, one in refs.items()
-            if inner and whole == {"use": one.use.rsplit("/", 1)[-1], "with": dict(one.settings)}
-        ]
+        whole = _identity(registry, str(inner.get("use", "")), mapping(inner.get("with"))) if inner else None
+        plain = [other for other, identity in own.items() if identity and identity == whole]
         for other in plain[:1]:
             found = tuple(
                 _survival(model, values.get((other, model), {}), values.get((name, model), {})) for model in models
@@ -68,6 +69,23 @@ def robustness(run: Run, tables: AnswerTables) -> Robustness | None:
             if any(found):
                 rows.append(RobustnessRow(other, _told(ref.use, ref.settings), found))
     return Robustness(models, tuple(rows)) if rows else None
+
+
+def _identity(registry: Registry, use: str, settings: Mapping[str, Any], kind: str = "benchmark") -> Any:
+    """What makes two benchmarks the same: settings with their defaults, of nested components too.
+
+    ``None`` of one that is not installed now.
+    """
+    try:
+        made = registry.make(kind, use, dict(settings))
+    except Exception:  # whatever a plugin of other days or another version makes of its settings
+        return None
+    whole: dict[str, Any] = {name: getattr(made, name) for name in type(made).model_fields}
+    for name, of in getattr(type(made), "nested", {}).items():
+        ref = whole.get(name)
+        if isinstance(ref, ComponentRef):
+            whole[name] = _identity(registry, ref.use, ref.settings, of)
+    return type(made), whole
 
 
 def _told(use: str, settings: object) -> str:

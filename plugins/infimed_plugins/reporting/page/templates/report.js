@@ -30,6 +30,30 @@
     return element;
   };
 
+  // Boxes and points in shares of the picture; the drawing is fitted into its square as the picture itself is.
+  const drawPlaces = (element, wanted, said) => {
+    const image = element.querySelector("img");
+    if (!image) return;
+    const space = "http://www.w3.org/2000/svg", svg = document.createElementNS(space, "svg");
+    const draw = () => {
+      const width = image.naturalWidth, height = image.naturalHeight;
+      svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
+      for (const [kind, places] of [["wanted", wanted], ["said", said]])
+        for (const place of places) {
+          const mark = document.createElementNS(space, place.length === 4 ? "rect" : "circle");
+          const values = place.length === 4
+            ? { x: place[0] * width, y: place[1] * height, width: (place[2] - place[0]) * width, height: (place[3] - place[1]) * height }
+            : { cx: place[0] * width, cy: place[1] * height, r: Math.max(width, height) / 40 };
+          for (const [name, value] of Object.entries(values)) mark.setAttribute(name, value);
+          mark.setAttribute("class", kind);
+          svg.append(mark);
+        }
+    };
+    svg.setAttribute("class", "places"); svg.setAttribute("aria-hidden", "true");
+    element.append(svg);
+    if (image.complete && image.naturalWidth) draw(); else image.addEventListener("load", draw);
+  };
+
   // ---- the state in the address -------------------------------------------------------------------------------
   const form = $("filters");
   const parameters = () => new URLSearchParams(location.hash.startsWith("#browse?") ? location.hash.slice(8) : "");
@@ -168,7 +192,9 @@
     if (question[6].length) {
       const pictures = make("div", "pictures");
       pictures.append(...question[6].map((number) => picture(make("a"), number)));
+      if (question[7] || answer[13]) drawPlaces(pictures.firstChild, question[7] || [], answer[13] || []);
       box.append(pictures);
+      if (question[7]) box.append(make("p", "muted", "full line: where it is; dashed: what this model says"));
     }
     for (const [role, text] of question[2]) box.append(block(role, make("div", "text", text)));
     if (question[3].length) box.append(block("options", make("div", "text", question[3].map((one, i) => String.fromCharCode(65 + i) + ". " + one).join("\n"))));

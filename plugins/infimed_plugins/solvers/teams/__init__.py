@@ -1,0 +1,1 @@
+"""Teams of model calls as others have published them: MDAgents, MedAgents, ReConcile. The prompts are InfiMed's own."""

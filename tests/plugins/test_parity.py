@@ -1,0 +1,298 @@
+"""A trainer and its server side by side: real servers with planted differences, each found and named."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+sys.path.insert(0, str(Path(__file__).parent))
+from test_endpoint_serve import Served, make_checkpoint
+
+from infimed_core import Answer, load_plugins
+from infimed_core.cli import application
+from infimed_core.testing import make_image
+from infimed_plugins.checkpoints.parity import Pair, diagnose
+from infimed_plugins.checkpoints.places import make_model
+from infimed_plugins.checkpoints.probes import make_probes
+
+
+def run(*arguments: str, stdin: str | None = None):
+    registry = load_plugins()
+    return CliRunner().invoke(application(registry, arguments[0]), list(arguments), input=stdin)
+
+
+# -- what is told of counts and answers alone --------------------------------------------------------------------
+
+PROBES = make_probes(8, with_images=True)
+
+
+def pairs_of(there=lambda probe, here: {}):
+    pairs = []
+    for number, probe in enumerate(PROBES):
+        here = Answer(
+            sample_id=probe.name, text=f"answer {number}", num_prompt_tokens=20 + number, finish_reason="stop"
+        )
+        pairs.append(Pair(probe, here, here.model_copy(update=there(probe, here))))
+    return pairs
+
+
+def kinds(pairs, base=None, types=None):
+    return [finding.kind for finding in diagnose(pairs, base, types or {})]
+
+
+def with_text(text):
+    return lambda: {probe.name: Answer(sample_id=probe.name, text=text(probe)) for probe in PROBES}
+
+
+def test_equal_answers_and_counts_are_no_finding():
+    assert kinds(pairs_of()) == []
+
+
+def test_a_template_shows_in_prompts_of_text_and_is_told_alone():
+    constant = pairs_of(lambda probe, here: {"num_prompt_tokens": here.num_prompt_tokens + 9, "text": "other"})
+    (finding,) = diagnose(constant, None, {})
+    assert finding.kind == "template" and "every prompt has 9 tokens more" in finding.seen
+    by_turns = pairs_of(
+        lambda probe, here: {"num_prompt_tokens": here.num_prompt_tokens - len(probe.request.turns), "text": "x"}
+    )
+    assert kinds(by_turns) == ["template"]
+
+
+def test_image_sizes_show_in_prompts_with_images_alone():
+    larger = pairs_of(lambda probe, here: {"num_prompt_tokens": here.num_prompt_tokens + 100 * probe.num_images})
+    assert kinds(larger) == ["image size"]
+
+
+def test_a_server_that_gives_the_answers_of_the_base_has_not_loaded_the_adapter():
+    pairs = pairs_of(lambda probe, here: {"text": f"base says {probe.name}"})
+    base = with_text(lambda probe: f"base says {probe.name}")
+    assert kinds(pairs, base) == ["adapter not loaded"]
+    assert kinds(pairs, with_text(lambda probe: "something else")) == ["weights"]
+
+
+def test_types_ends_pixels_and_weights_are_told_apart():
+    rounding = pairs_of(lambda probe, here: {"text": "rounded"} if "image" in probe.name else {})
+    types = {"bfloat16": with_text(lambda probe: "rounded" if "image" in probe.name else "x")}
+    del types["bfloat16"]
+    assert kinds(rounding) == ["image processing"]
+    here = {pair.probe.name: pair.here.text for pair in pairs_of()}
+    as_server = {"bfloat16": with_text(lambda probe: "rounded" if "image" in probe.name else here[probe.name])}
+    assert kinds(rounding, None, as_server) == ["dtype"]
+    assert kinds(pairs_of(lambda probe, here: {"text": f"{here.text} and on"})) == ["end token"]
+    assert kinds(pairs_of(lambda probe, here: {"text": "other"})) == ["weights"]
+
+
+def test_a_refusal_is_told_with_its_reason():
+    (finding,) = diagnose(pairs_of(lambda probe, here: {"text": None, "error": "no such model"}), None, {})
+    assert finding.kind == "refused" and "no such model" in finding.seen
+
+
+# -- a real server -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    from transformers.utils.import_utils import is_serve_available
+
+    if not is_serve_available():
+        pytest.skip("transformers cannot serve here: pip install 'transformers[serving]'")
+    directory = tmp_path_factory.mktemp("served")
+    served = Served(make_checkpoint(directory), directory / "server.log")
+    served.start()
+    try:
+        served.wait_until_ready()
+        yield served
+    finally:
+        served.kill()
+
+
+def edit(directory: Path, name: str, change) -> None:
+    file = directory / name
+    body = json.loads(file.read_text(encoding="utf-8"))
+    change(body)
+    file.write_text(json.dumps(body), encoding="utf-8")
+
+
+def system_in_template(copy: Path) -> None:
+    file = copy / "chat_template.jinja"
+    file.write_text("<|im_start|>system\nYou help.<|im_end|>\n" + file.read_text(encoding="utf-8"), encoding="utf-8")
+
+
+def other_pad_token(copy: Path) -> None:
+    edit(copy, "tokenizer_config.json", lambda body: body.update(pad_token="<|im_start|>"))
+
+
+def larger_images(copy: Path) -> None:
+    """Twice the side: four times the patches, and positions that the tower fills in."""
+    from safetensors.torch import load_file, save_file
+
+    name = "processor_config.json" if (copy / "processor_config.json").is_file() else "preprocessor_config.json"
+
+    def change(body):
+        body.get("image_processor", body)["size"] = {"height": 96, "width": 96}
+
+    edit(copy, name, change)
+    if (copy / "preprocessor_config.json").is_file() and name != "preprocessor_config.json":
+        edit(copy, "preprocessor_config.json", lambda body: body.update(size={"height": 96, "width": 96}))
+    edit(copy, "config.json", lambda body: body["vision_config"].update(image_size=96))
+    weights = load_file(copy / "model.safetensors")
+    (position,) = [key for key in weights if key.endswith("position_embedding.weight")]
+    weights[position] = weights[position].repeat(4, 1).contiguous()
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+
+
+def in_bfloat16(copy: Path) -> None:
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    weights = {key: tensor.to(torch.bfloat16) for key, tensor in load_file(copy / "model.safetensors").items()}
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+
+    def change(body):
+        for part in (body, body.get("text_config", {}), body.get("vision_config", {})):
+            part["dtype"] = "bfloat16"
+
+    edit(copy, "config.json", change)
+
+
+def an_adapter(checkpoint: Path, directory: Path) -> Path:
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForImageTextToText
+
+    module = AutoModelForImageTextToText.from_pretrained(checkpoint)
+    config = LoraConfig(r=4, target_modules=r".*language_model.*\.(q_proj|up_proj)")
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        made = get_peft_model(module, config)
+        for name, parameter in made.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.3)
+    made.save_pretrained(directory)
+    return directory
+
+
+PLANTED = {
+    "template": (system_in_template, "template"),
+    "pad": (other_pad_token, "pad token"),
+    "images": (larger_images, "image size"),
+    "type": (in_bfloat16, "dtype"),
+}
+
+
+@pytest.mark.slow
+def test_a_server_of_the_same_checkpoint_has_no_difference(server):
+    result = run("parity", str(server.checkpoint), "--server", server.url, "--model", str(server.checkpoint))
+    assert result.exit_code == 0, result.output
+    assert "no difference in 9 questions" in result.output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PLANTED)
+def test_what_is_planted_is_found_and_named(server, tmp_path, name):
+    plant, kind = PLANTED[name]
+    copy = tmp_path / "served"
+    shutil.copytree(server.checkpoint, copy)
+    plant(copy)
+    result = run("parity", str(server.checkpoint), "--server", server.url, "--model", str(copy), "--json")
+    assert result.exit_code == 1, result.output
+    told = json.loads(result.stdout)
+    found = [finding["kind"] for finding in told["findings"]]
+    assert kind in found and set(found) <= {kind, "image processing"}
+    assert all(row["prompt_here"] for row in told["questions"])
+    if name != "pad":  # it changes no single answer, and shows in the files alone
+        nowhere = tmp_path / "nowhere"
+        nowhere.mkdir()
+        blind = run(
+            "parity", str(server.checkpoint), "--server", server.url, "--model", str(copy), "--served", str(nowhere),
+            "--json",
+        )  # fmt: skip
+        assert [finding["kind"] for finding in json.loads(blind.stdout)["findings"]] == [kind]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
+def test_an_adapter_that_the_server_did_not_load_is_named(server, tmp_path):
+    adapter = an_adapter(server.checkpoint, tmp_path / "adapter")
+    result = run("parity", str(adapter), "--server", server.url, "--model", str(server.checkpoint), "--json")
+    assert [finding["kind"] for finding in json.loads(result.stdout)["findings"]] == ["adapter not loaded"]
+    nowhere = tmp_path / "nowhere"
+    nowhere.mkdir()
+    blind = run(
+        "parity", str(adapter), "--server", server.url, "--model", str(server.checkpoint), "--served", str(nowhere),
+        "--json",
+    )  # fmt: skip
+    assert [finding["kind"] for finding in json.loads(blind.stdout)["findings"]] == ["adapter not loaded"]
+
+
+@pytest.mark.slow
+def test_ask_gives_the_answer_of_the_checkpoint_and_of_its_server(server, tmp_path):
+    picture = tmp_path / "picture.png"
+    picture.write_bytes(make_image(60, 80, seed=2))
+    options = ["Which organ is this?", "--image", str(picture), "--max-new-tokens", "6", "--json"]
+    local = json.loads(run("ask", str(server.checkpoint), *options).stdout)
+    remote = json.loads(run("ask", server.url, *options, "--model", str(server.checkpoint)).stdout)
+    assert local["text"] and local["num_prompt_tokens"] > 9
+    assert (local["text"], local["num_prompt_tokens"]) == (remote["text"], remote["num_prompt_tokens"])
+
+
+def test_mistakes_of_ask_are_one_line(tmp_path):
+    for arguments, text in (
+        (("ask", str(tmp_path / "nowhere"), "hello"), "no such directory"),
+        (("ask", str(tmp_path), "hello"), "holds no config.json"),
+        (("ask", str(tmp_path), "hello", "--image", str(tmp_path / "x.png")), "no such file"),
+    ):
+        result = run(*arguments)
+        assert text in str(result.exception), result.exception
+
+
+def test_a_chat_remembers_and_tells_what_it_cannot_do(tmp_path):
+    from infimed_core import Generation
+    from infimed_core.testing import make_image
+    from infimed_plugins.checkpoints.conversation import Conversation
+
+    asked = []
+
+    class Echo:
+        def answer(self, requests, media):
+            (request,) = requests
+            asked.append(request)
+            yield Answer(sample_id=request.sample_id, text=f"answer {len(request.turns)}")
+
+    picture = tmp_path / "picture.png"
+    picture.write_bytes(make_image(60, 80, seed=2))
+    talk = Conversation(Echo(), load_plugins().media_loader(), Generation(), "Be short.")
+    import io
+
+    from infimed_plugins.checkpoints import ask_command
+
+    lines = (
+        f"/image {picture}\nWhat is this?\n/nonsense\n/image {tmp_path}/none.png\nAnd now?\n/new\nHello\n/quit\nnever\n"
+    )
+    sys_stdin, sys.stdin = sys.stdin, io.StringIO(lines)
+    try:
+        ask_command.chat(talk)
+    except typer.Exit:
+        pass
+    finally:
+        sys.stdin = sys_stdin
+    assert [[turn.role for turn in request.turns] for request in asked] == [
+        ["system", "user"], ["system", "user", "assistant", "user"], ["system", "user"],
+    ]  # fmt: skip
+    assert asked[0].turns[1].content == (0, "What is this?") and len(asked[1].media) == 1
+    assert asked[2].media == ()
+
+
+def test_a_stage_is_found_by_the_name_of_its_run(tmp_path):
+    from infimed_core import InfimedError
+    from infimed_plugins.checkpoints.places import find_place
+
+    with pytest.raises(InfimedError, match="no such directory"):
+        make_model(load_plugins(), str(tmp_path / "run" / "stage"))
+    assert find_place("owner/name").name == "owner/name"
