@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from infimed_core import IGNORED_LABEL, DataError, Encoded, Generation, InfimedError, MediaLoader, Sample, encode_sample
+from infimed_core import (
+    IGNORED_LABEL,
+    DataError,
+    Encoded,
+    Encoder,
+    Generation,
+    InfimedError,
+    MediaLoader,
+    Sample,
+    encode_sample,
+)
 from infimed_plugins.vlm.answering import OpenedModel, end_tokens, generate_tokens
 
 
@@ -43,7 +53,8 @@ def draw(
     encoded: list[Encoded | DataError] = []
     for sample, cap in prompts:
         try:
-            encoded.append(_fitting(network, encode_sample(sample, _Prompts(network.encoder), media, cap), generation))
+            encoder = cast(Encoder, _Prompts(network.encoder))
+            encoded.append(_fitting(network, encode_sample(sample, encoder, media, cap), generation))
         except DataError as error:
             encoded.append(error)
     asked = [
