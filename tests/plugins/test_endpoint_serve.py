@@ -72,7 +72,13 @@ class Served:
         self.url = f"http://127.0.0.1:{self.port}/v1"
 
     def start(self):
-        command = [sys.executable, "-m", "transformers.cli.transformers", "serve", *([str(self.checkpoint)] if self.pinned else [])]
+        command = [
+            sys.executable,
+            "-m",
+            "transformers.cli.transformers",
+            "serve",
+            *([str(self.checkpoint)] if self.pinned else []),
+        ]
         command += ["--host", "127.0.0.1", "--port", str(self.port), "--device", "cpu"]
         environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
         with self.log.open("ab") as stream:
