@@ -39,12 +39,24 @@ NEEDS = {
     "executor ray": "ray", "executor ray-data": "ray", "model vllm": "vLLM", "scorer embedding": "a checkpoint",
     "filter embedding-duplicates": "a checkpoint", "model assemble": "two checkpoints", "model verifier": "a model",
     "scorer quality-judge": "a judge", "benchmark lm-eval": "a task", "model openai-compatible": "a server",
-    "reader volumes": "a series of slices", "reader studies": "studies", "reader medevalkit": "a data set of the kit",
+    "synthesizer rejection-sampling": "a teacher", "reward judge": "a judge", "benchmark grounding": "masks",
+    "reader preference-pairs": "pairs of answers", "reader volumes": "a series of slices", "reader studies": "studies", "reader medevalkit": "a data set of the kit",
 }  # fmt: skip
 """What is not here; of these the settings alone are checked."""
 SETTINGS: dict[str, dict[str, Any]] = {
     **{f"benchmark {use['use']}": {"path": str(ROOT / use["with"]["path"])} for use in KIT},
     "benchmark option-shuffled": {"benchmark": {"use": "demo-text"}},
+    **{
+        f"benchmark {name}": {"benchmark": {"use": "demo-text"}}
+        for name in ("image-blind", "degraded-image", "likelihood", "paraphrased", "wrong-image")
+    },
+    "benchmark grounding": {"reader": {"use": "jsonl", "with": {"path": "PLACE/rows.jsonl"}}},
+    "objective grpo": {"rewards": [{"use": "format"}]},
+    "reader preference-pairs": {"path": "PLACE/rows.jsonl"},
+    "reward judge": {"model": {"use": "constant"}},
+    "reward length": {"most_tokens": 100, "limit": 200},
+    "reward strict-accuracy": {"grader": {"use": "demo-text"}},
+    "synthesizer rejection-sampling": {"grader": {"use": "demo-text"}},
     "benchmark questions": {"reader": {"use": "jsonl", "with": {"path": "PLACE/questions.jsonl"}}},
     "executor processes": {"num_processes": 2},
     "filter embedding-duplicates": {"model": "small"},
