@@ -2,20 +2,23 @@
 
 An audit hook of Python counts what a run does to files in its directory (open to write, rename, remove, link, make or
 remove a directory) and ends the process without a word before the one that is asked for, as ``kill -9`` does. Every
-attempt is a fork of one process that has imported everything.
+attempt is a fork of one process that has done the run once elsewhere, and so has imported everything and read its word
+lists. The points are tried in an order that is spread over the run: a sweep that is cut short has looked everywhere.
 """
 
 from __future__ import annotations
 
-import contextlib
+import argparse
+import functools
 import hashlib
-import importlib
 import json
+import math
 import os
 import re
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +30,7 @@ from infimed_core.testing import make_image, make_sample
 COUNTED = {"os.rename", "os.remove", "os.link", "os.mkdir", "os.rmdir", "os.truncate"}
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_TRUNC
 KILLED, FAILED = 137, 3
+GOLDEN = 0.6180339887
 
 
 def write_run_file(folder: Path) -> Path:
@@ -77,6 +81,22 @@ def count_operations(directory: Path, at: Callable[[int], None]) -> None:
     sys.addaudithook(hook)
 
 
+@functools.cache
+def plugins() -> Any:
+    """The plugins, loaded once for all attempts."""
+    return load_plugins()
+
+
+def do(file: Path) -> None:
+    """The run, in this process."""
+    run(load_run_file(file, plugins()), plugins(), lambda event: None)
+
+
+def spread(count: int) -> list[int]:
+    """The numbers from 1 to ``count``, each far from those before it."""
+    return sorted(range(1, count + 1), key=lambda number: number * GOLDEN % 1.0)
+
+
 def attempt(file: Path, kill_before: int | None = None, told: Path | None = None) -> int:
     """Do the run in a fork: 0, or 137 where it was killed. ``told`` gets the number of operations."""
 
@@ -89,10 +109,9 @@ def attempt(file: Path, kill_before: int | None = None, told: Path | None = None
 
         counts: list[int] = []
         count_operations(file.parent / "runs", at)
-        registry = load_plugins()
-        run(load_run_file(file, registry), registry, lambda event: None)
+        do(file)
         if told is not None:
-            told.write_text(json.dumps([len(counts), sorted(sys.modules)]))
+            told.write_text(str(len(counts)))
         return 0
 
     return in_fork(work)
@@ -114,19 +133,21 @@ def outcome(file: Path) -> dict[str, str]:
     return found
 
 
-def sweep(every: int = 1) -> dict[str, Any]:
+def sweep(every: int = 1, minutes: float | None = None) -> dict[str, Any]:
     """Kill before each ``every``-th operation and go on; returns how many were tried and which did not hold."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        (folder / "before").mkdir()
+        do(write_run_file(folder / "before"))
         file = write_run_file(folder)
         assert attempt(file, told=folder / "count") == 0, "the run does not end well by itself"
-        num_operations, modules = json.loads((folder / "count").read_text())
-        for module in modules:  # what a run imports late, imported once for all forks
-            with contextlib.suppress(Exception):
-                importlib.import_module(module)
+        num_operations = int((folder / "count").read_text())
         wanted = outcome(file)
         failing, tried = [], 0
-        for number in range(1, num_operations + 1, every):
+        until = time.monotonic() + 60 * minutes if minutes else math.inf
+        for number in spread(num_operations)[::every]:
+            if time.monotonic() > until:
+                break
             shutil.rmtree(folder / "runs")
             tried += 1
             code, again = attempt(file, number), attempt(file)
@@ -134,8 +155,12 @@ def sweep(every: int = 1) -> dict[str, Any]:
             other = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
             if code != KILLED or again != 0 or other:
                 failing.append({"operation": number, "codes": [code, again], "other": other})
+            print(f"\r{tried} tried, {len(failing)} failing", end="", file=sys.stderr, flush=True)
     return {"operations": num_operations, "tried": tried, "failing": failing}
 
 
 if __name__ == "__main__":
-    print(json.dumps(sweep(int(sys.argv[1]) if len(sys.argv) > 1 else 1), indent=1))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--every", type=int, default=1)
+    parser.add_argument("--minutes", type=float)
+    print(json.dumps(sweep(**vars(parser.parse_args())), indent=1))

@@ -11,6 +11,7 @@ import pkgutil
 import subprocess
 import sys
 import time
+import types
 
 import numpy as np
 import pytest
@@ -37,6 +38,11 @@ def die_on(bad, value):
     if value == bad:
         os._exit(9)
     return value
+
+
+def open_file(path):
+    with open(path) as file:
+        return file.read()
 
 
 def score_part(task):
@@ -147,7 +153,7 @@ def test_ray_without_its_package_names_the_remedy(monkeypatch, executor):
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs the extra ray")
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
-def test_ray_and_ray_data_give_the_same_results_and_errors_and_scores_as_this_process(tmp_path):
+def test_ray_and_ray_data_give_the_same_results_and_errors_and_scores_as_this_process(tmp_path, monkeypatch):
     import ray
 
     from infimed_core import Sample, Turn
@@ -184,6 +190,20 @@ def test_ray_and_ray_data_give_the_same_results_and_errors_and_scores_as_this_pr
             with pytest.raises(DataError, match="item 2 is cut short"):
                 list(executor.map(functools.partial(fail_on, 2), [1, 2]))
             assert digest(type(executor).__name__, executor) == wanted
+        only_here = types.ModuleType("only_here")
+        exec("def same(value):\n    return value", only_here.__dict__)
+        only_here.same.__module__ = "only_here"
+        monkeypatch.setitem(sys.modules, "only_here", only_here)
+        (tmp_path / "gone").write_text("")
+        for executor in (Ray(cpus_per_task=0.25, max_retries=0), RayData(cpus_per_task=0.25, max_retries=0)):
+            with pytest.raises(InfimedError, match=r"lacks the module 'only_here': install it on the workers"):
+                list(executor.map(only_here.same, [1, 2]))
+            with pytest.raises(InfimedError, match=r"does not find what it needs \(.*nowhere.*under the same paths"):
+                list(executor.map(open_file, [tmp_path / "gone", tmp_path / "nowhere"]))
+            results, done = executor.map(functools.partial(die_on, 2), list(range(4))), []
+            with pytest.raises(InfimedError, match=r"worker died at item 2 of 4") as caught:
+                done.extend(results)
+            assert "\n" not in str(caught.value)
     finally:
         ray.shutdown()
 

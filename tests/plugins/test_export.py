@@ -162,6 +162,7 @@ def hub():
     server = Hub(TOKEN)
     yield server
     server.shutdown()
+    server.server_close()
 
 
 def at_hub(hub, folder: Path, *arguments: str, token: str | None = TOKEN):

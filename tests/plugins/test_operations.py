@@ -224,3 +224,43 @@ def test_a_package_that_a_run_file_needs_and_that_is_missing_is_told_before_anyt
     lines = str(caught.value).splitlines()
     assert len(lines) == 3 and all("pip install 'infimed[" in line for line in lines)
     assert "data.executor" in str(caught.value) and "nilearn, simple-icd-10-cm" in str(caught.value)
+
+
+def test_every_part_of_a_run_file_tells_the_packages_that_it_lacks_and_what_installs_them(tmp_path, monkeypatch):
+    document = {
+        "run": {"name": "r"},
+        "data": {"sources": [{"use": "parquet", "with": {"path": str(tmp_path / "x.parquet")}}]},
+        "quality": {"scorers": [{"use": "five-dimension"}]},
+        "model": {"use": "tiny-qwen3-vl"},
+        "packing": {"use": "best-fit", "with": {"row_tokens": 256}},
+        "training": {"use": "staged", "with": {"stages": [{"name": "one"}]}},
+        "report": [{"use": "html"}],
+    }
+    (tmp_path / "run.yaml").write_text(json.dumps(document))
+    (tmp_path / "x.parquet").write_text("")
+    found = importlib.util.find_spec
+    absent = {"torch", "transformers", "accelerate", "cv2", "pyarrow", "vl_convert"}
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name in absent else found(name, *rest))
+    with pytest.raises(InfimedError) as caught:
+        load_run_file(tmp_path / "run.yaml", load_plugins())
+    told = str(caught.value)
+    for place, needs, wanted in [
+        ("data.sources.0", "pyarrow", "score"), ("quality.scorers.0", "cv2, pyarrow", "score"),
+        ("model", "torch, transformers", "train"), ("training", "accelerate, torch", "train"),
+        ("report.0", "vl_convert", "report"),
+    ]:  # fmt: skip
+        line = f": {place}: needs {needs}, not installed here; run: pip install 'infimed[{wanted}]'"
+        assert line in told, told
+
+
+def test_media_of_a_kind_whose_package_is_missing_end_the_run_with_the_remedy(tmp_path, monkeypatch) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "nibabel" else found(name, *rest)
+    )
+    medium = {"kind": "nifti", "uri": str(tmp_path / "x.nii")}
+    turns = [{"role": "user", "content": [0, "Which?"]}, {"role": "assistant", "content": ["this"]}]
+    (tmp_path / "samples.jsonl").write_text(json.dumps({"id": "a", "turns": turns, "media": [medium]}))
+    source = {"use": "jsonl", "with": {"path": str(tmp_path / "samples.jsonl")}}
+    with pytest.raises(InfimedError, match=r"media of kind 'nifti': needs nibabel.*pip install 'infimed\[score\]'"):
+        run({"run": {"name": "r"}, "data": {"sources": [source], "executor": {"use": "serial"}}}, tmp_path)

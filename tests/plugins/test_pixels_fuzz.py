@@ -1,6 +1,7 @@
 """Files with bytes changed, cut out or repeated give pixels of the size that ``probe`` says, or a ``DataError``.
 
-Every modality is tried with 400 cases, or ``INFIMED_FUZZ_CASES`` (2,000 before a release), shared among its kinds of file.
+Every modality is tried with 400 cases, or ``INFIMED_FUZZ_CASES`` (2,000 before a release), shared among its kinds
+of file.
 """
 
 from __future__ import annotations

@@ -83,6 +83,10 @@ FAMILIES = {
         Family("qwen2"),
         Family("qwen3_moe"),
         Family("llama"),
+        Family("mistral"),
+        Family("ministral3"),
+        Family("glm4"),
+        Family("glm4_moe"),
     )
 }
 
@@ -126,7 +130,10 @@ def attention_kind(config: Any, wanted: str) -> str:
 
     Transformers' own attention knows windows and masks; ours knows segments alone.
     """
-    kinds = set(getattr(config.get_text_config(), "layer_types", None) or ["full_attention"])
+    text = config.get_text_config()
+    kinds = set(getattr(text, "layer_types", None) or ["full_attention"])
+    if not getattr(text, "layer_types", None) and getattr(text, "sliding_window", None):
+        kinds = {"sliding_attention"}
     family = family_of(config)
     known = family is not None and family.packs and kinds == {"full_attention"}
     return wanted if wanted != "packed" or known else "sdpa"

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 class OpeningSettings(Component):
     """Settings shared by ``transformers`` and ``tiny-qwen3-vl``."""
 
+    packages: ClassVar[Mapping[str, str]] = dict.fromkeys(("torch", "transformers"), "infimed[train]")
     group_names: ClassVar[tuple[str, ...]] = ("vision", "projector", "language", "embeddings")
 
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(

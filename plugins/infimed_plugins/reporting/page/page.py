@@ -14,6 +14,7 @@ from infimed_plugins.reporting.page import data_sections, result_sections, train
 from infimed_plugins.reporting.page import tables as tables_of
 from infimed_plugins.reporting.page.answers import AnswerTables, read_tables
 from infimed_plugins.reporting.page.assets import asset, digest, environment
+from infimed_plugins.reporting.page.confidence import referring
 from infimed_plugins.reporting.page.curation import with_curation
 from infimed_plugins.reporting.page.doubts import no_better, same_answers, unread, weak_forms
 from infimed_plugins.reporting.page.figures import figure, heat, printable
@@ -117,6 +118,7 @@ def _page(
             for matrix in (tables_of.forgetting(record) if has_training(record) else ())
         ],
         "robustness": robustness(run, answers),
+        "referring": referring(answers),
         "disagreements": result_sections.disagreements(answers),
         "judges": judges,
         "answers": answers,
@@ -171,6 +173,7 @@ def _page(
 SECTIONS = (
     ("results", "Results", ("benchmarks",)),
     ("robustness", "Robustness", ("robustness",)),
+    ("referring", "Answer or refer", ("referring",)),
     ("parts", "By kind", ("groups",)),
     ("matrix", "Matrix", ("matrices",)),
     ("forgetting", "Gained and lost", ("forgetting",)),
