@@ -88,7 +88,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "selector budget": {"num_samples": 3},
     "selector minimal-sample": {"budget": 3},
     "solver few-shot": {"examples": {"use": "demo-text"}},
-    "synthesizer rejection-sampling": {"grader": {"use": "demo-text"}},
     "trainer staged": {"stages": [{"name": "one"}], "num_workers": 0},
 }
 REGISTRY = load_plugins()
