@@ -140,6 +140,7 @@ def test_axe_finds_nothing_wrong_in_the_site(page: Page, site: Path, name: str) 
     show(page, site / name)
     for scheme in ("default", "slate"):
         page.evaluate(f"document.body.setAttribute('data-md-color-scheme', '{scheme}')")
+        page.evaluate("new Promise(done => setTimeout(done, 600))")  # colours fade into each other
         assert violations(page) == [], scheme
 
 

@@ -22,6 +22,7 @@ from infimed_plugins.reporting.page.leaderboard import leaderboard
 from infimed_plugins.reporting.page.live import with_running_curves
 from infimed_plugins.reporting.page.movements import movements
 from infimed_plugins.reporting.page.names import has_training
+from infimed_plugins.reporting.page.plugin_sections import added_sections
 from infimed_plugins.reporting.page.prices import Price, prices_of
 from infimed_plugins.reporting.page.robustness import robustness
 from infimed_plugins.reporting.page.thumbnails import Thumbnails
@@ -128,9 +129,14 @@ def _page(
         "stages": training_sections.stages(record),
         "record": record,
     }
+    added = [one._replace(html=Markup(one.html)) for one in added_sections(run)]  # a plugin's code is trusted
+    shown = _shown(parts)
+    last = shown.pop("record")
+    shown |= {one.anchor: one.title for one in added} | {"record": last}
     text: str = made.get_template("report.html.j2").render(
         **parts,
-        shown=_shown(parts),
+        shown=shown,
+        added=added,
         status=run.status,
         live=live,
         board=leaderboard(record),
