@@ -78,7 +78,7 @@ class Dpo(DrawingObjective):
             for found in _given(samples[stage.rank :: stage.size], stage):
                 pairs.append(found) if isinstance(found, tuple) else faults.append(found)
         items = [[(chosen, 1.0, True), (rejected, -1.0, True)] for chosen, rejected in pairs]
-        rows = packed(items, self.row_tokens)
+        rows = packed(items, self.row_tokens, not stage.model.can_pack()[0])
         rows = with_log_probabilities(rows, "reference", stage.log_probabilities(rows, reference=True))
         made.updates.append([*rows, *lost(faults)])
         return made
