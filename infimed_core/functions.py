@@ -141,6 +141,7 @@ def _decorator(kind: str) -> Function:
         setattr(made, OFFERED, (hooks[0], called))
         return made
 
+    decorate.__doc__ = f"Above a function: makes a {kind} of it and offers it." if kind else "Above a class: offers it."
     return decorate
 
 

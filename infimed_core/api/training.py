@@ -17,7 +17,12 @@ from infimed_core.api.models import LoadedModel, PackedBatch, TrainableModel
 
 
 class Batches(Protocol):
-    """The rows of a stage. Picklable; any step can be made at any time, in any process, with the same result."""
+    """The rows of a stage. Picklable; any step can be made at any time, in any process, with the same result.
+
+    ``media`` opens the images of its samples.
+    """
+
+    media: MediaLoader
 
     @property
     def plan_hash(self) -> str:
@@ -43,11 +48,6 @@ class Batches(Protocol):
 
     def samples(self, step: int) -> list[tuple[Sample, int | None]]:
         """The samples of a step, each with the most visual tokens of its images."""
-        ...
-
-    @property
-    def media(self) -> MediaLoader:
-        """What opens the samples' images."""
         ...
 
 

@@ -37,7 +37,8 @@ class OpenedModels:
 
     def component(self, name: str) -> Model:
         """The component that opens a model."""
-        return self._state.plan.component(self.checkpoint(name).component)
+        found: Model = self._state.plan.component(self.checkpoint(name).component)
+        return found
 
     def get(self, checkpoint: Checkpoint) -> tuple[LoadedModel, AnswerCache]:
         """The loaded model and its answers; a server's own word of what it serves is part of who it is."""

@@ -122,7 +122,7 @@ class PlannedBatches:
     """The rows of a plan, each made when asked for: in any order, in any process, with the same result."""
 
     def __init__(self, dataset: Dataset, plan: StagePlan, encoder: Encoder, media_loader: MediaLoader) -> None:
-        self._dataset, self._plan, self._encoder, self._loader = dataset, plan, encoder, media_loader
+        self._dataset, self._plan, self._encoder, self.media = dataset, plan, encoder, media_loader
 
     @property
     def plan(self) -> StagePlan:
@@ -144,11 +144,6 @@ class PlannedBatches:
         if not 0 <= step < self.num_steps:
             raise IndexError(f"step {step} of {self.num_steps}")
         return int(self._plan.steps[step + 1] - self._plan.steps[step])
-
-    @property
-    def media(self) -> MediaLoader:
-        """What opens the samples' images."""
-        return self._loader
 
     def samples(self, step: int) -> list[tuple[Sample, int | None]]:
         """The samples of a step, each with the most visual tokens of its images; ``None`` is no limit."""
@@ -186,7 +181,7 @@ class PlannedBatches:
         plan = self._plan
         cap = int(plan.caps[draw])
         try:
-            made = encode_sample(sample, self._encoder, self._loader, None if cap == NATIVE else cap)
+            made = encode_sample(sample, self._encoder, self.media, None if cap == NATIVE else cap)
         except DataError as error:
             where = f"{self._dataset.path}:{int(plan.rows[draw]) + 1}"
             return Fault(sample_id=sample.id, code=error.code, detail=str(error), where=where)

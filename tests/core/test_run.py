@@ -66,7 +66,7 @@ def document(samples: Path, **training: Any) -> dict[str, Any]:
         "resolution": {"use": "low-to-high", "with": {"phases": PHASES}},
         "packing": {"use": "best-fit", "with": {"row_tokens": 96}},
         "training": {"use": "staged", "with": {"stages": [stage, {**stage, "name": "two"}]}},
-        "evaluation": {"benchmarks": [{"use": "demo-vqa", "with": {"max_samples": 40}}]},
+        "evaluation": {"benchmarks": [{"use": "demo-vqa", "with": {"max_samples": 40}}], "baselines": []},
         "report": [{"use": "html"}],
     }  # fmt: skip
 

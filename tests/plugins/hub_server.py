@@ -100,7 +100,7 @@ class Handler(BaseHTTPRequestHandler):
         files = self.server.files[kind, name]
         if rest.startswith("tree/"):
             folder = rest.split("/", 2)[2] if rest.count("/") > 1 else ""
-            self._reply([_entry(path, files[path]) for path in files if path.startswith(folder)])
+            self._reply(_tree(files, folder, "recursive=true" in self.path.lower()))
             return
         siblings = [{"rfilename": path} for path in files]
         about = {"id": name, "sha": COMMIT, "private": self.server.private.get(name, False), "siblings": siblings}
@@ -154,7 +154,7 @@ class Handler(BaseHTTPRequestHandler):
             name = f"{asked.get('organization') or 'me'}/{asked['name']}"
             is_new = ("models", name) not in self.server.files
             self.server.files.setdefault(("models", name), {})
-            self.server.private[name] = bool(asked.get("private"))
+            self.server.private[name] = bool(asked.get("private") or asked.get("visibility") == "private")
             self._reply({"url": f"{self.server.url}/{name}", "id": name}, 200 if is_new else 409)
         elif found and found[3].startswith("preupload/"):
             files = json.loads(self._body())["files"]
@@ -202,6 +202,17 @@ class Handler(BaseHTTPRequestHandler):
         self.server.objects[digest] = data
         self.server.sent.append(digest)
         self._reply({})
+
+
+def _tree(files: dict[str, bytes], folder: str, recursive: bool) -> list[dict[str, object]]:
+    """Files and folders below a folder, or directly in it."""
+    start = f"{folder}/" if folder else ""
+    inside = [path for path in files if path.startswith(start)]
+    folders = {start + "/".join(parts[:n]) for path in inside for parts in [path[len(start) :].split("/")]
+               for n in range(1, len(parts))}  # fmt: skip
+    entries = [{"type": "directory", "path": path, "size": 0, "oid": "0" * 40} for path in sorted(folders)]
+    entries += [_entry(path, files[path]) for path in inside]
+    return [one for one in entries if recursive or "/" not in str(one["path"])[len(start) :]]
 
 
 def _entry(path: str, data: bytes) -> dict[str, object]:

@@ -24,6 +24,8 @@ def configuration_of(model_type: str) -> Any:
 
     if model_type == "gemma3":
         return Gemma3Config(vision_config={"model_type": "siglip_vision_model", "vision_use_head": False})
+    if model_type in ("mistral", "ministral3"):  # published with whole attention; transformers assumes a window
+        return AutoConfig.for_model(model_type, sliding_window=None)
     if model_type != "llava":
         return AutoConfig.for_model(model_type)
     siglip = {"model_type": "siglip_vision_model", "vision_use_head": False}

@@ -213,7 +213,7 @@ KINDS: dict[str, tuple[Any, str, Callable[[Path], bytes]]] = {
 """Reader, the file that is damaged, and what writes it beside the others that the reader needs."""
 FOLDERS = ("medevalkit", "directory", "studies", "huggingface", "volume", "series")
 """Of these, those whose path is the folder."""
-MANY = int(os.environ.get("INFIMED_FUZZ_CASES", "2000"))
+MANY = int(os.environ.get("INFIMED_FUZZ_CASES", "400"))
 
 
 def damaged(good: bytes, rng: np.random.Generator) -> bytes:

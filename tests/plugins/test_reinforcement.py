@@ -1,12 +1,13 @@
-"""Learning from drawn answers and from pairs: the loss is the published one, whatever the split, and a kill loses none."""
+"""Learning from drawn answers and from pairs: the published losses, whatever the split, and a kill loses nothing."""
 
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
+from collections import defaultdict
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from infimed_plugins.reinforcement.dpo import Dpo
 from infimed_plugins.reinforcement.grpo import Grpo
 from infimed_plugins.reinforcement.policy import advantages
 from infimed_plugins.reinforcement.rows import packed, with_log_probabilities
+from infimed_plugins.sft.reward_watch import told_hollow
 from infimed_plugins.sft.row_losses import ObjectiveRows
 from infimed_plugins.sft.trainer import StagedTrainer
 
@@ -30,6 +32,32 @@ SCRIPT = Path(__file__).parent / "rl_fake_model.py"
 SHORT = {"use": "length", "with": {"most_tokens": 1, "limit": 6}}
 GRPO = {"rollouts": 4, "max_new_tokens": 6, "rewards": [SHORT]}
 KINDS = ("grpo", "dapo", "dr-grpo", "gspo")
+
+
+class Trl:
+    """What TRL's losses ask of their trainer, for answers whose log-probabilities are given."""
+
+    loss_weights, aux_loss_enabled, top_entropy_quantile, off_policy_mask_threshold = [1.0], False, 1.0, None
+    use_vllm, _entropy_bonus_enabled, current_gradient_accumulation_steps = False, False, 1
+    precompute_ref_logps, ld_alpha, f_divergence_type, use_weighting, label_smoothing = (
+        True,
+        None,
+        "reverse_kl",
+        False,
+        0.0,
+    )
+
+    def __init__(self, **settings):
+        self.__dict__ |= settings
+        self._metrics = defaultdict(lambda: defaultdict(list))
+        self.model, self._total_train_tokens, self._tp_size = SimpleNamespace(training=True), 0, 1
+        self.args = SimpleNamespace(use_bias_correction_kl=False, delta=None, steps_per_generation=1)
+        same = {name: lambda value, **_: value for name in ("gather", "gather_for_metrics", "reduce")}
+        self.accelerator = SimpleNamespace(num_processes=1, device=torch.device("cpu"), **same)
+
+
+def padded(values, filler=0.0):
+    return torch.nn.utils.rnn.pad_sequence(values, batch_first=True, padding_value=filler)
 
 
 @pytest.fixture(autouse=True)
@@ -159,6 +187,67 @@ def test_loss_and_gradient_equal_the_published_formulas_for_any_split_into_rows(
         assert 0.0 < told["clip_share"] < 1.0 and told["entropy"] > 0.0 and ("kl" in told) == (kl > 0.0)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_loss_and_gradient_equal_those_of_trl(kind):
+    trainer = pytest.importorskip("trl.trainer.grpo_trainer", reason="pip install trl==1.16.0").GRPOTrainer
+    groups, clip = answers(), (0.1, 0.15)
+    flat = [answer for group, _ in groups for answer in group]
+    model = DrawingModel()
+    logs = padded([log_probabilities(model, encoded, tokens, 0.9) for encoded, tokens, *_ in flat])
+    rewards = torch.tensor([own for _, own in groups])
+    apart = rewards - rewards.mean(1, keepdim=True)
+    apart = apart if kind == "dr-grpo" else apart / (rewards.std(1, keepdim=True) + 1e-4)
+    mask = padded([torch.ones(len(tokens)) for _, tokens, *_ in flat])
+    inputs = {
+        "prompt_ids": mask, "prompt_mask": mask, "completion_ids": mask, "completion_mask": mask,
+        "advantages": apart.flatten(), "num_items_in_batch": mask.sum(),
+        "old_per_token_logps": padded([torch.from_numpy(old) for *_, old, _ in flat]),
+        "ref_per_token_logps": padded([torch.from_numpy(reference) for *_, reference in flat]),
+    }  # fmt: skip
+    stub = Trl(
+        beta=0.05, epsilon_low=clip[0], epsilon_high=clip[1], max_completion_length=6,
+        loss_type={"dr-grpo": "dr_grpo", "gspo": "grpo"}.get(kind, kind),
+        importance_sampling_level="sequence" if kind == "gspo" else "token",
+        _get_per_token_logps_and_entropies=lambda *_, **__: (logs, torch.zeros_like(logs), None),
+    )  # fmt: skip
+    expected = trainer._compute_loss(stub, None, inputs)
+    expected.backward()
+    wanted, model = gradients(model), DrawingModel()
+    objective = Grpo(**GRPO | {"loss": kind, "kl": 0.05, "clip": clip, "temperature": 0.9})
+    loss, found, _ = of_rows(model, objective, grpo_rows(objective, groups, 50))
+    assert abs(float(loss - expected.detach())) <= 1e-5
+    assert_close(found, wanted)
+
+
+@pytest.mark.parametrize("kind", ["sigmoid", "ipo", "hinge"])
+def test_preferences_equal_those_of_trl(kind):
+    trainer = pytest.importorskip("trl.trainer.dpo_trainer", reason="pip install trl==1.16.0").DPOTrainer
+    groups = [group for group, _ in answers(5, 2, seed=1)]
+    flat = [group[side] for side in (0, 1) for group in groups]
+    model = DrawingModel()
+    logs = padded([log_probabilities(model, encoded, tokens, 1.0) for encoded, tokens, *_ in flat])
+    mask = padded([torch.ones(len(tokens)) for _, tokens, *_ in flat])
+    whole = torch.cat([torch.zeros(len(mask), 1), mask], dim=1)
+    sums = torch.tensor([float(answer[3].sum()) for answer in flat])
+    inputs = {
+        "input_ids": whole.long(), "completion_mask": whole, "attention_mask": torch.ones_like(whole),
+        "ref_chosen_logps": sums[:5], "ref_rejected_logps": sums[5:],
+    }  # fmt: skip
+    zeros = torch.zeros_like(logs)
+    outputs = SimpleNamespace(log_probs=logs, entropy=zeros, mean_logits=zeros, is_top1=zeros.bool())
+    stub = Trl(beta=0.3, loss_types=[kind])
+    expected = trainer._compute_loss(stub, lambda **_: outputs, inputs, False)
+    expected.backward()
+    wanted, model = gradients(model), DrawingModel()
+    items = [[(group[0][0], 1.0, True), (group[1][0], -1.0, True)] for group in groups]
+    rows = packed(items, 10_000)
+    references = [np.concatenate([answer[3] for group in groups for answer in group])]
+    objective = Dpo(beta=0.3, loss=kind)
+    loss, found, _ = of_rows(model, objective, with_log_probabilities(rows, "reference", references))
+    assert abs(float(loss - expected.detach())) <= 1e-5
+    assert_close(found, wanted)
+
+
 def test_equal_rewards_give_no_advantage_and_few_answers_a_finite_one():
     assert advantages([0.3, 0.3, 0.3], True) == pytest.approx([0.0] * 3)
     assert advantages([1.0, 0.0], True) == pytest.approx([0.5 / (0.5**0.5 + 1e-4), -0.5 / (0.5**0.5 + 1e-4)])
@@ -246,6 +335,18 @@ def test_a_step_is_the_same_on_two_processes(tmp_path, use):
         assert [json.loads(line)["id"] for line in told[0]] == [json.loads(line)["id"] for line in told[1]]
 
 
+@pytest.mark.slow
+def test_given_pairs_are_learned_by_shares_of_a_model_and_drawing_with_them_is_refused(tmp_path):
+    train(tmp_path / "one", {}, "dpo", questions=Questions(2), **ONE_STEP)
+    stage = {"learning_rate": 1e-2, "objective": {"use": "dpo"}, "parallel": "fsdp2", "questions": {"num_steps": 2}}
+    out = str(tmp_path / "out")
+    launch([sys.executable, str(SCRIPT), str(tmp_path / "two"), json.dumps(stage | ONE_STEP), out, "0"], 2)
+    assert_close(first_moments(tmp_path / "two"), first_moments(tmp_path / "one"))
+    stage["objective"] = {"use": "grpo", "with": GRPO}
+    with pytest.raises(AssertionError, match="cannot draw answers"):
+        launch([sys.executable, str(SCRIPT), str(tmp_path / "three"), json.dumps(stage), out, "0"], 2)
+
+
 def test_reward_rises_and_what_is_lost_is_counted(tmp_path):
     events = []
     _, facts = train(tmp_path / "a", GRPO | {"rollouts": 8}, events=events, questions=Questions(25, 8))
@@ -295,7 +396,6 @@ def test_killed_anywhere_it_ends_with_the_weights_of_the_run_that_was_not(tmp_pa
 
     def command(name, pause="0"):
         return [
-            sys.executable,
             str(SCRIPT),
             str(tmp_path / name),
             json.dumps(stage),
@@ -304,20 +404,55 @@ def test_killed_anywhere_it_ends_with_the_weights_of_the_run_that_was_not(tmp_pa
         ]
 
     whole = start(command("whole"))
-    whole.communicate()
-    assert whole.returncode == 0
+    assert whole.wait() == 0, whole.said()
     for last in (1, 5, 9):
         process = start(command("killed", "0.01"))
-        for line in process.stdout:
+        for line in process.lines():
             if line.split() == ["finished", str(last)]:
+                process.kill()
                 break
-        os.kill(process.pid, signal.SIGKILL)
-        process.communicate()
+        assert process.wait() == -signal.SIGKILL
     again = start(command("killed"))
-    again.communicate()
-    assert again.returncode == 0
+    assert again.wait() == 0, again.said()
     assert (tmp_path / "whole.out").read_bytes() == (tmp_path / "killed.out").read_bytes()
     one, two = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("whole", "killed"))
     assert two["resumed_from"] > 0 and one["curve"] == two["curve"]
     lines = [(tmp_path / f"{name}.steps" / "rollouts.jsonl").read_text() for name in ("whole", "killed")]
     assert lines[0] == lines[1]
+
+
+def test_a_reward_that_rises_alone_is_told():
+    rising = [{"reward": 0.1 * step + 0.01 * (step % 2)} for step in range(12)]
+
+    def asked(*values):
+        return [{"benchmarks": {"vqa": {"questions": 9, "accuracy": {"value": value}}}} for value in values]
+
+    assert "became no better (vqa 0.400 to 0.300)" in told_hollow(rising, asked(0.4, 0.5, 0.3))
+    assert "at_start" in told_hollow(rising, [])
+    assert told_hollow(rising, asked(0.4, 0.45)) is None
+    noise = [{"reward": 0.5 + 0.1 * (-1) ** step} for step in range(12)]
+    assert told_hollow(noise, []) is None and told_hollow(rising[:5], []) is None
+
+
+def test_pairs_without_a_rejected_answer_are_counted_faults(tmp_path):
+    class Half(Questions):
+        def samples(self, step):
+            return [
+                (s.model_copy(update={"meta": {}}) if i % 2 else s, cap)
+                for i, (s, cap) in enumerate(super().samples(step))
+            ]
+
+    _, facts = train(tmp_path / "a", {"beta": 0.5}, "dpo", questions=Half(12))
+    assert facts["dropped"] == {"no_pair": 36} and facts["samples"] == 72
+    assert facts["curve"][0]["reward_margin"] == pytest.approx(0.0, abs=1e-6)
+    assert np.mean([entry["preference_accuracy"] for entry in facts["curve"][-4:]]) > 0.6
+
+
+def test_a_stage_that_names_cross_entropy_is_the_stage_that_names_nothing():
+    plain = StagedTrainer(stages=({"name": "one"},))
+    named = StagedTrainer(stages=({"name": "one", "objective": {"use": "cross-entropy"}},))
+    assert named.stages[0].packing is None
+    assert "objective" not in plain.result_identity(plain.stages[0])
+    drawn = StagedTrainer(stages=({"name": "one", "objective": {"use": "grpo", "with": GRPO}},))
+    assert drawn.stages[0].packing.settings["batch_size"] == 1
+    assert drawn.result_identity(drawn.stages[0]) != plain.result_identity(plain.stages[0])

@@ -92,7 +92,7 @@ class Name(Executor):
         imports="from collections.abc import Callable, Iterator, Sequence\n"
         "from concurrent.futures import ThreadPoolExecutor\nfrom typing import TypeVar\n\n"
         'from pydantic import Field\n\nT = TypeVar("T")\nR = TypeVar("R")',
-        in_run_file="data:\n  executor: {use: NAME, with: {num_threads: 2}}",
+        in_run_file="data:\n  sources: [{use: demo-anatomy}]\n  executor: {use: NAME, with: {num_threads: 2}}",
     ),
     "filter": Template(
         component='''
@@ -120,7 +120,7 @@ def NAME_(sample):
     return "short_answer" if len(sample.turns[-1].text) < 3 else None
 ''',
         function_uses="dataset_filter",
-        in_run_file="data:\n  filters: [{use: NAME}]",
+        in_run_file="data:\n  sources: [{use: demo-anatomy}]\n  filters: [{use: NAME}]",
     ),
     "scorer": Template(
         component='''

@@ -24,7 +24,12 @@ BaseOption = Annotated[str | None, typer.Option(help="The base: its name on the 
 def export(
     context: typer.Context,
     checkpoint: CheckpointArgument,
-    to: Annotated[str, typer.Option(help="hub:OWNER/NAME, merged (a whole model) or gguf (llama.cpp).")],
+    to: Annotated[str | None, typer.Option(help="hub:OWNER/NAME, merged (a whole model) or gguf (llama.cpp).")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the answers of a run instead, as infimed answers does.", metavar="FILE")
+    ] = None,
+    benchmark: Annotated[str | None, typer.Option(help="With --out: only this benchmark.")] = None,
+    model: Annotated[str | None, typer.Option(help="With --out: only this model.")] = None,
     output: Annotated[Path | None, typer.Option(help="Directory for merged and gguf; beside you by default.")] = None,
     public: Annotated[bool, typer.Option("--public", help="On the hub, let everybody see it.")] = False,
     revision: Annotated[str | None, typer.Option(help="Branch on the hub.")] = None,
@@ -33,10 +38,16 @@ def export(
     dtype: Annotated[str, typer.Option(help="Type of merged weights; auto is the base's own.")] = "auto",
     outtype: Annotated[str, typer.Option(help="Type of numbers in GGUF: f16, bf16, q8_0, auto.")] = "auto",
 ) -> None:
-    """Give a checkpoint away: to the hub, merged with its base, or as GGUF files; each with a model card."""
+    """Give a checkpoint away: to the hub, merged with its base, or as GGUF files. With --out: answers as a table."""
     registry = context.obj if isinstance(context.obj, Registry) else load_plugins()
+    if out is not None:
+        if to is not None:
+            raise InfimedError("--to gives a checkpoint away and --out writes the answers of a run; keep one")
+        offers = registry.commands()
+        registry.functions({"answers": offers["answers"]})["answers"](Path(checkpoint), out, benchmark, model)
+        return
     place = _local(checkpoint)
-    kind, _, name = to.partition(":")
+    kind, _, name = (to or "").partition(":")
     if kind == "hub" and name.count("/") == 1 and all(name.split("/")):
         _to_hub(place, name, public, revision, base, licence)
     elif to == "merged":
@@ -47,7 +58,7 @@ def export(
     elif to == "gguf":
         _to_gguf(registry, place, output or Path(f"{_short_name(place)}-gguf"), base, dtype, outtype)
     else:
-        raise InfimedError(f"--to {to}: write hub:OWNER/NAME, merged or gguf")
+        raise InfimedError(f"--to {to or 'is missing'}: write hub:OWNER/NAME, merged or gguf")
 
 
 def card(

@@ -15,6 +15,16 @@ from pydantic import Field, PrivateAttr, ValidationError, field_validator
 
 from infimed_core import Component, DataError, Fault, Media, Reader, Sample, canonical_json
 from infimed_plugins.readers.places import inside, is_plain, kind_of_file, with_ending
+from infimed_plugins.readers.remote import (
+    fetched,
+    forget,
+    is_remote,
+    matching,
+    place_of,
+    problem_of,
+    url_of,
+    version_of,
+)
 from infimed_plugins.readers.texts import not_whole, printable, regular
 from infimed_plugins.readers.values import known
 
@@ -30,7 +40,9 @@ class FileReader(Reader):
     a fault that names file and row, and reading goes on.
     """
 
-    path: str = Field(description="A file or a pattern (*, ?, **), relative to the current directory.")
+    path: str = Field(
+        description="A file or a pattern (*, ?, **), relative to the current directory, or a URL (https://, s3://, hf://)."
+    )
     image_root: str | None = Field(
         default=None, description="Folder that the rows' media paths start from; the file's own folder by default."
     )
@@ -46,6 +58,9 @@ class FileReader(Reader):
     tags: dict[str, str] = Field(default_factory=dict, description="Tags added to every sample; a row's own tag wins.")
     licence: str | None = Field(default=None, description="Licence of the samples whose row names none.")
     max_samples: int | None = Field(default=None, ge=1, description="Most rows read, counted over all files in order.")
+    keep_fetched: bool = Field(
+        default=True, description="Keep files of a URL in the cache; false removes each once it was read."
+    )
     look: ClassVar[int] = 200
     """Rows that ``infimed check`` looks at."""
     _read_place: str = PrivateAttr("")
@@ -66,6 +81,8 @@ class FileReader(Reader):
         Raises:
             DataError: ``missing_file``: there are none.
         """
+        if is_remote(self.path):
+            return [place_of(url) for url in matching(self.path)]
         pattern = os.path.abspath(os.path.expanduser(self.path))
         if os.path.exists(pattern):  # a name with brackets in it is a name first
             try:
@@ -82,17 +99,23 @@ class FileReader(Reader):
 
     def problems(self, run: Mapping[str, Component]) -> Mapping[str, str]:
         """Files or folders that are not there."""
-        found = {}
+        remote = {name: url for name, url in (("path", self.path), ("image_root", self.image_root)) if is_remote(url)}
+        found = {name: reason for name, url in remote.items() if url and (reason := problem_of(url))}
         try:
-            self.files()
+            if "path" not in remote:
+                self.files()
         except DataError as error:
             found["path"] = str(error)
+        if "image_root" in remote:
+            return found
         if self.image_root is not None and not os.path.isdir(os.path.expanduser(self.image_root)):
             found["image_root"] = f"{self.image_root}: no such folder; media paths start from it"
         return found
 
     def doubts(self) -> tuple[str, ...]:
-        """That of the first rows none is a sample, or that more than a tenth are faults."""
+        """That of the first rows none is a sample, or more than a tenth are faults; of a URL nothing is fetched."""
+        if is_remote(self.path):
+            return ()
         reader = self.model_copy(update={"max_samples": min(self.max_samples or self.look, self.look)})
         try:
             rows = [row for shard in reader.shards() for row in reader.read(shard)]
@@ -115,7 +138,8 @@ class FileReader(Reader):
         stems = stems_of(self.files())
         num_left, count = self.max_samples, 0
         for file in files:
-            rows = self.rows(file)
+            url = url_of(file)
+            rows = self.rows(fetched(url) if url is not None else file)
             number = 0
             while num_left is None or num_left > 0:
                 identity = f"{stems[file]}-{number}"
@@ -134,6 +158,8 @@ class FileReader(Reader):
                 count += 1
                 number += 1
                 num_left = None if num_left is None else num_left - 1
+            if url is not None and not self.keep_fetched:
+                forget(file)
 
     def place(self) -> str:
         """Of the row that was read last."""
@@ -163,8 +189,9 @@ class FileReader(Reader):
         return digest.hexdigest()
 
     def digest(self, file: Path) -> str:
-        """Digest of one file's content."""
-        return sha256_of(file)
+        """Digest of one file's content, or of what its place says of it where it is at a URL."""
+        url = url_of(file)
+        return sha256_of(file) if url is None else version_of(url)
 
     def media(self, file: Path, name: str) -> Media:
         """The medium at ``name``, relative to ``image_root``; the ending may be missing where it is clear.
@@ -172,8 +199,10 @@ class FileReader(Reader):
         Raises:
             DataError: ``outside_root``: the path, or a link on it, leads out of the root; ``ambiguous_media``.
         """
-        root = Path(os.path.abspath(os.path.expanduser(self.image_root))) if self.image_root else file.parent
+        root = self._root(file)
         place = Path(os.path.abspath(root / name))
+        if inside(place, root) and (url := url_of(place)) is not None:
+            fetched(url)
         if self.allow_outside or inside(place, root):
             place = with_ending(place)
         if not self.allow_outside and not inside(place, root):
@@ -181,6 +210,13 @@ class FileReader(Reader):
                 "outside_root", f"'{name}' leads out of {root}; set image_root, or allow_outside: true if it is meant"
             )
         return Media(kind=kind_of_file(place), uri=str(place))
+
+    def _root(self, file: Path) -> Path:
+        if not self.image_root:
+            return file.parent
+        if is_remote(self.image_root):
+            return place_of(self.image_root)
+        return Path(os.path.abspath(os.path.expanduser(self.image_root)))
 
     def _checked(self, file: Path, place: str, identity: str, row: Any) -> Sample | Fault:
         try:

@@ -13,7 +13,7 @@ from infimed_core import DataError, Media, Sample
 from infimed_plugins.readers.conversation import conversation, media_of, question_and_answer
 from infimed_plugins.readers.dataset_info import NAME, Layout, files_of, layout_of
 from infimed_plugins.readers.fields import REFUSED, STRUCTURED, history_of, is_prose, refuse, structured
-from infimed_plugins.readers.files import FileReader, sha256_of, stable_id
+from infimed_plugins.readers.files import FileReader, stable_id
 from infimed_plugins.readers.json_array import array_entries
 from infimed_plugins.readers.jsonl import json_lines, parsed
 from infimed_plugins.readers.options import read_options
@@ -94,7 +94,7 @@ class Llava(FileReader):
     def digest(self, file: Path) -> str:
         """Digest of one file's content, and of what is said of it beside it."""
         layout: Layout | None = layout_of(file, self.dataset)
-        return sha256_of(file) + (layout.digest() if layout else "")
+        return super().digest(file) + (layout.digest() if layout else "")
 
 
 def json_rows(file: Path, encoding: str | None = None) -> Iterator[tuple[str, Any]]:

@@ -31,7 +31,7 @@ def infimed_commands() -> dict[str, str]:
         "report": "infimed_plugins.reporting.commands:report",
         "compare": "infimed_plugins.reporting.commands:compare",
         "leaderboard": "infimed_plugins.reporting.board.command:leaderboard",
-        "export": "infimed_plugins.reporting.commands:export",
+        "answers": "infimed_plugins.reporting.commands:export",
         "serve": "infimed_plugins.reporting.commands:serve",
         "sweep": "infimed_plugins.reporting.commands:sweep",
     }

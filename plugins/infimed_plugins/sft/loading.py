@@ -138,6 +138,17 @@ def in_processes(rows: Rows, num_workers: int, ahead: int) -> Iterator[PackedBat
             process.join()
 
 
+def told_idle(batches: Batches, num_ranks: int) -> str | None:
+    """What to say where some processes have a row in no step."""
+    most = max((batches.num_rows(step) for step in range(batches.num_steps)), default=0)
+    if not 0 < most < num_ranks:
+        return None
+    return (
+        f"{num_ranks - most} of {num_ranks} processes have no row in any step, because a step holds {most}; set "
+        f"rows_per_step to {num_ranks} or a multiple of it, or start {most} processes"
+    )
+
+
 class Loader:
     """Iterates over the steps from ``start``: each with this rank's rows and their indices in the step.
 

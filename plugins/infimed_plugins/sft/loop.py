@@ -20,7 +20,7 @@ from infimed_plugins.sft.failures import check_skipped, check_weights, told_with
 from infimed_plugins.sft.flop_counter import FlopCounter, peak_flops
 from infimed_plugins.sft.kept import KeptCheckpoints
 from infimed_plugins.sft.kernels import choose_kernel
-from infimed_plugins.sft.loading import Loader
+from infimed_plugins.sft.loading import Loader, told_idle
 from infimed_plugins.sft.loss_anomaly import find_anomaly, shown_ids
 from infimed_plugins.sft.making import RowMaker, Updates
 from infimed_plugins.sft.parameters import grouped_parameters, make_optimizer
@@ -114,12 +114,13 @@ class Loop:
         start = self._done = self._resume()
         self._timer = SaveTimer(self._context.directory, stage.save_seconds) if ranks.is_first else None
         settings = self._settings
-        self._tell_idle_ranks()
         self._started = time.perf_counter()
         if self._maker is not None:
             self._loader: Loader | RowMaker = self._maker
             steps = self._maker.steps(start)
         else:
+            if idle := told_idle(batches, ranks.size):
+                self._say(idle)
             self._loader = Loader(batches, start, ranks.rank, ranks.size, settings.num_workers, settings.rows_ahead)
             steps = iter(self._loader)
         try:
@@ -151,17 +152,6 @@ class Loop:
                 self._save(done)
             self._say(f"stage '{self._stage.name}' stops after step {done} of {num_steps}, as 'until' says")
             raise KeyboardInterrupt
-
-    def _tell_idle_ranks(self) -> None:
-        if self._maker is not None:
-            return
-        size = self._ranks.size
-        most = max((self._batches.num_rows(step) for step in range(self._batches.num_steps)), default=0)
-        if 0 < most < size:
-            self._say(
-                f"{size - most} of {size} processes have no row in any step, because a step holds {most}; set "
-                f"rows_per_step to {size} or a multiple of it, or start {most} processes"
-            )
 
     def _step(self, step: int, rows: list[tuple[int, PackedBatch]]) -> None:
 
@@ -215,7 +205,7 @@ class Loop:
     def _update(
         self, step: int, rows: list[tuple[int, PackedBatch]], total: Any, num_without: int, factor: float
     ) -> tuple[float | None, float | None, dict[str, JsonValue]]:
-        """One step of the optimizer, unless something is wrong with it; returns loss, gradient norm and more to tell."""
+        """One step of the optimizer, unless something is wrong with it; returns loss, gradient norm, more to tell."""
         import torch
 
         stage, ranks = self._stage, self._ranks
@@ -304,13 +294,14 @@ class Loop:
 
     def _resume(self) -> int:
         """Go on from the newest good state, or from what ``continue_from`` names; returns the finished steps."""
-        if self._maker is not None and self._stage.continue_from is None:
+        began: int | None = None
+        if self._maker is not None:
+            # What continue_from names is the reference, on a resume too.
+            began = self._states.begin() if self._stage.continue_from is not None else None
             self._maker.begin()
         start, facts = self._states.load()
         if not facts:
-            self._resumed_from = self._states.begin()
-            if self._maker is not None and self._stage.continue_from is not None:
-                self._maker.begin()
+            self._resumed_from = self._states.begin() if began is None else began
             return self._resumed_from
         self._tally.restore(facts)
         self._kept.restore(facts)
@@ -391,6 +382,7 @@ class Loop:
             **curve_summary(self._tally.curve),
             **self._losses.summary(self._tally.curve),
             **self._validation.facts(),
+            **(self._maker.summary(tally.curve, self._validation.entries, self._say) if self._maker else {}),
             **self._ended,
         }
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from pydantic import JsonValue
 
 from infimed_core import (
     Batches,
+    InfimedError,
     MediaLoader,
     Objective,
     PackedBatch,
@@ -28,10 +29,13 @@ from infimed_core import (
 )
 from infimed_plugins.sft.loss import token_log_probabilities
 from infimed_plugins.sft.ranks import Ranks
+from infimed_plugins.sft.reward_watch import told_hollow
 from infimed_plugins.sft.row_losses import tensors_of
 
 LINES = "rollouts.jsonl"
 """What an objective tells of its rows, beside the checkpoints that a stage keeps."""
+SHOWN = 3
+"""Questions of the first and of the last step that stand in the record."""
 
 
 @dataclass
@@ -48,6 +52,9 @@ class Updates:
         """Digest of everything that decides what the model is asked when."""
         settings = self.objective.model_dump(mode="json", by_alias=True)
         return digest("objective", 1, self.plan.plan_hash, canonical_json(settings))
+
+    def __post_init__(self) -> None:
+        self.media: MediaLoader = self.plan.media
 
     @property
     def num_steps(self) -> int:
@@ -70,10 +77,26 @@ class Updates:
         """The samples of a step of the plan."""
         return self.plan.samples(step // self.objective.num_updates)
 
-    @property
-    def media(self) -> MediaLoader:
-        """What opens the samples' images."""
-        return self.plan.media
+
+class _Shared:
+    """A model of which this process holds a share: it draws nothing."""
+
+    def __init__(self, model: TrainableModel) -> None:
+        self._model = model
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def draw(self, *arguments: Any) -> Any:
+        """Refuse.
+
+        Raises:
+            InfimedError: always.
+        """
+        raise InfimedError(
+            "a model whose weights are shared out (parallel: fsdp2) cannot draw answers; use parallel: ddp, with lora "
+            "where memory is short"
+        )
 
 
 class RowMaker:
@@ -94,6 +117,8 @@ class RowMaker:
         passing: tuple[Callable[[Callable[[], Any]], Any], bool, Callable[[], Any]],
     ) -> None:
         self.model, self.media, self.seed = model, updates.media, context.seed
+        if passing[1]:
+            self.model = cast(TrainableModel, _Shared(model))
         self.rank, self.size = ranks.rank, ranks.size
         self.facts: dict[str, JsonValue] = {}
         self.waited = 0.0
@@ -122,6 +147,24 @@ class RowMaker:
             for update, rows in enumerate(made.updates):
                 yield step * each + update, [(place * self.size + self.rank, row) for place, row in enumerate(rows)]
                 self.facts = {}
+
+    def summary(
+        self, curve: Sequence[Mapping[str, Any]], evaluations: Sequence[Mapping[str, Any]], say: Callable[[str], None]
+    ) -> dict[str, JsonValue]:
+        """For the record: where all rollouts are, some of the first and of the last step, and what is doubtful."""
+        facts: dict[str, JsonValue] = {}
+        if self._lines.is_file():
+            lines = [json.loads(line) for line in _whole_lines(self._lines)]
+            ends = [[line for line in lines if line["step"] == lines[place]["step"]] for place in (0, -1)]
+            shown = [
+                line for end in (ends if lines[0]["step"] != lines[-1]["step"] else ends[:1]) for line in end[:SHOWN]
+            ]
+            facts["rollouts_file"] = "/".join(self._lines.parts[-3:])
+            facts["rollouts_shown"] = shown
+        if warning := told_hollow(curve, evaluations):
+            say(warning)
+            facts["reward_warning"] = warning
+        return facts
 
     # -- what an objective may use -------------------------------------------------------------------------------
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any
+
+from infimed_core import InfimedError, load_plugins
 
 
 @dataclass(frozen=True)
@@ -80,8 +83,33 @@ FAMILIES = {
         Family("qwen2"),
         Family("qwen3_moe"),
         Family("llama"),
+        Family("mistral"),
+        Family("ministral3"),
+        Family("glm4"),
+        Family("glm4_moe"),
     )
 }
+
+
+@cache
+def _of_plugins() -> dict[str, Family]:
+    """The families of outside plugins.
+
+    Raises:
+        InfimedError: a plugin says something of a family that no family has.
+    """
+    families = {}
+    for model_type, facts in load_plugins().table("infimed_model_families").items():
+        try:
+            given: dict[str, Any] = {
+                key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()
+            }
+            families[model_type] = Family(model_type, **given)
+        except (TypeError, AttributeError) as error:
+            known = ", ".join(field.name for field in fields(Family) if field.name != "model_type")
+            message = f"infimed_model_families offers '{model_type}', which cannot be used: {error}; it may say {known}"
+            raise InfimedError(message) from None
+    return families
 
 
 def family_of(config: Any) -> Family | None:
@@ -92,7 +120,7 @@ def family_of(config: Any) -> Family | None:
 
 def family_named(model_type: str, tower: str | None) -> Family | None:
     """The same by the ``model_type`` of the whole and of its vision tower."""
-    family = FAMILIES.get(model_type)
+    family = FAMILIES.get(model_type) or _of_plugins().get(model_type)
     tower = tower or _UNSTATED_TOWER.get(model_type)
     if family is not None and family.towers and tower not in family.towers:
         return None  # towers with a class token or several crops are not known here
@@ -104,7 +132,10 @@ def attention_kind(config: Any, wanted: str) -> str:
 
     Transformers' own attention knows windows and masks; ours knows segments alone.
     """
-    kinds = set(getattr(config.get_text_config(), "layer_types", None) or ["full_attention"])
+    text = config.get_text_config()
+    kinds = set(getattr(text, "layer_types", None) or ["full_attention"])
+    if not getattr(text, "layer_types", None) and getattr(text, "sliding_window", None):
+        kinds = {"sliding_attention"}
     family = family_of(config)
     known = family is not None and family.packs and kinds == {"full_attention"}
     return wanted if wanted != "packed" or known else "sdpa"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,11 +16,11 @@ from infimed_core.testing import make_image, run
 
 
 @contextmanager
-def served(seconds: float = 0.0) -> Iterator[tuple[str, list[tuple[str, bool]], list[int]]]:
+def served(together: int = 0) -> Iterator[tuple[str, list[tuple[str, bool]], list[int]]]:
     """A server of several models: its address, who was asked and whether with a picture, and how many at once."""
     asked: list[tuple[str, bool]] = []
-    at_once, busy = [0], set[str]()
-    lock = threading.Lock()
+    at_once, seen = [0], set[str]()
+    lock, meeting = threading.Lock(), threading.Barrier(max(together, 1), timeout=60.0)
 
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, *arguments: Any) -> None:
@@ -32,11 +31,11 @@ def served(seconds: float = 0.0) -> Iterator[tuple[str, list[tuple[str, bool]], 
             name = body["model"]
             with lock:
                 asked.append((name, "image_url" in json.dumps(body["messages"])))
-                busy.add(name)
-                at_once[0] = max(at_once[0], len(busy))
-            time.sleep(seconds)
-            with lock:
-                busy.discard(name)
+                is_first = name not in seen
+                seen.add(name)
+            if together and is_first:  # the first question to each model waits for those to the others
+                meeting.wait()
+                at_once[0] = together
             status = 400 if name == "broken" else 200
             message = {"message": {"content": "yes"}, "finish_reason": "stop"}
             text = json.dumps({"choices": [message], "usage": {"prompt_tokens": 10, "completion_tokens": 2}}).encode()
@@ -87,7 +86,7 @@ def document(tmp_path: Path, address: str, *models: str, num: int = 6, **evaluat
 
 
 def test_servers_are_asked_at_the_same_time_and_their_results_keep_their_order(tmp_path: Path) -> None:
-    with served(0.03) as (address, _, at_once):
+    with served(together=3) as (address, _, at_once):
         record = run(document(tmp_path, address, "one", "two", "three", baselines=[]), tmp_path)
     assert at_once[0] == 3
     assert [row.model for row in record.results if not row.group] == ["one", "two", "three", "most-common-answer"]

@@ -67,14 +67,14 @@ def average_precision(
             if at >= 0:
                 taken.add(at)
             hits.append((place.confidence, at >= 0))
-    order = sorted(range(len(hits)), key=lambda place: -hits[place][0])
+    order = sorted(range(len(hits)), key=lambda number: -hits[number][0])
     right = np.cumsum([hits[place][1] for place in order], dtype=np.float64)
     if not len(right):
         return 0.0
     recall, precision = right / num_wanted, right / np.arange(1, len(right) + 1)
     precision = np.maximum.accumulate(precision[::-1])[::-1]
-    at = np.searchsorted(recall, np.linspace(0.0, 1.0, 101), side="left")
-    return float(np.mean([precision[place] if place < len(precision) else 0.0 for place in at]))
+    reached = np.searchsorted(recall, np.linspace(0.0, 1.0, 101), side="left")
+    return float(np.mean([precision[step] if step < len(precision) else 0.0 for step in reached.tolist()]))
 
 
 def boxes_of(sample: Sample) -> list[tuple[float, ...]]:

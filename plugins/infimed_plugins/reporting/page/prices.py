@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from pydantic import Field
+
 from infimed_core import InfimedError, Row
 from infimed_core.records import RunRecord
 from infimed_plugins.reporting.page.figures import listed, mapping
@@ -12,8 +14,8 @@ from infimed_plugins.reporting.page.figures import listed, mapping
 class Price(Row):
     """Money for a million tokens, in one currency throughout."""
 
-    prompt: float
-    answer: float
+    prompt: float = Field(description="Price of a million tokens of prompts.")
+    answer: float = Field(description="Price of a million tokens of answers.")
 
     def of(self, prompt_tokens: float | None, answer_tokens: float | None) -> float | None:
         """What so many tokens cost; ``None`` where the model does not tell them."""

@@ -60,9 +60,31 @@ def stages(record: RunRecord) -> list[dict[str, Any]]:
                 "sources": [(source, mapping(facts)) for source, facts in mapping(step.details.get("sources")).items()],
                 "ends": ends,
                 "points": loss[:: max(1, len(loss) // MOST_ROWS)],
+                "rewards": _rewards(name, step),
+                "rollouts": [mapping(line) for line in listed(step.details.get("rollouts_shown"))],
+                "rollouts_file": step.details.get("rollouts_file"),
+                "warning": step.details.get("reward_warning"),
             }
         )
     return sections
+
+
+def _rewards(name: str, step: StepRecord) -> list[tuple[str, str]]:
+    """Charts of a stage that learned from rewards, each with its caption; none for other stages."""
+    groups = {
+        "reward, right answers (pass@1) and questions with one (pass@K)": ("reward", "pass_at_1", "pass_at_k"),
+        "tokens of an answer": ("answer_tokens",),
+        "entropy": ("entropy",),
+        "divergence from the model before the stage": ("kl",),
+        "share of clipped tokens": ("clip_share",),
+        "how much likelier chosen answers became than rejected ones": ("reward_margin",),
+    }
+    charts_of = []
+    for caption, keys in groups.items():
+        curves = {key.replace("_", " "): points for key in keys if (points := curve_points(step, key))}
+        if curves:
+            charts_of.append((caption, charts.line_chart(curves, f"{name}: {caption}", small=True)))
+    return charts_of
 
 
 Measured = dict[str, list[tuple[float, float, float | None, float | None]]]

@@ -1,0 +1,166 @@
+"""The reader ``preference-pairs``: questions with a chosen and a rejected answer."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, PrivateAttr
+
+from infimed_core import Component, DataError, Fault, Media, Reader, Sample, Turn
+from infimed_plugins.reinforcement.dpo import REJECTED
+
+_ROLES = {"user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant", "system": "system"}
+_IMAGE = re.compile(r"<image>")
+_KNOWN = {
+    "id", "prompt", "question", "instruction", "input", "system", "conversations", "messages", "chosen", "rejected",
+    "image", "images", "tags", "source", "score_chosen", "score_rejected",
+}  # fmt: skip
+
+
+class PreferencePairs(Reader):
+    """Rows with ``chosen`` and ``rejected``, in JSON Lines or a JSON array.
+
+    The question is ``prompt`` (TRL), ``instruction`` with ``input`` (Alpaca), ``question``, or the turns of
+    ``conversations`` or ``messages``. An answer is a text, a message, or a list of messages of which the last is the
+    answer (and those before it, where there is no prompt, are the question). ``<image>`` stands for the next of
+    ``images``; images without a mark come first. A key that is none of these is a fault of its row.
+    """
+
+    path: str = Field(min_length=1, description="The file.")
+    tags: dict[str, str] = Field(default_factory=dict, description="Tags of every sample.")
+    _line: str = PrivateAttr(default="")
+
+    def problems(self, run: Mapping[str, Component]) -> Mapping[str, str]:
+        """A file that is not there."""
+        return {} if Path(self.path).expanduser().is_file() else {"path": f"there is no file {self.path}"}
+
+    def place(self) -> str:
+        """``file:row``."""
+        return self._line
+
+    def read(self, shard: str) -> Iterator[Sample | Fault]:
+        """Every row, as a sample that ends with the chosen answer and keeps the rejected one, or as a fault."""
+        file = Path(self.path).expanduser()
+        for number, row in enumerate(_rows(file), start=1):
+            self._line = f"{file}:{number}"
+            try:
+                yield self._sample(file, number, row)
+            except DataError as error:
+                yield Fault(sample_id=f"{file.stem}-{number}", code=error.code, detail=str(error), where=self._line)
+
+    def _sample(self, file: Path, number: int, row: Any) -> Sample:
+        if not isinstance(row, dict):
+            raise DataError("bad_row", f"a row must be an object, not {type(row).__name__}")
+        if unknown := sorted(key for key, value in row.items() if key not in _KNOWN and value not in (None, "", [])):
+            raise DataError("unsupported_field", f"'{unknown[0]}' is no key of a preference pair")
+        question, (chosen, rejected) = _question(row), (_answer(row, key) for key in ("chosen", "rejected"))
+        if not question and (before := _before(row)):
+            question = before
+        if not question or question[-1][0] != "user":
+            raise DataError("no_question", "there is no question before the answers")
+        if chosen.strip() == rejected.strip():
+            raise DataError("no_preference", "chosen and rejected are the same answer")
+        for text in (chosen, rejected):
+            if _IMAGE.search(text):
+                raise DataError("bad_row", "an answer holds the mark <image>")
+        images = row.get("images") or ([row["image"]] if row.get("image") else [])
+        if not isinstance(images, list) or not all(isinstance(image, str) for image in images):
+            raise DataError("bad_row", "images must be a list of paths")
+        turns = _placed(question, len(images))
+        text = json.dumps(row, sort_keys=True, ensure_ascii=False)
+        identity = row.get("id") or f"{file.stem}-{number}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+        media = tuple(Media(uri=str((file.parent / image).resolve())) for image in images)
+        given: Any = row.get("tags") if isinstance(row.get("tags"), dict) else {}
+        tags = {"source": str(row.get("source") or file.stem), **{k: str(v) for k, v in given.items()}, **self.tags}
+        whole = (*turns, Turn(role="assistant", content=(chosen,)))
+        return Sample(id=str(identity), turns=whole, media=media, tags=tags, meta={REJECTED: rejected})
+
+
+def _rows(file: Path) -> Iterator[Any]:
+    text = file.read_text(encoding="utf-8-sig")
+    if text.lstrip().startswith("["):
+        try:
+            yield from json.loads(text)
+        except ValueError as error:
+            raise DataError("bad_json", f"{file}: {error}") from error
+        return
+    for line in text.splitlines():
+        if line.strip():
+            try:
+                yield json.loads(line)
+            except ValueError:
+                yield None
+
+
+Message = tuple[str, str]
+"""Role and text."""
+
+
+def _messages(value: Any) -> list[Message]:
+    found: list[Message] = []
+    for message in value if isinstance(value, list) else [value]:
+        if not isinstance(message, dict):
+            raise DataError("bad_row", "a message must be an object")
+        role = _ROLES.get(str(message.get("role", message.get("from", ""))))
+        text = message.get("content", message.get("value"))
+        if role is None or not isinstance(text, str):
+            raise DataError("bad_row", "a message needs a role (or from) that is known, and content (or value) as text")
+        found.append((role, text))
+    return found
+
+
+def _question(row: Mapping[str, Any]) -> list[Message]:
+    found: list[Message] = [("system", row["system"])] if isinstance(row.get("system"), str) and row["system"] else []
+    for key in ("conversations", "messages"):
+        if row.get(key):
+            return [*found, *_messages(row[key])]
+    prompt = row.get("prompt") or row.get("question") or row.get("instruction")
+    if isinstance(prompt, list):
+        return [*found, *_messages(prompt)]
+    if not isinstance(prompt, str) or not prompt:
+        return []
+    more = row.get("input")
+    return [*found, ("user", f"{prompt}\n{more}" if isinstance(more, str) and more else prompt)]
+
+
+def _answer(row: Mapping[str, Any], key: str) -> str:
+    value = row.get(key)
+    if isinstance(value, list | dict) and value:
+        role, value = _messages(value)[-1]
+        if role != "assistant":
+            raise DataError("bad_row", f"'{key}' does not end with an answer")
+    if not isinstance(value, str) or not value.strip():
+        raise DataError("no_answer", f"'{key}' has no answer")
+    return value
+
+
+def _before(row: Mapping[str, Any]) -> list[Message]:
+    """The question that both lists of messages begin with."""
+    chosen, rejected = (
+        _messages(row[key])[:-1] if isinstance(row[key], list) else [] for key in ("chosen", "rejected")
+    )
+    if chosen != rejected:
+        raise DataError("no_question", "chosen and rejected do not begin with the same question")
+    return chosen
+
+
+def _placed(question: Sequence[Message], num_images: int) -> tuple[Turn, ...]:
+    marks = sum(len(_IMAGE.findall(text)) for _, text in question)
+    if marks and marks != num_images:
+        raise DataError("image_count", f"{marks} marks <image> for {num_images} images")
+    left = list(range(num_images))
+    turns: list[Turn] = []
+    for role, text in question:
+        parts: list[str | int] = []
+        if not marks and role == "user" and left:
+            parts, left = [*left], []
+        for number, piece in enumerate(_IMAGE.split(text)):
+            parts += [left.pop(0)] if number else []
+            parts += [piece] if piece else []
+        turns.append(Turn(role=role, content=tuple(parts)))  # type: ignore[arg-type]
+    return tuple(turns)

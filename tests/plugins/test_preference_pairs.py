@@ -1,0 +1,78 @@
+"""Pairs of answers: every form that is common is read whole, and what is no pair is a fault with its place."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from infimed_core import Fault
+from infimed_plugins.reinforcement.reader import PreferencePairs
+
+TRL = {"prompt": "Which plane?", "chosen": "axial", "rejected": "coronal", "images": ["a.png"]}
+MESSAGES = {
+    "chosen": [{"role": "user", "content": "Which <image> plane?"}, {"role": "assistant", "content": "axial"}],
+    "rejected": [{"role": "user", "content": "Which <image> plane?"}, {"role": "assistant", "content": "coronal"}],
+    "images": ["a.png"],
+}
+SHAREGPT = {
+    "conversations": [
+        {"from": "human", "value": "<image>Which plane?"},
+        {"from": "gpt", "value": "One moment."},
+        {"from": "human", "value": "Now?"},
+    ],
+    "chosen": {"from": "gpt", "value": "axial"},
+    "rejected": {"from": "gpt", "value": "coronal"},
+    "images": ["a.png"],
+}
+ALPACA = {
+    "instruction": "Name the plane.",
+    "input": "It cuts from left to right.",
+    "chosen": "axial",
+    "rejected": "none",
+}
+
+
+def read(tmp_path, *rows, array=False):
+    file = tmp_path / "pairs.json"
+    file.write_text(json.dumps(rows) if array else "".join(json.dumps(row) + "\n" for row in rows))
+    return list(PreferencePairs(path=str(file), tags={"stage": "dpo"}).read(""))
+
+
+@pytest.mark.parametrize("array", [False, True])
+def test_common_forms_are_read_whole(tmp_path, array):
+    trl, messages, sharegpt, alpaca = read(tmp_path, TRL, MESSAGES, SHAREGPT, ALPACA, array=array)
+    assert trl.turns[0].content == (0, "Which plane?") and trl.turns[-1].text == "axial"
+    assert trl.meta["rejected"] == "coronal" and trl.media[0].uri == str((tmp_path / "a.png").resolve())
+    assert messages.turns[0].content == ("Which ", 0, " plane?") and len(messages.turns) == 2
+    assert [turn.role for turn in sharegpt.turns] == ["user", "assistant", "user", "assistant"]
+    assert alpaca.turns[0].text == "Name the plane.\nIt cuts from left to right." and not alpaca.media
+    assert len({sample.id for sample in (trl, messages, sharegpt, alpaca)}) == 4 and trl.tags["stage"] == "dpo"
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"rejected": None}, "no_answer"),
+        ({"chosen": " "}, "no_answer"),
+        ({"rejected": "axial "}, "no_preference"),
+        ({"prompt": None}, "no_question"),
+        ({"images": ["a.png", "b.png"], "prompt": "<image> Which?"}, "image_count"),
+        ({"images": [1]}, "bad_row"),
+        ({"chosen": [{"role": "user", "content": "axial"}]}, "bad_row"),
+        ({"chosen": [{"role": "judge", "content": "axial"}]}, "bad_row"),
+        ({"rejected": "see <image>"}, "bad_row"),
+        ({"margin": 0.4}, "unsupported_field"),
+    ],
+)
+def test_what_is_no_pair_is_a_fault_with_its_place(tmp_path, change, code):
+    good, fault = read(tmp_path, TRL, TRL | change)
+    assert not isinstance(good, Fault)
+    assert isinstance(fault, Fault) and fault.code == code and fault.where.endswith("pairs.json:2")
+
+
+def test_a_line_that_is_no_json_is_a_fault(tmp_path):
+    file = tmp_path / "pairs.jsonl"
+    file.write_text(json.dumps(TRL) + "\n{broken\n")
+    found = list(PreferencePairs(path=str(file)).read(""))
+    assert [type(row).__name__ for row in found] == ["Sample", "Fault"]
