@@ -64,15 +64,21 @@ def make_checkpoint(directory):
 class Served:
     """`transformers serve` as a process of its own, on one port, started and killed at will."""
 
-    def __init__(self, checkpoint, log):
+    def __init__(self, checkpoint, log, pinned=True):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
-        self.checkpoint, self.log, self.process = checkpoint, log, None
+        self.checkpoint, self.log, self.process, self.pinned = checkpoint, log, None, pinned
         self.url = f"http://127.0.0.1:{self.port}/v1"
 
     def start(self):
-        command = [sys.executable, "-m", "transformers.cli.transformers", "serve", str(self.checkpoint)]
+        command = [
+            sys.executable,
+            "-m",
+            "transformers.cli.transformers",
+            "serve",
+            *([str(self.checkpoint)] if self.pinned else []),
+        ]
         command += ["--host", "127.0.0.1", "--port", str(self.port), "--device", "cpu"]
         environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
         with self.log.open("ab") as stream:

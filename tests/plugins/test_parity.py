@@ -103,7 +103,7 @@ def server(tmp_path_factory):
     if not is_serve_available():
         pytest.skip("transformers cannot serve here: pip install 'transformers[serving]'")
     directory = tmp_path_factory.mktemp("served")
-    served = Served(make_checkpoint(directory), directory / "server.log")
+    served = Served(make_checkpoint(directory), directory / "server.log", pinned=False)
     served.start()
     try:
         served.wait_until_ready()

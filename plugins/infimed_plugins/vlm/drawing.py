@@ -19,7 +19,8 @@ from infimed_core import (
     Sample,
     encode_sample,
 )
-from infimed_plugins.vlm.answering import OpenedModel, end_tokens, generate_tokens
+from infimed_plugins.vlm.answering import end_tokens, generate_tokens
+from infimed_plugins.vlm.opened import OpenedModel
 
 
 class _Prompts:
