@@ -327,7 +327,7 @@ def test_a_step_is_the_same_on_two_processes(tmp_path, use):
         **ONE_STEP,
     }
     command = [sys.executable, str(SCRIPT), str(tmp_path / "two"), json.dumps(stage), str(tmp_path / "out"), "0"]
-    launch(command, 2)
+    launch(command, 2, limit=600.0)
     assert_close(first_moments(tmp_path / "two"), first_moments(tmp_path / "one"))
     lines = [(tmp_path / f"{name}.steps" / "rollouts.jsonl") for name in ("one", "two")]
     if use == "grpo":
@@ -340,11 +340,11 @@ def test_given_pairs_are_learned_by_shares_of_a_model_and_drawing_with_them_is_r
     train(tmp_path / "one", {}, "dpo", questions=Questions(2), **ONE_STEP)
     stage = {"learning_rate": 1e-2, "objective": {"use": "dpo"}, "parallel": "fsdp2", "questions": {"num_steps": 2}}
     out = str(tmp_path / "out")
-    launch([sys.executable, str(SCRIPT), str(tmp_path / "two"), json.dumps(stage | ONE_STEP), out, "0"], 2)
+    launch([sys.executable, str(SCRIPT), str(tmp_path / "two"), json.dumps(stage | ONE_STEP), out, "0"], 2, limit=600.0)
     assert_close(first_moments(tmp_path / "two"), first_moments(tmp_path / "one"))
     stage["objective"] = {"use": "grpo", "with": GRPO}
     with pytest.raises(AssertionError, match="cannot draw answers"):
-        launch([sys.executable, str(SCRIPT), str(tmp_path / "three"), json.dumps(stage), out, "0"], 2)
+        launch([sys.executable, str(SCRIPT), str(tmp_path / "three"), json.dumps(stage), out, "0"], 2, limit=600.0)
 
 
 def test_reward_rises_and_what_is_lost_is_counted(tmp_path):
