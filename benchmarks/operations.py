@@ -23,9 +23,18 @@ CASES: dict[str, list[str]] = {
     "a run may move, and its data": ["core/test_places.py"],
     "signals in record and exit code": ["core/test_signals.py"],
     "states by the clock; kills again and again": ["plugins/test_sft_saving.py", "plugins/test_sft_kills.py"],
-    "a worker that dies is told with its item": [
-        "plugins/test_executors.py::test_a_worker_that_dies_is_told_of_with_its_item_and_a_remedy",
+    "reading goes on within a file; a queue that kills again and again": [
+        "core/curate/test_read_task.py",
+        "core/test_requeue.py",
     ],
+    "a worker that dies, and what a worker lacks, is told on every executor": [
+        "plugins/test_executors.py::test_a_worker_that_dies_is_told_of_with_its_item_and_a_remedy",
+        "plugins/test_executors.py::test_ray_and_ray_data_give_the_same_results_and_errors_and_scores_as_this_process",
+    ],
+    "a rank with another run file": [
+        "core/distributed/test_ranks.py::test_a_rank_that_fails_says_why_on_the_first_ranks_record",
+    ],
+    "images name what exists, pin their base and run as a user": ["test_packages.py"],
     "formats: kept runs are read, others are one line": ["core/test_formats.py"],
     "permissions follow the umask": ["core/test_permissions.py"],
     "bounds: quotas count, Ray is shut down": [

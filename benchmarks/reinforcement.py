@@ -28,7 +28,7 @@ DRAWN: dict[str, Any] = {"rollouts": 8, "max_new_tokens": 12, "questions_at_once
 def document(use: str, seed: int, folder: Path, sft_samples: int, steps: int) -> dict[str, Any]:
     """A run file: supervised fine-tuning, then learning from the answers' rewards, both graded on held-out images."""
     objective = DRAWN | ({"dynamic_sampling": True, "clip": [0.2, 0.28]} if use == "grpo" else {"beta": 0.1})
-    taught = {"split": "train", "side": 64, "include_text": False, "kinds": KINDS}
+    taught = {"split": "train", "side": 64, "include_text": False, "kinds": KINDS, "forms": ["open", "option-text"]}
     return {
         "run": {"name": f"{use}-{seed}", "seed": seed, "directory": str(folder)},
         "data": {"sources": [{"use": "demo-anatomy", "with": taught}]},

@@ -1,13 +1,15 @@
 """Hostile input, faults and damage: every kind of issue as a case, with how many attempts were tried and held.
 
 Most cases are tests of the repository, run here and counted: a case holds where all of its tests pass. The sweep kills
-a small run before each of its file operations and starts it again; the overhead is what checksums cost a finished run.
+a small run before each of its file operations and starts it again; the overhead is what checks cost the demo.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
+import functools
+import importlib
+import inspect
 import os
 import subprocess
 import sys
@@ -20,7 +22,7 @@ from xml.etree import ElementTree
 import killsweep
 from common import Results, main, table
 
-from infimed_core.records import open_run
+from infimed_core import load_plugins, load_run_file
 
 ROOT = Path(__file__).parent.parent
 CASES: dict[str, list[str]] = {
@@ -71,18 +73,67 @@ def run_tests(nodes: list[str]) -> tuple[int, int, list[str]]:
     return len(ran), len(ran) - len(bad), bad
 
 
-def overhead(run: Path) -> dict[str, Any]:
-    """What hashing all that the steps of a finished run made takes, twice (sealed, verified), beside its steps."""
-    record = open_run(run).record
-    files = [path for folder in ("artifacts", "checkpoints") for path in (run / folder).rglob("*") if path.is_file()]
-    start = time.process_time()
-    for path in files:
-        with path.open("rb") as stream:
-            hashlib.file_digest(stream, "sha256")
-    hashing = 2 * (time.process_time() - start)
-    whole = sum(step.seconds for step in record.steps)
-    num_bytes = sum(path.stat().st_size for path in files)
-    return {"files": len(files), "bytes": num_bytes, "seconds": hashing, "run_seconds": whole, "share": hashing / whole}
+CHECKS = {
+    "infimed_core.contracts": (),
+    "infimed_core.named_files": ("digest_of_file", "digest_of_checkpoint"),
+    "infimed_core.store.artifacts": ("verify_files",),
+    "infimed_core.texts": ("whole", "whole_in", "printable"),
+}
+"""Functions that only check, by module: all of a module where none is named."""
+SMALLER = {
+    "data.sources.0.with.max_images": 200,
+    "data.executor": {"use": "serial"},
+    **{f"training.with.stages.{number}.num_samples": 400 for number in range(4)},
+    "evaluation.limit": 100,
+    "report": [],
+}
+"""The demo with a sixth of its training: what checks cost beside it is no less than in the whole."""
+
+
+def overhead() -> dict[str, Any]:
+    """Seconds of this thread that a smaller demo spends in checks, beside all that it takes. Checks within are counted
+    once. What a check makes the disk do (waiting) is not in it, and neither is a reader's own look at its rows."""
+    spent = {"depth": 0, "seconds": 0.0}
+
+    def timed(function: Any) -> Any:
+        @functools.wraps(function)
+        def call(*arguments: Any, **options: Any) -> Any:
+            start = time.thread_time() if spent["depth"] == 0 else 0.0
+            spent["depth"] += 1
+            try:
+                return function(*arguments, **options)
+            finally:
+                spent["depth"] -= 1
+                if spent["depth"] == 0:
+                    spent["seconds"] += time.thread_time() - start
+
+        return call
+
+    import infimed_core.run as whole
+
+    for module, names in CHECKS.items():
+        here = importlib.import_module(module)
+        for name in names or [name for name, value in vars(here).items() if inspect.isfunction(value)]:
+            function = getattr(here, name)
+            if inspect.isgeneratorfunction(function) or function.__module__ != module:
+                continue
+            wrapped = timed(function)
+            for other in list(sys.modules.values()):
+                if getattr(other, "__name__", "").startswith("infimed") and vars(other).get(name) is function:
+                    setattr(other, name, wrapped)
+    registry = load_plugins()
+    with tempfile.TemporaryDirectory() as folder:
+        changes = {**SMALLER, "run.directory": folder}
+        plan = load_run_file(ROOT / "examples" / "full.yaml", registry, changes)
+        start = time.process_time()
+        record = whole.run(plan, registry, lambda event: None)
+        seconds = time.process_time() - start
+    return {
+        "status": record.status,
+        "seconds": spent["seconds"],
+        "run_seconds": seconds,
+        "share": spent["seconds"] / seconds,
+    }
 
 
 def run_cases(
@@ -115,17 +166,18 @@ def measure(results: Results, arguments: argparse.Namespace) -> None:
     table(["case", "tried", "held"], rows)
     results.target("cases that fail", len(failing), "== 0")
     results.target("attempts", sum(row[1] for row in rows), ">= 500")
-    if arguments.run is not None:
-        results.details["overhead"] = overhead(arguments.run)
-        results.target("share of checksums in a run's time", results.details["overhead"]["share"], "<= 0.02")
+    if not arguments.only or "overhead" in arguments.only:
+        results.details["overhead"] = overhead()
+        results.target(
+            "share of checks in the seconds of a smaller demo", results.details["overhead"]["share"], "<= 0.02"
+        )
 
 
 def options(parser: argparse.ArgumentParser) -> None:
     """The script's own options."""
-    parser.add_argument("--only", nargs="*", help="cases whose name holds a word, or 'sweep'")
+    parser.add_argument("--only", nargs="*", help="cases whose name holds a word, or 'sweep', or 'overhead'")
     parser.add_argument("--every", type=int, default=1, help="kill at each such file operation (default: every one)")
     parser.add_argument("--minutes", type=float, help="the longest that the sweep may take; what it has seen is told")
-    parser.add_argument("--run", type=Path, help="a finished run of which the overhead of checksums is measured")
 
 
 if __name__ == "__main__":

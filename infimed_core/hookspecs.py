@@ -94,6 +94,19 @@ def infimed_defaults() -> dict[str, str]:  # type: ignore[empty-body]
 
 
 @hookspec
+def infimed_model_families() -> dict[str, dict[str, Any]]:  # type: ignore[empty-body]
+    """Architectures of transformers by ``config.model_type``: which parameters are the tower's, how positions count.
+
+    The keys of each are the fields of ``Family`` in the plugin that opens such checkpoints (docs/models.md).
+    """
+
+
+@hookspec
+def infimed_report_sections() -> dict[str, Callable[[Any], str | None]]:  # type: ignore[empty-body]
+    """Sections of the report by title: from a ``Run`` to HTML without scripts, ``None`` where there is none to show."""
+
+
+@hookspec
 def infimed_commands() -> dict[str, Callable[..., None] | str]:  # type: ignore[empty-body]
     """Subcommands of ``infimed``: functions with typer's parameters, or ``"module:function"``; docstrings are the help.
 

@@ -293,6 +293,11 @@ class Registry(PluginSet):
                 groups[offer.name] = members
         return groups
 
+    def table(self, hook: str) -> dict[str, Any]:
+        """Everything that a hook offers by its short name, InfiMed's own first; for hooks of what is no component."""
+        offers = sorted(self._offers(hook).values(), key=lambda offer: not self.is_own(offer.plugin))
+        return {offer.name: offer.value for offer in reversed(offers)}
+
     def tell(self, event: RunEvent) -> list[str]:
         """Send an event to every listener; return one line for each listener that raised."""
         failures = []

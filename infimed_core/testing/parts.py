@@ -266,7 +266,7 @@ def check_reporter(reporter: Reporter, directory: Path | None = None) -> list[Pa
     """Writes about the run in ``directory`` and about one that failed early; what it returns is there, and the run's
     own files are as before."""
     check_component(reporter)
-    values = {"accuracy": MetricValue(value=0.5, low=0.2, high=0.8, num_scored=4)}
+    values = {"made-up": MetricValue(value=0.5, low=0.2, high=0.8, num_scored=4)}
     row = ResultRow(benchmark="made-up", version="1", model="base", scoring="strict", metrics=values)
     record = RunRecord(name="made-up", status="done", started="2026-01-01T00:00:00+00:00", config={}, results=(row,))
     with tempfile.TemporaryDirectory() as folder:

@@ -13,6 +13,7 @@ import pytest
 
 from infimed_core import KINDS, InfimedError, load_plugins
 from infimed_core.plugin_files import VARIABLE
+from infimed_core.testing import run
 from infimed_plugins.authoring.command import checked, write
 from infimed_plugins.authoring.templates import TEMPLATES
 from infimed_plugins.authoring.writing import NewPlugin
@@ -67,6 +68,24 @@ def test_a_name_that_cannot_be_is_told_with_its_remedy(tmp_path: Path) -> None:
     with pytest.raises(InfimedError, match="is there already"):
         write({tmp_path / "b.py": "", tmp_path / "a.py": ""})
     assert not (tmp_path / "b.py").exists()
+
+
+def test_the_guide_shows_what_is_written_for_every_kind_and_its_first_plugin_runs(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "plugins.md").read_text(encoding="utf-8")
+    examples = dict(re.findall(r"### ([^\n]+)\n.*?```python title=\"(\w+)\.py\"\n", text, flags=re.S))
+    blocks = dict(re.findall(r"```python title=\"(\w+)\.py\"\n(.*?)```", text, flags=re.S))
+    assert {kind.capitalize() for kind in KINDS} == set(examples)
+    for kind in KINDS:
+        file = examples[kind.capitalize()]
+        assert blocks[file] == NewPlugin(kind, file.replace("_", "-")).file(), kind
+    assert len(blocks["short_answers"].rstrip().splitlines()) <= 8
+    write({tmp_path / "short_answers.py": blocks["short_answers"]})
+    document = {
+        "run": {"name": "mine", "plugins": [str(tmp_path / "short_answers.py")]},
+        "model": {"use": "constant", "with": {"text": "axial"}},
+        "evaluation": {"benchmarks": [{"use": "demo-text", "metrics": ["accuracy", "short-answers"]}], "limit": 8},
+    }
+    assert run(document, tmp_path).results[0].metrics["short-answers"].value == 1.0
 
 
 def run_file(place: Path) -> dict[str, Any]:

@@ -172,3 +172,8 @@ def test_a_team_without_a_row_at_equal_cost_is_told(tmp_path: Path) -> None:
     document["evaluation"]["benchmarks"] = [{**use, "name": name, "solver": solver} for name, solver in solvers.items()]  # type: ignore[index]
     run(document, tmp_path)
     assert not any("equal cost" in line for line in lines_of(compare_solvers([tmp_path / "runs/teams"])))
+    dear = [
+        {**row, "calls": 9.0} if row["solver"] == "mdagents" else row
+        for row in compare_solvers([tmp_path / "runs/teams"])
+    ]
+    assert any("equal cost" in line for line in lines_of(dear)), "a model that tells no tokens is measured by its calls"

@@ -44,14 +44,14 @@ A run file names it:
 {in_run_file}
 ```
 
-`{module}.py` is the plugin; `test_{module}.py` checks that it keeps the promises of a {kind}. Raise the version in
+`{module}.py` is the plugin; `test_{module}.py` checks that it keeps the promises of its kind. Raise the version in
 `pyproject.toml` when results change: what it took part in is then made anew.
 """
 TEST = """\
 {imports}
 
 
-def test_{snake}_keeps_the_promises_of_a_{kind_snake}(tmp_path: Path) -> None:
+def test_{snake}_keeps_the_promises_of_{kind_snake}(tmp_path: Path) -> None:
 {body}
 """
 CHECKS = {"resolution scheduler": "check_scheduler"}
@@ -121,7 +121,7 @@ class NewPlugin:
         imports += ["import numpy as np"] if "np." in text else []
         imports += [f"from infimed_core import {', '.join(names)}"] if names else []
         imports += [f"from infimed_core.testing import {check}", f"from {module} import {self.class_name}"]
-        kind = self.kind.replace(" ", "_")
+        kind = f"{'an' if self.kind[0] in 'aeio' else 'a'}_{self.kind.replace(' ', '_')}"
         return TEST.format(imports="\n".join(imports), snake=self.snake, kind_snake=kind, body=text)
 
     def project(self, version: str) -> dict[str, str]:

@@ -51,6 +51,8 @@ class Grpo(DrawingObjective):
     def _clips(self) -> Self:
         if not (0.0 < self.clip[0] <= 1.0 and self.clip[1] > 0.0):
             raise ValueError("clip takes how far below 1 (above 0, at most 1) and how far above 1 (above 0)")
+        if not isinstance(self.dynamic_sampling, bool) and self.dynamic_sampling < 1:
+            raise ValueError("dynamic_sampling is true, false, or how many questions are asked at a time (1 or more)")
         return self
 
     @property
@@ -76,7 +78,8 @@ class Grpo(DrawingObjective):
         parts: list[list[AnswerRow]] = []
         for number in range(self.minibatches):
             own = [group for group in counting if group.place % self.minibatches == number]
-            parts.append(packed([self._items(group, given[group.place]) for group in own], self.row_tokens))
+            answers = [answer for group in own for answer in self._items(group, given[group.place])]
+            parts.append(packed([[answer] for answer in answers], self.row_tokens, not stage.model.can_pack()[0]))
         rows = [row for part in parts for row in part]
         if self.num_updates > 1:
             rows = with_log_probabilities(rows, "old", stage.log_probabilities(rows, reference=False))

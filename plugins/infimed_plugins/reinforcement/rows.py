@@ -44,10 +44,13 @@ class AnswerRow(PackedBatch):
         return np.bincount(self.answer_of_position, minlength=len(self.cu_seqlens) - 1)
 
 
-def packed(items: Sequence[Sequence[tuple[Encoded, float, bool]]], row_tokens: int) -> list[AnswerRow]:
+def packed(
+    items: Sequence[Sequence[tuple[Encoded, float, bool]]], row_tokens: int, padded: bool = False
+) -> list[AnswerRow]:
     """Rows of items, each of answers that stay in one row; filled in order.
 
     ``items`` hold answers with their values and whether they count. An item longer than a row has one of its own.
+    ``padded`` fills every answer up to the longest of its row, for models whose samples may not share one.
     """
     rows: list[list[tuple[Encoded, float, bool]]] = []
     size = 0
@@ -58,11 +61,11 @@ def packed(items: Sequence[Sequence[tuple[Encoded, float, bool]]], row_tokens: i
             size = 0
         rows[-1] += item
         size += length
-    return [_row(row) for row in rows]
+    return [_row(row, padded) for row in rows]
 
 
-def _row(answers: Sequence[tuple[Encoded, float, bool]]) -> AnswerRow:
-    plain = assemble([encoded for encoded, _, _ in answers])
+def _row(answers: Sequence[tuple[Encoded, float, bool]], padded: bool) -> AnswerRow:
+    plain = assemble([encoded for encoded, _, _ in answers], padded)
     return AnswerRow(
         **{item.name: getattr(plain, item.name) for item in fields(PackedBatch)},
         values=np.array([value for _, value, _ in answers], dtype=np.float64),

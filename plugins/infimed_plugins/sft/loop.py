@@ -294,13 +294,14 @@ class Loop:
 
     def _resume(self) -> int:
         """Go on from the newest good state, or from what ``continue_from`` names; returns the finished steps."""
-        if self._maker is not None and self._stage.continue_from is None:
+        began: int | None = None
+        if self._maker is not None:
+            # What continue_from names is the reference, on a resume too.
+            began = self._states.begin() if self._stage.continue_from is not None else None
             self._maker.begin()
         start, facts = self._states.load()
         if not facts:
-            self._resumed_from = self._states.begin()
-            if self._maker is not None and self._stage.continue_from is not None:
-                self._maker.begin()
+            self._resumed_from = self._states.begin() if began is None else began
             return self._resumed_from
         self._tally.restore(facts)
         self._kept.restore(facts)

@@ -99,11 +99,12 @@ def without_equal_cost(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
             if other["solver"].rsplit("/", 1)[-1] == "vote"
             and (other["benchmark"], other["model"]) == (row["benchmark"], row["model"])
         ]  # fmt: skip
-        own = _spent(row)
-        if not any(abs(_spent(other) - own) <= EQUAL * own for other in alike):
+        spent = _spent(row)
+        if not any(abs(_spent(other) - spent) <= EQUAL * spent for other in alike):
             what = f"{row['solver']} on {row['benchmark']} by {row['model']}: no row at equal cost"
-            budget = _tokens(row) or "its tokens"
-            remedy = f"add the solver vote with num_samples: 60 and token_budget: {budget}"
+            tokens = _tokens(row)
+            own = f"num_samples: 60 and token_budget: {tokens}" if tokens else f"num_samples: {round(spent)}"
+            remedy = f"add the solver vote with {own}"
             yield f"{what}, so nothing is shown about it; {remedy}"
 
 
@@ -114,8 +115,7 @@ def _tokens(row: Mapping[str, Any]) -> int | None:
 
 def _spent(row: Mapping[str, Any]) -> float:
     """Tokens of a question; calls where the model does not tell its tokens."""
-    tokens = _tokens(row)
-    return float(tokens if tokens is not None else row["calls"] or 0.0)
+    return float(_tokens(row) or row["calls"] or 0.0)
 
 
 def lines_of(rows: Sequence[dict[str, Any]], markdown: bool = False) -> Iterator[str]:

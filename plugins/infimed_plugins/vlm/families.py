@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any
+
+from infimed_core import InfimedError, load_plugins
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,27 @@ FAMILIES = {
 }
 
 
+@cache
+def _of_plugins() -> dict[str, Family]:
+    """The families of outside plugins.
+
+    Raises:
+        InfimedError: a plugin says something of a family that no family has.
+    """
+    families = {}
+    for model_type, facts in load_plugins().table("infimed_model_families").items():
+        try:
+            given: dict[str, Any] = {
+                key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()
+            }
+            families[model_type] = Family(model_type, **given)
+        except (TypeError, AttributeError) as error:
+            known = ", ".join(field.name for field in fields(Family) if field.name != "model_type")
+            message = f"infimed_model_families offers '{model_type}', which cannot be used: {error}; it may say {known}"
+            raise InfimedError(message) from None
+    return families
+
+
 def family_of(config: Any) -> Family | None:
     """The family of a configuration, or ``None`` where it is not known: then samples may not share a row."""
     tower = getattr(config, "vision_config", None)
@@ -96,7 +120,7 @@ def family_of(config: Any) -> Family | None:
 
 def family_named(model_type: str, tower: str | None) -> Family | None:
     """The same by the ``model_type`` of the whole and of its vision tower."""
-    family = FAMILIES.get(model_type)
+    family = FAMILIES.get(model_type) or _of_plugins().get(model_type)
     tower = tower or _UNSTATED_TOWER.get(model_type)
     if family is not None and family.towers and tower not in family.towers:
         return None  # towers with a class token or several crops are not known here

@@ -3,9 +3,11 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -87,6 +89,26 @@ def test_second_process_is_refused_and_a_dead_ones_lock_is_free(tmp_path: Path) 
         RunDirectory(tmp_path, record).hold()
     directory.release()
     assert RunDirectory(tmp_path, record).hold() == ""  # it was given back
+
+
+def test_a_container_of_the_same_machine_is_refused_although_it_sees_no_process_of_the_owner(tmp_path: Path) -> None:
+    container = ["unshare", "--map-root-user", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    if shutil.which("unshare") is None or subprocess.run([*container, "true"], capture_output=True).returncode:
+        pytest.skip("needs unshare, with user namespaces")
+    command = [*container, sys.executable, "-c", HOLDER, str(tmp_path)]
+    record = new_record("r", 0, {}, ())
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as inside:
+        assert inside.stdout is not None and inside.stdout.readline() == "held\n"
+        with pytest.raises(InfimedError, match=r"another process \(process 1 on .*\) is working"):
+            RunDirectory(tmp_path, record).hold()
+        inside.kill()
+    until = time.monotonic() + 20
+    while not is_gone(tmp_path, record) and time.monotonic() < until:
+        time.sleep(0.05)
+    directory = RunDirectory(tmp_path, record)
+    assert directory.hold().startswith("process 1 on ")
+    second = subprocess.run(command, capture_output=True, text=True)
+    assert second.returncode == 1 and f"another process (process {os.getpid()} on" in second.stderr
 
 
 def test_a_file_of_that_name_with_the_number_of_a_living_process_refuses_nothing(tmp_path: Path) -> None:

@@ -41,6 +41,8 @@ class AnswerTables:
     counts: dict[tuple[str, str, str], Counter[str]] = field(default_factory=dict)
     disagreement: dict[tuple[str, str, str, str], Counter[tuple[str, str]]] = field(default_factory=dict)
     cells: dict[tuple[str, str, str, str], list[float]] = field(default_factory=dict)
+    confidences: dict[tuple[str, str], list[tuple[float, float]]] = field(default_factory=dict)
+    """(benchmark, model) -> confidence and value (0 where unread) of every answer that has a confidence."""
     deciders: dict[tuple[str, str, str], Counter[str]] = field(default_factory=dict)
     """(benchmark, model, judge) -> who decided: rule, judge, nobody; of those that both did: both, agree."""
 
@@ -67,6 +69,9 @@ def read_tables(run: Run, thumbnails: Thumbnails) -> AnswerTables:
             tables.answers.append([question, model_number, *answer])
             _count(tables, benchmark, model, row.sample.tags, scorings, answer)
             _count_deciders(tables, benchmark, model, row)
+            if row.answer.confidence is not None and answer[2][:1] not in ("", "e"):
+                pair = (row.answer.confidence, answer[3][0] or 0.0)
+                tables.confidences.setdefault((benchmark, model), []).append(pair)
         if bad:
             tables.num_unreadable[path.name] = len(bad)
     return tables

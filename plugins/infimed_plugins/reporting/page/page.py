@@ -14,6 +14,7 @@ from infimed_plugins.reporting.page import data_sections, result_sections, train
 from infimed_plugins.reporting.page import tables as tables_of
 from infimed_plugins.reporting.page.answers import AnswerTables, read_tables
 from infimed_plugins.reporting.page.assets import asset, digest, environment
+from infimed_plugins.reporting.page.confidence import referring
 from infimed_plugins.reporting.page.curation import with_curation
 from infimed_plugins.reporting.page.doubts import no_better, same_answers, unread, weak_forms
 from infimed_plugins.reporting.page.figures import figure, heat, printable
@@ -21,6 +22,7 @@ from infimed_plugins.reporting.page.leaderboard import leaderboard
 from infimed_plugins.reporting.page.live import with_running_curves
 from infimed_plugins.reporting.page.movements import movements
 from infimed_plugins.reporting.page.names import has_training
+from infimed_plugins.reporting.page.plugin_sections import added_sections
 from infimed_plugins.reporting.page.prices import Price, prices_of
 from infimed_plugins.reporting.page.robustness import robustness
 from infimed_plugins.reporting.page.thumbnails import Thumbnails
@@ -116,6 +118,7 @@ def _page(
             for matrix in (tables_of.forgetting(record) if has_training(record) else ())
         ],
         "robustness": robustness(run, answers),
+        "referring": referring(answers),
         "disagreements": result_sections.disagreements(answers),
         "judges": judges,
         "answers": answers,
@@ -126,9 +129,14 @@ def _page(
         "stages": training_sections.stages(record),
         "record": record,
     }
+    added = [one._replace(html=Markup(one.html)) for one in added_sections(run)]  # a plugin's code is trusted
+    shown = _shown(parts)
+    last = shown.pop("record")
+    shown |= {one.anchor: one.title for one in added} | {"record": last}
     text: str = made.get_template("report.html.j2").render(
         **parts,
-        shown=_shown(parts),
+        shown=shown,
+        added=added,
         status=run.status,
         live=live,
         board=leaderboard(record),
@@ -165,6 +173,7 @@ def _page(
 SECTIONS = (
     ("results", "Results", ("benchmarks",)),
     ("robustness", "Robustness", ("robustness",)),
+    ("referring", "Answer or refer", ("referring",)),
     ("parts", "By kind", ("groups",)),
     ("matrix", "Matrix", ("matrices",)),
     ("forgetting", "Gained and lost", ("forgetting",)),

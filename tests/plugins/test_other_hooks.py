@@ -1,0 +1,63 @@
+"""Hooks that offer no component: sections of the report, and families of models."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from infimed_core import InfimedError, load_plugins
+from infimed_core.plugin_files import VARIABLE
+from infimed_core.records import open_run
+from infimed_core.testing import run
+from infimed_plugins.reporting.page.page import render
+from infimed_plugins.vlm import families
+
+SOURCE = """
+from infimed_core import hookimpl
+
+@hookimpl
+def infimed_report_sections():
+    return {"Numbers & names": lambda run: f"<p>{len(run.results())} results of {run.name}</p>",
+            "Nothing": lambda run: None, "Broken": lambda run: 1 / 0, "Odd": lambda run: 3}
+
+@hookimpl
+def infimed_model_families():
+    projector = ("model.multi_modal_projector.",)
+    return {"mistral": {}, "llava_next": {"vision": ["model.vision_tower."], "projector": projector}}
+"""
+
+
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+    monkeypatch.setenv(VARIABLE, "{}")
+    families._of_plugins.cache_clear()
+    yield tmp_path / "mine.py"
+    families._of_plugins.cache_clear()
+
+
+def test_a_plugin_adds_a_section_to_the_report_and_one_that_fails_says_so(mine: Path, tmp_path: Path) -> None:
+    mine.write_text(SOURCE)
+    sections = {"model": {"use": "constant"}, "evaluation": {"benchmarks": [{"use": "demo-text"}], "limit": 4}}
+    run({"run": {"name": "small", "plugins": [str(mine)]}, **sections}, tmp_path)
+    page = render(open_run(tmp_path / "runs" / "small"))
+    assert "<h2>Numbers &amp; names</h2>" in page and "results of small</p>" in page
+    assert page.count("This section could not be written") == 2 and "ZeroDivisionError: division by zero" in page
+    assert "<h2>Nothing</h2>" not in page and page.index("Numbers &amp; names") < page.index('<section id="record">')
+
+
+def test_a_plugin_adds_a_family_of_models(mine: Path) -> None:
+    assert families.family_of(SimpleNamespace(model_type="mistral")) is None
+    families._of_plugins.cache_clear()
+    mine.write_text(SOURCE)
+    load_plugins().add_file(mine)
+    mistral = families.family_of(SimpleNamespace(model_type="mistral"))
+    assert mistral is not None and mistral.packs and not mistral.takes_images
+    next_ = families.family_of(SimpleNamespace(model_type="llava_next"))
+    assert next_ is not None and next_.vision == ("model.vision_tower.",)
+
+
+def test_a_family_with_an_unknown_fact_is_told_with_what_it_may_say(mine: Path) -> None:
+    mine.write_text(SOURCE.replace('"mistral": {}', '"mistral": {"colour": 1}'))
+    load_plugins().add_file(mine)
+    with pytest.raises(InfimedError, match=r"'mistral', which cannot be used: .*colour.*it may say vision, projector"):
+        families.family_named("mistral", None)
