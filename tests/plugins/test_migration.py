@@ -271,13 +271,15 @@ def test_the_places_that_keys_are_sent_to_exist() -> None:
 
 
 VALUES: list[Any] = [
-    True, False, 3, 8, 0.25, 1e-3, 16384, "last_round", "all", "seq", "full", "lora_llm", "linear", "interleave_over",
+    True, False, 3, 4, 8, 0.25, 1e-3, 16384, "adafactor", "last_round", "all", "seq", "full", "lora_llm", "linear",
+    "interleave_over",
     "all_exhausted", "0.5,0.5", ["0.5", "0.5"], "c,d", ["c.jsonl", "d.jsonl"], "bfloat16", "zero2", "elsewhere/it",
 ]  # fmt: skip
 BASES: dict[Any, list[dict[str, Any]]] = {
     llama_factory: [
         {"model_name_or_path": "Qwen/Qwen3-VL-2B", "dataset": "a,b", "eval_dataset": "e", "finetuning_type": method}
-        | more for method in ("lora", "full") for more in ({}, {"interleave_probs": "0.9,0.1"}, {"lora_rank": 5})
+        | more for method in ("lora", "full")
+        for more in ({}, {"interleave_probs": "0.9,0.1"}, {"lora_rank": 5, "adapter_name_or_path": "it"})
     ],
     swift: [
         {"model": "Qwen/Qwen3-VL-2B", "dataset": ["a.jsonl", "b.jsonl"], "val_dataset": ["e.jsonl"]} | more

@@ -201,7 +201,7 @@ class FileReader(Reader):
         """
         root = self._root(file)
         place = Path(os.path.abspath(root / name))
-        if inside(place, root) and (url := url_of(place)) is not None:
+        if (url := url_of(place)) is not None and inside(place, root):
             fetched(url)
         if self.allow_outside or inside(place, root):
             place = with_ending(place)
