@@ -115,7 +115,7 @@ def on_page_content(html: str, page: Any, **_: Any) -> str:
     )
     said = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", " ".join(first.split()))
     _pages.append((page.file.src_uri, page.title, said.split(". ")[0].rstrip("."), page.markdown))
-    return html.replace("<span></span><code>", '<span></span><code tabindex="0">')
+    return html.replace("<pre><span></span>", '<pre tabindex="0"><span></span>')
 
 
 def on_post_page(output: str, **_: Any) -> str:

@@ -176,3 +176,42 @@ def test_nothing_is_written_over_and_a_folder_of_nothing_is_told(tmp_path: Path,
     assert (tmp_path / "run.yaml").read_text() == "mine"
     init_command(tmp_path, force=True)
     assert "use: directory" in (tmp_path / "run.yaml").read_text()
+
+
+def test_flags_write_a_whole_run_file_that_keeps_the_test_set_out_of_training(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data" / "images").mkdir(parents=True)
+    for name, numbers in (("train.csv", range(4)), ("test.csv", range(4, 6))):
+        rows = ["image,question,answer"]
+        for number in numbers:
+            (tmp_path / "data" / "images" / f"{number}.png").write_bytes(make_image(seed=number))
+            rows.append(f"images/{number}.png,Which?,axial")
+        (tmp_path / "data" / name).write_text("\n".join(rows) + "\n")
+    init_command(Path("data"), to=Path("alone.yaml"))
+    text = (tmp_path / "alone.yaml").read_text()
+    assert "path: data/train.csv" in text and "not read, because the name says test set: data/test.csv" in text
+    for model in ("tiny", "Qwen/Qwen3-VL-2B-Instruct"):
+        init_command(Path("data"), test=Path("data/test.csv"), model=model, score=True, train=True, force=True)
+        body = yaml.safe_load((tmp_path / "run.yaml").read_text())
+        assert [source["with"]["path"] for source in body["data"]["sources"]] == ["data/train.csv"]
+        (benchmark,) = body["evaluation"]["benchmarks"]
+        assert benchmark["with"]["reader"]["with"]["path"] == "data/test.csv"
+        assert {"quality", "model", "packing", "training", "report"} <= body.keys()
+        checked = CliRunner().invoke(application(load_plugins(), "check"), ["check", "run.yaml"])
+        assert checked.exit_code == 0, checked.output
+    served = {"model": "openai:http://127.0.0.1:8000/v1#m", "test": Path("data/test.csv"), "force": True}
+    init_command(Path("data/train.csv"), **served)
+    body = yaml.safe_load((tmp_path / "run.yaml").read_text())
+    assert "data" not in body and body["model"]["with"] == {"base_url": "http://127.0.0.1:8000/v1", "model": "m"}
+    with pytest.raises(InfimedError, match="a server cannot be trained"):
+        init_command(Path("data"), train=True, **served)
+
+
+def test_several_tables_beside_a_test_set_are_each_a_source(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    for name in ("a.csv", "b.csv", "test.csv", "contest.csv"):
+        (tmp_path / "data" / name).write_text("question,answer\nWhich?,axial\n")
+    text, _ = written(tmp_path / "data", tmp_path)
+    sources = yaml.safe_load(text)["data"]["sources"]
+    assert [source["with"]["path"] for source in sources] == [f"data/{name}.csv" for name in ("a", "b", "contest")]

@@ -15,17 +15,10 @@ import typer
 from infimed_core import InfimedError
 from infimed_plugins.readers.guessing import LOOKED_AT, Guess, guess, looks_like_test_set
 
-SCORE = """quality:
-  scorers: [{use: five-dimension}]
-  select: {use: top-share, with: {keep: 0.8}}  # keep the best 80%
-"""
+SCORE = "quality: {scorers: [{use: five-dimension}], select: {use: top-share, with: {keep: 0.8}}}"
 TRAIN = """resolution: {use: fixed, with: {max_visual_tokens: %(visual)s}}  # largest size of an image, in tokens
 packing: {use: best-fit, with: {row_tokens: %(row)s}}  # several samples share a row of this many tokens
-training:
-  use: staged
-  with:
-    stages: [{name: main, epochs: %(epochs)s, learning_rate: %(rate)s}]
-"""
+training: {use: staged, with: {stages: [{name: main, epochs: %(epochs)s, learning_rate: %(rate)s}]}}"""
 TINY = {"visual": 16, "row": 256, "epochs": 4, "rate": "1.0e-3"}
 REAL = {"visual": 1024, "row": 8192, "epochs": 1, "rate": "1.0e-5"}
 
@@ -114,9 +107,9 @@ def _reader_lines(use: str, settings: dict[str, Any], start: str) -> list[str]:
 def _sections(current: Path, test: Path | None, model: str | None, score: bool, train: bool) -> Iterator[str]:
     """What follows the data, in the order of a run; what was not asked for is a comment that shows how."""
     tiny = model in (None, "tiny")
-    chosen = (TRAIN % (TINY if tiny else REAL)).rstrip()
-    yield from ("", "# Score every sample from 0 to 1 and keep the best." + ("" if score else " (--score)"))
-    yield from _shown_as(SCORE.rstrip(), score)
+    chosen = TRAIN % (TINY if tiny else REAL)
+    yield from ("", "# Score every sample from 0 to 1 and keep the best 80%." + ("" if score else " (--score)"))
+    yield from _shown_as(SCORE, score)
     yield from ("", "# The model." + ("" if model else " (--model)"))
     yield from _shown_as(f"model: {_model(model, current)}", model is not None)
     yield from ("", "# Train it on the samples." + ("" if train else " (--train)"))
