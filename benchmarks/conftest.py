@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,6 +68,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     ratios, most = session.config.stash[RATIOS], session.config.getoption("--fail-slower")
     known = json.loads(BASELINE.read_text())["ratios"] if BASELINE.exists() else {}
     if session.config.getoption("--write-baseline"):
+        sys.path.insert(0, str(Path(__file__).parent))
         from common import environment
 
         body = {"environment": environment(), "ratios": {**known, **{name: round(v, 4) for name, v in ratios.items()}}}

@@ -47,7 +47,8 @@ def test_a_new_file_is_a_plugin_that_offers_its_component_whatever_its_name(
         owner = registry.add_file(file)
         component = registry.find(kind, f"{owner}/{name}")
         assert (component.__doc__ or "").strip()
-        assert registry.broken == {} and [note for note in registry.notes if note[0] == owner] == []
+        notes = [text for plugin, text in registry.notes if plugin == owner and "import takes" not in text]
+        assert owner not in registry.broken and notes == []
     if TEMPLATES[kind].function:
         body = [line for line in plugin.file().splitlines() if line]
         assert len(body) <= 8, "a first plugin is short"
@@ -160,7 +161,7 @@ def test_a_new_project_is_installed_by_pip_keeps_its_promises_and_runs(environme
     (mine,) = [name for name in cases if name.startswith(f"test_{snake}_keeps")]
     assert cases[mine] == []
     told = json.loads(environment.infimed("plugins", NAMES[kind], "--json").stdout)
-    assert told["set_aside"] is None and told["notes"] == []
+    assert told["set_aside"] is None and [note for note in told["notes"] if "import takes" not in note] == []
     assert [one["name"] for one in told["components"]] == [f"{NAMES[kind]}/{NAMES[kind]}"]
     if kind == "reward":
         return  # rewards are named by what draws answers; its own test shows that it scores

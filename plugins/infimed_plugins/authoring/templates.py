@@ -422,6 +422,8 @@ class Name(Baseline):
 class Name(AnswerMetric):
     """The share of answers that are short."""
 
+    counts_unread = True  # an answer that cannot be read is short or long all the same
+
     most: int = Field(default=20, ge=1, description="Most characters of a short answer.")
 
     def compute_answers(self, rows: Sequence[GradedAnswer]) -> float | None:
