@@ -45,6 +45,7 @@ class BalancedAccuracy(AnswerMetric):
         below, above, middle = 0.0, 0.0, 0.0
         apart: dict[tuple[str, str], float] = defaultdict(float)
         joined: dict[str, float] = defaultdict(float)
+        weighed, units = [], []
         for label, places in members.items():
             values = [rows[place].score.value or 0.0 for place in places]
             low, high = interval(values, clusters=[clusters[place] for place in places])
@@ -55,9 +56,15 @@ class BalancedAccuracy(AnswerMetric):
             for place, value in zip(places, values, strict=True):
                 apart[label, clusters[place]] += (value - recall) / len(places)
                 joined[clusters[place]] += (value - recall) / len(places)
+                weighed.append((value - recall) / len(places) / len(members))
+                units.append(clusters[place])
         alone = sum(part * part for part in apart.values())
         factor = max(1.0, sum(part * part for part in joined.values()) / alone) if alone else 1.0
         reach = [math.sqrt(part * factor) / len(members) for part in (below, above)]
+        if len(joined) < len(units):  # where clusters are few, not less than Student's t of their sums says
+            low, high = interval([1.0 + len(units) * part for part in weighed], clusters=units)
+            if low is not None and high is not None:
+                reach = [max(reach[0], 1.0 - low), max(reach[1], high - 1.0)]
         return max(0.0, middle - reach[0]), min(1.0, middle + reach[1])
 
 
