@@ -38,15 +38,22 @@ KIT = yaml.safe_load((ROOT / "examples" / "medevalkit_fixtures.yaml").read_text(
 NEEDS = {
     "executor ray": "ray", "executor ray-data": "ray", "model vllm": "vLLM", "scorer embedding": "a checkpoint",
     "filter embedding-duplicates": "a checkpoint", "model assemble": "two checkpoints", "model verifier": "a model",
-    "scorer quality-judge": "a judge", "scorer pass-rate": "a model",
-    "benchmark lm-eval": "a task", "model openai-compatible": "a server",
-    "reader volumes": "a series of slices", "reader studies": "studies", "reader medevalkit": "a data set of the kit",
+    "scorer quality-judge": "a judge", "scorer pass-rate": "a model", "benchmark lm-eval": "a task",
+    "model openai-compatible": "a server", "synthesizer rejection-sampling": "a teacher", "reward judge": "a judge",
+    "reader preference-pairs": "pairs of answers", "reader volumes": "a series of slices", "reader studies": "studies",
+    "reader medevalkit": "a data set of the kit",
 }  # fmt: skip
 """What is not here; of these the settings alone are checked."""
 PICTURES = {"use": "demo-vqa", "with": {"max_samples": 8}}
 SETTINGS: dict[str, dict[str, Any]] = {
     **{f"benchmark {use['use']}": {"path": str(ROOT / use["with"]["path"])} for use in KIT},
     "benchmark option-shuffled": {"benchmark": {"use": "demo-text"}},
+    "objective grpo": {"rewards": [{"use": "format"}]},
+    "reader preference-pairs": {"path": "PLACE/rows.jsonl"},
+    "reward judge": {"model": {"use": "constant"}},
+    "reward length": {"most_tokens": 100, "limit": 200},
+    "reward strict-accuracy": {"grader": {"use": "demo-text"}},
+    "synthesizer rejection-sampling": {"grader": {"use": "demo-text"}},
     "benchmark likelihood": {"benchmark": {"use": "demo-text"}},
     "benchmark paraphrased": {"benchmark": {"use": "demo-text"}},
     **{f"benchmark {name}": {"benchmark": PICTURES} for name in ("image-blind", "wrong-image", "degraded-image")},
@@ -81,7 +88,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "selector budget": {"num_samples": 3},
     "selector minimal-sample": {"budget": 3},
     "solver few-shot": {"examples": {"use": "demo-text"}},
-    "synthesizer rejection-sampling": {"grader": {"use": "demo-text"}},
     "trainer staged": {"stages": [{"name": "one"}], "num_workers": 0},
 }
 REGISTRY = load_plugins()

@@ -148,10 +148,16 @@ def check_trainer(trainer: Trainer, model: Model) -> None:
 
 
 def check_objective(objective: Objective, encoder: Encoder) -> None:
-    """Positions carry labels, weights and losses are finite, one for each position, and losses are differentiable."""
+    """Positions carry labels, weights and losses are finite, one for each position, and losses are differentiable.
+
+    Of an objective that makes its own rows only the settings are checked: its rows carry what other rows lack.
+    """
     import torch
 
     check_component(objective)
+    require(objective.num_updates >= 1, objective, "num_updates", "is less than 1")
+    if objective.makes_rows:
+        return
     row = _Steps(encoder).row(0, 0)
     positions, weights, amount = objective.targets(row)
     require(len(positions) == len(weights), objective, "targets", f"gives {len(weights)} weights for {len(positions)}")

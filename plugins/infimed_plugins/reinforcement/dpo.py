@@ -75,8 +75,8 @@ class Dpo(DrawingObjective):
             made.facts.update(figures_of(groups, len(samples), self.is_accuracy, stage.gather))
             made.lines.extend(line_of(step, group, {}, _outcome(group)) for group in groups)
         else:
-            for found in _given(samples[stage.rank :: stage.size], stage):
-                pairs.append(found) if isinstance(found, tuple) else faults.append(found)
+            for given in _given(samples[stage.rank :: stage.size], stage):
+                pairs.append(given) if isinstance(given, tuple) else faults.append(given)
         items = [[(chosen, 1.0, True), (rejected, -1.0, True)] for chosen, rejected in pairs]
         rows = packed(items, self.row_tokens, not stage.model.can_pack()[0])
         rows = with_log_probabilities(rows, "reference", stage.log_probabilities(rows, reference=True))

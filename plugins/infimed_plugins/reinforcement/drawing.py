@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, ValidationError
 
 from infimed_core import (
     Component,
@@ -99,10 +99,13 @@ class DrawingObjective(Objective):
         for number, reward in enumerate(self.weighted):
             try:
                 made = load_plugins().make("reward", reward.use, reward.settings)
-            except (InfimedError, ValueError) as error:
-                told[f"rewards.{number}"] = " ".join(str(error).split())
-            else:
                 told |= {f"rewards.{number}.with.{key}": text for key, text in made.problems(run).items()}
+            except ValidationError as error:
+                for item in error.errors(include_url=False):
+                    place = ".".join(map(str, item["loc"]))
+                    told[f"rewards.{number}.with" + (f".{place}" if place else "")] = item["msg"]
+            except InfimedError as error:
+                told[f"rewards.{number}"] = str(error)
         return told
 
     def draw_groups(

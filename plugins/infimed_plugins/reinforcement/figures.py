@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,7 +15,7 @@ def figures_of(
     groups: Sequence[Group], num_asked: int, is_accuracy: Callable[[str], bool], gather: Callable[[Any], list[Any]]
 ) -> dict[str, JsonValue]:
     """Means over all ranks: ``reward`` and its parts, lengths, pass@1 and pass@K; every rank must call this."""
-    sums: Counter[str] = Counter()
+    sums: defaultdict[str, float] = defaultdict(float)
     for group in groups:
         sums["groups"] += 1
         sums["differing"] += group.differs
@@ -32,16 +32,17 @@ def figures_of(
                 sums["right"] += sum(value == 1.0 for value in known)
                 sums["any right"] += any(value == 1.0 for value in known)
                 sums["graded"] += 1
-    whole: Counter[str] = Counter()
+    whole: defaultdict[str, float] = defaultdict(float)
     for part in gather(dict(sums)):
-        whole.update(part)
+        for name, number in part.items():
+            whole[name] += number
     if not whole["answers"]:
         return {"questions": num_asked}
     answers, mean = whole["answers"], whole["reward"] / whole["answers"]
     names = sorted({name[6:] for name in whole if name.startswith("known ")})
     facts: dict[str, JsonValue] = {
         "questions": num_asked,
-        "rollouts": answers,
+        "rollouts": int(answers),
         "reward": mean,
         "reward_deviation": max(0.0, whole["squares"] / answers - mean**2) ** 0.5,
         "reward_parts": {n: whole[f"sum {n}"] / whole[f"known {n}"] for n in names if whole[f"known {n}"]},

@@ -75,7 +75,7 @@ class PreferencePairs(Reader):
         text = json.dumps(row, sort_keys=True, ensure_ascii=False)
         identity = row.get("id") or f"{file.stem}-{number}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
         media = tuple(Media(uri=str((file.parent / image).resolve())) for image in images)
-        given = row.get("tags") if isinstance(row.get("tags"), dict) else {}
+        given: Any = row.get("tags") if isinstance(row.get("tags"), dict) else {}
         tags = {"source": str(row.get("source") or file.stem), **{k: str(v) for k, v in given.items()}, **self.tags}
         whole = (*turns, Turn(role="assistant", content=(chosen,)))
         return Sample(id=str(identity), turns=whole, media=media, tags=tags, meta={REJECTED: rejected})

@@ -90,12 +90,6 @@ class StagedTrainer(Trainer):
                     named = " and ".join(map(repr, unknown))
                     message = f"the model has no parameter group {named}; {hint}it has: {', '.join(known)}"
                     found[f"stages.{index}.{setting}"] = message
-        for index, stage in enumerate(self.stages):
-            try:
-                told = {} if (objective := objective_of(stage)) is None else objective.problems(run)
-            except (InfimedError, ValueError):
-                continue  # told where the component is made
-            found |= {f"stages.{index}.objective.with.{setting}": text for setting, text in told.items()}
         return found
 
     def result_identity(self, stage: Stage) -> str:

@@ -111,7 +111,7 @@ def open_checkpoint(checkpoint: Path, settings: OpeningSettings, trust_remote_co
     auto = AutoModelForImageTextToText if getattr(config, "vision_config", None) is not None else AutoModelForCausalLM
     device = settings.device if settings.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     with without_progress_bars():
-        module = auto.from_pretrained(
+        module: Any = auto.from_pretrained(
             base,
             config=config,
             dtype=settings.dtype,
@@ -120,7 +120,7 @@ def open_checkpoint(checkpoint: Path, settings: OpeningSettings, trust_remote_co
             attn_implementation="sdpa" if settings.attention == "packed" else settings.attention,
             **quantized(settings.quantize, config, device),
         )
-        opened: Any = module if settings.quantize else module.to(device)
+        opened = module if settings.quantize else module.to(device)
         if base != checkpoint:
             put_adapter(opened, checkpoint)
     opened.eval()

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from infimed_core import IGNORED_LABEL, DataError, Encoded, Generation, InfimedError, MediaLoader, Sample, encode_sample
-from infimed_plugins.vlm.answering import OpenedModel, end_tokens, generate_tokens
+from infimed_core import (
+    IGNORED_LABEL,
+    DataError,
+    Encoded,
+    Encoder,
+    Generation,
+    InfimedError,
+    MediaLoader,
+    Sample,
+    encode_sample,
+)
+from infimed_plugins.vlm.answering import end_tokens, generate_tokens
+from infimed_plugins.vlm.opened import OpenedModel
 
 
 class _Prompts:
@@ -43,7 +54,8 @@ def draw(
     encoded: list[Encoded | DataError] = []
     for sample, cap in prompts:
         try:
-            encoded.append(_fitting(network, encode_sample(sample, _Prompts(network.encoder), media, cap), generation))
+            encoder = cast(Encoder, _Prompts(network.encoder))
+            encoded.append(_fitting(network, encode_sample(sample, encoder, media, cap), generation))
         except DataError as error:
             encoded.append(error)
     asked = [

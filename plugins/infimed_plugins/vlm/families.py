@@ -101,7 +101,9 @@ def _of_plugins() -> dict[str, Family]:
     families = {}
     for model_type, facts in load_plugins().table("infimed_model_families").items():
         try:
-            given = {key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()}
+            given: dict[str, Any] = {
+                key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()
+            }
             families[model_type] = Family(model_type, **given)
         except (TypeError, AttributeError) as error:
             known = ", ".join(field.name for field in fields(Family) if field.name != "model_type")

@@ -47,8 +47,8 @@ def score_continuations(network: OpenedModel, prompt: Encoded, texts: Sequence[s
         shares = logits.log_softmax(-1).cpu()
     found = []
     for piece in pieces:
-        row = rows.index(tuple(piece[:-1]))
-        found.append(sum(float(shares[row, place, token]) for place, token in enumerate(piece)))
+        number = rows.index(tuple(piece[:-1]))
+        found.append(sum(float(shares[number, place, token]) for place, token in enumerate(piece)))
     return Answer(
         sample_id=prompt.sample_id,
         text=texts[max(range(len(texts)), key=found.__getitem__)],

@@ -134,7 +134,7 @@ def _models(paths: Iterable[Path]) -> tuple[list[ModelResult], list[str]]:
             left_out.append(f"{path}: no model has been graded there")
         found += [(own_name(run.record, name), ModelResult("", run, name)) for name in kept]
     own = [name for name, _ in found]
-    models = []
+    models: list[ModelResult] = []
     for name, one in found:
         label = name if own.count(name) == 1 else f"{one.run.name}:{name}"
         taken = sum(other.label == label for other in models)

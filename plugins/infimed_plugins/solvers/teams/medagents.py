@@ -52,9 +52,8 @@ class MedAgents(Solver):
         ):
             asked = [case for case in cases if number and (key == "experts" or case.sample.options)]
             note = f"Do not answer yet. List {number} medical specialties that are most relevant to {of}, one a line."
-            replies = ask_each(
-                ask, asked, settings, f"gathering: {key}", "You put together a medical team.", lambda _, n=note: n
-            )  # type: ignore[misc]
+            system = "You put together a medical team."
+            replies = ask_all(ask, [Wanted(case, f"gathering: {key}", system, note) for case in asked], settings)
             for case in cases:
                 case.facts[key] = []
             for case, text in zip(asked, replies, strict=True):
