@@ -23,6 +23,13 @@ WORDS_OF_THE_CORE = {
     "most-common-answer": "a name in results and records: the default of evaluation.compare_to",
     "constant-letter": "a name in results and records: a value of evaluation.baselines",
     "assemble": "a function that plugins may import",
+    "judge": "a method of benchmarks and scorers, and what a run file calls its judge where nothing else is said",
+    "grounding": "a word in the vocabulary of task types",
+    "region": "a word in the vocabulary of task types",
+    "image-blind": "a name in results and records: the default of evaluation.baselines",
+    "length": "a key of what a plan says of its mixing",
+    "checkpoints": "a folder of a run",
+    "format": "a key of run.json",
 }
 """Words that are plugins' or components' too, with what else they are."""
 
