@@ -18,10 +18,9 @@ from infimed_core.api.objectives import Reward
 from infimed_core.api.quality import Scorer
 from infimed_core.errors import DataError, PluginError
 from infimed_core.hookspecs import KINDS
+from infimed_core.plugin_files import OFFERED
 
 Function = Callable[..., Any]
-OFFERED = "__infimed_offered__"
-"""Where a class keeps the hook and the name under which its decorator offers it."""
 
 
 class Form(NamedTuple):
@@ -148,9 +147,3 @@ def _decorator(kind: str) -> Function:
 metric, scorer, dataset_filter, solver, reward = map(_decorator, ("metric", "scorer", "filter", "solver", "reward"))
 offer = _decorator("")
 """Above a class: offers it without a hook, under its name in small letters or the one that is given."""
-
-
-def offered_by(module: Any) -> list[tuple[str, str, type[Component]]]:
-    """(hook, name, class) of everything in a module that a decorator offers."""
-    classes = [value for value in vars(module).values() if isinstance(value, type) and OFFERED in vars(value)]
-    return [(*vars(made)[OFFERED], made) for made in classes]

@@ -12,6 +12,7 @@ from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import spec_from_file_location
 from pathlib import Path
 from types import CodeType
+from typing import Any
 
 from infimed_core.errors import PluginError
 
@@ -20,6 +21,8 @@ __path__: list[str] = []
 VARIABLE = "INFIMED_PLUGIN_FILES"
 """JSON {module: [path, whether it is the command's]}; a variable, since worker processes need the files too."""
 PREFIX = f"{__name__}."
+OFFERED = "__infimed_offered__"
+"""Attribute of a class that a decorator offers: its hook and its name."""
 
 
 def known_files() -> dict[str, tuple[str, bool]]:
@@ -87,3 +90,9 @@ class _Finder:
 
 
 sys.meta_path.append(_Finder())  # type: ignore[arg-type]
+
+
+def offered_by(module: Any) -> list[tuple[str, str, type]]:
+    """(hook, name, class) of everything in a module that a decorator offers."""
+    classes = [value for value in vars(module).values() if isinstance(value, type) and OFFERED in vars(value)]
+    return [(*vars(made)[OFFERED], made) for made in classes]

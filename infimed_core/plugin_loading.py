@@ -19,8 +19,7 @@ from typing import Any, TextIO
 import pluggy
 
 from infimed_core.errors import InfimedError, PluginError
-from infimed_core.functions import offered_by
-from infimed_core.plugin_files import PREFIX, plugin_of_file
+from infimed_core.plugin_files import PREFIX, offered_by, plugin_of_file
 
 GROUP = "infimed"
 """The entry-point group that plugins announce themselves in, and the name of our own distribution."""

@@ -18,10 +18,9 @@ from infimed_core.api.component import Component
 from infimed_core.api.data import MediaLoader, Modality
 from infimed_core.api.reporting import RunEvent
 from infimed_core.errors import InfimedError, PluginError
-from infimed_core.functions import offered_by
 from infimed_core.hookspecs import KINDS
 from infimed_core.plugin_checks import wrong_component, wrong_offer, wrong_table
-from infimed_core.plugin_files import known_files
+from infimed_core.plugin_files import known_files, offered_by
 from infimed_core.plugin_loading import (
     GROUP,
     captured,

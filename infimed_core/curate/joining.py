@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,11 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infimed_core.api.data import Fault, Sample
+from infimed_core.curate.read_task import KEY_BYTES, hashed
 from infimed_core.curate.score_shards import Shard, write_shards
 from infimed_core.store.files import write_atomically
 
-KEY_BYTES = 16
-"""Of a sample's id, and of what it says, hashed: enough to tell a billion apart, thin enough to hold them all."""
 FILES = "files.jsonl"
 KINDS = "kinds.json"
 """The kinds of media that are in the data."""
@@ -49,19 +47,6 @@ class Joined:
     dropped: dict[str, int]
     num_kept: list[int]
     num_faults: list[int]
-
-
-def key_of(sample: Sample) -> bytes:
-    """The hashes of a sample's id and of what it says."""
-    said = json.dumps(
-        [
-            [[turn.role, turn.supervised, turn.content] for turn in sample.turns],
-            [[item.uri, item.sha256, item.options] for item in sample.media],
-            [sample.options, sample.references, sample.tools],
-            [part.model_dump() for turn in sample.turns for part in (*turn.tool_calls, *turn.regions)],
-        ]
-    )
-    return _hashed(sample.id) + _hashed(said)
 
 
 def join_parts(directory: Path, tasks: Sequence[ReadPart]) -> Joined:
@@ -124,15 +109,15 @@ class _Names:
         number = 2
         while not self._is_free(candidate):
             candidate, number = f"{row['id']}@{task.shard or task.name}#{number}", number + 1
-        self._taken.add(_hashed(candidate))
+        self._taken.add(hashed(candidate))
         return Sample.model_validate({**row, "id": candidate}).model_dump_json() + "\n"
 
     def _is_free(self, candidate: str) -> bool:
-        hashed = _hashed(candidate)
-        if hashed in self._taken:
+        identity = hashed(candidate)
+        if identity in self._taken:
             return False
         known = self._sorted
-        key = np.frombuffer(hashed, dtype=known.dtype)[0]
+        key = np.frombuffer(identity, dtype=known.dtype)[0]
         place = int(np.searchsorted(known, key))
         return not (place < len(known) and known[place] == key)
 
@@ -153,10 +138,6 @@ def seen_before(keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
     again = np.zeros(len(keys), dtype=bool)
     again[order[1:]] = (ranked[1:] == ranked[:-1]).all(axis=1)
     return again
-
-
-def _hashed(text: str) -> bytes:
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=KEY_BYTES).digest()
 
 
 def _lines(path: Path) -> Iterator[str]:

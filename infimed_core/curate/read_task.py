@@ -14,12 +14,13 @@ from typing import IO, Any
 
 from infimed_core.api.data import Fault, Reader, Sample
 from infimed_core.contracts import checked_rows
-from infimed_core.curate.joining import KEY_BYTES, key_of
 from infimed_core.runfile.sections import HELD_OUT_SPLIT, SplitSection
 from infimed_core.store.dataset import store_media
 from infimed_core.store.files import replaced
 from infimed_core.store.places import written
 
+KEY_BYTES = 16
+"""Of a sample's id, and of what it says, hashed: enough to tell a billion apart, thin enough to hold them all."""
 NAMES = ("samples", "places", "faults", "files", "kinds", "keys")
 FIRST_SECONDS, MOST_SECONDS = 1.0, 16.0
 """Seconds of the first piece; each takes twice those of the one before it, up to the most that a kill may cost."""
@@ -162,3 +163,21 @@ def check_sample(sample: Sample) -> Fault | None:
     if not any(turn.supervised for turn in sample.turns if turn.role == "assistant"):
         return fault("nothing_to_learn", "no assistant turn is supervised")
     return None
+
+
+def key_of(sample: Sample) -> bytes:
+    """The hashes of a sample's id and of what it says."""
+    said = json.dumps(
+        [
+            [[turn.role, turn.supervised, turn.content] for turn in sample.turns],
+            [[item.uri, item.sha256, item.options] for item in sample.media],
+            [sample.options, sample.references, sample.tools],
+            [part.model_dump() for turn in sample.turns for part in (*turn.tool_calls, *turn.regions)],
+        ]
+    )
+    return hashed(sample.id) + hashed(said)
+
+
+def hashed(text: str) -> bytes:
+    """The hash of a text, ``KEY_BYTES`` long."""
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=KEY_BYTES).digest()

@@ -132,10 +132,6 @@ def told_failures(benchmark: Benchmark, rows: Sequence[Graded]) -> str:
     return f"{text}; the first is '{failed[0][0]}': {failed[0][1]}"
 
 
-def _or_nan(value: float | None) -> float:
-    return float("nan") if value is None else value
-
-
 def protocol(
     benchmark: Benchmark,
     solver: Solver,

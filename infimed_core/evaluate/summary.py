@@ -12,7 +12,6 @@ from infimed_core.contracts import check_metric
 from infimed_core.errors import PluginError
 from infimed_core.evaluate import statistics
 from infimed_core.evaluate.graded import Graded
-from infimed_core.evaluate.grading import _or_nan
 
 FEWEST_RESAMPLED, SMALLEST_PART = 20, 10
 """Clusters, and questions of a metric's smallest part, below which resamples say too little to show an interval."""
@@ -162,3 +161,7 @@ def _resampled_interval(
     if low is not None and high is not None and high - low <= statistics.NO_SPREAD:
         return statistics.wilson(value, number) if 0.0 <= value <= 1.0 else (None, None)
     return low, high
+
+
+def _or_nan(value: float | None) -> float:
+    return float("nan") if value is None else value

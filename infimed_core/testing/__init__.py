@@ -4,7 +4,7 @@ Each check raises ``AssertionError`` or ``ComponentError`` that names class, met
 and the like may be left out: a small set is made up.
 """
 
-from infimed_core.testing.made import check_component, make_image, make_sample, run
+from infimed_core.testing.made import check_component, make_image, make_sample
 from infimed_core.testing.models import (
     check_encoder,
     check_model,
@@ -29,6 +29,7 @@ from infimed_core.testing.parts import (
     check_solver,
     check_synthesizer,
 )
+from infimed_core.testing.running import run
 
 __all__ = [
     "check_baseline", "check_benchmark", "check_component", "check_encoder", "check_executor", "check_filter",

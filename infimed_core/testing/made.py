@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import pickle
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,9 +16,6 @@ from infimed_core.api.data import (
     Sample,
     Turn,
 )
-from infimed_core.api.reporting import RunEvent, RunRecord
-from infimed_core.plugins import load_plugins
-from infimed_core.runfile.loading import load_run_file
 
 C = TypeVar("C", bound=Component)
 R = TypeVar("R")
@@ -51,18 +46,6 @@ def make_sample(
     if answer is not None:
         turns.append(Turn(role="assistant", content=(answer,)))
     return Sample(id=identity, turns=tuple(turns), media=media, tags=tags, references=(answer,) if answer else ())
-
-
-def run(document: dict[str, Any], directory: Path, events: list[RunEvent] | None = None) -> RunRecord:
-    """Do a run file given as a dict, with the installed plugins; the run's directory is made in ``directory``."""
-    from infimed_core.run import run as do_run
-
-    file = directory / "run.yaml"
-    document = {**document, "run": {"directory": str(directory / "runs"), **document["run"]}}
-    file.write_text(json.dumps(document), encoding="utf-8")
-    registry = load_plugins()
-    listen = (lambda event: None) if events is None else events.append
-    return do_run(load_run_file(file, registry), registry, listen)
 
 
 def require(holds: object, thing: object, method: str, what: str) -> None:
