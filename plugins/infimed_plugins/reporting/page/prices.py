@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from infimed_core import InfimedError, Row
-from infimed_core.records import RunRecord
 from infimed_plugins.reporting.page.figures import listed, mapping
+
+if TYPE_CHECKING:  # `infimed check` opens this file and needs no record
+    from infimed_core.records import RunRecord
 
 
 class Price(Row):
