@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
 from infimed_core.plugins import load_plugins
 from infimed_core.runfile.loading import load_run_file
@@ -64,20 +63,6 @@ def test_readme_is_short() -> None:
 
 
 @pytest.mark.usefixtures("data_of_examples")
-def test_complete_run_files_in_documents_are_valid(tmp_path: Path) -> None:
-    registry = load_plugins()
-    found = 0
-    for document in DOCUMENTS:
-        for block in re.findall(r"```yaml\n(.*?)```", document.read_text(encoding="utf-8"), flags=re.S):
-            document_of = yaml.safe_load(block)
-            if isinstance(document_of, dict) and "run" in document_of and ".py" not in str(document_of["run"]):
-                file = tmp_path / "run.yaml"
-                file.write_text(block, encoding="utf-8")
-                load_run_file(file, registry)
-                found += 1
-    assert found >= 1
-
-
 def test_nothing_refers_to_a_place_outside_the_project() -> None:
     for document in DOCUMENTS:
         assert "../shared" not in document.read_text(encoding="utf-8")
