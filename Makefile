@@ -38,7 +38,7 @@ lint: install
 
 # The documentation as a site: build/site/index.html.
 docs: install
-	HF_HUB_OFFLINE=1 $(VENV)/bin/mkdocs build --strict --quiet
+	HF_HUB_OFFLINE=1 NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
 
 clean:
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
