@@ -156,7 +156,7 @@ def make_module(shape: dict[str, Any], device: str, dtype: torch.dtype, seed: in
 def model_of(module: Any, dtype: str, device: str) -> TransformersModel:
     """Ours around a module; it has no checkpoint and so no encoder."""
     settings = OpeningSettings(dtype=dtype, device=device, attention="packed")
-    return TransformersModel(module, None, settings)  # type: ignore[arg-type]
+    return TransformersModel(module, None, settings, Path())  # type: ignore[arg-type]
 
 
 def one_way(way: str, arguments: argparse.Namespace) -> dict[str, Any]:

@@ -23,7 +23,7 @@ def infimed_report_sections():
 @hookimpl
 def infimed_model_families():
     projector = ("model.multi_modal_projector.",)
-    return {"mistral": {}, "llava_next": {"vision": ["model.vision_tower."], "projector": projector}}
+    return {"cohere2": {}, "llava_next": {"vision": ["model.vision_tower."], "projector": projector}}
 """
 
 
@@ -46,18 +46,18 @@ def test_a_plugin_adds_a_section_to_the_report_and_one_that_fails_says_so(mine: 
 
 
 def test_a_plugin_adds_a_family_of_models(mine: Path) -> None:
-    assert families.family_of(SimpleNamespace(model_type="mistral")) is None
+    assert families.family_of(SimpleNamespace(model_type="cohere2")) is None
     families._of_plugins.cache_clear()
     mine.write_text(SOURCE)
     load_plugins().add_file(mine)
-    mistral = families.family_of(SimpleNamespace(model_type="mistral"))
-    assert mistral is not None and mistral.packs and not mistral.takes_images
+    cohere2 = families.family_of(SimpleNamespace(model_type="cohere2"))
+    assert cohere2 is not None and cohere2.packs and not cohere2.takes_images
     next_ = families.family_of(SimpleNamespace(model_type="llava_next"))
     assert next_ is not None and next_.vision == ("model.vision_tower.",)
 
 
 def test_a_family_with_an_unknown_fact_is_told_with_what_it_may_say(mine: Path) -> None:
-    mine.write_text(SOURCE.replace('"mistral": {}', '"mistral": {"colour": 1}'))
+    mine.write_text(SOURCE.replace('"cohere2": {}', '"cohere2": {"colour": 1}'))
     load_plugins().add_file(mine)
-    with pytest.raises(InfimedError, match=r"'mistral', which cannot be used: .*colour.*it may say vision, projector"):
-        families.family_named("mistral", None)
+    with pytest.raises(InfimedError, match=r"'cohere2', which cannot be used: .*colour.*it may say vision, projector"):
+        families.family_named("cohere2", None)

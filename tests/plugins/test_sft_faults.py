@@ -16,7 +16,7 @@ from infimed_core.cli import application
 from infimed_core.testing import make_image
 from infimed_core.testing import run as run_document
 from infimed_plugins.reporting.console import Console
-from infimed_plugins.sft.loop import Loop
+from infimed_plugins.sft.loading import told_idle
 from infimed_plugins.vlm.transformers_model import TransformersModel
 
 NUM_SAMPLES = 12
@@ -236,11 +236,7 @@ def test_check_warns_of_small_steps_by_the_settings_and_by_the_last_plan(tmp_pat
 
 
 def test_processes_that_would_have_no_row_are_told():
-    said = []
     batches = SimpleNamespace(num_steps=2, num_rows=lambda step: 3)
-    loop = SimpleNamespace(_ranks=SimpleNamespace(size=8), _batches=batches, _say=said.append)
-    Loop._tell_idle_ranks(loop)
-    assert "5 of 8 processes have no row in any step" in said[0] and "rows_per_step to 8" in said[0]
-    loop._ranks.size = 3
-    Loop._tell_idle_ranks(loop)
-    assert len(said) == 1
+    said = told_idle(batches, 8)
+    assert "5 of 8 processes have no row in any step" in said and "rows_per_step to 8" in said
+    assert told_idle(batches, 3) is None

@@ -71,7 +71,9 @@ def roles_file(tmp_path: Path, *names: str) -> Path:
 
 
 def test_the_plugin_offers_its_solvers() -> None:
-    assert set(infimed_solvers()) == {"direct", "chain-of-thought", "few-shot", "vote", "mdt-panel"}
+    assert set(infimed_solvers()) == {
+        "direct", "chain-of-thought", "few-shot", "vote", "likelihood", "mdt-panel", "mdagents", "medagents", "reconcile"
+    }  # fmt: skip
 
 
 def test_direct_asks_everything_in_one_batch_and_keeps_the_order() -> None:

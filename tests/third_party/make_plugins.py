@@ -71,7 +71,7 @@ BROKEN = (
     Outside("sleeps-at-import", "import time\ntime.sleep(2.1)\n" + EVEN % "sleeps", ("its import takes", "inside")),
     Outside("syntax-error", "def nothing(:\n", ("SyntaxError", "__init__.py:3")),
     Outside("typo", SCORER + hook("scorrers", "return {}"), ("'infimed_scorrers'", "did you mean 'infimed_scorers'?")),
-    Outside("no-such-hook", hook("wizards", "return {}"), ("'infimed_wizards'", "hooks there are")),
+    Outside("no-such-hook", hook("telephones", "return {}"), ("'infimed_telephones'", "hooks there are")),
     Outside(
         "argument", hook("models", "return {}", "settings"),
         ("infimed_models must take (), not (settings)", "correct its parameters"),

@@ -37,7 +37,7 @@ def without_extras(file: BinaryIO, header_only: bool) -> BytesIO:
         if name in CRITICAL or name in KEPT or (name in TEXTS and _is_orientation(name, body)):
             parts.append(whole)
         elif not name[0] & 0x20:
-            raise DataError("unsupported", f"a PNG with chunks of kind {name.decode('latin-1')!r}")
+            raise DataError("unsupported", f"a PNG with chunks of kind {_shown(name)}")
     return BytesIO(b"".join(parts))
 
 
@@ -56,11 +56,11 @@ def _chunks(file: BinaryIO, header_only: bool) -> Iterator[tuple[bytes, bytes, b
         body = file.read(length)
         checksum = file.read(4)
         if len(body) < length or len(checksum) < 4:
-            raise DataError("truncated", f"the file ends within its chunk {name.decode('latin-1')}; fetch it again")
+            raise DataError("truncated", f"the file ends within its chunk {_shown(name)}; fetch it again")
         if zlib.crc32(name + body) == int.from_bytes(checksum, "big"):
             yield name, body, head + body + checksum
         elif name in CRITICAL:
-            raise DataError("corrupt", f"the checksum of its chunk {name.decode('latin-1')} is wrong")
+            raise DataError("corrupt", f"the checksum of its chunk {_shown(name)} is wrong")
         if name == b"IEND":
             return
 
@@ -95,3 +95,8 @@ def deep_samples(data: bytes) -> NDArray[np.uint16]:
     if num_channels == 2:
         return np.stack([rgb[:, :, 0], decoded[:, :, 3]], axis=-1)
     return np.ascontiguousarray(np.dstack([rgb, decoded[:, :, 3]]) if num_channels == 4 else rgb)
+
+
+def _shown(name: bytes) -> str:
+    """The name of a chunk on one line, whatever a damaged file has in its place."""
+    return ascii(name.decode("latin-1"))

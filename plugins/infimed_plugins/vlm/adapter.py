@@ -38,13 +38,13 @@ def put_adapter(module: Any, directory: Path) -> None:
     try:
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
-            config = PeftConfig.from_pretrained(str(directory))
+            config = PeftConfig.from_pretrained(str(directory), trust_remote_code=False)
             if str(getattr(config.peft_type, "value", config.peft_type)) != "LORA" or config.modules_to_save:
                 kind = "modules_to_save" if config.modules_to_save else config.peft_type
                 raise DataError(
                     "no_adapter", f"{directory}: an adapter with {kind} is not supported; merge it with PEFT"
                 )
-            PeftModel.from_pretrained(module, str(directory), adapter_name=ADAPTER)
+            PeftModel.from_pretrained(module, str(directory), adapter_name=ADAPTER, trust_remote_code=False)
     except (ValueError, OSError, KeyError, TypeError, RuntimeError) as error:
         if isinstance(error, DataError):
             raise

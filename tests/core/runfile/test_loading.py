@@ -172,7 +172,7 @@ evaluation:
     assert "no parameter group 'vison' and 'languag'; did you mean 'vision' and 'language'?" in found[6]
     assert "'projecter'" in found[7] and "did you mean 'projector'?" in found[7]
     assert "did you mean 'medical'? there are: base, general, medical" in found[8]
-    assert "there are: base, general, medical, most-common-answer" in found[9]
+    assert "there are: base, general, medical, " in found[9] and "most-common-answer" in found[9]
     assert "image_quality, alignment" in found[4] and all("no such" in found[at] for at in (0, 1, 2, 5, 10, 11))
 
 

@@ -50,7 +50,9 @@ class Page:
     def _receive(self) -> dict[str, Any]:
         while b"\0" not in self._buffer:
             left = self._deadline - time.monotonic()
-            if left <= 0 or not select.select([self._from], [], [], left)[0]:
+            waiting = select.poll()  # not select(), which refuses the numbers of files above 1023
+            waiting.register(self._from, select.POLLIN | select.POLLHUP)
+            if left <= 0 or not waiting.poll(left * 1000):
                 raise TimeoutError("Chromium did not reply in time")
             part = os.read(self._from, 1 << 20)
             if not part:
