@@ -72,7 +72,8 @@ def roles_file(tmp_path: Path, *names: str) -> Path:
 
 def test_the_plugin_offers_its_solvers() -> None:
     assert set(infimed_solvers()) == {
-        "direct", "chain-of-thought", "few-shot", "vote", "likelihood", "mdt-panel", "mdagents", "medagents", "reconcile"
+        "direct", "chain-of-thought", "few-shot", "vote", "likelihood",
+        "mdt-panel", "mdagents", "medagents", "reconcile",
     }  # fmt: skip
 
 
