@@ -13,6 +13,9 @@ from infimed_plugins.reporting.page.leaderboard import leaderboard
 from infimed_plugins.reporting.page.names import own_name
 from infimed_plugins.reporting.page.tables import benchmark_tables, curve_points, first_scorings, funnel, steps_of
 
+KEPT_WHOLE = ("value", "interval", "scored", "unscored")
+"""Columns of figures, which nobody can read in pieces; names and comparisons are wrapped where the screen is narrow."""
+
 
 def summary_text(run: Run) -> Any:
     """A rich renderable; names that come from data are shown as plain text, never read as markup."""
@@ -97,7 +100,7 @@ def _table(title: str, *columns: str) -> Any:
     table = Table(title=printable(title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for number_of_column, column in enumerate(columns):
         justify: Any = "right" if number_of_column else "left"
-        table.add_column(column, justify=justify, overflow="fold", no_wrap=column == "against")
+        table.add_column(column, justify=justify, overflow="fold", no_wrap=column in KEPT_WHOLE)
     return table
 
 
