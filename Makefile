@@ -17,7 +17,7 @@ $(VENV)/demo: $(VENV)/base
 	touch $@
 
 $(VENV)/installed: $(VENV)/base
-	$(PIP) install --quiet -c constraints.txt -e ".[demo,test,trackers,wandb,lora,privacy,ray,docs]"
+	$(PIP) install --quiet -c constraints.txt -e ".[demo,test,trackers,wandb,lora,qlora,privacy,ray,docs]"
 	touch $@ $(VENV)/demo
 
 install: $(VENV)/installed
