@@ -159,6 +159,7 @@ def map_tasks(
 def call(function: bytes, item: bytes) -> tuple[bool, Any, str]:
     """What runs on a worker. Its own exception travels as a value: not retried, not rewrapped."""
     try:
+        # What this run's own process pickled and Ray brought here: a cluster runs its users' code by design.
         return True, pickle.loads(function)(pickle.loads(item)), platform.node()
     except Exception as error:
         return False, error, platform.node()

@@ -64,7 +64,7 @@ class RayData(Executor):
         num_done = 0
         try:
             for row in dataset.iter_rows():
-                yield result(pickle.loads(row["result"]))
+                yield result(pickle.loads(row["result"]))  # pickled by this run's own task, a few lines below
                 num_done += 1
         except ray.exceptions.RayError:
             # A pipeline says that a worker died, and not at which item: tasks that have one item each do.

@@ -5,8 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Iterator, Sequence
 from itertools import permutations
 from typing import Any, ClassVar
 
@@ -17,32 +16,28 @@ from pydantic import Field
 from infimed_core import (
     Answer,
     AnswerMetric,
-    Benchmark,
-    Component,
     ComponentRef,
     DataError,
     Fault,
-    Generation,
     GradedAnswer,
     Sample,
     Score,
     Turn,
-    load_plugins,
 )
 from infimed_plugins.medevalkit.answers.named_options import LETTERS
+from infimed_plugins.medevalkit.wrappers.wrapped import OfAnother
 
 LETTER = re.compile(r"[A-Z](?= <- |$)")
 """The letter that a strict score says was read."""
 
 
-class OptionShuffled(Benchmark):
+class OptionShuffled(OfAnother):
     """How far a model's answers follow the place of an option: every question in ``orders`` orders, the first its own.
 
     ``accuracy`` is over all orders; ``consistency`` the share of questions to which the same option is chosen in all of
     them; ``right-in-all-orders`` the share that is answered rightly in all. Intervals resample questions, not orders.
     """
 
-    nested: ClassVar[Mapping[str, str]] = {"benchmark": "benchmark"}
     cluster_by: ClassVar[str] = "question"
     metrics: ClassVar[tuple[str, ...]] = ("accuracy", "consistency", "right-in-all-orders")
 
@@ -50,31 +45,9 @@ class OptionShuffled(Benchmark):
     orders: int = Field(default=3, ge=2, le=24, description="In how many orders a question is asked.")
     seed: int = Field(default=0, ge=0, description="Draws the orders.")
 
-    @cached_property
-    def _inner(self) -> Benchmark:
-        made: Any = load_plugins().make("benchmark", self.benchmark.use, self.benchmark.settings)
-        return made  # type: ignore[no-any-return]
-
-    def problems(self, run: Mapping[str, Component]) -> Mapping[str, str]:
-        """Those of the benchmark that is asked."""
-        return {f"benchmark.with.{key}": text for key, text in self._inner.problems(run).items()}
-
-    def generation(self) -> Generation | None:
-        """As the benchmark wants."""
-        found: Generation | None = self._inner.generation()
-        return found
-
-    def solver(self) -> ComponentRef | None:
-        """As the benchmark wants."""
-        return self._inner.solver()
-
-    def fingerprint(self) -> str:
-        """Changes with the settings and with the benchmark."""
-        return f"{self.identity()}|{self.version}|{self._inner.version}|{self._inner.fingerprint()}"
-
     def samples(self) -> Iterator[Sample | Fault]:
         """Every question with one right letter, in all its orders; others are left out."""
-        for row in self._inner.samples():
+        for row in self.inner.samples():
             if isinstance(row, Fault):
                 yield row
             elif len(row.options) > 1 and row.references and row.references[0] in LETTERS[: len(row.options)]:
@@ -97,7 +70,7 @@ class OptionShuffled(Benchmark):
 
     def grade(self, sample: Sample, answer: Answer, scoring: str) -> Score:
         """As the benchmark grades it, by the order in which the options were shown."""
-        return self._inner.grade(sample, answer, scoring)
+        return self.inner.grade(sample, answer, scoring)
 
     def is_open(self, sample: Sample) -> bool:
         """Never: what is asked is multiple choice."""

@@ -26,7 +26,9 @@ from infimed_core import (
     TrainingContext,
     canonical_json,
     digest,
+    write_atomically,
 )
+from infimed_plugins.sft.at_rest import at_rest
 from infimed_plugins.sft.loss import token_log_probabilities
 from infimed_plugins.sft.ranks import Ranks
 from infimed_plugins.sft.reward_watch import told_hollow
@@ -178,7 +180,7 @@ class RowMaker:
 
         most = max(self._ranks.gather(len(rows))) if self._sharded else len(rows)
         found: list[NDArray[np.float32]] = []
-        with self._at_rest(), self._arithmetic(), self._weights(reference):
+        with at_rest(self.model.module), self._arithmetic(), self._weights(reference):
             for number in range(most):
                 if number < len(rows):
                     found.append(self._of_row(rows[number], self._objective.targets(rows[number])[0]))
@@ -198,20 +200,6 @@ class RowMaker:
 
         found: NDArray[np.float32] = self._forward(compute).cpu().numpy()
         return found
-
-    @contextmanager
-    def _at_rest(self) -> Iterator[None]:
-        """Without dropout and without a gradient; afterwards every module is in the mode it had."""
-        import torch
-
-        training = [part for part in self.model.module.modules() if part.training]
-        self.model.module.eval()
-        try:
-            with torch.no_grad():
-                yield
-        finally:
-            for part in training:
-                part.training = True
 
     @contextmanager
     def _weights(self, reference: bool) -> Iterator[None]:
@@ -241,9 +229,7 @@ class RowMaker:
             return
         lines = [json.loads(line) for line in _whole_lines(self._lines)]
         text = "".join(json.dumps(line) + "\n" for line in lines if line.get("step", 0) <= step)
-        temporary = self._lines.with_suffix(".writing")
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(self._lines)
+        write_atomically(self._lines, text)
 
     def _write(self, lines: Sequence[Mapping[str, JsonValue]]) -> None:
         if self.rank or not lines:

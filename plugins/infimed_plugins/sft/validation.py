@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from infimed_core import (
     TrainableModel,
     TrainingContext,
 )
+from infimed_plugins.sft.at_rest import at_rest
 from infimed_plugins.sft.loss import linear_cross_entropy
 from infimed_plugins.sft.ranks import Ranks
 from infimed_plugins.sft.sharding import reshard
@@ -77,33 +77,21 @@ class Validation:
     def _measure(self, wanted: Measurements, step: int) -> dict[str, JsonValue]:
         started = time.perf_counter()
         entry: dict[str, JsonValue] = {"step": step}
-        with self._at_rest(), self._arithmetic():
-            if wanted.held_out is not None:
-                entry |= self._held_out(wanted.held_out)
-            if wanted.benchmarks:
-                shares = self._ranks.gather(wanted.ask(self._model, self._ranks.rank, self._ranks.size))
-                entry["benchmarks"] = wanted.summarise(shares) if self._ranks.is_first else {}
+        try:
+            with at_rest(self._model.module), self._arithmetic():
+                if wanted.held_out is not None:
+                    entry |= self._held_out(wanted.held_out)
+                if wanted.benchmarks:
+                    shares = self._ranks.gather(wanted.ask(self._model, self._ranks.rank, self._ranks.size))
+                    entry["benchmarks"] = wanted.summarise(shares) if self._ranks.is_first else {}
+        finally:
+            if self._sharded:
+                reshard(self._forward)
         self.seconds += time.perf_counter() - started
         self.entries.append(entry)
         if self._ranks.is_first:
             self._emit("evaluation", entry)
         return entry
-
-    @contextmanager
-    def _at_rest(self) -> Iterator[None]:
-        """Evaluation mode; afterwards every module is in the mode it had."""
-        import torch
-
-        training = [part for part in self._model.module.modules() if part.training]
-        self._model.module.eval()
-        try:
-            with torch.no_grad():
-                yield
-        finally:
-            for part in training:
-                part.training = True
-            if self._sharded:
-                reshard(self._forward)
 
     def _held_out(self, batches: Batches) -> dict[str, JsonValue]:
         """Mean loss of the supervised tokens of all rows, each weighing the same."""

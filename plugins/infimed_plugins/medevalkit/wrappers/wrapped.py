@@ -23,8 +23,8 @@ from infimed_core import (
 )
 
 
-class Wrapped(Benchmark):
-    """The questions of ``benchmark``, altered one by one; graded, grouped and summed up as there."""
+class OfAnother(Benchmark):
+    """A benchmark whose questions come from another one, and are asked in the way that one wants."""
 
     nested: ClassVar[Mapping[str, str]] = {"benchmark": "benchmark"}
 
@@ -35,6 +35,27 @@ class Wrapped(Benchmark):
         """The benchmark that is asked in another way."""
         made: Any = load_plugins().make("benchmark", self.benchmark.use, self.benchmark.settings)
         return made  # type: ignore[no-any-return]
+
+    def problems(self, run: Mapping[str, Component]) -> Mapping[str, str]:
+        """Those of the benchmark that is asked."""
+        return {f"benchmark.with.{key}": text for key, text in self.inner.problems(run).items()}
+
+    def generation(self) -> Generation | None:
+        """As the benchmark wants."""
+        found: Generation | None = self.inner.generation()
+        return found
+
+    def solver(self) -> ComponentRef | None:
+        """As the benchmark wants."""
+        return self.inner.solver()
+
+    def fingerprint(self) -> str:
+        """Changes with the settings and with the benchmark."""
+        return f"{self.identity()}|{self.version}|{self.inner.version}|{self.inner.fingerprint()}"
+
+
+class Wrapped(OfAnother):
+    """The questions of ``benchmark``, altered one by one; graded, grouped and summed up as there."""
 
     @property
     def scorings(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -65,23 +86,6 @@ class Wrapped(Benchmark):
     def judging(self) -> str:  # type: ignore[override]
         """As the benchmark."""
         return self.inner.judging
-
-    def problems(self, run: Mapping[str, Component]) -> Mapping[str, str]:
-        """Those of the benchmark that is asked."""
-        return {f"benchmark.with.{key}": text for key, text in self.inner.problems(run).items()}
-
-    def generation(self) -> Generation | None:
-        """As the benchmark wants."""
-        found: Generation | None = self.inner.generation()
-        return found
-
-    def solver(self) -> ComponentRef | None:
-        """As the benchmark wants."""
-        return self.inner.solver()
-
-    def fingerprint(self) -> str:
-        """Changes with the settings and with the benchmark."""
-        return f"{self.identity()}|{self.version}|{self.inner.version}|{self.inner.fingerprint()}"
 
     def altered(self, sample: Sample) -> Sample:
         """The question as it is asked here.
