@@ -30,8 +30,11 @@ def configuration_of(model_type: str) -> Any:
     if model_type.startswith("glm4") and FAMILIES[model_type].takes_images:
         rope = {"rope_type": "default", "partial_rotary_factor": 0.5, "mrope_section": [8, 12, 12]}
         return AutoConfig.for_model(model_type, text_config={"rope_parameters": rope | {"rope_theta": 10000.0}})
-    if model_type == "gemma4":  # as E2B and E4B: embeddings of each layer, the last layers share keys and values
-        return AutoConfig.for_model(model_type, text_config={"num_kv_shared_layers": 12}, vision_config={})
+    if model_type == "gemma4":  # as the larger ones: images both ways, global layers with keys for values
+        both = {"use_bidirectional_attention": "vision", "attention_k_eq_v": True, "num_global_key_value_heads": 1}
+        return AutoConfig.for_model(
+            model_type, text_config={**both, "hidden_size_per_layer_input": 0}, vision_config={}
+        )
     if model_type != "llava":
         return AutoConfig.for_model(model_type)
     siglip = {"model_type": "siglip_vision_model", "vision_use_head": False}

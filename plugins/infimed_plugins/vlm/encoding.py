@@ -153,7 +153,9 @@ class ChatEncoder(Encoder):
         found = [self.tokenizer.get_vocab().get(word) for word in words]
         if None in found:
             missing = words[found.index(None)]
-            raise DataError("no_checkpoint", f"{self.checkpoint}: the tokenizer lacks '{missing}', which ends lines of an image")
+            raise DataError(
+                "no_checkpoint", f"{self.checkpoint}: the tokenizer lacks '{missing}', which ends lines of an image"
+            )
         return found[0], found[1]
 
     def _tokenize(self, rendered: Sequence[Rendered], training: bool) -> list[Tokens]:
@@ -304,4 +306,3 @@ class ChatEncoder(Encoder):
         count = np.arange(len(ids), dtype=np.int64)[None]
         positions = rope_positions(types, grids) if self.rope_rows == 4 else count
         return Encoded(sample_id, ids, labels, positions, types, tuple(counts.tolist()), vision)
-

@@ -72,6 +72,7 @@ class Family:
 
 _QWEN_VISION = ("model.visual.",)
 _QWEN_MERGER = ("model.visual.merger.",)
+_GLM_MERGER = (*_QWEN_MERGER, "model.visual.downsample.")
 _TOWER, _PROJECTOR = ("model.vision_tower.",), ("model.multi_modal_projector.",)
 _GEMMA4_TOWERS = (*_TOWER, "model.audio_tower.")
 _GEMMA4_PROJECTORS = ("model.embed_vision.", "model.embed_audio.")
@@ -94,9 +95,9 @@ FAMILIES = {
         Family("llava", _TOWER, _PROJECTOR, towers=_SIGLIP),
         Family("gemma3", _TOWER, _PROJECTOR, towers=_SIGLIP, leak=_WINDOWED, both_ways=True),
         Family("internvl", _TOWER, _PROJECTOR, processor="internvl", boxes="tagged"),
-        Family("glm4v", _QWEN_VISION, _QWEN_MERGER, 4, processor="glm"),
-        Family("glm4v_moe", _QWEN_VISION, _QWEN_MERGER, 4, processor="glm"),
-        Family("glm46v", _QWEN_VISION, _QWEN_MERGER, 4, processor="glm"),
+        Family("glm4v", _QWEN_VISION, _GLM_MERGER, 4, processor="glm"),
+        Family("glm4v_moe", _QWEN_VISION, _GLM_MERGER, 4, processor="glm"),
+        Family("glm46v", _QWEN_VISION, _GLM_MERGER, 4, processor="glm"),
         Family("mistral3", _TOWER, _PROJECTOR, processor="pixtral", towers=("pixtral",)),
         Family("gemma4", _GEMMA4_TOWERS, _GEMMA4_PROJECTORS, processor="gemma4", leak=_WINDOWED, both_ways=True),
         Family("qwen3"),

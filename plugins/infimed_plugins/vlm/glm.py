@@ -22,7 +22,9 @@ class GlmPixels(QwenPixels):
         """Read ``preprocessor_config.json``; its limits count the pixels of an image once for each frame."""
         size = {"shortest_edge": _SHORTEST, "longest_edge": _LONGEST} | dict(settings.get("size") or {})
         read = super().from_settings({**settings, "size": size, "min_pixels": None, "max_pixels": None})
-        return replace(read, min_pixels=-(-read.min_pixels // read.temporal), max_pixels=read.max_pixels // read.temporal)
+        return replace(
+            read, min_pixels=-(-read.min_pixels // read.temporal), max_pixels=read.max_pixels // read.temporal
+        )
 
     def grids(
         self, heights: NDArray[np.int64], widths: NDArray[np.int64], max_visual_tokens: int | None

@@ -196,7 +196,11 @@ def tower_inputs(images: str, values: Any, grid: Any, patch: int) -> dict[str, A
 def patches_per_token(config: Any) -> int:
     """Patches down and across that become one visual token, by a configuration of a tower at native resolution."""
     vision = config.vision_config
-    for holder, name in ((vision, "spatial_merge_size"), (config, "spatial_merge_size"), (vision, "pooling_kernel_size")):
+    for holder, name in (
+        (vision, "spatial_merge_size"),
+        (config, "spatial_merge_size"),
+        (vision, "pooling_kernel_size"),
+    ):
         if merge := getattr(holder, name, None):
             return int(merge)
     return 1
