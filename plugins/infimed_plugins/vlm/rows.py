@@ -131,7 +131,6 @@ def _shares_gradients() -> bool:
 
 def _untouched_tower(module: Any) -> Any:
     """Zero, computed through the vision tower: a row of text alone must not leave other ranks waiting for it."""
-    import torch
 
     family = family_of(module.config)
     assert family is not None
