@@ -30,7 +30,7 @@ def mark_lines(
 ) -> None:
     """Write the token that ends a line behind each line of an image, and the one that ends an image behind its last.
 
-    ``grids`` int64 [images, 2] holds the tokens down and across, the end of a line included; ``ids`` is changed in place.
+    ``grids`` int64 [images, 2] holds the tokens down and across, the end of a line included. ``ids`` is changed.
     """
     visual, place = np.flatnonzero(token_types), 0
     for down, across in grids.tolist():
