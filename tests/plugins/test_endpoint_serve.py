@@ -80,7 +80,10 @@ class Served:
             *([str(self.checkpoint)] if self.pinned else []),
         ]
         command += ["--host", "127.0.0.1", "--port", str(self.port), "--device", "cpu"]
+        # Without a folder of kept models the server's list of models is an error, asked for again for a minute.
+        (home := self.log.parent / "hub").mkdir(exist_ok=True)
         environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+        environment |= {"HF_HUB_CACHE": str(home)}
         with self.log.open("ab") as stream:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, env=environment

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from forked import Forked, start
+from forked import Forked, finish, start
 from test_run import document, write_samples
 
 from infimed_core import InfimedError
@@ -90,9 +89,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory, data: Path) -> RunRecord:
     file = write_run_file(tmp_path_factory.mktemp("alone"), data)
-    subprocess.run(
-        [sys.executable, "-m", "infimed_core", str(file)], check=True, capture_output=True, env=own_environment()
-    )
+    done = finish(["-m", "infimed_core", file])
+    assert done.returncode == 0, done.stderr
     return record(file)
 
 
@@ -131,8 +129,9 @@ def test_a_run_under_a_launcher_has_the_results_of_one_process(
             "0",
         ],
     }
-    command = [str(Path(sys.executable).with_name(launcher)), *options[launcher], "-m", "infimed_core", str(file)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=own_environment(), timeout=280)
+    # The launcher is forked; the ranks are processes that it starts in full.
+    command = [Path(sys.executable).with_name(launcher), *options[launcher], "-m", "infimed_core", file]
+    done = finish(command, own_environment(), limit=280)
     assert done.returncode == 0, done.stderr
     found = record(file)
     assert found.status == "done" and found.environment["ranks"] == 2

@@ -3,7 +3,6 @@
 import html
 import http.client
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -15,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 import yaml
 
@@ -228,9 +228,7 @@ def test_a_taken_port_and_a_missing_run_are_one_clear_line(tmp_path: Path) -> No
             ([str(run), "--port", port], "give another with --port"),
             ([str(tmp_path)], "no such run"),
         ):
-            ended = subprocess.run(
-                [*COMMAND, "serve", *arguments], capture_output=True, text=True, timeout=60, check=False
-            )
+            ended = forked.finish([*COMMAND[1:], "serve", *arguments], limit=60)
             assert ended.returncode == 2 and told in ended.stderr and "Traceback" not in ended.stderr
 
 
@@ -248,12 +246,7 @@ def document(folder: Path) -> dict[str, Any]:
 def test_a_run_in_progress_is_followed_from_its_first_step_to_its_last(tmp_path: Path) -> None:
     file = tmp_path / "run.yaml"
     file.write_text(yaml.safe_dump(document(tmp_path)))
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    code = "from infimed_core.cli import run_main; run_main()"
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, str(file)],
-        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    process = forked.start(["-c", "from infimed_core.cli import run_main; run_main()", file])
     try:
         directory = tmp_path / "runs" / "going"
         deadline = time.monotonic() + 120
