@@ -279,7 +279,7 @@ def test_a_plugin_file_works_on_every_rank(mine: Path) -> None:
     (mine.parent / "run.yaml").write_text(json.dumps(body))
     command = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", "-m"]
     environment = os.environ | {VARIABLE: "{}"}
-    done = forked.finish([*command, "infimed_core", mine.parent / "run.yaml", "--quiet"], environment, limit=280)
+    done = forked.finish([*command, "infimed_core", mine.parent / "run.yaml", "--quiet"], environment)
     assert done.returncode == 0, done.stderr
     record = json.loads((mine.parent / "runs" / "ranks" / "run.json").read_text())
     assert record["status"] == "done" and record["environment"]["ranks"] == 2

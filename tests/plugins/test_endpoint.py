@@ -160,7 +160,7 @@ def test_answers_come_as_they_are_ready():
 
     def behave(body, count):
         if body["messages"][-1]["content"] == "question 0":
-            assert gate.wait(20)
+            assert gate.wait(300)
         return echo(body, count)
 
     with FakeServer(behave) as server:
@@ -176,7 +176,7 @@ def test_no_more_questions_are_under_way_than_allowed_and_no_fewer(concurrency):
     together = threading.Barrier(concurrency)
 
     def behave(body, count):
-        together.wait(20)  # breaks, and so fails, if fewer than the bound ever come at once
+        together.wait(60)  # breaks, and so fails, if fewer than the bound ever come at once
         time.sleep(0.005)
         return echo(body, count)
 
@@ -251,7 +251,7 @@ def test_an_answer_that_takes_too_long_is_an_error_after_one_more_try():
     gate = threading.Event()
 
     def behave(body, count):
-        gate.wait(20)
+        gate.wait(300)
         return echo(body, count)
 
     with FakeServer(behave) as server:

@@ -97,7 +97,7 @@ def test_workers_end_when_the_main_process_is_killed(tmp_path):
     main.kill()
     main.communicate()
     assert workers
-    left = psutil.wait_procs(workers, timeout=20)[1]
+    left = psutil.wait_procs(workers, timeout=300)[1]
     assert [worker for worker in left if worker.status() != psutil.STATUS_ZOMBIE] == []
 
 

@@ -243,7 +243,7 @@ def test_a_run_killed_while_it_reads_or_scores_ends_with_equal_digests(tmp_path:
         process = subprocess.Popen(
             command("killed"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         )
-        limit = time.monotonic() + 90
+        limit = time.monotonic() + 600
         while process.poll() is None and time.monotonic() < limit:
             if list(artifacts("killed").glob(pattern)):
                 os.killpg(process.pid, signal.SIGKILL)
