@@ -1,7 +1,10 @@
 """Settings that every test shares: property tests draw the same examples on every machine, however slow it is."""
 
+import atexit
 import os
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import hypothesis
@@ -11,6 +14,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 import forked
 import order
 
+if "HF_HUB_CACHE" not in os.environ:  # none of what this machine has downloaded; workers take that of their parent
+    os.environ["HF_HUB_CACHE"] = tempfile.mkdtemp(prefix="infimed-hub-")
+    atexit.register(shutil.rmtree, os.environ["HF_HUB_CACHE"], ignore_errors=True)
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `infimed-run` does: two workers share the cores
 
 hypothesis.settings.register_profile(
