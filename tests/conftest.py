@@ -27,7 +27,7 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("infimed")
-forked.one_worker_process()
+forked.spare()
 
 
 @pytest.hookimpl(trylast=True)

@@ -157,16 +157,18 @@ def launch(command: Sequence[str], num_processes: int, limit: float = 120.0) -> 
     assert not any(codes), "\n".join(process.said() for process in processes)
 
 
-def one_worker_process() -> None:
-    """Runs that ask for no number of worker processes have none of their own here: tests share few cores already.
+def spare() -> None:
+    """What costs tests much and shows nothing to them is left out of this process and of those that are forked.
 
-    A worker is a fresh interpreter, and to start two takes longer than the small data of a test. Tests of executors, of
-    kills and of damage name their number, and what is started in full (``subprocess``) has as many as there are CPUs.
+    Runs that ask for no number of worker processes have none of their own: a worker is a fresh interpreter, and to
+    start two takes longer than the small data of a test. Tests of executors, of kills and of damage name their number.
+    No file is awaited on the disk, for no test cuts the power. What is started in full (``subprocess``) does both.
     """
     from infimed_plugins.executors import local
 
     if not hasattr(local._num_cpus, "__wrapped__"):
         local._num_cpus = functools.wraps(local._num_cpus)(lambda: 1)
+        os.fsync = lambda descriptor: None
 
 
 @functools.cache
@@ -210,7 +212,7 @@ def _serve(connection: socket.socket) -> None:
     """Fork for every message; returns in the children alone, and when whoever asks has ended."""
     for name in IMPORTED:
         importlib.import_module(name)
-    one_worker_process()
+    spare()
     while message := connection.recv(LONGEST_MESSAGE):
         body = json.loads(message)
         if "poll" in body:
