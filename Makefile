@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check
+# Options of `pip install`, such as --no-compile: an environment that is used once compiles what it imports.
+PIP_OPTIONS ?=
 
 .PHONY: demo test lint docs install install-demo clean
 
@@ -9,15 +11,15 @@ PIP = $(VENV)/bin/python -m pip --disable-pip-version-check
 $(VENV)/base: pyproject.toml constraints.txt
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet --upgrade "pip>=24.2"
-	$(PIP) install --quiet -c constraints.txt torch
+	$(PIP) install --quiet $(PIP_OPTIONS) -c constraints.txt torch
 	touch $@
 
 $(VENV)/demo: $(VENV)/base
-	$(PIP) install --quiet -c constraints.txt -e ".[demo]"
+	$(PIP) install --quiet $(PIP_OPTIONS) -c constraints.txt -e ".[demo]"
 	touch $@
 
 $(VENV)/installed: $(VENV)/base
-	$(PIP) install --quiet -c constraints.txt -e ".[demo,test,trackers,wandb,lora,qlora,privacy,ray,docs]"
+	$(PIP) install --quiet $(PIP_OPTIONS) -c constraints.txt -e ".[demo,test,trackers,wandb,lora,qlora,privacy,ray,docs]"
 	touch $@ $(VENV)/demo
 
 install: $(VENV)/installed

@@ -18,7 +18,7 @@ from infimed_plugins.authoring.command import checked, write
 from infimed_plugins.authoring.templates import TEMPLATES
 from infimed_plugins.authoring.writing import NewPlugin
 from tests.test_outside_plugins import Environment
-from tests.test_third_party import PIP, call
+from tests.test_third_party import ROOT, built, install, shared_folder
 
 NAMES = {kind: f"my-{kind.replace(' ', '-')}" for kind in KINDS}
 
@@ -128,12 +128,12 @@ def training_with(objective: dict[str, Any]) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
     """One fresh environment with a new plugin of every kind, installed as its README says and not edited."""
-    made = Environment(tmp_path_factory.mktemp("new"))
+    made = Environment(tmp_path_factory.mktemp("new"), built(ROOT, shared_folder(tmp_path_factory)))
     for kind, name in NAMES.items():
         made.infimed("new", kind, name)
     folders = [made.place / f"infimed-{name}" for name in NAMES.values()]
     editable = [part for folder in folders for part in ("-e", folder)]
-    call(made.python, *PIP, "install", "--no-deps", "--no-build-isolation", "--no-index", *editable)
+    install(made.python, "--no-build-isolation", *editable)
     tests = [str(folder) for folder in folders]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     command = [str(made.python), "-m", "pytest", "-q", "-p", "no:cacheprovider", "--junitxml=tests.xml", *tests]
