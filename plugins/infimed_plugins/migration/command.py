@@ -91,7 +91,7 @@ def _settings(text: str, file: Path) -> dict[str, Any]:
 
     try:
         values = json.loads(text) if file.suffix == ".json" else yaml.safe_load(text)
-    except (ValueError, yaml.YAMLError) as error:
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise InfimedError(f"{file}: is no {'JSON' if file.suffix == '.json' else 'YAML'}: {error}") from error
     if not isinstance(values, dict):
         raise InfimedError(f"{file}: must hold settings by name")

@@ -254,7 +254,7 @@ def _described(folder: Path) -> dict[str, Any]:
     """``dataset_info.json`` where it lies; without it every name is taken for a local one."""
     try:
         entries = json.loads((folder / "dataset_info.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return entries if isinstance(entries, dict) else {}
 

@@ -242,7 +242,7 @@ def _words(settings: Settings, name: str) -> list[str]:
 def _json(text: str, file: Path) -> Any:
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InfimedError(f"{file}: lr_scheduler_kwargs is no JSON: {error}") from error
 
 

@@ -84,7 +84,7 @@ def read_config(checkpoint: Path, trust_remote_code: bool = False) -> Any:
         config._attn_implementation = config._experts_implementation = None  # of its parts, too
         return config
     except (ValueError, OSError, KeyError, TypeError) as error:
-        first = str(error).strip().splitlines()[0]
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise DataError("no_checkpoint", f"{checkpoint / 'config.json'}: cannot be used: {first}") from error
 
 
