@@ -45,7 +45,7 @@ _WRONG = (
     r"likely|less appropriate|less suitable|contraindicated|inappropriate|"
     r"unsafe|unsuitable|irrelevant|incompatible|inconsistent|unrelated|improbable|implausible|absent|withheld|"
     r"stopped|discontinued|harmful|dangerous|teratogenic|ineffective|"
-    r"insufficient|distractors?\b)"
+    r"insufficient|spared\b|unaffected|uninvolved|distractors?\b)"
 )
 _DENIES_PREVIOUS = re.compile(
     rf"[\"') ]*(?:[(,:\-] ?)?(?:(?:which|that|it|this|also|option|choice|,) )*"
@@ -76,7 +76,8 @@ CONSIDERED = re.compile(
     re.IGNORECASE,
 )
 HEDGED = re.compile(
-    r"\b(?:may|might|could|perhaps|maybe|possibly|possible|potentially|conceivably|not rule out)\b|可能|也许|或许",
+    r"\b(?:may|might|could|perhaps|maybe|possibly|possible|potentially|conceivably|"
+    r"not rule out)\b|(?<!最)可能|也许|或许",
     re.IGNORECASE,
 )
 _RESET = re.compile(
@@ -114,8 +115,18 @@ def _last_words(before: str, filling: frozenset[str], most: int) -> list[str]:
     return words
 
 
+_CAUSED = re.compile(
+    r"\b(?:due to|caused by|because of|results? (?:from|in)|resulting (?:from|in)|secondary to|owing to|causes) "
+    r"(?:an? |the )?(?:lack|absence|loss) of(?: an?| the)? ?$",
+    re.IGNORECASE,
+)
+"""A lack that explains ("due to lack of factor XI") is said, not denied."""
+
+
 def denied_before(before: str) -> bool:
     """Whether the text up to a naming denies what comes next."""
+    if " of" in before[-5:] and _CAUSED.search(before[-60:]):
+        return False
     words = _last_words(before, _FILLING, 5)
     if words:
         last = words[-1]
@@ -129,9 +140,22 @@ def denied_before(before: str) -> bool:
     return not before.isascii() and before.rstrip(" \"'(:").endswith(_DENYING_CHINESE)
 
 
-def denied_after(after: str) -> bool:
-    """Whether the text right after a naming denies it."""
-    return _DENIES_PREVIOUS.match(after[:90]) is not None
+_DESCRIBED = re.compile(
+    r"[\"') ]*,? ?which (?:is|are|was|were|can be|may be|would be)(?: \w+ly| also| often| very)* (?:contraindicated|"
+    r"unsafe|harmful|dangerous|teratogenic|ineffective|discontinued|stopped|absent|less likely)",
+    re.IGNORECASE,
+)
+_CONCLUDES = re.compile(r"\b(?:is|are|was|be|answer|diagnosis)\b[^.;]{0,40}$", re.IGNORECASE)
+
+
+def denied_after(after: str, before: str = "") -> bool:
+    """Whether the text right after a naming denies it.
+
+    What ``before`` concludes is only described by a clause that calls it dangerous ("is B, which is teratogenic").
+    """
+    if _DENIES_PREVIOUS.match(after[:90]) is None:
+        return False
+    return not (before and _DESCRIBED.match(after[:90]) and _CONCLUDES.search(before[-60:]))
 
 
 def verb_denied(before: str) -> bool:

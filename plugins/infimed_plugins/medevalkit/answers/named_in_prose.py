@@ -94,7 +94,7 @@ _OR = re.compile(r"(?:\bor(?: an?| the)?|或) *$", re.IGNORECASE)
 def _stands(text: str, at: int, cut: bool) -> bool:
     start, end = sentence_start(text, at), sentence_end(text, at)
     before, after = text[start:at], text[at + 1 : end + 1]
-    if text[end : end + 1] == "?" or denied_before(before) or denied_after(after) or is_considered(before):
+    if text[end : end + 1] == "?" or denied_before(before) or denied_after(after, before) or is_considered(before):
         return False
     stops_inside = end >= len(text) and _OPEN_END.search(text) is not None and len(text) - start > 1
     long_after = (text[at] >= chr(LABEL) and len(after) > 12) or len(after.split()) > 6

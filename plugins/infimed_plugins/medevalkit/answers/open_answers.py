@@ -44,6 +44,10 @@ class Part:
 def _reference(text: str) -> tuple[Part, ...]:
     """The parts of a reference: what a comma, a semicolon or "and" joins."""
     found = []
+    if "and" in text or "&" in text:
+        whole = tuple(words_of(text))
+        if is_known(whole):  # "H&E"
+            return (Part((same_as(whole),), same_as(whole)),)
     for part in re.split(r",|;|、|，|\band\b|/(?=\s*[A-Za-z]{3})|&", text):
         words = tuple(words_of(part))
         content = tuple(word for word in words[:-1] if word not in FILLERS) + words[-1:]  # a last "a" is no article
@@ -81,9 +85,9 @@ def grade_open(reference: str, response: str | None, question: str = "", ended: 
         return Verdict(None, "refusal", read=text[:200])
     if prepared.loop:
         return Verdict(None, "loop")
-    number = number_of(reference)
+    number = number_of(reference.rstrip(" %"))
     if number is not None:
-        return _grade_number(number, text, question)
+        return _grade_number(number, text if "%" in reference else _as_share(number, text), question)
     verdict = _grade_words(reference, text, question)
     if verdict.right is not True and (prepared.cut or _is_broken_off(text, question)):
         return Verdict(None, "truncated", read=text[:200])
@@ -142,6 +146,16 @@ def stated_part(text: str) -> str:
     return after_label(text)
 
 
+_PERCENT = re.compile(r"(\d+(?:\.\d+)?) ?(?:%|percent\b|per cent\b)")
+
+
+def _as_share(wanted: float, text: str) -> str:
+    """The text with percentages as shares ("50%" as 0.5) where the reference is one."""
+    if not 0 < wanted < 1:
+        return text
+    return _PERCENT.sub(lambda found: repr(float(found[1]) / 100), text)
+
+
 def _grade_number(wanted: float, text: str, question: str) -> Verdict:
     found = numbers_in(text)
     same = [
@@ -151,7 +165,7 @@ def _grade_number(wanted: float, text: str, question: str) -> Verdict:
     ]
     distinct = set(found)
     read = text[:200]
-    if same and len(distinct) == 1:
+    if same and (len(distinct) == 1 or set(_concluded(text)) == set(same)):
         return Verdict(True, read=read, statement=text[:300])
     if not found:
         denied = re.search(r"\b(?:no|none|zero|not any)\b", text, re.IGNORECASE)
@@ -163,13 +177,29 @@ def _grade_number(wanted: float, text: str, question: str) -> Verdict:
     return Verdict(None, NEEDS_JUDGE, read=read) if same else Verdict(False, read=read)
 
 
+_CONCLUDES = re.compile(r"\b(?:so|thus|therefore|hence|equals|in total|a total of)\b|[=≈∴]|因此|所以|共", re.IGNORECASE)
+_COPULA = re.compile(r"\b(?:is|are|was|equals|be|has|have|gives|makes)\b|[=≈:是]", re.IGNORECASE)
+
+
+def _concluded(text: str) -> list[float]:
+    """The numbers that a conclusion comes to: what follows its last "is" or its like."""
+    found = list(_CONCLUDES.finditer(text))
+    if not found:
+        return []
+    rest = text[found[-1].end() :]
+    copulas = list(_COPULA.finditer(rest))
+    return numbers_in(rest[copulas[-1].end() :] if copulas else rest)
+
+
 def _grade_words(reference: str, text: str, question: str) -> Verdict:
     parts = _reference(reference.lower())
     sentences = [sentence for sentence in read_sentences(text) if not sentence.asked]
     read = text[:200]
     if not parts or not sentences:
         return Verdict(None, NEEDS_JUDGE, read=read)
-    states = [_state(part, sentences) for part in parts]
+    alone = len(parts) == 1 and len(parts[0].units) < _ENOUGH_WORDS
+    asked = frozenset(words_of(question)) if alone else frozenset()
+    states = [_state(part, sentences, asked) for part in parts]
     other = conflict(reference, sentences, question)
     if all(state == "asserted" for state in states):
         if other == "other":
@@ -252,12 +282,12 @@ def _deciding(part: Part, sentences: list[Sentence]) -> str:
     return ""
 
 
-def _state(part: Part, sentences: list[Sentence]) -> str:
+def _state(part: Part, sentences: list[Sentence], asked: frozenset[str]) -> str:
     """asserted, denied, doubted, partly or absent: how the sentences speak of a part of the reference."""
     best = "absent"
     order = {"absent": 0, "partly": 1, "denied": 2, "doubted": 3, "asserted": 4}
     for sentence in sentences:
-        state = _state_in(part, sentence)
+        state = _state_in(part, sentence, asked)
         if order[state] > order[best]:
             best = state
     if best in ("absent", "partly") and len(part.units) > 1 and len(sentences) > 1:
@@ -266,17 +296,34 @@ def _state(part: Part, sentences: list[Sentence]) -> str:
     return best
 
 
-def _state_in(part: Part, sentence: Sentence) -> str:
+def _state_in(part: Part, sentence: Sentence, asked: frozenset[str]) -> str:
     places = sentence.find(part.whole) or _abbreviated(part, sentence)
     if places:
         return _kind_of_mention(sentence, places)
-    found = [sentence.find(unit) for unit in part.units]
-    if all(found):
+    found = _places_of_units(part, sentence)
+    said = [
+        places
+        for places, unit in zip(found, part.units, strict=True)
+        if places or not asked.issuperset(unit[0])  # "left" of a left kidney, where the question says "which kidney"
+    ]
+    if all(said) and any(found):
+        found = said
         states = {_kind_of_mention(sentence, places) for places in found}
         for state in ("denied", "doubted", "asserted"):
             if state in states:
                 return state
     return "partly" if any(found) and len(found) > 1 else "absent"
+
+
+def _places_of_units(part: Part, sentence: Sentence) -> list[list[int]]:
+    """Where each unit is said, those behind a side or a level together by their initials too ("left MCA")."""
+    found = [sentence.find(unit) for unit in part.units]
+    if all(found) or len(found) < 2 or value_of(part.units[0][0]) is None:
+        return found
+    initials = "".join(word[0] for unit in part.units[1:] for word in unit[0])
+    if len(initials) > 2 and initials in sentence.words:
+        return [found[0], *[[sentence.words.index(initials)]] * (len(found) - 1)]
+    return found
 
 
 def _abbreviated(part: Part, sentence: Sentence) -> list[int]:
@@ -290,8 +337,16 @@ def _abbreviated(part: Part, sentence: Sentence) -> list[int]:
         ]
     if 2 <= len(first) <= 5:
         initials = "".join(word[0] for word in first)
-        return [at for at, word in enumerate(words) if word == initials]
+        return [at for at, word in enumerate(words) if word == initials or _shortens(word, first)]
     return []
+
+
+def _shortens(word: str, name: Words) -> bool:
+    """Whether a word of capitals is made of the name's letters in order, with every word's first ("HCC")."""
+    if not len(name) < len(word) <= len(name) + 2 or not word.isalpha():
+        return False
+    letters = (f"{re.escape(one[0])}(?:[{re.escape(one[1:])}])?" if one[1:] else re.escape(one) for one in name)
+    return re.fullmatch("".join(letters), word) is not None
 
 
 def _kind_of_mention(sentence: Sentence, places: list[int]) -> str:
@@ -327,11 +382,17 @@ def _resembles(parts: tuple[Part, ...], sentences: list[Sentence], question: str
         return True
     first = parts[0].whole[0]
     said = sentences[0].words
+    short = _CAPITALS.findall(sentences[0].text) if len(said) < 4 else []
+    if any(re.match(".*?".join(letters.lower()), " ".join(first)) for letters in short):
+        return True
     return (
         len(said) == len(first) == 1
         and (said[0].startswith(first[0]) or first[0].startswith(said[0]))
         and said[0].isalpha()
     )
+
+
+_CAPITALS = re.compile(r"\b[A-Z]{2,5}\b")
 
 
 def _says_nothing(sentences: list[Sentence]) -> bool:
