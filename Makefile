@@ -5,7 +5,7 @@ PIP = $(VENV)/bin/python -m pip --disable-pip-version-check
 # Options of `pip install`, such as --no-compile: an environment that is used once compiles what it imports.
 PIP_OPTIONS ?=
 
-.PHONY: demo test lint docs install install-demo clean
+.PHONY: demo test lint docs newest install install-demo clean
 
 # What everybody needs: torch first, so that pip settles its version before anything that builds on it.
 $(VENV)/base: pyproject.toml constraints.txt
@@ -41,6 +41,10 @@ lint: install
 # The documentation as a site: build/site/index.html.
 docs: install
 	HF_HUB_OFFLINE=1 NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
+
+# Families, packing, checkpoints, adapters and training on the newest transformers and torch that install.
+newest: install
+	$(VENV)/bin/python benchmarks/newest_versions.py --json build/newest_versions.json
 
 clean:
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks

@@ -29,6 +29,8 @@ from infimed_plugins.vlm.patch_rows import tower_inputs
 from infimed_plugins.vlm.rows import row_hidden_states, segments
 from infimed_plugins.vlm.without_progress_bars import without_progress_bars
 
+pytestmark = pytest.mark.newest
+
 TEXTS = ["Which imaging plane is shown in this picture?", "axial coronal sagittal yes no"] * 5
 PADDED = [name for name, family in FAMILIES.items() if not family.packs]
 

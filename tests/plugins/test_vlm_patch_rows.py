@@ -23,6 +23,8 @@ from infimed_plugins.vlm.glm import GlmPixels
 from infimed_plugins.vlm.isolation import measure
 from infimed_plugins.vlm.patch_rows import Gemma4Pixels, PixtralPixels, tower_inputs
 
+pytestmark = pytest.mark.newest
+
 TEXTS = ["Which imaging plane is shown in this picture?", "axial coronal sagittal"] * 5
 OPTIONS = {"input_data_format": "channels_last", "return_tensors": "pt"}
 FAMILIES = ["glm4v", "mistral3", "gemma4"]
