@@ -14,11 +14,14 @@ from infimed_plugins.medevalkit.answers.choice_cues import (
     FORWARD,
     INITIAL,
     ITEM,
+    KINDS,
     MORE,
     OPENERS,
     POSITIVE,
     STARTERS,
+    TURN,
     VERDICT,
+    WORDS,
 )
 from infimed_plugins.medevalkit.answers.context_modifiers import (
     denied_after,
@@ -29,7 +32,7 @@ from infimed_plugins.medevalkit.answers.context_modifiers import (
     verb_denied,
 )
 from infimed_plugins.medevalkit.answers.equality import EDGES
-from infimed_plugins.medevalkit.answers.named_options import LABEL, LABELS, LETTERS, NAME, NAMES, Options, lowered
+from infimed_plugins.medevalkit.answers.named_options import LABEL, LABELS, LETTERS, NAME, Options, lowered
 from infimed_plugins.medevalkit.answers.numbers import number_of
 from infimed_plugins.medevalkit.answers.refusals import NO_CHOICE
 from infimed_plugins.medevalkit.answers.resolving import resolve, set_of
@@ -178,31 +181,7 @@ def _names_another(text: str, at: int, end: int, index: int, options: Options) -
     return False
 
 
-_WORDS = re.compile(rf"[a-zà-ÿ]+|[{NAMES}{LABELS}]")
-_NOUNS = word_set(
-    "answer answers option options choice choices response responses selection selections diagnosis "
-    "diagnoses conclusion letter pick solution result treatment cause organism step ans correct right "
-    "best likely appropriate choose chooses choosing chose chosen select selects selected selecting picks "
-    "picked picking go going went opt opts opted opting settle settles settled settling lean leans "
-    "leaning leaned vote voting say prefer favor favour stick sticking bet mark respond guess think "
-    "believe conclude recommend "
-    "antwort lösung richtig korrekt wähle nehme elijo escojo choisis scelgo escolho respuesta opción réponse "
-    "reponse resposta alternativa risposta"
-)
-_LINKS = word_set(
-    "so thus therefore hence accordingly consequently ergo in overall finally it this that which "
-    "corresponds correspond matches match points point aligns align consistent leads lead leaves leave "
-    "supports support indicates indicate suggests suggest actually "
-    "correction rather mean meant sorry wait leaving not no nicht non não pas ce"
-)
 _HOLDS = word_set("correct right true accurate consistent appropriate likely suitable 正确 对 符合 ✓ ✔ ✅")
-_KINDS = {
-    **dict.fromkeys(_LINKS, "link"),
-    **dict.fromkeys(_NOUNS, "noun"),
-    **dict.fromkeys(("is", "be", "are"), "is"),
-    **dict.fromkeys("abcdefghijklmnopqrstuvwxyz", "item"),
-    **{chr(start + index): "item" for start in (NAME, LABEL) for index in range(26)},
-}
 _LABEL_NEXT = re.compile(rf"[ :]{{0,3}}\n{{0,2}} ?(?=[{LABELS}])")
 _CHINESE = re.compile("[答选最正结故应因综所认觉判诊\\[→∴=]")
 
@@ -219,14 +198,17 @@ def find_statements(
     found: list[Statement | None] = []
     items: list[int] = []
     reached = 0
-    kinds = _KINDS.get
-    for word in _WORDS.finditer(low, start):
+    kinds = KINDS.get
+    for word in WORDS.finditer(low, start):
         kind = kinds(word.group())
         if kind is None:
             continue
         at = word.start()
         if kind == "item":
             items.append(at)
+        elif kind == "turn":
+            if (cue := TURN.match(low, at)) is not None and _begins(low, cue, False):
+                found.append(_forward(text, low, cue, options, multiple, True))
         elif kind == "noun":
             if at >= reached and (cue := FORWARD.match(low, at)) is not None and _begins(low, cue, False):
                 found.append(_forward(text, low, cue, options, multiple, False))

@@ -25,11 +25,11 @@ NO = word_set(
 ) | {"definitely not", "certainly not", "it is not", "there is not"}
 _TURNED = {"positive": "yes", "negative": "no", "present": "yes", "absent": "no"}
 """What says yes or no of a finding, unless the question has the word or its opposite."""
-_TRUTH = {"true": "yes", "correct": "yes", "false": "no", "incorrect": "no"}
+_TRUTH = {"correct": "yes", "incorrect": "no"}
 """The same of anything that is asked."""
 _OTHERWISE = re.compile(
-    r"^\W*(?:(?P<yes>affirmative|correct|that is correct|true|ja|oui|sí|si|sim|да)|"
-    r"(?P<no>false|incorrect|that is incorrect|nein|non|não|nej|нет|not at all|definitely not|"
+    r"^\W*(?:(?P<yes>affirmative|correct|that is correct|ja|oui|sí|si|sim|да)|"
+    r"(?P<no>incorrect|that is incorrect|nein|non|não|nej|нет|not at all|definitely not|"
     r"(?:none|not)(?: (?:seen|visible|identified|noted|detected|present|"
     r"evident|that i can see|found|observed))(?: (?:in|on) (?:this|the) \w+)?|none))(?=\W*$|[,.;!] )",
     re.IGNORECASE,
@@ -104,10 +104,10 @@ def read_polar(response: str | None, question: str = "", ended: str | None = Non
         return "", prepared.reason, ""
     if prepared.loop:
         return "", "loop", ""
-    if said := _turned(prepared.text, question):
-        return said, "", prepared.text
     if not prepared.marks and (alone := _ALONE.fullmatch(prepared.text)) is not None:
         return _which(alone), "", prepared.text
+    if said := _turned(prepared.text, question):
+        return said, "", prepared.text
     for content in reversed(prepared.marks):
         if said := _equal(content):
             return said, "", content
@@ -132,7 +132,7 @@ def read_polar(response: str | None, question: str = "", ended: str | None = Non
 
 def _turned(text: str, question: str) -> str:
     """What a word alone says of the thing that is asked: "absent", or the very word of the question ("enlarged")."""
-    asked = _asked(question) if len(text) < 40 else ()
+    asked = _asked(question) if len(text) < 40 and question else ()
     words = words_of(text)
     if not asked or not words or len(words) > 3:
         return ""
@@ -270,6 +270,7 @@ def by_statement(text: str, question: str) -> tuple[str, str]:
     return said, statement[:300]
 
 
+@lru_cache(maxsize=8192)
 def _asked(question: str) -> tuple[str, ...]:
     """What a yes-or-no question asks about: its words without those of asking; nothing for another question."""
     words = words_of(question.split("?")[0] if "?" in question else question)
