@@ -378,7 +378,8 @@ def _unstated(text: str, statements: Sequence[Statement], prepared: Prepared, op
         return Choice(
             named.letters, named.reason, named.how, unmark(text[named.start : named.end], options).strip()[:300]
         )
-    if len(text) <= 200 and (index := part_of_one(key_of_plain(text), options)) is not None:
+    last = re.split(r"→|=>|->|[:=]", text)[-1] if len(text) <= 200 else ""
+    if last and (index := part_of_one(key_of_plain(last), options)) is not None:
         return Choice(LETTERS[index], how="part of one option's text", statement=text[:300])
     if not named.reason and (bagged := in_other_words(text, options)) is not None:
         return Choice(LETTERS[bagged], how="option in other order", statement=text[:300])

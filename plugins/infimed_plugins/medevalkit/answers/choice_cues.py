@@ -7,7 +7,7 @@ import re
 from infimed_plugins.medevalkit.answers.named_options import LABEL, LABELS, NAME, NAMES
 from infimed_plugins.medevalkit.answers.words import word_set
 
-BARE = r"(?<![\w'$-])[a-z](?![\w'+-])"
+BARE = r"(?<![^\W\u3400-\u9fff])(?<!['$-])[a-z](?![^\W\u3400-\u9fff])(?!['+-])"
 ITEM = rf"(?:[{NAMES}{LABELS}]|{BARE})"
 ADVERB = (
     r"(?:,? ?\b(?:therefore|thus|clearly|definitely|certainly|most likely|likely|probably|indeed|actually|"

@@ -68,7 +68,7 @@ def is_label(low: str, start: int, end: int) -> bool:
     coli")."""
     if ord(low[start]) >= NAME:
         return True
-    if not AFTER_BARE.match(low, end):
+    if not AFTER_BARE.match(low, end) or low[end : end + 1] in _TYPES:
         return False
     if (initial := INITIAL.match(low, end)) is not None and initial[1] not in STARTERS:
         return False
@@ -77,6 +77,8 @@ def is_label(low: str, start: int, end: int) -> bool:
     return not (low[start] == "i" and _NO_LABEL_I.match(low, end))
 
 
+_TYPES = tuple("型类族级期组群超链波线区段")
+"""What makes a letter before it a name in Chinese ("A型流感")."""
 _NO_LABEL_A = re.compile(
     r" (?!#\d|\[\d|because|since|as\b|for\b|due\b|which|is\b|and\b|or\b|not\b|rather|over\b|\(|with\b|based|given)"
 )

@@ -103,7 +103,8 @@ def _stands(text: str, at: int, cut: bool) -> bool:
     if _OR.search(before[-12:]):
         return False
     return not (
-        HEDGED.search(before[-40:]) or re.search(r"\bcan(?:not|'t) be (?:excluded|ruled out)|\bor\b", after[:80])
+        HEDGED.search(before[-40:])
+        or re.search(r"\bcan(?:not|'t) be (?:excluded|ruled out)|(?<!with )\bor\b", after[:80])
     )
 
 

@@ -11,9 +11,11 @@ from infimed_plugins.medevalkit.answers.equality import key, key_of_plain, witho
 from infimed_plugins.medevalkit.answers.numbers import number_of, numbers_in
 from infimed_plugins.medevalkit.answers.other_values import FILLERS, conflict
 from infimed_plugins.medevalkit.answers.prepared import MARK, prepare
+from infimed_plugins.medevalkit.answers.quantities import Quantity, quantities_in, quantity_of
 from infimed_plugins.medevalkit.answers.reference_parts import Part, abbreviated, parts_of, places_of_units
 from infimed_plugins.medevalkit.answers.refusals import is_refusal
 from infimed_plugins.medevalkit.answers.sentences import Sentence, read_sentences
+from infimed_plugins.medevalkit.answers.values import NUMBERS
 from infimed_plugins.medevalkit.answers.vocabulary import Words, value_of, words_of
 from infimed_plugins.medevalkit.answers.words import word_set
 
@@ -50,7 +52,9 @@ def grade_open(reference: str, response: str | None, question: str = "", ended: 
     number = number_of(reference.rstrip(" %"))
     if number is not None:
         return _grade_number(number, text if "%" in reference else _as_share(number, text), question)
-    verdict = _grade_words(reference, text, question)
+    size = quantity_of(reference)
+    verdict = _grade_quantity(size, text) if size is not None else None
+    verdict = verdict or _grade_words(reference, text, question)
     if verdict.right is not True and (prepared.cut or _is_broken_off(text, question)):
         return Verdict(None, "truncated", read=text[:200])
     return verdict
@@ -129,6 +133,8 @@ def _grade_number(wanted: float, text: str, question: str) -> Verdict:
     read = text[:200]
     if same and (len(distinct) == 1 or set(_concluded(text)) == set(same)):
         return Verdict(True, read=read, statement=text[:300])
+    if len(distinct) > 1 and (counted := _counted(text, question)):
+        return Verdict(counted == set(same), read=read, statement=text[:300])
     if not found:
         denied = re.search(r"\b(?:no|none|zero|not any)\b", text, re.IGNORECASE)
         if denied:
@@ -151,6 +157,26 @@ def _concluded(text: str) -> list[float]:
     rest = text[found[-1].end() :]
     copulas = list(_COPULA.finditer(rest))
     return numbers_in(rest[copulas[-1].end() :] if copulas else rest)
+
+
+def _counted(text: str, question: str) -> set[float]:
+    """How many there are of what the question counts: "2 kidneys: one on the left and one on the right"."""
+    if not re.search(r"\bhow many\b|\bnumber of\b", question, re.IGNORECASE):
+        return set()
+    asked = [re.escape(word) for word in words_of(question) if len(word) > 3 and word not in FILLERS]
+    near = rf"\b(\d+|{'|'.join(NUMBERS)}) (?:\w+ ){{0,2}}?(?:{'|'.join(asked)})" if asked else r"(?!)"
+    return {value for one in re.findall(near, text, re.IGNORECASE) if (value := number_of(one)) is not None}
+
+
+def _grade_quantity(wanted: Quantity, text: str) -> Verdict | None:
+    """A number with its unit, in whichever unit; ``None`` where the answer has none of the kind."""
+    found = [one for one in quantities_in(text) if one.kind == wanted.kind]
+    if not found:
+        return None
+    same = [math.isclose(one.value, wanted.value, rel_tol=1e-6) for one in found]
+    if any(same) and not all(same):
+        return Verdict(None, NEEDS_JUDGE, read=text[:200])
+    return Verdict(all(same), read=text[:200], statement=text[:300])
 
 
 def _grade_words(reference: str, text: str, question: str) -> Verdict:

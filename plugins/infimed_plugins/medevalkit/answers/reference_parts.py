@@ -33,8 +33,22 @@ def parts_of(text: str) -> tuple[Part, ...]:
         content = content[:-1] if len(content) > 1 and content[-1] in FILLERS and len(content[-1]) > 1 else content
         if content:
             whole = same_as(words) if is_known(words) else same_as(content)
-            found.append(Part(_units(content), whole))
+            if words == ("both",):
+                whole = (*whole, *same_as(("bilateral",)))
+            found.append(Part(tuple(unit for run in _runs(words, content) for unit in _units(run)), whole))
     return tuple(found)
+
+
+def _runs(words: Words, content: Words) -> list[Words]:
+    """The words that stand side by side in the reference: "lower right", "brain" of "lower right of the brain"."""
+    runs: list[list[str]] = [[]]
+    kept = list(content)
+    for word in words:
+        if kept and word == kept[0]:
+            runs[-1].append(kept.pop(0))
+        else:
+            runs.append([])
+    return [tuple(run) for run in runs if run]
 
 
 def _units(words: Words) -> tuple[tuple[Words, ...], ...]:
