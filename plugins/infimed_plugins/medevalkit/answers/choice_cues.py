@@ -58,25 +58,25 @@ TURN = re.compile(
 )
 """A letter instead of another: "actually, B", "not A but B"."""
 RIGHT = (
-    r"(?:correct|right|true|best|better(?! (?:than|if))|plausible|reasonable|logical|"
+    r"(?:correct|right|true|best|better(?! (?:than|if))|most (?:plausible|reasonable|logical)|"
     r"accurate|appropriate|likely|suitable|fitting|probable|consistent|answer|"
     r"choice|option|diagnosis|preferred|of choice|"
-    r"first[- ]line|it is(?=\s*(?:[.!\n]|$))|✓|✔|✅|正确|对(?!不)|最佳|符合)"
+    r"first[- ]line|it is(?=\s*(?:[.!\n]|$))|✓|✔|✅|是?正确|对(?!不)|最佳|符合)"
 )
 BACKWARD = re.compile(
     rf"(?P<item>{ITEM})[\"')\]]* ?(?P<join>(?:,? ?(?:which|this|that|it) )?(?:is|was|are|would be|should be|"
-    rf"must be|seems|appears|looks|remains|were|均|都|是|项|选项)|[:\-=]|\(|(?=正确|对|✓|✔|✅)|"
+    rf"must be|seems|appears|looks|remains|were|均|都|是|项|选项)|[:\-=]|\(|(?=是?正确|对|✓|✔|✅|符合|最佳)|"
     rf"(?= (?:as )?the (?:best|most|correct|only|right|likel))|(?= it is)|"
     rf"(?:fits|suits|matches|explains|describes|accounts for)(?: (?:the|this|these|it|all|both|his|her|their)"
     rf"(?: \w+){{0,3}}?)?(?= bet?))"
     rf"(?: to be| as)?{ADVERB}*(?: the| an?| our| my| both| all| considered)*(?: (?:most|single|more|overall|next|"
-    rf"correct|right|best|only))* ?(?P<right>{RIGHT})(?![\w-])",
+    rf"correct|right|best|only))* ?(?P<right>{RIGHT})(?![^\W\u3400-\u9fff]|-)",
 )
 VERDICT = re.compile(
-    rf"(?P<item>{ITEM})[\"')\]]*(?: ?[{NAMES}])? ?(?:[.:\-=,]{{1,2}} ?\(?|(?=[✓✔✅✗✘❌]))(?P<verdict>yes|no|true|false|"
-    rf"correct|incorrect|right|wrong|✓|✔|✅|✗|✘|❌|正确|错误|对|错)(?![\w-])",
+    rf"(?P<item>{ITEM})[\"')\]]*(?: ?[{NAMES}])? ?(?:[.:\-=,|]{{1,2}} ?\(?|(?=[✓✔✅✗✘❌]))(?P<verdict>yes|no|true|"
+    rf"false|correct|incorrect|right|wrong|✓|✔|✅|✗|✘|❌|不?符合|不?正确|错误|对|错)(?![\w-])",
 )
-POSITIVE = word_set("yes true correct right ✓ ✔ ✅ 正确 对")
+POSITIVE = word_set("yes true correct right ✓ ✔ ✅ 正确 对 符合")
 OPENERS = re.compile(
     r"(?:[\"'(\[{<:\- ]|(?:the |an? )?(?:answer choice|answer|option|choice|letter|number|statement|选项)s? "
     r"?(?:is |are |:)? ?(?=\W|[a-z](?![\w'])|[\ue000-\uf8ff])|(?:(?:la|le|el|die|der|l'|a|o) ?)?(?:opción|letra|lettre|"

@@ -227,7 +227,7 @@ def find_statements(
                     found.append(_forward(text, low, cue, options, multiple, pattern is COPULA))
     for at in items:
         if (match := BACKWARD.match(low, at)) is not None and not (negative and match["right"] in _HOLDS):
-            found.append(_backward(low, match, options, multiple))
+            found.append(_backward(text, low, match, options, multiple))
     if not negative:
         found.append(_verdicts(low, items, options, multiple))
     return sorted((one for one in found if one is not None), key=lambda statement: (statement.end, statement.strength))
@@ -308,6 +308,8 @@ _ENDS_TURN = re.compile(r"[\"')\]]*\s?(?:[.!\n(]|$|,? (?:because|since|as|is (?:
 _ASKED_FOR_CHINESE = re.compile("答案|选项|选择")
 _ASKED_FOR = re.compile(f"answer|option|choice|ans|one|letter|{ABROAD}")
 _SEEMING = phrases("seems|appears|looks|remains|would be|should be|must be")
+_HOLDS_OF_A = phrases("correct|right|true|best|better|answer|choice|option|likely|appropriate")
+"""What is said of the option A, and of no thing that an article begins ("A is correct")."""
 _FITTING = phrases("fits|suits|matches|explains|describes|accounts")
 _MAKES = re.compile(
     r"\b(?:mak(?:es?|ing)|leav(?:es?|ing)|left|render(?:s|ing)?|consider|call|deem|regard|see)[\"'( ]*$"
@@ -320,7 +322,7 @@ def _asked(text: str, end: int) -> bool:
     return stop < len(text) and text[stop] == "?"
 
 
-def _backward(low: str, match: re.Match[str], options: Options, multiple: bool) -> Statement | None:
+def _backward(text: str, low: str, match: re.Match[str], options: Options, multiple: bool) -> Statement | None:
     start = match.start("item")
     item = match["item"]
     if match["right"] == "it is" or (item not in "ai" and match["join"].strip() in _SEEMING):
@@ -336,7 +338,9 @@ def _backward(low: str, match: re.Match[str], options: Options, multiple: bool) 
     ):
         return None
     if ord(item) < NAME and item in "ai" and match["join"].strip() in ("is", "was", "-", "="):
-        return None
+        said = item == "a" and match["join"].strip() in ("is", "was") and match["right"] in _HOLDS_OF_A
+        if not said or text[start] != "A":
+            return None
     index = index_of(item)
     if index >= len(options):
         return None

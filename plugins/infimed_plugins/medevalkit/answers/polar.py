@@ -22,7 +22,10 @@ YES = word_set(
 ) | {"of course", "it is", "there is", "it does", "they are"}
 NO = word_set(
     "no nope nah nein non não нет いいえ 否 不是 不 没有 无 不存在 错 错误 不对 不正确 没 不能 不可以 不可见 不会 未见"
-) | {"definitely not", "certainly not", "it is not", "there is not"}
+) | {
+    *("definitely not", "certainly not", "it is not", "there is not", "it does not", "they are not", "there are not"),
+    *("i would say not", "i do not think so", "probably not", "most likely not"),
+}
 _TURNED = {"positive": "yes", "negative": "no", "present": "yes", "absent": "no"}
 """What says yes or no of a finding, unless the question has the word or its opposite."""
 _TRUTH = {"correct": "yes", "incorrect": "no"}
@@ -58,7 +61,8 @@ _NO_NOUN = re.compile(
     re.IGNORECASE,
 )
 _LAST = re.compile(
-    rf"(?:^|[\n.:;。,]\s?|\b(?:is|be|answer|say|so|thus|therefore|hence|conclude|final|actually|rather)\b:? "
+    rf"(?:^|[\n.:;。,]\s?|\b(?:is|be|answer|say|so|thus|therefore|hence|conclude|final|actually|rather|"
+    rf"likely|probably|definitely|certainly)\b:? "
     rf"?\"?'?){_SAID}[\W_]*$",
     re.IGNORECASE,
 )
@@ -162,7 +166,7 @@ _DENIALS = word_set("no not without absent")
 
 
 def _equal(text: str) -> str:
-    text_key = key_of_plain(text)
+    text_key = key_of_plain(text.replace("n't", " not") if len(text) < 40 else text)
     return "yes" if text_key in YES else "no" if text_key in NO else ""
 
 
@@ -259,7 +263,8 @@ def by_statement(text: str, question: str) -> tuple[str, str]:
     negative = bool({"not", "no", "without", "absent"} & set(words_of(question.split("?")[0])[1:]))
     found: dict[str, str] = {}
     for sentence in read_sentences(text):
-        if sentence.asked or _STRONG_HEDGES.search(sentence.text):
+        hedge = _STRONG_HEDGES.search(sentence.text)
+        if sentence.asked or (hedge and words_of(hedge.group())[-1] not in asked):  # "the lungs are not clear"
             continue
         said = _said_of(asked, sentence)
         if said:
@@ -328,9 +333,9 @@ _ENDINGS = word_set("ed d ation cation mation ion tion ition ment ement ing e es
 
 def _derived(word: str, sentence: Sentence) -> list[int]:
     """Where the verb or the noun stands that the word is made of or from: calcified, calcification."""
-    if len(word) < 6:
+    if len(word) < 5:
         return []
-    return [at for at, other in enumerate(sentence.words) if len(other) > 5 and _same_stem(word, other)]
+    return [at for at, other in enumerate(sentence.words) if len(other) > 4 and _same_stem(word, other)]
 
 
 @lru_cache(maxsize=65536)
@@ -340,6 +345,9 @@ def _same_stem(one: str, other: str) -> bool:
 
 
 def _opposite(word: str, sentence: Sentence) -> int | None:
+    for at, other in enumerate(sentence.words):
+        if len(word) > 4 and other.endswith(word) and other[: -len(word)] in ("un", "non", "in", "im", "ir"):
+            return at
     for pair in OPPOSITES:
         if word in pair or (word.rstrip("s") in pair):
             other = pair[1] if pair[0] == word else pair[0]
