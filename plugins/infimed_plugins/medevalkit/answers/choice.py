@@ -229,6 +229,8 @@ _LEAD = re.compile(
 )
 _LABEL_LINE = re.compile(r"[A-Z]\. [A-Z][a-z]")
 """A capital letter, and a sentence after its stop: no initial of a germ, whose second word is small."""
+_NEXT_NAME = re.compile(r"[\"')\]]*(?:,| and| or|/)+ ?(?:and |or )?[\ue000-\ue019]")
+"""Another option that is named with the first, so that this one is not said alone."""
 _LEAD_END = re.compile(
     r"[\"')\]}]*(?:$|\s?[.:、。;)]|,(?= |$)|\s?[-—–]+(?=\s)|\n| \(| (?=because|since|as\b|due to|for the reason)|"
     r"[ ]?[\ue000-\ue019]|(?= ?[\ue100-\ue119])|(?= [^\w\s(]))",
@@ -278,6 +280,8 @@ def _leading(text: str, options: Options, multiple: bool, negative: bool, letter
     if named and not re.match(r"[\"')\]}]*(?:$|\s?[.;。]|,|\n| \(|\s[-—–]\s)", text[end:]):
         return None
     if (denied_after(text[end:], "is ") and not negative) or _goes_on_listing(text, options):
+        return None
+    if named and _NEXT_NAME.match(text, end):
         return None
     claim = read_claim(text, lowered(text), start, options, multiple)
     if claim is None:
@@ -378,7 +382,8 @@ def _unstated(text: str, statements: Sequence[Statement], prepared: Prepared, op
         return Choice(
             named.letters, named.reason, named.how, unmark(text[named.start : named.end], options).strip()[:300]
         )
-    if len(text) <= 200 and (index := part_of_one(key_of_plain(text), options)) is not None:
+    last = re.split(r"→|=>|->|[:=]", text)[-1] if len(text) <= 200 else ""
+    if last and (index := part_of_one(key_of_plain(last), options)) is not None:
         return Choice(LETTERS[index], how="part of one option's text", statement=text[:300])
     if not named.reason and (bagged := in_other_words(text, options)) is not None:
         return Choice(LETTERS[bagged], how="option in other order", statement=text[:300])

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-from infimed_plugins.medevalkit.answers.named_options import LABELS, NAMES
+from infimed_plugins.medevalkit.answers.named_options import LABEL, LABELS, NAME, NAMES
 from infimed_plugins.medevalkit.answers.words import word_set
 
-BARE = r"(?<![\w'$-])[a-z](?![\w'+-])"
+BARE = r"(?<![^\W\u3400-\u9fff])(?<!['$-])[a-z](?![^\W\u3400-\u9fff])(?!['+-])"
 ITEM = rf"(?:[{NAMES}{LABELS}]|{BARE})"
 ADVERB = (
     r"(?:,? ?\b(?:therefore|thus|clearly|definitely|certainly|most likely|likely|probably|indeed|actually|"
@@ -47,32 +47,36 @@ COPULA = re.compile(
     rf"|(?:it|this|that|which)(?: is|'s| must be| would be| should be| could be| may be| might be|"
     rf" has to be| will be| can only be)"
     rf"|(?:corresponds? to|match(?:es)?|points? to|aligns? with|consistent with|leads? (?:us |me )?to|"
-    rf"(?:leaves?|leaving)(?: us| me)?(?: with)?(?: only| just)?|supports?|indicates?|suggests?)"
-    rf"|(?P<turn>actually|correction|or rather|i mean|i meant|make that|sorry|wait)[,:;-]? ?"
-    rf"(?:it'?s)?(?= )|(?:not|no es|nicht|non è|não é|ce n'est pas|pas) [\"'(]*(?:option |choice )?{ITEM}[\"')]*,? "
-    rf"(?:but|sino|sondern|mais|ma|mas)(?: rather)?)"
+    rf"(?:leaves?|leaving)(?: us| me)?(?: with)?(?: only| just)?|supports?|indicates?|suggests?))"
     rf"{ADVERB}* {CONTRAST}(?:(?:the )?(?:answer|option|choice) )?(?=[\"'(]?{ITEM})",
 )
+TURN = re.compile(
+    rf"(?:(?P<turn>actually|correction|or rather|mean|meant|make that|sorry|wait)[,:;-]? ?(?:it'?s)?(?= )|"
+    rf"(?:not|no es|nicht|non è|não é|ce n'est pas|pas) [\"'(]*(?:option |choice )?{ITEM}[\"')]*,? "
+    rf"(?:but|sino|sondern|mais|ma|mas)(?: rather)?)"
+    rf"{ADVERB}* (?:(?:the )?(?:answer|option|choice) )?(?=[\"'(]?{ITEM})",
+)
+"""A letter instead of another: "actually, B", "not A but B"."""
 RIGHT = (
-    r"(?:correct|right|true|best|better(?! (?:than|if))|plausible|reasonable|logical|"
+    r"(?:correct|right|true|best|better(?! (?:than|if))|most (?:plausible|reasonable|logical)|"
     r"accurate|appropriate|likely|suitable|fitting|probable|consistent|answer|"
     r"choice|option|diagnosis|preferred|of choice|"
-    r"first[- ]line|it is(?=\s*(?:[.!\n]|$))|✓|✔|✅|正确|对(?!不)|最佳|符合)"
+    r"first[- ]line|it is(?=\s*(?:[.!\n]|$))|✓|✔|✅|是?正确|对(?!不)|最佳|符合)"
 )
 BACKWARD = re.compile(
     rf"(?P<item>{ITEM})[\"')\]]* ?(?P<join>(?:,? ?(?:which|this|that|it) )?(?:is|was|are|would be|should be|"
-    rf"must be|seems|appears|looks|remains|were|均|都|是|项|选项)|[:\-=]|\(|(?=正确|对|✓|✔|✅)|"
+    rf"must be|seems|appears|looks|remains|were|均|都|是|项|选项)|[:\-=]|\(|(?=是?正确|对|✓|✔|✅|符合|最佳)|"
     rf"(?= (?:as )?the (?:best|most|correct|only|right|likel))|(?= it is)|"
     rf"(?:fits|suits|matches|explains|describes|accounts for)(?: (?:the|this|these|it|all|both|his|her|their)"
     rf"(?: \w+){{0,3}}?)?(?= bet?))"
     rf"(?: to be| as)?{ADVERB}*(?: the| an?| our| my| both| all| considered)*(?: (?:most|single|more|overall|next|"
-    rf"correct|right|best|only))* ?(?P<right>{RIGHT})(?![\w-])",
+    rf"correct|right|best|only))* ?(?P<right>{RIGHT})(?![^\W\u3400-\u9fff]|-)",
 )
 VERDICT = re.compile(
-    rf"(?P<item>{ITEM})[\"')\]]*(?: ?[{NAMES}])? ?(?:[.:\-=,]{{1,2}} ?\(?|(?=[✓✔✅✗✘❌]))(?P<verdict>yes|no|true|false|"
-    rf"correct|incorrect|right|wrong|✓|✔|✅|✗|✘|❌|正确|错误|对|错)(?![\w-])",
+    rf"(?P<item>{ITEM})[\"')\]]*(?: ?[{NAMES}])? ?(?:[.:\-=,|]{{1,2}} ?\(?|(?=[✓✔✅✗✘❌]))(?P<verdict>yes|no|true|"
+    rf"false|correct|incorrect|right|wrong|✓|✔|✅|✗|✘|❌|不?符合|不?正确|错误|对|错)(?![\w-])",
 )
-POSITIVE = word_set("yes true correct right ✓ ✔ ✅ 正确 对")
+POSITIVE = word_set("yes true correct right ✓ ✔ ✅ 正确 对 符合")
 OPENERS = re.compile(
     r"(?:[\"'(\[{<:\- ]|(?:the |an? )?(?:answer choice|answer|option|choice|letter|number|statement|选项)s? "
     r"?(?:is |are |:)? ?(?=\W|[a-z](?![\w'])|[\ue000-\uf8ff])|(?:(?:la|le|el|die|der|l'|a|o) ?)?(?:opción|letra|lettre|"
@@ -101,3 +105,30 @@ ENDS = re.compile(
     r", "
     r"(?=[a-z]{3}))"
 )
+
+WORDS = re.compile(rf"[a-zà-ÿ]+|[{NAMES}{LABELS}]")
+_NOUNS = word_set(
+    "answer answers option options choice choices response responses selection selections diagnosis "
+    "diagnoses conclusion letter pick solution result treatment cause organism step ans correct right "
+    "best likely appropriate choose chooses choosing chose chosen select selects selected selecting picks "
+    "picked picking go going went opt opts opted opting settle settles settled settling lean leans "
+    "leaning leaned vote voting say prefer favor favour stick sticking bet mark respond guess think "
+    "believe conclude recommend "
+    "antwort lösung richtig korrekt wähle nehme elijo escojo choisis scelgo escolho respuesta opción réponse "
+    "reponse resposta alternativa risposta"
+)
+_LINKS = word_set(
+    "so thus therefore hence accordingly consequently ergo in overall finally it this that which "
+    "corresponds correspond matches match points point aligns align consistent leads lead leaves leave "
+    "supports support indicates indicate suggests suggest leaving"
+)
+_TURNS = word_set("actually correction make sorry wait not no nicht non não pas ce or mean meant")
+KINDS = {
+    **dict.fromkeys(_LINKS, "link"),
+    **dict.fromkeys(_NOUNS, "noun"),
+    **dict.fromkeys(("is", "be", "are"), "is"),
+    **dict.fromkeys(_TURNS, "turn"),
+    **dict.fromkeys("abcdefghijklmnopqrstuvwxyz", "item"),
+    **{chr(start + index): "item" for start in (NAME, LABEL) for index in range(26)},
+}
+"""What begins at a word, so that only the patterns are tried that can match there."""

@@ -14,11 +14,14 @@ from infimed_plugins.medevalkit.answers.choice_cues import (
     FORWARD,
     INITIAL,
     ITEM,
+    KINDS,
     MORE,
     OPENERS,
     POSITIVE,
     STARTERS,
+    TURN,
     VERDICT,
+    WORDS,
 )
 from infimed_plugins.medevalkit.answers.context_modifiers import (
     denied_after,
@@ -29,7 +32,7 @@ from infimed_plugins.medevalkit.answers.context_modifiers import (
     verb_denied,
 )
 from infimed_plugins.medevalkit.answers.equality import EDGES
-from infimed_plugins.medevalkit.answers.named_options import LABEL, LABELS, LETTERS, NAME, NAMES, Options, lowered
+from infimed_plugins.medevalkit.answers.named_options import LABEL, LABELS, LETTERS, NAME, Options, lowered
 from infimed_plugins.medevalkit.answers.numbers import number_of
 from infimed_plugins.medevalkit.answers.refusals import NO_CHOICE
 from infimed_plugins.medevalkit.answers.resolving import resolve, set_of
@@ -65,7 +68,7 @@ def is_label(low: str, start: int, end: int) -> bool:
     coli")."""
     if ord(low[start]) >= NAME:
         return True
-    if not AFTER_BARE.match(low, end):
+    if not AFTER_BARE.match(low, end) or low[end : end + 1] in _TYPES:
         return False
     if (initial := INITIAL.match(low, end)) is not None and initial[1] not in STARTERS:
         return False
@@ -74,6 +77,8 @@ def is_label(low: str, start: int, end: int) -> bool:
     return not (low[start] == "i" and _NO_LABEL_I.match(low, end))
 
 
+_TYPES = tuple("型类族级期组群超链波线区段")
+"""What makes a letter before it a name in Chinese ("A型流感")."""
 _NO_LABEL_A = re.compile(
     r" (?!#\d|\[\d|because|since|as\b|for\b|due\b|which|is\b|and\b|or\b|not\b|rather|over\b|\(|with\b|based|given)"
 )
@@ -178,31 +183,7 @@ def _names_another(text: str, at: int, end: int, index: int, options: Options) -
     return False
 
 
-_WORDS = re.compile(rf"[a-zà-ÿ]+|[{NAMES}{LABELS}]")
-_NOUNS = word_set(
-    "answer answers option options choice choices response responses selection selections diagnosis "
-    "diagnoses conclusion letter pick solution result treatment cause organism step ans correct right "
-    "best likely appropriate choose chooses choosing chose chosen select selects selected selecting picks "
-    "picked picking go going went opt opts opted opting settle settles settled settling lean leans "
-    "leaning leaned vote voting say prefer favor favour stick sticking bet mark respond guess think "
-    "believe conclude recommend "
-    "antwort lösung richtig korrekt wähle nehme elijo escojo choisis scelgo escolho respuesta opción réponse "
-    "reponse resposta alternativa risposta"
-)
-_LINKS = word_set(
-    "so thus therefore hence accordingly consequently ergo in overall finally it this that which "
-    "corresponds correspond matches match points point aligns align consistent leads lead leaves leave "
-    "supports support indicates indicate suggests suggest actually "
-    "correction rather mean meant sorry wait leaving not no nicht non não pas ce"
-)
 _HOLDS = word_set("correct right true accurate consistent appropriate likely suitable 正确 对 符合 ✓ ✔ ✅")
-_KINDS = {
-    **dict.fromkeys(_LINKS, "link"),
-    **dict.fromkeys(_NOUNS, "noun"),
-    **dict.fromkeys(("is", "be", "are"), "is"),
-    **dict.fromkeys("abcdefghijklmnopqrstuvwxyz", "item"),
-    **{chr(start + index): "item" for start in (NAME, LABEL) for index in range(26)},
-}
 _LABEL_NEXT = re.compile(rf"[ :]{{0,3}}\n{{0,2}} ?(?=[{LABELS}])")
 _CHINESE = re.compile("[答选最正结故应因综所认觉判诊\\[→∴=]")
 
@@ -219,14 +200,17 @@ def find_statements(
     found: list[Statement | None] = []
     items: list[int] = []
     reached = 0
-    kinds = _KINDS.get
-    for word in _WORDS.finditer(low, start):
+    kinds = KINDS.get
+    for word in WORDS.finditer(low, start):
         kind = kinds(word.group())
         if kind is None:
             continue
         at = word.start()
         if kind == "item":
             items.append(at)
+        elif kind == "turn":
+            if (cue := TURN.match(low, at)) is not None and _begins(low, cue, False):
+                found.append(_forward(text, low, cue, options, multiple, True))
         elif kind == "noun":
             if at >= reached and (cue := FORWARD.match(low, at)) is not None and _begins(low, cue, False):
                 found.append(_forward(text, low, cue, options, multiple, False))
@@ -243,7 +227,7 @@ def find_statements(
                     found.append(_forward(text, low, cue, options, multiple, pattern is COPULA))
     for at in items:
         if (match := BACKWARD.match(low, at)) is not None and not (negative and match["right"] in _HOLDS):
-            found.append(_backward(low, match, options, multiple))
+            found.append(_backward(text, low, match, options, multiple))
     if not negative:
         found.append(_verdicts(low, items, options, multiple))
     return sorted((one for one in found if one is not None), key=lambda statement: (statement.end, statement.strength))
@@ -324,6 +308,8 @@ _ENDS_TURN = re.compile(r"[\"')\]]*\s?(?:[.!\n(]|$|,? (?:because|since|as|is (?:
 _ASKED_FOR_CHINESE = re.compile("答案|选项|选择")
 _ASKED_FOR = re.compile(f"answer|option|choice|ans|one|letter|{ABROAD}")
 _SEEMING = phrases("seems|appears|looks|remains|would be|should be|must be")
+_HOLDS_OF_A = phrases("correct|right|true|best|better|answer|choice|option|likely|appropriate")
+"""What is said of the option A, and of no thing that an article begins ("A is correct")."""
 _FITTING = phrases("fits|suits|matches|explains|describes|accounts")
 _MAKES = re.compile(
     r"\b(?:mak(?:es?|ing)|leav(?:es?|ing)|left|render(?:s|ing)?|consider|call|deem|regard|see)[\"'( ]*$"
@@ -336,7 +322,7 @@ def _asked(text: str, end: int) -> bool:
     return stop < len(text) and text[stop] == "?"
 
 
-def _backward(low: str, match: re.Match[str], options: Options, multiple: bool) -> Statement | None:
+def _backward(text: str, low: str, match: re.Match[str], options: Options, multiple: bool) -> Statement | None:
     start = match.start("item")
     item = match["item"]
     if match["right"] == "it is" or (item not in "ai" and match["join"].strip() in _SEEMING):
@@ -352,7 +338,9 @@ def _backward(low: str, match: re.Match[str], options: Options, multiple: bool) 
     ):
         return None
     if ord(item) < NAME and item in "ai" and match["join"].strip() in ("is", "was", "-", "="):
-        return None
+        said = item == "a" and match["join"].strip() in ("is", "was") and match["right"] in _HOLDS_OF_A
+        if not said or text[start] != "A":
+            return None
     index = index_of(item)
     if index >= len(options):
         return None

@@ -14,6 +14,7 @@ from infimed_plugins.medevalkit.answers.prepared import prepare
 from infimed_plugins.medevalkit.answers.sentences import read_sentences
 
 NEAR_MISS = "near_miss"
+_ALL_OR_NONE = frozenset(["both", "both of them", "neither", "neither of them", "none", "all of them"])
 
 
 def grade_closed(
@@ -41,7 +42,7 @@ def grade_closed(
         verdict = grade_alternatives(gold, response, named, ended, question)
         if verdict is not None and verdict.reason == NEEDS_JUDGE:
             text = prepare(response, ended).whole
-            if conflict(gold, list(read_sentences(text)), question) == "other":  # "both", of left and right
+            if key(text) in _ALL_OR_NONE or conflict(gold, list(read_sentences(text)), question) == "other":
                 return Verdict(False, read=text[:200], statement=text[:300])
         if verdict is not None:
             return verdict

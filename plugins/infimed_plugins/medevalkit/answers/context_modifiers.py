@@ -53,7 +53,8 @@ _DENIES_PREVIOUS = re.compile(
     rf"could|ca|wo|have|has)n't\b|cannot\b|"
     r"not (?:correct|right|the (?:answer|best|correct|right)|indicated|appropriate|recommended|likely|an? "
     r"option|true|possible|supported)|"
-    r"✗|✘|❌|×|(?:项|选项)?(?:也|同样|则|又|都|均|显然|明显|是|为|就)*(?:不正确|不对|不是|不符|不考虑|不应|错|排除|可排除|并不|被排除|否))",
+    r"✗|✘|❌|×|(?:项|选项)?(?:也|同样|则|又|都|均|显然|明显|是|为|就)*"
+    r"(?:不正确|不对|(?:不是|不符|不考虑|不应)(?! ?[A-Za-z\ue000-\ue1ff])|错|排除|可排除|并不|被排除|否))",
     re.IGNORECASE,
 )
 _VERB_DENYING = word_set(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -12,9 +11,12 @@ from infimed_plugins.medevalkit.answers.equality import key, key_of_plain, witho
 from infimed_plugins.medevalkit.answers.numbers import number_of, numbers_in
 from infimed_plugins.medevalkit.answers.other_values import FILLERS, conflict
 from infimed_plugins.medevalkit.answers.prepared import MARK, prepare
+from infimed_plugins.medevalkit.answers.quantities import Quantity, quantities_in, quantity_of
+from infimed_plugins.medevalkit.answers.reference_parts import Part, abbreviated, parts_of, places_of_units
 from infimed_plugins.medevalkit.answers.refusals import is_refusal
 from infimed_plugins.medevalkit.answers.sentences import Sentence, read_sentences
-from infimed_plugins.medevalkit.answers.vocabulary import Words, is_known, same_as, value_of, words_of
+from infimed_plugins.medevalkit.answers.values import NUMBERS
+from infimed_plugins.medevalkit.answers.vocabulary import Words, value_of, words_of
 from infimed_plugins.medevalkit.answers.words import word_set
 
 NEEDS_JUDGE = "needs_judge"
@@ -30,44 +32,6 @@ class Verdict(NamedTuple):
     reason: str = ""
     read: str = ""
     statement: str = ""
-
-
-@dataclass(frozen=True)
-class Part:
-    """One of the things a reference names, as units that are found by any of their forms."""
-
-    units: tuple[tuple[Words, ...], ...]
-    whole: tuple[Words, ...]
-
-
-@lru_cache(maxsize=16384)
-def _reference(text: str) -> tuple[Part, ...]:
-    """The parts of a reference: what a comma, a semicolon or "and" joins."""
-    found = []
-    if "and" in text or "&" in text:
-        whole = tuple(words_of(text))
-        if is_known(whole):  # "H&E"
-            return (Part((same_as(whole),), same_as(whole)),)
-    for part in re.split(r",|;|、|，|\band\b|/(?=\s*[A-Za-z]{3})|&", text):
-        words = tuple(words_of(part))
-        content = tuple(word for word in words[:-1] if word not in FILLERS) + words[-1:]  # a last "a" is no article
-        content = content[:-1] if len(content) > 1 and content[-1] in FILLERS and len(content[-1]) > 1 else content
-        if content:
-            whole = same_as(words) if is_known(words) else same_as(content)
-            found.append(Part(_units(content), whole))
-    return tuple(found)
-
-
-def _units(words: Words) -> tuple[tuple[Words, ...], ...]:
-    """The words in runs that have a name together, the longest first."""
-    units, at = [], 0
-    while at < len(words):
-        for size in range(min(4, len(words) - at), 0, -1):
-            if size == 1 or is_known(words[at : at + size]):
-                units.append(same_as(words[at : at + size]))
-                at += size
-                break
-    return tuple(units)
 
 
 def grade_open(reference: str, response: str | None, question: str = "", ended: str | None = None) -> Verdict:
@@ -88,7 +52,9 @@ def grade_open(reference: str, response: str | None, question: str = "", ended: 
     number = number_of(reference.rstrip(" %"))
     if number is not None:
         return _grade_number(number, text if "%" in reference else _as_share(number, text), question)
-    verdict = _grade_words(reference, text, question)
+    size = quantity_of(reference)
+    verdict = _grade_quantity(size, text) if size is not None else None
+    verdict = verdict or _grade_words(reference, text, question)
     if verdict.right is not True and (prepared.cut or _is_broken_off(text, question)):
         return Verdict(None, "truncated", read=text[:200])
     return verdict
@@ -167,6 +133,8 @@ def _grade_number(wanted: float, text: str, question: str) -> Verdict:
     read = text[:200]
     if same and (len(distinct) == 1 or set(_concluded(text)) == set(same)):
         return Verdict(True, read=read, statement=text[:300])
+    if len(distinct) > 1 and (counted := _counted(text, question)):
+        return Verdict(counted == set(same), read=read, statement=text[:300])
     if not found:
         denied = re.search(r"\b(?:no|none|zero|not any)\b", text, re.IGNORECASE)
         if denied:
@@ -191,8 +159,28 @@ def _concluded(text: str) -> list[float]:
     return numbers_in(rest[copulas[-1].end() :] if copulas else rest)
 
 
+def _counted(text: str, question: str) -> set[float]:
+    """How many there are of what the question counts: "2 kidneys: one on the left and one on the right"."""
+    if not re.search(r"\bhow many\b|\bnumber of\b", question, re.IGNORECASE):
+        return set()
+    asked = [re.escape(word) for word in words_of(question) if len(word) > 3 and word not in FILLERS]
+    near = rf"\b(\d+|{'|'.join(NUMBERS)}) (?:\w+ ){{0,2}}?(?:{'|'.join(asked)})" if asked else r"(?!)"
+    return {value for one in re.findall(near, text, re.IGNORECASE) if (value := number_of(one)) is not None}
+
+
+def _grade_quantity(wanted: Quantity, text: str) -> Verdict | None:
+    """A number with its unit, in whichever unit; ``None`` where the answer has none of the kind."""
+    found = [one for one in quantities_in(text) if one.kind == wanted.kind]
+    if not found:
+        return None
+    same = [math.isclose(one.value, wanted.value, rel_tol=1e-6) for one in found]
+    if any(same) and not all(same):
+        return Verdict(None, NEEDS_JUDGE, read=text[:200])
+    return Verdict(all(same), read=text[:200], statement=text[:300])
+
+
 def _grade_words(reference: str, text: str, question: str) -> Verdict:
-    parts = _reference(reference.lower())
+    parts = parts_of(reference.lower())
     sentences = [sentence for sentence in read_sentences(text) if not sentence.asked]
     read = text[:200]
     if not parts or not sentences:
@@ -297,10 +285,10 @@ def _state(part: Part, sentences: list[Sentence], asked: frozenset[str]) -> str:
 
 
 def _state_in(part: Part, sentence: Sentence, asked: frozenset[str]) -> str:
-    places = sentence.find(part.whole) or _abbreviated(part, sentence)
+    places = sentence.find(part.whole) or abbreviated(part, sentence)
     if places:
         return _kind_of_mention(sentence, places)
-    found = _places_of_units(part, sentence)
+    found = places_of_units(part, sentence)
     said = [
         places
         for places, unit in zip(found, part.units, strict=True)
@@ -313,40 +301,6 @@ def _state_in(part: Part, sentence: Sentence, asked: frozenset[str]) -> str:
             if state in states:
                 return state
     return "partly" if any(found) and len(found) > 1 else "absent"
-
-
-def _places_of_units(part: Part, sentence: Sentence) -> list[list[int]]:
-    """Where each unit is said, those behind a side or a level together by their initials too ("left MCA")."""
-    found = [sentence.find(unit) for unit in part.units]
-    if all(found) or len(found) < 2 or value_of(part.units[0][0]) is None:
-        return found
-    initials = "".join(word[0] for unit in part.units[1:] for word in unit[0])
-    if len(initials) > 2 and initials in sentence.words:
-        return [found[0], *[[sentence.words.index(initials)]] * (len(found) - 1)]
-    return found
-
-
-def _abbreviated(part: Part, sentence: Sentence) -> list[int]:
-    """Where the initials of a name stand for it, or a name for its initials (IVC, inferior vena cava)."""
-    first = part.whole[0]
-    words = sentence.words
-    if len(first) == 1 and 2 <= len(first[0]) <= 5 and first[0].isalpha() and first[0].isascii():
-        size = len(first[0])
-        return [
-            at for at in range(len(words) - size + 1) if "".join(word[0] for word in words[at : at + size]) == first[0]
-        ]
-    if 2 <= len(first) <= 5:
-        initials = "".join(word[0] for word in first)
-        return [at for at, word in enumerate(words) if word == initials or _shortens(word, first)]
-    return []
-
-
-def _shortens(word: str, name: Words) -> bool:
-    """Whether a word of capitals is made of the name's letters in order, with every word's first ("HCC")."""
-    if not len(name) < len(word) <= len(name) + 2 or not word.isalpha():
-        return False
-    letters = (f"{re.escape(one[0])}(?:[{re.escape(one[1:])}])?" if one[1:] else re.escape(one) for one in name)
-    return re.fullmatch("".join(letters), word) is not None
 
 
 def _kind_of_mention(sentence: Sentence, places: list[int]) -> str:

@@ -22,14 +22,17 @@ YES = word_set(
 ) | {"of course", "it is", "there is", "it does", "they are"}
 NO = word_set(
     "no nope nah nein non não нет いいえ 否 不是 不 没有 无 不存在 错 错误 不对 不正确 没 不能 不可以 不可见 不会 未见"
-) | {"definitely not", "certainly not", "it is not", "there is not"}
+) | {
+    *("definitely not", "certainly not", "it is not", "there is not", "it does not", "they are not", "there are not"),
+    *("i would say not", "i do not think so", "probably not", "most likely not"),
+}
 _TURNED = {"positive": "yes", "negative": "no", "present": "yes", "absent": "no"}
 """What says yes or no of a finding, unless the question has the word or its opposite."""
-_TRUTH = {"true": "yes", "correct": "yes", "false": "no", "incorrect": "no"}
+_TRUTH = {"correct": "yes", "incorrect": "no"}
 """The same of anything that is asked."""
 _OTHERWISE = re.compile(
-    r"^\W*(?:(?P<yes>affirmative|correct|that is correct|true|ja|oui|sí|si|sim|да)|"
-    r"(?P<no>false|incorrect|that is incorrect|nein|non|não|nej|нет|not at all|definitely not|"
+    r"^\W*(?:(?P<yes>affirmative|correct|that is correct|ja|oui|sí|si|sim|да)|"
+    r"(?P<no>incorrect|that is incorrect|nein|non|não|nej|нет|not at all|definitely not|"
     r"(?:none|not)(?: (?:seen|visible|identified|noted|detected|present|"
     r"evident|that i can see|found|observed))(?: (?:in|on) (?:this|the) \w+)?|none))(?=\W*$|[,.;!] )",
     re.IGNORECASE,
@@ -58,7 +61,8 @@ _NO_NOUN = re.compile(
     re.IGNORECASE,
 )
 _LAST = re.compile(
-    rf"(?:^|[\n.:;。,]\s?|\b(?:is|be|answer|say|so|thus|therefore|hence|conclude|final|actually|rather)\b:? "
+    rf"(?:^|[\n.:;。,]\s?|\b(?:is|be|answer|say|so|thus|therefore|hence|conclude|final|actually|rather|"
+    rf"likely|probably|definitely|certainly)\b:? "
     rf"?\"?'?){_SAID}[\W_]*$",
     re.IGNORECASE,
 )
@@ -104,10 +108,10 @@ def read_polar(response: str | None, question: str = "", ended: str | None = Non
         return "", prepared.reason, ""
     if prepared.loop:
         return "", "loop", ""
-    if said := _turned(prepared.text, question):
-        return said, "", prepared.text
     if not prepared.marks and (alone := _ALONE.fullmatch(prepared.text)) is not None:
         return _which(alone), "", prepared.text
+    if said := _turned(prepared.text, question):
+        return said, "", prepared.text
     for content in reversed(prepared.marks):
         if said := _equal(content):
             return said, "", content
@@ -132,7 +136,7 @@ def read_polar(response: str | None, question: str = "", ended: str | None = Non
 
 def _turned(text: str, question: str) -> str:
     """What a word alone says of the thing that is asked: "absent", or the very word of the question ("enlarged")."""
-    asked = _asked(question) if len(text) < 40 else ()
+    asked = _asked(question) if len(text) < 40 and question else ()
     words = words_of(text)
     if not asked or not words or len(words) > 3:
         return ""
@@ -162,7 +166,7 @@ _DENIALS = word_set("no not without absent")
 
 
 def _equal(text: str) -> str:
-    text_key = key_of_plain(text)
+    text_key = key_of_plain(text.replace("n't", " not") if len(text) < 40 else text)
     return "yes" if text_key in YES else "no" if text_key in NO else ""
 
 
@@ -259,7 +263,8 @@ def by_statement(text: str, question: str) -> tuple[str, str]:
     negative = bool({"not", "no", "without", "absent"} & set(words_of(question.split("?")[0])[1:]))
     found: dict[str, str] = {}
     for sentence in read_sentences(text):
-        if sentence.asked or _STRONG_HEDGES.search(sentence.text):
+        hedge = _STRONG_HEDGES.search(sentence.text)
+        if sentence.asked or (hedge and words_of(hedge.group())[-1] not in asked):  # "the lungs are not clear"
             continue
         said = _said_of(asked, sentence)
         if said:
@@ -270,6 +275,7 @@ def by_statement(text: str, question: str) -> tuple[str, str]:
     return said, statement[:300]
 
 
+@lru_cache(maxsize=8192)
 def _asked(question: str) -> tuple[str, ...]:
     """What a yes-or-no question asks about: its words without those of asking; nothing for another question."""
     words = words_of(question.split("?")[0] if "?" in question else question)
@@ -327,9 +333,9 @@ _ENDINGS = word_set("ed d ation cation mation ion tion ition ment ement ing e es
 
 def _derived(word: str, sentence: Sentence) -> list[int]:
     """Where the verb or the noun stands that the word is made of or from: calcified, calcification."""
-    if len(word) < 6:
+    if len(word) < 5:
         return []
-    return [at for at, other in enumerate(sentence.words) if len(other) > 5 and _same_stem(word, other)]
+    return [at for at, other in enumerate(sentence.words) if len(other) > 4 and _same_stem(word, other)]
 
 
 @lru_cache(maxsize=65536)
@@ -339,6 +345,9 @@ def _same_stem(one: str, other: str) -> bool:
 
 
 def _opposite(word: str, sentence: Sentence) -> int | None:
+    for at, other in enumerate(sentence.words):
+        if len(word) > 4 and other.endswith(word) and other[: -len(word)] in ("un", "non", "in", "im", "ir"):
+            return at
     for pair in OPPOSITES:
         if word in pair or (word.rstrip("s") in pair):
             other = pair[1] if pair[0] == word else pair[0]

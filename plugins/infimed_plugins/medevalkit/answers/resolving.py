@@ -38,7 +38,8 @@ _SET = re.compile(
     re.IGNORECASE,
 )
 _RUN = re.compile(
-    r"^[\s\"'(\[{<]*(?:(?:answers?|options?|选项?|答案)\s?(?:are|is|:|是|为)?\s?)*([A-Z]{2,10})[\s\"')\]}>.。]*$"
+    r"^[\s\"'(\[{<]*(?:(?:answers?|options?|选项?|答案)\s?(?:are|is|:|是|为)?\s?)*([A-Z]{2,10})[\s\"')\]}>.。]*"
+    r"(?:(?:are|is)? ?(?:both |all )?(?:correct|right|true)|(?:项|选项)?(?:均|都|全部?)?是?(?:正确|对)的?)?[\s.。]*$"
 )
 _RUN_ANY = re.compile(_RUN.pattern, re.IGNORECASE)
 _SINGLE = re.compile(r"(?<![A-Za-z])[A-Za-z](?![A-Za-z'])")

@@ -12,7 +12,7 @@ KINDS: dict[str, dict[str, str]] = {
     "side": {
         "left": "left | left side | left hand side | left sided | left hemithorax | left hemisphere",
         "right": "right | right side | right hand side | right sided | right hemithorax | right hemisphere",
-        "bilateral": "bilateral | both | both sides | both side | bilaterally | both left and right | left and right |"
+        "bilateral": "bilateral | both sides | both side | bilaterally | both left and right | left and right |"
         " right and "
         "left | on both sides | either side",
         "unilateral": "unilateral | one side | only one side | one sided | unilaterally",
