@@ -38,15 +38,15 @@ from infimed_plugins.sft.trainer import StagedTrainer
 from infimed_plugins.vlm.checkpoint import Transformers
 from infimed_plugins.vlm.tiny import TinyQwen3VL
 
-KINDS, FORMS = ("coverage", "colour"), ("open", "option-text")
+KINDS, FORMS = ("coverage", "brightest_side"), ("open", "option-text")
 """What is taught and asked: what can be seen in few visual tokens, with short answers."""
 SIDE, CAP = 64, 4
 SIZE = {
     "layers": 2, "hidden_size": 64, "intermediate_size": 128, "heads": 2, "key_value_heads": 1, "vision_layers": 2,
     "vision_hidden_size": 64, "vision_intermediate_size": 128, "vision_heads": 2, "vocab_size": 400,
 }  # fmt: skip
-RATES = {"sft": 1e-3, "grpo": 1e-3, "dpo": 5e-4}
-"""Learning rates. Forty steps move these weights little: with 3e-4 and less, grpo's reward rises a quarter as fast."""
+RATES = {"sft": 1e-3, "grpo": 3e-4, "dpo": 3e-4}
+"""Learning rates; that of grpo is the better of 3e-4 and 1e-3 on the validation pictures, with seed 100."""
 QUESTIONS = 16
 """Questions in a step."""
 ACCURACY = {"use": "strict-accuracy", "with": {"grader": {"use": "demo-vqa"}, "unreadable": 0.0}}
@@ -74,7 +74,7 @@ def stage_of(use: str, arguments: argparse.Namespace) -> dict[str, Any]:
         return {"num_samples": arguments.steps * QUESTIONS, "learning_rate": RATES[use], "rows_per_step": 1}
     own: dict[str, Any] = {"beta": 0.1} if use == "dpo" else {"clip": [0.2, 0.28]}
     return {
-        "rows_per_step": QUESTIONS, "num_steps": arguments.steps, "learning_rate": RATES[use], "warmup": 0.1,
+        "rows_per_step": QUESTIONS, "num_steps": arguments.steps, "learning_rate": RATES[use], "warmup": 1,
         "schedule": "constant", "objective": {"use": use, "with": {**DRAWN, **own}},
     }  # fmt: skip
 
@@ -114,18 +114,18 @@ def of_seed(seed: int, arguments: argparse.Namespace, folder: Path) -> dict[str,
     """Every objective from one fine-tuned model: scores of every held-out question, and the stages' curves."""
     kept, folder = folder / f"seed-{seed}.json", folder / f"{seed}"
     folder.mkdir(parents=True, exist_ok=True)
-    started, samples = time.perf_counter(), taught()
+    started, cpu, samples = time.perf_counter(), time.process_time(), taught()
     benchmark, questions = held_out(arguments.split)
     maker = TinyQwen3VL(device="cpu", answer_max_visual_tokens=CAP, **SIZE)
     base = maker.prepare(folder / "base", lambda: (turn.text for s in samples for turn in s.turns), seed)
     first = {"num_samples": arguments.sft_samples, "learning_rate": 1e-3, "rows_per_step": 1}
     tuned, _ = learned(base, samples, first, seed, folder / "first")
-    shared = time.perf_counter() - started
+    shared = time.perf_counter() - started, time.process_time() - cpu
     found: dict[str, Any] = {"seed": seed, "images": {s.id: s.tags["image"] for s in questions}, "ways": {}}
     found["first"] = scores_of(tuned, benchmark, questions)
     for use in arguments.use:
-        began = time.perf_counter()
-        trained, facts = learned(tuned, samples, stage_of(use, arguments), seed + 1, folder / use)
+        began, cpu = time.perf_counter(), time.process_time()
+        trained, facts = learned(tuned, samples, stage_of(use, arguments), seed, folder / use)
         scores = scores_of(trained, benchmark, questions)
         keep = ("reward", "pass_at_1", "pass_at_k", "groups_that_differ", "entropy", "clip_share", "answer_tokens")
         curve = [
@@ -133,7 +133,8 @@ def of_seed(seed: int, arguments: argparse.Namespace, folder: Path) -> dict[str,
         ]
         found["ways"][use] = {
             "scores": scores, "curve": curve if use != "sft" else [], "stage_seconds": facts["seconds"],
-            "seconds": time.perf_counter() - began + shared,
+            "seconds": time.perf_counter() - began + shared[0],
+            "cpu_seconds": time.process_time() - cpu + shared[1],
         }  # fmt: skip
         kept.write_text(json.dumps(found))
         print(f"seed {seed}, {use}: {_mean(found['first']):.3f} -> {_mean(scores):.3f}", flush=True)
@@ -164,14 +165,17 @@ def told(results: Results, use: str, seeds: Sequence[Mapping[str, Any]]) -> None
         "questions": len(seeds[0]["images"]),
         "reward, first and last fifth": ends,
         "seconds": [round(f["ways"][use]["seconds"], 1) for f in seeds],
+        "cpu_seconds": [round(f["ways"][use]["cpu_seconds"], 1) for f in seeds],
         "stage_seconds": [round(f["ways"][use]["stage_seconds"], 1) for f in seeds],
         "curves": [f["ways"][use]["curve"] for f in seeds],
     }
+    results.target(f"{use}: seeds", len(seeds), ">= 3")
     results.target(f"{use}: gain of held-out accuracy", paired.difference, "> 0")
     results.target(f"{use}: lower end of its 95% interval", paired.low, "> 0")
     if use != "sft":
         results.target(f"{use}: seeds whose mean reward rises", sum(b > a for a, b in ends), f"== {len(ends)}")
-        results.target(f"{use}: longest seed, seconds", max(f["ways"][use]["seconds"] for f in seeds), "<= 600")
+        most = max(f["ways"][use]["cpu_seconds"] for f in seeds)
+        results.target(f"{use}: longest seed, seconds of one core, fine-tuning included", most, "<= 600")
 
 
 def _ends(curve: Sequence[float]) -> tuple[float, float]:
@@ -208,8 +212,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this script."""
     parser.add_argument("--use", nargs="+", default=["grpo", "dpo", "sft"], help="objectives")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, default=50)
-    parser.add_argument("--sft-samples", type=int, default=700)
+    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--sft-samples", type=int, default=800)
     parser.add_argument("--split", default="test", help="held-out pictures; 'validation' to choose settings by")
     parser.add_argument("--only", choices=("seeds", "trl"), help="one of the two parts")
     parser.add_argument("--trl-steps", type=int, default=12)
