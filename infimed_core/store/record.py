@@ -143,7 +143,7 @@ def record_format(file: Path) -> int | None:
     """The format that a run.json says it has; ``None`` where there is none, or it is no run record."""
     try:
         body = json.loads(file.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     number = body.get("format") if isinstance(body, dict) else None
     return number if isinstance(number, int) else None

@@ -195,7 +195,7 @@ def _gave_up(error: Exception, index: int, num_items: int) -> InfimedError:
     found = re.search(r"No module named '([\w.]+)'", str(error))
     if found:  # before our own code runs: InfimedError itself may be what is not there
         return InfimedError(_lacks(found.group(1), ""))
-    first = str(error).strip().splitlines()[0]
+    first = (str(error).strip() or type(error).__name__).splitlines()[0]
     return InfimedError(
         f"a Ray worker died at item {index} of {num_items} every time ({type(error).__name__}: {first}); killed (out "
         "of memory?) or crashed in a library: use memory_per_task, or 'serial' to see the crash"
