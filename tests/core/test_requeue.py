@@ -11,9 +11,12 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import forked
 
+from infimed_core.curate.read_task import KEY_BYTES
 from infimed_core.records import open_run
 
 NUM_ROWS = 240
+PATIENCE = 120.0
+"""Seconds: only a run that stands still reaches them."""
 PLUGIN = '''
 import time
 from pathlib import Path
@@ -22,9 +25,9 @@ from infimed_core import Reader, Score, Scorer, hookimpl
 from infimed_core.testing import make_sample
 
 
-def note(name):
+def note(name, number):
     with open(Path(__file__).with_name(name), "a") as file:
-        file.write("x")
+        file.write(f"{number}\\n")
 
 
 class Slow(Reader):
@@ -36,7 +39,7 @@ class Slow(Reader):
     def read_from(self, shard, start):
         for number in range(start, 240):
             time.sleep(0.02)
-            note("read")
+            note("read", number)
             yield make_sample(f"s{number}", question=f"Which plane is number {number}?")
 
     def fingerprint(self):
@@ -51,7 +54,7 @@ class SlowScorer(Scorer):
     def score(self, samples, media):
         for sample in samples:
             time.sleep(0.005)
-            note("scored")
+            note("scored", 0)
         return [Score(value=0.5, parts={"length": 0.5}) for sample in samples]
 
 
@@ -76,23 +79,34 @@ def test_a_run_that_is_killed_again_and_again_reads_and_scores_on_and_ends(tmp_p
     }
     (tmp_path / "run.yaml").write_text(json.dumps(document))
 
-    def done(name: str) -> int:
+    def noted(name: str) -> list[int]:
         file = tmp_path / name
-        return file.stat().st_size if file.exists() else 0
+        return [int(line) for line in file.read_text().split("\n")[:-1]] if file.exists() else []
+
+    def kept() -> int:
+        """Rows in pieces that stand: what no later process reads again."""
+        pieces = (tmp_path / "runs").rglob("part-00000.*.keys")
+        return sum(path.stat().st_size for path in pieces if not path.name.startswith(".")) // (2 * KEY_BYTES)
 
     codes: list[int] = []
-    while len(codes) < 40 and 0 not in codes:
-        before = done("read") + done("scored")
+    while not codes or codes[-1]:
+        stood, so_far = kept(), len(noted("read"))
         process = forked.start(["-m", "infimed_core", str(tmp_path / "run.yaml")], output=tmp_path / "output.txt")
-        while process.poll() is None and done("read") + done("scored") == before:
-            time.sleep(0.01)
-        until = time.monotonic() + 2.0  # of the five seconds that reading takes
-        while process.poll() is None and time.monotonic() < until:
-            time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
+        # killed in the middle of the piece, or of the scores, that follows the first that this process has ended
+        begun = time.monotonic()
+        while process.poll() is None and time.monotonic() < begun + PATIENCE:
+            if stood < kept() < len(set(noted("read"))) or (noted("scored") and noted("killed-scoring") == []):
+                break
+            time.sleep(0.02)
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            if noted("scored"):
+                (tmp_path / "killed-scoring").write_text("1\n")
         codes.append(process.wait())
+        again = noted("read")[so_far:]
+        assert not again or again[0] == stood  # what stands is not read again: a kill costs the piece that it cuts
+        assert codes[-1] in (0, -signal.SIGKILL), (tmp_path / "output.txt").read_text()
     run = open_run(tmp_path / "runs" / "r")
-    assert codes[-1] == 0 and run.status == "done" and len(codes) > 2, (tmp_path / "output.txt").read_text()
+    assert run.status == "done" and len(codes) > 3, (codes, (tmp_path / "output.txt").read_text())
     rows = [row.sample.id for row in run.samples()]
     assert rows == [f"s{number}" for number in range(NUM_ROWS)] and len(list(run.scores())) == NUM_ROWS
-    assert done("read") < 2 * NUM_ROWS  # what a kill costs is the last piece

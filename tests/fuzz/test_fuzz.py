@@ -24,7 +24,7 @@ from infimed_plugins.medevalkit.answers.open_answers import grade_open
 from infimed_plugins.medevalkit.answers.polar import grade_polar
 from infimed_plugins.quality.identity import identities
 
-EXAMPLES = int(os.environ.get("INFIMED_FUZZ_EXAMPLES", "150"))
+EXAMPLES = int(os.environ.get("INFIMED_FUZZ_EXAMPLES", "100"))
 HANGS_AFTER = 20
 """Seconds after which one example counts as a hang."""
 

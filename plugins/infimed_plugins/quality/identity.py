@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from infimed_plugins.quality.identity_names import given_names, names_in
+from infimed_plugins.quality.identity_names import given_names, is_given, is_ordinary, names_in
 from infimed_plugins.quality.identity_patterns import rules_for
+from infimed_plugins.quality.identity_places import files_in, links_in
 from infimed_plugins.quality.reasons import Reason
 
 __all__ = ["WEAK", "Found", "Redacted", "find", "given_names", "identities", "redact", "tag"]
@@ -38,6 +39,9 @@ def find(text: str, names: bool = True) -> list[Found]:
     where a common given name stands before another capitalised word; any other bare name passes.
     """
     taken: list[Found] = []
+    _take(taken, links_in(text, is_given, is_ordinary), Reason.PHI_NETWORK)
+    if names:
+        _take(taken, files_in(text, is_given, is_ordinary), Reason.PHI_NAME)
     if _STRUCTURE.search(text):
         for reason, pattern, holds in rules_for(text):
             matches = pattern.finditer(text)

@@ -36,7 +36,14 @@ _LABEL = (
     r"|passport|vin\b"
     r"|historia(?: cl[ií]nica)?|nhc|n\.? ?h\.? ?c\.?|expediente|c[ée]dula|dni|nie|nuhsa|prontu[áa]rio|cpf|rut"
     r"|curp|fallnummer"
-    r"|patientennummer|pat\.?-?nr\.?|num[ée]ro de dossier|dossier|ipp"
+    r"|patientennummer|pat\.?-?nr\.?|num[ée]ro de dossier|dossier|ipp|patienten-?(?:id|nr\.?|nummer)|fall-?(?:nr\.?|id)"
+    r"|(?:aufnahme|auftrags?|versicherten|untersuchungs)-?(?:nr\.?|nummer)|(?:n[o°º.]{1,2}|num[ée]ro) (?:de |du )?patient"
+    r"|(?:n[o°º.]{1,2}|num[ée]ro) de s[ée]curit[ée] sociale|matricule|n[uú]mero de (?:historia|expediente|paciente)|folio"
+    r"|codice (?:fiscale|sanitario|paziente)|cartella clinica|numero (?:paziente|cartella)"
+    r"|u\.?r\.? ?(?:no|num\w{0,4}|#)\.?|urno|hn(?= ?[:#]? ?\d{5})|mrd ?(?:no|num\w{0,4}|#)|cr ?(?:no\.?|#)|empi|csn|fin|phn|ohip|health ?card"
+    r"|health insurance|(?:ni|national insurance|nino)(?: number| no\.?)|aadhaar|uid ?no|bsn|personnummer|cpr|steuer-?id"
+    r"|tax (?:id|file number)|(?:lab(?:oratory)?|path(?:ology)?|biopsy|slide|block|cytology|histology|x-?ray|film|scan"
+    r"|radiology|ris|pacs|requisition|prescription|rx)[ _-](?:id|numbers?|no\.?(?= ?[:#]? ?\w)|#)"
 )
 _WEAK_LABEL = (
     r"chart|policy|insurance|account|acct|encounter|visit|licen[cs]e|certificate|plate|dea|acc|id|records?|file|case id"
@@ -44,7 +51,8 @@ _WEAK_LABEL = (
 )
 _CHINESE_LABEL = (
     "病历号|病案号|住院号|门诊号|就诊号|检查号|影像号|放射号|登记号|申请单号|医保号|医保卡号|社保号|护照号?|患者编号|病人编号"
-    "|患者ID|病人ID|ID号|卡号|编号"
+    "|患者ID|病人ID|ID号|卡号|编号|健康卡号|病理号|CT号|MR号|MRI号|X线号|X光号|片号|标本号|超声号|条码号|流水号|患者番号|カルテ番号"
+    "|ID番号|検査番号|受付番号|診察券番号|등록번호|환자번호"
 )
 _IP = r"(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)"
 _DNI = "TRWAGMYFPDXBNJZSQVHLCKE"
@@ -184,6 +192,15 @@ STRUCTURED: tuple[Rule, ...] = (
         ),
         None,
     ),
+    (
+        Reason.PHI_NATIONAL_ID,
+        re.compile(
+            r"(?<!\w)(?:[A-Z]{6}\d\d[A-EHLMPRST]\d\d[A-Z]\d{3}[A-Z]|[12] \d\d (?:0[1-9]|1[0-2]) \d\d \d{3} \d{3}(?: \d\d)?"
+            r"|[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] \d\d \d\d \d\d [A-D]"
+            r"|[1-9][AC-HJKMNP-RT-Y][0-9AC-HJKMNP-RT-Y]\d-?[AC-HJKMNP-RT-Y][0-9AC-HJKMNP-RT-Y]\d-?[AC-HJKMNP-RT-Y]{2}\d\d)(?!\w)"
+        ),
+        None,
+    ),
     (Reason.PHI_NATIONAL_ID, re.compile(r"(?<![\w-])(?:\d{8}|[XYZ]\d{7})-?[A-HJ-NP-TV-Z](?![\w-])"), _is_dni),
     (
         Reason.PHI_SOCIAL_SECURITY,
@@ -209,6 +226,22 @@ STRUCTURED: tuple[Rule, ...] = (
     (
         Reason.PHI_RECORD_NUMBER,
         re.compile(rf"(?:{_CHINESE_LABEL})\s?(?:是|为)?\s?[：:#]?\s?(?=[A-Za-z-]{{0,8}}\d)[A-Za-z\d-]{{4,20}}"),
+        None,
+    ),
+    (
+        Reason.PHI_RECORD_NUMBER,  # laboratories number what they receive by year: S18-12345
+        re.compile(
+            r"\b(?:specimens?|biops(?:y|ies)|pathology|cytology|surgical(?: path\w*)?|slides?|blocks?|case|accession"
+            r"|autopsy|received)\b[^.\n]{0,16}?\b(?P<code>[A-Z]{1,3}-?\d\d-\d{3,7})(?!\w)",
+            re.I,
+        ),
+        None,
+    ),
+    (
+        Reason.PHI_PHONE,
+        re.compile(
+            r"\b(?:ext(?:n|ension)?|bleep|beeper|dect|durchwahl|poste)\b\.?:? ?#?\d{4,6}(?![\w%]|\.\d| ?mm)", re.I
+        ),
         None,
     ),
     (
@@ -301,15 +334,16 @@ STRUCTURED: tuple[Rule, ...] = (
 """In the order in which they are tried; what one has taken the later ones leave."""
 
 
-_MONTHS = (
-    r"jan|feb|f[ée]v|m[aä]r|apr|avr|abr|ma[iy]|jui?n|jui?l|aug|ao[ûu]|ago|sep|set|o[ck]t|nov|de[cz]|d[ée]c|dic|ene"
-)
+_MONTHS = r"jan|feb|f[ée]v|m[aä]r|apr|avr|abr|ma[iy]|jui?n|jui?l|aug|ao[ûu]|ago|sep|set|out|ott|o[ck]t|nov|de[cz]|d[ée]c|dic|ene|gen|fev|gi?u|mag|lug"
 _FIRST_LOOK: dict[re.Pattern[str], re.Pattern[str]] = {
     identity_dates.BIRTH: re.compile(r"birth|do?\W?b|d/o|born|geb|nac|\bn[ée]e? le|naiss|nasc|[出生]", re.I),
-    identity_dates.DATE: re.compile(rf"\d[./_-] ?\d|\d{{8}}|年|{_MONTHS}", re.I),
-    identity_dates.PARTIAL_DATE: re.compile(_MONTHS, re.I),
+    identity_dates.DATE: re.compile(rf"\d[./_-] ?\d|\d{{8}}|年|{_MONTHS}|[년월]", re.I),
+    identity_dates.PARTIAL_DATE: re.compile(f"{_MONTHS}|月", re.I),
     identity_dates.AGE: re.compile(r"9\d|1[01]\d|ninet|hundred", re.I),
     identity_dates.SEXED_AGE: re.compile(r"(?:9\d|1[01]\d) ?[yYmMfF/-]"),
+    identity_dates.MONTH_YEAR: re.compile(rf"\d/(?:19|20)\d\d|(?:{_MONTHS})[^\d]{{0,14}}(?:19|20)\d\d", re.I),
+    identity_dates.GERMAN_PARTIAL: re.compile(r"\d\.\d{1,2}\."),
+    identity_dates.TIME_OF: re.compile(r"time", re.I),
     identity_dates.NUMERIC_PARTIAL: re.compile(r"\d/\d"),
 }
 """What a text must hold for a pattern to match at all, where that is far quicker to look for."""
@@ -329,7 +363,7 @@ def _needs(rule: Rule) -> tuple[int, re.Pattern[str] | None]:
     if reason is Reason.PHI_NETWORK:
         return 4, _DOTTED
     if reason is Reason.PHI_PHONE:
-        return (4 if "pager" in pattern.pattern else 7), first
+        return (4 if "pager" in pattern.pattern or "bleep" in pattern.pattern else 7), first
     if reason in (Reason.PHI_SOCIAL_SECURITY, Reason.PHI_NATIONAL_ID):
         return 8, first
     if reason is Reason.PHI_RECORD_NUMBER:

@@ -18,8 +18,14 @@ from infimed_plugins.medevalkit.answers.choice_statements import (
     is_label,
     read_claim,
 )
-from infimed_plugins.medevalkit.answers.context_modifiers import corrections, denied_after, denied_before, retractions
+from infimed_plugins.medevalkit.answers.context_modifiers import (
+    corrections,
+    denied_after,
+    denied_before,
+    retractions,
+)
 from infimed_plugins.medevalkit.answers.equality import EDGES, key_of_plain
+from infimed_plugins.medevalkit.answers.listed_names import list_alone, list_named
 from infimed_plugins.medevalkit.answers.named_in_prose import in_other_words, named_in_prose, part_of_one
 from infimed_plugins.medevalkit.answers.named_options import (
     LETTERS,
@@ -30,12 +36,14 @@ from infimed_plugins.medevalkit.answers.named_options import (
     prepare_options,
     unmark,
 )
+from infimed_plugins.medevalkit.answers.none_or_all import none_or_all
 from infimed_plugins.medevalkit.answers.polar import by_statement
 from infimed_plugins.medevalkit.answers.prepared import MARK, Prepared, prepare
 from infimed_plugins.medevalkit.answers.refusals import NO_CHOICE, is_refusal
-from infimed_plugins.medevalkit.answers.resolving import Resolved, resolve, set_of
+from infimed_plugins.medevalkit.answers.resolving import Resolved, option_of_number, resolve, set_of
 from infimed_plugins.medevalkit.answers.restated import without_restated
 from infimed_plugins.medevalkit.answers.run_on import heads
+from infimed_plugins.medevalkit.answers.sentence_bounds import sentence_start
 
 
 class Choice(NamedTuple):
@@ -79,16 +87,19 @@ def _read(response: str | None, texts: tuple[str, ...], multiple: bool, ended: s
     options = prepare_options(texts)
     if not prepared.loop and (same := read_at_once(prepared, options)) is not None:
         return _of(same, prepared.whole if same.letters else "")
-    if not prepared.marks and not prepared.loop and (same := resolve(prepared.text, options, multiple)) is not None:
+    pieces = heads(prepared.text, options.lowered)
+    whole = len(pieces) == 1 and not prepared.marks and not prepared.loop
+    if whole and (same := resolve(prepared.text, options, multiple)) is not None:
         return _of(same, prepared.text)
     negative = _NEGATIVE.search(question[-400:]) is not None
-    pieces = heads(prepared.text, options.lowered)
     if len(pieces) == 1 and (last := _read_end(pieces[0], prepared, options, multiple, negative)) is not None:
         return last
     for piece in pieces:
         choice, sure = _read_text(piece, prepared, options, multiple, negative)
         if sure or (choice.letters and len(pieces) == 1):
-            return choice
+            break
+    if choice.reason in ("no_option", "unreadable") and (letter := none_or_all(prepared.whole, options)):
+        return Choice(letter, how="none or all of them", statement=choice.statement or prepared.whole[:300])
     if not choice.letters and question and choice.reason in ("unreadable", "several_answers"):
         said, statement = by_statement(prepared.whole, question)
         if said and said in options.keys:
@@ -117,6 +128,8 @@ def _read_text(
     raw = text
     text = without_restated(text, options)
     text = mark_labels(mark_names(text, options), len(options))
+    if multiple and (listed := list_alone(text, options)) is not None:
+        return _of(listed, unmark(text, options)), True
     statements = find_statements(text, options, multiple, negative)
     statements += _of_marks(text, prepared, options, multiple)
     decided = decide(text, statements, multiple)
@@ -126,6 +139,8 @@ def _read_text(
     if decided is not None:
         shown = _shown(text, decided, prepared, options)
         return Choice(decided.letters, decided.reason, decided.how, shown), True
+    if multiple and not prepared.cut and (listed := list_named(text, options)) is not None:
+        return _of(listed, unmark(text, options)), False
     return _unstated(text, statements, prepared, options), False
 
 
@@ -159,7 +174,7 @@ def _of_marks(text: str, prepared: Prepared, options: Options, multiple: bool) -
     found = []
     for index, content in enumerate(prepared.marks):
         at = text.find(chr(MARK + index))
-        if at < 0 or denied_before(text[max(0, at - 60) : at]):
+        if at < 0 or denied_before(text[max(sentence_start(text, at), at - 60) : at]):
             continue
         same = resolve(content, options, multiple)
         if same is None and NO_CHOICE.match(content):
@@ -207,9 +222,15 @@ def decide(text: str, statements: Sequence[Statement], multiple: bool) -> Statem
 
 _LETTERED = re.compile(r"[\"'(\[ ]*[A-Z][.):\]]")
 """A text that begins with a letter as a list has it: "B. Warfarin is ..."."""
-_LEAD = re.compile(r"(?:[\"'(\[{<:. ]|(?:option|choice|选项?)\s?:? ?)*", re.IGNORECASE)
+_LEAD = re.compile(
+    r"(?:[\"'(\[{<:. ]|(?:most likely|probably|likely|maybe|perhaps|possibly|definitely|certainly|clearly|surely|"
+    r"i guess|okay|ok|sure|well|therefore|thus|hence|so)[,:]? |(?:option|choice|选项?)\s?:? ?)*",
+    re.IGNORECASE,
+)
 _LABEL_LINE = re.compile(r"[A-Z]\. [A-Z][a-z]")
 """A capital letter, and a sentence after its stop: no initial of a germ, whose second word is small."""
+_NEXT_NAME = re.compile(r"[\"')\]]*(?:,| and| or|/)+ ?(?:and |or )?[\ue000-\ue019]")
+"""Another option that is named with the first, so that this one is not said alone."""
 _LEAD_END = re.compile(
     r"[\"')\]}]*(?:$|\s?[.:、。;)]|,(?= |$)|\s?[-—–]+(?=\s)|\n| \(| (?=because|since|as\b|due to|for the reason)|"
     r"[ ]?[\ue000-\ue019]|(?= ?[\ue100-\ue119])|(?= [^\w\s(]))",
@@ -258,7 +279,9 @@ def _leading(text: str, options: Options, multiple: bool, negative: bool, letter
     named = "\ue000" <= item < "\ue100"
     if named and not re.match(r"[\"')\]}]*(?:$|\s?[.;。]|,|\n| \(|\s[-—–]\s)", text[end:]):
         return None
-    if (denied_after(text[end:]) and not negative) or _goes_on_listing(text, options):
+    if (denied_after(text[end:], "is ") and not negative) or _goes_on_listing(text, options):
+        return None
+    if named and _NEXT_NAME.match(text, end):
         return None
     claim = read_claim(text, lowered(text), start, options, multiple)
     if claim is None:
@@ -338,7 +361,7 @@ _TURNS = re.compile(r"\b(?:however|but|that said|nevertheless|nonetheless)\b", r
 
 def _unstated(text: str, statements: Sequence[Statement], prepared: Prepared, options: Options) -> Choice:
     """What is said with doubt, or only named; else why nothing is read."""
-    if is_refusal(prepared.whole):
+    if is_refusal(prepared.whole) and not (options.declining and not is_refusal(text)):
         turn = _TURNS.search(text)
         named = (
             named_in_prose(text[turn.start() :], options, prepared.cut)
@@ -359,10 +382,13 @@ def _unstated(text: str, statements: Sequence[Statement], prepared: Prepared, op
         return Choice(
             named.letters, named.reason, named.how, unmark(text[named.start : named.end], options).strip()[:300]
         )
-    if len(text) <= 200 and (index := part_of_one(key_of_plain(text), options)) is not None:
+    last = re.split(r"→|=>|->|[:=]", text)[-1] if len(text) <= 200 else ""
+    if last and (index := part_of_one(key_of_plain(last), options)) is not None:
         return Choice(LETTERS[index], how="part of one option's text", statement=text[:300])
     if not named.reason and (bagged := in_other_words(text, options)) is not None:
         return Choice(LETTERS[bagged], how="option in other order", statement=text[:300])
+    if (index := option_of_number(text, options)) is not None:
+        return Choice(LETTERS[index], how="option named", statement=text[:300])
     if prepared.loop:
         return Choice("", "loop")
     if re.fullmatch(r"[\(\[]?[A-Za-z][\)\].][^\n]{0,200}", text) or (len(text) == 1 and "\ue100" <= text <= "\ue119"):

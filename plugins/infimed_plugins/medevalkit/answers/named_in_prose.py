@@ -24,7 +24,7 @@ _CONCLUDES = re.compile(
     r"\b(?:therefore|thus|hence|so|in conclusion|conclusion|in summary|overall|finally|consequently|"
     r"accordingly|most likely|most consistent|best (?:explain|describ|fit|match|choice|answer|next)\w*|"
     r"the (?:correct|best|right|final)|answer|diagnosis|i (?:would|will|'d)|should be|is indicated|points? to|"
-    r"suggests?)\b|因此|所以|综上|故|最",
+    r"suggests?|gold standard|(?:treatment|drug|test|method) of choice)\b|因此|所以|综上|故|最",
     re.IGNORECASE,
 )
 _DANGLES = re.compile(
@@ -89,22 +89,27 @@ def _is_weighty(text: str, standing: list[tuple[int, int]]) -> bool:
     return False
 
 
+_CONCEDED = re.compile(
+    r"^\W*(?:although|though|even though|while|whereas|despite|in spite of|unlike|even if)\b[^,]*$", re.IGNORECASE
+)
+"""A concession up to a naming in it; what counts comes after its comma."""
 _OR = re.compile(r"(?:\bor(?: an?| the)?|或) *$", re.IGNORECASE)
 
 
 def _stands(text: str, at: int, cut: bool) -> bool:
     start, end = sentence_start(text, at), sentence_end(text, at)
     before, after = text[start:at], text[at + 1 : end + 1]
-    if text[end : end + 1] == "?" or denied_before(before) or denied_after(after) or is_considered(before):
+    if text[end : end + 1] == "?" or denied_before(before) or denied_after(after, before) or is_considered(before):
         return False
     stops_inside = end >= len(text) and _OPEN_END.search(text) is not None and len(text) - start > 1
     long_after = (text[at] >= chr(LABEL) and len(after) > 12) or len(after.split()) > 6
     if stops_inside and (cut or long_after or _DANGLES.search(text)):
         return False  # more was to come
-    if _OR.search(before[-12:]):
+    if _OR.search(before[-12:]) or (_CONCEDED.match(before) and "," in after):
         return False
     return not (
-        HEDGED.search(before[-40:]) or re.search(r"\bcan(?:not|'t) be (?:excluded|ruled out)|\bor\b", after[:80])
+        HEDGED.search(before[-40:])
+        or re.search(r"\bcan(?:not|'t) be (?:excluded|ruled out)|(?<!with )\bor\b", after[:80])
     )
 
 

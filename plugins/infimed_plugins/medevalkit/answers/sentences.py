@@ -24,7 +24,7 @@ _ASIDE = re.compile(r",? (?:which|who|as it|as they)\b", re.IGNORECASE)
 
 DENYING = word_set(
     "no not without never neither nor absent absence none lack lacking deny negative exclude excluded "
-    "cannot free unlikely rather than"
+    "cannot free unlikely rather than 没 未 无 非"
 )
 _DENYING_AFTER = tuple(
     tuple(form.split())
