@@ -34,3 +34,25 @@ def test_a_run_of_a_later_version_is_left_as_it_is(tmp_path: Path) -> None:
     with pytest.raises(InfimedError, match="made by a later version"):
         run(DOCUMENT, tmp_path)
     assert (directory / "run.json").read_text() == '{"format": 99, "more": 1}'
+
+
+def test_what_failed_in_an_earlier_attempt_is_not_told_of_a_run_that_ended_well(tmp_path: Path, monkeypatch) -> None:
+    def fail(self, checkpoint):
+        raise ZeroDivisionError("of the model")
+
+    log = tmp_path / "runs" / "r" / "error.log"
+    with monkeypatch.context() as broken:
+        broken.setattr(Constant, "load", fail)
+        with pytest.raises(Exception, match="of the model"):
+            run(DOCUMENT, tmp_path)
+    assert "ZeroDivisionError" in log.read_text()
+    record, _ = run(DOCUMENT, tmp_path), log
+    assert not log.exists()
+    assert json.loads((log.parent / "run.json").read_text())["error"] is None and record
+
+
+def test_what_a_run_computes_on_is_said_once(tmp_path: Path) -> None:
+    run(DOCUMENT, tmp_path)
+    events = map(json.loads, (tmp_path / "runs" / "r" / "events.jsonl").read_text().splitlines())
+    said = [str(event) for event in events if "computes on" in str(event)]
+    assert len(said) == 1 and "processors" in said[0] and "processes" in said[0] and "threads" in said[0]
