@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+import typer
 
-from infimed_core import InfimedError
+from infimed_core import InfimedError, load_plugins, run_file
 from infimed_core.testing import run
 from infimed_plugins.vlm.baselines import Constant
 
@@ -40,15 +41,15 @@ def test_what_failed_in_an_earlier_attempt_is_not_told_of_a_run_that_ended_well(
     def fail(self, checkpoint):
         raise ZeroDivisionError("of the model")
 
-    log = tmp_path / "runs" / "r" / "error.log"
+    file, log = tmp_path / "run.yaml", tmp_path / "runs" / "r" / "error.log"
+    file.write_text(json.dumps(DOCUMENT | {"run": {"name": "r", "directory": str(tmp_path / "runs")}}))
     with monkeypatch.context() as broken:
         broken.setattr(Constant, "load", fail)
-        with pytest.raises(Exception, match="of the model"):
-            run(DOCUMENT, tmp_path)
-    assert "ZeroDivisionError" in log.read_text()
-    record, _ = run(DOCUMENT, tmp_path), log
-    assert not log.exists()
-    assert json.loads((log.parent / "run.json").read_text())["error"] is None and record
+        with pytest.raises(typer.Exit) as ended:
+            run_file(file, load_plugins(), quiet=True)
+    assert ended.value.exit_code == 1 and "ZeroDivisionError" in log.read_text()
+    run_file(file, load_plugins(), quiet=True)
+    assert not log.exists() and json.loads((log.parent / "run.json").read_text())["error"] is None
 
 
 def test_what_a_run_computes_on_is_said_once(tmp_path: Path) -> None:

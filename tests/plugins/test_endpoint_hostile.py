@@ -48,7 +48,8 @@ def gives_away(text: str, letters: int = 8) -> bool:
 
     letters_alone = "".join(filter(str.isalnum, text)).lower()
     unpacked = "".join(
-        base64.b64decode(word + "===").decode("latin-1") for word in re.findall(r"[A-Za-z0-9+/]{16,}", text)
+        base64.b64decode(word[: len(word) // 4 * 4]).decode("latin-1")
+        for word in re.findall(r"[A-Za-z0-9+/]{16,}", text)
     )
     bare = "".join(filter(str.isalnum, KEY)).lower()
     return any(piece in text + unpacked for piece in pieces(KEY)) or any(p in letters_alone for p in pieces(bare))
