@@ -194,6 +194,10 @@ class Executor(Component):
         """Within this, what one ``map`` starts (processes, say) may wait for the next; at its end nothing is left."""
         yield
 
+    def uses(self) -> str:
+        """What it computes on, and why, in a line that a run says once; "" says nothing."""
+        return ""
+
 
 Role = Literal["system", "user", "assistant", "tool"]
 

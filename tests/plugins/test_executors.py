@@ -245,6 +245,23 @@ def test_there_are_as_many_processes_as_the_machine_and_its_container_grant(monk
         assert num_cpus() == expected
 
 
+def test_threads_are_no_more_than_a_quota_grants_and_both_are_said(monkeypatch):
+    monkeypatch.setattr(local, "_num_cpus", local._num_cpus.__wrapped__)  # the suite has put 1 in its place
+    monkeypatch.setattr(local, "_allowed", lambda: 8)
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(local, "cpu_quota", lambda: 1.5)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    local.bound_threads()
+    assert os.environ["OMP_NUM_THREADS"] == "7"  # who says it has said it
+    assert Serial().uses().endswith("data in this process, models with 7 threads (OMP_NUM_THREADS)")
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    local.bound_threads()
+    assert os.environ["OMP_NUM_THREADS"] == "2"
+    assert "computes on 2 of 64 processors (affinity 8, quota 1.5): data in up to 2 proc" in Processes().uses()
+    assert "up to 5 processes (num_processes)" in Processes(num_processes=5).uses()
+
+
 def test_ray_is_shut_down_after_its_work_unless_it_ran_before(monkeypatch):
     class FakeRay:
         running = False

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from pydantic import Field
 
 from infimed_core import Component, DataError, Executor, InfimedError
+from infimed_plugins.executors.local import processors, threads
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -53,6 +54,11 @@ class Ray(Executor):
         ray = start_ray(self.address)
         options = {"num_cpus": self.cpus_per_task, "max_retries": self.max_retries, "memory": self.memory_per_task}
         return map_tasks(ray, function, items, options, self.max_in_flight)
+
+    def uses(self) -> str:
+        """The cluster's processors, and the threads of this process."""
+        where = f"the cluster at {self.address}" if self.address else "this machine"
+        return f"computes on {processors()}: data on Ray's workers on {where}, {threads()}"
 
     @contextmanager
     def opened(self) -> Iterator[None]:

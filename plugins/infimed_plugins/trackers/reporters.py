@@ -58,7 +58,7 @@ def trackers_of_run(directory: Path) -> dict[str, dict[str, Any]]:
     """The trackers that a run's file names, with their settings; ``run.json`` holds it from the start on."""
     try:
         config = json.loads((directory / "run.json").read_text(encoding="utf-8")).get("config") or {}
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     named = {str(entry["use"]).rpartition("/")[2]: dict(entry.get("with") or {}) for entry in config.get("report", ())}
     return {name: settings for name, settings in named.items() if name in REPORTERS}
