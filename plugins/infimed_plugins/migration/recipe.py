@@ -177,6 +177,8 @@ def pixels_of_token(model: str) -> int | None:
     name = model.lower()
     if "qwen3-vl" in name or "qwen3.5" in name or "qwen3.6" in name:
         return 32 * 32
-    if "qwen2-vl" in name or "qwen2.5-vl" in name:
+    if any(
+        known in name for known in ("qwen2-vl", "qwen2.5-vl", "glm-4.1v", "glm-4.5v", "glm-4.6v", "mistral-small-3")
+    ):
         return 28 * 28
     return None

@@ -7,7 +7,7 @@ import re
 
 from infimed_plugins.quality.reasons import Reason
 
-_MONTH = (
+MONTH = (
     r"(?:jan(?:uary|vier|uar)?|feb(?:ruary|ruar)?|f[ée]vrier|mar(?:ch|s)?|m[äa]rz|apr(?:il)?|avril|may|mai"
     r"|june?|juin|juni"
     r"|july?|juillet|juli|aug(?:ust)?|ao[ûu]t|sep(?:t(?:ember|embre)?)?|oct(?:ober|obre)?|okt(?:ober)?"
@@ -28,9 +28,9 @@ FULL_DATE = (
     rf"|{_COMPACT}(?:T?[0-2]\d[0-5]\d(?:[0-5]\d(?:\.?\d{{1,9}})?)?)?"
     rf"|{_BARE_DAY}[/-]{_BARE_DAY}[/-](?:{_YEAR}|\d\d){_TIME}|{_BARE_DAY}\. ?{_BARE_DAY}\. ?{_YEAR}{_TIME}"
     rf"|{_TWO_DAY}\.{_TWO_DAY}\.\d\d"
-    rf"|{_DAY}(?: of| de)?[ ./-]{{0,2}}{_MONTH}(?: of| de| del)?,?[ ./-]{{0,2}}(?:{_YEAR}|(?<=[/-])\d\d"
+    rf"|{_DAY}(?: of| de)?[ ./-]{{0,2}}{MONTH}(?: of| de| del)?,?[ ./-]{{0,2}}(?:{_YEAR}|(?<=[/-])\d\d"
     rf"|(?<=\D)['’]\d\d){_TIME}"
-    rf"|{_MONTH} ?{_DAY},? {_YEAR}{_TIME}|{_MONTH}[ /-]{_BARE_DAY}[ /-](?:{_YEAR}|\d\d)"
+    rf"|{MONTH} ?{_DAY},? {_YEAR}{_TIME}|{MONTH}[ /-]{_BARE_DAY}[ /-](?:{_YEAR}|\d\d)"
     r"|(?:(?:19|20)\d\d|(?:令和|平成|昭和|大正) ?(?:\d{1,2}|元)) ?[年년] ?\d{1,2} ?[月월](?: ?\d{1,2} ?[日号號일])?)(?!\d)"
 )
 """A date with its day, month and year, and the time behind it."""
@@ -246,7 +246,7 @@ BIRTH = re.compile(
     r"\b(?:dob|d\.o\.b\.?|d/o/b|date[ _]of[ _]birth|birth[ _]?date|born(?: on)?|birthday|geb(?:oren|\.)(?: am)?"
     r"|geburtsdatum"
     r"|(?:fecha|f\.) ?(?:de )?nac(?:imiento|\.)?|nacid[oa](?: el)?|n[ée]e? le|date de naissance|data de nascimento)"
-    rf"\s?(?:is|was|:|=|-)?\s?(?:{FULL_DATE}|{_MONTH} {_DAY}|{_DAY} (?:de )?{_MONTH}|(?:0?[1-9]"
+    rf"\s?(?:is|was|:|=|-)?\s?(?:{FULL_DATE}|{MONTH} {_DAY}|{_DAY} (?:de )?{MONTH}|(?:0?[1-9]"
     rf"|1[0-2])/{_BARE_DAY})(?!\d)"
     rf"|(?:出生日期|出生年月日?|生日|生于)\s?[：:]?\s?{FULL_DATE}",
     re.I,

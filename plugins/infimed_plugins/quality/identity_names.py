@@ -139,6 +139,14 @@ _AGED = re.compile(
 )
 
 
+_TITLES = tuple(title for title in _TITLE[3:-1].split("|") if title not in ("Mrs", "Mrs", "Drs", "Dra", "Sra"))
+_MAY_BE_INITIALS = re.compile(r"[A-Z]\.\s?[A-Z]\.|(?i:initials)|[a-z]/[a-z]{2,3}\b")
+_AGE_TOLD = re.compile(r"\d ?-?(?:year|yr|y/?o|month|[MF]\b)")
+_CAPITAL = re.compile(r"[A-Z]")
+_WITHOUT_CAPITAL = re.compile(r"\^|name|ed by|signed")
+"""What a name without a capital stands behind, and the sign in it."""
+
+
 @functools.cache
 def given_names() -> frozenset[str]:
     """Common given names, in lower case."""
@@ -180,23 +188,28 @@ def is_ordinary(word: str) -> bool:
 
 def names_in(text: str) -> Iterator[tuple[int, int]]:
     """(start, stop) of every name that is found; they may overlap."""
-    yield from _labelled(text)
+    if text.isascii() and not _CAPITAL.search(text) and not _WITHOUT_CAPITAL.search(text):
+        return
+    num_capitals = len(_CAPITAL.findall(text))
+    yield from _labelled(text, num_capitals)
     if "^" in text:
         yield from _carets(text)
     yield from hospitals_in(text, is_ordinary)
-    for found in _AGED.finditer(text):
+    for found in _AGED.finditer(text) if _AGE_TOLD.search(text) else ():
         if is_given(found["name"]) and folded(found["name"]) not in AMBIGUOUS:
             yield found.span("name")
-    yield from _bare(text)
+    if num_capitals > 1 or not text.isascii():
+        yield from _bare(text)
 
 
-def _labelled(text: str) -> Iterator[tuple[int, int]]:
+def _labelled(text: str, num_capitals: int) -> Iterator[tuple[int, int]]:
     """Behind titles, labels and roles; each pattern only where a text holds what it cannot match without."""
-    sure = [_TITLED]
+    titled = any(title in text for title in _TITLES)
+    sure = [_TITLED] if titled else []
     low = text.lower()
     if "M. " in text:
         sure.append(_MONSIEUR)
-    for found in _INITIALS.finditer(text):
+    for found in _INITIALS.finditer(text) if titled or _MAY_BE_INITIALS.search(text) else ():
         yield found.span(found.lastgroup or 0)
     if any(word in low for word in _LABEL_WORDS):
         sure += _LABELLED
@@ -206,7 +219,7 @@ def _labelled(text: str) -> Iterator[tuple[int, int]]:
         for found in pattern.finditer(text):
             yield from _cut(found, sure=True)
     likely = [*_ROLES_COLON] if ":" in text or "=" in text or "named" in low or "called" in low else []
-    if _PAIR.search(text):
+    if num_capitals > 1 and _PAIR.search(text):
         likely += _ROLES
     for pattern in likely:
         for found in pattern.finditer(text):

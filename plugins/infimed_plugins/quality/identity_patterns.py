@@ -6,9 +6,11 @@ Every repetition is bounded and starts at a border, so that a search takes time 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from infimed_plugins.quality import identity_dates
+from infimed_plugins.quality.identity_prefilter import Index, around_digits, lowered, pieces_of, threes_of
 from infimed_plugins.quality.reasons import Reason
 
 Check = Callable[[re.Match[str]], bool]
@@ -334,52 +336,86 @@ STRUCTURED: tuple[Rule, ...] = (
 """In the order in which they are tried; what one has taken the later ones leave."""
 
 
-_MONTHS = r"jan|feb|f[ée]v|m[aä]r|apr|avr|abr|ma[iy]|jui?n|jui?l|aug|ao[ûu]|ago|sep|set|out|ott|o[ck]t|nov|de[cz]|d[ée]c|dic|ene|gen|fev|gi?u|mag|lug"
+_NUMERIC = re.compile(r"\d[./_-] ?\d|\d{8}|[年년]")
 _FIRST_LOOK: dict[re.Pattern[str], re.Pattern[str]] = {
-    identity_dates.BIRTH: re.compile(r"birth|do?\W?b|d/o|born|geb|nac|\bn[ée]e? le|naiss|nasc|[出生]", re.I),
-    identity_dates.DATE: re.compile(rf"\d[./_-] ?\d|\d{{8}}|年|{_MONTHS}|[년월]", re.I),
-    identity_dates.PARTIAL_DATE: re.compile(f"{_MONTHS}|月", re.I),
     identity_dates.AGE: re.compile(r"9\d|1[01]\d|ninet|hundred", re.I),
     identity_dates.SEXED_AGE: re.compile(r"(?:9\d|1[01]\d) ?[yYmMfF/-]"),
-    identity_dates.MONTH_YEAR: re.compile(rf"\d/(?:19|20)\d\d|(?:{_MONTHS})[^\d]{{0,14}}(?:19|20)\d\d", re.I),
+    identity_dates.MONTH_YEAR: re.compile(r"(?:19|20)\d\d"),
     identity_dates.GERMAN_PARTIAL: re.compile(r"\d\.\d{1,2}\."),
-    identity_dates.TIME_OF: re.compile(r"time", re.I),
     identity_dates.NUMERIC_PARTIAL: re.compile(r"\d/\d"),
 }
-"""What a text must hold for a pattern to match at all, where that is far quicker to look for."""
+"""What a text must hold for a pattern to match at all, where no piece of a word tells."""
+_OLD = ("9", "10", "11", "ninet", "hundred")
 _HOUSE_NUMBER = re.compile(r"\d[A-Za-z]?,? [A-Z\u00c0-\u00de]")
+_POSTED = re.compile(r"\d[A-Z]{2}")
+_THREE = re.compile(r"\d(?:[-./ ]?\d){2}")
 _DOTTED = re.compile(r"\d\.\d{1,64}\.\d")
-_ANY_SIGN = re.compile(r"[^\x00-\x7f]")
 
 
-def _needs(rule: Rule) -> tuple[int, re.Pattern[str] | None]:
-    """What a text must hold for a rule to match: the fewest digits, and what a first look must find."""
+class _Needs(NamedTuple):
+    """What a text must hold for a rule to match: the fewest digits, one of some pieces, and what a first look finds."""
+
+    digits: int
+    pieces: tuple[str, ...]
+    first: re.Pattern[str] | None
+    rule: Rule
+    quick: re.Pattern[str] | None
+    """The pattern for a text of lower case."""
+    is_near: bool
+    """Whether nothing of a match stands far from a digit."""
+
+
+def _needs(rule: Rule) -> _Needs:
     reason, pattern, holds = rule
-    first = _FIRST_LOOK.get(pattern)
-    if first is None and not pattern.pattern.isascii() and "[\\u4e00" in pattern.pattern:
-        first = _ANY_SIGN
-    if reason is Reason.PHI_EMAIL:
-        return 0, re.compile("@")
+    first, read = _FIRST_LOOK.get(pattern), pieces_of(pattern)
+    several = sum(len(piece) < 2 and piece.isascii() for piece in read) > 2  # single letters stand in every text
+    pieces = () if several or reason is Reason.PHI_NETWORK else read
+    pieces = _OLD if pattern is identity_dates.AGE else pieces
     if reason is Reason.PHI_NETWORK:
-        return 4, _DOTTED
-    if reason is Reason.PHI_PHONE:
-        return (4 if "pager" in pattern.pattern or "bleep" in pattern.pattern else 7), first
-    if reason in (Reason.PHI_SOCIAL_SECURITY, Reason.PHI_NATIONAL_ID):
-        return 8, first
-    if reason is Reason.PHI_RECORD_NUMBER:
-        return 3, _DOTTED if holds is _is_uid else first
-    if holds in (_is_house, _is_home):
-        return 1, _HOUSE_NUMBER
-    return (0 if reason is Reason.PHI_AGE else 1), first
+        digits, first = 4, _DOTTED
+    elif reason is Reason.PHI_PHONE:
+        digits = 4 if "pager" in pattern.pattern or "bleep" in pattern.pattern else 7
+    elif reason in (Reason.PHI_SOCIAL_SECURITY, Reason.PHI_NATIONAL_ID):
+        digits = 8
+    elif reason is Reason.PHI_RECORD_NUMBER:
+        digits, first = 3, _DOTTED if holds is _is_uid else _THREE if holds is not None else first
+    elif reason is Reason.PHI_ADDRESS:
+        digits, first = 1, _HOUSE_NUMBER if holds in (_is_house, _is_home) else first if pieces else _POSTED
+    else:
+        digits = 0 if reason in (Reason.PHI_AGE, Reason.PHI_EMAIL) else 1
+    is_near = digits > 0 and reason is not Reason.PHI_ADDRESS
+    return _Needs(digits, pieces, first, rule, lowered(pattern), is_near)
 
 
 _DIGIT = re.compile(r"\d")
-_RULES = tuple((*_needs(rule), rule) for rule in STRUCTURED)
+_RULES = tuple(_needs(rule) for rule in STRUCTURED)
+_MONTHS = len(_RULES)
+_PIECES = Index([*(needs.pieces for needs in _RULES), pieces_of(re.compile(identity_dates.MONTH))])
 
 
-def rules_for(text: str) -> list[Rule]:
-    """The rules that can match in ``text``: most texts have few digits, which most rules need many of."""
+def structured_in(text: str, low: str) -> Iterator[tuple[Reason, Iterator[tuple[int, int]]]]:
+    """What each rule finds in ``text`` (``low``: in lower case); most texts hold little of what a rule needs.
+
+    Nearly all rules need digits, and are tried around them alone.
+    """
     digits = len(_DIGIT.findall(text))
-    return [
-        rule for least, first, rule in _RULES if digits >= least and (first is None or first.search(text) is not None)
-    ]
+    near = around_digits(text)
+    threes = set().union(*(threes_of(low[start:stop]) for start, stop in near)) if near else threes_of(low)
+    told = _PIECES.found_in(low, threes)
+    for number, needs in enumerate(_RULES):
+        if digits < needs.digits or (needs.pieces and number not in told):
+            continue
+        if needs.first is not None and needs.first.search(text) is None:
+            continue
+        if needs.rule[1] is identity_dates.DATE and _MONTHS not in told and not _NUMERIC.search(text):
+            continue
+        yield needs.rule[0], _matches(needs, text, low, near if needs.is_near else [(0, len(text))])
+
+
+def _matches(needs: _Needs, text: str, low: str, places: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    _, pattern, holds = needs.rule
+    for start, stop in places:
+        for found in needs.quick.finditer(low, start, stop) if needs.quick else pattern.finditer(text, start, stop):
+            real = pattern.match(text, found.start()) if needs.quick else found
+            if real is not None and (holds is None or holds(real)):
+                yield real.span()

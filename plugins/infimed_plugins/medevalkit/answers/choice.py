@@ -24,6 +24,7 @@ from infimed_plugins.medevalkit.answers.context_modifiers import (
     denied_before,
     retractions,
 )
+from infimed_plugins.medevalkit.answers.enumerations import goes_on_from, goes_on_listing
 from infimed_plugins.medevalkit.answers.equality import EDGES, key_of_plain
 from infimed_plugins.medevalkit.answers.listed_names import list_alone, list_named
 from infimed_plugins.medevalkit.answers.named_in_prose import in_other_words, named_in_prose, part_of_one
@@ -119,6 +120,14 @@ def _of(same: Resolved, text: str) -> Choice:
     return Choice(same.letters, same.reason, same.how, text.strip()[:300])
 
 
+_ASIDE_LINE = re.compile(
+    r"^(?:less likely|unlikely|differentials?(?: diagnos[ie]s)?|(?:incorrect|wrong|other|rejected|alternative) "
+    r"(?:answers?|options?|choices?)|incorrect|wrong|alternatives?|ruled out|excluded|distractors?) ?: ?\S.*$",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""A line of what is not the answer."""
+
+
 def _read_text(
     text: str, prepared: Prepared, options: Options, multiple: bool, negative: bool = False
 ) -> tuple[Choice, bool]:
@@ -126,6 +135,8 @@ def _read_text(
     if text is not prepared.text and (same := resolve(text, options, multiple)) is not None:
         return _of(same, text), True
     raw = text
+    if ":" in text and (shorter := _ASIDE_LINE.sub("", text).strip()):
+        text = shorter
     text = without_restated(text, options)
     text = mark_labels(mark_names(text, options), len(options))
     if multiple and (listed := list_alone(text, options)) is not None:
@@ -260,7 +271,7 @@ def _leading(text: str, options: Options, multiple: bool, negative: bool, letter
         same = resolve(part, options, multiple) if part.strip(EDGES) else None
         if same is not None and same.how != "letter":
             rest = text[len(part) :]
-            if same.letters and ((denied_after(rest) and not negative) or _goes_on_listing(text, options)):
+            if same.letters and ((denied_after(rest) and not negative) or goes_on_listing(text)):
                 return None
             if same.letters and same.how == "option text" and len(part) < len(first_line) and not _ends_clause(rest):
                 continue
@@ -279,7 +290,7 @@ def _leading(text: str, options: Options, multiple: bool, negative: bool, letter
     named = "\ue000" <= item < "\ue100"
     if named and not re.match(r"[\"')\]}]*(?:$|\s?[.;。]|,|\n| \(|\s[-—–]\s)", text[end:]):
         return None
-    if (denied_after(text[end:], "is ") and not negative) or _goes_on_listing(text, options):
+    if (denied_after(text[end:], "is ") and not negative) or goes_on_listing(text):
         return None
     if named and _NEXT_NAME.match(text, end):
         return None
@@ -299,39 +310,11 @@ def _ends_clause(rest: str) -> bool:
     return re.match(r"[,;.:!\n。(]|\s[-—–(]|$", rest) is not None
 
 
-_LISTED = re.compile(
-    r"^[\"'(\[ ]*(?:option |choice )?([A-Z]|[\ue100-\ue119])(?:[.):]|(?<=[\ue100-\ue119])[.):]?)",
-    re.MULTILINE | re.IGNORECASE,
-)
-
-
-def _goes_on_listing(text: str, options: Options) -> bool:
-    """Whether the lines go through the options A, B, C ... in turn without a first paragraph that answers."""
-    head = text.split("\n\n", 1)[0]
-    if "\n" not in head:
-        return False
-    found = [ord(m[1]) - 0xE100 if ord(m[1]) > 0xE000 else ord(m[1].upper()) - 65 for m in _LISTED.finditer(head)]
-    return len(found) > 1 and found == list(range(len(found)))
-
-
-_LABELLED = re.compile(r"[\"'(\[ ]*(?:([A-Z])[.):]|([\ue100-\ue119]))")
-
-
-def _goes_on_from(before: str, line: str) -> bool:
-    """Whether a last line has the letter after that of the line before it, so that both are of one list."""
-    previous = before.rstrip().rpartition("\n")[2]
-    labels = [_LABELLED.match(one) for one in (previous, line)]
-    if labels[0] is None or labels[1] is None:
-        return False
-    one, next_one = (ord(found[1]) - 65 if found[1] else ord(found[2]) - 0xE100 for found in labels if found)
-    return next_one == one + 1
-
-
 def _last_line(text: str, options: Options, multiple: bool) -> Statement | None:
     """The last line, where it is an answer and nothing else; or a letter after the last colon."""
     start = text.rfind("\n") + 1
     line = text[start:]
-    if start and _goes_on_from(text[:start], line):
+    if start and goes_on_from(text[:start], line):
         return None
     if start and line.strip(EDGES):
         same = resolve(unmark(line, options) if not line.isascii() else line, options, multiple)

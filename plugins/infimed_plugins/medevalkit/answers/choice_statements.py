@@ -292,6 +292,8 @@ def _forward(
     before = low[sentence_start(low, cue.start()) : cue.start()]
     if verb_denied(before) and (groups.get("verb") or groups.get("chinese")):
         return None
+    if (copula and _LEAST.search(before)) or _OTHERS.search(before):
+        return None
     if groups.get("turn") and not _ENDS_TURN.match(low, end):
         return None
     if denied_before(cue.group()) or _asked(low, end) or is_considered(before):
@@ -303,6 +305,9 @@ def _forward(
     return Statement(cue.start(), end, letters, DOUBTED if doubted else CONCLUDED, "stated", reason)
 
 
+_LEAST = re.compile(r"\b(?:least|less)(?: \w+)?\s?$")
+_OTHERS = re.compile(r"\b(?:incorrect|wrong|other|alternative|remaining|rejected|eliminated) $")
+"""What makes "answers: A, B" the answers that are none."""
 _ENDS_TURN = re.compile(r"[\"')\]]*\s?(?:[.!\n(]|$|,? (?:because|since|as|is (?:the|right|correct))\b)")
 """What may follow a letter after "actually" or its like, so that this is an answer."""
 _ASKED_FOR_CHINESE = re.compile("答案|选项|选择")

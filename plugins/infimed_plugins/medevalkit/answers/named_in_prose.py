@@ -89,6 +89,14 @@ def _is_weighty(text: str, standing: list[tuple[int, int]]) -> bool:
     return False
 
 
+_WITH = re.compile(r"[\ue000-\ue019\ue100-\ue119](?: ?\(?[\ue100-\ue119]\)?)?,? (?:and|or|nor|as well as) $")
+"""The option before this one in a list of two, which is denied with it."""
+_EXCLUDED = re.compile(
+    r"\b(rul(?:e|es|ed|ing) out|exclud(?:e|es|ing)|eliminat(?:e|es|ing)|argu(?:es?|ing) against) "
+    r"(?:[\ue000-\ue019\ue100-\ue119()]|, |,? and |,? or | )*$",
+    re.IGNORECASE,
+)
+"""A list of options that is excluded, up to the one that is looked at."""
 _CONCEDED = re.compile(
     r"^\W*(?:although|though|even though|while|whereas|despite|in spite of|unlike|even if)\b[^,]*$", re.IGNORECASE
 )
@@ -99,7 +107,13 @@ _OR = re.compile(r"(?:\bor(?: an?| the)?|或) *$", re.IGNORECASE)
 def _stands(text: str, at: int, cut: bool) -> bool:
     start, end = sentence_start(text, at), sentence_end(text, at)
     before, after = text[start:at], text[at + 1 : end + 1]
-    if text[end : end + 1] == "?" or denied_before(before) or denied_after(after, before) or is_considered(before):
+    if (
+        text[end : end + 1] == "?"
+        or denied_before(before)
+        or denied_before(_WITH.sub("", _EXCLUDED.sub(r"\1 ", before)))
+        or denied_after(after, before)
+        or is_considered(before)
+    ):
         return False
     stops_inside = end >= len(text) and _OPEN_END.search(text) is not None and len(text) - start > 1
     long_after = (text[at] >= chr(LABEL) and len(after) > 12) or len(after.split()) > 6

@@ -111,7 +111,9 @@ def prepare_options(options: tuple[str, ...]) -> Options:
     first = {text_key.partition(" ")[0] for text_key in by_key}
     known = tuple(first) if all(word.isascii() and word.isalpha() for word in first) else ()
     declining = any(_DECLINES.search(text) for text in texts)
-    values = [number_of(text) if text[:1] in _NUMERAL else None for text in texts]
+    units = {_UNIT.sub("", text) for text in texts}
+    bare = [text[: -len(next(iter(units)))] if len(units) == 1 and next(iter(units)) else text for text in texts]
+    values = [number_of(text) if text[:1] in _NUMERAL else None for text in bare]
     numbers = tuple(value for value in values if value is not None)
     numbers = numbers if len(set(numbers)) == len(texts) else ()
     return Options(
@@ -119,6 +121,7 @@ def prepare_options(options: tuple[str, ...]) -> Options:
     )
 
 
+_UNIT = re.compile(r"^[-+]?[\d.,]+(?= ?[A-Za-zµ%])|^.*[\d)]$|^[^\d].*$")
 _NUMERAL = frozenset("0123456789.-+$")
 
 

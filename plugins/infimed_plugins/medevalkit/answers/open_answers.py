@@ -12,7 +12,13 @@ from infimed_plugins.medevalkit.answers.numbers import number_of, numbers_in
 from infimed_plugins.medevalkit.answers.other_values import FILLERS, conflict
 from infimed_plugins.medevalkit.answers.prepared import MARK, prepare
 from infimed_plugins.medevalkit.answers.quantities import Quantity, quantities_in, quantity_of
-from infimed_plugins.medevalkit.answers.reference_parts import Part, abbreviated, parts_of, places_of_units
+from infimed_plugins.medevalkit.answers.reference_parts import (
+    Part,
+    abbreviated,
+    parts_of,
+    places_of_units,
+    says_opposite,
+)
 from infimed_plugins.medevalkit.answers.refusals import is_refusal
 from infimed_plugins.medevalkit.answers.sentences import Sentence, read_sentences
 from infimed_plugins.medevalkit.answers.values import NUMBERS
@@ -141,6 +147,8 @@ def _grade_number(wanted: float, text: str, question: str) -> Verdict:
             return Verdict(wanted == 0, read=read)
         if re.search(r"\b(?:both|pair|couple)\b", text, re.IGNORECASE):
             return Verdict(wanted == 2, read=read)
+        if re.search(r"\bsingle\b", text, re.IGNORECASE):
+            return Verdict(wanted == 1, read=read)
         return Verdict(None, NEEDS_JUDGE, read=read)
     return Verdict(None, NEEDS_JUDGE, read=read) if same else Verdict(False, read=read)
 
@@ -204,6 +212,9 @@ def _grade_words(reference: str, text: str, question: str) -> Verdict:
         and _lacks_designator(tuple(words_of(reference)), sentences)
     ):
         return Verdict(False, read=read)
+    states = _without_shared(parts, states, sentences)
+    if "partly" in states and len(parts) == 1 and says_opposite(parts[0], sentences):
+        return Verdict(False, read=read, statement=_deciding(parts[0], sentences))
     if "doubted" in states or "partly" in states:
         return Verdict(False, read=read) if other == "other" else Verdict(None, NEEDS_JUDGE, read=read)
     if "denied" in states:
@@ -221,6 +232,23 @@ def _grade_words(reference: str, text: str, question: str) -> Verdict:
     if other or content >= _ENOUGH_WORDS or _resembles(parts, sentences, question) or _says_nothing(sentences):
         return Verdict(None, NEEDS_JUDGE, read=read)
     return Verdict(False, read=read)
+
+
+def _without_shared(parts: tuple[Part, ...], states: list[str], sentences: list[Sentence]) -> list[str]:
+    """The states, where a part counts as absent of which only words of another, asserted part are said."""
+    said = {
+        unit
+        for part, state in zip(parts, states, strict=True)
+        if state == "asserted" and any(sentence.find(part.whole) for sentence in sentences)
+        for unit in part.units
+    }
+    return [
+        "absent"
+        if state == "partly"
+        and all(unit in said for unit in part.units if any(sentence.find(unit) for sentence in sentences))
+        else state
+        for part, state in zip(parts, states, strict=True)
+    ]
 
 
 @lru_cache(maxsize=16384)

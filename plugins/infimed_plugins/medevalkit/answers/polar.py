@@ -292,7 +292,7 @@ def _asked(question: str) -> tuple[str, ...]:
 def _said_of(asked: tuple[str, ...], sentence: Sentence) -> str:
     """yes, no or "" for one sentence: every asked word said, or its opposite in the place of the last of them."""
     polarity: list[bool] = []
-    opposed = False
+    opposed, all_said = False, True
     for number, word in enumerate(asked):
         places = sentence.find(same_as((word,))) or _derived(word, sentence)
         if places:
@@ -301,7 +301,12 @@ def _said_of(asked: tuple[str, ...], sentence: Sentence) -> str:
         other = _opposite(word, sentence)
         if other is None and value_of((word,)) is not None and asked[-1] in _GENERAL and _PICTURE & set(sentence.words):
             continue  # "the x-ray is normal" says so of the lungs in it
+        if other is None and word.endswith("ed") and number and _NORMAL & set(sentence.words) and all_said:
+            other = next(at for at, said in enumerate(sentence.words) if said in _NORMAL)  # "inflamed?", "is normal"
         if other is None:
+            all_said = False
+            if number < len(asked) - 1 and _is_short(asked, sentence):  # "it is not enlarged"
+                continue
             if opposed and word in ("left", "right"):  # "the trachea is midline" for "deviated to the right"
                 continue
             if len(asked) > 1 and number < len(asked) - 1 and word in _LOOSE:
@@ -324,6 +329,16 @@ _PICTURE = word_set("image ray xray scan ct mri picture film radiograph")
 _LOOSE = word_set("lung chest brain abdomen head acute obvious significant large small visible multiple") & frozenset(
     ["obvious", "visible", "significant"]
 ) | {"size", "shape", "appearance"}
+
+
+_NORMAL = frozenset(["normal", "unremarkable", "healthy"])
+
+
+def _is_short(asked: tuple[str, ...], sentence: Sentence) -> bool:
+    """Whether a sentence says of "it" the last word that is asked, and nothing else."""
+    words = sentence.words
+    rest = set(words) - _ASKING - DENYING - {asked[-1], "they", "these", "both", "side"}
+    return words[0] in ("it", "they", "this", "these", "that") and asked[-1] in words and not rest
 
 
 _ENDINGS = word_set("ed d ation cation mation ion tion ition ment ement ing e es ity t cy ated tation al y ies ied") | {

@@ -21,19 +21,21 @@ _OPPOSITES = (
     ("良性", "恶性"),
     ("对称", "不对称"),
 )
+_NORMAL_SIZE = ("增大", "扩大", "肿大", "扩张", "增宽", "增厚", "移位")
+"""What is asked of a thing that is called normal."""
 _NOT_ASKED = re.compile(r"不|无|没|未|还是|哪|什么|多少|几|谁|如何|怎")
 
 
 def by_chinese(text: str, question: str) -> tuple[str, str]:
     """("yes" | "no" | "", the clause): what the text says of the very thing that the question asks."""
-    topic = _topic(question)
+    topic, subject = _topic(question)
     if not topic or _NOT_ASKED.search(topic):
         return "", ""
     found: dict[str, str] = {}
     for clause in _STOPS.split(text):
         if _DOUBTING.search(clause):
             continue
-        if said := _said_of(topic, clause):
+        if said := _said_of(topic, clause, subject):
             found.setdefault(said, clause.strip())
     if len(found) != 1:
         return "", ""
@@ -41,20 +43,22 @@ def by_chinese(text: str, question: str) -> tuple[str, str]:
     return said, clause[:300]
 
 
-def _topic(question: str) -> str:
-    """What a yes-or-no question asks about, without the words of asking; "" for another question."""
+def _topic(question: str) -> tuple[str, str]:
+    """What a yes-or-no question asks about, and of what, without the words of asking; "" for another question."""
     question = re.sub(r"[??。\s]+$", "", question.strip())
     asked = _ASKING.search(question) or _ASKING_LAST.search(question)
     if asked is None:
-        return ""
-    return _TAIL.sub("", _WITHOUT.sub("", asked["topic"].strip()))
+        return "", ""
+    return _TAIL.sub("", _WITHOUT.sub("", asked["topic"].strip())), asked["before"].strip()[-2:]
 
 
-def _said_of(topic: str, clause: str) -> str:
+def _said_of(topic: str, clause: str, subject: str) -> str:
     at = clause.find(topic)
     if at >= 0:
         denied = _DENYING.search(clause[:at]) or re.match(r"(?:并?不|未|没)", clause[at + len(topic) :])
         return "no" if denied else "yes"
+    if topic.endswith(_NORMAL_SIZE) and "正常" in clause and subject and subject in clause:
+        return "yes" if _DENYING.search(clause[: clause.find("正常")]) else "no"
     for one, other in (*_OPPOSITES, *((other, one) for one, other in _OPPOSITES)):
         if topic.endswith(one) and other in clause and one not in clause:
             return "yes" if _DENYING.search(clause[: clause.find(other)]) else "no"

@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from infimed_plugins.medevalkit.answers.other_values import FILLERS
 from infimed_plugins.medevalkit.answers.sentences import Sentence
+from infimed_plugins.medevalkit.answers.values import OPPOSITES
 from infimed_plugins.medevalkit.answers.vocabulary import Words, is_known, same_as, value_of, words_of
 
 
@@ -95,3 +96,25 @@ def _shortens(word: str, name: Words) -> bool:
         return False
     letters = (f"{re.escape(one[0])}(?:[{re.escape(one[1:])}])?" if one[1:] else re.escape(one) for one in name)
     return re.fullmatch("".join(letters), word) is not None
+
+
+@lru_cache(maxsize=1)
+def _opposites() -> dict[str, frozenset[str]]:
+    found: dict[str, set[str]] = {}
+    for one, other in OPPOSITES:
+        found.setdefault(one, set()).add(other)
+        found.setdefault(other, set()).add(one)
+    return {word: frozenset(others) for word, others in found.items()}
+
+
+def says_opposite(part: Part, sentences: list[Sentence]) -> bool:
+    """Whether one sentence says all of a part but one word, and the opposite of that word ("poorly" for "well")."""
+    for sentence in sentences:
+        missing = [unit[0][0] for unit in part.units if not sentence.find(unit)]
+        if len(missing) != 1 or sentence.doubted:
+            continue
+        if missing[0] in ("non", "not") and not any(sentence.denied):
+            return True
+        if any(word in _opposites().get(missing[0], ()) for word in sentence.words):
+            return True
+    return False

@@ -105,7 +105,7 @@ def _equal_number(text: str, options: Options) -> int | None:
 
 def option_of_number(text: str, options: Options) -> int | None:
     """The option that is the one number that a short text says, where all options are numbers."""
-    if not options.numbers or len(text) > 200:
+    if not options.numbers or len(text) > 200 or not options.texts[0][-1:].isdigit():
         return None
     said = set(numbers_in(text))
     return options.numbers.index(said.pop()) if len(said) == 1 and said <= set(options.numbers) else None
