@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 from common import Results, main
-from reinforcement_peer import against_trl
 
 from infimed_core import MediaLoader, Request, Sample, TrainingContext
 from infimed_core.evaluate.paired_comparison import mean_difference
@@ -194,18 +193,15 @@ def lowest(values: Sequence[float]) -> float | None:
 
 
 def run(results: Results, arguments: argparse.Namespace) -> None:
-    """Every seed with every objective, and TRL's trainer beside ours."""
+    """Every seed with every objective."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.folder or Path(temporary)
-        if arguments.only != "trl":
-            found = []
-            for seed in arguments.seeds:
-                kept = folder / f"seed-{seed}.json"
-                found.append(json.loads(kept.read_text()) if kept.is_file() else of_seed(seed, arguments, folder))
-            for use in arguments.use:
-                told(results, use, found)
-        if arguments.only != "seeds":
-            against_trl(results, folder / "trl", KINDS, arguments.trl_steps, RATES["grpo"], arguments.rounds, 800)
+        found = []
+        for seed in arguments.seeds:
+            kept = folder / f"seed-{seed}.json"
+            found.append(json.loads(kept.read_text()) if kept.is_file() else of_seed(seed, arguments, folder))
+        for use in arguments.use:
+            told(results, use, found)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -215,9 +211,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--sft-samples", type=int, default=800)
     parser.add_argument("--split", default="test", help="held-out pictures; 'validation' to choose settings by")
-    parser.add_argument("--only", choices=("seeds", "trl"), help="one of the two parts")
-    parser.add_argument("--trl-steps", type=int, default=12)
-    parser.add_argument("--rounds", type=int, default=1, help="of the comparison with TRL")
     parser.add_argument("--folder", type=Path, help="keep the runs here, and go on from what is there")
 
 
