@@ -103,7 +103,8 @@ def _lead(plan: Plan, registry: Registry, listen: Callable[[RunEvent], None], ra
     try:
         directory.write()
         state = _state(plan, registry, directory, tell, ranks)
-        used = plan.components.get("data.executor") or registry.find("executor", registry.default("executor") or "")()
+        default = registry.find("executor", registry.default("executor") or "")
+        used: Any = plan.components.get("data.executor") or default()
         state.tell("run_started", "", {"name": section.name, "uses": used.uses()})
         for text in [*changed, *registry.new_notes()]:
             state.say(text)
