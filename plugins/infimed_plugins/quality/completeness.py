@@ -6,6 +6,7 @@ import math
 import re
 import zlib
 from collections import Counter
+from collections.abc import Sequence
 from functools import cache, lru_cache
 
 from infimed_plugins.quality.languages import language_of
@@ -98,11 +99,12 @@ def completeness(texts: Texts, profile: Profile) -> tuple[float | None, list[Rea
     foreign = language_of(texts) is not None
     if not foreign:
         _judge_length(texts, answer, words, profile, lower)
-    mojibake = max(mojibake_share(text) for text in (texts.everything,))
+    mojibake = mojibake_share(texts.everything)
     if mojibake > 0:
         lower(Reason.TEXT_MOJIBAKE, 0.4 / (1.0 + 10.0 * mojibake))
-    plain_words = words_of(_NAMES.sub(" ", answer))
-    garbled, num_garbled = garbled_share(plain_words), num_garbled_words(plain_words)
+    long = _long(words_of(_NAMES.sub(" ", answer)))
+    num_garbled = sum(map(_is_garbled, long))
+    garbled = num_garbled / len(long) if len(long) > 1 else 0.0
     soft_factor = 1.0
     if garbled > 0 and not foreign:  # one strange word may be a rare term, so it lowers a little and names no reason
         soft = 1.0 - 1.5 * garbled
@@ -145,7 +147,7 @@ def completeness(texts: Texts, profile: Profile) -> tuple[float | None, list[Rea
     return soft_factor * math.prod(factors.values()), list(factors), raw
 
 
-def _judge_length(texts: Texts, answer: str, words: list[str], profile: Profile, lower: object) -> None:
+def _judge_length(texts: Texts, answer: str, words: Sequence[str], profile: Profile, lower: object) -> None:
     prior = profile.lengths["caption" if texts.is_caption else "answer"]
     num_words = len(answer.split())
     if num_words < prior.least:
@@ -188,12 +190,12 @@ def truncation(text: str, is_caption: bool = True) -> float:
     return 0.85 if len(words) >= (5 if is_caption else 8) else 1.0
 
 
-def repeated_share(answer: str, words: list[str]) -> float:
+def repeated_share(answer: str, words: Sequence[str]) -> float:
     """Share of words inside word triples seen before; for long texts also how far deflate shrinks them."""
     if len(words) < 6:
         return 0.0
-    triples = Counter(zip(words, words[1:], words[2:], strict=False))
-    share = sum(count - 1 for count in triples.values()) / max(1, len(words) - 2)
+    num_triples = len(words) - 2
+    share = (num_triples - len(set(zip(words, words[1:], words[2:], strict=False)))) / num_triples
     if len(answer) > 400:
         shrunk = len(zlib.compress(answer.encode("utf-8", "replace"))) / len(answer)
         share = max(share, 1.0 - shrunk / 0.25)
@@ -222,18 +224,13 @@ def _known_words() -> frozenset[str]:
     return frozenset(word for entry in entries for word in re.split(r"[\s-]+", entry))
 
 
-def garbled_share(words: list[str]) -> float:
+def garbled_share(words: Sequence[str]) -> float:
     """Share of the long words whose letters do not follow one another as in any word we know."""
     long = _long(words)
     return sum(map(_is_garbled, long)) / len(long) if len(long) > 1 else 0.0
 
 
-def num_garbled_words(words: list[str]) -> int:
-    """How many such words there are."""
-    return sum(map(_is_garbled, _long(words)))
-
-
-def _long(words: list[str]) -> list[str]:
+def _long(words: Sequence[str]) -> list[str]:
     return [word for word in words if len(word) >= 4 and word.isascii() and "-" not in word and "'" not in word]
 
 

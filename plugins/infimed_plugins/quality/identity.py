@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from infimed_plugins.quality.identity_names import given_names, names_in
-from infimed_plugins.quality.identity_patterns import rules_for
+from infimed_plugins.quality.identity_names import given_names, is_given, is_ordinary, names_in
+from infimed_plugins.quality.identity_patterns import structured_in
+from infimed_plugins.quality.identity_places import files_in, links_in
+from infimed_plugins.quality.identity_prefilter import lower_of
 from infimed_plugins.quality.reasons import Reason
 
 __all__ = ["WEAK", "Found", "Redacted", "find", "given_names", "identities", "redact", "tag"]
@@ -19,7 +21,7 @@ __all__ = ["WEAK", "Found", "Redacted", "find", "given_names", "identities", "re
 WEAK = frozenset({Reason.PHI_NAME, Reason.PHI_DATE, Reason.PHI_AGE})
 """Identity that points at a person only together with something else."""
 
-_STRUCTURE = re.compile(r"\d|@|ninet|hundred", re.I)
+_STRUCTURE = re.compile(r"\d|@|ninet|hundred")
 """Without a digit, an @ or such a word nothing structured can be found."""
 
 
@@ -38,10 +40,13 @@ def find(text: str, names: bool = True) -> list[Found]:
     where a common given name stands before another capitalised word; any other bare name passes.
     """
     taken: list[Found] = []
-    if _STRUCTURE.search(text):
-        for reason, pattern, holds in rules_for(text):
-            matches = pattern.finditer(text)
-            _take(taken, (found.span() for found in matches if holds is None or holds(found)), reason)
+    _take(taken, links_in(text, is_given, is_ordinary), Reason.PHI_NETWORK)
+    if names:
+        _take(taken, files_in(text, is_given, is_ordinary), Reason.PHI_NAME)
+    low = lower_of(text)
+    if _STRUCTURE.search(low):
+        for reason, spans in structured_in(text, low):
+            _take(taken, spans, reason)
     if names:
         _take(taken, names_in(text), Reason.PHI_NAME)
     return taken

@@ -7,13 +7,14 @@ import re
 
 from infimed_plugins.quality.reasons import Reason
 
-_MONTH = (
+MONTH = (
     r"(?:jan(?:uary|vier|uar)?|feb(?:ruary|ruar)?|f[ée]vrier|mar(?:ch|s)?|m[äa]rz|apr(?:il)?|avril|may|mai"
     r"|june?|juin|juni"
     r"|july?|juillet|juli|aug(?:ust)?|ao[ûu]t|sep(?:t(?:ember|embre)?)?|oct(?:ober|obre)?|okt(?:ober)?"
     r"|nov(?:ember|embre)?"
     r"|dec(?:ember)?|d[ée]cembre|dez(?:ember)?|enero|febrero|marzo|abril|mayo|junio|julio|agosto|septiembre|setiembre"
-    r"|octubre|noviembre|diciembre)\.?"
+    r"|octubre|noviembre|diciembre|janvier|septembre|gennaio|febbraio|maggio|giugno|luglio|settembre|ottobre|dicembre"
+    r"|janeiro|fevereiro|março|junho|julho|setembro|outubro|novembro|dezembro)\.?"
 )
 _DAY = r"(?:[12]\d|3[01]|0?[1-9])(?:st|nd|rd|th|er|º)?"
 _BARE_DAY = r"(?:[12]\d|3[01]|0?[1-9])"
@@ -27,10 +28,10 @@ FULL_DATE = (
     rf"|{_COMPACT}(?:T?[0-2]\d[0-5]\d(?:[0-5]\d(?:\.?\d{{1,9}})?)?)?"
     rf"|{_BARE_DAY}[/-]{_BARE_DAY}[/-](?:{_YEAR}|\d\d){_TIME}|{_BARE_DAY}\. ?{_BARE_DAY}\. ?{_YEAR}{_TIME}"
     rf"|{_TWO_DAY}\.{_TWO_DAY}\.\d\d"
-    rf"|{_DAY}(?: of| de)?[ ./-]{{0,2}}{_MONTH}(?: of| de| del)?,?[ ./-]{{0,2}}(?:{_YEAR}|(?<=[/-])\d\d"
+    rf"|{_DAY}(?: of| de)?[ ./-]{{0,2}}{MONTH}(?: of| de| del)?,?[ ./-]{{0,2}}(?:{_YEAR}|(?<=[/-])\d\d"
     rf"|(?<=\D)['’]\d\d){_TIME}"
-    rf"|{_MONTH} ?{_DAY},? {_YEAR}{_TIME}|{_MONTH}[ /-]{_BARE_DAY}[ /-](?:{_YEAR}|\d\d)"
-    r"|(?:19|20)\d\d ?年 ?\d{1,2} ?月 ?\d{1,2} ?[日号])(?!\d)"
+    rf"|{MONTH} ?{_DAY},? {_YEAR}{_TIME}|{MONTH}[ /-]{_BARE_DAY}[ /-](?:{_YEAR}|\d\d)"
+    r"|(?:(?:19|20)\d\d|(?:令和|平成|昭和|大正) ?(?:\d{1,2}|元)) ?[年년] ?\d{1,2} ?[月월](?: ?\d{1,2} ?[日号號일])?)(?!\d)"
 )
 """A date with its day, month and year, and the time behind it."""
 
@@ -38,16 +39,34 @@ _FULL_MONTH = (
     r"(?:January|February|March|April|May|June|July|August|September|October|November|December"
     r"|JANUARY|FEBRUARY|MARCH|APRIL|JUNE|JULY|AUGUST|SEPTEMBER|OCTOBER|NOVEMBER|DECEMBER)"
 )
-_SHORT_MONTH = r"(?:Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Nov|Dec)\.?"
+_SHORT_MONTH = r"(?:Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\.?"
 _SPANISH_MONTH = (
     r"(?i:enero|febrero|marzo|abril|mayo|junio|julio|agosto|septiembre|setiembre|octubre|noviembre|diciembre)"
 )
+_OTHER_MONTH = (
+    r"(?i:januar|februar|m[äa]rz|juni|juli|oktober|dezember|janvier|février|fevrier|mars|avril|mai|juin|juillet|août|septembre"
+    r"|octobre|novembre|décembre|gennaio|febbraio|aprile|maggio|giugno|luglio|settembre|ottobre|dicembre)"
+)
+"""Months of German, French and Italian that are no words of English."""
 PARTIAL_DATE = re.compile(
     rf"(?<![\w./-])(?:(?:{_FULL_MONTH}|{_SHORT_MONTH}) {_DAY}(?! ?(?:patients|cases|subjects|%|mg|mm|cm))"
     rf"|{_DAY}(?: of)?[ -](?:{_FULL_MONTH}|{_SHORT_MONTH})"
-    rf"|{_BARE_DAY} de {_SPANISH_MONTH})(?![\w/]|[.-]\d)"
+    rf"|{_BARE_DAY} de {_SPANISH_MONTH}|{_BARE_DAY}(?:er|º|\.)? ?{_OTHER_MONTH})(?![\w/]|[.-]\d)"
+    r"|(?<!\d)\d{1,2} ?月 ?\d{1,2} ?[日号號]"
 )
 """A day and a month without a year."""
+MONTH_YEAR = re.compile(
+    rf"(?<![\w./-])(?:(?:{_FULL_MONTH}|{_SHORT_MONTH}|{_SPANISH_MONTH}|{_OTHER_MONTH})(?: of| de| del)?,? |"
+    rf"(?:0?[1-9]|1[0-2])/){_YEAR}(?![\w/]|[.-]\d)"
+)
+"""A month of a year, as people name the examination before this one."""
+_DOTTED_PARTIAL = rf"(?i:\b(?:am|vom|bis|zum|seit|ab|den|le|du|il|dal)) (?:{_BARE_DAY})\.(?:0?[1-9]|1[0-2])\.(?!\d)"
+GERMAN_PARTIAL = re.compile(_DOTTED_PARTIAL)
+TIME_OF = re.compile(
+    r"\b(?:study|series|acquisition|content|instance ?creation|scheduled\w*)[ _]?time\b\s?[:=]?\s?\d{4,6}(?:\.\d{1,6})?\b",
+    re.I,
+)
+"""The time of day in a header, behind its name."""
 _CUE = (
     r"(?:admi(?:t|ssion)\w*|discharge\w*|seen|test(?:ed|s)?(?: positive| negative)?|taken|performed|done"
     r"|obtained|dated?"
@@ -59,6 +78,12 @@ NUMERIC_PARTIAL = re.compile(r"(?<![\w./-])(?:0?[1-9]|1[0-2])/(?:[12]\d|3[01]|0?
 _CUE_BEFORE = re.compile(
     rf"\b(?P<cue>{_CUE}(?: (?:on|in|from|of|at|dated|taken|performed|done))?|on|as of)[: ] ?$", re.I
 )
+_SAYS_WHEN = re.compile(
+    r"(?:\b(?:on|as of|since|until|till|dated?|taken|performed|seen|admitted|discharged|admission|discharge|visit(?:ed)?"
+    r"|tested?(?: positive| negative)?|died|follow-?up|prior))$",
+    re.I,
+)
+"""Words that say when, behind which a month comes; behind the others a share of something does as often."""
 _RATIO_BEHIND = re.compile(
     r" ?(?:[%x×/]|of\b|out\b|strength|lymph|mm|cm|mg|ml|(?!was|has|shows|is|this|demonstrates|reveals)[a-z]{2,20}s\b"
     r"|(?:positive|negative|blood|left|right) \w)"
@@ -121,7 +146,7 @@ _OF_ONE = re.compile(
 
 def speaks_of_many(text: str, start: int, stop: int) -> bool:
     """Whether the words around a place tell of a study over many people and of no single patient."""
-    around = text[max(0, start - 200) : stop + 160]
+    around = f"{text[max(0, start - 200) : start]}|{text[stop : stop + 160]}"
     return bool(_POPULATION.search(around)) and not _OF_ONE.search(around)
 
 
@@ -129,7 +154,23 @@ def is_partial(found: re.Match[str]) -> bool:
     """A day and month by their words."""
     if re.match(r"(?:May|March|MARCH) ", found[0]) and re.match(r"\s[a-z]{3,20}s\b", found.string[found.end() :][:24]):
         return False
+    if re.search(r"\bOct\b", found[0]) and not _CUE_BEFORE.search(
+        found.string, max(0, found.start() - 28), found.start()
+    ):
+        return False  # a gene, and a way to look at the retina
     return not _of_a_period(found)
+
+
+def is_month_of_year(found: re.Match[str]) -> bool:
+    """Behind a word that says what was done then, or in a sentence about one person."""
+    text, (start, stop) = found.string, found.span()
+    if "/" in found[0] and _RATIO_BEHIND.match(text, stop):
+        return False
+    before = _RANGE_BEFORE.search(text, max(0, start - 14), start)
+    if _RANGE_BEHIND.match(text, stop) or (before and "from" not in before[0]):
+        return False
+    told = _CUE_BEFORE.search(text, max(0, start - 28), start) or _OF_ONE.search(text, max(0, start - 160), stop + 80)
+    return bool(told) and not speaks_of_many(text, start, stop)
 
 
 def is_numeric_partial(found: re.Match[str]) -> bool:
@@ -138,6 +179,9 @@ def is_numeric_partial(found: re.Match[str]) -> bool:
     if cue is None or _RATIO_BEHIND.match(found.string, found.end()):
         return False
     month, day = (int(part) for part in found[0].split("/"))
+    said_when = _SAYS_WHEN.search(cue["cue"]) is not None
+    if month < day < 7 and (not said_when or re.match(r": ?\d/\d", found.string[found.end() :])):
+        return False  # "study 1/3: 2/3 of the vessel": a share
     sure = day > 12 or cue["cue"].lower() != "on"
     return day <= calendar.monthrange(2000, month)[1] and (sure or month != day - 1)
 
@@ -152,7 +196,11 @@ AGE = re.compile(
     rf"|\b{_OLD_WORD}[- ]years?[- ](?:old|of[- ]age)\b(?!s)"
     rf"|(?:\b(?:aged?|edad|Alter|âge)(?: ?[/,] ?(?:sex|gender))?(?: is| was| of| de)?|AGE/SEX)\s?[:=]?\s?0?{_OLD}"
     r"(?:\s?Y|\s?(?:years?|yrs?|años)(?: old| of age)?)?(?![\w%-]|[.,]\d)"
-    rf"|(?<![\w.]){_OLD}(?: ?岁|周岁)|年龄\s?[：:]?\s?{_OLD}(?!\d)",
+    rf"|(?<![\w.]){_OLD} ?(?:周?岁|歳|才|세|ans\b|Jahre\b)|年龄\s?[：:]?\s?{_OLD}(?!\d)"
+    r"|\b(?:woman|man|lady|gentleman|widow(?:er)?|male|female)(?: of|,) 9\d(?=[,;.]? ?(?:$|[a-z(]|[,;.](?!\d)))"
+    r"(?! ?(?:%|percent|kg|mm|cm|mg|m\b|beats|bpm|patients|of\b|cases|subjects|participants))"
+    r"|\b(?:she|he|who) (?:is|was|turned|has turned) 9\d(?=\.?$|\. |,? and |, )"
+    rf"|(?<![\w./])(?:[MFmf]/9\d|9\d,? ?(?:[♀♂]|(?:male|female|man|woman)\b))(?![\w/%.-])",
     re.I,
 )
 SEXED_AGE = re.compile(
@@ -198,7 +246,7 @@ BIRTH = re.compile(
     r"\b(?:dob|d\.o\.b\.?|d/o/b|date[ _]of[ _]birth|birth[ _]?date|born(?: on)?|birthday|geb(?:oren|\.)(?: am)?"
     r"|geburtsdatum"
     r"|(?:fecha|f\.) ?(?:de )?nac(?:imiento|\.)?|nacid[oa](?: el)?|n[ée]e? le|date de naissance|data de nascimento)"
-    rf"\s?(?:is|was|:|=|-)?\s?(?:{FULL_DATE}|{_MONTH} {_DAY}|{_DAY} (?:de )?{_MONTH}|(?:0?[1-9]"
+    rf"\s?(?:is|was|:|=|-)?\s?(?:{FULL_DATE}|{MONTH} {_DAY}|{_DAY} (?:de )?{MONTH}|(?:0?[1-9]"
     rf"|1[0-2])/{_BARE_DAY})(?!\d)"
     rf"|(?:出生日期|出生年月日?|生日|生于)\s?[：:]?\s?{FULL_DATE}",
     re.I,
@@ -209,6 +257,9 @@ RULES = (
     (Reason.PHI_AGE, SEXED_AGE, is_sexed_age),
     (Reason.PHI_DATE, DATE, is_date),
     (Reason.PHI_DATE, PARTIAL_DATE, is_partial),
+    (Reason.PHI_DATE, MONTH_YEAR, is_month_of_year),
+    (Reason.PHI_DATE, GERMAN_PARTIAL, None),
+    (Reason.PHI_DATE, TIME_OF, None),
     (Reason.PHI_DATE, NUMERIC_PARTIAL, is_numeric_partial),
 )
 """In the order in which they are tried."""

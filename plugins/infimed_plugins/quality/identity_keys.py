@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 from collections.abc import Iterator, Mapping
@@ -57,6 +58,7 @@ def is_pseudonym(value: str) -> bool:
     return _PSEUDONYM.match(value) is not None
 
 
+@functools.lru_cache(maxsize=1 << 12)
 def kind_of_key(key: str) -> Reason | None:
     """What a key says that its value is, in any case and with any signs between its words."""
     plain = re.sub(r"[\W_]", "", key.lower()[:80])

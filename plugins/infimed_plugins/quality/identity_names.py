@@ -7,7 +7,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
-from infimed_plugins.quality.identity_dates import speaks_of_many
+from infimed_plugins.quality.identity_places import hospitals_in
 from infimed_plugins.quality.identity_words import (
     AMBIGUOUS,
     EPONYMS,
@@ -23,8 +23,15 @@ _UPPER = r"A-Z\u00c0-\u00de\u0100-\u017d"
 _TOKEN = rf"[{_UPPER}](?:[\w'’]|-(?=\w)){{0,30}}"
 _INITIAL = rf"[{_UPPER}]\.?"
 _PARTICLE = r"(?:van|von|de|der|den|la|las|los|del|dos|da|di|bin|al|el|y|e|le|du|ter)"
-_NAME = rf"(?:{_TOKEN}(?:,? (?:{_PARTICLE} ){{0,3}}(?:{_TOKEN}|{_INITIAL}(?= ))){{0,3}})"
-_TWO = rf"(?:{_TOKEN}(?: {_INITIAL})?,? (?:{_PARTICLE} ){{0,3}}{_TOKEN}(?: (?:{_PARTICLE} ){{0,2}}{_TOKEN})?)"
+_NAME = rf"(?:{_TOKEN}(?:,? (?:{_PARTICLE} ){{0,3}}(?:{_INITIAL}(?= [{_UPPER}])|{_TOKEN})){{0,3}})"
+_TWO = (
+    rf"(?:(?:[{_UPPER}]\. ?){{1,2}}{_TOKEN}"
+    rf"|{_TOKEN}(?: {_INITIAL})?,? (?:{_PARTICLE} ){{0,3}}{_TOKEN}(?: (?:{_PARTICLE} ){{0,2}}{_TOKEN})?)"
+)
+_DEGREE = (
+    r"(?:,? (?:M\.D|MD|Ph\.?D|M\.?B\.?B\.?S|MBChB|MBBCh|FRC[RSP]|MRC[SP]|FAC[RCS]|FESC|DDS|DMD|DPM|PA-C|ARNP|CRNP|APRN|DNP"
+    r"|PharmD|RT\(R\)|RDMS)\b|,? RT\(R\)|, (?:D\.?O|R\.?N|NP|RT|PA|LPN|MSc)\b)"
+)
 _TITLE = (
     r"(?:Mr|Mrs|Ms|Miss|Mx|Dr|DR|MRS|Drs|Dra|Prof|Professor|Doctor|Sr|Sra|Srta|Señor|Señora|Doña|Herr|Frau|Mme"
     r"|Mlle|Monsieur"
@@ -52,7 +59,17 @@ _SURNAMES = (
     "姚卢姜崔钟谭陆汪范金石廖贾夏韦付方白邹孟熊秦邱江尹薛闫段雷侯龙史陶黎贺顾毛郝龚邵万钱严覃武戴莫孔向汤"
 )
 _CJK = r"\u4e00-\u9fff"
-_TITLED = re.compile(rf"(?<![\w-]){_TITLE}(?:\.\s?|\s)(?P<name>(?:{_INITIAL} )?{_NAME})")
+_TITLED = re.compile(rf"(?<![\w-]){_TITLE}(?:\.\s?|\s)(?P<name>(?:{_INITIAL} ){{0,2}}{_NAME})")
+_INITIALS = re.compile(
+    rf"(?<![\w-])(?:{_TITLE}(?:\. ?| )(?P<one>[{_UPPER}])\.?(?![\w’'.-]|\)| [{_UPPER}])"
+    rf"|(?i:initials|pt|patient)\b\.?\s?[:=]?\s?(?P<two>[{_UPPER}]\.\s?[{_UPPER}]\.(?:\s?[{_UPPER}]\.)?)"
+    r"|(?i:initials\s?[:=]\s?)(?P<three>[A-Z]{2,3})\b"
+    r"|(?i:transcribed|dictated|typed|signed|reported)(?: by)?\s?:?\s?(?P<four>[a-z]{2,3}/[a-z]{2,3})\b)"
+)
+"""Initials of a person: behind a title or a label, and those of a typist."""
+_MONSIEUR = re.compile(
+    rf"(?<![\w.-])M\. (?P<name>{_NAME})(?=,? (?:\d{{1,3}} ans|se |est |a |présente|âgé|né |consulte|souffre|vient|sera|doit))"
+)
 _LABEL_WORDS = ("name", "nom", "apellido")
 _LABELLED: tuple[re.Pattern[str], ...] = (
     re.compile(rf"\b(?i:{_NAME_LABEL})\s?(?:[:=]|is\b|：)\s?(?P<name>{_NAME})"),
@@ -77,8 +94,7 @@ _ROLES: tuple[re.Pattern[str], ...] = (
     re.compile(rf"\b(?i:is named|was named|named|is called) (?P<name>{_TWO})"),
     re.compile(rf"\b(?i:{_STAFF}|{_FAMILY}),? (?P<name>{_TWO})(?=[\s,.;:)]|$)"),
     re.compile(
-        rf"(?<![\w'’-])(?P<name>{_TOKEN}(?: {_INITIAL})? {_TOKEN})(?:,? (?:M\.D|MD|Ph\.?D|MBBS|FRCR|FRCS|DDS|PA-C)\b"
-        r"|, (?:D\.?O|R\.?N|NP|RT)\b)"
+        rf"(?<![\w'’-])(?P<name>(?:[{_UPPER}]\. ?|{_TOKEN} ){{1,2}}?(?:[{_UPPER}]\.? ){{0,2}}{_TOKEN}){_DEGREE}"
     ),
     re.compile(
         rf"\b(?i:patient|pt\.?|paciente) (?P<name>{_TOKEN} {_TOKEN}),? (?:has|is|was|had|presents|presented"
@@ -94,6 +110,7 @@ _CARET = re.compile(
 )
 _RUN = re.compile(rf"(?<![\w'’-]){_TOKEN}(?:(?:,? |\. |-)(?:{_PARTICLE} ){{0,3}}{_TOKEN}){{1,7}}")
 _PAIR = re.compile(rf"{_TOKEN}(?: {_INITIAL})?,? (?:{_PARTICLE} ){{0,3}}[{_UPPER}]")
+_TOWNS = frozenset(("st", "saint", "san", "santa", "port", "fort", "mount", "mt"))
 _TOWN_BEFORE = re.compile(r"\b(?:St|Saint|San|Santa|Port|Fort|Mount|Mt)\.? $")
 _IS_A_PLACE = re.compile(
     r"(?:[ -]\w{1,20}){0,2}?[ -](?:Medical|Memorial|Health|Hospitals?|University|Universit\w+|College|School"
@@ -102,34 +119,6 @@ _IS_A_PLACE = re.compile(
 )
 """What follows the name of a person after whom a place or a thing is called."""
 _IN_RUN = re.compile(_TOKEN)
-_HOSPITAL_KIND = (
-    r"(?:Hospital|Hosp\.?|Infirmary|Clinic|Medical Cent(?:er|re)|Health Cent(?:er|re)"
-    r"|Med Ctr|Hospice|Nursing Home|Klinik(?:um)?)"
-)
-_PLACE_WORD = rf"[{_UPPER}](?:[\w'’.]|-(?=\w)){{0,24}}"
-_HOSPITALS: tuple[re.Pattern[str], ...] = (
-    re.compile(
-        rf"(?<![\w-])(?P<name>(?:St|Saint|Santa|San|Sankt|Mount"
-        rf"|Mt)\b\.? {_PLACE_WORD}(?: {_PLACE_WORD}){{0,2}}? {_HOSPITAL_KIND})"
-    ),
-    re.compile(
-        r"\b(?i:admitted|transferred|referred|treated|seen|discharged|presented|brought|came|sent|taken"
-        r"|admission|visited"
-        r"|scanned|imaged|done|performed|operated|born|ingresad[oa])"
-        rf"(?: \w{{1,12}})? (?:to|at|from|by|in|en el) (?:the |our )?(?P<name>(?:{_PLACE_WORD} (?:of |the |and "
-        rf"|de )?){{1,4}}?{_HOSPITAL_KIND}(?: of {_PLACE_WORD})?)"
-    ),
-    re.compile(
-        rf"\b(?i:hospital|institution|clinic"
-        rf"|facility)(?: name)?\s?[:=]\s?(?P<name>{_PLACE_WORD}(?: {_PLACE_WORD}){{1,4}})"
-    ),
-    re.compile(
-        rf"\b(?P<name>Hospital (?:Universitario|General|Clínico|San|Santa|Virgen|de|del)(?: (?:de |del "
-        rf"|la )?{_PLACE_WORD}){{1,4}})"
-    ),
-)
-_NOWHERE = GENERIC | PLAIN
-_HOSPITAL = re.compile(r"[Hh]osp|Clinic|clinic:|Infirmary|Cent(?:er|re)|Ctr|Klinik|Nursing|institution|facility")
 _NOBODY = re.compile(
     r"^[Xx]{2,}[-.,]?$|anonym|unknown|redacted|withheld|removed|de-?identified|\b(?:not|none|n/?a|patient"
     r"|subject|normal|blinded|available"
@@ -148,6 +137,14 @@ _AGED = re.compile(
     rf"(?<![\w-])(?P<name>{_TOKEN})(?=,? (?:is )?an? \d{{1,3}}[- ]?(?:year|yr|y/?o|month)|, \d{{1,3}} ?(?:years"
     rf"|yo\b|y/o|[MF]\b))"
 )
+
+
+_TITLES = tuple(title for title in _TITLE[3:-1].split("|") if title not in ("Mrs", "Mrs", "Drs", "Dra", "Sra"))
+_MAY_BE_INITIALS = re.compile(r"[A-Z]\.\s?[A-Z]\.|(?i:initials)|[a-z]/[a-z]{2,3}\b")
+_AGE_TOLD = re.compile(r"\d ?-?(?:year|yr|y/?o|month|[MF]\b)")
+_CAPITAL = re.compile(r"[A-Z]")
+_WITHOUT_CAPITAL = re.compile(r"\^|name|ed by|signed")
+"""What a name without a capital stands behind, and the sign in it."""
 
 
 @functools.cache
@@ -191,25 +188,29 @@ def is_ordinary(word: str) -> bool:
 
 def names_in(text: str) -> Iterator[tuple[int, int]]:
     """(start, stop) of every name that is found; they may overlap."""
-    yield from _labelled(text)
+    if text.isascii() and not _CAPITAL.search(text) and not _WITHOUT_CAPITAL.search(text):
+        return
+    num_capitals = len(_CAPITAL.findall(text))
+    yield from _labelled(text, num_capitals)
     if "^" in text:
         yield from _carets(text)
-    if _HOSPITAL.search(text):
-        for pattern in _HOSPITALS:
-            for found in pattern.finditer(text):
-                named = not all(folded(word) in _NOWHERE for word in found["name"].split()[:-1])
-                if named and not speaks_of_many(text, *found.span("name")):
-                    yield found.span("name")
-    for found in _AGED.finditer(text):
+    yield from hospitals_in(text, is_ordinary)
+    for found in _AGED.finditer(text) if _AGE_TOLD.search(text) else ():
         if is_given(found["name"]) and folded(found["name"]) not in AMBIGUOUS:
             yield found.span("name")
-    yield from _bare(text)
+    if num_capitals > 1 or not text.isascii():
+        yield from _bare(text)
 
 
-def _labelled(text: str) -> Iterator[tuple[int, int]]:
+def _labelled(text: str, num_capitals: int) -> Iterator[tuple[int, int]]:
     """Behind titles, labels and roles; each pattern only where a text holds what it cannot match without."""
-    sure = [_TITLED]
+    titled = any(title in text for title in _TITLES)
+    sure = [_TITLED] if titled else []
     low = text.lower()
+    if "M. " in text:
+        sure.append(_MONSIEUR)
+    for found in _INITIALS.finditer(text) if titled or _MAY_BE_INITIALS.search(text) else ():
+        yield found.span(found.lastgroup or 0)
     if any(word in low for word in _LABEL_WORDS):
         sure += _LABELLED
     if not text.isascii():
@@ -218,7 +219,7 @@ def _labelled(text: str) -> Iterator[tuple[int, int]]:
         for found in pattern.finditer(text):
             yield from _cut(found, sure=True)
     likely = [*_ROLES_COLON] if ":" in text or "=" in text or "named" in low or "called" in low else []
-    if _PAIR.search(text):
+    if num_capitals > 1 and _PAIR.search(text):
         likely += _ROLES
     for pattern in likely:
         for found in pattern.finditer(text):
@@ -231,9 +232,12 @@ def _cut(found: re.Match[str], sure: bool) -> Iterator[tuple[int, int]]:
     name = found["name"]
     titled = found.re is _TITLED
     words = [(word.end(), word[0]) for word in re.finditer(r"[^\s,;:]+", name)]
-    kept = 0
+    kept, led = 0, False
     for end, word in words:
-        surname = folded(word) in SURNAMES_TOO and (titled or sure or kept > 0)
+        if len(word.rstrip(".")) == 1 and word[0].isupper() and end < words[-1][0]:
+            led = True
+            continue  # an initial; the name goes on behind it
+        surname = folded(word) in SURNAMES_TOO and (titled or sure or led or kept > 0)
         if _NOBODY.search(word) or (is_ordinary(word) and not surname and not _particle(word)):
             break
         kept = end
@@ -295,6 +299,8 @@ def _is_a_list(run: str, begin: int, end: int) -> bool:
 def _person(run: str, tokens: list[re.Match[str]], words: list[str], at: int) -> int | None:
     """The last token of a name that begins at ``at``: a given name and a surname, or "Surname, Given"."""
     reach = at
+    if at and words[at - 1] in _TOWNS:
+        return None
     given = is_given(tokens[at][0]) and len(words[at]) > 1
     for one in range(at + 1, min(len(tokens), at + 5)):
         between = run[tokens[one - 1].end() : tokens[one].start()]

@@ -6,9 +6,11 @@ Every repetition is bounded and starts at a border, so that a search takes time 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from infimed_plugins.quality import identity_dates
+from infimed_plugins.quality.identity_prefilter import Index, around_digits, lowered, pieces_of, threes_of
 from infimed_plugins.quality.reasons import Reason
 
 Check = Callable[[re.Match[str]], bool]
@@ -36,7 +38,14 @@ _LABEL = (
     r"|passport|vin\b"
     r"|historia(?: cl[ií]nica)?|nhc|n\.? ?h\.? ?c\.?|expediente|c[ée]dula|dni|nie|nuhsa|prontu[áa]rio|cpf|rut"
     r"|curp|fallnummer"
-    r"|patientennummer|pat\.?-?nr\.?|num[ée]ro de dossier|dossier|ipp"
+    r"|patientennummer|pat\.?-?nr\.?|num[ée]ro de dossier|dossier|ipp|patienten-?(?:id|nr\.?|nummer)|fall-?(?:nr\.?|id)"
+    r"|(?:aufnahme|auftrags?|versicherten|untersuchungs)-?(?:nr\.?|nummer)|(?:n[o°º.]{1,2}|num[ée]ro) (?:de |du )?patient"
+    r"|(?:n[o°º.]{1,2}|num[ée]ro) de s[ée]curit[ée] sociale|matricule|n[uú]mero de (?:historia|expediente|paciente)|folio"
+    r"|codice (?:fiscale|sanitario|paziente)|cartella clinica|numero (?:paziente|cartella)"
+    r"|u\.?r\.? ?(?:no|num\w{0,4}|#)\.?|urno|hn(?= ?[:#]? ?\d{5})|mrd ?(?:no|num\w{0,4}|#)|cr ?(?:no\.?|#)|empi|csn|fin|phn|ohip|health ?card"
+    r"|health insurance|(?:ni|national insurance|nino)(?: number| no\.?)|aadhaar|uid ?no|bsn|personnummer|cpr|steuer-?id"
+    r"|tax (?:id|file number)|(?:lab(?:oratory)?|path(?:ology)?|biopsy|slide|block|cytology|histology|x-?ray|film|scan"
+    r"|radiology|ris|pacs|requisition|prescription|rx)[ _-](?:id|numbers?|no\.?(?= ?[:#]? ?\w)|#)"
 )
 _WEAK_LABEL = (
     r"chart|policy|insurance|account|acct|encounter|visit|licen[cs]e|certificate|plate|dea|acc|id|records?|file|case id"
@@ -44,7 +53,8 @@ _WEAK_LABEL = (
 )
 _CHINESE_LABEL = (
     "病历号|病案号|住院号|门诊号|就诊号|检查号|影像号|放射号|登记号|申请单号|医保号|医保卡号|社保号|护照号?|患者编号|病人编号"
-    "|患者ID|病人ID|ID号|卡号|编号"
+    "|患者ID|病人ID|ID号|卡号|编号|健康卡号|病理号|CT号|MR号|MRI号|X线号|X光号|片号|标本号|超声号|条码号|流水号|患者番号|カルテ番号"
+    "|ID番号|検査番号|受付番号|診察券番号|등록번호|환자번호"
 )
 _IP = r"(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)"
 _DNI = "TRWAGMYFPDXBNJZSQVHLCKE"
@@ -184,6 +194,15 @@ STRUCTURED: tuple[Rule, ...] = (
         ),
         None,
     ),
+    (
+        Reason.PHI_NATIONAL_ID,
+        re.compile(
+            r"(?<!\w)(?:[A-Z]{6}\d\d[A-EHLMPRST]\d\d[A-Z]\d{3}[A-Z]|[12] \d\d (?:0[1-9]|1[0-2]) \d\d \d{3} \d{3}(?: \d\d)?"
+            r"|[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] \d\d \d\d \d\d [A-D]"
+            r"|[1-9][AC-HJKMNP-RT-Y][0-9AC-HJKMNP-RT-Y]\d-?[AC-HJKMNP-RT-Y][0-9AC-HJKMNP-RT-Y]\d-?[AC-HJKMNP-RT-Y]{2}\d\d)(?!\w)"
+        ),
+        None,
+    ),
     (Reason.PHI_NATIONAL_ID, re.compile(r"(?<![\w-])(?:\d{8}|[XYZ]\d{7})-?[A-HJ-NP-TV-Z](?![\w-])"), _is_dni),
     (
         Reason.PHI_SOCIAL_SECURITY,
@@ -209,6 +228,22 @@ STRUCTURED: tuple[Rule, ...] = (
     (
         Reason.PHI_RECORD_NUMBER,
         re.compile(rf"(?:{_CHINESE_LABEL})\s?(?:是|为)?\s?[：:#]?\s?(?=[A-Za-z-]{{0,8}}\d)[A-Za-z\d-]{{4,20}}"),
+        None,
+    ),
+    (
+        Reason.PHI_RECORD_NUMBER,  # laboratories number what they receive by year: S18-12345
+        re.compile(
+            r"\b(?:specimens?|biops(?:y|ies)|pathology|cytology|surgical(?: path\w*)?|slides?|blocks?|case|accession"
+            r"|autopsy|received)\b[^.\n]{0,16}?\b(?P<code>[A-Z]{1,3}-?\d\d-\d{3,7})(?!\w)",
+            re.I,
+        ),
+        None,
+    ),
+    (
+        Reason.PHI_PHONE,
+        re.compile(
+            r"\b(?:ext(?:n|ension)?|bleep|beeper|dect|durchwahl|poste)\b\.?:? ?#?\d{4,6}(?![\w%]|\.\d| ?mm)", re.I
+        ),
         None,
     ),
     (
@@ -301,51 +336,86 @@ STRUCTURED: tuple[Rule, ...] = (
 """In the order in which they are tried; what one has taken the later ones leave."""
 
 
-_MONTHS = (
-    r"jan|feb|f[ée]v|m[aä]r|apr|avr|abr|ma[iy]|jui?n|jui?l|aug|ao[ûu]|ago|sep|set|o[ck]t|nov|de[cz]|d[ée]c|dic|ene"
-)
+_NUMERIC = re.compile(r"\d[./_-] ?\d|\d{8}|[年년]")
 _FIRST_LOOK: dict[re.Pattern[str], re.Pattern[str]] = {
-    identity_dates.BIRTH: re.compile(r"birth|do?\W?b|d/o|born|geb|nac|\bn[ée]e? le|naiss|nasc|[出生]", re.I),
-    identity_dates.DATE: re.compile(rf"\d[./_-] ?\d|\d{{8}}|年|{_MONTHS}", re.I),
-    identity_dates.PARTIAL_DATE: re.compile(_MONTHS, re.I),
     identity_dates.AGE: re.compile(r"9\d|1[01]\d|ninet|hundred", re.I),
     identity_dates.SEXED_AGE: re.compile(r"(?:9\d|1[01]\d) ?[yYmMfF/-]"),
+    identity_dates.MONTH_YEAR: re.compile(r"(?:19|20)\d\d"),
+    identity_dates.GERMAN_PARTIAL: re.compile(r"\d\.\d{1,2}\."),
     identity_dates.NUMERIC_PARTIAL: re.compile(r"\d/\d"),
 }
-"""What a text must hold for a pattern to match at all, where that is far quicker to look for."""
+"""What a text must hold for a pattern to match at all, where no piece of a word tells."""
+_OLD = ("9", "10", "11", "ninet", "hundred")
 _HOUSE_NUMBER = re.compile(r"\d[A-Za-z]?,? [A-Z\u00c0-\u00de]")
+_POSTED = re.compile(r"\d[A-Z]{2}")
+_THREE = re.compile(r"\d(?:[-./ ]?\d){2}")
 _DOTTED = re.compile(r"\d\.\d{1,64}\.\d")
-_ANY_SIGN = re.compile(r"[^\x00-\x7f]")
 
 
-def _needs(rule: Rule) -> tuple[int, re.Pattern[str] | None]:
-    """What a text must hold for a rule to match: the fewest digits, and what a first look must find."""
+class _Needs(NamedTuple):
+    """What a text must hold for a rule to match: the fewest digits, one of some pieces, and what a first look finds."""
+
+    digits: int
+    pieces: tuple[str, ...]
+    first: re.Pattern[str] | None
+    rule: Rule
+    quick: re.Pattern[str] | None
+    """The pattern for a text of lower case."""
+    is_near: bool
+    """Whether nothing of a match stands far from a digit."""
+
+
+def _needs(rule: Rule) -> _Needs:
     reason, pattern, holds = rule
-    first = _FIRST_LOOK.get(pattern)
-    if first is None and not pattern.pattern.isascii() and "[\\u4e00" in pattern.pattern:
-        first = _ANY_SIGN
-    if reason is Reason.PHI_EMAIL:
-        return 0, re.compile("@")
+    first, read = _FIRST_LOOK.get(pattern), pieces_of(pattern)
+    several = sum(len(piece) < 2 and piece.isascii() for piece in read) > 2  # single letters stand in every text
+    pieces = () if several or reason is Reason.PHI_NETWORK else read
+    pieces = _OLD if pattern is identity_dates.AGE else pieces
     if reason is Reason.PHI_NETWORK:
-        return 4, _DOTTED
-    if reason is Reason.PHI_PHONE:
-        return (4 if "pager" in pattern.pattern else 7), first
-    if reason in (Reason.PHI_SOCIAL_SECURITY, Reason.PHI_NATIONAL_ID):
-        return 8, first
-    if reason is Reason.PHI_RECORD_NUMBER:
-        return 3, _DOTTED if holds is _is_uid else first
-    if holds in (_is_house, _is_home):
-        return 1, _HOUSE_NUMBER
-    return (0 if reason is Reason.PHI_AGE else 1), first
+        digits, first = 4, _DOTTED
+    elif reason is Reason.PHI_PHONE:
+        digits = 4 if "pager" in pattern.pattern or "bleep" in pattern.pattern else 7
+    elif reason in (Reason.PHI_SOCIAL_SECURITY, Reason.PHI_NATIONAL_ID):
+        digits = 8
+    elif reason is Reason.PHI_RECORD_NUMBER:
+        digits, first = 3, _DOTTED if holds is _is_uid else _THREE if holds is not None else first
+    elif reason is Reason.PHI_ADDRESS:
+        digits, first = 1, _HOUSE_NUMBER if holds in (_is_house, _is_home) else first if pieces else _POSTED
+    else:
+        digits = 0 if reason in (Reason.PHI_AGE, Reason.PHI_EMAIL) else 1
+    is_near = digits > 0 and reason is not Reason.PHI_ADDRESS
+    return _Needs(digits, pieces, first, rule, lowered(pattern), is_near)
 
 
 _DIGIT = re.compile(r"\d")
-_RULES = tuple((*_needs(rule), rule) for rule in STRUCTURED)
+_RULES = tuple(_needs(rule) for rule in STRUCTURED)
+_MONTHS = len(_RULES)
+_PIECES = Index([*(needs.pieces for needs in _RULES), pieces_of(re.compile(identity_dates.MONTH))])
 
 
-def rules_for(text: str) -> list[Rule]:
-    """The rules that can match in ``text``: most texts have few digits, which most rules need many of."""
+def structured_in(text: str, low: str) -> Iterator[tuple[Reason, Iterator[tuple[int, int]]]]:
+    """What each rule finds in ``text`` (``low``: in lower case); most texts hold little of what a rule needs.
+
+    Nearly all rules need digits, and are tried around them alone.
+    """
     digits = len(_DIGIT.findall(text))
-    return [
-        rule for least, first, rule in _RULES if digits >= least and (first is None or first.search(text) is not None)
-    ]
+    near = around_digits(text)
+    threes = set().union(*(threes_of(low[start:stop]) for start, stop in near)) if near else threes_of(low)
+    told = _PIECES.found_in(low, threes)
+    for number, needs in enumerate(_RULES):
+        if digits < needs.digits or (needs.pieces and number not in told):
+            continue
+        if needs.first is not None and needs.first.search(text) is None:
+            continue
+        if needs.rule[1] is identity_dates.DATE and _MONTHS not in told and not _NUMERIC.search(text):
+            continue
+        yield needs.rule[0], _matches(needs, text, low, near if needs.is_near else [(0, len(text))])
+
+
+def _matches(needs: _Needs, text: str, low: str, places: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    _, pattern, holds = needs.rule
+    for start, stop in places:
+        for found in needs.quick.finditer(low, start, stop) if needs.quick else pattern.finditer(text, start, stop):
+            real = pattern.match(text, found.start()) if needs.quick else found
+            if real is not None and (holds is None or holds(real)):
+                yield real.span()

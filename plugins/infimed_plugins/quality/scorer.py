@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
@@ -123,13 +123,7 @@ class FiveDimension(Scorer):
         pictures: Mapping[str, Picture],
         headers: Mapping[str, tuple[list[Reason], int, list[str]]],
     ) -> Score:
-        # Imported when something is scored: their patterns take longer to compile than a run file to check.
-        from infimed_plugins.quality.alignment import alignment
-        from infimed_plugins.quality.completeness import completeness
-        from infimed_plugins.quality.compliance import compliance
-        from infimed_plugins.quality.privacy.pixels import INSTALL
-        from infimed_plugins.quality.validity import medical_validity
-
+        alignment, completeness, compliance, medical_validity, install = _judges()
         profile = self._profile
         texts = texts_of(sample)
         keys = [media_key(item) for item in sample.media]
@@ -167,7 +161,7 @@ class FiveDimension(Scorer):
             raw["pixels_unchecked"] = 1.0
         if is_unknown(sample):
             reasons.append(Reason.MODALITY_UNKNOWN)
-        told = [f"pixels unchecked: no OCR is installed; {INSTALL}"] if unread and self.read_pixels else []
+        told = [f"pixels unchecked: no OCR is installed; {install}"] if unread and self.read_pixels else []
         broken = bool(faults) or wrong_index
         value = None if broken else composite(parts, profile.weights)
         if value is None and not broken:
@@ -186,3 +180,15 @@ class FiveDimension(Scorer):
             raw=raw,
             note="; ".join(dict.fromkeys([*(picture.detail for picture in faults), *told, *identified])),
         )
+
+
+@cache
+def _judges() -> tuple[Any, ...]:
+    """Imported when something is scored: their patterns take longer to compile than a run file to check."""
+    from infimed_plugins.quality.alignment import alignment
+    from infimed_plugins.quality.completeness import completeness
+    from infimed_plugins.quality.compliance import compliance
+    from infimed_plugins.quality.privacy.pixels import INSTALL
+    from infimed_plugins.quality.validity import medical_validity
+
+    return alignment, completeness, compliance, medical_validity, INSTALL

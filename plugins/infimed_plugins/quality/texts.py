@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from infimed_core import Sample, Turn
@@ -52,9 +52,10 @@ def _said(turn: Turn) -> str:
     return "\n".join(filter(None, (turn.text, *calls)))
 
 
-def words_of(text: str) -> list[str]:
-    """Words without digits, in lower case."""
-    return [word.lower() for word in _WORD.findall(text)]
+@lru_cache(maxsize=16)
+def words_of(text: str) -> tuple[str, ...]:
+    """Words without digits, in lower case; the dimensions ask for those of one text one after the other."""
+    return tuple(_WORD.findall(text.lower())) if text.isascii() else tuple(map(str.lower, _WORD.findall(text)))
 
 
 @cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from functools import cache
+from functools import cache, lru_cache
 
 from infimed_core import Sample
 from infimed_plugins.quality.completeness import garbled_share
@@ -32,6 +32,8 @@ _SUFFIX = re.compile(
 )
 """Endings and stems that medical words have, for the many words that no list holds."""
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
+_ICD = re.compile(r"\b[A-Z]\d{2}(?:\.\d{1,2})?\b")
+_TOKEN = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 _LETTER = re.compile(r"^\W*([A-Za-z])\W*$")
 _CHANGE = re.compile(
     r"\b(?:by|rose|fell|dropped|increas\w+|decreas\w+|chang\w+|differ\w+|declin\w+|improv\w+|reduc\w+|lower|higher"
@@ -40,11 +42,11 @@ _CHANGE = re.compile(
 )
 """Words between a measure and a number that make the number a change of it."""
 _NUMBERS = (
-    (re.compile(r"(?:ejection fraction|saturation|stenosis|spo2)\D{0,20}?(\d+(?:\.\d+)?) ?%", re.I), 0.0, 100.0),
-    (re.compile(r"\b(\d+(?:\.\d+)?)[- ]years?[- ]old", re.I), 0.0, 122.0),
-    (re.compile(r"heart rate\D{0,12}?(\d+(?:\.\d+)?)", re.I), 10.0, 350.0),
-    (re.compile(r"temperature\D{0,12}?(\d+(?:\.\d+)?) ?°? ?C\b", re.I), 20.0, 46.0),
-    (re.compile(r"\bpH\b\D{0,8}?(\d+(?:\.\d+)?)"), 0.0, 14.0),
+    (("fraction", "satur", "stenos", "spo2"), re.compile(r"(?:ejection fraction|saturation|stenosis|spo2)\D{0,20}?(\d+(?:\.\d+)?) ?%", re.I), 0.0, 100.0),
+    (("year",), re.compile(r"\b(\d+(?:\.\d+)?)[- ]years?[- ]old", re.I), 0.0, 122.0),
+    (("heart rate",), re.compile(r"heart rate\D{0,12}?(\d+(?:\.\d+)?)", re.I), 10.0, 350.0),
+    (("temperature",), re.compile(r"temperature\D{0,12}?(\d+(?:\.\d+)?) ?°? ?C\b", re.I), 20.0, 46.0),
+    (("ph",), re.compile(r"\bpH\b\D{0,8}?(\d+(?:\.\d+)?)"), 0.0, 14.0),
 )
 
 
@@ -95,8 +97,9 @@ def medical_validity(sample: Sample, texts: Texts) -> tuple[float | None, list[R
         lower(reason, 0.1)
     if contradicts_itself(texts):
         lower(Reason.POLARITY_CONTRADICTION, 0.2)
-    for pattern, least, most in _NUMBERS:
-        if any(
+    low = everything.lower()
+    for pieces, pattern, least, most in _NUMBERS:
+        if any(piece in low for piece in pieces) and any(
             not least <= float(found[1]) <= most
             for found in pattern.finditer(everything)
             if not _CHANGE.search(found[0])
@@ -118,16 +121,21 @@ def _terms() -> tuple[frozenset[str], frozenset[tuple[str, ...]]]:
     return single, frozenset(tuple(entry.split()) for entry in entries if " " in entry)
 
 
+@lru_cache(maxsize=1 << 16)
+def _is_built_medical(word: str) -> bool:
+    return _SUFFIX.search(word) is not None
+
+
 def medical_terms(text: str) -> frozenset[str]:
     """The distinct terms of the shipped list in a text."""
     single, several = _terms()
     # a broken encoding inside a word is no matter of this dimension: without its leavings the word is seen again
-    tokens = re.findall(r"[a-z0-9]+(?:-[a-z0-9]+)*", _NOT_ASCII.sub("", text).lower())
-    found = {token for token in tokens if token in single or _SUFFIX.search(token)}
+    tokens = _TOKEN.findall((text if text.isascii() else _NOT_ASCII.sub("", text)).lower())
+    found = {token for token in tokens if token in single or _is_built_medical(token)}
     found |= {token[:-1] for token in tokens if token.endswith("s") and token[:-1] in single}
     found |= {part for token in tokens if "-" in token for part in token.split("-") if part in single}
     found |= {" ".join(pair) for pair in itertools.pairwise(tokens) if pair in several}
-    if re.search(r"\b[A-Z]\d{2}(?:\.\d{1,2})?\b", text) and re.search(r"\b(?:code|category|icd)\b", text, re.I):
+    if _ICD.search(text) and re.search(r"\b(?:code|category|icd)\b", text, re.I):
         found.add("icd code")
     return frozenset(found)
 

@@ -6,6 +6,7 @@ import base64
 import binascii
 import json
 import os
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +26,11 @@ ROLES = {
     "system": "system",
     **dict.fromkeys(CALL_ROLES, "assistant"), **dict.fromkeys(RESULT_ROLES, "tool"),
 }  # fmt: skip
+
+SHORTEST_BASE64 = 64
+"""Signs of a text that may hold an image; what is shorter is a name."""
+_BASE64 = re.compile(r"[A-Za-z0-9+/=]+")
+_PICTURE = re.compile(rb"\x89PNG|\xff\xd8\xff|GIF8|BM|II\*\0|MM\0\*|RIFF....WEBP|.{128}DICM", re.DOTALL)
 
 Place = Callable[[str], Media]
 """Makes a medium of a path that a row names."""
@@ -234,11 +240,24 @@ def medium_of(value: Any, place: Place) -> Media:
         except binascii.Error as error:
             raise DataError("bad_row", f"a data URI that is not base64 ({error})") from None
         return Media(kind=kind_of_bytes(content), data=content)
+    if (plain := _base64_image(value)) is not None:
+        return Media(kind=kind_of_bytes(plain), data=plain)
     if "://" in value:
         if value.startswith("file://"):
             return place(value.removeprefix("file://"))
         raise DataError("remote_media", f"'{value[:80]}' is no local file; download it and name the file")
     return place(value)
+
+
+def _base64_image(value: str) -> bytes | None:
+    """The image that a text writes in base64, as benchmarks keep theirs in tables; ``None`` where it is a name."""
+    if len(value) < SHORTEST_BASE64 or not _BASE64.fullmatch(value[:SHORTEST_BASE64]):
+        return None
+    try:
+        content = base64.b64decode(value, validate=True)
+    except binascii.Error:
+        return None
+    return content if _PICTURE.match(content) else None
 
 
 def _is_same(one: tuple[Any, Media], other: tuple[Any, Media]) -> bool:
@@ -262,7 +281,7 @@ def _parsed(messages: Any) -> Any:
     if isinstance(messages, str) and messages.lstrip()[:1] == "[":
         try:
             return json.loads(messages)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError("bad_row", f"the conversation is no JSON: {error}") from None
     return messages
 

@@ -35,7 +35,7 @@ class _Array:
 
     def __init__(self, text: TextIO, num_characters: int) -> None:
         self._text, self._num_characters = text, num_characters
-        self._decoder = json.JSONDecoder(parse_constant=constant)
+        self._decoder = json.JSONDecoder(parse_constant=constant, object_pairs_hook=unlike)
         self._buffer, self._position, self._line, self._whole = "", 0, 1, False
         self._first_keys: set[str] = set()
 
@@ -139,6 +139,15 @@ class _Array:
 
     def _wrong(self, what: str) -> DataError:
         return DataError("bad_file", f"line {self._here()}: {what}; the rest is not read")
+
+
+def unlike(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON whose keys differ; one of two values under one key would be lost without a word."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        twice = next(key for key in found if sum(other == key for other, _ in pairs) > 1)
+        raise ValueError(f"the key '{twice[:40]}' stands twice in one object")
+    return found
 
 
 def constant(name: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from infimed_core import DataError, Media, Sample
 from infimed_plugins.readers.files import FileReader
-from infimed_plugins.readers.json_array import constant
+from infimed_plugins.readers.json_array import constant, unlike
 from infimed_plugins.readers.places import kind_of
 from infimed_plugins.readers.texts import lines_of, not_whole, opened
 
@@ -85,7 +85,7 @@ def json_lines(file: Path, encoding: str | None = None) -> Iterator[tuple[str, A
 def parsed(text: str, encoding: str | None = None) -> Any:
     """The JSON value, or a ``DataError`` (returned, not raised) that says what is wrong."""
     try:
-        return json.loads(text.removeprefix("\ufeff"), parse_constant=constant)
+        return json.loads(text.removeprefix("\ufeff"), parse_constant=constant, object_pairs_hook=unlike)
     except RecursionError:
         return DataError("bad_row", "nested too deeply")
     except ValueError as error:

@@ -22,7 +22,7 @@ from infimed_plugins.readers.tools import tools_of
 from infimed_plugins.readers.values import as_json, is_empty, known, text_of
 
 QUESTIONS = ("question", "instruction", "query", "prompt")
-ANSWERS = ("answer", "output", "response", "caption")
+ANSWERS = ("answer", "output", "response", "caption", "completion")
 SYSTEMS = ("system", "system_prompt")
 USED = frozenset(
     {"id", "image", "images", "conversations", "messages", "tags", "licence", "license", "input", "options",
@@ -35,7 +35,8 @@ class Llava(FileReader):
 
     A file is a JSON array, or one object a line; ``.gz`` is read too. ``<image>`` stays where it stands. Other keys
     are kept in ``meta``. Rows of one question and answer are read as well: ``question``, ``instruction`` with
-    ``input``, ``query`` or ``prompt``; ``answer``, ``output``, ``response`` or ``caption``; ``history`` before them.
+    ``input``, ``query`` or ``prompt``; ``answer``, ``output``, ``response``, ``caption`` or ``completion``;
+    ``history`` before them.
     What a ``dataset_info.json`` beside the file says of its columns and roles is followed; ``path`` may name it.
     """
 
@@ -65,7 +66,7 @@ class Llava(FileReader):
             return self.media(file, name)
 
         found = media_of(row, ("image", "images"), place)
-        messages, system = row.get("conversations", row.get("messages")), _first_of(row, SYSTEMS)
+        messages, system = _messages(row), _first_of(row, SYSTEMS)
         history, objects = history_of(row.get("history")), structured(row, "objects", self.ignore)
         if messages is not None:
             turns, media = conversation(messages, found, place, system, self.ignore, objects)
@@ -125,6 +126,16 @@ def _inner_rows(file: Path, encoding: str | None) -> list[tuple[str, Any]]:
 
 def _first_of(row: Mapping[str, Any], names: tuple[str, ...]) -> Any:
     return next((row[name] for name in names if row.get(name) is not None), None)
+
+
+def _messages(row: Mapping[str, Any]) -> Any:
+    """The conversation; a ``prompt`` of messages and the ``completion`` behind it are one too."""
+    talk, prompt, completion = row.get("conversations", row.get("messages")), row.get("prompt"), row.get("completion")
+    if talk is not None or not isinstance(prompt, list):
+        return talk
+    if isinstance(completion, str):
+        completion = [{"role": "assistant", "content": completion}]
+    return [*prompt, *(completion if isinstance(completion, list) else [])]
 
 
 def _question(row: dict[str, Any]) -> Any:

@@ -26,7 +26,7 @@ class Csv(FileReader):
     """A row is a question and answer, or a caption; the first line names the columns, ``columns`` says what they hold.
 
     UTF-8, with or without a mark, or ``encoding``; a cell in quotes may hold line breaks; ``.gz`` is read too. An empty
-    cell holds nothing.
+    cell holds nothing. Where the first line has white space around its names, that around cells is left out as well.
     """
 
     columns: Columns = Columns()
@@ -77,7 +77,7 @@ def table_rows(file: Path, delimiter: str | None = None, encoding: str | None = 
         for line, cells in table.records():
             if twice is not None:
                 cells = DataError("bad_file", f"two columns are named '{twice}'; the first line must name each once")
-            yield f"{file}:{line}", cells if isinstance(cells, DataError) else _row(names, cells)
+            yield f"{file}:{line}", cells if isinstance(cells, DataError) else _row(names, cells, table.padded)
 
 
 class _Table:
@@ -85,6 +85,7 @@ class _Table:
 
     def __init__(self, text: TextIO, delimiter: str | None) -> None:
         self._text, self._delimiter = text, delimiter
+        self.padded = False
         self._next_line = 1
         self._again: deque[str] = deque()
         csv.field_size_limit(2**31 - 1)  # an image may stand in a cell, as a data URI
@@ -95,9 +96,14 @@ class _Table:
             self._delimiter, self._next_line = self._delimiter or said[1], 2
             line = self._text.readline(LONGEST_LINE)
         self._again.append(line)
+        if "\0" in line:
+            raise DataError(
+                "bad_file", "the first line holds NUL; a table in UTF-16 needs its mark, or encoding: utf-16"
+            )
+        outside = "".join(line.split('"')[::2])
         if self._delimiter is None:
-            outside = "".join(line.split('"')[::2])
             self._delimiter = max(DELIMITERS, key=outside.count)
+        self.padded = f"{self._delimiter} " in outside or f" {self._delimiter}" in outside
         cells = next((cells for _, cells in self.records()), [])
         if isinstance(cells, DataError):
             raise DataError("bad_file", f"the first line cannot be read: {cells}")
@@ -112,7 +118,9 @@ class _Table:
             start = self._next_line
             assert self._delimiter is not None
             try:
-                cells = next(csv.reader(self._lines(taken), delimiter=self._delimiter, strict=True))
+                cells = next(
+                    csv.reader(self._lines(taken), delimiter=self._delimiter, skipinitialspace=self.padded, strict=True)
+                )
             except StopIteration:
                 return
             except csv.Error as error:
@@ -137,7 +145,7 @@ def _usual(file: Path) -> str | None:
     return "\t" if ".tsv" in (suffix.lower() for suffix in file.suffixes) else None
 
 
-def _row(names: list[str], cells: list[str]) -> dict[str, str | None] | DataError:
+def _row(names: list[str], cells: list[str], padded: bool) -> dict[str, str | None] | DataError:
     while len(cells) > len(names) and not cells[-1].strip():
         cells.pop()
     if len(cells) != len(names):
@@ -145,4 +153,5 @@ def _row(names: list[str], cells: list[str]) -> dict[str, str | None] | DataErro
             "bad_row",
             f"{len(cells)} cells, but the first line names {len(names)} columns; put text with commas in quotes",
         )
+    cells = [cell.strip() for cell in cells] if padded else cells
     return {name: cell or None for name, cell in zip(names, cells, strict=True) if name}

@@ -20,6 +20,12 @@ _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"),
 )  # fmt: skip
+_OTHERS = {
+    b"PK\x03\x04": "a ZIP archive or a spreadsheet (.xlsx)", b"\xd0\xcf\x11\xe0": "an old spreadsheet (.xls)",
+    b"PAR1": "a Parquet table", b"\x28\xb5\x2f\xfd": "packed with zstandard", b"BZh9": "packed with bzip2",
+    b"\xfd7zX": "packed with xz",
+}  # fmt: skip
+"""Files that begin so hold no text of rows."""
 LONGEST_LINE = 2**28
 """Characters of the longest line that is read: an image in it may be long, what is unpacked from 1 MB need not be."""
 DEPTH = 200
@@ -28,16 +34,20 @@ DEPTH = 200
 
 @contextlib.contextmanager
 def opened(file: Path, encoding: str | None = None, newline: str = "\n") -> Iterator[TextIO]:
-    """The file as text, unpacked where it is ``.gz``; lines end with a line feed alone, or as ``newline`` says.
+    """The file as text, unpacked where its bytes are gzip's; lines end with a line feed alone, or as ``newline`` says.
 
     ``encoding`` ``None`` is what the file's mark says, else UTF-8. A byte that does not belong there becomes half of a
     surrogate pair, which no sample can hold: the row is a fault, and the rows beside it are read.
 
     Raises:
-        DataError: ``bad_file``: it is no file that can be read to its end (a pipe, a device).
+        DataError: ``bad_file``: it is no file that can be read to its end (a pipe, a device), or one of another kind.
     """
     regular(file)
-    with gzip.open(file, "rb") if file.suffix.lower() == ".gz" else open(file, "rb") as raw:
+    with open(file, "rb") as start:
+        head = start.read(4)
+    if told := _OTHERS.get(head):
+        raise DataError("bad_file", f"is {told}, whatever its name says; save it as text, or name it as what it is")
+    with gzip.open(file, "rb") if head.startswith(b"\x1f\x8b") else open(file, "rb") as raw:
         name = encoding or _marked(raw.read(4)) or "utf-8"
         raw.seek(0)
         wide = codecs.lookup(name).name.startswith(("utf-16", "utf-32"))

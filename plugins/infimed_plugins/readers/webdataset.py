@@ -86,7 +86,7 @@ class WebDataset(FileReader):
                 raise DataError("unsupported_member", told)
         facts = _facts(group, self.encoding)
         refuse(facts, self.ignore)
-        caption = next((decoded(group[ending], self.encoding) for ending in TEXTS if ending in group), None)
+        caption = next((decoded(group[ending], self.encoding).strip() for ending in TEXTS if ending in group), None)
         turns, found = self._turns(facts, facts.get("caption") if caption is None else caption, media, group)
         if not found and not self.text_only:
             told = f"no picture among its members ({', '.join(sorted(group))}); set text_only: true if none is meant"

@@ -84,7 +84,7 @@ OPENERS = re.compile(
     r"(?:[\"'(\[{<:\- ]|(?:the |an? )?(?:answer choice|answer|option|choice|letter|number|statement|选项)s? "
     r"?(?:is |are |:)? ?(?=\W|[a-z](?![\w'])|[\ue000-\uf8ff])|(?:(?:la|le|el|die|der|l'|a|o) ?)?(?:opción|letra|lettre|"
     r"buchstabe|antwort|option|alternativa|réponse|respuesta|resposta) "
-    r"(?=[\"'(]?[a-z](?![\w']))|(?:la|le|el|die) (?=[\"'(]?[a-z](?![\w'])))*",
+    r"(?=[\"'(]?[a-z](?![\w']))|(?:la|le|el|die) (?=[\"'(]?[a-z](?![\w']))){0,40}",
 )
 AFTER_BARE = re.compile(
     r"[\"')\]}]*(?:$|[\n.,;:!?。、)\]}>(|]|[\u3400-\u9fff\ue000-\uf8ff]| ?(?:-|—|/|&|\+)(?:\s|[a-z](?![\w]))| "

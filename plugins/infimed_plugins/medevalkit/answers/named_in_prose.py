@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -75,8 +76,8 @@ _ASIDE = re.compile(r"\b(?:as|which|because|since|due to|associated with|caused 
 def _is_aside(text: str, at: int, standing: list[tuple[int, int]]) -> bool:
     """Whether a naming stands in a clause that only explains, after another naming in the same sentence."""
     start = sentence_start(text, at)
-    first = next((place for place, _ in standing if start <= place < at), None)
-    return first is not None and _ASIDE.search(text, first, at) is not None
+    first = standing[bisect_left(standing, (start, -1))][0]  # they are in the order of the text, this one among them
+    return first < at and _ASIDE.search(text, first, at) is not None
 
 
 def _is_weighty(text: str, standing: list[tuple[int, int]]) -> bool:

@@ -1,0 +1,169 @@
+"""What a text must hold for a pattern to match at all: pieces of words of which one stands in every match.
+
+Looking for a piece is some hundred times quicker than trying a pattern of many alternatives at every place, and most
+texts hold none. The pieces are read from the pattern itself, so that they cannot differ from it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from re import _constants as kinds  # type: ignore[attr-defined]
+from re import _parser as parser  # type: ignore[attr-defined]
+from typing import Any
+
+MOST_PIECES = 240
+MOST_COMBINED = 48
+"""Pieces that are joined with those before them; more are kept apart."""
+
+Texts = frozenset[str]
+
+
+def pieces_of(pattern: re.Pattern[str]) -> tuple[str, ...]:
+    """In lower case; none where a match need not hold any."""
+    found = _best([_needed(parser.parse(pattern.pattern, pattern.flags))])
+    return tuple(sorted(found or (), key=lambda piece: (len(piece), piece)))
+
+
+class Index:
+    """Which of several lists of pieces have one that stands in a text, by the first three letters of each piece."""
+
+    def __init__(self, lists: Sequence[Iterable[str]]) -> None:
+        self._short: list[tuple[str, int]] = []
+        self._by_three: dict[str, list[tuple[str, int]]] = {}
+        for number, pieces in enumerate(lists):
+            for piece in pieces:
+                place = self._by_three.setdefault(piece[:3], []) if len(piece) > 2 else self._short
+                place.append((piece, number))
+
+    def found_in(self, low: str, threes: set[str]) -> set[int]:
+        """The numbers of these lists; ``threes`` are those of the text, which is of lower case."""
+        found = {number for piece, number in self._short if piece in low}
+        for three in self._by_three.keys() & threes:
+            found.update(number for piece, number in self._by_three[three] if piece in low)
+        return found
+
+
+_LETTER = re.compile(r"\\.|\(\?P[<=]\w+|[^\W\d_]")
+
+
+def lowered(pattern: re.Pattern[str]) -> re.Pattern[str] | None:
+    """A pattern for texts of lower case that matches where one that takes no care of case does; ``None`` for others.
+
+    Without that flag a choice among many words is some times quicker: its first letters are looked at first.
+    """
+    if not pattern.flags & re.IGNORECASE:
+        return None
+    source = _LETTER.sub(lambda found: found[0].lower() if len(found[0]) == 1 else found[0], pattern.pattern)
+    return re.compile(source, pattern.flags & ~re.IGNORECASE)
+
+
+def lower_of(text: str) -> str:
+    """In lower case, every character in its place."""
+    low = text.lower()
+    return low if len(low) == len(text) else "".join(one if len(one.lower()) != 1 else one.lower() for one in text)
+
+
+_DIGITS = re.compile(r"\d+")
+
+
+def around_digits(text: str, before: int = 72, after: int = 64) -> list[tuple[int, int]]:
+    """The stretches of a text around its digits, which end where a word does."""
+    found: list[tuple[int, int]] = []
+    for digits in _DIGITS.finditer(text):
+        start, stop = max(0, digits.start() - before), digits.end() + after
+        if found and start <= found[-1][1]:
+            start = found.pop()[0]
+        found.append((start, stop))
+    return [(_border(text, start, -1), _border(text, stop, 1)) for start, stop in found]
+
+
+def _border(text: str, place: int, step: int) -> int:
+    """The next place, in one direction, where no word or number is cut."""
+    for _ in range(40):
+        if not 0 < place < len(text) or text[place].isspace():
+            break
+        place += step
+    return min(max(place, 0), len(text))
+
+
+def threes_of(low: str) -> set[str]:
+    """Every three characters that stand side by side in a text."""
+    return set(map("".join, zip(low, low[1:], low[2:], strict=False)))
+
+
+class _Needs:
+    """Of a piece of a pattern: every text that it may match, where these are few; and what each match must hold."""
+
+    def __init__(self, exact: Texts | None = None, holds: Texts | None = None) -> None:
+        self.exact, self.holds = exact, holds
+
+
+_ANYTHING = _Needs()
+_NOTHING = _Needs(frozenset({""}))
+
+
+def _needed(tree: Sequence[Any]) -> Texts | None:
+    return _best([_of_sequence(tree)])
+
+
+def _best(candidates: Iterable[Any]) -> Texts | None:
+    """The set whose shortest piece is longest, and of two the smaller."""
+    sets = []
+    for candidate in candidates:
+        sets += [candidate.exact, candidate.holds] if isinstance(candidate, _Needs) else [candidate]
+    usable = [_least(found) for found in sets if found and "" not in found]
+    usable = [found for found in usable if len(found) <= MOST_PIECES]
+    return max(usable, key=lambda found: (min(4, *map(len, found), 4), -len(found)), default=None)
+
+
+def _least(found: Texts) -> Texts:
+    """Without the pieces that hold another one."""
+    return frozenset(piece for piece in found if not any(other != piece and other in piece for other in found))
+
+
+def _of_sequence(items: Sequence[Any]) -> _Needs:
+    """One thing behind another: few texts are joined; where they become many, what there was is a candidate."""
+    candidates: list[Texts | None] = []
+    joined, whole = frozenset({""}), True
+    for kind, value in items:
+        needs = _of_one(kind, value)
+        if needs.exact is not None and len(joined) * len(needs.exact) <= MOST_COMBINED:
+            joined = frozenset(before + after for before in joined for after in needs.exact)
+            continue
+        candidates += [joined, needs.holds]
+        whole = False
+        joined = needs.exact if needs.exact is not None else frozenset({""})
+    candidates.append(joined)
+    return _Needs(joined) if whole else _Needs(None, _best(candidates))
+
+
+def _of_one(kind: Any, value: Any) -> _Needs:
+    if kind is kinds.LITERAL:
+        return _Needs(frozenset({chr(value).lower()}))
+    if kind is kinds.IN:
+        literal = all(one is kinds.LITERAL for one, _ in value)
+        return _Needs(frozenset(chr(code).lower() for _, code in value)) if literal and len(value) <= 6 else _ANYTHING
+    if kind is kinds.SUBPATTERN:
+        return _of_sequence(value[3])
+    if kind is kinds.BRANCH:
+        return _of_branch([_of_sequence(branch) for branch in value[1]])
+    if kind in (kinds.MAX_REPEAT, kinds.MIN_REPEAT):
+        least, most, inner = value
+        needs = _of_sequence(inner)
+        if least == 0:
+            return _Needs(needs.exact | {""}) if most == 1 and needs.exact is not None else _ANYTHING
+        return needs if least == most == 1 else _Needs(None, _best([needs]))
+    if kind is kinds.ASSERT:
+        return _Needs(frozenset({""}) if value[0] < 0 else None, None)
+    return _NOTHING if kind in (kinds.AT, kinds.ASSERT_NOT) else _ANYTHING
+
+
+def _of_branch(branches: list[_Needs]) -> _Needs:
+    exact = [branch.exact for branch in branches]
+    if all(one is not None for one in exact):
+        return _Needs(frozenset().union(*(one for one in exact if one is not None)))
+    held = [_best([branch]) for branch in branches]
+    if all(one is not None for one in held):
+        return _Needs(None, frozenset().union(*(one for one in held if one is not None)))
+    return _ANYTHING
