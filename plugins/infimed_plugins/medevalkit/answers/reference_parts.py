@@ -64,9 +64,18 @@ def _units(words: Words) -> tuple[tuple[Words, ...], ...]:
     return tuple(units)
 
 
+def _by_initials(unit: tuple[Words, ...], sentence: Sentence) -> list[int]:
+    """Where words stand whose initials the unit is ("mca": middle cerebral artery)."""
+    letters = unit[0][0]
+    if len(unit[0]) > 1 or not 3 <= len(letters) <= 5 or not letters.isascii() or value_of(unit[0]) is not None:
+        return []
+    words, size = sentence.words, len(letters)
+    return [at for at in range(len(words) - size + 1) if "".join(word[0] for word in words[at : at + size]) == letters]
+
+
 def places_of_units(part: Part, sentence: Sentence) -> list[list[int]]:
     """Where each unit is said, those behind a side or a level together by their initials too ("left MCA")."""
-    found = [sentence.find(unit) for unit in part.units]
+    found = [sentence.find(unit) or _by_initials(unit, sentence) for unit in part.units]
     if all(found) or len(found) < 2 or value_of(part.units[0][0]) is None:
         return found
     initials = "".join(word[0] for unit in part.units[1:] for word in unit[0])
