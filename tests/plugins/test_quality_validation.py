@@ -263,7 +263,8 @@ def test_a_validation_says_what_it_does_keeps_what_is_done_and_goes_on_there(
 def test_a_damage_that_does_not_apply_says_why_and_what_is_noticed_is_what_the_scorer_flags(
     samples: list[Sample], media: MediaLoader
 ) -> None:
-    texts = [sample.model_copy(update={"media": ()}) for sample in samples[:6]]
+    long = [sample for sample in samples if len(sample.turns[-1].text.split()) > 8][:6]
+    texts = [sample.model_copy(update={"media": ()}) for sample in long]
     report = validate(WordCount(), texts, media, (3,), ("blur",), ("cut_text",), ("wrong_key",))
     rows = report["corruptions"]
     assert rows["blur"]["left_out"] == {"no picture": 6} and rows["blur"]["num_samples"] == 0
