@@ -2,22 +2,24 @@
 PYTHON ?= python3
 VENV ?= .venv
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check
+# Options of `pip install`, such as --no-compile: an environment that is used once compiles what it imports.
+PIP_OPTIONS ?=
 
-.PHONY: demo test lint docs install install-demo clean
+.PHONY: demo test lint docs newest install install-demo clean
 
 # What everybody needs: torch first, so that pip settles its version before anything that builds on it.
 $(VENV)/base: pyproject.toml constraints.txt
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet --upgrade "pip>=24.2"
-	$(PIP) install --quiet -c constraints.txt torch
+	$(PIP) install --quiet $(PIP_OPTIONS) -c constraints.txt torch
 	touch $@
 
 $(VENV)/demo: $(VENV)/base
-	$(PIP) install --quiet -c constraints.txt -e ".[demo]"
+	$(PIP) install --quiet $(PIP_OPTIONS) -c constraints.txt -e ".[demo]"
 	touch $@
 
 $(VENV)/installed: $(VENV)/base
-	$(PIP) install --quiet -c constraints.txt -e ".[demo,test,trackers,wandb,lora,qlora,privacy,ray,docs]"
+	$(PIP) install --quiet $(PIP_OPTIONS) -c constraints.txt -e ".[demo,test,trackers,wandb,lora,qlora,privacy,ray,docs]"
 	touch $@ $(VENV)/demo
 
 install: $(VENV)/installed
@@ -39,6 +41,10 @@ lint: install
 # The documentation as a site: build/site/index.html.
 docs: install
 	HF_HUB_OFFLINE=1 NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
+
+# Families, packing, checkpoints, adapters and training on the newest transformers and torch that install.
+newest: install
+	$(VENV)/bin/python benchmarks/newest_versions.py --json build/newest_versions.json
 
 clean:
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks

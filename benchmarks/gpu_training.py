@@ -30,7 +30,7 @@ from infimed_plugins.sft.accounting import peak_memory
 from infimed_plugins.sft.flop_counter import FlopCounter, peak_flops
 from infimed_plugins.sft.parameters import grouped_parameters
 from infimed_plugins.sft.trainer import StagedTrainer
-from infimed_plugins.vlm.encoding import rope_positions
+from infimed_plugins.vlm.expansion import rope_positions
 from infimed_plugins.vlm.isolation import verdict
 from infimed_plugins.vlm.settings import OpeningSettings
 from infimed_plugins.vlm.transformers_model import TransformersModel

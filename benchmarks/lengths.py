@@ -98,6 +98,7 @@ def made_samples(count: int, seed: int = 0) -> tuple[list[Sample], list[str]]:
 
 def real_tokens(model_type: str, encoder: ChatEncoder, image: Any, cap: int | None) -> int | None:
     """Visual tokens that transformers' own image processor makes; ``None`` where it refuses or breaks the cap."""
+    from transformers.models.glm4v.image_processing_pil_glm4v import Glm4vImageProcessorPil
     from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
@@ -108,16 +109,38 @@ def real_tokens(model_type: str, encoder: ChatEncoder, image: Any, cap: int | No
             return None  # the processor has no cap in tokens
         processor = GotOcr2ImageProcessorPil(size={"height": pixels.side, "width": pixels.side}, crop_to_patches=True)
         return int(processor([image], **options)["num_patches"][0]) * pixels.pool[0] * pixels.pool[1]
+    if FAMILIES[model_type].images in ("pixtral", "gemma4"):
+        return _real_lines(FAMILIES[model_type].images, pixels, image, cap)
     if not FAMILIES[model_type].native_resolution:
         return pixels.pool[0] * pixels.pool[1] if cap is None else None
     if max(image.shape[:2]) > 200 * min(image.shape[:2]):
         return None
     most = pixels.max_pixels if cap is None else min(pixels.max_pixels, cap * pixels.tile**2)
-    size = {"longest_edge": most, "shortest_edge": min(pixels.min_pixels, most)}
-    processor = Qwen2VLImageProcessorPil(patch_size=pixels.patch, merge_size=pixels.merge)
+    glm = FAMILIES[model_type].images == "glm"
+    frames = pixels.temporal if glm else 1
+    size = {"longest_edge": frames * most, "shortest_edge": frames * min(pixels.min_pixels, most)}
+    kind: Any = Glm4vImageProcessorPil if glm else Qwen2VLImageProcessorPil
+    processor = kind(patch_size=pixels.patch, merge_size=pixels.merge)
     grid = processor([image], size=size, **options)["image_grid_thw"][0]
     tokens = int(grid.prod()) // pixels.merge**2
     return tokens if tokens * pixels.tile**2 <= most else None
+
+
+def _real_lines(images: str, pixels: Any, image: Any, cap: int | None) -> int | None:
+    """The same for Pixtral, which has no cap in tokens, and for Gemma 4."""
+    from transformers.models.gemma4.image_processing_pil_gemma4 import get_aspect_ratio_preserving_size
+    from transformers.models.pixtral.image_processing_pil_pixtral import get_resize_output_image_size
+
+    tile = pixels.tile
+    try:
+        if images == "gemma4":
+            most = min(pixels.largest, cap or pixels.largest) * pixels.merge**2
+            height, width = get_aspect_ratio_preserving_size(*image.shape[:2], pixels.patch, most, pixels.merge)
+            return height * width // tile**2
+        height, width = get_resize_output_image_size(image, pixels.largest, tile, "channels_last")
+    except ValueError:
+        return None  # it refuses
+    return height // tile * (width // tile + 1) if cap is None and height and width else None
 
 
 def mispredicted(

@@ -23,6 +23,7 @@ from common import Results, main
 
 ROOT = Path(__file__).parents[1]
 TESTS = (
+    "tests/plugins/test_vlm_patch_rows.py",
     "tests/plugins/test_vlm_packing.py",
     "tests/plugins/test_vlm_padded.py",
     "tests/plugins/test_vlm_lengths.py",
@@ -62,7 +63,7 @@ def versions(python: Path) -> dict[str, str]:
 def outcome(python: Path, test: str, more: list[str]) -> tuple[dict[str, int], str]:
     """How many tests of a file passed, failed and were skipped, and the names of those that failed."""
     done = subprocess.run(
-        [str(python), "-m", "pytest", test, "-q", "-p", "no:cacheprovider", "--tb=line", *more],
+        [str(python), "-m", "pytest", test, "-q", "-m", "newest", "-p", "no:cacheprovider", "--tb=line", *more],
         cwd=ROOT, capture_output=True, text=True, check=False, env={**os.environ, "HF_HUB_OFFLINE": "1"},
     )  # fmt: skip
     counts = {word: int(number) for number, word in re.findall(r"(\d+) (passed|failed|skipped|error)", done.stdout)}

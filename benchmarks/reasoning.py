@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import copy
 import io
+import json
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -54,6 +55,7 @@ def reasoning_body(arm: str, seed: int, data: int, samples: int) -> dict[str, An
     body["reasoning"]["with"]["reflective"]["share"] = 0.25 if arm == "reflective" else 0.0
     (body["training"]["with"]["stages"],) = [[{**body["training"]["with"]["stages"][0], "mix": mix}]]
     body["training"]["with"]["stages"][0]["num_samples"] = samples
+    body["evaluation"] |= {"models": ["sft"], "compare_to": ["most-common-answer"]}
     body["evaluation"]["benchmarks"] = [one for one in body["evaluation"]["benchmarks"] if one["name"] == asked]
     return body
 
@@ -70,15 +72,22 @@ def choice_body(way: str, share: float, seed: int, samples: int) -> dict[str, An
 
 
 def answered(body: dict[str, Any], folder: Path) -> dict[str, tuple[str, float]]:
-    """Of every held-out question, its kind and whether the trained model was right."""
+    """Of every held-out question, its kind and whether the trained model was right; kept beside the run."""
     folder.mkdir(parents=True, exist_ok=True)
+    kept = folder / f"{body['run']['name']}.json"
+    if kept.is_file():
+        return {identity: (kind, value) for identity, (kind, value) in json.loads(kept.read_text()).items()}
+    own = folder / body["run"]["name"]
+    own.mkdir(exist_ok=True)
     with contextlib.redirect_stdout(io.StringIO()):
-        run_body(copy.deepcopy(body), folder)
-    run = open_run(folder / "runs" / body["run"]["name"])
+        run_body(copy.deepcopy(body), own)
+    run = open_run(own / "runs" / body["run"]["name"])
     use = body["evaluation"]["benchmarks"][0]
     (stage,) = body["training"]["with"]["stages"]
     rows = run.answers(use.get("name", use["use"]), stage["name"])
-    return {row.sample.id: (row.sample.tags["kind"], row.scores["strict"].value or 0.0) for row in rows}
+    found = {row.sample.id: (row.sample.tags["kind"], row.scores["strict"].value or 0.0) for row in rows}
+    kept.write_text(json.dumps(found))
+    return found
 
 
 def share_right(rows: Mapping[str, tuple[str, float]], kind: str = "all") -> float:

@@ -7,22 +7,18 @@ a small run before each of its file operations and starts it again; the overhead
 from __future__ import annotations
 
 import argparse
-import functools
-import importlib
-import inspect
 import os
 import subprocess
 import sys
 import tempfile
-import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import killsweep
+import overhead
 from common import Results, main, table
-
-from infimed_core import load_plugins, load_run_file
 
 ROOT = Path(__file__).parent.parent
 CASES: dict[str, list[str]] = {
@@ -73,89 +69,25 @@ def run_tests(nodes: list[str]) -> tuple[int, int, list[str]]:
     return len(ran), len(ran) - len(bad), bad
 
 
-CHECKS = {
-    "infimed_core.contracts": (),
-    "infimed_core.named_files": ("digest_of_file", "digest_of_checkpoint"),
-    "infimed_core.store.artifacts": ("verify_files",),
-    "infimed_core.texts": ("whole", "whole_in", "printable"),
-}
-"""Functions that only check, by module: all of a module where none is named."""
-SMALLER = {
-    "data.sources.0.with.max_images": 200,
-    "data.executor": {"use": "serial"},
-    **{f"training.with.stages.{number}.num_samples": 400 for number in range(4)},
-    "evaluation.limit": 100,
-    "report": [],
-}
-"""The demo with a sixth of its training: what checks cost beside it is no less than in the whole."""
-
-
-def overhead() -> dict[str, Any]:
-    """Seconds of this thread that a smaller demo spends in checks, beside all that it takes. Checks within are counted
-    once. What a check makes the disk do (waiting) is not in it, and neither is a reader's own look at its rows."""
-    spent = {"depth": 0, "seconds": 0.0}
-
-    def timed(function: Any) -> Any:
-        @functools.wraps(function)
-        def call(*arguments: Any, **options: Any) -> Any:
-            start = time.thread_time() if spent["depth"] == 0 else 0.0
-            spent["depth"] += 1
-            try:
-                return function(*arguments, **options)
-            finally:
-                spent["depth"] -= 1
-                if spent["depth"] == 0:
-                    spent["seconds"] += time.thread_time() - start
-
-        return call
-
-    import infimed_core.run as whole
-
-    for module, names in CHECKS.items():
-        here = importlib.import_module(module)
-        for name in names or [name for name, value in vars(here).items() if inspect.isfunction(value)]:
-            function = getattr(here, name)
-            if inspect.isgeneratorfunction(function) or function.__module__ != module:
-                continue
-            wrapped = timed(function)
-            for other in list(sys.modules.values()):
-                if getattr(other, "__name__", "").startswith("infimed") and vars(other).get(name) is function:
-                    setattr(other, name, wrapped)
-    registry = load_plugins()
-    with tempfile.TemporaryDirectory() as folder:
-        changes = {**SMALLER, "run.directory": folder}
-        plan = load_run_file(ROOT / "examples" / "full.yaml", registry, changes)
-        start = time.process_time()
-        record = whole.run(plan, registry, lambda event: None)
-        seconds = time.process_time() - start
-    return {
-        "status": record.status,
-        "seconds": spent["seconds"],
-        "run_seconds": seconds,
-        "share": spent["seconds"] / seconds,
-    }
-
-
 def run_cases(
-    cases: dict[str, list[str]], only: list[str] | None, results: Results
+    cases: dict[str, list[str]], only: list[str] | None, results: Results, at_once: int = 1
 ) -> tuple[list[list[Any]], list[str]]:
     """Rows of name, tried and held, and the tests that failed; ``only`` keeps names that hold one of its words."""
+    wanted = {name: nodes for name, nodes in cases.items() if not only or any(word in name for word in only)}
     rows: list[list[Any]] = []
     failing: list[str] = []
-    for name, nodes in cases.items():
-        if only and not any(word in name for word in only):
-            continue
-        tried, held, bad = run_tests(nodes)
-        rows.append([name, tried, held])
-        failing += bad
-        results.details[name] = {"tried": tried, "held": held, "failing": bad}
-        print(f"{held} of {tried}: {name}", flush=True)
+    with ThreadPoolExecutor(at_once) as pool:
+        for name, (tried, held, bad) in zip(wanted, pool.map(run_tests, wanted.values()), strict=True):
+            rows.append([name, tried, held])
+            failing += bad
+            results.details[name] = {"tried": tried, "held": held, "failing": bad}
+            print(f"{held} of {tried}: {name}", flush=True)
     return rows, failing
 
 
 def measure(results: Results, arguments: argparse.Namespace) -> None:
     """Every case, then the sweep, then the overhead where a run is given."""
-    rows, failing = run_cases(CASES, arguments.only, results)
+    rows, failing = run_cases(CASES, arguments.only, results, arguments.at_once)
     if not arguments.only or "sweep" in arguments.only:
         swept = killsweep.sweep(arguments.every, arguments.minutes)
         results.details["sweep"] = swept
@@ -167,7 +99,7 @@ def measure(results: Results, arguments: argparse.Namespace) -> None:
     results.target("cases that fail", len(failing), "== 0")
     results.target("attempts", sum(row[1] for row in rows), ">= 500")
     if not arguments.only or "overhead" in arguments.only:
-        results.details["overhead"] = overhead()
+        results.details["overhead"] = overhead.overhead()
         results.target(
             "share of checks in the seconds of a smaller demo", results.details["overhead"]["share"], "<= 0.02"
         )
@@ -176,6 +108,7 @@ def measure(results: Results, arguments: argparse.Namespace) -> None:
 def options(parser: argparse.ArgumentParser) -> None:
     """The script's own options."""
     parser.add_argument("--only", nargs="*", help="cases whose name holds a word, or 'sweep', or 'overhead'")
+    parser.add_argument("--at-once", type=int, default=1, help="cases at a time")
     parser.add_argument("--every", type=int, default=1, help="kill at each such file operation (default: every one)")
     parser.add_argument("--minutes", type=float, help="the longest that the sweep may take; what it has seen is told")
 

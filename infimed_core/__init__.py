@@ -22,6 +22,7 @@ from infimed_core.api.data import (
     Turn,
 )
 from infimed_core.api.evaluation import AnswerMetric, Baseline, Benchmark, GradedAnswer, Metric, Solver, TextMetric
+from infimed_core.api.learning import Augmentation, Optimizer, Schedule
 from infimed_core.api.models import (
     IGNORED_LABEL,
     Answer,
@@ -44,7 +45,17 @@ from infimed_core.api.synthesis import SynthesisContext, Synthesizer
 from infimed_core.api.training import Batches, Measurements, Mix, Stage, StageEvaluation, Trainer, TrainingContext
 from infimed_core.api.vocabulary import MODALITIES, TASK_TYPES, UNLABELLED, is_person_tag, modality_of, task_type_of
 from infimed_core.errors import ComponentError, ConfigError, DataError, InfimedError, PluginError
-from infimed_core.functions import dataset_filter, metric, offer, reward, scorer, solver
+from infimed_core.functions import (
+    augmentation,
+    dataset_filter,
+    metric,
+    offer,
+    optimizer,
+    reward,
+    schedule,
+    scorer,
+    solver,
+)
 from infimed_core.hookspecs import KINDS, hookimpl
 from infimed_core.named_files import digest_of_checkpoint
 from infimed_core.plugins import Registry, load_plugins
@@ -83,18 +94,19 @@ _LATER = {
 
 __all__ = [
     "IGNORED_LABEL", "KINDS", "LEFT_OUT", "MODALITIES", "TASK_TYPES", "UNLABELLED", "Answer", "AnswerMetric", "Ask",
-    "Baseline", "Batches", "Benchmark", "Candidate", "Comparison", "Component", "ComponentError", "ComponentRef",
-    "ConfigError", "DataError", "DatasetFilter", "Encoded", "Encoder", "Executor", "Fault", "FilterResult",
-    "Generation", "GradedAnswer", "InfimedError", "JudgingScorer", "LoadedModel", "MadeRows", "Measurements", "Media",
-    "MediaLoader", "Metric", "MetricValue", "Mix", "Modality", "Model", "Objective", "PackedBatch", "Packer", "Packs",
-    "Phase", "Plan", "PluginError", "Reader", "Region", "Registry", "Reporter", "Request", "ResolutionScheduler",
-    "Reward", "Rollout", "Row", "RowSelection", "RunEvent", "Sample", "Score", "Scorer", "Selection", "Selector",
-    "Slices", "Solver", "Stage", "StageAccess", "StageEvaluation", "SynthesisContext", "Synthesizer", "TextLengths",
-    "TextMetric", "ToolCall", "TrainableModel", "Trainer", "TrainingContext", "Turn", "adjust", "assemble",
-    "canonical_json", "cohen_kappa", "compare_answers", "counted", "dataset_filter", "digest", "digest_of_checkpoint",
-    "encode_sample", "headline_metric", "holm", "hookimpl", "interval", "is_person_tag", "load_plugins",
-    "load_run_file", "measure", "metric", "mixing_warnings", "modality_of", "offer", "parse_changes", "parse_value",
-    "printable", "reward", "run_file", "run_plan", "run_schema", "scorer", "solver", "task_type_of", "write_atomically",
+    "Augmentation", "Baseline", "Batches", "Benchmark", "Candidate", "Comparison", "Component", "ComponentError",
+    "ComponentRef", "ConfigError", "DataError", "DatasetFilter", "Encoded", "Encoder", "Executor", "Fault",
+    "FilterResult", "Generation", "GradedAnswer", "InfimedError", "JudgingScorer", "LoadedModel", "MadeRows",
+    "Measurements", "Media", "MediaLoader", "Metric", "MetricValue", "Mix", "Modality", "Model", "Objective",
+    "Optimizer", "PackedBatch", "Packer", "Packs", "Phase", "Plan", "PluginError", "Reader", "Region", "Registry",
+    "Reporter", "Request", "ResolutionScheduler", "Reward", "Rollout", "Row", "RowSelection", "RunEvent", "Sample",
+    "Schedule", "Score", "Scorer", "Selection", "Selector", "Slices", "Solver", "Stage", "StageAccess",
+    "StageEvaluation", "SynthesisContext", "Synthesizer", "TextLengths", "TextMetric", "ToolCall", "TrainableModel",
+    "Trainer", "TrainingContext", "Turn", "adjust", "assemble", "augmentation", "canonical_json", "cohen_kappa",
+    "compare_answers", "counted", "dataset_filter", "digest", "digest_of_checkpoint", "encode_sample",
+    "headline_metric", "holm", "hookimpl", "interval", "is_person_tag", "load_plugins", "load_run_file", "measure",
+    "metric", "mixing_warnings", "modality_of", "offer", "optimizer", "parse_changes", "parse_value", "printable",
+    "reward", "run_file", "run_plan", "run_schema", "schedule", "scorer", "solver", "task_type_of", "write_atomically",
 ]  # fmt: skip
 
 _RENAMED = {"Gate": "DatasetFilter", "Gated": "FilterResult", "Use": "ComponentRef"}

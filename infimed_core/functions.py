@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from infimed_core.api.component import Component
 from infimed_core.api.data import DatasetFilter, FilterResult, Score
 from infimed_core.api.evaluation import AnswerMetric, Metric, Solver
+from infimed_core.api.learning import Augmentation, Optimizer, Schedule
 from infimed_core.api.models import Generation
 from infimed_core.api.objectives import Reward
 from infimed_core.api.quality import Scorer
@@ -94,6 +95,11 @@ FORMS: dict[str, tuple[Form, ...]] = {
                 call(samples, benchmarks, media, executor))
         }),
     ),
+    "optimizer": (Form(("groups",), Optimizer, lambda call, _: {"build": lambda self, groups: call(groups)}),),
+    "schedule": (Form(("progress",), Schedule, lambda call, _: {"factor": lambda self, progress: call(progress)}),),
+    "augmentation": (Form(("image", "generator"), Augmentation, lambda call, _: {
+        "augment": lambda self, image, generator: call(image, generator)
+    }),),
     "solver": (
         Form(("samples", "ask", "generation"), Solver, lambda call, _: {
             "solve": lambda self, samples, ask, generation: call(samples, ask, generation or Generation())
@@ -145,5 +151,6 @@ def _decorator(kind: str) -> Function:
 
 
 metric, scorer, dataset_filter, solver, reward = map(_decorator, ("metric", "scorer", "filter", "solver", "reward"))
+optimizer, schedule, augmentation = map(_decorator, ("optimizer", "schedule", "augmentation"))
 offer = _decorator("")
 """Above a class: offers it without a hook, under its name in small letters or the one that is given."""

@@ -16,6 +16,7 @@ import pluggy
 from infimed_core.api.component import Component
 from infimed_core.api.data import DatasetFilter, Executor, Modality, Reader
 from infimed_core.api.evaluation import Baseline, Benchmark, Metric, Solver
+from infimed_core.api.learning import Augmentation, Optimizer, Schedule
 from infimed_core.api.models import Model
 from infimed_core.api.objectives import Objective, Reward
 from infimed_core.api.planning import Packer, ResolutionScheduler
@@ -56,6 +57,9 @@ KINDS = {
     "trainer": Kind("infimed_trainers", Trainer, ("training",), "How a model learns from the rows."),
     "objective": Kind("infimed_objectives", Objective, (), "What a stage of a training minimises."),
     "reward": Kind("infimed_rewards", Reward, (), "How good an answer is that a model drew."),
+    "optimizer": Kind("infimed_optimizers", Optimizer, (), "What moves the weights in a stage of a training."),
+    "schedule": Kind("infimed_schedules", Schedule, (), "How the learning rate falls in a stage of a training."),
+    "augmentation": Kind("infimed_augmentations", Augmentation, (), "How the images of training samples vary."),
     "benchmark": Kind("infimed_benchmarks", Benchmark, ("evaluation.benchmarks.*",), "What a model is asked."),
     "solver": Kind("infimed_solvers", Solver, ("evaluation.benchmarks.*.solver",), "How a model is asked."),
     "baseline": Kind("infimed_baselines", Baseline, ("evaluation.baselines.*",), "What answers without a model."),

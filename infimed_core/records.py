@@ -322,7 +322,7 @@ class Run:
         for line in lines:
             try:
                 body = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue  # the first line where the file was cut into, or the last while it is being written
             if isinstance(body, dict):
                 known = {key: str(body.pop(key, "")) for key in ("time", "kind", "step")}

@@ -99,6 +99,6 @@ def _are_there(run: Path, artifact: Artifact) -> bool:
     """Whether every file that the reporter wrote for this artifact still exists."""
     try:
         names = json.loads((artifact.directory / FILES).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     return all((run / name).exists() for name in names)

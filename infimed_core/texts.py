@@ -24,11 +24,7 @@ def without_passwords(text: str) -> str:
 
 def whole(text: str) -> str:
     """``text`` with U+FFFD for halves of surrogate pairs, which no file of UTF-8 can hold."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return text
+    return text if text.isascii() else text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def whole_in(value: Any) -> Any:

@@ -1,11 +1,22 @@
 """Settings that every test shares: property tests draw the same examples on every machine, however slow it is."""
 
+import atexit
 import os
+import shutil
+import sys
+import tempfile
 from pathlib import Path
 
 import hypothesis
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent))
+import forked
+import order
+
+if "HF_HUB_CACHE" not in os.environ:  # none of what this machine has downloaded; workers take that of their parent
+    os.environ["HF_HUB_CACHE"] = tempfile.mkdtemp(prefix="infimed-hub-")
+    atexit.register(shutil.rmtree, os.environ["HF_HUB_CACHE"], ignore_errors=True)
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `infimed-run` does: two workers share the cores
 
 hypothesis.settings.register_profile(
@@ -16,6 +27,16 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("infimed")
+forked.spare()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Under pytest-xdist, what is slow comes first in the part of every worker."""
+    if num_workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
+        items[:] = order.dealt(
+            items, lambda test: test.path, lambda test: test.get_closest_marker("slow") is not None, num_workers
+        )
 
 
 @pytest.fixture

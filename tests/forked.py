@@ -35,6 +35,19 @@ IMPORTED = (
     "transformers.models.qwen3_vl.modeling_qwen3_vl",
     "transformers.models.qwen3_vl.processing_qwen3_vl",
     "transformers.models.qwen2_vl.image_processing_pil_qwen2_vl",
+    "scipy.stats",
+    "scipy.ndimage",
+    "cv2",
+    "PIL.Image",
+    "pydicom",
+    "nibabel",
+    "jinja2",
+    "jsonschema",
+    "httpx",
+    "rich.console",
+    "tqdm",
+    "infimed_core.run",
+    "infimed_core.runfile.loading",
 )
 LONGEST_MESSAGE = 1 << 20
 SECONDS_BETWEEN_LOOKS = 0.02
@@ -86,22 +99,43 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
 
-def start(arguments: Sequence[str], environment: Mapping[str, str] | None = None, output: Path | None = None) -> Forked:
+def start(
+    arguments: Sequence[str | Path],
+    environment: Mapping[str, str] | None = None,
+    output: Path | None = None,
+    errors: Path | None = None,
+    folder: Path | None = None,
+) -> Forked:
     """What ``python ARGUMENTS`` does (``-m MODULE``, ``-c CODE`` or a file, and what follows), with one thread.
 
-    Both streams are appended to ``output``, a new file where none is given.
+    Both streams are appended to ``output``, a new file where none is given; what is an error to ``errors``, if given.
     """
-    if output is None:
-        handle, name = tempfile.mkstemp(dir=_folder())
-        os.close(handle)
-        output = Path(name)
+    output = output or _new_file()
     body = {
         "arguments": [str(argument) for argument in arguments],
         "environment": {**(os.environ if environment is None else environment), "OMP_NUM_THREADS": "1"},
         "output": str(output.absolute()),
-        "folder": str(Path.cwd()),
+        "errors": str((errors or output).absolute()),
+        "folder": str(folder or Path.cwd()),
     }
     return Forked(_ask(body)["pid"], output)
+
+
+def finish(
+    arguments: Sequence[str | Path],
+    environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+    limit: float = 600.0,
+) -> subprocess.CompletedProcess[str]:
+    """As ``start``, to its end: the exit code and both streams, in the words of ``subprocess.run``."""
+    output, errors = _new_file(), _new_file()
+    process = start(arguments, environment, output, errors, folder)
+    try:
+        code = process.wait(limit)
+    finally:
+        process.kill()
+    said = (path.read_text(encoding="utf-8", errors="replace") for path in (output, errors))
+    return subprocess.CompletedProcess([str(argument) for argument in arguments], code, *said)
 
 
 def launch(command: Sequence[str], num_processes: int, limit: float = 120.0) -> None:
@@ -123,11 +157,31 @@ def launch(command: Sequence[str], num_processes: int, limit: float = 120.0) -> 
     assert not any(codes), "\n".join(process.said() for process in processes)
 
 
+def spare() -> None:
+    """What costs tests much and shows nothing to them is left out of this process and of those that are forked.
+
+    Runs that ask for no number of worker processes have none of their own: a worker is a fresh interpreter, and to
+    start two takes longer than the small data of a test. Tests of executors, of kills and of damage name their number.
+    No file is awaited on the disk, for no test cuts the power. What is started in full (``subprocess``) does both.
+    """
+    from infimed_plugins.executors import local
+
+    if not hasattr(local._num_cpus, "__wrapped__"):
+        local._num_cpus = functools.wraps(local._num_cpus)(lambda: 1)
+        os.fsync = lambda descriptor: None
+
+
 @functools.cache
 def _folder() -> str:
     folder = tempfile.TemporaryDirectory(prefix="forked-")
     atexit.register(folder.cleanup)
     return folder.name
+
+
+def _new_file() -> Path:
+    handle, name = tempfile.mkstemp(dir=_folder())
+    os.close(handle)
+    return Path(name)
 
 
 @functools.cache
@@ -158,6 +212,7 @@ def _serve(connection: socket.socket) -> None:
     """Fork for every message; returns in the children alone, and when whoever asks has ended."""
     for name in IMPORTED:
         importlib.import_module(name)
+    spare()
     while message := connection.recv(LONGEST_MESSAGE):
         body = json.loads(message)
         if "poll" in body:
@@ -175,15 +230,15 @@ def _serve(connection: socket.socket) -> None:
             connection.sendall(json.dumps(answer).encode())
 
 
-def _become(arguments: list[str], environment: dict[str, str], output: str, folder: str) -> None:
+def _become(arguments: list[str], environment: dict[str, str], output: str, errors: str, folder: str) -> None:
     """What the interpreter itself does with its command line."""
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
-    stream = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    for descriptor in (1, 2):
+    for descriptor, name in ((1, output), (2, errors)):
+        stream = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.dup2(stream, descriptor)
-    os.close(stream)
+        os.close(stream)
     first, *rest = arguments
     if first in ("-m", "-c"):
         what, *rest = rest

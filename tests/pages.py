@@ -9,13 +9,16 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import forked
 import yaml
 
 from infimed_core import load_plugins
@@ -99,6 +102,31 @@ def reason_not_to_run(command: str) -> str | None:
     return next((reason for start, reason in NOT_RUN.items() if command.startswith(start)), None)
 
 
+def finish(
+    argv: Sequence[str], shown: str, folder: Path, environment: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """Run a command, or what a page shows as one, to its end."""
+    if (program := own_program(argv, shown)) is not None:
+        return forked.finish(program, environment, folder)
+    return subprocess.run(argv, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def own_program(argv: Sequence[str], shown: str) -> list[str] | None:
+    """What to hand to Python where a command is ours, or Python, in plain words; ``None`` where a shell reads it.
+
+    The process is forked from one that has imported what most commands need.
+    """
+    if argv[0] == sys.executable:
+        return list(argv[1:])
+    if re.search(r"[|&;<>()$`\\*?~\[\]{}!]", shown):
+        return None
+    program, *rest = shlex.split(shown)
+    if program == "python":
+        return rest
+    script = Path(sys.executable).with_name(program)
+    return [str(script), *rest] if program in ("infimed", "infimed-run") and script.is_file() else None
+
+
 class PageError(AssertionError):
     """A block that does not do what its page says."""
 
@@ -145,9 +173,7 @@ class PageRun:
         self._finish(["bash", "-ec", command], command)
 
     def _finish(self, argv: list[str], shown: str) -> None:
-        done = subprocess.run(
-            argv, cwd=self.directory, env=self.environment, capture_output=True, text=True, check=False
-        )
+        done = finish(argv, shown, self.directory, self.environment)
         self.num_run += 1
         if done.returncode or "Traceback" in done.stderr:
             raise PageError(f"exit code {done.returncode}: {shown}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")

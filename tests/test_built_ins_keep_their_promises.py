@@ -11,6 +11,7 @@ import yaml
 
 from infimed_core import KINDS, Media, Model, load_plugins
 from infimed_core.testing import (
+    check_augmentation,
     check_baseline,
     check_benchmark,
     check_component,
@@ -20,10 +21,12 @@ from infimed_core.testing import (
     check_modality,
     check_model,
     check_objective,
+    check_optimizer,
     check_packer,
     check_reader,
     check_reporter,
     check_reward,
+    check_schedule,
     check_scheduler,
     check_scorer,
     check_selector,
@@ -170,6 +173,7 @@ def check(kind: str, name: str, component: Any, place: Path, tiny: Model) -> Non
             "selector": check_selector, "model": check_model, "resolution scheduler": check_scheduler,
             "packer": check_packer, "benchmark": check_benchmark, "solver": check_solver, "metric": check_metric,
             "reporter": check_reporter, "synthesizer": check_synthesizer, "reward": check_reward,
+            "optimizer": check_optimizer, "schedule": check_schedule, "augmentation": check_augmentation,
         }[kind](component)  # fmt: skip
 
 

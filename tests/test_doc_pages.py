@@ -47,19 +47,23 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "medical": {"use": "random"},
         "mine": {"use": "random"},
     }
-    for name in ("full", "one", "two"):
-        document = {
-            "run": {"name": name},
-            "data": {"sources": [{"use": "demo-anatomy", "with": {"max_images": 8}}]},
-            "quality": {"scorers": [{"use": "five-dimension"}]},
-            "models": models,
-            "evaluation": {
-                "models": list(models),
-                "benchmarks": [{"use": "demo-vqa", "with": {"max_samples": 6}}, {"use": "demo-text"}],
-            },
-            "report": [{"use": "html"}],
-        }
-        run(document, folder)
+    document = {
+        "run": {"name": "full"},
+        "data": {"sources": [{"use": "demo-anatomy", "with": {"max_images": 8}}]},
+        "quality": {"scorers": [{"use": "five-dimension"}]},
+        "models": models,
+        "evaluation": {
+            "models": list(models),
+            "benchmarks": [{"use": "demo-vqa", "with": {"max_samples": 6}}, {"use": "demo-text"}],
+        },
+        "report": [{"use": "html"}],
+    }
+    run(document, folder)
+    for name in ("one", "two"):  # what the same run file would make under their names
+        shutil.copytree(folder / "runs" / "full", folder / "runs" / name)
+        for file in ("run.json", "events.jsonl"):
+            path = folder / "runs" / name / file
+            path.write_text(path.read_text().replace('"full"', f'"{name}"').replace("runs/full", f"runs/{name}"))
     return folder
 
 

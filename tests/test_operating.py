@@ -2,11 +2,11 @@
 
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from pages import finish
 
 PAGE = Path(__file__).parents[1] / "docs" / "operating.md"
 
@@ -20,15 +20,7 @@ def test_every_command_of_the_page_does_what_it_says(tmp_path: Path) -> None:
     assert len(commands) >= 12
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     for command in commands:
-        done = subprocess.run(
-            command,
-            shell=True,
-            cwd=tmp_path,
-            env={**os.environ, "PATH": path},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = finish(["sh", "-c", command], command, tmp_path, {**os.environ, "PATH": path})
         assert done.returncode == 0, (command, done.stdout, done.stderr)
         assert "Traceback" not in done.stderr, command
     assert (tmp_path / "full.yaml").stat().st_size > 1000

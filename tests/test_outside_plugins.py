@@ -2,13 +2,12 @@
 
 import json
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.test_third_party import PIP, ROOT, call
+from tests.test_third_party import ROOT, built, fresh_environment, install, shared_folder
 from tests.third_party.make_plugins import BROKEN, GOOD, UNUSABLE, Outside
 
 pytestmark = pytest.mark.slow
@@ -17,18 +16,11 @@ pytestmark = pytest.mark.slow
 class Environment:
     """A fresh environment with our wheel; the dependencies are those of this environment."""
 
-    def __init__(self, place: Path) -> None:
-        call(sys.executable, "-m", "venv", place / "venv")
-        self.python, self.place = place / "venv" / "bin" / "python", place
-        call(sys.executable, *PIP, "wheel", "--no-deps", "--no-build-isolation", "-w", place / "ours", ROOT)
-        self.install(*(place / "ours").glob("*.whl"))
-        packages = Path(
-            call(self.python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").stdout.strip()
-        )
-        (packages / "dependencies.pth").write_text("\n".join(p for p in sys.path if "-packages" in p) + "\n")
+    def __init__(self, place: Path, wheel: Path) -> None:
+        self.python, self.place = fresh_environment(place / "venv", wheel), place
 
     def install(self, *wheels: Path) -> None:
-        call(self.python, *PIP, "install", "--no-deps", "--no-index", "--force-reinstall", *wheels)
+        install(self.python, "--force-reinstall", *wheels)
 
     def infimed(self, *arguments: object, expect: int = 0, program: str = "infimed") -> Any:
         import os
@@ -72,7 +64,7 @@ def plain(place: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
     """A run is made before anything else is installed, to compare with."""
-    found = Environment(tmp_path_factory.mktemp("outside"))
+    found = Environment(tmp_path_factory.mktemp("outside"), built(ROOT, shared_folder(tmp_path_factory)))
     found.run("before", **plain(found.place))
     found.install(*(outside.write(found.place) for outside in (*GOOD, *BROKEN, UNUSABLE)))
     found.infimed("plugins")  # compiles what can be: an import is timed below

@@ -4,12 +4,13 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+
+from tests.test_third_party import built, shared_folder
 
 ROOT = Path(__file__).parents[1]
 
@@ -25,19 +26,8 @@ IMAGES = sorted((ROOT / "docker").glob("*.Dockerfile"))
 
 
 @pytest.mark.slow
-def test_the_wheel_carries_every_example_and_schema(tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "--disable-pip-version-check",
-        "wheel",
-        "-q",
-        "--no-deps",
-        "--no-build-isolation",
-    ]
-    subprocess.run([*command, "-w", tmp_path, ROOT], check=True, capture_output=True)
-    (wheel,) = tmp_path.glob("*.whl")
+def test_the_wheel_carries_every_example_and_schema(tmp_path_factory: pytest.TempPathFactory) -> None:
+    wheel = built(ROOT, shared_folder(tmp_path_factory))
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     for folder in ("examples", "schemas"):

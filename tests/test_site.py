@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 
 from infimed_core import KINDS, load_plugins
@@ -51,8 +52,9 @@ def pages_of_a_run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     run({"run": {"name": "data-only"}, **both}, folder)
     graded = {"models": models, "evaluation": {"models": list(models), "benchmarks": benchmarks}}
     run({"run": {"name": "all"}, **both, **graded}, folder)
-    command = [sys.executable, "-c", "from infimed_core.cli import main; main()", "compare", "runs/all"]
-    subprocess.run([*command, "--out", "comparison.html"], cwd=folder, check=True, capture_output=True)
+    command = ["-c", "from infimed_core.cli import main; main()", "compare", "runs/all", "--out", "comparison.html"]
+    done = forked.finish(command, folder=folder)
+    assert done.returncode == 0, done.stderr
     runs = folder / "runs"
     return {
         "report": runs / "all" / "report.html",

@@ -2,14 +2,15 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
-import sysconfig
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).parents[1]
 PIP = ["-m", "pip", "--disable-pip-version-check", "--no-input", "-q"]
@@ -25,28 +26,53 @@ def call(*command: object, **options: object) -> subprocess.CompletedProcess[str
     return done
 
 
-@pytest.fixture(scope="module")
-def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    target = tmp_path_factory.mktemp("wheels")
-    for source in (ROOT, ROOT / "tests" / "third_party" / "infimed_pgm"):
-        call(sys.executable, *PIP, "wheel", "--no-deps", "--no-build-isolation", "-w", target, source)
-    return target
+def built(source: Path, shared: Path) -> Path:
+    """The wheel of a source, built once for all worker processes and all files of tests, which wait for each other."""
+    target = shared / f"wheel-{source.name}"
+    with FileLock(f"{target}.lock"):
+        if not (target / "done").exists():
+            shutil.rmtree(target, ignore_errors=True)
+            call(sys.executable, *PIP, "wheel", "--no-deps", "--no-build-isolation", "-w", target, source)
+            (target / "done").touch()
+    (wheel,) = target.glob("*.whl")
+    return wheel
 
 
-@pytest.fixture(scope="module")
-def python(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fresh environment that has our wheel and the outside one; the dependencies are those of this environment."""
-    place = tmp_path_factory.mktemp("environment")
-    call(sys.executable, "-m", "venv", place)
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for all worker processes of pytest-xdist."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+def install(python: Path, *arguments: object) -> None:
+    """``pip install`` into another environment, from files alone."""
+    call(sys.executable, *PIP, "--python", python, "install", "--no-deps", "--no-index", *arguments)
+
+
+def fresh_environment(place: Path, *wheels: Path) -> Path:
+    """The interpreter of a new environment without pip that has ``wheels``; the dependencies are those of this one."""
+    call(sys.executable, "-m", "venv", "--without-pip", place)
     python = place / "bin" / "python"
-    call(python, *PIP, "install", "--no-deps", "--no-index", *wheels.glob("*.whl"))
-    packages = call(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").stdout
-    (Path(packages.strip()) / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    install(python, *wheels)
+    packages = call(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").stdout.strip()
+    (Path(packages) / "dependencies.pth").write_text("\n".join(p for p in sys.path if "-packages" in p) + "\n")
     return python
 
 
-def test_wheel_holds_the_two_packages_and_nothing_else(wheels: Path) -> None:
-    (wheel,) = wheels.glob("infimed-0*.whl")
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    shared = shared_folder(tmp_path_factory)
+    return [built(source, shared) for source in (ROOT, ROOT / "tests" / "third_party" / "infimed_pgm")]
+
+
+@pytest.fixture(scope="module")
+def python(wheels: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh environment that has our wheel and the outside one; the dependencies are those of this environment."""
+    return fresh_environment(tmp_path_factory.mktemp("environment"), *wheels)
+
+
+def test_wheel_holds_the_two_packages_and_nothing_else(wheels: list[Path]) -> None:
+    (wheel,) = [path for path in wheels if path.name.startswith("infimed-0")]
     top = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
     assert {name for name in top if not name.endswith(".dist-info")} == {"infimed_core", "infimed_plugins"}
 

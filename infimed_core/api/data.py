@@ -118,6 +118,10 @@ class MediaLoader:
             raise _failed(modality, "load", media, f"returned {what}, not an array of uint8")
         return array
 
+    def for_draw(self, draw: int) -> MediaLoader:
+        """What opens the media of a sample that is drawn ``draw``-th in a stage."""
+        return self
+
     def slices(self, media: Sequence[Media], plane: str | None = None) -> Slices | None:
         """``Modality.slices`` of the right modality; ``None`` where the media are of several kinds."""
         return self._find(media[0]).slices(media, plane) if len({item.kind for item in media}) == 1 else None
@@ -189,6 +193,10 @@ class Executor(Component):
     def opened(self) -> Iterator[None]:
         """Within this, what one ``map`` starts (processes, say) may wait for the next; at its end nothing is left."""
         yield
+
+    def uses(self) -> str:
+        """What it computes on, and why, in a line that a run says once; "" says nothing."""
+        return ""
 
 
 Role = Literal["system", "user", "assistant", "tool"]

@@ -156,9 +156,7 @@ class StageEvaluation(Row):
     held_out: dict[str, str | tuple[str, ...]] | None = Field(
         default=None, description="Tags of the samples whose loss is measured; no stage trains on them."
     )
-    benchmarks: tuple[str, ...] = Field(
-        default=(), description="Benchmarks of the run's evaluation that are asked, by their names."
-    )
+    benchmarks: tuple[str, ...] = Field(default=(), description="Benchmarks of the run that are asked, by name.")
     max_samples: int = Field(
         default=64, ge=1, description="Most samples held out that are measured, and most questions of each benchmark."
     )
@@ -189,15 +187,14 @@ class Stage(Row):
         description="How long one epoch of a mix is. all: as many draws as there are samples; shortest: until the "
         "first entry is seen whole, so that nothing repeats; longest: until the last entry is seen whole.",
     )
-    epochs: float = Field(
-        default=1.0, gt=0.0, description="How often each sample is seen, unless another length is set."
-    )
+    epochs: float = Field(default=1.0, gt=0.0, description="How often each sample is seen, where no length is set.")
     num_samples: int | None = Field(default=None, ge=1, description="Length in samples drawn.")
-    num_tokens: int | None = Field(
-        default=None, ge=1, description="Length in tokens, images included: as near to it as whole samples come."
-    )
+    num_tokens: int | None = Field(default=None, ge=1, description="Length in tokens, as near as whole samples come.")
     num_steps: int | None = Field(default=None, ge=1, description="Length in optimizer steps.")
     rows_per_step: int = Field(default=1, ge=1, description="Packed rows in one optimizer step, over all ranks.")
+    samples_per_step: int | None = Field(
+        default=None, ge=1, exclude_if=lambda n: n is None, description="Samples in a step, in place of rows_per_step."
+    )
     overlong: Literal["drop", "error"] = Field(
         default="drop",
         description="What happens to a sample that fits no row after its images were shrunk: a counted drop, or an "
@@ -215,4 +212,6 @@ class Stage(Row):
         given += ["epochs"] if given and self.epochs != 1.0 else []
         if len(given) > 1:
             raise ValueError(f"{' and '.join(given)} are two lengths of one stage; keep one")
+        if self.samples_per_step is not None and self.rows_per_step != 1:
+            raise ValueError("rows_per_step and samples_per_step are two sizes of one step; keep one")
         return self

@@ -125,11 +125,12 @@ class ReadTask:
 
 
 def split_tag(sample: Sample, split: SplitSection | None) -> dict[str, str]:
-    """The tag ``split`` by a hash of another tag's value; a sample without that tag is trained on."""
+    """The tag ``split`` by a hash of another tag's value, or of its id; a sample without that tag is trained on."""
     if split is None:
         return {}
-    value = sample.tags.get(split.by, "")
-    share = int.from_bytes(hashlib.sha256(value.encode("utf-8", "backslashreplace")).digest()[:8], "big") / 2**64
+    value = sample.tags.get(split.by, "") if split.by else sample.id
+    seeded = f"{split.seed or ''}{value}".encode("utf-8", "backslashreplace")
+    share = int.from_bytes(hashlib.sha256(seeded).digest()[:8], "big") / 2**64
     return {"split": HELD_OUT_SPLIT if value and share < split.held_out else "train"}
 
 

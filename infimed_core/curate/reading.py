@@ -147,7 +147,7 @@ def _sizes_of(names: Sequence[str]) -> bytes:
     for name in names:
         try:
             sizes.append(os.stat(found_now(json.loads(name))).st_size)
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             sizes.append(-1)
     return np.array(sizes, dtype=np.int64).tobytes()
 

@@ -125,5 +125,5 @@ def _read(path: Path) -> Iterator[tuple[str, Answer]]:
                     check = body.pop("check", None)  # earlier versions wrote none
                     if check in (None, digest(body)[:16]):
                         yield body["key"], Answer.model_validate(body["answer"])
-                except (ValueError, KeyError, AttributeError):
+                except (ValueError, RecursionError, KeyError, AttributeError):
                     continue  # damaged, or cut by a kill while it was written: that answer is asked again

@@ -97,12 +97,13 @@ def mixing_warnings(stage: Stage, mixing: Mapping[str, Any], most_in_row: int | 
     """
     warnings = []
     most = most_in_row * stage.rows_per_step if most_in_row is not None else None
-    size = mixing.get("samples_per_step", most)
+    size = mixing.get("samples_per_step", stage.samples_per_step or most)
     if size is not None and size < FEWEST_SAMPLES and mixing.get("num_steps", 2) > 1:
-        enough = math.ceil(stage.rows_per_step * FEWEST_SAMPLES / size)
+        enough = f"rows_per_step: {math.ceil(stage.rows_per_step * FEWEST_SAMPLES / size)} would give about"
+        enough = enough if stage.samples_per_step is None else "samples_per_step gives it others; take at least"
         warnings.append(
             f"stage '{stage.name}': an optimizer step holds {'about' if mixing else 'at most'} {size:.3g} samples, so "
-            f"its gradient follows a few of them; rows_per_step: {enough} would give about {FEWEST_SAMPLES}"
+            f"its gradient follows a few of them; {enough} {FEWEST_SAMPLES}"
         )
     for name in mixing.get("far", ()):
         shares = mixing["kinds"][name]
@@ -127,7 +128,7 @@ def deal_to_steps(
     packs: Packs,
     costs: NDArray[np.float64],
     kinds: Mapping[str, NDArray[np.int8]],
-    rows_per_step: int,
+    num_steps: int,
     generator: np.random.Generator,
     by_cost: bool,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -139,9 +140,8 @@ def deal_to_steps(
     ``kinds`` are by draw, as ``packs.members``.
     """
     order = generator.permutation(len(costs))
-    num_steps = -(-len(order) // rows_per_step)
     ends = np.arange(1, num_steps + 1) * len(order) // max(1, num_steps)
-    if not by_cost or rows_per_step == 1 or num_steps <= 1:
+    if not by_cost or num_steps == len(order) or num_steps <= 1:
         return order, ends
     sizes = np.diff(packs.offsets)
     packed = [kind[packs.members] for kind in kinds.values()]

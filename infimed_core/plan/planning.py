@@ -204,7 +204,9 @@ def _packed(draws: _Drawn, stage: Stage, packer: Packer, ordered: bool) -> _Pack
     phases = [np.zeros(0, dtype=np.int64)]
     steps = [np.zeros(1, dtype=np.int64)]
     tokens = np.where(draws.dropped == 0, draws.lengths.tokens, 0)
-    for start, stop, number in spans_of(draws.drawn, draws.phases, tokens, stage.rows_per_step * packer.row_tokens):
+    size = (stage.samples_per_step or 0) / max(1, np.count_nonzero(draws.dropped == 0))  # a step's share of the samples
+    step_tokens = round(size * tokens.sum()) or stage.rows_per_step * packer.row_tokens
+    for start, stop, number in spans_of(draws.drawn, draws.phases, tokens, step_tokens):
         kept = (start + np.flatnonzero(draws.dropped[start:stop] == 0)).astype(np.int32)
         lengths = draws.lengths
         costs = np.stack([lengths.tokens[kept], lengths.patches[kept], lengths.images[kept]], axis=1, dtype=np.int64)
@@ -214,7 +216,10 @@ def _packed(draws: _Drawn, stage: Stage, packer: Packer, ordered: bool) -> _Pack
         draws.dropped[kept[left_out]] = DROP_REASONS.index("not_packed")
         of_draws = Packs(kept[grouped.members], grouped.offsets)
         pack_costs = sums_of(draws.costs[of_draws.members], of_draws.offsets)
-        order, ends = deal_to_steps(of_draws, pack_costs, draws.kinds, stage.rows_per_step, draws.generator, ordered)
+        wanted = round(len(of_draws.members) / (stage.samples_per_step or 1)) or 1
+        num_steps = -(-len(of_draws) // stage.rows_per_step) if stage.samples_per_step is None else wanted
+        num_steps = min(num_steps, len(of_draws))
+        order, ends = deal_to_steps(of_draws, pack_costs, draws.kinds, num_steps, draws.generator, ordered)
         steps.append(sum(map(len, parts)) + ends)
         phases.append(np.full(len(of_draws), number))
         parts.append(of_draws.take(order))
@@ -256,7 +261,7 @@ def _num_draws(
         counts = count_reaching(wanted, lambda count: drawn(count).num_tokens, max(1, round(wanted / mean)))
         return min(counts, key=lambda count: abs(drawn(count).num_tokens - wanted) if count else wanted + 1)
     if stage.num_steps is not None:
-        guess = stage.num_steps * stage.rows_per_step
+        guess = stage.num_steps * (stage.samples_per_step or stage.rows_per_step)
         return count_reaching(stage.num_steps, lambda count: len(packed(drawn(count)).steps) - 1, guess)[1]
     return max(1, round(epoch(num_samples) * stage.epochs))
 

@@ -181,7 +181,7 @@ class PlannedBatches:
         plan = self._plan
         cap = int(plan.caps[draw])
         try:
-            made = encode_sample(sample, self._encoder, self.media, None if cap == NATIVE else cap)
+            made = encode_sample(sample, self._encoder, self.media.for_draw(draw), None if cap == NATIVE else cap)
         except DataError as error:
             where = f"{self._dataset.path}:{int(plan.rows[draw]) + 1}"
             return Fault(sample_id=sample.id, code=error.code, detail=str(error), where=where)

@@ -38,8 +38,9 @@ HELD_OUT_SPLIT = "held-out"
 class SplitSection(Section):
     """How samples are divided: those that share a patient, study or another tag's value are never on both sides."""
 
-    by: str = Field(min_length=1, description="The tag whose equal values stay together: patient, subject, study.")
-    held_out: float = Field(default=0.1, gt=0.0, lt=1.0, description="Share of its values whose samples are held out.")
+    by: str | None = Field(default=None, min_length=1, description="Samples equal in this tag (patient) stay together.")
+    held_out: float = Field(default=0.1, gt=0.0, lt=1.0, description="Share of its values, or of samples, held out.")
+    seed: int = Field(default=0, ge=0, exclude_if=lambda n: n == 0, description="Another seed holds out others.")
 
 
 class DataSection(Section):
@@ -52,9 +53,7 @@ class DataSection(Section):
     modalities: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="Settings by modality, as in {dicom: {square_pixels: false}}."
     )
-    split: SplitSection | None = Field(
-        default=None, description="Gives every sample the tag split, train or held-out, by another tag's value."
-    )
+    split: SplitSection | None = Field(default=None, description="Gives samples the tag split: train or held-out.")
     filters: tuple[ComponentRef, ...] | None = Field(
         default=None,
         description="Checks of the data as a whole; by default, where the run has an evaluation, of overlap with it.",

@@ -43,7 +43,7 @@ class Artifact:
         """Whether it was finished, from exactly these inputs, and its files are still as long as they were."""
         try:
             seal = json.loads(self._seal.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return False
         if seal.get("inputs_digest") != self.inputs_digest:
             return False
@@ -85,7 +85,7 @@ def verify_files(directory: Path) -> None:
     """
     try:
         seal = json.loads((directory / "artifact.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return  # no artifact: a checkpoint from elsewhere
     for name, expected in seal.get("sha256", {}).items():
         file = directory / name

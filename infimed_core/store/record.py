@@ -142,10 +142,9 @@ class DamagedRecordError(InfimedError):
 def record_format(file: Path) -> int | None:
     """The format that a run.json says it has; ``None`` where there is none, or it is no run record."""
     try:
-        body = json.loads(file.read_bytes())
-    except (OSError, ValueError):
+        number = json.loads(file.read_bytes())["format"]
+    except (OSError, ValueError, RecursionError, KeyError, TypeError):
         return None
-    number = body.get("format") if isinstance(body, dict) else None
     return number if isinstance(number, int) else None
 
 

@@ -15,6 +15,7 @@ from infimed_core.api.data import (
     Sample,
     Score,
 )
+from infimed_core.api.learning import Augmentation, Optimizer, Schedule
 from infimed_core.api.models import IGNORED_LABEL, Encoded, Encoder, Model, Request, TrainableModel
 from infimed_core.api.objectives import Objective, Reward, Rollout
 from infimed_core.api.training import Stage, Trainer, TrainingContext
@@ -172,6 +173,58 @@ def check_objective(objective: Objective, encoder: Encoder) -> None:
     require(
         not short, objective, "losses", f"gives the measure {short[:1]} for other than the {len(positions)} positions"
     )
+
+
+def check_optimizer(optimizer: Optimizer) -> None:
+    """Every parameter is in it once, in groups with all their keys; a step moves them all; its state is tensors."""
+    import torch
+
+    check_component(optimizer)
+    shapes = {"first": [(8, 6), (6,)], "second": [(5, 6)], "third": [(4, 3, 2, 2)]}
+    groups: list[dict[str, Any]] = [
+        {"params": [torch.nn.Parameter(torch.ones(shape)) for shape in of], "lr": 0.1, "weight_decay": 0.0, "peak": 0.1}
+        | {"name": name}
+        for name, of in shapes.items()
+    ]
+    given = [parameter for group in groups for parameter in group["params"]]
+    built = optimizer.build(groups)
+    held = [parameter for group in built.param_groups for parameter in group["params"]]
+    require(sorted(map(id, held)) == sorted(map(id, given)), optimizer, "build", "has not every parameter once")
+    kept = all({"name", "peak", "lr"} <= set(group) for group in built.param_groups)
+    require(kept, optimizer, "build", "loses keys of the groups that it is given; keep them in param_groups")
+    for _ in range(2):
+        for place, parameter in enumerate(given):
+            parameter.grad = torch.linspace(-1.0, 2.0 + place, parameter.numel()).reshape(parameter.shape)
+        built.step()
+        built.zero_grad()
+    still = [tuple(p.shape) for p in given if bool((p == 1).all()) or not bool(torch.isfinite(p).all())]
+    require(not still, optimizer, "step", f"leaves parameters of the shapes {still} where they are, or not finite")
+    entries = [(entry, value) for state in built.state.values() for entry, value in state.items()]
+    wrong = sorted({entry for entry, value in entries if not torch.is_tensor(value)})
+    require(not wrong, optimizer, "step", f"keeps {wrong} that are no tensors, so that no stage goes on from its state")
+
+
+def check_schedule(schedule: Schedule) -> None:
+    """Shares from 0 to 1, the same each time."""
+    check_component(schedule)
+    for progress in (0.001, 0.25, 0.5, 0.75, 0.999, 1.0):
+        share = schedule.factor(progress)
+        require(0.0 <= share <= 1.0, schedule, "factor", f"gave {share!r} at {progress}; stay between 0 and 1")
+        require(share == schedule.factor(progress), schedule, "factor", "gives another share each time")
+
+
+def check_augmentation(augmentation: Augmentation) -> None:
+    """An image of the same shape, decided by the image and the generator alone; what it is given stays as it is."""
+    check_component(augmentation)
+    for shape in ((24, 36, 3), (1, 1, 3)):
+        image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+        before = image.copy()
+        made = [augmentation.augment(image, np.random.default_rng(1)) for _ in range(2)]
+        what = f"gave {made[0].dtype} {made[0].shape} for uint8 {shape}"
+        require(made[0].dtype == np.uint8 and made[0].shape == shape, augmentation, "augment", what)
+        require(bool((image == before).all()), augmentation, "augment", "changes the image it is given; copy it")
+        same = bool((made[0] == made[1]).all())
+        require(same, augmentation, "augment", "gives another image for an equal generator; draw from that alone")
 
 
 def check_reward(reward: Reward, rollouts: Sequence[Rollout] | None = None) -> list[Score]:

@@ -23,7 +23,7 @@ from infimed_core.store.dataset import TOLD_FAULTS, Curated
 from infimed_core.store.steps import Outcome, RunState
 
 _DECISIVE = {
-    "name", "mix", "mix_by", "mix_epoch", "overlong", "rows_per_step",
+    "name", "mix", "mix_by", "mix_epoch", "overlong", "rows_per_step", "samples_per_step",
     "epochs", "num_samples", "num_tokens", "num_steps",
 }  # fmt: skip
 """Settings of a stage that decide its rows."""

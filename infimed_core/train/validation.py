@@ -121,7 +121,7 @@ def _plan_held_out(
         raise InfimedError(
             f"stage '{stage.name}': evaluate.held_out ({json.dumps(where)}) matches {int(matching.sum())} of the "
             f"{int(inputs.allowed.sum())} selected samples, and none that can be used; compare it with the tags of the "
-            "data, or leave it out" + (f"; {faults}" if faults else "")
+            "data (few samples may need another data.split.seed), or leave it out" + (f"; {faults}" if faults else "")
         )
     last = _LastPhase(max_visual_tokens=inputs.scheduler.plan(count)[-1].max_visual_tokens)
     one_step = Stage(name=stage.name, num_samples=count, rows_per_step=2**31)

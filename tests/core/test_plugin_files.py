@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import pytest
 from typer.testing import CliRunner
 
@@ -201,10 +202,10 @@ def test_the_command_line_takes_files_before_the_command(mine: Path) -> None:
     assert done.exit_code == 0 and done.stdout.startswith("infimed 0.")
     mine.write_text(MINE + "\nfrom infimed_core import hookimpl\n@hookimpl\ndef infimed_commands():\n"
                     "    def greet(): print('hello')\n    return {'greet': greet}\n")  # fmt: skip
-    command = [sys.executable, "-c", "from infimed_core.cli import main; main()"]
-    done = subprocess.run([*command, "--plugin", mine, "greet"], capture_output=True, text=True, check=True)
-    assert done.stdout == "hello\n" and done.stderr == ""
-    done = subprocess.run([*command, "--plugin", "no.py", "greet"], capture_output=True, text=True, check=False)
+    command = ["-c", "from infimed_core.cli import main; main()"]
+    done = forked.finish([*command, "--plugin", mine, "greet"])
+    assert done.returncode == 0 and done.stdout == "hello\n" and done.stderr == ""
+    done = forked.finish([*command, "--plugin", "no.py", "greet"])
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "no.py cannot be read" in done.stderr
 
 
@@ -276,10 +277,9 @@ def test_a_plugin_file_works_on_every_rank(mine: Path) -> None:
     body = document(mine.parent, "ranks")
     mine.write_text(MINE.replace("    return ask(", "    assert int(os.environ['RANK']) == 0\n    return ask("))
     (mine.parent / "run.yaml").write_text(json.dumps(body))
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", "-m"]
+    command = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", "-m"]
     environment = os.environ | {VARIABLE: "{}"}
-    done = subprocess.run([*command, "infimed_core", str(mine.parent / "run.yaml"), "--quiet"], env=environment,
-                          capture_output=True, text=True, check=False, timeout=280)  # fmt: skip
+    done = forked.finish([*command, "infimed_core", mine.parent / "run.yaml", "--quiet"], environment)
     assert done.returncode == 0, done.stderr
     record = json.loads((mine.parent / "runs" / "ranks" / "run.json").read_text())
     assert record["status"] == "done" and record["environment"]["ranks"] == 2

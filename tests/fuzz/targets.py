@@ -255,4 +255,8 @@ def hostile_texts() -> Iterator[str]:
         "Answer: ",
         "選",
         "João ",
+        "The answer is (",
+        "A) (",
+        "answer: ",
+        "B or ",
     )

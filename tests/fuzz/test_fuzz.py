@@ -1,10 +1,12 @@
 """Nearly valid files, run files, records, replies, answers and reports: no crash, no hang, and counts add up.
 
-``INFIMED_FUZZ_EXAMPLES=20000 python -m pytest tests/fuzz`` looks longer; ``tests/fuzz/by_hand.py`` uses atheris.
+``INFIMED_FUZZ_EXAMPLES=20000 INFIMED_FUZZ_SECONDS=1000 python -m pytest tests/fuzz`` looks longer, and so does
+``tests/fuzz/by_hand.py``.
 """
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -24,7 +26,9 @@ from infimed_plugins.medevalkit.answers.open_answers import grade_open
 from infimed_plugins.medevalkit.answers.polar import grade_polar
 from infimed_plugins.quality.identity import identities
 
-EXAMPLES = int(os.environ.get("INFIMED_FUZZ_EXAMPLES", "150"))
+EXAMPLES = int(os.environ.get("INFIMED_FUZZ_EXAMPLES", "100"))
+SECONDS = os.environ.get("INFIMED_FUZZ_SECONDS", "8")
+"""Of atheris, for all targets together."""
 HANGS_AFTER = 20
 """Seconds after which one example counts as a hang."""
 
@@ -55,13 +59,25 @@ def test_nothing_crashes_or_hangs_on_what_is_nearly_valid(name: str) -> None:
     check()
 
 
+@pytest.mark.slow
+def test_nothing_crashes_or_hangs_where_coverage_leads(tmp_path: Path) -> None:
+    pytest.importorskip("atheris", reason="pip install atheris, of which there are wheels for Linux on x86")
+    script = Path(__file__).with_name("by_hand.py")
+    limits = [f"-max_total_time={SECONDS}", "-timeout=60", "-seed=1", "-max_len=33", f"-artifact_prefix={tmp_path}/"]
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", str(script), "all", *limits], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "Done " in done.stderr and not list(tmp_path.iterdir())
+
+
 def strict(text: str) -> None:
     read_choice(text, ["Right upper lobe", "Left upper lobe"])
     for function in (grade_polar, grade_closed, grade_open):
         function("the left lung", text)
 
 
-RULES = {"rules of identity": identities}
+RULES = {"strict grading": strict, "rules of identity": identities}
 SIZE, ALLOWED = 500, 3.0
 """Letters of the shortest text, and how much more than in proportion the time may grow (clocks are coarse)."""
 NOTHING = 0.05

@@ -61,10 +61,17 @@ class Encoder:
 
 class DrawingModel(FakeModel):
     encoder = Encoder()
+    pause = 0.0
+    """Seconds between the answers to one question and to the next, each told, so that a test can kill in between."""
 
     def draw(self, prompts, count, generation, media):
+        import time
+
         found: list = []
         for sample, _ in prompts:
+            if self.pause:
+                print("drawing", sample.id, flush=True)
+                time.sleep(self.pause)
             index = int(sample.turns[0].text)
             if index % 11 == 10:
                 found.append(DataError("truncated", f"{index}.png: ends early"))
@@ -133,6 +140,7 @@ def main(arguments: list[str]) -> None:
             time.sleep(float(pause))
 
     model = DrawingModel()
+    model.pause = float(pause) / 2
     context = TrainingContext(directory=Path(directory), seed=3, emit=emit, checkpoints=Path(directory + ".steps"))
     facts = trainer.train(model, batches, trainer.stages[0], context)
     if facts["rank"] == 0:

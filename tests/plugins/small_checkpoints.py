@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from gemma_vocabulary import IMAGE_TOKENS, train_gemma_tokenizer
+from gemma_vocabulary import GEMMA4_TOKENS, IMAGE_TOKENS, train_gemma_tokenizer
 
 from infimed_plugins.vlm.families import FAMILIES
 from infimed_plugins.vlm.image_placeholders import INTERNVL_MARKERS
@@ -16,6 +16,7 @@ from infimed_plugins.vlm.siglip import llava_processor, use_published_names
 from infimed_plugins.vlm.vocabulary import train_tokenizer
 
 INTERNVL_PLACE = "<IMG_CONTEXT>"
+PIXTRAL_TOKENS = {"image_token": "[IMG]", "image_break_token": "[IMG_BREAK]", "image_end_token": "[IMG_END]"}
 
 
 def configuration_of(model_type: str) -> Any:
@@ -26,6 +27,14 @@ def configuration_of(model_type: str) -> Any:
         return Gemma3Config(vision_config={"model_type": "siglip_vision_model", "vision_use_head": False})
     if model_type in ("mistral", "ministral3"):  # published with whole attention; transformers assumes a window
         return AutoConfig.for_model(model_type, sliding_window=None)
+    if model_type.startswith("glm4") and FAMILIES[model_type].takes_images:
+        rope = {"rope_type": "default", "partial_rotary_factor": 0.5, "mrope_section": [8, 12, 12]}
+        return AutoConfig.for_model(model_type, text_config={"rope_parameters": rope | {"rope_theta": 10000.0}})
+    if model_type == "gemma4":  # as the larger ones: images both ways, global layers with keys for values
+        both = {"use_bidirectional_attention": "vision", "attention_k_eq_v": True, "num_global_key_value_heads": 1}
+        return AutoConfig.for_model(
+            model_type, text_config={**both, "hidden_size_per_layer_input": 0}, vision_config={}
+        )
     if model_type != "llava":
         return AutoConfig.for_model(model_type)
     siglip = {"model_type": "siglip_vision_model", "vision_use_head": False}
@@ -51,9 +60,16 @@ def preprocessor_of(config: Any) -> dict[str, Any] | None:
     levels: dict[str, Any] = {"image_mean": IMAGENET_STANDARD_MEAN, "image_std": IMAGENET_STANDARD_STD}
     if family.native_resolution or family.tiled:
         levels = {"image_mean": OPENAI_CLIP_MEAN, "image_std": OPENAI_CLIP_STD}
+    if family.images == "pixtral":
+        tile = patch * config.spatial_merge_size
+        return {"image_processor_type": "PixtralImageProcessor", "size": {"longest_edge": 20 * tile}, **levels}
+    if family.images == "gemma4":
+        return {"image_processor_type": "Gemma4ImageProcessor", "max_soft_tokens": 70}
     if family.native_resolution:
         tile = patch * vision.spatial_merge_size
-        settings = {"image_processor_type": "Qwen2VLImageProcessor", "patch_size": patch, "merge_size": 2, **levels}
+        kind = {"glm4v": "Glm4vImageProcessor", "glm46v": "Glm46VImageProcessor", "glm4v_moe": "Glm4vImageProcessor"}
+        settings = {"image_processor_type": kind.get(config.model_type, "Qwen2VLImageProcessor"), "merge_size": 2}
+        settings |= {"patch_size": patch, **levels}
         return settings | {"temporal_patch_size": 2, "size": {"shortest_edge": tile**2, "longest_edge": 400 * tile**2}}
     side = vision.image_size if isinstance(vision.image_size, int) else vision.image_size[0]
     kind = {"internvl": "GotOcr2ImageProcessor", "gemma3": "Gemma3ImageProcessor"}.get(config.model_type)
@@ -74,7 +90,11 @@ def write_small_checkpoint(
 
     config = shrink(configuration_of(model_type))
     tokenizer, special = _tokenizer_of(model_type, texts)
-    config.get_text_config().vocab_size = len(tokenizer)
+    text = config.get_text_config()
+    text.vocab_size = len(tokenizer)
+    if model_type == "gemma4":
+        text.vocab_size_per_layer_input, text.pad_token_id = len(tokenizer), tokenizer.pad_token_id
+        config.video_token_id = config.audio_token_id = len(tokenizer) + 1  # of no sample here
     for name, token in special.items():
         if hasattr(config, name):
             setattr(config, name, tokenizer.convert_tokens_to_ids(token))
@@ -98,6 +118,9 @@ def write_small_checkpoint(
         whole = {"processor_class": "InternVLProcessor", "image_seq_length": config.image_seq_length}
     elif model_type == "gemma3":
         whole = {"processor_class": "Gemma3Processor", "image_seq_length": config.mm_tokens_per_image}
+    elif model_type == "mistral3":
+        whole = {"processor_class": "PixtralProcessor", "patch_size": config.vision_config.patch_size}
+        whole |= {"spatial_merge_size": config.spatial_merge_size, **PIXTRAL_TOKENS}
     if whole:
         (directory / "processor_config.json").write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
     if not weights:
@@ -109,7 +132,7 @@ def write_small_checkpoint(
         module = auto.from_config(config, dtype=torch.float32)
         if model_type == "gemma3":  # which transformers starts from zero: no image would be seen
             torch.nn.init.normal_(module.model.multi_modal_projector.mm_input_projection_weight, std=0.02)
-        ends = [token for token in (tokenizer.eos_token, "<end_of_turn>") if token in tokenizer.get_vocab()]
+        ends = [token for token in (tokenizer.eos_token, "<end_of_turn>", "<turn|>") if token in tokenizer.get_vocab()]
         module.generation_config.eos_token_id = tokenizer.convert_tokens_to_ids(ends)
         module.generation_config.pad_token_id = tokenizer.pad_token_id
         module.save_pretrained(directory, safe_serialization=True)
@@ -126,7 +149,16 @@ def _tokenizer_of(model_type: str, texts: Iterable[str]) -> tuple[Any, dict[str,
             "eoi_token_index": IMAGE_TOKENS["eoi_token"],
             "image_token_index": IMAGE_TOKENS["image_token"],
         }
+    if model_type == "gemma4":
+        tokens = {"boi_token_id": "boi_token", "eoi_token_id": "eoi_token", "image_token_id": "image_token"}
+        return train_gemma_tokenizer(texts, 512, True), {name: GEMMA4_TOKENS[own] for name, own in tokens.items()}
     tokenizer, place = train_tokenizer(texts, 512), "<|image_pad|>"
+    if model_type == "mistral3":
+        place = PIXTRAL_TOKENS["image_token"]
+        tokenizer.add_special_tokens(
+            {"additional_special_tokens": list(PIXTRAL_TOKENS.values())}, replace_extra_special_tokens=False
+        )
+        tokenizer.chat_template = tokenizer.chat_template.replace("<|vision_start|><|image_pad|><|vision_end|>", place)
     if FAMILIES[model_type].tiled:
         place = INTERNVL_PLACE
         tokenizer.add_special_tokens(

@@ -43,7 +43,10 @@ def train(model, rows, directory, name="one", events=lambda kind, payload: None,
     return trainer.train(model, rows, trainer.stages[0], context)
 
 
-pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # within peft
+pytestmark = [
+    pytest.mark.newest,
+    pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning"),  # within peft
+]
 
 
 KINDS = {

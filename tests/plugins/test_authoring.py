@@ -18,7 +18,7 @@ from infimed_plugins.authoring.command import checked, write
 from infimed_plugins.authoring.templates import TEMPLATES
 from infimed_plugins.authoring.writing import NewPlugin
 from tests.test_outside_plugins import Environment
-from tests.test_third_party import PIP, call
+from tests.test_third_party import ROOT, built, install, shared_folder
 
 NAMES = {kind: f"my-{kind.replace(' ', '-')}" for kind in KINDS}
 
@@ -120,19 +120,20 @@ def run_file(place: Path) -> dict[str, Any]:
 
 
 def training_with(objective: dict[str, Any]) -> dict[str, Any]:
-    stage = {"name": "one", "num_steps": 2, "objective": objective}
+    stage = {"name": "one", "num_steps": 2, "objective": objective, "optimizer": {"use": "my-optimizer"}}
+    stage |= {"schedule": {"use": "my-schedule"}, "augmentations": [{"use": "my-augmentation"}]}
     return {"use": "staged", "with": {"stages": [stage], "num_workers": 0}}
 
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
     """One fresh environment with a new plugin of every kind, installed as its README says and not edited."""
-    made = Environment(tmp_path_factory.mktemp("new"))
+    made = Environment(tmp_path_factory.mktemp("new"), built(ROOT, shared_folder(tmp_path_factory)))
     for kind, name in NAMES.items():
         made.infimed("new", kind, name)
     folders = [made.place / f"infimed-{name}" for name in NAMES.values()]
     editable = [part for folder in folders for part in ("-e", folder)]
-    call(made.python, *PIP, "install", "--no-deps", "--no-build-isolation", "--no-index", *editable)
+    install(made.python, "--no-build-isolation", *editable)
     tests = [str(folder) for folder in folders]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     command = [str(made.python), "-m", "pytest", "-q", "-p", "no:cacheprovider", "--junitxml=tests.xml", *tests]
@@ -165,7 +166,8 @@ def test_a_new_project_is_installed_by_pip_keeps_its_promises_and_runs(environme
     assert [one["name"] for one in told["components"]] == [f"{NAMES[kind]}/{NAMES[kind]}"]
     if kind == "reward":
         return  # rewards are named by what draws answers; its own test shows that it scores
-    assert NAMES[kind] in plugins_of(environment, "objective" if kind == "objective" else "every-kind")
+    in_stage = kind in ("objective", "optimizer", "schedule", "augmentation")
+    assert NAMES[kind] in plugins_of(environment, "objective" if in_stage else "every-kind")
 
 
 @pytest.mark.slow

@@ -1,8 +1,10 @@
 """What a hostile or broken server, a bad key or a bad name cannot do to the `openai-compatible` model."""
 
+import base64
 import html
 import importlib.util
 import json
+import re
 import socket
 import time
 import urllib.parse
@@ -41,7 +43,16 @@ def shown(behave, models=None) -> str:
 
 
 def gives_away(text: str, letters: int = 8) -> bool:
-    return any(KEY[start : start + letters] in text for start in range(len(KEY) - letters + 1))
+    def pieces(of: str) -> list[str]:
+        return [of[start : start + letters] for start in range(len(of) - letters + 1)]
+
+    letters_alone = "".join(filter(str.isalnum, text)).lower()
+    unpacked = "".join(
+        base64.b64decode(word[: len(word) // 4 * 4]).decode("latin-1")
+        for word in re.findall(r"[A-Za-z0-9+/]{16,}", text)
+    )
+    bare = "".join(filter(str.isalnum, KEY)).lower()
+    return any(piece in text + unpacked for piece in pieces(KEY)) or any(p in letters_alone for p in pieces(bare))
 
 
 SPELT = {
@@ -52,6 +63,12 @@ SPELT = {
     "cut at its end": KEY[:30],
     "cut at its start": KEY[7:],
     "a middle": KEY[5:20],
+    "a middle in capitals": KEY[3:25].upper(),
+    "spaced": " ".join(KEY),
+    "cut by signs of no width": "\u200b".join(KEY[start : start + 4] for start in range(0, len(KEY), 4)),
+    "base64": base64.b64encode(KEY.encode()).decode(),
+    "base64 of its header": base64.b64encode(f"Bearer {KEY}".encode()).decode(),
+    "base64 within a text": base64.b64encode(f"key: {KEY}!".encode()).decode(),
 }
 
 
@@ -119,11 +136,36 @@ def test_a_key_that_no_header_can_carry_is_refused_and_not_shown(bad: str, monke
             model("http://127.0.0.1:1/v1", api_key_environment="MY_KEY").load(None)
 
 
+@pytest.mark.parametrize(
+    "address",
+    ["http://h:99999/v1", "http://h:0/v1", "http://h:-1/", "http://h:80a/", "http:// h/", "http://h\n.x/v1",
+     "http://[::1", "http://" + "a" * 70 + ".com/v1", "http://a..b/v1", "http://user:pw123456@h/v1",
+     "http://h/v1?key=pw123456"],
+)  # fmt: skip
+def test_an_address_that_is_none_is_refused_before_anything_is_asked(address: str) -> None:
+    with pytest.raises(ValueError, match="base_url") as error:
+        model(address)
+    assert "pw123456" not in str(error.value)
+
+
+@pytest.mark.parametrize("count", [-5, True, "7", 10**30, None])
+def test_a_count_of_tokens_that_is_none_is_not_kept(count: object) -> None:
+    def behave(body, number):
+        return 200, {**reply("fine"), "usage": {"prompt_tokens": count, "completion_tokens": count}}
+
+    with FakeServer(behave) as server:
+        answer = ask(model(server.url), [question(1)])["1"]
+    assert answer.text == "fine" and answer.num_prompt_tokens is None and answer.num_answer_tokens is None
+
+
 def test_an_empty_key_is_none() -> None:
     assert read_key("", "K") is None and read_key(" \n", "K") is None and read_key(KEY, "K") == KEY
 
 
-@pytest.mark.parametrize("name", ["identity", "Identity", " identity ", "IDENTITY"])
+@pytest.mark.parametrize(
+    "name",
+    ["identity", "Identity", " identity ", "IDENTITY", "ｉdentity", "identity\u200b", "ıdentıty", "\ufeffidentity"],
+)
 @pytest.mark.parametrize(
     "value", ["flagged", "Flagged", " flagged", "unchecked", "true", "", "Clear", "clear ", "no", "0"]
 )

@@ -2,15 +2,13 @@
 
 import json
 import os
-import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 import urllib.error
 import urllib.request
 
+import forked
 import pytest
 
 from infimed_core import Generation, Media, MediaLoader, Request, Turn
@@ -72,19 +70,10 @@ class Served:
         self.url = f"http://127.0.0.1:{self.port}/v1"
 
     def start(self):
-        command = [
-            sys.executable,
-            "-m",
-            "transformers.cli.transformers",
-            "serve",
-            *([str(self.checkpoint)] if self.pinned else []),
-        ]
-        command += ["--host", "127.0.0.1", "--port", str(self.port), "--device", "cpu"]
-        environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-        with self.log.open("ab") as stream:
-            self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, env=environment
-            )
+        command = ["-m", "transformers.cli.transformers", "serve", *([self.checkpoint] if self.pinned else [])]
+        command += ["--host", "127.0.0.1", "--port", self.port, "--device", "cpu"]
+        environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+        self.process = forked.start(command, environment, self.log)
 
     def wait_until_ready(self):
         for _ in range(3000):
@@ -98,8 +87,8 @@ class Served:
         raise AssertionError(f"the server did not start:\n{self.log.read_text(errors='replace')[-3000:]}")
 
     def kill(self):
-        if self.process is not None and self.process.poll() is None:
-            self.process.send_signal(signal.SIGKILL)
+        if self.process is not None:
+            self.process.kill()
             self.process.wait()
 
 

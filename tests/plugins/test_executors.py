@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from infimed_core import DataError, InfimedError
-from infimed_plugins.executors import infimed_executors
+from infimed_plugins.executors import infimed_executors, local
 from infimed_plugins.executors.local import Processes, Serial, cpu_quota
 from infimed_plugins.executors.ray import Ray
 from infimed_plugins.executors.ray_data import RayData
@@ -61,8 +61,9 @@ def test_results_come_in_the_order_of_the_items(executor):
     assert list(executor.map(slow_square, [])) == []
 
 
-def test_processes_are_others_than_this_one_and_wait_for_the_next_map_while_the_executor_is_open():
-    executor = Processes(num_processes=2)
+def test_processes_are_others_than_this_one_and_wait_for_the_next_map_while_the_executor_is_open(monkeypatch):
+    monkeypatch.setattr(local, "_num_cpus", lambda: 2)
+    executor = Processes()
     with executor.opened():
         first = set(executor.map(process_id, list(range(8))))
         started = {child.pid for child in multiprocessing.active_children()}
@@ -97,7 +98,7 @@ def test_workers_end_when_the_main_process_is_killed(tmp_path):
     main.kill()
     main.communicate()
     assert workers
-    left = psutil.wait_procs(workers, timeout=20)[1]
+    left = psutil.wait_procs(workers, timeout=300)[1]
     assert [worker for worker in left if worker.status() != psutil.STATUS_ZOMBIE] == []
 
 
@@ -234,6 +235,31 @@ def test_the_quota_of_a_container_counts_and_not_the_machine_alone(tmp_path, fil
         (tmp_path / name).write_text(text)
     (tmp_path / "own").write_text(own)
     assert cpu_quota(tmp_path, tmp_path / "own") == expected
+
+
+def test_there_are_as_many_processes_as_the_machine_and_its_container_grant(monkeypatch):
+    num_cpus = local._num_cpus.__wrapped__  # the suite has put 1 in its place
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1, 5}, raising=False)
+    for quota, expected in ((None, 3), (1.5, 2), (8.0, 3), (0.1, 1)):
+        monkeypatch.setattr(local, "cpu_quota", lambda quota=quota: quota)
+        assert num_cpus() == expected
+
+
+def test_threads_are_no_more_than_a_quota_grants_and_both_are_said(monkeypatch):
+    monkeypatch.setattr(local, "_num_cpus", local._num_cpus.__wrapped__)  # the suite has put 1 in its place
+    monkeypatch.setattr(local, "_allowed", lambda: 8)
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(local, "cpu_quota", lambda: 1.5)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    local.bound_threads()
+    assert os.environ["OMP_NUM_THREADS"] == "7"  # who says it has said it
+    assert Serial().uses().endswith("data in this process, models with 7 threads (OMP_NUM_THREADS)")
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    local.bound_threads()
+    assert os.environ["OMP_NUM_THREADS"] == "2"
+    assert "computes on 2 of 64 processors (affinity 8, quota 1.5): data in up to 2 proc" in Processes().uses()
+    assert "up to 5 processes (num_processes)" in Processes(num_processes=5).uses()
 
 
 def test_ray_is_shut_down_after_its_work_unless_it_ran_before(monkeypatch):

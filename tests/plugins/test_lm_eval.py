@@ -104,7 +104,12 @@ def test_task_scored_by_loglikelihood_is_refused_with_a_remedy(folder: Path) -> 
         list(LmEvalTask(task="colours", include_path=str(folder), trust_code=True).samples())
 
 
-def test_task_that_is_not_there_is_told(folder: Path) -> None:
+def test_task_that_is_not_there_is_told(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lm_eval.tasks import manager
+
+    # lm-eval looks beside its own code as well, through some ten thousand files of tasks.
+    (tmp_path / "built-in").mkdir()
+    monkeypatch.setattr(manager, "__file__", str(tmp_path / "built-in" / "manager.py"))
     with pytest.raises(DataError, match="no task 'colour'"):
         LmEvalTask(task="colour", include_path=str(folder), trust_code=True)._task  # noqa: B018
 

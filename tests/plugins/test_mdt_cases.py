@@ -1,12 +1,11 @@
 """The promises of mdt-cases: what is built in, how files of cases are checked, images, judge, and whole runs."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import forked
 import jsonschema
 import pytest
 from pydantic import ValidationError
@@ -176,8 +175,7 @@ def test_infimed_check_tells_every_bad_case_by_its_line(tmp_path: Path) -> None:
         "evaluation": {"benchmarks": [{"use": "mdt-cases", "with": {"cases": str(path)}}]},
     }
     (tmp_path / "run.yaml").write_text(json.dumps(document))
-    command = [sys.executable, "-c", "from infimed_core.cli import main; main()", "check", str(tmp_path / "run.yaml")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = forked.finish(["-c", "from infimed_core.cli import main; main()", "check", tmp_path / "run.yaml"])
     assert done.returncode == 2
     assert f"{path}:1: history: " in done.stderr and f"{path}:4: the case: " in done.stderr
     assert f"{path}:3: id: 'own-1' is the id of line 2 already" in done.stderr

@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -12,6 +10,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import forked
 import pytest
 
 NUM_QUESTIONS = 6
@@ -71,10 +70,10 @@ def server() -> Iterator[Server]:
     thread.join()
 
 
-def start(file: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-c", "from infimed_core.cli import run_main; run_main()", str(file), "--quiet"]
+def start(file: Path) -> forked.Forked:
+    command = ["-c", "from infimed_core.cli import run_main; run_main()", file, "--quiet"]
     environment = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment)
+    return forked.start(command, environment)
 
 
 def test_a_killed_panel_goes_on_and_asks_nothing_twice(server: Server, tmp_path: Path) -> None:
@@ -97,14 +96,13 @@ def test_a_killed_panel_goes_on_and_asks_nothing_twice(server: Server, tmp_path:
     first = start(file)
     while first.poll() is None and server.answered.total() < CALLS // 2:
         time.sleep(0.01)
-    assert first.poll() is None, first.communicate()[1]
+    assert first.poll() is None, first.said()
     first.send_signal(signal.SIGKILL)
-    first.communicate()
+    first.wait()
     before = server.answered.total()
     assert CALLS // 2 <= before < CALLS
     second = start(file)
-    _, told = second.communicate(timeout=120)
-    assert second.returncode == 0, told
+    assert second.wait(timeout=600) == 0, second.said()
     lines = (tmp_path / "runs" / "killed" / "answers" / "mdt-cases--base.jsonl").read_text().splitlines()
     answers = [json.loads(line)["answer"] for line in lines]
     assert [answer["num_calls"] for answer in answers] == [2 * NUM_SPECIALISTS + 1] * NUM_QUESTIONS
@@ -144,12 +142,11 @@ def test_published_teams_are_killed_and_go_on_alike(
     first = start(file)
     while first.poll() is None and server.answered.total() < NUM_QUESTIONS * 2:
         time.sleep(0.01)
-    assert first.poll() is None, first.communicate()[1]
+    assert first.poll() is None, first.said()
     first.send_signal(signal.SIGKILL)
-    first.communicate()
+    first.wait()
     second = start(file)
-    _, told = second.communicate(timeout=120)
-    assert second.returncode == 0, told
+    assert second.wait(timeout=600) == 0, second.said()
     lines = (tmp_path / "runs" / "killed" / "answers" / "mdt-cases--base.jsonl").read_text().splitlines()
     answers = [json.loads(line)["answer"] for line in lines]
     # the server's answers are all different and no report is objected to: every case takes the longest way but that one

@@ -18,6 +18,8 @@ from infimed_plugins.medevalkit.answers.equality import key
 from infimed_plugins.medevalkit.answers.open_answers import grade_open
 from infimed_plugins.medevalkit.answers.prepared import LONGEST, prepare
 from infimed_plugins.medevalkit.answers.thoughts import FAMILIES
+from infimed_plugins.medevalkit.cards import find_card
+from infimed_plugins.medevalkit.grading import grade_record
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "answers"
 
@@ -26,7 +28,7 @@ def _rows(name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (FIXTURES / name).read_text(encoding="utf-8").splitlines()]
 
 
-CHOICES, OPEN = _rows("choice.jsonl"), _rows("open.jsonl")
+CHOICES, OPEN, GRADED = _rows("choice.jsonl"), _rows("open.jsonl"), _rows("graded.jsonl")
 VOCABULARIES = [
     ["Aspirin", "Warfarin", "Heparin", "Clopidogrel"],
     ["Right upper lobe", "Left upper lobe", "Right lower lobe", "Pleural effusion"],
@@ -77,6 +79,15 @@ def test_an_open_or_closed_answer_is_graded_as_a_person_grades_it(row: dict[str,
     verdict = grader(row["answer"], row["response"], row["question"])
     assert (None if verdict.right is None else int(verdict.right)) == row["right"], (verdict, row)
     assert (verdict.right is None) == bool(verdict.reason)
+
+
+@pytest.mark.parametrize("kind", sorted({row["kind"] for row in GRADED}))
+def test_records_are_graded_as_their_writer_labelled_them_before_grading(kind: str) -> None:
+    rows = [row for row in GRADED if row["kind"] == kind]
+    graded = [grade_record(find_card(row["task"]), row["item"], "strict").value for row in rows]
+    assert [(row["item"], value) for row, value in zip(rows, graded, strict=True)] == [
+        (row["item"], row["right"]) for row in rows
+    ]
 
 
 @given(questions, st.sampled_from(FORMS))

@@ -22,6 +22,7 @@ from infimed_core.plugins import load_plugins
 from infimed_core.testing import make_image, run
 from infimed_plugins.migration import llama_factory, swift
 from infimed_plugins.migration.command import Tool, convert_command, converted, rendered
+from infimed_plugins.migration.swift_names import RENAMED, with_new_names
 from infimed_plugins.migration.table import table_of
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "migration"
@@ -279,11 +280,13 @@ BASES: dict[Any, list[dict[str, Any]]] = {
     llama_factory: [
         {"model_name_or_path": "Qwen/Qwen3-VL-2B", "dataset": "a,b", "eval_dataset": "e", "finetuning_type": method}
         | more for method in ("lora", "full")
-        for more in ({}, {"interleave_probs": "0.9,0.1"}, {"lora_rank": 5, "adapter_name_or_path": "it"})
+        for more in ({}, {"eval_dataset": None}, {"interleave_probs": "0.9,0.1"},
+                     {"lora_rank": 5, "adapter_name_or_path": "it"})
     ],
     swift: [
         {"model": "Qwen/Qwen3-VL-2B", "dataset": ["a.jsonl", "b.jsonl"], "val_dataset": ["e.jsonl"]} | more
-        for more in ({}, {"tuner_type": "full"}, {"vit_lr": 1e-4, "freeze_vit": False, "freeze_aligner": False},
+        for more in ({}, {"val_dataset": None}, {"tuner_type": "full"},
+                     {"vit_lr": 1e-4, "freeze_vit": False, "freeze_aligner": False},
                      {"interleave_prob": ["0.9", "0.1"]}, {"packing": True})
     ],
 }  # fmt: skip
@@ -300,14 +303,20 @@ def test_a_key_that_is_said_to_be_the_same_is_written(module: Any, tmp_path: Pat
         except (InfimedError, ValueError):
             return None
 
-    whole = {json.dumps(base): written(base) for base in BASES[module]}
+    def bases(name: str) -> list[dict[str, Any]]:
+        """As they are; for an old name without the argument by its name of now."""
+        if (new := RENAMED.get(name)) is None or module is llama_factory:
+            return BASES[module]
+        return [{key: value for key, value in base.items() if key != new} for base in BASES[module]]
+
     idle = [
         name
         for name, key in module.TABLE.items()
         if key.verdict == "same"
         and not any(
-            (changed := written(base | {name: value})) is not None and changed != whole[json.dumps(base)]
-            for base in BASES[module]
+            (changed := written(base | {name: value})) is not None and changed != whole
+            for base in bases(name)
+            for whole in (written(base),)
             for value in VALUES
         )
     ]
@@ -348,3 +357,42 @@ def test_no_value_breaks_the_conversion(settings: dict[str, Any]) -> None:
         pass
     finally:
         shutil.rmtree(folder)
+
+
+def test_a_command_of_ms_swift_2_and_3_is_the_one_of_today(tmp_path: Path) -> None:
+    def recipe(command: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        (tmp_path / "train.sh").write_text(f"swift sft {command}")
+        made, accounts = converted(Tool.ms_swift, tmp_path / "train.sh", 1)
+        return made.run_file(), {account.key: account for account in accounts}
+
+    now, _ = recipe(
+        "--tuner_type full --model Qwen/Qwen3-VL-2B --dataset a.jsonl --per_device_train_batch_size 2 "
+        "--torch_dtype bfloat16 --split_dataset_ratio 0.05"
+    )
+    second, told = recipe(
+        "--sft_type full --model_id_or_path Qwen/Qwen3-VL-2B --custom_train_dataset_path a.jsonl --batch_size 2 "
+        "--dtype bf16 --dataset_test_ratio 0.05 --do_sample false"
+    )
+    third, _ = recipe(
+        "--train_type full --model Qwen/Qwen3-VL-2B --dataset a.jsonl --per_device_train_batch_size 2 "
+        "--torch_dtype bfloat16 --split_dataset_ratio 0.05"
+    )
+    assert now == second == third
+    assert now["data"]["split"] == {"held_out": 0.05, "seed": 42}
+    assert now["training"]["with"]["stages"][0]["evaluate"]["held_out"] == {"split": "held-out"}
+    assert told["sft_type"].verdict == "same" and told["sft_type"].note.startswith("now tuner_type")
+    assert told["do_sample"].verdict == "by hand" and not [a for a in told.values() if a.verdict == "none"]
+    adapted, _ = recipe("--sft_type lora --model_id_or_path m --dataset a.jsonl --lora_target_modules ALL")
+    assert adapted["training"]["with"]["stages"][0]["lora"].get("targets") is None  # every linear layer
+    assert with_new_names({"train_type": "lora", "tuner_type": "full"}) == ({"tuner_type": "full"}, {})
+
+
+def test_trackers_and_a_random_part_held_out_stand_in_the_run_file(tmp_path: Path) -> None:
+    base = {"model_name_or_path": "m", "dataset": "a", "dataset_dir": str(tmp_path), "finetuning_type": "full"}
+    file = tmp_path / "t.yaml"
+    made = llama_factory.recipe_of(base | {"report_to": ["wandb", "tensorboard"], "val_size": 0.1}, 1, file)[0]
+    assert made.run_file()["report"] == [{"use": "tensorboard"}, {"use": "wandb"}]
+    assert made.run_file()["data"]["split"]["held_out"] == 0.1
+    made, told = llama_factory.recipe_of(base | {"report_to": "mlflow", "val_size": 200}, 1, file)
+    assert "report" not in made.run_file() and "split" not in made.run_file()["data"]
+    assert told["report_to"].verdict == "none" and told["val_size"].verdict == "by hand"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.machinery
 import json
 import shutil
 import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any, ClassVar
 
 import pytest
 import typer
@@ -14,7 +17,7 @@ from typer.testing import CliRunner
 sys.path.insert(0, str(Path(__file__).parent))
 from test_endpoint_serve import Served, make_checkpoint
 
-from infimed_core import Answer, load_plugins
+from infimed_core import Answer, InfimedError, load_plugins
 from infimed_core.cli import application
 from infimed_core.testing import make_image
 from infimed_plugins.checkpoints.parity import Pair, diagnose
@@ -296,3 +299,56 @@ def test_a_stage_is_found_by_the_name_of_its_run(tmp_path):
     with pytest.raises(InfimedError, match="no such directory"):
         make_model(load_plugins(), str(tmp_path / "run" / "stage"))
     assert find_place("owner/name").name == "owner/name"
+
+
+# -- an engine in place of a server -----------------------------------------------------------------------------
+
+
+def test_without_vllm_the_engine_is_one_line_with_the_remedy_and_nothing_is_loaded(tmp_path):
+    result = run("parity", str(tmp_path / "nowhere"), "--engine", "vllm")
+    assert isinstance(result.exception, InfimedError)
+    assert str(result.exception).startswith("--engine vllm: vLLM is not installed here; pip install 'infimed[vllm]'")
+    for arguments in ((), ("--engine", "vllm", "--server", "http://127.0.0.1:1/v1")):
+        assert "--server URL, or --engine vllm" in str(run("parity", str(tmp_path), *arguments).exception)
+
+
+class Llm:
+    """Stands in for what only a GPU can run: vLLM's engine, here one that answers from the checkpoint itself."""
+
+    given: ClassVar[dict[str, Any]] = {}
+    changed = ""
+
+    def __init__(self, **given: Any) -> None:
+        type(self).given = given
+
+    def chat(self, messages: list[Any], sampling_params: list[Any], **more: Any) -> list[Any]:
+        registry = load_plugins()
+        model = make_model(registry, self.given["model"], answer_batch_size=1).load(None)
+        probes = {str(conversation): probe for conversation, probe in zip(messages, self.probes, strict=True)}
+        answers = model.answer([probe.request for probe in probes.values()], registry.media_loader())
+        found = {answer.sample_id: answer for answer in answers}
+        return [
+            SimpleNamespace(
+                prompt_token_ids=[0] * (found[probe.name].num_prompt_tokens or 0),
+                outputs=[SimpleNamespace(
+                    text=(found[probe.name].text or "") + self.changed, finish_reason="length",
+                    token_ids=[0] * (found[probe.name].num_answer_tokens or 0))],
+            )
+            for probe in probes.values()
+        ]  # fmt: skip
+
+
+@pytest.mark.parametrize("changed", ["", " and more"])
+def test_the_engine_is_asked_what_the_trainer_is_and_a_difference_is_named(tmp_path, monkeypatch, changed):
+    checkpoint = make_checkpoint(tmp_path / "model")
+    vllm, inner = ModuleType("vllm"), ModuleType("vllm.sampling_params")
+    vllm.LLM, vllm.SamplingParams, inner.StructuredOutputsParams = Llm, dict, dict
+    vllm.__spec__ = importlib.machinery.ModuleSpec("vllm", None)
+    monkeypatch.setitem(sys.modules, "vllm", vllm)
+    monkeypatch.setitem(sys.modules, "vllm.sampling_params", inner)
+    monkeypatch.setattr(Llm, "changed", changed)
+    monkeypatch.setattr(Llm, "probes", make_probes(4, with_images=True), raising=False)
+    result = run("parity", str(checkpoint), "--engine", "vllm", "--max-new-tokens", "4")
+    assert Llm.given["model"] == str(checkpoint) and Llm.given["trust_remote_code"] is False
+    assert result.exit_code == (1 if changed else 0), result.output
+    assert ("weights:" if changed else "no difference in") in result.output.replace("dtype:", "weights:")

@@ -42,3 +42,16 @@ def test_a_split_puts_every_value_on_one_side_and_about_the_share_asked_for():
     assert 0.15 < sum(side == "held-out" for side in sides.values()) / len(sides) < 0.25
     assert split_tag(row(1), split) == {"split": "train"}
     assert split_tag(row(1, patient="p1"), None) == {}
+
+
+def test_a_split_without_a_tag_is_of_samples_and_another_seed_holds_out_others():
+    def held(seed, **more):
+        split = SplitSection(held_out=0.2, seed=seed, **more)
+        return {n for n in range(2000) if split_tag(row(n, patient=f"p{n // 4}"), split)["split"] == "held-out"}
+
+    first, other = held(0), held(7)
+    assert first == held(0) and other == held(7)
+    assert all(320 < len(found) < 480 for found in (first, other)) and len(first & other) < 0.35 * len(first)
+    grouped = held(7, by="patient")
+    assert {n // 4 for n in grouped} == {n // 4 for n in range(2000) if n in grouped} and len(grouped) % 4 == 0
+    assert SplitSection(by="patient").model_dump() == {"by": "patient", "held_out": 0.1}  # what was read stands

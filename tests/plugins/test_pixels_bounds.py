@@ -32,7 +32,7 @@ def test_pipes_devices_sockets_and_folders_are_refused_and_not_waited_for(modali
             daemon=True,
         )
         read.start()
-        read.join(timeout=10)
+        read.join(timeout=60)
         assert codes == ["unreadable"], path
 
 

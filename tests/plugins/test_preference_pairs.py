@@ -76,3 +76,27 @@ def test_a_line_that_is_no_json_is_a_fault(tmp_path):
     file.write_text(json.dumps(TRL) + "\n{broken\n")
     found = list(PreferencePairs(path=str(file)).read(""))
     assert [type(row).__name__ for row in found] == ["Sample", "Fault"]
+
+
+@pytest.mark.parametrize("image", ["/etc/passwd", "../../etc/passwd", "file:///etc/passwd", "http://h/a.png", "link/a"])
+def test_images_lie_in_the_folder_of_the_file_unless_the_run_file_says_otherwise(tmp_path, image):
+    (tmp_path / "link").symlink_to("/etc")
+    good, fault = read(tmp_path, TRL, TRL | {"images": [image]})
+    assert not isinstance(good, Fault)
+    assert isinstance(fault, Fault) and fault.code in ("outside_root", "remote_media")
+    allowed = PreferencePairs(path=str(tmp_path / "pairs.json"), allow_outside=True)
+    assert "://" in image or not [row for row in allowed.read("") if isinstance(row, Fault)]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"[" * 100_000, b"\xff", b'{"id": ' + b"9" * 5000 + b"}", b"null", b'{"chosen": "a\\ud800", "rejected": "b",'
+     b' "prompt": "q"}', json.dumps(TRL | {"images": ["a\0.png"]}).encode(), json.dumps(TRL | {"images": 5}).encode()],
+)  # fmt: skip
+def test_whatever_breaks_a_row_costs_that_row(tmp_path, line):
+    file = tmp_path / "pairs.jsonl"
+    good = json.dumps(TRL | {"prompt": "Which\u2028plane?\u0085"}, ensure_ascii=False).encode()
+    file.write_bytes(b"\n".join([good, line, good]) + b"\n")
+    found = list(PreferencePairs(path=str(file)).read(""))
+    assert [type(row).__name__ for row in found] == ["Sample", "Fault", "Sample"]
+    assert found[1].where.endswith("pairs.jsonl:2") and found[1].detail and "\u2028" in found[0].turns[0].text

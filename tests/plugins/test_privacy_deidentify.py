@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 
@@ -272,7 +271,6 @@ def test_samples_are_copied_clean_and_can_be_read_again(samples, tmp_path):
 
 def test_the_command_says_what_it_did_and_where(samples, tmp_path):
     command = [
-        sys.executable,
         "-c",
         "from infimed_core.cli import main; main()",
         "deidentify",
@@ -280,11 +278,11 @@ def test_the_command_says_what_it_did_and_where(samples, tmp_path):
         "--to",
         str(tmp_path / "clean"),
     ]
-    done = subprocess.run([*command, "--no-read-pixels"], capture_output=True, text=True)
+    done = forked.finish([*command, "--no-read-pixels"])
     assert done.returncode == 1 and "4 in = 2 written + 1 withheld + 1 left out" in done.stdout, done.stderr
-    again = subprocess.run(command, capture_output=True, text=True)
+    again = forked.finish(command)
     assert (
         again.returncode == 2 and "not empty; give a new directory" in again.stderr and "Traceback" not in again.stderr
     )
-    wrong = subprocess.run([*command[:-1], str(tmp_path / "x"), "--dates", "keep"], capture_output=True, text=True)
+    wrong = forked.finish([*command[:-1], str(tmp_path / "x"), "--dates", "keep"])
     assert wrong.returncode == 2 and "write remove or shift" in wrong.stderr

@@ -20,7 +20,8 @@ from sft_fake_model import FakeBatches, FakeModel, make_sample, pack
 
 from infimed_core import TrainingContext
 from infimed_plugins.sft.loss import linear_cross_entropy, supervised
-from infimed_plugins.sft.stages import TrainingStage, rate_factor
+from infimed_plugins.sft.rates import rate_factor
+from infimed_plugins.sft.stages import TrainingStage
 from infimed_plugins.sft.trainer import StagedTrainer
 
 SCRIPT = Path(__file__).parent / "sft_fake_model.py"

@@ -60,7 +60,15 @@ def test_noise_is_within_its_bound_by_the_length_of_each_sample(tmp_path):
     assert "hidden_states" not in vars(network) and not embeddings._forward_hooks
 
 
-@pytest.mark.parametrize("settings", [{"optimizer": "adafactor"}, {"optimizer": "sgd"}, {"neftune_alpha": 5.0}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"optimizer": "adafactor"},
+        {"optimizer": "sgd"},
+        {"optimizer": "muon", "schedule": "inverse-square-root"},
+        {"neftune_alpha": 5.0},
+    ],
+)
 def test_a_stopped_stage_goes_on_bit_equal_whatever_the_habit(tmp_path, settings):
     whole, model = FakeModel(), FakeModel()
     facts = train(whole, tmp_path / "whole", **settings)
@@ -81,7 +89,7 @@ def test_a_stopped_stage_goes_on_bit_equal_whatever_the_habit(tmp_path, settings
 def test_settings_that_are_not_set_change_no_identity():
     stage = TrainingStage(name="one", lora=Lora(rank=4))
     said = StagedTrainer(stages=(stage,)).result_identity(stage)
-    for name in ("neftune_alpha", "optimizer", "dora", "targets", "merge"):
+    for name in ("neftune_alpha", "optimizer", "dora", "targets", "merge", "augmentations"):
         assert name not in said
     other = TrainingStage(name="one", lora=Lora(rank=4, merge=False, dora=True), neftune_alpha=5.0)
     told = StagedTrainer(stages=(other,)).result_identity(other)

@@ -38,11 +38,11 @@ def states(file: Path) -> list[Path]:
 def stop_after(file: Path, num_steps: int, how: int) -> str:
     """Send a signal once the run has told of so many steps; what it said."""
     process = start(file)
-    limit = time.monotonic() + 120
+    limit = time.monotonic() + 600
     while process.poll() is None and steps_done(file) < num_steps and time.monotonic() < limit:
         time.sleep(0.002)
     process.send_signal(how)
-    process.wait(timeout=60)
+    process.wait(timeout=300)
     return (file.parent / "output.txt").read_text()
 
 
@@ -139,7 +139,7 @@ def test_a_damaged_checkpoint_of_a_stage_is_told_and_never_trained_on(tmp_path):
     content[-1] ^= 1
     checkpoint.write_bytes(content)
     process = start(file)
-    assert process.wait(timeout=120) == 2
+    assert process.wait(timeout=600) == 2
     said = (file.parent / "output.txt").read_text()
     assert f"{checkpoint}: is not as it was written" in said and "remove" in said
 

@@ -147,7 +147,7 @@ def test_a_killed_worker_ends_the_training_with_one_line_and_no_process_stays(tm
                    != str(process.pid)]  # fmt: skip
         assert len(workers) == 2
         os.kill(workers[0], signal.SIGKILL)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=300)
     assert process.returncode == 1
     lines = [line for line in errors.splitlines() if line.strip()]
     assert len(lines) == 1 and f"(pid {workers[0]})" in lines[0] and "SIGKILL" in lines[0]

@@ -17,6 +17,8 @@ from infimed_plugins.sft.parameters import make_optimizer, trainable_parameters
 from infimed_plugins.sft.stages import TrainingStage
 from infimed_plugins.sft.trainer import StagedTrainer
 
+pytestmark = pytest.mark.newest
+
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():

@@ -108,6 +108,31 @@ def test_a_missing_package_or_an_unknown_name_is_one_line_with_the_remedy(tmp_pa
         run(tmp_path)
 
 
+def test_a_run_file_names_its_trackers_and_their_project(tmp_path, monkeypatch):
+    """In place of the variable, or beside it; a check tells what is not installed."""
+    fake = Fake("wandb")
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    report = [{"use": "html"}, {"use": "trackers/wandb", "with": {"project": "chest"}}]
+    (tmp_path / "run.json").write_text(json.dumps({"config": {"report": report}}))
+    run(tmp_path, {"step": 1, "loss": 2.5})
+    assert [call[0] for call in fake.calls] == ["init", "log", "finish"] and fake.calls[0][1] == "chest"
+    (tmp_path / "run.json").write_text("{")  # a record in the middle of its writing names none
+    run(tmp_path, {"step": 1, "loss": 2.5})
+    assert len(fake.calls) == 3
+
+
+def test_a_tracker_of_the_run_file_follows_a_real_run(tmp_path, monkeypatch):
+    import infimed_core.testing as testing
+
+    fake = Fake("trackio")
+    monkeypatch.setitem(sys.modules, "trackio", fake)
+    monkeypatch.setattr("infimed_plugins.trackers.reporters.TrackioTracker.packages", {})
+    sections = {"run": {"name": "followed"}, "model": {"use": "constant"}, "report": [{"use": "trackio"}]}
+    sections["evaluation"] = {"benchmarks": [{"use": "demo-text"}], "limit": 2}
+    assert testing.run(sections, tmp_path).status == "done"
+    assert fake.calls[0] == ("init", "infimed", "followed") and fake.calls[-1] == ("finish",)
+
+
 OFFLINE = """
 import sys
 from infimed_core import RunEvent

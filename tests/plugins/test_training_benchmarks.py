@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
+import forked
 import pytest
 
 ROOT = Path(__file__).parents[2]
 
 
 def run(script, *arguments, target):
-    command = [sys.executable, str(ROOT / "benchmarks" / script), *arguments, "--json", str(target)]
-    subprocess.run(command, check=True, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, cwd=ROOT)
+    done = forked.finish([ROOT / "benchmarks" / script, *arguments, "--json", target], folder=ROOT)
+    assert done.returncode == 0, done.stderr
     body = json.loads(target.read_text())
     return body, {one["name"]: one for one in body["targets"]}
 

@@ -14,6 +14,8 @@ from infimed_plugins.vlm.checkpoint import Transformers
 from infimed_plugins.vlm.families import FAMILIES
 from infimed_plugins.vlm.without_progress_bars import without_progress_bars
 
+pytestmark = pytest.mark.newest
+
 TEXTS = ["which plane is this slice of the head seen in?", "axial", "coronal and oblique", "it is the sagittal plane"]
 
 

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infimed_core import IGNORED_LABEL, DataError, Media, Sample, Turn
-from infimed_plugins.vlm.encoding import ChatEncoder, rope_positions
+from infimed_plugins.vlm.encoding import ChatEncoder
+from infimed_plugins.vlm.expansion import rope_positions
 from infimed_plugins.vlm.pixels import QwenPixels
 from infimed_plugins.vlm.tiny import TinyQwen3VL
 

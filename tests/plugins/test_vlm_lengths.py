@@ -22,6 +22,8 @@ from infimed_plugins.resolution.schedulers import LowToHigh
 from infimed_plugins.vlm.encoding import ChatEncoder
 from infimed_plugins.vlm.families import FAMILIES
 
+pytestmark = pytest.mark.newest
+
 PICTURED = [name for name, family in FAMILIES.items() if family.takes_images and not name.endswith("_moe")]
 CAPS = [None, 1, 2, 5, 9, 36, 100]
 

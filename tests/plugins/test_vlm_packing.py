@@ -22,6 +22,8 @@ from infimed_plugins.vlm.families import FAMILIES, family_of
 from infimed_plugins.vlm.isolation import TOLERANCE, make_samples, measure, shrunken_module, verdict
 from infimed_plugins.vlm.rows import row_hidden_states
 
+pytestmark = pytest.mark.newest
+
 MODEL_TYPES = [name for name, family in FAMILIES.items() if family.packs]
 
 

@@ -1,4 +1,4 @@
-"""Gemma3 and Qwen3.5 with images: trained in padded rows as if alone, asked, and saved for transformers."""
+"""Gemma 3, Gemma 4 and Qwen3.5 with images: trained in padded rows as if alone, asked, and saved for transformers."""
 
 from __future__ import annotations
 
@@ -25,8 +25,11 @@ from infimed_plugins.vlm.checkpoint import Transformers
 from infimed_plugins.vlm.encoding import ChatEncoder
 from infimed_plugins.vlm.families import FAMILIES
 from infimed_plugins.vlm.isolation import make_samples, measure, shrunken_module, verdict
+from infimed_plugins.vlm.patch_rows import tower_inputs
 from infimed_plugins.vlm.rows import row_hidden_states, segments
 from infimed_plugins.vlm.without_progress_bars import without_progress_bars
+
+pytestmark = pytest.mark.newest
 
 TEXTS = ["Which imaging plane is shown in this picture?", "axial coronal sagittal yes no"] * 5
 PADDED = [name for name, family in FAMILIES.items() if not family.packs]
@@ -101,7 +104,10 @@ def encoded_samples(encoder: ChatEncoder, cap: int | None = None) -> list[Encode
 def stock_inputs(family: str, sample: Encoded) -> dict[str, torch.Tensor]:
     """A sample alone as transformers' own processor hands it over: no positions, no grids of ours."""
     inputs = {"input_ids": torch.from_numpy(sample.input_ids)[None]}
-    inputs |= {name: torch.from_numpy(array) for name, array in sample.vision.items() if name != "image_grid"}
+    arrays = {name: torch.from_numpy(array) for name, array in sample.vision.items() if name != "image_grid"}
+    if family == "gemma4" and arrays:  # what its own processor makes of them: tests/plugins/test_vlm_patch_rows.py
+        arrays = tower_inputs("gemma4", arrays["pixel_values"], arrays["image_grid_thw"], patch=16)
+    inputs |= arrays
     name = FAMILIES[family].types_argument
     return inputs | ({name: torch.from_numpy(sample.token_types)[None]} if sample.vision else {})
 
@@ -227,7 +233,7 @@ def requests(count: int) -> list[Request]:
     return asked
 
 
-@pytest.mark.parametrize("family", ["gemma3", "qwen3_5"])
+@pytest.mark.parametrize("family", ["gemma3", "gemma4", "qwen3_5"])
 def test_answers_of_a_batch_are_those_of_asking_one_by_one_and_of_transformers(checkpoints, family):
     network, media = load(checkpoints[family]), MediaLoader({"image": Image()})
     asked = requests(9)
@@ -272,7 +278,7 @@ def test_the_next_token_of_a_question_does_not_feel_the_padding_before_it(checkp
                 assert difference(ours[row], theirs[0]) <= 1e-5
 
 
-@pytest.mark.parametrize("family", ["gemma3", "qwen3_5"])
+@pytest.mark.parametrize("family", ["gemma3", "gemma4", "qwen3_5"])
 def test_a_run_trains_it_on_images_says_that_it_is_padded_and_saves_what_transformers_opens(
     checkpoints, family, tmp_path
 ):

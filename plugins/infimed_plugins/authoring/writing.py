@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import infimed_core
 from infimed_core import KINDS
-from infimed_plugins.authoring.templates import TEMPLATES, Template
+from infimed_plugins.authoring.template import Template
+from infimed_plugins.authoring.templates import TEMPLATES
 
 PYPROJECT = """\
 [build-system]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,9 +12,16 @@ import typer
 
 from infimed_core import Answer, InfimedError, MediaLoader, Registry, load_plugins, printable
 from infimed_plugins.checkpoints.parity import Answers, Finding, Pair, diagnose
-from infimed_plugins.checkpoints.places import find_place, make_model, media_of
+from infimed_plugins.checkpoints.places import check_engine, engine_model, find_place, make_model, media_of
 from infimed_plugins.checkpoints.probes import Probe, make_probes
 from infimed_plugins.checkpoints.served_files import compare_files
+
+
+class Engine(StrEnum):
+    """What answers without a server."""
+
+    vllm = "vllm"
+
 
 TYPES = ("bfloat16", "float16", "float32")
 
@@ -21,7 +29,10 @@ TYPES = ("bfloat16", "float16", "float32")
 def parity(
     context: typer.Context,
     checkpoint: Annotated[str, typer.Argument(help="A directory, RUN, RUN/STAGE or a name on the hub.")],
-    server: Annotated[str, typer.Option(help="Its address, such as http://127.0.0.1:8000/v1.")],
+    server: Annotated[str | None, typer.Option(help="Its address, such as http://127.0.0.1:8000/v1.")] = None,
+    engine: Annotated[
+        Engine | None, typer.Option(help="In place of a server: vLLM's own engine in this process, on a GPU.")
+    ] = None,
     model: Annotated[str | None, typer.Option(help="The model's name there; the only one by default.")] = None,
     served: Annotated[
         Path | None, typer.Option(help="The directory that it opened; known by itself where the server tells it.")
@@ -35,18 +46,25 @@ def parity(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, prompts included.")] = False,
 ) -> None:
     """Ask a checkpoint and its server the same questions and name what differs; exit code 1 where anything does."""
+    if (server is None) == (engine is None):
+        raise InfimedError("say what the checkpoint is compared with: --server URL, or --engine vllm")
+    if engine is not None:
+        check_engine()
     registry = context.obj if isinstance(context.obj, Registry) else load_plugins()
     loader, name = registry.media_loader(), find_place(checkpoint).name
     settings: dict[str, Any] = {"base": base, "answer_max_visual_tokens": max_visual_tokens, "answer_batch_size": 1}
     local = make_model(registry, name, dtype=dtype, **settings).load(None)
-    remote = make_model(registry, server, model=model).load(None)
     encoder = getattr(local, "encoder", None)
+    beneath = getattr(encoder, "base", None)
+    is_adapter = isinstance(beneath, Path) and beneath != getattr(encoder, "checkpoint", beneath)
+    if server is not None:
+        remote = make_model(registry, server, model=model).load(None)
+    else:
+        remote = engine_model(registry, name, beneath if is_adapter else None, dtype).load(None)
     takes_images = getattr(encoder, "pixels", None) is not None
     probes = make_probes(max_new_tokens, takes_images, question, media_of(image or []))
     here, there = _ask(local, probes, loader), _ask(remote, probes, loader)
     pairs = [Pair(probe, here[probe.name], there[probe.name]) for probe in probes]
-    beneath = getattr(encoder, "base", None)
-    is_adapter = isinstance(beneath, Path) and beneath != getattr(encoder, "checkpoint", beneath)
 
     def answers_of(named: str, wanted: str) -> Callable[[], Answers]:
         given = settings if named == name else {**settings, "base": None}
@@ -55,7 +73,7 @@ def parity(
     own_type = str(local.describe().get("dtype", ""))
     types = {wanted: answers_of(name, wanted) for wanted in TYPES if wanted != own_type}
     found = diagnose(pairs, answers_of(str(beneath), dtype) if is_adapter else None, types)
-    opened = served or _opened(remote.describe())
+    opened = served or (_opened(remote.describe()) if engine is None else None)
     if opened is not None and Path(name).is_dir():
         # What files tell is surer than what answers tell, and both may see the same.
         by_files = compare_files(Path(name), opened, beneath if is_adapter else None)
@@ -63,7 +81,7 @@ def parity(
     if as_json:
         typer.echo(json.dumps(_as_json(pairs, found, encoder, loader), indent=1))
     else:
-        _print(pairs, found, opened)
+        _print(pairs, found, opened, engine)
     if found:
         raise typer.Exit(1)
 
@@ -108,7 +126,7 @@ def _prompt(encoder: Any, probe: Probe, loader: MediaLoader) -> str | None:
         return None
 
 
-def _print(pairs: Sequence[Pair], found: Sequence[Finding], opened: Path | None) -> None:
+def _print(pairs: Sequence[Pair], found: Sequence[Finding], opened: Path | None, engine: Engine | None) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -120,9 +138,9 @@ def _print(pairs: Sequence[Pair], found: Sequence[Finding], opened: Path | None)
         colour = "" if pair.same else "red"
         table.add_row(pair.probe.name, *counts, *(Text(text, style=colour) for text in texts))
     Console(highlight=False).print(table)
-    typer.echo(
-        f"the server opened {opened}" if opened else "which files the server opened is not known: --served tells"
-    )
+    if engine is None:
+        unknown = "which files the server opened is not known: --served tells"
+        typer.echo(f"the server opened {opened}" if opened else unknown)
     for one in found:
         typer.echo(f"{one.kind}: {printable(one.seen)}\n  {one.remedy}")
     if not found:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,6 +85,23 @@ def make_model(registry: Registry, named: str, **settings: object) -> Model:
     if problems:
         raise InfimedError("; ".join(problems.values()))
     return model
+
+
+def check_engine() -> None:
+    """Say how to get vLLM where it is not installed.
+
+    Raises:
+        InfimedError: it is not.
+    """
+    if importlib.util.find_spec("vllm") is None:
+        remedy = "pip install 'infimed[vllm]' on a machine with a GPU, or start a server and name it with --server"
+        raise InfimedError(f"--engine vllm: vLLM is not installed here; {remedy}")
+
+
+def engine_model(registry: Registry, name: str, base: Path | None, dtype: str) -> Model:
+    """vLLM's engine for a checkpoint, or for an adapter on its base, as ``vllm serve --enable-lora`` has it."""
+    given = {"checkpoint": name} if base is None else {"checkpoint": str(base), "adapter": name}
+    return cast(Model, registry.make("model", "vllm", {**given, "dtype": dtype}))
 
 
 def media_of(files: list[Path]) -> tuple[Media, ...]:

@@ -79,6 +79,6 @@ def _type_of(config: dict[str, Any]) -> Any:
 def _json(file: Path) -> dict[str, Any]:
     try:
         body = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return body if isinstance(body, dict) else {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -92,7 +93,7 @@ class _Questions:
         return Answer.model_validate({"sample_id": answer.sample_id, **self._server.secret.hide_in(said)})
 
     def _ask(self, request: Request) -> Answer:
-        doubts = [value for name, value in request.tags.items() if name.strip().casefold() == "identity"]
+        doubts = [value for name, value in request.tags.items() if _reads_as(name) == "identity"]
         doubt = next((value for value in doubts if value != CLEAR), None)
         if self._guarded and doubt is not None:
             raise DataError(
@@ -133,3 +134,9 @@ class _Questions:
             gone = self._lost >= (1 if error.code in ABSENT else LOST_IN_A_ROW)
             if (hopeless or gone) and error.code != "not_asked":
                 self._given_up = str(error)
+
+
+def _reads_as(name: str) -> str:
+    """The letters of a tag's name as a person reads them, whatever their case, width, and what is put between them."""
+    letters = unicodedata.normalize("NFKC", name).casefold().replace("\u0131", "i")
+    return "".join(letter for letter in letters if letter.isalpha())

@@ -12,6 +12,8 @@ from infimed_core import Answer, DataError, Generation, Request, Row, Turn
 from infimed_plugins.endpoint.pictures import Pictures
 from infimed_plugins.endpoint.transport import CallError
 
+MOST_TOKENS = 2**31
+"""A count that is larger is no count."""
 MOST_LISTED = 20
 """Of the likeliest tokens; the most that OpenAI's interface lists."""
 
@@ -150,4 +152,4 @@ def _text(content: Any) -> str | None:
 
 def _count(usage: Any, name: str) -> int | None:
     value = usage.get(name) if isinstance(usage, Mapping) else None
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MOST_TOKENS else None

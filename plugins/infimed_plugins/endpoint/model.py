@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, JsonValue, field_validator
+from pydantic import ConfigDict, Field, JsonValue, field_validator
 
 from infimed_core import Answer, DataError, Generation, LoadedModel, MediaLoader, Model, Request, Turn, canonical_json
 from infimed_plugins.endpoint.asking import AskingOptions, ask_all
@@ -25,6 +25,8 @@ OWN_FIELDS = ("model", "messages", "stream")
 
 class OpenAICompatible(Model):
     """A model behind OpenAI's chat completions interface: vLLM, SGLang, llama.cpp, `transformers serve`, a cloud."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)  # an address with a password is refused, and not shown
 
     trainable: ClassVar[bool] = False
     runs_elsewhere: ClassVar[bool] = True
@@ -66,10 +68,18 @@ class OpenAICompatible(Model):
     def _check_url(cls, value: str) -> str:
         value = value.strip().rstrip("/").removesuffix("/chat/completions")
         parts = urllib.parse.urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if parts.scheme not in ("http", "https") or not parts.hostname or not value.isprintable() or " " in value:
             raise ValueError("must be an http or https address such as http://127.0.0.1:8000/v1")
         if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
             raise ValueError("must hold no user, password or query; the key goes into the environment variable")
+        if parts.port == 0:  # asking for the port refuses what is no number up to 65535
+            raise ValueError("must name a port from 1 to 65535, or none")
+        try:
+            parts.hostname.encode("idna")
+        except UnicodeError:
+            raise ValueError(
+                "must name a host that can be looked up; a part of its name is empty or too long"
+            ) from None
         return value
 
     @field_validator("extra_body")

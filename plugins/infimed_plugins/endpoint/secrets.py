@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import html
 import json
 import re
@@ -16,6 +17,15 @@ FEWEST_LETTERS = 8
 """Shorter keys are no secrets but the placeholders of local servers (`none`, `EMPTY`), words that answers may hold."""
 PIECE = 8
 """Letters in a row that give away a part of a key: a server may cut what it echoes."""
+
+
+_LETTER = re.compile("[0-9A-Za-z]")
+_OTHERS = re.compile("[^0-9A-Za-z]+")
+
+
+def _bare(text: str) -> str:
+    """Its letters and digits alone, in small letters."""
+    return _OTHERS.sub("", text).lower()
 
 
 class Secret:
@@ -37,31 +47,49 @@ class Secret:
         if self.key is None or len(self.key) < FEWEST_LETTERS:
             return None
         key = self.key
-        forms = {key, urllib.parse.quote(key, safe=""), html.escape(key), json.dumps(key)[1:-1], key.encode().hex()}
+        whole = [base64.b64encode(text.encode()) for text in (key, f"Bearer {key}", f"Authorization: Bearer {key}")]
+        forms = {
+            key,
+            *(text.decode().rstrip("=") for text in whole),
+            urllib.parse.quote(key, safe=""),
+            html.escape(key),
+            json.dumps(key)[1:-1],
+            key.encode().hex(),
+        }
         longest_first = sorted(forms, key=len, reverse=True)
         return re.compile("|".join(map(re.escape, longest_first)), re.IGNORECASE)
 
     @cached_property
     def _pieces(self) -> frozenset[str]:
+        """``PIECE`` letters in a row of the key as it is, and of the letters and digits of it and of its base64."""
         key = self.key or ""
-        return frozenset(key[start : start + PIECE] for start in range(len(key) - PIECE + 1))
+        shifted = [base64.b64encode(b"\0" * shift + key.encode()).decode() for shift in range(3)]
+        texts = [key, _bare(key), *(_bare(text[4:].rstrip("=")[:-1]) for text in shifted)]
+        return frozenset(text[start : start + PIECE] for text in texts for start in range(len(text) - PIECE + 1))
 
     def hide(self, text: str) -> str:
-        """The text with the key masked: whole in any of its spellings, or any ``PIECE`` letters of it in a row."""
+        """The text with the key masked: whole in any of its spellings, or any ``PIECE`` letters of it in a row, in
+        capitals or small, whatever is put between them."""
         if self._spellings is None:
             return text
         text = self._spellings.sub(MASK, text)
-        while any(piece in text for piece in self._pieces):
-            text = self._without_pieces(text)
+        for bare in (False, True):
+            shown = _bare(text) if bare else text
+            while any(piece in shown for piece in self._pieces):
+                text = self._without_pieces(text, shown, bare)
+                shown = _bare(text) if bare else text
         return text
 
-    def _without_pieces(self, text: str) -> str:
+    def _without_pieces(self, text: str, shown: str, bare: bool) -> str:
+        """``text`` with a mask for what ``shown`` (``text`` itself, or its letters and digits) has of the key."""
+        places = [found.start() for found in _LETTER.finditer(text)] if bare else range(len(text))
         hidden = [False] * len(text)
         for piece in self._pieces:
-            at = text.find(piece)
+            at = shown.find(piece)
             while at >= 0:
-                hidden[at : at + PIECE] = [True] * PIECE
-                at = text.find(piece, at + 1)
+                first, last = places[at], places[at + PIECE - 1]
+                hidden[first : last + 1] = [True] * (last + 1 - first)
+                at = shown.find(piece, at + 1)
         kept = [
             MASK if gone and not (place and hidden[place - 1]) else "" if gone else text[place]
             for place, gone in enumerate(hidden)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from infimed_core import hookimpl
+from infimed_core import RunEvent, hookimpl
 
 
 @hookimpl
@@ -20,3 +20,12 @@ def infimed_executors() -> dict[str, str]:
 def infimed_defaults() -> dict[str, str]:
     """What maps work where a run file names nothing."""
     return {"executor": "processes"}
+
+
+@hookimpl
+def infimed_run_event(event: RunEvent) -> None:
+    """Where a run begins: no more threads than processors are granted."""
+    if event.kind == "run_started":
+        from infimed_plugins.executors.local import bound_threads
+
+        bound_threads()

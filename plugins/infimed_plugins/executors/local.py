@@ -6,6 +6,7 @@ import math
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +23,8 @@ from infimed_core import Executor, InfimedError
 if TYPE_CHECKING:
     from concurrent.futures import Future, ProcessPoolExecutor
 
+THREADS = "OMP_NUM_THREADS"
+"""The environment variable that torch and numpy look at when they are imported."""
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -32,6 +35,10 @@ class Serial(Executor):
     def map(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
         """Results in the order of ``items``."""
         return map(function, items)
+
+    def uses(self) -> str:
+        """This process, and its threads."""
+        return f"computes on {processors()}: data in this process, {threads()}"
 
 
 @dataclass
@@ -113,6 +120,11 @@ class Processes(Executor):
             while self._waiting.pools:
                 self._waiting.pools.pop().shutdown(wait=True)
 
+    def uses(self) -> str:
+        """How many processes, how many threads, and where the numbers are from."""
+        count, named = self.num_processes or _num_cpus(), "num_processes" if self.num_processes else "one a processor"
+        return f"computes on {processors()}: data in up to {count} processes ({named}), {threads()}"
+
     @cached_property
     def _waiting(self) -> _Waiting:
         return _Waiting()
@@ -130,9 +142,39 @@ class Processes(Executor):
 
 def _num_cpus() -> int:
     """CPUs this process may use, which in a container is fewer than the machine has: by affinity and by quota."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = cpu_quota()
-    return allowed if quota is None else max(1, min(allowed, math.ceil(quota)))
+    return _allowed() if quota is None else max(1, min(_allowed(), math.ceil(quota)))
+
+
+def _allowed() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def processors() -> str:
+    """How many processors there are to use, of how many, and what bounds them."""
+    machine, allowed, quota = os.cpu_count() or 1, _allowed(), cpu_quota()
+    bounds = [f"affinity {allowed}"] if allowed < machine else []
+    bounds += [f"quota {quota:g}"] if quota is not None and quota < allowed else []
+    shown = f"{_num_cpus()} of {machine} processors" if bounds else f"{machine} processors"
+    return shown + (f" ({', '.join(bounds)})" if bounds else "")
+
+
+def threads() -> str:
+    """How many threads a model computes with in this process."""
+    given = os.environ.get(THREADS, "")
+    return f"models with {given} threads ({THREADS})" if given else f"models with {_num_cpus()} threads"
+
+
+def bound_threads() -> None:
+    """Where a quota grants fewer processors than the machine has: as many threads, unless ``OMP_NUM_THREADS`` says.
+
+    torch starts one for each processor that affinity allows, and would wait for its turn with all of them.
+    """
+    if THREADS in os.environ or _num_cpus() == _allowed():
+        return
+    os.environ[THREADS] = str(_num_cpus())
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.set_num_threads(_num_cpus())
 
 
 def cpu_quota(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> float | None:

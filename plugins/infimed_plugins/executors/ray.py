@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from pydantic import Field
 
 from infimed_core import Component, DataError, Executor, InfimedError
+from infimed_plugins.executors.local import processors, threads
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -53,6 +54,11 @@ class Ray(Executor):
         ray = start_ray(self.address)
         options = {"num_cpus": self.cpus_per_task, "max_retries": self.max_retries, "memory": self.memory_per_task}
         return map_tasks(ray, function, items, options, self.max_in_flight)
+
+    def uses(self) -> str:
+        """The cluster's processors, and the threads of this process."""
+        where = f"the cluster at {self.address}" if self.address else "this machine"
+        return f"computes on {processors()}: data on Ray's workers on {where}, {threads()}"
 
     @contextmanager
     def opened(self) -> Iterator[None]:
@@ -195,7 +201,7 @@ def _gave_up(error: Exception, index: int, num_items: int) -> InfimedError:
     found = re.search(r"No module named '([\w.]+)'", str(error))
     if found:  # before our own code runs: InfimedError itself may be what is not there
         return InfimedError(_lacks(found.group(1), ""))
-    first = str(error).strip().splitlines()[0]
+    first = (str(error).strip() or type(error).__name__).splitlines()[0]
     return InfimedError(
         f"a Ray worker died at item {index} of {num_items} every time ({type(error).__name__}: {first}); killed (out "
         "of memory?) or crashed in a library: use memory_per_task, or 'serial' to see the crash"

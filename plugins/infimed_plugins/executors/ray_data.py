@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from pydantic import Field
 
 from infimed_core import Component, Executor, InfimedError
+from infimed_plugins.executors.local import processors, threads
 from infimed_plugins.executors.ray import call, map_tasks, missing_ray, result, shut_down_after, start_ray
 
 MOST_IN_FLIGHT = 64
@@ -69,6 +70,11 @@ class RayData(Executor):
         except ray.exceptions.RayError:
             # A pipeline says that a worker died, and not at which item: tasks that have one item each do.
             yield from map_tasks(ray, function, items, options | retries, MOST_IN_FLIGHT, start=num_done)
+
+    def uses(self) -> str:
+        """The cluster's processors, and the threads of this process."""
+        where = f"the cluster at {self.address}" if self.address else "this machine"
+        return f"computes on {processors()}: data on Ray's workers on {where}, {threads()}"
 
     @contextmanager
     def opened(self) -> Iterator[None]:

@@ -74,7 +74,7 @@ def read_verdict(text: str, num_points: int) -> list[bool] | None:
     start, stop = text.find("{"), text.rfind("}")
     try:
         body = json.loads(text[start : stop + 1]) if start >= 0 else None
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return list(body["made"]) if body is not None and _validator(num_points).is_valid(body) else None
 

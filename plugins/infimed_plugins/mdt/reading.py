@@ -45,9 +45,9 @@ def _line(where: str, text: str, number: int, seen: dict[str, int]) -> Line:
 
     try:
         body = json.loads(text)
-    except json.JSONDecodeError as error:
-        told = f"{where}: not JSON at column {error.colno}: {error.msg}; one case is one line"
-        return Line(where, None, (told,))
+    except (ValueError, RecursionError) as error:
+        at = f"at column {error.colno}: {error.msg}" if isinstance(error, json.JSONDecodeError) else f"({error})"
+        return Line(where, None, (f"{where}: not JSON {at}; one case is one line",))
     problems = [f"{where}: {problem}" for problem in _against_the_schema(body)]
     case = None
     if not problems:

@@ -168,7 +168,7 @@ def read_records(path: Path, card: Card) -> list[Record]:
         raise DataError("unreadable", f"{path}: cannot be read ({error}); name a results.json or its folder") from error
     try:
         body = json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return _read_lines(path, text)
     if isinstance(body, dict) and "sample" in body:
         return _read_lines(path, text)

@@ -34,7 +34,7 @@ def parse_reply(reply: str) -> Any:
     for part in (text, text[text.find("{") : text.rfind("}") + 1]):
         try:
             return json.loads(part)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             continue
     return {}
 

@@ -82,6 +82,7 @@ def rendered(recipe: Recipe, tool: Tool, file: Path) -> str:
     head = [f"# Converted from {file.name} of {tool.value}; the same samples in every optimizer step."]
     if not recipe.packed:
         head.append("# Faster, and as exact: packing: {use: best-fit, with: {row_tokens: 8192}}; see docs/training.md.")
+        head.append("# A step then holds as many samples with samples_per_step in place of rows_per_step.")
     body = yaml.safe_dump(recipe.run_file(), sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
     return "\n".join(head) + "\n" + body
 
@@ -91,7 +92,7 @@ def _settings(text: str, file: Path) -> dict[str, Any]:
 
     try:
         values = json.loads(text) if file.suffix == ".json" else yaml.safe_load(text)
-    except (ValueError, yaml.YAMLError) as error:
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise InfimedError(f"{file}: is no {'JSON' if file.suffix == '.json' else 'YAML'}: {error}") from error
     if not isinstance(values, dict):
         raise InfimedError(f"{file}: must hold settings by name")

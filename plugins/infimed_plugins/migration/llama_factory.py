@@ -11,11 +11,13 @@ from infimed_plugins.migration.keys import Key, Settings
 from infimed_plugins.migration.recipe import Lora, Recipe
 from infimed_plugins.migration.transformers_arguments import (
     ARGUMENTS,
+    HELD_OUT,
     STAGE,
     UNKNOWN_PIXELS,
     WHOLE_WEIGHTS,
     directory_and_name,
     each,
+    held_out_share,
     lora_targets,
     shared_fields,
     visual_tokens,
@@ -51,7 +53,7 @@ TABLE: dict[str, Key] = ARGUMENTS | {
     "mix_strategy": Key("same", f"{STAGE}.mix, {STAGE}.mix_epoch"),
     "interleave_probs": Key("same", f"{STAGE}.mix[].weight"),
     "max_samples": Key("same", "data.sources[].with.max_samples"),
-    "val_size": Key("by hand", "data.split", "by a tag, so that nobody is on both sides; then evaluate.held_out"),
+    "val_size": HELD_OUT,
     "packing": Key("same", "packing"),
     "neat_packing": Key("same", "packing", "samples of a row never see each other, always"),
     "default_system": Key("none", note="a system turn stands in the data"),
@@ -166,8 +168,10 @@ def recipe_of(values: dict[str, Any], devices: int, file: Path) -> tuple[Recipe,
         changed["image_max_pixels"] = UNKNOWN_PIXELS
     if settings.get("quantization_bit") and not _is_four_bit(settings):
         changed["quantization_bit"] = WHOLE_WEIGHTS
+    share, told = held_out_share(settings, "val_size") if not settings.names("eval_dataset") else (None, {})
     recipe = Recipe(
         **fields,
+        held_out=share,
         name=name,
         directory=directory,
         model=model,
@@ -192,7 +196,7 @@ def recipe_of(values: dict[str, Any], devices: int, file: Path) -> tuple[Recipe,
         supervise="last" if settings.flag("mask_history") else None,
         prompt_loss=settings.flag("train_on_prompt"),
     )
-    return recipe, changed
+    return recipe, changed | told
 
 
 def _method(settings: Settings, file: Path) -> tuple[list[str] | None, Lora | None]:
@@ -254,7 +258,7 @@ def _described(folder: Path) -> dict[str, Any]:
     """``dataset_info.json`` where it lies; without it every name is taken for a local one."""
     try:
         entries = json.loads((folder / "dataset_info.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return entries if isinstance(entries, dict) else {}
 

@@ -83,6 +83,9 @@ class Recipe:
     evaluate_at_start: bool = False
     patience: int | None = None
     end_with_best: bool = False
+    held_out: float | None = None
+    """Share of the samples that is held out at random, by the seed."""
+    trackers: list[str] = field(default_factory=list)
     supervise: str | None = None
     prompt_loss: bool = False
 
@@ -102,6 +105,8 @@ class Recipe:
             "data": {"sources": self.sources},
             "model": {"use": "transformers", "with": model},
         }
+        if self.held_out is not None:
+            sections["data"]["split"] = {"held_out": self.held_out, "seed": self.seed}
         if self.max_visual_tokens is not None:
             sections["resolution"] = {"use": "fixed", "with": {"max_visual_tokens": self.max_visual_tokens}}
         sections["packing"] = self._packing()
@@ -112,6 +117,8 @@ class Recipe:
             loss_kernel=self.kernel,
         )
         sections["training"] = {"use": "staged", "with": {**settings, "stages": [self._stage()]}}
+        if self.trackers:
+            sections["report"] = [{"use": name} for name in self.trackers]
         return sections
 
     def _packing(self) -> dict[str, Any]:
@@ -123,7 +130,9 @@ class Recipe:
     def _stage(self) -> dict[str, Any]:
         rows = self.accumulation * self.devices * (self.batch if self.packed else 1)
         length = {"num_steps": self.max_steps} if self.max_steps else {"epochs": self.epochs}
-        held_out = any(source["with"].get("tags", {}).get("split") == "held-out" for source in self.sources)
+        held_out = self.held_out is not None or any(
+            source["with"].get("tags", {}).get("split") == "held-out" for source in self.sources
+        )
         evaluate: dict[str, Any] | None = None
         if held_out:
             evaluate = {"every": self.evaluate_every or 500, "held_out": {"split": "held-out"}}
@@ -168,6 +177,8 @@ def pixels_of_token(model: str) -> int | None:
     name = model.lower()
     if "qwen3-vl" in name or "qwen3.5" in name or "qwen3.6" in name:
         return 32 * 32
-    if "qwen2-vl" in name or "qwen2.5-vl" in name:
+    if any(
+        known in name for known in ("qwen2-vl", "qwen2.5-vl", "glm-4.1v", "glm-4.5v", "glm-4.6v", "mistral-small-3")
+    ):
         return 28 * 28
     return None

@@ -13,13 +13,16 @@ from typing import Any
 from infimed_core import InfimedError
 from infimed_plugins.migration.keys import Key, Settings
 from infimed_plugins.migration.recipe import Lora, Recipe
+from infimed_plugins.migration.swift_names import old_keys, with_new_names
 from infimed_plugins.migration.transformers_arguments import (
     ARGUMENTS,
+    HELD_OUT,
     STAGE,
     UNKNOWN_PIXELS,
     WHOLE_WEIGHTS,
     directory_and_name,
     each,
+    held_out_share,
     lora_targets,
     shared_fields,
     visual_tokens,
@@ -41,7 +44,7 @@ TABLE: dict[str, Key] = ARGUMENTS | {
     "tuner_type": Key("same", f"{STAGE}.trainable, {STAGE}.lora", "full, lora and lora_llm"),
     "dataset": Key("same", "data.sources", "files, or names of Hugging Face's hub; #N becomes max_samples"),
     "val_dataset": Key("same", f"data.sources, {STAGE}.evaluate.held_out"),
-    "split_dataset_ratio": Key("by hand", "data.split", "by a tag, so that nobody is on both sides"),
+    "split_dataset_ratio": HELD_OUT,
     "interleave_prob": Key("same", f"{STAGE}.mix[].weight"),
     "stopping_strategy": Key("same", f"{STAGE}.mix_epoch"),
     "columns": Key("by hand", "data.sources[].with.columns", "of the readers huggingface, parquet and csv"),
@@ -125,6 +128,8 @@ TABLE: dict[str, Key] = ARGUMENTS | {
            "swanlab_mode", Key("none", note="no such tracker")),
 }  # fmt: skip
 
+TABLE |= old_keys(TABLE)
+
 
 def read_command(text: str, file: Path) -> tuple[dict[str, Any], int]:
     """The arguments of ``swift sft`` in a shell script, and the devices that it is started on.
@@ -171,7 +176,8 @@ def recipe_of(values: dict[str, Any], devices: int, file: Path) -> tuple[Recipe,
     Raises:
         InfimedError: the command asks for something that cannot be said here.
     """
-    method = values.get("tuner_type", values.get("train_type", DEFAULTS["tuner_type"]))
+    values, renamed = with_new_names(values)
+    method = values.get("tuner_type", DEFAULTS["tuner_type"])
     settings = Settings(values, DEFAULTS | {"learning_rate": 1e-5 if method == "full" else 1e-4})
     if not settings.get("model"):
         raise InfimedError(f"{file}: --model is missing; name the checkpoint that is trained")
@@ -203,8 +209,11 @@ def recipe_of(values: dict[str, Any], devices: int, file: Path) -> tuple[Recipe,
     recomputing = "activation_checkpointing" if newer else "gradient_checkpointing"
     if settings.get("quant_bits") and not _is_four_bit(settings):
         changed["quant_bits"] = WHOLE_WEIGHTS
+    share, told = held_out_share(settings, "split_dataset_ratio") if not held_out else (None, {})
+    changed |= told
     recipe = Recipe(
         **fields,
+        held_out=share,
         name=name,
         directory=directory,
         model=model,
@@ -230,7 +239,7 @@ def recipe_of(values: dict[str, Any], devices: int, file: Path) -> tuple[Recipe,
         supervise="last" if scale == "last_round" else None,
         prompt_loss=scale == "all",
     )
-    return recipe, changed
+    return recipe, changed | {old: changed[new] for old, new in renamed.items() if new in changed}
 
 
 def _words(settings: Settings, name: str) -> list[str]:
@@ -242,7 +251,7 @@ def _words(settings: Settings, name: str) -> list[str]:
 def _json(text: str, file: Path) -> Any:
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InfimedError(f"{file}: lr_scheduler_kwargs is no JSON: {error}") from error
 
 

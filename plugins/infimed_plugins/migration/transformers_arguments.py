@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import re
 from pathlib import PurePosixPath
@@ -51,7 +52,7 @@ ARGUMENTS: dict[str, Key] = {
     "eval_steps": Key("same", f"{STAGE}.evaluate.every"),
     "save_steps": Key("differs", f"{STAGE}.save_every", "states to resume from; keep_checkpoints keeps models"),
     "save_total_limit": Key("same", f"{STAGE}.keep"),
-    "report_to": Key("by hand", note="the environment variable INFIMED_TRACKERS=tensorboard,wandb,trackio"),
+    "report_to": Key("same", "report", "tensorboard, wandb and trackio"),
     "hub_token": Key("none", note="a token has no place in a file; set HF_TOKEN where the hub is asked"),
     "neftune_noise_alpha": Key("same", f"{STAGE}.neftune_alpha"),
     "label_smoothing_factor": Key("none", note="no smoothing of labels"),
@@ -155,6 +156,7 @@ def shared_fields(settings: Settings) -> tuple[dict[str, Any], dict[str, Key]]:
         "evaluate_every": _count(settings, "eval_steps"),
         "evaluate_at_start": settings.flag("eval_on_start"),
         "end_with_best": settings.flag("load_best_model_at_end"),
+        "trackers": _trackers(settings),
     }
     return fields, changed | _optimizer_note(settings) | _tracker_note(settings)
 
@@ -204,16 +206,39 @@ def _optimizer_note(settings: Settings) -> dict[str, Key]:
     return {"optim": Key("differs", note=f"AdamW in place of '{name}', which is not offered")}
 
 
+HELD_OUT = Key(
+    "same",
+    f"data.split, {STAGE}.evaluate.held_out",
+    "at random, by the seed; add by: patient so that no patient is on both sides",
+)
+TRACKERS = ("tensorboard", "wandb", "trackio")
+
+
+def _trackers(settings: Settings) -> list[str]:
+    """The trackers that are named, and that there are here; "all" is every one that is installed."""
+    names = settings.names("report_to")
+    installed = [name for name in TRACKERS if importlib.util.find_spec(name) is not None]
+    return installed if "all" in names else [name for name in TRACKERS if name in names]
+
+
 def _tracker_note(settings: Settings) -> dict[str, Key]:
-    """How the trackers that are named are switched on here."""
+    """What became of the trackers that are named."""
     names = [name for name in settings.names("report_to") if name not in ("none", "None")]
-    known = [name for name in names if name in ("tensorboard", "wandb", "trackio")]
     if not names:
         return {"report_to": Key("always", note="no tracker but events.jsonl")}
-    others = [name for name in names if name not in known]
-    note = f"set INFIMED_TRACKERS={','.join(known)} for the run" if known else ""
-    note += ("; " if known else "") + f"no tracker {', '.join(others)}" if others else ""
-    return {"report_to": Key("by hand" if known else "none", note=note)}
+    others = [name for name in names if name not in (*TRACKERS, "all")]
+    if not others:
+        return {}
+    lacking = f"no tracker {', '.join(others)}"
+    return {"report_to": Key("differs", "report", lacking) if _trackers(settings) else Key("none", note=lacking)}
+
+
+def held_out_share(settings: Settings, name: str) -> tuple[float | None, dict[str, Key]]:
+    """The share of samples that a recipe holds out at random; a number of samples is left to the user."""
+    share = settings.number(name) if settings.get(name) else 0.0
+    if share < 1:
+        return share or None, {}
+    return None, {name: Key("by hand", "data.split.held_out", "a share of the samples, not their number")}
 
 
 def directory_and_name(output: Any) -> tuple[str, str]:

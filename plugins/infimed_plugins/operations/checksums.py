@@ -28,7 +28,7 @@ def damaged_files(directory: Path) -> tuple[int, int, list[str]]:
         try:
             seal = json.loads((place / SEAL).read_text(encoding="utf-8"))
             sizes, sums = dict(seal["files"]), dict(seal.get("sha256", {}))
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, RecursionError, KeyError, TypeError):
             damages.append(f"{place / SEAL}: cannot be read; {mend}")
             continue
         for name, num_bytes in sizes.items():

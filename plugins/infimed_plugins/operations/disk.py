@@ -103,7 +103,7 @@ def _beneath(directory: Path, stage: str) -> str:
     try:
         named = json.loads((directory / stage / "adapter_config.json").read_text(encoding="utf-8"))
         base = Path(str(named["base_model_name_or_path"])).resolve()
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, RecursionError, KeyError, TypeError):
         return ""
     # By the end of its path, so that it is found after the run was moved too.
     for number in range(len(base.parts)):

@@ -89,6 +89,6 @@ def read(directory: Path) -> dict[str, Any] | None:
     """The last beat of a run; ``None`` where there is none (yet) that can be read."""
     try:
         body = json.loads((directory / FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return body if isinstance(body, dict) and isinstance(body.get("time"), int | float) else None

@@ -101,7 +101,7 @@ def load_calibration(path: str | None) -> Calibration:
         calibration = Calibration.model_validate(json.loads(file.read_text(encoding="utf-8")))
     except OSError:
         raise DataError("missing_file", f"{file}: no such calibration; make one with the calibrate command") from None
-    except (ValueError, ValidationError) as error:
+    except (ValueError, RecursionError, ValidationError) as error:
         raise DataError("bad_calibration", f"{file}: not a calibration ({str(error).splitlines()[0]})") from None
     if POOLED not in calibration.references or not all(calibration.references.values()):
         raise DataError("bad_calibration", f"{file}: it holds no '{POOLED}' reference")

@@ -134,7 +134,7 @@ class QualityJudge(JudgingScorer):
         try:
             if json.loads(answer.text) == {"word": PROBE}:
                 return None
-        except ValueError:
+        except (ValueError, RecursionError):
             pass
         raise InfimedError(
             f"the judge '{self.model}' does not hold its replies to the JSON Schema it is given (asked for one word of "
@@ -186,7 +186,7 @@ class QualityJudge(JudgingScorer):
         text = answer.text.strip()
         try:
             reply = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             cut = answer.num_answer_tokens is not None and answer.num_answer_tokens >= self.max_new_tokens
             declined = text.lower().startswith(REFUSALS)
             reason = Reason.JUDGE_REFUSED if declined else Reason.JUDGE_MALFORMED

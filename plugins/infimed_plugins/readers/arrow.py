@@ -47,7 +47,7 @@ def decoders_of(schema: Any) -> dict[str, Decode]:
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
         return {name: found for name, feature in features.items() if (found := decoder_of(feature)) is not None}
-    except (KeyError, ValueError, TypeError, AttributeError):
+    except (KeyError, ValueError, RecursionError, TypeError, AttributeError):
         return {}
 
 

@@ -281,7 +281,7 @@ def _parsed(messages: Any) -> Any:
     if isinstance(messages, str) and messages.lstrip()[:1] == "[":
         try:
             return json.loads(messages)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError("bad_row", f"the conversation is no JSON: {error}") from None
     return messages
 

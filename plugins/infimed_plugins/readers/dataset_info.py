@@ -101,7 +101,7 @@ def described(info: Path) -> dict[str, Any]:
     if key not in _known:
         try:
             body = json.loads(info.read_text(encoding="utf-8-sig"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError("bad_file", f"{info}: not JSON: {error}") from None
         body = body if isinstance(body, dict) else {}
         _known[key] = {name: entry for name, entry in body.items() if isinstance(entry, dict)}

@@ -96,7 +96,7 @@ def history_of(value: Any) -> list[dict[str, Any]]:
     if isinstance(value, str) and value.strip():
         try:
             value = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise DataError("bad_row", "history must be a list of [question, answer]") from None
     if is_empty(value):
         return []

@@ -101,7 +101,7 @@ def _columns(value: Any) -> dict[str, Any]:
     if isinstance(value, str) and value.strip()[:1] in ("[", "{"):
         try:
             value = json.loads(value)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError("bad_row", f"'objects' is no JSON ({error})") from None
     if is_empty(value) or isinstance(value, str):
         return {}

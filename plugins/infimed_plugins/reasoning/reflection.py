@@ -50,7 +50,7 @@ def read_templates(path: str | None) -> Mapping[str, tuple[str, ...]]:
     file = Path(path) if path else TEMPLATES
     try:
         body = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise DataError("templates", f"{file}: cannot be read: {error}") from None
     if not isinstance(body, dict) or not all(isinstance(patterns, list) and patterns for patterns in body.values()):
         raise DataError("templates", f"{file}: must map a language to a list of patterns, as in {{en: [...]}}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,11 +12,12 @@ from typing import Any
 
 from pydantic import Field, PrivateAttr
 
-from infimed_core import Component, DataError, Fault, Media, Reader, Sample, Turn
+from infimed_core import Component, DataError, Fault, Media, Reader, Sample, Turn, printable
 from infimed_plugins.reinforcement.dpo import REJECTED
 
 _ROLES = {"user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant", "system": "system"}
 _IMAGE = re.compile(r"<image>")
+_HALF = re.compile("[\ud800-\udfff]")
 _KNOWN = {
     "id", "prompt", "question", "instruction", "input", "system", "conversations", "messages", "chosen", "rejected",
     "image", "images", "tags", "source", "score_chosen", "score_rejected",
@@ -33,6 +35,9 @@ class PreferencePairs(Reader):
 
     path: str = Field(min_length=1, description="The file.")
     tags: dict[str, str] = Field(default_factory=dict, description="Tags of every sample.")
+    allow_outside: bool = Field(
+        default=False, description="Allow images outside the file's folder (.., absolute paths, links)."
+    )
     _line: str = PrivateAttr(default="")
 
     def problems(self, run: Mapping[str, Component]) -> Mapping[str, str]:
@@ -47,13 +52,17 @@ class PreferencePairs(Reader):
         """Every row, as a sample that ends with the chosen answer and keeps the rejected one, or as a fault."""
         file = Path(self.path).expanduser()
         for number, row in enumerate(_rows(file), start=1):
-            self._line = f"{file}:{number}"
+            self._line = printable(f"{file}:{number}")
             try:
                 yield self._sample(file, number, row)
-            except DataError as error:
-                yield Fault(sample_id=f"{file.stem}-{number}", code=error.code, detail=str(error), where=self._line)
+            except Exception as error:  # whatever it is, it is this row's
+                code = error.code if isinstance(error, DataError) else "bad_row"
+                detail = printable(" ".join(str(error).split())[:500]) or type(error).__name__
+                yield Fault(sample_id=printable(f"{file.stem}-{number}"), code=code, detail=detail, where=self._line)
 
     def _sample(self, file: Path, number: int, row: Any) -> Sample:
+        if isinstance(row, Exception):
+            raise row
         if not isinstance(row, dict):
             raise DataError("bad_row", f"a row must be an object, not {type(row).__name__}")
         if unknown := sorted(key for key, value in row.items() if key not in _KNOWN and value not in (None, "", [])):
@@ -73,28 +82,40 @@ class PreferencePairs(Reader):
             raise DataError("bad_row", "images must be a list of paths")
         turns = _placed(question, len(images))
         text = json.dumps(row, sort_keys=True, ensure_ascii=False)
+        if _HALF.search(text):
+            raise DataError("bad_row", "a text holds half of a surrogate pair: a character was cut in two")
         identity = row.get("id") or f"{file.stem}-{number}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-        media = tuple(Media(uri=str((file.parent / image).resolve())) for image in images)
+        media = tuple(Media(uri=self._place_of(file.parent, image)) for image in images)
         given: Any = row.get("tags") if isinstance(row.get("tags"), dict) else {}
         tags = {"source": str(row.get("source") or file.stem), **{k: str(v) for k, v in given.items()}, **self.tags}
         whole = (*turns, Turn(role="assistant", content=(chosen,)))
         return Sample(id=str(identity), turns=whole, media=media, tags=tags, meta={REJECTED: rejected})
 
+    def _place_of(self, folder: Path, image: str) -> str:
+        """The path of an image; only a run file that says so may name one outside the file's folder."""
+        if "://" in image:
+            raise DataError("remote_media", f"{image!r} is no local file; download it and name its path")
+        place = os.path.realpath(folder / image)
+        if not (self.allow_outside or Path(place).is_relative_to(os.path.realpath(folder))):
+            raise DataError("outside_root", f"{image!r} leads out of {folder}; set allow_outside: true if it is meant")
+        return place
+
 
 def _rows(file: Path) -> Iterator[Any]:
-    text = file.read_text(encoding="utf-8-sig")
-    if text.lstrip().startswith("["):
-        try:
-            yield from json.loads(text)
-        except ValueError as error:
-            raise DataError("bad_json", f"{file}: {error}") from error
-        return
-    for line in text.splitlines():
-        if line.strip():
+    """Every row, or the exception that it is; lines end with a line feed alone, whatever else Unicode calls a line."""
+    if not file.is_file():
+        raise DataError("missing_file", f"{file}: there is no such file, or it is a folder, pipe or device")
+    with file.open("rb") as stream:
+        is_array = stream.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"["
+        stream.seek(0)
+        for line in [stream.read()] if is_array else stream:
+            if not line.strip():
+                continue
             try:
-                yield json.loads(line)
-            except ValueError:
-                yield None
+                row = json.loads(line.decode("utf-8-sig"))
+            except (ValueError, RecursionError) as error:
+                row = DataError("bad_json" if is_array else "bad_row", f"not JSON: {error}")
+            yield from row if isinstance(row, list) and is_array else [row]
 
 
 Message = tuple[str, str]

@@ -20,6 +20,24 @@ def infimed_objectives() -> dict[str, str]:
 
 
 @hookimpl
+def infimed_optimizers() -> dict[str, str]:
+    """Offer ``muon``."""
+    return {"muon": "infimed_plugins.sft.muon:Muon"}
+
+
+@hookimpl
+def infimed_schedules() -> dict[str, str]:
+    """Offer ``inverse-square-root``."""
+    return {"inverse-square-root": "infimed_plugins.sft.inverse_square_root:InverseSquareRoot"}
+
+
+@hookimpl
+def infimed_augmentations() -> dict[str, str]:
+    """Offer ``intensity``."""
+    return {"intensity": "infimed_plugins.sft.augmenting:Intensity"}
+
+
+@hookimpl
 def infimed_run_event(event: RunEvent) -> None:
     """Let ``checkpoints/latest`` name the newest checkpoint of the run."""
     if event.kind in ("step_finished", "step_skipped"):

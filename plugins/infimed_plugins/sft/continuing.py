@@ -55,7 +55,7 @@ def _is_adapter(path: Path) -> bool:
 def _info(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads((path / INFO).read_text(encoding="utf-8")))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
 
 
@@ -108,7 +108,7 @@ def take_over(
             for name, own in names.items():
                 held[own].copy_(to_shard(found[name], held[own]))
     except (OSError, ValueError, RuntimeError, AttributeError) as error:
-        first = str(error).strip().splitlines()[0]
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InfimedError(f"stage '{stage.name}': continue_from: {path} cannot be used: {first}") from error
     with_moments = stage.continue_from.optimizer
     if with_moments and not (path / OPTIMIZER).is_file():

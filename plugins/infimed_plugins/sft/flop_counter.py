@@ -70,7 +70,11 @@ class FlopCounter:
             )
         if "vision" in learning:
             # No gradient is wanted of the pixels themselves.
-            first = [p.numel() for name, p in groups["vision"].items() if "patch_embed" in name and p.ndim > 1]
+            first = [
+                p.numel()
+                for name, p in groups["vision"].items()
+                if re.search("patch_(embed|conv)", name) and p.ndim > 1
+            ]
             self._per_token["vision"] -= 2 * sum(first)
         self._head = sum(p.numel() for p in head.parameters()) * (
             4 + 2 * any(p.requires_grad for p in head.parameters())
@@ -99,6 +103,8 @@ class FlopCounter:
 
 def _attention_width(config: Any) -> int:
     """Layers times the width of attention; 0 where the configuration does not say."""
+    if getattr(config, "is_heterogeneous", False):  # Gemma 4: the heads of its global layers are wider
+        return sum(int(layer.num_attention_heads * layer.head_dim) for layer in config.per_layer_config)
     layers = getattr(config, "num_hidden_layers", None) or getattr(config, "depth", None) or 0
     heads, size = getattr(config, "num_attention_heads", None), getattr(config, "head_dim", None)
     width = heads * size if heads and size else getattr(config, "hidden_size", None) or 0

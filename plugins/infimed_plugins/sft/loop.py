@@ -25,11 +25,12 @@ from infimed_plugins.sft.loss_anomaly import find_anomaly, shown_ids
 from infimed_plugins.sft.making import RowMaker, Updates
 from infimed_plugins.sft.parameters import grouped_parameters, make_optimizer
 from infimed_plugins.sft.ranks import Ranks
+from infimed_plugins.sft.rates import rate_factor
 from infimed_plugins.sft.resuming import StageStates
 from infimed_plugins.sft.row_losses import CrossEntropyRows, ObjectiveRows
 from infimed_plugins.sft.saving import SaveTimer
 from infimed_plugins.sft.sharding import gathered
-from infimed_plugins.sft.stages import TrainingStage, rate_factor
+from infimed_plugins.sft.stages import TrainingStage
 from infimed_plugins.sft.tally import StageTally
 from infimed_plugins.sft.validation import Validation
 

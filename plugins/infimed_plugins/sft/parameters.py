@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from infimed_core import InfimedError, TrainableModel
+from infimed_core import ComponentError, InfimedError, Optimizer, TrainableModel
+from infimed_plugins.sft.named import optimizer_of
 from infimed_plugins.sft.stages import TrainingStage
 
 if TYPE_CHECKING:
@@ -130,8 +131,24 @@ def make_optimizer(chosen: dict[str, dict[str, Any]], stage: TrainingStage) -> t
             if parameters:
                 decay = stage.weight_decay if decays else 0.0
                 groups.append({"params": parameters, "lr": peak, "weight_decay": decay, "peak": peak, "name": group})
+    if (component := optimizer_of(stage)) is not None:
+        return _checked_optimizer(component, groups)
     if stage.optimizer == "adafactor":
         return torch.optim.Adafactor(groups)
     if stage.optimizer == "sgd":
         return torch.optim.SGD(groups, momentum=stage.betas[0])
     return torch.optim.AdamW(groups, betas=stage.betas, eps=stage.epsilon, fused=True)
+
+
+def _checked_optimizer(component: Optimizer, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    """What a component builds, if every parameter is in it once, with its ``peak`` and its ``name``."""
+    built: Any = component.build([dict(group) for group in groups])
+    given = [parameter for group in groups for parameter in group["params"]]
+    held = getattr(built, "param_groups", [])
+    kept = sorted(id(parameter) for group in held for parameter in group["params"])
+    if kept != sorted(map(id, given)) or any("peak" not in group or "name" not in group for group in held):
+        raise ComponentError(
+            f"{type(component).__name__}.build: must give a torch.optim.Optimizer that has every parameter once, in "
+            f"groups with all the keys that they were given; it has {len(kept)} of {len(given)} parameters"
+        )
+    return cast("torch.optim.Optimizer", built)

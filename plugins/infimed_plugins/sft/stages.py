@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 import math
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
-from infimed_core import ComponentRef, Objective, Row, Stage, load_plugins
+from infimed_core import ComponentRef, Row, Stage
+from infimed_plugins.sft.named import makes_rows
 
 HELD_OUT_LOSS = "held_out_loss"
-CROSS_ENTROPY = "cross-entropy"
+SCHEDULES = ("cosine", "linear", "constant", "warmup-stable-decay", "polynomial", "cosine-with-restarts")
+OPTIMIZERS = ("adamw", "adafactor", "sgd")
 Rate = float | dict[str, float]
 LossWeighting = Literal["token", "sample", "square-root"]
 
@@ -86,8 +87,12 @@ class TrainingStage(Stage):
         allow_inf_nan=False,
         description="Steps with a rising rate: below 1 a share of them, else their number.",
     )
-    schedule: Literal["cosine", "linear", "constant", "warmup-stable-decay", "polynomial", "cosine-with-restarts"] = (
-        Field(default="cosine", description="Course of the learning rate after the warm-up.")
+    schedule: (
+        Literal["cosine", "linear", "constant", "warmup-stable-decay", "polynomial", "cosine-with-restarts"]
+        | ComponentRef
+    ) = Field(
+        default="cosine",
+        description="Course of the learning rate after the warm-up; another name is a plugin's (inverse-square-root).",
     )
     power: float = Field(default=1.0, gt=0.0, description="Exponent of the schedule polynomial; linear is 1.")
     cycles: int = Field(default=1, ge=1, description="Falls of cosine-with-restarts, each from the peak.")
@@ -97,10 +102,13 @@ class TrainingStage(Stage):
     min_learning_rate_ratio: float = Field(
         default=0.0, ge=0.0, le=1.0, description="Last learning rate as a share of the peak."
     )
-    optimizer: Literal["adamw", "adafactor", "sgd"] = Field(
+    optimizer: Literal["adamw", "adafactor", "sgd"] | ComponentRef = Field(
         default="adamw",
         description="adamw; adafactor holds a row and a column of averages for a matrix; sgd holds one momentum "
-        "(betas[0]).",
+        "(betas[0]); another name is a plugin's (muon).",
+    )
+    augmentations: tuple[ComponentRef, ...] = Field(
+        default=(), description="What varies the images each time that a sample is drawn (intensity); none by default."
     )
     weight_decay: float = Field(default=0.01, ge=0.0, description="The optimizer's decay; not on biases and norms.")
     betas: tuple[float, float] = Field(default=(0.9, 0.95), description="AdamW's averaging constants.")
@@ -159,10 +167,19 @@ class TrainingStage(Stage):
         """An objective that makes its own rows takes the plan's steps as so many samples."""
         if not isinstance(values, dict) or values.get("packing") is not None or values.get("objective") is None:
             return values
-        named = ComponentRef.model_validate(values["objective"]).use
-        if named in _objectives() and _objectives()[named].makes_rows:
+        if makes_rows(ComponentRef.model_validate(values["objective"]).use):
             return {**values, "packing": {"use": "padded", "with": {"batch_size": 1, "row_tokens": 2**30}}}
         return values
+
+    @field_validator("schedule", "optimizer", mode="before")
+    @classmethod
+    def _named_by_a_plugin(cls, value: object) -> object:
+        return {"use": value} if isinstance(value, str) and value not in (*SCHEDULES, *OPTIMIZERS) else value
+
+    @field_validator("augmentations", mode="before")
+    @classmethod
+    def _named_by_a_list(cls, value: object) -> object:
+        return [{"use": one} if isinstance(one, str) else one for one in value] if isinstance(value, list) else value
 
     @field_validator("continue_from", mode="before")
     @classmethod
@@ -194,7 +211,11 @@ class TrainingStage(Stage):
 
     def unset_settings(self) -> set[str]:
         """Settings of a later version that are not set: what an earlier one trained without them stands."""
-        later = {"optimizer": self.optimizer == "adamw", "neftune_alpha": self.neftune_alpha is None}
+        later = {
+            "optimizer": self.optimizer == "adamw",
+            "neftune_alpha": self.neftune_alpha is None,
+            "augmentations": not self.augmentations,
+        }
         return {name for name, is_unset in later.items() if is_unset}
 
     @model_validator(mode="after")
@@ -240,59 +261,3 @@ class TrainingStage(Stage):
     def rate_of(self, group: str) -> float | None:
         """Peak learning rate of a group; ``None`` where none is named."""
         return self.learning_rate.get(group) if isinstance(self.learning_rate, dict) else self.learning_rate
-
-
-@functools.cache
-def _objectives() -> dict[str, type[Objective]]:
-    """The installed objectives, by their names with and without the plugin's."""
-    found: dict[str, Any] = dict(load_plugins().components("objective"))
-    return {name.rpartition("/")[2]: component for name, component in found.items()} | found
-
-
-def objective_of(stage: Stage) -> Objective | None:
-    """The stage's objective; ``None`` for cross-entropy.
-
-    Raises:
-        InfimedError: it is not installed, or its settings are not those it takes.
-    """
-    named: ComponentRef | None = getattr(stage, "objective", None)
-    if named is None or named.use == CROSS_ENTROPY:
-        return None
-    made: Any = load_plugins().make("objective", named.use, named.settings)
-    return made  # type: ignore[no-any-return]
-
-
-def rate_factor(stage: TrainingStage, step: int, num_steps: int) -> float:
-    """Learning rate of step ``step`` (from 0) of ``num_steps`` as a share of the peak, in (0, 1].
-
-    The warm-up rises linearly and reaches 1 at its last step; ``min_learning_rate_ratio`` is reached at the
-    stage's last step. A warm-up above zero takes at least one step.
-    """
-    num_warmup = math.ceil(stage.warmup * num_steps) if stage.warmup < 1.0 else min(int(stage.warmup), num_steps)
-    if step < num_warmup:
-        return (step + 1) / num_warmup
-    lowest = stage.min_learning_rate_ratio
-    if stage.schedule == "constant":
-        return 1.0
-    if stage.schedule != "warmup-stable-decay":
-        progress = (step + 1 - num_warmup) / max(1, num_steps - num_warmup)
-        # The last step itself must still move the weights where the lowest rate is 0.
-        progress = min(progress, 1.0 - 0.5 / max(1, num_steps)) if lowest == 0.0 else progress
-        return lowest + (1.0 - lowest) * _fall(stage, progress)
-    start = max(num_warmup, num_steps - math.ceil(stage.decay * num_steps))
-    if step < start:
-        return 1.0
-    length = num_steps - start
-    progress = (step + 1 - start) / (length + (lowest == 0.0))
-    return (1.0 - progress) + lowest * progress
-
-
-def _fall(stage: TrainingStage, progress: float) -> float:
-    """What is left of the way from peak to lowest rate, in [0, 1], after a share ``progress`` of the steps."""
-    if stage.schedule == "linear":
-        return 1.0 - progress
-    if stage.schedule == "polynomial":
-        return float((1.0 - progress) ** stage.power)
-    if stage.schedule == "cosine-with-restarts" and progress < 1.0:
-        progress = (stage.cycles * progress) % 1.0
-    return 0.5 * (1.0 + math.cos(math.pi * progress))

@@ -142,7 +142,19 @@ def clear_unfinished(directory: Path) -> None:
 
 
 def flatten_optimizer(optimizer: Any, names: Mapping[Any, str]) -> dict[str, Any]:
-    """The optimizer's tensors under ``parameter name|entry``; ``names`` maps parameters to names."""
+    """The optimizer's tensors under ``parameter name|entry``; ``names`` maps parameters to names.
+
+    Raises:
+        InfimedError: it holds something else, so that a stage could not go on from it.
+    """
+    others = {
+        entry for entries in optimizer.state.values() for entry, held in entries.items() if not hasattr(held, "to")
+    }
+    if others:
+        raise InfimedError(
+            f"the optimizer {type(optimizer).__name__} holds '{min(others)}', which is no tensor, for a parameter: the "
+            "stage could not go on from its state; keep tensors alone"
+        )
     return {
         f"{names[parameter]}|{entry}": tensor
         for parameter, entries in optimizer.state.items()

@@ -21,7 +21,8 @@ from infimed_core import (
     canonical_json,
 )
 from infimed_plugins.sft.kernels import MODULES, is_installed
-from infimed_plugins.sft.stages import TrainingStage, objective_of
+from infimed_plugins.sft.named import augmentations_of, components_of, objective_of
+from infimed_plugins.sft.stages import TrainingStage
 
 
 class StagedTrainer(Trainer):
@@ -81,6 +82,11 @@ class StagedTrainer(Trainer):
         if self.loss_kernel in MODULES and not is_installed(MODULES[self.loss_kernel]):
             package = "liger-kernel" if self.loss_kernel == "liger" else self.loss_kernel
             found["loss_kernel"] = f"'{self.loss_kernel}' is not installed; pip install '{package}', or take auto"
+        for index, stage in enumerate(self.stages):
+            try:
+                list(components_of(stage))
+            except InfimedError as error:
+                found[f"stages.{index}"] = str(error)
         for index, stage in enumerate(self.stages if known else ()):
             for setting, groups in stage.named_groups().items():
                 unknown = [group for group in groups if group not in known]
@@ -103,8 +109,7 @@ class StagedTrainer(Trainer):
         from infimed_plugins.sft.continuing import source_identity
 
         source = {"source": identity} if (identity := source_identity(stage)) else {}
-        objective = objective_of(stage)
-        source |= {"objective": objective.identity()} if objective is not None else {}
+        source |= {setting: component.identity() for setting, component in components_of(stage)}
         return canonical_json([own, settings | source | {"trainable": settings["trainable"] or []}])
 
     def _stop_after(self, stage: Stage) -> int | None:
@@ -122,6 +127,7 @@ class StagedTrainer(Trainer):
             KeyboardInterrupt: the user asked to stop; the state is on disk.
         """
         from infimed_plugins.sft.adapters import adapters
+        from infimed_plugins.sft.augmenting import augmented
         from infimed_plugins.sft.loop import Loop, LoopSettings
         from infimed_plugins.sft.noise import noisy_embeddings
         from infimed_plugins.sft.parameters import in_precision, only_trainable, trainable_parameters
@@ -131,6 +137,7 @@ class StagedTrainer(Trainer):
         objective = objective_of(stage)
         if not isinstance(stage, TrainingStage):
             raise InfimedError(f"stage '{stage.name}' is not a stage of the 'staged' trainer")
+        batches = augmented(batches, augmentations_of(stage), context.seed)
         ranks = Ranks()
         if ranks.size > 1 and ranks.device.type == "cuda":
             model.module.to(ranks.device)

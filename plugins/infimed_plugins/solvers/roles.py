@@ -42,7 +42,7 @@ def read_roles(path: Path | None) -> Roles:
         roles = Roles.model_validate(content)
     except FileNotFoundError:
         raise DataError("missing_file", f"{path}: no such roles file; leave 'roles' out for the built-in") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
         raise DataError("bad_roles", f"{path}{line}: not YAML: {getattr(error, 'problem', error)}") from None

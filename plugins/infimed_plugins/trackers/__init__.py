@@ -27,3 +27,14 @@ def infimed_run_event(event: RunEvent) -> None:
     from infimed_plugins.trackers.active import tell
 
     tell(event)
+
+
+@hookimpl
+def infimed_reporters() -> dict[str, str]:
+    """Offer the trackers by name, for run files that say where their numbers go."""
+    home = "infimed_plugins.trackers.reporters"
+    return {
+        "tensorboard": f"{home}:TensorBoardTracker",
+        "wandb": f"{home}:WandbTracker",
+        "trackio": f"{home}:TrackioTracker",
+    }

@@ -1,4 +1,4 @@
-"""Which trackers a process has active: events.jsonl always, others as INFIMED_TRACKERS says."""
+"""Which trackers a process has active: events.jsonl always, others as the run file or INFIMED_TRACKERS says."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from infimed_core import RunEvent
+from infimed_plugins.trackers.reporters import trackers_of_run
 from infimed_plugins.trackers.services import OPENERS, Tracker
 
 VARIABLE = "INFIMED_TRACKERS"
@@ -65,18 +66,21 @@ def numbers(payload: Mapping[str, Any]) -> dict[str, float]:
 
 def _opened(event: RunEvent) -> dict[str, Tracker]:
     trackers: dict[str, Tracker] = {}
-    for name in filter(None, (part.strip() for part in os.environ.get(VARIABLE, "").split(","))):
-        opener: Callable[[Path], Tracker] | None = OPENERS.get(name)
+    wanted: dict[str, dict[str, Any]] = {
+        name: {} for part in os.environ.get(VARIABLE, "").split(",") if (name := part.strip())
+    }
+    for name, settings in (wanted | trackers_of_run(Path(event.directory))).items():
+        opener: Callable[..., Tracker] | None = OPENERS.get(name)
         if opener is None:
             warnings.warn(f"{VARIABLE}: no tracker '{name}' (there are: {', '.join(OPENERS)})", stacklevel=3)
             continue
         try:
-            trackers[name] = opener(Path(event.directory))
+            trackers[name] = opener(Path(event.directory), **settings)
         except ImportError:
             package = "infimed[trackers]" if name == "tensorboard" else name
-            warnings.warn(f"{VARIABLE}: '{name}' is not installed: pip install '{package}'", stacklevel=3)
+            warnings.warn(f"tracker '{name}' is not installed: pip install '{package}'", stacklevel=3)
         except Exception as error:
-            warnings.warn(f"{VARIABLE}: '{name}' cannot be started: {error}", stacklevel=3)
+            warnings.warn(f"tracker '{name}' cannot be started: {error}", stacklevel=3)
     return trackers
 
 

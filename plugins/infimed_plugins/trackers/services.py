@@ -39,9 +39,9 @@ class TensorBoard:
 class Service:
     """W&B, or Trackio, which speaks the same words."""
 
-    def __init__(self, package: Any, directory: Path, **settings: Any) -> None:
+    def __init__(self, package: Any, directory: Path, project: str | None, **settings: Any) -> None:
         self._package = package
-        project = os.environ.get("INFIMED_TRACKERS_PROJECT", "infimed")
+        project = project or os.environ.get("INFIMED_TRACKERS_PROJECT", "infimed")
         package.init(project=project, name=directory.name, **settings)
 
     def log(self, stage: str, step: int, values: Mapping[str, float]) -> None:
@@ -53,16 +53,16 @@ class Service:
         self._package.finish()
 
 
-def _wandb(directory: Path) -> Tracker:
+def _wandb(directory: Path, project: str | None = None) -> Tracker:
     import wandb
 
-    return Service(wandb, directory, dir=str(directory))
+    return Service(wandb, directory, project, dir=str(directory))
 
 
-def _trackio(directory: Path) -> Tracker:
+def _trackio(directory: Path, project: str | None = None) -> Tracker:
     import trackio
 
-    return Service(trackio, directory)
+    return Service(trackio, directory, project)
 
 
-OPENERS: dict[str, Callable[[Path], Tracker]] = {"tensorboard": TensorBoard, "wandb": _wandb, "trackio": _trackio}
+OPENERS: dict[str, Callable[..., Tracker]] = {"tensorboard": TensorBoard, "wandb": _wandb, "trackio": _trackio}

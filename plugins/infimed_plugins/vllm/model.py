@@ -168,7 +168,7 @@ def adapter_settings(adapter: str | None) -> dict[str, Any]:
         return {}
     try:
         rank = int(json.loads((Path(adapter) / "adapter_config.json").read_text(encoding="utf-8"))["r"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, RecursionError, KeyError, TypeError) as error:
         raise DataError("no_adapter", f"{adapter}: holds no adapter_config.json with a rank 'r' ({error})") from error
     return {"enable_lora": True, "max_lora_rank": next((most for most in LORA_RANKS if most >= rank), rank)}
 

@@ -48,7 +48,7 @@ def put_adapter(module: Any, directory: Path) -> None:
     except (ValueError, OSError, KeyError, TypeError, RuntimeError) as error:
         if isinstance(error, DataError):
             raise
-        first = str(error).strip().splitlines()[0]
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise DataError("no_adapter", f"{directory}: this adapter does not fit its base: {first}") from error
     unfit = [str(warning.message) for warning in told if "missing adapter keys" in str(warning.message)]
     if unfit or len(adapter_tensors(module)) != _num_tensors(directory / ADAPTER_WEIGHTS):

@@ -173,13 +173,18 @@ def prepare_module(module: Any, kind: str, kernel: str = "varlen") -> AttentionS
         for config in _part_configs(module, "vision") if family and family.native_resolution else ():
             config._attn_implementation_internal = VISION_ATTENTION
     else:
-        module.set_attn_implementation(kind)
+        module.set_attn_implementation(of_parts(module.config, kind))
     from infimed_plugins.vlm.patch_embedding import use_linear_patch_embedding
     from infimed_plugins.vlm.projector import use_pooled_projector
 
     use_linear_patch_embedding(module)
     use_pooled_projector(module)
     return state
+
+
+def of_parts(config: Any, kind: str) -> str | dict[str, str]:
+    """``kind`` as transformers takes it: an audio tower (Gemma 4's), which hears nothing here, keeps its only one."""
+    return {"": kind, "audio_config": "eager"} if getattr(config, "audio_config", None) is not None else kind
 
 
 def attention_state(module: Any) -> AttentionState:

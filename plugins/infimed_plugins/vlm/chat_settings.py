@@ -63,7 +63,7 @@ def replaced_generation(checkpoint: Path) -> dict[str, Any]:
     """What ``generation_config.json`` says of how answers are drawn, which the run file's ``generation`` replaces."""
     try:
         body = json.loads((checkpoint / "generation_config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     if not isinstance(body, Mapping):
         return {}

@@ -84,7 +84,7 @@ def read_config(checkpoint: Path, trust_remote_code: bool = False) -> Any:
         config._attn_implementation = config._experts_implementation = None  # of its parts, too
         return config
     except (ValueError, OSError, KeyError, TypeError) as error:
-        first = str(error).strip().splitlines()[0]
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise DataError("no_checkpoint", f"{checkpoint / 'config.json'}: cannot be used: {first}") from error
 
 
@@ -102,6 +102,7 @@ def open_checkpoint(checkpoint: Path, settings: OpeningSettings, trust_remote_co
     from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
     from infimed_plugins.vlm.adapter import put_adapter
+    from infimed_plugins.vlm.attention import of_parts
     from infimed_plugins.vlm.quantization import quantized
     from infimed_plugins.vlm.transformers_model import TransformersModel
     from infimed_plugins.vlm.without_progress_bars import without_progress_bars
@@ -117,7 +118,7 @@ def open_checkpoint(checkpoint: Path, settings: OpeningSettings, trust_remote_co
             dtype=settings.dtype,
             use_safetensors=True,
             trust_remote_code=trust_remote_code,
-            attn_implementation="sdpa" if settings.attention == "packed" else settings.attention,
+            attn_implementation=of_parts(config, "sdpa" if settings.attention == "packed" else settings.attention),
             **quantized(settings.quantize, config, device),
         )
         opened = module if settings.quantize else module.to(device)

@@ -12,16 +12,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from infimed_core import IGNORED_LABEL, DataError, Encoded, Encoder, Sample, TextLengths, Turn
+from infimed_core import DataError, Encoded, Encoder, Sample, TextLengths, Turn
 from infimed_plugins.vlm.chat import Chat, Tokens
 from infimed_plugins.vlm.chat_settings import ChatSettings
+from infimed_plugins.vlm.expansion import expand, mark_lines, rope_positions
 from infimed_plugins.vlm.families import FAMILIES, Family, family_named
 from infimed_plugins.vlm.finding import PREPROCESSING_FILES
+from infimed_plugins.vlm.glm import GlmPixels
 from infimed_plugins.vlm.image_placeholders import ImagePlaceholder, Rendered
 from infimed_plugins.vlm.internvl import InternPixels
+from infimed_plugins.vlm.patch_rows import Gemma4Pixels, PixtralPixels
 from infimed_plugins.vlm.pixels import QwenPixels
 from infimed_plugins.vlm.regions import with_regions
 from infimed_plugins.vlm.siglip import SiglipPixels
+
+Pixels = QwenPixels | SiglipPixels | InternPixels | PixtralPixels | Gemma4Pixels
+_OF_SETTINGS: dict[str, type[QwenPixels]] = {"qwen": QwenPixels, "glm": GlmPixels}
+_OF_CONFIG: dict[str, type[SiglipPixels | InternPixels | PixtralPixels | Gemma4Pixels]] = {
+    "siglip": SiglipPixels, "internvl": InternPixels, "pixtral": PixtralPixels, "gemma4": Gemma4Pixels,
+}  # fmt: skip
 
 
 class ChatEncoder(Encoder):
@@ -80,7 +89,7 @@ class ChatEncoder(Encoder):
         return family_named(self.config["model_type"], self.config.get("vision_config", {}).get("model_type"))
 
     @cached_property
-    def pixels(self) -> QwenPixels | SiglipPixels | InternPixels | None:
+    def pixels(self) -> Pixels | None:
         """How images become patches; ``None`` for a model of text alone.
 
         Raises:
@@ -92,12 +101,10 @@ class ChatEncoder(Encoder):
             known = ", ".join(name for name, other in FAMILIES.items() if other.takes_images)
             text = f"images for '{self.config['model_type']}' are not supported (known: {known}; llava with SigLIP)"
             raise DataError("unknown_family", f"{self.checkpoint}: {text}")
-        settings = self._image_processor()
-        if self.family.tiled:
-            return InternPixels.from_settings(settings, self.config)
-        if self.family.native_resolution:
-            return QwenPixels.from_settings(settings)
-        return SiglipPixels.from_settings(settings, self.config)
+        settings, images = self._image_processor(), self.family.images
+        if images in _OF_SETTINGS:
+            return _OF_SETTINGS[images].from_settings(settings)
+        return _OF_CONFIG[images].from_settings(settings, self.config)
 
     def _image_processor(self) -> dict[str, Any]:
         """The image processor's settings: of its own file, or as part of the processor's.
@@ -134,6 +141,22 @@ class ChatEncoder(Encoder):
             if self.pixels
             else None
         )
+
+    @cached_property
+    def line_ends(self) -> tuple[int, int] | None:
+        """Pixtral's tokens behind each line of an image and behind its last one; ``None`` for other families."""
+        if self.family is None or self.family.images != "pixtral":
+            return None
+        file = self._file("processor_config.json")
+        stated = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        words = (stated.get("image_break_token", "[IMG_BREAK]"), stated.get("image_end_token", "[IMG_END]"))
+        found = [self.tokenizer.get_vocab().get(word) for word in words]
+        if None in found:
+            missing = words[found.index(None)]
+            raise DataError(
+                "no_checkpoint", f"{self.checkpoint}: the tokenizer lacks '{missing}', which ends lines of an image"
+            )
+        return found[0], found[1]
 
     def _tokenize(self, rendered: Sequence[Rendered], training: bool) -> list[Tokens]:
         """Token ids with one placeholder for each image, and all markers around it."""
@@ -277,49 +300,9 @@ class ChatEncoder(Encoder):
         if images and self.pixels:
             vision, grids = self.pixels.arrays(images, max_visual_tokens, shapes)
         counts = grids.prod(axis=1)
-        ids, labels, types = _expand(tokens, self.image_token, counts, generate)
+        ids, labels, types = expand(tokens, self.image_token, counts, generate)
+        if self.line_ends is not None:
+            mark_lines(ids, types, grids, *self.line_ends)
         count = np.arange(len(ids), dtype=np.int64)[None]
         positions = rope_positions(types, grids) if self.rope_rows == 4 else count
         return Encoded(sample_id, ids, labels, positions, types, tuple(counts.tolist()), vision)
-
-
-def _expand(
-    tokens: Tokens, image_token: int, counts: NDArray[np.int64], generate: bool
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Ids with as many placeholders as each image has visual tokens, shifted labels, and token types."""
-    places = tokens.ids == image_token
-    repeats = np.ones(len(tokens.ids), dtype=np.int64)
-    repeats[places] = counts
-    ids = np.repeat(tokens.ids, repeats)
-    types = np.repeat(places, repeats).astype(np.int64)
-    labels = np.full(len(ids), IGNORED_LABEL, dtype=np.int64)
-    if not generate:
-        supervised = np.repeat(tokens.supervised & ~places, repeats)
-        labels[:-1][supervised[1:]] = ids[1:][supervised[1:]]
-    return ids, labels, types
-
-
-def rope_positions(token_types: NDArray[np.int64], grids: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Positions of the Qwen-VL families, int64 [4, L]: row 0 counts tokens; rows 1 to 3 are time, height and width.
-
-    ``grids`` int64 [images, 2] holds the visual tokens down and across of each image. Text advances all three by
-    one; an image starts at the next position, spreads over height and width, and what follows continues after its
-    longer side (Qwen2-VL, arXiv 2409.12191, section 2.1).
-    """
-    length = len(token_types)
-    positions = np.empty((4, length), dtype=np.int64)
-    positions[0] = np.arange(length)
-    visual = np.flatnonzero(token_types)
-    place = current = 0
-    for down, across in grids.tolist():
-        start = int(visual[np.searchsorted(visual, place)])
-        positions[1:, place:start] = np.arange(current, current + start - place)
-        current += start - place
-        stop = start + down * across
-        positions[1, start:stop] = current
-        positions[2, start:stop] = current + np.repeat(np.arange(down), across)
-        positions[3, start:stop] = current + np.tile(np.arange(across), down)
-        current += max(down, across)
-        place = stop
-    positions[1:, place:] = np.arange(current, current + length - place)
-    return positions

@@ -17,7 +17,8 @@ class Family:
         vision: prefixes of parameter names of the vision tower.
         projector: prefixes of what joins tower and language model; they win over ``vision``.
         rope_rows: rows of positions the language model takes (4 for M-RoPE with the text row, else 1).
-        tiled: whether an image is cut into several pictures of one size.
+        processor: whose images it takes: "qwen" where ``rope_rows`` is 4 and "siglip" elsewhere, unless it is stated:
+            "glm" and "pixtral" (native resolution), "gemma4" (native resolution, pooled), "internvl" (cut into tiles).
         towers: where a family leaves the vision tower open, those whose images InfiMed prepares, by ``model_type``.
         leak: why samples cannot share a row; "" where they may. Then every sample is run apart from the others.
         both_ways: whether the tokens of an image see each other in both directions.
@@ -28,7 +29,7 @@ class Family:
     vision: tuple[str, ...] = ()
     projector: tuple[str, ...] = ()
     rope_rows: int = 1
-    tiled: bool = False
+    processor: str = ""
     towers: tuple[str, ...] = ()
     leak: str = ""
     both_ways: bool = False
@@ -45,21 +46,36 @@ class Family:
         return bool(self.vision)
 
     @property
+    def images(self) -> str:
+        """Whose images it takes; "" for a model of text alone."""
+        if not self.takes_images:
+            return ""
+        return self.processor or ("qwen" if self.rope_rows == 4 else "siglip")
+
+    @property
+    def tiled(self) -> bool:
+        """Whether an image is cut into several pictures of one size."""
+        return self.images == "internvl"
+
+    @property
     def native_resolution(self) -> bool:
-        """Whether the tower takes the patches of all images as one row (else images of one size, as a batch)."""
-        return self.takes_images and self.rope_rows == 4
+        """Whether the tower takes the patches of all images as one row (else each image is a row of a batch)."""
+        return self.images in ("qwen", "glm", "pixtral")
 
     @property
     def types_argument(self) -> str:
         """The name under which the model's forward takes the token types; "" where it takes none."""
-        if self.native_resolution:
+        if self.rope_rows == 4 or self.images == "gemma4":
             return "mm_token_type_ids"
         return "token_type_ids" if self.both_ways else ""
 
 
 _QWEN_VISION = ("model.visual.",)
 _QWEN_MERGER = ("model.visual.merger.",)
+_GLM_MERGER = (*_QWEN_MERGER, "model.visual.downsample.")
 _TOWER, _PROJECTOR = ("model.vision_tower.",), ("model.multi_modal_projector.",)
+_GEMMA4_TOWERS = (*_TOWER, "model.audio_tower.")
+_GEMMA4_PROJECTORS = ("model.embed_vision.", "model.embed_audio.")
 _SIGLIP = ("siglip_vision_model",)
 _UNSTATED_TOWER = {"gemma3": "siglip_vision_model"}
 """The tower that transformers assumes where a configuration does not name its."""
@@ -78,7 +94,12 @@ FAMILIES = {
         Family("qwen3_5_moe", _QWEN_VISION, _QWEN_MERGER, 4, leak=_RECURRENT, boxes="listed"),
         Family("llava", _TOWER, _PROJECTOR, towers=_SIGLIP),
         Family("gemma3", _TOWER, _PROJECTOR, towers=_SIGLIP, leak=_WINDOWED, both_ways=True),
-        Family("internvl", _TOWER, _PROJECTOR, tiled=True, boxes="tagged"),
+        Family("internvl", _TOWER, _PROJECTOR, processor="internvl", boxes="tagged"),
+        Family("glm4v", _QWEN_VISION, _GLM_MERGER, 4, processor="glm"),
+        Family("glm4v_moe", _QWEN_VISION, _GLM_MERGER, 4, processor="glm"),
+        Family("glm46v", _QWEN_VISION, _GLM_MERGER, 4, processor="glm"),
+        Family("mistral3", _TOWER, _PROJECTOR, processor="pixtral", towers=("pixtral",)),
+        Family("gemma4", _GEMMA4_TOWERS, _GEMMA4_PROJECTORS, processor="gemma4", leak=_WINDOWED, both_ways=True),
         Family("qwen3"),
         Family("qwen2"),
         Family("qwen3_moe"),

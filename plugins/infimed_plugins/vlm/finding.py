@@ -107,6 +107,6 @@ def base_name(base: Path, seen_from: Path) -> tuple[str, dict[str, str]]:
 def _json_of(file: Path) -> dict[str, Any]:
     try:
         body = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return body if isinstance(body, dict) else {}

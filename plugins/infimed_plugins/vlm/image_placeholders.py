@@ -32,6 +32,9 @@ class ImagePlaceholder:
         if config["model_type"] == "gemma3":
             start, end = (word(int(config[name])) for name in ("boi_token_index", "eoi_token_index"))
             return cls(start, f"\n\n{start}{word(image_token)}{end}\n\n")
+        if config["model_type"] == "gemma4":
+            start, end = (word(int(config[name])) for name in ("boi_token_id", "eoi_token_id"))
+            return cls(word(image_token), f"{start}{word(image_token)}{end}")
         return None
 
     def fill(self, rendered: Sequence[Rendered]) -> list[Rendered]:

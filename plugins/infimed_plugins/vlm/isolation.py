@@ -11,8 +11,9 @@ import numpy as np
 
 from infimed_core import IGNORED_LABEL, Encoded, PackedBatch, assemble
 from infimed_plugins.vlm.attention import AttentionState, attention_layers, attention_state, prepare_module
-from infimed_plugins.vlm.encoding import rope_positions
+from infimed_plugins.vlm.expansion import rope_positions
 from infimed_plugins.vlm.families import Family, attention_kind, family_of
+from infimed_plugins.vlm.patch_rows import patch_features, patches_per_token
 from infimed_plugins.vlm.shrinking import PLACEHOLDERS, VOCABULARY, shrink
 
 TOLERANCE = 1e-5
@@ -88,7 +89,7 @@ def measure(
         together = assemble(samples, padded=padded)
         packed_logits, packed_gradients = _run(module, [together], family, row)
         if kind == "packed":
-            _check_every_layer(module, state, before)
+            _check_every_layer(module, family, state, before)
         alone_logits, alone_gradients = _run(module, [assemble([sample]) for sample in samples], family, row)
     if together.padded:
         longest = len(together) // len(samples)
@@ -142,10 +143,10 @@ def _run(module: Any, rows: Sequence[PackedBatch], family: Family | None, row: R
     return torch.cat(logits), gradients
 
 
-def _check_every_layer(module: Any, state: AttentionState, before: dict[str, int]) -> None:
+def _check_every_layer(module: Any, family: Family | None, state: AttentionState, before: dict[str, int]) -> None:
     layers = attention_layers(module)
-    one_size = not hasattr(getattr(module.config, "vision_config", None), "spatial_merge_size")
-    for name, causal in (("causal", True), ("bidirectional", False))[: 1 if one_size else 2]:
+    both = family is not None and family.native_resolution
+    for name, causal in (("causal", True), ("bidirectional", False))[: 2 if both else 1]:
         wanted = sum(bool(layer.is_causal) is causal for layer in layers)
         ran = state.calls[name] - before[name]
         if ran != wanted:
@@ -175,14 +176,12 @@ def make_samples(config: Any, family: Family | None) -> list[Encoded]:
         labels = np.append(ids[1:], IGNORED_LABEL)
         labels[np.append(types[1:], 0) == 1] = IGNORED_LABEL
         arrays: dict[str, Any] = {}
-        if grids and family and vision is not None and not family.native_resolution:
+        if grids and family and vision is not None and family.images in ("siglip", "internvl"):
             side = vision.image_size[0] if isinstance(vision.image_size, list | tuple) else vision.image_size
             arrays["pixel_values"] = random.standard_normal((len(tiles), 3, side, side)).astype(np.float32)
             arrays["image_grid"] = np.array(tiles, dtype=np.int64)
         elif grids and vision is not None:
-            merge = vision.spatial_merge_size
-            channels = getattr(vision, "in_channels", None) or getattr(vision, "in_chans", 3)
-            features = channels * vision.temporal_patch_size * vision.patch_size**2
+            merge, features = patches_per_token(config), patch_features(vision)
             num_patches = sum(down * across for down, across in grids) * merge**2
             arrays["pixel_values"] = random.standard_normal((num_patches, features)).astype(np.float32)
             arrays["image_grid_thw"] = np.array([(1, d * merge, a * merge) for d, a in grids], dtype=np.int64)

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infimed_core import PackedBatch
-from infimed_plugins.vlm.families import Family
+from infimed_plugins.vlm.families import Family, family_of
+from infimed_plugins.vlm.patch_rows import patch_features, patches_per_token, tower_inputs
 from infimed_plugins.vlm.projector import set_grids
 
 
@@ -81,6 +82,9 @@ def _tensor(module: Any, array: Any) -> Any:
 def vision_inputs(module: Any, family: Family, arrays: Mapping[str, Any], token_types: Any) -> dict[str, Any]:
     """Forward arguments for images: their arrays, and the token types [rows, L] where the family asks for them."""
     inputs = {name: _tensor(module, array) for name, array in arrays.items()}
+    if family.images in ("pixtral", "gemma4"):
+        patch = module.config.vision_config.patch_size
+        inputs = tower_inputs(family.images, inputs["pixel_values"], inputs["image_grid_thw"], patch)
     if "image_grid" in inputs:
         set_grids(module, inputs.pop("image_grid"))
     if family.types_argument:
@@ -127,18 +131,20 @@ def _shares_gradients() -> bool:
 
 def _untouched_tower(module: Any) -> Any:
     """Zero, computed through the vision tower: a row of text alone must not leave other ranks waiting for it."""
-    import torch
 
-    vision, device = module.config.vision_config, module.get_input_embeddings().weight.device
-    if hasattr(vision, "spatial_merge_size"):
-        merge = vision.spatial_merge_size
-        patches = torch.zeros(merge * merge, 3 * vision.temporal_patch_size * vision.patch_size**2, device=device)
-        output = module.model.get_image_features(patches, torch.tensor([[1, merge, merge]], device=device))
-    else:
-        set_grids(module, np.ones((1, 2), dtype=np.int64))
+    family = family_of(module.config)
+    assert family is not None
+    vision = module.config.vision_config
+    if family.images in ("siglip", "internvl"):
         side = vision.image_size if isinstance(vision.image_size, int) else vision.image_size[0]
-        pixels = torch.zeros(1, 3, side, side, device=device)
-        output = module.model.get_image_features(pixels, return_dict=True)
+        nothing = {"pixel_values": np.zeros((1, 3, side, side), np.float32), "image_grid": np.ones((1, 2), np.int64)}
+    else:
+        merge, features = patches_per_token(module.config), patch_features(vision)
+        grid = np.array([[1, merge, merge]], dtype=np.int64)
+        nothing = {"pixel_values": np.zeros((merge * merge, features), np.float32), "image_grid_thw": grid}
+    inputs = vision_inputs(module, family, nothing, np.zeros((1, 0), np.int64))
+    inputs.pop(family.types_argument, None)
+    output = module.model.get_image_features(**inputs, return_dict=True)
     parts = [*output.pooler_output, *(p for level in getattr(output, "deepstack_features", None) or [] for p in level)]
     return sum(part.sum() for part in parts) * 0.0
 

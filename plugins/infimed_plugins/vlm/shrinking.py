@@ -16,6 +16,9 @@ _DEFAULT_SECTIONS = {
     "qwen3_vl_moe": [24, 20, 20],
     "qwen3_5": [11, 11, 10],
     "qwen3_5_moe": [11, 11, 10],
+    "glm4v": [8, 12, 12],
+    "glm4v_moe": [8, 12, 12],
+    "glm46v": [8, 12, 12],
 }
 """What transformers assumes where a configuration states no ``mrope_section``."""
 
@@ -23,9 +26,13 @@ _DEFAULT_SECTIONS = {
 def shrink(config: Any) -> Any:
     """A configuration of the same model type with two layers (or one of each kind) and a width of 128 at most."""
     small = copy.deepcopy(config)
+    if getattr(small, "audio_config", None) is not None:
+        small.audio_config = None  # no sample is heard
     text = small.get_text_config()
+    overrides = _overrides_taken_off(text)
     kinds = list(dict.fromkeys(getattr(text, "layer_types", None) or ["full_attention"]))
-    kinds = kinds * 2 if len(kinds) == 1 else kinds
+    shared = getattr(text, "num_kv_shared_layers", 0) or 0
+    kinds = kinds * 2 if len(kinds) == 1 or shared else kinds
     heads = text.num_attention_heads
     grouped = (getattr(text, "num_key_value_heads", None) or heads) < heads
     _set(text, num_hidden_layers=len(kinds), hidden_size=4 * HEAD_WIDTH, intermediate_size=96, num_attention_heads=4)
@@ -36,7 +43,8 @@ def shrink(config: Any) -> Any:
     )
     _set(text, pad_token_id=None, bos_token_id=None, eos_token_id=None, sliding_window=_small_window(text))
     _set(text, linear_num_key_heads=2, linear_num_value_heads=4, linear_key_head_dim=16, linear_value_head_dim=16)
-    _set(text, shared_expert_intermediate_size=48)
+    _set(text, shared_expert_intermediate_size=48, n_routed_experts=4)
+    _set_gemma4(text, kinds, shared, overrides)
     rope = getattr(text, "rope_parameters", None)
     if rope and (sections := rope.get("mrope_section", _DEFAULT_SECTIONS.get(config.model_type))):
         pairs = int(HEAD_WIDTH * rope.get("partial_rotary_factor", 1)) // 2
@@ -55,10 +63,34 @@ def shrink(config: Any) -> Any:
         patch = vision.patch_size
         side = [4 * length for length in patch] if isinstance(patch, list | tuple) else 4 * patch
         _set(vision, num_hidden_layers=2, num_attention_heads=4, image_size=side)
+        _set(vision, num_key_value_heads=4, head_dim=16, position_embedding_size=64)
         _set(small, image_seq_length=4, mm_tokens_per_image=4)
         _set(small, projector_pool=None)
         _set(vision, num_position_embeddings=64, deepstack_visual_indexes=[0], fullatt_block_indexes=[1], mlp_ratio=2)
     return small
+
+
+def _overrides_taken_off(text: Any) -> set[str]:
+    """What single layers have of their own (Gemma 4's global layers), which is taken off the configuration."""
+    if getattr(text, "per_layer_config", None) is None:
+        return set()
+    layers = text.to_dict().get("per_layer_config") or {}
+    text.per_layer_config = None
+    return {name for layer in layers.values() for name in layer}
+
+
+def _set_gemma4(text: Any, kinds: list[str], shared: int, overrides: set[str]) -> None:
+    """What only Gemma 4 has: heads of another width in its global layers, embeddings of each layer, shared keys."""
+    _set(text, vocab_size_per_layer_input=VOCABULARY, num_kv_shared_layers=len(kinds) // 2 if shared else 0)
+    if getattr(text, "enable_moe_block", False):
+        text.top_k_experts = 2
+    if hasattr(text, "vocab_size_per_layer_input"):
+        text.pad_token_id = 0  # its word stands where an image does
+    if getattr(text, "hidden_size_per_layer_input", None):
+        text.hidden_size_per_layer_input = 16
+    own = {"head_dim": 2 * HEAD_WIDTH, "num_key_value_heads": 1}
+    if wide := {name: value for name, value in own.items() if name in overrides}:
+        text.per_layer_config = {n: dict(wide) for n, kind in enumerate(kinds) if kind == "full_attention"}
 
 
 def _small_window(text: Any) -> int | None:

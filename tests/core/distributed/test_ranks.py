@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from forked import Forked, start
+from forked import Forked, finish, start
 from test_run import document, write_samples
 
 from infimed_core import InfimedError
@@ -60,7 +59,7 @@ def launched(*files: Path) -> list[Forked]:
 def wait_for(file: Path, step: str, log: bool = False) -> None:
     """Until a step of the run has begun (``log``: has trained for two steps)."""
     path = file.parent / "runs" / "small" / "events.jsonl"
-    limit = time.monotonic() + 120
+    limit = time.monotonic() + 600
     while time.monotonic() < limit:
         events = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
         kinds = [event["kind"] for event in events if event["step"] == step]
@@ -70,7 +69,7 @@ def wait_for(file: Path, step: str, log: bool = False) -> None:
     raise AssertionError(f"{step} did not begin in time")
 
 
-def ends(processes: list[Forked], limit: float = 60) -> list[tuple[int, str]]:
+def ends(processes: list[Forked], limit: float = 300) -> list[tuple[int, str]]:
     found = []
     try:
         for process in processes:
@@ -90,9 +89,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory, data: Path) -> RunRecord:
     file = write_run_file(tmp_path_factory.mktemp("alone"), data)
-    subprocess.run(
-        [sys.executable, "-m", "infimed_core", str(file)], check=True, capture_output=True, env=own_environment()
-    )
+    done = finish(["-m", "infimed_core", file])
+    assert done.returncode == 0, done.stderr
     return record(file)
 
 
@@ -131,8 +129,9 @@ def test_a_run_under_a_launcher_has_the_results_of_one_process(
             "0",
         ],
     }
-    command = [str(Path(sys.executable).with_name(launcher)), *options[launcher], "-m", "infimed_core", str(file)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=own_environment(), timeout=280)
+    # The launcher is forked; the ranks are processes that it starts in full.
+    command = [Path(sys.executable).with_name(launcher), *options[launcher], "-m", "infimed_core", file]
+    done = finish(command, own_environment())
     assert done.returncode == 0, done.stderr
     found = record(file)
     assert found.status == "done" and found.environment["ranks"] == 2
@@ -171,7 +170,7 @@ def test_a_rank_that_dies_ends_the_run_and_the_next_run_goes_on(
     assert found.status == "failed" and found.error is not None and "rank 1" in found.error
     if (step, how) != ("train-one", "killed"):
         return
-    again = ends(launched(file, file), limit=200)
+    again = ends(launched(file, file), limit=600)
     assert [code for code, _ in again] == [0, 0], again
     assert record(file).results == alone.results
 

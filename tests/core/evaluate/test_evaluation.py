@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import forked
 import numpy as np
 import pytest
 from scipy import stats
@@ -81,7 +81,7 @@ def test_limit_and_samples_can_be_given_on_the_command_line(tmp_path: Path) -> N
     main = "from infimed_core.cli import run_main; run_main()"
 
     def command(*options: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([sys.executable, "-c", main, str(file), *options], capture_output=True, text=True)
+        return forked.finish(["-c", main, file, *options])
 
     assert command("--limit", "2", "--quiet").returncode == 0
     every = ids(tmp_path, "vqa-rad")

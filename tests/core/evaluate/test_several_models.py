@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 
 from infimed_core import Answer, ConfigError, DataError, LoadedModel, MediaLoader, Request
@@ -106,8 +105,7 @@ def test_the_command_says_on_its_last_line_what_is_missing(tmp_path: Path) -> No
     answers.write_text('{"id": "other", "text": "A"}\n')
     main = "import sys; from infimed_core.cli import main; main()"
     options = ["--benchmarks", f"vqa-rad={DATA / 'vqa-rad'}", "--directory", str(tmp_path / "runs")]
-    command = [sys.executable, "-c", main, "grade", str(answers), *options]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = forked.finish(["-c", main, "grade", answers, *options])
     assert done.returncode == 1, done.stderr
     last = done.stderr.splitlines()[-1]
     assert "none on vqa-rad: 3 of 3 questions have no answer (mostly: no_prediction: " in last

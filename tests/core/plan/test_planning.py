@@ -380,3 +380,26 @@ def test_phases_with_a_gap_are_refused():
 
     with pytest.raises(InfimedError, match=r"Gap\.plan .* gave phases"):
         plan_stage(make_index(30), Stage(name="s"), Gap(), InOrder(), TinyEncoder(), 0, np.ones(30, dtype=bool))
+
+
+@pytest.mark.parametrize("wanted", [1, 7, 16, 50, 10_000])
+def test_a_step_holds_as_many_samples_as_asked_for_as_near_as_rows_come(wanted):
+    index = make_index(600)
+    made = plan(index, samples_per_step=wanted, packer=BestFit(row_tokens=400))
+    of_steps = np.diff(made.offsets[made.steps])
+    rows, samples = len(made.packs), int(made.offsets[-1])
+    assert of_steps.sum() == samples and (np.diff(made.steps) >= 1).all()  # no step without a row
+    assert len(of_steps) == min(rows, max(1, round(samples / wanted)))
+    longest = int(np.diff(made.offsets).max())
+    if longest < wanted < samples:
+        assert abs(of_steps - wanted).max() <= 2 * longest
+
+
+def test_a_stage_in_steps_of_samples_has_so_many_steps_and_a_step_has_one_size():
+    made = plan(make_index(200), num_steps=12, samples_per_step=10)
+    assert len(made.steps) - 1 == 12 and abs(np.diff(made.offsets[made.steps]).mean() - 10) < 1
+    with pytest.raises(ValueError, match="rows_per_step and samples_per_step are two sizes of one step"):
+        Stage(name="s", rows_per_step=2, samples_per_step=8)
+    assert "samples_per_step" not in Stage(name="s").model_dump()  # what an earlier version planned stands
+    told = mixing_warnings(Stage(name="s", samples_per_step=4), {})
+    assert len(told) == 1 and "samples_per_step gives it others" in told[0]

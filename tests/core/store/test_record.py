@@ -102,7 +102,7 @@ def test_a_container_of_the_same_machine_is_refused_although_it_sees_no_process_
         with pytest.raises(InfimedError, match=r"another process \(process 1 on .*\) is working"):
             RunDirectory(tmp_path, record).hold()
         inside.kill()
-    until = time.monotonic() + 20
+    until = time.monotonic() + 300
     while not is_gone(tmp_path, record) and time.monotonic() < until:
         time.sleep(0.05)
     directory = RunDirectory(tmp_path, record)
@@ -179,7 +179,7 @@ def test_a_process_whose_lease_another_has_taken_ends_and_says_to_whom(tmp_path:
         second = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert second.stdout is not None and second.stdout.readline() == "held\n"
         first.send_signal(signal.SIGCONT)
-        told = first.communicate(timeout=30)[1]
+        told = first.communicate(timeout=300)[1]
         assert first.returncode == 1 and f"has lost its lease of the directory to process {second.pid} on" in told
     finally:
         for process in (first, second):

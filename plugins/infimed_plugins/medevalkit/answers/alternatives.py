@@ -11,7 +11,7 @@ from infimed_plugins.medevalkit.answers.open_answers import NEEDS_JUDGE, Verdict
 from infimed_plugins.medevalkit.answers.prepared import prepare
 from infimed_plugins.medevalkit.answers.refusals import is_refusal
 from infimed_plugins.medevalkit.answers.sentences import Sentence, read_sentences
-from infimed_plugins.medevalkit.answers.vocabulary import same_as, words_of
+from infimed_plugins.medevalkit.answers.vocabulary import same_as, value_of, words_of
 from infimed_plugins.medevalkit.answers.words import word_set
 
 _SMALL = word_set("the a an in on at of to is are was were it this that with by from more be there as")
@@ -90,12 +90,44 @@ def _last_run(text: str, size: int) -> list[str]:
 
 
 def _distinct(names: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    last = names[-1]
+    kind = value_of(tuple(last[:1])) if len(last) > 1 else None
+    if kind is not None:  # "the left or right ventricle"
+        names = [
+            [*name, *last[1:]] if len(name) == 1 and (value_of(tuple(name)) or ("",))[0] == kind[0] else name
+            for name in names
+        ]
     texts = [" ".join(name) for name in names if name]
     return tuple(texts) if len(texts) > 1 and len(set(texts)) == len(texts) else ()
 
 
+_GROUPS = (
+    (word_set("larger bigger greater"), word_set("smaller")),
+    (word_set("brighter lighter"), word_set("darker")),
+    (word_set("higher"), word_set("lower")),
+    (word_set("thicker"), word_set("thinner")),
+    (word_set("longer"), word_set("shorter")),
+    (word_set("wider broader"), word_set("narrower")),
+    (word_set("more"), word_set("less fewer")),
+    (word_set("better"), word_set("worse")),
+    (word_set("older"), word_set("younger")),
+)
+"""Comparatives and their opposites."""
+
+
+def _turned(sentence: Sentence, question: str) -> bool:
+    """Whether a sentence compares the other way round than the question ("smaller?", "the left is larger than ...")."""
+    asked, said = set(words_of(question)), set(sentence.words)
+    if {"less", "fewer"} & said and not {"less", "fewer", "smaller", "lower"} & asked:
+        return True
+    return any(
+        (one & asked and other & said and not one & said) or (other & asked and one & said and not other & said)
+        for one, other in _GROUPS
+    )
+
+
 def grade_alternatives(
-    gold: str, response: str | None, named: Sequence[str], ended: str | None = None
+    gold: str, response: str | None, named: Sequence[str], ended: str | None = None, question: str = ""
 ) -> Verdict | None:
     """The verdict where the answer asserts one alternative; ``None`` where the reference is none of them."""
     prepared = prepare(response, ended)
@@ -119,7 +151,7 @@ def grade_alternatives(
     for sentence in read_sentences(prepared.whole):
         if sentence.asked:
             continue
-        for index in _asserted(sentence, forms):
+        for index in _asserted(sentence, forms, _turned(sentence, question)):
             said.setdefault(index, sentence.text)
     if len(said) == 1:
         index, statement = next(iter(said.items()))
@@ -129,15 +161,16 @@ def grade_alternatives(
     return Verdict(None, "several_answers" if said else NEEDS_JUDGE)
 
 
-def _asserted(sentence: Sentence, forms: Sequence[tuple[tuple[str, ...], ...]]) -> list[int]:
+def _asserted(sentence: Sentence, forms: Sequence[tuple[tuple[str, ...], ...]], turned: bool = False) -> list[int]:
     """The alternatives that a sentence asserts: not denied, not the lesser side of a comparison, not merely
     repeated."""
     cut = _COMPARED.search(sentence.text)
     limit = len(words_of(sentence.text[: cut.start()])) if cut else 10**6
+    least, limit = (limit, 10**6) if turned and cut else (0, limit)
     found = []
     for index, form in enumerate(forms):
         places = sentence.find(form)
-        standing = [at for at in places if not sentence.denied[at] and at < limit]
+        standing = [at for at in places if not sentence.denied[at] and least <= at < limit]
         if standing:
             found.append(index)
     if len(found) > 1:

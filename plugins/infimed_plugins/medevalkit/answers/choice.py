@@ -18,8 +18,15 @@ from infimed_plugins.medevalkit.answers.choice_statements import (
     is_label,
     read_claim,
 )
-from infimed_plugins.medevalkit.answers.context_modifiers import corrections, denied_after, denied_before, retractions
+from infimed_plugins.medevalkit.answers.context_modifiers import (
+    corrections,
+    denied_after,
+    denied_before,
+    retractions,
+)
+from infimed_plugins.medevalkit.answers.enumerations import goes_on_from, goes_on_listing
 from infimed_plugins.medevalkit.answers.equality import EDGES, key_of_plain
+from infimed_plugins.medevalkit.answers.listed_names import list_alone, list_named
 from infimed_plugins.medevalkit.answers.named_in_prose import in_other_words, named_in_prose, part_of_one
 from infimed_plugins.medevalkit.answers.named_options import (
     LETTERS,
@@ -30,12 +37,14 @@ from infimed_plugins.medevalkit.answers.named_options import (
     prepare_options,
     unmark,
 )
+from infimed_plugins.medevalkit.answers.none_or_all import none_or_all
 from infimed_plugins.medevalkit.answers.polar import by_statement
 from infimed_plugins.medevalkit.answers.prepared import MARK, Prepared, prepare
 from infimed_plugins.medevalkit.answers.refusals import NO_CHOICE, is_refusal
-from infimed_plugins.medevalkit.answers.resolving import Resolved, resolve, set_of
+from infimed_plugins.medevalkit.answers.resolving import Resolved, option_of_number, resolve, set_of
 from infimed_plugins.medevalkit.answers.restated import without_restated
 from infimed_plugins.medevalkit.answers.run_on import heads
+from infimed_plugins.medevalkit.answers.sentence_bounds import sentence_start
 
 
 class Choice(NamedTuple):
@@ -79,16 +88,19 @@ def _read(response: str | None, texts: tuple[str, ...], multiple: bool, ended: s
     options = prepare_options(texts)
     if not prepared.loop and (same := read_at_once(prepared, options)) is not None:
         return _of(same, prepared.whole if same.letters else "")
-    if not prepared.marks and not prepared.loop and (same := resolve(prepared.text, options, multiple)) is not None:
+    pieces = heads(prepared.text, options.lowered)
+    whole = len(pieces) == 1 and not prepared.marks and not prepared.loop
+    if whole and (same := resolve(prepared.text, options, multiple)) is not None:
         return _of(same, prepared.text)
     negative = _NEGATIVE.search(question[-400:]) is not None
-    pieces = heads(prepared.text, options.lowered)
     if len(pieces) == 1 and (last := _read_end(pieces[0], prepared, options, multiple, negative)) is not None:
         return last
     for piece in pieces:
         choice, sure = _read_text(piece, prepared, options, multiple, negative)
         if sure or (choice.letters and len(pieces) == 1):
-            return choice
+            break
+    if choice.reason in ("no_option", "unreadable") and (letter := none_or_all(prepared.whole, options)):
+        return Choice(letter, how="none or all of them", statement=choice.statement or prepared.whole[:300])
     if not choice.letters and question and choice.reason in ("unreadable", "several_answers"):
         said, statement = by_statement(prepared.whole, question)
         if said and said in options.keys:
@@ -108,6 +120,14 @@ def _of(same: Resolved, text: str) -> Choice:
     return Choice(same.letters, same.reason, same.how, text.strip()[:300])
 
 
+_ASIDE_LINE = re.compile(
+    r"^(?:less likely|unlikely|differentials?(?: diagnos[ie]s)?|(?:incorrect|wrong|other|rejected|alternative) "
+    r"(?:answers?|options?|choices?)|incorrect|wrong|alternatives?|ruled out|excluded|distractors?) ?: ?\S.*$",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""A line of what is not the answer."""
+
+
 def _read_text(
     text: str, prepared: Prepared, options: Options, multiple: bool, negative: bool = False
 ) -> tuple[Choice, bool]:
@@ -115,8 +135,12 @@ def _read_text(
     if text is not prepared.text and (same := resolve(text, options, multiple)) is not None:
         return _of(same, text), True
     raw = text
+    if ":" in text and (shorter := _ASIDE_LINE.sub("", text).strip()):
+        text = shorter
     text = without_restated(text, options)
     text = mark_labels(mark_names(text, options), len(options))
+    if multiple and (listed := list_alone(text, options)) is not None:
+        return _of(listed, unmark(text, options)), True
     statements = find_statements(text, options, multiple, negative)
     statements += _of_marks(text, prepared, options, multiple)
     decided = decide(text, statements, multiple)
@@ -126,6 +150,8 @@ def _read_text(
     if decided is not None:
         shown = _shown(text, decided, prepared, options)
         return Choice(decided.letters, decided.reason, decided.how, shown), True
+    if multiple and not prepared.cut and (listed := list_named(text, options)) is not None:
+        return _of(listed, unmark(text, options)), False
     return _unstated(text, statements, prepared, options), False
 
 
@@ -159,7 +185,7 @@ def _of_marks(text: str, prepared: Prepared, options: Options, multiple: bool) -
     found = []
     for index, content in enumerate(prepared.marks):
         at = text.find(chr(MARK + index))
-        if at < 0 or denied_before(text[max(0, at - 60) : at]):
+        if at < 0 or denied_before(text[max(sentence_start(text, at), at - 60) : at]):
             continue
         same = resolve(content, options, multiple)
         if same is None and NO_CHOICE.match(content):
@@ -207,9 +233,15 @@ def decide(text: str, statements: Sequence[Statement], multiple: bool) -> Statem
 
 _LETTERED = re.compile(r"[\"'(\[ ]*[A-Z][.):\]]")
 """A text that begins with a letter as a list has it: "B. Warfarin is ..."."""
-_LEAD = re.compile(r"(?:[\"'(\[{<:. ]|(?:option|choice|选项?)\s?:? ?)*", re.IGNORECASE)
+_LEAD = re.compile(
+    r"(?:[\"'(\[{<:. ]|(?:most likely|probably|likely|maybe|perhaps|possibly|definitely|certainly|clearly|surely|"
+    r"i guess|okay|ok|sure|well|therefore|thus|hence|so)[,:]? |(?:option|choice|选项?)\s?:? ?)*",
+    re.IGNORECASE,
+)
 _LABEL_LINE = re.compile(r"[A-Z]\. [A-Z][a-z]")
 """A capital letter, and a sentence after its stop: no initial of a germ, whose second word is small."""
+_NEXT_NAME = re.compile(r"[\"')\]]*(?:,| and| or|/)+ ?(?:and |or )?[\ue000-\ue019]")
+"""Another option that is named with the first, so that this one is not said alone."""
 _LEAD_END = re.compile(
     r"[\"')\]}]*(?:$|\s?[.:、。;)]|,(?= |$)|\s?[-—–]+(?=\s)|\n| \(| (?=because|since|as\b|due to|for the reason)|"
     r"[ ]?[\ue000-\ue019]|(?= ?[\ue100-\ue119])|(?= [^\w\s(]))",
@@ -239,7 +271,7 @@ def _leading(text: str, options: Options, multiple: bool, negative: bool, letter
         same = resolve(part, options, multiple) if part.strip(EDGES) else None
         if same is not None and same.how != "letter":
             rest = text[len(part) :]
-            if same.letters and ((denied_after(rest) and not negative) or _goes_on_listing(text, options)):
+            if same.letters and ((denied_after(rest) and not negative) or goes_on_listing(text)):
                 return None
             if same.letters and same.how == "option text" and len(part) < len(first_line) and not _ends_clause(rest):
                 continue
@@ -258,7 +290,9 @@ def _leading(text: str, options: Options, multiple: bool, negative: bool, letter
     named = "\ue000" <= item < "\ue100"
     if named and not re.match(r"[\"')\]}]*(?:$|\s?[.;。]|,|\n| \(|\s[-—–]\s)", text[end:]):
         return None
-    if (denied_after(text[end:]) and not negative) or _goes_on_listing(text, options):
+    if (denied_after(text[end:], "is ") and not negative) or goes_on_listing(text):
+        return None
+    if named and _NEXT_NAME.match(text, end):
         return None
     claim = read_claim(text, lowered(text), start, options, multiple)
     if claim is None:
@@ -276,39 +310,11 @@ def _ends_clause(rest: str) -> bool:
     return re.match(r"[,;.:!\n。(]|\s[-—–(]|$", rest) is not None
 
 
-_LISTED = re.compile(
-    r"^[\"'(\[ ]*(?:option |choice )?([A-Z]|[\ue100-\ue119])(?:[.):]|(?<=[\ue100-\ue119])[.):]?)",
-    re.MULTILINE | re.IGNORECASE,
-)
-
-
-def _goes_on_listing(text: str, options: Options) -> bool:
-    """Whether the lines go through the options A, B, C ... in turn without a first paragraph that answers."""
-    head = text.split("\n\n", 1)[0]
-    if "\n" not in head:
-        return False
-    found = [ord(m[1]) - 0xE100 if ord(m[1]) > 0xE000 else ord(m[1].upper()) - 65 for m in _LISTED.finditer(head)]
-    return len(found) > 1 and found == list(range(len(found)))
-
-
-_LABELLED = re.compile(r"[\"'(\[ ]*(?:([A-Z])[.):]|([\ue100-\ue119]))")
-
-
-def _goes_on_from(before: str, line: str) -> bool:
-    """Whether a last line has the letter after that of the line before it, so that both are of one list."""
-    previous = before.rstrip().rpartition("\n")[2]
-    labels = [_LABELLED.match(one) for one in (previous, line)]
-    if labels[0] is None or labels[1] is None:
-        return False
-    one, next_one = (ord(found[1]) - 65 if found[1] else ord(found[2]) - 0xE100 for found in labels if found)
-    return next_one == one + 1
-
-
 def _last_line(text: str, options: Options, multiple: bool) -> Statement | None:
     """The last line, where it is an answer and nothing else; or a letter after the last colon."""
     start = text.rfind("\n") + 1
     line = text[start:]
-    if start and _goes_on_from(text[:start], line):
+    if start and goes_on_from(text[:start], line):
         return None
     if start and line.strip(EDGES):
         same = resolve(unmark(line, options) if not line.isascii() else line, options, multiple)
@@ -338,7 +344,7 @@ _TURNS = re.compile(r"\b(?:however|but|that said|nevertheless|nonetheless)\b", r
 
 def _unstated(text: str, statements: Sequence[Statement], prepared: Prepared, options: Options) -> Choice:
     """What is said with doubt, or only named; else why nothing is read."""
-    if is_refusal(prepared.whole):
+    if is_refusal(prepared.whole) and not (options.declining and not is_refusal(text)):
         turn = _TURNS.search(text)
         named = (
             named_in_prose(text[turn.start() :], options, prepared.cut)
@@ -359,10 +365,13 @@ def _unstated(text: str, statements: Sequence[Statement], prepared: Prepared, op
         return Choice(
             named.letters, named.reason, named.how, unmark(text[named.start : named.end], options).strip()[:300]
         )
-    if len(text) <= 200 and (index := part_of_one(key_of_plain(text), options)) is not None:
+    last = re.split(r"→|=>|->|[:=]", text)[-1] if len(text) <= 200 else ""
+    if last and (index := part_of_one(key_of_plain(last), options)) is not None:
         return Choice(LETTERS[index], how="part of one option's text", statement=text[:300])
     if not named.reason and (bagged := in_other_words(text, options)) is not None:
         return Choice(LETTERS[bagged], how="option in other order", statement=text[:300])
+    if (index := option_of_number(text, options)) is not None:
+        return Choice(LETTERS[index], how="option named", statement=text[:300])
     if prepared.loop:
         return Choice("", "loop")
     if re.fullmatch(r"[\(\[]?[A-Za-z][\)\].][^\n]{0,200}", text) or (len(text) == 1 and "\ue100" <= text <= "\ue119"):

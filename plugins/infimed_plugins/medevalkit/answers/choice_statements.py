@@ -6,6 +6,7 @@ import re
 from typing import NamedTuple
 
 from infimed_plugins.medevalkit.answers.choice_cues import (
+    ABROAD,
     AFTER_BARE,
     BACKWARD,
     COPULA,
@@ -13,11 +14,14 @@ from infimed_plugins.medevalkit.answers.choice_cues import (
     FORWARD,
     INITIAL,
     ITEM,
+    KINDS,
     MORE,
     OPENERS,
     POSITIVE,
     STARTERS,
+    TURN,
     VERDICT,
+    WORDS,
 )
 from infimed_plugins.medevalkit.answers.context_modifiers import (
     denied_after,
@@ -28,7 +32,7 @@ from infimed_plugins.medevalkit.answers.context_modifiers import (
     verb_denied,
 )
 from infimed_plugins.medevalkit.answers.equality import EDGES
-from infimed_plugins.medevalkit.answers.named_options import LABEL, LABELS, LETTERS, NAME, NAMES, Options, lowered
+from infimed_plugins.medevalkit.answers.named_options import LABEL, LABELS, LETTERS, NAME, Options, lowered
 from infimed_plugins.medevalkit.answers.numbers import number_of
 from infimed_plugins.medevalkit.answers.refusals import NO_CHOICE
 from infimed_plugins.medevalkit.answers.resolving import resolve, set_of
@@ -64,7 +68,7 @@ def is_label(low: str, start: int, end: int) -> bool:
     coli")."""
     if ord(low[start]) >= NAME:
         return True
-    if not AFTER_BARE.match(low, end):
+    if not AFTER_BARE.match(low, end) or low[end : end + 1] in _TYPES:
         return False
     if (initial := INITIAL.match(low, end)) is not None and initial[1] not in STARTERS:
         return False
@@ -73,6 +77,8 @@ def is_label(low: str, start: int, end: int) -> bool:
     return not (low[start] == "i" and _NO_LABEL_I.match(low, end))
 
 
+_TYPES = tuple("型类族级期组群超链波线区段")
+"""What makes a letter before it a name in Chinese ("A型流感")."""
 _NO_LABEL_A = re.compile(
     r" (?!#\d|\[\d|because|since|as\b|for\b|due\b|which|is\b|and\b|or\b|not\b|rather|over\b|\(|with\b|based|given)"
 )
@@ -151,7 +157,7 @@ _SUPERLATIVE = re.compile(
     r"\b(?:most|best|therefore|thus|hence|so|correct|only|likely|should|must|conclude|conclusion)\b"
 )
 _BRACKET = re.compile(r" ?\(([^()\n]{1,300})\)")
-_SIGN = re.compile(r"[\"')\]}]*\s?[.:,)\-–—=]{0,2}\s?[\"'(]*")
+_SIGN = re.compile(r"[\"')\]}]*\s?(?:\.(?!\d)|[:,)\-–—=]){0,2}\s?[\"'(]*")
 
 
 def _names_another(text: str, at: int, end: int, index: int, options: Options) -> bool:
@@ -177,30 +183,9 @@ def _names_another(text: str, at: int, end: int, index: int, options: Options) -
     return False
 
 
-_WORDS = re.compile(rf"[a-z]+|[{NAMES}{LABELS}]")
-_NOUNS = word_set(
-    "answer answers option options choice choices response responses selection selections diagnosis "
-    "diagnoses conclusion letter pick solution result treatment cause organism step ans correct right "
-    "best likely appropriate choose chooses choosing chose chosen select selects selected selecting picks "
-    "picked picking go going went opt opts opted opting settle settles settled settling lean leans "
-    "leaning leaned vote voting say prefer favor favour stick sticking bet mark respond guess think "
-    "believe conclude recommend"
-)
-_LINKS = word_set(
-    "so thus therefore hence accordingly consequently ergo in overall finally it this that which "
-    "corresponds correspond matches match points point aligns align consistent leads lead leaves leave "
-    "supports support indicates indicate suggests suggest"
-)
 _HOLDS = word_set("correct right true accurate consistent appropriate likely suitable 正确 对 符合 ✓ ✔ ✅")
-_KINDS = {
-    **dict.fromkeys(_LINKS, "link"),
-    **dict.fromkeys(_NOUNS, "noun"),
-    **dict.fromkeys(("is", "be", "are"), "is"),
-    **dict.fromkeys("abcdefghijklmnopqrstuvwxyz", "item"),
-    **{chr(start + index): "item" for start in (NAME, LABEL) for index in range(26)},
-}
 _LABEL_NEXT = re.compile(rf"[ :]{{0,3}}\n{{0,2}} ?(?=[{LABELS}])")
-_CHINESE = re.compile("[答选最正结故应因综所\\[→∴=]")
+_CHINESE = re.compile("[答选最正结故应因综所认觉判诊\\[→∴=]")
 
 
 def find_statements(
@@ -215,14 +200,17 @@ def find_statements(
     found: list[Statement | None] = []
     items: list[int] = []
     reached = 0
-    kinds = _KINDS.get
-    for word in _WORDS.finditer(low, start):
+    kinds = KINDS.get
+    for word in WORDS.finditer(low, start):
         kind = kinds(word.group())
         if kind is None:
             continue
         at = word.start()
         if kind == "item":
             items.append(at)
+        elif kind == "turn":
+            if (cue := TURN.match(low, at)) is not None and _begins(low, cue, False):
+                found.append(_forward(text, low, cue, options, multiple, True))
         elif kind == "noun":
             if at >= reached and (cue := FORWARD.match(low, at)) is not None and _begins(low, cue, False):
                 found.append(_forward(text, low, cue, options, multiple, False))
@@ -239,7 +227,7 @@ def find_statements(
                     found.append(_forward(text, low, cue, options, multiple, pattern is COPULA))
     for at in items:
         if (match := BACKWARD.match(low, at)) is not None and not (negative and match["right"] in _HOLDS):
-            found.append(_backward(low, match, options, multiple))
+            found.append(_backward(text, low, match, options, multiple))
     if not negative:
         found.append(_verdicts(low, items, options, multiple))
     return sorted((one for one in found if one is not None), key=lambda statement: (statement.end, statement.strength))
@@ -257,7 +245,9 @@ def _copula(text: str, low: str, at: int, stop: int, options: Options, multiple:
         or _asked(low, claim[0])
     ):
         return None
-    if claim[1] and (denied_after(low[claim[0] : claim[0] + 200]) or is_contradicted(low[claim[0] : claim[0] + 200])):
+    if claim[1] and (
+        denied_after(low[claim[0] : claim[0] + 200], before + " is ") or is_contradicted(low[claim[0] : claim[0] + 200])
+    ):
         return None
     strength = DOUBTED if is_hedged(before) and claim[1] else CONCLUDED
     return Statement(at, claim[0], claim[1], strength, "stated", claim[2])
@@ -302,17 +292,34 @@ def _forward(
     before = low[sentence_start(low, cue.start()) : cue.start()]
     if verb_denied(before) and (groups.get("verb") or groups.get("chinese")):
         return None
+    if (copula and _LEAST.search(before)) or _OTHERS.search(before):
+        return None
+    if groups.get("turn") and not _ENDS_TURN.match(low, end):
+        return None
     if denied_before(cue.group()) or _asked(low, end) or is_considered(before):
         return None
     after = low[end : end + 200]
-    if is_contradicted(after) or (letters and not reason and denied_after(after)):
+    if is_contradicted(after) or (letters and not reason and denied_after(after, before + cue.group())):
         return None
     doubted = bool(letters) and is_hedged(f"{before} {cue.group()}")
     return Statement(cue.start(), end, letters, DOUBTED if doubted else CONCLUDED, "stated", reason)
 
 
+_LEAST = re.compile(r"\b(?:least|less)(?: \w+)?\s?$")
+_OTHERS = re.compile(r"\b(?:incorrect|wrong|other|alternative|remaining|rejected|eliminated) $")
+"""What makes "answers: A, B" the answers that are none."""
+_ENDS_TURN = re.compile(r"[\"')\]]*\s?(?:[.!\n(]|$|,? (?:because|since|as|is (?:the|right|correct))\b)")
+"""What may follow a letter after "actually" or its like, so that this is an answer."""
 _ASKED_FOR_CHINESE = re.compile("答案|选项|选择")
-_ASKED_FOR = re.compile("answer|option|choice|ans|one|letter")
+_ASKED_FOR = re.compile(f"answer|option|choice|ans|one|letter|{ABROAD}")
+_SEEMING = phrases("seems|appears|looks|remains|would be|should be|must be")
+_HOLDS_OF_A = phrases("correct|right|true|best|better|answer|choice|option|likely|appropriate")
+"""What is said of the option A, and of no thing that an article begins ("A is correct")."""
+_FITTING = phrases("fits|suits|matches|explains|describes|accounts")
+_MAKES = re.compile(
+    r"\b(?:mak(?:es?|ing)|leav(?:es?|ing)|left|render(?:s|ing)?|consider|call|deem|regard|see)[\"'( ]*$"
+)
+"""What stands before "C the best answer"."""
 
 
 def _asked(text: str, end: int) -> bool:
@@ -320,18 +327,30 @@ def _asked(text: str, end: int) -> bool:
     return stop < len(text) and text[stop] == "?"
 
 
-def _backward(low: str, match: re.Match[str], options: Options, multiple: bool) -> Statement | None:
+def _backward(text: str, low: str, match: re.Match[str], options: Options, multiple: bool) -> Statement | None:
     start = match.start("item")
     item = match["item"]
-    if not is_label(low, start, start + 1) and match["join"].strip() not in (":", "是", "项", "选项", "均", "都", "is"):
+    if match["right"] == "it is" or (item not in "ai" and match["join"].strip() in _SEEMING):
+        pass
+    elif not match["join"] and low[match.end("join")] == " ":
+        if not _MAKES.search(low[max(0, start - 20) : start]):
+            return None
+    elif (
+        not is_label(low, start, start + 1)
+        and match["join"].strip() not in (*(":", "是", "项", "选项", "均", "都", "is"),)
+        and match["right"] != "better"
+        and not match["join"].startswith(_FITTING)
+    ):
         return None
     if ord(item) < NAME and item in "ai" and match["join"].strip() in ("is", "was", "-", "="):
-        return None
+        said = item == "a" and match["join"].strip() in ("is", "was") and match["right"] in _HOLDS_OF_A
+        if not said or text[start] != "A":
+            return None
     index = index_of(item)
     if index >= len(options):
         return None
     first = sentence_start(low, start)
-    before = low[first:start]
+    before = low[first:start] if match["join"] else _MAKES.sub("", low[first:start])
     if denied_before(before) or is_considered(before) or _asked(low, match.end()):
         return None
     if match["right"] in phrases("true|likely|consistent|answer|choice|option|accurate|符合") and re.match(

@@ -7,10 +7,14 @@ from collections.abc import Sequence
 from infimed_plugins.medevalkit.answers.alternatives import alternatives, grade_alternatives
 from infimed_plugins.medevalkit.answers.choice import read_choice
 from infimed_plugins.medevalkit.answers.equality import key
-from infimed_plugins.medevalkit.answers.open_answers import Verdict, grade_open
+from infimed_plugins.medevalkit.answers.open_answers import NEEDS_JUDGE, Verdict, grade_open
+from infimed_plugins.medevalkit.answers.other_values import conflict
 from infimed_plugins.medevalkit.answers.polar import grade_polar, is_polar
+from infimed_plugins.medevalkit.answers.prepared import prepare
+from infimed_plugins.medevalkit.answers.sentences import read_sentences
 
 NEAR_MISS = "near_miss"
+_ALL_OR_NONE = frozenset(["both", "both of them", "neither", "neither of them", "none", "all of them"])
 
 
 def grade_closed(
@@ -35,7 +39,11 @@ def grade_closed(
     if is_polar(gold):
         return grade_polar(gold, response, question, ended)
     if named := alternatives(question):
-        verdict = grade_alternatives(gold, response, named, ended)
+        verdict = grade_alternatives(gold, response, named, ended, question)
+        if verdict is not None and verdict.reason == NEEDS_JUDGE:
+            text = prepare(response, ended).whole
+            if key(text) in _ALL_OR_NONE or conflict(gold, list(read_sentences(text)), question) == "other":
+                return Verdict(False, read=text[:200], statement=text[:300])
         if verdict is not None:
             return verdict
     verdict = grade_open(gold, response, question, ended)

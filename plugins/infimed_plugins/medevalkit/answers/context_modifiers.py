@@ -45,7 +45,7 @@ _WRONG = (
     r"likely|less appropriate|less suitable|contraindicated|inappropriate|"
     r"unsafe|unsuitable|irrelevant|incompatible|inconsistent|unrelated|improbable|implausible|absent|withheld|"
     r"stopped|discontinued|harmful|dangerous|teratogenic|ineffective|"
-    r"insufficient|distractors?\b)"
+    r"insufficient|spared\b|unaffected|uninvolved|distractors?\b)"
 )
 _DENIES_PREVIOUS = re.compile(
     rf"[\"') ]*(?:[(,:\-] ?)?(?:(?:which|that|it|this|also|option|choice|,) )*"
@@ -53,7 +53,8 @@ _DENIES_PREVIOUS = re.compile(
     rf"could|ca|wo|have|has)n't\b|cannot\b|"
     r"not (?:correct|right|the (?:answer|best|correct|right)|indicated|appropriate|recommended|likely|an? "
     r"option|true|possible|supported)|"
-    r"✗|✘|❌|×|(?:项|选项)?(?:也|同样|则|又|都|均|显然|明显|是|为|就)*(?:不正确|不对|不是|不符|不考虑|不应|错|排除|可排除|并不|被排除|否))",
+    r"✗|✘|❌|×|(?:项|选项)?(?:也|同样|则|又|都|均|显然|明显|是|为|就)*"
+    r"(?:不正确|不对|(?:不是|不符|不考虑|不应)(?! ?[A-Za-z\ue000-\ue1ff])|错|排除|可排除|并不|被排除|否))",
     re.IGNORECASE,
 )
 _VERB_DENYING = word_set(
@@ -76,7 +77,8 @@ CONSIDERED = re.compile(
     re.IGNORECASE,
 )
 HEDGED = re.compile(
-    r"\b(?:may|might|could|perhaps|maybe|possibly|possible|potentially|conceivably|not rule out)\b|可能|也许|或许",
+    r"\b(?:may|might|could|perhaps|maybe|possibly|possible|potentially|conceivably|"
+    r"not rule out)\b|(?<!最)可能|也许|或许",
     re.IGNORECASE,
 )
 _RESET = re.compile(
@@ -114,8 +116,18 @@ def _last_words(before: str, filling: frozenset[str], most: int) -> list[str]:
     return words
 
 
+_CAUSED = re.compile(
+    r"\b(?:due to|caused by|because of|results? (?:from|in)|resulting (?:from|in)|secondary to|owing to|causes) "
+    r"(?:an? |the )?(?:lack|absence|loss) of(?: an?| the)? ?$",
+    re.IGNORECASE,
+)
+"""A lack that explains ("due to lack of factor XI") is said, not denied."""
+
+
 def denied_before(before: str) -> bool:
     """Whether the text up to a naming denies what comes next."""
+    if " of" in before[-5:] and _CAUSED.search(before[-60:]):
+        return False
     words = _last_words(before, _FILLING, 5)
     if words:
         last = words[-1]
@@ -129,9 +141,22 @@ def denied_before(before: str) -> bool:
     return not before.isascii() and before.rstrip(" \"'(:").endswith(_DENYING_CHINESE)
 
 
-def denied_after(after: str) -> bool:
-    """Whether the text right after a naming denies it."""
-    return _DENIES_PREVIOUS.match(after[:90]) is not None
+_DESCRIBED = re.compile(
+    r"[\"') ]*,? ?which (?:is|are|was|were|can be|may be|would be)(?: \w+ly| also| often| very)* (?:contraindicated|"
+    r"unsafe|harmful|dangerous|teratogenic|ineffective|discontinued|stopped|absent|less likely)",
+    re.IGNORECASE,
+)
+_CONCLUDES = re.compile(r"\b(?:is|are|was|be|answer|diagnosis)\b[^.;]{0,40}$", re.IGNORECASE)
+
+
+def denied_after(after: str, before: str = "") -> bool:
+    """Whether the text right after a naming denies it.
+
+    What ``before`` concludes is only described by a clause that calls it dangerous ("is B, which is teratogenic").
+    """
+    if _DENIES_PREVIOUS.match(after[:90]) is None:
+        return False
+    return not (before and _DESCRIBED.match(after[:90]) and _CONCLUDES.search(before[-60:]))
 
 
 def verb_denied(before: str) -> bool:

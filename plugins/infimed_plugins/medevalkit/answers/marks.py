@@ -14,7 +14,8 @@ class Mark(NamedTuple):
     content: str
 
 
-_TAG = re.compile(r"<(/?)(answer|final_answer|final answer)>", re.IGNORECASE)
+_TAG = re.compile(r"<(/?)(answer|final_answer|final answer|ans)>", re.IGNORECASE)
+_BRACKETED = re.compile(r"\[(/?)(answer|ans)\]", re.IGNORECASE)
 _GLM = re.compile(r"<\|(begin|end)_of_box\|>", re.IGNORECASE)
 _FIELD = re.compile(
     r"\{[^{}]{0,600}?[\"'](?:final_?|correct_?|predicted_?)?(?:answer|choice|option|prediction)"
@@ -30,9 +31,11 @@ def find_marks(text: str) -> list[Mark]:
     found: list[Mark] = []
     if "boxed" in text or "fbox" in text:
         found += _boxes(text)
+    if "[/" in text:
+        text = _BRACKETED.sub(r"<\1\2>", text)
     if "<" in text:
         lowered = text.lower()
-        if "answer>" in lowered:
+        if "ans" in lowered:
             found += _pairs(text, _TAG)
         if "_of_box|>" in lowered:
             found += _pairs(text, _GLM)

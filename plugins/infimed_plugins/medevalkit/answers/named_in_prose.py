@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -23,7 +24,7 @@ _CONCLUDES = re.compile(
     r"\b(?:therefore|thus|hence|so|in conclusion|conclusion|in summary|overall|finally|consequently|"
     r"accordingly|most likely|most consistent|best (?:explain|describ|fit|match|choice|answer|next)\w*|"
     r"the (?:correct|best|right|final)|answer|diagnosis|i (?:would|will|'d)|should be|is indicated|points? to|"
-    r"suggests?)\b|因此|所以|综上|故|最",
+    r"suggests?|gold standard|(?:treatment|drug|test|method) of choice)\b|因此|所以|综上|故|最",
     re.IGNORECASE,
 )
 _DANGLES = re.compile(
@@ -75,8 +76,8 @@ _ASIDE = re.compile(r"\b(?:as|which|because|since|due to|associated with|caused 
 def _is_aside(text: str, at: int, standing: list[tuple[int, int]]) -> bool:
     """Whether a naming stands in a clause that only explains, after another naming in the same sentence."""
     start = sentence_start(text, at)
-    first = next((place for place, _ in standing if start <= place < at), None)
-    return first is not None and _ASIDE.search(text, first, at) is not None
+    first = standing[bisect_left(standing, (start, -1))][0]  # they are in the order of the text, this one among them
+    return first < at and _ASIDE.search(text, first, at) is not None
 
 
 def _is_weighty(text: str, standing: list[tuple[int, int]]) -> bool:
@@ -88,22 +89,41 @@ def _is_weighty(text: str, standing: list[tuple[int, int]]) -> bool:
     return False
 
 
+_WITH = re.compile(r"[\ue000-\ue019\ue100-\ue119](?: ?\(?[\ue100-\ue119]\)?)?,? (?:and|or|nor|as well as) $")
+"""The option before this one in a list of two, which is denied with it."""
+_EXCLUDED = re.compile(
+    r"\b(rul(?:e|es|ed|ing) out|exclud(?:e|es|ing)|eliminat(?:e|es|ing)|argu(?:es?|ing) against) "
+    r"(?:[\ue000-\ue019\ue100-\ue119()]|, |,? and |,? or | )*$",
+    re.IGNORECASE,
+)
+"""A list of options that is excluded, up to the one that is looked at."""
+_CONCEDED = re.compile(
+    r"^\W*(?:although|though|even though|while|whereas|despite|in spite of|unlike|even if)\b[^,]*$", re.IGNORECASE
+)
+"""A concession up to a naming in it; what counts comes after its comma."""
 _OR = re.compile(r"(?:\bor(?: an?| the)?|或) *$", re.IGNORECASE)
 
 
 def _stands(text: str, at: int, cut: bool) -> bool:
     start, end = sentence_start(text, at), sentence_end(text, at)
     before, after = text[start:at], text[at + 1 : end + 1]
-    if text[end : end + 1] == "?" or denied_before(before) or denied_after(after) or is_considered(before):
+    if (
+        text[end : end + 1] == "?"
+        or denied_before(before)
+        or denied_before(_WITH.sub("", _EXCLUDED.sub(r"\1 ", before)))
+        or denied_after(after, before)
+        or is_considered(before)
+    ):
         return False
     stops_inside = end >= len(text) and _OPEN_END.search(text) is not None and len(text) - start > 1
     long_after = (text[at] >= chr(LABEL) and len(after) > 12) or len(after.split()) > 6
     if stops_inside and (cut or long_after or _DANGLES.search(text)):
         return False  # more was to come
-    if _OR.search(before[-12:]):
+    if _OR.search(before[-12:]) or (_CONCEDED.match(before) and "," in after):
         return False
     return not (
-        HEDGED.search(before[-40:]) or re.search(r"\bcan(?:not|'t) be (?:excluded|ruled out)|\bor\b", after[:80])
+        HEDGED.search(before[-40:])
+        or re.search(r"\bcan(?:not|'t) be (?:excluded|ruled out)|(?<!with )\bor\b", after[:80])
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from infimed_plugins.medevalkit.answers.equality import key
+from infimed_plugins.medevalkit.answers.numbers import number_of
 from infimed_plugins.medevalkit.answers.words import word_set
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -23,7 +24,8 @@ _SIGNS = frozenset("<>≤≥±-")
 _PREFIXES = word_set("non anti pseudo pre post hypo hyper un sub para neo extra intra")
 _COMMON = word_set(
     "yes no maybe true false none both neither all other others unknown uncertain a an the it not i and "
-    "or of is positive negative same 是 否 有 无 对 错 不 能"
+    "or of is positive negative same 是 否 有 无 对 错 不 能 "
+    "正确 错误 没有 存在 可能 不能 可以 以上 都是 都不 其他 正常 异常 阳性 阴性 不是 不变 升高 降低 增加 减少"
 )
 _OWN_LABEL = re.compile(r"\s*[(\[]?([A-Za-z])\s*[.:)\]、．：]\s*(?=\S)")
 _ALSO = re.compile(r"\s*\(([^()]{2,60})\)\s*$")
@@ -56,6 +58,10 @@ class Options:
     lowered: tuple[str, ...]
     first: tuple[str, ...]
     """Words of which any text that is equal to an option has one; none where no such words are known."""
+    numbers: tuple[float, ...]
+    """The options where each is another number; else none."""
+    declining: bool
+    """An option says what a refusal says ("Cannot be determined")."""
     wordy: bool
     """Every option begins with a word of two letters or more, so that no letter and no number is one."""
 
@@ -104,7 +110,24 @@ def prepare_options(options: tuple[str, ...]) -> Options:
     wordy = all(_WORDY.match(text_key) for text_key in keys)
     first = {text_key.partition(" ")[0] for text_key in by_key}
     known = tuple(first) if all(word.isascii() and word.isalpha() for word in first) else ()
-    return Options(texts, keys, by_key, names, longest, longest_text, heads, plain_texts, known, wordy)
+    declining = any(_DECLINES.search(text) for text in texts)
+    units = {_UNIT.sub("", text) for text in texts}
+    bare = [text[: -len(next(iter(units)))] if len(units) == 1 and next(iter(units)) else text for text in texts]
+    values = [number_of(text) if text[:1] in _NUMERAL else None for text in bare]
+    numbers = tuple(value for value in values if value is not None)
+    numbers = numbers if len(set(numbers)) == len(texts) else ()
+    return Options(
+        texts, keys, by_key, names, longest, longest_text, heads, plain_texts, known, numbers, declining, wordy
+    )
+
+
+_UNIT = re.compile(r"^[-+]?[\d.,]+(?= ?[A-Za-zµ%])|^.*[\d)]$|^[^\d].*$")
+_NUMERAL = frozenset("0123456789.-+$")
+
+
+_DECLINES = re.compile(
+    r"\b(?:cannot|can't|can not|unable|not enough|insufficient|impossible|not possible)\b|无法|不能", re.I
+)
 
 
 _WORDY = re.compile(r"[^\W\d_][^\W\d_]|[\u3400-\u9fff]")
@@ -147,6 +170,8 @@ def _can_be_looked_for(words: tuple[str, ...]) -> bool:
     if len(words) == 1:
         word = words[0]
         return len(word) > 1 and word not in _COMMON and not word[0].isdigit()
+    if all("\u3400" <= word[0] <= "\u9fff" for word in words):
+        return "".join(words) not in _COMMON
     return any(word not in _COMMON and not word[0].isdigit() and len(word) > 1 for word in words) or (
         len(words) > 2 or any(word in "<>≤≥%" for word in words)
     )

@@ -10,12 +10,17 @@ from infimed_plugins.medevalkit.answers.values import NUMBERS
 
 _SIGNED = r"(?<![\w.,])[-+]?"
 _NUMBER = re.compile(
+    rf"(?<![\w.,])10\s?\^\s?\{{?(?P<power>[-+]?\d{{1,2}})\}}?|"
     rf"{_SIGNED}\d{{1,3}}(?:,\d{{3}})+(?:\.\d+)?(?![\w])|{_SIGNED}(?:\d+(?:\.\d+)?|"
     rf"\.\d+)(?:\s?[x×·]\s?10\s?\^?\s?\{{?([-+]?\d{{1,3}})\}}?|e([-+]?\d{{1,3}}))?"
     r"(?:\s?/\s?(\d+(?:\.\d+)?)(?![\w/]))?(?!st\b|nd\b|rd\b|th\b|[\d.]*\d)",
     re.IGNORECASE,
 )
 _WORD = re.compile(rf"(?<![\w-])(?:{'|'.join(NUMBERS)}|half)(?![\w-])", re.IGNORECASE)
+
+
+_CHINESE = dict(zip("零一二三四五六七八九十两", (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 2), strict=True))
+_COUNTED = re.compile(r"(?<![一二三四五六七八九十])([零一二三四五六七八九十两])(?=[个只条根处枚张块叶段颗])")
 
 
 def number_of(text: str) -> float | None:
@@ -32,16 +37,20 @@ def numbers_in(text: str) -> list[float]:
     """Every number of a plain text, in order; words for small ones too; ``8th`` is none."""
     found = [(match.start(), _value(match)) for match in _NUMBER.finditer(text)]
     found += [(match.start(), _named(match.group())) for match in _WORD.finditer(text)]
+    if not text.isascii():
+        found += [(match.start(), float(_CHINESE[match[1]])) for match in _COUNTED.finditer(text)]
     return [value for _, value in sorted(found) if value is not None]
 
 
 def _value(found: re.Match[str]) -> float | None:
     text = found.group().replace(",", "")
+    if found["power"]:
+        return 10.0 ** int(found["power"])
     try:
         base = float(re.match(r"[-+]?(?:\d+(?:\.\d+)?|\.\d+)", text).group())  # type: ignore[union-attr]
-        power = found[1] or found[2]
+        power = found[2] or found[3]
         value = base * 10.0 ** int(power) if power else base
-        return value / float(found[3]) if found[3] else value
+        return value / float(found[4]) if found[4] else value
     except (ValueError, ZeroDivisionError, OverflowError, AttributeError):
         return None
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -12,9 +11,18 @@ from infimed_plugins.medevalkit.answers.equality import key, key_of_plain, witho
 from infimed_plugins.medevalkit.answers.numbers import number_of, numbers_in
 from infimed_plugins.medevalkit.answers.other_values import FILLERS, conflict
 from infimed_plugins.medevalkit.answers.prepared import MARK, prepare
+from infimed_plugins.medevalkit.answers.quantities import Quantity, quantities_in, quantity_of
+from infimed_plugins.medevalkit.answers.reference_parts import (
+    Part,
+    abbreviated,
+    parts_of,
+    places_of_units,
+    says_opposite,
+)
 from infimed_plugins.medevalkit.answers.refusals import is_refusal
 from infimed_plugins.medevalkit.answers.sentences import Sentence, read_sentences
-from infimed_plugins.medevalkit.answers.vocabulary import Words, is_known, same_as, value_of, words_of
+from infimed_plugins.medevalkit.answers.values import NUMBERS
+from infimed_plugins.medevalkit.answers.vocabulary import Words, value_of, words_of
 from infimed_plugins.medevalkit.answers.words import word_set
 
 NEEDS_JUDGE = "needs_judge"
@@ -32,40 +40,6 @@ class Verdict(NamedTuple):
     statement: str = ""
 
 
-@dataclass(frozen=True)
-class Part:
-    """One of the things a reference names, as units that are found by any of their forms."""
-
-    units: tuple[tuple[Words, ...], ...]
-    whole: tuple[Words, ...]
-
-
-@lru_cache(maxsize=16384)
-def _reference(text: str) -> tuple[Part, ...]:
-    """The parts of a reference: what a comma, a semicolon or "and" joins."""
-    found = []
-    for part in re.split(r",|;|、|，|\band\b|/(?=\s*[A-Za-z]{3})|&", text):
-        words = tuple(words_of(part))
-        content = tuple(word for word in words[:-1] if word not in FILLERS) + words[-1:]  # a last "a" is no article
-        content = content[:-1] if len(content) > 1 and content[-1] in FILLERS and len(content[-1]) > 1 else content
-        if content:
-            whole = same_as(words) if is_known(words) else same_as(content)
-            found.append(Part(_units(content), whole))
-    return tuple(found)
-
-
-def _units(words: Words) -> tuple[tuple[Words, ...], ...]:
-    """The words in runs that have a name together, the longest first."""
-    units, at = [], 0
-    while at < len(words):
-        for size in range(min(4, len(words) - at), 0, -1):
-            if size == 1 or is_known(words[at : at + size]):
-                units.append(same_as(words[at : at + size]))
-                at += size
-                break
-    return tuple(units)
-
-
 def grade_open(reference: str, response: str | None, question: str = "", ended: str | None = None) -> Verdict:
     """The verdict on an open answer; ``needs_judge`` where no rule decides."""
     prepared = prepare(response, ended)
@@ -81,10 +55,12 @@ def grade_open(reference: str, response: str | None, question: str = "", ended: 
         return Verdict(None, "refusal", read=text[:200])
     if prepared.loop:
         return Verdict(None, "loop")
-    number = number_of(reference)
+    number = number_of(reference.rstrip(" %"))
     if number is not None:
-        return _grade_number(number, text, question)
-    verdict = _grade_words(reference, text, question)
+        return _grade_number(number, text if "%" in reference else _as_share(number, text), question)
+    size = quantity_of(reference)
+    verdict = _grade_quantity(size, text) if size is not None else None
+    verdict = verdict or _grade_words(reference, text, question)
     if verdict.right is not True and (prepared.cut or _is_broken_off(text, question)):
         return Verdict(None, "truncated", read=text[:200])
     return verdict
@@ -142,6 +118,16 @@ def stated_part(text: str) -> str:
     return after_label(text)
 
 
+_PERCENT = re.compile(r"(\d+(?:\.\d+)?) ?(?:%|percent\b|per cent\b)")
+
+
+def _as_share(wanted: float, text: str) -> str:
+    """The text with percentages as shares ("50%" as 0.5) where the reference is one."""
+    if not 0 < wanted < 1:
+        return text
+    return _PERCENT.sub(lambda found: repr(float(found[1]) / 100), text)
+
+
 def _grade_number(wanted: float, text: str, question: str) -> Verdict:
     found = numbers_in(text)
     same = [
@@ -151,25 +137,65 @@ def _grade_number(wanted: float, text: str, question: str) -> Verdict:
     ]
     distinct = set(found)
     read = text[:200]
-    if same and len(distinct) == 1:
+    if same and (len(distinct) == 1 or set(_concluded(text)) == set(same)):
         return Verdict(True, read=read, statement=text[:300])
+    if len(distinct) > 1 and (counted := _counted(text, question)):
+        return Verdict(counted == set(same), read=read, statement=text[:300])
     if not found:
         denied = re.search(r"\b(?:no|none|zero|not any)\b", text, re.IGNORECASE)
         if denied:
             return Verdict(wanted == 0, read=read)
         if re.search(r"\b(?:both|pair|couple)\b", text, re.IGNORECASE):
             return Verdict(wanted == 2, read=read)
+        if re.search(r"\bsingle\b", text, re.IGNORECASE):
+            return Verdict(wanted == 1, read=read)
         return Verdict(None, NEEDS_JUDGE, read=read)
     return Verdict(None, NEEDS_JUDGE, read=read) if same else Verdict(False, read=read)
 
 
+_CONCLUDES = re.compile(r"\b(?:so|thus|therefore|hence|equals|in total|a total of)\b|[=≈∴]|因此|所以|共", re.IGNORECASE)
+_COPULA = re.compile(r"\b(?:is|are|was|equals|be|has|have|gives|makes)\b|[=≈:是]", re.IGNORECASE)
+
+
+def _concluded(text: str) -> list[float]:
+    """The numbers that a conclusion comes to: what follows its last "is" or its like."""
+    found = list(_CONCLUDES.finditer(text))
+    if not found:
+        return []
+    rest = text[found[-1].end() :]
+    copulas = list(_COPULA.finditer(rest))
+    return numbers_in(rest[copulas[-1].end() :] if copulas else rest)
+
+
+def _counted(text: str, question: str) -> set[float]:
+    """How many there are of what the question counts: "2 kidneys: one on the left and one on the right"."""
+    if not re.search(r"\bhow many\b|\bnumber of\b", question, re.IGNORECASE):
+        return set()
+    asked = [re.escape(word) for word in words_of(question) if len(word) > 3 and word not in FILLERS]
+    near = rf"\b(\d+|{'|'.join(NUMBERS)}) (?:\w+ ){{0,2}}?(?:{'|'.join(asked)})" if asked else r"(?!)"
+    return {value for one in re.findall(near, text, re.IGNORECASE) if (value := number_of(one)) is not None}
+
+
+def _grade_quantity(wanted: Quantity, text: str) -> Verdict | None:
+    """A number with its unit, in whichever unit; ``None`` where the answer has none of the kind."""
+    found = [one for one in quantities_in(text) if one.kind == wanted.kind]
+    if not found:
+        return None
+    same = [math.isclose(one.value, wanted.value, rel_tol=1e-6) for one in found]
+    if any(same) and not all(same):
+        return Verdict(None, NEEDS_JUDGE, read=text[:200])
+    return Verdict(all(same), read=text[:200], statement=text[:300])
+
+
 def _grade_words(reference: str, text: str, question: str) -> Verdict:
-    parts = _reference(reference.lower())
+    parts = parts_of(reference.lower())
     sentences = [sentence for sentence in read_sentences(text) if not sentence.asked]
     read = text[:200]
     if not parts or not sentences:
         return Verdict(None, NEEDS_JUDGE, read=read)
-    states = [_state(part, sentences) for part in parts]
+    alone = len(parts) == 1 and len(parts[0].units) < _ENOUGH_WORDS
+    asked = frozenset(words_of(question)) if alone else frozenset()
+    states = [_state(part, sentences, asked) for part in parts]
     other = conflict(reference, sentences, question)
     if all(state == "asserted" for state in states):
         if other == "other":
@@ -186,6 +212,9 @@ def _grade_words(reference: str, text: str, question: str) -> Verdict:
         and _lacks_designator(tuple(words_of(reference)), sentences)
     ):
         return Verdict(False, read=read)
+    states = _without_shared(parts, states, sentences)
+    if "partly" in states and len(parts) == 1 and says_opposite(parts[0], sentences):
+        return Verdict(False, read=read, statement=_deciding(parts[0], sentences))
     if "doubted" in states or "partly" in states:
         return Verdict(False, read=read) if other == "other" else Verdict(None, NEEDS_JUDGE, read=read)
     if "denied" in states:
@@ -203,6 +232,23 @@ def _grade_words(reference: str, text: str, question: str) -> Verdict:
     if other or content >= _ENOUGH_WORDS or _resembles(parts, sentences, question) or _says_nothing(sentences):
         return Verdict(None, NEEDS_JUDGE, read=read)
     return Verdict(False, read=read)
+
+
+def _without_shared(parts: tuple[Part, ...], states: list[str], sentences: list[Sentence]) -> list[str]:
+    """The states, where a part counts as absent of which only words of another, asserted part are said."""
+    said = {
+        unit
+        for part, state in zip(parts, states, strict=True)
+        if state == "asserted" and any(sentence.find(part.whole) for sentence in sentences)
+        for unit in part.units
+    }
+    return [
+        "absent"
+        if state == "partly"
+        and all(unit in said for unit in part.units if any(sentence.find(unit) for sentence in sentences))
+        else state
+        for part, state in zip(parts, states, strict=True)
+    ]
 
 
 @lru_cache(maxsize=16384)
@@ -252,12 +298,12 @@ def _deciding(part: Part, sentences: list[Sentence]) -> str:
     return ""
 
 
-def _state(part: Part, sentences: list[Sentence]) -> str:
+def _state(part: Part, sentences: list[Sentence], asked: frozenset[str]) -> str:
     """asserted, denied, doubted, partly or absent: how the sentences speak of a part of the reference."""
     best = "absent"
     order = {"absent": 0, "partly": 1, "denied": 2, "doubted": 3, "asserted": 4}
     for sentence in sentences:
-        state = _state_in(part, sentence)
+        state = _state_in(part, sentence, asked)
         if order[state] > order[best]:
             best = state
     if best in ("absent", "partly") and len(part.units) > 1 and len(sentences) > 1:
@@ -266,32 +312,23 @@ def _state(part: Part, sentences: list[Sentence]) -> str:
     return best
 
 
-def _state_in(part: Part, sentence: Sentence) -> str:
-    places = sentence.find(part.whole) or _abbreviated(part, sentence)
+def _state_in(part: Part, sentence: Sentence, asked: frozenset[str]) -> str:
+    places = sentence.find(part.whole) or abbreviated(part, sentence)
     if places:
         return _kind_of_mention(sentence, places)
-    found = [sentence.find(unit) for unit in part.units]
-    if all(found):
+    found = places_of_units(part, sentence)
+    said = [
+        places
+        for places, unit in zip(found, part.units, strict=True)
+        if places or not asked.issuperset(unit[0])  # "left" of a left kidney, where the question says "which kidney"
+    ]
+    if all(said) and any(found):
+        found = said
         states = {_kind_of_mention(sentence, places) for places in found}
         for state in ("denied", "doubted", "asserted"):
             if state in states:
                 return state
     return "partly" if any(found) and len(found) > 1 else "absent"
-
-
-def _abbreviated(part: Part, sentence: Sentence) -> list[int]:
-    """Where the initials of a name stand for it, or a name for its initials (IVC, inferior vena cava)."""
-    first = part.whole[0]
-    words = sentence.words
-    if len(first) == 1 and 2 <= len(first[0]) <= 5 and first[0].isalpha() and first[0].isascii():
-        size = len(first[0])
-        return [
-            at for at in range(len(words) - size + 1) if "".join(word[0] for word in words[at : at + size]) == first[0]
-        ]
-    if 2 <= len(first) <= 5:
-        initials = "".join(word[0] for word in first)
-        return [at for at, word in enumerate(words) if word == initials]
-    return []
 
 
 def _kind_of_mention(sentence: Sentence, places: list[int]) -> str:
@@ -327,11 +364,17 @@ def _resembles(parts: tuple[Part, ...], sentences: list[Sentence], question: str
         return True
     first = parts[0].whole[0]
     said = sentences[0].words
+    short = _CAPITALS.findall(sentences[0].text) if len(said) < 4 else []
+    if any(re.match(".*?".join(letters.lower()), " ".join(first)) for letters in short):
+        return True
     return (
         len(said) == len(first) == 1
         and (said[0].startswith(first[0]) or first[0].startswith(said[0]))
         and said[0].isalpha()
     )
+
+
+_CAPITALS = re.compile(r"\b[A-Z]{2,5}\b")
 
 
 def _says_nothing(sentences: list[Sentence]) -> bool:

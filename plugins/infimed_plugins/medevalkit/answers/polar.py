@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from infimed_plugins.medevalkit.answers.equality import ENDING, key, key_of_plain
 from infimed_plugins.medevalkit.answers.open_answers import NEEDS_JUDGE, Verdict, after_label
+from infimed_plugins.medevalkit.answers.polar_chinese import by_chinese
 from infimed_plugins.medevalkit.answers.prepared import MARK, Prepared, prepare
 from infimed_plugins.medevalkit.answers.refusals import is_refusal
 from infimed_plugins.medevalkit.answers.run_on import heads
@@ -14,8 +16,28 @@ from infimed_plugins.medevalkit.answers.values import OPPOSITES
 from infimed_plugins.medevalkit.answers.vocabulary import same_as, value_of, words_of
 from infimed_plugins.medevalkit.answers.words import phrases, word_set
 
-YES = word_set("yes yeah yep yup 是 是的 对 对的 有 有的 存在 正确 能 可以")
-NO = word_set("no nope nah 否 不是 不 没有 无 不存在 错 错误 不对 不正确 没 不能 不可以")
+YES = word_set(
+    "yes yeah yep yup affirmative absolutely certainly definitely indeed ja oui sí si sim да はい "
+    "是 是的 对 对的 有 有的 存在 正确 能 可以 可见 会 会的 能够"
+) | {"of course", "it is", "there is", "it does", "they are"}
+NO = word_set(
+    "no nope nah nein non não нет いいえ 否 不是 不 没有 无 不存在 错 错误 不对 不正确 没 不能 不可以 不可见 不会 未见"
+) | {
+    *("definitely not", "certainly not", "it is not", "there is not", "it does not", "they are not", "there are not"),
+    *("i would say not", "i do not think so", "probably not", "most likely not"),
+}
+_TURNED = {"positive": "yes", "negative": "no", "present": "yes", "absent": "no"}
+"""What says yes or no of a finding, unless the question has the word or its opposite."""
+_TRUTH = {"correct": "yes", "incorrect": "no"}
+"""The same of anything that is asked."""
+_OTHERWISE = re.compile(
+    r"^\W*(?:(?P<yes>affirmative|correct|that is correct|ja|oui|sí|si|sim|да)|"
+    r"(?P<no>incorrect|that is incorrect|nein|non|não|nej|нет|not at all|definitely not|"
+    r"(?:none|not)(?: (?:seen|visible|identified|noted|detected|present|"
+    r"evident|that i can see|found|observed))(?: (?:in|on) (?:this|the) \w+)?|none))(?=\W*$|[,.;!] )",
+    re.IGNORECASE,
+)
+"""A yes or no in another word, or another language, that a stop or a comma sets apart."""
 POLAR_GOLDS = word_set("yes no 是 否 是的 不是 有 没有 存在 不存在 对 不对")
 
 _YES_WORDS, _NO_WORDS = (
@@ -39,7 +61,8 @@ _NO_NOUN = re.compile(
     re.IGNORECASE,
 )
 _LAST = re.compile(
-    rf"(?:^|[\n.:;。,]\s?|\b(?:is|be|answer|say|so|thus|therefore|hence|conclude|final|actually|rather)\b:? "
+    rf"(?:^|[\n.:;。,]\s?|\b(?:is|be|answer|say|so|thus|therefore|hence|conclude|final|actually|rather|"
+    rf"likely|probably|definitely|certainly)\b:? "
     rf"?\"?'?){_SAID}[\W_]*$",
     re.IGNORECASE,
 )
@@ -87,24 +110,44 @@ def read_polar(response: str | None, question: str = "", ended: str | None = Non
         return "", "loop", ""
     if not prepared.marks and (alone := _ALONE.fullmatch(prepared.text)) is not None:
         return _which(alone), "", prepared.text
+    if said := _turned(prepared.text, question):
+        return said, "", prepared.text
     for content in reversed(prepared.marks):
         if said := _equal(content):
             return said, "", content
     pieces = heads(prepared.whole)
-    for piece in pieces:
+    for number, piece in enumerate(pieces):
+        if _asked(question) or not question.isascii():
+            piece = _OTHERWISE.sub(lambda found: "yes" if found["yes"] else "no", piece)
         said, reason = _outright(piece, prepared)
         if said and _contradicts(said, piece, question):
             return "", "contradiction", ""
         if said or reason:
             return said, reason, piece[:200] if said else ""
-        if piece is not pieces[-1]:
+        if number < len(pieces) - 1:
             continue
         if is_refusal(piece):
             return "", "refusal", ""
-        answered, statement = by_statement(piece, question)
+        answered, statement = by_statement(piece, question) if question.isascii() else by_chinese(piece, question)
         if answered and not (prepared.cut and not statement.rstrip().endswith((".", "!", "。"))):
             return answered, "", statement
     return "", "truncated" if prepared.cut else "unreadable", ""
+
+
+def _turned(text: str, question: str) -> str:
+    """What a word alone says of the thing that is asked: "absent", or the very word of the question ("enlarged")."""
+    asked = _asked(question) if len(text) < 40 and question else ()
+    words = words_of(text)
+    if not asked or not words or len(words) > 3:
+        return ""
+    denied = words[0] in ("not", "no", "non")
+    rest = words[1:] if denied else words
+    if rest and rest[-1] == asked[-1] and set(rest) <= set(asked) and asked[-1] not in ("left", "right"):
+        return "no" if denied else "yes"
+    if len(words) > 1 or words[0] not in _TURNED:
+        return _TRUTH.get(words[0], "") if len(words) == 1 else ""
+    here = [word for word in words_of(question) if word in _TURNED]
+    return _TURNED[words[0]] if not here else "yes" if _TURNED[here[0]] == _TURNED[words[0]] else "no"
 
 
 def _contradicts(said: str, text: str, question: str) -> bool:
@@ -123,7 +166,7 @@ _DENIALS = word_set("no not without absent")
 
 
 def _equal(text: str) -> str:
-    text_key = key_of_plain(text)
+    text_key = key_of_plain(text.replace("n't", " not") if len(text) < 40 else text)
     return "yes" if text_key in YES else "no" if text_key in NO else ""
 
 
@@ -195,7 +238,7 @@ _ASKING = word_set(
     "figure x ray film patient in within contain look looks appear appears seem seems presence indication "
     "sign any suggested show reveal reveals sound do consistent suggest suggestive indicate indicated "
     "identify identified demonstrate demonstrated noted evident depict depicted here view finding "
-    "considered"
+    "considered taken acquired obtained performed plane"
 )
 _SUBJECT_FREE = frozenset(["some", "any", "type", "kind"])
 _HEDGES = re.compile(
@@ -220,7 +263,8 @@ def by_statement(text: str, question: str) -> tuple[str, str]:
     negative = bool({"not", "no", "without", "absent"} & set(words_of(question.split("?")[0])[1:]))
     found: dict[str, str] = {}
     for sentence in read_sentences(text):
-        if sentence.asked or _STRONG_HEDGES.search(sentence.text):
+        hedge = _STRONG_HEDGES.search(sentence.text)
+        if sentence.asked or (hedge and words_of(hedge.group())[-1] not in asked):  # "the lungs are not clear"
             continue
         said = _said_of(asked, sentence)
         if said:
@@ -231,6 +275,7 @@ def by_statement(text: str, question: str) -> tuple[str, str]:
     return said, statement[:300]
 
 
+@lru_cache(maxsize=8192)
 def _asked(question: str) -> tuple[str, ...]:
     """What a yes-or-no question asks about: its words without those of asking; nothing for another question."""
     words = words_of(question.split("?")[0] if "?" in question else question)
@@ -247,16 +292,23 @@ def _asked(question: str) -> tuple[str, ...]:
 def _said_of(asked: tuple[str, ...], sentence: Sentence) -> str:
     """yes, no or "" for one sentence: every asked word said, or its opposite in the place of the last of them."""
     polarity: list[bool] = []
-    opposed = False
+    opposed, all_said = False, True
     for number, word in enumerate(asked):
-        places = sentence.find(same_as((word,)))
+        places = sentence.find(same_as((word,))) or _derived(word, sentence)
         if places:
             polarity.append(all(sentence.denied[at] for at in places))
             continue
         other = _opposite(word, sentence)
         if other is None and value_of((word,)) is not None and asked[-1] in _GENERAL and _PICTURE & set(sentence.words):
             continue  # "the x-ray is normal" says so of the lungs in it
+        if other is None and word.endswith("ed") and number and _NORMAL & set(sentence.words) and all_said:
+            other = next(at for at, said in enumerate(sentence.words) if said in _NORMAL)  # "inflamed?", "is normal"
         if other is None:
+            all_said = False
+            if number < len(asked) - 1 and _is_short(asked, sentence):  # "it is not enlarged"
+                continue
+            if opposed and word in ("left", "right"):  # "the trachea is midline" for "deviated to the right"
+                continue
             if len(asked) > 1 and number < len(asked) - 1 and word in _LOOSE:
                 continue
             return ""
@@ -276,10 +328,41 @@ _GENERAL = frozenset(["normal", "abnormal", "abnormality", "healthy", "unremarka
 _PICTURE = word_set("image ray xray scan ct mri picture film radiograph")
 _LOOSE = word_set("lung chest brain abdomen head acute obvious significant large small visible multiple") & frozenset(
     ["obvious", "visible", "significant"]
-)
+) | {"size", "shape", "appearance"}
+
+
+_NORMAL = frozenset(["normal", "unremarkable", "healthy"])
+
+
+def _is_short(asked: tuple[str, ...], sentence: Sentence) -> bool:
+    """Whether a sentence says of "it" the last word that is asked, and nothing else."""
+    words = sentence.words
+    rest = set(words) - _ASKING - DENYING - {asked[-1], "they", "these", "both", "side"}
+    return words[0] in ("it", "they", "this", "these", "that") and asked[-1] in words and not rest
+
+
+_ENDINGS = word_set("ed d ation cation mation ion tion ition ment ement ing e es ity t cy ated tation al y ies ied") | {
+    ""
+}
+
+
+def _derived(word: str, sentence: Sentence) -> list[int]:
+    """Where the verb or the noun stands that the word is made of or from: calcified, calcification."""
+    if len(word) < 5:
+        return []
+    return [at for at, other in enumerate(sentence.words) if len(other) > 4 and _same_stem(word, other)]
+
+
+@lru_cache(maxsize=65536)
+def _same_stem(one: str, other: str) -> bool:
+    size = next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    return size >= max(5, min(len(one), len(other)) - 3) and one[size:] in _ENDINGS and other[size:] in _ENDINGS
 
 
 def _opposite(word: str, sentence: Sentence) -> int | None:
+    for at, other in enumerate(sentence.words):
+        if len(word) > 4 and other.endswith(word) and other[: -len(word)] in ("un", "non", "in", "im", "ir"):
+            return at
     for pair in OPPOSITES:
         if word in pair or (word.rstrip("s") in pair):
             other = pair[1] if pair[0] == word else pair[0]

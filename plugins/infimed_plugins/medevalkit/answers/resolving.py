@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from infimed_plugins.medevalkit.answers.equality import EDGES, key_of_plain
 from infimed_plugins.medevalkit.answers.named_options import LETTERS, Options
+from infimed_plugins.medevalkit.answers.numbers import number_of, numbers_in
 
 
 class Resolved(NamedTuple):
@@ -37,7 +38,8 @@ _SET = re.compile(
     re.IGNORECASE,
 )
 _RUN = re.compile(
-    r"^[\s\"'(\[{<]*(?:(?:answers?|options?|选项?|答案)\s?(?:are|is|:|是|为)?\s?)*([A-Z]{2,10})[\s\"')\]}>.。]*$"
+    r"^[\s\"'(\[{<]*(?:(?:answers?|options?|选项?|答案)\s?(?:are|is|:|是|为)?\s?)*([A-Z]{2,10})[\s\"')\]}>.。]*"
+    r"(?:(?:are|is)? ?(?:both |all )?(?:correct|right|true)|(?:项|选项)?(?:均|都|全部?)?是?(?:正确|对)的?)?[\s.。]*$"
 )
 _RUN_ANY = re.compile(_RUN.pattern, re.IGNORECASE)
 _SINGLE = re.compile(r"(?<![A-Za-z])[A-Za-z](?![A-Za-z'])")
@@ -62,6 +64,8 @@ def resolve(text: str, options: Options, multiple: bool) -> Resolved | None:
     index = options.by_key.get(key_of_plain(text)) if short else None
     if index is not None:
         return Resolved(LETTERS[index], "option text") if index >= 0 else Resolved("", reason="several_answers")
+    if options.numbers and (at := _equal_number(text, options)) is not None:
+        return Resolved(LETTERS[at], "option text")
     if len(bare) == 1:
         return Resolved("", reason="no_such_option") if bare.isascii() and bare.isalpha() else None
     if len(text) <= 60 and (alone := _ALONE.match(text)) is not None:
@@ -83,12 +87,28 @@ def _with_text(text: str, options: Options) -> Resolved | None:
     if then is None:
         return None
     at = options.index_of(then[1])
-    rest_key = key_of_plain(text[then.end() :])
+    rest = text[then.end() - (text[then.end() - 1] == ".") :]  # ".4"
+    rest_key = key_of_plain(rest)
+    if at < len(options) and options.numbers and _equal_number(rest, options) == at:
+        return Resolved(LETTERS[at], "letter and text")
     if at >= len(options) or rest_key not in options.by_key:
         return None
     if options.keys[at] == rest_key:
         return Resolved(LETTERS[at], "letter and text")
     return Resolved("", reason="contradiction") if then[2].strip(" ") else None
+
+
+def _equal_number(text: str, options: Options) -> int | None:
+    value = number_of(text.strip(" ()$")) if len(text) < 40 else None
+    return options.numbers.index(value) if value in options.numbers else None
+
+
+def option_of_number(text: str, options: Options) -> int | None:
+    """The option that is the one number that a short text says, where all options are numbers."""
+    if not options.numbers or len(text) > 200 or not options.texts[0][-1:].isdigit():
+        return None
+    said = set(numbers_in(text))
+    return options.numbers.index(said.pop()) if len(said) == 1 and said <= set(options.numbers) else None
 
 
 def _several(text: str, options: Options, multiple: bool) -> Resolved | None:

@@ -20,11 +20,16 @@ _CLAUSE = re.compile(
     re.IGNORECASE,
 )
 
+_NOT_EXCLUDED = re.compile(
+    r"\b(?:can ?not|can't|could not|couldn't|not) be (?:entirely |completely |fully )?(?:excluded|ruled out)\b",
+    re.IGNORECASE,
+)
+"""What denies nothing, and doubts."""
 _ASIDE = re.compile(r",? (?:which|who|as it|as they)\b", re.IGNORECASE)
 
 DENYING = word_set(
     "no not without never neither nor absent absence none lack lacking deny negative exclude excluded "
-    "cannot free unlikely rather than"
+    "cannot free unlikely rather than 没 未 无 非"
 )
 _DENYING_AFTER = tuple(
     tuple(form.split())
@@ -117,7 +122,7 @@ def read_sentences(text: str) -> tuple[Sentence, ...]:
 
 @lru_cache(maxsize=32768)  # models say the same sentence of many images
 def _read(text: str) -> Sentence:
-    clauses = [part for part in _CLAUSE.split(text) if part.strip()]
+    clauses = [part for part in _CLAUSE.split(_NOT_EXCLUDED.sub("is possible", text)) if part.strip()]
     words: list[str] = []
     denied: list[bool] = []
     side = 10**6
@@ -139,7 +144,8 @@ def _denied(words: list[str]) -> list[bool]:
     while at < len(words):
         word = words[at]
         compared = word == "than" and words[at - 1 : at] not in (["rather"], ["other"])  # "more than 12" denies nothing
-        if word in DENYING and not compared and tuple(words[at : at + 2]) not in _AFFIRMS:
+        bare = word == "free" and words[at + 1 : at + 2] not in (["of"], ["from"])  # "free air"
+        if word in DENYING and not compared and not bare and tuple(words[at : at + 2]) not in _AFFIRMS:
             for place in range(at + 1, min(len(words), at + 14)):
                 if words[place] in _ENDS_DENIAL and place > at + 1:
                     break

@@ -3,6 +3,7 @@ numbers."""
 
 from __future__ import annotations
 
+from infimed_plugins.medevalkit.answers.values_chinese import CHINESE
 from infimed_plugins.medevalkit.answers.words import phrases
 
 SOURCES = "DICOM PS3.16 context groups 29 (techniques), 244 (sides), 4031 (regions) and their usual abbreviations"
@@ -51,8 +52,8 @@ KINDS: dict[str, dict[str, str]] = {
         "oct": "oct | optical coherence tomography",
     },
     "weighting": {
-        "t1": "t1 | t1 weighted | t1w | t1 weighting",
-        "t2": "t2 | t2 weighted | t2w | t2 weighting",
+        "t1": "t1wi | t1 | t1 weighted | t1w | t1 weighting",
+        "t2": "t2wi | t2 | t2 weighted | t2w | t2 weighting",
         "flair": "flair | fluid attenuated inversion recovery",
         "dwi": "dwi | diffusion weighted | diffusion weighted imaging",
     },
@@ -90,6 +91,17 @@ KINDS: dict[str, dict[str, str]] = {
         "more": "> | greater than | more than | larger than | over | above | higher than | at least | exceeding | ≥",
     },
     "time": {"acute": "acute", "chronic": "chronic", "subacute": "subacute"},
+    "long bone": {
+        "femur": "femur | femoral | thigh bone",
+        "tibia": "tibia | tibial | shin bone",
+        "fibula": "fibula | fibular",
+        "humerus": "humerus | humeral",
+        "ulna": "ulna",
+        "clavicle": "clavicle | clavicular | collarbone",
+        "scapula": "scapula | scapular | shoulder blade",
+        "sternum": "sternum | breastbone",
+        "patella": "patella | patellar | kneecap",
+    },
     "region": {
         "head": "head | skull | cranium",
         "brain": "brain | encephalon | intracranial",
@@ -137,17 +149,31 @@ KINDS: dict[str, dict[str, str]] = {
         "adrenal gland": "adrenal | adrenal gland | suprarenal",
         "appendix": "appendix",
         "duodenum": "duodenum | duodenal",
+    },
+    "brain lobe": {
         "frontal lobe": "frontal lobe | frontal",
         "temporal lobe": "temporal lobe | temporal",
         "parietal lobe": "parietal lobe | parietal",
         "occipital lobe": "occipital lobe | occipital",
     },
+    "stain": {
+        "haematoxylin and eosin": "hematoxylin and eosin | haematoxylin and eosin | h e | h and e | hematoxylin eosin",
+        "periodic acid-Schiff": "periodic acid schiff | pas stain",
+        "trichrome": "trichrome | masson trichrome | masson's trichrome",
+        "Congo red": "congo red",
+        "Ziehl-Neelsen": "ziehl neelsen | acid fast stain",
+        "Gram": "gram stain",
+    },
 }
 """Kind -> value -> the words for it. Two values of one kind contradict each other."""
 
+for _kind, _values in CHINESE.items():
+    for _value, _forms in _values.items():
+        KINDS[_kind][_value] += f" | {_forms}"
+
 WITHIN: dict[str, tuple[str, ...]] = {
-    "head": phrases("brain|cerebellum|hippocampus|eye|frontal lobe|temporal lobe|parietal lobe|occipital lobe"),
-    "brain": ("cerebellum", "hippocampus", "frontal lobe", "temporal lobe", "parietal lobe", "occipital lobe"),
+    "head": ("brain", "cerebellum", "hippocampus", "eye"),
+    "brain": ("cerebellum", "hippocampus"),
     "neck": ("thyroid", "larynx", "pharynx", "trachea"),
     "chest": ("lung", "heart", "mediastinum", "trachea", "aorta", "rib", "diaphragm", "breast", "oesophagus"),
     "mediastinum": ("heart", "aorta", "trachea", "oesophagus"),

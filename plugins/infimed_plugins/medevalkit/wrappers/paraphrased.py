@@ -45,12 +45,12 @@ class Paraphrased(Wrapped):
         if self.wordings is None:
             return {}
         found = {}
-        for number, line in enumerate(self.wordings.read_text(encoding="utf-8").splitlines(), start=1):
+        for number, line in enumerate(self.wordings.read_text(encoding="utf-8").split("\n"), start=1):
             if line.strip():
                 try:
                     row = json.loads(line)
                     found[str(row["id"])] = str(row["text"])
-                except (ValueError, KeyError, TypeError):
+                except (ValueError, RecursionError, KeyError, TypeError):
                     told = f"{self.wordings}:{number}: write a JSON object with id and text"
                     raise DataError("bad_wording", told) from None
         return found

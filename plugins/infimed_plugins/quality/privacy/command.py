@@ -137,7 +137,7 @@ def _rows(name: str, source: Path, settings: dict[str, Any]) -> Iterable[Sample 
 def _json(text: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InfimedError(f"--settings: not JSON ({error})") from None
     if not isinstance(value, dict):
         raise InfimedError("--settings: write a JSON object")

@@ -66,7 +66,7 @@ def read_published(text: str, where: str) -> Published:
     """
     try:
         table = Published.model_validate(yaml.safe_load(text))
-    except (yaml.YAMLError, ValidationError) as error:
+    except (yaml.YAMLError, RecursionError, ValidationError) as error:
         detail = error.errors()[0] if isinstance(error, ValidationError) else None
         mistake = f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}" if detail else str(error).splitlines()[0]
         raise InfimedError(f"{where}: not a table of published figures: {mistake}") from None

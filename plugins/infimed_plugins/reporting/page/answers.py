@@ -156,7 +156,7 @@ def _said_places(scores: list[Score | None]) -> list[list[float]] | int:
     for score in scores:
         found = _PLACES.match(score.note) if score is not None else None
         if found is not None:
-            with suppress(ValueError):
+            with suppress(ValueError, RecursionError):
                 return _places(json.loads(found[1]))
     return 0
 

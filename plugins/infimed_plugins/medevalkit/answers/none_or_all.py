@@ -1,0 +1,34 @@
+"""Options that speak of the others ("none of the above", "all of these"), said in other words than their own."""
+
+from __future__ import annotations
+
+import re
+
+from infimed_plugins.medevalkit.answers.named_options import LETTERS, Options
+from infimed_plugins.medevalkit.answers.open_answers import after_label
+
+_THEM = r"(?:above|options?|choices?|answers?|them|these|those|listed)"
+_OF_ALL = (
+    re.compile(
+        rf"^\W*(?:(?:none|neither)(?: of)?(?: the| these| those)?(?: given| listed| provided)?(?: {_THEM})?|no correct "
+        rf"(?:answer|option)|not listed|以上(?:选项)?(?:都不|均不|皆不|全不)(?:是|对|正确)?|都不(?:是|对|正确))"
+        rf"(?: (?:is|are|fits?|match(?:es)?|applies|apply)(?: correct| right)?| provided| given| listed)?\W*$",
+        re.IGNORECASE,
+    ),
+    re.compile(
+        rf"^\W*(?:all(?: of)?(?: the| these| those)?(?: {_THEM})|以上(?:选项)?(?:都|均|皆)(?:是|对|正确)|以上所有)"
+        rf"(?: (?:are|is)(?: all)? (?:correct|right|true)| apply)?\W*$",
+        re.IGNORECASE,
+    ),
+)
+"""What says that no option holds, and that all do."""
+
+
+def none_or_all(text: str, options: Options) -> str:
+    """The letter of the one option that says that none, or all, of the others hold, where the answer says so too."""
+    lines = (after_label(text), text, *text.strip().rsplit("\n", 1)[-1:])
+    for pattern in _OF_ALL:
+        saying = [index for index, option in enumerate(options.texts) if pattern.match(option)]
+        if len(saying) == 1 and any(pattern.match(line) for line in lines):
+            return LETTERS[saying[0]]
+    return ""

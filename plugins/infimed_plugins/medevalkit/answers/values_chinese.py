@@ -1,0 +1,90 @@
+"""The Chinese words for the values of a kind."""
+
+from __future__ import annotations
+
+CHINESE: dict[str, dict[str, str]] = {
+    "side": {
+        "left": "左 | 左侧 | 左边",
+        "right": "右 | 右侧 | 右边",
+        "bilateral": "双侧 | 两侧 | 左右 | 双肺 | 双肾 | 两肺",
+    },
+    "level": {
+        "upper": "上叶 | 上部 | 上方 | 上肺",
+        "middle": "中叶 | 中部",
+        "lower": "下叶 | 下部 | 下方 | 下肺",
+    },
+    "plane": {
+        "axial": "轴位 | 轴向 | 轴面 | 横断面 | 横断位 | 横切面 | 水平面",
+        "coronal": "冠状面 | 冠状位 | 冠状",
+        "sagittal": "矢状面 | 矢状位 | 矢状",
+    },
+    "technique": {
+        "ct": "计算机断层",
+        "mri": "磁共振 | 核磁 | 核磁共振 | 磁共振成像",
+        "x ray": "x 光 | x 线 | x 射线 | 胸片",
+        "ultrasound": "超声 | b 超",
+    },
+    "sex": {
+        "male": "男 | 男性",
+        "female": "女 | 女性",
+    },
+    "colour": {
+        "red": "红色",
+        "white": "白色",
+        "black": "黑色",
+        "grey": "灰色",
+    },
+    "normality": {
+        "normal": "正常",
+        "abnormal": "异常",
+    },
+    "brightness": {
+        "bright": "高密度 | 高信号",
+        "dark": "低密度 | 低信号",
+    },
+    "long bone": {
+        "femur": "股骨",
+        "tibia": "胫骨",
+        "fibula": "腓骨",
+        "humerus": "肱骨",
+        "ulna": "尺骨",
+        "clavicle": "锁骨",
+        "scapula": "肩胛骨",
+        "sternum": "胸骨",
+        "patella": "髌骨",
+    },
+    "region": {
+        "head": "头部 | 头颅 | 头",
+        "brain": "脑 | 脑部 | 大脑",
+        "neck": "颈部 | 颈",
+        "chest": "胸部 | 胸腔 | 胸",
+        "lung": "肺 | 肺部 | 肺脏",
+        "heart": "心脏",
+        "abdomen": "腹部 | 腹腔 | 腹",
+        "liver": "肝 | 肝脏",
+        "spleen": "脾 | 脾脏",
+        "kidney": "肾 | 肾脏",
+        "pancreas": "胰 | 胰腺",
+        "stomach": "胃 | 胃部",
+        "gallbladder": "胆囊",
+        "bladder": "膀胱",
+        "colon": "结肠 | 大肠",
+        "small bowel": "小肠",
+        "oesophagus": "食管 | 食道",
+        "rectum": "直肠",
+        "pelvis": "盆腔 | 骨盆",
+        "prostate": "前列腺",
+        "uterus": "子宫",
+        "spine": "脊柱",
+        "spinal cord": "脊髓",
+        "trachea": "气管",
+        "aorta": "主动脉",
+        "mediastinum": "纵隔",
+    },
+    "brain lobe": {
+        "frontal lobe": "额叶",
+        "temporal lobe": "颞叶",
+        "parietal lobe": "顶叶",
+        "occipital lobe": "枕叶",
+    },
+}
