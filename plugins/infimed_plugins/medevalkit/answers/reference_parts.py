@@ -25,9 +25,9 @@ def parts_of(text: str) -> tuple[Part, ...]:
     """The parts of a reference: what a comma, a semicolon or "and" joins."""
     found = []
     if "and" in text or "&" in text:
-        whole = tuple(words_of(text))
-        if is_known(whole):  # "H&E"
-            return (Part((same_as(whole),), same_as(whole)),)
+        every = tuple(words_of(text))
+        if is_known(every):  # "H&E"
+            return (Part((same_as(every),), same_as(every)),)
     for part in re.split(r",|;|、|，|\band\b|/(?=\s*[A-Za-z]{3})|&", text):
         words = tuple(words_of(part))
         content = tuple(word for word in words[:-1] if word not in FILLERS) + words[-1:]  # a last "a" is no article
