@@ -222,9 +222,8 @@ def _evaluation(asked: Guess | None, current: Path, wish: Wish) -> list[str]:
         lines.append(f"        cluster: {_yaml(tag)}  # questions of one are counted together in the intervals")
     words, tokens = longest_answer(asked.samples)
     tokens += ROOM["tiny" if wish.model in (None, "tiny") else "real"]
-    lines.append(
-        f"        max_new_tokens: {tokens}  # the longest answer seen has {words} words; raise it for thoughts"
-    )
+    longest = f"the longest answer seen has {words} word{'s' * (words != 1)}; raise it for sentences or thoughts"
+    lines.append(f"        max_new_tokens: {tokens}  # {longest}")
     return [*lines, "        reader:", *_reader_lines(asked.use, _relative(asked.settings, current), "          ")]
 
 

@@ -59,7 +59,7 @@ def divided(best: Guess, column: str, share: float, folder: Path, name: str, for
     )
     if (lost := len(rows) - len(train) - len(test)) > 0:
         said += f"; {lost:,} rows have no '{column}' and are in neither"
-    return Divided(*places, said)
+    return Divided(places[0], places[1], said)
 
 
 def only_table(best: Guess) -> Path:
