@@ -172,6 +172,19 @@ def test_a_table_that_holds_the_test_set_is_not_trained_on(mine: Path, capsys: p
         assert "4 of the 16 rows of labels.csv are in the test set, the others in other tables" in said
 
 
+def test_tables_of_json_are_compared_and_what_cannot_be_is_left(tmp_path: Path) -> None:
+    rows = [{"conversations": [{"from": "human", "value": f"Q{n}?"}, {"from": "gpt", "value": "A."}]} for n in range(6)]
+    for name, part in (("all", rows), ("train", rows[:4]), ("test", rows[4:])):
+        (tmp_path / f"{name}.json").write_text(json.dumps(part))
+    text, said = written(tmp_path, tmp_path)
+    assert [one["with"]["path"] for one in yaml.safe_load(text)["data"]["sources"]] == ["train.json"]
+    assert "2 of the 6 rows of all.json are in the test set, the others in other tables: it is not read" in said
+    (tmp_path / "test.json").write_text(json.dumps([{"conversations": []}]))  # no question in it
+    assert len(yaml.safe_load(written(tmp_path, tmp_path)[0])["data"]["sources"]) == 2
+    (tmp_path / "dataset_info.json").write_text(json.dumps({"mine": {"file_name": "train.json"}}))
+    assert "reader 'llava'" in written(tmp_path, tmp_path)[1]
+
+
 def test_a_test_set_that_is_the_only_table_is_told(mine: Path) -> None:
     for data in ("mine", "mine/labels.csv"):
         with pytest.raises(InfimedError, match=r"its only data, labels\.csv, are the test set.*--split-by"):

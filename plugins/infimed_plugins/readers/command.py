@@ -6,6 +6,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from glob import glob
 from pathlib import Path
@@ -120,7 +121,7 @@ def written(place: Path, current: Path, test: Path | None = None, wish: Wish = W
         said += f"; {named} left for --test"
     sources = _sources(best, without) if read else []
     if read and without and not wish.split_by:
-        tests = [asked] if asked else [guess(one)[0] for one in without]
+        tests = [asked] if asked else _named_tests(start, without, images)
         sources, shared = apart(best.use, sources, tests, wish.folder if asked else None, wish.force)
         notes += shared
     said = "; ".join([said, *notes])
@@ -147,6 +148,15 @@ def _found(place: Path, without: list[Path], images: Sequence[Path], wish: Wish)
         )
     if wish.text_only and (lost := found[0].unfound):  # on purpose: infimed check does not ask for them
         found[0] = replace(found[0], settings=found[0].settings | {"ignore": [lost[0]]})
+    return found
+
+
+def _named_tests(start: Path, files: Sequence[Path], images: Sequence[Path]) -> list[Guess]:
+    """What reads the tables that are called a test set; one without answers, as of a competition, asks nothing."""
+    found = []
+    for file in files:
+        with suppress(InfimedError):
+            found.append(guess(file, images=images or _folders_of(start, file))[0])
     return found
 
 

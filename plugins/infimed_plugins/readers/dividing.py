@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from infimed_core import InfimedError, Sample, load_plugins
+from infimed_core import DataError, InfimedError, Sample, load_plugins
 from infimed_plugins.readers.files import FileReader
 from infimed_plugins.readers.guessing import Guess
 from infimed_plugins.readers.tables import header_of, table_rows
@@ -79,7 +80,10 @@ def only_table(best: Guess) -> Path:
 def files_of(use: str, settings: Mapping[str, Any]) -> list[Path]:
     """The files that a reader reads; none where it is none of files."""
     kind = load_plugins().find("reader", use)
-    return kind.model_validate(settings).files() if issubclass(kind, FileReader) else []
+    try:
+        return kind.model_validate(settings).files() if issubclass(kind, FileReader) else []
+    except DataError:  # a folder, as that of dataset_info.json
+        return []
 
 
 def write_table(place: Path, names: Sequence[str], rows: Sequence[Mapping[str, Any]], force: bool) -> None:
@@ -125,7 +129,7 @@ def apart(
         InfimedError: nothing is left.
     """
     tables = [settings | {"path": str(file)} for settings in sources for file in files_of(use, settings)]
-    if not tables or not _are_compared([settings["path"] for settings in tables]):
+    if not tables or not _are_compared([one["path"] for one in tables], [str(one.settings["path"]) for one in tests]):
         return list(sources), []
     asked = {key for test in tests for key in row_keys(test.use, test.settings)} - {None}
     keys = [list(row_keys(use, settings)) for settings in tables]
@@ -154,9 +158,10 @@ def apart(
     return kept, lines
 
 
-def _are_compared(paths: Sequence[str]) -> bool:
+def _are_compared(tables: Sequence[str], tests: Sequence[str]) -> bool:
     """Whether these are tables of a size that is read in a while."""
-    return all(Path(path).is_file() for path in paths) and sum(Path(path).stat().st_size for path in paths) < MOST_BYTES
+    files = [Path(path) for path in (*tables, *tests) if Path(path).is_file()]
+    return all(map(os.path.isfile, tables)) and sum(file.stat().st_size for file in files) < MOST_BYTES
 
 
 def _without(
