@@ -172,6 +172,21 @@ def test_a_table_that_holds_the_test_set_is_not_trained_on(mine: Path, capsys: p
         assert "4 of the 16 rows of labels.csv are in the test set, the others in other tables" in said
 
 
+def test_columns_of_parquet_are_known_too(mine: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    (mine / "labels.csv").unlink()
+    pq.write_table(pa.table(dict(zip(FIELDS, zip(*ROWS, strict=True), strict=True))), mine / "rows.parquet")
+    (source,) = yaml.safe_load(written(mine, mine.parent)[0])["data"]["sources"]
+    assert source["with"]["columns"] == {"image": "file", "tags": {"patient": "patient"}}
+    assert all(Path(one.media[0].uri or "").is_file() for one in samples_of(source))
+    for name, *_ in ROWS:
+        (mine / "pictures" / name).unlink()
+    with pytest.raises(InfimedError, match=r"column 'file' names images"):
+        written(mine, mine.parent)
+
+
 def test_tables_of_json_are_compared_and_what_cannot_be_is_left(tmp_path: Path) -> None:
     rows = [{"conversations": [{"from": "human", "value": f"Q{n}?"}, {"from": "gpt", "value": "A."}]} for n in range(6)]
     for name, part in (("all", rows), ("train", rows[:4]), ("test", rows[4:])):

@@ -11,6 +11,7 @@ from typing import Any
 
 from infimed_core import is_person_tag
 from infimed_plugins.readers.image_names import columns_of_images
+from infimed_plugins.readers.parquet import parquet_rows
 from infimed_plugins.readers.places import ending_of, is_plain
 from infimed_plugins.readers.tables import header_of, table_rows
 from infimed_plugins.readers.values import is_empty
@@ -50,9 +51,8 @@ def settings_of(
 
     Columns are known by their names and by what stands in them; those of a patient or study, and ``tag``, become tags.
     """
-    encoding = _encoding(files[0])
-    rows = [row for _, row in islice(table_rows(files[0], None, encoding), LOOKED_AT) if isinstance(row, dict)]
-    names = header_of(files[0], None, encoding)
+    encoding = None if files[0].suffix == ".parquet" else _encoding(files[0])
+    names, rows = _named_rows(files[0], encoding)
     lower = {name.strip().lower().replace(" ", "_"): name for name in names}
     columns: dict[str, Any] = {}
     image, root = _image_column(rows, names, images)
@@ -81,6 +81,16 @@ def settings_of(
     settings |= {"image_root": str(root)} if root is not None and root != files[0].parent else {}
     settings |= {"columns": columns} if columns else {}
     return settings, tuple(name for name in names if name not in used), next(iter(named.items()), None)
+
+
+def _named_rows(file: Path, encoding: str | None) -> tuple[list[str], list[Mapping[str, Any]]]:
+    """The columns of a table and its first rows; of Parquet what is text or a number."""
+    if file.suffix == ".parquet":
+        found = [row for _, row in islice(parquet_rows(file), LOOKED_AT) if isinstance(row, Mapping)]
+        texts = [{name: cell for name, cell in row.items() if isinstance(cell, (str, int))} for row in found]
+        return list(dict.fromkeys(name for row in texts for name in row)), texts  # type: ignore[return-value]
+    rows = [row for _, row in islice(table_rows(file, None, encoding), LOOKED_AT) if isinstance(row, Mapping)]
+    return header_of(file, None, encoding), rows
 
 
 def persons_of(rows: Sequence[Mapping[str, Any]], names: Sequence[str], tag: str | None = None) -> list[str]:

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from infimed_core import Fault, InfimedError, Reader, Sample, load_plugins
+from infimed_plugins.readers.files import FileReader
 from infimed_plugins.readers.guessed_table import LOOKED_AT, alike, pattern_of, settings_of
-from infimed_plugins.readers.image_names import is_there
+from infimed_plugins.readers.image_names import columns_of_images, is_there
 from infimed_plugins.readers.places import ending_of
 
 MOST_FILES = 200_000
@@ -133,6 +134,8 @@ def _candidates(
     for ending, uses in ((".jsonl", ("jsonl", "llava")), (".json", ("llava",)), (".parquet", ("parquet",))):
         if found := by_ending.get(ending):
             root = {"image_root": str(given)} if given else _root(found, images)
+            if ending == ".parquet":
+                yield from _parquet(folder, found, images, tag)
             for use in uses:
                 for settings in ({}, root) if root else ({},):
                     yield Guess(use, {"path": pattern_of(folder, found), **settings})
@@ -145,6 +148,16 @@ def _candidates(
     if texts := by_ending.get(".txt"):
         yield Guess("directory", {"path": str(folder)})
         yield from _studies(folder, texts, images)
+
+
+def _parquet(folder: Path, files: Sequence[Path], images: Sequence[Path], tag: str | None) -> Iterator[Guess]:
+    """Parquet whose columns name images beside it, or a patient."""
+    try:
+        settings, unused, unfound = settings_of(folder, list(files), images, tag)
+    except Exception:  # no whole Parquet file: told where it is read
+        return
+    if {"image", "tags"} & settings.get("columns", {}).keys():
+        yield Guess("parquet", settings, unused=unused, unfound=unfound)
 
 
 def _studies(folder: Path, texts: Sequence[Path], images: Sequence[Path]) -> Iterator[Guess]:
@@ -178,8 +191,15 @@ def tried_out(one: Guess) -> Guess:
         num_media=len(media),
         num_found=sum(map(is_there, media)),
         samples=samples,
+        unfound=one.unfound or (None if media or not samples else _lost_images(reader)),
         faults=tuple(row for row in rows if isinstance(row, Fault)),
     )
+
+
+def _lost_images(reader: Reader) -> tuple[str, str] | None:
+    """A column that names images, and the first cell of it, in rows of which none shows any."""
+    rows = reader.first_rows() if isinstance(reader, FileReader) else ()
+    return next(iter(columns_of_images(rows).items()), None)
 
 
 def _root(files: Sequence[Path], images: Sequence[Path]) -> dict[str, str]:
