@@ -103,9 +103,10 @@ def _lead(plan: Plan, registry: Registry, listen: Callable[[RunEvent], None], ra
     try:
         directory.write()
         state = _state(plan, registry, directory, tell, ranks)
-        state.tell("run_started", "", {"name": section.name})
-        used = plan.components.get("data.executor") or registry.find("executor", registry.default("executor") or "")()
-        for text in filter(None, [used.uses(), *changed, *registry.new_notes()]):
+        default = registry.find("executor", registry.default("executor") or "")
+        used: Any = plan.components.get("data.executor") or default()
+        state.tell("run_started", "", {"name": section.name, "uses": used.uses()})
+        for text in [*changed, *registry.new_notes()]:
             state.say(text)
         ranks.give({"kind": "begin", "config": record.config, "file": str((path / "run.json").absolute())})
         ranks.collect()

@@ -8,6 +8,7 @@ import pytest
 
 from infimed_core import InfimedError
 from infimed_core.records import open_run
+from infimed_core.store.artifacts import Artifact, verify_files
 from infimed_plugins.mdt.judging import read_verdict
 from infimed_plugins.medevalkit.judging import read_object
 from infimed_plugins.medevalkit.rubric import parse_reply, verdict
@@ -65,3 +66,12 @@ def test_a_record_whose_events_are_so_is_read(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text(json.dumps(kept))
     (tmp_path / "events.jsonl").write_text("\n".join(HOSTILE) + '\n{"kind": "message", "text": "x"}\n')
     assert [event.kind for event in open_run(tmp_path).events()] == ["message"]
+
+
+@pytest.mark.parametrize("text", [*HOSTILE, "[]", "5", "null", '{"files": [1]}', '{"files": 3, "sha256": 4}', '"x"'])
+def test_a_seal_that_is_so_is_none(tmp_path: Path, text: str) -> None:
+    artifact = Artifact(tmp_path, "read", "0123456789abcdef")
+    artifact.open()
+    (artifact.directory / "artifact.json").write_text(text)
+    assert artifact.is_complete is False
+    verify_files(artifact.directory)

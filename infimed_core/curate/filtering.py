@@ -27,7 +27,8 @@ def filter_dataset(
     """Put the data before every filter; each sees all of them and counts what the filters before it have kept.
 
     Returns:
-        Which rows are left out, bool [n], and a digest of the filters that left rows out ("" where none did).
+        Which rows are left out, bool [n], and a digest of them ("" where there are none): what follows is made anew
+        only where other rows are left out, not where a benchmark asks its questions otherwise.
     """
     section, evaluation = state.plan.file.data, state.plan.file.evaluation
     assert section is not None
@@ -38,7 +39,6 @@ def filter_dataset(
             name = benchmark_name(evaluation.benchmarks, number)
             benchmarks[name] = state.plan.component(f"evaluation.benchmarks.{number}")
     left_out = np.zeros(len(dataset), dtype=bool)
-    hashes = []
     for number, use in enumerate(section.filters or ()):
         filter_: DatasetFilter = state.plan.component(f"data.filters.{number}")
         prints = {name: with_versions(benchmark, benchmark.fingerprint()) for name, benchmark in benchmarks.items()}
@@ -68,6 +68,4 @@ def filter_dataset(
         artifact = state.step(f"{step}-{title}", hashed, work, kind="filter", subject={"filter": title})
         mask = np.load(artifact.directory / "left_out.npy", allow_pickle=False)
         left_out = left_out | mask
-        if mask.any():
-            hashes.append(hashed)
-    return left_out, digest(hashes) if hashes else ""
+    return left_out, mask_digest(left_out) if left_out.any() else ""

@@ -17,7 +17,8 @@ from infimed_core.api.data import Executor, Fault
 from infimed_core.contracts import CheckedExecutor, checked_shards
 from infimed_core.curate.joining import FILES, KINDS, Joined, join_parts
 from infimed_core.curate.read_task import ReadTask
-from infimed_core.errors import NoSampleError
+from infimed_core.errors import InfimedError, NoSampleError
+from infimed_core.runfile.sections import SplitSection
 from infimed_core.store.artifacts import digest
 from infimed_core.store.dataset import TOLD_FAULTS, Dataset
 from infimed_core.store.steps import Outcome, RunState
@@ -78,6 +79,8 @@ def read_sources(state: RunState, executor: Executor) -> tuple[Dataset, str]:
             raise NoSampleError(f"data.sources: no sample in any source; {told[0] if told else 'they hold no row'}")
         if empty:
             raise NoSampleError(empty)
+        if section.split is not None:
+            state.say(_told_split(Dataset(directory / "samples.jsonl"), section.split), "read")
         return Outcome(num_in=num_out + num_faults, num_out=num_out, dropped=joined.dropped)
 
     artifact = state.step("read", inputs_digest, work, keep=True)
@@ -86,6 +89,22 @@ def read_sources(state: RunState, executor: Executor) -> tuple[Dataset, str]:
     opened = state.opened_by(kinds)
     hashed = digest(inputs_digest, _sizes(artifact.directory / FILES), *([opened] if opened else []))
     return Dataset(artifact.directory / "samples.jsonl"), hashed
+
+
+def _told_split(dataset: Dataset, split: SplitSection) -> str:
+    """How many samples are held out.
+
+    Raises:
+        InfimedError: none has the tag that divides them.
+    """
+    with dataset.path.open("rb") as lines:
+        num_held = sum(b'"split":"held-out"' in line for line in lines)
+    if not num_held and split.by and not any(split.by in sample.tags for sample in dataset):
+        known = ", ".join(sorted({tag for sample in islice(dataset, 1000) for tag in sample.tags} - {"split"}))
+        raise InfimedError(f"data.split.by: no sample has the tag '{split.by}'; samples have the tags: {known}")
+    more = "" if num_held else "; raise held_out: no value of it falls to that side" if split.by else "; raise held_out"
+    by = f" by '{split.by}'" if split.by else ""
+    return f"data.split{by}: {len(dataset) - num_held:,} samples to train on, {num_held:,} held out{more}"
 
 
 def _told_faults(path: Path, dropped: Mapping[str, int]) -> Iterator[str]:

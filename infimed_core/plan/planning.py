@@ -204,7 +204,7 @@ def _packed(draws: _Drawn, stage: Stage, packer: Packer, ordered: bool) -> _Pack
     phases = [np.zeros(0, dtype=np.int64)]
     steps = [np.zeros(1, dtype=np.int64)]
     tokens = np.where(draws.dropped == 0, draws.lengths.tokens, 0)
-    size = (stage.samples_per_step or 0) / max(1, np.count_nonzero(draws.dropped == 0))  # a step's share of the samples
+    size = (stage.samples_per_step or 0) / max(1, int((draws.dropped == 0).sum()))  # a step's share of the samples
     step_tokens = round(size * tokens.sum()) or stage.rows_per_step * packer.row_tokens
     for start, stop, number in spans_of(draws.drawn, draws.phases, tokens, step_tokens):
         kept = (start + np.flatnonzero(draws.dropped[start:stop] == 0)).astype(np.int32)

@@ -42,14 +42,13 @@ class Artifact:
     def is_complete(self) -> bool:
         """Whether it was finished, from exactly these inputs, and its files are still as long as they were."""
         try:
-            seal = json.loads(self._seal.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError):
+            seal = dict(json.loads(self._seal.read_text(encoding="utf-8")))
+            files = dict(seal.get("files", {}))
+        except (OSError, ValueError, TypeError, RecursionError):
             return False
-        if seal.get("inputs_digest") != self.inputs_digest:
-            return False
-        return all(
+        return seal.get("inputs_digest") == self.inputs_digest and all(
             (self.directory / name).is_file() and (self.directory / name).stat().st_size == size
-            for name, size in seal.get("files", {}).items()
+            for name, size in files.items()
         )
 
     def open(self, keep: bool = False) -> Path:
@@ -84,10 +83,10 @@ def verify_files(directory: Path) -> None:
         InfimedError: a file is gone or is not what was written.
     """
     try:
-        seal = json.loads((directory / "artifact.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        sums = dict(json.loads((directory / "artifact.json").read_text(encoding="utf-8")).get("sha256", {}))
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return  # no artifact: a checkpoint from elsewhere
-    for name, expected in seal.get("sha256", {}).items():
+    for name, expected in sums.items():
         file = directory / name
         if not file.is_file() or digest_of_file(file) != expected:
             raise InfimedError(

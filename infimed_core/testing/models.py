@@ -180,7 +180,7 @@ def check_optimizer(optimizer: Optimizer) -> None:
     import torch
 
     check_component(optimizer)
-    shapes = {"first": [(8, 6), (6,)], "second": [(5, 6)], "third": [(4, 3, 2, 2)]}
+    shapes: dict[str, list[tuple[int, ...]]] = {"first": [(8, 6), (6,)], "second": [(5, 6)], "third": [(4, 3, 2, 2)]}
     groups: list[dict[str, Any]] = [
         {"params": [torch.nn.Parameter(torch.ones(shape)) for shape in of], "lr": 0.1, "weight_decay": 0.0, "peak": 0.1}
         | {"name": name}

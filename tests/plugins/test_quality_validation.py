@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from infimed_core import DataError, MediaLoader, Sample, Score, Scorer
 from infimed_plugins.quality import clean, installed, sample_corruptions, validation_command
 from infimed_plugins.quality.agreement import agreement, krippendorff_alpha, quadratic_kappa, read_labels, spearman
-from infimed_plugins.quality.ladder import ERROR, auroc, validate
+from infimed_plugins.quality.ladder import ERROR, FLAG_BELOW, auroc, validate
 
 pytestmark = pytest.mark.filterwarnings("ignore::scipy.stats.ConstantInputWarning")
 
@@ -38,7 +38,7 @@ def command(*arguments: str) -> dict[str, Any]:
     app.command()(validation_command.validate_scorer_command)
     result = CliRunner().invoke(app, [*arguments], catch_exceptions=False)
     assert result.exit_code == 0, result.output
-    return json.loads(result.output) if "--json" in arguments else {"text": result.output}
+    return json.loads(result.stdout) if "--json" in arguments else {"text": result.output}
 
 
 class WordCount(Scorer):
@@ -47,6 +47,13 @@ class WordCount(Scorer):
     def score(self, samples: Any, media: MediaLoader) -> list[Score]:
         texts = [" ".join(turn.text for turn in sample.turns if turn.role == "assistant") for sample in samples]
         return [Score(value=min(1.0, len(text.split()) / 10) * (1.0 if text.endswith(".") else 0.5)) for text in texts]
+
+
+class Flagging(Scorer):
+    """Flags everything."""
+
+    def score(self, samples: Any, media: MediaLoader) -> list[Score]:
+        return [Score(value=0.4) for _ in samples]
 
 
 class Crashing(Scorer):
@@ -222,3 +229,45 @@ def test_a_scorer_that_asks_a_model_is_validated_through_a_real_server() -> None
     found = {name: row["auroc"]["5"] for name, row in result["corruptions"].items()}
     assert found["identity_text"] > 0.7 and found["markup_text"] == 0.5, found
     assert result["corruptions"]["identity_text"]["dimension"] == "compliance"
+
+
+def test_a_validation_says_what_it_does_keeps_what_is_done_and_goes_on_there(
+    tmp_path: Path, samples: list[Sample], media: MediaLoader
+) -> None:
+    told: list[str] = []
+
+    class Stopping(WordCount):
+        def score(self, samples: Any, media: MediaLoader) -> list[Score]:
+            if "markup_text" in told[-1]:
+                raise KeyboardInterrupt
+            return super().score(samples, media)
+
+    file = tmp_path / "done.json"
+    asked = {"scorer": "word-count", "severities": "3"}
+    names = ("cut_text", "markup_text")
+    with pytest.raises(KeyboardInterrupt):
+        validate(
+            Stopping(), samples, media, (5,), (), names, (), None, told.append, validation_command.Finished(file, asked)
+        )
+    assert any("1 of 2: cut_text" in line for line in told) and list(json.loads(file.read_text())["corruptions"]) == [
+        "cut_text"
+    ]
+    told.clear()
+    report = validate(
+        WordCount(), samples, media, (5,), (), names, (), None, told.append, validation_command.Finished(file, asked)
+    )
+    assert "1 of 2: cut_text: done before" in told and list(report["corruptions"]) == list(names)
+    assert validation_command.Finished(file, {**asked, "severities": "1"}) == {}, "other degrees are other results"
+
+
+def test_a_damage_that_does_not_apply_says_why_and_what_is_noticed_is_what_the_scorer_flags(
+    samples: list[Sample], media: MediaLoader
+) -> None:
+    long = [sample for sample in samples if len(sample.turns[-1].text.split()) > 8][:6]
+    texts = [sample.model_copy(update={"media": ()}) for sample in long]
+    report = validate(WordCount(), texts, media, (3,), ("blur",), ("cut_text",), ("wrong_key",))
+    rows = report["corruptions"]
+    assert rows["blur"]["left_out"] == {"no picture": 6} and rows["blur"]["num_samples"] == 0
+    assert rows["wrong_key"]["left_out"] and rows["cut_text"]["left_out"] == {}
+    every = validate(Flagging(), texts, media, (3,), (), ("cut_text",), ())["corruptions"]["cut_text"]
+    assert every["noticed"] == {"3": 1.0} and Flagging().score(texts[:1], media)[0].value < FLAG_BELOW

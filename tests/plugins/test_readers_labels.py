@@ -312,3 +312,73 @@ def test_an_image_that_one_column_holds_and_another_names_is_one(tmp_path: Path)
     first, second = read(Parquet(path=str(tmp_path / "n.parquet")))
     assert isinstance(first, Sample) and Path(first.media[0].uri or "").name == "17"
     assert isinstance(second, Sample) and not second.media
+
+
+# files as people have them
+
+
+def test_a_key_that_stands_twice_in_an_object_costs_its_row(tmp_path: Path) -> None:
+    twice, whole = '{"question": "q", "answer": "benign", "answer": "malignant"}', '{"question": "q", "answer": "b"}'
+    (tmp_path / "a.jsonl").write_text(f"{twice}\n{whole}\n")
+    (tmp_path / "b.json").write_text(f"[{twice},{whole}]")
+    for name in ("a.jsonl", "b.json"):
+        first, second = read(Llava(path=str(tmp_path / name)))
+        assert isinstance(first, Fault) and "'answer' stands twice" in first.detail
+        assert isinstance(second, Sample) and second.turns[-1].text == "b"
+
+
+def test_prompt_and_completion_are_a_question_and_its_answer(tmp_path: Path) -> None:
+    text = {"prompt": "q", "completion": "a"}
+    messages = {
+        "prompt": [{"role": "user", "content": "q"}],
+        "completion": [{"role": "assistant", "content": "a"}],
+    }
+    for row in from_json(tmp_path, text, messages):
+        assert isinstance(row, Sample) and [turn.text for turn in row.turns] == ["q", "a"]
+
+
+def test_an_image_in_base64_in_a_cell_is_the_image(tmp_path: Path) -> None:
+    import base64
+    import io
+
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.new("L", (64, 64), 9).save(file, "PNG")
+    cell = base64.b64encode(file.getvalue()).decode()
+    (tmp_path / "a.tsv").write_text(f"image\tquestion\tanswer\n{cell}\tq\ta\n")
+    (row,) = read(Csv(path=str(tmp_path / "a.tsv")))
+    assert isinstance(row, Sample) and row.media[0].data == file.getvalue()
+
+
+def test_a_table_padded_with_spaces_is_read_without_them_and_others_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('question , answer\nWhat?, "a, b"\n')
+    (tmp_path / "b.csv").write_text("question,answer\nWhat?, a\n")
+    told = [row.turns[-1].text for row in read(Csv(path=str(tmp_path / "*.csv"))) if isinstance(row, Sample)]
+    assert told == ["a, b", " a"]
+
+
+@pytest.mark.parametrize("head", [b"PK\x03\x04", b"PAR1", b"\xd0\xcf\x11\xe0"])
+def test_a_file_that_is_no_text_is_a_fault_that_says_what_it_is(tmp_path: Path, head: bytes) -> None:
+    (tmp_path / "a.csv").write_bytes(head + bytes(100))
+    (row,) = read(Csv(path=str(tmp_path / "a.csv")))
+    assert isinstance(row, Fault) and row.code == "bad_file" and "whatever its name says" in row.detail
+
+
+def test_a_packed_file_is_read_by_its_bytes_and_not_by_its_name(tmp_path: Path) -> None:
+    import gzip
+
+    rows = json.dumps([{"question": "q", "answer": "a"}]).encode()
+    (tmp_path / "packed.json").write_bytes(gzip.compress(rows))
+    (tmp_path / "plain.json.gz").write_bytes(rows)
+    for name in ("packed.json", "plain.json.gz"):
+        (row,) = read(Llava(path=str(tmp_path / name)))
+        assert isinstance(row, Sample), name
+
+
+def test_paths_as_windows_writes_them_are_found(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "x.png").write_bytes(b"x")
+    (tmp_path / "a.csv").write_text("image,question,answer\nimages\\x.png,q,a\n")
+    (row,) = read(Csv(path=str(tmp_path / "a.csv")))
+    assert isinstance(row, Sample) and row.media[0].uri == str(tmp_path / "images" / "x.png")

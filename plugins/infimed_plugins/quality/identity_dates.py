@@ -31,7 +31,8 @@ FULL_DATE = (
     rf"|{_DAY}(?: of| de)?[ ./-]{{0,2}}{MONTH}(?: of| de| del)?,?[ ./-]{{0,2}}(?:{_YEAR}|(?<=[/-])\d\d"
     rf"|(?<=\D)['’]\d\d){_TIME}"
     rf"|{MONTH} ?{_DAY},? {_YEAR}{_TIME}|{MONTH}[ /-]{_BARE_DAY}[ /-](?:{_YEAR}|\d\d)"
-    r"|(?:(?:19|20)\d\d|(?:令和|平成|昭和|大正) ?(?:\d{1,2}|元)) ?[年년] ?\d{1,2} ?[月월](?: ?\d{1,2} ?[日号號일])?)(?!\d)"
+    r"|(?:(?:19|20)\d\d|(?:令和|平成|昭和|大正) ?(?:\d{1,2}|元))"
+    r" ?[年년] ?\d{1,2} ?[月월](?: ?\d{1,2} ?[日号號일])?)(?!\d)"
 )
 """A date with its day, month and year, and the time behind it."""
 
@@ -44,7 +45,8 @@ _SPANISH_MONTH = (
     r"(?i:enero|febrero|marzo|abril|mayo|junio|julio|agosto|septiembre|setiembre|octubre|noviembre|diciembre)"
 )
 _OTHER_MONTH = (
-    r"(?i:januar|februar|m[äa]rz|juni|juli|oktober|dezember|janvier|février|fevrier|mars|avril|mai|juin|juillet|août|septembre"
+    r"(?i:januar|februar|m[äa]rz|juni|juli|oktober|dezember|janvier|février|fevrier|mars|avril|mai"
+    r"|juin|juillet|août|septembre"
     r"|octobre|novembre|décembre|gennaio|febbraio|aprile|maggio|giugno|luglio|settembre|ottobre|dicembre)"
 )
 """Months of German, French and Italian that are no words of English."""
@@ -63,15 +65,18 @@ MONTH_YEAR = re.compile(
 _DOTTED_PARTIAL = rf"(?i:\b(?:am|vom|bis|zum|seit|ab|den|le|du|il|dal)) (?:{_BARE_DAY})\.(?:0?[1-9]|1[0-2])\.(?!\d)"
 GERMAN_PARTIAL = re.compile(_DOTTED_PARTIAL)
 TIME_OF = re.compile(
-    r"\b(?:study|series|acquisition|content|instance ?creation|scheduled\w*)[ _]?time\b\s?[:=]?\s?\d{4,6}(?:\.\d{1,6})?\b",
+    r"\b(?:study|series|acquisition|content|instance ?creation"
+    r"|scheduled\w*)[ _]?time\b\s?[:=]?\s?\d{4,6}(?:\.\d{1,6})?\b",
     re.I,
 )
 """The time of day in a header, behind its name."""
 _CUE = (
-    r"(?:admi(?:t|ssion)\w*|discharge\w*|seen|test(?:ed|s)?(?: positive| negative)?|taken|performed|done"
+    r"(?:(?:re)?admi(?:t|ssion)\w*|d/?c['’]?d?|discharge\w*|seen|test(?:ed|s)?(?: positive"
+    r"| negative)?|taken|performed|done"
     r"|obtained|dated?"
     r"|presented|imaged|scanned|exam(?:ined|ination)?|surgery|visit(?:ed)?|until|since|till|follow-?up|repeated|drawn"
-    r"|collected|started|stopped|died|deceased|transferred|(?:ex|in)tubated|operated|returned|dictated|signed|scheduled"
+    r"|collected|started|stopped|died|deceased|transferred|(?:ex|in)tubated|operated|returned"
+    r"|dictated|signed|scheduled"
     r"|swab|film|scan|radiograph|x-?ray|CT|MRI|CXR|study|report|procedure|appointment|compared (?:to|with)|prior)"
 )
 NUMERIC_PARTIAL = re.compile(r"(?<![\w./-])(?:0?[1-9]|1[0-2])/(?:[12]\d|3[01]|0?[1-9])(?![\w/]|\.\d)")
@@ -79,7 +84,8 @@ _CUE_BEFORE = re.compile(
     rf"\b(?P<cue>{_CUE}(?: (?:on|in|from|of|at|dated|taken|performed|done))?|on|as of)[: ] ?$", re.I
 )
 _SAYS_WHEN = re.compile(
-    r"(?:\b(?:on|as of|since|until|till|dated?|taken|performed|seen|admitted|discharged|admission|discharge|visit(?:ed)?"
+    r"(?:\b(?:on|readmitted|d/?c['’]?d?|as of|since|until|till|dated?|taken|performed|seen"
+    r"|admitted|discharged|admission|discharge|visit(?:ed)?"
     r"|tested?(?: positive| negative)?|died|follow-?up|prior))$",
     re.I,
 )
@@ -190,7 +196,8 @@ _OLD = r"(?:9\d|1[01]\d)"
 _UNIT_WORD = r"(?:one|two|three|four|five|six|seven|eight|nine)"
 _OLD_WORD = rf"(?:ninety(?:[- ]{_UNIT_WORD})?|(?:one|a) hundred(?:[- ](?:and[- ])?{_UNIT_WORD})?)"
 AGE = re.compile(
-    rf"(?<![\w.,/])0?{_OLD}[ -]?(?:years?[- ](?:old|of age)|yrs?\.?[- ]?(?:old|of age)|y\.?[/ ]?o\.?|year[- ]?old"
+    rf"(?<![\w.,/])0?{_OLD}[ -]?(?:years?[- ](?:old|of age)|yrs?\.?[- ]?(?:old|of age)"
+    rf"|y\.?[/ ]?o\.?(?:[MF]\b)?|year[- ]?old"
     r"|(?:years?|yrs?|y)[ -](?:male|female|man|woman|lady|gentleman|[MF]\b)"
     r"|años|anos|ans|anni|Jahre alt|jährig\w{0,2})(?!\w)"
     rf"|\b{_OLD_WORD}[- ]years?[- ](?:old|of[- ]age)\b(?!s)"

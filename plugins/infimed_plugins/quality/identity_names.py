@@ -29,7 +29,8 @@ _TWO = (
     rf"|{_TOKEN}(?: {_INITIAL})?,? (?:{_PARTICLE} ){{0,3}}{_TOKEN}(?: (?:{_PARTICLE} ){{0,2}}{_TOKEN})?)"
 )
 _DEGREE = (
-    r"(?:,? (?:M\.D|MD|Ph\.?D|M\.?B\.?B\.?S|MBChB|MBBCh|FRC[RSP]|MRC[SP]|FAC[RCS]|FESC|DDS|DMD|DPM|PA-C|ARNP|CRNP|APRN|DNP"
+    r"(?:,? (?:M\.D|MD|Ph\.?D|M\.?B\.?B\.?S|MBChB|MBBCh|FRC[RSP]|MRC[SP]|FAC[RCS]|FESC|DDS|DMD|DPM"
+    r"|PA-C|ARNP|CRNP|APRN|DNP"
     r"|PharmD|RT\(R\)|RDMS)\b|,? RT\(R\)|, (?:D\.?O|R\.?N|NP|RT|PA|LPN|MSc)\b)"
 )
 _TITLE = (
@@ -40,12 +41,15 @@ _TITLE = (
 _STAFF = (
     r"radiologist|physician|clinician|doctor|consultant|surgeon|technologist|technician|sonographer|operator|nurse"
     r"|referring(?: physician| doctor)?|attending(?: physician)?|resident|fellow|cardiologist|oncologist|pathologist"
-    r"|provider|requested by|referred by|dictated by|signed(?: electronically)? by|electronically signed by|reported by"
-    r"|read by|performed by|reviewed by|reviewed with|discussed with|verified by|approved by|interpreted by|ordered by"
+    r"|provider|requested by|referred by|dictated by|signed(?: electronically)? by"
+    r"|electronically signed by|reported by"
+    r"|read by|performed by|reviewed by|reviewed with|discussed with|verified by|approved by"
+    r"|interpreted by|ordered by"
     r"|transcribed by|seen by|attn|emergency contact|contact|médico|arzt|médecin"
 )
 _FAMILY = (
-    r"next of kin|guardian|mother|father|wife|husband|spouse|son|daughter|brother|sister|cc|patient|pt|subject|paciente"
+    r"next of kin|guardian|mother|father|wife|husband|spouse|son|daughter|brother|sister|cc"
+    r"|patient|pt|subject|paciente"
 )
 _NAME_LABEL = (
     r"(?:patient(?:'s|s)?|pt\.?'?s?|full|last|first|sur|family|given|maiden|legal|subject(?:'s)?|mother(?:'s)?"
@@ -59,7 +63,10 @@ _SURNAMES = (
     "姚卢姜崔钟谭陆汪范金石廖贾夏韦付方白邹孟熊秦邱江尹薛闫段雷侯龙史陶黎贺顾毛郝龚邵万钱严覃武戴莫孔向汤"
 )
 _CJK = r"\u4e00-\u9fff"
-_TITLED = re.compile(rf"(?<![\w-]){_TITLE}(?:\.\s?|\s)(?P<name>(?:{_INITIAL} ){{0,2}}{_NAME})")
+_TITLED = re.compile(
+    rf"(?<![\w-]){_TITLE}(?:\.\s?|\s)(?:(?:Dr|Prof|med|dent|habil|univ)\. ?){{0,3}}"
+    rf"(?P<name>(?:{_INITIAL} ){{0,2}}{_NAME})"
+)
 _INITIALS = re.compile(
     rf"(?<![\w-])(?:{_TITLE}(?:\. ?| )(?P<one>[{_UPPER}])\.?(?![\w’'.-]|\)| [{_UPPER}])"
     rf"|(?i:initials|pt|patient)\b\.?\s?[:=]?\s?(?P<two>[{_UPPER}]\.\s?[{_UPPER}]\.(?:\s?[{_UPPER}]\.)?)"
@@ -68,7 +75,8 @@ _INITIALS = re.compile(
 )
 """Initials of a person: behind a title or a label, and those of a typist."""
 _MONSIEUR = re.compile(
-    rf"(?<![\w.-])M\. (?P<name>{_NAME})(?=,? (?:\d{{1,3}} ans|se |est |a |présente|âgé|né |consulte|souffre|vient|sera|doit))"
+    rf"(?<![\w.-])M\. (?P<name>{_NAME})(?=,? (?:\d{{1,3}} ans|se |est |a |présente|âgé|né |consulte"
+    rf"|souffre|vient|sera|doit))"
 )
 _LABEL_WORDS = ("name", "nom", "apellido")
 _LABELLED: tuple[re.Pattern[str], ...] = (

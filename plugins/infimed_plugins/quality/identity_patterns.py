@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from infimed_plugins.quality import identity_dates
+from infimed_plugins.quality.identity_labels import CHINESE_LABEL, LABEL, WEAK_LABEL
 from infimed_plugins.quality.identity_prefilter import Index, around_digits, lowered, pieces_of, threes_of
 from infimed_plugins.quality.reasons import Reason
 
@@ -25,37 +26,6 @@ _EXPLICIT = (
 )
 _TAIL = r"(?:[-/._]?\d[\dA-Za-z]{0,20}|[-/._][A-Za-z]{1,4}\d{0,12}|(?: \d{2,4}(?! ?[A-Za-z%/°])(?![.,]?\d))){0,6}"
 _CODE = rf"(?=[A-Za-z/_-]{{0,8}}[- /]?\d)[A-Za-z]{{0,8}}[-_ /]?\d[\dA-Za-z]{{0,30}}{_TAIL}"
-_LABEL = (
-    r"mrns?#?|m\.r\.n\.|m ?r ?(?:number|no\.?|#)|emrn?|ehr|med(?:ical|\.)? ?rec(?:ord|\.)?|health record"
-    r"|(?:patient|pt\.?|pat\.?|subject|person)[ _-]?(?:id\w{0,8}|numbers?|no\.?|nr\.?|#)|pid"
-    r"|hosp(?:ital|\.)? ?(?:id|numbers?|no\.?|#)|unit (?:number|no)|uhid|urn|hrn|crn|accession|acc(?:\."
-    r"|n)?(?= ?(?:no|num|#))"
-    r"|health plan|beneficiary|subscriber|(?:member|group|case|file|folder|admission|specimen|order|exam|study"
-    r"|record|ward|bed"
-    r"|claim|device|serial|sample|report|episode|registration|reg\.?|referral|ip|op|opd|ipd)"
-    r"[ _-](?:id|numbers?|no\.?(?= ?[:#]? ?\w)|#)"
-    r"|nhs(?: number| no\.?)?|chi (?:number|no)|medicare|medicaid|requisition|driver'?s licen[cs]e|npi|s/n"
-    r"|passport|vin\b"
-    r"|historia(?: cl[ií]nica)?|nhc|n\.? ?h\.? ?c\.?|expediente|c[ée]dula|dni|nie|nuhsa|prontu[áa]rio|cpf|rut"
-    r"|curp|fallnummer"
-    r"|patientennummer|pat\.?-?nr\.?|num[ée]ro de dossier|dossier|ipp|patienten-?(?:id|nr\.?|nummer)|fall-?(?:nr\.?|id)"
-    r"|(?:aufnahme|auftrags?|versicherten|untersuchungs)-?(?:nr\.?|nummer)|(?:n[o°º.]{1,2}|num[ée]ro) (?:de |du )?patient"
-    r"|(?:n[o°º.]{1,2}|num[ée]ro) de s[ée]curit[ée] sociale|matricule|n[uú]mero de (?:historia|expediente|paciente)|folio"
-    r"|codice (?:fiscale|sanitario|paziente)|cartella clinica|numero (?:paziente|cartella)"
-    r"|u\.?r\.? ?(?:no|num\w{0,4}|#)\.?|urno|hn(?= ?[:#]? ?\d{5})|mrd ?(?:no|num\w{0,4}|#)|cr ?(?:no\.?|#)|empi|csn|fin|phn|ohip|health ?card"
-    r"|health insurance|(?:ni|national insurance|nino)(?: number| no\.?)|aadhaar|uid ?no|bsn|personnummer|cpr|steuer-?id"
-    r"|tax (?:id|file number)|(?:lab(?:oratory)?|path(?:ology)?|biopsy|slide|block|cytology|histology|x-?ray|film|scan"
-    r"|radiology|ris|pacs|requisition|prescription|rx)[ _-](?:id|numbers?|no\.?(?= ?[:#]? ?\w)|#)"
-)
-_WEAK_LABEL = (
-    r"chart|policy|insurance|account|acct|encounter|visit|licen[cs]e|certificate|plate|dea|acc|id|records?|file|case id"
-    r"|mr|tarjeta(?: sanitaria)?|ref(?:erence)?|patient|hospital|specimen|req"
-)
-_CHINESE_LABEL = (
-    "病历号|病案号|住院号|门诊号|就诊号|检查号|影像号|放射号|登记号|申请单号|医保号|医保卡号|社保号|护照号?|患者编号|病人编号"
-    "|患者ID|病人ID|ID号|卡号|编号|健康卡号|病理号|CT号|MR号|MRI号|X线号|X光号|片号|标本号|超声号|条码号|流水号|患者番号|カルテ番号"
-    "|ID番号|検査番号|受付番号|診察券番号|등록번호|환자번호"
-)
 _IP = r"(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)"
 _DNI = "TRWAGMYFPDXBNJZSQVHLCKE"
 _STREET = (
@@ -71,7 +41,8 @@ _WEAK_STREET = (
     r"|Fields?|Flats?|Fords?"
     r"|Forest|Forges?|Forks?|Fort|Freeway|Gateway|Glens?|Greens|Groves?|Harbors?|Haven|Heights|Hills|Hollow"
     r"|Inlet|Islands?|Isle"
-    r"|Junctions?|Keys?|Knolls?|Lakes?|Land|Landing|Lights?|Loaf|Locks?|Lodge|Loop|Mall|Manors?|Meadows?|Mills?|Mission"
+    r"|Junctions?|Keys?|Knolls?|Lakes?|Land|Landing|Lights?|Loaf|Locks?|Lodge|Loop|Mall|Manors?"
+    r"|Meadows?|Mills?|Mission"
     r"|Motorway|Mount|Mountains?|Neck|Orchard|Oval|Overpass|Parks|Parkways|Pass|Passage|Path|Pike|Pines?"
     r"|Plains?|Plaza|Points?"
     r"|Ports?|Prairie|Radial|Ramp|Ranch|Rapids?|Rest|Ridges?|River|Roads|Route|Rue|Run|Shoals?|Shores?|Skyway"
@@ -197,7 +168,8 @@ STRUCTURED: tuple[Rule, ...] = (
     (
         Reason.PHI_NATIONAL_ID,
         re.compile(
-            r"(?<!\w)(?:[A-Z]{6}\d\d[A-EHLMPRST]\d\d[A-Z]\d{3}[A-Z]|[12] \d\d (?:0[1-9]|1[0-2]) \d\d \d{3} \d{3}(?: \d\d)?"
+            r"(?<!\w)(?:[A-Z]{6}\d\d[A-EHLMPRST]\d\d[A-Z]\d{3}[A-Z]|[12] \d\d (?:0[1-9]"
+            r"|1[0-2]) \d\d \d{3} \d{3}(?: \d\d)?"
             r"|[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] \d\d \d\d \d\d [A-D]"
             r"|[1-9][AC-HJKMNP-RT-Y][0-9AC-HJKMNP-RT-Y]\d-?[AC-HJKMNP-RT-Y][0-9AC-HJKMNP-RT-Y]\d-?[AC-HJKMNP-RT-Y]{2}\d\d)(?!\w)"
         ),
@@ -217,19 +189,20 @@ STRUCTURED: tuple[Rule, ...] = (
     (Reason.PHI_RECORD_NUMBER, re.compile(r"(?<!\d)(?<!\d\.)[0-2](?:\.\d{1,64}){5,20}(?!\d)"), _is_uid),
     (
         Reason.PHI_RECORD_NUMBER,
-        re.compile(rf"\b(?:{_LABEL})(?![A-Za-z]){_IS}(?P<code>{_CODE})(?!\d)", re.I),
+        re.compile(rf"\b(?:{LABEL})(?![A-Za-z]){_IS}(?P<code>{_CODE})(?!\d)", re.I),
         _is_record,
     ),
     (
         Reason.PHI_RECORD_NUMBER,
-        re.compile(rf"(?<![\w-])(?:{_WEAK_LABEL})(?![A-Za-z]){_EXPLICIT}(?P<code>{_CODE})(?!\d)", re.I),
+        re.compile(rf"(?<![\w-])(?:{WEAK_LABEL})(?![A-Za-z]){_EXPLICIT}(?P<code>{_CODE})(?!\d)", re.I),
         _is_weak_record,
     ),
     (
         Reason.PHI_RECORD_NUMBER,
-        re.compile(rf"(?:{_CHINESE_LABEL})\s?(?:是|为)?\s?[：:#]?\s?(?=[A-Za-z-]{{0,8}}\d)[A-Za-z\d-]{{4,20}}"),
+        re.compile(rf"(?:{CHINESE_LABEL})\s?(?:是|为)?\s?[：:#]?\s?(?=[A-Za-z-]{{0,8}}\d)[A-Za-z\d-]{{4,20}}"),
         None,
     ),
+    (Reason.PHI_RECORD_NUMBER, re.compile(r"(?<![\w^])[A-Za-z]{0,4}\d{4,14}(?=\^{2,6}[A-Za-z])"), None),
     (
         Reason.PHI_RECORD_NUMBER,  # laboratories number what they receive by year: S18-12345
         re.compile(
@@ -299,7 +272,8 @@ STRUCTURED: tuple[Rule, ...] = (
             rf"\b(?:Calle|C/|Avda\.?|Avenida|Plaza|Paseo|Camino|Carretera|Rua|Via|Viale"
             rf"|Piazza) ?(?:d[eo]l? )?(?:l[ao]s? )?{_WORD}"
             rf"(?: (?:de |del |la )?{_WORD}){{0,3}},? (?:n[.º°]+ ?)?\d{{1,4}}(?:, ?\d{{5}} {_WORD})?"
-            rf"|\b\d{{1,4}},? (?:bis )?(?:rue|boulevard|avenue|impasse|allée) (?:d[eu]s? )?(?:l[ae]s? |l')?{_WORD}"
+            rf"|\b\d{{1,4}},? (?:bis )?(?:rue|boulevard|avenue|impasse|allée) (?:d[eu]s? )?(?:l[ae]s? "
+            rf"|l')?{_WORD}(?:, ?\d{{5}} {_WORD})?"
             r"|\b[A-ZÄÖÜ][\wäöüß]{2,24}(?:stra(?:ß|ss)e|str\.|weg|gasse|platz"
             r"|allee) \d{1,4}[a-z]?(?:, ?\d{5} [A-ZÄÖÜ]\w{2,24})?"
         ),
@@ -376,7 +350,7 @@ def _needs(rule: Rule) -> _Needs:
     elif reason is Reason.PHI_PHONE:
         digits = 4 if "pager" in pattern.pattern or "bleep" in pattern.pattern else 7
     elif reason in (Reason.PHI_SOCIAL_SECURITY, Reason.PHI_NATIONAL_ID):
-        digits = 8
+        digits = 8 if reason is Reason.PHI_SOCIAL_SECURITY else 5
     elif reason is Reason.PHI_RECORD_NUMBER:
         digits, first = 3, _DOTTED if holds is _is_uid else _THREE if holds is not None else first
     elif reason is Reason.PHI_ADDRESS:

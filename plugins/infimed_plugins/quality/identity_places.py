@@ -19,7 +19,7 @@ _KIND = (
 _SURE_KIND = (
     r"(?:(?:General|Memorial|Children['’]?s|University|Regional|Community|County|District|Research|Teaching|Veterans"
     r"|Baptist|Methodist|Presbyterian|Lutheran|Catholic|Jewish|Adventist|Royal|Central|City|Women['’]?s|Cancer|NHS)"
-    rf" (?:Research |Medical )?Hospital|(?<=['’]s )Hospital|Infirmary|Medical Cent(?:er|re)|Hospice|Nursing Home"
+    r" (?:Research |Medical )?Hospital|(?<=['’]s )Hospital|Infirmary|Medical Cent(?:er|re)|Hospice|Nursing Home"
     r"|Care Home|Sanatorium|Healthcare Trust|Hospitals? (?:NHS )?(?:Foundation )?Trust)"
 )
 _NAMED: tuple[re.Pattern[str], ...] = (
@@ -27,14 +27,16 @@ _NAMED: tuple[re.Pattern[str], ...] = (
     re.compile(
         r"\b(?i:admitted|transferred|referred|treated|seen|discharged|presented|brought|came|sent|taken|admission"
         r"|visited|scanned|imaged|done|performed|operated|born|followed|works?|lives|ingresad[oa])"
-        rf"(?: \w{{1,12}})? (?:to|at|from|by|in|en el) (?:the |our )?(?P<name>(?:{_WORD} (?:of |the |and |de )?){{1,4}}?"
+        rf"(?: \w{{1,12}})? (?:to|at|from|by|in|en el) (?:the |our )?(?P<name>(?:{_WORD} (?:of |the "
+        rf"|and |de )?){{1,4}}?"
         rf"{_KIND}(?: of {_WORD})?)"
     ),
     re.compile(rf"\b(?i:hospital|institution|clinic|facility)(?: name)?\s?[:=]\s?(?P<name>{_WORD}(?: {_WORD}){{1,4}})"),
     re.compile(
         rf"\b(?P<name>(?:Hospital (?:Universitario|General|Clínico|San|Santa|Virgen|de|del)"
         r"|[Cc]entro de [Ss]alud|[Cc]línica|[Ss]anatorio|Ospedale|Policlinico|Azienda Ospedaliera|H[ôo]pital|Clinique"
-        r"|Centre [Hh]ospitalier(?: [Uu]niversitaire)?|CHR?U|Universit[äa]tsklinik(?:um)?|Universitätsspital|Uniklinik"
+        r"|Centre [Hh]ospitalier(?: [Uu]niversitaire)?|CHR?U|Universit[äa]tsklinik(?:um)?"
+        r"|Universitätsspital|Uniklinik"
         r"|Klinikum|Krankenhaus)"
         rf"(?: (?:de (?:la |los |las )?|del |du |des |di |der |rechts der |la |[Dd]r\. )?{_WORD}){{1,4}})"
     ),
@@ -49,21 +51,23 @@ _ANY_HOSPITAL = re.compile(
     r"(?:医院|醫院|病院|卫生院|诊所|クリニック)$"
 )
 _HINTS = (
-    "hosp", "clin", "infirmary", "cent", "ctr", "nursing", "care home", "institution", "facility", "ospedale", "policlinico",
-    "azienda", "hôpit", "chu ", "chru ", "chr ", "kranken", "klinik", "spital", "sanator", "trust", "医院", "醫院", "病院",
-    "卫生院", "疗养院", "诊所", "クリニ", "保健院",
+    "hosp", "clin", "infirmary", "cent", "ctr", "nursing", "care home", "institution", "facility", "ospedale",
+    "policlinico", "azienda", "hôpit", "chu ", "chru ", "chr ", "kranken", "klinik", "spital", "sanator", "trust",
+    "医院", "醫院", "病院", "卫生院", "疗养院", "诊所", "クリニ", "保健院",
 )  # fmt: skip
 """In lower case; a text without one of these names no place."""
 _NOWHERE = GENERIC | PLAIN
 _LINK = re.compile(r"(?<![\w@])(?:(?:https?|ftp|sftp|smb|file)://|www\.)[^\s<>\"'“”()\[\]{},;]{3,300}", re.I)
 _OWN_HOST = re.compile(
     r"(?:^|[.-])(?:pacs|ris|emr|ehr|intranet|mychart|patients?|nhs|ukl?)[.\d-]|hosp|clinic(?!altrials)|klinik|kranken"
-    r"|medcent|infirm|(?:^|\.)dr-?[a-z]{3}|praxis|doctor|\.nhs\.|\.local$|(?:\d{1,3}\.){3}\d|facebook|linkedin|instagram",
+    r"|medcent|infirm|(?:^|\.)dr-?[a-z]{3}|praxis|doctor|\.nhs\.|\.local$|(?:\d{1,3}\.){3}\d"
+    r"|facebook|linkedin|instagram",
     re.I,
 )
 _PUBLIC = re.compile(r"(?:mayoclinic|clevelandclinic|hopkinsmedicine|radiopaedia)\.\w+$|(?:^|\.)nhs\.uk$", re.I)
 _PERSONAL = re.compile(
-    r"[?&/](?:patient|pt|mrn|name|subject|person|user|dob|acc(?:ession)?|study|case|pid|uid)(?:[_-]?(?:id|name|no|uid))?="
+    r"[?&/](?:patient|pt|mrn|name|subject|person|user|dob|acc(?:ession)?|study|case|pid"
+    r"|uid)(?:[_-]?(?:id|name|no|uid))?="
     r"|/(?:patients?|people|profiles?|staff|users?|doctors?|team|in)/[a-z]|/~\w",
     re.I,
 )
@@ -80,7 +84,7 @@ _PART = re.compile(r"[^\W\d_]{2,30}")
 
 
 def hospitals_in(text: str, is_ordinary: Judge) -> Iterator[Span]:
-    """(start, stop) of names of hospitals, clinics and homes; what tells of one of many stays ("University Hospital")."""
+    """(start, stop) of names of hospitals, clinics and homes; what tells of one of many stays."""
     low = text.lower()
     if not any(hint in low for hint in _HINTS):
         return

@@ -22,8 +22,8 @@ NO_SURNAME = _listed(
     "islands knot law layer lecture lesion ligament line lines lobe lymphoma malformation maneuver manoeuvre "
     "membrane method model murmur muscle needle nerve node nodes nodule operation palsy paralysis phenomena "
     "phenomenon plate point position pouch prize procedure projection prosthesis protocol pump pupil "
-    "questionnaire reflex repair retractor ring rings river road sarcoma scale schedule score sequence shunt sign space "
-    "splint spot spots stage stain staining street study syndrome technique test trial triangle tube tumor "
+    "questionnaire reflex repair retractor ring rings river road sarcoma scale schedule score sequence shunt sign "
+    "space splint spot spots stage stain staining street study syndrome technique test trial triangle tube tumor "
     "tumour ulcer university valve vein view virus"
 )
 """What stands behind the name of a discoverer or of a place."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 import random
 import zlib
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -130,9 +130,41 @@ def _one(
         "dimension": own,
         "num_samples": len(clean),
         "auroc": {str(severity): None if value is None else round(value, 4) for severity, value in aurocs.items()},
+        "noticed": {str(severity): _share_noticed(scores, own) for severity, scores in by_severity.items()},
         "monotone_share": round(float(np.mean(falling)), 4) if falling else None,
         "crosstalk": crosstalk,
     }
+
+
+def _share_noticed(scores: Sequence[Score], dimension: str) -> float | None:
+    """Share of damaged samples that the scorer itself would flag: in error, or under the flag line."""
+    values = _values(scores, dimension, unstated=1.0)
+    return round(float(np.mean([value < FLAG_BELOW for value in values])), 4) if values else None
+
+
+def _left_out(name: str, samples: Sequence[Sample], places: Sequence[int]) -> dict[str, int]:
+    """Why a damage was not done to samples, and to how many."""
+    return dict(Counter(_why_not(name, samples[place]) for place in places))
+
+
+def _why_not(name: str, sample: Sample) -> str:
+    answers = [turn.text for turn in sample.turns if turn.role == "assistant"]
+    if (name in IMAGE_CORRUPTIONS or name in SAMPLE_CORRUPTIONS) and not sample.media and "text" not in name:
+        return "no picture"
+    if name in TEXT_CORRUPTIONS and not any(len(text.split()) >= 4 for text in answers):
+        return "no answer of four words"
+    if name in ("other_modality_text", "other_caption") and not modality_of(sample):
+        return "no modality that is known"
+    return _DONE_TO.get(name, "nothing in it that this damage changes")
+
+
+_DONE_TO = {
+    "other_caption": "no other sample whose caption could stand here",
+    "other_side": "no left or right in its answer",
+    "negated": "no finding and no denial in its answer",
+    "wrong_key": "no options with a key",
+}
+"""What a sample must have for a damage, where it is not a picture or an answer."""
 
 
 def _false_flags(samples: Sequence[Sample], clean: Sequence[Score], dimensions: Sequence[str]) -> dict[str, Any]:
@@ -174,8 +206,13 @@ def validate(
     text_corruptions: Sequence[str] = tuple(TEXT_CORRUPTIONS),
     sample_corruptions: Sequence[str] = (),
     score: ScoreAll | None = None,
+    tell: Callable[[str], None] = lambda line: None,
+    finished: MutableMapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Validate a scorer on clean ``samples``; ``score`` replaces its own method (to ask a model, say).
+
+    ``tell`` hears what is done while it is done. ``finished`` holds rows of corruptions from before, which are not done
+    again, and takes every new one as soon as it stands.
 
     Returns, as JSON: for each corruption the AUROC of clean against each severity, the share of samples whose value
     never rises with severity, and the mean change of the other dimensions; the false flags on the clean samples by
@@ -187,6 +224,7 @@ def validate(
     """
     score = score or in_batches(scorer, media)
     dimensions = tuple(scorer.given_dimensions())
+    tell(f"scoring {len(samples)} clean samples")
     clean = score(samples)
     broken = [(sample, found) for sample, found in zip(samples, clean, strict=True) if found.status == "error"]
     if broken:
@@ -199,12 +237,22 @@ def validate(
             f"{f' ({media_names})' if media_names else ''}: {why}; mend it or leave it out",
         )
     report: dict[str, Any] = {"num_samples": len(samples), "corruptions": {}}
-    for name, aimed_at, damage in _corruptions(image_corruptions, text_corruptions, sample_corruptions, media):
+    rows_of = report["corruptions"]
+    finished = {} if finished is None else finished
+    tables = list(_corruptions(image_corruptions, text_corruptions, sample_corruptions, media))
+    for number, (name, aimed_at, damage) in enumerate(tables, start=1):
+        if name in finished:
+            rows_of[name] = finished[name]
+            tell(f"{number} of {len(tables)}: {name}: done before")
+            continue
+        tell(f"{number} of {len(tables)}: {name}, {len(severities)} degrees")
         variants = {severity: damage(samples, severity) for severity in severities}
         rows = [at for at in range(len(samples)) if all(variants[severity][at] is not None for severity in severities)]
         by_severity = {s: score([v for at in rows if (v := variants[s][at]) is not None]) for s in severities}
         own = aimed_at if aimed_at in dimensions else VALUE
-        report["corruptions"][name] = _one(own, [clean[at] for at in rows], by_severity, dimensions)
+        row = _one(own, [clean[at] for at in rows], by_severity, dimensions)
+        row["left_out"] = _left_out(name, samples, [at for at in range(len(samples)) if at not in set(rows)])
+        rows_of[name] = finished[name] = row
     report["false_flags"] = _false_flags(samples, clean, dimensions or (VALUE,))
     report["summary"] = summary(report, severities)
     return report

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,6 +34,9 @@ def validate_scorer_command(
     corruptions: Annotated[str, typer.Option(help="Some corruptions, separated by commas; all by default.")] = "",
     severities: Annotated[str, typer.Option(help="Severities, 1 to 5, separated by commas.")] = "1,2,3,4,5",
     limit: Annotated[int, typer.Option(help="At most this many clean samples; 0 is no limit.")] = 200,
+    to: Annotated[
+        Path | None, typer.Option(help="A file that takes every result as it is done; the same command goes on there.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Damage clean samples in known ways and degrees: does a scorer notice, in the right place, and spare the clean?"""
@@ -51,7 +54,9 @@ def validate_scorer_command(
     score = _asking(made, media, model, model_with) if isinstance(made, JudgingScorer) else None
     result: dict[str, Any] = {"scorer": scorer, "settings": made.model_dump(mode="json"), "num_samples": len(samples)}
     if ladder:
-        result |= _ladder(made, samples, media, corruptions, severities, score)
+        asked = {"reader": reader, "reader_with": reader_with, "model": model_with, "severities": severities, **result}
+        finished = Finished(to, asked)
+        result |= _ladder(made, samples, media, corruptions, severities, score, finished)
     if people:
         from infimed_plugins.quality.ladder import in_batches
 
@@ -68,7 +73,13 @@ def validate_scorer_command(
 
 
 def _ladder(
-    scorer: Scorer, samples: Sequence[Sample], media: MediaLoader, wanted: str, severities: str, score: Any
+    scorer: Scorer,
+    samples: Sequence[Sample],
+    media: MediaLoader,
+    wanted: str,
+    severities: str,
+    score: Any,
+    finished: Any,
 ) -> dict[str, Any]:
     from infimed_plugins.quality.corruptions import IMAGE_CORRUPTIONS, SEVERITIES, TEXT_CORRUPTIONS
     from infimed_plugins.quality.ladder import validate
@@ -87,7 +98,31 @@ def _ladder(
     if not degrees or not set(degrees) <= set(SEVERITIES):
         raise ConfigError([f"--severities {severities}: give numbers from 1 to 5, as in 1,3,5"])
     images, texts, whole = ([name for name in table if not names or name in names] for table in tables)
-    return validate(scorer, samples, media, degrees, images, texts, whole, score)
+    return validate(scorer, samples, media, degrees, images, texts, whole, score, _tell, finished)
+
+
+def _tell(line: str) -> None:
+    typer.echo(line, err=True)
+
+
+class Finished(dict[str, Any]):
+    """Rows of the corruptions that are done, each written to a file as soon as it stands.
+
+    A file of other settings, samples or degrees is begun anew; nothing of it is taken.
+    """
+
+    def __init__(self, file: Path | None, asked: Mapping[str, Any]) -> None:
+        self._file, self._asked = file, json.loads(json.dumps(dict(asked), default=str))
+        before = json.loads(file.read_text(encoding="utf-8")) if file is not None and file.is_file() else {}
+        super().__init__(before.get("corruptions", {}) if before.get("asked") == self._asked else {})
+
+    def __setitem__(self, name: str, row: Any) -> None:
+        super().__setitem__(name, row)
+        if self._file is not None:
+            text = json.dumps({"asked": self._asked, "corruptions": self}, ensure_ascii=False, indent=1)
+            partial = self._file.with_name(f"{self._file.name}.partial")
+            partial.write_text(text, encoding="utf-8")
+            partial.replace(self._file)
 
 
 def _settings(given: Sequence[str] | None, option: str) -> dict[str, Any]:
@@ -153,14 +188,23 @@ def lines(result: dict[str, Any]) -> list[str]:
     if "corruptions" in result:
         rows = result["corruptions"]
         degrees = list(next(iter(rows.values()))["auroc"]) if rows else []
-        head = ["corruption", "aimed at", "samples", *(f"AUROC {s}" for s in degrees), "monotone", "worst cross-talk"]
+        aurocs_of = [f"AUROC {severity}" for severity in degrees]
+        head = ["corruption", "aimed at", "samples", *aurocs_of, "flagged", "monotone", "worst cross-talk"]
         body = []
         for name, row in rows.items():
             worst = max(row["crosstalk"].items(), key=lambda item: item[1], default=None)
             told = f"{worst[1]:.3f} {worst[0]}" if worst else "-"
             aurocs = [_number(value) for value in row["auroc"].values()]
-            body.append([name, row["dimension"], row["num_samples"], *aurocs, _number(row["monotone_share"]), told])
-        out += ["", *_table(head, body)]
+            flagged = _number(list(row["noticed"].values())[-1])
+            shown = [*aurocs, flagged, _number(row["monotone_share"]), told]
+            body.append([name, row["dimension"], row["num_samples"], *shown])
+        out += [
+            "",
+            *_table(head, body),
+            "flagged: share of the damaged samples that the scorer gives under 0.5, at the last degree",
+        ]
+        left = [[name, num, why] for name, row in rows.items() for why, num in row["left_out"].items()]
+        out += ["", "samples that a damage was not done to:", *_table(["corruption", "samples", "why"], left)]
         flags = [
             [dimension, modality, cell["num_samples"], f"{cell['share']:.1%}"]
             for dimension, cells in result["false_flags"].items()

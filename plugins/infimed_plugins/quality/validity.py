@@ -42,7 +42,12 @@ _CHANGE = re.compile(
 )
 """Words between a measure and a number that make the number a change of it."""
 _NUMBERS = (
-    (("fraction", "satur", "stenos", "spo2"), re.compile(r"(?:ejection fraction|saturation|stenosis|spo2)\D{0,20}?(\d+(?:\.\d+)?) ?%", re.I), 0.0, 100.0),
+    (
+        ("fraction", "satur", "stenos", "spo2"),
+        re.compile(r"(?:ejection fraction|saturation|stenosis|spo2)\D{0,20}?(\d+(?:\.\d+)?) ?%", re.I),
+        0.0,
+        100.0,
+    ),
     (("year",), re.compile(r"\b(\d+(?:\.\d+)?)[- ]years?[- ]old", re.I), 0.0, 122.0),
     (("heart rate",), re.compile(r"heart rate\D{0,12}?(\d+(?:\.\d+)?)", re.I), 10.0, 350.0),
     (("temperature",), re.compile(r"temperature\D{0,12}?(\d+(?:\.\d+)?) ?°? ?C\b", re.I), 20.0, 46.0),

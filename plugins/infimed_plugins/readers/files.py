@@ -214,6 +214,8 @@ class FileReader(Reader):
             DataError: ``outside_root``: the path, or a link on it, leads out of the root; ``ambiguous_media``.
         """
         root = self._root(file)
+        if "\\" in name and not os.path.exists(root / name):  # as Windows writes a path
+            name = name.replace("\\", "/")
         place = Path(os.path.abspath(root / name))
         if (url := url_of(place)) is not None and inside(place, root):
             fetched(url)

@@ -55,6 +55,8 @@ class Console:
 
     def _run_started(self, event: RunEvent) -> None:
         self._line(f"run '{event.payload['name']}' in {event.directory}")
+        if uses := event.payload.get("uses"):
+            self._line(f"  {uses}")
 
     def _step_started(self, event: RunEvent) -> None:
         self._tell_reused()

@@ -46,7 +46,8 @@ class Muon(Optimizer):
                 for part in self.parts:
                     part.zero_grad(set_to_none=set_to_none)
 
-        matrices, others = [], []
+        matrices: list[dict[str, Any]] = []
+        others: list[dict[str, Any]] = []
         for group in groups:
             is_matrix = [p.ndim == 2 and group["name"] not in OUTSIDE for p in group["params"]]
             for chosen, wanted in ((matrices, True), (others, False)):

@@ -49,6 +49,7 @@ def _fall(stage: TrainingStage, progress: float) -> float:
 
 def _checked(stage: TrainingStage, progress: float) -> float:
     schedule = schedule_of(stage)
+    assert schedule is not None
     share = schedule.factor(progress)
     if not isinstance(share, int | float) or not 0.0 <= share <= 1.0:  # NaN too
         raise ComponentError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ class GlmPixels(QwenPixels):
     """The settings of a Glm4vImageProcessor or Glm46VImageProcessor."""
 
     @classmethod
-    def from_settings(cls, settings: Mapping[str, Any]) -> GlmPixels:
+    def from_settings(cls, settings: Mapping[str, Any]) -> Self:
         """Read ``preprocessor_config.json``; its limits count the pixels of an image once for each frame."""
         size = {"shortest_edge": _SHORTEST, "longest_edge": _LONGEST} | dict(settings.get("size") or {})
         read = super().from_settings({**settings, "size": size, "min_pixels": None, "max_pixels": None})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,7 @@ class QwenPixels:
     resample: int
 
     @classmethod
-    def from_settings(cls, settings: Mapping[str, Any]) -> QwenPixels:
+    def from_settings(cls, settings: Mapping[str, Any]) -> Self:
         """Read ``preprocessor_config.json``; what it leaves out is the processor's default."""
         size = settings.get("size") or {}
         return cls(

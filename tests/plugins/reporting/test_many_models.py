@@ -178,6 +178,10 @@ def test_a_model_that_does_not_beat_a_constant_is_named_at_the_head() -> None:
     assert list(no_better(record)) == [
         "Qwen3-VL-8B is not shown to be better than the most common answer on b (+0.010 [-0.020, +0.040], n 500)."
     ]
+    below = one.model_copy(update={"difference": -0.2, "low": -0.3, "high": -0.1})
+    assert list(no_better(record.model_copy(update={"comparisons": (below,)}))) == [
+        "Qwen3-VL-8B is worse than the most common answer on b (-0.200 [-0.300, -0.100], n 500)."
+    ]
     assert [line.model for line in unread(record)] == ["Qwen3-VL-8B"]
     assert own_name(record, "base-image-blind") == "Qwen3-VL-8B-image-blind"
     trained = record.model_copy(update={"config": {**config, "training": {"use": "staged"}}})

@@ -15,13 +15,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infimed_core import InfimedError
+from infimed_core import InfimedError, load_plugins
 from infimed_core.records import open_run
 from infimed_core.store.record import read_record
 from infimed_plugins.reporting.page import charts
 from infimed_plugins.reporting.page.answers import read_tables
 from infimed_plugins.reporting.page.page import safe_json, write_report
 from infimed_plugins.reporting.page.tables import cell_matrices, forgetting, funnel
+from infimed_plugins.reporting.page.thumbnails import Thumbnails
 from infimed_plugins.reporting.summary import summary_text
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -294,3 +295,12 @@ def test_cost_adds_up_over_stages_that_were_not_graded(tmp_path: Path) -> None:
     (tmp_path / "run" / "run.json").write_text(record.model_copy(update={"results": graded}).model_dump_json())
     titles = re.findall(r"<title>([\w-]+): [\d.]+ at ([\d.]+)</title>", write_report(tmp_path / "run").read_text())
     assert titles == [("base", "0.0"), ("medical", "126.0"), ("cross-domain", "168.0")]
+
+
+def test_the_page_names_no_file_outside_of_the_run(tmp_path: Path) -> None:
+    source = tmp_path / "archive" / "SMITH_JOHN" / "CR.1.2.840.20200313.png"
+    thumbnails = Thumbnails(tmp_path / "run", load_plugins().media_loader(), at_most=5)
+    number = thumbnails.add({"kind": "image", "uri": str(source)})
+    thumbnails.make(number)
+    assert thumbnails.links == [None] and list(thumbnails.faults) == [number]
+    assert not any(piece in thumbnails.faults[number] for piece in ("SMITH", "20200313", str(tmp_path)))

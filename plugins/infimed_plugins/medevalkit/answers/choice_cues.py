@@ -27,7 +27,8 @@ ABROAD = r"antwort|lösung|richtig|korrekt|respuesta|opción|réponse|reponse|re
 """The answer in German, Spanish, French, Portuguese and Italian."""
 FORWARD = re.compile(
     rf"(?:(?P<noun>(?:(?:answers?|options?|choices?|responses?|selections?|diagnos[ie]s|conclusion|letter|pick|"
-    rf"solution|result|treatment|cause|organism|step|ans|{ABROAD})|(?:correct|right|best|likely|appropriate) "
+    rf"solution|result|statement|"
+    rf"assertion|treatment|cause|organism|step|ans|{ABROAD})|(?:correct|right|best|likely|appropriate) "
     rf"one))\b(?: ?\d{{1,3}})?(?: (?:choice|option|letter|finale?|corr?ect[ae]?|corr?et+a|exacte|juste))?"
     rf"(?: (?:to|for|of|in|here|from|among|that|which|given|based|i|on|with|at)\b[^.\n:;?]{{0,70}}?|, "
     rf"[^.\n:;?]{{1,40}}?,)?|(?:正确|最佳|最终)?(?:答案|选项|选择|结论|认为|觉得|判断|诊断))"
@@ -111,7 +112,8 @@ ENDS = re.compile(
 WORDS = re.compile(rf"[a-zà-ÿ]+|[{NAMES}{LABELS}]")
 _NOUNS = word_set(
     "answer answers option options choice choices response responses selection selections diagnosis "
-    "diagnoses conclusion letter pick solution result treatment cause organism step ans correct right "
+    "diagnoses conclusion letter pick solution result "
+    "statement assertion treatment cause organism step ans correct right "
     "best likely appropriate choose chooses choosing chose chosen select selects selected selecting picks "
     "picked picking switch switched switching change changed changing "
     "go going went opt opts opted opting settle settles settled settling lean leans "

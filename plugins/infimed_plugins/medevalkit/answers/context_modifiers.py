@@ -23,7 +23,7 @@ _DENYING_PAIRS = frozenset(
         "rather than|instead of|other than|except for|apart from|opposed to|place of|ruled out|rule out|"
         "rules out|ruling out|crossed out|cross out|compared to|compared with|differs from|"
         "different from|absence of|lack of|free of|negative for|fails to|fail to|less likely|allergic to|"
-        "history of|confused with|but not|all but|drugs but|these but"
+        "history of|confused with|but not|all but|everything but|anything but|options but|drugs but|these but"
     )
 )
 _FILLING = word_set(

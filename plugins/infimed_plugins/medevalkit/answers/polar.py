@@ -238,7 +238,7 @@ _ASKING = word_set(
     "figure x ray film patient in within contain look looks appear appears seem seems presence indication "
     "sign any suggested show reveal reveals sound do consistent suggest suggestive indicate indicated "
     "identify identified demonstrate demonstrated noted evident depict depicted here view finding "
-    "considered taken acquired obtained performed plane"
+    "considered used given administered taken acquired obtained performed plane"
 )
 _SUBJECT_FREE = frozenset(["some", "any", "type", "kind"])
 _HEDGES = re.compile(
@@ -321,7 +321,17 @@ def _said_of(asked: tuple[str, ...], sentence: Sentence) -> str:
     denied = polarity[-1] if not opposed else any(polarity)
     if not opposed and any(polarity):
         denied = True
-    return "no" if denied != opposed else "yes"
+    return "no" if (denied != opposed) != _compares_round(asked, sentence) else "yes"
+
+
+def _compares_round(asked: tuple[str, ...], sentence: Sentence) -> bool:
+    """Whether a sentence compares the two things of the question the other way round ("the left is larger")."""
+    if "than" not in asked or "than" not in sentence.words:
+        return False
+    at, place = asked.index("than"), sentence.words.index("than")
+    first, second = set(asked[:at]) - set(asked[at:]), set(asked[at + 1 :]) - set(asked[:at])
+    before, after = set(sentence.words[:place]), set(sentence.words[place:])
+    return bool(second) and second <= before - after and bool(first & (after - before))
 
 
 _GENERAL = frozenset(["normal", "abnormal", "abnormality", "healthy", "unremarkable"])

@@ -25,9 +25,9 @@ def parts_of(text: str) -> tuple[Part, ...]:
     """The parts of a reference: what a comma, a semicolon or "and" joins."""
     found = []
     if "and" in text or "&" in text:
-        whole = tuple(words_of(text))
-        if is_known(whole):  # "H&E"
-            return (Part((same_as(whole),), same_as(whole)),)
+        every = tuple(words_of(text))
+        if is_known(every):  # "H&E"
+            return (Part((same_as(every),), same_as(every)),)
     for part in re.split(r",|;|、|，|\band\b|/(?=\s*[A-Za-z]{3})|&", text):
         words = tuple(words_of(part))
         content = tuple(word for word in words[:-1] if word not in FILLERS) + words[-1:]  # a last "a" is no article
@@ -64,9 +64,18 @@ def _units(words: Words) -> tuple[tuple[Words, ...], ...]:
     return tuple(units)
 
 
+def _by_initials(unit: tuple[Words, ...], sentence: Sentence) -> list[int]:
+    """Where words stand whose initials the unit is ("mca": middle cerebral artery)."""
+    letters = unit[0][0]
+    if len(unit[0]) > 1 or not 3 <= len(letters) <= 5 or not letters.isascii() or value_of(unit[0]) is not None:
+        return []
+    words, size = sentence.words, len(letters)
+    return [at for at in range(len(words) - size + 1) if "".join(word[0] for word in words[at : at + size]) == letters]
+
+
 def places_of_units(part: Part, sentence: Sentence) -> list[list[int]]:
     """Where each unit is said, those behind a side or a level together by their initials too ("left MCA")."""
-    found = [sentence.find(unit) for unit in part.units]
+    found = [sentence.find(unit) or _by_initials(unit, sentence) for unit in part.units]
     if all(found) or len(found) < 2 or value_of(part.units[0][0]) is None:
         return found
     initials = "".join(word[0] for unit in part.units[1:] for word in unit[0])

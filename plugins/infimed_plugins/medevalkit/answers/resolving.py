@@ -64,8 +64,8 @@ def resolve(text: str, options: Options, multiple: bool) -> Resolved | None:
     index = options.by_key.get(key_of_plain(text)) if short else None
     if index is not None:
         return Resolved(LETTERS[index], "option text") if index >= 0 else Resolved("", reason="several_answers")
-    if options.numbers and (at := _equal_number(text, options)) is not None:
-        return Resolved(LETTERS[at], "option text")
+    if options.numbers and (equal := _equal_number(text, options)) is not None:
+        return Resolved(LETTERS[equal], "option text")
     if len(bare) == 1:
         return Resolved("", reason="no_such_option") if bare.isascii() and bare.isalpha() else None
     if len(text) <= 60 and (alone := _ALONE.match(text)) is not None:

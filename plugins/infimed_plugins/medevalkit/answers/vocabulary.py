@@ -51,6 +51,8 @@ _FOLDED = {
 def base_form(word: str) -> str:
     """A word in one spelling and in the singular."""
     word = _FOLDED.get(word, word)
+    if len(word) > 5 and word.endswith(("oses", "yses")) and not word.endswith(("doses", "poses", "noses")):
+        return word[:-2] + "is"  # mitoses, stenoses, lyses
     if len(word) > 3 and word.endswith("s") and word not in _KEPT and not word.endswith(("ss", "us", "is", "as")):
         word = (
             word[:-3] + "y"

@@ -112,10 +112,10 @@ def judged_models(record: RunRecord) -> list[str]:
 
 
 def no_better(record: RunRecord) -> Iterator[str]:
-    """Of every model that does no better than a constant answer or than itself without the images: a sentence."""
+    """Of every model that is not better than a constant answer or than itself without the images: a sentence."""
     scorings, models = first_scorings(record), judged_models(record)
     said = {BASELINE: "the most common answer", CONSTANT_LETTER: "one letter throughout"}
-    found: dict[tuple[str, str], list[str]] = {}
+    found: dict[tuple[str, str, str], list[str]] = {}
     for one in record.comparisons:
         blind = one.against == one.model + IMAGE_BLIND
         sign = 1.0 if one.higher_is_better else -1.0
@@ -124,9 +124,11 @@ def no_better(record: RunRecord) -> Iterator[str]:
         if min(sign * one.low, sign * one.high) <= 0:
             what = "itself without the images" if blind else said[one.against]
             figures = f"{one.difference:+.3f} [{one.low:+.3f}, {one.high:+.3f}], n {one.num_pairs:,}"
-            found.setdefault((one.model, what), []).append(f"{one.benchmark} ({figures})")
-    for (model, what), places in found.items():
-        yield f"{own_name(record, model)} is not shown to be better than {what} on {', '.join(places)}."
+            is_worse = max(sign * one.low, sign * one.high) < 0
+            verdict = "worse" if is_worse else "not shown to be better"
+            found.setdefault((one.model, verdict, what), []).append(f"{one.benchmark} ({figures})")
+    for (model, verdict, what), places in found.items():
+        yield f"{own_name(record, model)} is {verdict} than {what} on {', '.join(places)}."
 
 
 def same_answers(record: RunRecord, tables: AnswerTables) -> Iterator[str]:

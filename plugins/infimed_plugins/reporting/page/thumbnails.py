@@ -21,7 +21,8 @@ class Thumbnails:
     """A numbered collection of images. ``add`` returns a number; the same image always gets the same one.
 
     Attributes:
-        links: one entry per image: a path relative to the run directory, percent-encoded, or ``None``.
+        links: one entry per image: a path relative to the run directory, percent-encoded; ``None`` for an image that
+            lies elsewhere, since names of folders and files of an archive tell who was seen when.
         pictures: one entry per image: a ``data:`` URI, or ``None`` where it is only linked.
         faults: why an image could not be shown, by its number.
     """
@@ -63,7 +64,8 @@ class Thumbnails:
             return None
         try:
             # quote() encodes ':' too, so that no path can turn into another scheme.
-            return "./" + quote(os.path.relpath(uri, self._directory))
+            place = os.path.relpath(uri, self._directory)
+            return None if place.split(os.sep)[0] == os.pardir else "./" + quote(place)
         except (ValueError, UnicodeError):
             return None
 
@@ -76,10 +78,18 @@ class Thumbnails:
             # Through JSON text: bytes in a row are base64 there, and only there.
             self.pictures[number] = self._load(Media.model_validate_json(json.dumps(self._media[number])))
         except DataError as error:
-            self.faults[number] = f"{error.code}: {error}"
+            self.faults[number] = f"{error.code}: {self._without_place(error, number)}"
         except Exception as error:
             # A picture is decoration here: whatever a decoder raises is told beside the sample, never an abort.
-            self.faults[number] = f"{type(error).__name__}: {error}"
+            self.faults[number] = f"{type(error).__name__}: {self._without_place(error, number)}"
+
+    def _without_place(self, error: Exception, number: int) -> str:
+        """What went wrong, without the name of a file that lies outside of the run."""
+        told, uri = str(error), self._media[number].get("uri")
+        if isinstance(uri, str) and uri and self.links[number] is None:
+            for name in (uri, os.path.abspath(uri), os.path.basename(uri)):
+                told = told.replace(name, "the file")
+        return told
 
     @property
     def full(self) -> bool:
