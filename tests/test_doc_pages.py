@@ -105,7 +105,7 @@ def prepare(directory: Path, finished: Path) -> None:
     for folder in ("scans", "my-data"):
         shutil.copytree(images, directory / folder / "images")
     for name in ("train.csv", "test.csv"):
-        lines_of = [f"images/{number}.png,Which organ?,A lung." for number in range(4)]
+        lines_of = [f"images/{number}.png,Which organ of the {name[:-4]} set?,A lung." for number in range(4)]
         (directory / "my-data" / name).write_text("\n".join(["image,question,answer", *lines_of]) + "\n")
     stages = [{"name": "medical", "learning_rate": 1e-4}]
     source = {"use": "llava", "with": {"path": "data/train.json", "image_root": "data/images"}}

@@ -211,7 +211,7 @@ def test_several_tables_beside_a_test_set_are_each_a_source(tmp_path: Path, monk
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data").mkdir()
     for name in ("a.csv", "b.csv", "test.csv", "contest.csv"):
-        (tmp_path / "data" / name).write_text("question,answer\nWhich?,axial\n")
+        (tmp_path / "data" / name).write_text(f"question,answer\nWhich of {name}?,axial\n")
     text, _ = written(tmp_path / "data", tmp_path)
     sources = yaml.safe_load(text)["data"]["sources"]
     assert [source["with"]["path"] for source in sources] == [f"data/{name}.csv" for name in ("a", "b", "contest")]

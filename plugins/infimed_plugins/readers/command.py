@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from glob import glob
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from infimed_core import InfimedError
-from infimed_plugins.readers.guessing import LOOKED_AT, Guess, guess, looks_like_test_set
+from infimed_core import InfimedError, Sample, is_person_tag
+from infimed_plugins.readers.dividing import apart, divided
+from infimed_plugins.readers.guessed_table import LOOKED_AT, rank_of, tag_of
+from infimed_plugins.readers.guessing import Guess, guess, looks_like_test_set
 
 SCORE = "quality: {scorers: [{use: five-dimension}], select: {use: top-share, with: {keep: 0.8}}}"
 TRAIN = """resolution: {use: fixed, with: {max_visual_tokens: %(visual)s}}  # largest size of an image, in tokens
@@ -21,6 +25,8 @@ packing: {use: best-fit, with: {row_tokens: %(row)s}}  # several samples share a
 training: {use: staged, with: {stages: [{name: main, epochs: %(epochs)s, learning_rate: %(rate)s}]}}"""
 TINY = {"visual": 16, "row": 256, "epochs": 4, "rate": "1.0e-3"}
 REAL = {"visual": 1024, "row": 8192, "epochs": 1, "rate": "1.0e-5"}
+ROOM = {"tiny": 16, "real": 64}
+"""Tokens of an answer beside those of the longest accepted one; a model that was trained elsewhere writes sentences."""
 
 
 def init_command(
@@ -34,52 +40,135 @@ def init_command(
     score: Annotated[bool, typer.Option(help="Score the samples and keep the best.")] = False,
     train: Annotated[bool, typer.Option(help="Train the model on the samples.")] = False,
     to: Annotated[Path, typer.Option(help="The run file that is written.", metavar="FILE")] = Path("run.yaml"),
-    force: Annotated[bool, typer.Option(help="Write over a run file that is there.")] = False,
+    force: Annotated[bool, typer.Option(help="Write over files that are there.")] = False,
+    images: Annotated[
+        Path | None, typer.Option(help="Where the images lie that the rows name.", metavar="FOLDER")
+    ] = None,
+    text_only: Annotated[bool, typer.Option(help="Read the rows without the images that they name.")] = False,
+    split_by: Annotated[
+        str | None,
+        typer.Option(
+            help="Make the test set of the table: by a column (patient), no value on both sides.", metavar="COLUMN"
+        ),
+    ] = None,
+    held_out: Annotated[
+        float, typer.Option(help="Share of the values of --split-by that are the test set.", min=0.01, max=0.99)
+    ] = 0.25,
 ) -> None:
     """Write a run file for your data by looking at them: reader, columns, encoding, images; the rest as comments."""
     if to.exists() and not force:
         raise InfimedError(f"{to}: is there already; name another file with --to, or write over it with --force")
     if train and (model is None or model.startswith("openai:")):
         raise InfimedError("--train needs --model tiny or --model CHECKPOINT: a server cannot be trained")
-    data, test = _absolute(data), _absolute(test) if test else None
-    text, said = written(data, Path.cwd(), test, model, score, train)
+    if split_by and test:
+        raise InfimedError("--split-by makes the test set of the data's own table; leave out --test, or --split-by")
+    data, test, images = _absolute(data), _absolute(test) if test else None, _absolute(images) if images else None
+    wish = Wish(model, score, train, images, text_only, split_by, held_out, _absolute(to).parent, force)
+    text, said = written(data, Path.cwd(), test, wish)
     to.write_text(text, encoding="utf-8")
-    typer.echo(f"{to}: {said}; look at it, then: infimed check {to}, infimed-run {to}")
+    preview = f"infimed preview {to}, " if train else ""
+    typer.echo(f"{to}: {said}; look at it, then: infimed check {to}, {preview}infimed-run {to}")
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a run file is asked to do beside reading."""
+
+    model: str | None = None
+    score: bool = False
+    train: bool = False
+    images: Path | None = None
+    text_only: bool = False
+    split_by: str | None = None
+    held_out: float = 0.25
+    folder: Path = Path()
+    """Where tables are written that are made of the data's."""
+    force: bool = False
+
+    @property
+    def needs_data(self) -> bool:
+        """Whether anything but an evaluation is asked for."""
+        return self.model is None or self.score or self.train
 
 
 def _absolute(path: Path) -> Path:
     return Path(os.path.abspath(os.path.expanduser(path)))
 
 
-def written(
-    place: Path,
-    current: Path,
-    test: Path | None = None,
-    model: str | None = None,
-    score: bool = False,
-    train: bool = False,
-) -> tuple[str, str]:
+def written(place: Path, current: Path, test: Path | None = None, wish: Wish = Wish()) -> tuple[str, str]:
     """The run file's text, and in a line what was found."""
-    without = [test] if test else looks_like_test_set(place)
-    best, *others = guess(place, without)
     name = re.sub(r"[^a-z0-9_-]+", "-", place.stem.lower()).strip("-_") or "data"
+    start, notes, images = place, [], (wish.images,) if wish.images else ()
+    if wish.split_by:
+        whole = _found(place, [], images, wish)[0]
+        parts = divided(whole, wish.split_by, wish.held_out, wish.folder, name, wish.force)
+        start, test, images = parts.train, parts.test, images or (_image_root(whole),)
+        notes.append(parts.said)
+    without = [test] if test else looks_like_test_set(start)
+    asked = _found(test, [], images or _folders_of(start, test), wish)[0] if test else None
+    read = [] if asked and not wish.needs_data else _found(start, without, images, wish)
+    best = read[0] if read else asked
+    assert best is not None
     said = _said(best)
-    lines = [f"# Written by looking at {_shown(place, current)}: {said}."]
+    lines = [f"# Written by looking at {_shown(place, current)}: {_said(best)}."]
     lines += [f"#   left out: {line}" for line in _left_out(best)]
     lines += [f"#   not used: the columns {', '.join(best.unused)}"] if best.unused else []
-    also = dict.fromkeys(f"{one.use} ({one.num_samples:,})" for one in others if one.use != best.use)
+    also = dict.fromkeys(f"{one.use} ({one.num_samples:,})" for one in read if one.use != best.use)
     lines += [f"#   also possible: {', '.join(also)}"] if also else []
     if without and not test:
         named = ", ".join(_shown(file, current) for file in without[:3])
         lines.append(f"#   not read, because the name says test set: {named}; --test {_shown(without[0], current)}")
         said += f"; {named} left for --test"
-    lines += [f"run: {{name: {name}}}"]
-    if model is None or score or train or test is None:
-        lines += ["data:", "  sources:"]
-        for settings in _sources(best, without):
-            lines += _reader_lines(best.use, _relative(settings, current), "    - ")
-    lines += [*_sections(current, test, model, score, train)]
+    sources = _sources(best, without) if read else []
+    if read and without and not wish.split_by:
+        tests = [asked] if asked else _named_tests(start, without, images)
+        sources, shared = apart(best.use, sources, tests, wish.folder if asked else None, wish.force)
+        notes += shared
+    said = "; ".join([said, *notes])
+    lines += [f"#   {note}" for note in notes]
+    lines += [f"run: {{name: {name}}}", *(["data:", "  sources:"] if sources else [])]
+    for settings in sources:
+        lines += _reader_lines(best.use, _relative(settings, current), "    - ")
+    lines += [*_sections(current, asked, wish)]
     return "\n".join(lines) + "\n", said
+
+
+def _found(place: Path, without: list[Path], images: Sequence[Path], wish: Wish) -> list[Guess]:
+    """What reads a place, the best first.
+
+    Raises:
+        InfimedError: rows name images, and none of them was found.
+    """
+    found = guess(place, without, images, wish.split_by)
+    if (told := found[0].names_lost_images()) and not wish.text_only:
+        looked = " and ".join(map(str, images or (place.parent if place.is_file() else place,)))
+        raise InfimedError(
+            f"{place}: {told} and none of them was found in {looked} or the folders in it; name the folder that holds "
+            "them with --images FOLDER, or read the rows without images with --text-only"
+        )
+    if wish.text_only and (lost := found[0].unfound):  # on purpose: infimed check does not ask for them
+        found[0] = replace(found[0], settings=found[0].settings | {"ignore": [lost[0]]})
+    return found
+
+
+def _named_tests(start: Path, files: Sequence[Path], images: Sequence[Path]) -> list[Guess]:
+    """What reads the tables that are called a test set; one without answers, as of a competition, asks nothing."""
+    found = []
+    for file in files:
+        with suppress(InfimedError):
+            found.append(guess(file, images=images or _folders_of(start, file))[0])
+    return found
+
+
+def _folders_of(*places: Path) -> tuple[Path, ...]:
+    """The folders that places are or lie in, each once."""
+    folders = [place.parent if place.is_file() else place for place in places]
+    return tuple(one for one in dict.fromkeys(folders) if not any(other in one.parents for other in folders))
+
+
+def _image_root(best: Guess) -> Path:
+    """The folder that a table's names of images start from."""
+    return Path(best.settings.get("image_root") or Path(best.settings["path"]).parent)
 
 
 def _said(best: Guess) -> str:
@@ -104,18 +193,21 @@ def _reader_lines(use: str, settings: dict[str, Any], start: str) -> list[str]:
     return lines + [f"{inner}  {key}: {_yaml(value)}" for key, value in settings.items()]
 
 
-def _sections(current: Path, test: Path | None, model: str | None, score: bool, train: bool) -> Iterator[str]:
+def _sections(current: Path, asked: Guess | None, wish: Wish) -> Iterator[str]:
     """What follows the data, in the order of a run; what was not asked for is a comment that shows how."""
-    tiny = model in (None, "tiny")
+    tiny = wish.model in (None, "tiny")
     chosen = TRAIN % (TINY if tiny else REAL)
-    yield from ("", "# Score every sample from 0 to 1 and keep the best 80%." + ("" if score else " (--score)"))
-    yield from _shown_as(SCORE, score)
-    yield from ("", "# The model." + ("" if model else " (--model)"))
-    yield from _shown_as(f"model: {_model(model, current)}", model is not None)
-    yield from ("", "# Train it on the samples." + ("" if train else " (--train)"))
-    yield from _shown_as(chosen, train)
-    yield from ("", "# Ask it these questions before and after, and grade the answers." + ("" if test else " (--test)"))
-    yield from _shown_as("\n".join(_evaluation(test, current)), test is not None and model is not None)
+    yield from ("", "# Score every sample from 0 to 1 and keep the best 80%." + ("" if wish.score else " (--score)"))
+    yield from _shown_as(SCORE, wish.score)
+    yield from ("", "# The model." + ("" if wish.model else " (--model)"))
+    yield from _shown_as(f"model: {_model(wish.model, current)}", wish.model is not None)
+    yield from ("", "# Train it on the samples." + ("" if wish.train else " (--train)"))
+    yield from _shown_as(chosen, wish.train)
+    yield from (
+        "",
+        "# Ask it these questions before and after, and grade the answers." + ("" if asked else " (--test)"),
+    )
+    yield from _shown_as("\n".join(_evaluation(asked, current, wish)), None not in (asked, wish.model))
     yield from ("", "# Write runs/NAME/report.html at the end.", "report: [{use: html}]")
 
 
@@ -132,12 +224,32 @@ def _model(model: str | None, current: Path) -> str:
     return _yaml({"use": "transformers", "with": {"checkpoint": model}})
 
 
-def _evaluation(test: Path | None, current: Path) -> list[str]:
+def _evaluation(asked: Guess | None, current: Path, wish: Wish) -> list[str]:
     lines = ["evaluation:", "  benchmarks:", "    - name: own-test", "      use: questions", "      with:"]
-    if test is None:
+    if asked is None:
         return [*lines, "        reader: {use: csv, with: {path: test.csv}}"]
-    best = guess(test)[0]
-    return [*lines, "        reader:", *_reader_lines(best.use, _relative(best.settings, current), "          ")]
+    if (tag := _person_tag(asked.samples, wish.split_by)) is not None:
+        lines.append(f"        cluster: {_yaml(tag)}  # questions of one are counted together in the intervals")
+    words, tokens = longest_answer(asked.samples)
+    tokens += ROOM["tiny" if wish.model in (None, "tiny") else "real"]
+    longest = f"the longest answer seen has {words} word{'s' * (words != 1)}; raise it for sentences or thoughts"
+    lines.append(f"        max_new_tokens: {tokens}  # {longest}")
+    return [*lines, "        reader:", *_reader_lines(asked.use, _relative(asked.settings, current), "          ")]
+
+
+def _person_tag(samples: Sequence[Sample], split_by: str | None) -> str | None:
+    """The tag of a patient or study that every question has."""
+    wanted = tag_of(split_by) if split_by else None
+    every = [tag for tag in samples[0].tags if all(tag in sample.tags for sample in samples)]
+    found = [tag for tag in every if tag == wanted or is_person_tag(tag)]
+    return min(found, key=lambda tag: (tag != wanted, rank_of(tag)), default=None)
+
+
+def longest_answer(samples: Sequence[Sample]) -> tuple[int, int]:
+    """The words of the longest accepted answer or option, and the most tokens that one of them may take."""
+    texts = [text for sample in samples for text in (sample.turns[-1].text, *sample.references, *sample.options)]
+    words = max(len(text.split()) for text in texts)
+    return words, max(4 * len(text.split()) + 2 * sum(not letter.isascii() for letter in text) for text in texts)
 
 
 def _left_out(best: Guess) -> list[str]:

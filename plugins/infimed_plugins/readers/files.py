@@ -8,12 +8,14 @@ import hashlib
 import os
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import Field, PrivateAttr, ValidationError, field_validator
 
 from infimed_core import Component, DataError, Fault, Media, Reader, Sample, canonical_json
+from infimed_plugins.readers.image_names import doubts_of_images
 from infimed_plugins.readers.places import inside, is_plain, kind_of_file, with_ending
 from infimed_plugins.readers.remote import (
     fetched,
@@ -113,7 +115,7 @@ class FileReader(Reader):
         return found
 
     def doubts(self) -> tuple[str, ...]:
-        """That of the first rows none is a sample, or more than a tenth are faults; of a URL nothing is fetched."""
+        """That of the first rows none is a sample, many are faults or no image is there; of a URL nothing is read."""
         if is_remote(self.path):
             return ()
         reader = self.model_copy(update={"max_samples": min(self.max_samples or self.look, self.look)})
@@ -121,7 +123,19 @@ class FileReader(Reader):
             rows = [row for shard in reader.shards() for row in reader.read(shard)]
         except DataError as error:
             return (str(error),)
-        return doubts_of(rows)
+        samples = [row for row in rows if isinstance(row, Sample)]
+        if is_remote(self.image_root) or not samples:
+            return doubts_of(rows)
+        return doubts_of(rows) + doubts_of_images(samples, self.first_rows(), "columns" in type(self).model_fields)
+
+    def first_rows(self) -> Iterator[Any]:
+        """The first rows as they stand in the first file, without what is left out on purpose."""
+        try:
+            for _, row in islice(self.rows(self.files()[0]), self.look):
+                named = isinstance(row, Mapping)
+                yield {name: row[name] for name in row if name not in self.ignore} if named else row
+        except Exception:  # the file breaks off: told by its faults
+            return
 
     def shards(self) -> Sequence[str]:
         """One shard a file; a single one under ``max_samples``, which counts over all files."""
