@@ -32,6 +32,10 @@ NEEDS = {
     "training": ("data", "model"),
 }
 """Sections that a section cannot do without."""
+_PARTS_OF_STAGE = {
+    "resolution": "resolution scheduler", "packing": "packer", "objective": "objective", "optimizer": "optimizer",
+    "schedule": "schedule", "augmentations": "augmentation",
+}  # fmt: skip
 KIND_OF_PLACE = {place: name for name, kind in KINDS.items() for place in kind.places}
 """Every place of a run file that names a component, with the kind of component."""
 
@@ -224,9 +228,12 @@ class Checker:
             place = (*path, "with", "stages", index)
             if names.index(stage.name) != index or stage.name in ("base", BASELINE, CONSTANT_LETTER):
                 self.add((*place, "name"), f"the name '{stage.name}' is taken; choose another")
-            for part, kind in [("resolution", "resolution scheduler"), ("packing", "packer"), ("objective",) * 2]:
-                if getattr(stage, part, None) is not None:
-                    yield (*place, part), kind, getattr(stage, part), f"stages.{stage.name}.{part}"
+            for part, kind in _PARTS_OF_STAGE.items():
+                named = getattr(stage, part, None)
+                for number, use in enumerate(named) if isinstance(named, tuple) else [(None, named)]:
+                    if isinstance(use, ComponentRef):
+                        own = (*place, part) if number is None else (*place, part, number)
+                        yield own, kind, use, ".".join(map(str, ("stages", stage.name, *own[len(place) :])))
 
     def _add_errors(self, error: ValidationError, prefix: Place, model: type[BaseModel]) -> None:
         for location, item in _own_errors(error):

@@ -31,7 +31,7 @@ from infimed_core.plan.index import build_index
 from infimed_core.plan.planning import plan_stage
 from infimed_core.plan.rows import PlannedBatches
 from infimed_core.store.dataset import Dataset
-from infimed_core.testing import check_augmentation, check_optimizer, check_schedule, make_image
+from infimed_core.testing import check_augmentation, check_optimizer, check_schedule, make_image, run
 from infimed_plugins.sft.augmenting import Intensity, augmented
 from infimed_plugins.sft.muon import Muon
 from infimed_plugins.sft.parameters import make_optimizer
@@ -149,17 +149,20 @@ def test_a_state_that_no_stage_could_go_on_from_ends_the_stage_with_its_reason(t
 @pytest.mark.parametrize(
     ("setting", "value", "told"),
     [
-        ("optimizer", "muom", "no optimizer is named 'muom'; did you mean 'muon'"),
-        ("optimizer", {"use": "muon", "with": {"momentum": 2}}, "momentum"),
+        ("optimizer", "muom", "stages.0.optimizer.use: no optimizer is named 'muom'; did you mean 'muon'"),
+        ("optimizer", {"use": "muon", "with": {"momentum": 2}}, "stages.0.optimizer.with.momentum"),
         ("schedule", "inverse-sqare-root", "no schedule is named 'inverse-sqare-root'; did you mean"),
-        ("augmentations", ["mirror"], "no augmentation is named 'mirror'"),
+        ("augmentations", ["intensity", "mirror"], "stages.0.augmentations.1.use: no augmentation is named 'mirror'"),
         ("objective", {"use": "grop"}, "no objective is named 'grop'; did you mean 'grpo'"),
     ],
 )
-def test_a_name_or_setting_that_is_not_known_is_told_before_anything_is_trained(setting, value, told):
-    trainer = StagedTrainer(stages=({"name": "one", setting: value},))
-    (message,) = trainer.problems({}).values()
-    assert told in message
+def test_a_name_or_setting_that_is_not_known_is_told_before_anything_is_trained(tmp_path, setting, value, told):
+    training = {"use": "staged", "with": {"stages": [{"name": "one", setting: value}]}}
+    source = {"use": "demo-anatomy", "with": {"max_images": 2}}
+    body = {"data": {"sources": [source]}, "model": {"use": "tiny-qwen3-vl"}, "training": training}
+    with pytest.raises(InfimedError) as caught:
+        run({"run": {"name": "r"}, **body}, tmp_path)
+    assert told in str(caught.value) and not list(tmp_path.glob("runs/r/checkpoints"))
 
 
 # -- images that vary ----------------------------------------------------------------------------------------------

@@ -82,11 +82,6 @@ class StagedTrainer(Trainer):
         if self.loss_kernel in MODULES and not is_installed(MODULES[self.loss_kernel]):
             package = "liger-kernel" if self.loss_kernel == "liger" else self.loss_kernel
             found["loss_kernel"] = f"'{self.loss_kernel}' is not installed; pip install '{package}', or take auto"
-        for index, stage in enumerate(self.stages):
-            try:
-                list(components_of(stage))
-            except InfimedError as error:
-                found[f"stages.{index}"] = str(error)
         for index, stage in enumerate(self.stages if known else ()):
             for setting, groups in stage.named_groups().items():
                 unknown = [group for group in groups if group not in known]
