@@ -108,8 +108,10 @@ def test_a_killed_panel_goes_on_and_asks_nothing_twice(server: Server, tmp_path:
     assert [answer["num_calls"] for answer in answers] == [2 * NUM_SPECIALISTS + 1] * NUM_QUESTIONS
     assert [answer["num_prompt_tokens"] for answer in answers] == [7 * (2 * NUM_SPECIALISTS + 1)] * NUM_QUESTIONS
     assert [len(answer["transcript"]) for answer in answers] == [2 * NUM_SPECIALISTS + 1] * NUM_QUESTIONS
-    # The one question that was under way when the run was killed may have reached the server without coming back.
-    assert server.answered.total() <= CALLS + 1
+    # What was under way when the run was killed, one question of each of the two models, may have reached the server
+    # without coming back; everything else is asked once.
+    assert sum(count - 1 for count in server.answered.values()) <= 2
+    assert server.answered.total() <= CALLS + 2 and len(server.answered) == CALLS
     assert sum(count - 1 for count in server.answered.values()) <= 1
 
 

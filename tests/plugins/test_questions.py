@@ -142,7 +142,7 @@ def test_options_are_shown_once(tmp_path, question, options, shown):
     [
         ("letter", "The answer is B.", 1.0, ""),
         ("letter", "sagittal", 0.0, ""),
-        ("letter", "It may be A or B.", None, "unreadable"),
+        ("letter", "It may be A or B.", None, "several_answers"),
         ("word", "bad", 1.0, ""),
         ("several", "A and C", 1.0, ""),
         ("several", "A", 0.0, ""),
