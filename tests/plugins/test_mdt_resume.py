@@ -112,7 +112,6 @@ def test_a_killed_panel_goes_on_and_asks_nothing_twice(server: Server, tmp_path:
     # without coming back; everything else is asked once.
     assert sum(count - 1 for count in server.answered.values()) <= 2
     assert server.answered.total() <= CALLS + 2 and len(server.answered) == CALLS
-    assert sum(count - 1 for count in server.answered.values()) <= 1
 
 
 @pytest.mark.parametrize(
