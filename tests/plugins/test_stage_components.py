@@ -231,6 +231,11 @@ def test_an_image_of_another_shape_is_named_before_it_makes_another_row(rows):
         check_augmentation(crop())
 
 
+def test_augmentations_that_would_have_no_effect_are_refused():
+    with pytest.raises(ValueError, match="augmentations vary no image of 'dpo', which makes its own rows"):
+        TrainingStage(name="one", objective={"use": "dpo"}, augmentations=["intensity"])
+
+
 def test_what_a_stage_names_is_part_of_what_is_trained_anew():
     plain = TrainingStage(name="one")
     for setting in ({"optimizer": "muon"}, {"schedule": "inverse-square-root"}, {"augmentations": ["intensity"]}):

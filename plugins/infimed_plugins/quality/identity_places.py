@@ -71,14 +71,9 @@ _PERSONAL = re.compile(
     r"|/(?:patients?|people|profiles?|staff|users?|doctors?|team|in)/[a-z]|/~\w",
     re.I,
 )
-_PATH = re.compile(
-    r"(?<![\w@])(?:[A-Za-z]:)?[\w\\/.+~-]{3,200}"
-    r"\.(?:png|jpe?g|dcm|dicom|tiff?|nii|ima|bmp|gif|webp|pdf|docx?|txt|csv|xlsx?|zip|mp4|avi)\b",
-    re.I,
-)
-_ENDING = re.compile(
-    r"\.(?:png|jpe?g|dcm|dicom|tiff?|nii|ima|bmp|gif|webp|pdf|docx?|txt|csv|xlsx?|zip|mp4|avi)\b", re.I
-)
+_OF_A_FILE = r"\.(?:png|jpe?g|dcm|dicom|tiff?|nii|ima|bmp|gif|webp|pdf|docx?|txt|csv|xlsx?|zip|mp4|avi)\b"
+_PATH = re.compile(rf"(?<![\w@])(?:[A-Za-z]:)?[\w\\/.+~-]{{3,200}}{_OF_A_FILE}", re.I)
+_ENDING = re.compile(_OF_A_FILE, re.I)
 _ACCOUNT = re.compile(r"[\\/](?:Users|home|Documents and Settings)[\\/]([\w.-]{2,40})", re.I)
 _PART = re.compile(r"[^\W\d_]{2,30}")
 

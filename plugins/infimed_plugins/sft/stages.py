@@ -201,6 +201,12 @@ class TrainingStage(Stage):
                 raise ValueError(f"best_by names '{self.best_by}', which evaluate.benchmarks does not")
         return self
 
+    @model_validator(mode="after")
+    def _augments_what_is_encoded(self) -> Self:
+        if self.augmentations and self.objective is not None and makes_rows(self.objective.use):
+            raise ValueError(f"augmentations vary no image of '{self.objective.use}', which makes its own rows")
+        return self
+
     def fast_settings(self) -> set[str]:
         """Settings that decide no weight: how often something is kept or measured."""
         unseen = {"save_every", "save_seconds", "keep", "max_skipped_share", "keep_checkpoints"}

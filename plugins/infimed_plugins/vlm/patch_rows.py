@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -10,11 +9,11 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from infimed_plugins.vlm.pixels import channel_table, checked_image
+from infimed_plugins.vlm.pixels import Tiled, channel_table
 
 
 @dataclass(frozen=True)
-class PatchRows(ABC):
+class PatchRows(Tiled):
     """The settings of an image processor; ``merge`` patches down and across become one visual token."""
 
     patch: int
@@ -30,28 +29,12 @@ class PatchRows(ABC):
     marked: ClassVar[int]
     """Tokens that mark the end of each line of visual tokens."""
 
-    @property
-    def tile(self) -> int:
-        """Side of the square of pixels that becomes one visual token."""
-        return self.patch * self.merge
-
-    @abstractmethod
-    def grids(
-        self, heights: NDArray[np.int64], widths: NDArray[np.int64], max_visual_tokens: int | None
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """What the tower sees of images of these sizes, in visual tokens down and across, int64 [n] each."""
-
     def sizes(
         self, heights: NDArray[np.int64], widths: NDArray[np.int64], max_visual_tokens: int | None
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Tokens (those that end lines included) and vision patches of each image, int64 [n] each."""
         down, across = self.grids(heights, widths, max_visual_tokens)
         return down * (across + self.marked), down * across * self.merge * self.merge
-
-    def target(self, height: int, width: int, max_visual_tokens: int | None) -> tuple[int, int]:
-        """Pixels down and across after resizing."""
-        down, across = self.grids(np.array([height]), np.array([width]), max_visual_tokens)
-        return int(down[0]) * self.tile, int(across[0]) * self.tile
 
     def arrays(
         self,
@@ -64,15 +47,11 @@ class PatchRows(ABC):
         ``pixel_values`` float32 [patches, 3 * patch * patch], ``image_grid_thw`` int64 [images, 3] in patches;
         ``shapes`` (height, width) are those of the headers where images were decoded smaller: they decide the grid.
         """
-        from PIL import Image
-
         side, table = self.patch, channel_table(self.mean, self.std, self.rescale)
         blocks, grids = [], []
         for image, shape in zip(images, shapes or [image.shape for image in images], strict=True):
-            height, width = self.target(shape[0], shape[1], max_visual_tokens)
-            if (height, width) != checked_image(image).shape[:2]:
-                resized = Image.fromarray(image).resize((width, height), resample=Image.Resampling(self.resample))
-                image = np.asarray(resized)
+            image = self.resized(image, shape, max_visual_tokens)
+            height, width = image.shape[:2]
             levels = np.stack([table[channel][image[..., channel]] for channel in range(3)])
             cut = levels.reshape(3, height // side, side, width // side, side)
             order = (1, 3, 2, 4, 0) if self.channels_last else (1, 3, 0, 2, 4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -15,8 +16,43 @@ LARGEST_RATIO = 200
 """Beyond this aspect ratio transformers' processor refuses an image; it is bent into the cap here."""
 
 
+class Tiled(ABC):
+    """An image processor whose images become a grid of square tiles, each of them one visual token."""
+
+    patch: int
+    merge: int
+    resample: int
+
+    @property
+    def tile(self) -> int:
+        """Side of the square of pixels that becomes one visual token."""
+        return self.patch * self.merge
+
+    @abstractmethod
+    def grids(
+        self, heights: NDArray[np.int64], widths: NDArray[np.int64], max_visual_tokens: int | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """What the tower sees of images of these sizes, in visual tokens down and across, int64 [n] each."""
+
+    def target(self, height: int, width: int, max_visual_tokens: int | None) -> tuple[int, int]:
+        """Pixels down and across after resizing."""
+        down, across = self.grids(np.array([height]), np.array([width]), max_visual_tokens)
+        return int(down[0]) * self.tile, int(across[0]) * self.tile
+
+    def resized(
+        self, image: NDArray[np.uint8], shape: Sequence[int], max_visual_tokens: int | None
+    ) -> NDArray[np.uint8]:
+        """The image in whole tiles, uint8 [height, width, 3]; ``shape`` (height, width) is that of its header."""
+        from PIL import Image
+
+        height, width = self.target(shape[0], shape[1], max_visual_tokens)
+        if checked_image(image).shape[:2] == (height, width):
+            return image
+        return np.asarray(Image.fromarray(image).resize((width, height), resample=Image.Resampling(self.resample)))
+
+
 @dataclass(frozen=True)
-class QwenPixels:
+class QwenPixels(Tiled):
     """The settings of a Qwen2VLImageProcessor, as its checkpoint states them."""
 
     patch: int
@@ -44,11 +80,6 @@ class QwenPixels:
             rescale=float(settings.get("rescale_factor", 1 / 255)),
             resample=int(settings.get("resample", 3)),
         )
-
-    @property
-    def tile(self) -> int:
-        """Side of the square of pixels that becomes one visual token."""
-        return self.patch * self.merge
 
     def grids(
         self, heights: NDArray[np.int64], widths: NDArray[np.int64], max_visual_tokens: int | None
@@ -102,17 +133,11 @@ class QwenPixels:
         Returns:
             ``pixel_values`` float32 [patches, 3 * temporal * patch * patch] and ``image_grid_thw`` int64 [images, 3].
         """
-        from PIL import Image
-
         merge, patch = self.merge, self.patch
         blocks, grids = [], []
         for image, shape in zip(images, shapes or [image.shape for image in images], strict=True):
-            height, width = checked_image(image).shape[:2]
-            target = self.target(shape[0], shape[1], max_visual_tokens)
-            h, w = target[0] // self.tile, target[1] // self.tile
-            if target != (height, width):
-                size = (w * self.tile, h * self.tile)
-                image = np.asarray(Image.fromarray(image).resize(size, resample=Image.Resampling(self.resample)))
+            image = self.resized(image, shape, max_visual_tokens)
+            h, w = image.shape[0] // self.tile, image.shape[1] // self.tile
             cut = image.reshape(h, merge, patch, w, merge, patch, 3).transpose(0, 3, 1, 4, 6, 2, 5)
             blocks.append(cut.reshape(h * merge * w * merge, 3, patch * patch))
             grids.append((1, h * merge, w * merge))
@@ -122,11 +147,6 @@ class QwenPixels:
         for channel in range(3):
             values[:, channel] = table[channel][cut[:, channel]][:, None]
         return values.reshape(len(cut), -1), np.array(grids, dtype=np.int64).reshape(-1, 3)
-
-    def target(self, height: int, width: int, max_visual_tokens: int | None) -> tuple[int, int]:
-        """Pixels down and across after resizing."""
-        down, across = self.grids(np.array([height]), np.array([width]), max_visual_tokens)
-        return int(down[0]) * self.tile, int(across[0]) * self.tile
 
     def arrays(
         self,
