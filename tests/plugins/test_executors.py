@@ -49,6 +49,11 @@ def score_part(task):
     return task()
 
 
+def short(value):
+    time.sleep(0.002 * (value % 3))
+    return value
+
+
 def process_id(value):
     return os.getpid()
 
@@ -185,6 +190,10 @@ def test_ray_and_ray_data_give_the_same_results_and_errors_and_scores_as_this_pr
     wanted = digest("serial", Serial())
     assert digest("processes", Processes(num_processes=2)) == wanted
     try:
+        for _ in range(12):  # a caller that stops half-way, whatever ends at that moment
+            results = Ray(cpus_per_task=0.25, max_in_flight=8).map(short, list(range(20)))
+            assert [next(results), next(results)] == [0, 1]
+            results.close()
         for executor in (Ray(cpus_per_task=0.25, max_in_flight=3), RayData(cpus_per_task=0.25)):
             assert list(executor.map(slow_square, [1, 2, 3])) == [1, 4, 9]
             assert list(executor.map(slow_square, [])) == []

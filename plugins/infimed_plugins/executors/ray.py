@@ -144,22 +144,20 @@ def map_tasks(
     shared = ray.put(ray.cloudpickle.dumps(function))
     waiting: deque[tuple[int, Any]] = deque()
     following = iter(range(start, len(items)))
-    try:
-        while True:
-            while len(waiting) < max_in_flight and (index := next(following, None)) is not None:
-                waiting.append((index, task.remote(shared, ray.cloudpickle.dumps(items[index]))))
-            if not waiting:
-                return
-            index, reference = waiting[0]
-            try:
-                outcome = ray.get(reference)
-            except ray.exceptions.RayError as error:
-                raise _gave_up(error, index, len(items)) from None
-            yield result(outcome)
-            waiting.popleft()
-    finally:
-        for _, reference in waiting:
-            ray.cancel(reference, force=False)
+    # Where the caller stops half-way the tasks in flight run to their end: Ray aborts this whole process where a task
+    # that is cancelled ends at that moment ("Tried to complete task that was not pending").
+    while True:
+        while len(waiting) < max_in_flight and (index := next(following, None)) is not None:
+            waiting.append((index, task.remote(shared, ray.cloudpickle.dumps(items[index]))))
+        if not waiting:
+            return
+        index, reference = waiting[0]
+        try:
+            outcome = ray.get(reference)
+        except ray.exceptions.RayError as error:
+            raise _gave_up(error, index, len(items)) from None
+        yield result(outcome)
+        waiting.popleft()
 
 
 def call(function: bytes, item: bytes) -> tuple[bool, Any, str]:
