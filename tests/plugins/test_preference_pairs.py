@@ -111,7 +111,7 @@ LABELLED = [
     {"messages": TURNS, "kto_tag": False, "images": ["a.png"]},
     {"conversations": [{"from": "human", "value": "<image>Which plane?"}, {"from": "gpt", "value": "coronal"}],
      "kto_tag": False, "images": ["a.png"]},
-    {"instruction": "Which plane?", "input": "", "output": "axial", "kto_tag": True, "images": ["a.png"]},
+    {"instruction": "Which plane?", "input": "", "output": "axial", "kto_tag": 1, "images": ["a.png"]},
 ]  # fmt: skip
 
 
@@ -135,7 +135,8 @@ def test_labelled_answers_of_trl_and_llama_factory_are_read_whole(tmp_path):
     [
         ({"label": None}, "no_label"),
         ({"label": "true"}, "no_label"),
-        ({"label": 1}, "no_label"),
+        ({"label": 2}, "no_label"),
+        ({"label": 1.0}, "no_label"),
         ({"kto_tag": False}, "no_label"),
         ({"completion": None}, "no_answer"),
         ({"completion": " "}, "no_answer"),

@@ -120,7 +120,7 @@ class PreferencePairs(JudgedAnswers):
 class LabelledAnswers(JudgedAnswers):
     """Rows with an answer and whether it is good, in JSON Lines or a JSON array.
 
-    ``label`` (TRL) or ``kto_tag`` (LLaMA-Factory) is true or false. The answer is ``completion``, ``output``,
+    ``label`` (TRL) or ``kto_tag`` (LLaMA-Factory) is true or false (or 1 or 0). The answer is ``completion``, ``output``,
     ``answer`` or ``response``, or the last of ``conversations``, ``messages`` or of a list in ``completion``. The
     question and ``images`` are as in ``preference-pairs``. The label is a tag too, so that a stage can leave out what
     is bad.
@@ -130,8 +130,9 @@ class LabelledAnswers(JudgedAnswers):
         """The answer; ``meta`` keeps the label."""
         _only(row, {*_ANSWERS, *_LABELS}, "a labelled answer")
         labels = [row[key] for key in _LABELS if row.get(key) is not None]
-        if len(labels) != 1 or not isinstance(labels[0], bool):
+        if len(labels) != 1 or not isinstance(labels[0], int) or labels[0] not in (0, 1):
             raise DataError("no_label", "a row needs one label, which is true or false")
+        good = bool(labels[0])
         question = _question(row)
         keys = [key for key in _ANSWERS if row.get(key) not in (None, "", [])]
         if len(keys) > 1:
@@ -139,10 +140,10 @@ class LabelledAnswers(JudgedAnswers):
         if keys:
             value = row[keys[0]]
             whole = _messages(value) if isinstance(value, list) else []
-            return question or whole[:-1], _answer(row, keys[0]), {LABEL: labels[0]}
+            return question or whole[:-1], _answer(row, keys[0]), {LABEL: good}
         if not question or question[-1][0] != "assistant" or not question[-1][1].strip():
             raise DataError("no_answer", "there is no answer")
-        return question[:-1], question[-1][1], {LABEL: labels[0]}
+        return question[:-1], question[-1][1], {LABEL: good}
 
 
 def _only(row: Mapping[str, Any], own: set[str], what: str) -> None:
