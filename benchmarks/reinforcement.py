@@ -213,7 +213,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this script."""
     parser.add_argument("--use", nargs="+", default=["grpo", "dpo", "sft"], help="objectives")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, default=160)
+    parser.add_argument("--steps", type=int, default=80)
     parser.add_argument("--sft-samples", type=int, default=800)
     parser.add_argument("--sft-weight", type=float, default=1.0, help="weight of a chosen answer's own loss in dpo")
     parser.add_argument("--split", default="test", help="held-out pictures; 'validation' to choose settings by")
