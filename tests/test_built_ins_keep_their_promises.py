@@ -44,7 +44,7 @@ NEEDS = {
     "scorer quality-judge": "a judge", "scorer pass-rate": "a model", "benchmark lm-eval": "a task",
     "model openai-compatible": "a server", "synthesizer rejection-sampling": "a teacher", "reward judge": "a judge",
     "reader preference-pairs": "pairs of answers", "reader volumes": "a series of slices", "reader studies": "studies",
-    "reader medevalkit": "a data set of the kit",
+    "reader medevalkit": "a data set of the kit", "reader labelled-answers": "answers with labels",
 }  # fmt: skip
 """What is not here; of these the settings alone are checked."""
 PICTURES = {"use": "demo-vqa", "with": {"max_samples": 8}}
@@ -52,7 +52,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     **{f"benchmark {use['use']}": {"path": str(ROOT / use["with"]["path"])} for use in KIT},
     "benchmark option-shuffled": {"benchmark": {"use": "demo-text"}},
     "objective grpo": {"rewards": [{"use": "format"}]},
-    "reader preference-pairs": {"path": "PLACE/rows.jsonl"},
+    **dict.fromkeys(("reader preference-pairs", "reader labelled-answers"), {"path": "PLACE/rows.jsonl"}),
     "reward judge": {"model": {"use": "constant"}},
     "reward length": {"most_tokens": 100, "limit": 200},
     "reward strict-accuracy": {"grader": {"use": "demo-text"}},
