@@ -15,6 +15,7 @@ from infimed_core.testing import (
     check_baseline,
     check_benchmark,
     check_component,
+    check_curriculum,
     check_executor,
     check_filter,
     check_metric,
@@ -174,6 +175,7 @@ def check(kind: str, name: str, component: Any, place: Path, tiny: Model) -> Non
             "packer": check_packer, "benchmark": check_benchmark, "solver": check_solver, "metric": check_metric,
             "reporter": check_reporter, "synthesizer": check_synthesizer, "reward": check_reward,
             "optimizer": check_optimizer, "schedule": check_schedule, "augmentation": check_augmentation,
+            "curriculum": check_curriculum,
         }[kind](component)  # fmt: skip
 
 

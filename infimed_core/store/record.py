@@ -195,12 +195,7 @@ def _git_revision(folder: Path) -> str | None:
     """Of the repository that the run file lies in: it says what was run, and InfiMed's own version who ran it."""
     try:
         finished = subprocess.run(
-            ["git", "rev-parse", "HEAD"],
-            capture_output=True,
-            text=True,
-            timeout=5,
-            cwd=folder,
-            check=False,
+            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, cwd=folder, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
