@@ -89,8 +89,8 @@ def prepare(directory: Path, finished: Path) -> None:
     for name in ("train.jsonl", "xrays.jsonl", "rows.jsonl", "mixture.jsonl", "medical.jsonl"):
         (directory / "data" / name).write_text(lines)
     question = json.dumps(QUESTION) + "\n"
-    for name in ("questions.jsonl", "train.jsonl", "all.jsonl", "rows.jsonl", "studies.jsonl", "pairs.jsonl"):
-        (directory / name).write_text(question)
+    for name in ("questions", "train", "all", "rows", "studies", "pairs", "labelled"):
+        (directory / f"{name}.jsonl").write_text(question)
     for name in ("theirs.jsonl", "ours.jsonl"):
         (directory / name).write_text(json.dumps({"id": "q1", "text": "Yes"}) + "\n")
     (directory / "my-cases.jsonl").write_text(json.dumps(case()) + "\n")
