@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import gc
 import json
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from infimed_core.runfile.plan import Plan
 
 
+NOT_OURS = (errno.EROFS, errno.EACCES, errno.EPERM)
 PLUGIN = typer.Option(help="A plugin that is one Python file; repeat.", metavar="FILE.py")
 
 
@@ -181,13 +183,16 @@ def application(registry: Registry, wanted: str = "") -> typer.Typer:
     ) -> None:
         context.obj = registry
 
-    app.command(name="run")(_run)
     commands = registry.commands(taken=("run",))
     if wanted in ("run", *commands):
         commands = {name: offer for name, offer in commands.items() if name == wanted}
-    for name, function in registry.functions(commands).items():
-        plugin = commands[name].plugin
-        app.command(name=name)(function if registry.is_own(plugin) else _guarded(plugin, name, function))
+    functions = registry.functions(commands)
+    headings = {name: registry.default(name, "infimed_headings") or "Other plugins" for name in ("run", *functions)}
+    app.command(name="run", rich_help_panel=headings["run"])(_run)
+    for name in sorted(functions, key=lambda name: (headings[name], name)):
+        plugin, function = commands[name].plugin, functions[name]
+        guarded = function if registry.is_own(plugin) else _guarded(plugin, name, function)
+        app.command(name=name, rich_help_panel=headings[name])(guarded)
     return app
 
 
@@ -237,6 +242,11 @@ def _guard(command: Callable[[], Any], registry: Registry | None = None) -> None
         sys.exit(error.exit_code)
     except BrokenPipeError:
         sys.exit(0)
+    except OSError as error:
+        if error.errno not in NOT_OURS:
+            raise
+        _say(f"{error.filename or 'a file'}: cannot be written ({error.strerror})", err=True)
+        sys.exit(2)
     finally:
         if registry is not None:
             _tell_notes(registry, said)

@@ -15,6 +15,7 @@ from infimed_core.testing import (
     check_baseline,
     check_benchmark,
     check_component,
+    check_curriculum,
     check_executor,
     check_filter,
     check_metric,
@@ -52,7 +53,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     **{f"benchmark {use['use']}": {"path": str(ROOT / use["with"]["path"])} for use in KIT},
     "benchmark option-shuffled": {"benchmark": {"use": "demo-text"}},
     "objective grpo": {"rewards": [{"use": "format"}]},
-    **dict.fromkeys(("reader preference-pairs", "reader labelled-answers"), {"path": "PLACE/rows.jsonl"}),
+    "reader preference-pairs": {"path": "PLACE/rows.jsonl"},
+    "reader labelled-answers": {"path": "PLACE/rows.jsonl"},
     "reward judge": {"model": {"use": "constant"}},
     "reward length": {"most_tokens": 100, "limit": 200},
     "reward strict-accuracy": {"grader": {"use": "demo-text"}},
@@ -174,6 +176,7 @@ def check(kind: str, name: str, component: Any, place: Path, tiny: Model) -> Non
             "packer": check_packer, "benchmark": check_benchmark, "solver": check_solver, "metric": check_metric,
             "reporter": check_reporter, "synthesizer": check_synthesizer, "reward": check_reward,
             "optimizer": check_optimizer, "schedule": check_schedule, "augmentation": check_augmentation,
+            "curriculum": check_curriculum,
         }[kind](component)  # fmt: skip
 
 

@@ -195,12 +195,7 @@ def _git_revision(folder: Path) -> str | None:
     """Of the repository that the run file lies in: it says what was run, and InfiMed's own version who ran it."""
     try:
         finished = subprocess.run(
-            ["git", "rev-parse", "HEAD"],
-            capture_output=True,
-            text=True,
-            timeout=5,
-            cwd=folder,
-            check=False,
+            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, cwd=folder, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
@@ -208,15 +203,20 @@ def _git_revision(folder: Path) -> str | None:
 
 
 def is_gone(path: Path, record: RunRecord) -> bool:
-    """Whether a run calls itself running and no living process works in its directory.
+    """Whether a run calls itself running, or a step of it, and no living process works in its directory.
 
-    The operating system holds the lock, and lets it go when its process ends, however that comes about.
+    The operating system holds the lock, and lets it go when its process ends, however that comes about. To look at it
+    takes no more than to read it.
     """
-    if record.status != "running" or not (path / LOCK).exists():
+    is_under_way = record.status == "running" or any(step.status == "running" for step in record.steps)
+    if not is_under_way or not (path / LOCK).exists():
         return False
+    import fcntl
+
     try:
-        with _file_lock(path).acquire(timeout=0):
-            return True
+        with (path / LOCK).open("rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return True
     except OSError as error:  # also that another holds it
         return error.errno in NO_LOCKS and not _is_touched(path / LEASE)
 

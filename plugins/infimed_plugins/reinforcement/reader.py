@@ -120,7 +120,7 @@ class PreferencePairs(JudgedAnswers):
 class LabelledAnswers(JudgedAnswers):
     """Rows with an answer and whether it is good, in JSON Lines or a JSON array.
 
-    ``label`` (TRL) or ``kto_tag`` (LLaMA-Factory) is true or false (or 1 or 0). The answer is ``completion``, ``output``,
+    ``label`` (TRL) or ``kto_tag`` (LLaMA-Factory) is true, false, 1 or 0. The answer is ``completion``, ``output``,
     ``answer`` or ``response``, or the last of ``conversations``, ``messages`` or of a list in ``completion``. The
     question and ``images`` are as in ``preference-pairs``. The label is a tag too, so that a stage can leave out what
     is bad.
