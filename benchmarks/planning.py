@@ -18,6 +18,7 @@ import numpy as np
 import yaml
 from common import Results, main, table
 from numpy.typing import NDArray
+from utilisation import utilisation
 
 from infimed_core import Encoder, Packer, Sample, Stage
 from infimed_core.plan.index import Index
@@ -274,14 +275,14 @@ def measure_stored(results: Results, arguments: argparse.Namespace, index: Path)
     for name, packer in packers.items():
         plan, seconds = planned(index, packer)
         plans[name] = plan, seconds
-        rows.append([name, fill(plan), seconds, len(plan.packs), plan.utilisation(RANKS)])
+        rows.append([name, fill(plan), seconds, len(plan.packs), utilisation(plan, RANKS)])
     ours, seconds = plans["best-fit"]
     random_order, _ = planned(index, packers["best-fit"], ordered=False)
     rows.append(
-        ["best-fit, random order", fill(random_order), "", len(random_order.packs), random_order.utilisation(RANKS)]
+        ["best-fit, random order", fill(random_order), "", len(random_order.packs), utilisation(random_order, RANKS)]
     )
     rising, rising_seconds = planned(index, packers["best-fit"], scheduler=LowToHigh())
-    rows.append(["best-fit, low to high", fill(rising), rising_seconds, len(rising.packs), rising.utilisation(RANKS)])
+    rows.append(["best-fit, low to high", fill(rising), rising_seconds, len(rising.packs), utilisation(rising, RANKS)])
     lengths = ours.tokens[ours.dropped == 0]
     mix = {"samples": len(lengths), "mean": float(lengths.mean()), "p95": float(np.percentile(lengths, 95))}
     print(f"{mix['samples']:,} samples, mean {mix['mean']:.0f} tokens, p95 {mix['p95']:.0f}; rows of {ROW_TOKENS}\n")
@@ -301,7 +302,7 @@ def measure_stored(results: Results, arguments: argparse.Namespace, index: Path)
     results.details["3 budgets: rows at best over rows made"] = bound
     results.target("GiB beyond the index", peak_memory(arguments.samples), "<= 1")
     results.target(f"fill at {ROW_TOKENS} tokens", fill(ours), ">= 0.999")
-    results.target(f"modelled utilisation at {RANKS} ranks", ours.utilisation(RANKS), ">= 0.99")
+    results.target(f"modelled utilisation at {RANKS} ranks", utilisation(ours, RANKS), ">= 0.99")
     results.target("samples neither in one row nor a counted drop", int((kept != (ours.dropped == 0)).sum()), "== 0")
     results.target("rows over budget", int((ours.pack_sums(ours.tokens) > ROW_TOKENS).sum()), "== 0")
     results.target("same plan again", again.plan_hash == ours.plan_hash, "== true")

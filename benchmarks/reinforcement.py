@@ -71,7 +71,7 @@ def stage_of(use: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """The settings of a stage after the first."""
     if use == "sft":
         return {"num_samples": arguments.steps * QUESTIONS, "learning_rate": RATES[use], "rows_per_step": 1}
-    own: dict[str, Any] = {"beta": 0.1} if use == "dpo" else {"clip": [0.2, 0.28]}
+    own: dict[str, Any] = {"beta": 0.1, "sft_weight": arguments.sft_weight} if use == "dpo" else {"clip": [0.2, 0.28]}
     return {
         "rows_per_step": QUESTIONS, "num_steps": arguments.steps, "learning_rate": RATES[use], "warmup": 1,
         "schedule": "constant", "objective": {"use": use, "with": {**DRAWN, **own}},
@@ -113,27 +113,35 @@ def of_seed(seed: int, arguments: argparse.Namespace, folder: Path) -> dict[str,
     """Every objective from one fine-tuned model: scores of every held-out question, and the stages' curves."""
     kept, folder = folder / f"seed-{seed}.json", folder / f"{seed}"
     folder.mkdir(parents=True, exist_ok=True)
-    started, cpu, samples = time.perf_counter(), time.process_time(), taught()
-    benchmark, questions = held_out(arguments.split)
-    maker = TinyQwen3VL(device="cpu", answer_max_visual_tokens=CAP, **SIZE)
-    base = maker.prepare(folder / "base", lambda: (turn.text for s in samples for turn in s.turns), seed)
-    first = {"num_samples": arguments.sft_samples, "learning_rate": 1e-3, "rows_per_step": 1}
-    tuned, _ = learned(base, samples, first, seed, folder / "first")
-    shared = time.perf_counter() - started, time.process_time() - cpu
-    found: dict[str, Any] = {"seed": seed, "images": {s.id: s.tags["image"] for s in questions}, "ways": {}}
-    found["first"] = scores_of(tuned, benchmark, questions)
-    for use in arguments.use:
+    samples, (benchmark, questions) = taught(), held_out(arguments.split)
+    tuned = folder / "first" / "trained"
+    if kept.is_file():
+        found: dict[str, Any] = json.loads(kept.read_text())
+    else:
+        started, cpu = time.perf_counter(), time.process_time()
+        maker = TinyQwen3VL(device="cpu", answer_max_visual_tokens=CAP, **SIZE)
+        base = maker.prepare(folder / "base", lambda: (turn.text for s in samples for turn in s.turns), seed)
+        first = {"num_samples": arguments.sft_samples, "learning_rate": 1e-3, "rows_per_step": 1}
+        learned(base, samples, first, seed, folder / "first")
+        shared = time.perf_counter() - started, time.process_time() - cpu
+        found = {"seed": seed, "images": {s.id: s.tags["image"] for s in questions}, "ways": {}, "shared": shared}
+        found["first"] = scores_of(tuned, benchmark, questions)
+        kept.write_text(json.dumps(found))
+    for use in [one for one in arguments.use if one not in found["ways"]]:
         began, cpu = time.perf_counter(), time.process_time()
         trained, facts = learned(tuned, samples, stage_of(use, arguments), seed, folder / use)
         scores = scores_of(trained, benchmark, questions)
-        keep = ("reward", "pass_at_1", "pass_at_k", "groups_that_differ", "entropy", "clip_share", "answer_tokens")
+        keep = (
+            "reward", "pass_at_1", "pass_at_k", "groups_that_differ", "entropy", "clip_share", "answer_tokens",
+            "chosen_reward", "rejected_reward",
+        )  # fmt: skip
         curve = [
             {name: round(entry[name], 4) for name in keep if entry.get(name) is not None} for entry in facts["curve"]
         ]
         found["ways"][use] = {
             "scores": scores, "curve": curve if use != "sft" else [], "stage_seconds": facts["seconds"],
-            "seconds": time.perf_counter() - began + shared[0],
-            "cpu_seconds": time.process_time() - cpu + shared[1],
+            "seconds": time.perf_counter() - began + found["shared"][0],
+            "cpu_seconds": time.process_time() - cpu + found["shared"][1],
         }  # fmt: skip
         kept.write_text(json.dumps(found))
         print(f"seed {seed}, {use}: {_mean(found['first']):.3f} -> {_mean(scores):.3f}", flush=True)
@@ -196,10 +204,7 @@ def run(results: Results, arguments: argparse.Namespace) -> None:
     """Every seed with every objective."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.folder or Path(temporary)
-        found = []
-        for seed in arguments.seeds:
-            kept = folder / f"seed-{seed}.json"
-            found.append(json.loads(kept.read_text()) if kept.is_file() else of_seed(seed, arguments, folder))
+        found = [of_seed(seed, arguments, folder) for seed in arguments.seeds]
         for use in arguments.use:
             told(results, use, found)
 
@@ -208,8 +213,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this script."""
     parser.add_argument("--use", nargs="+", default=["grpo", "dpo", "sft"], help="objectives")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--steps", type=int, default=80)
     parser.add_argument("--sft-samples", type=int, default=800)
+    parser.add_argument("--sft-weight", type=float, default=1.0, help="weight of a chosen answer's own loss in dpo")
     parser.add_argument("--split", default="test", help="held-out pictures; 'validation' to choose settings by")
     parser.add_argument("--folder", type=Path, help="keep the runs here, and go on from what is there")
 

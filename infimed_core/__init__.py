@@ -39,7 +39,16 @@ from infimed_core.api.models import (
 )
 from infimed_core.api.objectives import MadeRows, Objective, Reward, Rollout, StageAccess
 from infimed_core.api.planning import Packer, Packs, Phase, ResolutionScheduler
-from infimed_core.api.quality import Candidate, JudgingScorer, RowSelection, Scorer, Selection, Selector
+from infimed_core.api.quality import (
+    Candidate,
+    Curriculum,
+    JudgingScorer,
+    PlannedSample,
+    RowSelection,
+    Scorer,
+    Selection,
+    Selector,
+)
 from infimed_core.api.reporting import Comparison, MetricValue, Reporter, RunEvent
 from infimed_core.api.synthesis import SynthesisContext, Synthesizer
 from infimed_core.api.training import Batches, Measurements, Mix, Stage, StageEvaluation, Trainer, TrainingContext
@@ -47,6 +56,7 @@ from infimed_core.api.vocabulary import MODALITIES, TASK_TYPES, UNLABELLED, is_p
 from infimed_core.errors import ComponentError, ConfigError, DataError, InfimedError, PluginError
 from infimed_core.functions import (
     augmentation,
+    curriculum,
     dataset_filter,
     metric,
     offer,
@@ -95,15 +105,15 @@ _LATER = {
 __all__ = [
     "IGNORED_LABEL", "KINDS", "LEFT_OUT", "MODALITIES", "TASK_TYPES", "UNLABELLED", "Answer", "AnswerMetric", "Ask",
     "Augmentation", "Baseline", "Batches", "Benchmark", "Candidate", "Comparison", "Component", "ComponentError",
-    "ComponentRef", "ConfigError", "DataError", "DatasetFilter", "Encoded", "Encoder", "Executor", "Fault",
-    "FilterResult", "Generation", "GradedAnswer", "InfimedError", "JudgingScorer", "LoadedModel", "MadeRows",
+    "ComponentRef", "ConfigError", "Curriculum", "DataError", "DatasetFilter", "Encoded", "Encoder", "Executor",
+    "Fault", "FilterResult", "Generation", "GradedAnswer", "InfimedError", "JudgingScorer", "LoadedModel", "MadeRows",
     "Measurements", "Media", "MediaLoader", "Metric", "MetricValue", "Mix", "Modality", "Model", "Objective",
-    "Optimizer", "PackedBatch", "Packer", "Packs", "Phase", "Plan", "PluginError", "Reader", "Region", "Registry",
-    "Reporter", "Request", "ResolutionScheduler", "Reward", "Rollout", "Row", "RowSelection", "RunEvent", "Sample",
-    "Schedule", "Score", "Scorer", "Selection", "Selector", "Slices", "Solver", "Stage", "StageAccess",
+    "Optimizer", "PackedBatch", "Packer", "Packs", "Phase", "Plan", "PlannedSample", "PluginError", "Reader", "Region",
+    "Registry", "Reporter", "Request", "ResolutionScheduler", "Reward", "Rollout", "Row", "RowSelection", "RunEvent",
+    "Sample", "Schedule", "Score", "Scorer", "Selection", "Selector", "Slices", "Solver", "Stage", "StageAccess",
     "StageEvaluation", "SynthesisContext", "Synthesizer", "TextLengths", "TextMetric", "ToolCall", "TrainableModel",
     "Trainer", "TrainingContext", "Turn", "adjust", "assemble", "augmentation", "canonical_json", "cohen_kappa",
-    "compare_answers", "counted", "dataset_filter", "digest", "digest_of_checkpoint", "encode_sample",
+    "compare_answers", "counted", "curriculum", "dataset_filter", "digest", "digest_of_checkpoint", "encode_sample",
     "headline_metric", "holm", "hookimpl", "interval", "is_person_tag", "load_plugins", "load_run_file", "measure",
     "metric", "mixing_warnings", "modality_of", "offer", "optimizer", "parse_changes", "parse_value", "printable",
     "reward", "run_file", "run_plan", "run_schema", "schedule", "scorer", "solver", "task_type_of", "write_atomically",

@@ -6,7 +6,7 @@ import errno
 import json
 import math
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from numbers import Real
@@ -22,6 +22,7 @@ from infimed_core.api.data import DatasetFilter, Executor, Fault, FilterResult, 
 from infimed_core.api.evaluation import Metric
 from infimed_core.api.models import Answer
 from infimed_core.api.planning import Packer, Packs, Phase, ResolutionScheduler
+from infimed_core.api.quality import Curriculum, PlannedSample
 from infimed_core.api.reporting import Reporter
 from infimed_core.api.training import Stage, Trainer
 from infimed_core.errors import ComponentError, InfimedError
@@ -215,6 +216,27 @@ def checked_phases(scheduler: ResolutionScheduler, values: Any, count: int) -> l
             return [phase for phase in phases if phase.stop > phase.start] or [Phase(0, 0, None)]
     spans = ", ".join(f"{phase.start}-{phase.stop}" for phase in phases)
     raise wrong(scheduler, "plan", f"gave phases ({spans}) that do not cover samples 0-{count} without gap")
+
+
+def checked_bands(curriculum: Curriculum, samples: Iterable[PlannedSample], count: int) -> NDArray[np.int32]:
+    """The band of each sample, from 0: equal difficulties share one, and all hold as many samples as that allows."""
+
+    def numbers() -> Iterator[float]:
+        for place, value in enumerate(curriculum.difficulties(samples)):
+            if value is not None and not (isinstance(value, Real) and math.isfinite(value)):
+                what = f"gave {value!r} at place {place}; give a finite number, or None where it is not known"
+                raise wrong(curriculum, "difficulties", what)
+            yield math.inf if value is None else float(value)
+
+    with calling(curriculum, "difficulties"):
+        values = np.fromiter(numbers(), dtype=np.float64)
+    if len(values) != count:
+        what = f"gave {len(values)} numbers for {count} samples; give one for each, in order"
+        raise wrong(curriculum, "difficulties", what)
+    _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
+    middle = (np.cumsum(counts) - counts / 2) / max(1, count)  # of all that are alike, as a share of the samples
+    bands: NDArray[np.int32] = (middle * curriculum.bands).astype(np.int32)[which]
+    return bands
 
 
 def checked_packs(packer: Packer, packs: Any, costs: NDArray[np.int64], budget: NDArray[np.int64]) -> Packs:

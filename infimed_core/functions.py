@@ -16,7 +16,7 @@ from infimed_core.api.evaluation import AnswerMetric, Metric, Solver
 from infimed_core.api.learning import Augmentation, Optimizer, Schedule
 from infimed_core.api.models import Generation
 from infimed_core.api.objectives import Reward
-from infimed_core.api.quality import Scorer
+from infimed_core.api.quality import Curriculum, Scorer
 from infimed_core.errors import DataError, PluginError
 from infimed_core.hookspecs import KINDS
 from infimed_core.plugin_files import OFFERED
@@ -100,6 +100,9 @@ FORMS: dict[str, tuple[Form, ...]] = {
     "augmentation": (Form(("image", "generator"), Augmentation, lambda call, _: {
         "augment": lambda self, image, generator: call(image, generator)
     }),),
+    "curriculum": (Form(("sample",), Curriculum, lambda call, _: {
+        "difficulties": lambda self, samples: map(call, samples)
+    }),),
     "solver": (
         Form(("samples", "ask", "generation"), Solver, lambda call, _: {
             "solve": lambda self, samples, ask, generation: call(samples, ask, generation or Generation())
@@ -151,6 +154,6 @@ def _decorator(kind: str) -> Function:
 
 
 metric, scorer, dataset_filter, solver, reward = map(_decorator, ("metric", "scorer", "filter", "solver", "reward"))
-optimizer, schedule, augmentation = map(_decorator, ("optimizer", "schedule", "augmentation"))
+optimizer, schedule, augmentation, curriculum = map(_decorator, ("optimizer", "schedule", "augmentation", "curriculum"))
 offer = _decorator("")
 """Above a class: offers it without a hook, under its name in small letters or the one that is given."""

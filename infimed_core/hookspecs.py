@@ -20,7 +20,7 @@ from infimed_core.api.learning import Augmentation, Optimizer, Schedule
 from infimed_core.api.models import Model
 from infimed_core.api.objectives import Objective, Reward
 from infimed_core.api.planning import Packer, ResolutionScheduler
-from infimed_core.api.quality import Scorer, Selector
+from infimed_core.api.quality import Curriculum, Scorer, Selector
 from infimed_core.api.reporting import Reporter, RunEvent
 from infimed_core.api.synthesis import Synthesizer
 from infimed_core.api.training import Trainer
@@ -54,6 +54,7 @@ KINDS = {
         "infimed_resolution_schedulers", ResolutionScheduler, ("resolution",), "How large images may be when."
     ),
     "packer": Kind("infimed_packers", Packer, ("packing",), "Which samples share a row."),
+    "curriculum": Kind("infimed_curricula", Curriculum, (), "In which order a stage of a training sees its samples."),
     "trainer": Kind("infimed_trainers", Trainer, ("training",), "How a model learns from the rows."),
     "objective": Kind("infimed_objectives", Objective, (), "What a stage of a training minimises."),
     "reward": Kind("infimed_rewards", Reward, (), "How good an answer is that a model drew."),

@@ -36,14 +36,7 @@ from infimed_core.reports import report_failure, write_reports
 from infimed_core.runfile.plan import Plan
 from infimed_core.stopping import stop_signal, terminable
 from infimed_core.store.dataset import Curated
-from infimed_core.store.record import (
-    DamagedRecordError,
-    RunDirectory,
-    new_record,
-    now,
-    read_record,
-    record_format,
-)
+from infimed_core.store.record import DamagedRecordError, RunDirectory, new_record, now, read_record, record_format
 from infimed_core.store.steps import RunState
 from infimed_core.train.training import train_along, train_stages
 

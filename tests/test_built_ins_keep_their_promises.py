@@ -15,6 +15,7 @@ from infimed_core.testing import (
     check_baseline,
     check_benchmark,
     check_component,
+    check_curriculum,
     check_executor,
     check_filter,
     check_metric,
@@ -44,7 +45,7 @@ NEEDS = {
     "scorer quality-judge": "a judge", "scorer pass-rate": "a model", "benchmark lm-eval": "a task",
     "model openai-compatible": "a server", "synthesizer rejection-sampling": "a teacher", "reward judge": "a judge",
     "reader preference-pairs": "pairs of answers", "reader volumes": "a series of slices", "reader studies": "studies",
-    "reader medevalkit": "a data set of the kit",
+    "reader medevalkit": "a data set of the kit", "reader labelled-answers": "answers with labels",
 }  # fmt: skip
 """What is not here; of these the settings alone are checked."""
 PICTURES = {"use": "demo-vqa", "with": {"max_samples": 8}}
@@ -53,6 +54,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "benchmark option-shuffled": {"benchmark": {"use": "demo-text"}},
     "objective grpo": {"rewards": [{"use": "format"}]},
     "reader preference-pairs": {"path": "PLACE/rows.jsonl"},
+    "reader labelled-answers": {"path": "PLACE/rows.jsonl"},
     "reward judge": {"model": {"use": "constant"}},
     "reward length": {"most_tokens": 100, "limit": 200},
     "reward strict-accuracy": {"grader": {"use": "demo-text"}},
@@ -174,6 +176,7 @@ def check(kind: str, name: str, component: Any, place: Path, tiny: Model) -> Non
             "packer": check_packer, "benchmark": check_benchmark, "solver": check_solver, "metric": check_metric,
             "reporter": check_reporter, "synthesizer": check_synthesizer, "reward": check_reward,
             "optimizer": check_optimizer, "schedule": check_schedule, "augmentation": check_augmentation,
+            "curriculum": check_curriculum,
         }[kind](component)  # fmt: skip
 
 

@@ -1,9 +1,9 @@
-"""Quality scores, and the parts that give them and select by them."""
+"""Quality scores, and the parts that give them, select by them, and order training samples."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -101,6 +101,29 @@ class Candidate(Row):
     id: str
     tags: dict[str, str]
     score: Score
+
+
+class PlannedSample(Candidate):
+    """What a curriculum sees of a sample: what a selector sees, and its length where images are as large as they get.
+
+    ``score`` has no value where the run has no ``quality:`` section, or the sample was made after scoring.
+    """
+
+    num_tokens: int
+    num_images: int
+
+
+class Curriculum(Component):
+    """The order in which a stage sees its samples: in bands, from the smallest difficulty to the greatest.
+
+    Every epoch goes through all bands. Within a band samples come, and are packed, at random.
+    """
+
+    bands: int = Field(default=4, ge=2, le=1000, description="Parts of an epoch, each harder than the one before.")
+
+    @abstractmethod
+    def difficulties(self, samples: Iterable[PlannedSample]) -> Iterable[float | None]:
+        """A finite number for each sample, in order, in any unit; ``None`` is not known, and comes last."""
 
 
 class Selection(Row):

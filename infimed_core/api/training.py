@@ -202,6 +202,9 @@ class Stage(Row):
     )
     resolution: ComponentRef | None = None
     packing: ComponentRef | None = None
+    curriculum: ComponentRef | None = Field(
+        default=None, exclude_if=lambda ref: ref is None, description="What says which samples come first (by-length)."
+    )
     evaluate: StageEvaluation | None = Field(
         default=None, description="What is measured while the stage trains: a loss on held-out samples, benchmarks."
     )

@@ -46,8 +46,11 @@ def _curate(state: RunState, executor: Executor) -> Curated:
         if quality.select is not None:
             made_of = digest(score_digest, filters_digest) if filters_digest else score_digest
             kept, select_digest = select_samples(state, dataset, tables, left_out, made_of)
-            return Curated(dataset, kept, hashed, digest(hashed, select_digest))
-    return Curated(dataset, ~left_out, hashed, digest(hashed, filters_digest) if filters_digest else hashed)
+            return Curated(dataset, kept, hashed, digest(hashed, select_digest), tables, score_digest)
+    else:
+        tables, score_digest = {}, ""
+    kept_digest = digest(hashed, filters_digest) if filters_digest else hashed
+    return Curated(dataset, ~left_out, hashed, kept_digest, tables, score_digest)
 
 
 def _where_all_went(state: RunState, num_samples: int) -> str:

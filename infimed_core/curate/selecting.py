@@ -23,11 +23,7 @@ KEPT = "kept.npy"
 
 
 def select_samples(
-    state: RunState,
-    dataset: Dataset,
-    tables: Mapping[str, ScoreTable],
-    left_out: NDArray[np.bool_],
-    inputs_digest: str,
+    state: RunState, dataset: Dataset, tables: Mapping[str, ScoreTable], left_out: NDArray[np.bool_], inputs_digest: str
 ) -> tuple[NDArray[np.bool_], str]:
     """Keep what the selector keeps. ``selection.jsonl`` holds every sample: whether it is kept, and why not.
 

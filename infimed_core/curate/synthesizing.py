@@ -77,7 +77,8 @@ def synthesize_samples(state: RunState, curated: Curated, executor: Executor) ->
     content = digest(hashed, made.digest)  # an answer that was missing may be there next time
     left_out, filtered = filter_dataset(state, made, content, executor, "reasoning-filter")
     kept = np.concatenate([curated.kept, ~left_out])
-    return Curated(Dataset(directory / "samples.jsonl"), kept, content, digest(content, filtered))
+    both, kept_digest = Dataset(directory / "samples.jsonl"), digest(content, filtered)
+    return Curated(both, kept, content, kept_digest, curated.scores, curated.scores_digest)
 
 
 def _rows(synthesizer: Synthesizer, curated: Curated, context: SynthesisContext) -> Iterator[Sample | Fault]:

@@ -133,11 +133,7 @@ def told_failures(benchmark: Benchmark, rows: Sequence[Graded]) -> str:
 
 
 def protocol(
-    benchmark: Benchmark,
-    solver: Solver,
-    generation: Generation,
-    limit: int | None,
-    only: Collection[str] | None = None,
+    benchmark: Benchmark, solver: Solver, generation: Generation, limit: int | None, only: Collection[str] | None = None
 ) -> dict[str, Any]:
     """What two results must share to be comparable."""
     return {

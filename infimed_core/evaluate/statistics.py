@@ -167,16 +167,12 @@ def cohen_kappa(a: Sequence[Hashable], b: Sequence[Hashable]) -> float | None:
     """
     if len(a) != len(b):
         raise ValueError(f"raters differ in number of items: {len(a)} and {len(b)}")
-    if not len(a):
+    codes = {label: code for code, label in enumerate(dict.fromkeys((*a, *b)))}
+    if len(codes) < 2:
         return None
-    codes: dict[Hashable, int] = {}
-    first = np.array([codes.setdefault(label, len(codes)) for label in a])
-    second = np.array([codes.setdefault(label, len(codes)) for label in b])
-    shares_first = np.bincount(first, minlength=len(codes)) / len(first)
-    shares_second = np.bincount(second, minlength=len(codes)) / len(second)
-    by_chance = float(shares_first @ shares_second)
-    if len(codes) == 1:
-        return None
+    first, second = (np.array([codes[label] for label in labels]) for labels in (a, b))
+    shares = [np.bincount(rater, minlength=len(codes)) / len(a) for rater in (first, second)]
+    by_chance = float(shares[0] @ shares[1])
     return (float(np.mean(first == second)) - by_chance) / (1.0 - by_chance)
 
 

@@ -84,16 +84,11 @@ class Index:
 
     def save(self, path: Path) -> None:
         """Write as npz without pickle, by temporary file and rename."""
-        facts = {
-            "tags": self.tag_values,
-            "faults": [fault.model_dump() for fault in self.faults],
-            "digest": self.digest,
-            "encoder": self.encoder,
-        }
+        faults = [fault.model_dump() for fault in self.faults]
+        facts = {"tags": self.tag_values, "faults": faults, "digest": self.digest, "encoder": self.encoder}
         codes = {f"tag{number}": self.tag_codes[tag] for number, tag in enumerate(self.tag_values)}
-        arrays = {
-            name: getattr(self, name) for name in ("text", "supervised", "image_offsets", "sizes", "usable", "keys")
-        }
+        names = ("text", "supervised", "image_offsets", "sizes", "usable", "keys")
+        arrays = {name: getattr(self, name) for name in names}
         save_arrays(path, facts, {**arrays, **codes})
 
     @classmethod
@@ -102,14 +97,8 @@ class Index:
         facts, arrays = load_arrays(path)
         codes = {tag: arrays.pop(f"tag{number}") for number, tag in enumerate(facts["tags"])}
         faults = tuple(Fault.model_validate(fault) for fault in facts["faults"])
-        return cls(
-            **arrays,
-            tag_codes=codes,
-            tag_values=facts["tags"],
-            faults=faults,
-            digest=facts["digest"],
-            encoder=facts.get("encoder", ""),
-        )
+        values = {"tag_codes": codes, "tag_values": facts["tags"], "faults": faults, "digest": facts["digest"]}
+        return cls(**arrays, **values, encoder=facts.get("encoder", ""))
 
 
 def save_arrays(path: Path, facts: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
@@ -317,20 +306,16 @@ class _Builder:
         return faults_or_none, lengths.tokens, lengths.supervised
 
     def finish(self, digest: str) -> Index:
-        codes, values = self._tags.finish()
-        return Index(
-            text=np.frombuffer(self._text, dtype=np.int64),
-            supervised=np.frombuffer(self._supervised, dtype=np.int64),
-            image_offsets=np.frombuffer(self._offsets, dtype=np.int64),
-            sizes=np.frombuffer(self._sizes, dtype=np.int64).reshape(-1, 2),
-            usable=np.frombuffer(self._usable, dtype=bool),
-            tag_codes=codes,
-            tag_values=values,
-            faults=tuple(self._faults),
-            digest=digest,
-            keys=np.frombuffer(self._keys, dtype=np.uint64).reshape(-1, 2),
-            encoder=self._encoder.identity,
+        codes, tags = self._tags.finish()
+        text, supervised, offsets, sizes = (
+            np.frombuffer(values, dtype=np.int64)
+            for values in (self._text, self._supervised, self._offsets, self._sizes)
         )
+        keys = np.frombuffer(self._keys, dtype=np.uint64).reshape(-1, 2)
+        return Index(
+            text, supervised, offsets, sizes.reshape(-1, 2), np.frombuffer(self._usable, dtype=bool),
+            codes, tags, tuple(self._faults), digest, keys, self._encoder.identity,
+        )  # fmt: skip
 
 
 def _media_key(item: Media) -> str:

@@ -50,13 +50,12 @@ def pair_share(groups: NDArray[np.integer[Any]], kind: NDArray[np.integer[Any]])
 
 
 def mixing_of(
-    kinds: Mapping[str, NDArray[np.int8]],
-    members: NDArray[np.integer[Any]],
-    row_of: NDArray[np.int32],
-    step_of: NDArray[np.int32],
-    rows: NDArray[np.int32],
-) -> JsonObject:
+    kinds: Mapping[str, NDArray[np.int8]], members: NDArray[np.integer[Any]], row_of: NDArray[np.int32],
+    step_of: NDArray[np.int32], rows: NDArray[np.int32], bands: NDArray[np.int32] | None = None,
+) -> JsonObject:  # fmt: skip
     """How near rows and steps are to random draws, for the record; all arrays but ``kinds`` and ``rows`` are by member.
+
+    Where a curriculum gave ``bands`` (by row of the dataset), random draws are those from the band of each sample.
 
     ``kinds`` maps a kind to the share of pairs of samples that are alike in it: in a random draw, within rows and
     within steps. ``far`` names those of which steps hold clearly more. ``repeats_in_step`` counts samples that stand in
@@ -66,19 +65,15 @@ def mixing_of(
         return {}
     sizes = np.bincount(step_of)
     drawn = rows[members]
+    among = np.zeros(len(drawn), dtype=np.int8) if bands is None else bands[drawn]
     repeats = 0
     if np.bincount(drawn).max() > 1:
         repeats = int((np.diff(np.sort(step_of.astype(np.int64) * (int(drawn.max()) + 1) + drawn)) == 0).sum())
-    facts: JsonObject = {
-        "num_steps": len(sizes),
-        "samples_per_step": float(sizes.mean()),
-        "repeats_in_step": repeats,
-        "kinds": {},
-        "far": [],
-    }
+    facts: JsonObject = {"num_steps": len(sizes), "samples_per_step": float(sizes.mean())}
+    facts |= {"repeats_in_step": repeats, "kinds": {}, "far": []}
     for name, kind in kinds.items():
         packed = kind[members]
-        random, _ = pair_share(np.zeros(len(packed), dtype=np.int8), packed)
+        random, _ = pair_share(among, packed)
         if len(packed) < 2 or random == 1.0:
             continue
         (row, _), (step, num_pairs) = pair_share(row_of, packed), pair_share(step_of, packed)
@@ -125,13 +120,9 @@ def told_passes(stage: Stage, sources: Sequence[JsonObject]) -> str:
 
 
 def deal_to_steps(
-    packs: Packs,
-    costs: NDArray[np.float64],
-    kinds: Mapping[str, NDArray[np.int8]],
-    num_steps: int,
-    generator: np.random.Generator,
-    by_cost: bool,
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    packs: Packs, costs: NDArray[np.float64], kinds: Mapping[str, NDArray[np.int8]], num_steps: int,
+    generator: np.random.Generator, by_cost: bool,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:  # fmt: skip
     """Order of the packs and the end of each step; rows are dealt evenly, so no step is much smaller than the others.
 
     Rows of like cost share a step, so that no rank waits long for another, as far as the steps stay as mixed as random
@@ -178,12 +169,9 @@ def _spread(
 
 
 def _sorted_in_windows(
-    order: NDArray[np.int64],
-    ends: NDArray[np.int64],
-    costs: NDArray[np.float64],
-    width: int,
+    order: NDArray[np.int64], ends: NDArray[np.int64], costs: NDArray[np.float64], width: int,
     generator: np.random.Generator,
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:  # fmt: skip
     """Packs sorted by cost inside windows of ``width`` steps, and the steps of each window shuffled."""
     step = np.repeat(np.arange(len(ends)), np.diff(ends, prepend=0))
     by_cost = order[np.lexsort((costs[order], step // width))]

@@ -47,20 +47,15 @@ class PlanInputs:
 
 
 def plan_stage(
-    index: Index,
-    stage: Stage,
-    scheduler: ResolutionScheduler,
-    packer: Packer,
-    encoder: Encoder,
-    seed: int,
-    allowed: NDArray[np.bool_],
-    cost_model: CostModel | None = None,
-    ordered: bool = True,
-) -> StagePlan:
+    index: Index, stage: Stage, scheduler: ResolutionScheduler, packer: Packer, encoder: Encoder, seed: int,
+    allowed: NDArray[np.bool_], cost_model: CostModel | None = None, ordered: bool = True,
+    bands: NDArray[np.int32] | None = None,
+) -> StagePlan:  # fmt: skip
     """Plan a stage over the samples that ``allowed`` (bool [n]) and the index's faults leave.
 
     The same arguments give the same plan, on any machine, for any number of ranks and workers. ``ordered=False``
-    leaves packs of unlike cost in one step, for comparison.
+    leaves packs of unlike cost in one step, for comparison. ``bands`` (by row of the dataset, from 0) is the order that
+    a curriculum gives: no row and no step has samples of two bands, as far as sources and steps allow.
 
     Raises:
         InfimedError: a ``mix`` entry matches no sample, the scheduler's phases do not cover the stage, or a sample
@@ -72,7 +67,7 @@ def plan_stage(
     sources = mix_sources(index, stage, allowed & index.usable)
 
     def drawn(count: int) -> _Drawn:
-        return _drawn(index, stage, sources, count, scheduler, measure, limit, seed, cost_model or CostModel())
+        return _drawn(index, stage, sources, count, scheduler, measure, limit, seed, cost_model or CostModel(), bands)
 
     def packed(of: _Drawn) -> _Packed:
         return _packed(of, stage, packer, ordered)
@@ -88,26 +83,18 @@ def plan_stage(
     sizes = np.diff(packs.offsets)
     row_of, step_of = np.repeat(np.arange(len(packs), dtype=np.int32), sizes), np.repeat(step_of_pack, sizes)
     values: dict[str, Any] = {
-        "rows": rows,
-        "caps": draws.caps,
-        "tokens": lengths.tokens,
+        "rows": rows, "caps": draws.caps, "costs": draws.costs, "dropped": draws.dropped,
+        "tokens": lengths.tokens, "patches": lengths.patches, "images": lengths.images,
         "supervised": index.supervised[rows].astype(np.int32),
-        "patches": lengths.patches,
-        "images": lengths.images,
-        "costs": draws.costs,
-        "dropped": draws.dropped,
-        "members": packs.members,
-        "offsets": packs.offsets,
-        "steps": steps,
-        "pack_phases": pack_phases,
+        "members": packs.members, "offsets": packs.offsets, "steps": steps, "pack_phases": pack_phases,
         "phases": np.array([[p.start, p.stop, _coded(p.max_visual_tokens)] for p in draws.phases], dtype=np.int64),
         "padded": type(packer).padded,
         "row_tokens": packer.row_tokens,
         "num_shrunk": draws.num_shrunk,
-        "mixing": mixing_of(draws.kinds, packs.members, row_of, step_of, rows),
+        "mixing": mixing_of(draws.kinds, packs.members, row_of, step_of, rows, bands),
         "sources": _describe_sources(stage, sources, draws.drawn.counts),
         "inputs_digest": index.digest,
-    }
+    }  # fmt: skip
     return StagePlan(**values, plan_hash=plan_digest(values))
 
 
@@ -162,20 +149,13 @@ class _Packed:
 
 
 def _drawn(
-    index: Index,
-    stage: Stage,
-    sources: list[NDArray[np.int32]],
-    count: int,
-    scheduler: ResolutionScheduler,
-    measure: Measure,
-    limit: NDArray[np.int64],
-    seed: int,
-    cost_model: CostModel,
-) -> _Drawn:
+    index: Index, stage: Stage, sources: list[NDArray[np.int32]], count: int, scheduler: ResolutionScheduler,
+    measure: Measure, limit: NDArray[np.int64], seed: int, cost_model: CostModel, bands: NDArray[np.int32] | None,
+) -> _Drawn:  # fmt: skip
     generator = np.random.Generator(np.random.PCG64(seed))
     phases = checked_phases(scheduler, scheduler.plan(count), count)
     if count:
-        draws = draw(sources, sample_shares(stage, sources, measure, phases, int(limit[0])), count, generator)
+        draws = draw(sources, sample_shares(stage, sources, measure, phases, int(limit[0])), count, generator, bands)
     else:
         nothing = np.zeros(0, dtype=np.int64)
         draws = Draws(nothing.astype(np.int32), np.zeros(len(sources), dtype=np.int64), nothing)
@@ -233,23 +213,15 @@ def _describe_sources(stage: Stage, sources: list[NDArray[np.int32]], counts: ND
     """Of each entry of the mix: what it holds, what is drawn of it, and how often a sample of it is seen."""
     wheres: list[JsonObject] = [mix.model_dump(mode="json")["where"] for mix in stage.mix] or [{}]
     return [
-        {
-            "where": where,
-            "num_samples": len(source),
-            "num_drawn": count,
-            "passes": count / len(source) if count else 0.0,
-        }
-        for where, source, count in zip(wheres, sources, counts.tolist(), strict=True)
+        {"where": where, "num_samples": len(source), "num_drawn": drawn, "passes": drawn / max(1, len(source))}
+        for where, source, drawn in zip(wheres, sources, counts.tolist(), strict=True)
     ]
 
 
 def _num_draws(
-    stage: Stage,
-    num_samples: int,
-    epoch: Callable[[int], float],
-    drawn: Callable[[int], _Drawn],
+    stage: Stage, num_samples: int, epoch: Callable[[int], float], drawn: Callable[[int], _Drawn],
     packed: Callable[[_Drawn], _Packed],
-) -> int:
+) -> int:  # fmt: skip
     """How many samples make the stage's length; those of a stage in steps may make a step more, never one less."""
     if num_samples == 0:
         return 0
@@ -267,14 +239,9 @@ def _num_draws(
 
 
 def _shrink(
-    measure: Measure,
-    rows: NDArray[np.int32],
-    cap: int | None,
-    limit: NDArray[np.int64],
-    lengths: Lengths,
-    caps: NDArray[np.int32],
-    dropped: NDArray[np.int8],
-) -> int:
+    measure: Measure, rows: NDArray[np.int32], cap: int | None, limit: NDArray[np.int64], lengths: Lengths,
+    caps: NDArray[np.int32], dropped: NDArray[np.int8],
+) -> int:  # fmt: skip
     """Lower the cap of samples that fit no row until they do; what still does not fit is dropped. In place.
 
     Returns how many were shrunk.

@@ -16,10 +16,7 @@ from infimed_core.store.dataset import Dataset
 
 
 def assemble(
-    encoded: Sequence[Encoded],
-    padded: bool = False,
-    dropped: tuple[Fault, ...] = (),
-    sources: tuple[str, ...] = (),
+    encoded: Sequence[Encoded], padded: bool = False, dropped: tuple[Fault, ...] = (), sources: tuple[str, ...] = ()
 ) -> PackedBatch:
     """Join samples into one row; with ``padded`` every segment is filled up to the longest.
 
@@ -46,19 +43,14 @@ def assemble(
     names = dict.fromkeys(name for sample in encoded for name in sample.vision)
     return PackedBatch(
         sample_ids=tuple(sample.sample_id for sample in encoded),
-        input_ids=_joined([part.input_ids for part in parts]),
-        labels=labels,
+        input_ids=_joined([part.input_ids for part in parts]), labels=labels, cu_seqlens=cu_seqlens,
         positions=np.concatenate([part.positions for part in parts], axis=1) if parts else np.zeros((1, 0), np.int64),
         token_types=_joined([part.token_types for part in parts]),
-        cu_seqlens=cu_seqlens,
         visual_tokens=tuple(count for sample in encoded for count in sample.visual_tokens),
         vision={name: np.concatenate([s.vision[name] for s in encoded if name in s.vision]) for name in names},
         num_supervised=int((labels != IGNORED_LABEL).sum()),
-        num_padding=num_padding,
-        padded=padded,
-        dropped=dropped,
-        sources=sources,
-    )
+        num_padding=num_padding, padded=padded, dropped=dropped, sources=sources,
+    )  # fmt: skip
 
 
 def _joined(arrays: list[NDArray[Any]]) -> NDArray[Any]:
@@ -91,14 +83,13 @@ def _padded(sample: Encoded, length: int) -> Encoded:
     filler = int(sample.input_ids[texts[-1]]) if len(texts) else 0
     after = sample.positions[:, -1:] + np.arange(1, missing + 1)
     return Encoded(
-        sample_id=sample.sample_id,
+        sample.sample_id,
         input_ids=np.append(sample.input_ids, np.full(missing, filler, dtype=np.int64)),
         labels=np.append(sample.labels, np.full(missing, IGNORED_LABEL, dtype=np.int64)),
         positions=np.concatenate([sample.positions, after.astype(np.int64)], axis=1),
         token_types=np.append(sample.token_types, np.zeros(missing, dtype=np.int64)),
-        visual_tokens=sample.visual_tokens,
-        vision=sample.vision,
-    )
+        visual_tokens=sample.visual_tokens, vision=sample.vision,
+    )  # fmt: skip
 
 
 def encode_sample(sample: Sample, encoder: Encoder, loader: MediaLoader, cap: int | None) -> Encoded:

@@ -16,7 +16,7 @@ from infimed_core.plan.index import Index
 from infimed_core.plan.lengths import Measure
 
 _MOST_TRIALS = 40
-_FEWEST_STEPS = 16
+_FEWEST_STEPS, _FEWEST_STEPS_IN_BAND = 16, 4
 
 
 def mix_sources(index: Index, stage: Stage, usable: NDArray[np.bool_]) -> list[NDArray[np.int32]]:
@@ -77,18 +77,25 @@ class Draws:
     Attributes:
         rows: int32 [n], rows of the dataset.
         counts: int64 [sources], how many come from each source.
-        ends: places in ``rows`` at which a source has been seen whole once more, so that its samples begin to repeat.
+        ends: places in ``rows`` at which a source has been seen whole once more, so that its samples begin to repeat,
+            or goes on to its next band.
+        fewest_steps: of several sources, how many steps two of these places must at least be apart to divide spans.
     """
 
     rows: NDArray[np.int32]
     counts: NDArray[np.int64]
     ends: NDArray[np.int64]
+    fewest_steps: int = _FEWEST_STEPS
 
 
 def draw(
-    sources: Sequence[NDArray[np.int32]], shares: NDArray[np.float64], count: int, generator: np.random.Generator
-) -> Draws:
-    """``count`` rows in seeded random order: each source goes through all its samples before it repeats one."""
+    sources: Sequence[NDArray[np.int32]], shares: NDArray[np.float64], count: int, generator: np.random.Generator,
+    bands: NDArray[np.int32] | None = None,
+) -> Draws:  # fmt: skip
+    """``count`` rows in seeded random order: each source goes through all its samples before it repeats one.
+
+    With ``bands`` (int32, by row of the dataset) each time from the lowest band to the highest.
+    """
     counts = _apportion(count, shares)
     turns = generator.permutation(np.repeat(np.arange(len(sources), dtype=np.int32), counts))
     rows = np.empty(count, dtype=np.int32)
@@ -96,10 +103,16 @@ def draw(
     for number, (source, share) in enumerate(zip(sources, counts.tolist(), strict=True)):
         passes = [generator.permutation(source) for _ in range(-(-share // len(source)))]
         if passes:
-            turn = np.flatnonzero(turns == number)
-            rows[turn] = np.concatenate(passes)[:share]
-            ends.append(turn[np.arange(len(source), share, len(source))])
-    return Draws(rows, counts, np.unique(np.concatenate(ends)) if ends else np.zeros(0, dtype=np.int64))
+            turn, own = np.flatnonzero(turns == number), np.concatenate(passes)[:share]
+            part = np.arange(share) // len(source)
+            if bands is not None:
+                part = part * (int(bands.max()) + 1) + bands[own]
+                order = np.argsort(part, kind="stable")
+                own, part = own[order], part[order]
+            rows[turn] = own
+            ends.append(turn[1:][np.diff(part) > 0])
+    places = np.unique(np.concatenate(ends)) if ends else np.zeros(0, dtype=np.int64)
+    return Draws(rows, counts, places, _FEWEST_STEPS if bands is None else _FEWEST_STEPS_IN_BAND)
 
 
 def spans_of(
@@ -108,15 +121,15 @@ def spans_of(
     """Spans of the draws that share no row and no step: (start, stop, number of the phase).
 
     A phase is cut wherever a source begins to repeat its samples, so that in training too each is seen once before any
-    is seen twice. With several sources a cut that would leave fewer than ``_FEWEST_STEPS`` steps is not made: a source
-    of a few samples repeats them as often as its weight says.
+    is seen twice, and at the end of a band. With several sources a cut that would leave too few steps is not made: a
+    source of a few samples repeats them as often as its weight says.
     """
     before = np.concatenate([[0], np.cumsum(tokens)])
     spans = []
     for number, phase in enumerate(phases):
         start = phase.start
         for end in draws.ends[(draws.ends > phase.start) & (draws.ends < phase.stop)].tolist():
-            if len(draws.counts) == 1 or before[end] - before[start] >= _FEWEST_STEPS * step_tokens:
+            if len(draws.counts) == 1 or before[end] - before[start] >= draws.fewest_steps * step_tokens:
                 spans.append((start, end, number))
                 start = end
         spans.append((start, phase.stop, number))

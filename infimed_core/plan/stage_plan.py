@@ -79,18 +79,6 @@ class StagePlan:
         padding: NDArray[np.int64] = longest * np.diff(self.offsets) - self.pack_sums(self.tokens)
         return padding
 
-    def utilisation(self, num_ranks: int) -> float:
-        """Modelled share of time in which ranks compute: rows of a step are dealt in order, every round waits for
-        its slowest row, and a rank without a row idles."""
-        costs = self.pack_sums(self.costs)
-        slowest = 0.0
-        for size in np.unique(np.diff(self.steps)):
-            starts = self.steps[:-1][np.diff(self.steps) == size]
-            for first in range(0, int(size), num_ranks):
-                width = min(num_ranks, int(size) - first)
-                slowest += float(costs[starts[:, None] + np.arange(first, first + width)].max(axis=1).sum())
-        return float(costs.sum()) / (num_ranks * slowest) if slowest else 1.0
-
     def drop_reason(self, draw: int) -> str:
         """Why a draw is in no row; "" where it is in one."""
         return DROP_REASONS[int(self.dropped[draw])]

@@ -26,15 +26,11 @@ from infimed_core.texts import without_passwords
 
 M = TypeVar("M", bound=BaseModel)
 
-NEEDS = {
-    "quality": ("data",),
-    "reasoning": ("data",),
-    "training": ("data", "model"),
-}
+NEEDS = {"quality": ("data",), "reasoning": ("data",), "training": ("data", "model")}
 """Sections that a section cannot do without."""
 _PARTS_OF_STAGE = {
     "resolution": "resolution scheduler", "packing": "packer", "objective": "objective", "optimizer": "optimizer",
-    "schedule": "schedule", "augmentations": "augmentation",
+    "schedule": "schedule", "augmentations": "augmentation", "curriculum": "curriculum",
 }  # fmt: skip
 KIND_OF_PLACE = {place: name for name, kind in KINDS.items() for place in kind.places}
 """Every place of a run file that names a component, with the kind of component."""

@@ -116,8 +116,7 @@ class EvaluationSection(Section):
     compare_to: tuple[str, ...] = Field(default=("base", "most-common-answer"), description="Models to compare with.")
     limit: int | None = Field(default=None, ge=1, description="Only the first questions of each benchmark.")
     models: tuple[str, ...] | None = Field(
-        default=None,
-        description="Which models: base, stages, entries of 'models:'; base and all stages by default.",
+        default=None, description="Which models: base, stages, entries of 'models:'; base and all stages by default."
     )
     judges: tuple[str, ...] = Field(
         default=(), description="Models of 'models:' that grade where a benchmark lets them."

@@ -6,9 +6,9 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, overload
@@ -186,12 +186,16 @@ class Curated:
         kept: bool [n], the rows that are trained on.
         dataset_digest: digest of what was read.
         digest: of what was read and kept.
+        scores: the table of each scorer; rows that were made later have none.
+        scores_digest: of the scores.
     """
 
     dataset: Dataset
     kept: NDArray[np.bool_]
     dataset_digest: str
     digest: str
+    scores: Mapping[str, Any] = field(default_factory=dict)
+    scores_digest: str = ""
 
     def samples(self) -> Iterator[Sample]:
         """The samples that are trained on."""

@@ -9,7 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from itertools import chain
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, overload
 
@@ -206,6 +206,8 @@ class Candidates(Sequence[Candidate]):
     The score is the first scorer's. Parts and reasons of every other are added as ``scorer.part`` and
     ``scorer.reason``, so that no two can have one name, whatever scorers a run file adds later.
 
+    With ``scored=False`` the last rows, or all, may be without scores.
+
     Attributes:
         rows: int64 [number of candidates], the row of each in the dataset.
 
@@ -213,12 +215,14 @@ class Candidates(Sequence[Candidate]):
         InfimedError: the scores of a scorer are not of these samples.
     """
 
-    def __init__(self, dataset: Dataset, tables: Mapping[str, ScoreTable], left_out: NDArray[np.bool_]) -> None:
+    def __init__(
+        self, dataset: Dataset, tables: Mapping[str, ScoreTable], left_out: NDArray[np.bool_], scored: bool = True
+    ) -> None:
         self._dataset = dataset
         self._names = list(tables)[1:]
         self._tables = list(tables.values())
         for name, table in tables.items():
-            if len(table) != len(dataset):
+            if len(table) != len(dataset) and (scored or len(table) > len(dataset)):
                 raise InfimedError(f"{table.directory}: '{name}' has scores of {len(table)} of {len(dataset)} samples")
         self.rows = np.flatnonzero(~left_out)
 
@@ -228,8 +232,8 @@ class Candidates(Sequence[Candidate]):
     def __iter__(self) -> Iterator[Candidate]:
         is_candidate = np.zeros(len(self._dataset), dtype=bool)
         is_candidate[self.rows] = True
-        for row, scores in enumerate(zip(*self._tables, strict=True)):
-            if is_candidate[row]:
+        for row, scores in enumerate(chain(zip(*self._tables, strict=True), repeat((), len(self._dataset)))):
+            if row < len(is_candidate) and is_candidate[row]:
                 yield self._made(row, scores)
 
     def ids(self) -> Iterator[str]:
@@ -253,9 +257,9 @@ class Candidates(Sequence[Candidate]):
         identity = body["id"]
         if any(stored != identity for stored, _ in scores):
             raise InfimedError(f"row {row + 1}: the sample is '{identity}', the scores are of {[s for s, _ in scores]}")
-        (_, first), *others = scores
+        (_, first), *others = scores or ((identity, Score(status="unscored", reasons=("not_scored",))),)
         parts, reasons = dict(first.parts), list(first.reasons)
-        for name, (_, other) in zip(self._names, others, strict=True):
+        for name, (_, other) in zip(self._names, others, strict=False):
             parts |= {f"{name}.{part}": value for part, value in other.parts.items()}
             reasons += [f"{name}.{reason}" for reason in other.reasons]
         score = first.model_copy(update={"parts": parts, "reasons": tuple(reasons)}) if others else first

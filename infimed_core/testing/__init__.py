@@ -19,6 +19,7 @@ from infimed_core.testing.models import (
 from infimed_core.testing.parts import (
     check_baseline,
     check_benchmark,
+    check_curriculum,
     check_executor,
     check_filter,
     check_metric,
@@ -35,9 +36,9 @@ from infimed_core.testing.parts import (
 from infimed_core.testing.running import run
 
 __all__ = [
-    "check_augmentation", "check_baseline", "check_benchmark", "check_component", "check_encoder", "check_executor",
-    "check_filter", "check_metric", "check_modality", "check_model", "check_objective", "check_optimizer",
-    "check_packer", "check_reader", "check_reporter", "check_reward", "check_schedule", "check_scheduler",
-    "check_scorer", "check_selector", "check_solver", "check_synthesizer", "check_trainable_model", "check_trainer",
-    "make_image", "make_sample", "run",
+    "check_augmentation", "check_baseline", "check_benchmark", "check_component", "check_curriculum", "check_encoder",
+    "check_executor", "check_filter", "check_metric", "check_modality", "check_model", "check_objective",
+    "check_optimizer", "check_packer", "check_reader", "check_reporter", "check_reward", "check_schedule",
+    "check_scheduler", "check_scorer", "check_selector", "check_solver", "check_synthesizer", "check_trainable_model",
+    "check_trainer", "make_image", "make_sample", "run",
 ]  # fmt: skip

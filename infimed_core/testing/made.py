@@ -11,11 +11,7 @@ import numpy as np
 
 from infimed_core import contracts
 from infimed_core.api.component import Component
-from infimed_core.api.data import (
-    Media,
-    Sample,
-    Turn,
-)
+from infimed_core.api.data import Media, Sample, Turn
 
 C = TypeVar("C", bound=Component)
 R = TypeVar("R")

@@ -11,23 +11,14 @@ from typing import Any
 import numpy as np
 
 from infimed_core import contracts
-from infimed_core.api.data import (
-    Sample,
-    Score,
-)
+from infimed_core.api.data import Sample, Score
 from infimed_core.api.learning import Augmentation, Optimizer, Schedule
 from infimed_core.api.models import IGNORED_LABEL, Encoded, Encoder, Model, Request, TrainableModel
 from infimed_core.api.objectives import Objective, Reward, Rollout
 from infimed_core.api.training import Stage, Trainer, TrainingContext
 from infimed_core.plan.rows import assemble
 from infimed_core.plugins import load_plugins
-from infimed_core.testing.made import (
-    check_component,
-    make_sample,
-    require,
-    some_samples,
-    twice,
-)
+from infimed_core.testing.made import check_component, make_sample, require, some_samples, twice
 from infimed_core.train.isolation import packed_against_alone
 
 

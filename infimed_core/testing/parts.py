@@ -26,21 +26,13 @@ from infimed_core.api.data import (
 from infimed_core.api.evaluation import Baseline, Benchmark, GradedAnswer, Metric, Solver
 from infimed_core.api.models import Answer, Generation, Request
 from infimed_core.api.planning import Packer, Packs, ResolutionScheduler
-from infimed_core.api.quality import Candidate, Scorer, Selector
+from infimed_core.api.quality import Candidate, Curriculum, PlannedSample, Scorer, Selector
 from infimed_core.api.reporting import MetricValue, Reporter, ResultRow, RunRecord
 from infimed_core.api.synthesis import SynthesisContext, Synthesizer
 from infimed_core.plugins import load_plugins
 from infimed_core.records import Run, open_run
 from infimed_core.reports import written_files
-from infimed_core.testing.made import (
-    R,
-    check_component,
-    make_sample,
-    require,
-    some_samples,
-    twice,
-    unique,
-)
+from infimed_core.testing.made import R, check_component, make_sample, require, some_samples, twice, unique
 
 
 def check_reader(reader: Reader) -> list[Sample]:
@@ -136,12 +128,14 @@ def check_scorer(
     return scores
 
 
+def _candidates() -> list[Candidate]:
+    scores = [Score(value=n / 9 if n else None, parts={"quality": n / 9}) for n in range(10)]
+    return [Candidate(id=f"c{n}", tags={"modality": "ct" if n % 2 else "mr"}, score=s) for n, s in enumerate(scores)]
+
+
 def check_selector(selector: Selector, candidates: Sequence[Candidate] | None = None) -> None:
     """Every candidate is kept or rejected, once, rejects say why, and the verdict is the same twice."""
-    given = candidates or [
-        Candidate(id=f"c{n}", tags={"modality": "ct" if n % 2 else "mr"}, score=Score(value=n / 9 if n else None))
-        for n in range(10)
-    ]
+    given = candidates or _candidates()
     selection = twice(selector, "select", lambda: selector.select(given))
     told = sorted([*selection.kept, *selection.rejected])
     what = f"gave {len(told)} verdicts on {len(given)} candidates; keep or reject each, once"
@@ -173,6 +167,15 @@ def check_packer(packer: Packer, costs: NDArray[np.int64] | None = None) -> Pack
     fitting = left_out[(given[left_out] <= budget).all(axis=1)]
     require(not len(fitting), packer, "group", f"leaves out {fitting[:3].tolist()}, which would fit a row")
     return packs
+
+
+def check_curriculum(curriculum: Curriculum, samples: Sequence[PlannedSample] | None = None) -> list[int]:
+    """One finite number or ``None`` for each sample, in order, the same twice; gives the band of each sample."""
+    made = [PlannedSample(**dict(one), num_tokens=9 + n, num_images=n % 3) for n, one in enumerate(_candidates())]
+    given = samples or made
+    return twice(
+        curriculum, "difficulties", lambda: contracts.checked_bands(curriculum, iter(given), len(given)).tolist()
+    )
 
 
 def check_benchmark(benchmark: Benchmark) -> list[Sample]:

@@ -11,15 +11,19 @@ from numpy.typing import NDArray
 
 from infimed_core.api.models import Model
 from infimed_core.api.planning import Packer, ResolutionScheduler
+from infimed_core.api.quality import Curriculum, PlannedSample
 from infimed_core.api.training import Mix, Stage
+from infimed_core.contracts import checked_bands
 from infimed_core.errors import NoSampleError
 from infimed_core.plan.index import Index
+from infimed_core.plan.lengths import Measure
 from infimed_core.plan.mixing import mixing_warnings, told_passes
 from infimed_core.plan.planning import PlanInputs, plan_stage
 from infimed_core.plan.sampling import mix_sources
 from infimed_core.plan.stage_plan import DROP_REASONS, StagePlan
 from infimed_core.store.artifacts import digest, mask_digest
 from infimed_core.store.dataset import TOLD_FAULTS, Curated
+from infimed_core.store.scores import Candidates
 from infimed_core.store.steps import Outcome, RunState
 
 _DECISIVE = {
@@ -89,6 +93,24 @@ def _no_samples(
     )
 
 
+def _bands_of(
+    stage: Stage, curriculum: Curriculum, curated: Curated, inputs: PlanInputs, allowed: NDArray[np.bool_]
+) -> NDArray[np.int32]:
+    """The band of every sample that the stage may draw, by row of the dataset; of all others 0."""
+    rows = np.unique(np.concatenate(mix_sources(inputs.index, stage, allowed & inputs.index.usable)))
+    bands = np.zeros(len(allowed), dtype=np.int32)
+    largest = inputs.scheduler.plan(len(rows))[-1].max_visual_tokens
+    lengths = Measure(inputs.index, inputs.encoder).of(rows, largest)
+    left_out = ~np.isin(np.arange(len(bands)), rows)
+    candidates = Candidates(curated.dataset, curated.scores, left_out, scored=False)
+    samples = (
+        PlannedSample.model_construct(**vars(candidate), num_tokens=int(tokens), num_images=int(images))
+        for candidate, tokens, images in zip(candidates, lengths.tokens, lengths.images, strict=True)
+    )
+    bands[rows] = checked_bands(curriculum, samples, len(rows))
+    return bands
+
+
 def plan_rows(state: RunState, curated: Curated, stage: Stage, inputs: PlanInputs, held: NDArray[np.bool_]) -> Path:
     """The step that plans a stage's rows without the samples in ``held`` (bool [n]); the plan's file.
 
@@ -99,14 +121,18 @@ def plan_rows(state: RunState, curated: Curated, stage: Stage, inputs: PlanInput
     """
     shape = stage.model_dump(mode="json", include=_DECISIVE)
     name = f"plan-{stage.name}"
+    curriculum = cast(Curriculum | None, state.plan.components.get(f"stages.{stage.name}.curriculum"))
     inputs_digest = digest(
         "plan", 4, inputs.index_hash, curated.digest, shape, inputs.scheduler.identity(), inputs.packer.identity(),
         inputs.seed, *([mask_digest(held)] if held.any() else []),
+        *([curriculum.identity(), curated.scores_digest] if curriculum is not None else []),
     )  # fmt: skip
 
     def work(directory: Path) -> Outcome:
+        allowed = inputs.allowed & ~held
+        bands = None if curriculum is None else _bands_of(stage, curriculum, curated, inputs, allowed)
         plan = plan_stage(
-            inputs.index, stage, inputs.scheduler, inputs.packer, inputs.encoder, inputs.seed, inputs.allowed & ~held
+            inputs.index, stage, inputs.scheduler, inputs.packer, inputs.encoder, inputs.seed, allowed, bands=bands
         )
         plan.save(directory / "plan.npz")
         for text in [*mixing_warnings(stage, plan.mixing), *_told_samples(stage, plan, curated)]:
@@ -115,6 +141,8 @@ def plan_rows(state: RunState, curated: Curated, stage: Stage, inputs: PlanInput
             state.say(told_passes(stage, plan.sources), name)
         details = plan.describe()
         details["dropped_draws"] = details.pop("dropped")
+        if bands is not None:
+            details["bands"] = np.bincount(bands[np.unique(plan.rows)]).tolist()
         num_planned, left_out = sample_counts(inputs.index, stage, plan, inputs.allowed, held)
         return Outcome(int(inputs.allowed.sum()), num_planned, left_out, details)
 

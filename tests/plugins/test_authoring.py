@@ -121,7 +121,11 @@ def run_file(place: Path) -> dict[str, Any]:
 
 def training_with(objective: dict[str, Any]) -> dict[str, Any]:
     stage = {"name": "one", "num_steps": 2, "objective": objective, "optimizer": {"use": "my-optimizer"}}
-    stage |= {"schedule": {"use": "my-schedule"}, "augmentations": [{"use": "my-augmentation"}]}
+    stage |= {
+        "schedule": {"use": "my-schedule"},
+        "augmentations": [{"use": "my-augmentation"}],
+        "curriculum": {"use": "my-curriculum"},
+    }
     return {"use": "staged", "with": {"stages": [stage], "num_workers": 0}}
 
 
@@ -166,7 +170,7 @@ def test_a_new_project_is_installed_by_pip_keeps_its_promises_and_runs(environme
     assert [one["name"] for one in told["components"]] == [f"{NAMES[kind]}/{NAMES[kind]}"]
     if kind == "reward":
         return  # rewards are named by what draws answers; its own test shows that it scores
-    in_stage = kind in ("objective", "optimizer", "schedule", "augmentation")
+    in_stage = kind in ("objective", "optimizer", "schedule", "augmentation", "curriculum")
     assert NAMES[kind] in plugins_of(environment, "objective" if in_stage else "every-kind")
 
 

@@ -1,4 +1,4 @@
-"""Pairs of answers: every form that is common is read whole, and what is no pair is a fault with its place."""
+"""Judged answers: every form that is common is read whole, and what is no pair is a fault with its place."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import pytest
 
 from infimed_core import Fault
-from infimed_plugins.reinforcement.reader import PreferencePairs
+from infimed_plugins.reinforcement.reader import LabelledAnswers, PreferencePairs
 
 TRL = {"prompt": "Which plane?", "chosen": "axial", "rejected": "coronal", "images": ["a.png"]}
 MESSAGES = {
@@ -100,3 +100,53 @@ def test_whatever_breaks_a_row_costs_that_row(tmp_path, line):
     found = list(PreferencePairs(path=str(file)).read(""))
     assert [type(row).__name__ for row in found] == ["Sample", "Fault", "Sample"]
     assert found[1].where.endswith("pairs.jsonl:2") and found[1].detail and "\u2028" in found[0].turns[0].text
+
+
+TRL_LABELLED = {"prompt": "Which plane?", "completion": "axial", "label": True, "images": ["a.png"]}
+TURNS = [{"role": "user", "content": "<image>Which plane?"}, {"role": "assistant", "content": "coronal"}]
+LABELLED = [
+    TRL_LABELLED,
+    {"prompt": TURNS[:1], "completion": TURNS[1:], "label": False, "images": ["a.png"]},
+    {"completion": TURNS, "label": False, "images": ["a.png"]},
+    {"messages": TURNS, "kto_tag": False, "images": ["a.png"]},
+    {"conversations": [{"from": "human", "value": "<image>Which plane?"}, {"from": "gpt", "value": "coronal"}],
+     "kto_tag": False, "images": ["a.png"]},
+    {"instruction": "Which plane?", "input": "", "output": "axial", "kto_tag": 1, "images": ["a.png"]},
+]  # fmt: skip
+
+
+def read_labelled(tmp_path, *rows):
+    file = tmp_path / "labelled.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return list(LabelledAnswers(path=str(file)).read(""))
+
+
+def test_labelled_answers_of_trl_and_llama_factory_are_read_whole(tmp_path):
+    found = read_labelled(tmp_path, *LABELLED)
+    assert [sample.meta["label"] for sample in found] == [True, False, False, False, False, True]
+    assert [sample.tags["label"] for sample in found] == ["true", "false", "false", "false", "false", "true"]
+    assert {sample.turns[0].content for sample in found} == {(0, "Which plane?")}
+    assert [sample.turns[-1].text for sample in found] == ["axial", *["coronal"] * 4, "axial"]
+    assert all(len(sample.turns) == 2 and len(sample.media) == 1 for sample in found)
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"label": None}, "no_label"),
+        ({"label": "true"}, "no_label"),
+        ({"label": 2}, "no_label"),
+        ({"label": 1.0}, "no_label"),
+        ({"kto_tag": False}, "no_label"),
+        ({"completion": None}, "no_answer"),
+        ({"completion": " "}, "no_answer"),
+        ({"output": "coronal"}, "bad_row"),
+        ({"completion": TURNS[:1]}, "bad_row"),
+        ({"prompt": None}, "no_question"),
+        ({"rejected": "coronal"}, "unsupported_field"),
+    ],
+)
+def test_what_is_no_labelled_answer_is_a_fault_with_its_place(tmp_path, change, code):
+    good, fault = read_labelled(tmp_path, TRL_LABELLED, TRL_LABELLED | change)
+    assert not isinstance(good, Fault)
+    assert isinstance(fault, Fault) and fault.code == code and fault.where.endswith("labelled.jsonl:2")

@@ -9,9 +9,13 @@ import pytest
 
 from infimed_core import Media, Sample, Turn
 from infimed_plugins.quality.compliance import named_identity
-from infimed_plugins.quality.identity_keys import kind_of_key
+from infimed_plugins.quality.identity_keys import identity_of, kind_of_key
 from infimed_plugins.quality.installed import media_loader
 from infimed_plugins.quality.privacy.command import deidentify
+from infimed_plugins.quality.privacy.pseudonyms import Pseudonyms
+from infimed_plugins.quality.privacy.scanning import scan_texts
+from infimed_plugins.quality.privacy.tables import clean_table
+from infimed_plugins.quality.reasons import Reason
 from infimed_plugins.quality.scorer import FiveDimension
 
 TURNS = (Turn(role="user", content=("What is shown?",)),)
@@ -98,3 +102,44 @@ def test_without_a_look_at_the_pixels_compliance_is_null(tmp_path):
     turn = Turn(role="user", content=(0, "What is shown?"))
     (score,) = FiveDimension().score([Sample(id="s", turns=(turn,), media=(Media(uri=str(path)),))], media_loader())
     assert score.parts["compliance"] is None and "pixels_unchecked" in score.reasons
+
+
+AGE_KEYS = ("age", "Age", "patient_age", "AgeYears", "anchor_age", "age_at_diagnosis", "Edad")
+AGES = {95: 90, 91.0: 90.0, "104": "90", "095Y": "090Y", "93 years": "90 years"}
+
+
+def test_an_age_of_91_and_more_by_its_key_becomes_90(tmp_path):
+    lines = []
+    for old, new in AGES.items():
+        assert all(identity_of(key, old) is Reason.PHI_AGE and identity_of(key, new) is None for key in AGE_KEYS)
+        row = {"id": f"q{old}", "turns": [{"role": "user", "content": ["What is shown?"]}]}
+        lines.append(json.dumps(row | {"meta": dict.fromkeys(AGE_KEYS, old)}))
+        table, _ = clean_table(f"age,view\n{old},PA\n".encode(), ",", {}, Pseudonyms(b"k"))
+        assert table.decode() == f"age,view\n{new},PA\n"
+    (tmp_path / "rows.jsonl").write_text("\n".join(lines) + "\n")
+    told = deidentify(tmp_path / "rows.jsonl", tmp_path / "out", reader="jsonl", key=b"k", read_pixels=False)
+    copies = map(json.loads, (tmp_path / "out" / "samples.jsonl").read_text().splitlines())
+    assert [copy["meta"] for copy in copies] == [dict.fromkeys(AGE_KEYS, new) for new in AGES.values()]
+    assert told["found_in_the_copy"] == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("age", 45), ("age", "90"), ("age", "090Y"), ("age", "100M"), ("age_months", 95), ("dosage", 95),
+                       ("image", 95), ("stage", "95"), ("coverage", 99)],
+)  # fmt: skip
+def test_another_number_is_no_age(key, value):
+    assert identity_of(key, value) is None
+
+
+def test_stand_ins_are_no_identity_to_whoever_checks_the_copy():
+    pseudonyms = Pseudonyms(b"a key of a test")
+    for number in range(500):
+        row = [pseudonyms.name(key, str(number)) for key in ("mrn", "PatientID", "accession", "study_id", "patient")]
+        path = f"files/p10/p{row[4]}/s{row[3]}/02aa.jpg"
+        assert not scan_texts([*row, path, f"see {row[0]} and {row[2]}."]), number
+        tags = dict(zip(("mrn", "PatientID", "accession", "study_id"), row, strict=False))
+        assert named_identity(Sample(id="s1", turns=TURNS, tags=tags, meta={"path": path})) == ([], []), number
+
+
+def test_a_number_of_sixteen_digits_is_no_stand_in():
+    assert scan_texts(["MRN: mrn-1234567890123456"]) and not scan_texts(["mrn-1234567890abcdef"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from infimed_core import Media, Sample, Turn
 from infimed_plugins.quality.installed import media_loader
 from infimed_plugins.quality.privacy.command import deidentify
 from infimed_plugins.quality.privacy.pixels import PixelReader, TextBox, burned_in, can_read_pixels, cover, to_cover
+from infimed_plugins.quality.privacy.renditions import renditions
+from infimed_plugins.quality.privacy.scanning import scan_media
 from infimed_plugins.quality.reasons import Reason
 from infimed_plugins.quality.scorer import FiveDimension
 
@@ -36,6 +39,25 @@ def png(pixels: np.ndarray) -> bytes:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
     return file.getvalue()
+
+
+def dicom(frames: np.ndarray, stored: int = 16, **elements: object):
+    """A grey file of frames, uint16 [frames, h, w]."""
+    from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian
+
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = "1.2.840.10008.5.1.4.1.1.6.1", "1.2.3"
+    made = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+    made.SOPClassUID, made.SOPInstanceUID = meta.MediaStorageSOPClassUID, "1.2.3"
+    made.NumberOfFrames, made.Rows, made.Columns = frames.shape
+    made.SamplesPerPixel, made.PhotometricInterpretation, made.PixelRepresentation = 1, "MONOCHROME2", 0
+    made.BitsAllocated, made.BitsStored, made.HighBit = 16, stored, stored - 1
+    made.PixelData = frames.tobytes()
+    for keyword, value in elements.items():
+        setattr(made, keyword, value)
+    return made
 
 
 def line(text: str) -> TextBox:
@@ -114,24 +136,14 @@ def test_burned_in_identity_is_read_and_a_clean_picture_is_clear():
 @pytest.mark.slow
 @needs_ocr
 def test_covered_copies_of_pictures_and_dicom_hold_no_text(tmp_path):
-    from pydicom.dataset import FileDataset, FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian
-
     source = tmp_path / "in"
     source.mkdir()
     pixels = picture("ROSSI MARIA", "MRN 00123456")
     (source / "a.png").write_bytes(png(pixels))
-    meta = FileMetaDataset()
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = "1.2.840.10008.5.1.4.1.1.6.1", "1.2.3"
-    made = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
-    made.SOPClassUID, made.SOPInstanceUID, made.BurnedInAnnotation = meta.MediaStorageSOPClassUID, "1.2.3", "YES"
-    made.Rows, made.Columns, made.SamplesPerPixel, made.PhotometricInterpretation = 256, 256, 1, "MONOCHROME2"
-    made.BitsAllocated, made.BitsStored, made.HighBit, made.PixelRepresentation = 16, 12, 11, 0
-    made.NumberOfFrames = 2
     deep = pixels[..., 0].astype(np.uint16) * 16
-    made.PixelData = np.stack([deep, deep]).tobytes()
-    made.save_as(source / "b.dcm", enforce_file_format=True)
+    dicom(np.stack([deep, deep]), stored=12, BurnedInAnnotation="YES").save_as(
+        source / "b.dcm", enforce_file_format=True
+    )
     body = deidentify(source, tmp_path / "out", key=b"k" * 16)
     assert body["num_written"] == 2 and body["found_in_the_copy"] == [] and body["unchecked_in_the_copy"] == []
     covered = {row["action"]: row["count"] for row in body["changes"] if row["place"] == "pixels"}
@@ -143,3 +155,60 @@ def test_covered_copies_of_pictures_and_dicom_hold_no_text(tmp_path):
     assert copy.BurnedInAnnotation == "NO" and frames.shape == (2, 256, 256) and frames.dtype == np.uint16
     assert (frames[:, 60:] == deep[60:]).all() and (frames[:, :38] != deep[:38]).any()
     assert "113101" in [code.CodeValue for code in copy.DeidentificationMethodCodeSequence]
+
+
+def hidden(values: str) -> tuple[np.ndarray, dict[str, object]]:
+    """A deep picture whose letters one window hides, and what its header says of windows."""
+    letters = picture("ROSSI MARIA", "MRN 00123456")[..., 0]
+    drawn = letters == 255
+    body = letters.astype(np.uint16)
+    if values == "narrow, behind one bright pixel":
+        made = np.where(drawn, 1015, 1000 + body // 32).astype(np.uint16)
+        made[200, 200] = 65_000
+        return made, {}
+    if values == "above a window":
+        return np.where(drawn, 4000, 3500 + body).astype(np.uint16), {"WindowCenter": 1000, "WindowWidth": 800}
+    if values == "in the file's window alone":
+        made = (500 + body // 16).astype(np.uint16)
+        made[60:] = np.linspace(0, 60_000, made[60:].size).reshape(made[60:].shape)
+        return made, {"WindowCenter": [30_000, 508], "WindowWidth": [60_000, 18]}
+    return np.where(drawn, 3000, 1000 + body).astype(np.uint16), {}
+
+
+@pytest.mark.slow
+@needs_ocr
+@pytest.mark.parametrize(
+    "values", ["narrow, behind one bright pixel", "above a window", "in the file's window alone", "above 255"]
+)
+def test_letters_are_read_in_every_window_that_shows_them(tmp_path, values):
+    from PIL import Image
+
+    deep, header = hidden(values)
+    source = tmp_path / "in"
+    source.mkdir()
+    if values == "above 255":  # Pillow's own conversion to 8 bits shows white
+        kind, path = "image", source / "a.png"
+        Image.fromarray(deep).save(path)
+    else:
+        kind, path = "dicom", source / "b.dcm"
+        dicom(deep[None], **header).save_as(path, enforce_file_format=True)
+    found = scan_media(Media(kind=kind, uri=str(path)), media_loader(), PixelReader())
+    assert found["pixels", "phi_pixels"]  # whoever checks the copy would see them
+    body = deidentify(source, tmp_path / "out", key=b"k" * 16)
+    assert body["num_written"] == 1 and body["found_in_the_copy"] == [] and body["unchecked_in_the_copy"] == []
+    assert {row["action"] for row in body["changes"]} & {"line of text covered"}
+
+
+def test_every_range_of_values_is_seen_in_some_rendition_and_none_twice():
+    rng = np.random.default_rng(0)
+    low, width = rng.integers(0, 60_000, 20), rng.integers(8, 2000, 20)
+    for start, span in zip(low, width, strict=True):
+        frame = np.linspace(0, 65_535, 64 * 64).reshape(64, 64)
+        frame[8:56, 8:56] = start + span * (np.add.outer(np.arange(48) // 6, np.arange(48) // 6) % 2)
+        seen = list(renditions(frame))
+        steps = [np.ptp(one[8:56, 8:56, 0].astype(int)) for one in seen]
+        assert max(steps) >= 60, (start, span, steps)
+        assert all(np.abs(one.astype(int) - two).mean() >= 4 for one, two in itertools.combinations(seen, 2))
+    flat = np.full((8, 8), np.nan)
+    assert [one.max() for one in renditions(flat)] == [0]
+    assert len(list(renditions(np.zeros((8, 8, 3), np.uint8)))) == 1

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections import defaultdict
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,8 +15,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from forked import launch, start
-from rl_fake_model import DrawingModel, Questions, prompt_of, with_answer
-from sft_fake_model import pack
+from rl_fake_model import DrawingModel, Questions
+from rl_losses import Trl, answers, assert_close, gradients, log_probabilities, of_rows, padded
 
 from infimed_core import TrainingContext
 from infimed_plugins.reinforcement.dpo import Dpo
@@ -25,39 +24,12 @@ from infimed_plugins.reinforcement.grpo import Grpo
 from infimed_plugins.reinforcement.policy import advantages
 from infimed_plugins.reinforcement.rows import packed, with_log_probabilities
 from infimed_plugins.sft.reward_watch import told_hollow
-from infimed_plugins.sft.row_losses import ObjectiveRows
 from infimed_plugins.sft.trainer import StagedTrainer
 
 SCRIPT = Path(__file__).parent / "rl_fake_model.py"
 SHORT = {"use": "length", "with": {"most_tokens": 1, "limit": 6}}
 GRPO = {"rollouts": 4, "max_new_tokens": 6, "rewards": [SHORT]}
 KINDS = ("grpo", "dapo", "dr-grpo", "gspo")
-
-
-class Trl:
-    """What TRL's losses ask of their trainer, for answers whose log-probabilities are given."""
-
-    loss_weights, aux_loss_enabled, top_entropy_quantile, off_policy_mask_threshold = [1.0], False, 1.0, None
-    use_vllm, _entropy_bonus_enabled, current_gradient_accumulation_steps = False, False, 1
-    precompute_ref_logps, ld_alpha, f_divergence_type, use_weighting, label_smoothing = (
-        True,
-        None,
-        "reverse_kl",
-        False,
-        0.0,
-    )
-
-    def __init__(self, **settings):
-        self.__dict__ |= settings
-        self._metrics = defaultdict(lambda: defaultdict(list))
-        self.model, self._total_train_tokens, self._tp_size = SimpleNamespace(training=True), 0, 1
-        self.args = SimpleNamespace(use_bias_correction_kl=False, delta=None, steps_per_generation=1)
-        same = {name: lambda value, **_: value for name in ("gather", "gather_for_metrics", "reduce")}
-        self.accelerator = SimpleNamespace(num_processes=1, device=torch.device("cpu"), **same)
-
-
-def padded(values, filler=0.0):
-    return torch.nn.utils.rnn.pad_sequence(values, batch_first=True, padding_value=filler)
 
 
 @pytest.fixture(autouse=True)
@@ -75,28 +47,6 @@ def train(directory, objective, use="grpo", events=None, questions=None, **stage
     context = TrainingContext(directory=directory, seed=3, emit=emit, checkpoints=Path(f"{directory}.steps"))
     model = DrawingModel()
     return model, trainer.train(model, questions or Questions(), trainer.stages[0], context)
-
-
-def answers(num_questions=3, each=4, seed=0):
-    """Answers of random tokens, with random rewards and log-probabilities of an older model and of a reference."""
-    random = np.random.default_rng(seed)
-    found = []
-    for index in range(num_questions):
-        prompt = prompt_of(f"q{index}", index)
-        group = []
-        for _ in range(each):
-            tokens = random.integers(1, 40, random.integers(1, 7)).tolist()
-            old, reference = (random.normal(-3.6, 0.4, len(tokens)).astype(np.float32) for _ in range(2))
-            group.append((with_answer(prompt, tokens), tokens, old, reference))
-        found.append((group, random.random(each).tolist()))
-    return found
-
-
-def log_probabilities(model, encoded, tokens, temperature):
-    """Of an answer's tokens, from the answer run alone."""
-    logits = model.module.head(model.hidden_states(pack([encoded]))) / temperature
-    start = len(encoded) - len(tokens) - 1
-    return torch.stack([logits[start + i].log_softmax(-1)[token] for i, token in enumerate(tokens)])
 
 
 def readable_grpo(model, groups, kind, clip, kl, temperature, longest):
@@ -125,29 +75,6 @@ def readable_grpo(model, groups, kind, clip, kl, temperature, longest):
     if kind == "dr-grpo":
         return sum(terms.sum() for terms in per_answer) / (len(per_answer) * longest)
     return sum(terms.mean() for terms in per_answer) / len(per_answer)
-
-
-def of_rows(model, objective, rows):
-    """Loss and gradient of rows as the trainer sums them."""
-    losses = ObjectiveRows(model, "chunked", objective, torch.device("cpu"))
-    targets = [losses.targets(row) for row in rows]
-    whole = sum(amount for *_, amount in targets)
-    total = torch.zeros(())
-    for row, (positions, weights, _) in zip(rows, targets, strict=True):
-        share = losses.of_row(row, positions, weights / whole, True)()
-        share.backward()
-        total += share.detach()
-    return total, gradients(model), losses.merged([losses.of_step()])
-
-
-def gradients(model):
-    return {name: p.grad.clone() for name, p in model.module.named_parameters() if p.grad is not None}
-
-
-def assert_close(one, two, tolerance=1e-5):
-    assert one.keys() == two.keys()
-    for name in one:
-        assert (one[name] - two[name]).norm() <= tolerance * max(float(two[name].norm()), 1e-3), name
 
 
 def grpo_rows(objective, groups, row_tokens):
@@ -254,9 +181,10 @@ def test_equal_rewards_give_no_advantage_and_few_answers_a_finite_one():
     assert advantages([1.0, 0.0], False) == [0.5, -0.5]
 
 
-def readable_dpo(model, pairs, references, beta, kind):
-    losses = []
+def readable_dpo(model, pairs, references, beta, kind, sft_weight=0.0):
+    losses, own = [], []
     for (chosen, rejected), (of_chosen, of_rejected) in zip(pairs, references, strict=True):
+        own.append(-sft_weight * log_probabilities(model, *chosen, 1.0).mean())
         margins = []
         for (encoded, tokens), reference in ((chosen, of_chosen), (rejected, of_rejected)):
             change = log_probabilities(model, encoded, tokens, 1.0) - torch.from_numpy(reference)
@@ -268,16 +196,17 @@ def readable_dpo(model, pairs, references, beta, kind):
             losses.append(
                 -torch.log(torch.sigmoid(beta * margin)) if kind == "sigmoid" else torch.relu(1 - beta * margin)
             )
-    return sum(losses) / len(losses)
+    return sum(losses + own) / len(losses)
 
 
 @pytest.mark.parametrize("kind", ["sigmoid", "ipo", "hinge"])
-def test_preferences_equal_the_published_formula_for_any_split_into_rows(kind):
+@pytest.mark.parametrize("sft_weight", [0.0, 0.7])
+def test_preferences_equal_the_published_formula_for_any_split_into_rows(kind, sft_weight):
     groups = [group for group, _ in answers(5, 2, seed=1)]
     pairs = [tuple((encoded, tokens) for encoded, tokens, *_ in group) for group in groups]
     references = [(group[0][3], group[1][3]) for group in groups]
     model = DrawingModel()
-    expected = readable_dpo(model, pairs, references, 0.3, kind)
+    expected = readable_dpo(model, pairs, references, 0.3, kind, sft_weight)
     expected.backward()
     wanted = gradients(model)
     for row_tokens in (1, 60, 10_000):
@@ -288,7 +217,8 @@ def test_preferences_equal_the_published_formula_for_any_split_into_rows(kind):
             values.append(np.concatenate([one for pair in references[start : start + count] for one in pair]))
             start += count
         model = DrawingModel()
-        loss, found, _ = of_rows(model, Dpo(beta=0.3, loss=kind), with_log_probabilities(rows, "reference", values))
+        objective = Dpo(beta=0.3, loss=kind, sft_weight=sft_weight)
+        loss, found, _ = of_rows(model, objective, with_log_probabilities(rows, "reference", values))
         assert abs(float(loss - expected.detach())) <= 1e-5
         assert_close(found, wanted)
 
@@ -303,7 +233,7 @@ def first_moments(directory: Path) -> dict[str, torch.Tensor]:
 ONE_STEP = {"max_gradient_norm": None, "save_every": 1}
 
 
-@pytest.mark.parametrize("use", ["grpo", "dpo"])
+@pytest.mark.parametrize("use", ["grpo", "dpo", "kto"])
 def test_a_step_is_the_same_for_any_rows_and_batches_of_questions(tmp_path, use):
     found = {}
     for row_tokens, at_once in ((40, 1), (10_000, 6)):
@@ -316,7 +246,7 @@ def test_a_step_is_the_same_for_any_rows_and_batches_of_questions(tmp_path, use)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("use", ["grpo", "dpo"])
+@pytest.mark.parametrize("use", ["grpo", "dpo", "kto"])
 def test_a_step_is_the_same_on_two_processes(tmp_path, use):
     settings = (GRPO | {"questions_at_once": 1, "kl": 0.1}) if use == "grpo" else {}
     train(tmp_path / "one", settings, use, questions=Questions(2), **ONE_STEP)

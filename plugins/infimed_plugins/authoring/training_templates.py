@@ -149,6 +149,28 @@ def NAME_(progress):
         function_uses="schedule",
         in_run_file="training: {use: staged, with: {stages: [{name: one, schedule: {use: NAME}}]}}",
     ),
+    "curriculum": Template(
+        component='''
+class Name(Curriculum):
+    """Short samples first; every image counts as so many tokens more."""
+
+    image_tokens: int = Field(default=100, ge=0, description="Tokens that an image counts more than it has.")
+
+    def difficulties(self, samples: Iterable[PlannedSample]) -> Iterator[float | None]:
+        for sample in samples:
+            yield sample.num_images * self.image_tokens + sample.num_tokens
+''',
+        uses="Curriculum PlannedSample",
+        imports="from collections.abc import Iterable, Iterator\n\nfrom pydantic import Field",
+        function='''
+@curriculum
+def NAME_(sample):
+    """Good samples first; those without a score last."""
+    return None if sample.score.value is None else -sample.score.value
+''',
+        function_uses="curriculum",
+        in_run_file="training: {use: staged, with: {stages: [{name: one, curriculum: {use: NAME}}]}}",
+    ),
     "augmentation": Template(
         component='''
 class Name(Augmentation):

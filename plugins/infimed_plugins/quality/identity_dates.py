@@ -242,6 +242,8 @@ def is_age(found: re.Match[str]) -> bool:
 def is_sexed_age(found: re.Match[str]) -> bool:
     """``94F`` where no temperature is told, and no number of months or millions."""
     text = found.string
+    if found[0] == "090Y":  # stands for 90 and above in copies without identity
+        return False
     if len(found[0]) > 4 and found[0][0] == "0":
         return True
     if found[0][0] == "1" and not re.match(r",? (?:with|who|present|admitted|c/o|s/p)", text[found.end() :][:14]):

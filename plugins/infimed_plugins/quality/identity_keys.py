@@ -18,6 +18,9 @@ _NOTHING = re.compile(
     re.I,
 )
 _PSEUDONYM = re.compile(r"^(?:[\w -]{1,40}-[0-9a-f]{16}|SUBJECT-\d{10}|2\.25\.\d{1,39})$")
+_PSEUDONYM_WITHIN = re.compile(r"\w{1,40}-(?=\d{0,15}[a-f])[0-9a-f]{16}(?![0-9a-f])|\bSUBJECT-\d{10}\b")
+_OLD = re.compile(r"(0?)(?:9[1-9]|1[0-3]\d)(?=\.\d+$|Y?$| ?(?:y|yrs?|years?)$)", re.I)
+"""An age of 91 years and more; 90 stands for 90 and above."""
 _PERSON = r"(?:patients?|subject|person|participant|pt|pat|case|client|member|individual)"
 _OWNED: tuple[tuple[Reason, re.Pattern[str]], ...] = (
     (Reason.PHI_SOCIAL_SECURITY, re.compile(r"ssn|socialsecurity\w*")),
@@ -30,6 +33,10 @@ _OWNED: tuple[tuple[Reason, re.Pattern[str]], ...] = (
     (
         Reason.PHI_ADDRESS,
         re.compile(rf"{_PERSON}?(?:home|street|postal|mailing)?address|street|zip(?:code)?|postcode|postalcode"),
+    ),
+    (
+        Reason.PHI_AGE,
+        re.compile(rf"(?:{_PERSON}|anchor|current)?s?age(?:in)?(?:years?|yrs?|y)?|ageat[a-z]{{3,20}}|edad|alter"),
     ),
     (
         Reason.PHI_NAME,
@@ -58,6 +65,16 @@ def is_pseudonym(value: str) -> bool:
     return _PSEUDONYM.match(value) is not None
 
 
+def without_pseudonyms(text: str) -> str:
+    """A text without the stand-ins that it holds, in a path or in a sentence: their letters are no identity."""
+    return _PSEUDONYM_WITHIN.sub("_", text)
+
+
+def without_old_age(age: str) -> str:
+    """An age in years, as a key says that it is, with 90 in place of one above."""
+    return _OLD.sub(r"\g<1>90", age.strip(), count=1)
+
+
 @functools.lru_cache(maxsize=1 << 12)
 def kind_of_key(key: str) -> Reason | None:
     """What a key says that its value is, in any case and with any signs between its words."""
@@ -74,6 +91,8 @@ def identity_of(key: str, value: Any) -> Reason | None:
         return None
     text = str(value).strip()
     kind = kind_of_key(key)
+    if kind is Reason.PHI_AGE:
+        return kind if _OLD.match(text) else None
     if kind is None or _NOTHING.search(text) or _PSEUDONYM.match(text):
         return None
     if kind in _LOOSE and sum(sign.isdigit() for sign in text) < 4 and not in_name(text):
@@ -85,6 +104,7 @@ def in_name(name: str) -> list[Reason]:
     """Identity in the name of a file or an id: dates, UIDs, numbers behind labels, and a given name beside another."""
     if _PSEUDONYM.match(name):
         return []
+    name = without_pseudonyms(name)
     spaced = re.sub(r"[_+]+", " ", name[:400])
     found = [reason for reason in identities(name[:400]) if reason is not Reason.PHI_AGE]
     if spaced != name:
@@ -121,5 +141,6 @@ def in_entries(value: Any) -> list[Reason]:
         elif isinstance(inner, int) and len(str(inner)) == 8:
             found += identities(str(inner))
         elif isinstance(inner, str):
-            found += in_name(inner) if re.search(r"\.\w{2,5}$|_", inner) and " " not in inner else identities(inner)
+            is_name = re.search(r"\.\w{2,5}$|_", inner) and " " not in inner
+            found += in_name(inner) if is_name else identities(without_pseudonyms(inner))
     return list(dict.fromkeys(found))

@@ -41,6 +41,12 @@ class Dpo(DrawingObjective):
     label_smoothing: float = Field(
         default=0.0, ge=0.0, lt=0.5, description="Share of pairs that are thought to be the wrong way round."
     )
+    sft_weight: float = Field(
+        default=0.0,
+        ge=0.0,
+        description="Weight of the chosen answer's own loss, its mean over tokens, added to a pair's (arXiv "
+        "2404.19733): without it both answers may become less likely, the rejected one only more so.",
+    )
     rewards: tuple[WeightedReward, ...] = Field(
         default=(),
         description="Draw answers and make pairs of the best and the worst; none: pairs are those of the data.",
@@ -103,6 +109,9 @@ class Dpo(DrawingObjective):
             sums = sums / lengths
         chosen, rejected = sums[0::2], sums[1::2]
         losses = preference_losses(chosen - rejected, self.beta, self.loss, self.label_smoothing)
+        if self.sft_weight:
+            logs = change.new_zeros(len(lengths)).index_add(0, answer, log_probabilities)
+            losses = losses - self.sft_weight * (logs / lengths)[0::2]
         firsts = torch.cumsum(lengths, 0) - lengths
         measures = {
             "reward_margin": self.beta * (chosen - rejected).detach(),
@@ -144,13 +153,13 @@ def _given(samples: Sequence[tuple[Sample, int | None]], stage: StageAccess) -> 
                 )
             turn = Turn(role="assistant", content=(rejected,))
             both = sample, sample.model_copy(update={"turns": (*sample.turns[:-1], turn)})
-            chosen, worse = (encode_sample(_last_alone(one), stage.model.encoder, stage.media, cap) for one in both)
+            chosen, worse = (encode_sample(last_alone(one), stage.model.encoder, stage.media, cap) for one in both)
             yield chosen, worse
         except DataError as error:
             yield Fault(sample_id=sample.id, code=error.code, detail=str(error))
 
 
-def _last_alone(sample: Sample) -> Sample:
+def last_alone(sample: Sample) -> Sample:
     """The sample with a loss on its last answer alone: earlier turns are the same in both."""
     earlier = [turn.model_copy(update={"supervised": False}) for turn in sample.turns[:-1]]
     return sample.model_copy(update={"turns": (*earlier, sample.turns[-1])})

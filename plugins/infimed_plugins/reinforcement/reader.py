@@ -1,4 +1,4 @@
-"""The reader ``preference-pairs``: questions with a chosen and a rejected answer."""
+"""The readers ``preference-pairs`` and ``labelled-answers``: questions with answers that somebody judged."""
 
 from __future__ import annotations
 
@@ -14,24 +14,21 @@ from pydantic import Field, PrivateAttr
 
 from infimed_core import Component, DataError, Fault, Media, Reader, Sample, Turn, printable
 from infimed_plugins.reinforcement.dpo import REJECTED
+from infimed_plugins.reinforcement.kto import LABEL
 
 _ROLES = {"user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant", "system": "system"}
 _IMAGE = re.compile(r"<image>")
 _HALF = re.compile("[\ud800-\udfff]")
 _KNOWN = {
-    "id", "prompt", "question", "instruction", "input", "system", "conversations", "messages", "chosen", "rejected",
-    "image", "images", "tags", "source", "score_chosen", "score_rejected",
+    "id", "prompt", "question", "instruction", "input", "system", "conversations", "messages", "image", "images",
+    "tags", "source",
 }  # fmt: skip
+_OF_PAIRS = {"chosen", "rejected", "score_chosen", "score_rejected"}
+_ANSWERS, _LABELS = ("completion", "output", "answer", "response"), ("label", "kto_tag")
 
 
-class PreferencePairs(Reader):
-    """Rows with ``chosen`` and ``rejected``, in JSON Lines or a JSON array.
-
-    The question is ``prompt`` (TRL), ``instruction`` with ``input`` (Alpaca), ``question``, or the turns of
-    ``conversations`` or ``messages``. An answer is a text, a message, or a list of messages of which the last is the
-    answer (and those before it, where there is no prompt, are the question). ``<image>`` stands for the next of
-    ``images``; images without a mark come first. A key that is none of these is a fault of its row.
-    """
+class JudgedAnswers(Reader):
+    """Rows of JSON Lines or of a JSON array: questions with answers that somebody judged."""
 
     path: str = Field(min_length=1, description="The file.")
     tags: dict[str, str] = Field(default_factory=dict, description="Tags of every sample.")
@@ -60,21 +57,19 @@ class PreferencePairs(Reader):
                 detail = printable(" ".join(str(error).split())[:500]) or type(error).__name__
                 yield Fault(sample_id=printable(f"{file.stem}-{number}"), code=code, detail=detail, where=self._line)
 
+    def judged(self, row: Mapping[str, Any]) -> tuple[list[Message], str, dict[str, Any]]:
+        """The question, the answer that the sample ends with, and what goes into the sample's ``meta``."""
+        raise NotImplementedError
+
     def _sample(self, file: Path, number: int, row: Any) -> Sample:
         if isinstance(row, Exception):
             raise row
         if not isinstance(row, dict):
             raise DataError("bad_row", f"a row must be an object, not {type(row).__name__}")
-        if unknown := sorted(key for key, value in row.items() if key not in _KNOWN and value not in (None, "", [])):
-            raise DataError("unsupported_field", f"'{unknown[0]}' is no key of a preference pair")
-        question, (chosen, rejected) = _question(row), (_answer(row, key) for key in ("chosen", "rejected"))
-        if not question and (before := _before(row)):
-            question = before
+        question, answer, meta = self.judged(row)
         if not question or question[-1][0] != "user":
-            raise DataError("no_question", "there is no question before the answers")
-        if chosen.strip() == rejected.strip():
-            raise DataError("no_preference", "chosen and rejected are the same answer")
-        for text in (chosen, rejected):
+            raise DataError("no_question", "there is no question before the answer")
+        for text in (answer, *(value for value in meta.values() if isinstance(value, str))):
             if _IMAGE.search(text):
                 raise DataError("bad_row", "an answer holds the mark <image>")
         images = row.get("images") or ([row["image"]] if row.get("image") else [])
@@ -88,8 +83,9 @@ class PreferencePairs(Reader):
         media = tuple(Media(uri=self._place_of(file.parent, image)) for image in images)
         given: Any = row.get("tags") if isinstance(row.get("tags"), dict) else {}
         tags = {"source": str(row.get("source") or file.stem), **{k: str(v) for k, v in given.items()}, **self.tags}
-        whole = (*turns, Turn(role="assistant", content=(chosen,)))
-        return Sample(id=str(identity), turns=whole, media=media, tags=tags, meta={REJECTED: rejected})
+        tags |= {LABEL: str(meta[LABEL]).lower()} if LABEL in meta else {}
+        whole = (*turns, Turn(role="assistant", content=(answer,)))
+        return Sample(id=str(identity), turns=whole, media=media, tags=tags, meta=meta)
 
     def _place_of(self, folder: Path, image: str) -> str:
         """The path of an image; only a run file that says so may name one outside the file's folder."""
@@ -99,6 +95,60 @@ class PreferencePairs(Reader):
         if not (self.allow_outside or Path(place).is_relative_to(os.path.realpath(folder))):
             raise DataError("outside_root", f"{image!r} leads out of {folder}; set allow_outside: true if it is meant")
         return place
+
+
+class PreferencePairs(JudgedAnswers):
+    """Rows with ``chosen`` and ``rejected``, in JSON Lines or a JSON array.
+
+    The question is ``prompt`` (TRL), ``instruction`` with ``input`` (Alpaca), ``question``, or the turns of
+    ``conversations`` or ``messages``. An answer is a text, a message, or a list of messages of which the last is the
+    answer (and those before it, where there is no prompt, are the question). ``<image>`` stands for the next of
+    ``images``; images without a mark come first. A key that is none of these is a fault of its row.
+    """
+
+    def judged(self, row: Mapping[str, Any]) -> tuple[list[Message], str, dict[str, Any]]:
+        """The chosen answer; ``meta`` keeps the rejected one."""
+        _only(row, _OF_PAIRS, "a preference pair")
+        question, (chosen, rejected) = _question(row), (_answer(row, key) for key in ("chosen", "rejected"))
+        if not question and (before := _before(row)):
+            question = before
+        if chosen.strip() == rejected.strip():
+            raise DataError("no_preference", "chosen and rejected are the same answer")
+        return question, chosen, {REJECTED: rejected}
+
+
+class LabelledAnswers(JudgedAnswers):
+    """Rows with an answer and whether it is good, in JSON Lines or a JSON array.
+
+    ``label`` (TRL) or ``kto_tag`` (LLaMA-Factory) is true, false, 1 or 0. The answer is ``completion``, ``output``,
+    ``answer`` or ``response``, or the last of ``conversations``, ``messages`` or of a list in ``completion``. The
+    question and ``images`` are as in ``preference-pairs``. The label is a tag too, so that a stage can leave out what
+    is bad.
+    """
+
+    def judged(self, row: Mapping[str, Any]) -> tuple[list[Message], str, dict[str, Any]]:
+        """The answer; ``meta`` keeps the label."""
+        _only(row, {*_ANSWERS, *_LABELS}, "a labelled answer")
+        labels = [row[key] for key in _LABELS if row.get(key) is not None]
+        if len(labels) != 1 or not isinstance(labels[0], int) or labels[0] not in (0, 1):
+            raise DataError("no_label", "a row needs one label, which is true or false")
+        good = bool(labels[0])
+        question = _question(row)
+        keys = [key for key in _ANSWERS if row.get(key) not in (None, "", [])]
+        if len(keys) > 1:
+            raise DataError("bad_row", f"'{keys[0]}' and '{keys[1]}' are both answers")
+        if keys:
+            value = row[keys[0]]
+            whole = _messages(value) if isinstance(value, list) else []
+            return question or whole[:-1], _answer(row, keys[0]), {LABEL: good}
+        if not question or question[-1][0] != "assistant" or not question[-1][1].strip():
+            raise DataError("no_answer", "there is no answer")
+        return question[:-1], question[-1][1], {LABEL: good}
+
+
+def _only(row: Mapping[str, Any], own: set[str], what: str) -> None:
+    if unknown := sorted(k for k, v in row.items() if k not in _KNOWN | own and v not in (None, "", [])):
+        raise DataError("unsupported_field", f"'{unknown[0]}' is no key of {what}")
 
 
 def _rows(file: Path) -> Iterator[Any]:

@@ -21,12 +21,14 @@ class AnswerRow(PackedBatch):
         counted: bool [answers], whether an answer adds to the loss.
         old: log-probabilities of the labels by the weights that drew the answers; ``None``: by those as they are.
         reference: log-probabilities of the labels by the weights that the stage began with.
+        divergence: of the step, from those weights, where the objective measures from it.
     """
 
     values: NDArray[np.float64] | None = None
     counted: NDArray[np.bool_] | None = None
     old: NDArray[np.float32] | None = None
     reference: NDArray[np.float32] | None = None
+    divergence: float = 0.0
 
     @property
     def positions_with_loss(self) -> NDArray[np.int64]:

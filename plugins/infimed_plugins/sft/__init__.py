@@ -32,6 +32,13 @@ def infimed_schedules() -> dict[str, str]:
 
 
 @hookimpl
+def infimed_curricula() -> dict[str, str]:
+    """Offer ``by-length`` and ``by-score``."""
+    module = "infimed_plugins.sft.curricula"
+    return {"by-length": f"{module}:ByLength", "by-score": f"{module}:ByScore"}
+
+
+@hookimpl
 def infimed_augmentations() -> dict[str, str]:
     """Offer ``intensity``."""
     return {"intensity": "infimed_plugins.sft.augmenting:Intensity"}

@@ -13,7 +13,7 @@ from typing import Any
 from infimed_core import DataError, Fault, InfimedError, Media, MediaLoader, Sample, Turn
 from infimed_plugins.quality.identity import redact
 from infimed_plugins.quality.identity import tag as tag_of
-from infimed_plugins.quality.identity_keys import entries_of, identity_of, in_name
+from infimed_plugins.quality.identity_keys import entries_of, identity_of, in_name, without_old_age
 from infimed_plugins.quality.privacy.containers import Changes
 from infimed_plugins.quality.privacy.copied_media import CopiedMedia, kind_of, read_plain
 from infimed_plugins.quality.privacy.dicom import DicomCleaner
@@ -189,8 +189,9 @@ class Copier:
         def deep(value: Any, key: str = "", place: str = "meta") -> Any:
             owned = identity_of(key, value)
             if owned is not None and not (isinstance(value, str) and is_uid(value)):
-                changes[place, "given a pseudonym"] += 1
-                return self._stand_in(key, str(value), owned)
+                changes[place, "90 in place of an age above" if owned is Reason.PHI_AGE else "given a pseudonym"] += 1
+                stand_in = self._stand_in(key, str(value), owned)
+                return type(value)(stand_in) if isinstance(value, int | float) and owned is Reason.PHI_AGE else stand_in
             if isinstance(value, str):
                 return clean(value, place)
             if isinstance(value, int) and len(str(value)) == 8:  # a date that is written as a number
@@ -248,7 +249,9 @@ class Copier:
                 yield str(value), self._stand_in(key, str(value), owned)
 
     def _stand_in(self, key: str, value: str, owned: Reason) -> str:
-        """A pseudonym for a name or number, equal for equal values; a tag for what no one needs to join by."""
+        """A pseudonym for a name or number, equal for equal values; 90 for an age; a tag where no one joins by it."""
+        if owned is Reason.PHI_AGE:
+            return without_old_age(value)
         joined = owned in (Reason.PHI_NAME, Reason.PHI_RECORD_NUMBER)
         return self.cleaner.pseudonyms.name(redact(key).text, value) if joined else tag_of(owned)
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from infimed_core import DataError
 from infimed_plugins.quality.identity import redact
@@ -17,9 +16,11 @@ from infimed_plugins.quality.privacy.header import CODES
 from infimed_plugins.quality.privacy.pixels import PixelReader, TextBox, cover, to_cover
 from infimed_plugins.quality.privacy.profile import DATE_VR, FREE_TEXT, TEXT_VR, action_of
 from infimed_plugins.quality.privacy.pseudonyms import Pseudonyms, is_uid
+from infimed_plugins.quality.privacy.renditions import dicom_renditions, frames_of
 
 CHARACTERISTICS = frozenset({"PatientSex", "PatientAge", "PatientSize", "PatientWeight", "PatientSexNeutered"})
-METHOD = "InfiMed; DICOM PS3.15 2026c Basic Application Confidentiality Profile"
+METHOD = "InfiMed; PS3.15 2026c Basic Application Confidentiality Profile"
+"""At most 64 characters, as the standard has it."""
 MOST_FRAMES = 8
 """Frames of a file that are read by OCR, evenly spaced; what is found is covered in every frame."""
 _DUMMY = {
@@ -186,11 +187,12 @@ class DicomCleaner:
             changes["pixels", "unchecked"] += 1
             return False
         try:
-            frames = _frames(dataset)
+            frames = frames_of(dataset)
             chosen = np.unique(np.linspace(0, len(frames) - 1, MOST_FRAMES).astype(int))
             boxes: dict[TextBox, None] = {}
             for index in chosen:
-                boxes.update(dict.fromkeys(to_cover(self.reader.read(_rendered(dataset, frames[index])))))
+                for picture in dicom_renditions(dataset, frames[index]):
+                    boxes.update(dict.fromkeys(to_cover(self.reader.read(picture))))
             if boxes:
                 _write(dataset, list(boxes))
         except Exception as error:
@@ -234,34 +236,11 @@ def _code(value: str, meaning: str) -> Any:
     return code
 
 
-def _frames(dataset: Any) -> NDArray[Any]:
-    """All frames as stored (RGB where they are in another colour space), [frames, h, w] or [frames, h, w, 3]."""
-    from pydicom.pixels import pixel_array
-
-    pixels = pixel_array(dataset)
-    single = int(dataset.get("NumberOfFrames") or 1) == 1
-    return pixels[None] if single else pixels
-
-
-def _rendered(dataset: Any, frame: NDArray[Any]) -> NDArray[np.uint8]:
-    """A frame as uint8 [h, w, 3], its whole range between black and white."""
-    if str(dataset.get("PhotometricInterpretation")) == "PALETTE COLOR":
-        from pydicom.pixels import apply_color_lut
-
-        frame = apply_color_lut(frame, dataset)
-    values = frame.astype(np.float32)
-    low, high = float(values.min()), float(values.max())
-    grey = ((values - low) * (255.0 / max(high - low, 1.0))).astype(np.uint8)
-    if str(dataset.get("PhotometricInterpretation")) == "MONOCHROME1":
-        grey = 255 - grey
-    return grey if grey.ndim == 3 else np.repeat(grey[..., None], 3, axis=2)
-
-
 def _write(dataset: Any, boxes: list[TextBox]) -> None:
     """Cover boxes in every frame; the pixels are stored uncompressed from here on."""
     if _syntax(dataset).is_compressed:
         dataset.decompress(generate_instance_uid=False)
-    frames = _frames(dataset)
+    frames = frames_of(dataset)
     if frames.ndim == 4 and "YBR" in str(dataset.PhotometricInterpretation):
         dataset.PhotometricInterpretation = "RGB"  # what the frames were decoded to
     inverted = str(dataset.PhotometricInterpretation) == "MONOCHROME1"

@@ -15,6 +15,7 @@ import numpy as np
 from infimed_core import DataError
 from infimed_plugins.quality.privacy.containers import Changes, rebuilt_jpeg, rebuilt_png_pixels
 from infimed_plugins.quality.privacy.pixels import PixelReader, cover, to_cover
+from infimed_plugins.quality.privacy.renditions import renditions
 from infimed_plugins.quality.privacy.unpacking import unpacked
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -41,7 +42,7 @@ def clean_picture(data: bytes, reader: PixelReader | None) -> tuple[bytes, str, 
     if reader is None:
         changes["pixels", "unchecked"] += 1
     else:
-        boxes = list(dict.fromkeys(box for shown in _frames(data) for box in to_cover(reader.read(shown))))
+        boxes = list(dict.fromkeys(box for shown in shown_frames(data) for box in to_cover(reader.read(shown))))
         changes["pixels", "line of text covered"] += len(boxes)
     if data.startswith(b"\xff\xd8") and not boxes:
         return _jpeg(data, changes), ".jpg", changes
@@ -61,8 +62,8 @@ def _open(data: bytes) -> Any:
     return image
 
 
-def _frames(data: bytes) -> Iterator[Any]:
-    """Every frame or page as a viewer shows it, uint8 [h, w, 3].
+def shown_frames(data: bytes) -> Iterator[Any]:
+    """Every frame or page as a viewer shows it, uint8 [h, w, 3]; of more than 8 bits all that some window shows.
 
     Raises:
         DataError: ``too_many_frames``: more than are read.
@@ -75,7 +76,11 @@ def _frames(data: bytes) -> Iterator[Any]:
         raise DataError("too_many_frames", f"{number} frames, of which {MOST_FRAMES} at most are read for text")
     for frame in range(number):
         image.seek(frame)
-        yield np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+        upright = ImageOps.exif_transpose(image)
+        if upright.mode[0] in "IF":  # Pillow's own conversion cuts off what is above 255
+            yield from renditions(np.asarray(upright))
+        else:
+            yield np.asarray(upright.convert("RGB"))
 
 
 def _jpeg(data: bytes, changes: Changes) -> bytes:

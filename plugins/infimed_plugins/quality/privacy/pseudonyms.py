@@ -36,8 +36,9 @@ class Pseudonyms:
         return f"2.25.{int.from_bytes(self._digest('uid', uid)[:16], 'big')}"
 
     def name(self, kind: str, value: str) -> str:
-        """A name of hexadecimal digits for a file or a tag's value."""
-        return f"{kind}-{self._digest(kind, value).hex()[:16]}"
+        """A name of 16 hexadecimal digits for a file or a tag's value; one is a letter, so that it is no number."""
+        digits = self._digest(kind, value).hex()
+        return f"{kind}-{next(digits[at : at + 16] for at in range(49) if not digits[at : at + 16].isdigit())}"
 
     def days(self, identity: str) -> int:
         """By how many days, 1 to 3650, the dates of a patient are moved into the past."""

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 
 from infimed_core import DataError
 from infimed_plugins.quality.identity import redact, tag
-from infimed_plugins.quality.identity_keys import identity_of, in_name, is_pseudonym, kind_of_key
+from infimed_plugins.quality.identity_keys import identity_of, in_name, is_pseudonym, kind_of_key, without_old_age
 from infimed_plugins.quality.privacy.containers import Changes
 from infimed_plugins.quality.privacy.pseudonyms import Pseudonyms, is_uid
 from infimed_plugins.quality.reasons import Reason
@@ -71,6 +71,9 @@ def _cell(key: str, value: str, copies: Mapping[str, str], pseudonyms: Pseudonym
     owned = identity_of(key, plain) or (
         kind_of_key(key) if plain and kind_of_key(key) in JOINED and len(plain) > 2 else None
     )
+    if owned is Reason.PHI_AGE:
+        changes["table", "90 in place of an age above"] += 1
+        return without_old_age(plain)
     if owned is not None:
         changes["table", "given a pseudonym"] += 1
         return pseudonyms.name(redact(key).text, plain) if owned in JOINED else tag(owned)
