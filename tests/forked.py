@@ -30,6 +30,15 @@ from typing import Any
 
 IMPORTED = (
     "infimed_core.cli",
+    "PIL.Image",
+    "jinja2",
+    "jsonschema",
+    "httpx",
+    "rich.console",
+    "typer.rich_utils",
+    "tqdm",
+)
+FOR_TRAINING = (
     "torch",
     "torch.distributed.fsdp",
     "torch.distributed.tensor",
@@ -41,17 +50,11 @@ IMPORTED = (
     "scipy.stats",
     "scipy.ndimage",
     "cv2",
-    "PIL.Image",
     "pydicom",
     "nibabel",
     "ftfy",
-    "jinja2",
-    "jsonschema",
-    "httpx",
-    "rich.console",
-    "typer.rich_utils",
-    "tqdm",
 )
+"""Imported in this environment alone: few commands in another one train."""
 OURS = ("infimed_core", "infimed_plugins")
 """Packages of which every module is imported, too."""
 LONGEST_MESSAGE = 1 << 20
@@ -198,8 +201,10 @@ def _new_file() -> Path:
 def _server(python: Path) -> socket.socket:
     """The process of an interpreter that has imported everything; it ends when this one does."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    command = [str(python), str(Path(__file__).resolve()), str(theirs.fileno())]
-    own = {name: value for name, value in os.environ.items() if name != "PYTHONPATH" or str(python) == sys.executable}
+    is_elsewhere = str(python) != sys.executable
+    place = "elsewhere" if is_elsewhere else "here"
+    command = [str(python), str(Path(__file__).resolve()), str(theirs.fileno()), place]
+    own = {name: value for name, value in os.environ.items() if not (is_elsewhere and name == "PYTHONPATH")}
     environment = {**own, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environment, stdin=subprocess.DEVNULL)
     theirs.close()
@@ -220,28 +225,31 @@ def _ask(server: socket.socket, body: Mapping[str, Any]) -> dict[str, Any]:
     return json.loads(answer)  # type: ignore[no-any-return]
 
 
-def _import_everything() -> None:
+def _import_all(is_elsewhere: bool) -> None:
     """All that most commands import or make first, and every one alike."""
-    for name in IMPORTED:
+    for name in (*IMPORTED, *(() if is_elsewhere else FOR_TRAINING)):
         importlib.import_module(name)
     for package in map(importlib.import_module, OURS):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             importlib.import_module(module.name)
-    from transformers.conversion_mapping import get_checkpoint_conversion_mapping
-
     from infimed_plugins.demo import icd, pictures
-    from infimed_plugins.reporting.page.assets import environment
 
-    get_checkpoint_conversion_mapping("qwen3_vl")  # makes a table of patterns, which every save and load reads
-    environment().get_template("report.html.j2")
     with contextlib.suppress(Exception):  # a package of the extra `demo` is missing: whoever needs it says so
         icd.categories()
-        pictures.pictures(128)
+        if not is_elsewhere:
+            pictures.pictures(128)
+    if not is_elsewhere:
+        from transformers.conversion_mapping import get_checkpoint_conversion_mapping
+
+        from infimed_plugins.reporting.page.assets import environment
+
+        environment().get_template("report.html.j2")
+        get_checkpoint_conversion_mapping("qwen3_vl")  # makes a table of patterns, which every save and load reads
 
 
-def _serve(connection: socket.socket) -> None:
+def _serve(connection: socket.socket, is_elsewhere: bool) -> None:
     """Fork for every message; returns in the children alone, and ends with whoever asks."""
-    _import_everything()
+    _import_all(is_elsewhere)
     spare()
     gc.collect()
     gc.freeze()  # no child looks through, and so copies, what all of them have
@@ -292,4 +300,4 @@ def _become(
 
 
 if __name__ == "__main__":
-    _serve(socket.socket(fileno=int(sys.argv[1])))
+    _serve(socket.socket(fileno=int(sys.argv[1])), is_elsewhere=sys.argv[2] == "elsewhere")
