@@ -1,4 +1,7 @@
-"""MDT: point grading against labels made by people and by hand, and four ways of asking a real small model.
+"""MDT: point grading against labels made by people and by hand, and a real small model asked alone and as teams.
+
+The teams are the panel and three published protocols (MDAgents, MedAgents, ReConcile), each beside one model that votes
+with as many tokens. The run is killed twice in between.
 
 Two parts need packages that InfiMed does not depend on, and are left out ("not measured") without them:
 ``torchxrayvision`` (real radiology reports with labels made by people; read in place, nothing is copied) and
@@ -19,6 +22,7 @@ import tarfile
 import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -35,6 +39,7 @@ from infimed_plugins.mdt.grading import is_met
 from infimed_plugins.solvers.comparing import compare_solvers, lines_of
 
 HERE = Path(__file__).parent
+NAME = "mdt-small-model"
 FRAGMENTS = HERE.parent / "tests" / "plugins" / "data" / "mdt_fragments.jsonl"
 REPORTS: dict[str, tuple[list[str], set[str]]] = {
     "pleural effusion": (["effusion", "pleural fluid"], {"pleural effusion"}),
@@ -55,16 +60,19 @@ CASES: dict[str, Any] = {
 }
 FEW_CASES = ["endocrinology"]
 """Without ``--all-cases``: three questions, because each case is long and the model runs on a CPU."""
-PANEL = {
-    "use": "mdt-panel",
-    "with": {
-        "specialists": ["radiology", "internal medicine", "oncology"],
-        "rounds": 1,
-        "max_opinion_tokens": 48,
-        "max_shown_letters": 300,
-        "likeness": 0.8,
+SHORT = {"max_opinion_tokens": 48}
+TEAMS: dict[str, dict[str, Any]] = {
+    "mdt-panel": {
+        "specialists": ["radiology", "internal medicine", "oncology"], "rounds": 1, "max_shown_letters": 300,
+        "likeness": 0.8, **SHORT,
     },
-}
+    "mdagents": {"experts": 3, "rounds": 1, **SHORT},
+    "medagents": {"question_experts": 2, "option_experts": 1, "max_revisions": 1, **SHORT},
+    "reconcile": {"agents": ["graded", "graded", "graded"], "rounds": 1, **SHORT},
+}  # fmt: skip
+"""Solvers of many calls, small enough for a CPU; the round table has three seats of one model, which differ by seed."""
+KILLS = (0.15, 0.6)
+"""Shares of the calls after which the run is killed; how many calls there are is not known, so they are guessed."""
 CHAIN = {"use": "chain-of-thought", "with": {"max_reasoning_tokens": 64}}
 
 
@@ -148,8 +156,23 @@ def questions(folder: Path) -> Path:
     return folder / "questions"
 
 
-def run_file(folder: Path, checkpoint: Path, limit: int, all_cases: bool, budgets: dict[str, int]) -> Path:
-    """A run file that asks both benchmarks directly, in steps and by the panel; and, with budgets, by a vote."""
+def ways_of(teams: Sequence[str], budgets: Mapping[str, int]) -> list[dict[str, Any] | None]:
+    """Solvers of a benchmark: directly, in steps, the teams, and a vote at the tokens of each team that is in it."""
+    asked: list[dict[str, Any] | None] = [None, CHAIN, *({"use": team, "with": TEAMS[team]} for team in teams)]
+    for tokens in budgets.values():
+        asked.append({"use": "vote", "with": {"num_samples": 60, "token_budget": tokens, "likeness": 0.8}})
+    return asked
+
+
+def run_file(
+    folder: Path,
+    model: Mapping[str, Any],
+    limits: Mapping[str, int],
+    all_cases: bool,
+    teams: Sequence[str],
+    budgets: Mapping[str, Mapping[str, int]],
+) -> Path:
+    """A run file that asks each benchmark directly, in steps and by the teams; and, with budgets, by votes."""
     choice = {
         "use": "medmcqa",
         "with": {"path": str(folder / "questions")},
@@ -157,19 +180,15 @@ def run_file(folder: Path, checkpoint: Path, limit: int, all_cases: bool, budget
     }
     cases = CASES if all_cases else {**CASES, "with": {**CASES["with"], "specialties": FEW_CASES}}
     benchmarks: list[dict[str, Any]] = []
-    for benchmark in (cases, choice):
-        benchmarks += [benchmark, {**benchmark, "solver": CHAIN}, {**benchmark, "solver": PANEL}]
-    for benchmark in (cases, choice):
-        if benchmark["use"] in budgets:
-            vote = {"num_samples": 60, "token_budget": budgets[str(benchmark["use"])], "likeness": 0.8}
-            benchmarks.append({**benchmark, "solver": {"use": "vote", "with": vote}})
+    for benchmark in (choice, cases):
+        if limits.get(str(benchmark["use"])) == 0:
+            continue
+        for way in ways_of(teams, budgets.get(str(benchmark["use"]), {})):
+            benchmarks.append(benchmark if way is None else {**benchmark, "solver": way})
     document = {
-        "run": {"name": "mdt-smollm2", "directory": str(folder / "runs")},
-        "model": {
-            "use": "transformers",
-            "with": {"checkpoint": str(checkpoint), "dtype": "float32", "answer_batch_size": 8, "device": "cpu"},
-        },
-        "evaluation": {"benchmarks": benchmarks, "limit": limit, "compare_to": []},
+        "run": {"name": NAME, "directory": str(folder / "runs")},
+        "model": model,
+        "evaluation": {"benchmarks": benchmarks, "limit": max(limits.values()), "compare_to": [], "baselines": []},
     }
     path = folder / "run.yaml"
     path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
@@ -194,8 +213,8 @@ def call(path: Path, kill_after: int | None = None) -> float:
     started = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     if kill_after is not None:
-        while process.poll() is None and len(cached(path.parent / "runs" / "mdt-smollm2")) < kill_after:
-            time.sleep(0.2)
+        while process.poll() is None and len(cached(path.parent / "runs" / NAME)) < kill_after:
+            time.sleep(0.05)
         if process.poll() is None:
             os.kill(process.pid, signal.SIGKILL)
         process.communicate()
@@ -211,71 +230,104 @@ def asked(run: Path) -> int:
     return sum(step.details.get("asked", 0) for step in open_run(run).steps("evaluate") if step.status == "done")
 
 
-def small_model(results: Results, limit: int, all_cases: bool, directory: Path | None) -> None:
-    """SmolLM2 through the local back-end: killed, resumed, and compared at equal cost."""
+def small_model(results: Results, arguments: argparse.Namespace) -> None:
+    """SmolLM2 through the local back-end."""
     if smollm2.installed() is None:
-        for name in ("SmolLM2: answers asked twice after a kill", "SmolLM2: turns missing from transcripts"):
+        for name in ("answers asked twice after a kill", "turns missing from transcripts"):
             results.target(name, None, "<= 0")
         return
     with tempfile.TemporaryDirectory() as temporary:
-        folder = directory or Path(temporary)
+        folder = arguments.directory or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        checkpoint = smollm2.convert(folder / "smollm2")
-        questions(folder)
-        run = folder / "runs" / "mdt-smollm2"
-        path = run_file(folder, checkpoint, limit, all_cases, {})
-        seconds = [call(path, kill_after=4)]
-        before = cached(run)
-        seconds.append(call(path))
-        after = cached(run)
-        again = asked(run)
-        results.details["killed"] = {"stored at the kill": len(before), "stored at the end": len(after), "asked": again}
-        twice = len(after) - len(set(after)) + max(0, again - (len(after) - len(before)))
-        results.target("SmolLM2: answers stored when it was killed", len(before), ">= 1")
-        results.target("SmolLM2: answers asked twice after the kill", twice, "<= 0")
-        rows = compare_solvers([run])
-        budgets = {
-            row["benchmark"]: round(row["prompt_tokens"] + row["answer_tokens"])
-            for row in rows
-            if row["solver"] == "mdt-panel"
-        }
-        seconds.append(call(run_file(folder, checkpoint, limit, all_cases, budgets)))
-        stored = cached(run)
-        results.target("SmolLM2: answers asked twice when the vote was added", len(stored) - len(set(stored)), "<= 0")
-        rows = compare_solvers([run])
-        print("\n".join(lines_of(rows)), end="\n\n")
-        shown = [{key: value for key, value in row.items() if key not in ("run", "in_run")} for row in rows]
-        results.details |= {"solvers": shown, "budgets": budgets, "seconds": [round(value, 1) for value in seconds]}
-        missing = 0
-        example = None
-        for row in rows:
-            for line in open_run(run).answers(row["in_run"], "base"):
-                answer = line.answer.model_dump(mode="json")
-                told = [turn for turn in answer["transcript"] if "num_prompt_tokens" in turn]
-                if row["solver"] != "direct":
-                    missing += abs(answer["num_calls"] - len(told))
-                    missing += answer["num_prompt_tokens"] != sum(turn["num_prompt_tokens"] for turn in told)
-                if row["solver"] == "mdt-panel" and example is None:
-                    example = {
-                        "benchmark": row["benchmark"],
-                        "question": answer["sample_id"],
-                        "turns": answer["transcript"],
-                    }
-        results.target("SmolLM2: turns missing from transcripts", missing, "<= 0")
-        for name in budgets:
-            costs = {
-                row["solver"]: row["prompt_tokens"] + row["answer_tokens"] for row in rows if row["benchmark"] == name
-            }
-            share = costs["vote"] / costs["mdt-panel"]
-            results.target(f"{name}: the vote's tokens, as a share of the panel's", share, "<= 1.15")
-        results.details["transcript of one panel"] = example
+        checkpoint = str(smollm2.convert(folder / "smollm2"))
+        settings = {"checkpoint": checkpoint, "dtype": "float32", "answer_batch_size": 8, "device": "cpu"}
+        ask_in_every_way(results, arguments, folder, {"use": "transformers", "with": settings})
+
+
+def ask_in_every_way(results: Results, arguments: argparse.Namespace, folder: Path, model: Mapping[str, Any]) -> None:
+    """One model, killed and resumed: every way of asking it, what each costs, and whether a turn is missing."""
+    questions(folder)
+    run = folder / "runs" / NAME
+    limits = {"medmcqa": arguments.limit, "mdt-cases": arguments.limit if arguments.cases else 0}
+    path = run_file(folder, model, limits, arguments.all_cases, arguments.teams, {})
+    guessed = arguments.limit * (8 * len(arguments.teams) + 3) * (2 if arguments.cases else 1)
+    seconds, at_kills = [], []
+    for share in KILLS:
+        seconds.append(call(path, kill_after=max(2, round(share * guessed))))
+        at_kills.append(len(cached(run)))
+    before = cached(run)
+    seconds.append(call(path))
+    after, again = cached(run), asked(run)
+    results.details["killed"] = {"stored at the kills": at_kills, "stored at the end": len(after), "asked then": again}
+    results.target("answers stored at the first kill", at_kills[0], ">= 1")
+    results.target("answers that the last start still had to ask", len(after) - len(before), ">= 1")
+    twice = len(after) - len(set(after)) + max(0, again - (len(after) - len(before)))
+    results.target("answers asked twice after the kills", twice, "<= 0")
+    budgets: dict[str, dict[str, int]] = {}
+    for row in compare_solvers([run]):
+        if row["solver"] in TEAMS:
+            budgets.setdefault(row["benchmark"], {})[row["solver"]] = round(tokens_of(row))
+    seconds.append(call(run_file(folder, model, limits, arguments.all_cases, arguments.teams, budgets)))
+    stored = cached(run)
+    results.target("answers asked twice when the votes were added", len(stored) - len(set(stored)), "<= 0")
+    rows = compare_solvers([run])
+    print("\n".join(lines_of(rows)), end="\n\n")
+    shown = [{key: value for key, value in row.items() if key not in ("run", "in_run")} for row in rows]
+    results.details |= {"solvers": shown, "budgets": budgets, "seconds": [round(value, 1) for value in seconds]}
+    transcripts(results, run, rows)
+    costs = [
+        (row["benchmark"], team, budgets[row["benchmark"]][team], tokens_of(row))
+        for row, team in votes_of(run, rows, budgets)
+    ]
+    for benchmark, team, wanted, spent in costs:
+        results.target(f"{benchmark}: the vote's tokens, as a share of those of {team}", spent / wanted, "<= 1.15")
+
+
+def tokens_of(row: Mapping[str, Any]) -> float:
+    """All tokens of a question."""
+    return float(row["prompt_tokens"] + row["answer_tokens"])
+
+
+def votes_of(
+    run: Path, rows: Sequence[dict[str, Any]], budgets: Mapping[str, Mapping[str, int]]
+) -> Iterator[tuple[dict[str, Any], str]]:
+    """The row of each vote, with the team whose tokens it may spend."""
+    refs = open_run(run).benchmark_refs
+    for row in rows:
+        solver = refs[row["in_run"]].solver
+        if row["solver"] == "vote" and solver is not None:
+            for team, tokens in budgets[row["benchmark"]].items():
+                if tokens == solver.settings["token_budget"]:
+                    yield row, team
+
+
+def transcripts(results: Results, run: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Whether transcripts hold every call, and one of each team for people to read."""
+    missing, examples = 0, {}
+    for row in rows:
+        for line in open_run(run).answers(row["in_run"], "base"):
+            answer = line.answer.model_dump(mode="json")
+            told = [turn for turn in answer["transcript"] if "num_prompt_tokens" in turn]
+            if row["solver"] != "direct":
+                missing += abs(answer["num_calls"] - len(told))
+                missing += answer["num_prompt_tokens"] != sum(turn["num_prompt_tokens"] for turn in told)
+            if row["solver"] in TEAMS and row["solver"] not in examples:
+                examples[row["solver"]] = {
+                    "benchmark": row["benchmark"],
+                    "question": line.sample.turns[-1].text,
+                    "answer": answer["text"],
+                    "turns": answer["transcript"],
+                }
+    results.target("turns missing from transcripts", missing, "<= 0")
+    results.details["one transcript of each team"] = examples
 
 
 def measure(results: Results, arguments: argparse.Namespace) -> None:
-    fragments(results)
-    reports(results)
+    if not arguments.no_grading:
+        fragments(results)
+        reports(results)
     if not arguments.no_model:
-        small_model(results, arguments.limit, arguments.all_cases, arguments.directory)
+        small_model(results, arguments)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -283,6 +335,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--all-cases", action="store_true", help="diagnosis questions of every specialty, up to the limit"
     )
+    parser.add_argument("--teams", nargs="*", choices=list(TEAMS), default=list(TEAMS), help="which teams are asked")
+    parser.add_argument("--no-cases", dest="cases", action="store_false", help="multiple choice alone")
+    parser.add_argument("--no-grading", action="store_true", help="leave the grading of fragments and reports out")
     parser.add_argument("--no-model", action="store_true", help="leave SmolLM2 out")
     parser.add_argument("--directory", type=Path, help="keep checkpoint and runs here, instead of a temporary folder")
 

@@ -181,13 +181,16 @@ def application(registry: Registry, wanted: str = "") -> typer.Typer:
     ) -> None:
         context.obj = registry
 
-    app.command(name="run")(_run)
     commands = registry.commands(taken=("run",))
     if wanted in ("run", *commands):
         commands = {name: offer for name, offer in commands.items() if name == wanted}
-    for name, function in registry.functions(commands).items():
-        plugin = commands[name].plugin
-        app.command(name=name)(function if registry.is_own(plugin) else _guarded(plugin, name, function))
+    functions = registry.functions(commands)
+    headings = {name: registry.default(name, "infimed_headings") or "Other plugins" for name in ("run", *functions)}
+    app.command(name="run", rich_help_panel=headings["run"])(_run)
+    for name in sorted(functions, key=lambda name: (headings[name], name)):
+        plugin, function = commands[name].plugin, functions[name]
+        guarded = function if registry.is_own(plugin) else _guarded(plugin, name, function)
+        app.command(name=name, rich_help_panel=headings[name])(guarded)
     return app
 
 

@@ -120,5 +120,10 @@ def infimed_commands() -> dict[str, Callable[..., None] | str]:  # type: ignore[
 
 
 @hookspec
+def infimed_headings() -> dict[str, str]:  # type: ignore[empty-body]
+    """Under which heading ``infimed --help`` lists a command, by its name; of InfiMed's own plugins."""
+
+
+@hookspec
 def infimed_run_event(event: RunEvent) -> None:
     """Listen to a run: progress bars, trackers. A listener that raises is warned about and never stops a run."""

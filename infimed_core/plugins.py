@@ -250,12 +250,12 @@ class Registry(PluginSet):
 
     # Everything else
 
-    def default(self, purpose: str) -> str | None:
+    def default(self, purpose: str, hook: str = "infimed_defaults") -> str | None:
         """The built-in that is used for ``purpose`` where a run file names nothing; ``None`` where none is offered."""
-        offers = self._offers("infimed_defaults").values()
+        offers = self._offers(hook).values()
         for offer in offers:
             if not self.is_own(offer.plugin):
-                text = f"infimed_defaults counts for InfiMed's own plugins alone ({offer.where}); remove it"
+                text = f"{hook} counts for InfiMed's own plugins alone ({offer.where}); remove it"
                 self.note(offer.plugin, text)
         return next((offer.value for offer in offers if offer.name == purpose and self.is_own(offer.plugin)), None)
 

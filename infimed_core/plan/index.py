@@ -97,8 +97,8 @@ class Index:
         facts, arrays = load_arrays(path)
         codes = {tag: arrays.pop(f"tag{number}") for number, tag in enumerate(facts["tags"])}
         faults = tuple(Fault.model_validate(fault) for fault in facts["faults"])
-        values = {"tag_codes": codes, "tag_values": facts["tags"], "faults": faults, "digest": facts["digest"]}
-        return cls(**arrays, **values, encoder=facts.get("encoder", ""))
+        values: dict[str, Any] = {**arrays, "tag_codes": codes, "tag_values": facts["tags"], "faults": faults}
+        return cls(**values, digest=facts["digest"], encoder=facts.get("encoder", ""))
 
 
 def save_arrays(path: Path, facts: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:

@@ -200,12 +200,14 @@ def _tell_trained_anew(state: RunState, stage: Stage, directory: Path, scratch: 
     if scratch.exists():
         return  # it goes on from its own state, which the trainer tells
     paths = [*(state.path / "checkpoints").glob(f"{stage.name}-*"), *(state.path / "state").glob(f"{stage.name}-*")]
-    others = [str(path) for path in paths if path != directory and path.name.rsplit("-", 1)[0] == stage.name]
+    others = sorted(str(path) for path in paths if path != directory and path.name.rsplit("-", 1)[0] == stage.name)
     if others:
+        unfinished = ", ".join(path for path in others if Path(path).parent.name == "state")
+        end = f"; {unfinished} (an unfinished training) is deleted once this stage is finished" if unfinished else ""
         state.say(
             f"stage '{stage.name}' is trained anew from step 0: its settings, its plan, the seed or the model before "
-            f"it are not those of {', '.join(sorted(others))}; checkpoints stay, states go when the new training is "
-            "finished; to go on from there, undo the change, or name a kept checkpoint in continue_from",
+            f"it are not those of {', '.join(others)}. Checkpoints of earlier trainings are kept{end}. To go on from "
+            "an earlier one, undo the change, or name its checkpoint in continue_from",
             f"train-{stage.name}",
         )
 

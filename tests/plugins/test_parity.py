@@ -194,6 +194,8 @@ def test_a_server_of_the_same_checkpoint_has_no_difference(server):
     result = run("parity", str(server.checkpoint), "--server", server.url, "--model", str(server.checkpoint))
     assert result.exit_code == 0, result.output
     assert "no difference in 9 questions" in result.output
+    for step in ("opening", "asking 9 questions here", "asking 9 questions there", "which files it opened"):
+        assert step in result.stderr  # none of these steps waits in silence
 
 
 @pytest.mark.slow

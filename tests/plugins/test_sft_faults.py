@@ -216,10 +216,18 @@ def test_a_changed_setting_is_told_before_the_stage_is_trained_anew(tmp_path, mo
     assert "trained anew" not in said and "nothing to do" in said
     _, said = train(tmp_path, num_steps=3, learning_rate=2e-3)
     assert "stage 'one' is trained anew from step 0" in said and "checkpoints/one-" in said
+    assert "Checkpoints of earlier trainings are kept. To go on" in said and "deleted" not in said
     with monkeypatch.context() as patch:
         breaking(patch, [2], no_memory)
         with pytest.raises(InfimedError, match="out of memory"):
             train(tmp_path, num_steps=3, learning_rate=3e-3, save_every=1)
+    with monkeypatch.context() as patch:
+        breaking(patch, [0], no_memory)
+        with pytest.raises(InfimedError, match="out of memory"):
+            train(tmp_path, said := [], num_steps=3, learning_rate=4e-3)
+    (told,) = [event.payload["text"] for event in said if "trained anew" in str(event.payload.get("text"))]
+    (unfinished,) = {path.strip(",.") for path in told.split() if "/state/" in path}
+    assert f"kept; {unfinished} (an unfinished training) is deleted once this stage is finished" in told
     _, said = train(tmp_path, num_steps=3, learning_rate=3e-3, save_every=1)
     assert "goes on after step 2 of 3" in said and "trained anew" not in said
 

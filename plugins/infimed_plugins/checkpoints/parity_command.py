@@ -23,6 +23,10 @@ class Engine(StrEnum):
     vllm = "vllm"
 
 
+_SLOW = (
+    "; `transformers serve` looks on the hub before it replies, which takes about a minute where the hub cannot be "
+    "reached (start it with HF_HUB_OFFLINE=1)"
+)
 TYPES = ("bfloat16", "float16", "float32")
 
 
@@ -51,6 +55,7 @@ def parity(
     if engine is not None:
         check_engine()
     registry = context.obj if isinstance(context.obj, Registry) else load_plugins()
+    _tell(f"opening {checkpoint} on this machine")
     loader, name = registry.media_loader(), find_place(checkpoint).name
     settings: dict[str, Any] = {"base": base, "answer_max_visual_tokens": max_visual_tokens, "answer_batch_size": 1}
     local = make_model(registry, name, dtype=dtype, **settings).load(None)
@@ -58,12 +63,17 @@ def parity(
     beneath = getattr(encoder, "base", None)
     is_adapter = isinstance(beneath, Path) and beneath != getattr(encoder, "checkpoint", beneath)
     if server is not None:
+        if model is None:
+            _tell(f"asking {server} which model it serves{_SLOW}")
         remote = make_model(registry, server, model=model).load(None)
     else:
         remote = engine_model(registry, name, beneath if is_adapter else None, dtype).load(None)
     takes_images = getattr(encoder, "pixels", None) is not None
     probes = make_probes(max_new_tokens, takes_images, question, media_of(image or []))
-    here, there = _ask(local, probes, loader), _ask(remote, probes, loader)
+    _tell(f"asking {len(probes)} questions here")
+    here = _ask(local, probes, loader)
+    _tell(f"asking {len(probes)} questions there; a server may load its model at the first one")
+    there = _ask(remote, probes, loader)
     pairs = [Pair(probe, here[probe.name], there[probe.name]) for probe in probes]
 
     def answers_of(named: str, wanted: str) -> Callable[[], Answers]:
@@ -73,6 +83,8 @@ def parity(
     own_type = str(local.describe().get("dtype", ""))
     types = {wanted: answers_of(name, wanted) for wanted in TYPES if wanted != own_type}
     found = diagnose(pairs, answers_of(str(beneath), dtype) if is_adapter else None, types)
+    if engine is None and served is None:
+        _tell(f"asking {server} which files it opened{_SLOW if model is not None else ''}")
     opened = served or (_opened(remote.describe()) if engine is None else None)
     if opened is not None and Path(name).is_dir():
         # What files tell is surer than what answers tell, and both may see the same.
@@ -84,6 +96,11 @@ def parity(
         _print(pairs, found, opened, engine)
     if found:
         raise typer.Exit(1)
+
+
+def _tell(what: str) -> None:
+    """What the command does now, on standard error: each of these steps may take minutes."""
+    typer.echo(printable(f"{what} ..."), err=True)
 
 
 def _ask(model: Any, probes: Sequence[Probe], loader: MediaLoader) -> dict[str, Answer]:

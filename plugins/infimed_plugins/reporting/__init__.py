@@ -20,6 +20,23 @@ def infimed_defaults() -> dict[str, str]:
     return {"reporter": "terminal"}
 
 
+HEADINGS = {
+    "Run": "run init check example convert sweep",
+    "Look at data": "preview validate-scorer deidentify",
+    "Evaluate and compare": "ask evaluate grade answers compare compare-solvers leaderboard rescore seven-set-mean"
+    " mdt-agreement mdt-schema lm-eval-path",
+    "Look at runs": "show report serve runs verify gc",
+    "Checkpoints": "export card parity doctor",
+    "Plugins": "plugins new schema",
+}
+
+
+@hookimpl
+def infimed_headings() -> dict[str, str]:
+    """Where ``infimed --help`` lists the commands, whichever plugin offers them."""
+    return {name: heading for heading, names in HEADINGS.items() for name in names.split()}
+
+
 @hookimpl
 def infimed_commands() -> dict[str, str]:
     """Checking run files, listing what is installed, looking at runs, comparing them, and running variants."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from infimed_core import MetricValue
 from infimed_core.records import BASELINE, Comparison, Run, RunRecord, is_baseline
-from infimed_plugins.reporting.page.doubts import no_better, unread, weak_forms
+from infimed_plugins.reporting.page.doubts import no_better, no_model, unread, weak_forms
 from infimed_plugins.reporting.page.figures import number, printable
 from infimed_plugins.reporting.page.leaderboard import leaderboard
 from infimed_plugins.reporting.page.names import own_name
@@ -34,7 +34,13 @@ def summary_text(run: Run) -> Any:
     parts += [part for table in tables if table is not None for part in (Text(), table)]
     parts += [
         Text(f"\n{printable(line)}")
-        for line in (*no_better(record), *weak_forms(record), *_not_looked_at(record), *_on_both_sides(record))
+        for line in (
+            *no_model(record),
+            *no_better(record),
+            *weak_forms(record),
+            *_not_looked_at(record),
+            *_on_both_sides(record),
+        )
     ]
     if leaderboard(record) is not None:
         parts.append(Text(f"\nEvery pair of models: infimed compare {run.directory}"))

@@ -19,9 +19,9 @@ from infimed_core.testing import make_sample
 from infimed_plugins.reporting.compare.comparison import Difference, RunComparison, Value
 from infimed_plugins.reporting.compare.page import matrices, page
 from infimed_plugins.reporting.compare.text import as_markdown
-from infimed_plugins.reporting.page.doubts import no_better, unread, unread_of
+from infimed_plugins.reporting.page.doubts import no_better, no_model, unread, unread_of
 from infimed_plugins.reporting.page.leaderboard import leaderboard
-from infimed_plugins.reporting.page.names import own_name
+from infimed_plugins.reporting.page.names import does_not_look, own_name
 from infimed_plugins.reporting.page.page import write_report
 from infimed_plugins.reporting.page.tables import benchmark_tables
 from infimed_plugins.reporting.summary import summary_text
@@ -184,6 +184,15 @@ def test_a_model_that_does_not_beat_a_constant_is_named_at_the_head() -> None:
     ]
     assert [line.model for line in unread(record)] == ["Qwen3-VL-8B"]
     assert own_name(record, "base-image-blind") == "Qwen3-VL-8B-image-blind"
+    floor = record.model_copy(update={"config": {"model": {"use": "constant", "with": {"text": "A"}}}})
+    assert list(no_better(floor)) == [] and unread(floor) == []
+    assert list(no_model(floor)) == [
+        "No model of this run looks at the questions (base): its figures say nothing of a model."
+    ]
+    others = {"models": {"base-2": {"use": "vlm/random"}, "base": {"use": "my-plugin/constant"}}}
+    assert does_not_look(record.model_copy(update={"config": others}), "base-2")
+    assert not does_not_look(record.model_copy(update={"config": others}), "base")
+    assert list(no_model(record)) == []
     trained = record.model_copy(update={"config": {**config, "training": {"use": "staged"}}})
     assert own_name(trained, "base") == "base"
 

@@ -11,7 +11,7 @@ from infimed_core import MetricValue
 from infimed_core.records import BASELINE, CONSTANT_LETTER, IMAGE_BLIND, RunRecord, is_baseline
 from infimed_plugins.reporting.page.answers import AnswerTables
 from infimed_plugins.reporting.page.figures import count, mapping
-from infimed_plugins.reporting.page.names import has_training, own_name
+from infimed_plugins.reporting.page.names import does_not_look, has_training, own_name
 from infimed_plugins.reporting.page.tables import NO_VALUE, first_scorings, metric_of
 
 FEWEST_READ = 0.98
@@ -97,6 +97,8 @@ def unread(record: RunRecord) -> list[Unread]:
     for row in record.results:
         if row.group or row.scoring != scorings[row.benchmark] or is_baseline(row.model):
             continue
+        if does_not_look(record, row.model):
+            continue
         metric = metric_of([row])
         facts = details.get((row.benchmark, row.model), {})
         one = unread_of(facts, row.benchmark, own_name(record, row.model), metric, row.metrics.get(metric, NO_VALUE))
@@ -106,9 +108,17 @@ def unread(record: RunRecord) -> list[Unread]:
 
 
 def judged_models(record: RunRecord) -> list[str]:
-    """The models that a reader wants to know the worth of: all, or of a training the last one."""
+    """The models that a reader wants to know the worth of: all that look, or of a training the last one."""
     models = list(dict.fromkeys(row.model for row in record.results if not is_baseline(row.model)))
-    return models[-1:] if has_training(record) else models
+    chosen = models[-1:] if has_training(record) else models
+    return [model for model in chosen if not does_not_look(record, model)]
+
+
+def no_model(record: RunRecord) -> Iterator[str]:
+    """A sentence where every model of the run answers without looking."""
+    models = list(dict.fromkeys(row.model for row in record.results if not is_baseline(row.model)))
+    if models and all(does_not_look(record, model) for model in models):
+        yield f"No model of this run looks at the questions ({', '.join(models)}): its figures say nothing of a model."
 
 
 def no_better(record: RunRecord) -> Iterator[str]:

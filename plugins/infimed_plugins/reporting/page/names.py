@@ -9,6 +9,17 @@ SETTINGS = ("model", "checkpoint")
 """Settings of a model component that name what it opens."""
 
 
+NOT_LOOKING = ("constant", "random", "vlm/constant", "vlm/random")
+"""Model components that answer without looking: whoever names one wants a floor for the others."""
+
+
+def does_not_look(record: RunRecord, model: str) -> bool:
+    """Whether a model of the run file is one that answers without looking, so that nobody expects it to be good."""
+    plain = model.removesuffix(IMAGE_BLIND)
+    named = record.config.get("model") if plain == "base" else mapping(record.config.get("models")).get(plain)
+    return mapping(named).get("use") in NOT_LOOKING
+
+
 def own_name(record: RunRecord, model: str) -> str:
     """``model``, or for the only model of a run without training what its server or checkpoint is called."""
     plain = model.removesuffix(IMAGE_BLIND)
