@@ -49,7 +49,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     document = {
         "run": {"name": "full"},
-        "data": {"sources": [{"use": "demo-anatomy", "with": {"max_images": 8}}]},
+        "data": {"sources": [{"use": "demo-anatomy", "with": {"max_images": 8, "include_text": False}}]},
         "quality": {"scorers": [{"use": "five-dimension"}]},
         "models": models,
         "evaluation": {

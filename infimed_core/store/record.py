@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import json
 import os
 import platform
@@ -27,6 +28,7 @@ from infimed_core.texts import whole_in
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
+_version = functools.cache(metadata.version)  # what a process has imported stays what it was
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 LOCK, OWNER = "lock", "owner"
 """The file that the owner of a run directory holds locked, and the one that says who that is."""
@@ -180,7 +182,7 @@ def environment(folder: Path | None = None) -> dict[str, Any]:
     packages: dict[str, str] = {}
     for name in (GROUP, *required_packages()):
         with suppress(metadata.PackageNotFoundError):
-            packages[name] = metadata.version(name)
+            packages[name] = _version(name)
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
