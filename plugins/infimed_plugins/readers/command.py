@@ -197,7 +197,9 @@ def _unread(place: Path, best: Guess, without: Sequence[Path]) -> list[Path]:
     if not best.files or place.is_file():
         return []
     found = (file for file in sorted(place.rglob("*")) if file.name.lower().endswith(TABLES) and file.is_file())
-    return [file for file in found if file not in best.files and not any(one in (file, *file.parents) for one in without)]
+    return [
+        file for file in found if file not in best.files and not any(one in (file, *file.parents) for one in without)
+    ]
 
 
 def _reader_lines(use: str, settings: dict[str, Any], start: str, doubt: str = "") -> list[str]:

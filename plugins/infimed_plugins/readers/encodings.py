@@ -164,7 +164,7 @@ def _east_asian(lines: Sequence[bytes]) -> str | None:
         return "big5"
     if hangul >= 0.95 * (sum(first.values()) or 1) and _are_in(lines, "cp949"):
         return "cp949"
-    capitals = 0xC0 <= min(pair[0] for pair in first) if first else True  # capitals of Cyrillic or Greek alone
+    capitals = all(0xC0 <= byte <= 0xDF for pair in first for byte in pair)  # of Cyrillic or Greek
     return "gb18030" if not capitals and _are_in(lines, "gb18030") else None
 
 

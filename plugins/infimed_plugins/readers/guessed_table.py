@@ -35,7 +35,8 @@ TAGS = {
     "projection": "view", "language": "language", "lang": "language", "split": "split",
 }  # fmt: skip
 _NAME = re.compile(
-    r"[0-9]+(?:\.[0-9]+){3,}|\S*[/\\]\S*[0-9]\S*|[0-9a-f]{8,}(?:-[0-9a-f]+)+|(?=\S{6,})(?=\S*[0-9]{3})[\w.-]+", re.IGNORECASE
+    r"[0-9]+(?:\.[0-9]+){3,}|\S*[/\\]\S*[0-9]\S*|[0-9a-f]{8,}(?:-[0-9a-f]+)+|(?=\S{6,})(?=\S*[0-9]{3})[\w.-]+",
+    re.IGNORECASE,
 )
 """A UID, a path, what a program made for a name, or digits with letters; no spaces in it."""
 _IMAGES = re.compile(r"image|img|film|dicom|sop|file|path|bild|scan|picture|photo|foto|slide|x_?ray|radiogra|cliché")
