@@ -189,3 +189,49 @@ def test_an_image_below_the_root_is_found_by_its_name_unless_it_may_be_two(tmp_p
     assert places[:2] == [tmp_path / "a" / "2" / "x.png", tmp_path / "a" / "1" / "y.png"] and not places[2].exists()
     told = Csv(path=str(tmp_path / "t.csv"), search_below=True).doubts()
     assert any("1 of the 3 images" in line and "not there" in line for line in told), told
+
+
+def test_two_captions_and_a_member_without_an_ending_are_told(tmp_path: Path) -> None:
+    import tarfile
+
+    from infimed_plugins.readers.webdataset import WebDataset
+
+    members = {"a.png": make_image(), "a.txt": b"One.", "a.json": b'{"caption": "Another."}', "b": b"?", "c.txt": b"C."}
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        for name, content in members.items():
+            one = tarfile.TarInfo(name)
+            one.size = len(content)
+            tar.addfile(one, io.BytesIO(content))
+    both, bare, _ = WebDataset(path=str(tmp_path / "x.tar")).read(str(tmp_path / "x.tar"))
+    assert isinstance(both, Fault) and "differ" in both.detail and isinstance(bare, Fault)
+    assert "no ending" in bare.detail
+    first, *_ = WebDataset(path=str(tmp_path / "x.tar"), ignore=("caption",)).read(str(tmp_path / "x.tar"))
+    assert isinstance(first, Sample) and first.turns[-1].text == "One."
+
+
+def test_true_is_no_index_of_a_medium(tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": [True, "Q"]}, {"role": "assistant", "content": ["A"]}]
+    put(tmp_path / "a.jsonl", json.dumps({"turns": turns, "media": [{"uri": "x.png"}, {"uri": "y.png"}]}))
+    reader: Any = load_plugins().find("reader", "jsonl").model_validate({"path": str(tmp_path / "a.jsonl")})
+    (fault,) = [row for shard in reader.shards() for row in reader.read(shard)]
+    assert fault.code == "bad_row" and "true or false" in fault.detail
+
+
+def test_volumes_in_time_are_picked_or_told_and_gaps_are_said(tmp_path: Path) -> None:
+    import nibabel
+    import numpy as np
+
+    from infimed_plugins.volumes.reader import _gaps
+
+    nibabel.save(nibabel.Nifti1Image(np.zeros((4, 5, 6, 3), np.int16), np.eye(4)), tmp_path / "v.nii")
+    turns = [{"role": "user", "content": [0, "Q"]}, {"role": "assistant", "content": ["A"]}]
+    rows = [{"turns": turns, "media": [{"uri": "v.nii", "options": more}]} for more in ({}, {"volume": 2})]
+    put(tmp_path / "a.jsonl", "\n".join(map(json.dumps, rows)))
+    within = {"use": "jsonl", "with": {"path": str(tmp_path / "a.jsonl")}}
+    reader: Any = load_plugins().find("reader", "volumes").model_validate({"reader": within, "num_slices": 2})
+    fault, sample = [row for shard in reader.shards() for row in reader.read(shard)]
+    assert fault.code == "repeated_position" and "3 volumes" in fault.detail
+    assert [medium.options["volume"] for medium in sample.media] == [2, 2] and "gaps" not in sample.meta["volumes"][0]
+    stack = reader._loader.slices([sample.media[0].model_copy(update={"options": {"volume": 0}})], None)
+    gapped = stack.model_copy(update={"positions": (0.0, 5.0, 10.0, 25.0, 30.0)})
+    assert _gaps(gapped) == {"gaps": [[10.0, 25.0]]}
