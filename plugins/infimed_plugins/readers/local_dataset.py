@@ -18,7 +18,7 @@ from infimed_core import DataError
 from infimed_plugins.readers.places import ending_of, is_plain
 
 FORMS = (
-    "csv", "json", "parquet", "arrow", "text", "xml", "conll", "webdataset",
+    "csv", "json", "parquet", "arrow", "text", "conll", "webdataset",
     "imagefolder", "audiofolder", "videofolder", "pdffolder", "niftifolder",
 )  # fmt: skip
 """Readers of ``datasets`` that open the files they are given and no other; HDF5, for one, follows links out of them."""
