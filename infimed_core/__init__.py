@@ -53,7 +53,7 @@ from infimed_core.api.reporting import Comparison, MetricValue, Reporter, RunEve
 from infimed_core.api.synthesis import SynthesisContext, Synthesizer
 from infimed_core.api.training import Batches, Measurements, Mix, Stage, StageEvaluation, Trainer, TrainingContext
 from infimed_core.api.vocabulary import MODALITIES, TASK_TYPES, UNLABELLED, is_person_tag, modality_of, task_type_of
-from infimed_core.errors import ComponentError, ConfigError, DataError, InfimedError, PluginError
+from infimed_core.errors import ComponentError, ConfigError, DataError, InfimedError, PluginError, WorkerDiedError
 from infimed_core.functions import (
     augmentation,
     curriculum,
@@ -112,12 +112,12 @@ __all__ = [
     "Registry", "Reporter", "Request", "ResolutionScheduler", "Reward", "Rollout", "Row", "RowSelection", "RunEvent",
     "Sample", "Schedule", "Score", "Scorer", "Selection", "Selector", "Slices", "Solver", "Stage", "StageAccess",
     "StageEvaluation", "SynthesisContext", "Synthesizer", "TextLengths", "TextMetric", "ToolCall", "TrainableModel",
-    "Trainer", "TrainingContext", "Turn", "adjust", "assemble", "augmentation", "canonical_json", "cohen_kappa",
-    "compare_answers", "counted", "curriculum", "dataset_filter", "digest", "digest_of_checkpoint", "encode_sample",
-    "headline_metric", "holm", "hookimpl", "interval", "is_person_tag", "load_plugins", "load_run_file", "measure",
-    "metric", "mixing_warnings", "modality_of", "offer", "optimizer", "parse_changes", "parse_value", "printable",
-    "reward", "run_file", "run_plan", "run_schema", "schedule", "scorer", "solver", "task_type_of", "without_checksum",
-    "write_atomically",
+    "Trainer", "TrainingContext", "Turn", "WorkerDiedError", "adjust", "assemble", "augmentation", "canonical_json",
+    "cohen_kappa", "compare_answers", "counted", "curriculum", "dataset_filter", "digest", "digest_of_checkpoint",
+    "encode_sample", "headline_metric", "holm", "hookimpl", "interval", "is_person_tag", "load_plugins",
+    "load_run_file", "measure", "metric", "mixing_warnings", "modality_of", "offer", "optimizer", "parse_changes",
+    "parse_value", "printable", "reward", "run_file", "run_plan", "run_schema", "schedule", "scorer", "solver",
+    "task_type_of", "without_checksum", "write_atomically",
 ]  # fmt: skip
 
 _RENAMED = {"Gate": "DatasetFilter", "Gated": "FilterResult", "Use": "ComponentRef"}

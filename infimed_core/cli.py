@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import gc
 import json
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from infimed_core.runfile.plan import Plan
 
 
+NOT_OURS = (errno.EROFS, errno.EACCES, errno.EPERM)
 PLUGIN = typer.Option(help="A plugin that is one Python file; repeat.", metavar="FILE.py")
 
 
@@ -240,6 +242,11 @@ def _guard(command: Callable[[], Any], registry: Registry | None = None) -> None
         sys.exit(error.exit_code)
     except BrokenPipeError:
         sys.exit(0)
+    except OSError as error:
+        if error.errno not in NOT_OURS:
+            raise
+        _say(f"{error.filename or 'a file'}: cannot be written ({error.strerror})", err=True)
+        sys.exit(2)
     finally:
         if registry is not None:
             _tell_notes(registry, said)

@@ -231,8 +231,7 @@ def checked_bands(curriculum: Curriculum, samples: Iterable[PlannedSample], coun
     with calling(curriculum, "difficulties"):
         values = np.fromiter(numbers(), dtype=np.float64)
     if len(values) != count:
-        what = f"gave {len(values)} numbers for {count} samples; give one for each, in order"
-        raise wrong(curriculum, "difficulties", what)
+        raise wrong(curriculum, "difficulties", f"gave {len(values)} numbers for {count} samples; give one for each")
     _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
     middle = (np.cumsum(counts) - counts / 2) / max(1, count)  # of all that are alike, as a share of the samples
     bands: NDArray[np.int32] = (middle * curriculum.bands).astype(np.int32)[which]

@@ -17,6 +17,16 @@ class NoSampleError(InfimedError):
     exit_code: ClassVar[int] = 1
 
 
+class WorkerDiedError(InfimedError):
+    """A worker process that died while an executor's ``map`` was at ``item``, counted from 0; those before are done."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, item: int, message: str) -> None:
+        super().__init__(message)
+        self.item = item
+
+
 class ConfigError(InfimedError):
     """A run file that cannot be used. ``problems`` holds one complete line per mistake."""
 

@@ -100,9 +100,7 @@ FORMS: dict[str, tuple[Form, ...]] = {
     "augmentation": (Form(("image", "generator"), Augmentation, lambda call, _: {
         "augment": lambda self, image, generator: call(image, generator)
     }),),
-    "curriculum": (Form(("sample",), Curriculum, lambda call, _: {
-        "difficulties": lambda self, samples: map(call, samples)
-    }),),
+    "curriculum": (Form(("sample",), Curriculum, lambda call, _: {"difficulties": lambda self, xs: map(call, xs)}),),
     "solver": (
         Form(("samples", "ask", "generation"), Solver, lambda call, _: {
             "solve": lambda self, samples, ask, generation: call(samples, ask, generation or Generation())

@@ -2,8 +2,8 @@
 
 Tests of kills, ranks and resumes start many processes, and each would spend seconds importing what the one before it
 imported. A process that ``start`` gives has its own memory, environment, signals and end, as every process has. It
-shares with its siblings only what an import leaves and the seed of Python's hashes, so that a file of tests compares
-with at least one process that was started in full.
+shares with its siblings only what an import leaves, the pictures that the demo makes of installed packages, and the
+seed of Python's hashes, so that a file of tests compares with at least one process that was started in full.
 """
 
 from __future__ import annotations
@@ -11,11 +11,14 @@ from __future__ import annotations
 import atexit
 import contextlib
 import functools
+import gc
 import importlib
 import json
 import os
+import pkgutil
 import runpy
 import signal
+import site
 import socket
 import subprocess
 import sys
@@ -27,6 +30,15 @@ from typing import Any
 
 IMPORTED = (
     "infimed_core.cli",
+    "PIL.Image",
+    "jinja2",
+    "jsonschema",
+    "httpx",
+    "rich.console",
+    "typer.rich_utils",
+    "tqdm",
+)
+FOR_TRAINING = (
     "torch",
     "torch.distributed.fsdp",
     "torch.distributed.tensor",
@@ -38,17 +50,13 @@ IMPORTED = (
     "scipy.stats",
     "scipy.ndimage",
     "cv2",
-    "PIL.Image",
     "pydicom",
     "nibabel",
-    "jinja2",
-    "jsonschema",
-    "httpx",
-    "rich.console",
-    "tqdm",
-    "infimed_core.run",
-    "infimed_core.runfile.loading",
+    "ftfy",
 )
+"""Imported in this environment alone: few commands in another one train."""
+OURS = ("infimed_core", "infimed_plugins")
+"""Packages of which every module is imported, too."""
 LONGEST_MESSAGE = 1 << 20
 SECONDS_BETWEEN_LOOKS = 0.02
 
@@ -56,13 +64,13 @@ SECONDS_BETWEEN_LOOKS = 0.02
 class Forked:
     """A process that ``start`` gave, with the words of ``subprocess.Popen``; what it says lies in a file."""
 
-    def __init__(self, pid: int, output: Path) -> None:
-        self.pid, self.output = pid, output
+    def __init__(self, pid: int, output: Path, server: socket.socket) -> None:
+        self.pid, self.output, self.server = pid, output, server
         self.returncode: int | None = None
 
     def poll(self) -> int | None:
         if self.returncode is None:
-            self.returncode = _ask({"poll": self.pid})["code"]
+            self.returncode = _ask(self.server, {"poll": self.pid})["code"]
         return self.returncode
 
     def wait(self, timeout: float = 300.0) -> int:
@@ -105,10 +113,12 @@ def start(
     output: Path | None = None,
     errors: Path | None = None,
     folder: Path | None = None,
+    python: Path | None = None,
 ) -> Forked:
     """What ``python ARGUMENTS`` does (``-m MODULE``, ``-c CODE`` or a file, and what follows), with one thread.
 
     Both streams are appended to ``output``, a new file where none is given; what is an error to ``errors``, if given.
+    ``python`` is the interpreter of another environment: its processes have what is installed there.
     """
     output = output or _new_file()
     body = {
@@ -117,8 +127,10 @@ def start(
         "output": str(output.absolute()),
         "errors": str((errors or output).absolute()),
         "folder": str(folder or Path.cwd()),
+        "is_elsewhere": python is not None,
     }
-    return Forked(_ask(body)["pid"], output)
+    server = _server(python or Path(sys.executable))
+    return Forked(_ask(server, body)["pid"], output, server)
 
 
 def finish(
@@ -126,10 +138,11 @@ def finish(
     environment: Mapping[str, str] | None = None,
     folder: Path | None = None,
     limit: float = 600.0,
+    python: Path | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """As ``start``, to its end: the exit code and both streams, in the words of ``subprocess.run``."""
     output, errors = _new_file(), _new_file()
-    process = start(arguments, environment, output, errors, folder)
+    process = start(arguments, environment, output, errors, folder, python)
     try:
         code = process.wait(limit)
     finally:
@@ -185,11 +198,14 @@ def _new_file() -> Path:
 
 
 @functools.cache
-def _server() -> socket.socket:
-    """The process that has imported everything; it ends when this one does."""
+def _server(python: Path) -> socket.socket:
+    """The process of an interpreter that has imported everything; it ends when this one does."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    command = [sys.executable, str(Path(__file__).resolve()), str(theirs.fileno())]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    is_elsewhere = str(python) != sys.executable
+    place = "elsewhere" if is_elsewhere else "here"
+    command = [str(python), str(Path(__file__).resolve()), str(theirs.fileno()), place]
+    own = {name: value for name, value in os.environ.items() if not (is_elsewhere and name == "PYTHONPATH")}
+    environment = {**own, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environment, stdin=subprocess.DEVNULL)
     theirs.close()
 
@@ -202,18 +218,41 @@ def _server() -> socket.socket:
     return ours
 
 
-def _ask(body: Mapping[str, Any]) -> dict[str, Any]:
-    _server().sendall(json.dumps(body).encode())
-    answer = _server().recv(LONGEST_MESSAGE)
+def _ask(server: socket.socket, body: Mapping[str, Any]) -> dict[str, Any]:
+    server.sendall(json.dumps(body).encode())
+    answer = server.recv(LONGEST_MESSAGE)
     assert answer, "the process that forks has ended"
     return json.loads(answer)  # type: ignore[no-any-return]
 
 
-def _serve(connection: socket.socket) -> None:
-    """Fork for every message; returns in the children alone, and ends with whoever asks."""
-    for name in IMPORTED:
+def _import_all(is_elsewhere: bool) -> None:
+    """All that most commands import or make first, and every one alike."""
+    for name in (*IMPORTED, *(() if is_elsewhere else FOR_TRAINING)):
         importlib.import_module(name)
+    for package in map(importlib.import_module, OURS):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            importlib.import_module(module.name)
+    from infimed_plugins.demo import icd, pictures
+
+    with contextlib.suppress(Exception):  # a package of the extra `demo` is missing: whoever needs it says so
+        icd.categories()
+        if not is_elsewhere:
+            pictures.pictures(128)
+    if not is_elsewhere:
+        from transformers.conversion_mapping import get_checkpoint_conversion_mapping
+
+        from infimed_plugins.reporting.page.assets import environment
+
+        environment().get_template("report.html.j2")
+        get_checkpoint_conversion_mapping("qwen3_vl")  # makes a table of patterns, which every save and load reads
+
+
+def _serve(connection: socket.socket, is_elsewhere: bool) -> None:
+    """Fork for every message; returns in the children alone, and ends with whoever asks."""
+    _import_all(is_elsewhere)
     spare()
+    gc.collect()
+    gc.freeze()  # no child looks through, and so copies, what all of them have
     while message := connection.recv(LONGEST_MESSAGE):
         body = json.loads(message)
         if "poll" in body:
@@ -232,8 +271,10 @@ def _serve(connection: socket.socket) -> None:
     os._exit(0)
 
 
-def _become(arguments: list[str], environment: dict[str, str], output: str, errors: str, folder: str) -> None:
-    """What the interpreter itself does with its command line."""
+def _become(
+    arguments: list[str], environment: dict[str, str], output: str, errors: str, folder: str, is_elsewhere: bool
+) -> None:
+    """What the interpreter itself does with its command line; elsewhere packages were installed since it started."""
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
@@ -241,6 +282,10 @@ def _become(arguments: list[str], environment: dict[str, str], output: str, erro
         stream = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.dup2(stream, descriptor)
         os.close(stream)
+    if is_elsewhere:
+        for packages in site.getsitepackages():
+            site.addsitedir(packages)
+        importlib.invalidate_caches()
     first, *rest = arguments
     if first in ("-m", "-c"):
         what, *rest = rest
@@ -255,4 +300,4 @@ def _become(arguments: list[str], environment: dict[str, str], output: str, erro
 
 
 if __name__ == "__main__":
-    _serve(socket.socket(fileno=int(sys.argv[1])))
+    _serve(socket.socket(fileno=int(sys.argv[1])), is_elsewhere=sys.argv[2] == "elsewhere")

@@ -49,7 +49,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     document = {
         "run": {"name": "full"},
-        "data": {"sources": [{"use": "demo-anatomy", "with": {"max_images": 8}}]},
+        "data": {"sources": [{"use": "demo-anatomy", "with": {"max_images": 8, "include_text": False}}]},
         "quality": {"scorers": [{"use": "five-dimension"}]},
         "models": models,
         "evaluation": {
@@ -89,8 +89,8 @@ def prepare(directory: Path, finished: Path) -> None:
     for name in ("train.jsonl", "xrays.jsonl", "rows.jsonl", "mixture.jsonl", "medical.jsonl"):
         (directory / "data" / name).write_text(lines)
     question = json.dumps(QUESTION) + "\n"
-    for name in ("questions.jsonl", "train.jsonl", "all.jsonl", "rows.jsonl", "studies.jsonl", "pairs.jsonl"):
-        (directory / name).write_text(question)
+    for name in ("questions", "train", "all", "rows", "studies", "pairs", "labelled"):
+        (directory / f"{name}.jsonl").write_text(question)
     for name in ("theirs.jsonl", "ours.jsonl"):
         (directory / name).write_text(json.dumps({"id": "q1", "text": "Yes"}) + "\n")
     (directory / "my-cases.jsonl").write_text(json.dumps(case()) + "\n")

@@ -1,10 +1,13 @@
 """A plugin can hurt only itself: many outside distributions, good and broken, installed by pip in one environment."""
 
 import json
+import os
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 
 from tests.test_third_party import ROOT, built, fresh_environment, install, shared_folder
@@ -22,22 +25,22 @@ class Environment:
     def install(self, *wheels: Path) -> None:
         install(self.python, "--force-reinstall", *wheels)
 
-    def infimed(self, *arguments: object, expect: int = 0, program: str = "infimed") -> Any:
-        import os
-        import subprocess
-
+    def infimed(self, *arguments: object, expect: int = 0, program: str = "infimed", is_whole: bool = False) -> Any:
+        """``is_whole``: a process that is started in full; the others are forked from one of this environment."""
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        done = subprocess.run(
-            [str(part) for part in (self.python.parent / program, *arguments)],
-            capture_output=True, text=True, cwd=self.place, env=environment | {"HEARD": str(self.place / "heard")},
-        )  # fmt: skip
+        environment["HEARD"] = str(self.place / "heard")
+        command = [str(part) for part in (self.python.parent / program, *arguments)]
+        if is_whole:
+            done = subprocess.run(command, capture_output=True, text=True, cwd=self.place, env=environment, check=False)
+        else:
+            done = forked.finish(command, environment, self.place, python=self.python)
         assert done.returncode == expect, done.stdout + done.stderr
         return done
 
-    def run(self, name: str, expect: int = 0, **sections: Any) -> Any:
+    def run(self, name: str, expect: int = 0, is_whole: bool = False, **sections: Any) -> Any:
         file = self.place / f"{name}.yaml"
         file.write_text(json.dumps({"run": {"name": name, "directory": str(self.place / "runs")}, **sections}))
-        return self.infimed(file, "--quiet", expect=expect, program="infimed-run")
+        return self.infimed(file, "--quiet", expect=expect, program="infimed-run", is_whole=is_whole)
 
 
 def plain(place: Path) -> dict[str, Any]:
@@ -65,9 +68,9 @@ def plain(place: Path) -> dict[str, Any]:
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
     """A run is made before anything else is installed, to compare with."""
     found = Environment(tmp_path_factory.mktemp("outside"), built(ROOT, shared_folder(tmp_path_factory)))
-    found.run("before", **plain(found.place))
+    found.run("before", is_whole=True, **plain(found.place))
     found.install(*(outside.write(found.place) for outside in (*GOOD, *BROKEN, UNUSABLE)))
-    found.infimed("plugins")  # compiles what can be: an import is timed below
+    found.infimed("plugins", is_whole=True)  # compiles what can be: an import is timed below
     return found
 
 

@@ -13,9 +13,11 @@ from typing import Any
 
 import forked
 import pytest
+from filelock import FileLock
 
 from infimed_core import KINDS, load_plugins
 from infimed_core.testing import run
+from tests.test_third_party import shared_folder
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "plugins" / "reporting"))
@@ -32,11 +34,15 @@ PAGES = ("index.html", "tutorials/own-data.html", "benchmarks.html", "reference/
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    target = tmp_path_factory.mktemp("site")
+    """Built once for all worker processes, which wait for each other."""
+    target = shared_folder(tmp_path_factory) / "site"
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(target)]
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    with FileLock(f"{target}.lock"):
+        if not Path(f"{target}.done").exists():
+            done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stdout + done.stderr
+            Path(f"{target}.done").touch()
     return target
 
 

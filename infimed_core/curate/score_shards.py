@@ -19,7 +19,7 @@ from infimed_core.store.files import write_atomically
 from infimed_core.store.scores import num_rows, part_path
 
 PART_SIZE = 512
-"""Most samples of one part: what one task scores, what one file holds, and the most that a kill loses."""
+"""Most samples of one part: what one task scores, and what one file holds."""
 SMALL = 64
 """A shard of fewer samples shares a part with its neighbours."""
 _SHARDS = "shards.json"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from infimed_core.api.models import Answer, Request
 from infimed_core.api.quality import JudgingScorer, Scorer
 from infimed_core.contracts import checked_scores, named, wrong, wrong_score
 from infimed_core.curate.score_shards import ScoringJob, read_shards, spans
-from infimed_core.errors import DataError, InfimedError
+from infimed_core.errors import DataError, InfimedError, WorkerDiedError
 from infimed_core.models.model_pool import asking
 from infimed_core.plugin_loading import told_error
 from infimed_core.runfile.sections import names_in_run
@@ -21,12 +22,18 @@ from infimed_core.stopping import stop_signal
 from infimed_core.store.artifacts import digest
 from infimed_core.store.broadcast import Broadcast
 from infimed_core.store.dataset import Dataset
-from infimed_core.store.scores import ScoreTable, has_errors, write_part
+from infimed_core.store.scores import ScoreTable, begun_rows, has_errors, write_part
 from infimed_core.store.steps import Outcome, RunState
 
-CALL_SIZE = 128
-"""Samples that a scorer is given at once."""
+CALL_SIZE, JUDGED_SIZE = 32, 128
+"""Samples that a scorer, and a judge, is given at once; between two calls a part is kept as far as it is."""
+SAVE_SECONDS = 2.0
+"""After so long what is scored of a part is written, so that a kill loses no more."""
+BEGUN, TRIED = ".begun", ".tried"
 SCORER_FAILED = "scorer_failed"
+DIED = Score(
+    status="error", reasons=(SCORER_FAILED,), note="the worker died at it: out of memory, or a library crashed"
+)
 LEFT_OUT = Score(status="unscored", reasons=("left_out_by_filter",))
 """Of a sample that a filter rejected: it is not scored."""
 
@@ -41,11 +48,18 @@ class Done(NamedTuple):
 
 @dataclass(frozen=True)
 class ScoreTask:
-    """One part of the samples. Picklable."""
+    """One part of the samples. Picklable.
+
+    Attributes:
+        is_careful: one sample after the other, each noted before it is scored: a worker has died at one of them.
+        fatal: rows at which it has died; they are not scored.
+    """
 
     job: Broadcast[ScoringJob]
     start: int
     stop: int
+    is_careful: bool = False
+    fatal: tuple[int, ...] = ()
 
     def __call__(self) -> Done:
         """Score this part in this process."""
@@ -57,24 +71,80 @@ class ScoreTask:
         score: Callable[[list[Sample]], list[Score]],
         tag: Callable[[Sample], str] = lambda sample: "",
         good: Callable[[Path], bool] = lambda path: True,
+        size: int = CALL_SIZE,
     ) -> Done:
-        """Score this part, unless it is complete. ``tag`` is what else a sample's score depends on."""
+        """Score this part, unless it is complete, or what a killed process has left of it.
+
+        ``tag`` is what else a sample's score depends on; ``size``: how many samples the scorer is given at once.
+        """
         job = self.job.value
         target = job.target(self.start, self.stop, tag)
         num_samples = self.stop - self.start
         if job.is_complete(target, num_samples, good):
             return Done(target.name, num_samples, 0)
-        ids: list[str] = []
-        scores: list[Score] = []
-        for at in range(self.start, self.stop, CALL_SIZE):
-            samples = job.dataset[at : min(at + CALL_SIZE, self.stop)]
+        begun, dimensions = _beside(target, BEGUN), job.scorer.given_dimensions()
+        ids, scores = begun_rows(begun)
+        num_kept, saved = len(scores), time.monotonic()
+        size = 1 if self.is_careful else size
+        for at in range(self.start + num_kept, self.stop, size):
+            samples = job.dataset[at : min(at + size, self.stop)]
             skipped = job.left_out[at : at + len(samples)].ljust(len(samples), b"\0")
             wanted = [sample for sample, skip in zip(samples, skipped, strict=True) if not skip]
-            found = iter(scored(job.scorer, score, wanted) if wanted else ())
+            if self.is_careful:
+                _beside(target, TRIED).write_text(str(at), encoding="ascii")
+            found = iter([DIED] if at in self.fatal else scored(job.scorer, score, wanted) if wanted else ())
             scores += [LEFT_OUT if skip else next(found) for skip in skipped]
             ids += [sample.id for sample in samples]
-        write_part(target, ids, scores, job.scorer.given_dimensions())
-        return Done(target.name, num_samples, sum(score is not LEFT_OUT for score in scores))
+            if time.monotonic() - saved >= SAVE_SECONDS:
+                write_part(begun, ids, scores, dimensions)
+                saved = time.monotonic()
+        write_part(target, ids, scores, dimensions)
+        for left in (begun, _beside(target, TRIED)):
+            left.unlink(missing_ok=True)
+        return Done(target.name, num_samples, sum(score is not LEFT_OUT for score in scores[num_kept:]))
+
+    def tried(self) -> int | None:
+        """The row at which a worker that was careful has died."""
+        try:
+            return int(_beside(self.job.value.target(self.start, self.stop), TRIED).read_text(encoding="ascii"))
+        except (OSError, ValueError):
+            return None
+
+
+def _beside(target: Path, ending: str) -> Path:
+    return target.with_name(f".{target.name}{ending}")
+
+
+def each_part(executor: Executor, tasks: Sequence[ScoreTask]) -> Iterator[Done]:
+    """Every part as it is done, in order; a sample at which a worker dies each time has an error for its score.
+
+    Raises:
+        WorkerDiedError: a worker died outside of any sample.
+    """
+    while tasks:
+        num_done = 0
+        try:
+            for part in executor.map(ScoreTask.__call__, tasks):
+                num_done += 1
+                yield part
+            return
+        except WorkerDiedError:
+            yield _alone(executor, tasks[num_done])
+        tasks = tasks[num_done + 1 :]
+
+
+def _alone(executor: Executor, task: ScoreTask) -> Done:
+    fatal: tuple[int, ...] = ()
+    while True:
+        careful = replace(task, is_careful=True, fatal=fatal)
+        try:
+            # two items, for an executor may do a single one in this process
+            return next(part for part in executor.map(_call, [careful, None]) if part is not None)
+        except WorkerDiedError:
+            row = careful.tried()
+            if row is None or row in fatal:
+                raise
+            fatal = (*fatal, row)
 
 
 def scored(scorer: Scorer, score: Callable[[list[Sample]], list[Score]], samples: list[Sample]) -> list[Score]:
@@ -105,8 +175,8 @@ def scored(scorer: Scorer, score: Callable[[list[Sample]], list[Score]], samples
     ]
 
 
-def _call(task: ScoreTask) -> Done:
-    return task()
+def _call(task: ScoreTask | None) -> Done | None:
+    return task() if task is not None else None
 
 
 def _judge(state: RunState, task: ScoreTask, identity: Mapping[str, str]) -> Done:
@@ -127,7 +197,7 @@ def _judge(state: RunState, task: ScoreTask, identity: Mapping[str, str]) -> Don
         return scorer.judge(marked, state.media, asking(marked, ask_judge, state.model_pool.ask, with_identity))
 
     # A model that was not reached may be there now; what it answered is in its cache.
-    return task.work(score, state_of, lambda path: not has_errors(path))
+    return task.work(score, state_of, lambda path: not has_errors(path), JUDGED_SIZE)
 
 
 def with_identity(request: Request) -> Request:
@@ -186,7 +256,7 @@ def score_samples(
             if isinstance(fitted, JudgingScorer):
                 done: Iterable[Done] = (_judge(state, task, identity) for task in tasks)
             else:
-                done = executor.map(_call, tasks)
+                done = each_part(executor, tasks)
             kept_names = set()
             for part in done:
                 kept_names.add(part.name)
@@ -229,6 +299,6 @@ def score_samples(
 
 def _sweep(directory: Path, kept_names: set[str]) -> None:
     """Remove the parts that are not of this step (their media have changed), and what a killed process left."""
-    for path in [*directory.glob("part-*.parquet"), *directory.glob(".*.tmp")]:
+    for path in [*directory.glob("part-*.parquet"), *directory.glob(".*.tmp"), *directory.glob(".part-*")]:
         if path.name not in kept_names:
             path.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import json
 import os
 import platform
@@ -27,6 +28,7 @@ from infimed_core.texts import whole_in
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
+_version = functools.cache(metadata.version)  # what a process has imported stays what it was
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 LOCK, OWNER = "lock", "owner"
 """The file that the owner of a run directory holds locked, and the one that says who that is."""
@@ -179,7 +181,7 @@ def environment(folder: Path | None = None) -> dict[str, Any]:
     packages: dict[str, str] = {}
     for name in (GROUP, *required_packages()):
         with suppress(metadata.PackageNotFoundError):
-            packages[name] = metadata.version(name)
+            packages[name] = _version(name)
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -200,15 +202,20 @@ def _git_revision(folder: Path) -> str | None:
 
 
 def is_gone(path: Path, record: RunRecord) -> bool:
-    """Whether a run calls itself running and no living process works in its directory.
+    """Whether a run calls itself running, or a step of it, and no living process works in its directory.
 
-    The operating system holds the lock, and lets it go when its process ends, however that comes about.
+    The operating system holds the lock, and lets it go when its process ends, however that comes about. To look at it
+    takes no more than to read it.
     """
-    if record.status != "running" or not (path / LOCK).exists():
+    is_under_way = record.status == "running" or any(step.status == "running" for step in record.steps)
+    if not is_under_way or not (path / LOCK).exists():
         return False
+    import fcntl
+
     try:
-        with _file_lock(path).acquire(timeout=0):
-            return True
+        with (path / LOCK).open("rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return True
     except OSError as error:  # also that another holds it
         return error.errno in NO_LOCKS and not _is_touched(path / LEASE)
 

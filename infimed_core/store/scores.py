@@ -8,6 +8,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from itertools import chain, repeat
 from pathlib import Path
@@ -93,6 +94,14 @@ def num_rows(path: Path) -> int | None:
         return int(parquet.read_metadata(path).num_rows)
     except (OSError, ArrowException):
         return None
+
+
+def begun_rows(path: Path) -> tuple[list[str], list[Score]]:
+    """Ids and scores that a killed process had of a part; none where there is no such file, or a damaged one."""
+    with suppress(InfimedError):
+        rows = _rows(_read(path, _ROW)) if num_rows(path) else []
+        return [identity for identity, _ in rows], [score for _, score in rows]
+    return [], []
 
 
 def has_errors(path: Path) -> bool:

@@ -171,8 +171,8 @@ def check_packer(packer: Packer, costs: NDArray[np.int64] | None = None) -> Pack
 
 def check_curriculum(curriculum: Curriculum, samples: Sequence[PlannedSample] | None = None) -> list[int]:
     """One finite number or ``None`` for each sample, in order, the same twice; gives the band of each sample."""
-    made = [PlannedSample(**dict(one), num_tokens=9 + n, num_images=n % 3) for n, one in enumerate(_candidates())]
-    given = samples or made
+    each = enumerate(_candidates())
+    given = samples or [PlannedSample(**dict(one), num_tokens=9 + n, num_images=n % 3) for n, one in each]
     return twice(
         curriculum, "difficulties", lambda: contracts.checked_bands(curriculum, iter(given), len(given)).tolist()
     )

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 
 from infimed_core import InfimedError, Reporter, RunEvent, load_plugins, load_run_file
@@ -147,8 +148,7 @@ def test_help_lists_the_commands_of_plugins_without_what_they_work_with() -> Non
 
 
 def infimed(*arguments: str) -> subprocess.CompletedProcess[str]:
-    code = "from infimed_core.cli import main; main()"
-    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    return forked.finish(["-c", "from infimed_core.cli import main; main()", *arguments])
 
 
 def test_infimed_run_ends_with_the_summary_whether_or_not_a_report_is_asked_for(tmp_path: Path) -> None:

@@ -3,12 +3,12 @@
 import json
 import os
 import re
-import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 
 from infimed_core import KINDS, InfimedError, load_plugins
@@ -133,17 +133,17 @@ def training_with(objective: dict[str, Any]) -> dict[str, Any]:
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
     """One fresh environment with a new plugin of every kind, installed as its README says and not edited."""
     made = Environment(tmp_path_factory.mktemp("new"), built(ROOT, shared_folder(tmp_path_factory)))
-    for kind, name in NAMES.items():
-        made.infimed("new", kind, name)
+    for number, (kind, name) in enumerate(NAMES.items()):
+        made.infimed("new", kind, name, is_whole=number == 0)
     folders = [made.place / f"infimed-{name}" for name in NAMES.values()]
     editable = [part for folder in folders for part in ("-e", folder)]
     install(made.python, "--no-build-isolation", *editable)
     tests = [str(folder) for folder in folders]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    command = [str(made.python), "-m", "pytest", "-q", "-p", "no:cacheprovider", "--junitxml=tests.xml", *tests]
-    subprocess.run(command, cwd=made.place, env=environment, capture_output=True, check=False)
+    command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "--junitxml=tests.xml", *tests]
+    forked.finish(command, environment, made.place, python=made.python)
     sections = run_file(made.place)
-    made.run("every-kind", **sections)
+    made.run("every-kind", is_whole=True, **sections)
     last = {"model": sections["model"], "data": {**sections["data"], "filters": []}, "packing": sections["packing"]}
     made.run("objective", **last, training=training_with({"use": "my-objective"}))
     return made

@@ -245,7 +245,7 @@ def test_samples_without_a_difficulty_come_last() -> None:
     [
         (not_a_number(), "gave nan at place 0; give a finite number, or None"),
         (worded(), "gave 'hard' at place 0"),
-        (TooFew(), "gave 1 numbers for 10 samples; give one for each, in order"),
+        (TooFew(), "gave 1 numbers for 10 samples; give one for each"),
     ],
 )
 def test_what_is_no_difficulty_is_named_with_its_place(wrong: Curriculum, told: str) -> None:

@@ -3,6 +3,9 @@
 import importlib.util
 import json
 import os
+import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -51,6 +54,44 @@ def test_a_finished_run_is_done_and_a_running_one_is_alive_or_dead_by_its_lock(f
     assert status_of(finished).state == "dead"
     with FileLock(finished / "lock"):
         assert status_of(finished).state == "alive"
+
+
+def test_a_run_whose_reports_are_being_made_is_alive_and_dead_when_that_was_killed(finished: Path) -> None:
+    steps = json.loads((finished / "run.json").read_text())["steps"]
+    changed(finished, steps=[*steps, {"name": "report-html", "kind": "report", "status": "running"}])
+    with FileLock(finished / "lock"):
+        assert status_of(finished).state == "alive"
+    assert status_of(finished).state == "dead"
+
+
+READ_ONLY = """
+set -e
+mount --bind "$1" "$1"
+mount -o remount,ro,bind "$1"
+set +e
+for words in "runs $1" "gc $1/r --yes" "report $1/r" "check $2"; do
+    "$3" -m infimed_core.cli_for_tests $words 2>&1; echo "exit code $?"
+done
+"""
+
+
+def test_whoever_may_read_and_not_write_is_told_the_truth_in_one_line_each(finished: Path, tmp_path: Path) -> None:
+    changed(finished, status="running", finished=None)
+    runs = finished.parent
+    (tmp_path / "run.yaml").write_text(json.dumps(document() | {"run": {"name": "new", "directory": str(runs)}}))
+    container = ["unshare", "--map-root-user", "--mount"]
+    if shutil.which("unshare") is None or subprocess.run([*container, "true"], capture_output=True).returncode:
+        pytest.skip("needs unshare, with user namespaces")
+    infimed = "import sys; from infimed_core.cli import main; sys.argv[0] = 'infimed'; main()"
+    script = READ_ONLY.replace("-m infimed_core.cli_for_tests", f'-c "{infimed}"')
+    shell = [*container, "sh", "-c", script, "sh", str(runs), str(tmp_path / "run.yaml"), sys.executable]
+    told = subprocess.run(shell, capture_output=True, text=True)
+    assert "Traceback" not in told.stdout, told.stdout
+    assert "dead" in told.stdout and "alive" not in told.stdout and "a process works on this run" not in told.stdout
+    assert "r/report.html: cannot be written (Read-only file system)" in told.stdout and "run.directory" in told.stdout
+    assert [line for line in told.stdout.split("\n") if line.startswith("exit code")] == [
+        "exit code 0", "exit code 0", "exit code 2", "exit code 2",
+    ], told.stdout  # fmt: skip
 
 
 def test_a_beat_from_another_machine_says_alive_where_its_lock_is_not_seen(finished: Path) -> None:

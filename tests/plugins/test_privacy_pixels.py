@@ -113,7 +113,7 @@ def test_without_ocr_pixels_are_unchecked_and_the_score_says_how_to_install_it(m
 
 
 def test_without_ocr_a_copy_says_that_its_pixels_were_not_looked_at(monkeypatch, tmp_path):
-    monkeypatch.setattr("infimed_plugins.quality.privacy.command.can_read_pixels", lambda: False)
+    monkeypatch.setattr("infimed_plugins.quality.privacy.pixels.can_read_pixels", lambda: False)
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.png").write_bytes(png(picture("MRN 00123456")))
     body = deidentify(tmp_path / "in", tmp_path / "out", key=b"k" * 16)

@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -64,8 +65,7 @@ def labels(folder: Path, values: dict[tuple[str, str], tuple[str, Any]]) -> Path
 
 
 def run(folder: Path, label_folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(BENCHMARKS / "reading.py"), str(folder), "--labels", str(label_folder), *more]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return forked.finish([BENCHMARKS / "reading.py", folder, "--labels", label_folder, *more])
 
 
 def test_each_outcome_is_counted_beside_the_publishers_own(published: Path) -> None:

@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 
 from infimed_core.records import open_run
@@ -96,16 +96,20 @@ def write_run(tmp_path: Path, teacher: Teacher, name: str, **settings: Any) -> P
     return file
 
 
-def start(file: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-c", "from infimed_core.cli import run_main; run_main()", str(file), "--quiet"]
-    environment = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment)
+COMMAND = ["-c", "from infimed_core.cli import run_main; run_main()"]
+
+
+def without_proxy() -> dict[str, str]:
+    return {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
+
+
+def start(file: Path) -> forked.Forked:
+    return forked.start([*COMMAND, file, "--quiet"], without_proxy())
 
 
 def finish(file: Path) -> Path:
     process = start(file)
-    _, told = process.communicate(timeout=300)
-    assert process.returncode == 0, told.decode()
+    assert process.wait() == 0, process.said()
     return file.parent / "runs" / file.stem
 
 
@@ -169,7 +173,10 @@ def test_what_was_there_is_kept_beside_what_is_made(tmp_path: Path, teacher: Tea
 
 @pytest.mark.slow
 def test_a_killed_synthesis_goes_on_asks_nothing_twice_and_makes_the_same(tmp_path: Path, teacher: Teacher) -> None:
-    whole = finish(write_run(tmp_path, teacher, "whole"))
+    file = write_run(tmp_path, teacher, "whole")  # in a process that is started in full; the others are forked
+    done = subprocess.run([sys.executable, *COMMAND, file, "--quiet"], env=without_proxy(), capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    whole = file.parent / "runs" / "whole"
     calls = teacher.answered().total()
     teacher.log.unlink()
 
@@ -178,9 +185,9 @@ def test_a_killed_synthesis_goes_on_asks_nothing_twice_and_makes_the_same(tmp_pa
         process = start(file)
         while process.poll() is None and teacher.answered().total() < part * calls:
             time.sleep(0.005)
-        assert process.poll() is None, process.communicate()[1]
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+        assert process.poll() is None, process.said()
+        process.kill()
+        process.wait()
     killed = finish(file)
 
     for name in ("made.jsonl", "faults.jsonl", "outcomes.jsonl", "samples.jsonl"):

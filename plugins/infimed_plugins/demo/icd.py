@@ -70,14 +70,23 @@ def categories() -> tuple[Category, ...]:
     return tuple(found)
 
 
+@functools.lru_cache(maxsize=1)
+def _chapters() -> tuple[str, ...]:
+    return tuple(dict.fromkeys(category.chapter for category in categories()))
+
+
+@functools.cache
+def _codes(letter: str) -> tuple[str, ...]:
+    """The codes that begin with a letter."""
+    return tuple(category.code for category in categories() if category.code[0] == letter)
+
+
 def question(category: Category, kind: str, form: str, chance: random.Random) -> Question:
     """One question about a category: ``icd_chapter`` or ``icd_code``."""
-    everything = categories()
     if kind == "icd_chapter":
-        choices = tuple(dict.fromkeys(other.chapter for other in everything))
-        fact = Fact(category.chapter, choices)
+        fact = Fact(category.chapter, _chapters())
     else:
-        near = [other.code for other in everything if other.code[0] == category.code[0] and other is not category]
+        near = [code for code in _codes(category.code[0]) if code != category.code]
         fact = Fact(category.code, (category.code, *chance.sample(near, min(3, len(near)))))
     phrased = chance.choice(QUESTIONS[kind]).format(category.name)
     return ask(kind, fact, form, chance, question=phrased)

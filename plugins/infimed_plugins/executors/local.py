@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import Field
 
-from infimed_core import Executor, InfimedError
+from infimed_core import Executor, WorkerDiedError
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ProcessPoolExecutor
@@ -67,7 +67,7 @@ class Processes(Executor):
         """Results in the order of ``items``. One process, or one item, is done in this process.
 
         Raises:
-            InfimedError: a worker process died (killed for memory, say); names the item it may have worked on.
+            WorkerDiedError: a worker process died (killed for memory, say); names the item it may have worked on.
         """
         num_processes = min(self.num_processes or _num_cpus(), len(items))
         if num_processes <= 1:
@@ -89,7 +89,7 @@ class Processes(Executor):
                         waiting.append((index, pool.submit(function, item)))
                     except BrokenProcessPool:
                         if not waiting:
-                            raise InfimedError(_died(index, index, len(items))) from None
+                            raise WorkerDiedError(index, _died(index, index, len(items))) from None
                         break
                 if not waiting:
                     break
@@ -97,7 +97,7 @@ class Processes(Executor):
                 try:
                     result = future.result()
                 except BrokenProcessPool:
-                    raise InfimedError(_died(index, waiting[-1][0], len(items))) from None
+                    raise WorkerDiedError(index, _died(index, waiting[-1][0], len(items))) from None
                 waiting.popleft()
                 yield result
         except BaseException:  # also the caller's: Ctrl-C, or no more results wanted

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from pydantic import Field
 
-from infimed_core import Component, DataError, Executor, InfimedError
+from infimed_core import Component, DataError, Executor, InfimedError, WorkerDiedError
 from infimed_plugins.executors.local import processors, threads
 
 T = TypeVar("T")
@@ -200,7 +200,8 @@ def _gave_up(error: Exception, index: int, num_items: int) -> InfimedError:
     if found:  # before our own code runs: InfimedError itself may be what is not there
         return InfimedError(_lacks(found.group(1), ""))
     first = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return InfimedError(
+    return WorkerDiedError(
+        index,
         f"a Ray worker died at item {index} of {num_items} every time ({type(error).__name__}: {first}); killed (out "
-        "of memory?) or crashed in a library: use memory_per_task, or 'serial' to see the crash"
+        "of memory?) or crashed in a library: use memory_per_task, or 'serial' to see the crash",
     )

@@ -81,8 +81,9 @@ def status_of(directory: Path) -> RunStatus:
     running = [step.name for step in record.steps if step.status == "running"]
     last = running[-1:] or [step.name for step in record.steps[-1:]]
     shown: dict[str, Any] = {"step": last[0] if last else "", "ends": record.finished}
-    state: State = record.status if record.status != "running" else _living(run.is_abandoned, beat)
-    if record.status == "running":
+    # Reports are made when the rest is done.
+    state: State = record.status if record.status != "running" and not running else _living(run.is_abandoned, beat)
+    if record.status == "running" or running:
         shown["ends"] = None
         if beat and beat.get("step") == shown["step"]:
             shown |= {name: beat.get(name) for name in ("done", "total", "unit", "rate")}
@@ -96,7 +97,7 @@ def status_of(directory: Path) -> RunStatus:
 
 def is_alive(directory: Path, record: RunRecord) -> bool:
     """Whether a process works on the run."""
-    return record.status == "running" and status_of(directory).state in ("alive", "waiting")
+    return status_of(directory).state in ("alive", "waiting")
 
 
 def _living(lock_is_free: bool, beat: dict[str, Any]) -> State:

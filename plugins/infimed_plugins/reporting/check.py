@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 import re
+import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -92,9 +94,27 @@ def lines_about(file: Path, registry: Registry, changes: dict[str, Any]) -> list
         name: getattr(plan.file, name) for name in type(plan.file).model_fields if name not in ("run", "plugins")
     }
     steps = ", ".join(name for name, section in sections.items() if section)
-    lines = [f"{place}: {doubt}" for place, component in plan.components.items() for doubt in component.doubts()]
+    if refused := refused_directory(Path(plan.file.run.directory) / plan.file.run.name):
+        raise InfimedError(f"{file}: run.directory: {refused}")
+    try:
+        lines = [f"{place}: {doubt}" for place, component in plan.components.items() for doubt in component.doubts()]
+    except ImportError as error:
+        raise InfimedError(f"{file}: the package {error.name}, which it needs, is not installed") from None
     lines += [f"warning: {text}" for text in plan_warnings(plan)]
     return [*lines, f"ok ({steps or 'no steps'}; {len(plan.components)} components)"]
+
+
+def refused_directory(run: Path) -> str:
+    """Why a run cannot be made at a place, found out by trying; "" where it can."""
+    place = next(folder for folder in (run, *run.absolute().parents) if folder.exists())
+    try:
+        os.rmdir(tempfile.mkdtemp(prefix=".infimed-check-", dir=place))
+    except OSError as error:
+        return (
+            f"{run} cannot be written ({error.strerror or error}); set run.directory to a place that is yours to "
+            "write, or give it to the user who runs this"
+        )
+    return ""
 
 
 def plan_warnings(plan: Plan) -> list[str]:

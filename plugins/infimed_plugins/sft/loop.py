@@ -250,7 +250,9 @@ class Loop:
         import torch
 
         # Seeded by its place in the plan, so that dropout depends on neither ranks, workers nor a resume.
-        torch.manual_seed(_row_seed(self._context.seed, step, index))
+        # For a GPU that is not there torch.manual_seed would note where in the program it was asked, each time.
+        seeded: Any = torch.default_generator if self._device.type == "cpu" else torch
+        seeded.manual_seed(_row_seed(self._context.seed, step, index))
         compute = self._losses.of_row(row, positions, weights, counts=index >= 0)
         with told_with_row(self._stage.name, step + 1, index + 1, row, self._stage.activation_checkpointing):
             with self._arithmetic():

@@ -11,11 +11,6 @@ from typing import Annotated, Any
 import typer
 
 from infimed_core import DataError, Fault, InfimedError, Sample
-from infimed_plugins.quality.privacy.copying import Copier, Tally, check_target
-from infimed_plugins.quality.privacy.dicom import DicomCleaner
-from infimed_plugins.quality.privacy.pixels import INSTALL, PixelReader, can_read_pixels
-from infimed_plugins.quality.privacy.pseudonyms import Pseudonyms
-from infimed_plugins.quality.privacy.report import markdown, report
 
 
 def deidentify_command(
@@ -44,6 +39,8 @@ def deidentify_command(
 
     The originals are never changed. Exit code 1: a scan of the copy still finds something, or a file was withheld.
     """
+    from infimed_plugins.quality.privacy.report import markdown
+
     for name, value, allowed in (
         ("dates", dates, ("remove", "shift")),
         ("descriptions", descriptions, ("remove", "clean")),
@@ -78,7 +75,13 @@ def deidentify(
     Raises:
         InfimedError: no such source, a target that is not empty or lies in the source, an unknown reader.
     """
+    # What recognises identity is a hundred patterns, half a second to compile: only who copies waits for them.
     from infimed_plugins.quality.installed import media_loader
+    from infimed_plugins.quality.privacy.copying import Copier, Tally, check_target
+    from infimed_plugins.quality.privacy.dicom import DicomCleaner
+    from infimed_plugins.quality.privacy.pixels import INSTALL, PixelReader, can_read_pixels
+    from infimed_plugins.quality.privacy.pseudonyms import Pseudonyms
+    from infimed_plugins.quality.privacy.report import markdown, report
 
     if not source.exists():
         raise InfimedError(f"{source}: no such file or directory")

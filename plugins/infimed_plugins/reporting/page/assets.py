@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 from typing import Any
 
-from infimed_plugins.reporting.page.figures import num_counted, number, p_text, printable
+from infimed_plugins.reporting.page.figures import figure, heat, num_counted, number, p_text, printable
 
 FEW = 20
 """Questions of a cell below which it is greyed: its value says little."""
 
 
+@functools.cache
 def environment() -> Any:
-    """Jinja with autoescaping and the filters that the pages share."""
+    """Jinja with autoescaping and the filters that the pages share; each template is compiled once in a process."""
     import jinja2
     from markupsafe import Markup
 
@@ -27,6 +29,8 @@ def environment() -> Any:
     made.filters["number"] = number
     made.filters["p_value"] = p_text
     made.filters["counted"] = num_counted
+    made.filters["figure"] = figure
+    made.filters["heat"] = heat
     made.filters["plain"] = lambda value: printable(str(value))
     made.filters["drawing"] = Markup  # Only for what report_charts let through its XML tree.
     return made

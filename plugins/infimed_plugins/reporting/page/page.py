@@ -17,7 +17,7 @@ from infimed_plugins.reporting.page.assets import asset, digest, environment
 from infimed_plugins.reporting.page.confidence import referring
 from infimed_plugins.reporting.page.curation import with_curation
 from infimed_plugins.reporting.page.doubts import no_better, no_model, same_answers, unread, weak_forms
-from infimed_plugins.reporting.page.figures import figure, heat, printable
+from infimed_plugins.reporting.page.figures import printable
 from infimed_plugins.reporting.page.leaderboard import leaderboard
 from infimed_plugins.reporting.page.live import with_running_curves
 from infimed_plugins.reporting.page.movements import movements
@@ -103,8 +103,6 @@ def _page(
 
     record = run.record
     made = environment()
-    made.filters["figure"] = figure
-    made.filters["heat"] = heat
     style, script = asset(made, "report.css"), asset(made, "report.js")
     matrices = tables_of.cell_matrices(record, answers.cells)
     costs = tables_of.training_costs(record)
