@@ -209,7 +209,7 @@ def test_a_template_without_end_ends_soon(monkeypatch: pytest.MonkeyPatch, templ
     "{% for m in messages %}{{ loop.index }}/{{ loop.length }}{{ loop.last }}"
     "{{ m.role ~ ': ' ~ m['content']|trim ~ '\\n' }}"
     "{% if not loop.last and loop.nextitem.role == 'user' %}!{% endif %}{% endfor %}",
-    "{% set ns = namespace(i=0) %}{% for m in messages[::-1] %}{% set ns.i = ns.i + 1 %}{{ ns.i }}{% endfor %}{{ ns.i }}",
+    "{% set ns = namespace(i=0) %}{% for m in messages[::-1] %}{% set ns.i = ns.i + 1 %}{{ ns.i }}{% endfor %}",
     "{{ tools|tojson(indent=2) }}{{ messages|map(attribute='role')|join(', ') }}{{ 'user' in messages[1].role }}",
     "{% macro say(m) %}[{{ m.role|upper }}]{{ m.content.split('says')[-1].strip() }}{% endmacro %}"
     "{% for m in messages if m.role != 'system' %}{{ say(m) }}{% else %}none{% endfor %}"
