@@ -38,11 +38,11 @@ _FILTERS = (*_PADDING, "format", "replace", "join", "sum")
 _spent = threading.local()
 
 
-class LimitError(TemplateError):
+class LimitError(TemplateError):  # type: ignore[misc]
     """A template took more than it may."""
 
 
-class _BoundedTemplate(Template):
+class _BoundedTemplate(Template):  # type: ignore[misc]
     """As Jinja's, with a clock that starts at every rendering."""
 
     def render(self, *args: Any, **kwargs: Any) -> str:
@@ -59,7 +59,7 @@ class _BoundedTemplate(Template):
         return "".join(pieces)
 
 
-class BoundedEnvironment(ImmutableSandboxedEnvironment):
+class BoundedEnvironment(ImmutableSandboxedEnvironment):  # type: ignore[misc]
     """The sandbox of transformers' templates, which looks at the clock in every loop, call and filter.
 
     What happens between two looks is bounded by the size of texts and lists.
