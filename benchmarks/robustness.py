@@ -45,7 +45,10 @@ CASES: dict[str, list[str]] = {
         "plugins/test_sft_saving.py",
         "plugins/test_sft_kills.py",
     ],
-    "one bad row is one fault with its place": ["plugins/test_readers_faults.py"],
+    "files of cases import nothing; folders of data, benchmarks and answers of strangers": [
+        "plugins/test_hostile_files.py",
+    ],
+    "one bad row is one fault with its place": ["plugins/test_readers_faults.py", "plugins/test_medevalkit_rows.py"],
     "damaged pictures and volumes are pixels as probed or a fault": ["plugins/test_pixels_fuzz.py"],
     "run files: every mistake is a line, none a traceback": ["core/runfile/test_loading.py"],
     "rules on text are linear; nearly valid input neither crashes nor hangs": ["fuzz"],

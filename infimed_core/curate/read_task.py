@@ -15,9 +15,10 @@ from typing import IO, Any
 from infimed_core.api.data import Fault, Reader, Sample
 from infimed_core.contracts import checked_rows
 from infimed_core.runfile.sections import HELD_OUT_SPLIT, SplitSection
-from infimed_core.store.dataset import store_media
+from infimed_core.store.dataset import line_of, store_media
 from infimed_core.store.files import replaced
 from infimed_core.store.places import written
+from infimed_core.texts import whole
 
 KEY_BYTES = 16
 """Of a sample's id, and of what it says, hashed: enough to tell a billion apart, thin enough to hold them all."""
@@ -87,7 +88,7 @@ class ReadTask:
                 if fault is not None:
                     where = fault.where or self.reader.place() or self.shard
                     body = fault.model_copy(update={"where": where}).model_dump()
-                    streams["faults"].write(json.dumps({name: _whole(text) for name, text in body.items()}) + "\n")
+                    streams["faults"].write(json.dumps({name: whole(text) for name, text in body.items()}) + "\n")
                 if time.monotonic() > until:
                     break
             streams["kinds"].write(json.dumps(sorted(kinds)))
@@ -113,8 +114,8 @@ class ReadTask:
         row = row.model_copy(update={"tags": {"source": self.name, **row.tags, **split_tag(row, self.split)}})
         try:
             row = written(store_media(row, self.media_directory), self.media_directory.parent)
-            line = row.model_dump_json()
-        except ValueError as error:  # half of a surrogate pair, which no file of UTF-8 holds
+            line = line_of(row)
+        except ValueError as error:
             return Fault(sample_id=row.id, code="bad_text", detail=f"cannot be written: {error}")
         streams["samples"].write(line + "\n")
         streams["places"].write(json.dumps(self.reader.place()) + "\n")
@@ -132,11 +133,6 @@ def split_tag(sample: Sample, split: SplitSection | None) -> dict[str, str]:
     seeded = f"{split.seed or ''}{value}".encode("utf-8", "backslashreplace")
     share = int.from_bytes(hashlib.sha256(seeded).digest()[:8], "big") / 2**64
     return {"split": HELD_OUT_SPLIT if value and share < split.held_out else "train"}
-
-
-def _whole(text: str) -> str:
-    """The text with halves of characters as escapes."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def check_sample(sample: Sample) -> Fault | None:

@@ -16,6 +16,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
+from pydantic_core import from_json
 
 from infimed_core.api.data import Media, Sample
 from infimed_core.errors import DataError
@@ -24,17 +25,25 @@ from infimed_core.store.places import opened, run_above
 
 _EXTENSIONS = ((b"\x89PNG", ".png"), (b"\xff\xd8\xff", ".jpg"), (b"GIF8", ".gif"), (b"\x1f\x8b", ".nii.gz"))
 
+DEEPEST = 180  # levels of a sample's JSON: parsers follow 200, and the files of a run put some around it
 TOLD_FAULTS = 5
 """Kinds of faults of which an example is told; all are in the file."""
+
+
+def line_of(sample: Sample) -> str:
+    """The sample as a line of a file; ValueError where it holds half of a character or is nested too deeply."""
+    line = sample.model_dump_json()
+    if line.count("[") + line.count("{") > DEEPEST:
+        from_json("[" * (200 - DEEPEST) + line + "]" * (200 - DEEPEST))
+    return line
 
 
 def write_samples(path: Path, rows: Iterable[Sample]) -> int:
     """Write one sample a line, by temporary file and rename; return how many there were."""
     count = 0
     with replaced(path, durable=False) as stream:
-        for row in rows:
-            stream.write(row.model_dump_json() + "\n")
-            count += 1
+        for count, row in enumerate(rows, 1):  # noqa: B007  what is returned
+            stream.write(line_of(row) + "\n")
     return count
 
 
@@ -63,14 +72,10 @@ def _extension(item: Media) -> str:
     if data[128:132] == b"DICM":
         return ".dcm"
     is_packed = data[:2] == b"\x1f\x8b"
-    if _is_volume(_unpacked(data[:4096]) if is_packed else data):
+    head = _unpacked(data[:4096]) if is_packed else data
+    if head[344:347] in (b"n+1", b"ni1") or head[4:7] in (b"n+2", b"ni2"):  # of NIfTI-1, of NIfTI-2
         return ".nii.gz" if is_packed else ".nii"
     return next((extension for magic, extension in _EXTENSIONS if data.startswith(magic)), ".bin")
-
-
-def _is_volume(data: bytes) -> bool:
-    """Whether a file begins as one of NIfTI-1 or NIfTI-2 does."""
-    return data[344:347] in (b"n+1", b"ni1") or data[4:7] in (b"n+2", b"ni2")
 
 
 def _unpacked(data: bytes) -> bytes:

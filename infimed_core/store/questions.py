@@ -8,7 +8,7 @@ from pathlib import Path
 from infimed_core.api.data import Fault, Sample
 from infimed_core.api.evaluation import Benchmark
 from infimed_core.contracts import wrong
-from infimed_core.store.dataset import store_media
+from infimed_core.store.dataset import line_of, store_media
 from infimed_core.texts import whole
 
 
@@ -38,9 +38,8 @@ def read_questions(
             break
         row = store_media(row, media_directory)
         try:
-            row.model_dump_json()
-        except ValueError as error:  # half of a surrogate pair, which no file of UTF-8 holds
+            line_of(row)
+            samples.append(row)
+        except ValueError as error:
             faults.append(Fault(sample_id=whole(row.id), code="bad_text", detail=whole(f"cannot be written: {error}")))
-            continue
-        samples.append(row)
     return samples, faults

@@ -6,17 +6,21 @@ The bytes are edits of a valid document, so that most of what comes out is nearl
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import json
+import shutil
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from infimed_core import Fault, InfimedError, Reader, Request, Sample, load_plugins, load_run_file
+from infimed_core import Answer, Fault, InfimedError, Reader, Request, Sample, load_plugins, load_run_file
+from infimed_core.evaluate.graded import Graded, parse_graded
 from infimed_core.records import open_run
+from infimed_core.store.questions import read_questions
 from infimed_core.testing import make_image, make_sample
 from infimed_plugins.endpoint.messages import read_reply
 from infimed_plugins.endpoint.transport import CallError
@@ -25,7 +29,10 @@ from infimed_plugins.medevalkit.answers.closed import grade_closed
 from infimed_plugins.medevalkit.answers.open_answers import grade_open
 from infimed_plugins.medevalkit.answers.polar import grade_polar
 from infimed_plugins.operations.status import status_of
+from infimed_plugins.predictions.layouts import guessed_layout, read_predictions
+from infimed_plugins.predictions.matching import match
 from infimed_plugins.quality.identity import identities, redact
+from infimed_plugins.readers.huggingface import HuggingFace
 from infimed_plugins.readers.jsonl import Jsonl
 from infimed_plugins.readers.llava import Llava
 from infimed_plugins.readers.parquet import Parquet
@@ -124,6 +131,68 @@ def _check_reader(name: str, edits: bytes) -> None:
             assert len(again) == len(rows)
 
 
+def predictions(edits: bytes) -> None:
+    """Every row of a file of answers is an answer or a fault with its place."""
+    rows = [{"id": f"q-{n}", "text": "axial", "question": f"Which {n}?", "finish_reason": "stop"} for n in range(4)]
+    logs = [{"doc_id": n, "doc": {}, "resps": [[["-1.5", "True"]], [["-2", "False"]]]} for n in range(4)]
+    table = "id,text\n" + "".join(f'q-{n},"left, {n}"\n' for n in range(4))
+    documents = {
+        "p.jsonl": "\n".join(map(json.dumps, rows)), "p.json": json.dumps(rows), "p.csv": table,
+        "p.tsv": table.replace(",", "\t"), "logs.jsonl": "\n".join(map(json.dumps, logs)),
+    }  # fmt: skip
+    requests = [Request(sample_id=f"q-{number}", turns=()) for number in range(4)]
+    with tempfile.TemporaryDirectory() as folder:
+        name = list(documents)[edits[-1] % len(documents)]
+        path = Path(folder) / name
+        path.write_bytes(edited(documents[name].encode(), edits))
+        with suppress(InfimedError):
+            faults: list = []
+            layout = "lm-eval" if name.startswith("logs") else guessed_layout(path)
+            found = read_predictions(path, layout, None, None, faults)
+            assert all(str(fault).startswith(str(path)) for fault in faults)
+            matched = match(requests, found)
+            assert len(set(map(id, matched.answers.values()))) + len(matched.left_over) == len(found)
+
+
+KIT = {"slake": "slake", "pmc-vqa": "pmc-vqa", "healthbench": "healthbench", "cmb": "cmb", "mmmu-medical-test": "mmmu"}
+
+
+def benchmark_rows(edits: bytes) -> None:
+    """Every row of a benchmark's table is a question or a fault, and what is asked can be written and read again."""
+    name = list(KIT)[edits[-1] % len(KIT)]
+    with tempfile.TemporaryDirectory() as folder:
+        copied = shutil.copytree(ROOT / "tests/fixtures/medevalkit/data" / KIT[name], Path(folder) / "data")
+        for path in (path for path in copied.rglob("*") if path.suffix in (".json", ".jsonl", ".csv")):
+            path.write_bytes(edited(path.read_bytes(), edits))
+        with suppress(InfimedError):
+            benchmark = _registry().find("benchmark", name).model_validate({"path": str(copied)})
+            benchmark.fingerprint()
+            samples, faults = read_questions(benchmark, Path(folder) / "media", None)
+            assert all(fault.code and fault.detail for fault in faults)
+            for sample in samples:
+                graded = Graded(sample, Answer(sample_id=sample.id, text="A"), {})
+                assert parse_graded(graded.as_json()).sample.id == sample.id
+
+
+def hugging_face(edits: bytes) -> None:
+    """A folder of data and its card give rows, or one line; what lies beside the folder is in none of them."""
+    import datasets
+
+    datasets.disable_progress_bars()
+    card = {"configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "good.csv"}]}]}
+    with tempfile.TemporaryDirectory() as folder:
+        datasets.config.HF_DATASETS_CACHE = Path(folder) / "cache"
+        (Path(folder) / "set").mkdir()
+        for place in ("beside.csv", "set/good.csv"):
+            (Path(folder) / place).write_text(f"question,answer\nQ,{place}\n")
+        text = json.dumps(card).replace("good.csv", ["good.csv", "../beside.csv", "file://./good.csv"][edits[-1] % 3])
+        (Path(folder) / "set/README.md").write_bytes(b"---\n" + edited(text.encode(), edits) + b"\n---\n")
+        with suppress(InfimedError), contextlib.redirect_stderr(io.StringIO()):
+            reader = HuggingFace(path=f"{folder}/set")
+            rows = [row for shard in reader.shards() for row in reader.read(shard)]
+            assert not [row for row in rows if "beside.csv" in row.model_dump_json()]
+
+
 def run_file(edits: bytes) -> None:
     """A run file is a plan, or mistakes with their lines."""
     text = edited((ROOT / "examples" / "full.yaml").read_bytes(), edits)
@@ -213,6 +282,7 @@ def identity(edits: bytes) -> None:
 READERS = ("jsonl", "llava", "csv", "parquet", "webdataset")
 TARGETS: dict[str, Callable[[bytes], None]] = {
     **{f"reader-{name}": functools.partial(_check_reader, name) for name in READERS},
+    "predictions": predictions, "benchmark-rows": benchmark_rows, "reader-huggingface": hugging_face,
     "run-file": run_file, "run-record": run_record, "reply": reply, "grading": grading, "identity": identity,
 }  # fmt: skip
 

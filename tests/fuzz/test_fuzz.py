@@ -27,6 +27,8 @@ from infimed_plugins.medevalkit.answers.polar import grade_polar
 from infimed_plugins.quality.identity import identities
 
 EXAMPLES = int(os.environ.get("INFIMED_FUZZ_EXAMPLES", "100"))
+SLOW = {"reader-huggingface": 0.1, "benchmark-rows": 0.5}
+"""Share of the examples of targets that take longer than the others."""
 SECONDS = os.environ.get("INFIMED_FUZZ_SECONDS", "8")
 """Of atheris, for all targets together."""
 HANGS_AFTER = 20
@@ -50,7 +52,7 @@ def no_hang() -> Iterator[None]:
 @pytest.mark.parametrize("name", TARGETS)
 @pytest.mark.filterwarnings("ignore")  # of a library about a file that is damaged on purpose
 def test_nothing_crashes_or_hangs_on_what_is_nearly_valid(name: str) -> None:
-    @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=int(EXAMPLES * SLOW.get(name, 1)), deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.binary(min_size=4, max_size=32))
     def check(edits: bytes) -> None:
         with no_hang():

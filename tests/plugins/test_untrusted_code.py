@@ -172,3 +172,24 @@ def test_a_checkpoint_cannot_choose_the_code_of_its_attention(
     assert used == {"sdpa"} and fetched == []
     found = read_config(tmp_path)
     assert {c._attn_implementation for c in (found, found.text_config, found.vision_config)} == {None}
+
+
+LOOKING = ("find_spec", "import_module", "__import__", "resolve_name", "run_path", "run_module", "exec", "eval")
+"""Calls that import, or import the package that holds a dotted name."""
+NAMED_IN_CODE = {
+    "infimed_core/__init__.py", "infimed_core/api/component.py", "infimed_core/plugin_loading.py",
+    "plugins/infimed_plugins/demo/sources.py", "plugins/infimed_plugins/metrics/external.py",
+    "plugins/infimed_plugins/migration/transformers_arguments.py", "plugins/infimed_plugins/quality/privacy/pixels.py",
+    "plugins/infimed_plugins/sft/kernels.py", "plugins/infimed_plugins/vlm/attention.py",
+}  # fmt: skip
+"""Files where such a call is given a name that stands in the code, or in a run file; data and models name none."""
+
+
+def test_what_is_imported_by_a_name_is_named_by_code_or_a_run_file() -> None:
+    found = set()
+    for file in (*(ROOT / "infimed_core").rglob("*.py"), *(ROOT / "plugins").rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            name = getattr(node.func, "attr", getattr(node.func, "id", "")) if isinstance(node, ast.Call) else ""
+            if name in LOOKING and node.args and not isinstance(node.args[0], ast.Constant):
+                found.add(file.relative_to(ROOT).as_posix())
+    assert found == NAMED_IN_CODE

@@ -27,18 +27,19 @@ from infimed_core import (
     Turn,
     canonical_json,
     modality_of,
+    printable,
     task_type_of,
 )
 from infimed_plugins.medevalkit import prompts, sources
 from infimed_plugins.medevalkit.answers.named_options import without_letters
 from infimed_plugins.medevalkit.answers.prepared import prepare
 from infimed_plugins.medevalkit.cards import Card, find_card
-from infimed_plugins.medevalkit.folders import Images, find_tables
+from infimed_plugins.medevalkit.folders import Images, find_tables, sha256_of
 from infimed_plugins.medevalkit.grades import Grade, explained
 from infimed_plugins.medevalkit.grading import gold_letters, golds, grade_record, kind_of, lettered, wording_of
 from infimed_plugins.medevalkit.judging import BY_JUDGE, UNREAD_BY_JUDGE, Judged, judge_open, judge_rubrics, wants_judge
 from infimed_plugins.medevalkit.layouts import IMAGE_FOLDERS, LAYOUTS, Question, radrestruct
-from infimed_plugins.medevalkit.official import pubmedqa_files, pubmedqa_rows
+from infimed_plugins.medevalkit.official import kept_back_answers, kept_back_files, pubmedqa_files, pubmedqa_rows
 from infimed_plugins.medevalkit.reports import texts as report_texts
 from infimed_plugins.medevalkit.summary import subject_of, summarise
 
@@ -159,15 +160,15 @@ class KitBenchmark(Benchmark):
         return Generation(max_new_tokens=1024, stop=stop)
 
     def fingerprint(self) -> str:
-        """Changes with the card, the settings, and the names, sizes and times of the local files."""
-        files: list[list[Any]] = []
+        """Changes with the card, the settings, and the names and contents of the tables; images are not looked at."""
+        files: dict[str, str] = {}
         if self.path:
+            root = Path(self.path)
+            tables = [*pubmedqa_files(root), *kept_back_files(self.card.layout, root)]
             for config in self.card.source.configs or (self.card.source.config,):
-                tables = find_tables(Path(self.path), self.card.source.files, config, self.card.source.split)
-                for path in {*tables, *pubmedqa_files(Path(self.path))}:
-                    state = path.stat()
-                    files.append([str(path.relative_to(self.path)), state.st_size, state.st_mtime_ns])
-        body = canonical_json([self.identity(), self.card.model_dump(mode="json"), sorted(files)])
+                tables += find_tables(root, self.card.source.files, config, self.card.source.split)
+            files = {str(path.relative_to(root)): sha256_of(path) for path in tables}
+        body = canonical_json([self.identity(), self.card.model_dump(mode="json"), sorted(files.items())])
         return hashlib.sha256(body.encode()).hexdigest()
 
     def samples(self) -> Iterator[Sample | Fault]:
@@ -180,15 +181,16 @@ class KitBenchmark(Benchmark):
             try:
                 found = self._questions(card, where, row, images)
             except Exception as error:  # whatever it is, it is this row's
-                code = error.code if isinstance(error, DataError) else "bad_row"
-                told = str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
-                yield Fault(sample_id=f"{card.name}-{number}", code=code, detail=told, where=where)
+                yield _fault(card, number, error, where)
                 number += 1
                 continue
             for question in found:
                 if self.language not in ("all", question.language):
                     continue
-                yield build_sample(card, question, number, self.reasoning)
+                try:
+                    yield build_sample(card, question, number, self.reasoning)
+                except Exception as error:
+                    yield _fault(card, number, error, where)
                 number += 1
 
     @staticmethod
@@ -281,33 +283,18 @@ def _numbered(card: Card, path: str | None, root: Path) -> Iterator[tuple[str, A
     if path and card.layout == "pubmedqa" and (own := pubmedqa_files(root)):
         yield from pubmedqa_rows(own)
         return
-    kept_back: dict[str, dict[str, Any]] = {}
-    if path and card.layout == "mmmu":
-        kept_back = _kept_back_answers(root)
-    elif path and card.layout == "key-value":
-        kept_back = _answers_beside(root)
+    kept_back = kept_back_answers(card.layout, root) if path else {}
     for where, row in sources.rows(card, path):
         if kept_back and isinstance(row, dict) and row.get("answer") in (None, "", "?"):
             row = {**row, **kept_back.get(str(row.get("id")), {})}
         yield where, row
 
 
-def _kept_back_answers(root: Path) -> dict[str, dict[str, Any]]:
-    """MMMU's answer list: id -> {question_type, ground_truth}."""
-    path = root / "answer.json"
-    if not path.exists():
-        return {}
-    body = json.loads(path.read_text(encoding="utf-8"))
-    return {
-        key: {"answer": value["ground_truth"], "question_type": value["question_type"]} for key, value in body.items()
-    }
-
-
-def _answers_beside(root: Path) -> dict[str, dict[str, Any]]:
-    """CMB's answers, which upstream keeps in a second file: a list of {id, answer}."""
-    found = sorted(root.glob("CMB-Exam/CMB-test/*answer*.json"))
-    rows = [row for path in found for row in json.loads(path.read_text(encoding="utf-8"))]
-    return {str(row["id"]): {"answer": row["answer"]} for row in rows}
+def _fault(card: Card, number: int, error: Exception, where: str) -> Fault:
+    code = error.code if isinstance(error, DataError) else "bad_row"
+    told = str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
+    detail = printable(" ".join(told.split())[:500])
+    return Fault(sample_id=f"{card.name}-{number}", code=code, detail=detail, where=printable(where))
 
 
 def record_of(sample: Sample, answer: Answer) -> dict[str, Any]:

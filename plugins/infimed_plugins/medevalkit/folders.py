@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import csv
+import functools
+import hashlib
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from infimed_core import DataError, Media
+from infimed_core import DataError, Media, Registry, load_plugins
 
 KINDS = ("parquet", "jsonl", "json", "csv")
 
@@ -32,40 +33,50 @@ def find_tables(root: Path, patterns: Sequence[str], config: str | None, split: 
     return []
 
 
+def sha256_of(path: Path) -> str:
+    """Digest of a file's content, taken once in a process while its size and time stand."""
+    state = path.stat()
+    return _sha256(path, state.st_size, state.st_mtime_ns, state.st_ctime_ns)  # the last cannot be set back
+
+
+@functools.lru_cache(maxsize=4096)
+def _sha256(path: Path, *state: int) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def read_table(path: Path) -> Iterator[tuple[str, Any]]:
     """Rows with the place each comes from; a row that cannot be read is the ``DataError`` that says why.
+
+    Where a file breaks off, the last row is the error that says so.
 
     Raises:
         DataError: the file is not what its name says.
     """
+    number = 0
     try:
-        if path.suffix == ".parquet":
-            yield from _read_parquet(path)
-        elif path.suffix == ".csv":
-            yield from _read_csv(path)
-        else:
-            yield from _read_json(path)
-    except DataError:
-        raise
+        if not path.is_file():
+            raise DataError("unreadable", f"{path}: is no plain file, and is not opened")
+        for row in _READERS.get(path.suffix, _read_json)(path):
+            yield row
+            number += 1
     except Exception as error:
-        raise DataError("unreadable", f"{path}: {error}; download the file again") from error
+        told = DataError("unreadable", f"{path}: {error}; download the file again")
+        if not number:
+            raise told from error
+        yield f"{path}, behind row {number}", told
+
+
+@functools.cache
+def _plugins() -> Registry:
+    return load_plugins()
 
 
 def _read_csv(path: Path) -> Iterator[tuple[str, Any]]:
-    csv.field_size_limit(2**31 - 1)  # an image may stand in a cell
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
-        table = csv.reader(stream)
-        names = next(table, [])
-        while names and not names[-1].strip():
-            names.pop()
-        for cells in table:
-            while len(cells) > len(names) and not cells[-1].strip():
-                cells.pop()
-            if len(cells) != len(names):
-                told = f"{len(cells)} cells, but the first line names {len(names)} columns; put commas in quotes"
-                yield f"{path}:{table.line_num}", DataError("bad_row", told)
-            elif cells:
-                yield f"{path}:{table.line_num}", _whole(dict(zip(names, cells, strict=True)))
+    """As the reader ``csv`` knows rows: an open quote or a cell too many is that row's fault, and loses no other."""
+    reader: Any = _plugins().make("reader", "csv", {"path": str(path), "delimiter": ","})
+    for where, row in reader.rows(path):
+        yield where, _whole({name: cell or "" for name, cell in row.items()}) if isinstance(row, dict) else row
 
 
 def _whole(row: dict[str, str]) -> dict[str, str] | DataError:
@@ -78,17 +89,27 @@ def _whole(row: dict[str, str]) -> dict[str, str] | DataError:
 
 
 def _read_json(path: Path) -> Iterator[tuple[str, Any]]:
-    with path.open(encoding="utf-8-sig", newline="\n") as stream:
-        is_array = stream.read(4096).lstrip()[:1] == "["
-        stream.seek(0)
+    with path.open("rb") as lines:
+        is_array = lines.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"["
+        lines.seek(0)
         if is_array:
-            for index, row in enumerate(json.load(stream)):
-                yield f"{path}[{index}]", row
+            yield from _read_array(path)
             return
-    with path.open("rb") as lines:  # lines end with a line feed alone, whatever else Unicode calls a line
-        for number, line in enumerate(lines, 1):
+        for number, line in enumerate(lines, 1):  # ended by a line feed alone, whatever else Unicode calls a line
             if line.strip():
                 yield f"{path}:{number}", _parsed(line)
+
+
+def _read_array(path: Path) -> Iterator[tuple[str, Any]]:
+    """The entries; of an array that is damaged those that are whole, as the reader ``llava`` finds them."""
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError):
+        reader: Any = _plugins().make("reader", "llava", {"path": str(path)})
+        yield from reader.rows(path)
+        return
+    for index, row in enumerate(rows):
+        yield f"{path}[{index}]", row
 
 
 def _parsed(line: bytes) -> Any:
@@ -106,6 +127,9 @@ def _read_parquet(path: Path) -> Iterator[tuple[str, Any]]:
         for row in _rows_of(batch):
             yield f"{path}#{number}", row
             number += 1
+
+
+_READERS: dict[str, Callable[[Path], Iterator[tuple[str, Any]]]] = {".parquet": _read_parquet, ".csv": _read_csv}
 
 
 def _rows_of(batch: Any) -> Iterator[Any]:

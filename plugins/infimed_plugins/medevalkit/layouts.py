@@ -217,6 +217,8 @@ def slake(card: Card, row: Record, images: Images) -> Question:
     """``img_name``, ``question``, ``answer``, ``answer_type`` (OPEN, CLOSED), ``q_lang``."""
     kind = "open" if text_of(row, "answer_type") == "OPEN" else "closed"
     language = text_of(row, "q_lang")
+    if language not in ("en", "zh"):
+        raise DataError("bad_language", f"q_lang is {language[:20]!r}; questions are in en or zh")
     record = {"answer_type": row["answer_type"], "lang": language, "img_name": row.get("img_name")}
     record |= {key: row[key] for key in ("modality", "content_type", "location") if key in row}
     image = images.find(row.get("img_name"))
@@ -267,6 +269,10 @@ def healthbench(card: Card, row: Record, images: Images) -> Question:
     if not isinstance(rubrics, list) or not isinstance(prompt, list) or not prompt:
         raise DataError("missing_field", "prompt and rubrics must be lists")
     turns = tuple((str(turn["role"]), str(turn["content"])) for turn in prompt)
+    if unknown := next((role for role, _ in turns if role not in ("system", "user", "assistant")), None):
+        raise DataError("bad_role", f"a turn's role is {unknown[:20]!r}, none of system, user, assistant")
+    if not isinstance(row.get("example_tags", []), list):
+        raise DataError("bad_row", "example_tags must be a list")
     record = {"rubrics": rubrics, "example_tags": row.get("example_tags", [])}
     return Question("chat", "", "", record=record, id=str(row.get("prompt_id", "")), turns=turns)
 

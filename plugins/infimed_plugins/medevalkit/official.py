@@ -1,4 +1,4 @@
-"""PubMedQA as its authors' repository holds it: ``ori_pqal.json`` and the ids of the test set beside it."""
+"""Files that stand beside the questions: PubMedQA as its authors' repository holds it, answers that were kept back."""
 
 from __future__ import annotations
 
@@ -44,11 +44,45 @@ def pubmedqa_rows(files: list[Path]) -> Iterator[tuple[str, Any]]:
         yield where, {"__id__": key, "data": {**data, "Correct Option": letter}}
 
 
-def _object(path: Path) -> dict[str, Any]:
+def kept_back_files(layout: str, root: Path) -> list[Path]:
+    """The files of answers that MMMU and CMB keep beside their questions, those that are there."""
+    if layout == "mmmu":
+        return [path for path in (root / "answer.json",) if path.is_file()]
+    return sorted(root.glob("CMB-Exam/CMB-test/*answer*.json")) if layout == "key-value" else []
+
+
+def kept_back_answers(layout: str, root: Path) -> dict[str, dict[str, Any]]:
+    """id -> the fields of a row that were kept back. An entry that holds none leaves its question without an answer.
+
+    Raises:
+        DataError: a file is no JSON of its kind.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for path in kept_back_files(layout, root):
+        if layout == "mmmu":  # id -> {question_type, ground_truth}
+            for key, entry in _object(path).items():
+                if isinstance(entry, dict) and "ground_truth" in entry:
+                    told = {"answer": entry["ground_truth"], "question_type": entry.get("question_type")}
+                    found[key] = {name: value for name, value in told.items() if value is not None}
+            continue
+        entries = _parsed(path)  # a list of {id, answer}
+        if not isinstance(entries, list):
+            raise DataError("unreadable", f"{path}: must be a list of ids with their answers; download it again")
+        for entry in entries:
+            if isinstance(entry, dict) and "id" in entry and "answer" in entry:
+                found[str(entry["id"])] = {"answer": entry["answer"]}
+    return found
+
+
+def _parsed(path: Path) -> Any:
     try:
-        body = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise DataError("unreadable", f"{path}: {error}; download the file again") from error
+
+
+def _object(path: Path) -> dict[str, Any]:
+    body = _parsed(path)
     if not isinstance(body, dict):
-        raise DataError("unreadable", f"{path}: must be an object from ids to questions")
+        raise DataError("unreadable", f"{path}: must be an object from ids to what belongs to them")
     return body

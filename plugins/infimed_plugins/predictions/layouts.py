@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import csv
-import io
+import codecs
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from infimed_core import DataError
+from infimed_core import DataError, Registry, load_plugins, printable
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 IDS = ("id", "question_id", "sample_id", "qid", "index", "doc_id")
 TEXTS = ("text", "prediction", "response", "output", "model_answer", "generated_text", "pred", "answer")
 QUESTIONS = ("question", "Question", "query", "prompt", "input")
 ENDINGS = ("finish_reason", "stop_reason")
+Row = Mapping[str, Any]
+_BYTE = re.compile("[\udc80-\udcff]")
+"""What a byte that is no UTF-8 was read as."""
 
 
 @dataclass(frozen=True)
@@ -37,19 +41,25 @@ class Prediction:
     where: str = ""
 
 
-def read_predictions(path: Path, layout: str, id_field: str | None, text_field: str | None) -> list[Prediction]:
+def read_predictions(
+    path: Path, layout: str, id_field: str | None, text_field: str | None, faults: list[DataError] | None = None
+) -> list[Prediction]:
     """Every answer of a file, or of every file in a folder, in order; ``layout`` is one of ``LAYOUTS``.
 
+    A row that is no answer is added to ``faults``, told with its file and line; those beside it are read.
+
     Raises:
-        DataError: the file cannot be read or is laid out otherwise; the message names file, line and what was expected.
+        DataError: the file cannot be read, or no row of it is an answer; the message names the first row's fault.
     """
     files = [path]
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if file.suffix in (".jsonl", ".json", ".xlsx", ".tsv", ".csv"))
     if not files:
         raise DataError("no_predictions", f"{path}: no file of answers in this folder")
-    read = LAYOUTS[layout]
-    found = [one for file in files for one in read(file, _Fields(id_field, text_field))]
+    faults = [] if faults is None else faults
+    found = [one for file in files for one in _read(file, layout, _Fields(id_field, text_field), faults)]
+    if not found and faults:
+        raise faults[0]
     if not found:
         raise DataError("no_predictions", f"{path}: holds no answer")
     return found
@@ -62,12 +72,12 @@ class _Fields:
 
 
 def guessed_layout(path: Path) -> str:
-    """The layout of a file, told from its first row."""
+    """The layout of a file, told from the first row that is one."""
     if path.is_dir():
         return next((guessed_layout(file) for file in sorted(path.iterdir()) if file.is_file()), "jsonl")
     if path.suffix in (".xlsx", ".tsv"):
         return "vlmevalkit"
-    row = next((row for _, row in _rows(path)), {})
+    row = next((row for _, row in _rows(path) if isinstance(row, dict)), {})
     if "resps" in row or "filtered_resps" in row:
         return "lm-eval" if "arguments" in row else "lmms-eval"
     if "prediction" in row and "index" in row:
@@ -75,49 +85,54 @@ def guessed_layout(path: Path) -> str:
     return "llava" if "question_id" in row and "text" in row else "jsonl"
 
 
-def plain(path: Path, fields: _Fields) -> Iterator[Prediction]:
-    """Rows with an id and a text, in JSON Lines, a JSON list, CSV or TSV."""
-    for where, row in _rows(path):
-        identity = _value(row, fields.id, IDS, where, "an id")
-        text = _value(row, fields.text, TEXTS, where, "the answer's text")
-        yield _prediction(row, identity, text, where)
-
-
-def llava(path: Path, fields: _Fields) -> Iterator[Prediction]:
-    """LLaVA's answer files: ``question_id``, ``prompt``, ``text``."""
-    for where, row in _rows(path):
-        identity = _value(row, fields.id, ("question_id",), where, "'question_id'")
-        text = _value(row, fields.text, ("text",), where, "'text'")
-        yield _prediction(row, identity, text, where)
-
-
-def vlmevalkit(path: Path, fields: _Fields) -> Iterator[Prediction]:
-    """VLMEvalKit's predictions: a table with ``index``, ``question`` and ``prediction`` (XLSX, TSV, CSV or JSON)."""
-    for where, row in _rows(path):
-        identity = _value(row, fields.id, ("index",), where, "'index'")
-        text = _value(row, fields.text, ("prediction",), where, "'prediction'")
-        yield _prediction(row, identity, text, where)
-
-
-def samples_log(path: Path, fields: _Fields) -> Iterator[Prediction]:
-    """Logs of lm-eval and lmms-eval (``--log_samples``): ``doc_id``, ``doc``, ``resps``; by likelihoods the likeliest.
-
-    One document is logged once for each filter of its task; what the model said is the same in all.
-    """
+def _read(path: Path, layout: str, fields: _Fields, faults: list[DataError]) -> Iterator[Prediction]:
+    """The answers of one file. Logs have one document once for each filter of its task: what was said is the same."""
     seen = set[str]()
     for where, row in _rows(path):
-        identity = str(_value(row, fields.id, ("doc_id",), where, "'doc_id'"))
-        if identity in seen:
+        try:
+            if isinstance(row, DataError):
+                raise row
+            if not isinstance(row, dict):
+                raise DataError("bad_row", f"a row must be a JSON object, not {type(row).__name__}")
+            one = LAYOUTS[layout](row, fields, where)
+        except Exception as error:  # whatever it is, it is this row's
+            code = error.code if isinstance(error, DataError) else "bad_row"
+            told = str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
+            faults.append(DataError(code, f"{where}: {printable(' '.join(told.split())[:500])}"))
             continue
-        seen.add(identity)
-        said = row.get("resps") if row.get("resps") not in (None, []) else row.get("filtered_resps")
-        doc = row.get("doc")
-        own = _first(doc, QUESTIONS) if isinstance(doc, Mapping) else None
-        asked = own or row.get("input")
-        yield Prediction(identity, _said(said, where), asked if isinstance(asked, str) else "", where=where)
+        if layout not in ("lm-eval", "lmms-eval") or one.id not in seen:
+            seen.add(one.id)
+            yield one
 
 
-def _said(value: Any, where: str) -> str | None:
+def plain(row: Row, fields: _Fields, where: str) -> Prediction:
+    """A row with an id and a text, of JSON Lines, a JSON list, CSV or TSV."""
+    return _prediction(row, _value(row, fields.id, IDS, "an id"), _text(row, fields, TEXTS, "the answer's text"), where)
+
+
+def llava(row: Row, fields: _Fields, where: str) -> Prediction:
+    """LLaVA's answer files: ``question_id``, ``prompt``, ``text``."""
+    identity = _value(row, fields.id, ("question_id",), "'question_id'")
+    return _prediction(row, identity, _text(row, fields, ("text",), "'text'"), where)
+
+
+def vlmevalkit(row: Row, fields: _Fields, where: str) -> Prediction:
+    """VLMEvalKit's predictions: a table with ``index``, ``question`` and ``prediction`` (XLSX, TSV, CSV or JSON)."""
+    identity = _value(row, fields.id, ("index",), "'index'")
+    return _prediction(row, identity, _text(row, fields, ("prediction",), "'prediction'"), where)
+
+
+def samples_log(row: Row, fields: _Fields, where: str) -> Prediction:
+    """Logs of lm-eval and lmms-eval: ``doc_id``, ``doc``, ``resps``; by likelihoods the likeliest choice."""
+    identity = _value(row, fields.id, ("doc_id",), "'doc_id'")
+    said = row.get("resps") if row.get("resps") not in (None, []) else row.get("filtered_resps")
+    doc = row.get("doc")
+    own = _first(doc, QUESTIONS) if isinstance(doc, Mapping) else None
+    asked = own or row.get("input")
+    return Prediction(str(identity), _said(said), asked if isinstance(asked, str) else "", where=where)
+
+
+def _said(value: Any) -> str | None:
     """The text of a response, or the letter of the likeliest choice of ``[log-probability, is greedy]`` pairs."""
     likelihoods = _likelihoods(value)
     if len(likelihoods) > 1:
@@ -128,7 +143,7 @@ def _said(value: Any, where: str) -> str | None:
         value = value[0]
     if value is None or isinstance(value, str):
         return value
-    raise DataError("bad_row", f"{where}: 'resps' holds {type(value).__name__}, neither texts nor likelihoods")
+    raise DataError("bad_row", f"'resps' holds {type(value).__name__}, neither texts nor likelihoods")
 
 
 def _likelihoods(value: Any) -> list[float]:
@@ -139,10 +154,12 @@ def _likelihoods(value: Any) -> list[float]:
         if not (isinstance(one, list) and len(one) == 2 and str(one[1]) in ("True", "False")):
             return []
         found.append(float(one[0]))
+    if any(value != value for value in found):
+        raise DataError("bad_row", "a likelihood is not a number, so that none is the likeliest")
     return found
 
 
-LAYOUTS: dict[str, Callable[[Path, _Fields], Iterator[Prediction]]] = {
+LAYOUTS: dict[str, Callable[[Row, _Fields, str], Prediction]] = {
     "jsonl": plain,
     "llava": llava,
     "vlmevalkit": vlmevalkit,
@@ -151,7 +168,7 @@ LAYOUTS: dict[str, Callable[[Path, _Fields], Iterator[Prediction]]] = {
 }
 
 
-def _prediction(row: Mapping[str, Any], identity: Any, text: Any, where: str) -> Prediction:
+def _prediction(row: Row, identity: Any, text: Any, where: str) -> Prediction:
     error = row.get("error")
     ended = _first(row, ENDINGS)
     return Prediction(
@@ -168,7 +185,7 @@ def _first(row: Mapping[str, Any], names: Sequence[str]) -> Any:
     return next((row[name] for name in names if row.get(name) not in (None, "")), None)
 
 
-def _value(row: Mapping[str, Any], named: str | None, names: Sequence[str], where: str, what: str) -> Any:
+def _value(row: Row, named: str | None, names: Sequence[str], what: str) -> Any:
     """A field of a row; ``None`` where it is there and empty.
 
     Raises:
@@ -179,28 +196,50 @@ def _value(row: Mapping[str, Any], named: str | None, names: Sequence[str], wher
         if name in row:
             return row[name]
     there = ", ".join(map(str, row)) or "nothing"
-    raise DataError("missing_field", f"{where}: no field for {what} ({' or '.join(wanted)}); the row has: {there}")
+    raise DataError("missing_field", f"no field for {what} ({' or '.join(wanted)}); the row has: {there}")
 
 
-def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(place, row) of every row of a table or of a JSON file."""
+def _text(row: Row, fields: _Fields, names: Sequence[str], what: str) -> Any:
+    """The answer; none where the row says what went wrong in its place."""
+    if row.get("error") and not any(name in row for name in ((fields.text,) if fields.text else names)):
+        return None
+    return _value(row, fields.text, names, what)
+
+
+def _rows(path: Path) -> Iterator[tuple[str, Any]]:
+    """(place, row) of every row of a table or of a JSON file; one that cannot be read is the error it is.
+
+    Raises:
+        DataError: the file cannot be read at all.
+    """
+    if path.exists() and not path.is_file():
+        raise DataError("unreadable", f"{path}: is no plain file (a pipe or device), and is not opened")
     if path.suffix == ".xlsx":
         yield from _sheet(path)
-        return
+    elif path.suffix in (".csv", ".tsv"):
+        yield from _table(path)
+    else:
+        yield from _json_rows(path)
+
+
+@cache
+def _plugins() -> Registry:
+    return load_plugins()
+
+
+def _table(path: Path) -> Iterator[tuple[str, Any]]:
+    """Rows of CSV or TSV, as the reader ``csv`` knows them."""
+    delimiter = "\t" if path.suffix == ".tsv" else ","
+    reader: Any = _plugins().make("reader", "csv", {"path": str(path), "delimiter": delimiter})
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        for where, row in reader.rows(path):
+            yield where, {name: cell or "" for name, cell in row.items()} if isinstance(row, dict) else row
+    except (OSError, UnicodeError, DataError) as error:
         raise DataError("unreadable", f"{path}: cannot be read ({error}); name a file of answers") from None
-    if path.suffix in (".csv", ".tsv"):
-        csv.field_size_limit(2**31 - 1)  # VLMEvalKit's tables may hold whole pictures
-        table = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t" if path.suffix == ".tsv" else ",")
-        for number, line in enumerate(table, 2):
-            yield f"{path}:{number}", {str(key): value for key, value in line.items()}
-        return
-    yield from _json_rows(path, text)
 
 
-def _json_rows(path: Path, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def _json_rows(path: Path) -> Iterator[tuple[str, Any]]:
+    text = _decoded(path)
     try:
         body = json.loads(text)
     except (ValueError, RecursionError):
@@ -209,20 +248,56 @@ def _json_rows(path: Path, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
         body = body["logs"]  # as lmms-eval wrote them in one file with its settings
     if isinstance(body, dict) and not any(name in body for name in IDS):
         body = [{"id": key, "text": value} for key, value in body.items()]
-    rows: Iterator[tuple[str, Any]]
+    checked = _whole if _BYTE.search(text) else _same
     if isinstance(body, list):
-        rows = ((f"{path}: entry {number}", row) for number, row in enumerate(body, 1))
+        for number, row in enumerate(body, 1):
+            yield f"{path}: entry {number}", checked(row)
+    elif text.lstrip()[:1] == "[" and not isinstance(_parsed(text.lstrip().split("\n")[0]), dict | list):
+        yield from _entries(path)  # an array that is damaged somewhere
     else:
-        rows = ((f"{path}:{number}", line) for number, line in enumerate(text.split("\n"), 1) if line.strip())
-    for where, row in rows:
-        if isinstance(row, str) and not isinstance(body, list):
-            try:
-                row = json.loads(row)
-            except (ValueError, RecursionError) as error:
-                raise DataError("bad_row", f"{where}: not JSON: {error}") from None
-        if not isinstance(row, dict):
-            raise DataError("bad_row", f"{where}: a row must be a JSON object, not {type(row).__name__}")
-        yield where, row
+        for number, line in enumerate(text.split("\n"), 1):
+            if line.strip():
+                yield f"{path}:{number}", checked(_parsed(line))
+
+
+def _same(row: Any) -> Any:
+    return row
+
+
+def _decoded(path: Path) -> str:
+    """The text, with a byte that is no UTF-8 as half of a pair: its row is the fault, not the file."""
+    try:
+        content = path.read_bytes()
+        if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            return content.decode("utf-16")
+        return content.decode("utf-8-sig", "surrogateescape")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError("unreadable", f"{path}: cannot be read ({error}); name a file of answers") from None
+
+
+def _entries(path: Path) -> Iterator[tuple[str, Any]]:
+    """The entries that are whole, as the reader ``llava`` finds them; the last row says where it breaks off."""
+    reader: Any = _plugins().make("reader", "llava", {"path": str(path)})
+    try:
+        yield from ((where, _whole(row)) for where, row in reader.rows(path))
+    except Exception as error:
+        yield str(path), DataError("bad_row", str(error))
+
+
+def _parsed(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return DataError("bad_row", f"not JSON: {error}")
+
+
+def _whole(row: Any) -> Any:
+    """The row, unless it holds a byte that is no UTF-8."""
+    try:
+        found = isinstance(row, dict) and _BYTE.search(json.dumps(row, ensure_ascii=False))
+    except (ValueError, RecursionError) as error:
+        return DataError("bad_row", f"cannot be kept: {error}")
+    return DataError("bad_row", "a byte is not UTF-8; save the file as UTF-8") if found else row
 
 
 def _sheet(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from infimed_core import Request
 from infimed_plugins.predictions.layouts import Prediction
 
-NUMBERED = re.compile(r"(?P<name>.*)-(?P<number>\d+)")
+NUMBERED = re.compile(r"(?P<name>.*)-(?P<number>[0-9]{1,18})")
+"""A longer number is no place in a benchmark, and Python does not read one of thousands of digits."""
 FEWEST_LETTERS = 8
 """A shorter question may stand in many others."""
 
@@ -68,7 +69,7 @@ def _by_number(requests: Sequence[Request], predictions: Sequence[Prediction]) -
     found = Matched(by="number")
     for one in reversed(predictions):
         tail = NUMBERED.fullmatch(one.id)
-        number = one.id if one.id.isdigit() else tail["number"] if tail else ""
+        number = one.id if re.fullmatch("[0-9]{1,18}", one.id) else tail["number"] if tail else ""
         request = numbers.get(int(number)) if number else None
         if request is None:
             continue

@@ -57,7 +57,9 @@ class Predictions(Model):
         if not path.exists():
             raise DataError("no_predictions", f"{path}: no such file; name a file of answers")
         layout = guessed_layout(path) if self.layout == "auto" else self.layout
-        return FileOfAnswers(self, layout, read_predictions(path, layout, self.id_field, self.text_field))
+        faults: list[DataError] = []
+        found = read_predictions(path, layout, self.id_field, self.text_field, faults)
+        return FileOfAnswers(self, layout, found, [str(fault) for fault in faults])
 
 
 class FileOfAnswers(LoadedModel):
@@ -65,8 +67,10 @@ class FileOfAnswers(LoadedModel):
 
     answers_by_id: ClassVar[bool] = True
 
-    def __init__(self, settings: Predictions, layout: str, predictions: Sequence[Prediction]) -> None:
-        self._settings, self._layout, self._predictions = settings, layout, predictions
+    def __init__(
+        self, settings: Predictions, layout: str, predictions: Sequence[Prediction], faults: Sequence[str] = ()
+    ) -> None:
+        self._settings, self._layout, self._predictions, self._faults = settings, layout, predictions, faults
         self._facts: dict[str, JsonValue] = {}
 
     @property
@@ -86,7 +90,7 @@ class FileOfAnswers(LoadedModel):
         for request in requests:
             one = found.answers.get(request.sample_id)
             if one is None:
-                told = found.wrong.get(request.sample_id, f"{self._settings.path} has no answer to this question")
+                told = found.wrong.get(request.sample_id, self._missing())
                 yield Answer(sample_id=request.sample_id, error=f"no_prediction: {told}", num_calls=0)
             elif one.error or one.text is None:
                 told = one.error or f"{one.where}: the answer is missing"
@@ -95,12 +99,18 @@ class FileOfAnswers(LoadedModel):
                 ended = one.finish_reason
                 yield Answer(sample_id=request.sample_id, text=one.text, finish_reason=ended, num_calls=0)
 
+    def _missing(self) -> str:
+        bad = f"; {len(self._faults)} of its rows are none, first: {self._faults[0]}" if self._faults else ""
+        return f"{self._settings.path} has no answer to this question{bad}"
+
     def asking(self) -> dict[str, JsonValue]:
         """Where the answers are from, and how they were matched with the questions."""
         return {
             "path": self._settings.path,
             "layout": self._layout,
             "predictions": len(self._predictions),
+            "rows_at_fault": len(self._faults),
+            "first_faults": list(self._faults[:SHOWN]),
             **self._facts,
         }
 

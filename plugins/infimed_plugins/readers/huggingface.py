@@ -15,6 +15,7 @@ from infimed_core import Component, DataError, Fault, Media, Reader, Sample
 from infimed_plugins.readers.arrow import decoder_of, rows_of
 from infimed_plugins.readers.columns import Columns, sample_of
 from infimed_plugins.readers.files import doubts_of, fault_of, finished, one_line, sha256_of, stable_id
+from infimed_plugins.readers.local_dataset import files_of, load_folder
 from infimed_plugins.readers.places import kind_of_file, with_ending
 from infimed_plugins.readers.texts import not_whole
 
@@ -119,7 +120,7 @@ class HuggingFace(Reader):
         digest = hashlib.sha256(self.identity().encode())
         folder = Path(os.path.expanduser(self.path))
         if folder.is_dir():
-            for file in sorted(place for place in folder.rglob("*") if place.is_file()):
+            for file in files_of(folder):
                 digest.update(f"\n{file.relative_to(folder).as_posix()} {sha256_of(file)}".encode())
         else:
             digest.update(self._dataset[0]._fingerprint.encode())
@@ -132,18 +133,15 @@ class HuggingFace(Reader):
 
         folder = Path(os.path.expanduser(self.path))
         try:
-            if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
-                loaded = datasets.load_from_disk(str(folder))
-                if isinstance(loaded, datasets.DatasetDict):
-                    loaded = loaded[self.split]
-            else:
-                loaded = datasets.load_dataset(
-                    str(folder.absolute()) if folder.is_dir() else self.path,
-                    self.name,
-                    split=self.split,
-                    revision=self.revision,
-                )
+            loaded = (
+                load_folder(folder, self.name, self.split)
+                if folder.is_dir()
+                else datasets.load_dataset(self.path, self.name, split=self.split, revision=self.revision)
+            )
+        except DataError:
+            raise
         except Exception as error:  # the package raises every kind, down to its downloader's own
+            error = error.__cause__ if isinstance(error.__cause__, Exception) else error
             raise DataError(
                 "bad_file",
                 f"{self.path}: dataset cannot be loaded ({type(error).__name__}: {one_line(error)}); "
