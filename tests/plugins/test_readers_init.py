@@ -22,12 +22,18 @@ STUDY = "1.2.826.0.1.3680043.8.498"
 
 
 def archive(folder: Path) -> None:
-    """Films by UID, a table in cp1252 with semicolons that names them without endings, one byte that is no letter."""
+    """Films by UID, half of them DICOM without an ending; a German table in cp1252 that names them, with a bad byte."""
     (folder / "films").mkdir()
     lines = ["film;clinique;compte_rendu;sexe;;"]
     for number in range(40):
-        (folder / "films" / f"{STUDY}.{number}.png").write_bytes(make_image(seed=number))
-        lines.append(f"{STUDY}.{number};;Opacité du côté n° {number}, œdème.;{'FM'[number % 2]};;")
+        film = folder / "films" / f"{STUDY}.{number}"
+        if number % 2:
+            film.write_bytes(bytes(128) + b"DICM" + bytes(300))
+        else:
+            film.with_name(f"{film.name}.png").write_bytes(make_image(seed=number))
+        lines.append(
+            f"{STUDY}.{number};;Rundherd n° {number}: Größe unverändert, Lungenödem möglich.;{'FM'[number % 2]};;"
+        )
     content = "\r\n".join(lines).encode("cp1252")
     at = content.index("n° 17".encode("cp1252"))
     (folder / "liste.csv").write_bytes(content[:at] + b"\x8d" + content[at:])
@@ -152,6 +158,9 @@ def test_an_archive_is_read_with_every_row_accounted_for_by_ten_lines(
     record = run(yaml.safe_load(text), tmp_path)
     step = next(step for step in record.steps if step.name == "read")
     assert (step.num_in, step.num_out, step.dropped) == (40, 39, {"bad_row": 1})
+    rows = (tmp_path / "runs" / "data" / str(step.artifact) / "samples.jsonl").read_text(encoding="utf-8").splitlines()
+    assert sum('"kind": "dicom"' in row or '"kind":"dicom"' in row for row in rows) == 19
+    assert all("Größe unverändert, Lungenödem möglich" in row for row in rows)
 
 
 def test_what_is_written_as_a_comment_is_a_run_file_too(tmp_path: Path, monkeypatch: Any) -> None:

@@ -255,6 +255,65 @@ def test_an_answer_that_the_row_calls_bad_is_not_trained(tmp_path: Path, name: s
     assert (found.code == "bad_answer") if isinstance(found, Fault) else said is not False
 
 
+@pytest.mark.parametrize(("said", "is_bad"), [(0, True), ("0", True), (0.0, True), (1, False), ("benign", False)])
+def test_a_label_of_nought_beside_prompt_and_completion_is_a_bad_answer(
+    tmp_path: Path, said: Any, is_bad: bool
+) -> None:
+    found = one(tmp_path, {"prompt": "Dose?", "completion": "As much as you like.", "label": said})
+    assert isinstance(found, Fault) is is_bad and getattr(found, "code", "bad_answer") == "bad_answer"
+    assert isinstance(one(tmp_path, {"question": "Class?", "answer": "benign", "label": said}), Sample)
+
+
+@pytest.mark.parametrize("name", ["loss", "weight", "train", "trainable", "supervised", "sample_weight"])
+@pytest.mark.parametrize("said", [False, 0, 0.0, "0", "false"])
+def test_a_row_that_is_not_to_be_trained_on_is_a_fault_by_name(tmp_path: Path, name: str, said: Any) -> None:
+    for row in (talk(("user", "Q"), ("assistant", "A")), {"question": "Q", "answer": "A"}):
+        fault = one(tmp_path, {**row, name: said})
+        assert isinstance(fault, Fault) and fault.code == "unsupported_field" and f"'{name}'" in fault.detail
+        assert isinstance(one(tmp_path, {**row, name: said}, ignore=[name]), Sample)
+    (tmp_path / "t.csv").write_text(f"question,answer,{name}\nQ,A,{said}\nQ,B,1\nQ,C,\n")
+    fault, *rows = Csv(path=str(tmp_path / "t.csv")).read(str(tmp_path / "t.csv"))
+    assert isinstance(fault, Fault) and fault.code == "unsupported_field"
+    assert [row.turns[-1].text for row in rows if isinstance(row, Sample)] == ["B", "C"]
+
+
+def test_a_persons_weight_and_a_loss_in_words_are_columns_like_others(tmp_path: Path) -> None:
+    for name, said in (("weight", 72.5), ("weight", "64"), ("loss", "severe"), ("train", "yes")):
+        assert isinstance(one(tmp_path, {"question": "Q", "answer": "A", name: said}), Sample)
+
+
+@pytest.mark.parametrize("name", ["train", "trainable", "supervised", "loss", "mask"])
+def test_a_message_that_is_not_to_be_trained_on_is_shown_alone(tmp_path: Path, name: str) -> None:
+    said = talk(("user", "Q"), ("assistant", "A"), ("user", "R"), ("assistant", "B"))
+    messages = said[next(iter(said.keys() & {"messages", "conversations"}))]
+    messages[1][name] = name == "mask"
+    found = one(tmp_path, said)
+    assert isinstance(found, Sample)
+    assert [turn.supervised for turn in found.turns if turn.role == "assistant"] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("answer", "learned"),
+    [("B", "B. Spleen"), ("(b)", "B. Spleen"), ("A, C", "A. Liver; C. C. difficile"), ("Spleen", "Spleen")],
+)
+def test_a_letter_is_learned_with_what_it_stands_for(tmp_path: Path, answer: str, learned: str) -> None:
+    options = ["Liver", "Spleen", "C. difficile"]
+    row = {"question": "Which?", "options": options, "answer": answer}
+    (tmp_path / "t.csv").write_text(f'q,a,x,y,z\nWhich?,"{answer}",{",".join(options)}\n')
+    columns = {"question": "q", "answer": "a", "options": ["x", "y", "z"]}
+    for found in (
+        one(tmp_path, row),
+        *Csv(path=str(tmp_path / "t.csv"), columns=columns).read(str(tmp_path / "t.csv")),
+    ):
+        assert isinstance(found, Sample) and found.turns[-1].text == learned
+        shown = found.turns[0].text.endswith("Which?\nA. Liver\nB. Spleen\nC. C. difficile")
+        assert shown is (answer != "Spleen"), "the text of an option needs no list"
+    told = one(tmp_path, {**row, "question": "Which: liver, spleen or C. difficile?"})
+    assert isinstance(told, Sample) and "\n" not in told.turns[0].text
+    fault = one(tmp_path, {**row, "answer": "E"})
+    assert isinstance(fault, Fault) and fault.code == "bad_row"
+
+
 def test_an_image_in_an_answer_costs_its_sample(tmp_path: Path) -> None:
     fault = one(tmp_path, talk(("user", "Q"), ("assistant", "See <image>."), images=["a.png"]))
     assert isinstance(fault, Fault) and fault.code == "image_in_answer"

@@ -213,6 +213,8 @@ KINDS: dict[str, tuple[Any, str, Callable[[Path], bytes]]] = {
 """Reader, the file that is damaged, and what writes it beside the others that the reader needs."""
 FOLDERS = ("medevalkit", "directory", "studies", "huggingface", "volume", "series")
 """Of these, those whose path is the folder."""
+ONE_FOR_EACH = {"directory": 2, "studies": 2, "volume": 1, "series": 1}
+"""Rows of what stays as many rows whatever is in the file that is damaged."""
 CASES = int(os.environ.get("INFIMED_FUZZ_CASES", "100"))
 
 
@@ -262,6 +264,28 @@ def test_no_damage_ends_a_reader_and_every_fault_has_a_place(tmp_path: Path, nam
             assert isinstance(row, Sample) or (
                 row.where.startswith(str(tmp_path)) and row.code and "\n" not in row.detail
             )
+        if name in ONE_FOR_EACH:
+            assert len(rows) == ONE_FOR_EACH[name], "rows out are rows in"
+
+
+@pytest.mark.parametrize("name", ["parquet", "webdataset"])
+def test_a_byte_that_changes_in_a_file_of_bytes_loses_no_row(tmp_path: Path, name: str) -> None:
+    """Bytes that say how many rows or members follow are left as they are: what they lose cannot be counted."""
+    kind, file, make = KINDS[name]
+    good, rng = make(tmp_path), np.random.default_rng(11)
+    place = tmp_path / file
+    place.write_bytes(good)
+    num_rows = len(read(kind(path=str(place))))
+    if name == "parquet":  # pages of values, which end where the footer begins
+        places = list(range(4, len(good) - 8 - int.from_bytes(good[-8:-4], "little")))
+    else:
+        with tarfile.open(fileobj=io.BytesIO(good)) as tar:
+            places = [at for one in tar for at in range(one.offset_data, one.offset_data + one.size)]
+    for _ in range(min(CASES, 300)):
+        at = int(rng.choice(places))
+        place.write_bytes(good[:at] + bytes([int(rng.integers(0, 256))]) + good[at + 1 :])
+        found = read(kind(path=str(place)))
+        assert len(found) == num_rows, (at, [row for row in found if isinstance(row, Fault)])
 
 
 @pytest.mark.parametrize("name", ["jsonl", "lines", "array", "csv", "medevalkit"])

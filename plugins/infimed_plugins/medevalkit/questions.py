@@ -167,6 +167,7 @@ class Questions(Benchmark):
             raise DataError("no_answer", "there is no accepted answer: give references, or a last assistant turn")
         if not turns or turns[-1].role != "user":
             raise DataError("no_question", "there is no user turn before the answer")
+        turns[-1] = _without_lettered(turns[-1], sample.options)
         record: dict[str, Any] = {"question": turns[-1].text.strip()}
         if any(not option.strip() for option in sample.options):
             raise DataError("empty_option", "an option is empty, so that it has a letter and no text")
@@ -305,6 +306,13 @@ def right_letters(answer: str, options: Sequence[str]) -> str:
             "letters as in 'A, C'",
         )
     return letters
+
+
+def _without_lettered(turn: Turn, options: Sequence[str]) -> Turn:
+    """The turn without the lettered options that a reader wrote under it to train on: they are asked in our own way."""
+    lettered = "".join(f"\n{letter}. {text}" for letter, text in zip(LETTERS, without_letters(options), strict=False))
+    is_added = bool(options) and turn.content[-1:] == (lettered,)
+    return turn.model_copy(update={"content": turn.content[:-1]}) if is_added else turn
 
 
 def _shows(text: str, options: Sequence[str]) -> bool:

@@ -75,7 +75,7 @@ def find_slices(item: Media, header: Header, plane: str | None) -> Slices | None
     """The slices across ``plane``'s axis, from the patient's left, back or feet; ``None`` of a single one.
 
     Raises:
-        DataError: ``bad_option``, ``corrupt``.
+        DataError: ``bad_option``, ``corrupt``, ``repeated_position``: there are several volumes, and none is picked.
     """
     stored, reversed_ = patient_axes(header)
     axis: Any = item.options.get("axis", 2) if plane is None else PLANES.index(plane) if plane in PLANES else None
@@ -85,6 +85,9 @@ def find_slices(item: Media, header: Header, plane: str | None) -> Slices | None
     size = header.shape[source]
     if size < 2:
         return None
+    if (num_volumes := prod(header.shape[3:])) > 1 and "volume" not in item.options:
+        told = f"it holds {num_volumes} volumes, as a series in time; pick one with the medium's options: {{volume: 0}}"
+        raise DataError("repeated_position", told)
     middle = [(length - 1) / 2 for length in header.shape[:3]]
     positions = []
     for index in range(size):

@@ -81,9 +81,9 @@ def status_of(directory: Path) -> RunStatus:
     running = [step.name for step in record.steps if step.status == "running"]
     last = running[-1:] or [step.name for step in record.steps[-1:]]
     shown: dict[str, Any] = {"step": last[0] if last else "", "ends": record.finished}
-    is_under_way = record.status == "running" or bool(running)  # reports are made when the rest is done
-    state: State = _living(run.is_abandoned, beat) if is_under_way else record.status
-    if is_under_way:
+    # Reports are made when the rest is done.
+    state: State = record.status if record.status != "running" and not running else _living(run.is_abandoned, beat)
+    if record.status == "running" or running:
         shown["ends"] = None
         if beat and beat.get("step") == shown["step"]:
             shown |= {name: beat.get(name) for name in ("done", "total", "unit", "rate")}

@@ -17,7 +17,7 @@ import typer
 from infimed_core import InfimedError, Sample, is_person_tag
 from infimed_plugins.readers.dividing import apart, divided
 from infimed_plugins.readers.guessed_table import LOOKED_AT, rank_of, tag_of
-from infimed_plugins.readers.guessing import Guess, guess, looks_like_test_set
+from infimed_plugins.readers.guessing import TABLES, Guess, guess, looks_like_test_set
 
 SCORE = "quality: {scorers: [{use: five-dimension}], select: {use: top-share, with: {keep: 0.8}}}"
 TRAIN = """resolution: {use: fixed, with: {max_visual_tokens: %(visual)s}}  # largest size of an image, in tokens
@@ -112,6 +112,10 @@ def written(place: Path, current: Path, test: Path | None = None, wish: Wish = W
     said = _said(best)
     lines = [f"# Written by looking at {_shown(place, current)}: {_said(best)}."]
     lines += [f"#   left out: {line}" for line in _left_out(best)]
+    lines += [f"#   {best.doubt}"] if best.doubt else []
+    said += f"; {best.doubt}" if best.doubt else ""
+    others = _unread(start, best, without) if read else []
+    lines += [f"#   not read: {', '.join(_shown(file, current) for file in others[:8])}"] if others else []
     lines += [f"#   not used: the columns {', '.join(best.unused)}"] if best.unused else []
     also = dict.fromkeys(f"{one.use} ({one.num_samples:,})" for one in read if one.use != best.use)
     lines += [f"#   also possible: {', '.join(also)}"] if also else []
@@ -128,7 +132,7 @@ def written(place: Path, current: Path, test: Path | None = None, wish: Wish = W
     lines += [f"#   {note}" for note in notes]
     lines += [f"run: {{name: {name}}}", *(["data:", "  sources:"] if sources else [])]
     for settings in sources:
-        lines += _reader_lines(best.use, _relative(settings, current), "    - ")
+        lines += _reader_lines(best.use, _relative(settings, current), "    - ", best.doubt)
     lines += [*_sections(current, asked, wish)]
     return "\n".join(lines) + "\n", said
 
@@ -182,15 +186,27 @@ def _sources(best: Guess, without: list[Path]) -> list[dict[str, Any]]:
     pattern = str(best.settings.get("path", ""))
     files = [Path(name) for name in sorted(glob(pattern, recursive=True))] if "*" in pattern else []
     left = [file for file in files if not any(file == one or one in file.parents for one in without)]
+    left = [file for file in left if not best.files or file in best.files]
     if len(left) == len(files):
         return [best.settings]
     return [best.settings | {"path": str(file)} for file in left]
 
 
-def _reader_lines(use: str, settings: dict[str, Any], start: str) -> list[str]:
+def _unread(place: Path, best: Guess, without: Sequence[Path]) -> list[Path]:
+    """Tables of the folder that the guess does not read: they have other columns, or another encoding."""
+    if not best.files or place.is_file():
+        return []
+    found = (file for file in sorted(place.rglob("*")) if file.name.lower().endswith(TABLES) and file.is_file())
+    return [
+        file for file in found if file not in best.files and not any(one in (file, *file.parents) for one in without)
+    ]
+
+
+def _reader_lines(use: str, settings: dict[str, Any], start: str, doubt: str = "") -> list[str]:
     inner = " " * len(start)
     lines = [f"{start}use: {use}", f"{inner}with:"]
-    return lines + [f"{inner}  {key}: {_yaml(value)}" for key, value in settings.items()]
+    comments = {"encoding": f"  # {doubt}"} if doubt else {}
+    return lines + [f"{inner}  {key}: {_yaml(value)}{comments.get(key, '')}" for key, value in settings.items()]
 
 
 def _sections(current: Path, asked: Guess | None, wish: Wish) -> Iterator[str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from infimed_core import DataError, Media, Region, ToolCall, Turn
 from infimed_plugins.readers.fields import carries_loss, history_of, refuse_in_message, refuse_marks
-from infimed_plugins.readers.places import kind_of_bytes
+from infimed_plugins.readers.places import PICTURE, kind_of_bytes
 from infimed_plugins.readers.regions import BOX, NAME, Objects
 from infimed_plugins.readers.tools import CALL_ROLES, RESULT_ROLES, calls_of, written_calls
 from infimed_plugins.readers.values import known, listed, text_of
@@ -30,7 +30,6 @@ ROLES = {
 SHORTEST_BASE64 = 64
 """Signs of a text that may hold an image; what is shorter is a name."""
 _BASE64 = re.compile(r"[A-Za-z0-9+/=]+")
-_PICTURE = re.compile(rb"\x89PNG|\xff\xd8\xff|GIF8|BM|II\*\0|MM\0\*|RIFF....WEBP|.{128}DICM", re.DOTALL)
 
 Place = Callable[[str], Media]
 """Makes a medium of a path that a row names."""
@@ -257,7 +256,7 @@ def _base64_image(value: str) -> bytes | None:
         content = base64.b64decode(value, validate=True)
     except binascii.Error:
         return None
-    return content if _PICTURE.match(content) else None
+    return content if PICTURE.match(content) else None
 
 
 def _is_same(one: tuple[Any, Media], other: tuple[Any, Media]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -22,10 +23,17 @@ STRUCTURED = ("objects", "tools")
 """Fields that are honoured where they hold lists or maps, or a text of JSON; prose in them is a column like others."""
 LABELS = ("label", "kto_tag")
 """Whether the answer is a good one (KTO)."""
+FLAGS = ("loss", "train", "trainable", "supervised")
+"""Whether an answer, or all of a row, is trained on."""
+WEIGHTS = ("weight", "loss_weight", "sample_weight", "loss_scale")
+"""How much of it; in a table ``weight`` is a person's more often."""
 MESSAGE = {
     "reasoning_content": "a thought beside its answer is not read",
     "reasoning": "a thought beside its answer is not read", "thinking": "a thought beside its answer is not read",
-    "loss_scale": "a turn carries its loss whole or not at all", "images": "images stand beside the messages",
+    **dict.fromkeys(
+        ("loss_scale", "loss_weight", "loss_mask", "train_detail"), "a turn carries its loss whole or not at all"
+    ),
+    "images": "images stand beside the messages",
     "videos": "videos are not read", "audio": "sounds are not read", "audios": "sounds are not read",
 }  # fmt: skip
 """The same of one message."""
@@ -48,10 +56,14 @@ def refuse(row: Mapping[str, Any], ignore: Collection[str] = ()) -> None:
         if name not in row or name in ignore or is_empty(row[name]):
             continue
         raise unsupported(name, reason)
+    for name in (*FLAGS, *WEIGHTS):
+        if name in row and name not in ignore and (_is_off(row[name]) or (name in WEIGHTS and _is_part(row[name]))):
+            raise unsupported(name, "a row is trained on whole, and this one says not to")
     for name in LABELS:
-        said = row.get(name)
-        coded = name == "kto_tag" and type(said) is int and said == 0  # a label of 0 may be the first class of some
-        if name in row and name not in ignore and (coded or _is_false(said)):
+        if name not in row or name in ignore:
+            continue
+        coded = name == "kto_tag" or {"prompt", "completion"} <= row.keys()  # else 0 may be the first class of some
+        if _is_false(row[name]) or (coded and _is_off(row[name])):
             raise DataError("bad_answer", f"'{name}' is false: the answer is a bad example, and is not trained")
 
 
@@ -109,20 +121,20 @@ def history_of(value: Any) -> list[dict[str, Any]]:
 
 
 def carries_loss(message: Mapping[str, Any], number: int, role: str) -> bool:
-    """Whether an answer is trained on: ``loss`` of ms-swift, ``weight`` of others; yes where neither is said.
+    """Whether an answer is trained on, by one of ``FLAGS``, ``weight`` or ``mask``; yes where none is said.
 
     Raises:
         DataError: ``unsupported_field``: it is more than yes or no, or said of a turn that is no answer.
     """
-    for name in ("loss", "weight"):
+    for name in (*FLAGS, "weight", "mask"):
         value = known(message.get(name))
         if value is None:
             continue
         if value not in (0, 1):
             raise unsupported(name, f"message {number}: {value!r}; a turn carries its loss whole or not at all")
-        if role != "assistant" and value and name == "loss":
+        if role != "assistant" and value and name in FLAGS:
             raise unsupported(name, f"message {number}: the answers alone carry loss, not a turn of the {role}")
-        if not value:
+        if bool(value) is (name == "mask"):
             return False
     return True
 
@@ -134,3 +146,19 @@ def is_prose(value: Any) -> bool:
 
 def _is_false(value: Any) -> bool:
     return value is False or (isinstance(value, str) and value.strip().lower() == "false")
+
+
+def _is_off(value: Any) -> bool:
+    """Whether a flag says no, as it stands in JSON, in a table or as a program wrote it for a number."""
+    return _is_false(value) or _number(value) == 0
+
+
+def _is_part(value: Any) -> bool:
+    number = _number(value)
+    return number is not None and 0 < number < 1
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, str) and re.fullmatch(r"\s*[0-9]+(\.[0-9]*)?\s*", value):
+        return float(value)
+    return float(value) if isinstance(value, (int, float)) and value == value else None

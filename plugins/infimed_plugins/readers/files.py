@@ -16,7 +16,8 @@ from pydantic import Field, PrivateAttr, ValidationError, field_validator
 
 from infimed_core import Component, DataError, Fault, Media, Reader, Sample, canonical_json
 from infimed_plugins.readers.image_names import doubts_of_images
-from infimed_plugins.readers.places import inside, is_plain, kind_of_file, with_ending
+from infimed_plugins.readers.options import with_options
+from infimed_plugins.readers.places import below, inside, is_plain, kind_of_file, with_ending
 from infimed_plugins.readers.remote import (
     fetched,
     forget,
@@ -50,6 +51,11 @@ class FileReader(Reader):
     )
     allow_outside: bool = Field(
         default=False, description="Allow media paths that lead out of image_root (.., absolute paths, links)."
+    )
+    search_below: bool = Field(
+        default=False,
+        description="Look for media that are not where their path says in all folders below image_root, by their name; "
+        "a name that is there twice with different content is a fault.",
     )
     encoding: str | None = Field(
         default=None, description="Encoding of texts (cp1252, gb18030 ...); what the file's mark says, else UTF-8."
@@ -211,7 +217,8 @@ class FileReader(Reader):
         """The medium at ``name``, relative to ``image_root``; the ending may be missing where it is clear.
 
         Raises:
-            DataError: ``outside_root``: the path, or a link on it, leads out of the root; ``ambiguous_media``.
+            DataError: ``outside_root``: the path, or a link on it, leads out of the root; ``ambiguous_media``: several
+            files may be meant.
         """
         root = self._root(file)
         if "\\" in name and not os.path.exists(root / name):  # as Windows writes a path
@@ -221,6 +228,8 @@ class FileReader(Reader):
             fetched(url)
         if self.allow_outside or inside(place, root):
             place = with_ending(place)
+            if self.search_below and not os.path.lexists(place):
+                place = below(root, name, sha256_of) or place
         if not self.allow_outside and not inside(place, root):
             raise DataError(
                 "outside_root", f"'{name}' leads out of {root}; set image_root, or allow_outside: true if it is meant"
@@ -280,6 +289,7 @@ def finished(sample: Sample, tags: Mapping[str, str], licence: str | None, encod
         raise UnicodeError(told)
     if not any(turn.text.strip() for turn in sample.turns):
         raise DataError("empty_text", "no turn has any text; give the row a question, an answer or a caption")
+    sample = with_options(sample)
     return sample.model_copy(update={"tags": {**tags, **sample.tags}, "licence": sample.licence or licence})
 
 

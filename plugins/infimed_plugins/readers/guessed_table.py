@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from infimed_core import is_person_tag
+from infimed_plugins.readers.encodings import encoding_of
+from infimed_plugins.readers.found_images import Images
 from infimed_plugins.readers.image_names import columns_of_images
 from infimed_plugins.readers.parquet import parquet_rows
-from infimed_plugins.readers.places import ending_of, is_plain
 from infimed_plugins.readers.tables import header_of, table_rows
+from infimed_plugins.readers.texts import opened
 from infimed_plugins.readers.values import is_empty
 
 LOOKED_AT = 400
 """Rows of each kind of file that are looked at."""
+MOST_ROWS = 200_000
+"""Rows of tables whose images are looked for."""
 QUESTIONS = ("question", "query", "prompt", "instruction")
 ANSWERS = (
     "answer", "caption", "report", "findings", "finding", "impression", "response", "output", "description", "text",
@@ -26,71 +31,160 @@ ANSWERS = (
 IDS = ("id", "uid", "sample_id", "question_id", "qid", "image_id", "study_id")
 TAGS = {
     "modality": "modality", "body_part": "body_part", "bodypart": "body_part", "organ": "body_part", "sex": "sex",
-    "gender": "sex", "view": "view", "language": "language", "lang": "language", "split": "split",
+    "gender": "sex", "view": "view", "view_position": "view",
+    "projection": "view", "language": "language", "lang": "language", "split": "split",
 }  # fmt: skip
+_NAME = re.compile(
+    r"[0-9]+(?:\.[0-9]+){3,}|\S*[/\\]\S*[0-9]\S*|[0-9a-f]{8,}(?:-[0-9a-f]+)+|(?=\S{6,})(?=\S*[0-9]{3})[\w.-]+",
+    re.IGNORECASE,
+)
+"""A UID, a path, what a program made for a name, or digits with letters; no spaces in it."""
+_IMAGES = re.compile(r"image|img|film|dicom|sop|file|path|bild|scan|picture|photo|foto|slide|x_?ray|radiogra|cliché")
+_NO_IMAGE = re.compile(r"study|series|patient|class|profile|pathol")
 _PERSONS = ("patient", "subject", "person", "participant", "mrn", "pid")
 """What names of a person hold; the other names of ``is_person_tag`` are of a study."""
 
 
 def alike(files: Sequence[Path]) -> Iterator[list[Path]]:
-    """Tables that have the same columns, each set of them."""
-    groups: dict[tuple[str, ...], list[Path]] = {}
+    """Tables that have the same columns and can be read in one encoding, each set of them."""
+    groups: dict[tuple[str, ...], dict[str, list[Path]]] = {}
     for file in files:
         try:
-            names = tuple(header_of(file, None, _encoding(file)))
+            name = encoding_of([file]).name
+            names = tuple(header_of(file, None, name))
         except Exception:  # no table
             continue
-        groups.setdefault(names, []).append(file)
-    yield from groups.values()
+        groups.setdefault(names, {}).setdefault(name or ("" if _is_plain(file) else "utf-8"), []).append(file)
+    for group in groups.values():
+        plain = group.pop("", [])  # ASCII is read alike in all of them
+        for own in list(group.values()) or [[]]:
+            yield sorted([*own, *plain])
+            plain = []
 
 
-def settings_of(
-    folder: Path, files: list[Path], images: Sequence[Path], tag: str | None = None
-) -> tuple[dict[str, Any], tuple[str, ...], tuple[str, str] | None]:
-    """The settings of a table's reader, the columns that they do not name, and (column, cell) of images not found.
+@dataclass(frozen=True)
+class Look:
+    """What a look at a table found: the settings of its reader, and what they leave out."""
+
+    settings: dict[str, Any]
+    unused: tuple[str, ...] = ()
+    """Columns that the settings do not name."""
+    unfound: tuple[str, str] | None = None
+    """A column whose cells name images of which none was found, and the first such cell."""
+    doubt: str = ""
+    """What is unsure of the encoding."""
+    is_named: bool = True
+    """Whether the answer's column says so by its name; else it is the one with the longest texts."""
+    has_images: bool = False
+
+
+def look_at(folder: Path, files: list[Path], images: Images, tag: str | None = None) -> Look:
+    """The settings of a table's reader, and what they leave out.
 
     Columns are known by their names and by what stands in them; those of a patient or study, and ``tag``, become tags.
     """
-    encoding = None if files[0].suffix == ".parquet" else _encoding(files[0])
-    names, rows = _named_rows(files[0], encoding)
+    form, doubt = form_of(files, images)
+    names, rows = _named_rows(files[0], form)
     lower = {name.strip().lower().replace(" ", "_"): name for name in names}
     columns: dict[str, Any] = {}
-    image, root = _image_column(rows, names, images)
-    named = columns_of_images(rows) if image is None else {}
+    image = images.column(rows, names)
+    found = images.found(image, _all_rows(files, form) if files[0].suffix != ".parquet" else rows) if image else None
+    named = (columns_of_images(rows) | _called_images(rows, names)) if found is None else {}
     persons = persons_of(rows, names, tag)
-    if image is not None:
-        columns["image"] = image
+    if found is not None:
+        columns["image"] = found.column
     if (own := next((lower[name] for name in IDS if name in lower), None)) and own != image and _is_unique(rows, own):
         columns["id"] = own
     question = next((lower[name] for name in QUESTIONS if name in lower), None)
     if question not in (None, "question"):
         columns["question"] = question
+    tags = {TAGS[name]: lower[name] for name in lower if name in TAGS}
     taken = {question, *columns.values(), *persons, *named}
-    answer = next((lower[name] for name in ANSWERS if name in lower and lower[name] not in taken), None)
-    answer = answer or _longest(rows, [name for name in names if name not in taken])
+    free = [name for name in names if name not in taken and not _holds_names(rows, name)]
+    by_name = next((lower[name] for name in ANSWERS if lower.get(name) in free), None)
+    answer = by_name or _longest(rows, [name for name in free if name not in tags.values()])
     if answer not in (None, "answer"):
         columns["answer"] = answer
     taken.add(answer)
-    tags = {TAGS[name]: lower[name] for name in lower if name in TAGS and lower[name] not in taken}
+    tags = {tag: name for tag, name in tags.items() if name not in taken}
     tags |= {tag_of(name): name for name in persons if name not in columns.values()}
     used = {question, answer, *columns.values(), *tags.values()}
     if tags:
         columns["tags"] = tags
-    settings: dict[str, Any] = {"path": pattern_of(folder, files)}
-    settings |= {"encoding": encoding} if encoding else {}
-    settings |= {"image_root": str(root)} if root is not None and root != files[0].parent else {}
+    settings: dict[str, Any] = {"path": pattern_of(folder, files), **form}
+    settings |= found.settings(files[0].parent) if found else {}
     settings |= {"columns": columns} if columns else {}
-    return settings, tuple(name for name in names if name not in used), next(iter(named.items()), None)
+    return Look(
+        settings,
+        unused=tuple(name for name in names if name not in used),
+        unfound=next(iter(named.items()), None),
+        doubt=doubt,
+        is_named=by_name is not None,
+        has_images=found is not None,
+    )
 
 
-def _named_rows(file: Path, encoding: str | None) -> tuple[list[str], list[Mapping[str, Any]]]:
+def form_of(files: Sequence[Path], images: Images) -> tuple[dict[str, Any], str]:
+    """How tables are written, as settings of their reader: encoding, delimiter, names; and what is unsure of it."""
+    if files[0].suffix == ".parquet":
+        return {}, ""
+    encoding = encoding_of(files)
+    form: dict[str, Any] = {"encoding": encoding.name} if encoding.name else {}
+    if files[0].suffix.lower() == ".txt":
+        form["delimiter"] = delimiter_of(files[0], encoding.name)
+    first = header_of(files[0], form.get("delimiter"), encoding.name)
+    if any(map(images.names_one, first)):  # the first line is a row
+        form["names"] = [f"column {number}" for number in range(1, len(first) + 1)]
+    return form, encoding.doubt
+
+
+def delimiter_of(file: Path, encoding: str | None) -> str | None:
+    """What stands between the cells of a text of which every line has as many; ``None`` of one that is no table."""
+    with opened(file, encoding) as text:
+        lines = [line.rstrip("\r\n") for line in islice(text, LOOKED_AT) if line.strip()]
+    for delimiter in "\t|;,":
+        counts = Counter(line.count(delimiter) for line in lines)
+        count, number = counts.most_common(1)[0] if counts else (0, 0)
+        if count and number >= 2 and number >= 0.9 * len(lines):
+            return delimiter
+    return None
+
+
+def _named_rows(file: Path, form: Mapping[str, Any]) -> tuple[list[str], list[Mapping[str, Any]]]:
     """The columns of a table and its first rows; of Parquet what is text or a number."""
     if file.suffix == ".parquet":
         found = [row for _, row in islice(parquet_rows(file), LOOKED_AT) if isinstance(row, Mapping)]
         texts = [{name: cell for name, cell in row.items() if isinstance(cell, (str, int))} for row in found]
         return list(dict.fromkeys(name for row in texts for name in row)), texts  # type: ignore[return-value]
-    rows = [row for _, row in islice(table_rows(file, None, encoding), LOOKED_AT) if isinstance(row, Mapping)]
-    return header_of(file, None, encoding), rows
+    names = form.get("names") or header_of(file, form.get("delimiter"), form.get("encoding"))
+    return names, list(islice(_all_rows([file], form), LOOKED_AT))
+
+
+def _all_rows(files: Sequence[Path], form: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The rows of tables, as far as images are looked for."""
+    settings = (form.get("delimiter"), form.get("encoding"), form.get("names", ()))
+    rows = (row for file in files for _, row in table_rows(file, *settings))
+    return islice((row for row in rows if isinstance(row, Mapping)), MOST_ROWS)
+
+
+def _called_images(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, str]:
+    """From each column that is called so and holds names to the first of them."""
+    found = [name for name in names if _IMAGES.search(name.lower()) and _holds_names(rows, name)]
+    found = [name for name in found if not _NO_IMAGE.search(name.lower())]
+    return {name: next(str(row[name]) for row in rows if not is_empty(row.get(name))) for name in found}
+
+
+def _holds_names(rows: Sequence[Mapping[str, Any]], name: str) -> bool:
+    """Whether most cells of a column are names of something, as UIDs, paths and numbers of files are."""
+    cells = [str(row.get(name)).strip() for row in rows if not is_empty(row.get(name))]
+    return 2 * sum(bool(_NAME.fullmatch(cell)) for cell in cells) > len(cells)
+
+
+def _is_plain(file: Path) -> bool:
+    if file.suffix == ".gz":
+        return True
+    with open(file, "rb") as stream:
+        return stream.read(4_000_000).isascii()
 
 
 def persons_of(rows: Sequence[Mapping[str, Any]], names: Sequence[str], tag: str | None = None) -> list[str]:
@@ -110,35 +204,18 @@ def tag_of(column: str) -> str:
     return column.strip().lower().replace(" ", "_")
 
 
-def _image_column(
-    rows: Sequence[Mapping[str, Any]], names: Sequence[str], images: Sequence[Path]
-) -> tuple[str | None, Path | None]:
-    """The column whose cells name files that are there, and the folder that they start from."""
-    known: dict[str, list[Path]] = {}
-    for image in images:
-        known.setdefault(image.name, []).append(image)
-        known.setdefault(image.name[: -len(ending_of(image.name))], []).append(image)
-    best: tuple[int, str | None, Path | None] = (0, None, None)
-    for name in names:
-        roots = _absolute_roots(rows, name)
-        for row in rows:
-            cell = str(row.get(name) or "")
-            for image in known.get(os.path.basename(cell), ()):
-                for written in (str(image), str(image)[: -len(ending_of(image.name))]):
-                    if written.endswith(os.sep + cell):
-                        roots[Path(written[: -len(cell)])] += 1
-        if roots and (found := roots.most_common(1)[0])[1] > best[0]:
-            best = (found[1], name, found[0])
-    return best[1], best[2]
-
-
-def _absolute_roots(rows: Sequence[Mapping[str, Any]], name: str) -> Counter[Path]:
-    """The folder above all files that a column names by their full paths."""
-    cells = [str(row.get(name) or "") for row in rows]
-    places = [
-        os.path.dirname(cell) for cell in cells if os.path.isabs(cell) and ending_of(cell) and is_plain(Path(cell))
-    ]
-    return Counter({Path(os.path.commonpath(places)): len(places)} if places else {})
+def shared_column(one: Path, other: Path) -> str | None:
+    """A column of two tables that holds the same values in both, as a key does."""
+    tables = []
+    for file in (one, other):
+        form, _ = form_of([file], Images(()))
+        names, rows = _named_rows(file, form)
+        tables.append({name: {str(row.get(name)) for row in rows if not is_empty(row.get(name))} for name in names})
+    for name, values in tables[0].items():
+        others = tables[1].get(name, set())
+        if len(values) > 1 and 2 * len(values & others) > min(len(values), len(others)):
+            return name
+    return None
 
 
 def pattern_of(folder: Path, files: Sequence[Path]) -> str:
@@ -159,26 +236,3 @@ def _longest(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str | N
     """The column that holds the longest texts."""
     lengths = {name: sum(len(str(row.get(name) or "")) for row in rows) for name in names}
     return max(lengths, key=lambda name: lengths[name], default=None)
-
-
-def _encoding(file: Path) -> str | None:
-    """The encoding that most lines with more than plain letters are in; ``None`` for UTF-8 or what the mark says."""
-    if file.suffix == ".gz":
-        return None
-    with open(file, "rb") as stream:
-        lines = [line for line in islice(stream, 20_000) if not line.isascii()]
-    if not lines or lines[0].startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
-        return None
-    if sum(_is_in(line, "utf-8") for line in lines) * 2 >= len(lines):
-        return None
-    whole = b"".join(lines)
-    chinese = sum("\u4e00" <= letter <= "\u9fff" for letter in whole.decode("gb18030", "replace"))
-    return "gb18030" if chinese * 4 > sum(byte > 127 for byte in whole) and _is_in(whole, "gb18030") else "cp1252"
-
-
-def _is_in(line: bytes, encoding: str) -> bool:
-    try:
-        line.decode(encoding)
-    except UnicodeDecodeError:
-        return False
-    return True

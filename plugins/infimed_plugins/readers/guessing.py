@@ -5,21 +5,36 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from infimed_core import Fault, InfimedError, Reader, Sample, load_plugins
+from infimed_plugins.readers.encodings import Encoding, encoding_of
 from infimed_plugins.readers.files import FileReader
-from infimed_plugins.readers.guessed_table import LOOKED_AT, alike, pattern_of, settings_of
+from infimed_plugins.readers.found_images import Images, pictures_of
+from infimed_plugins.readers.guessed_table import (
+    LOOKED_AT,
+    MOST_ROWS,
+    Look,
+    alike,
+    delimiter_of,
+    look_at,
+    pattern_of,
+    shared_column,
+)
 from infimed_plugins.readers.image_names import columns_of_images, is_there
+from infimed_plugins.readers.llava import json_rows
 from infimed_plugins.readers.places import ending_of
 
 MOST_FILES = 200_000
 """Files of a folder that are listed."""
 TEST_SET = re.compile(r"(?:^|[^a-z])(?:test|val|valid|validation|dev|eval|evaluation|held[-_ ]?out)(?:[^a-z]|$)")
+MOST_TEXTS = 50
+"""Texts of a folder up to which each may be a table; of more, each belongs to an image."""
+_CAPTIONS = re.compile("caption|report|train")
 TABLES = (".csv", ".tsv", ".csv.gz", ".jsonl", ".json", ".parquet", ".tar", ".tar.gz")
 """Endings of files that hold many samples."""
 
@@ -41,6 +56,12 @@ class Guess:
     """Columns of a table that the settings do not name."""
     unfound: tuple[str, str] | None = None
     """A column whose cells name images of which none was found, and the first such cell."""
+    doubt: str = ""
+    """What is unsure of the encoding."""
+    is_named: bool = True
+    """Whether a table's answer is a column that says so by its name."""
+    files: tuple[Path, ...] = field(default=(), repr=False)
+    """The tables that it is about, where its pattern may name others too."""
     samples: tuple[Sample, ...] = field(default=(), repr=False)
     """Those of the first rows."""
 
@@ -74,7 +95,7 @@ def guess(
             raise InfimedError(f"{one}: no such folder; name the folder that holds your data")
     files = [place] if place.is_file() else list(islice(_files(folder), MOST_FILES))
     left = [file for file in files if not any(_is_in_place(file, one) for one in without)]
-    shown = [file for one in images or (folder,) for file in islice(_files(one), MOST_FILES) if ending_of(file.name)]
+    shown = pictures_of(file for one in images or (folder,) for file in islice(_files(one), MOST_FILES))
     given = images[0] if len(images) == 1 and images[0] != folder else None
     candidates = list(_candidates(folder, left, shown, tag, given))
     if place.is_file():  # a guess about the folder would read its other files too
@@ -92,7 +113,28 @@ def guess(
     if not useful:
         told = next((f"{one.use}: {one.faults[0].detail}" for one in tried if one.faults), "no table, text or image")
         raise InfimedError(f"{place}: nothing in it becomes a sample ({told}); see docs/data.md for what is read")
-    return sorted(useful, key=lambda one: -(one.num_samples + one.num_found))
+    useful.sort(key=lambda one: (-(one.num_samples + one.num_found), "image_key" in one.settings))
+    if told := _apart(useful[0], tried):
+        raise InfimedError(f"{place}: {told}")
+    return useful
+
+
+def _apart(best: Guess, tried: Sequence[Guess]) -> str:
+    """That images stand in one table and their texts in another; "" where they do not."""
+    tables = [one for one in tried if one.files]
+    for shown in tables:
+        if shown.is_named or not shown.num_media:
+            continue
+        for told in tables:
+            if best not in (shown, told) or told is shown or not told.is_named or told.num_found:
+                continue
+            if key := shared_column(shown.files[0], told.files[0]):
+                return (
+                    f"{shown.files[0].name} names the images, {told.files[0].name} has the texts, and both have the "
+                    f"column '{key}': join them into one table (pandas: left.merge(right, on='{key}')), and name it "
+                    "with --data"
+                )
+    return ""
 
 
 def looks_like_test_set(folder: Path) -> list[Path]:
@@ -127,47 +169,92 @@ def _candidates(
     for split in ("train", ""):
         if (folder / split / "state.json").is_file():
             yield Guess("huggingface", {"path": str(folder)})
+    index = Images(images)
     for ending in (".csv", ".tsv", ".csv.gz"):
         for tables in alike(by_ending.get(ending, [])):
-            settings, unused, unfound = settings_of(folder, tables, images, tag)
-            yield Guess("csv", settings, unused=unused, unfound=unfound)
+            yield _of_table("csv", look_at(folder, tables, index, tag), tables)
     for ending, uses in ((".jsonl", ("jsonl", "llava")), (".json", ("llava",)), (".parquet", ("parquet",))):
         if found := by_ending.get(ending):
             root = {"image_root": str(given)} if given else _root(found, images)
             if ending == ".parquet":
-                yield from _parquet(folder, found, images, tag)
+                yield from _parquet(folder, found, index, tag)
+                encoding = Encoding(None)
+            else:
+                encoding = encoding_of(found)
+                own = images_of_json(found, encoding.name, index) if given is None or "llava" in uses else {}
+            written = {"encoding": encoding.name} if encoding.name else {}
             for use in uses:
-                for settings in ({}, root) if root else ({},):
-                    yield Guess(use, {"path": pattern_of(folder, found), **settings})
+                tries = [{}, root] if root else [{}]
+                tries += [own] if use == "llava" and ending != ".parquet" and own else []
+                for settings in tries:
+                    more = {"path": pattern_of(folder, found), **written, **settings}
+                    yield Guess(use, more, doubt=encoding.doubt)
     for ending in (".tar", ".tar.gz"):
         if found := by_ending.get(ending):
             yield Guess("webdataset", {"path": pattern_of(folder, found)})
-    if any(by_ending.get(ending) for ending in (".json", ".jsonl", ".csv", ".parquet")):
+    if tables := [file for ending in (".json", ".jsonl", ".csv") for file in by_ending.get(ending, [])]:
+        encoding = encoding_of(tables)
+        written = {"encoding": encoding.name} if encoding.name else {}
+        for split in ({}, {"split": ""}):
+            yield Guess("medevalkit", {"path": str(folder), **split, **written}, doubt=encoding.doubt)
+    elif by_ending.get(".parquet"):
         yield Guess("medevalkit", {"path": str(folder)})
         yield Guess("medevalkit", {"path": str(folder), "split": ""})
     if texts := by_ending.get(".txt"):
-        yield Guess("directory", {"path": str(folder)})
-        yield from _studies(folder, texts, images)
+        yield from _text_tables(folder, texts, index, tag)
+        encoding = encoding_of(texts)
+        written = {"encoding": encoding.name} if encoding.name else {}
+        yield Guess("directory", {"path": str(folder), **written}, doubt=encoding.doubt)
+        yield from (replace(one, doubt=encoding.doubt) for one in _studies(folder, texts, images, written))
 
 
-def _parquet(folder: Path, files: Sequence[Path], images: Sequence[Path], tag: str | None) -> Iterator[Guess]:
+def _of_table(use: str, look: Look, files: Sequence[Path]) -> Guess:
+    return Guess(
+        use,
+        look.settings,
+        unused=look.unused,
+        unfound=look.unfound,
+        doubt=look.doubt,
+        is_named=look.is_named,
+        files=tuple(files),
+    )
+
+
+def _text_tables(folder: Path, texts: Sequence[Path], images: Images, tag: str | None) -> Iterator[Guess]:
+    """Texts that are tables of captions, those first that are called so."""
+    texts = sorted(texts, key=lambda text: not _CAPTIONS.search(text.name.lower()))
+    for text in texts if len(texts) <= MOST_TEXTS else ():
+        try:
+            if delimiter_of(text, encoding_of([text]).name) is None:
+                continue
+            look = look_at(folder, [text], images, tag)
+        except Exception:  # no table
+            continue
+        if look.has_images or look.unfound or look.is_named:
+            yield _of_table("csv", replace(look, settings=look.settings | {"path": str(text)}), [text])
+
+
+def _parquet(folder: Path, files: Sequence[Path], images: Images, tag: str | None) -> Iterator[Guess]:
     """Parquet whose columns name images beside it, or a patient."""
     try:
-        settings, unused, unfound = settings_of(folder, list(files), images, tag)
+        look = look_at(folder, list(files), images, tag)
     except Exception:  # no whole Parquet file: told where it is read
         return
-    if {"image", "tags"} & settings.get("columns", {}).keys():
-        yield Guess("parquet", settings, unused=unused, unfound=unfound)
+    if {"image", "tags"} & look.settings.get("columns", {}).keys():
+        yield _of_table("parquet", look, files)
 
 
-def _studies(folder: Path, texts: Sequence[Path], images: Sequence[Path]) -> Iterator[Guess]:
-    """Folders that each hold a text of one name; as slices, where there are volumes or series among what they show."""
-    name, count = Counter(text.name for text in texts).most_common(1)[0]
-    if count < 2 and len(texts) > 1:
+def _studies(
+    folder: Path, texts: Sequence[Path], images: Sequence[Path], written: Mapping[str, Any]
+) -> Iterator[Guess]:
+    """Folders that each hold a text of one name, and what it is about; as slices, where there are volumes or series."""
+    name = Counter(text.name for text in texts).most_common(1)[0][0]
+    own = {text.parent for text in texts if text.name == name}
+    if folder in own or not any(place in own for image in images for place in image.parents):
         return
-    settings = {"path": str(folder)} | ({} if name == "report.txt" else {"text": name})
+    settings = {"path": str(folder), **({} if name == "report.txt" else {"text": name}), **written}
     yield Guess("studies", settings)
-    series = Counter(file.parent for file in images if file.suffix.lower() in (".dcm", ".ima"))
+    series = Counter(file.parent for file in images if ending_of(file.name) in ("", ".dcm", ".dicom", ".ima"))
     if any(".nii" in image.name for image in images) or any(number > 1 for number in series.values()):
         yield Guess("volumes", {"reader": {"use": "studies", "with": settings}})
 
@@ -200,6 +287,25 @@ def _lost_images(reader: Reader) -> tuple[str, str] | None:
     """A column that names images, and the first cell of it, in rows of which none shows any."""
     rows = reader.first_rows() if isinstance(reader, FileReader) else ()
     return next(iter(columns_of_images(rows).items()), None)
+
+
+def images_of_json(files: Sequence[Path], encoding: str | None, images: Images) -> dict[str, Any]:
+    """Where the images lie that a key of rows of JSON names, as settings of the reader ``llava``."""
+
+    def rows() -> Iterator[Mapping[str, Any]]:
+        found = (row for file in files for _, row in json_rows(file, encoding))
+        return islice((row for row in found if isinstance(row, Mapping)), MOST_ROWS)
+
+    try:
+        first = list(islice(rows(), LOOKED_AT))
+        column = images.column(first, list(dict.fromkeys(str(name) for row in first for name in row)))
+        found = images.found(column, rows()) if column else None
+    except Exception:  # told where it is read
+        return {}
+    if found is None:
+        return {}
+    own = {} if found.column in ("image", "images") else {"image_key": found.column}
+    return found.settings(files[0].parent) | own
 
 
 def _root(files: Sequence[Path], images: Sequence[Path]) -> dict[str, str]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from infimed_core import Media, Sample
+from infimed_core import Media, Sample, is_person_tag
 from infimed_plugins.readers.places import ending_of, is_plain
 
+_UID = re.compile(r"[0-9]+(?:\.[0-9]+){4,}")
+_OTHER_UIDS = re.compile(r"study|series|class|frame|syntax|device")
 LONGEST_NAME = 1000
 """Letters of a cell that may still be a name, or a list of names."""
 
@@ -22,9 +25,14 @@ def columns_of_images(rows: Iterable[Any]) -> dict[str, str]:
             if not isinstance(cell, str) or not cell.strip():
                 continue
             filled[name] = filled.get(name, 0) + 1
-            if len(cell) <= LONGEST_NAME and ending_of(cell.strip(" \t[](){}'\"")):
+            if len(cell) <= LONGEST_NAME and (ending_of(cell.strip(" \t[](){}'\"")) or _is_uid_of_image(name, cell)):
                 naming.setdefault(name, []).append(cell.strip())
     return {name: cells[0] for name, cells in naming.items() if 2 * len(cells) > filled[name]}
+
+
+def _is_uid_of_image(name: str, cell: str) -> bool:
+    """Whether a cell is the UID of an image, which names its file in an archive; no study's or series'."""
+    return bool(_UID.fullmatch(cell.strip())) and not is_person_tag(name) and not _OTHER_UIDS.search(name.lower())
 
 
 def is_there(medium: Media) -> bool:
@@ -33,11 +41,16 @@ def is_there(medium: Media) -> bool:
 
 
 def doubts_of_images(samples: Sequence[Sample], rows: Iterable[Any], has_columns: bool) -> tuple[str, ...]:
-    """That the samples have no image though a column names some, or that none of their images is there."""
+    """That the samples have no image though a column names some, or how many of their images are not there."""
     media = [medium for sample in samples for medium in sample.media]
     if media:
-        if any(is_there(medium) for medium in media):
+        lost = [medium for medium in media if not is_there(medium)]
+        if not lost:
             return ()
+        if len(lost) < len(media):
+            told = f"{len(lost):,} of the {len(media):,} images of the first {len(samples):,} samples are not there"
+            remedy = "search_below: true looks in all folders below image_root"
+            return (f"IMAGES MISSING: {told} (looked for {lost[0].uri}); {remedy}",)
         told = f"none of the {len(media):,} images of the first {len(samples):,} samples is there"
         return (f"NO IMAGE: {told} (looked for {media[0].uri}); set image_root to the folder that holds them",)
     if not samples or not (found := columns_of_images(rows)):

@@ -37,6 +37,10 @@ class Jsonl(FileReader):
             row["media"] = [
                 {"kind": kind_of(str(m.get("uri") or "")), **m} if isinstance(m, dict) else m for m in media
             ]
+        turns = row.get("turns")
+        contents = [turn.get("content") for turn in turns if isinstance(turn, dict)] if isinstance(turns, list) else []
+        if any(isinstance(part, bool) for content in contents if isinstance(content, list) for part in content):
+            raise DataError("bad_row", "true or false in the content of a turn, which holds texts and indices of media")
         if told := not_whole(row, self.encoding):
             raise DataError("bad_row", told)
         sample = Sample.model_validate_json(json.dumps(row))

@@ -40,6 +40,9 @@ class Llava(FileReader):
     What a ``dataset_info.json`` beside the file says of its columns and roles is followed; ``path`` may name it.
     """
 
+    image_key: str | None = Field(
+        default=None, description="Key of the image(s): img_name ...; 'image' and 'images' by default."
+    )
     dataset: str | None = Field(
         default=None, description="Which entry of dataset_info.json is read; all that name a local file by default."
     )
@@ -65,7 +68,7 @@ class Llava(FileReader):
         def place(name: str) -> Media:
             return self.media(file, name)
 
-        found = media_of(row, ("image", "images"), place)
+        found = media_of(row, (self.image_key,) if self.image_key else ("image", "images"), place)
         messages, system = _messages(row), _first_of(row, SYSTEMS)
         history, objects = history_of(row.get("history")), structured(row, "objects", self.ignore)
         if messages is not None:
@@ -79,7 +82,7 @@ class Llava(FileReader):
                 question, answer, found, place, system, row.get("history"), self.ignore, objects
             )
         tags = row.get("tags") or {}
-        used = USED | ({"history"} if history else set())
+        used = USED | {self.image_key} | ({"history"} if history else set())
         used |= {name for name in STRUCTURED if name in self.ignore or not is_prose(row.get(name))}
         return Sample(
             id=stable_id(row.get("id"), identity),

@@ -6,11 +6,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from infimed_core import DataError
+from infimed_core import DataError, Sample
 from infimed_plugins.readers.values import known, listed, natural, text_of
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _LABEL = re.compile(r"\s*[(\[（【]?\s*([A-Za-z])\s*[.:)\]、．：）】]\s*(?=\S)")
+_SEVERAL = re.compile(r"\(?[A-Za-z]\)?(?:\s*(?:[,;/&+]|and|or)?\s*\(?[A-Z]\)?)+\.?")
 _ALONE = re.compile(r"\s*[(\[（【]?\s*([A-Za-z])\s*[.:)\]、．：）】]?\s*")
 
 
@@ -77,6 +78,36 @@ def place_of(answer: str, options: Sequence[str], keys: Sequence[str] = ()) -> i
         named = " and ".join(letter_of(place) for place in sorted(places))
         raise DataError("bad_row", f"the answer {answer!r} may be option {named}; write letter and text")
     return places.pop() if places else None
+
+
+def with_options(sample: Sample) -> Sample:
+    """The sample with its options under the question and their texts in the answer, where that is letters alone.
+
+    A letter is learned from nothing where the question does not say what it stands for.
+
+    Raises:
+        DataError: ``bad_row``: the letter is none of the options', or the text of one and the letter of another.
+    """
+    if not sample.options or len(sample.turns) < 2 or sample.turns[-1].role != "assistant":
+        return sample
+    *before, asked, last = sample.turns
+    answer, texts = last.text.strip(), without_letters(sample.options)
+    if asked.role != "user" or not (_ALONE.fullmatch(answer) or _SEVERAL.fullmatch(answer)):
+        return sample
+    if all(_plain(text) in _plain(asked.text) for text in texts) and any(len(text) > 1 for text in texts):
+        return sample
+    letters = [answer] if _ALONE.fullmatch(answer) else re.findall(r"\b[A-Za-z]\b", answer)
+    places = [place_of(letter, texts) for letter in letters]
+    named = [f"{letter_of(place)}. {texts[place]}" for place in places if place is not None]
+    if len(named) < len(places):
+        raise DataError("bad_row", f"the answer {answer!r} is none of the {len(texts)} options")
+    lettered = "".join(f"\n{letter_of(place)}. {text}" for place, text in enumerate(texts))
+    turns = (
+        *before,
+        asked.model_copy(update={"content": (*asked.content, lettered)}),
+        last.model_copy(update={"content": ("; ".join(named),)}),
+    )
+    return sample.model_copy(update={"turns": turns, "references": sample.references or (answer,)})
 
 
 def keys_of(given: Any) -> tuple[str, ...]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import stat
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 from infimed_core import DataError
@@ -20,6 +22,8 @@ KINDS = {
 """The modality of a file by its ending."""
 GROUPS = (b"\x02\x00\x00\x00", b"\x08\x00\x00\x00", b"\x08\x00\x05\x00", b"\x08\x00\x08\x00")
 """How DICOM without its preamble begins."""
+PICTURE = re.compile(rb"\x89PNG|\xff\xd8\xff|GIF8|BM|II\*\0|MM\0\*|RIFF....WEBP|.{128}DICM", re.DOTALL)
+"""How pictures begin."""
 _HEAD = 352
 
 
@@ -61,6 +65,19 @@ def kind_of_file(place: Path) -> str:
         return kind_of(place.name)
 
 
+def is_picture(place: Path) -> bool:
+    """Whether a file is a medium by its ending, or by its first bytes where the ending says nothing."""
+    if ending_of(place.name):
+        return True
+    if kind_of_file(place) != "image":
+        return True
+    try:
+        with open(place, "rb") as file:
+            return is_plain(place) and bool(PICTURE.match(file.read(_HEAD)))
+    except OSError:
+        return False
+
+
 def is_plain(place: Path) -> bool:
     """Whether there is a plain file: no folder, pipe or device."""
     try:
@@ -87,6 +104,34 @@ def with_ending(place: Path) -> Path:
     if len(found) > 1:
         raise DataError("ambiguous_media", f"'{place.name}' may be {' or '.join(found[:4])}; write its ending")
     return place.with_name(found[0]) if found else place
+
+
+def below(root: Path, name: str, digest: Callable[[Path], str]) -> Path | None:
+    """The file in a folder below ``root`` whose path ends with the name, with or without its ending; if there is one.
+
+    Raises:
+        DataError: ``ambiguous_media``: there are several, and they differ.
+    """
+    folder, _, own = name.removeprefix("./").rpartition("/")
+    end = f"/{folder}/" if folder else "/"
+    found = [Path(place, file) for place, file in _tree(str(root)).get(own, ()) if f"/{place}/".endswith(end)]
+    if len(found) > 1 and len({digest(one) for one in found}) > 1:
+        told = " and ".join(str(one.relative_to(root)) for one in found[:3])
+        raise DataError("ambiguous_media", f"'{name}' may be {told}, which differ; write more of its path")
+    return found[0] if found else None
+
+
+@functools.lru_cache(maxsize=4)
+def _tree(root: str) -> dict[str, tuple[tuple[str, str], ...]]:
+    """The folder and name of every file below a folder, by its name and, of media, by that without the ending."""
+    found: dict[str, tuple[tuple[str, str], ...]] = {}
+    for place, folders, names in os.walk(root):
+        folders[:] = sorted(one for one in folders if not one.startswith("."))
+        for name in sorted(names):
+            ending = ending_of(name)
+            for key in {name, name[: len(name) - len(ending)]}:
+                found[key] = (*found.get(key, ()), (place, name))
+    return found
 
 
 def _names(folder: str) -> dict[str, tuple[str, ...]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -30,6 +30,9 @@ class Csv(FileReader):
     """
 
     columns: Columns = Columns()
+    names: tuple[str, ...] = Field(
+        default=(), description="Names of the columns, where the first line is a row already and names none."
+    )
     delimiter: str | None = Field(
         default=None,
         min_length=1,
@@ -39,7 +42,7 @@ class Csv(FileReader):
 
     def rows(self, file: Path) -> Iterator[tuple[str, Any]]:
         """Rows in order, each with the line that it begins on (``file:line``)."""
-        return table_rows(file, self.delimiter, self.encoding)
+        return table_rows(file, self.delimiter, self.encoding, self.names)
 
     def sample(self, file: Path, identity: str, row: Any) -> Sample:
         """The row through ``columns``."""
@@ -54,7 +57,7 @@ class Csv(FileReader):
         found = dict(super().problems(run))
         if "path" not in found:
             try:
-                names = header_of(self.files()[0], self.delimiter, self.encoding)
+                names = self.names or header_of(self.files()[0], self.delimiter, self.encoding)
             except Exception:  # what is wrong with the file is told where it is read
                 return found
             found |= {f"columns.{place}": told for place, told in self.columns.missing(names).items()}
@@ -68,11 +71,15 @@ def header_of(file: Path, delimiter: str | None = None, encoding: str | None = N
         return [name for name in table.header() if name]
 
 
-def table_rows(file: Path, delimiter: str | None = None, encoding: str | None = None) -> Iterator[tuple[str, Any]]:
+def table_rows(
+    file: Path, delimiter: str | None = None, encoding: str | None = None, own_names: Sequence[str] = ()
+) -> Iterator[tuple[str, Any]]:
     """Rows as maps from column to cell (``None``: empty), with their places; a broken row is a ``DataError``."""
     with opened(file, encoding, newline="") as text:
         table = _Table(text, delimiter or _usual(file))
-        names = table.header()
+        names = list(own_names) or table.header()
+        if own_names:
+            table.begin()
         twice = next((name for name in names if name and names.count(name) > 1), None)
         for line, cells in table.records():
             if twice is not None:
@@ -91,6 +98,16 @@ class _Table:
         csv.field_size_limit(2**31 - 1)  # an image may stand in a cell, as a data URI
 
     def header(self) -> list[str]:
+        self.begin()
+        cells = next((cells for _, cells in self.records()), [])
+        if isinstance(cells, DataError):
+            raise DataError("bad_file", f"the first line cannot be read: {cells}")
+        while cells and not cells[-1].strip():
+            cells.pop()
+        return [cell.strip() for cell in cells]
+
+    def begin(self) -> None:
+        """Find out by the first line how the table is written."""
         line = self._text.readline(LONGEST_LINE).removeprefix("\ufeff")
         if (said := _SEPARATOR.fullmatch(line)) is not None:  # how spreadsheets write which sign they mean
             self._delimiter, self._next_line = self._delimiter or said[1], 2
@@ -104,12 +121,6 @@ class _Table:
         if self._delimiter is None:
             self._delimiter = max(DELIMITERS, key=outside.count)
         self.padded = f"{self._delimiter} " in outside or f" {self._delimiter}" in outside
-        cells = next((cells for _, cells in self.records()), [])
-        if isinstance(cells, DataError):
-            raise DataError("bad_file", f"the first line cannot be read: {cells}")
-        while cells and not cells[-1].strip():
-            cells.pop()
-        return [cell.strip() for cell in cells]
 
     def records(self) -> Iterator[tuple[int, list[str] | DataError]]:
         """(line on which it begins, cells) of every record that holds anything."""

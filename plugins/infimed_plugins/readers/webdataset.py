@@ -83,10 +83,15 @@ class WebDataset(FileReader):
         for ending in group:
             if ending not in (*TEXTS, "json", *self.ignore) and not _is_medium(ending):
                 told = f"nothing here reads a member .{ending}; set ignore: [{ending}] to read the sample without it"
+                told = told if ending else "a member has no ending, which says what it is; name it KEY.png, KEY.dcm ..."
                 raise DataError("unsupported_member", told)
         facts = _facts(group, self.encoding)
         refuse(facts, self.ignore)
         caption = next((decoded(group[ending], self.encoding).strip() for ending in TEXTS if ending in group), None)
+        other = None if "caption" in self.ignore else facts.get("caption")
+        if caption and isinstance(other, str) and other.strip() and other.strip() != caption:
+            told = "the texts in .txt and under 'caption' in .json differ; set ignore: [caption] to read the first"
+            raise DataError("bad_row", told)
         turns, found = self._turns(facts, facts.get("caption") if caption is None else caption, media, group)
         if not found and not self.text_only:
             told = f"no picture among its members ({', '.join(sorted(group))}); set text_only: true if none is meant"

@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -28,8 +28,8 @@ class Volumes(Reader):
     A series is a folder, or three files or more of it that a turn shows one after another. Slices are chosen from
     headers (``best-contrast`` alone looks at pixels) and stand in order through the body, whatever their names. Each is
     a medium of its own, in the place of the volume. What was chosen stands in ``meta["volumes"]``: planes, indices,
-    positions in millimetres, spacing. Other media stay as they are, and so do volumes of which the row picks a slice
-    itself. The settings are part of the data's fingerprint.
+    positions in millimetres, spacing, and gaps. Other media stay as they are, and so do volumes of which the row picks
+    a slice itself. The settings are part of the data's fingerprint.
     """
 
     nested: ClassVar[Mapping[str, str]] = {"reader": "reader"}
@@ -169,6 +169,7 @@ class Volumes(Reader):
                 "spacing": list(stack.spacing) if stack.spacing else None,
                 "ordered_by": stack.ordered_by,
                 "left_out": stack.left_out,
+                **_gaps(stack),
             }
         )
         if self.sampler == "montage":
@@ -192,6 +193,14 @@ class Volumes(Reader):
         if self.sampler == "best-contrast":
             return of_best_contrast(slices, self.num_slices, self._loader.load)
         return spread_evenly(len(slices), self.num_slices)
+
+
+def _gaps(stack: Slices) -> dict[str, JsonValue]:
+    """Where slices are missing: the positions between which the way is longer than elsewhere."""
+    steps = [after - before for before, after in pairwise(stack.positions)]
+    usual = sorted(steps)[len(steps) // 2] if stack.ordered_by == "position" and len(steps) > 1 else 0.0
+    found = [[stack.positions[at], stack.positions[at + 1]] for at, step in enumerate(steps) if step > 1.5 * usual > 0]
+    return {"gaps": list(found)} if found else {}
 
 
 def _groups(sample: Sample) -> list[list[int]]:
