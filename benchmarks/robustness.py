@@ -40,6 +40,8 @@ CASES: dict[str, list[str]] = {
     "the lock, takeovers, formats and the owner of a run": ["core/store/test_record.py"],
     "signals are told apart in record and exit code": ["core/test_signals.py"],
     "another checkpoint at the same path is another model": ["core/models/test_checkpoint_content.py"],
+    "checkpoints of others: weights, links, sizes, damage and templates": ["plugins/test_hostile_checkpoints.py"],
+    "seals, records, media, caches and owners that were changed": ["core/store/test_seals.py"],
     "damage of the same size is found, named and mended by the command": ["core/test_damage.py"],
     "state of a stage: saved by the clock, full disks, damaged states, kills": [
         "plugins/test_sft_saving.py",

@@ -83,7 +83,7 @@ if TYPE_CHECKING:
     from infimed_core.runfile.plan import Plan
     from infimed_core.runfile.sections import run_schema
     from infimed_core.store.artifacts import digest
-    from infimed_core.store.files import write_atomically
+    from infimed_core.store.files import without_checksum, write_atomically
 
 _LATER = {
     "cli": "run_file",
@@ -97,7 +97,7 @@ _LATER = {
     "runfile.plan": "Plan",
     "runfile.sections": "run_schema",
     "store.artifacts": "digest",
-    "store.files": "write_atomically",
+    "store.files": "without_checksum write_atomically",
 }
 """Modules that are imported when one of their names is first used, so that importing a plugin stays cheap."""
 
@@ -117,7 +117,7 @@ __all__ = [
     "encode_sample", "headline_metric", "holm", "hookimpl", "interval", "is_person_tag", "load_plugins",
     "load_run_file", "measure", "metric", "mixing_warnings", "modality_of", "offer", "optimizer", "parse_changes",
     "parse_value", "printable", "reward", "run_file", "run_plan", "run_schema", "schedule", "scorer", "solver",
-    "task_type_of", "write_atomically",
+    "task_type_of", "without_checksum", "write_atomically",
 ]  # fmt: skip
 
 _RENAMED = {"Gate": "DatasetFilter", "Gated": "FilterResult", "Use": "ComponentRef"}

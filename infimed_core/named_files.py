@@ -6,9 +6,11 @@ import glob
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 WHOLE_FOLDER_BYTES = 64 * 2**20
@@ -29,10 +31,9 @@ def digest_of_files(settings: Mapping[str, Any], as_named: Callable[[str], str] 
             path = Path(name)
             if os.path.abspath(name) in above:
                 continue  # "." or "/", as a separator may be: no data set, and everything there is
-            if path.is_file():
-                digest.update(f"{as_named(name)}\0".encode("utf-8", "surrogatepass") + _content(path))
-            elif path.is_dir():
-                digest.update(f"{as_named(name)}\0".encode("utf-8", "surrogatepass") + _listing(path))
+            if path.is_file() or path.is_dir():
+                content = _listing(path) if path.is_dir() else _content(path)
+                digest.update(f"{as_named(name)}\0".encode("utf-8", "surrogatepass") + content)
     return digest.hexdigest()
 
 
@@ -54,11 +55,9 @@ def _paths(value: Any) -> Iterator[str]:
 
 
 def _content(path: Path) -> bytes:
-    try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").digest()
-    except OSError:
-        return b"unreadable"
+    with suppress(OSError), path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").digest()
+    return b"unreadable"
 
 
 def _listing(folder: Path) -> bytes:
@@ -67,10 +66,7 @@ def _listing(folder: Path) -> bytes:
         folders.sort()
         for name in sorted(files):
             file = os.path.join(parent, name)
-            try:
-                rows.append((os.path.relpath(file, folder), os.stat(file).st_size))
-            except OSError:
-                rows.append((os.path.relpath(file, folder), -1))
+            rows.append((os.path.relpath(file, folder), os.path.getsize(file) if os.path.exists(file) else -1))
     digest = hashlib.sha256(repr(rows).encode("utf-8", "surrogatepass"))
     if sum(size for _, size in rows) <= WHOLE_FOLDER_BYTES:
         for name, _ in rows:
@@ -78,8 +74,10 @@ def _listing(folder: Path) -> bytes:
     return digest.digest()
 
 
-CHECKPOINT_FILES = (".safetensors", ".json", ".jinja", ".model", ".txt", ".py", ".bin", ".pt", ".pth")
-"""How the files of a checkpoint end that decide what it says."""
+NO_PART = re.compile(
+    r"(?i)(^|/)(\.|__pycache__/|artifact\.json$|(README|LICENSE)$)|\.(md|png|jpe?g|gif|pdf|lock|h5|msgpack|onnx)$"
+)
+"""Files in a checkpoint's folder that have no part in what it says; when it was made is in ``artifact.json``."""
 KEPT_BYTES = 16 * 2**20
 """Digests of files from this size on are kept, so that weights are read whole once and not in every process."""
 _HEADER_BYTES = 2**20
@@ -92,16 +90,14 @@ def digest_of_checkpoint(name: str) -> str:
     A file whose place, size, times and header are those of an earlier look is not read again.
     """
     path = Path(os.path.expanduser(name))
-    if path.is_file():
-        return digest_of_file(path)
     if not path.is_dir():
-        return ""
-    files = [file for file in sorted(path.iterdir()) if file.suffix in CHECKPOINT_FILES and file.is_file()]
-    files = [file for file in files if file.name != "artifact.json"]  # when it was made says nothing of what it is
+        return digest_of_file(path) if path.is_file() else ""
+    named = {file.relative_to(path).as_posix(): file for file in path.rglob("*") if file.is_file()}
+    files = {name: named[name] for name in sorted(named) if not NO_PART.search(name)}
     from concurrent.futures import ThreadPoolExecutor  # brings logging with it
 
     with ThreadPoolExecutor(4) as pool:
-        rows = list(zip([file.name for file in files], pool.map(digest_of_file, files), strict=True))
+        rows = list(zip(files, pool.map(digest_of_file, files.values()), strict=True))
     return hashlib.sha256(repr(rows).encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -109,6 +105,8 @@ def digest_of_file(file: Path) -> str:
     """sha256 over a file, "unreadable" where it cannot be read; a large one that was not touched is not read again."""
     try:
         state = file.stat()
+        if not S_ISREG(state.st_mode):
+            return "unreadable"  # a pipe would not end
         with file.open("rb") as stream:
             header = hashlib.sha256(stream.read(_HEADER_BYTES)).hexdigest()
     except OSError:
@@ -118,16 +116,13 @@ def digest_of_file(file: Path) -> str:
     if key not in _known:
         kept = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "infimed" / "digests" / key
         text = ""
-        if state.st_size >= KEPT_BYTES:
-            with suppress(OSError, ValueError):
-                text = kept.read_text(encoding="ascii")
+        with suppress(OSError, ValueError):
+            text = kept.read_text(encoding="ascii") if state.st_size >= KEPT_BYTES else ""
         if len(text) != 64:
             text = _content(file).hex()
             if state.st_size >= KEPT_BYTES:
                 with suppress(OSError):
                     kept.parent.mkdir(parents=True, exist_ok=True)
-                    temporary = kept.with_name(f".{key}.{os.getpid()}.tmp")
-                    temporary.write_text(text, encoding="ascii")
-                    temporary.replace(kept)
+                    kept.write_text(text, encoding="ascii")  # one that is cut has another length
         _known[key] = text
     return _known[key]

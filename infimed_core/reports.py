@@ -9,6 +9,7 @@ from pathlib import Path
 
 from infimed_core.api.reporting import Reporter
 from infimed_core.contracts import checked_files, wrong
+from infimed_core.named_files import digest_of_file
 from infimed_core.records import Run
 from infimed_core.runfile.plan import Plan
 from infimed_core.runfile.sections import names_in_run
@@ -33,7 +34,7 @@ def write_reports(state: RunState) -> None:
 
         def work(directory: Path, name: str = name, reporter: Reporter = reporter) -> Outcome:
             files = [os.path.relpath(file, state.path) for file in _write(reporter, state.directory)]
-            write_atomically(directory / FILES, json.dumps(files))
+            write_atomically(directory / FILES, json.dumps({name: digest_of_file(state.path / name) for name in files}))
             return Outcome(details={"files": files})
 
         title = f"report-{name}"
@@ -96,9 +97,9 @@ def _states(run: Path) -> dict[str, tuple[int, int]]:
 
 
 def _are_there(run: Path, artifact: Artifact) -> bool:
-    """Whether every file that the reporter wrote for this artifact still exists."""
+    """Whether every file that the reporter wrote for this artifact is still as it was written."""
     try:
-        names = json.loads((artifact.directory / FILES).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        names = dict(json.loads((artifact.directory / FILES).read_text(encoding="utf-8")))
+    except (OSError, ValueError, RecursionError, TypeError):
         return False
-    return all((run / name).exists() for name in names)
+    return all((run / name).exists() and digest_of_file(run / name) == known for name, known in names.items())

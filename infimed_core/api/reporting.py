@@ -143,6 +143,7 @@ class RunRecord(Row):
     results: tuple[ResultRow, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
     error: str | None = None
+    checksum: str = Field(default="", exclude=True, repr=False)  # of the file: see store/files.py
 
 
 class Reporter(Component):

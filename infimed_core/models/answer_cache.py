@@ -11,6 +11,8 @@ from typing import TextIO
 from infimed_core.api.data import MediaLoader
 from infimed_core.api.models import Answer, LoadedModel, Request
 from infimed_core.contracts import checked_answer, wrong
+from infimed_core.errors import InfimedError
+from infimed_core.named_files import digest_of_file
 from infimed_core.store.artifacts import digest
 from infimed_core.texts import whole_in
 
@@ -28,6 +30,8 @@ class AnswerCache:
     def __init__(self, path: Path, model_identity: str, others: Iterable[Path] = ()) -> None:
         """``others`` are files of the model's answers in other runs; what is used of them is copied to ``path``."""
         self.path = path
+        if path.exists() and not path.is_file():
+            raise InfimedError(f"{path}: is no regular file; remove it and run the same command again")
         self._identity = model_identity
         self._media: dict[str, str] = {}
         self._answers = dict(_read(path))
@@ -49,11 +53,8 @@ class AnswerCache:
         if data is not None:
             return hashlib.sha256(data).hexdigest()
         if uri not in self._media:
-            try:
-                with Path(uri or "").open("rb") as stream:
-                    self._media[uri or ""] = hashlib.file_digest(stream, "sha256").hexdigest()
-            except OSError:
-                self._media[uri or ""] = f"missing:{uri}"
+            found = digest_of_file(Path(uri or ""))
+            self._media[uri or ""] = f"missing:{uri}" if found == "unreadable" else found
         return self._media[uri or ""]
 
     def ask(
@@ -117,7 +118,7 @@ class AnswerCache:
 
 
 def _read(path: Path) -> Iterator[tuple[str, Answer]]:
-    if path.exists():
+    if path.is_file():
         with path.open("rb") as stream:
             for line in stream:
                 try:
@@ -125,5 +126,5 @@ def _read(path: Path) -> Iterator[tuple[str, Answer]]:
                     check = body.pop("check", None)  # earlier versions wrote none
                     if check in (None, digest(body)[:16]):
                         yield body["key"], Answer.model_validate(body["answer"])
-                except (ValueError, RecursionError, KeyError, AttributeError):
+                except (ValueError, RecursionError, KeyError, AttributeError, TypeError):
                     continue  # damaged, or cut by a kill while it was written: that answer is asked again

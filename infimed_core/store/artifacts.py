@@ -15,7 +15,7 @@ from infimed_core.api.component import canonical_json
 from infimed_core.api.reporting import RECORD_FORMAT, StepRecord
 from infimed_core.errors import InfimedError
 from infimed_core.named_files import digest_of_file
-from infimed_core.store.files import write_atomically
+from infimed_core.store.files import with_checksum, without_checksum, write_atomically
 
 
 def digest(*parts: Any) -> str:
@@ -60,35 +60,32 @@ class Artifact:
 
     def seal(self, record: StepRecord) -> None:
         """Declare it finished, with the step's record to show when it is reused, and checksums for ``verify_files``."""
-        files = {
-            str(path.relative_to(self.directory)): path.stat().st_size
-            for path in sorted(self.directory.rglob("*"))
-            if path.is_file() and path != self._seal
-        }
+        paths = [path for path in sorted(self.directory.rglob("*")) if path.is_file() and path != self._seal]
+        files = {str(path.relative_to(self.directory)): path.stat().st_size for path in paths}
         sums = {name: digest_of_file(self.directory / name) for name in files}
         body = {"inputs_digest": self.inputs_digest, "files": files, "sha256": sums}
         body["record"] = record.model_dump(mode="json")
-        write_atomically(self._seal, json.dumps(body, indent=1))
+        write_atomically(self._seal, with_checksum(json.dumps(body, indent=1)))
 
     def record(self) -> StepRecord:
         """The record it was sealed with."""
-        body = json.loads(self._seal.read_text(encoding="utf-8"))
-        return StepRecord.model_validate(body["record"])
+        return StepRecord.model_validate(json.loads(self._seal.read_text(encoding="utf-8"))["record"])
 
 
 def verify_files(directory: Path) -> None:
     """Compare an artifact's files with the checksums it was sealed with, where it has any.
 
     Raises:
-        InfimedError: a file is gone or is not what was written.
+        InfimedError: a file is gone or is not what was written, or the seal is not.
     """
     try:
-        sums = dict(json.loads((directory / "artifact.json").read_text(encoding="utf-8")).get("sha256", {}))
+        seal = (directory / "artifact.json").read_bytes()
+        sums = {"artifact.json": None, **json.loads(seal).get("sha256", {})}
     except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return  # no artifact: a checkpoint from elsewhere
     for name, expected in sums.items():
         file = directory / name
-        if not file.is_file() or digest_of_file(file) != expected:
+        if not (without_checksum(seal)[1] if expected is None else file.is_file() and digest_of_file(file) == expected):
             raise InfimedError(
                 f"{file}: is not as it was written (its checksum differs); remove it with `rm -r {directory}` and run "
                 "the same command again: what made it is done anew"

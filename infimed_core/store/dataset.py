@@ -20,7 +20,8 @@ from pydantic_core import from_json
 
 from infimed_core.api.data import Media, Sample
 from infimed_core.errors import DataError
-from infimed_core.store.files import first_mistake, replaced, sha256_of
+from infimed_core.named_files import digest_of_file
+from infimed_core.store.files import first_mistake, replaced
 from infimed_core.store.places import opened, run_above
 
 _EXTENSIONS = ((b"\x89PNG", ".png"), (b"\xff\xd8\xff", ".jpg"), (b"GIF8", ".gif"), (b"\x1f\x8b", ".nii.gz"))
@@ -80,10 +81,9 @@ def _extension(item: Media) -> str:
 
 def _unpacked(data: bytes) -> bytes:
     """The first bytes of a gzip file's content; none where it is broken."""
-    try:
+    with suppress(zlib.error):
         return zlib.decompressobj(31).decompress(data, 352)
-    except zlib.error:
-        return b""
+    return b""
 
 
 class Dataset(Sequence[Sample]):
@@ -163,7 +163,7 @@ class Dataset(Sequence[Sample]):
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the file."""
-        return sha256_of(self.path)
+        return digest_of_file(self.path)
 
 
 class _Ids(Sequence[str]):

@@ -44,10 +44,19 @@ def write_atomically(path: Path, text: str) -> None:
         stream.write(text)
 
 
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's content."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+CHECKSUM = b',\n "checksum": "'
+
+
+def with_checksum(text: str) -> str:
+    """JSON of an object, indented by 1, with the checksum of all of it as its last key."""
+    return f'{text[:-2]}{CHECKSUM.decode()}{hashlib.sha256(text.encode()).hexdigest()}"\n}}'
+
+
+def without_checksum(content: bytes) -> tuple[bytes, bool]:
+    """What ``with_checksum`` was given, and whether it is unchanged; an earlier version wrote no checksum."""
+    before, found, _ = content.rpartition(CHECKSUM)
+    whole = before + b"\n}" if found else content
+    return whole, not found or content == with_checksum(whole.decode("utf-8", "replace")).encode()
 
 
 def read_lines(path: Path) -> Iterator[bytes]:

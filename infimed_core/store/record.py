@@ -22,7 +22,7 @@ from pydantic import ValidationError
 from infimed_core.api.reporting import RECORD_FORMAT, PluginInfo, RunRecord, StepRecord
 from infimed_core.errors import InfimedError
 from infimed_core.plugin_loading import GROUP, required_packages
-from infimed_core.store.files import first_mistake, write_atomically
+from infimed_core.store.files import first_mistake, with_checksum, without_checksum, write_atomically
 from infimed_core.texts import whole_in
 
 if TYPE_CHECKING:
@@ -63,6 +63,9 @@ class RunDirectory:
                     raise
                 lock = SoftFileLease(self.path / LEASE, lease_duration=LEASE_SECONDS, on_compromise=self._lose)
                 lock.acquire(timeout=1.2 * LEASE_SECONDS)  # so long a lease must be seen untouched to be of the dead
+            before = _owner_of(self.path)
+            started = f"started {process_start()}, " if process_start() else ""
+            write_atomically(self.path / OWNER, f"process {os.getpid()} on {platform.node()}, {started}since {now()}")
         except (Timeout, LeaseSettingsMismatch):
             raise InfimedError(
                 f"{self.path}: another process ({_owner_of(self.path) or 'unknown'}) is working in this directory, as "
@@ -74,9 +77,6 @@ class RunDirectory:
                 "this, or set run.directory to a place that is yours to write"
             ) from None
         self._lock = lock
-        before = _owner_of(self.path)
-        started = f"started {process_start()}, " if process_start() else ""
-        write_atomically(self.path / OWNER, f"process {os.getpid()} on {platform.node()}, {started}since {now()}")
         return before
 
     def _lose(self, event: object) -> None:
@@ -100,7 +100,7 @@ class RunDirectory:
                 text = self.record.model_dump_json(indent=1)
             except ValueError:  # half of a surrogate pair, in the name of a file or of a column for example
                 text = json.dumps(whole_in(self.record.model_dump(mode="json")), ensure_ascii=False, indent=1)
-            write_atomically(self.path / "run.json", text)
+            write_atomically(self.path / "run.json", with_checksum(text))
 
     def put_step(self, step: StepRecord) -> None:
         """Add a step, or replace the one of that name and subject, and write.
@@ -121,7 +121,7 @@ def read_record(path: Path) -> RunRecord:
     """
     file = path / "run.json" if path.is_dir() else path
     try:
-        return RunRecord.model_validate_json(file.read_bytes())
+        return RunRecord.model_validate_json(without_checksum(file.read_bytes())[0])
     except FileNotFoundError:
         raise InfimedError(f"{file}: no such run; give a directory that `infimed-run` has made") from None
     except (ValidationError, OSError) as error:
@@ -143,11 +143,10 @@ class DamagedRecordError(InfimedError):
 
 def record_format(file: Path) -> int | None:
     """The format that a run.json says it has; ``None`` where there is none, or it is no run record."""
-    try:
+    with suppress(OSError, ValueError, RecursionError, KeyError, TypeError):
         number = json.loads(file.read_bytes())["format"]
-    except (OSError, ValueError, RecursionError, KeyError, TypeError):
-        return None
-    return number if isinstance(number, int) else None
+        return number if isinstance(number, int) else None
+    return None
 
 
 def _other_format(number: int) -> str:
@@ -195,13 +194,11 @@ def environment(folder: Path | None = None) -> dict[str, Any]:
 
 def _git_revision(folder: Path) -> str | None:
     """Of the repository that the run file lies in: it says what was run, and InfiMed's own version who ran it."""
-    try:
-        finished = subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, cwd=folder, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return finished.stdout.strip() or None
+    command = ["git", "rev-parse", "HEAD"]
+    with suppress(OSError, subprocess.TimeoutExpired):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, cwd=folder, check=False)
+        return done.stdout.strip() or None
+    return None
 
 
 def is_gone(path: Path, record: RunRecord) -> bool:
@@ -231,17 +228,15 @@ def _file_lock(path: Path) -> BaseFileLock:
 
 
 def _is_touched(lease: Path) -> bool:
-    try:
+    with suppress(OSError):
         return time.time() - lease.stat().st_mtime < 2 * LEASE_SECONDS
-    except OSError:
-        return False
+    return False
 
 
 def _owner_of(path: Path) -> str:
-    try:
-        return (path / OWNER).read_text(encoding="utf-8")
-    except (OSError, ValueError):
-        return ""
+    with suppress(OSError, ValueError):
+        return (path / OWNER).read_text(encoding="utf-8") if (path / OWNER).is_file() else ""
+    return ""
 
 
 def process_start() -> str:

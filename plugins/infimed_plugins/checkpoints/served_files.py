@@ -61,7 +61,7 @@ def _tokenizer(place: Path, base: Path | None) -> Any:
     home = place if (place / "tokenizer.json").is_file() or base is None else base
     try:
         return AutoTokenizer.from_pretrained(home, trust_remote_code=False)
-    except (OSError, ValueError):
+    except Exception:  # of tokenizers, whatever its kind
         return None
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from copy import deepcopy
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from infimed_core import InfimedError, digest_of_checkpoint
+from infimed_plugins.checkpoint_files import check_files, check_size, check_weights, one_line
 
 Vectors = NDArray[np.float32]
 OPEN_CLIP = "open_clip:"
@@ -57,8 +60,18 @@ class _Transformers(ImageTextEncoder):
     def __init__(self, model: str, revision: str | None, batch_size: int, device: str, trust_remote_code: bool) -> None:
         from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenizer
 
+        named, place = model, Path(model) if Path(model).is_dir() else _downloaded(model, revision)
+        model, revision = str(place), None
         try:
+            check_files(place)
             config = AutoConfig.from_pretrained(model, revision=revision, trust_remote_code=trust_remote_code)
+            check_size(
+                place,
+                check_weights(place),
+                lambda: AutoModel.from_config(
+                    deepcopy(config), attn_implementation="sdpa", trust_remote_code=trust_remote_code
+                ),
+            )
             # With both named here, config.json cannot choose a kernel that is fetched from the hub and run.
             self.model: Any = AutoModel.from_pretrained(
                 model, config=config, revision=revision, use_safetensors=True, attn_implementation="sdpa",
@@ -70,11 +83,11 @@ class _Transformers(ImageTextEncoder):
             self.tokenizer: Any = AutoTokenizer.from_pretrained(
                 model, revision=revision, trust_remote_code=trust_remote_code
             )
-        except (OSError, ValueError, ImportError) as error:
-            raise InfimedError(f"embedding model '{model}': cannot be opened: {str(error).splitlines()[0]}") from error
+        except Exception as error:  # of transformers, tokenizers and safetensors, which have kinds of their own
+            raise InfimedError(f"embedding model '{named}': cannot be opened: {one_line(error)}") from error
         if not (hasattr(self.model, "get_image_features") and hasattr(self.model, "get_text_features")):
             raise InfimedError(
-                f"embedding model '{model}' ({type(self.model).__name__}) does not embed images and texts in one "
+                f"embedding model '{named}' ({type(self.model).__name__}) does not embed images and texts in one "
                 "space; name a CLIP or SigLIP checkpoint"
             )
         self.model = self.model.eval().to(device)
@@ -124,6 +137,7 @@ class _OpenClip(ImageTextEncoder):
                 f"open_clip:{model}@WEIGHTS (a tag that open_clip lists, or a file), open_clip:hf-hub:NAME or "
                 "open_clip:local-dir:PATH"
             )
+        _check_local(model)
         try:
             import open_clip
         except ImportError as error:
@@ -135,8 +149,8 @@ class _OpenClip(ImageTextEncoder):
             opened = open_clip.create_model_and_transforms(name, pretrained=weights or None, device=device)
             self.model, _, self.transform = opened
             self.tokenizer = open_clip.get_tokenizer(name)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise InfimedError(f"embedding model 'open_clip:{model}': {str(error).splitlines()[0]}") from error
+        except Exception as error:  # of open_clip and what it calls
+            raise InfimedError(f"embedding model 'open_clip:{model}': {one_line(error)}") from error
         self.model.eval()
         self.batch_size, self.device = batch_size, device
         inner = getattr(self.tokenizer, "tokenizer", None)  # of transformers, where open_clip wraps one
@@ -165,6 +179,36 @@ class _OpenClip(ImageTextEncoder):
             with torch.inference_mode():
                 found.append(self.model.encode_text(tokens.to(self.device)).float().cpu().numpy())
         return _unit(np.concatenate(found)), np.array(cut, dtype=bool)
+
+
+def _downloaded(model: str, revision: str | None) -> Path:
+    """The snapshot of a model of the hub, so that its files are looked at before they are opened."""
+    from huggingface_hub import snapshot_download
+
+    patterns = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model", "*.py"]
+    try:
+        return Path(snapshot_download(model, revision=revision, allow_patterns=patterns))
+    except Exception as error:
+        raise InfimedError(
+            f"embedding model '{model}': cannot be opened: no such directory, and not found on the hub "
+            f"({type(error).__name__}); give a directory or OWNER/NAME"
+        ) from error
+
+
+def _check_local(model: str) -> None:
+    """Refuse weights on this disk that open_clip would unpickle.
+
+    Raises:
+        InfimedError: a file that is no safetensors, or a directory without any.
+    """
+    name, _, weights = model.partition("@")
+    if weights and Path(weights).is_file() and not weights.endswith(".safetensors"):
+        raise InfimedError(
+            f"embedding model 'open_clip:{model}': {weights} is no safetensors file; weights in other formats are not "
+            "opened, they could run code; convert it"
+        )
+    if name.startswith("local-dir:"):
+        check_weights(Path(name.removeprefix("local-dir:")))
 
 
 def _never_ask_to_run_code() -> None:

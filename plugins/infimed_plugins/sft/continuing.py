@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from infimed_core import InfimedError, TrainableModel, digest_of_checkpoint
+from infimed_plugins.checkpoint_files import check_weights, one_line
 from infimed_plugins.sft.kept import BEST, INFO, OPTIMIZER
 from infimed_plugins.sft.sharding import to_shard
 from infimed_plugins.sft.stages import TrainingStage
@@ -98,8 +99,10 @@ def take_over(
         )
     if stage.lora is not None and stage.continue_from.optimizer:
         raise InfimedError(f"stage '{stage.name}': merged adapters begin anew, so optimizer: true has no meaning")
+    check_weights(path)
     try:
-        found = type(model.module).from_pretrained(path, dtype="auto", trust_remote_code=False).state_dict()
+        opened = type(model.module).from_pretrained(path, dtype="auto", use_safetensors=True, trust_remote_code=False)
+        found = opened.state_dict()
         held = model.module.state_dict()
         names = {name.replace(".base_layer.", "."): name for name in held if ".lora_" not in name}
         if missing := sorted(set(names) ^ set(found)):
@@ -107,9 +110,9 @@ def take_over(
         with torch.no_grad():
             for name, own in names.items():
                 held[own].copy_(to_shard(found[name], held[own]))
-    except (OSError, ValueError, RuntimeError, AttributeError) as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InfimedError(f"stage '{stage.name}': continue_from: {path} cannot be used: {first}") from error
+    except Exception as error:  # of transformers, safetensors and torch, which have kinds of their own
+        text = f"stage '{stage.name}': continue_from: {path} cannot be used: {one_line(error)}"
+        raise InfimedError(text) from error
     with_moments = stage.continue_from.optimizer
     if with_moments and not (path / OPTIMIZER).is_file():
         raise InfimedError(

@@ -24,6 +24,7 @@ from infimed_core import (
     canonical_json,
     digest_of_checkpoint,
 )
+from infimed_plugins.checkpoint_files import check_weights
 
 WINDOW = 512
 """Most questions whose images are decoded before vLLM gets them; it makes its own batches of them."""
@@ -92,6 +93,9 @@ class Engine(LoadedModel):
         import vllm
 
         settings = self.settings
+        for place in (settings.checkpoint, settings.adapter):
+            if place is not None and Path(place).is_dir():  # vLLM would read weights in other formats too
+                check_weights(Path(place))
         return vllm.LLM(
             model=settings.checkpoint,
             revision=settings.revision,

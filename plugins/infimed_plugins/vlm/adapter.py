@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from infimed_core import DataError
+from infimed_plugins.checkpoint_files import check_files, one_line
 from infimed_plugins.vlm.finding import ADAPTER_CONFIG, ADAPTER_WEIGHTS, BASE_NOTE, base_name
 
 ADAPTER = "default"
@@ -34,6 +35,7 @@ def put_adapter(module: Any, directory: Path) -> None:
     if not (directory / ADAPTER_WEIGHTS).is_file():
         text = f"{directory}: holds no {ADAPTER_WEIGHTS}; adapters in other formats are not opened, they could run code"
         raise DataError("no_adapter", text)
+    longest = check_files(directory).longest
     required = {parameter: parameter.requires_grad for parameter in module.parameters()}
     try:
         with warnings.catch_warnings(record=True) as told:
@@ -44,12 +46,15 @@ def put_adapter(module: Any, directory: Path) -> None:
                 raise DataError(
                     "no_adapter", f"{directory}: an adapter with {kind} is not supported; merge it with PEFT"
                 )
+            if getattr(config, "megatron_config", None) is not None:
+                raise DataError("no_adapter", f"{directory}: an adapter that names a module to import is not opened")
+            if max(config.r, *(getattr(config, "rank_pattern", None) or {}).values(), 0) > longest:
+                raise DataError("no_adapter", f"{directory}: the rank {config.r} is larger than its tensors")
             PeftModel.from_pretrained(module, str(directory), adapter_name=ADAPTER, trust_remote_code=False)
-    except (ValueError, OSError, KeyError, TypeError, RuntimeError) as error:
-        if isinstance(error, DataError):
-            raise
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise DataError("no_adapter", f"{directory}: this adapter does not fit its base: {first}") from error
+    except DataError:
+        raise
+    except Exception as error:  # PEFT and safetensors have errors of their own
+        raise DataError("no_adapter", f"{directory}: this adapter does not fit its base: {one_line(error)}") from error
     unfit = [str(warning.message) for warning in told if "missing adapter keys" in str(warning.message)]
     if unfit or len(adapter_tensors(module)) != _num_tensors(directory / ADAPTER_WEIGHTS):
         text = f"{directory}: this adapter does not fit its base: not every tensor of {ADAPTER_WEIGHTS} has its layer"

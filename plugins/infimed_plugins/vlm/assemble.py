@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from infimed_core import Component, DataError, LoadedModel, Model, Row
+from infimed_plugins.checkpoint_files import check_size, check_weights, opening
 from infimed_plugins.vlm.checkpoint import can_pack, open_checkpoint, read_config
 from infimed_plugins.vlm.finding import find_checkpoint, missing_reason
 from infimed_plugins.vlm.settings import OpeningSettings
@@ -64,19 +66,31 @@ class Assemble(OpeningSettings, Model):
         config = read_config(vision_path)
         if config.model_type not in ("siglip", "siglip_vision_model"):
             raise DataError("vision_part", f"{self.vision}: '{config.model_type}' is no SigLIP model of one image size")
-        tokenizer = AutoTokenizer.from_pretrained(language_path, trust_remote_code=False)
+        language_config = read_config(language_path)
+        with opening(language_path):
+            tokenizer = AutoTokenizer.from_pretrained(language_path, trust_remote_code=False)
         tokenizer.add_special_tokens(
             {"additional_special_tokens": list(VISION_TOKENS)}, replace_extra_special_tokens=False
         )
         tokenizer.chat_template = CHAT_TEMPLATE
-        with without_progress_bars():
+        vision_config: Any = getattr(config, "vision_config", config)
+        check_size(vision_path, check_weights(vision_path), lambda: SiglipVisionModel(deepcopy(vision_config)))
+        check_size(
+            language_path,
+            check_weights(language_path),
+            lambda: AutoModelForCausalLM.from_config(
+                deepcopy(language_config), attn_implementation="sdpa", trust_remote_code=False
+            ),
+        )
+        with without_progress_bars(), opening(vision_path):
             vision = SiglipVisionModel.from_pretrained(
                 vision_path, dtype=torch.float32, use_safetensors=True, trust_remote_code=False,
-                config=getattr(config, "vision_config", config), attn_implementation="sdpa",
+                config=vision_config, attn_implementation="sdpa",
             )  # fmt: skip
+        with without_progress_bars(), opening(language_path):
             language = AutoModelForCausalLM.from_pretrained(
                 language_path, dtype=torch.float32, use_safetensors=True, trust_remote_code=False,
-                config=read_config(language_path), attn_implementation="sdpa",
+                config=language_config, attn_implementation="sdpa",
             )  # fmt: skip
         words: Any = language.get_input_embeddings().weight
         if len(tokenizer) > words.shape[0]:

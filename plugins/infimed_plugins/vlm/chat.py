@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infimed_core import DataError, Turn
+from infimed_plugins.checkpoint_files import one_line, opening
 from infimed_plugins.vlm.chat_markers import spans_of_turn
 from infimed_plugins.vlm.chat_messages import Piece, messages_of, parts_of, pieces_of
 
@@ -56,8 +57,12 @@ class Chat:
             raise DataError(
                 "no_chat_template", f"{tokenizer.name_or_path}: the tokenizer has no chat template; add one"
             )
+        from infimed_plugins.vlm.template_limits import bound_templates
+
+        bound_templates()
         self._tokenizer = tokenizer
-        self._backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+        with opening(f"{tokenizer.name_or_path}: its tokenizer"):
+            self._backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
         self._backend.post_processor = processors.ByteLevel(trim_offsets=False)  # offsets must cover white space
         self._backend.no_truncation()
         self._backend.no_padding()
@@ -72,15 +77,14 @@ class Chat:
         self._header = asked[len(plain) :] if asked.startswith(plain) else ""
 
     def _template(self, messages: list[dict[str, Any]], generate: bool, tools: Tools = ()) -> str:
-        from jinja2 import TemplateError
-
         offered = [dict(tool) for tool in tools] or None
         try:
             return self._tokenizer.apply_chat_template(
                 messages, tools=offered, tokenize=False, add_generation_prompt=generate
             )
-        except (TemplateError, ValueError, LookupError, TypeError) as error:
-            raise DataError("template", f"the chat template refuses this conversation: {error}") from error
+        except Exception as error:  # a template is a program: it can divide by zero, recurse or fill the memory
+            text = f"{self._tokenizer.name_or_path}: the chat template refuses this conversation: {one_line(error)}"
+            raise DataError("template", f"{text}; name another in model.chat_template") from error
 
     @cached_property
     def _ending(self) -> str:

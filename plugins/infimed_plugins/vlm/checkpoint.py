@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from infimed_core import Component, DataError, LoadedModel, Model
+from infimed_core import Component, DataError, InfimedError, LoadedModel, Model
+from infimed_plugins.checkpoint_files import AGAIN, check_files, check_size, check_weights, one_line, opening
 from infimed_plugins.vlm.finding import base_of, find_checkpoint, is_adapter, missing_reason, named_base
 from infimed_plugins.vlm.settings import OpeningSettings
 
@@ -79,13 +81,16 @@ def read_config(checkpoint: Path, trust_remote_code: bool = False) -> Any:
     """
     from transformers import AutoConfig
 
+    check_files(checkpoint)
     try:
         config = AutoConfig.from_pretrained(checkpoint, trust_remote_code=trust_remote_code)
         config._attn_implementation = config._experts_implementation = None  # of its parts, too
         return config
-    except (ValueError, OSError, KeyError, TypeError) as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise DataError("no_checkpoint", f"{checkpoint / 'config.json'}: cannot be used: {first}") from error
+    except InfimedError:
+        raise
+    except Exception as error:  # each class of transformers has rules of its own, and errors of its own
+        reason = f"cannot be used: {one_line(error)}; {AGAIN}"
+        raise DataError("no_checkpoint", f"{checkpoint / 'config.json'}: {reason}") from error
 
 
 def can_pack(checkpoint: Path, attention: str, trust_remote_code: bool = False) -> tuple[bool, str]:
@@ -110,15 +115,21 @@ def open_checkpoint(checkpoint: Path, settings: OpeningSettings, trust_remote_co
     base = base_of(checkpoint, settings.base_name())
     config = read_config(base, trust_remote_code)
     auto = AutoModelForImageTextToText if getattr(config, "vision_config", None) is not None else AutoModelForCausalLM
+    attention = of_parts(config, "sdpa" if settings.attention == "packed" else settings.attention)
+    check_size(
+        base,
+        check_weights(base),
+        lambda: auto.from_config(deepcopy(config), attn_implementation=attention, trust_remote_code=trust_remote_code),
+    )
     device = settings.device if settings.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    with without_progress_bars():
+    with without_progress_bars(), opening(base):
         module: Any = auto.from_pretrained(
             base,
             config=config,
             dtype=settings.dtype,
             use_safetensors=True,
             trust_remote_code=trust_remote_code,
-            attn_implementation=of_parts(config, "sdpa" if settings.attention == "packed" else settings.attention),
+            attn_implementation=attention,
             **quantized(settings.quantize, config, device),
         )
         opened = module if settings.quantize else module.to(device)

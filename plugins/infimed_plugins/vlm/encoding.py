@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infimed_core import DataError, Encoded, Encoder, Sample, TextLengths, Turn
+from infimed_plugins.checkpoint_files import check_files, opening
 from infimed_plugins.vlm.chat import Chat, Tokens
 from infimed_plugins.vlm.chat_settings import ChatSettings
 from infimed_plugins.vlm.expansion import expand, mark_lines, rope_positions
@@ -60,7 +61,8 @@ class ChatEncoder(Encoder):
     @cached_property
     def config(self) -> dict[str, Any]:
         """The checkpoint's ``config.json``."""
-        return json.loads((self.base / "config.json").read_text(encoding="utf-8"))
+        with opening(self.base / "config.json"):
+            return dict(json.loads((self.base / "config.json").read_text(encoding="utf-8")))
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -68,12 +70,16 @@ class ChatEncoder(Encoder):
         from transformers import AutoTokenizer
 
         home = self._file("tokenizer.json").parent
-        tokenizer = AutoTokenizer.from_pretrained(home, trust_remote_code=self.trust_remote_code)
+        check_files(home)
+        with opening(f"{home}: its tokenizer"):
+            tokenizer = AutoTokenizer.from_pretrained(home, trust_remote_code=self.trust_remote_code)
         template, written = self._file("chat_template.json"), self._file("chat_template.jinja")
         if not tokenizer.chat_template and written.is_file():
-            tokenizer.chat_template = written.read_text(encoding="utf-8")
+            with opening(written):
+                tokenizer.chat_template = written.read_text(encoding="utf-8")
         if not tokenizer.chat_template and template.is_file():
-            tokenizer.chat_template = json.loads(template.read_text(encoding="utf-8"))["chat_template"]
+            with opening(template):
+                tokenizer.chat_template = json.loads(template.read_text(encoding="utf-8"))["chat_template"]
         if self.settings.template is not None:
             tokenizer.chat_template = self.settings.template
         return tokenizer
@@ -86,7 +92,8 @@ class ChatEncoder(Encoder):
     @cached_property
     def family(self) -> Family | None:
         """The family by ``config.json``, ``None`` for an unknown one."""
-        return family_named(self.config["model_type"], self.config.get("vision_config", {}).get("model_type"))
+        with opening(self.base / "config.json"):
+            return family_named(self.config["model_type"], self.config.get("vision_config", {}).get("model_type"))
 
     @cached_property
     def pixels(self) -> Pixels | None:
@@ -102,9 +109,10 @@ class ChatEncoder(Encoder):
             text = f"images for '{self.config['model_type']}' are not supported (known: {known}; llava with SigLIP)"
             raise DataError("unknown_family", f"{self.checkpoint}: {text}")
         settings, images = self._image_processor(), self.family.images
-        if images in _OF_SETTINGS:
-            return _OF_SETTINGS[images].from_settings(settings)
-        return _OF_CONFIG[images].from_settings(settings, self.config)
+        with opening(f"{self.checkpoint}: the settings of its image processor"):
+            if images in _OF_SETTINGS:
+                return _OF_SETTINGS[images].from_settings(settings)
+            return _OF_CONFIG[images].from_settings(settings, self.config)
 
     def _image_processor(self) -> dict[str, Any]:
         """The image processor's settings: of its own file, or as part of the processor's.
@@ -114,8 +122,9 @@ class ChatEncoder(Encoder):
         """
         own, whole = self._file("preprocessor_config.json"), self._file("processor_config.json")
         file = own if own.is_file() or not whole.is_file() else whole
-        settings = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-        settings = settings.get("image_processor", {}) if file == whole else settings
+        with opening(file):
+            settings = dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
+            settings = dict(settings.get("image_processor", {})) if file == whole else settings
         if not settings:
             raise DataError("no_checkpoint", f"{own}: missing; copy it from the checkpoint this one was made from")
         if settings.get("do_pan_and_scan"):
