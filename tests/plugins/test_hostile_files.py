@@ -367,6 +367,16 @@ def test_rows_of_logs_tables_and_arrays_cost_themselves_alone(tmp_path: Path) ->
         assert [fault.split(": ")[0] for fault in faults] == [f"{path}:{line}" for line in (3, 4, 9)], faults
 
 
+def test_a_byte_of_another_encoding_costs_its_row_in_every_layout(tmp_path: Path) -> None:
+    for name, content in {
+        "p.csv": b"id,text\na,derri\xe8re\nb,left\n", "p.tsv": b"id\ttext\na\tderri\xe8re\nb\tleft\n",
+        "p.json": b'[{"id": "a", "text": "\xe8"}, {"id": "b", "text": "left"}]',
+    }.items():  # fmt: skip
+        (tmp_path / name).write_bytes(content)
+        texts, faults = read(tmp_path / name)
+        assert texts == {"b": "left"} and len(faults) == 1 and "UTF-8" in faults[0], name
+
+
 def test_a_pipe_is_refused_and_a_file_without_an_answer_says_why(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "p.csv")
     (tmp_path / "q.jsonl").write_text("{\n{\n")

@@ -18,6 +18,8 @@ TEXTS = [
     ("cp1252", "Nessuna alterazione: la densità è regolare, così come l'ombra cardiaca; più sottile l'apice."),
     ("cp1252", "Ingen tegn på væske eller fortætning, hjertestørrelsen er øget."),
     ("latin-1", "Keine Änderung gegenüber Voraufnahme, Größe gleich, Überlagerung links."),
+    ("cp1252", "OPINIÓN: SIN EVOLUCIÓN, ELEVACIÓN DEL DIAFRAGMA."),
+    ("cp1252", "léger, déjà connu"),
     ("cp1250", "Serce w granicach normy, ognisk zapalnych nie stwierdza się; żebra całe, kąt lewy spłycony."),
     ("cp1250", "Plíce rozvinuté, bez čerstvých změn, srdeční stín nezvětšený, páteř s šípovitým zakřivením."),
     ("cp1250", "A tüdők légtartóak, a hörgők tágabbak, szívárnyék ötödnyivel nő; csőszerű képlet."),

@@ -233,7 +233,7 @@ def _table(path: Path) -> Iterator[tuple[str, Any]]:
     reader: Any = _plugins().make("reader", "csv", {"path": str(path), "delimiter": delimiter})
     try:
         for where, row in reader.rows(path):
-            yield where, {name: cell or "" for name, cell in row.items()} if isinstance(row, dict) else row
+            yield where, _whole({name: cell or "" for name, cell in row.items()}) if isinstance(row, dict) else row
     except (OSError, UnicodeError, DataError) as error:
         raise DataError("unreadable", f"{path}: cannot be read ({error}); name a file of answers") from None
 

@@ -44,6 +44,8 @@ SURE = 0.8
 """Share of the letters beyond a to z that belong to the language, from which on an encoding is taken at all."""
 CLOSE = 0.08
 """Difference of two shares within which both are possible."""
+NEARLY_ALL = 0.9
+"""Share of lines that an encoding can read; a few may be broken."""
 _HIGH = re.compile(rb"[\x80-\xff]")
 
 
@@ -88,7 +90,8 @@ def encoding_of_lines(lines: Sequence[bytes]) -> Encoding:
     found = sorted(((_share(lines, name), name) for name in ALPHABETS), key=lambda one: -one[0])
     best, name = found[0]
     if best < SURE:
-        return Encoding("cp1252", tuple(other for share, other in found if share > SURE / 2 and other != "cp1252")[:3])
+        others = [other for share, other in found if share > SURE / 2 and other != "cp1252"]
+        return Encoding("cp1252", (*others[:3], "another"))
     texts = {other: [line.decode(other, "replace") for line in lines] for share, other in found if best - share < CLOSE}
     names = [other for other in ALPHABETS if other in texts]  # the commoner first
     alike = next((other for other in names if texts[other] == texts[name]), name)
@@ -105,7 +108,7 @@ def _share(lines: Sequence[bytes], name: str) -> float:
     if not total:
         return 0.9 if name == "cp1252" and others else 0.0  # signs alone
     best = max(_share_of(language, letters, others, text) / total for language, letters in ALPHABETS[name].items())
-    return best * len(whole) / len(lines)
+    return best * min(1.0, len(whole) / (NEARLY_ALL * len(lines)))
 
 
 def _share_of(language: str, letters: str, others: dict[str, int], text: str) -> float:
@@ -207,7 +210,7 @@ def _wide(content: bytes) -> str | None:
 
 def _are_in(lines: Sequence[bytes], encoding: str) -> bool:
     """Whether nearly all lines are; a byte may be broken."""
-    return sum(_is_in(line, encoding) for line in lines) >= 0.9 * len(lines)
+    return sum(_is_in(line, encoding) for line in lines) >= NEARLY_ALL * len(lines)
 
 
 def _is_in(line: bytes, encoding: str) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from infimed_core import Fault, InfimedError, Reader, Sample, load_plugins
-from infimed_plugins.readers.encodings import Encoding, encoding_of
+from infimed_plugins.readers.encodings import encoding_of
 from infimed_plugins.readers.files import FileReader
 from infimed_plugins.readers.found_images import Images, pictures_of
 from infimed_plugins.readers.guessed_table import (
@@ -173,39 +173,52 @@ def _candidates(
     for ending in (".csv", ".tsv", ".csv.gz"):
         for tables in alike(by_ending.get(ending, [])):
             yield _of_table("csv", look_at(folder, tables, index, tag), tables)
-    for ending, uses in ((".jsonl", ("jsonl", "llava")), (".json", ("llava",)), (".parquet", ("parquet",))):
-        if found := by_ending.get(ending):
-            root = {"image_root": str(given)} if given else _root(found, images)
-            if ending == ".parquet":
-                yield from _parquet(folder, found, index, tag)
-                encoding = Encoding(None)
-            else:
-                encoding = encoding_of(found)
-                own = images_of_json(found, encoding.name, index) if given is None or "llava" in uses else {}
-            written = {"encoding": encoding.name} if encoding.name else {}
-            for use in uses:
-                tries = [{}, root] if root else [{}]
-                tries += [own] if use == "llava" and ending != ".parquet" and own else []
-                for settings in tries:
-                    more = {"path": pattern_of(folder, found), **written, **settings}
-                    yield Guess(use, more, doubt=encoding.doubt)
+    yield from _rows_of_json(folder, by_ending, images, index, given)
+    if found := by_ending.get(".parquet"):
+        yield from _parquet(folder, found, index, tag)
+        root = {"image_root": str(given)} if given else _root(found, images)
+        yield from (
+            Guess("parquet", {"path": pattern_of(folder, found), **more}) for more in ([{}, root] if root else [{}])
+        )
     for ending in (".tar", ".tar.gz"):
         if found := by_ending.get(ending):
             yield Guess("webdataset", {"path": pattern_of(folder, found)})
-    if tables := [file for ending in (".json", ".jsonl", ".csv") for file in by_ending.get(ending, [])]:
-        encoding = encoding_of(tables)
-        written = {"encoding": encoding.name} if encoding.name else {}
-        for split in ({}, {"split": ""}):
-            yield Guess("medevalkit", {"path": str(folder), **split, **written}, doubt=encoding.doubt)
-    elif by_ending.get(".parquet"):
-        yield Guess("medevalkit", {"path": str(folder)})
-        yield Guess("medevalkit", {"path": str(folder), "split": ""})
+    tables = [file for ending in (".json", ".jsonl", ".csv") for file in by_ending.get(ending, [])]
+    if tables or by_ending.get(".parquet"):
+        written, doubt = _written(tables)
+        yield Guess("medevalkit", {"path": str(folder), **written}, doubt=doubt)
+        yield Guess("medevalkit", {"path": str(folder), "split": "", **written}, doubt=doubt)
     if texts := by_ending.get(".txt"):
         yield from _text_tables(folder, texts, index, tag)
-        encoding = encoding_of(texts)
-        written = {"encoding": encoding.name} if encoding.name else {}
-        yield Guess("directory", {"path": str(folder), **written}, doubt=encoding.doubt)
-        yield from (replace(one, doubt=encoding.doubt) for one in _studies(folder, texts, images, written))
+        written, doubt = _written(texts)
+        yield Guess("directory", {"path": str(folder), **written}, doubt=doubt)
+        yield from (replace(one, doubt=doubt) for one in _studies(folder, texts, images, written))
+
+
+def _written(files: Sequence[Path]) -> tuple[dict[str, Any], str]:
+    """The setting of the encoding, and what is unsure of it."""
+    encoding = encoding_of(files)
+    return ({"encoding": encoding.name} if encoding.name else {}), encoding.doubt
+
+
+def _rows_of_json(
+    folder: Path,
+    by_ending: Mapping[str, Sequence[Path]],
+    images: Sequence[Path],
+    index: Images,
+    given: Path | None,
+) -> Iterator[Guess]:
+    """Files of JSON: as they are, with the one folder of images, and with the images that a key names."""
+    for ending, uses in ((".jsonl", ("jsonl", "llava")), (".json", ("llava",))):
+        if not (found := by_ending.get(ending)):
+            continue
+        written, doubt = _written(found)
+        root = {"image_root": str(given)} if given else _root(found, images)
+        own = images_of_json(found, written.get("encoding"), index)
+        for use in uses:
+            tries: list[dict[str, Any]] = [{}, *([root] if root else []), *([own] if own and use == "llava" else [])]
+            for more in tries:
+                yield Guess(use, {"path": pattern_of(folder, found), **written, **more}, doubt=doubt)
 
 
 def _of_table(use: str, look: Look, files: Sequence[Path]) -> Guess:

@@ -199,8 +199,10 @@ def _gaps(stack: Slices) -> dict[str, JsonValue]:
     """Where slices are missing: the positions between which the way is longer than elsewhere."""
     steps = [after - before for before, after in pairwise(stack.positions)]
     usual = sorted(steps)[len(steps) // 2] if stack.ordered_by == "position" and len(steps) > 1 else 0.0
-    found = [[stack.positions[at], stack.positions[at + 1]] for at, step in enumerate(steps) if step > 1.5 * usual > 0]
-    return {"gaps": list(found)} if found else {}
+    found: list[JsonValue] = [
+        [stack.positions[at], stack.positions[at + 1]] for at, step in enumerate(steps) if step > 1.5 * usual > 0
+    ]
+    return {"gaps": found} if found else {}
 
 
 def _groups(sample: Sample) -> list[list[int]]:
