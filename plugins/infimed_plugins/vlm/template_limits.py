@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import wraps
-from typing import Any
+from typing import Any, cast
 
 # This module is imported where a template is about to be rendered, and not before.
 from jinja2 import Template, TemplateError, nodes  # noqa: TID253
@@ -78,10 +78,10 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):  # type: ignore[misc]
                 self.filters[known] = _bounded(known, self.filters[known])
         tree = super()._parse(source, name, filename)
         for loop in list(tree.find_all(nodes.For)):
-            loop.iter = _call("counted", [loop.iter])
-        for owner in list(tree.find_all(nodes.Filter)):
-            if owner.node is not None:
-                owner.node = _call("sized", [owner.node])
+            loop.iter = _call("counted", [cast("nodes.Expr", loop.iter)])
+        for filtered in list(tree.find_all(nodes.Filter)):
+            if filtered.node is not None:
+                filtered.node = _call("sized", [filtered.node])
         for compared in list(tree.find_all(nodes.Operand)):
             if compared.op in ("in", "notin"):
                 compared.expr = _call("sized", [compared.expr])
@@ -153,7 +153,7 @@ def bound_templates() -> None:
     from transformers.utils import chat_template_utils
 
     if getattr(chat_template_utils, "ImmutableSandboxedEnvironment", None) is not BoundedEnvironment:
-        chat_template_utils.ImmutableSandboxedEnvironment = BoundedEnvironment
+        setattr(chat_template_utils, "ImmutableSandboxedEnvironment", BoundedEnvironment)  # noqa: B010
         chat_template_utils._compile_jinja_template.cache_clear()
 
 
@@ -205,7 +205,8 @@ def _bounded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _call(name: str, values: list[nodes.Expr]) -> nodes.Call:
-    return nodes.Call(nodes.EnvironmentAttribute(name), values, [], None, None).set_lineno(values[0].lineno)
+    call = nodes.Call(nodes.EnvironmentAttribute(name), values, [], None, None)
+    return cast("nodes.Call", call.set_lineno(values[0].lineno))
 
 
 def _replace_concatenations(owner: nodes.Node) -> None:
