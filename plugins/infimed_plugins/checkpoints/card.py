@@ -65,7 +65,7 @@ def _front(base: str | None, licence: str | None, is_adapter: bool) -> str:
 
 def _what(base: str | None, is_adapter: bool) -> str:
     kind = "A LoRA adapter" if is_adapter else "A model"
-    return f"{kind} trained with [InfiMed](https://pypi.org/project/infimed/){f' from {base}' if base else ''}."
+    return f"{kind} trained with InfiMed{f' from {base}' if base else ''}."
 
 
 def _base_of(run: Run) -> str | None:
