@@ -35,7 +35,8 @@ CASES: dict[str, list[str]] = {
         "core/curate/test_read_task.py",
         "core/test_requeue.py",
     ],
-    "a worker that dies, and what a worker lacks, is told on every executor": [
+    "a worker that dies, and what a worker lacks, is told on every executor; scoring goes on within a part": [
+        "core/curate/test_lost_workers.py",
         "plugins/test_executors.py::test_a_worker_that_dies_is_told_of_with_its_item_and_a_remedy",
         "plugins/test_executors.py::test_ray_and_ray_data_give_the_same_results_and_errors_and_scores_as_this_process",
     ],
