@@ -8,6 +8,7 @@ for answer in run.answers("demo-vqa", "medical"):
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -147,7 +148,7 @@ class Run:
         if step is None or step.artifact is None or step.status not in ("done", "reused"):
             return None
         directory = self.directory / step.artifact
-        return directory if directory.is_dir() else None
+        return directory if os.path.isdir(directory) else None  # False too for what can be no name
 
     # ---- data --------------------------------------------------------------------------------------------------
 

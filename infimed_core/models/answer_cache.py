@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
@@ -30,7 +31,7 @@ class AnswerCache:
     def __init__(self, path: Path, model_identity: str, others: Iterable[Path] = ()) -> None:
         """``others`` are files of the model's answers in other runs; what is used of them is copied to ``path``."""
         self.path = path
-        if path.exists() and not path.is_file():
+        if path.exists() and not path.is_file() and path != Path(os.devnull):
             raise InfimedError(f"{path}: is no regular file; remove it and run the same command again")
         self._identity = model_identity
         self._media: dict[str, str] = {}

@@ -142,7 +142,7 @@ def predictions(edits: bytes) -> None:
     }  # fmt: skip
     requests = [Request(sample_id=f"q-{number}", turns=()) for number in range(4)]
     with tempfile.TemporaryDirectory() as folder:
-        name = list(documents)[edits[-1] % len(documents)]
+        name = list(documents)[(edits or b"\0")[-1] % len(documents)]
         path = Path(folder) / name
         path.write_bytes(edited(documents[name].encode(), edits))
         with suppress(InfimedError):
@@ -159,7 +159,7 @@ KIT = {"slake": "slake", "pmc-vqa": "pmc-vqa", "healthbench": "healthbench", "cm
 
 def benchmark_rows(edits: bytes) -> None:
     """Every row of a benchmark's table is a question or a fault, and what is asked can be written and read again."""
-    name = list(KIT)[edits[-1] % len(KIT)]
+    name = list(KIT)[(edits or b"\0")[-1] % len(KIT)]
     with tempfile.TemporaryDirectory() as folder:
         copied = shutil.copytree(ROOT / "tests/fixtures/medevalkit/data" / KIT[name], Path(folder) / "data")
         for path in (path for path in copied.rglob("*") if path.suffix in (".json", ".jsonl", ".csv")):
@@ -185,7 +185,8 @@ def hugging_face(edits: bytes) -> None:
         (Path(folder) / "set").mkdir()
         for place in ("beside.csv", "set/good.csv"):
             (Path(folder) / place).write_text(f"question,answer\nQ,{place}\n")
-        text = json.dumps(card).replace("good.csv", ["good.csv", "../beside.csv", "file://./good.csv"][edits[-1] % 3])
+        places = ["good.csv", "../beside.csv", "file://./good.csv"]
+        text = json.dumps(card).replace("good.csv", places[(edits or b"\0")[-1] % 3])
         (Path(folder) / "set/README.md").write_bytes(b"---\n" + edited(text.encode(), edits) + b"\n---\n")
         with suppress(InfimedError), contextlib.redirect_stderr(io.StringIO()):
             reader = HuggingFace(path=f"{folder}/set")

@@ -9,7 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import safetensors.numpy
 import torch
 import yaml
 from typer.testing import CliRunner
@@ -196,7 +198,8 @@ def test_a_checkpoint_goes_to_the_hub_and_comes_back_by_its_name(run, hub, tmp_p
     config = json.loads(hub.files["models", "me/adapter"]["adapter_config.json"])
     assert config["base_model_name_or_path"] == "me/tiny-vl"
     # More than what huggingface_hub holds before it writes (10 MB), else it begins anew.
-    hub.files["models", "me/tiny-vl"]["more.safetensors"] = os.urandom(24 * 2**20)
+    more = {"noise": np.frombuffer(os.urandom(24 * 2**20), np.uint8)}
+    hub.files["models", "me/tiny-vl"]["more.safetensors"] = safetensors.numpy.save(more)
     hub.drop_downloads |= {"model.safetensors", "more.safetensors"}
     asked = at_hub(hub, tmp_path, "ask", "me/adapter", "Which plane is number 3?", "--max-new-tokens", "4", "--json")
     assert asked.returncode == 0, asked.stderr

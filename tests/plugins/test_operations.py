@@ -65,10 +65,7 @@ def test_a_run_whose_reports_are_being_made_is_alive_and_dead_when_that_was_kill
 
 
 READ_ONLY = """
-set -e
-mount --bind "$1" "$1"
-mount -o remount,ro,bind "$1"
-set +e
+mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" || exit 77
 for words in "runs $1" "gc $1/r --yes" "report $1/r" "check $2"; do
     "$3" -m infimed_core.cli_for_tests $words 2>&1; echo "exit code $?"
 done
@@ -86,6 +83,8 @@ def test_whoever_may_read_and_not_write_is_told_the_truth_in_one_line_each(finis
     script = READ_ONLY.replace("-m infimed_core.cli_for_tests", f'-c "{infimed}"')
     shell = [*container, "sh", "-c", script, "sh", str(runs), str(tmp_path / "run.yaml"), sys.executable]
     told = subprocess.run(shell, capture_output=True, text=True)
+    if told.returncode == 77:
+        pytest.skip(f"needs to mount: {told.stderr}")
     assert "Traceback" not in told.stdout, told.stdout
     assert "dead" in told.stdout and "alive" not in told.stdout and "a process works on this run" not in told.stdout
     assert "r/report.html: cannot be written (Read-only file system)" in told.stdout and "run.directory" in told.stdout
