@@ -145,7 +145,7 @@ def record_format(file: Path) -> int | None:
     """The format that a run.json says it has; ``None`` where there is none, or it is no run record."""
     with suppress(OSError, ValueError, RecursionError, KeyError, TypeError):
         number = json.loads(file.read_bytes())["format"]
-        return number if isinstance(number, int) else None
+        return number if type(number) is int else None
     return None
 
 
