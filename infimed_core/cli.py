@@ -245,7 +245,7 @@ def _guard(command: Callable[[], Any], registry: Registry | None = None) -> None
     except OSError as error:
         if error.errno not in NOT_OURS:
             raise
-        _say(f"{error.filename or 'a file'}: cannot be written ({error.strerror})", err=True)
+        _say(f"{error.filename or 'a file'}: cannot be used ({error.strerror})", err=True)
         sys.exit(2)
     finally:
         if registry is not None:

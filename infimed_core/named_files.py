@@ -66,7 +66,10 @@ def _listing(folder: Path) -> bytes:
         folders.sort()
         for name in sorted(files):
             file = os.path.join(parent, name)
-            rows.append((os.path.relpath(file, folder), os.path.getsize(file) if os.path.exists(file) else -1))
+            size = -1  # gone meanwhile, or a link to nothing
+            with suppress(OSError):
+                size = os.stat(file).st_size
+            rows.append((os.path.relpath(file, folder), size))
     digest = hashlib.sha256(repr(rows).encode("utf-8", "surrogatepass"))
     if sum(size for _, size in rows) <= WHOLE_FOLDER_BYTES:
         for name, _ in rows:

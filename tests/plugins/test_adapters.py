@@ -23,14 +23,6 @@ from infimed_plugins.vlm.checkpoint import Transformers
 from infimed_plugins.vlm.finding import base_of, is_adapter
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
     return make_source(tmp_path_factory.mktemp("model"))
@@ -44,6 +36,7 @@ def train(model, rows, directory, name="one", events=lambda kind, payload: None,
 
 
 pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
     pytest.mark.newest,
     pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning"),  # within peft
 ]

@@ -24,12 +24,7 @@ GOOD = [True, False, False, True, False]
 KINDS = ("kto", "apo-zero")
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def judged():

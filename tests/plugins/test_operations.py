@@ -87,7 +87,7 @@ def test_whoever_may_read_and_not_write_is_told_the_truth_in_one_line_each(finis
         pytest.skip(f"needs to mount: {told.stderr}")
     assert "Traceback" not in told.stdout, told.stdout
     assert "dead" in told.stdout and "alive" not in told.stdout and "a process works on this run" not in told.stdout
-    assert "r/report.html: cannot be written (Read-only file system)" in told.stdout and "run.directory" in told.stdout
+    assert "r/report.html: cannot be used (Read-only file system)" in told.stdout and "run.directory" in told.stdout
     assert [line for line in told.stdout.split("\n") if line.startswith("exit code")] == [
         "exit code 0", "exit code 0", "exit code 2", "exit code 2",
     ], told.stdout  # fmt: skip

@@ -32,12 +32,7 @@ GRPO = {"rollouts": 4, "max_new_tokens": 6, "rewards": [SHORT]}
 KINDS = ("grpo", "dapo", "dr-grpo", "gspo")
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def train(directory, objective, use="grpo", events=None, questions=None, **stage):

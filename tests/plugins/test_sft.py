@@ -26,12 +26,7 @@ from infimed_plugins.sft.trainer import StagedTrainer
 SCRIPT = Path(__file__).parent / "sft_fake_model.py"
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def train(directory, model=None, batches=None, events=None, context=None, workers=0, trainer=None, **stage):

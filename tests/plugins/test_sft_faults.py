@@ -22,12 +22,7 @@ from infimed_plugins.vlm.transformers_model import TransformersModel
 NUM_SAMPLES = 12
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def write_samples(folder: Path, text_alone=(), damaged=()) -> Path:

@@ -28,12 +28,7 @@ SCRIPT = Path(__file__).parent / "sft_fake_model.py"
 WEIGHTINGS = ("token", "sample", "square-root")
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def gradients_in(directory: Path) -> dict[str, torch.Tensor]:

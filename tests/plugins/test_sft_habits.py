@@ -19,13 +19,7 @@ from infimed_plugins.sft.noise import noisy_embeddings
 from infimed_plugins.sft.stages import Lora, TrainingStage
 from infimed_plugins.sft.trainer import StagedTrainer
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def train(model, directory, context=None, **stage):

@@ -17,13 +17,7 @@ from infimed_core.testing import run as run_document
 from infimed_plugins.sft.stages import TrainingStage
 from infimed_plugins.vlm.transformers_model import TransformersModel
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -19,13 +19,7 @@ from infimed_plugins.sft.adapters import adapters
 from infimed_plugins.sft.stages import TrainingStage
 from infimed_plugins.sft.trainer import StagedTrainer
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

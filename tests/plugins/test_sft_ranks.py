@@ -21,12 +21,7 @@ from sft_fake_model import main
 SCRIPT = Path(__file__).parent / "sft_fake_model.py"
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def train(folder: Path, name: str, processes: int = 1, dropout: str = "0", **options) -> tuple[dict, dict]:

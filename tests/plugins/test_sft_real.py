@@ -17,15 +17,7 @@ from infimed_plugins.sft.parameters import make_optimizer, trainable_parameters
 from infimed_plugins.sft.stages import TrainingStage
 from infimed_plugins.sft.trainer import StagedTrainer
 
-pytestmark = pytest.mark.newest
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = [pytest.mark.newest, pytest.mark.usefixtures("one_thread")]
 
 
 @pytest.fixture(scope="module")

@@ -18,13 +18,7 @@ from infimed_plugins.sft.ranks import Ranks
 from infimed_plugins.sft.trainer import StagedTrainer
 from infimed_plugins.sft.validation import Validation
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def train(directory, measurements=None, stop_after=None, precision="fp32", **stage):

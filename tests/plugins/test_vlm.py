@@ -25,12 +25,7 @@ TEXTS = ["Which imaging plane is shown in this picture?", "axial coronal sagitta
 SMALL = {"hidden_size": 64, "layers": 2, "intermediate_size": 96, "vision_layers": 2, "vision_hidden_size": 64}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -22,12 +22,7 @@ TEXTS = ["Which imaging plane is shown in this picture?", "axial coronal sagitta
 LEAKING = ["gemma3_text", "qwen3_5_text"]
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def write_unknown(model_type: str, directory: Path) -> Path:

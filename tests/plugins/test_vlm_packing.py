@@ -22,17 +22,9 @@ from infimed_plugins.vlm.families import FAMILIES, family_of
 from infimed_plugins.vlm.isolation import TOLERANCE, make_samples, measure, shrunken_module, verdict
 from infimed_plugins.vlm.rows import row_hidden_states
 
-pytestmark = pytest.mark.newest
+pytestmark = [pytest.mark.newest, pytest.mark.usefixtures("one_thread")]
 
 MODEL_TYPES = [name for name, family in FAMILIES.items() if family.packs]
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def config_of(model_type: str):

@@ -29,18 +29,10 @@ from infimed_plugins.vlm.patch_rows import tower_inputs
 from infimed_plugins.vlm.rows import row_hidden_states, segments
 from infimed_plugins.vlm.without_progress_bars import without_progress_bars
 
-pytestmark = pytest.mark.newest
+pytestmark = [pytest.mark.newest, pytest.mark.usefixtures("one_thread")]
 
 TEXTS = ["Which imaging plane is shown in this picture?", "axial coronal sagittal yes no"] * 5
 PADDED = [name for name, family in FAMILIES.items() if not family.packs]
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -20,8 +20,8 @@ from infimed_core import (
     Turn,
     encode_sample,
 )
-from infimed_plugins.reinforcement.drawing import DrawingObjective, Group, WeightedReward, line_of
-from infimed_plugins.reinforcement.figures import figures_of
+from infimed_plugins.reinforcement.drawing import Group
+from infimed_plugins.reinforcement.preferences import PreferenceObjective
 from infimed_plugins.reinforcement.rows import AnswerRow, lost, packed, with_log_probabilities
 
 REJECTED = "rejected"
@@ -29,7 +29,7 @@ REJECTED = "rejected"
 Pair = tuple[Encoded, Encoded]
 
 
-class Dpo(DrawingObjective):
+class Dpo(PreferenceObjective):
     """Makes chosen answers likelier than rejected ones, measured from the model that the stage begins with.
 
     Pairs are those of the data (a reader such as ``preference-pairs`` gives each sample its rejected answer), or with
@@ -47,26 +47,6 @@ class Dpo(DrawingObjective):
         description="Weight of the chosen answer's own loss, its mean over tokens, added to a pair's (arXiv "
         "2404.19733): without it both answers may become less likely, the rejected one only more so.",
     )
-    rewards: tuple[WeightedReward, ...] = Field(
-        default=(),
-        description="Draw answers and make pairs of the best and the worst; none: pairs are those of the data.",
-    )
-    rollouts: int = Field(default=8, ge=2, description="Answers to each question, where they are drawn.")
-
-    @property
-    def weighted(self) -> tuple[WeightedReward, ...]:
-        """The rewards with their weights."""
-        return self.rewards
-
-    @property
-    def sampling_temperature(self) -> float:
-        """Preferences are of the model as it is."""
-        return 1.0
-
-    @property
-    def uses_reference(self) -> bool:
-        """Always."""
-        return True
 
     def make_rows(self, step: int, samples: Sequence[tuple[Sample, int | None]], stage: StageAccess) -> MadeRows:
         """The pairs of the step, each whole in one row."""
@@ -74,12 +54,8 @@ class Dpo(DrawingObjective):
         pairs: list[Pair] = []
         made = MadeRows([])
         if self.rewards:
-            groups: list[Group] = []
-            for found in self.draw_groups(step, samples, 0, self.rollouts, stage):
-                groups.append(found) if isinstance(found, Group) else faults.append(found)
+            groups, faults = self.drawn(step, samples, stage, made, _outcome)
             pairs = [_best_and_worst(group) for group in groups if group.differs]
-            made.facts.update(figures_of(groups, len(samples), self.is_accuracy, stage.gather))
-            made.lines.extend(line_of(step, group, {}, _outcome(group)) for group in groups)
         else:
             for given in _given(samples[stage.rank :: stage.size], stage):
                 pairs.append(given) if isinstance(given, tuple) else faults.append(given)

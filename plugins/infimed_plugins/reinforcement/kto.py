@@ -12,8 +12,8 @@ from pydantic import Field
 
 from infimed_core import DataError, Encoded, Fault, MadeRows, PackedBatch, Sample, StageAccess, Turn, encode_sample
 from infimed_plugins.reinforcement.dpo import REJECTED, last_alone
-from infimed_plugins.reinforcement.drawing import DrawingObjective, Group, WeightedReward, line_of
-from infimed_plugins.reinforcement.figures import figures_of
+from infimed_plugins.reinforcement.drawing import Group
+from infimed_plugins.reinforcement.preferences import PreferenceObjective
 from infimed_plugins.reinforcement.rows import AnswerRow, lost, packed, with_log_probabilities
 
 LABEL = "label"
@@ -22,7 +22,7 @@ Judged = tuple[Encoded, bool]
 """An answer, and whether it is good."""
 
 
-class Kto(DrawingObjective):
+class Kto(PreferenceObjective):
     """Makes good answers likelier and bad ones less likely, measured from the model that the stage begins with.
 
     Answers are those of the data, with a label each (a reader such as ``labelled-answers``) or in pairs
@@ -36,26 +36,7 @@ class Kto(DrawingObjective):
     )
     desirable_weight: float = Field(default=1.0, ge=0.0, description="Weight of good answers.")
     undesirable_weight: float = Field(default=1.0, ge=0.0, description="Weight of bad answers.")
-    rewards: tuple[WeightedReward, ...] = Field(
-        default=(), description="Draw answers and judge them by rewards; none: answers and labels are the data's."
-    )
-    rollouts: int = Field(default=8, ge=2, description="Answers to each question, where they are drawn.")
     good_from: float = Field(default=0.5, description="Reward from which on a drawn answer is good.")
-
-    @property
-    def weighted(self) -> tuple[WeightedReward, ...]:
-        """The rewards with their weights."""
-        return self.rewards
-
-    @property
-    def sampling_temperature(self) -> float:
-        """Preferences are of the model as it is."""
-        return 1.0
-
-    @property
-    def uses_reference(self) -> bool:
-        """Always."""
-        return True
 
     def make_rows(self, step: int, samples: Sequence[tuple[Sample, int | None]], stage: StageAccess) -> MadeRows:
         """The answers of the step, with its divergence from the reference."""
@@ -64,12 +45,8 @@ class Kto(DrawingObjective):
         others: list[Encoded] = []
         made = MadeRows([])
         if self.rewards:
-            groups: list[Group] = []
-            for found in self.draw_groups(step, samples, 0, self.rollouts, stage):
-                groups.append(found) if isinstance(found, Group) else faults.append(found)
+            groups, faults = self.drawn(step, samples, stage, made, lambda group: "every answer counts by itself")
             answers = [judged for group in groups for judged in self._judged(group)]
-            made.facts.update(figures_of(groups, len(samples), self.is_accuracy, stage.gather))
-            made.lines.extend(line_of(step, group, {}, "every answer counts by itself") for group in groups)
         else:
             for given in _given(samples, stage):
                 if isinstance(given, Fault):
