@@ -51,6 +51,14 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.fixture(autouse=True)
+def own_plugin_files() -> Iterator[None]:
+    """A test that uses a plugin of one file leaves none behind: the variable that names them reaches every process."""
+    before = os.environ.get("INFIMED_PLUGIN_FILES", "{}")
+    yield
+    os.environ["INFIMED_PLUGIN_FILES"] = before
+
+
 @pytest.fixture
 def data_of_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A current directory in which the files that the examples and documents read are there."""

@@ -21,7 +21,7 @@ from infimed_core.testing import run
 from infimed_plugins.reporting import commands
 from infimed_plugins.reporting.compare.comparison import compare_runs
 from infimed_plugins.reporting.compare.page import FORMATS
-from infimed_plugins.reporting.compare.published import chosen_tables, read_published
+from infimed_plugins.reporting.compare.published import chosen_tables, installed_tables, read_published
 from infimed_plugins.reporting.compare.text import tables
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -281,6 +281,13 @@ def test_the_published_table_names_a_source_for_every_row_and_its_means_add_up()
 def test_a_bad_published_table_is_one_clear_line(body: str, told: str) -> None:
     with pytest.raises(InfimedError, match=told):
         read_published(body, "mine.yaml")
+
+
+def test_a_plugin_of_one_file_ships_no_tables_and_hides_none(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("from infimed_core import hookimpl\n")
+    registry = load_plugins()
+    registry.add_file(tmp_path / "mine.py", always=True)
+    assert set(installed_tables(registry)) == set(installed_tables(REGISTRY)) != set()
 
 
 def test_a_suite_is_compared_when_both_answered_all_of_it(

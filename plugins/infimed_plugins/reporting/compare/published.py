@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -88,7 +87,7 @@ def installed_tables(registry: Registry) -> dict[str, Published]:
     for name in registry.plugins:
         module: Any = registry.manager.get_plugin(name)
         package = getattr(module, "__package__", None)
-        if package and hasattr(sys.modules.get(package), "__path__"):  # a plugin of one file ships no tables
+        if package and name not in registry.files:  # a plugin of one file ships no tables
             files = sorted(
                 (file for file in resources.files(package).iterdir() if FILES.fullmatch(file.name)),
                 key=lambda f: f.name,
