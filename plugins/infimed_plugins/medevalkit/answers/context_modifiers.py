@@ -23,9 +23,16 @@ _DENYING_PAIRS = frozenset(
         "rather than|instead of|other than|except for|apart from|opposed to|place of|ruled out|rule out|"
         "rules out|ruling out|crossed out|cross out|compared to|compared with|differs from|"
         "different from|absence of|lack of|free of|negative for|fails to|fail to|less likely|allergic to|"
-        "history of|confused with|but not|all but|everything but|anything but|options but|drugs but|these but"
+        "history of|switch from|switched from|switching from|change from|changed from|changing from|convert from|"
+        "transition from|confused with|but not|all but|everything but|anything but|options but|drugs but|these but"
     )
 )
+_EVIDENCE = word_set(
+    "evidence sign signs indication indications reason need role place suggestion feature features history use benefit "
+    "point trace proof support basis justification"
+)
+_NONE_OF = word_set("no without little neither lacks lack any hardly")
+""" "No radiographic evidence of" what comes next, "no reason to use" it."""
 _FILLING = word_set(
     "the a an be to is are it that this any option choice answer letter of for simply just really choose "
     "pick select give use by either case as with selected chosen"
@@ -124,9 +131,15 @@ _CAUSED = re.compile(
 """A lack that explains ("due to lack of factor XI") is said, not denied."""
 
 
+_FROM_TO = re.compile(r"\bfrom (?:an? )?[\ue000-\ue1ff] to $", re.IGNORECASE)
+"""After "switch from X": what comes next takes its place."""
+
+
 def denied_before(before: str) -> bool:
     """Whether the text up to a naming denies what comes next."""
     if " of" in before[-5:] and _CAUSED.search(before[-60:]):
+        return False
+    if before.endswith("to ") and _FROM_TO.search(before[-40:]):
         return False
     words = _last_words(before, _FILLING, 5)
     if words:
@@ -134,6 +147,8 @@ def denied_before(before: str) -> bool:
         if last in _DENYING or last.endswith("n't") or last.startswith(_DENYING_STEMS):
             return True
         if len(words) > 1 and f"{words[-2]} {last}" in _DENYING_PAIRS:
+            return True
+        if last in _EVIDENCE and _NONE_OF & set(words[-4:-1]):
             return True
         kept = _WORD.findall(before[-40:].lower())
         if len(kept) > 1 and f"{kept[-2]} {kept[-1]}" in _DENYING_PAIRS:
@@ -177,6 +192,17 @@ def is_considered(before: str) -> bool:
     # "If there is fever, the answer is B": the comma ends a condition, not a first thought
     light = found.group().lower() in phrases("if|unless|whether|why|how|what|is it|question|consider|considering")
     return not (light and "," in clause[found.end() :])
+
+
+_HYPOTHETICAL = re.compile(r"\b(?:if|unless)\b[^.]{0,160}?\b(?:were|had)\b[^.]{0,160}\b(?:would|might|could)\b", re.I)
+
+
+def is_hypothetical(before: str) -> bool:
+    """Whether a statement is made under a condition that does not hold ("if she were stable, the answer would be")."""
+    return "if " in before and _HYPOTHETICAL.search(before) is not None and not _BUT_IS.search(before)
+
+
+_BUT_IS = re.compile(r"\b(?:but|however)\b[^.]*$", re.IGNORECASE)
 
 
 def is_hedged(before: str) -> bool:

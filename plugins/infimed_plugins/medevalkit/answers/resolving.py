@@ -41,6 +41,7 @@ _RUN = re.compile(
     r"^[\s\"'(\[{<]*(?:(?:answers?|options?|选项?|答案)\s?(?:are|is|:|是|为)?\s?)*([A-Z]{2,10})[\s\"')\]}>.。]*"
     r"(?:(?:are|is)? ?(?:both |all )?(?:correct|right|true)|(?:项|选项)?(?:均|都|全部?)?是?(?:正确|对)的?)?[\s.。]*$"
 )
+_SPACED = re.compile(r"[A-Z](?: +[A-Z])+")
 _RUN_ANY = re.compile(_RUN.pattern, re.IGNORECASE)
 _SINGLE = re.compile(r"(?<![A-Za-z])[A-Za-z](?![A-Za-z'])")
 
@@ -130,6 +131,8 @@ def _several(text: str, options: Options, multiple: bool) -> Resolved | None:
         plausible = len(set(folded)) == len(folded) and max(folded) < LETTERS[min(len(options), 25)]
         if not plausible or (not run[1].isupper() and folded != sorted(folded)):
             return None
+    elif multiple and short and _SPACED.fullmatch(text.strip(EDGES)):
+        letters = _SINGLE.findall(text)
     elif "\n" in text:
         return _lines(text, options, multiple)
     if not letters:

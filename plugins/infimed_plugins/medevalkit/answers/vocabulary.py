@@ -127,6 +127,8 @@ def same_as(words: Words) -> tuple[Words, ...]:
     forms, groups = _groups()
     for number in forms.get(words, ()):
         found += groups[number]
+    if words[-1:] == ("tissue",) and len(words) > 1:  # "muscle tissue"
+        found += same_as(words[:-1])
     return tuple(dict.fromkeys(form for form in found if form))
 
 
