@@ -33,7 +33,7 @@ from infimed_plugins.medevalkit.answers.named_options import (
     Options,
     lowered,
     mark_labels,
-    mark_names,
+    mark_options,
     prepare_options,
     unmark,
 )
@@ -138,7 +138,7 @@ def _read_text(
     if ":" in text and (shorter := _ASIDE_LINE.sub("", text).strip()):
         text = shorter
     text = without_restated(text, options)
-    text = mark_labels(mark_names(text, options), len(options))
+    text = mark_labels(mark_options(text, options), len(options))
     if multiple and (listed := list_alone(text, options)) is not None:
         return _of(listed, unmark(text, options)), True
     statements = find_statements(text, options, multiple, negative)
@@ -162,7 +162,7 @@ def _read_end(text: str, prepared: Prepared, options: Options, multiple: bool, n
     """What the end of a long text concludes in so many words; the whole text would be read alike. ``None``: read it."""
     if len(text) < max(_LONG, options.longest + 1) or prepared.marks:
         return None
-    end = mark_labels(mark_names(without_restated(text[-_END:], options), options), len(options))
+    end = mark_labels(mark_options(without_restated(text[-_END:], options), options), len(options))
     found = find_statements(end, options, multiple, negative, start=_SENTENCE_AT_MOST)
     strong = [one for one in found if one.strength >= CONCLUDED]
     if not strong or strong[-1].how != "stated":
@@ -245,7 +245,8 @@ _LETTER_OF = re.compile(r"[\"')\]]*\s?[:=]\s?[A-Za-z](?=\W*$)")
 _NEXT_NAME = re.compile(r"[\"')\]]*(?:,| and| or|/)+ ?(?:and |or )?[\ue000-\ue019]")
 """Another option that is named with the first, so that this one is not said alone."""
 _LEAD_END = re.compile(
-    r"[\"')\]}]*(?:$|\s?[.:、。;)]|,(?= |$)|\s?[-—–]+(?=\s)|\n| \(| (?=because|since|as\b|due to|for the reason)|"
+    r"[\"')\]}]*(?:$|\s?[.:、。;)]|,(?= |$)|\s?[-—–]+(?=\s)|\n| \(| (?=because|since|as\b|due to|for the reason|rather than\b|"
+    r"over\b|instead of\b)|"
     r"[ ]?[\ue000-\ue019]|(?= ?[\ue100-\ue119])|(?= [^\w\s(]))",
     re.IGNORECASE,
 )

@@ -35,7 +35,7 @@ FORWARD = re.compile(
     rf"(?: (?:to|for|of|in|here|from|among|that|which|given|based|i|on|with|at)\b[^.\n:;?]{{0,70}}?|, "
     rf"[^.\n:;?]{{1,40}}?,)?|(?:正确|最佳|最终)?(?:答案|选项|选择|结论|认为|觉得|判断|诊断|正解|正答|答え|解答|回答|정답|답|선택))"
     rf" ?{VERB}{ADVERB}* ?[:,]?(?: ?\n)? ?{CONTRAST}"
-    rf"|(?P<final>answer\b|ans\b\.?) ?[-–]? ?(?:\n)?(?=[\"'(]?{ITEM})"
+    rf"|(?P<final>answer\b|ans\b\.?|ответ\b) ?[-–]? ?(?:\n)?(?=[\"'(]?{ITEM})"
     rf"|(?P<verb>choos(?:e|es|ing)|chose|chosen|select(?:s|ed|ing)?|pick(?:s|ed|ing)?|go(?:ing)? (?:with|for)|"
     rf"went (?:with|for)|opt(?:s|ed|ing)? for|settl(?:e|ed|ing) (?:on|for)|"
     rf"lean(?:s|ing)? (?:towards?|to)|vot(?:e|ing) for|switch(?:ed|ing)? to|"
@@ -89,7 +89,7 @@ OPENERS = re.compile(
     r"(?=[\"'(]?[a-z](?![\w']))|(?:la|le|el|die) (?=[\"'(]?[a-z](?![\w']))){0,40}",
 )
 AFTER_BARE = re.compile(
-    rf"[\"')\]}}]*(?:$|[\n.,;:!?。、)\]}}>(|]|[{EAST}\ue000-\uf8ff]| ?(?:-|—|/|&|\+)(?:\s|[a-z](?![\w]))| "
+    rf"[\"')\]}}]*(?:$|[\n.,;:!?。、)\]}}>(|]| ?[{EAST}]|[\ue000-\uf8ff]| ?(?:-|—|/|&|\+)(?:\s|[a-z](?![\w]))| "
     r"(?:because|since|as|for|due|which|is|are|was|and|or|not|rather|over|instead|given|based|with|but|here|"
     r"among|would|from|that|when|where|if|in this|on the basis|\(|#\d|\[\d|[\ue000-\uf8ff]|[✓✔✅✗✘❌]))",
 )
@@ -102,7 +102,7 @@ STARTERS = word_set(
 )
 MORE = re.compile(
     rf"[\"')\]]* ?(?:,? ?\band\b|,? ?\bor\b|,|、|;|/|&|和|与|及|以及|或|(?<=[{LABELS}]) ?(?=\(?[{LABELS}])) "
-    rf"?(?:(?:and|or) )?(?P<deny>not |but not |rather than )?(?:the )?[\"'(\[]*(?:option |choice "
+    rf"?(?:(?:and|or|maybe|perhaps|possibly) )?(?P<deny>not |but not |rather than )?(?:the )?[\"'(\[]*(?:option |choice "
     rf")?(?P<item>{ITEM})",
 )
 ENDS = re.compile(
@@ -111,7 +111,7 @@ ENDS = re.compile(
     r"(?=[a-z]{3}))"
 )
 
-WORDS = re.compile(rf"[a-zà-ÿ]+|[{NAMES}{LABELS}]")
+WORDS = re.compile(rf"[a-zà-ÿа-яё]+|[{NAMES}{LABELS}]")
 _NOUNS = word_set(
     "answer answers option options choice choices response responses selection selections diagnosis "
     "diagnoses conclusion letter pick solution result "
@@ -122,7 +122,7 @@ _NOUNS = word_set(
     "leaning leaned vote voting say prefer favor favour stick sticking bet mark respond guess think "
     "believe conclude recommend "
     "antwort lösung richtig korrekt wähle nehme elijo escojo choisis scelgo escolho respuesta opción réponse "
-    "reponse resposta alternativa risposta"
+    "reponse resposta alternativa risposta ответ"
 )
 _LINKS = word_set(
     "so thus therefore hence accordingly consequently ergo in overall finally it this that which "

@@ -297,6 +297,8 @@ def _forward(
     before = low[sentence_start(text, cue.start()) : cue.start()]
     if verb_denied(before) and (groups.get("verb") or groups.get("chinese")):
         return None
+    if copula and _NOTHING.search(before) and not cue["so"]:
+        return None
     if (copula and _LEAST.search(before)) or _OTHERS.search(before):
         return None
     if groups.get("turn") and not _ENDS_TURN.match(low, end):
@@ -310,6 +312,8 @@ def _forward(
     return Statement(cue.start(), end, letters, DOUBTED if doubted else CONCLUDED, "stated", reason)
 
 
+_NOTHING = re.compile(r"\b(?:no|nothing|none|little)\b(?! (?:doubt|question))[^.,;]{0,40}$")
+""" "No finding supports B"."""
 _STEP = re.compile(r"step ?\d")
 _LEAST = re.compile(r"\b(?:least|less)(?: \w+)?\s?$")
 _OTHERS = re.compile(r"\b(?:incorrect|wrong|other|alternative|remaining|rejected|eliminated) $")
@@ -349,8 +353,9 @@ def _backward(text: str, low: str, match: re.Match[str], options: Options, multi
     ):
         return None
     if ord(item) < NAME and item in "ai" and match["join"].strip() in ("is", "was", "-", "="):
-        said = item == "a" and match["join"].strip() in ("is", "was") and match["right"] in _HOLDS_OF_A
-        if not said or text[start] != "A":
+        joins = ("is", "was") if item == "a" else ("is",)  # "I was right" is said of a person
+        said = match["join"].strip() in joins and match["right"] in _HOLDS_OF_A
+        if not said or not text[start].isupper():
             return None
     index = index_of(item)
     if index >= len(options):

@@ -48,7 +48,7 @@ _BE = (
     r"quite|too|to|a|an|the|definitely|simply|probably|only))*\s)"
 )
 _WRONG = (
-    r"(?:wrong\b|incorrect|inaccurate|false\b|unlikely|excluded|eliminated|ruled out|rejected|avoided|less "
+    r"(?:wrong\b|incorrect|inaccurate|false\b|unlikely|excluded|eliminated|ruled out|rejected|dismissed|discarded|avoided|less "
     r"likely|less appropriate|less suitable|contraindicated|inappropriate|"
     r"unsafe|unsuitable|irrelevant|incompatible|inconsistent|unrelated|improbable|implausible|absent|withheld|"
     r"stopped|discontinued|harmful|dangerous|teratogenic|ineffective|"
@@ -56,7 +56,7 @@ _WRONG = (
 )
 _DENIES_PREVIOUS = re.compile(
     rf"[\"') ]*(?:[(,:\-] ?)?(?:(?:which|that|it|this|also|option|choice|,) )*"
-    rf"(?:{_BE}(?:not\b|no longer\b|never\b|out\b)|{_BE}?{_WRONG}|(?:is|are|was|were|does|do|did|would|should|"
+    rf"(?:{_BE}(?:not\b|no longer\b|never\b|out\b)|{_BE}?(?:considered,? (?:but|and|yet) (?:then |later )?)?{_WRONG}|(?:is|are|was|were|does|do|did|would|should|"
     rf"could|ca|wo|have|has)n't\b|cannot\b|"
     r"not (?:correct|right|the (?:answer|best|correct|right)|indicated|appropriate|recommended|likely|an? "
     r"option|true|possible|supported)|"
@@ -74,12 +74,14 @@ CONSIDERED = re.compile(
     r"\b(?:if|unless|whether|suppos\w+|assum(?:e|ing|es)|imagine|(?:one|some|someone|people|students?|many|you|"
     r"we|others?|i) (?:may|might|could|would|can) (?:\w+ ){0,2}(?:think|say|argue|believe|choose|pick|assume|"
     r"guess|expect|conclude|suspect|suggest)|"
+    r"(?:some|many|most|other)(?: \w+)? (?:think|say|argue|believe|claim)|"
     r"tempt\w+|at first|first (?:glance|sight|impression|thought|guess|instinct)|initial(?:ly)?|originally|i "
     r"thought|i had thought|previously|my first|"
     r"why|how|let's (?:say|check|see|consider|test|try)|let us (?:say|check|see|consider)|consider(?:ing)?|is "
     r"it|could it|would it|should it|can it|(?:not|n't) (?:sure|certain|clear|convinced|think|believe|"
     r"necessarily|mean)|"
-    r"which (?:answer|option|choice)|what|doubt|unclear|seemed|used to|would have been|question)\b|如果|假如|是否|起初|"
+    r"which (?:answer|option|choice)|what|doubt|unclear|seemed|used to|would have been|question)\b|"
+    r"\blook(?:ing)? at $|\b(?:some|many|most|other) (?:people|doctors|students|clinicians|physicians|experts) $|如果|假如|是否|起初|"
     r"一开始|原以为|本以为|看似|可能会认为|有人",
     re.IGNORECASE,
 )
@@ -182,6 +184,9 @@ def verb_denied(before: str) -> bool:
     return not before.isascii() and before.rstrip().endswith(_VERB_DENYING_CHINESE)
 
 
+_CONCEDING = ("although", "though", "while", "whereas")
+
+
 def is_considered(before: str) -> bool:
     """Whether the clause up to a statement only considers it: a condition, a first thought, other people's view."""
     resets = list(_RESET.finditer(before))
@@ -189,6 +194,8 @@ def is_considered(before: str) -> bool:
     found = CONSIDERED.search(clause)
     if found is None:
         return False
+    if resets and resets[-1].group().lower() in _CONCEDING and "," in clause[found.end() :]:
+        return False  # "although B is tempting, A is correct"
     # "If there is fever, the answer is B": the comma ends a condition, not a first thought
     light = found.group().lower() in phrases("if|unless|whether|why|how|what|is it|question|consider|considering")
     return not (light and "," in clause[found.end() :])

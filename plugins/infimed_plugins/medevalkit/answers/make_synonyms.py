@@ -84,11 +84,7 @@ def wordnet(folder: Path) -> Iterator[list[str]]:
             word
             for word in members
             if word not in OTHERWISE
-            and (
-                (kind == STATE and word.isupper() and 1 < len(word) < 5)
-                or first.get(word.lower()) == offset
-                or (own and word.islower() and second.get(word) == offset)
-            )
+            and (first.get(word.lower()) == offset or (own and word.islower() and second.get(word) == offset))
         ]
         if len(kept) > 1:
             yield [word.replace("_", " ").lower() for word in kept]

@@ -268,11 +268,20 @@ _STRONG_HEDGES = re.compile(
 
 
 _UNDECIDED = re.compile(
-    r"^\W*(?:if|unless|whether|(?:in order )?to (?:decide|determine|see|assess|evaluate|check|know|tell|judge|say|confirm|"
-    r"find|identify|establish))\b|\b(?:and|or|with|that|the|of|an?|to|is|are|was|by|in|for|which|as|from|because|but|we|i)$",
+    r"^\W*(?:if|unless|whether|(?:in order )?to (?:decide|determine|see|assess|evaluate|check|know|tell|judge|say|"
+    r"confirm|find|identify|establish|rule out|exclude))\b|\b(?:and|or|with|that|the|of|an?|to|is|are|was|by|in|for|"
+    r"which|as|from|because|but|we|i)$|\b(?:needed|required|recommended|necessary|advised|indicated|helpful|warranted) "
+    r"(?:to|for)\b|\b(?:not|un) ?(?:sure|certain)\b|\bwonder|\bif there (?:is|are)\b",
     re.IGNORECASE,
 )
-"""A sentence that only sets out to decide, or that stops in its middle."""
+"""A sentence that only sets out to decide, asks for more, or stops in its middle."""
+_DEFINES = re.compile(
+    r"^\W*(?:an? )?(?!(?:this|it|that|the|there|these|they|image|patient)\b)\w+(?: \w+){0,3} (?:(?:is|are) (?:an? |any )?"
+    r"(?:\w+ ){0,3}?(?:condition|disease|disorder|term|type of|form of|kind of)\b|means?\b|refers? to\b|occurs? when\b|"
+    r"(?:is|are) (?:defined|characteri[sz]ed)\b)",
+    re.IGNORECASE,
+)
+"""What a thing is, not whether it is there ("a pneumothorax is a condition in which")."""
 
 
 def by_statement(text: str, question: str) -> tuple[str, str]:
@@ -285,7 +294,7 @@ def by_statement(text: str, question: str) -> tuple[str, str]:
     for sentence in read_sentences(text):
         hedge = _STRONG_HEDGES.search(sentence.text)
         if (
-            sentence.asked or _UNDECIDED.search(sentence.text) or (hedge and words_of(hedge.group())[-1] not in asked)
+            sentence.asked or _UNDECIDED.search(sentence.text) or _DEFINES.match(sentence.text) or (hedge and words_of(hedge.group())[-1] not in asked)
         ):  # "the lungs are not clear"
             continue
         said = _said_of(asked, sentence)
@@ -338,12 +347,15 @@ def _said_of(asked: tuple[str, ...], sentence: Sentence) -> str:
         polarity.append(sentence.denied[other])
     if not polarity:
         return ""
-    if not any(word in DENYING and word not in asked for word in sentence.words):
+    if not any((word in DENYING or word in _ENDED) and word not in asked for word in sentence.words):
         polarity = [False] * len(polarity)  # "free air", "gram negative": what is asked, and no denial
     denied = polarity[-1] if not opposed else any(polarity)
     if not opposed and any(polarity):
         denied = True
     return "no" if (denied != opposed) != _compares_round(asked, sentence) else "yes"
+
+
+_ENDED = frozenset(["ruled", "excluded", "resolved"])
 
 
 def _compares_round(asked: tuple[str, ...], sentence: Sentence) -> bool:

@@ -104,11 +104,16 @@ def _equal_number(text: str, options: Options) -> int | None:
     return options.numbers.index(value) if value in options.numbers else None
 
 
+_PRONOUN = re.compile(
+    r"\bone (?:might|may|could|would|can|should|must|has|of)\b|\b(?:the|this|that|no|any|which|every) one\b", re.IGNORECASE
+)
+
+
 def option_of_number(text: str, options: Options) -> int | None:
     """The option that is the one number that a short text says, where all options are numbers."""
     if not options.numbers or len(text) > 200 or not options.texts[0][-1:].isdigit():
         return None
-    said = set(numbers_in(text))
+    said = set(numbers_in(_PRONOUN.sub("", text)))
     return options.numbers.index(said.pop()) if len(said) == 1 and said <= set(options.numbers) else None
 
 

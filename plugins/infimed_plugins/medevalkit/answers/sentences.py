@@ -30,7 +30,7 @@ _ASIDE = re.compile(r",? (?:which|who|as it|as they)\b", re.IGNORECASE)
 
 DENYING = word_set(
     "no not without never neither nor absent absence none lack lacking deny negative exclude excluded "
-    "cannot free unlikely rather than 没 未 无 非 不"
+    "cannot free unlikely rather than fail failed 没 未 无 非 不"
 )
 _DENYING_AFTER = tuple(
     tuple(form.split())
@@ -157,7 +157,8 @@ def _denied(words: list[str]) -> list[bool]:
         word = words[at]
         compared = word == "than" and words[at - 1 : at] not in (["rather"], ["other"])  # "more than 12" denies nothing
         bare = word == "free" and words[at + 1 : at + 2] not in (["of"], ["from"])  # "free air"
-        if word in DENYING and not compared and not bare and tuple(words[at : at + 2]) not in _AFFIRMS:
+        tried = word in ("fail", "failed") and words[at + 1 : at + 2] != ["to"]
+        if word in DENYING and not (compared or bare or tried) and tuple(words[at : at + 2]) not in _AFFIRMS:
             for place in range(at + 1, min(len(words), at + 14)):
                 if words[place] in _ENDS_DENIAL and place > at + 1:
                     break
