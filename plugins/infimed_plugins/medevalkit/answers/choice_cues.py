@@ -93,7 +93,8 @@ OPENERS = re.compile(
 )
 AFTER_BARE = re.compile(
     rf"[\"')\]}}]*(?:$|[\n.,;:!?。、)\]}}>(|]| ?[{EAST}]|[\ue000-\uf8ff]| ?(?:-|—|/|&|\+)(?:\s|[a-z](?![\w]))| "
-    r"(?:because|since|as|for|due|which|is|are|was|and|or|not|rather|over|instead|given|based|with|but|here|"
+    r"(?:because|since|as|for|due|which|is|are|was|and|und|et|y|и|or|not|rather|over|instead|given|based|with|"
+    r"but|here|"
     r"among|would|from|that|when|where|if|in this|on the basis|\(|#\d|\[\d|[\ue000-\uf8ff]|[✓✔✅✗✘❌]))",
 )
 INITIAL = re.compile(r"\. ?([a-z]{3,})")
@@ -104,7 +105,8 @@ STARTERS = word_set(
     "first second to with from on at by of a an however"
 )
 MORE = re.compile(
-    rf"[\"')\]]* ?(?:,? ?\band\b|,? ?\bor\b|,|、|;|/|&|和|与|及|以及|或|(?<=[{LABELS}]) ?(?=\(?[{LABELS}])) "
+    rf"[\"')\]]* ?(?:,? ?\band\b|,? ?\bor\b|,|、|;|/|&| (?:und|et|y|и)(?= )|和|与|及|以及|或|"
+    rf"(?<=[{LABELS}]) ?(?=\(?[{LABELS}])) "
     rf"?(?:(?:and|or|maybe|perhaps|possibly) )?(?P<deny>not |but not |"
     rf"rather than )?(?:the )?[\"'(\[]*(?:option |choice "
     rf")?(?P<item>{ITEM})",

@@ -20,7 +20,7 @@ from infimed_plugins.medevalkit.answers.reference_parts import (
     says_opposite,
 )
 from infimed_plugins.medevalkit.answers.refusals import is_refusal
-from infimed_plugins.medevalkit.answers.sentences import Sentence, read_sentences
+from infimed_plugins.medevalkit.answers.sentences import Sentence, doubts_in_chinese, read_sentences
 from infimed_plugins.medevalkit.answers.verdicts import NEEDS_JUDGE, Verdict
 from infimed_plugins.medevalkit.answers.vocabulary import Words, same_as, value_of, words_of
 from infimed_plugins.medevalkit.answers.words import word_set
@@ -47,7 +47,10 @@ def grade_open(reference: str, response: str | None, question: str = "", ended: 
         return Verdict(None, "loop")
     number = number_of(reference.rstrip(" %"))
     if number is not None:
-        return grade_number(number, text if "%" in reference else as_share(number, text), question)
+        if "%" not in reference:
+            return grade_number(number, as_share(number, text), question)
+        share = "%" not in text and "percent" not in text and number / 100 in numbers_in(text)
+        return grade_number(number / 100 if share else number, text, question)
     size = quantity_of(reference)
     verdict = grade_quantity(size, text) if size is not None else None
     verdict = verdict or _grade_words(reference, text, question)
@@ -166,7 +169,7 @@ _LEADS = word_set("the a an right left either of in by from")
 def _or_other(sentence: Sentence, forms: set[Words]) -> bool:
     """Whether "or" joins what the reference names to something that it does not name ("pneumonia or an abscess")."""
     for at, word in enumerate(sentence.words):
-        if word != "or" or sentence.denied[at]:
+        if word not in ("or", "或") or sentence.denied[at]:
             continue
         start = at + 1
         while start < len(sentence.words) - 1 and sentence.words[start] in _LEADS:
@@ -294,6 +297,8 @@ def _kind_of_mention(sentence: Sentence, places: list[int]) -> str:
     if all(sentence.denied[at] for at in places):
         return "denied"
     standing = [at for at in places if not sentence.denied[at]]
+    if sentence.doubted and doubts_in_chinese(sentence.text):
+        return "doubted"
     if sentence.doubted and any(set(sentence.words[max(0, at - 9) : at + 6]) & _DOUBT_NEAR for at in standing):
         return "doubted"
     if min(standing) >= sentence.side_clause:

@@ -131,6 +131,14 @@ _CONTRAST = re.compile(
 """ "Not the right, the left": the comma ends what is denied."""
 
 
+_CHINESE_DOUBT = re.compile("(?<![最很极])可能|也许|或许|疑似|不确定|不能确定|难以|无法")
+
+
+def doubts_in_chinese(text: str) -> bool:
+    """Whether a Chinese sentence doubts what it says."""
+    return not text.isascii() and _CHINESE_DOUBT.search(text) is not None
+
+
 @lru_cache(maxsize=32768)  # models say the same sentence of many images
 def _read(text: str) -> Sentence:
     kept = _CONTRAST.sub(r"\g<other> but", _NOT_EXCLUDED.sub("is possible", text))
@@ -146,7 +154,9 @@ def _read(text: str) -> Sentence:
     if aside is not None and aside.start():
         side = len(words_of(text[: aside.start()]))
     low = set(words)
-    return Sentence(tuple(words), tuple(denied), bool(low & DOUBTING), text.endswith("?"), text, side)
+    return Sentence(
+        tuple(words), tuple(denied), bool(low & DOUBTING) or doubts_in_chinese(text), text.endswith("?"), text, side
+    )
 
 
 def _denied(words: list[str]) -> list[bool]:
