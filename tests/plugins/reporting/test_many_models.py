@@ -133,6 +133,18 @@ def test_models_that_are_not_shown_to_differ_share_ranks() -> None:
     assert [entry.model for entry in board.baselines] == ["most-common-answer"]
 
 
+def test_a_value_of_fewer_questions_says_so_beside_the_model() -> None:
+    def row(model: str, number: int) -> ResultRow:
+        metrics = {"accuracy": MetricValue(value=0.8, low=0.7, high=0.9, num_scored=number, num_counted=number)}
+        return ResultRow(benchmark="b", version="1", model=model, scoring="strict", metrics=metrics)
+
+    results = (row("whole", 140), row("half", 60), row("nearly", 139))
+    board = leaderboard(RunRecord(name="x", status="done", started="", config={}, results=results))
+    assert board is not None
+    notes = {entry.model: entry.note for entry in board.entries}
+    assert notes == {"whole": "", "half": "only 60 of 140 questions", "nearly": ""}
+
+
 def test_every_pair_stands_in_the_matrix_twice_with_opposite_signs(record: RunRecord) -> None:
     found = matrices(differences(record))
     assert [matrix.name for matrix in found] == list(SETS)
@@ -157,7 +169,7 @@ def test_unread_answers_are_told_with_reasons_and_bounds() -> None:
     assert found.bounds == pytest.approx((223 / 503, (223 + 267) / 503))
     assert found.line == (
         "thinker on pubmedqa: 236 of 503 answers could be read (46.9%); 200 cut off at the length limit, 64 refused, "
-        "3 without an answer (an error of server or machine). Its accuracy is 0.443 if all of these are wrong and "
+        "3 without an answer (each answer names its error). Its accuracy is 0.443 if all of these are wrong and "
         "0.974 if all are right."
     )
     whole = MetricValue(value=0.5, num_scored=495, num_unscored=5, num_counted=500)

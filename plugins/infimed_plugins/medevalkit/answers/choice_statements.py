@@ -229,9 +229,9 @@ def _backward(text: str, low: str, match: re.Match[str], options: Options, multi
     before = low[first:start] if match["join"] else _MAKES.sub("", low[first:start])
     if denied_before(before) or is_considered(before) or _asked(low, match.end()):
         return None
-    if match["right"] in phrases("true|likely|consistent|answer|choice|option|accurate|符合") and re.match(
-        r"[^.\n]{0,12}\b(?:but|however|yet|only|that)\b", low[match.end() : match.end() + 30]
-    ):
+    if match["right"] in phrases(
+        "true|likely|consistent|answer|choice|option|accurate|preferred|of choice|first-line|first line|符合"
+    ) and re.match(r"[^.\n]{0,12}\b(?:but|however|yet|only|that)\b", low[match.end() : match.end() + 30]):
         return None
     if is_contradicted(low[match.end() : match.end() + 200]):
         return None

@@ -117,6 +117,16 @@ _CONCEDED = re.compile(
     r"^\W*(?:although|though|even though|while|whereas|despite|in spite of|unlike|even if)\b[^,]*$", re.IGNORECASE
 )
 """A concession up to a naming in it; what counts comes after its comma."""
+_CALLED_WRONG = re.compile(
+    r"[\"')\]]* ?[:=\-,] ?\(?(?:no|false|incorrect|wrong|✗|✘|❌|错误|错|不正确)(?![\w-])", re.IGNORECASE
+)
+_WOULD = re.compile(
+    r"[\"')]*,? would (?:normally |usually |also |have )*(?!be (?:the |an? |most |more |best|appropriate|"
+    r"indicated|correct|right|"
+    r"needed|required|preferred|given)|explain|help|treat|fit|cover)",
+    re.IGNORECASE,
+)
+"""What an option would do, were it the case ("chronic pancreatitis would show calcifications")."""
 _OR = re.compile(r"(?:\bor(?: an?| the)?|或) *$", re.IGNORECASE)
 
 
@@ -129,11 +139,15 @@ def _stands(text: str, at: int, cut: bool) -> bool:
         or denied_before(_WITH.sub("", _EXCLUDED.sub(r"\1 ", before)))
         or denied_after(after, before)
         or is_considered(before)
+        or _WOULD.match(after)
+        or _CALLED_WRONG.match(after)
     ):
         return False
     stops_inside = end >= len(text) and _OPEN_END.search(text) is not None and len(text) - start > 1
     long_after = (text[at] >= chr(LABEL) and len(after) > 12) or len(after.split()) > 6
-    if stops_inside and (cut or long_after or _DANGLES.search(text)):
+    # sentences that ended with a stop before, and one that does not
+    goes_on = text[:start].rstrip(" ").endswith((".", "!", "?", "。")) and after.strip() != ""
+    if stops_inside and (cut or long_after or goes_on or _DANGLES.search(text)):
         return False  # more was to come
     if _OR.search(before[-12:]) or (_CONCEDED.match(before) and "," in after):
         return False

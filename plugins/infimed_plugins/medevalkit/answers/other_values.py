@@ -37,7 +37,7 @@ def conflict(reference: str, sentences: list[Sentence], question: str) -> str:
         if said and not mine and kind != "region":
             return "other"
         if said and not mine:
-            outcome = "other" if len(wanted) == 1 else outcome or "region"
+            outcome = "other" if len(wanted) == 1 or _only_values(reference) else outcome or "region"
         elif said and kind != "region":
             outcome = outcome or "both"
     return outcome
@@ -49,6 +49,14 @@ def _values_named(reference: str) -> dict[str, set[str]]:
     for kind, value, _ in Sentence(tuple(words_of(reference)), (), False, False, "", 10**6).values:
         wanted.setdefault(kind, set()).add(value)
     return wanted
+
+
+@lru_cache(maxsize=16384)
+def _only_values(reference: str) -> bool:
+    """Whether a reference says nothing but values, as a side and an organ ("left lung")."""
+    words = tuple(words_of(reference))
+    values = Sentence(words, (), False, False, "", 10**6).values
+    return len(values) >= len([word for word in words if word not in FILLERS])
 
 
 def _compatible(kind: str, own: set[str], value: str) -> bool:

@@ -17,7 +17,7 @@ _ASKING = word_set(
     "figure x ray film patient in within contain look looks appear appears seem seems presence indication "
     "sign any suggested show reveal reveals sound do consistent suggest suggestive indicate indicated "
     "identify identified demonstrate demonstrated noted evident depict depicted here view finding "
-    "considered used given administered taken acquired obtained performed plane"
+    "considered used done enhanced given administered taken acquired obtained performed plane"
 )
 _SUBJECT_FREE = frozenset(["some", "any", "anything", "something", "type", "kind"])
 _HEDGES = re.compile(
@@ -74,10 +74,18 @@ def by_statement(text: str, question: str) -> tuple[str, str]:
     return said, statement[:300]
 
 
+_NUMBERED = re.compile(
+    r"\b(?:(?:in|on|of|from|by) )?(?:the |this )?(?:image|figure|fig\.?|picture|scan|panel|slide|photo|case|study|"
+    r"view) ?#?(?:\d+[a-z]?|[A-H])\b",
+    re.IGNORECASE,
+)
+"""The number of a picture ("in image 2"), which an answer need not repeat."""
+
+
 @lru_cache(maxsize=8192)
 def asked_of(question: str) -> tuple[str, ...]:
     """What a yes-or-no question asks about: its words without those of asking; nothing for another question."""
-    words = words_of(question.split("?")[0] if "?" in question else question)
+    words = words_of(_NUMBERED.sub(" ", question.split("?")[0] if "?" in question else question))
     if not words or words[0] not in phrases("is|are|was|were|do|does|did|has|have|had|can|could|will|would"):
         at = next((i for i, word in enumerate(words) if word in ("is", "are", "does", "do")), None)
         if at is None or words[:1] in (["what"], ["which"], ["where"], ["how"], ["who"], ["why"], ["when"]) or at > 8:
@@ -85,7 +93,8 @@ def asked_of(question: str) -> tuple[str, ...]:
         words = words[at:]
     if "or" in words:
         return ()
-    return tuple(word for word in words[1:] if word not in _ASKING and word not in _SUBJECT_FREE)
+    asked = tuple(word for word in words[1:] if word not in _ASKING and word not in _SUBJECT_FREE)
+    return asked[:-1] if len(asked) > 1 and asked[-1] in _OF_ASPECT and asked[-2] in _GENERAL else asked
 
 
 def _said_of(asked: tuple[str, ...], sentence: Sentence) -> str:
@@ -141,11 +150,13 @@ def _compares_round(asked: tuple[str, ...], sentence: Sentence) -> bool:
     return bool(second) and second <= before - after and bool(first & (after - before))
 
 
+_OF_ASPECT = frozenset(["appearance", "size", "shape", "position", "limit"])
+"""What follows "normal in", which an answer need not repeat."""
 _GENERAL = frozenset(["normal", "abnormal", "abnormality", "healthy", "unremarkable"])
 _PICTURE = word_set("image ray xray scan ct mri picture film radiograph")
 _LOOSE = word_set("lung chest brain abdomen head acute obvious significant large small visible multiple") & frozenset(
     ["obvious", "visible", "significant"]
-) | {"size", "shape", "appearance"}
+) | {"size", "shape", "appearance", "structure"}
 
 
 _NORMAL = frozenset(["normal", "unremarkable", "healthy"])

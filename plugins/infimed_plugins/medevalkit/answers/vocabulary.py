@@ -67,11 +67,17 @@ def base_form(word: str) -> str:
     return word
 
 
+_ROMAN = {"i": 1, "ii": 2, "iii": 3, "iv": 4, "v": 5, "vi": 6, "vii": 7, "viii": 8, "ix": 9, "x": 10}
+_GRADED = re.compile(rf"\b(grade|stage|type|class|phase|zone|category) ({'|'.join(_ROMAN)})\b")
+
+
 def words_of(text: str) -> list[str]:
     """The words of a folded text in base form; hyphens and signs between them are spaces, numbers are whole."""
     low = text.lower().replace("x-ray", "x ray").replace("'s", "")
     if "." in low or "," in low:
         low = _THOUSANDS.sub("", _BARE_POINT.sub("0.", low))
+    if _GRADED.search(low):
+        low = _GRADED.sub(lambda found: f"{found[1]} {_ROMAN[found[2]]}", low)
     return [_word(token) for token in _TOKEN.findall(low)]
 
 

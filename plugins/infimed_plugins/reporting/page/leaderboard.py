@@ -14,6 +14,9 @@ from infimed_plugins.reporting.page.names import has_training, own_name
 from infimed_plugins.reporting.page.ranks import rank
 from infimed_plugins.reporting.page.tables import NO_VALUE, first_scorings, metric_of, unique
 
+FEWEST = 0.98
+"""Share of the questions that another model got an answer to, below which a value is marked as of fewer."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -62,12 +65,14 @@ def leaderboard(record: RunRecord) -> Leaderboard | None:
     mean_of = metrics[benchmarks[0]] if len(benchmarks) > 1 and len(set(metrics.values())) == 1 else ""
     whole = [m for m in models if all(values.get((m, name), NO_VALUE).value is not None for name in benchmarks)]
     better = _better(record, whole, {name: scorings[name] for name in (benchmarks if mean_of else benchmarks[:1])})
+    most = [max(_counted(values.get((model, name), NO_VALUE)) for model in models) for name in benchmarks]
     entries = []
     for model in models:
         own = tuple(values.get((model, name), NO_VALUE) for name in benchmarks)
         mean = _mean(own) if mean_of and model in whole else NO_VALUE
         own_rank = rank(model, whole, better) if model in whole else ""
-        entries.append(Entry(own_name(record, model), own_rank, mean, own, failed.pop(model, "")))
+        note = failed.pop(model, "") or _incomplete(own, most, benchmarks)
+        entries.append(Entry(own_name(record, model), own_rank, mean, own, note))
 
     def order(entry: Entry) -> tuple[bool, float]:
         value = entry.mean.value if mean_of else entry.values[0].value
@@ -82,6 +87,21 @@ def leaderboard(record: RunRecord) -> Leaderboard | None:
     ]
     columns = tuple((name, metrics[name]) for name in benchmarks)
     return Leaderboard(columns, mean_of, tuple(entries), tuple(baselines))
+
+
+def _counted(value: MetricValue) -> int:
+    """The questions that a value stands on."""
+    return value.num_scored if value.num_counted is None else value.num_counted
+
+
+def _incomplete(own: Sequence[MetricValue], most: Sequence[int], benchmarks: Sequence[str]) -> str:
+    """A note where a value stands on clearly fewer questions than that of another model of the same order."""
+    parts = [
+        f"{_counted(value):,} of {number:,} questions" + (f" of {name}" if len(benchmarks) > 1 else "")
+        for value, number, name in zip(own, most, benchmarks, strict=True)
+        if value.value is not None and _counted(value) < FEWEST * number
+    ]
+    return f"only {', '.join(parts)}" if parts else ""
 
 
 def _failed(record: RunRecord, models: Sequence[str]) -> dict[str, str]:
