@@ -26,7 +26,10 @@ VERB = (
 )
 CONTRAST = rf"(?:not [\"'(]*(?:option |choice )?{ITEM}[\"')]*,? but (?:rather )?)?"
 """ "not B but E", of which E is said."""
-ABROAD = r"antwort|lösung|richtig|korrekt|respuesta|opción|réponse|reponse|resposta|alternativa|risposta|ответ"
+ABROAD = (
+    r"antwort|lösung|richtig|korrekt|respuesta|opción|réponse|reponse|resposta|alternativa|risposta|ответ|"
+    r"correct[ao]|correcte|corrett[ao]"
+)
 """The answer in German, Spanish, French, Portuguese and Italian."""
 FORWARD = re.compile(
     rf"(?:(?P<noun>(?:(?:answers?|options?|choices?|responses?|selections?|diagnos[ie]s|conclusion|letter|pick|"
@@ -64,18 +67,20 @@ TURN = re.compile(
 )
 """A letter instead of another: "actually, B", "not A but B"."""
 RIGHT = (
-    r"(?:correct|right|true|best|better(?! (?:than|if))|most (?:plausible|reasonable|logical)|"
+    r"(?:correct[ao]?|correcte|richtige?|korrekt|right|true|best|better(?! (?:than|if))|most (?:plausible|"
+    r"reasonable|logical)|"
     r"accurate|appropriate|likely|suitable|fitting|probable|consistent|answer|"
     r"choice|option|diagnosis|preferred|of choice|"
     r"first[- ]line|it is(?=\s*(?:[.!\n]|$))|✓|✔|✅|是?正确|对(?!不)|最佳|符合)"
 )
 BACKWARD = re.compile(
     rf"(?P<item>{ITEM})[\"')\]]* ?(?P<join>(?:,? ?(?:which|this|that|it) )?(?:is|was|are|would be|should be|"
-    rf"must be|seems|appears|looks|remains|were|均|都|是|项|选项)|[:\-=]|\(|(?=是?正确|对|✓|✔|✅|符合|最佳)|"
+    rf"must be|seems|appears|looks|remains|were|ist|es|est|均|都|是|项|选项)|[:\-=]|\(|(?=是?正确|对|✓|✔|✅|符合|最佳)|"
     rf"(?= (?:as )?the (?:best|most|correct|only|right|likel))|(?= it is)|"
     rf"(?:fits|suits|matches|explains|describes|accounts for)(?: (?:the|this|these|it|all|both|his|her|their)"
     rf"(?: \w+){{0,3}}?)?(?= bet?))"
-    rf"(?: to be| as)?{ADVERB}*(?: the| an?| our| my| both| all| considered)*(?: (?:most|single|more|overall|next|"
+    rf"(?: to be| as)?{ADVERB}*(?: the| an?| our| my| both| all| considered| die| la| el)*(?: (?:most|single|"
+    rf"more|overall|next|"
     rf"correct|right|best|only))* ?(?P<right>{RIGHT})(?![^\W\u3400-\u9fff]|-)",
 )
 VERDICT = re.compile(
@@ -128,7 +133,7 @@ _NOUNS = word_set(
     "leaning leaned vote voting say prefer favor favour stick sticking bet mark respond guess think "
     "believe conclude recommend "
     "antwort lösung richtig korrekt wähle nehme elijo escojo choisis scelgo escolho respuesta opción réponse "
-    "reponse resposta alternativa risposta ответ"
+    "reponse resposta alternativa risposta ответ correcta correcto correcte corretta corretto"
 )
 _LINKS = word_set(
     "so thus therefore hence accordingly consequently ergo in overall finally it this that which "

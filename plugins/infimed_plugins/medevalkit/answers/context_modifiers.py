@@ -103,7 +103,8 @@ _TAKEN_BACK = re.compile(
     r"double|check|think|reconsider|re-)\w*|i (?:was|made a|am|need to) (?:wrong|mistaken?|correct\w*|"
     r"reconsider)|my mistake|oops|sorry, (?:no|i meant)|"
     r"i meant|no, (?:it|that|the)|actually,? no|"
-    r"(?:that|this|it|which) (?:is|was) (?:an error|a mistake|a slip))\b|等等|等一下|不对[,，。]|更正|我错了|重新考虑",
+    r"(?:that|this|it|which) (?:is|was) (?:an error|a mistake|a slip))\b|等等|等一下|"
+    r"(?<![\ue000-\ue1ffA-Za-z])不对[,，。]|更正|我错了|重新考虑",
     re.IGNORECASE,
 )
 _CONTRADICTED = re.compile(
@@ -233,7 +234,7 @@ def corrections(text: str) -> list[int]:
 
 _RETRACTED = re.compile(
     r"\b(?:wait,? no|no,? wait|scratch that|that(?:'s| is) (?:wrong|not right|incorrect)|i was wrong|"
-    r"actually,? no|on second thoughts?|my mistake|i take that back)\b|我错了|不对[,。]",
+    r"actually,? no|on second thoughts?|my mistake|i take that back)\b|我错了|(?<![\ue000-\ue1ffA-Za-z])不对[,。]",
     re.IGNORECASE,
 )
 

@@ -58,6 +58,10 @@ def named_in_prose(text: str, options: Options, cut: bool) -> Named:
     if not standing:
         return Named()
     indices = {index for _, index in standing}
+    *_, last = _ITEM.finditer(text)
+    going_through = _is_cut(text, last.start()) and last.start() not in {at for at, _ in standing}
+    if len(indices) == 1 and (going_through or all(_is_cut(text, at) for at, _ in standing)):
+        return Named()  # the text was cut while it went through the options
     if len(indices) == 1 and (len(text) <= 400 or _is_weighty(text, standing)):
         at, index = standing[-1]
         return Named(LETTERS[index], "", "option named", sentence_start(text, at), sentence_end(text, at))
@@ -69,6 +73,13 @@ def named_in_prose(text: str, options: Options, cut: bool) -> Named:
                 return Named(LETTERS[concluded.pop()], "", "concluded by name", start, end)
             break
     return Named("", "several_answers")
+
+
+def _is_cut(text: str, at: int) -> bool:
+    """Whether a naming stands in a last sentence that does not end, after sentences that do, and more is said there."""
+    start, end = sentence_start(text, at), sentence_end(text, at)
+    ended = text[:start].rstrip(" ").endswith((".", "!", "?", "。"))
+    return ended and end >= len(text) and _OPEN_END.search(text) is not None and text[at + 1 :].strip() != ""
 
 
 def _without_lists(text: str, standing: list[tuple[int, int]], num_options: int) -> list[tuple[int, int]]:
@@ -117,6 +128,8 @@ _CONCEDED = re.compile(
     r"^\W*(?:although|though|even though|while|whereas|despite|in spite of|unlike|even if)\b[^,]*$", re.IGNORECASE
 )
 """A concession up to a naming in it; what counts comes after its comma."""
+_REST_OF_LIST = re.compile(r"^(?:[\"')]*(?:,? and|,? or|,) ?[\ue000-\ue019\ue100-\ue119])+")
+"""The options after this one in a list, which is denied as a whole."""
 _CALLED_WRONG = re.compile(
     r"[\"')\]]* ?[:=\-,] ?\(?(?:no|false|incorrect|wrong|✗|✘|❌|错误|错|不正确)(?![\w-])", re.IGNORECASE
 )
@@ -138,6 +151,7 @@ def _stands(text: str, at: int, cut: bool) -> bool:
         or denied_before(before)
         or denied_before(_WITH.sub("", _EXCLUDED.sub(r"\1 ", before)))
         or denied_after(after, before)
+        or denied_after(_REST_OF_LIST.sub("", after), before)
         or is_considered(before)
         or _WOULD.match(after)
         or _CALLED_WRONG.match(after)
@@ -145,9 +159,7 @@ def _stands(text: str, at: int, cut: bool) -> bool:
         return False
     stops_inside = end >= len(text) and _OPEN_END.search(text) is not None and len(text) - start > 1
     long_after = (text[at] >= chr(LABEL) and len(after) > 12) or len(after.split()) > 6
-    # sentences that ended with a stop before, and one that does not
-    goes_on = text[:start].rstrip(" ").endswith((".", "!", "?", "。")) and after.strip() != ""
-    if stops_inside and (cut or long_after or goes_on or _DANGLES.search(text)):
+    if stops_inside and (cut or long_after or _DANGLES.search(text)):
         return False  # more was to come
     if _OR.search(before[-12:]) or (_CONCEDED.match(before) and "," in after):
         return False

@@ -20,6 +20,7 @@ from infimed_plugins.medevalkit.answers.reference_parts import (
     says_opposite,
 )
 from infimed_plugins.medevalkit.answers.refusals import is_refusal
+from infimed_plugins.medevalkit.answers.run_on import heads
 from infimed_plugins.medevalkit.answers.sentences import Sentence, doubts_in_chinese, read_sentences
 from infimed_plugins.medevalkit.answers.verdicts import NEEDS_JUDGE, Verdict
 from infimed_plugins.medevalkit.answers.vocabulary import Words, same_as, value_of, words_of
@@ -35,6 +36,10 @@ def grade_open(reference: str, response: str | None, question: str = "", ended: 
     if prepared.reason:
         return Verdict(None, prepared.reason)
     question = question if question.isascii() else fold(question)
+    if not prepared.marks and len(pieces := heads(prepared.text)) > 1:
+        own = grade_open(reference, pieces[0], question)  # what follows on a made-up next question is no answer
+        if own.right is not None:
+            return own
     wanted = key(reference)
     first = wanted.partition(" ")[0]
     for text in reversed(candidates(prepared.text, prepared.marks)):

@@ -38,8 +38,8 @@ def grade_number(wanted: float, text: str, question: str) -> Verdict:
     """The verdict on a number: the only one said, the one concluded, or how many there are of what is counted."""
     found = numbers_in(_DENIED_NUMBER.sub("", text))
     if not found and numbers_in(text):
-        denied = any(math.isclose(value, wanted, rel_tol=1e-9) for value in numbers_in(text))
-        return Verdict(False if denied else None, "" if denied else NEEDS_JUDGE, read=text[:200])
+        is_denied = any(math.isclose(value, wanted, rel_tol=1e-9) for value in numbers_in(text))
+        return Verdict(False if is_denied else None, "" if is_denied else NEEDS_JUDGE, read=text[:200])
     same = [
         value
         for value in found

@@ -33,7 +33,9 @@ _OTHERWISE = re.compile(
     r"^\W*(?:(?P<yes>affirmative|correct|that is correct|ja|oui|sí|si|sim|да)|"
     r"(?P<no>incorrect|that is incorrect|nein|non|não|nej|нет|not at all|definitely not|"
     r"(?:none|not)(?: (?:seen|visible|identified|noted|detected|present|"
-    r"evident|that i can see|found|observed))(?: (?:in|on) (?:this|the) \w+)?|none))(?=\W*$|[,.;!] )",
+    r"evident|that i can see|found|observed))(?: (?:in|on) (?:this|the) \w+)?|"
+    r"none (?:is|are|was|were) (?:seen|visible|identified|noted|detected|present|evident|found|observed)|"
+    r"none))(?=\W*$|[,.;!] )",
     re.IGNORECASE,
 )
 """A yes or no in another word, or another language, that a stop or a comma sets apart."""

@@ -162,12 +162,16 @@ _LOOSE = word_set("lung chest brain abdomen head acute obvious significant large
 _NORMAL = frozenset(["normal", "unremarkable", "healthy"])
 
 
+_SURELY = word_set("they these both side likely most probably clearly definitely very quite")
+
+
 def _is_short(asked: tuple[str, ...], sentence: Sentence) -> bool:
     """Whether a sentence says of "it" the last word that is asked, and nothing else."""
     words = sentence.words
     opposites = {other for pair in OPPOSITES for other in pair if set(pair) & set(asked)}
-    rest = set(words) - _ASKING - DENYING - opposites - {*asked, "they", "these", "both", "side"}
-    return words[0] in ("it", "they", "this", "these", "that") and asked[-1] in words and not rest
+    rest = set(words) - _ASKING - DENYING - opposites - {*asked, *_SURELY}
+    said = asked[-1] in words or any(asked[-1] in pair and set(pair) & set(words) for pair in OPPOSITES)
+    return words[0] in ("it", "they", "this", "these", "that") and said and not rest
 
 
 _ENDINGS = word_set("ed d ation cation mation ion tion ition ment ement ing e es ity t cy ated tation al y ies ied") | {

@@ -80,9 +80,22 @@ def _by_initials(unit: tuple[Words, ...], sentence: Sentence) -> list[int]:
     return [at for at in range(len(words) - size + 1) if "".join(word[0] for word in words[at : at + size]) == letters]
 
 
+def _by_words(unit: tuple[Words, ...], sentence: Sentence) -> list[int]:
+    """Where a name of two or three words is said by their synonyms, or in other order ("a tumor of the brain")."""
+    words = unit[0]
+    if not 2 <= len(words) <= 3:
+        return []
+    places = [sentence.find(same_as((word,))) for word in words]
+    for at in places[0]:
+        chosen = [min((abs(place - at), place) for place in own)[1] for own in places if own]
+        if len(chosen) == len(words) == len(set(chosen)) and max(chosen) - min(chosen) <= len(words) + 2:
+            return [min(chosen)]
+    return []
+
+
 def places_of_units(part: Part, sentence: Sentence) -> list[list[int]]:
     """Where each unit is said, those behind a side or a level together by their initials too ("left MCA")."""
-    found = [sentence.find(unit) or _by_initials(unit, sentence) for unit in part.units]
+    found = [sentence.find(unit) or _by_initials(unit, sentence) or _by_words(unit, sentence) for unit in part.units]
     if all(found) or len(found) < 2 or value_of(part.units[0][0]) is None:
         return found
     initials = "".join(word[0] for unit in part.units[1:] for word in unit[0])

@@ -11,6 +11,7 @@ _NEXT = re.compile(
     r"problem|exercise|example|case|quiz|q)"
     r" ?(?:no\.? ?|#)?\d{0,4}\*{0,2} ?(?:[:.)]|of \d+|\n|\Z)|(?:question|problem|q) ?\d{1,4}\b|(?:user|human|"
     r"student|instruction|input|system|patient)\*{0,2} ?:|#{2,6}(?:\n|\Z)|"
+    r"the (?:following|next) (?:question|case|patient)\b|"
     r"an? \d{1,3}[- ](?:year|month|week|day)s?[- ]old\b|which (?:one )?of the following\b|"
     r"患者[,、]?[男女]|[男女]性?[,、] ?\d{1,3} ?岁|下列|以下哪|"
     r"问题? ?\d{0,4} ?[:.、]|题目 ?\d{0,4} ?[:.、]|下一题|第 ?[\d一二三四五六七八九十]+ ?题|用户 ?:)",

@@ -179,6 +179,10 @@ def _denied(words: list[str]) -> list[bool]:
             said = words[place + 3] if words[place + 2].endswith("ly") and place + 3 < len(words) else words[place + 2]
             if said.endswith(("ed", "een", "own", "ound", "ible", "ent", "lear", "iven")):
                 found[max(0, place - 12) : place] = [True] * len(found[max(0, place - 12) : place])
+    for place, word in enumerate(words[:-1]):  # "the gallbladder cannot be seen"
+        negated = word == "cannot" or (word == "not" and words[place - 1 : place] in (["can"], ["could"]))
+        if negated and words[place + 1] == "be":
+            found[max(0, place - 12) : place] = [True] * len(found[max(0, place - 12) : place])
     for place in range(1, len(words)):
         if words[place - 1] in _BEING and any(
             tuple(words[place : place + len(form)]) == form for form in _DENYING_AFTER
