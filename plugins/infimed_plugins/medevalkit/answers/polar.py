@@ -381,6 +381,8 @@ _NORMAL = frozenset(["normal", "unremarkable", "healthy"])
 def _is_short(asked: tuple[str, ...], sentence: Sentence) -> bool:
     """Whether a sentence says of "it" the last word that is asked, and nothing else."""
     words = sentence.words
+    if not words:  # signs alone
+        return False
     rest = set(words) - _ASKING - DENYING - {asked[-1], "they", "these", "both", "side"}
     return words[0] in ("it", "they", "this", "these", "that") and asked[-1] in words and not rest
 
