@@ -15,6 +15,13 @@ INFLATED_BYTES = 2**30
 """Most bytes of a deflated file once inflated; what goes beyond is refused, not read."""
 
 UNDEFINED = 0xFFFFFFFF
+PICTURES = {
+    b"\xff\xd8\xff": "a JPEG image",
+    b"\x89PNG": "a PNG image",
+    b"II*\0": "a TIFF image",
+    b"MM\0*": "a TIFF image",
+}
+"""Images that are found where a DICOM file was named, by how they begin."""
 NOT_DICOM = "no DICOM file (if it only lacks the preamble, set force: true)"
 
 
@@ -101,7 +108,9 @@ def _not_dicom(media: Media, file: BinaryIO) -> DataError:
     head = file.read(132)
     if head and len(head) < 132 and not head.strip(b"\0"):
         return _cut(media)  # nothing but the beginning of a preamble
-    return DataError("not_dicom", f"{name_of(media)}: {'an empty file' if not head else NOT_DICOM}")
+    other = next((name for start, name in PICTURES.items() if head.startswith(start)), None)
+    told = f"{other}, whatever its name says; give it the ending that it has" if other else NOT_DICOM
+    return DataError("not_dicom", f"{name_of(media)}: {told if head else 'an empty file'}")
 
 
 def _inflated(media: Media, file: BinaryIO) -> BinaryIO:
