@@ -235,7 +235,8 @@ def _known_words() -> frozenset[str]:
     return frozenset(word for entry in entries for word in re.split(r"[\s-]+", entry))
 
 
-def garbled_share(words: Sequence[str]) -> float:
+@lru_cache(maxsize=16)
+def garbled_share(words: tuple[str, ...]) -> float:
     """Share of the long words whose letters do not follow one another as in any word we know."""
     long = _long(words)
     return sum(map(_is_garbled, long)) / len(long) if len(long) > 1 else 0.0

@@ -216,9 +216,7 @@ def _of_one(kind: Any, value: Any) -> _Needs:
         if least == 0:
             return _Needs(needs.exact | {""}) if most == 1 and needs.exact is not None else _ANYTHING
         return needs if least == most == 1 else _Needs(None, _best([needs]))
-    if kind is kinds.ASSERT:
-        return _Needs(frozenset({""}) if value[0] < 0 else None, None)
-    return _NOTHING if kind in (kinds.AT, kinds.ASSERT_NOT) else _ANYTHING
+    return _NOTHING if kind in (kinds.AT, kinds.ASSERT, kinds.ASSERT_NOT) else _ANYTHING
 
 
 def _of_branch(branches: list[_Needs]) -> _Needs:

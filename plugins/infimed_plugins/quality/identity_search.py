@@ -22,7 +22,7 @@ from infimed_plugins.quality.reasons import Reason
 
 _NUMERIC = re.compile(r"\d[./_-] ?\d|\d{8}|[年년]")
 _FIRST_LOOK: dict[re.Pattern[str], re.Pattern[str]] = {
-    identity_dates.AGE: re.compile(r"9\d|1[01]\d"),
+    identity_dates.AGE: re.compile(r"(?<!\d)0?(?:9\d|1[01]\d)(?!\d)"),
     identity_dates.SEXED_AGE: re.compile(r"(?:9\d|1[01]\d) ?[yYmMfF/-]"),
     identity_dates.MONTH_YEAR: re.compile(r"(?:19|20)\d\d"),
     identity_dates.GERMAN_PARTIAL: re.compile(r"\d\. ?[A-Z\d]"),

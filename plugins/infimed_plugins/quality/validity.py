@@ -214,6 +214,7 @@ def _finding_patterns() -> tuple[tuple[str, re.Pattern[str], re.Pattern[str]], .
     return tuple(patterns)
 
 
+_MAY_AFFIRM = re.compile(rf"\b{_AFFIRMATION}\b")
 _SITE = re.compile(
     r"\b(?:left|right|bilateral|upper|lower|middle|mid|basal|apical|anterior|posterior|other|another|further|additional"
     r"|significant|definite|large|new|acute)\b"
@@ -233,6 +234,8 @@ def _clause(text: str, match: re.Match[str]) -> str:
 def contradicts_itself(texts: Texts) -> bool:
     """Whether the answers both deny and affirm one finding, or a yes/no disagrees with the words behind it."""
     answer = texts.answer.lower()
+    if not (_MAY_AFFIRM.search(answer) or answer.lstrip().startswith("yes")):
+        return False
     for finding, denied, affirmed in _finding_patterns():
         if finding not in answer:
             continue
