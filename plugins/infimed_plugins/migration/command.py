@@ -80,7 +80,7 @@ def rendered(recipe: Recipe, tool: Tool, file: Path) -> str:
     import yaml
 
     head = [f"# Converted from {file.name} of {tool.value}; the same samples in every optimizer step."]
-    if not recipe.packed:
+    if not recipe.packed and not recipe.objective:
         head.append("# Faster, and as exact: packing: {use: best-fit, with: {row_tokens: 8192}}; see docs/training.md.")
         head.append("# A step then holds as many samples with samples_per_step in place of rows_per_step.")
     body = yaml.safe_dump(recipe.run_file(), sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import re
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -176,15 +177,17 @@ def _schedule_of(settings: Settings) -> tuple[dict[str, Any], dict[str, Key]]:
         note = f"there is no schedule '{name}' here; cosine is the nearest"
         changed["lr_scheduler_type"] = Key("differs", f"{STAGE}.schedule", note)
     more = settings.get("lr_scheduler_kwargs")
-    more = more if isinstance(more, dict) else {}
+    kwargs = Settings(
+        more if isinstance(more, dict) else {}, {"min_lr_rate": 0, "min_lr": 0, "power": 1, "num_cycles": 1}
+    )
     fields: dict[str, Any] = {"schedule": SCHEDULES.get(name, "cosine")}
     peak = settings.number("learning_rate")
-    lowest = float(more.get("min_lr_rate", 0.0)) or (float(more.get("min_lr", 0.0)) / peak if peak else 0.0)
+    lowest = kwargs.number("min_lr_rate") or (kwargs.number("min_lr") / peak if peak else 0.0)
     fields["min_rate_ratio"] = min(1.0, lowest)
     if name == "polynomial":
-        fields["power"] = float(more.get("power", 1.0))
+        fields["power"] = kwargs.number("power")
     if name == "cosine_with_restarts":
-        fields["cycles"] = int(more.get("num_cycles", 1))
+        fields["cycles"] = int(kwargs.number("num_cycles"))
     return fields, changed
 
 
@@ -254,6 +257,15 @@ def _parallel_of(settings: Settings) -> str | None:
         return "fsdp2"
     shared = str(settings.get("deepspeed") or "")
     return "ddp" if re.search(r"z(ero)?0", shared) else "fsdp2" if shared else None
+
+
+def weights_of(name: str, words: Sequence[str]) -> list[float]:
+    """Weights of data sets.
+
+    Raises:
+        ValueError: one is no number.
+    """
+    return [Settings({name: word}).number(name) for word in words]
 
 
 def visual_tokens(pixels: float, model: str) -> int | None:

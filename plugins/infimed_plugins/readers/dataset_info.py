@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from infimed_core import DataError, canonical_json
+from infimed_plugins.readers.fields import PAIRS
 from infimed_plugins.readers.files import sha256_of
 from infimed_plugins.readers.values import known
 
@@ -48,7 +49,7 @@ class Layout:
             DataError: ``bad_row``: it lacks what the description names; ``unsupported_field``: it is ranked.
         """
         if self.entry.get("ranking"):
-            raise DataError("unsupported_field", f"'ranking' of '{self.name}': pairs of answers are not trained")
+            raise DataError("unsupported_field", f"'ranking' of '{self.name}': {PAIRS}")
         columns = self._part("columns")
         chat = self.entry.get("formatting", "alpaca") != "alpaca"
         usual = {"messages": "conversations"} if chat else {"prompt": "instruction", "query": "input"}
