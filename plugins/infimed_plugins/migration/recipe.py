@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 
@@ -181,7 +183,9 @@ def _given(**settings: Any) -> dict[str, Any]:
 
 
 def pixels_of_token(model: str) -> int | None:
-    """Pixels that one visual token stands for, by the model's name; ``None`` where the name does not say it."""
+    """Pixels that one visual token stands for, by a checkpoint's files or its name; ``None`` where neither says it."""
+    if (own := _of_checkpoint(Path(model))) is not None:
+        return own
     name = model.lower()
     if "qwen3-vl" in name or "qwen3.5" in name or "qwen3.6" in name:
         return 32 * 32
@@ -190,3 +194,14 @@ def pixels_of_token(model: str) -> int | None:
     ):
         return 28 * 28
     return None
+
+
+def _of_checkpoint(directory: Path) -> int | None:
+    """Of a tower with native resolution: the side of a patch, as often as patches are merged into one token."""
+    try:
+        config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+        vision = config["vision_config"]
+        side = vision["patch_size"] * (vision.get("spatial_merge_size") or config["spatial_merge_size"])
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+    return side * side if isinstance(side, int) and side > 0 else None

@@ -276,7 +276,7 @@ def visual_tokens(pixels: float, model: str) -> int | None:
 
 UNKNOWN_PIXELS = Key(
     "none",
-    note="how many pixels a visual token of this model stands for is not known by its name; set resolution: "
-    "{use: fixed, with: {max_visual_tokens: N}}",
+    note="how many pixels a visual token of this model stands for is told neither by its name nor by its files; "
+    "set resolution: {use: fixed, with: {max_visual_tokens: N}}",
 )
 """What became of a limit of pixels where ``visual_tokens`` gives none."""
