@@ -262,6 +262,8 @@ def _source(settings: Settings, entries: dict[str, Any], name: str, tags: dict[s
     entry = entries.get(name) or {}
     limit = settings.number("max_samples") if settings.get("max_samples") else entry.get("num_samples")
     more: dict[str, Any] = {"max_samples": int(limit)} if limit else {}
+    # There some are drawn; here the first are read, and the description's own number is passed over.
+    more |= {"ignore": ["num_samples"]} if entry.get("num_samples") and settings.get("stage") == "sft" else {}
     more |= {"tags": tags} if tags else {}
     if "hf_hub_url" in entry:
         subset = {"name": entry["subset"]} if entry.get("subset") else {}

@@ -75,7 +75,7 @@ class StagedTrainer(Trainer):
         return self.stages
 
     def problems(self, run: Mapping[str, Component]) -> Mapping[str, str]:
-        """Parameter groups that the run's model does not have, and a kernel whose package is not installed."""
+        """Parameter groups that the run's model does not have, and packages of a kernel or of LoRA that are missing."""
         model = run.get("model")
         known = type(model).group_names if isinstance(model, Model) else ()
         found = {}
@@ -90,6 +90,9 @@ class StagedTrainer(Trainer):
                     source_of(stage)
                 except InfimedError as error:
                     found[f"stages.{index}.continue_from"] = str(error).partition(": continue_from: ")[2]
+        for index, stage in enumerate(() if is_installed("peft") else self.stages):
+            if stage.lora is not None:
+                found[f"stages.{index}.lora"] = "lora needs peft, which is not installed: pip install 'infimed[lora]'"
         for index, stage in enumerate(self.stages if known else ()):
             for setting, groups in stage.named_groups().items():
                 unknown = [group for group in groups if group not in known]
