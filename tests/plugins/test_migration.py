@@ -278,7 +278,7 @@ def test_the_places_that_keys_are_sent_to_exist() -> None:
 VALUES: list[Any] = [
     True, False, 3, 4, 8, 0.25, 1e-3, 16384, "adafactor", "last_round", "all", "seq", "full", "lora_llm", "linear",
     "interleave_over",
-    "all_exhausted", "dpo", "kto", "hinge",
+    "all_exhausted", "dpo", "kto", "hinge", "muon", "Be brief.",
     "0.5,0.5", ["0.5", "0.5"], "c,d", ["c.jsonl", "d.jsonl"], "bfloat16", "zero2", "elsewhere/it",
 ]  # fmt: skip
 BASES: dict[Any, list[dict[str, Any]]] = {
@@ -492,3 +492,38 @@ def test_trackers_and_a_random_part_held_out_stand_in_the_run_file(tmp_path: Pat
     made, told = llama_factory.recipe_of(base | {"report_to": "mlflow", "val_size": 200}, 1, file)
     assert "report" not in made.run_file() and "split" not in made.run_file()["data"]
     assert told["report_to"].verdict == "none" and told["val_size"].verdict == "by hand"
+
+
+def test_an_adapter_stays_one_and_the_system_prompt_goes_to_rows_without(tmp_path: Path) -> None:
+    ours = [
+        (
+            Tool.llama_factory,
+            "a.yaml",
+            "model_name_or_path: m\ndataset: a\ndefault_system: Be brief.\nuse_muon: true\n",
+        ),
+        (Tool.ms_swift, "a.sh", "swift sft --model m --dataset a.jsonl --system 'Be brief.' --optimizer muon\n"),
+    ]
+    for tool, name, text in ours:
+        (tmp_path / name).write_text(text)
+        run_file = converted(tool, tmp_path / name, 1)[0].run_file()
+        (stage,) = run_file["training"]["with"]["stages"]
+        assert stage["lora"]["merge"] is False
+        assert stage["optimizer"] == {"use": "muon"}
+        assert run_file["data"]["sources"][0]["with"]["system"] == "Be brief."
+    (tmp_path / "b.sh").write_text("swift sft --model m --dataset a.jsonl --tuner_type lora_llm\n")
+    assert (
+        "merge"
+        not in converted(Tool.ms_swift, tmp_path / "b.sh", 1)[0].run_file()["training"]["with"]["stages"][0]["lora"]
+    )
+
+
+def test_a_system_prompt_is_that_of_rows_without_one(tmp_path: Path) -> None:
+    said = [{"role": "user", "content": "Which?"}, {"role": "assistant", "content": "left"}]
+    rows = [{"messages": said}, {"messages": said, "system": "Own."}, {"instruction": "Which?", "output": "left"},
+            {"messages": [{"role": "system", "content": "Own."}, *said]}]  # fmt: skip
+    file = tmp_path / "a.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    reader = load_plugins().make("reader", "llava", {"path": str(file), "system": "Be brief."})
+    turns = [sample.turns for sample in reader.read(str(file)) if not isinstance(sample, Fault)]
+    assert [[turn.role for turn in one] for one in turns] == [["system", "user", "assistant"]] * 4
+    assert [one[0].text for one in turns] == ["Be brief.", "Own.", "Be brief.", "Own."]

@@ -13,6 +13,7 @@ from infimed_plugins.migration.recipe import Lora, Recipe
 from infimed_plugins.migration.transformers_arguments import (
     ARGUMENTS,
     HELD_OUT,
+    OPTIMIZERS_OFFERED,
     STAGE,
     UNKNOWN_PIXELS,
     WHOLE_WEIGHTS,
@@ -72,9 +73,9 @@ TABLE: dict[str, Key] = ARGUMENTS | {
     "val_size": HELD_OUT,
     "packing": Key("same", "packing"),
     "neat_packing": Key("same", "packing", "samples of a row never see each other, always"),
-    "default_system": Key("none", note="a system turn stands in the data"),
+    "default_system": Key("same", "data.sources[].with.system", "of rows that have no system prompt"),
     "enable_thinking": Key("differs", note="as the checkpoint's template has it"),
-    "finetuning_type": Key("same", f"{STAGE}.trainable, {STAGE}.lora", "full and lora"),
+    "finetuning_type": Key("same", f"{STAGE}.trainable, {STAGE}.lora", "full and lora; an adapter stays one"),
     "freeze_vision_tower": Key("same", f"{STAGE}.trainable, {STAGE}.lora.groups"),
     "freeze_multi_modal_projector": Key("same", f"{STAGE}.trainable"),
     "freeze_language_model": Key("same", f"{STAGE}.trainable"),
@@ -147,8 +148,9 @@ TABLE: dict[str, Key] = ARGUMENTS | {
     **each("use_galore galore_target galore_rank galore_update_interval galore_scale galore_proj_type galore_layerwise "
            "use_apollo apollo_target apollo_rank apollo_update_interval apollo_scale apollo_proj apollo_proj_type "
            "apollo_scale_type apollo_layerwise apollo_scale_front use_badam badam_mode badam_start_block "
-           "badam_switch_mode badam_switch_interval badam_update_ratio badam_mask_mode badam_verbose use_adam_mini "
-           "use_muon", Key("none", note="AdamW; no other optimizer is offered")),
+           "badam_switch_mode badam_switch_interval badam_update_ratio badam_mask_mode badam_verbose use_adam_mini",
+           Key("none", note=OPTIMIZERS_OFFERED)),
+    "use_muon": Key("same", f"{STAGE}.optimizer", "muon"),
     **each("pref_bco_weight "
            "simpo_gamma ppo_buffer_size ppo_epochs ppo_score_norm ppo_target ppo_whiten_rewards "
            "ref_model_adapters ref_model_quantization_bit reward_model reward_model_adapters "
@@ -174,6 +176,7 @@ def recipe_of(values: dict[str, Any], devices: int, file: Path) -> tuple[Recipe,
     if not settings.get("model_name_or_path"):
         raise InfimedError(f"{file}: model_name_or_path is missing; name the checkpoint that is trained")
     fields, changed = shared_fields(settings)
+    fields |= {"optimizer": {"use": "muon"}} if settings.flag("use_muon") else {}
     trainable, lora = _method(settings, file)
     sources, mix = _data(settings)
     directory, name = directory_and_name(settings.get("output_dir"))
@@ -232,9 +235,10 @@ def _method(settings: Settings, file: Path) -> tuple[list[str] | None, Lora | No
     alpha = settings.number("lora_alpha") if settings.get("lora_alpha") else 2.0 * rank
     adapted = [group for group in groups if group != "projector"] or ["language"]
     dropout, stabilised = settings.number("lora_dropout"), settings.flag("use_rslora")
-    goes_on = bool(settings.names("adapter_name_or_path")) and not settings.flag("create_new_adapter")
+    # A new adapter on one that the model comes with: only merging makes one whole model of both.
+    on_another = bool(settings.names("adapter_name_or_path")) and settings.flag("create_new_adapter")
     dora, targets = settings.flag("use_dora"), lora_targets(settings, "lora_target")
-    kept = goes_on or _is_four_bit(settings)
+    kept = not on_another or _is_four_bit(settings)
     return None, Lora(rank, alpha, dropout, stabilised, adapted, dora, targets, kept)
 
 
@@ -279,6 +283,7 @@ def _source(settings: Settings, entries: dict[str, Any], name: str, tags: dict[s
         more |= {"image_root": str(settings.get("media_dir"))} if settings.get("media_dir") else {}
         return source_of(method, path, more)
     media = {"image_root": str(settings.get("media_dir"))} if settings.get("media_dir") else {}
+    media |= {"system": str(settings.get("default_system"))} if settings.get("default_system") else {}
     return {"use": "llava", "with": {"path": f"{folder}/dataset_info.json", "dataset": name, **media, **more}}
 
 

@@ -66,7 +66,7 @@ class Recipe:
     min_rate_ratio: float = 0.0
     power: float | None = None
     cycles: int | None = None
-    optimizer: str | None = None
+    optimizer: str | dict[str, str] | None = None
     neftune_alpha: float | None = None
     weight_decay: float = 0.0
     betas: tuple[float, float] = (0.9, 0.999)

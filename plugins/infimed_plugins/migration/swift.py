@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +12,11 @@ from infimed_core import InfimedError
 from infimed_plugins.migration.keys import Key, Settings
 from infimed_plugins.migration.preferences import objective_of, source_of
 from infimed_plugins.migration.recipe import Lora, Recipe
-from infimed_plugins.migration.shell import commands, left_over
 from infimed_plugins.migration.swift_names import old_keys, with_new_names
 from infimed_plugins.migration.transformers_arguments import (
     ARGUMENTS,
     HELD_OUT,
+    OPTIMIZERS_OFFERED,
     STAGE,
     UNKNOWN_PIXELS,
     WHOLE_WEIGHTS,
@@ -32,7 +30,6 @@ from infimed_plugins.migration.transformers_arguments import (
 )
 
 NAME = "ms-swift"
-_COMMANDS = {("swift", "sft"), ("swift", "rlhf")}
 DEFAULTS = {
     "tuner_type": "lora", "lora_rank": 8, "lora_alpha": 32, "lora_dropout": 0.05, "freeze_vit": True,
     "freeze_aligner": True, "per_device_train_batch_size": 1, "num_train_epochs": 3.0, "lr_scheduler_type": "cosine",
@@ -60,7 +57,8 @@ TABLE: dict[str, Key] = ARGUMENTS | {
            "that the stage begins with")),
     "model_revision": Key("same", "model.with.revision"),
     "torch_dtype": Key("same", "training.with.precision, model.with.dtype"),
-    "tuner_type": Key("same", f"{STAGE}.trainable, {STAGE}.lora", "full, lora and lora_llm"),
+    "tuner_type": Key("same", f"{STAGE}.trainable, {STAGE}.lora", "full, lora and lora_llm; an adapter stays one, "
+                      "except beside weights that learn wholly"),
     "dataset": Key("same", "data.sources", "files, or names of Hugging Face's hub; #N becomes max_samples"),
     "val_dataset": Key("same", f"data.sources, {STAGE}.evaluate.held_out"),
     "split_dataset_ratio": HELD_OUT,
@@ -75,7 +73,7 @@ TABLE: dict[str, Key] = ARGUMENTS | {
     "max_pixels": Key("differs", "resolution.with.max_visual_tokens", "in visual tokens, of 28 or 32 pixels a side by "
                       "the model's family"),
     "template": Key("by hand", "model.with.chat_template", "the checkpoint's own, or a file"),
-    "system": Key("none", note="a system turn stands in the data"),
+    "system": Key("same", "data.sources[].with.system", "of rows that have no system prompt, of JSON files"),
     "loss_scale": Key("same", "model.with.supervise, model.with.prompt_loss", "default, last_round and all"),
     "freeze_llm": Key("same", f"{STAGE}.trainable"),
     "freeze_vit": Key("same", f"{STAGE}.trainable, {STAGE}.lora.groups"),
@@ -137,7 +135,8 @@ TABLE: dict[str, Key] = ARGUMENTS | {
     **each("use_galore galore_target_modules galore_rank galore_update_proj_gap galore_scale galore_proj_type "
            "galore_optim_per_parameter galore_with_embedding galore_quantization galore_proj_quant galore_proj_bits "
            "galore_proj_group_size galore_cos_threshold galore_gamma_proj galore_queue_size lisa_activated_layers "
-           "lisa_step_interval optimizer", Key("none", note="AdamW; no other optimizer is offered")),
+           "lisa_step_interval", Key("none", note=OPTIMIZERS_OFFERED)),
+    "optimizer": Key("same", f"{STAGE}.optimizer", "muon; no other of theirs"),
     **each("enable_dft_loss enable_channel_loss mrl_dims", Key("none", note="cross-entropy")),
     **each("callbacks max_epochs zero_hpz_partition_size deepspeed_autotp_size", Key("none", note="no such setting")),
     **each("swanlab_token swanlab_secret swanlab_webhook_url swanlab_smtp_server swanlab_smtp_port "
@@ -148,48 +147,6 @@ TABLE: dict[str, Key] = ARGUMENTS | {
 }  # fmt: skip
 
 TABLE |= old_keys(TABLE)
-
-
-def read_command(text: str, file: Path) -> tuple[dict[str, Any], int]:
-    """The arguments of ``swift sft`` or ``swift rlhf`` in a shell script, and the devices that it is started on.
-
-    Raises:
-        InfimedError: there is no such command in it, or one with a word that only a shell could work out.
-    """
-    try:
-        lines = commands(text)
-    except ValueError as error:
-        raise InfimedError(f"{file}: a line cannot be read as a command: {error}") from error
-    for words, environment in lines:
-        start = next((n for n, pair in enumerate(pairwise(words)) if pair in _COMMANDS), None)
-        if start is None:
-            continue
-        if (word := left_over(words[start:])) is not None:
-            raise InfimedError(f"{file}: '{word}': only a shell knows its value; write that into the file")
-        values, devices = _arguments(words[start + 2 :], environment, file)
-        return (values if words[start + 1] == "sft" else {"rlhf_type": "dpo"} | values), devices
-    raise InfimedError(f"{file}: no command 'swift sft' or 'swift rlhf' in it; others of {NAME} are not converted")
-
-
-def _arguments(words: Sequence[str], environment: dict[str, str], file: Path) -> tuple[dict[str, Any], int]:
-    values: dict[str, Any] = {}
-    name = ""
-    for word in words:
-        if word.startswith("--"):
-            name, _, value = word[2:].replace("-", "_").partition("=")
-            values[name] = value or None
-        elif not name:
-            raise InfimedError(f"{file}: '{word}' after 'swift sft' has no --name before it; convert that file itself")
-        else:
-            before = values[name]
-            values[name] = word if before is None else [*(before if isinstance(before, list) else [before]), word]
-    if "MAX_PIXELS" in environment:
-        values.setdefault("max_pixels", environment["MAX_PIXELS"])
-    try:
-        devices = int(environment.get("NPROC_PER_NODE", "1")) * int(environment.get("NNODES", "1"))
-    except ValueError as error:
-        raise InfimedError(f"{file}: NPROC_PER_NODE and NNODES: {error}; give --devices") from error
-    return {key: True if value is None else value for key, value in values.items()}, devices
 
 
 def recipe_of(values: dict[str, Any], devices: int, file: Path) -> tuple[Recipe, dict[str, Key]]:
@@ -206,10 +163,14 @@ def recipe_of(values: dict[str, Any], devices: int, file: Path) -> tuple[Recipe,
     kwargs = settings.get("lr_scheduler_kwargs")
     if isinstance(kwargs, str):
         settings.values = {**values, "lr_scheduler_kwargs": _json(kwargs, file)}
-    objective = settings.get("rlhf_type")
+    objective, system = settings.get("rlhf_type"), settings.get("system")
     if objective is not None and objective not in tuple(OBJECTIVES):
         raise InfimedError(f"{file}: rlhf_type: {objective} is not converted; dpo and kto are")
     fields, changed = shared_fields(settings)
+    if settings.get("optimizer") == "muon":
+        fields["optimizer"] = {"use": "muon"}
+    elif settings.get("optimizer"):
+        changed["optimizer"] = Key("none", note=OPTIMIZERS_OFFERED)
     if objective is None and settings.get("loss_type"):
         changed["loss_type"] = Key("none", note="cross-entropy")
     batch, steps = fields["batch"], "gradient_accumulation_steps"
@@ -222,6 +183,8 @@ def recipe_of(values: dict[str, Any], devices: int, file: Path) -> tuple[Recipe,
     names = [source["with"].get("tags", {}).get("dataset") for source in sources]
     mix = [{"where": {"dataset": name}, "weight": weight} for name, weight in zip(names, weights, strict=False)]
     sources += [_source(name, {"split": "held-out"}, False, objective) for name in held_out]
+    for source in sources:
+        source["with"] |= {"system": str(system)} if system and source["use"] == "llava" else {}
     output = settings.get("output_dir") or f"output/{model.rstrip('/').rsplit('/', 1)[-1]}"
     directory, name = directory_and_name(output)
     length = "packing_length" if settings.get("packing_length") else "max_length"
@@ -300,7 +263,7 @@ def _method(settings: Settings, method: str, file: Path) -> tuple[list[str] | No
     dropout, stabilised = settings.number("lora_dropout"), settings.flag("use_rslora")
     rank, alpha = int(settings.number("lora_rank")), settings.number("lora_alpha")
     dora, targets = settings.flag("use_dora"), lora_targets(settings, "target_modules")
-    kept = bool(settings.names("adapters")) or (_is_four_bit(settings) and not whole)
+    kept = not whole
     return whole, Lora(rank, alpha, dropout, stabilised, adapted, dora, targets, kept)
 
 

@@ -20,6 +20,8 @@ def each(keys: str, key: Key) -> dict[str, Key]:
     return dict.fromkeys(keys.split(), key)
 
 
+OPTIMIZERS_OFFERED = "adamw, adafactor, sgd and muon are offered"
+
 ARGUMENTS: dict[str, Key] = {
     "output_dir": Key("differs", "run.directory, run.name", "the last folder is the run's name"),
     "seed": Key("same", "run.seed"),
@@ -49,7 +51,7 @@ ARGUMENTS: dict[str, Key] = {
     "deepspeed": Key("differs", "training.with.parallel", "ZeRO 2 and 3 become fsdp2, which shards alike; no offload"),
     "fsdp": Key("differs", "training.with.parallel", "fsdp2"),
     "dataloader_num_workers": Key("same", "training.with.num_workers"),
-    "eval_strategy": Key("by hand", f"{STAGE}.evaluate.every", "epochs are not counted out; give steps"),
+    "eval_strategy": Key("differs", f"{STAGE}.evaluate.every", "steps; epochs are not counted out, give steps"),
     "eval_steps": Key("same", f"{STAGE}.evaluate.every"),
     "save_steps": Key("differs", f"{STAGE}.save_every", "states to resume from; keep_checkpoints keeps models"),
     "save_total_limit": Key("same", f"{STAGE}.keep"),
@@ -159,6 +161,8 @@ def shared_fields(settings: Settings) -> tuple[dict[str, Any], dict[str, Key]]:
         "end_with_best": settings.flag("load_best_model_at_end"),
         "trackers": _trackers(settings),
     }
+    if settings.get("eval_strategy") == "epoch":
+        changed["eval_strategy"] = Key("by hand", f"{STAGE}.evaluate.every", "epochs are not counted out; give steps")
     return fields, changed | _optimizer_note(settings) | _tracker_note(settings)
 
 
@@ -204,7 +208,7 @@ def _warmup_of(settings: Settings) -> float:
 def _optimizer_note(settings: Settings) -> dict[str, Key]:
     """What to say of an optimizer that is not offered."""
     name = str(settings.get("optim"))
-    if name in OPTIMIZERS or name in OTHER_OPTIMIZERS:
+    if settings.flag("use_muon") or name in OPTIMIZERS or name in OTHER_OPTIMIZERS:
         return {}
     return {"optim": Key("differs", note=f"AdamW in place of '{name}', which is not offered")}
 
