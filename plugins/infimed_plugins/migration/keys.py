@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -41,9 +42,12 @@ class Settings:
         """
         value = self.get(name)
         try:
-            return float(value)
-        except (TypeError, ValueError) as error:
+            number = float(value)
+        except (TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"{name}: {value!r} is no number") from error
+        if not math.isfinite(number):
+            raise ValueError(f"{name}: {value!r} is no number")
+        return number
 
     def flag(self, name: str) -> bool:
         """A switch, in the spellings of a command line too."""
