@@ -42,6 +42,8 @@ class RunDirectory:
     def __init__(self, path: Path, record: RunRecord) -> None:
         self.path = path
         self.record = record
+        self.left_by = ""
+        """Who held it last and did not give it back."""
         self._lock: BaseFileLock | None = None
         self._writing = threading.RLock()
 
@@ -63,7 +65,7 @@ class RunDirectory:
                     raise
                 lock = SoftFileLease(self.path / LEASE, lease_duration=LEASE_SECONDS, on_compromise=self._lose)
                 lock.acquire(timeout=1.2 * LEASE_SECONDS)  # so long a lease must be seen untouched to be of the dead
-            before = _owner_of(self.path)
+            self.left_by = _owner_of(self.path)
             started = f"started {process_start()}, " if process_start() else ""
             write_atomically(self.path / OWNER, f"process {os.getpid()} on {platform.node()}, {started}since {now()}")
         except (Timeout, LeaseSettingsMismatch):
@@ -77,7 +79,7 @@ class RunDirectory:
                 "this, or set run.directory to a place that is yours to write"
             ) from None
         self._lock = lock
-        return before
+        return self.left_by
 
     def _lose(self, event: object) -> None:
         """End this process where its lease is another's, or nobody's: two that write to one run would spoil it."""

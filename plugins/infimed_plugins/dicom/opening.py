@@ -15,6 +15,7 @@ INFLATED_BYTES = 2**30
 """Most bytes of a deflated file once inflated; what goes beyond is refused, not read."""
 
 UNDEFINED = 0xFFFFFFFF
+GZIP = b"\x1f\x8b"
 NOT_DICOM = "no DICOM file (if it only lacks the preamble, set force: true)"
 
 
@@ -54,7 +55,7 @@ def read_header(media: Media, file: BinaryIO, force: bool) -> tuple[Any, BinaryI
     from pydicom.errors import InvalidDicomError
 
     try:
-        file = _inflated(media, file)
+        file = _inflated(media, _unpacked(media, file))
         dataset = pydicom.dcmread(file, stop_before_pixels=True, force=force)
         if _breaks_off(dataset, file):
             raise _cut(media)
@@ -102,6 +103,26 @@ def _not_dicom(media: Media, file: BinaryIO) -> DataError:
     if head and len(head) < 132 and not head.strip(b"\0"):
         return _cut(media)  # nothing but the beginning of a preamble
     return DataError("not_dicom", f"{name_of(media)}: {'an empty file' if not head else NOT_DICOM}")
+
+
+def _unpacked(media: Media, file: BinaryIO) -> BinaryIO:
+    """The file itself, or what is in it where it was packed by gzip as a whole."""
+    import gzip
+
+    head = file.read(len(GZIP))
+    file.seek(0)
+    if head != GZIP:
+        return file
+    try:
+        with gzip.GzipFile(fileobj=file) as stream:
+            data = stream.read(INFLATED_BYTES + 1)
+    except EOFError:
+        raise _cut(media) from None
+    except (OSError, zlib.error) as error:
+        raise DataError("corrupt", f"{name_of(media)}: cannot be unpacked ({one_line(error)})") from None
+    if len(data) > INFLATED_BYTES:
+        raise DataError("too_large", f"{name_of(media)}: unpacks to more than {INFLATED_BYTES:,} bytes")
+    return BytesIO(data)
 
 
 def _inflated(media: Media, file: BinaryIO) -> BinaryIO:
