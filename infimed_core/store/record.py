@@ -126,12 +126,15 @@ def read_record(path: Path) -> RunRecord:
         return RunRecord.model_validate_json(without_checksum(file.read_bytes())[0])
     except FileNotFoundError:
         raise InfimedError(f"{file}: no such run; give a directory that `infimed-run` has made") from None
-    except (ValidationError, OSError) as error:
+    except OSError as error:
+        raise InfimedError(
+            f"{file}: cannot be read ({error.strerror}); give a run of yours, or ask its owner"
+        ) from None
+    except ValidationError as error:
         number = record_format(file)
         if number is not None and number != RECORD_FORMAT:
             raise InfimedError(f"{file}: {_other_format(number)}") from None
-        cause = first_mistake(error) if isinstance(error, ValidationError) else error.strerror or str(error)
-        raise DamagedRecordError(file, cause) from None
+        raise DamagedRecordError(file, first_mistake(error)) from None
 
 
 class DamagedRecordError(InfimedError):
