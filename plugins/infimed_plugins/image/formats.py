@@ -20,15 +20,22 @@ UNREAD = {
     "GZIP": "a file packed by gzip",
     "BZIP2": "a file packed by bzip2",
     "XZ": "a file packed by xz",
-    "ZIP": "a zip archive",
 }
 """Formats that are known and not read, as messages call them."""
 REMEDIES = {
-    **dict.fromkeys(("GZIP", "BZIP2", "XZ", "ZIP"), "unpack it"),
+    **dict.fromkeys(("GZIP", "BZIP2", "XZ"), "unpack it"),
     **dict.fromkeys(("NRRD", "METAIMAGE"), "convert it to NIfTI"),
     **dict.fromkeys(("DICOM", "NIFTI"), "give it the ending of its format"),
 }
 """What to do about a format that is not read, where it is not to convert it to PNG or TIFF."""
+OTHERS = {
+    b"version https://git-lfs": "a pointer of Git LFS in place of the image; run git lfs pull",
+    b"<!doctype": "a page of HTML in place of the image; its download failed",
+    b"<html": "a page of HTML in place of the image; its download failed",
+    b"%pdf": "a PDF document; save its pages as images",
+    b"pk\x03\x04": "a ZIP archive; unpack it",
+}
+"""What stands where an image was expected, by how it begins in small letters."""
 
 
 def sniff(head: bytes) -> str | None:
@@ -49,7 +56,6 @@ def sniff(head: bytes) -> str | None:
         (b"\x1f\x8b", "GZIP"),
         (b"BZh", "BZIP2"),
         (b"\xfd7zXZ\x00", "XZ"),
-        (b"PK\x03\x04", "ZIP"),
     ):
         if head.startswith(start):
             return name

@@ -35,7 +35,9 @@ TEST_SET = re.compile(r"(?:^|[^a-z])(?:test|val|valid|validation|dev|eval|evalua
 MOST_TEXTS = 50
 """Texts of a folder up to which each may be a table; of more, each belongs to an image."""
 _CAPTIONS = re.compile("caption|report|train")
-TABLES = (".csv", ".tsv", ".csv.gz", ".jsonl", ".json", ".parquet", ".tar", ".tar.gz")
+_JSON = {".jsonl": ("jsonl", "llava"), ".jsonl.gz": ("jsonl", "llava"), ".json": ("llava",), ".json.gz": ("llava",)}
+"""The readers of JSON by the ending of their files."""
+TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", *_JSON, ".parquet", ".tar", ".tar.gz")
 """Endings of files that hold many samples."""
 
 
@@ -170,7 +172,7 @@ def _candidates(
         if (folder / split / "state.json").is_file():
             yield Guess("huggingface", {"path": str(folder)})
     index = Images(images)
-    for ending in (".csv", ".tsv", ".csv.gz"):
+    for ending in (".csv", ".tsv", ".csv.gz", ".tsv.gz"):
         for tables in alike(by_ending.get(ending, [])):
             yield _of_table("csv", look_at(folder, tables, index, tag), tables)
     yield from _rows_of_json(folder, by_ending, images, index, given)
@@ -209,7 +211,7 @@ def _rows_of_json(
     given: Path | None,
 ) -> Iterator[Guess]:
     """Files of JSON: as they are, with the one folder of images, and with the images that a key names."""
-    for ending, uses in ((".jsonl", ("jsonl", "llava")), (".json", ("llava",))):
+    for ending, uses in _JSON.items():
         if not (found := by_ending.get(ending)):
             continue
         written, doubt = _written(found)
@@ -279,7 +281,8 @@ def tried_out(one: Guess) -> Guess:
         few = {"max_samples": LOOKED_AT} if "max_samples" in kind.model_fields else {}
         reader = kind.model_validate({**one.settings, **few})
         assert isinstance(reader, Reader)
-        rows = list(islice((row for shard in reader.shards() for row in reader.read(shard)), LOOKED_AT))
+        every = (_answered(reader, row) for shard in reader.shards() for row in reader.read(shard))
+        rows = list(islice(every, LOOKED_AT))
     except InfimedError as error:
         return replace(one, faults=(Fault(sample_id="", code="bad_file", detail=str(error)),))
     samples = tuple(row for row in rows if isinstance(row, Sample))
@@ -294,6 +297,13 @@ def tried_out(one: Guess) -> Guess:
         unfound=one.unfound or (None if media or not samples else _lost_images(reader)),
         faults=tuple(row for row in rows if isinstance(row, Fault)),
     )
+
+
+def _answered(reader: Reader, row: Sample | Fault) -> Sample | Fault:
+    """The row, or what is wrong with one that has no answer: nothing is learned from it, and it asks nothing."""
+    if isinstance(row, Fault) or row.turns[-1].role == "assistant" or row.references:
+        return row
+    return Fault(sample_id=row.id, code="no_answer", detail="the row has no answer", where=reader.place())
 
 
 def _lost_images(reader: Reader) -> tuple[str, str] | None:
