@@ -111,7 +111,7 @@ def is_alive(directory: Path, record: RunRecord) -> bool:
 
 def _living(lock_is_free: bool, beat: dict[str, Any]) -> State:
     """Of a run that calls itself running. A lock may not be seen from another machine, a beat is."""
-    is_elsewhere = bool(beat) and beat.get("host") != platform.node()
+    is_elsewhere = beat.get("host", platform.node()) != platform.node()
     is_elsewhere = is_elsewhere and -FASTEST_CLOCK < time.time() - beat["time"] < FRESH_SECONDS
     if lock_is_free and not is_elsewhere:
         return "dead"

@@ -294,10 +294,7 @@ def by_statement(text: str, question: str) -> tuple[str, str]:
     for sentence in read_sentences(text):
         hedge = _STRONG_HEDGES.search(sentence.text)
         if (
-            sentence.asked
-            or _UNDECIDED.search(sentence.text)
-            or _DEFINES.match(sentence.text)
-            or (hedge and words_of(hedge.group())[-1] not in asked)
+            sentence.asked or _UNDECIDED.search(sentence.text) or _DEFINES.match(sentence.text) or (hedge and words_of(hedge.group())[-1] not in asked)
         ):  # "the lungs are not clear"
             continue
         said = _said_of(asked, sentence)

@@ -105,8 +105,7 @@ def _equal_number(text: str, options: Options) -> int | None:
 
 
 _PRONOUN = re.compile(
-    r"\bone (?:might|may|could|would|can|should|must|has|of)\b|\b(?:the|this|that|no|any|which|every) one\b",
-    re.IGNORECASE,
+    r"\bone (?:might|may|could|would|can|should|must|has|of)\b|\b(?:the|this|that|no|any|which|every) one\b", re.IGNORECASE
 )
 
 
