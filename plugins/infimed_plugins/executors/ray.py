@@ -104,7 +104,7 @@ def start_ray(address: str | None) -> Any:
     if not ray.is_initialized():
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray's coming default; silences its notice
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        settings = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
+        settings: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
         for is_last in (address is not None, True):  # a busy machine may not start it in the 30 s that Ray waits
             try:
                 with _own_signals():
