@@ -74,7 +74,7 @@ ARGUMENTS: dict[str, Key] = {
         "logging_strategy logging_steps logging_first_step log_level log_level_replica log_on_each_node "
         "include_num_input_tokens_seen disable_tqdm logging_nan_inf_filter prediction_loss_only "
         "include_for_metrics skip_memory_metrics",
-        Key("always", note="every step is logged, to events.jsonl"),
+        Key("always", note="every step is logged, to the record and the trackers"),
     ),
     **each(
         "average_tokens_across_devices",
