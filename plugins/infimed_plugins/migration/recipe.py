@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 
@@ -173,8 +176,11 @@ def _given(**settings: Any) -> dict[str, Any]:
 
 
 def pixels_of_token(model: str) -> int | None:
-    """Pixels that one visual token stands for, by the model's name; ``None`` where the name does not say it."""
-    name = model.lower()
+    """Pixels of one visual token by the checkpoint's own files, else by the model's name; ``None``: neither says it."""
+    with suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
+        vision = json.loads(Path(model, "config.json").read_text(encoding="utf-8"))["vision_config"]
+        return int(vision["patch_size"] * vision["spatial_merge_size"]) ** 2
+    name = model.lower().replace("_", "-")
     if "qwen3-vl" in name or "qwen3.5" in name or "qwen3.6" in name:
         return 32 * 32
     if any(
