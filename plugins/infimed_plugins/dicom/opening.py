@@ -15,6 +15,15 @@ INFLATED_BYTES = 2**30
 """Most bytes of a deflated file once inflated; what goes beyond is refused, not read."""
 
 UNDEFINED = 0xFFFFFFFF
+_PICTURE = "image, whatever its name says; give it the ending that it has"
+OTHERS = {
+    b"\xff\xd8\xff": f"a JPEG {_PICTURE}",
+    b"\x89PNG": f"a PNG {_PICTURE}",
+    b"II*\0": f"a TIFF {_PICTURE}",
+    b"MM\0*": f"a TIFF {_PICTURE}",
+    b"version https://git-lfs": "a pointer of Git LFS in place of the image; run git lfs pull",
+}
+"""What is found where a DICOM file was named, by how it begins."""
 NOT_DICOM = "no DICOM file (if it only lacks the preamble, set force: true)"
 
 
@@ -101,7 +110,8 @@ def _not_dicom(media: Media, file: BinaryIO) -> DataError:
     head = file.read(132)
     if head and len(head) < 132 and not head.strip(b"\0"):
         return _cut(media)  # nothing but the beginning of a preamble
-    return DataError("not_dicom", f"{name_of(media)}: {'an empty file' if not head else NOT_DICOM}")
+    told = next((told for start, told in OTHERS.items() if head.startswith(start)), NOT_DICOM)
+    return DataError("not_dicom", f"{name_of(media)}: {told if head else 'an empty file'}")
 
 
 def _inflated(media: Media, file: BinaryIO) -> BinaryIO:

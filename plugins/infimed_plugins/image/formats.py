@@ -17,6 +17,16 @@ UNREAD = {
 """Formats that are known and not read, as messages call them."""
 
 
+OTHERS = {
+    b"version https://git-lfs": "a pointer of Git LFS in place of the image; run git lfs pull",
+    b"<!doctype": "a page of HTML in place of the image; its download failed",
+    b"<html": "a page of HTML in place of the image; its download failed",
+    b"%pdf": "a PDF document; save its pages as images",
+    b"pk\x03\x04": "a ZIP archive; unpack it",
+}
+"""What stands where an image was expected, by how it begins in small letters."""
+
+
 def sniff(head: bytes) -> str | None:
     """The format of a file that begins with ``head`` (some 300 bytes), by Pillow's name; ``None`` where unknown."""
     for start, name in (

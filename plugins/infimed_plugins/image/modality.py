@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from infimed_core import DataError, Media, Modality
-from infimed_plugins.image.formats import UNREAD, is_cut, sniff, unreadable_jpeg
+from infimed_plugins.image.formats import OTHERS, UNREAD, is_cut, sniff, unreadable_jpeg
 from infimed_plugins.image.pillow import PillowPicture, upright
 from infimed_plugins.image.png import without_extras
 from infimed_plugins.image.tiff import needs_own_reading, page_orientation, page_shape, read_page, tiff_page
@@ -155,6 +155,9 @@ def _kind(file: BinaryIO) -> str:
     if kind in UNREAD:
         raise DataError("unsupported", f"{UNREAD[kind]}, which is not read; convert it to PNG or TIFF")
     if kind is None:
+        start = head.lstrip().lower()
+        if other := next((told for begin, told in OTHERS.items() if start.startswith(begin)), None):
+            raise DataError("not_an_image", other)
         what = "an empty file" if not head else "no image of a known format"
         raise DataError("not_an_image", f"{what} (known: {', '.join(FORMATS)})")
     return kind

@@ -13,6 +13,7 @@ from infimed_plugins.readers.conversation import question_and_answer as asked
 from infimed_plugins.readers.fields import refuse, structured
 from infimed_plugins.readers.files import stable_id
 from infimed_plugins.readers.options import listed_options, read_options
+from infimed_plugins.readers.places import picture_of
 from infimed_plugins.readers.tools import tools_of
 from infimed_plugins.readers.values import as_json, is_empty, known, text_of
 from infimed_plugins.readers.views import question_about
@@ -119,6 +120,8 @@ def _names(images: Any) -> Any:
     """Numbers that name files, as where the program that wrote the table took names for numbers."""
     images = known(images)
     if isinstance(images, list):
+        if (picture := picture_of(images)) is not None:
+            return picture
         return [_names(image) for image in images]
     return text_of(images, "image") if isinstance(images, (int, float)) and not isinstance(images, bool) else images
 

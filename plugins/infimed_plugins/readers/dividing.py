@@ -99,7 +99,10 @@ def write_table(place: Path, names: Sequence[str], rows: Sequence[Mapping[str, A
     with open(place, "w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, fieldnames=list(names))
         writer.writeheader()
-        writer.writerows(rows)
+        for row in rows:
+            if wrong := next((cell for cell in row.values() if isinstance(cell, Exception)), None):
+                raise wrong
+            writer.writerow(row)
 
 
 def _value(cell: Any) -> str:
@@ -130,7 +133,10 @@ def apart(
     Raises:
         InfimedError: nothing is left.
     """
-    tables = [settings | {"path": str(file)} for settings in sources for file in files_of(use, settings)]
+    files = [(settings, file) for settings in sources for file in files_of(use, settings)]
+    tables = [settings | {"path": str(file)} for settings, file in files]
+    if any(os.path.isdir(settings["path"]) for settings, _ in files):  # a folder whose reader chooses its tables
+        return list(sources), []
     if not tables or not _are_compared([one["path"] for one in tables], [str(one.settings["path"]) for one in tests]):
         return list(sources), []
     asked = {key for test in tests for key in row_keys(test.use, test.settings)} - {None}

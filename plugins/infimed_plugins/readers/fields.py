@@ -41,6 +41,11 @@ MARKS = {
     "<video>": "videos are not read", "<audio>": "sounds are not read",
     "<bbox>": "it stands for a box, and the row lists none in 'objects'",
     "<ref-object>": "it stands for a name, and the row lists none in 'objects'",
+    **dict.fromkeys(
+        ("<IMAGE>", "<Image>", "<img>", "<ImageHere>", "<image_placeholder>", "<image_soft_token>", "<start_of_image>",
+         "<IMG_CONTEXT>", "<|image_pad|>", "<|image|>"),
+        "it stands for an image in another family's form; write <image>",
+    ),
 }  # fmt: skip
 """Marks that stand for something else, and are no text to train on."""
 

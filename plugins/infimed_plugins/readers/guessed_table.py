@@ -23,10 +23,14 @@ LOOKED_AT = 400
 """Rows of each kind of file that are looked at."""
 MOST_ROWS = 200_000
 """Rows of tables whose images are looked for."""
-QUESTIONS = ("question", "query", "prompt", "instruction")
+QUESTIONS = (
+    "question", "query", "prompt", "instruction", "frage", "pregunta", "pergunta", "domanda", "vraag", "вопрос", "问题",
+    "問題", "質問", "질문",
+)  # fmt: skip
 ANSWERS = (
-    "answer", "caption", "report", "findings", "finding", "impression", "response", "output", "description", "text",
-    "diagnosis", "label",
+    "answer", "antwort", "respuesta", "resposta", "réponse", "reponse", "risposta", "antwoord", "ответ", "答案", "回答",
+    "답변", "caption", "report", "findings", "finding", "impression", "befund", "informe", "laudo", "referto", "所見",
+    "报告", "response", "output", "description", "text", "diagnosis", "label",
 )  # fmt: skip
 IDS = ("id", "uid", "sample_id", "question_id", "qid", "image_id", "study_id")
 TAGS = {
@@ -96,7 +100,7 @@ def look_at(folder: Path, files: list[Path], images: Images, tag: str | None = N
         columns["image"] = found.column
     if (own := next((lower[name] for name in IDS if name in lower), None)) and own != image and _is_unique(rows, own):
         columns["id"] = own
-    question = next((lower[name] for name in QUESTIONS if name in lower), None)
+    question = next((lower[name] for name in QUESTIONS if name in lower), None) or _asking(rows, names)
     if question not in (None, "question"):
         columns["question"] = question
     tags = {TAGS[name]: lower[name] for name in lower if name in TAGS}
@@ -164,8 +168,9 @@ def _named_rows(file: Path, form: Mapping[str, Any]) -> tuple[list[str], list[Ma
 def _all_rows(files: Sequence[Path], form: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """The rows of tables, as far as images are looked for."""
     settings = (form.get("delimiter"), form.get("encoding"), form.get("names", ()))
-    rows = (row for file in files for _, row in table_rows(file, *settings))
-    return islice((row for row in rows if isinstance(row, Mapping)), MOST_ROWS)
+    rows = (row for file in files for _, row in table_rows(file, *settings) if isinstance(row, Mapping))
+    there = ({name: cell for name, cell in row.items() if not isinstance(cell, Exception)} for row in rows)
+    return islice(there, MOST_ROWS)
 
 
 def _called_images(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, str]:
@@ -232,6 +237,15 @@ def pattern_of(folder: Path, files: Sequence[Path]) -> str:
 def _is_unique(rows: Sequence[Mapping[str, Any]], name: str) -> bool:
     values = [row.get(name) for row in rows if not is_empty(row.get(name))]
     return len(set(values)) == len(values) == len(rows)
+
+
+def _asking(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str | None:
+    """The column most of whose cells end with a question mark."""
+    for name in names:
+        cells = [str(row.get(name)).strip() for row in rows if not is_empty(row.get(name))]
+        if 2 * sum(cell.endswith(("?", "？", "؟")) for cell in cells) > len(cells):
+            return name
+    return None
 
 
 def _longest(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str | None:

@@ -35,7 +35,9 @@ MOST_FILES = 200_000
 MOST_TEXTS = 50
 """Texts of a folder up to which each may be a table; of more, each belongs to an image."""
 _CAPTIONS = re.compile("caption|report|train")
-TABLES = (".csv", ".tsv", ".csv.gz", ".jsonl", ".json", ".parquet", ".tar", ".tar.gz")
+_JSON = {".jsonl": ("jsonl", "llava"), ".jsonl.gz": ("jsonl", "llava"), ".json": ("llava",), ".json.gz": ("llava",)}
+"""The readers of JSON by the ending of their files."""
+TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", *_JSON, ".parquet", ".tar", ".tar.gz")
 """Endings of files that hold many samples."""
 
 
@@ -171,7 +173,7 @@ def _candidates(
         if (folder / split / "state.json").is_file():
             yield Guess("huggingface", {"path": str(folder)})
     index = Images(images)
-    for ending in (".csv", ".tsv", ".csv.gz"):
+    for ending in (".csv", ".tsv", ".csv.gz", ".tsv.gz"):
         for tables in alike(by_ending.get(ending, [])):
             yield _of_table("csv", look_at(folder, tables, index, tag), tables)
     yield from _rows_of_json(folder, by_ending, images, index, given)
@@ -212,7 +214,7 @@ def _rows_of_json(
     given: Path | None,
 ) -> Iterator[Guess]:
     """Files of JSON: as they are, with the one folder of images, and with the images that a key names."""
-    for ending, uses in ((".jsonl", ("jsonl", "llava")), (".json", ("llava",))):
+    for ending, uses in _JSON.items():
         if not (found := by_ending.get(ending)):
             continue
         written, doubt = _written(found)

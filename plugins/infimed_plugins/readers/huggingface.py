@@ -16,7 +16,7 @@ from infimed_plugins.readers.arrow import decoder_of, rows_of
 from infimed_plugins.readers.columns import ASKED, Columns, sample_of
 from infimed_plugins.readers.files import doubts_of, fault_of, finished, one_line, sha256_of, stable_id
 from infimed_plugins.readers.local_dataset import files_of, load_folder
-from infimed_plugins.readers.places import kind_of_file, with_ending
+from infimed_plugins.readers.places import below, kind_of_file, with_ending
 from infimed_plugins.readers.texts import not_whole
 
 BATCH = 64
@@ -40,6 +40,11 @@ class HuggingFace(Reader):
     columns: Columns = Columns()
     question: str | None = Field(default=None, min_length=1, description=ASKED)
     image_root: str | None = Field(default=None, description="Folder that media paths in rows start from.")
+    search_below: bool = Field(
+        default=False,
+        description="Look for media that are not where their path says in all folders below image_root, by their name; "
+        "a name that is there twice with different content is a fault.",
+    )
     ignore: tuple[str, ...] = Field(
         default=(), description="Columns that are left out on purpose and would else be a fault (objects, tools ...)."
     )
@@ -155,6 +160,8 @@ class HuggingFace(Reader):
     def _place(self, name: str) -> Media:
         """A file that a row names: below ``image_root``, the local directory, or the hub's own cache; nowhere else."""
         folder = os.path.abspath(os.path.expanduser(self.image_root or self.path))
+        if "\\" in name and not os.path.exists(os.path.join(folder, name)):  # as Windows writes a path
+            name = name.replace("\\", "/")
         place = os.path.abspath(os.path.join(folder, name))
         roots = [folder]
         if self.image_root is None and not os.path.isdir(folder):
@@ -162,7 +169,11 @@ class HuggingFace(Reader):
             from huggingface_hub import constants
 
             roots = [str(datasets.config.HF_DATASETS_CACHE), constants.HF_HUB_CACHE]
-        found = with_ending(Path(place)) if Path(place).is_relative_to(roots[0]) else Path(place)
+        found, root = Path(place), Path(roots[0])
+        if found.is_relative_to(root):
+            found = with_ending(found, root)
+            if self.search_below and not os.path.lexists(found):
+                found = below(root, os.path.relpath(found, root), sha256_of) or found
         if not any(Path(os.path.realpath(found)).is_relative_to(os.path.realpath(root)) for root in roots):
             raise DataError(
                 "outside_root", f"'{name}' leads out of {roots[0]}; set image_root if the files lie elsewhere"

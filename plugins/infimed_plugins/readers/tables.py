@@ -81,11 +81,11 @@ def table_rows(
         names = list(own_names) or table.header()
         if own_names:
             table.begin()
-        twice = next((name for name in names if name and names.count(name) > 1), None)
+        told = "two columns are named '{}'; the first line must name each that is read once"
+        twice = {name: DataError("bad_file", told.format(name)) for name in names if name and names.count(name) > 1}
         for line, cells in table.records():
-            if twice is not None:
-                cells = DataError("bad_file", f"two columns are named '{twice}'; the first line must name each once")
-            yield f"{file}:{line}", cells if isinstance(cells, DataError) else _row(names, cells, table.padded)
+            row = cells if isinstance(cells, DataError) else _row(names, cells, table.padded)
+            yield f"{file}:{line}", {**row, **twice} if twice and isinstance(row, dict) else row
 
 
 class _Table:
