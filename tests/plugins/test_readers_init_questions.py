@@ -183,7 +183,7 @@ def test_images_that_nothing_names_are_told_with_what_is_missing(tmp_path: Path,
 
 def test_init_says_which_columns_it_took_and_what_it_guessed(ward: Path) -> None:
     said = written(ward, ward.parent)[1]
-    assert "read are image 'Bild', answer 'Befund' (a guess" in said
+    assert "read are image 'Bild', answer 'Befund'\n" in said
     rows = [(f"F{n:03}", str(n % 2), "1.0" if n % 3 else "", "-1") for n in range(12)]
     table(ward / "labels.csv", ("image", "label", "Edema", "Effusion"), rows)
     said = written(ward, ward.parent)[1]
@@ -191,4 +191,5 @@ def test_init_says_which_columns_it_took_and_what_it_guessed(ward: Path) -> None
     assert "hold 0 and 1" not in said  # one such column alone
     rows = [(f"F{n:03}", "x", "1.0" if n % 3 else "", str(n % 2)) for n in range(12)]
     table(ward / "labels.csv", ("image", "view name", "Edema", "Effusion"), rows)
-    assert "the columns Effusion, Edema hold 0 and 1: to ask about each" in written(ward, ward.parent)[1]
+    said = written(ward, ward.parent)[1]
+    assert "the columns Effusion, Edema hold 0 and 1: to ask about each" in said and "(a guess: no column" in said
