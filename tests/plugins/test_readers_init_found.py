@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 from collections.abc import Callable
@@ -104,6 +105,36 @@ def captions_in_cp1252(folder: Path) -> None:
         put(folder / f"{number}.txt", f"Förtätning på höger sida {number}".encode("cp1252"))
 
 
+def table_in_portuguese(folder: Path) -> None:
+    rows = [f"Quantos nódulos ({n})?;Há {n} nódulos no pulmão direito." for n in range(6)]
+    put(folder / "t.csv", "\n".join(["Pergunta;Resposta", *rows]))
+
+
+def table_that_asks(folder: Path) -> None:
+    rows = [f"Há {n} nódulos, todos eles muito pequenos e calcificados.|Quantos ({n})?" for n in range(6)]
+    put(folder / "t.csv", "\n".join(["solução|tarefa", *rows]))
+
+
+def packed_lines(folder: Path) -> None:
+    rows = [json.dumps({"question": "Q?", "answer": f"A {n}."}) for n in range(6)]
+    put(folder / "set.jsonl.gz", gzip.compress("\n".join(rows).encode()))
+
+
+def parts_of_a_kit(folder: Path) -> None:
+    put(folder / "imgs" / "x1" / "source.jpg", make_image())
+    for part, answer in (("train", "MRI"), ("test", "CT")):
+        row = {"img_name": "x1/source.jpg", "question": f"Which modality ({part})?", "answer": answer, "qid": 1}
+        put(folder / f"{part}.json", json.dumps([row]))
+
+
+def names_in_other_cases(folder: Path) -> None:
+    rows = ["image,question,answer"]
+    for number in range(6):
+        put(folder / "Films" / f"p{number}" / f"VIEW{number}.PNG", make_image(seed=number))
+        rows.append(f"view{number}.png,Q?,A {number}.")
+    put(folder / "t.csv", "\n".join(rows))
+
+
 ARCHIVES: dict[str, tuple[Callable[[Path], None], int, int, str]] = {
     "by UID": (by_uid, 24, 24, "Größenzunahme des Ergußes, Fall 23"),
     "by number": (by_number, 24, 24, "Corazón de tamaño normal 23"),
@@ -113,6 +144,11 @@ ARCHIVES: dict[str, tuple[Callable[[Path], None], int, int, str]] = {
     "UTF-16": (captions_in_utf_16, 6, 6, "Größe 5"),
     "another key": (json_by_another_key, 6, 6, "5"),
     "lines": (lines_in_cp1252, 6, 0, "à côté 5"),
+    "Portuguese": (table_in_portuguese, 6, 0, "Há 5 nódulos no pulmão direito."),
+    "asks": (table_that_asks, 6, 0, "Há 5 nódulos, todos eles muito pequenos e calcificados."),
+    "packed": (packed_lines, 6, 0, "A 5."),
+    "parts": (parts_of_a_kit, 1, 1, "MRI"),
+    "cases": (names_in_other_cases, 6, 6, "A 5."),
     "captions": (captions_in_cp1252, 6, 6, "Förtätning på höger sida 5"),
 }
 """What writes it, samples, images, and the last answer."""

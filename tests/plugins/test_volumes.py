@@ -63,6 +63,8 @@ def series(tmp_path):
         name = generate_uid(entropy_srcs=[str(number)])
         slice_of(number).save_as(folder / f"{name}", enforce_file_format=True)
     (folder / "README.txt").write_text("Thorax")
+    (folder / ".DS_Store").write_bytes(b"\0")
+    (folder / f"._{name}").write_bytes(bytes(128) + b"DICM\xff")  # as macOS writes it beside a file
     return folder
 
 
