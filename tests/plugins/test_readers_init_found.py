@@ -33,6 +33,21 @@ def dicom(value: int) -> bytes:
     return stream.getvalue()
 
 
+def dicom_slice(study: int, number: int) -> bytes:
+    from pydicom import dcmread
+
+    made = dcmread(io.BytesIO(dicom(number)))
+    made.SeriesInstanceUID, made.InstanceNumber = f"1.2.{study}", number
+    made.ImageOrientationPatient, made.ImagePositionPatient = [1, 0, 0, 0, 1, 0], [0, 0, number]
+    made.Rows = made.Columns = 4
+    made.BitsAllocated, made.BitsStored, made.HighBit, made.PixelRepresentation = 8, 8, 7, 0
+    made.SamplesPerPixel, made.PhotometricInterpretation, made.PixelData = 1, "MONOCHROME2", bytes(16)
+    made["PixelData"].VR = "OB"
+    stream = io.BytesIO()
+    made.save_as(stream, enforce_file_format=False)
+    return stream.getvalue()
+
+
 def put(place: Path, content: bytes | str) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -127,6 +142,23 @@ def parts_of_a_kit(folder: Path) -> None:
         put(folder / f"{part}.json", json.dumps([row]))
 
 
+def options_in_columns(folder: Path) -> None:
+    rows = [f"Which organ of these {n}?,liver,spleen,kidney,because of it,{'ABC'[n % 3]},m" for n in range(6)]
+    put(folder / "t.csv", "\n".join(["question,Choice A,Choice B,Choice C,explanation,correct,sex", *rows]))
+
+
+def options_under_letters(folder: Path) -> None:
+    rows = [f"Which organ {n}?;liver;spleen;{'AB'[n % 2]}" for n in range(6)]
+    put(folder / "t.csv", "\n".join(["question;A;B;key", *rows]))
+
+
+def slices_beside_reports(folder: Path) -> None:
+    for study in range(2):
+        for number in range(12):
+            put(folder / f"p{study}" / f"IM{number:04d}", dicom_slice(study, number))
+        put(folder / f"p{study}" / "report.txt", f"Report {study}.")
+
+
 def names_in_other_cases(folder: Path) -> None:
     rows = ["image,question,answer"]
     for number in range(6):
@@ -148,6 +180,9 @@ ARCHIVES: dict[str, tuple[Callable[[Path], None], int, int, str]] = {
     "asks": (table_that_asks, 6, 0, "Há 5 nódulos, todos eles muito pequenos e calcificados."),
     "packed": (packed_lines, 6, 0, "A 5."),
     "parts": (parts_of_a_kit, 1, 1, "MRI"),
+    "options": (options_in_columns, 6, 0, "C. kidney"),
+    "letters": (options_under_letters, 6, 0, "B. spleen"),
+    "slices": (slices_beside_reports, 2, 16, "Report 1."),
     "cases": (names_in_other_cases, 6, 6, "A 5."),
     "captions": (captions_in_cp1252, 6, 6, "Förtätning på höger sida 5"),
 }

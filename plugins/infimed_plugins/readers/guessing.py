@@ -116,6 +116,9 @@ def guess(
         told = next((f"{one.use}: {one.faults[0].detail}" for one in tried if one.faults), "no table, text or image")
         raise InfimedError(f"{place}: nothing in it becomes a sample ({told}); see docs/data.md for what is read")
     useful.sort(key=lambda one: (-(one.num_samples + one.num_found), "image_key" in one.settings))
+    sliced = next((one for one in useful if one.use == "volumes"), None)
+    if useful[0].use == "studies" and sliced is not None and sliced.num_samples == useful[0].num_samples:
+        useful = [sliced, *(one for one in useful if one is not sliced)]  # it shows fewer images, chosen ones
     if told := _apart(useful[0], tried):
         raise InfimedError(f"{place}: {told}")
     return useful
