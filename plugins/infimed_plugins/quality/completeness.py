@@ -22,7 +22,10 @@ _MARKUP = re.compile(
 _BROKEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x80-\x9f\ufffd]")
 _MAY_BE_MARKUP = re.compile(r"[<&\\\[\]{}*#`!]")
 _PLACEHOLDER = re.compile(
-    r"^\W*(?:lorem ipsum.*|todo|tbd|n/?a|none|null|nan|caption|placeholder|image|untitled|see text|"
+    r"^\W*(?:lorem ipsum.*|todo|tbd|n/?a|none|null|nan|caption|placeholder|image|untitled|see text|x{3,}|"
+    r"(?:please )?(?:insert|enter|add|type|put|fill in)\b[^.\n]{0,60}\bhere|"
+    r"to be (?:added|determined|completed|written)|"
+    r"(?:your |dummy |sample )?(?:text|caption|description|report) (?:here|goes here)|"
     r"fig(?:ure)?\.? *\d*[a-z]?\W*(?:see text)?|https?://\S+|\S+\.(?:png|jpe?g|dcm|tiff?))\W*$",
     re.IGNORECASE | re.DOTALL,
 )
@@ -111,7 +114,7 @@ def completeness(texts: Texts, profile: Profile) -> tuple[float | None, list[Rea
         if garbled > 0.3 and num_garbled >= LEAST_GARBLED:
             lower(Reason.TEXT_GARBLED, max(0.05, min(0.45, soft)))
         else:
-            soft_factor = max(0.55, soft)
+            soft_factor = max(0.85 if num_garbled == 1 else 0.55, soft)
     options = {without_label(option).casefold() for option in texts.options}
     for text in () if foreign else tuple(without_label(text) for text in texts.answers):
         # An option is whole as it stands, without a full stop.

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from infimed_plugins.quality.identity_names import given_names, is_given, is_ordinary, names_in
-from infimed_plugins.quality.identity_patterns import structured_in
 from infimed_plugins.quality.identity_places import files_in, links_in
 from infimed_plugins.quality.identity_prefilter import lower_of
+from infimed_plugins.quality.identity_search import structured_in
 from infimed_plugins.quality.reasons import Reason
 
 __all__ = ["WEAK", "Found", "Redacted", "find", "given_names", "identities", "redact", "tag"]
@@ -21,7 +21,7 @@ __all__ = ["WEAK", "Found", "Redacted", "find", "given_names", "identities", "re
 WEAK = frozenset({Reason.PHI_NAME, Reason.PHI_DATE, Reason.PHI_AGE})
 """Identity that points at a person only together with something else."""
 
-_STRUCTURE = re.compile(r"\d|@|ninet|hundred")
+_STRUCTURE = re.compile(r"\d|@|[\[(]at[\])]|ninet|hundred|novant|novent|nonant|neunzig|quatre-vingt")
 """Without a digit, an @ or such a word nothing structured can be found."""
 
 

@@ -36,7 +36,7 @@ _DEGREE = (
 _TITLE = (
     r"(?:Mr|Mrs|Ms|Miss|Mx|Dr|DR|MRS|Drs|Dra|Prof|Professor|Doctor|Sr|Sra|Srta|Señor|Señora|Doña|Herr|Frau|Mme"
     r"|Mlle|Monsieur"
-    r"|Madame)"
+    r"|Madame|Signora|Signor|Senhora|Senhor|Mevrouw|Pani|Rev|Reverend|Captain|Sgt|Sergeant)"
 )
 _STAFF = (
     r"radiologist|physician|clinician|doctor|consultant|surgeon|technologist|technician|sonographer|operator|nurse"
@@ -65,7 +65,7 @@ _SURNAMES = (
 _CJK = r"\u4e00-\u9fff"
 _TITLED = re.compile(
     rf"(?<![\w-]){_TITLE}(?:\.\s?|\s)(?:(?:Dr|Prof|med|dent|habil|univ)\. ?){{0,3}}"
-    rf"(?P<name>(?:{_INITIAL} ){{0,2}}{_NAME})"
+    rf"(?P<name>(?:{_INITIAL} ){{0,2}}(?:{_PARTICLE} ){{0,3}}{_NAME})"
 )
 _INITIALS = re.compile(
     rf"(?<![\w-])(?:{_TITLE}(?:\. ?| )(?P<one>[{_UPPER}])\.?(?![\w’'.-]|\)| [{_UPPER}])"
@@ -141,6 +141,10 @@ _SUFFIX = re.compile(
     r"|emic|genic|oid)$"
 )
 _FOLLOWING = re.compile(r"(?:'s|’s)?[ -]([\w-]{1,30})")
+_KIN = re.compile(
+    rf"\b(?:mother|father|wife|husband|spouse|son|daughter|brother|sister|partner|niece|nephew|carer),?"
+    rf" (?P<name>{_TOKEN})"
+)
 _AGED = re.compile(
     rf"(?<![\w-])(?P<name>{_TOKEN})(?=,? (?:is )?an? \d{{1,3}}[- ]?(?:year|yr|y/?o|month)|, \d{{1,3}} ?(?:years"
     rf"|yo\b|y/o|[MF]\b))"
@@ -153,6 +157,10 @@ _AGE_TOLD = re.compile(r"\d ?-?(?:year|yr|y/?o|month|[MF]\b)")
 _CAPITAL = re.compile(r"[A-Z]")
 _WITHOUT_CAPITAL = re.compile(r"\^|name|ed by|signed")
 """What a name without a capital stands behind, and the sign in it."""
+
+
+_LETTERS = str.maketrans({"ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d", "ı": "i", "ß": "ss", "æ": "ae", "Æ": "Ae"})
+"""Letters that lose nothing where accents are taken away."""
 
 
 @functools.cache
@@ -175,7 +183,7 @@ def _words() -> frozenset[str]:
 
 def folded(word: str) -> str:
     """In lower case without accents, and without a possessive."""
-    plain = unicodedata.normalize("NFKD", word) if not word.isascii() else word
+    plain = unicodedata.normalize("NFKD", word.translate(_LETTERS)) if not word.isascii() else word
     return (
         "".join(part for part in plain if not unicodedata.combining(part)).lower().removesuffix("'s").removesuffix("’s")
     )
@@ -184,6 +192,10 @@ def folded(word: str) -> str:
 def is_given(word: str) -> bool:
     """Whether a word, or each part of it around a hyphen, is a common given name."""
     return all(part in given_names() for part in folded(word).split("-"))
+
+
+def _is_surely_given(word: str) -> bool:
+    return folded(word) in _sure_given()
 
 
 def is_ordinary(word: str) -> bool:
@@ -202,8 +214,9 @@ def names_in(text: str) -> Iterator[tuple[int, int]]:
     yield from _labelled(text, num_capitals)
     if "^" in text:
         yield from _carets(text)
-    yield from hospitals_in(text, is_ordinary)
-    for found in _AGED.finditer(text) if _AGE_TOLD.search(text) else ():
+    yield from hospitals_in(text, is_ordinary, _is_surely_given)
+    one = [*_AGED.finditer(text)] if _AGE_TOLD.search(text) else []
+    for found in (*one, *_KIN.finditer(text)):
         if is_given(found["name"]) and folded(found["name"]) not in AMBIGUOUS:
             yield found.span("name")
     if num_capitals > 1 or not text.isascii():

@@ -11,7 +11,7 @@ from infimed_plugins.quality.completeness import garbled_share
 from infimed_plugins.quality.languages import language_of
 from infimed_plugins.quality.modalities import lexicon, modality_of
 from infimed_plugins.quality.reasons import Reason
-from infimed_plugins.quality.texts import Texts, word_list, words_of
+from infimed_plugins.quality.texts import Texts, listed, word_list, words_of
 
 _NEGATION = r"(?:no|not|without|absence of|absent|negative for|free of|denies|no evidence of|no sign of|no signs of)"
 _AFFIRMATION = (
@@ -31,6 +31,14 @@ _SUFFIX = re.compile(
     r"|epithel|endothel|trabecul|papill|follic|germinal|psammom|ganglio|gli[oa]|axon|chrom|genotyp|phenotyp|allel|mutat)\w*"
 )
 """Endings and stems that medical words have, for the many words that no list holds."""
+_NOT_BUILT = listed(
+    "technology technologies technological ideology ideologies apology apologies astrology mythology terminology "
+    "chronology archaeology sociology geology theology geography photography photographs demography bibliography "
+    "program programs diagram diagrams telegram instagram enter enters entered entertaining entertainment "
+    "enterprise enterprises spin spins rectangle rectangular surge surged surges colony colonies colonial antique "
+    "antiques anticipate anticipated mammal clinch utopia"
+)
+"""Words of every day that are built as medical ones are."""
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 _ICD = re.compile(r"\b[A-Z]\d{2}(?:\.\d{1,2})?\b")
 _TOKEN = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
@@ -128,7 +136,7 @@ def _terms() -> tuple[frozenset[str], frozenset[tuple[str, ...]]]:
 
 @lru_cache(maxsize=1 << 16)
 def _is_built_medical(word: str) -> bool:
-    return _SUFFIX.search(word) is not None
+    return _SUFFIX.search(word) is not None and word not in _NOT_BUILT
 
 
 def medical_terms(text: str) -> frozenset[str]:

@@ -41,8 +41,10 @@ def divided(best: Guess, column: str, share: float, folder: Path, name: str, for
     file = only_table(best)
     encoding = best.settings.get("encoding")
     names = header_of(file, None, encoding)
-    if column not in names:
+    alike = [name for name in names if name.strip().casefold() == column.strip().casefold()]
+    if column not in names and len(alike) != 1:
         raise InfimedError(f"{file}: has no column '{column}' to divide by; there are: {', '.join(names)}")
+    column = column if column in names else alike[0]
     rows = [row for _, row in table_rows(file, None, encoding) if isinstance(row, Mapping)]
     values = {_value(row[column]) for row in rows} - {""}
     if len(values) < 2:

@@ -132,7 +132,9 @@ class FileReader(Reader):
         samples = [row for row in rows if isinstance(row, Sample)]
         if is_remote(self.image_root) or not samples:
             return doubts_of(rows)
-        return doubts_of(rows) + doubts_of_images(samples, self.first_rows(), "columns" in type(self).model_fields)
+        return doubts_of(rows) + doubts_of_images(
+            samples, self.first_rows(), "columns" in type(self).model_fields, self.search_below
+        )
 
     def first_rows(self) -> Iterator[Any]:
         """The first rows as they stand in the first file, without what is left out on purpose."""

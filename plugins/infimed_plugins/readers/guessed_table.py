@@ -38,6 +38,7 @@ TAGS = {
     "modality": "modality", "body_part": "body_part", "bodypart": "body_part", "organ": "body_part", "sex": "sex",
     "gender": "sex", "view": "view", "view_position": "view",
     "projection": "view", "language": "language", "lang": "language", "split": "split",
+    **dict.fromkeys(("modalität", "modalitaet", "modalité", "modalidad", "modalità", "modalidade"), "modality"),
 }  # fmt: skip
 _NAME = re.compile(
     r"[0-9]+(?:\.[0-9]+){3,}|\S*[/\\]\S*[0-9]\S*|[0-9a-f]{8,}(?:-[0-9a-f]+)+|(?=\S{6,})(?=\S*[0-9]{3})[\w.-]+",
@@ -200,9 +201,10 @@ def _is_plain(file: Path) -> bool:
 
 def persons_of(rows: Sequence[Mapping[str, Any]], names: Sequence[str], tag: str | None = None) -> list[str]:
     """The columns of a patient, subject or study that say anything: ``tag`` first, then those of a person."""
-    filled = [name for name in names if name == tag or is_person_tag(name)]
+    wanted = tag_of(tag) if tag else None
+    filled = [name for name in names if tag_of(name) == wanted or is_person_tag(name)]
     filled = [name for name in filled if any(not is_empty(row.get(name)) for row in rows)]
-    return sorted(filled, key=lambda name: (name != tag, rank_of(name)))
+    return sorted(filled, key=lambda name: (name != tag, tag_of(name) != wanted, rank_of(name)))
 
 
 def rank_of(name: str) -> int:

@@ -284,7 +284,8 @@ def tried_out(one: Guess) -> Guess:
         few = {"max_samples": LOOKED_AT} if "max_samples" in kind.model_fields else {}
         reader = kind.model_validate({**one.settings, **few})
         assert isinstance(reader, Reader)
-        rows = list(islice((row for shard in reader.shards() for row in reader.read(shard)), LOOKED_AT))
+        every = (_answered(reader, row) for shard in reader.shards() for row in reader.read(shard))
+        rows = list(islice(every, LOOKED_AT))
     except InfimedError as error:
         return replace(one, faults=(Fault(sample_id="", code="bad_file", detail=str(error)),))
     samples = tuple(row for row in rows if isinstance(row, Sample))
@@ -299,6 +300,13 @@ def tried_out(one: Guess) -> Guess:
         unfound=one.unfound or (None if media or not samples else _lost_images(reader)),
         faults=tuple(row for row in rows if isinstance(row, Fault)),
     )
+
+
+def _answered(reader: Reader, row: Sample | Fault) -> Sample | Fault:
+    """The row, or what is wrong with one that has no answer: nothing is learned from it, and it asks nothing."""
+    if isinstance(row, Fault) or row.turns[-1].role == "assistant" or row.references:
+        return row
+    return Fault(sample_id=row.id, code="no_answer", detail="the row has no answer", where=reader.place())
 
 
 def _lost_images(reader: Reader) -> tuple[str, str] | None:

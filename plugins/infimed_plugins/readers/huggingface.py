@@ -13,7 +13,7 @@ from pydantic import Field, PrivateAttr
 
 from infimed_core import Component, DataError, Fault, Media, Reader, Sample
 from infimed_plugins.readers.arrow import decoder_of, rows_of
-from infimed_plugins.readers.columns import Columns, sample_of
+from infimed_plugins.readers.columns import ASKED, Columns, sample_of
 from infimed_plugins.readers.files import doubts_of, fault_of, finished, one_line, sha256_of, stable_id
 from infimed_plugins.readers.local_dataset import files_of, load_folder
 from infimed_plugins.readers.places import below, kind_of_file, with_ending
@@ -38,6 +38,7 @@ class HuggingFace(Reader):
     split: str = Field(default="train", description="Which split is read.")
     revision: str | None = Field(default=None, description="Hub commit, branch or tag; name a commit to be repeatable.")
     columns: Columns = Columns()
+    question: str | None = Field(default=None, min_length=1, description=ASKED)
     image_root: str | None = Field(default=None, description="Folder that media paths in rows start from.")
     search_below: bool = Field(
         default=False,
@@ -79,7 +80,7 @@ class HuggingFace(Reader):
 
     def _checked(self, row: dict[str, Any], identity: str, where: str) -> Sample | Fault:
         try:
-            sample = sample_of(row, self.columns, identity, self._place, self.ignore)
+            sample = sample_of(row, self.columns, identity, self._place, self.ignore, self.question)
             return finished(sample, self.tags, self.licence)
         except Exception as error:  # whatever it is, it is this row's
             if not isinstance(error, DataError) and (told := not_whole(row)):

@@ -12,7 +12,7 @@ from typing import Any, TextIO
 from pydantic import Field
 
 from infimed_core import Component, DataError, Sample
-from infimed_plugins.readers.columns import Columns, sample_of
+from infimed_plugins.readers.columns import ASKED, Columns, sample_of
 from infimed_plugins.readers.files import FileReader
 from infimed_plugins.readers.texts import LONGEST_LINE, opened
 
@@ -30,6 +30,7 @@ class Csv(FileReader):
     """
 
     columns: Columns = Columns()
+    question: str | None = Field(default=None, min_length=1, description=ASKED)
     names: tuple[str, ...] = Field(
         default=(), description="Names of the columns, where the first line is a row already and names none."
     )
@@ -46,7 +47,7 @@ class Csv(FileReader):
 
     def sample(self, file: Path, identity: str, row: Any) -> Sample:
         """The row through ``columns``."""
-        return sample_of(row, self.columns, identity, lambda name: self.media(file, name), self.ignore)
+        return sample_of(row, self.columns, identity, lambda name: self.media(file, name), self.ignore, self.question)
 
     def own_id(self, row: Any) -> Any:
         """What stands in the column of the id."""

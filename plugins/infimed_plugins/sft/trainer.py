@@ -75,13 +75,16 @@ class StagedTrainer(Trainer):
         return self.stages
 
     def problems(self, run: Mapping[str, Component]) -> Mapping[str, str]:
-        """Parameter groups that the run's model does not have, and a kernel whose package is not installed."""
+        """Parameter groups that the run's model does not have, and packages of a kernel or of LoRA that are missing."""
         model = run.get("model")
         known = type(model).group_names if isinstance(model, Model) else ()
         found = {}
         if self.loss_kernel in MODULES and not is_installed(MODULES[self.loss_kernel]):
             package = "liger-kernel" if self.loss_kernel == "liger" else self.loss_kernel
             found["loss_kernel"] = f"'{self.loss_kernel}' is not installed; pip install '{package}', or take auto"
+        for index, stage in enumerate(() if is_installed("peft") else self.stages):
+            if stage.lora is not None:
+                found[f"stages.{index}.lora"] = "lora needs peft, which is not installed: pip install 'infimed[lora]'"
         for index, stage in enumerate(self.stages if known else ()):
             for setting, groups in stage.named_groups().items():
                 unknown = [group for group in groups if group not in known]

@@ -29,6 +29,7 @@ from infimed_plugins.medevalkit.answers.context_modifiers import (
     is_considered,
     is_contradicted,
     is_hedged,
+    is_hypothetical,
     verb_denied,
 )
 from infimed_plugins.medevalkit.answers.equality import EDGES
@@ -121,8 +122,8 @@ def _parts(line: str) -> list[str]:
     return found
 
 
-def _items(text: str, low: str, at: int, options: Options, multiple: bool) -> tuple[int, str, str]:
-    """One item, or a list of items that ends like a list."""
+def _items(text: str, low: str, at: int, options: Options, multiple: bool) -> tuple[int, str, str] | None:
+    """One item, or a list of items that ends like a list; ``None`` for a list that is denied as a whole."""
     indices, end, either = [index_of(low[at])], at + 1, False
     more = MORE.match(low, end)
     while more is not None and len(indices) < 26:
@@ -134,6 +135,8 @@ def _items(text: str, low: str, at: int, options: Options, multiple: bool) -> tu
         end = more.end()
         more = MORE.match(low, end)
     if len(indices) > 1:
+        if denied_after(low[end : end + 90]):
+            return None
         if ENDS.match(low, end):
             if either:
                 return end, "", "several_answers"
@@ -185,7 +188,7 @@ def _names_another(text: str, at: int, end: int, index: int, options: Options) -
 
 _HOLDS = word_set("correct right true accurate consistent appropriate likely suitable 正确 对 符合 ✓ ✔ ✅")
 _LABEL_NEXT = re.compile(rf"[ :]{{0,3}}\n{{0,2}} ?(?=[{LABELS}])")
-_CHINESE = re.compile("[答选最正结故应因综所认觉判诊\\[→∴=]")
+_CHINESE = re.compile("[答选最正结故应因综所认觉判诊解回정답선\\[→∴=]")
 
 
 def find_statements(
@@ -235,7 +238,7 @@ def find_statements(
 
 def _copula(text: str, low: str, at: int, stop: int, options: Options, multiple: bool) -> Statement | None:
     """ "the most likely step is (F)": a label after "is" in a sentence that concludes."""
-    before = low[sentence_start(low, at) : at]
+    before = low[sentence_start(text, at) : at]
     claim = read_claim(text, low, stop, options, multiple)
     if (
         claim is None
@@ -275,6 +278,8 @@ def _forward(
     end, letters, reason = claim
     groups = cue.groupdict()
     noun = groups.get("noun") or ""
+    if _STEP.match(cue.group()):
+        return None  # "Step 3:" is a heading
     if (
         noun.endswith("s")
         and not multiple
@@ -289,14 +294,16 @@ def _forward(
     by_name = any(NAME <= ord(char) < LABEL for char in low[cue.end() : end])
     if by_name and (copula or not _ASKED_FOR.search(noun or "answer")):
         return None  # "it is warfarin" names an option, which is read as such
-    before = low[sentence_start(low, cue.start()) : cue.start()]
+    before = low[sentence_start(text, cue.start()) : cue.start()]
     if verb_denied(before) and (groups.get("verb") or groups.get("chinese")):
+        return None
+    if copula and _NOTHING.search(before) and not cue["so"]:
         return None
     if (copula and _LEAST.search(before)) or _OTHERS.search(before):
         return None
     if groups.get("turn") and not _ENDS_TURN.match(low, end):
         return None
-    if denied_before(cue.group()) or _asked(low, end) or is_considered(before):
+    if denied_before(cue.group()) or _asked(low, end) or is_considered(before) or is_hypothetical(before + cue.group()):
         return None
     after = low[end : end + 200]
     if is_contradicted(after) or (letters and not reason and denied_after(after, before + cue.group())):
@@ -305,12 +312,15 @@ def _forward(
     return Statement(cue.start(), end, letters, DOUBTED if doubted else CONCLUDED, "stated", reason)
 
 
+_NOTHING = re.compile(r"\b(?:no|nothing|none|little)\b(?! (?:doubt|question))[^.,;]{0,40}$")
+""" "No finding supports B"."""
+_STEP = re.compile(r"step ?\d")
 _LEAST = re.compile(r"\b(?:least|less)(?: \w+)?\s?$")
 _OTHERS = re.compile(r"\b(?:incorrect|wrong|other|alternative|remaining|rejected|eliminated) $")
 """What makes "answers: A, B" the answers that are none."""
 _ENDS_TURN = re.compile(r"[\"')\]]*\s?(?:[.!\n(]|$|,? (?:because|since|as|is (?:the|right|correct))\b)")
 """What may follow a letter after "actually" or its like, so that this is an answer."""
-_ASKED_FOR_CHINESE = re.compile("答案|选项|选择")
+_ASKED_FOR_CHINESE = re.compile("答案|选项|选择|正解|正答|答え|解答|정답|답")
 _ASKED_FOR = re.compile(f"answer|option|choice|ans|one|letter|{ABROAD}")
 _SEEMING = phrases("seems|appears|looks|remains|would be|should be|must be")
 _HOLDS_OF_A = phrases("correct|right|true|best|better|answer|choice|option|likely|appropriate")
@@ -343,13 +353,14 @@ def _backward(text: str, low: str, match: re.Match[str], options: Options, multi
     ):
         return None
     if ord(item) < NAME and item in "ai" and match["join"].strip() in ("is", "was", "-", "="):
-        said = item == "a" and match["join"].strip() in ("is", "was") and match["right"] in _HOLDS_OF_A
-        if not said or text[start] != "A":
+        joins = ("is", "was") if item == "a" else ("is",)  # "I was right" is said of a person
+        said = match["join"].strip() in joins and match["right"] in _HOLDS_OF_A
+        if not said or not text[start].isupper():
             return None
     index = index_of(item)
     if index >= len(options):
         return None
-    first = sentence_start(low, start)
+    first = sentence_start(text, start)
     before = low[first:start] if match["join"] else _MAKES.sub("", low[first:start])
     if denied_before(before) or is_considered(before) or _asked(low, match.end()):
         return None

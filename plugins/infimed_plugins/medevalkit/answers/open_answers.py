@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from infimed_plugins.medevalkit.answers.equality import key, key_of_plain, without_reference
+from infimed_plugins.medevalkit.answers.folding import fold
 from infimed_plugins.medevalkit.answers.numbers import number_of, numbers_in
 from infimed_plugins.medevalkit.answers.other_values import FILLERS, conflict
 from infimed_plugins.medevalkit.answers.prepared import MARK, prepare
@@ -22,7 +23,7 @@ from infimed_plugins.medevalkit.answers.reference_parts import (
 from infimed_plugins.medevalkit.answers.refusals import is_refusal
 from infimed_plugins.medevalkit.answers.sentences import Sentence, read_sentences
 from infimed_plugins.medevalkit.answers.values import NUMBERS
-from infimed_plugins.medevalkit.answers.vocabulary import Words, value_of, words_of
+from infimed_plugins.medevalkit.answers.vocabulary import Words, same_as, value_of, words_of
 from infimed_plugins.medevalkit.answers.words import word_set
 
 NEEDS_JUDGE = "needs_judge"
@@ -45,6 +46,7 @@ def grade_open(reference: str, response: str | None, question: str = "", ended: 
     prepared = prepare(response, ended)
     if prepared.reason:
         return Verdict(None, prepared.reason)
+    question = question if question.isascii() else fold(question)
     wanted = key(reference)
     first = wanted.partition(" ")[0]
     for text in reversed(candidates(prepared.text, prepared.marks)):
@@ -215,6 +217,8 @@ def _grade_words(reference: str, text: str, question: str) -> Verdict:
     states = _without_shared(parts, states, sentences)
     if "partly" in states and len(parts) == 1 and says_opposite(parts[0], sentences):
         return Verdict(False, read=read, statement=_deciding(parts[0], sentences))
+    if alone and _says_normal(reference, sentences):
+        return Verdict(False, read=read, statement=text[:300])
     if "doubted" in states or "partly" in states:
         return Verdict(False, read=read) if other == "other" else Verdict(None, NEEDS_JUDGE, read=read)
     if "denied" in states:
@@ -232,6 +236,21 @@ def _grade_words(reference: str, text: str, question: str) -> Verdict:
     if other or content >= _ENOUGH_WORDS or _resembles(parts, sentences, question) or _says_nothing(sentences):
         return Verdict(None, NEEDS_JUDGE, read=read)
     return Verdict(False, read=read)
+
+
+def _says_normal(reference: str, sentences: list[Sentence]) -> bool:
+    """Whether what should be ill ("brain tumour") is called normal: of the reference only the place is said."""
+    normal = any(
+        (kind, value) == ("normality", "normal") and not sentence.denied[at]
+        for sentence in sentences
+        if not sentence.doubted
+        for kind, value, at in sentence.values
+    )
+    if not normal:
+        return False
+    words = [word for word in words_of(reference) if word not in FILLERS]
+    missing = [word for word in words if not any(sentence.find(same_as((word,))) for sentence in sentences)]
+    return 0 < len(missing) < len(words) and all(value_of((word,)) is None for word in missing)
 
 
 def _without_shared(parts: tuple[Part, ...], states: list[str], sentences: list[Sentence]) -> list[str]:

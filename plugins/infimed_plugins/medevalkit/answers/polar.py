@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from infimed_plugins.medevalkit.answers.equality import ENDING, key, key_of_plain
 from infimed_plugins.medevalkit.answers.open_answers import NEEDS_JUDGE, Verdict, after_label
-from infimed_plugins.medevalkit.answers.polar_chinese import by_chinese
+from infimed_plugins.medevalkit.answers.polar_chinese import by_chinese, of_topic
 from infimed_plugins.medevalkit.answers.prepared import MARK, Prepared, prepare
 from infimed_plugins.medevalkit.answers.refusals import is_refusal
 from infimed_plugins.medevalkit.answers.run_on import heads
@@ -61,14 +61,14 @@ _NO_NOUN = re.compile(
     re.IGNORECASE,
 )
 _LAST = re.compile(
-    rf"(?:^|[\n.:;。,]\s?|\b(?:is|be|answer|say|so|thus|therefore|hence|conclude|final|actually|rather|"
+    rf"(?:^|[\n.:;?。,]\s?|\b(?:is|be|answer|say|so|thus|therefore|hence|conclude|final|actually|rather|"
     rf"likely|probably|definitely|certainly)\b:? "
     rf"?\"?'?){_SAID}[\W_]*$",
     re.IGNORECASE,
 )
 _REPEATED = re.compile(
     r"(?:please )?(?:choose|select|answer|pick)[^.\n]{0,60}[\[(]\"?'?yes\"?'?(?:,| or|/) ?\"?'?no\"?'?[\])]|"
-    r"[\[(]\"?'?yes\"?'?(?:,| or|/) ?\"?'?no\"?'?[\])]|\boptions?:? yes(?:,| or|/) ?no\b",
+    r"[\[(]\"?'?yes\"?'?(?:,| or|/) ?\"?'?no\"?'?[\])]|\boptions?:? yes(?:,| or|/) ?no\b|^yes ?/ ?no ?[:?] ?",
     re.IGNORECASE,
 )
 _STATED = re.compile(
@@ -148,6 +148,18 @@ def _turned(text: str, question: str) -> str:
         return _TRUTH.get(words[0], "") if len(words) == 1 else ""
     here = [word for word in words_of(question) if word in _TURNED]
     return _TURNED[words[0]] if not here else "yes" if _TURNED[here[0]] == _TURNED[words[0]] else "no"
+
+
+def said_of_question(gold: str, question: str) -> str:
+    """yes or no, where a reference is the word that a yes-or-no question asks for ("normal?"), or its opposite."""
+    if not question.isascii():
+        return of_topic(key(gold), question)
+    asked, words = _asked(question), words_of(gold)
+    if not asked or len(words) != 1:
+        return ""
+    if words[0] == asked[-1]:
+        return "yes"
+    return "no" if any({words[0], asked[-1]} == set(pair) for pair in OPPOSITES) else ""
 
 
 def _contradicts(said: str, text: str, question: str) -> bool:
@@ -255,6 +267,23 @@ _STRONG_HEDGES = re.compile(
 )
 
 
+_UNDECIDED = re.compile(
+    r"^\W*(?:if|unless|whether|(?:in order )?to (?:decide|determine|see|assess|evaluate|check|know|tell|judge|say|"
+    r"confirm|find|identify|establish|rule out|exclude))\b|\b(?:and|or|with|that|the|of|an?|to|is|are|was|by|in|for|"
+    r"which|as|from|because|but|we|i)$|\b(?:needed|required|recommended|necessary|advised|indicated|helpful|warranted) "
+    r"(?:to|for)\b|\b(?:not|un) ?(?:sure|certain)\b|\bwonder|\bif there (?:is|are)\b",
+    re.IGNORECASE,
+)
+"""A sentence that only sets out to decide, asks for more, or stops in its middle."""
+_DEFINES = re.compile(
+    r"^\W*(?:an? )?(?!(?:this|it|that|the|there|these|they|image|patient)\b)\w+(?: \w+){0,3} (?:(?:is|are) (?:an? |any )?"
+    r"(?:\w+ ){0,3}?(?:condition|disease|disorder|term|type of|form of|kind of)\b|means?\b|refers? to\b|occurs? when\b|"
+    r"(?:is|are) (?:defined|characteri[sz]ed)\b)",
+    re.IGNORECASE,
+)
+"""What a thing is, not whether it is there ("a pneumothorax is a condition in which")."""
+
+
 def by_statement(text: str, question: str) -> tuple[str, str]:
     """("yes" | "no" | "", the sentence): what the text says of the very thing that a yes-or-no question asks."""
     asked = _asked(question)
@@ -264,7 +293,9 @@ def by_statement(text: str, question: str) -> tuple[str, str]:
     found: dict[str, str] = {}
     for sentence in read_sentences(text):
         hedge = _STRONG_HEDGES.search(sentence.text)
-        if sentence.asked or (hedge and words_of(hedge.group())[-1] not in asked):  # "the lungs are not clear"
+        if (
+            sentence.asked or _UNDECIDED.search(sentence.text) or _DEFINES.match(sentence.text) or (hedge and words_of(hedge.group())[-1] not in asked)
+        ):  # "the lungs are not clear"
             continue
         said = _said_of(asked, sentence)
         if said:
@@ -316,12 +347,15 @@ def _said_of(asked: tuple[str, ...], sentence: Sentence) -> str:
         polarity.append(sentence.denied[other])
     if not polarity:
         return ""
-    if not any(word in DENYING and word not in asked for word in sentence.words):
+    if not any((word in DENYING or word in _ENDED) and word not in asked for word in sentence.words):
         polarity = [False] * len(polarity)  # "free air", "gram negative": what is asked, and no denial
     denied = polarity[-1] if not opposed else any(polarity)
     if not opposed and any(polarity):
         denied = True
     return "no" if (denied != opposed) != _compares_round(asked, sentence) else "yes"
+
+
+_ENDED = frozenset(["ruled", "excluded", "resolved"])
 
 
 def _compares_round(asked: tuple[str, ...], sentence: Sentence) -> bool:
@@ -347,6 +381,8 @@ _NORMAL = frozenset(["normal", "unremarkable", "healthy"])
 def _is_short(asked: tuple[str, ...], sentence: Sentence) -> bool:
     """Whether a sentence says of "it" the last word that is asked, and nothing else."""
     words = sentence.words
+    if not words:  # signs alone
+        return False
     rest = set(words) - _ASKING - DENYING - {asked[-1], "they", "these", "both", "side"}
     return words[0] in ("it", "they", "this", "these", "that") and asked[-1] in words and not rest
 
@@ -382,4 +418,4 @@ def _opposite(word: str, sentence: Sentence) -> int | None:
     return None
 
 
-__all__ = ["NEEDS_JUDGE", "by_statement", "grade_polar", "is_polar", "read_polar"]
+__all__ = ["NEEDS_JUDGE", "by_statement", "grade_polar", "is_polar", "read_polar", "said_of_question"]

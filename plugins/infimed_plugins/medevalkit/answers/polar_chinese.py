@@ -43,6 +43,16 @@ def by_chinese(text: str, question: str) -> tuple[str, str]:
     return said, clause[:300]
 
 
+def of_topic(gold: str, question: str) -> str:
+    """yes or no, where a reference says of the question's topic that it holds ("正常" to "...正常吗"), or not."""
+    topic, _ = _topic(question)
+    if not topic or len(gold) > 6:
+        return ""
+    return (
+        _said_of(topic, gold, "") if topic in gold or topic.endswith(("正常", "异常", "对称", "良性", "恶性")) else ""
+    )
+
+
 def _topic(question: str) -> tuple[str, str]:
     """What a yes-or-no question asks about, and of what, without the words of asking; "" for another question."""
     question = re.sub(r"[??。\s]+$", "", question.strip())

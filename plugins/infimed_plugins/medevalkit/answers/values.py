@@ -12,7 +12,8 @@ KINDS: dict[str, dict[str, str]] = {
     "side": {
         "left": "left | left side | left hand side | left sided | left hemithorax | left hemisphere",
         "right": "right | right side | right hand side | right sided | right hemithorax | right hemisphere",
-        "bilateral": "bilateral | both sides | both side | bilaterally | both left and right | left and right |"
+        "bilateral": "bilateral | both sides | both side | both lung | both kidney | both hemisphere | both eye | both hand |"
+        " both foot | both breast | both hip | both knee | bilaterally | both left and right | left and right |"
         " right and "
         "left | on both sides | either side",
         "unilateral": "unilateral | one side | only one side | one sided | unilaterally",
@@ -89,6 +90,20 @@ KINDS: dict[str, dict[str, str]] = {
     "comparison": {
         "less": "< | less than | fewer than | smaller than | under | below | lower than | at most | up to | ≤",
         "more": "> | greater than | more than | larger than | over | above | higher than | at least | exceeding | ≥",
+    },
+    "count": {"single": "single | solitary", "multiple": "multiple | several | numerous | many"},
+    "organ system": {
+        "digestive": "digestive system | gastrointestinal system | gastrointestinal | gastrointestinal tract | "
+        "digestive tract | alimentary tract | alimentary canal | gi system | gi tract",
+        "respiratory": "respiratory system | respiratory | respiratory tract | pulmonary system",
+        "cardiovascular": "cardiovascular system | cardiovascular | circulatory system | vascular system",
+        "nervous": "nervous system | neurological system | neurologic system",
+        "urinary": "urinary system | urinary tract | renal system | excretory system",
+        "endocrine": "endocrine system | endocrine",
+        "reproductive": "reproductive system | genital system | reproductive tract | genital tract",
+        "musculoskeletal": "musculoskeletal system | musculoskeletal | skeletal system | muscular system",
+        "lymphatic": "lymphatic system | lymphoid system",
+        "integumentary": "integumentary system | integumentary",
     },
     "time": {"acute": "acute", "chronic": "chronic", "subacute": "subacute"},
     "long bone": {
