@@ -46,7 +46,8 @@ class Directory(FileReader):
 
     def _rows_of(self, folder: Path, names: list[str], root: Path) -> Iterator[tuple[str, Any]]:
         images = [name for name in names if not name.startswith(".") and self._is_image(folder / name, root)]
-        captions = {name for name in names if name.endswith(self.caption_ending) and name not in images}
+        texts = (name for name in names if not name.startswith(".") and name.endswith(self.caption_ending))
+        captions = {name for name in texts if name not in images}
         of = {name: next((text for text in self._captions(name) if text in captions), None) for name in images}
         for name in images:
             yield str(folder / name), (folder / name, folder / (of[name] or self._captions(name)[0]))

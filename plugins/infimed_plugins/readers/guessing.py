@@ -113,7 +113,7 @@ def guess(
             "with --split-by COLUMN"
         )
     if not useful:
-        told = next((f"{one.use}: {one.faults[0].detail}" for one in tried if one.faults), "no table, text or image")
+        told = next((f"{one.use}: {one.faults[0].detail}" for one in tried if one.faults), _there(files))
         raise InfimedError(f"{place}: nothing in it becomes a sample ({told}); see docs/data.md for what is read")
     useful.sort(key=lambda one: (-(one.num_samples + one.num_found), "image_key" in one.settings))
     sliced = next((one for one in useful if one.use == "volumes"), None)
@@ -122,6 +122,15 @@ def guess(
     if told := _apart(useful[0], tried):
         raise InfimedError(f"{place}: {told}")
     return useful
+
+
+def _there(files: Sequence[Path]) -> str:
+    """That no file is of a kind that is read, and of which kinds they are."""
+    endings = Counter(file.suffix.lower() or "no ending" for file in files)
+    there = ", ".join(f"{number:,} of {ending}" for ending, number in endings.most_common(5)) or "no file at all"
+    advice = "; save spreadsheets as CSV" if endings.keys() & {".xlsx", ".xls", ".ods"} else ""
+    advice += "; unpack archives" if endings.keys() & {".zip", ".rar", ".7z"} else ""
+    return f"no table, text or image: there are {there}{advice}"
 
 
 def _apart(best: Guess, tried: Sequence[Guess]) -> str:
