@@ -53,7 +53,8 @@ class Directory(FileReader):
         if self.folder_answers:
             yield from ((str(folder / name), (folder / name, None)) for name in images)
             return
-        captions = {name for name in names if name.endswith(self.caption_ending) and name not in images}
+        texts = (name for name in names if not name.startswith(".") and name.endswith(self.caption_ending))
+        captions = {name for name in texts if name not in images}
         of = {name: next((text for text in self._captions(name) if text in captions), None) for name in images}
         for name in images:
             yield str(folder / name), (folder / name, folder / (of[name] or self._captions(name)[0]))

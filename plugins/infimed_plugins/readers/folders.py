@@ -44,11 +44,11 @@ def _test_folders(folder: Path, images: Sequence[Path]) -> list[str]:
 
 
 def why_nothing(folder: Path, files: Sequence[Path], images: Sequence[Path]) -> str:
-    """What a folder has in which nothing becomes a sample, and what would make samples of it."""
+    """What a folder of images has in which nothing becomes a sample, and what would make samples of it; else ""."""
     if sheets := [file.name for file in files if file.suffix.lower() in _SHEETS]:
         return f"{sheets[0]} is a spreadsheet: save it as CSV (in UTF-8) and try again"
     if not images:
-        return "no table, text or image"
+        return ""
     if parts := _test_folders(folder, images):
         return (
             f"{len(images):,} images and no table; '{parts[0]}' is called a test set: where the folders in it are "

@@ -114,12 +114,24 @@ def guess(
         )
     if not useful:
         told = next((f"{one.use}: {one.faults[0].detail}" for one in tried if one.faults), "")
-        told = told or why_nothing(folder, left, shown)
+        told = told or why_nothing(folder, left, shown) or _there(files)
         raise InfimedError(f"{place}: nothing in it becomes a sample ({told}); see docs/data.md for what is read")
     useful.sort(key=lambda one: (-(one.num_samples + one.num_found), "image_key" in one.settings))
+    sliced = next((one for one in useful if one.use == "volumes"), None)
+    if useful[0].use == "studies" and sliced is not None and sliced.num_samples == useful[0].num_samples:
+        useful = [sliced, *(one for one in useful if one is not sliced)]  # it shows fewer images, chosen ones
     if told := _apart(useful[0], tried):
         raise InfimedError(f"{place}: {told}")
     return useful
+
+
+def _there(files: Sequence[Path]) -> str:
+    """That no file is of a kind that is read, and of which kinds they are."""
+    endings = Counter(file.suffix.lower() or "no ending" for file in files)
+    there = ", ".join(f"{number:,} of {ending}" for ending, number in endings.most_common(5)) or "no file at all"
+    advice = "; save spreadsheets as CSV" if endings.keys() & {".xlsx", ".xls", ".ods"} else ""
+    advice += "; unpack archives" if endings.keys() & {".zip", ".rar", ".7z"} else ""
+    return f"no table, text or image: there are {there}{advice}"
 
 
 def _apart(best: Guess, tried: Sequence[Guess]) -> str:
