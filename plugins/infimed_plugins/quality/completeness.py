@@ -107,9 +107,8 @@ def completeness(texts: Texts, profile: Profile) -> tuple[float | None, list[Rea
     mojibake = mojibake_share(texts.everything)
     if mojibake > 0:
         lower(Reason.TEXT_MOJIBAKE, 0.4 / (1.0 + 10.0 * mojibake))
-    long = _long(words_of(_without_names(answer)))
-    num_garbled = sum(map(_is_garbled, long))
-    garbled = num_garbled / len(long) if len(long) > 1 else 0.0
+    num_garbled, num_long = _num_garbled(words_of(_without_names(answer)))
+    garbled = num_garbled / num_long if num_long > 1 else 0.0
     soft_factor = 1.0
     if garbled > 0 and not foreign:  # one strange word may be a rare term, so it lowers a little and names no reason
         soft = 1.0 - 1.5 * garbled
@@ -235,15 +234,17 @@ def _known_words() -> frozenset[str]:
     return frozenset(word for entry in entries for word in re.split(r"[\s-]+", entry))
 
 
-@lru_cache(maxsize=16)
 def garbled_share(words: tuple[str, ...]) -> float:
     """Share of the long words whose letters do not follow one another as in any word we know."""
-    long = _long(words)
-    return sum(map(_is_garbled, long)) / len(long) if len(long) > 1 else 0.0
+    num_garbled, num_long = _num_garbled(words)
+    return num_garbled / num_long if num_long > 1 else 0.0
 
 
-def _long(words: Sequence[str]) -> list[str]:
-    return [word for word in words if len(word) >= 4 and _is_plain[word]]
+@lru_cache(maxsize=16)
+def _num_garbled(words: tuple[str, ...]) -> tuple[int, int]:
+    """How many of the long words are so, and how many long words there are."""
+    long = [word for word in words if len(word) >= 4 and _is_plain[word]]
+    return sum(map(_is_garbled, long)), len(long)
 
 
 _is_plain = Remembered(lambda word: word.isascii() and "-" not in word and "'" not in word)

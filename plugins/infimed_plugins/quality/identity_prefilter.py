@@ -77,26 +77,32 @@ class Index:
 
     def __init__(self, lists: Sequence[Iterable[str]]) -> None:
         self._anywhere: list[tuple[str, int]] = []
-        self._by_letters: dict[str, list[tuple[str, int]]] = {}
+        self._by_letters: dict[str, list[tuple[str, str, int]]] = {}
         self._of_word = Remembered(self._look)
         for number, pieces in enumerate(lists):
             for piece in pieces:
                 longest = max(piece.split(), key=len, default="")
-                place = self._by_letters.setdefault(longest[:3], []) if longest else self._anywhere
-                place.append((piece, number))
+                if longest:
+                    self._by_letters.setdefault(longest[:3], []).append((longest, piece, number))
+                else:
+                    self._anywhere.append((piece, number))
 
-    def _look(self, word: str) -> tuple[tuple[str, int], ...]:
-        """The pieces of which a word holds the first letters of the longest part."""
+    def _look(self, word: str) -> tuple[frozenset[int], tuple[tuple[str, int], ...]] | None:
+        """The numbers of the pieces that a word holds, and pieces of several words of which it holds the longest."""
         letters = {word[at : at + size] for size in (1, 2, 3) for at in range(len(word) - size + 1)}
-        return tuple(pair for some in letters for pair in self._by_letters.get(some, ()))
+        near = [entry for some in letters for entry in self._by_letters.get(some, ()) if entry[0] in word]
+        whole = frozenset(number for longest, piece, number in near if longest == piece)
+        parts = tuple((piece, number) for longest, piece, number in near if longest != piece and number not in whole)
+        return (whole, parts) if near else None
 
     def found_in(self, low: str) -> set[int]:
         """The numbers of the lists that have a piece in a text of lower case."""
         found = {number for piece, number in self._anywhere if piece in low}
         of_word = self._of_word
         for word in low.split():
-            if pairs := of_word[word]:
-                for piece, number in pairs:
+            if held := of_word[word]:
+                found |= held[0]
+                for piece, number in held[1]:
                     if number not in found and piece in low:
                         found.add(number)
         return found
