@@ -54,9 +54,13 @@ _THIS_IS = re.compile(
 )
 _ASKS_WHICH = re.compile(
     r"\b(?:modality|which|what (?:type|kind|sort|imaging|organ|part|region|plane|body)|or|how was|"
-    r"is (?:this|it|the (?:image|picture)) (?:an? )?(?:[\w-]+ ){0,3}\?|taken with|type of)\b",
+    r"taken with|type of)\b|^\W*(?:is|was|are|were) (?:this|it|that|these|the) (?:[\w-]+ ?){1,8}\?",
     re.I,
 )
+_ASKS_IF = re.compile(
+    r"\W*(?:is|was) (?:this|it|the (?:image|picture|scan|film|study))(?: image| picture| scan)? an? ", re.I
+)
+_YES = re.compile(r"\W*yes\b", re.I)
 _NOTE_WORDS = 30
 """Longer answers tell of a patient, whose other regions may be named without being shown."""
 _PANEL = re.compile(r"(?:\(([b-h])\)|\bpanels? \(?([b-h])\b)", re.I)
@@ -77,8 +81,9 @@ def _claims(kind: str) -> tuple[tuple[str, re.Pattern[str]], ...]:
 def claimed(kind: str, texts: Texts) -> frozenset[str]:
     """Keys of the lexicon's table ``kind`` that the answers speak of, without comparisons, denials and complaints."""
     found = set()
+    agreed = [question for question in texts.questions if _YES.match(texts.answer) and _ASKS_IF.match(question)]
     for key, pattern in _claims(kind):
-        for answer in texts.answers:
+        for answer in (*texts.answers, *agreed):
             if any(not _is_elsewhere(match) for match in pattern.finditer(answer)):
                 found.add(key)
     return frozenset(found)

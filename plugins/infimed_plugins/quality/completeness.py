@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import cache, lru_cache
 
+from infimed_plugins.quality.identity_prefilter import Remembered
 from infimed_plugins.quality.languages import language_of
 from infimed_plugins.quality.profile import Profile
 from infimed_plugins.quality.reasons import Reason
@@ -22,12 +23,16 @@ _MARKUP = re.compile(
 _BROKEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x80-\x9f\ufffd]")
 _MAY_BE_MARKUP = re.compile(r"[<&\\\[\]{}*#`!]")
 _PLACEHOLDER = re.compile(
-    r"^\W*(?:lorem ipsum.*|todo|tbd|n/?a|none|null|nan|caption|placeholder|image|untitled|see text|"
+    r"^\W*(?:lorem ipsum.*|todo|tbd|n/?a|none|null|nan|caption|placeholder|image|untitled|see text|x{3,}|"
+    r"(?:please )?(?:insert|enter|add|type|put|fill in)\b[^.\n]{0,60}\bhere|"
+    r"to be (?:added|determined|completed|written)|"
+    r"(?:your |dummy |sample )?(?:text|caption|description|report) (?:here|goes here)|"
     r"fig(?:ure)?\.? *\d*[a-z]?\W*(?:see text)?|https?://\S+|\S+\.(?:png|jpe?g|dcm|tiff?))\W*$",
     re.IGNORECASE | re.DOTALL,
 )
 _OPTION = re.compile(r"^[(\[]?[A-Z][.):\]]+\s+(?=\S)")
-_NAMES = re.compile(r"\S+@\S+|https?://\S+|(?<=[a-z0-9,] )[A-Z][a-z]+\b")
+_NAMES_ALONE = re.compile(r"https?://\S+|(?<=[a-z0-9,] )[A-Z][a-z]+\b")
+_NAMES = re.compile(rf"\S+@\S+|{_NAMES_ALONE.pattern}")
 """Addresses and proper nouns, whose letters follow no rule that a list of words could teach."""
 _DANGLING = frozenset(
     [
@@ -102,16 +107,15 @@ def completeness(texts: Texts, profile: Profile) -> tuple[float | None, list[Rea
     mojibake = mojibake_share(texts.everything)
     if mojibake > 0:
         lower(Reason.TEXT_MOJIBAKE, 0.4 / (1.0 + 10.0 * mojibake))
-    long = _long(words_of(_NAMES.sub(" ", answer)))
-    num_garbled = sum(map(_is_garbled, long))
-    garbled = num_garbled / len(long) if len(long) > 1 else 0.0
+    num_garbled, num_long = _num_garbled(words_of(_without_names(answer)))
+    garbled = num_garbled / num_long if num_long > 1 else 0.0
     soft_factor = 1.0
     if garbled > 0 and not foreign:  # one strange word may be a rare term, so it lowers a little and names no reason
         soft = 1.0 - 1.5 * garbled
         if garbled > 0.3 and num_garbled >= LEAST_GARBLED:
             lower(Reason.TEXT_GARBLED, max(0.05, min(0.45, soft)))
         else:
-            soft_factor = max(0.55, soft)
+            soft_factor = max(0.85 if num_garbled == 1 else 0.55, soft)
     options = {without_label(option).casefold() for option in texts.options}
     for text in () if foreign else tuple(without_label(text) for text in texts.answers):
         # An option is whole as it stands, without a full stop.
@@ -145,6 +149,12 @@ def completeness(texts: Texts, profile: Profile) -> tuple[float | None, list[Rea
             return None, [Reason.LANGUAGE_UNKNOWN], raw
         soft_factor = 1.0
     return soft_factor * math.prod(factors.values()), list(factors), raw
+
+
+def _without_names(answer: str) -> str:
+    if answer.islower() and "@" not in answer and "://" not in answer:
+        return answer
+    return (_NAMES if "@" in answer else _NAMES_ALONE).sub(" ", answer)
 
 
 def _judge_length(texts: Texts, answer: str, words: Sequence[str], profile: Profile, lower: object) -> None:
@@ -224,14 +234,20 @@ def _known_words() -> frozenset[str]:
     return frozenset(word for entry in entries for word in re.split(r"[\s-]+", entry))
 
 
-def garbled_share(words: Sequence[str]) -> float:
+def garbled_share(words: tuple[str, ...]) -> float:
     """Share of the long words whose letters do not follow one another as in any word we know."""
-    long = _long(words)
-    return sum(map(_is_garbled, long)) / len(long) if len(long) > 1 else 0.0
+    num_garbled, num_long = _num_garbled(words)
+    return num_garbled / num_long if num_long > 1 else 0.0
 
 
-def _long(words: Sequence[str]) -> list[str]:
-    return [word for word in words if len(word) >= 4 and word.isascii() and "-" not in word and "'" not in word]
+@lru_cache(maxsize=16)
+def _num_garbled(words: tuple[str, ...]) -> tuple[int, int]:
+    """How many of the long words are so, and how many long words there are."""
+    long = [word for word in words if len(word) >= 4 and _is_plain[word]]
+    return sum(map(_is_garbled, long)), len(long)
+
+
+_is_plain = Remembered(lambda word: word.isascii() and "-" not in word and "'" not in word)
 
 
 @lru_cache(maxsize=1 << 16)

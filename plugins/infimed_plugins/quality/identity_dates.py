@@ -14,7 +14,8 @@ MONTH = (
     r"|nov(?:ember|embre)?"
     r"|dec(?:ember)?|d[ée]cembre|dez(?:ember)?|enero|febrero|marzo|abril|mayo|junio|julio|agosto|septiembre|setiembre"
     r"|octubre|noviembre|diciembre|janvier|septembre|gennaio|febbraio|maggio|giugno|luglio|settembre|ottobre|dicembre"
-    r"|janeiro|fevereiro|março|junho|julho|setembro|outubro|novembro|dezembro)\.?"
+    r"|janeiro|fevereiro|março|maio|junho|julho|setembro|outubro|novembro|dezembro"
+    r"|januari|februari|maart|mei|augustus|ene|abr|ago|dic|fev|gen|giu|lug|ott|mrt)\.?"
 )
 _DAY = r"(?:[12]\d|3[01]|0?[1-9])(?:st|nd|rd|th|er|º)?"
 _BARE_DAY = r"(?:[12]\d|3[01]|0?[1-9])"
@@ -24,7 +25,7 @@ _COMPACT = rf"{_YEAR}(?:0[1-9]|1[0-2]){_TWO_DAY}"
 _TIME = r"(?:(?:T| |, )?[0-2]?\d:[0-5]\d(?::[0-5]\d(?:[.,]\d{1,9})?)?(?: ?[AaPp]\.?[Mm]\b)?(?:Z|[+-]\d\d:?\d\d)?)?"
 
 FULL_DATE = (
-    rf"(?:{_YEAR}[/._-](?:0?[1-9]|1[0-2])[/._-]{_BARE_DAY}{_TIME}"
+    rf"(?:{_YEAR}(?:[/._-]|\. )(?:0?[1-9]|1[0-2])(?:[/._-]|\. ){_BARE_DAY}{_TIME}"
     rf"|{_COMPACT}(?:T?[0-2]\d[0-5]\d(?:[0-5]\d(?:\.?\d{{1,9}})?)?)?"
     rf"|{_BARE_DAY}[/-]{_BARE_DAY}[/-](?:{_YEAR}|\d\d){_TIME}|{_BARE_DAY}\. ?{_BARE_DAY}\. ?{_YEAR}{_TIME}"
     rf"|{_TWO_DAY}\.{_TWO_DAY}\.\d\d"
@@ -40,19 +41,23 @@ _FULL_MONTH = (
     r"(?:January|February|March|April|May|June|July|August|September|October|November|December"
     r"|JANUARY|FEBRUARY|MARCH|APRIL|JUNE|JULY|AUGUST|SEPTEMBER|OCTOBER|NOVEMBER|DECEMBER)"
 )
+_LOWER_MONTH = r"(?:january|february|april|june|july|august|september|october|november|december)"
 _SHORT_MONTH = r"(?:Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\.?"
 _SPANISH_MONTH = (
-    r"(?i:enero|febrero|marzo|abril|mayo|junio|julio|agosto|septiembre|setiembre|octubre|noviembre|diciembre)"
+    r"(?i:enero|febrero|marzo|abril|mayo|junio|julio|agosto|septiembre|setiembre|octubre|noviembre|diciembre"
+    r"|janeiro|fevereiro|março|maio|junho|julho|setembro|outubro|novembro|dezembro)"
 )
 _OTHER_MONTH = (
     r"(?i:januar|februar|m[äa]rz|juni|juli|oktober|dezember|janvier|février|fevrier|mars|avril|mai"
     r"|juin|juillet|août|septembre"
-    r"|octobre|novembre|décembre|gennaio|febbraio|aprile|maggio|giugno|luglio|settembre|ottobre|dicembre)"
+    r"|octobre|novembre|décembre|gennaio|febbraio|marzo|aprile|maggio|giugno|luglio|agosto|settembre|ottobre|dicembre"
+    r"|januari|februari|maart|mei|augustus)"
 )
-"""Months of German, French and Italian that are no words of English."""
+"""Months of German, French, Italian and Dutch that are no words of English."""
 PARTIAL_DATE = re.compile(
-    rf"(?<![\w./-])(?:(?:{_FULL_MONTH}|{_SHORT_MONTH}) {_DAY}(?! ?(?:patients|cases|subjects|%|mg|mm|cm))"
-    rf"|{_DAY}(?: of)?[ -](?:{_FULL_MONTH}|{_SHORT_MONTH})"
+    rf"(?<![\w./-])(?:(?:{_FULL_MONTH}|{_LOWER_MONTH}|{_SHORT_MONTH}|{_SPANISH_MONTH}) {_DAY}"
+    r"(?! ?(?:patients|cases|subjects|%|mg|mm|cm))"
+    rf"|{_DAY}(?: of)?[ -](?:{_FULL_MONTH}|{_LOWER_MONTH}|{_SHORT_MONTH})"
     rf"|{_BARE_DAY} de {_SPANISH_MONTH}|{_BARE_DAY}(?:er|º|\.)? ?{_OTHER_MONTH})(?![\w/]|[.-]\d)"
     r"|(?<!\d)\d{1,2} ?月 ?\d{1,2} ?[日号號]"
 )
@@ -63,6 +68,9 @@ MONTH_YEAR = re.compile(
 )
 """A month of a year, as people name the examination before this one."""
 _DOTTED_PARTIAL = rf"(?i:\b(?:am|vom|bis|zum|seit|ab|den|le|du|il|dal)) (?:{_BARE_DAY})\.(?:0?[1-9]|1[0-2])\.(?!\d)"
+_DOTTED_PARTIAL += (
+    rf"|(?i:\b(?:am|vom|bis|zum|seit|ab|den|dem|der)) {_BARE_DAY}\. ?(?:{_FULL_MONTH}|{_SHORT_MONTH})(?!\w)"
+)
 GERMAN_PARTIAL = re.compile(_DOTTED_PARTIAL)
 TIME_OF = re.compile(
     r"\b(?:study|series|acquisition|content|instance ?creation"
@@ -179,12 +187,17 @@ def is_month_of_year(found: re.Match[str]) -> bool:
     return bool(told) and not speaks_of_many(text, start, stop)
 
 
+_ON_A_DAY = re.compile(r"\bon (?:0?[1-9]|1[0-2])/\d{1,2}\b[^.]*[a-z] $")
+
+
 def is_numeric_partial(found: re.Match[str]) -> bool:
     """``3/27`` behind a word that says when, and no share, scale or level."""
     cue = _CUE_BEFORE.search(found.string, max(0, found.start() - 28), found.start())
-    if cue is None or _RATIO_BEHIND.match(found.string, found.end()):
+    if _RATIO_BEHIND.match(found.string, found.end()):
         return False
     month, day = (int(part) for part in found[0].split("/"))
+    if cue is None:  # "began on 5/12 and worsened 5/20": a second one in the words around
+        return day > 12 and _ON_A_DAY.search(found.string, max(0, found.start() - 80), found.start()) is not None
     said_when = _SAYS_WHEN.search(cue["cue"]) is not None
     if month < day < 7 and (not said_when or re.match(r": ?\d/\d", found.string[found.end() :])):
         return False  # "study 1/3: 2/3 of the vessel": a share
@@ -194,25 +207,38 @@ def is_numeric_partial(found: re.Match[str]) -> bool:
 
 _OLD = r"(?:9\d|1[01]\d)"
 _UNIT_WORD = r"(?:one|two|three|four|five|six|seven|eight|nine)"
-_OLD_WORD = rf"(?:ninety(?:[- ]{_UNIT_WORD})?|(?:one|a) hundred(?:[- ](?:and[- ])?{_UNIT_WORD})?)"
+_OF_AGE = r"(?: is| was| of| de)?"
+_OLD_WORD = (
+    rf"(?:ninety(?:[- ]{_UNIT_WORD})?|(?:one|a)[- ]hundred(?:[- ](?:and[- ])?(?:{_UNIT_WORD}|ten|eleven|twelve))?"
+    r"|noventa(?: (?:y|e) \w{2,6})?|novant\w{1,7}|quatre-vingt-(?:dix(?:-\w{4,5})?|onze|douze|treize|quatorze"
+    r"|quinze|seize)|nonante(?:[- ](?:et[- ])?\w{2,6})?|(?:\w{3,6}und)?neunzig)"
+)
+"""Ninety and more in words: English, Spanish, Portuguese, Italian, French and German."""
 AGE = re.compile(
     rf"(?<![\w.,/])0?{_OLD}[ -]?(?:years?[- ](?:old|of age)|yrs?\.?[- ]?(?:old|of age)"
-    rf"|y\.?[/ ]?o\.?(?:[MF]\b)?|year[- ]?old"
+    rf"|y\.?[-/ ]?o\.?(?:[MF]\b)?|year[- ]?old"
     r"|(?:years?|yrs?|y)[ -](?:male|female|man|woman|lady|gentleman|[MF]\b)"
-    r"|años|anos|ans|anni|Jahre alt|jährig\w{0,2})(?!\w)"
-    rf"|\b{_OLD_WORD}[- ]years?[- ](?:old|of[- ]age)\b(?!s)"
-    rf"|(?:\b(?:aged?|edad|Alter|âge)(?: ?[/,] ?(?:sex|gender))?(?: is| was| of| de)?|AGE/SEX)\s?[:=]?\s?0?{_OLD}"
+    r"|años|anos|ans|anni|jaar|Jahre alt|jährig\w{0,2})(?!\w)"
+    rf"|\b{_OLD_WORD}[- ]?(?:years?[- ](?:old|of[- ]age)\b(?!s)|años|anos|ans|anni"
+    rf"|Jahre\b(?: alt)?|jährig\w{{0,2}})(?!\w)"
+    rf"|\b(?:aged?|edad|âge|(?:she|he|who) (?:is|was|turned|has turned)){_OF_AGE}"
+    rf" {_OLD_WORD}(?=\.?$|[.,;)] |,? (?:and|or|years?)\b)"
+    rf"|(?:\b(?:aged?|edad|Alter|âge)(?: ?[/,] ?(?:sex|gender))?(?: ?\(?(?:in )?(?:years|yrs)\)?)?"
+    rf"{_OF_AGE}|AGE/SEX)\s?[:=]?\s?0?{_OLD}"
     r"(?:\s?Y|\s?(?:years?|yrs?|años)(?: old| of age)?)?(?![\w%-]|[.,]\d)"
     rf"|(?<![\w.]){_OLD} ?(?:周?岁|歳|才|세|ans\b|Jahre\b)|年龄\s?[：:]?\s?{_OLD}(?!\d)"
-    r"|\b(?:woman|man|lady|gentleman|widow(?:er)?|male|female)(?: of|,) 9\d(?=[,;.]? ?(?:$|[a-z(]|[,;.](?!\d)))"
+    rf"|(?<![\w.])[MF],? {_OLD} ?(?:y|yrs?|years?)(?!\w)"
+    rf"|(?:^|(?<=[,;] )){_OLD} ?(?:years?|yrs?\.?)(?=[,;] (?!of|since|the|later|before|after|ago|from|until))"
+    r"|\b(?:woman|man|lady|gentleman|widow(?:er)?|male|female)(?: of|,)"
+    r" 9\d(?: ?(?:years|yrs))?(?=[,;.]? ?(?:$|[a-z(]|[,;.](?!\d)))"
     r"(?! ?(?:%|percent|kg|mm|cm|mg|m\b|beats|bpm|patients|of\b|cases|subjects|participants))"
-    r"|\b(?:she|he|who) (?:is|was|turned|has turned) 9\d(?=\.?$|\. |,? and |, )"
+    r"|\b(?:she|he|who) (?:is|was|turned|has turned) 9\d(?: ?(?:years|yrs)\.?)?(?=\.?$|\. |,? and |, )"
     rf"|(?<![\w./])(?:[MFmf]/9\d|9\d,? ?(?:[♀♂]|(?:male|female|man|woman)\b))(?![\w/%.-])",
     re.I,
 )
 SEXED_AGE = re.compile(
     r"(?<![\w.°/+-])(?:9\d ?y?[/-]?|1[01]\d[/-]?|0(?:9\d|1[01]\d)Y ?[/-]? ?)[MF](?![\w/])(?! ?[:=]|\.\d|[- ]\d)"
-    r"|(?<![\w.])0(?:9\d|1[01]\d)Y\b"
+    r"|(?<![\w.])(?:0(?:9\d|1[01]\d)|1[01]\d)Y\b"
 )
 _DEGREES = re.compile(
     r"temp|t-?max|fever|febrile|degrees|°|\d ?[-–] ?$|\b(?:T|at|to|of|was|n|N|total|and) ?=? ?$", re.I

@@ -53,7 +53,10 @@ SURNAMES_TOO = _listed(
     "wolf wood woods york young"
 )
 """Words that are surnames too: behind a title or a given name they are taken for one."""
-PLAIN = _listed("and as at by et for from has in is of on or the to was who with")
+PLAIN = _listed(
+    "and any are as at by can could did do does each et every for from had has have how in is may of on one or our "
+    "should some that the their these this those to was were what when where which who why with would your"
+)
 """Little words."""
 ORDINARY = _listed(
     "a abdomen abdominal acute address adult after age all allergies allergy also american an and anterior ap "

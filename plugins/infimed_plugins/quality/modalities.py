@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from functools import cache
 from pathlib import Path
@@ -40,7 +41,16 @@ def normalise_modality(tag: str) -> str:
     """
     own = _names().get(tag.strip().lower(), "")
     named = named_modality(tag)
-    return own or ("" if named == UNLABELLED else _OF_CORE.get(named, named))
+    return own or (_within(tag) if named == UNLABELLED else _OF_CORE.get(named, named))
+
+
+def _within(tag: str) -> str:
+    """The one modality that a longer name holds ("MR angiography", "colour fundus photography"), "" for several."""
+    words = re.findall(r"[^\W_]+(?:-[^\W_]+)*", tag.lower())
+    pieces = [*words, *map(" ".join, itertools.pairwise(words))]
+    found = {normalise_modality(piece) for piece in pieces if len(piece) > 1 and piece != tag.strip().lower()}
+    found -= {"", "text", "photograph"}
+    return found.pop() if len(found) == 1 else ""
 
 
 def modality_of(sample: Sample) -> str:

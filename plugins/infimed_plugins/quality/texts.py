@@ -58,6 +58,11 @@ def words_of(text: str) -> tuple[str, ...]:
     return tuple(_WORD.findall(text.lower())) if text.isascii() else tuple(map(str.lower, _WORD.findall(text)))
 
 
+def listed(words: str) -> frozenset[str]:
+    """The words of a text, each once."""
+    return frozenset(words.split())
+
+
 @cache
 def word_list(name: str) -> tuple[str, ...]:
     """The entries of a list of words in this package; lines that start with # are remarks."""

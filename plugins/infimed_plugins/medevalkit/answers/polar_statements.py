@@ -168,6 +168,8 @@ _SURELY = word_set("they these both side likely most probably clearly definitely
 def _is_short(asked: tuple[str, ...], sentence: Sentence) -> bool:
     """Whether a sentence says of "it" the last word that is asked, and nothing else."""
     words = sentence.words
+    if not words:  # signs alone
+        return False
     opposites = {other for pair in OPPOSITES for other in pair if set(pair) & set(asked)}
     rest = set(words) - _ASKING - DENYING - opposites - {*asked, *_SURELY}
     said = asked[-1] in words or any(asked[-1] in pair and set(pair) & set(words) for pair in OPPOSITES)
