@@ -79,6 +79,11 @@ class Objective(Component):
         return 1
 
     @property
+    def draws(self) -> bool:
+        """Whether ``make_rows`` lets the model draw answers: where weights are shared out, they are gathered for it."""
+        return self.makes_rows
+
+    @property
     def uses_reference(self) -> bool:
         """Whether the weights that the stage begins with are needed while it trains."""
         return False

@@ -15,7 +15,7 @@ import tifffile
 from PIL import Image as Pillow
 from PIL import PngImagePlugin
 
-from infimed_core import Media
+from infimed_core import DataError, Media
 from infimed_plugins.image.formats import sniff
 from infimed_plugins.image.modality import Image
 
@@ -310,3 +310,26 @@ def test_only_a_file_that_may_have_lost_something_is_to_be_fetched_again():
         with pytest.raises(DataError) as caught:
             IMAGE.load(Media(data=data))
         assert ("fetch it again" in str(caught.value)) == advised
+
+
+@pytest.mark.parametrize("settings", [{"byteorder": ">", "bigtiff": True}, {"compression": "png"}])
+def test_tiff_that_pillow_does_not_know_is_read_from_its_own_directory(settings):
+    colours = RANDOM.integers(0, 256, (16, 16, 3), np.uint8)
+    stream = BytesIO()
+    tifffile.imwrite(stream, colours, photometric="rgb", **settings)
+    assert IMAGE.probe(Media(data=stream.getvalue())) == (16, 16)
+    assert (load(stream.getvalue()) == colours).all()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "git lfs pull"),
+        (b"<!DOCTYPE html><html>Not found</html>", "HTML"),
+        (b"%PDF-1.4\n", "PDF"),
+    ],
+)
+def test_what_stands_in_place_of_an_image_is_called_by_its_name(content, said):
+    with pytest.raises(DataError, match=said) as caught:
+        load(content)
+    assert caught.value.code == "not_an_image"

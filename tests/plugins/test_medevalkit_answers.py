@@ -143,6 +143,21 @@ def test_a_refusal_chooses_nothing(question: tuple[list[str], int], refusal: str
     assert grade_open("Infectious", refusal).right is None and grade_closed("yes", refusal).right is None
 
 
+SIGNS = ("\x0f", "\ufffd", "\u200b", "\u202e", "\ue000", "…", "—", "*", "_", "|", "½", "🙂", "(", "\n", ".", "?", "1")
+
+
+@given(st.lists(st.sampled_from(SIGNS), min_size=1, max_size=8), st.sampled_from(["no", "yes", "left", "maybe"]))
+@settings(deadline=None)
+def test_an_answer_of_signs_alone_is_unread_and_no_error(signs: list[str], gold: str) -> None:
+    text = "".join(signs)
+    for question in ("", "Are the lateral ventricles visible?", "Is the stain on the left or on the right?"):
+        for ended in ("stop", "length"):
+            assert not grade_closed(gold, text, question, (), ended).right
+            assert not grade_open(gold, text, question, ended).right
+            assert not read_choice(text, ["no", "yes"], False, ended, question).letters
+            assert not grade_closed(gold, text, question, ("yes", "no", "maybe"), ended).right
+
+
 @pytest.mark.parametrize(
     "options", [options for options in VOCABULARIES if len(options[0]) > 5 and options[0].isascii()]
 )

@@ -8,9 +8,16 @@ from typing import Any
 
 import pytest
 
-from infimed_core import DataError, Media, MediaLoader, Request, Turn
-from infimed_core.testing import check_component, run
-from infimed_plugins.predictions.commands import _benchmarks, _file, _labelled, _model
+from infimed_core import DataError, InfimedError, Media, MediaLoader, Request, Turn
+from infimed_core.testing import check_component, make_image, run
+from infimed_plugins.predictions.commands import (
+    _benchmarks,
+    _file,
+    _labelled,
+    _model,
+    _must_show_images,
+    _own_questions,
+)
 from infimed_plugins.predictions.layouts import guessed_layout, read_predictions
 from infimed_plugins.predictions.matching import match
 from infimed_plugins.predictions.model import Predictions
@@ -144,7 +151,7 @@ def test_predictions_are_graded_compared_and_reported_as_if_asked(tmp_path: Path
     document = {
         "run": {"name": "graded"},
         "models": _labelled([_file(str(good), {}), _file(f"weak={poor}", {})]),
-        "evaluation": {"models": ["good", "weak"], "benchmarks": _benchmarks(None, str(asked), "jsonl")},
+        "evaluation": {"models": ["good", "weak"], "benchmarks": _benchmarks(None, _own_questions(str(asked), None))},
     }
     record = run(document, tmp_path)
     values = {row.model: row.metrics["accuracy"] for row in record.results if not row.group}
@@ -169,7 +176,7 @@ def test_models_on_the_command_line() -> None:
     )
     assert _model("base")[0] == "own-base"
     assert list(_labelled([("a", {}), ("a", {}), ("a-2", {})])) == ["a", "a-2", "a-2-2"]
-    uses = _benchmarks(["medqa-usmle, pubmedqa=/data/pub", "slake"], None, "jsonl")
+    uses = _benchmarks(["medqa-usmle, pubmedqa=/data/pub", "slake"], None)
     assert uses == [{"use": "medqa-usmle"}, {"use": "pubmedqa", "with": {"path": "/data/pub"}}, {"use": "slake"}]
 
 
@@ -177,3 +184,30 @@ def test_media_need_not_be_there_to_grade(tmp_path: Path) -> None:
     asked = REQUESTS[0].model_copy(update={"media": (Media(uri="/nowhere.png"),)})
     path = lines(tmp_path / "p.jsonl", {"id": "q-7", "text": "B"})
     assert [answer.text for answer in Predictions(path=str(path)).load(None).answer([asked], MediaLoader({}))] == ["B"]
+
+
+def test_questions_of_a_table_know_their_reader_images_and_patients(tmp_path: Path) -> None:
+    table = tmp_path / "mine.csv"
+    table.write_text("image,question,answer,patient\nA1,Which?,one,P1\nA2,Which?,two,P1\n")
+    own = _own_questions(str(table), None, "patient", str(tmp_path / "films"))
+    columns = {"tags": {"patient": "patient"}}
+    root = {"image_root": str(tmp_path / "films"), "search_below": True}
+    reader = {"use": "csv", "with": {"path": str(table), **root, "columns": columns}}
+    assert own == {"use": "questions", "name": "mine", "with": {"cluster": "patient", "reader": reader}}
+    lost = _own_questions(str(table), None)
+    with pytest.raises(InfimedError, match=r"NO IMAGE: none of the 2 images.*--images FOLDER.*infimed init --data"):
+        _must_show_images(lost)
+    (tmp_path / "films" / "ct").mkdir(parents=True)
+    for name in ("A1", "A2"):
+        (tmp_path / "films" / "ct" / f"{name}.png").write_bytes(make_image())
+    _must_show_images(own)
+
+
+@pytest.mark.parametrize(
+    ("name", "reader"),
+    [("a.jsonl", "jsonl"), ("a.JSON", "llava"), ("a.tsv", "csv"), ("a.csv.gz", "csv"), ("a.parquet", "parquet")],
+)
+def test_a_file_of_questions_is_read_by_its_ending(name: str, reader: str) -> None:
+    assert _own_questions(name, None)["with"]["reader"]["use"] == reader
+    assert _own_questions(name, "medevalkit")["with"]["reader"]["use"] == "medevalkit"
+    assert "columns" not in _own_questions("a.jsonl", None, "patient")["with"]["reader"]["with"]

@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 from infimed_core import InfimedError, Sample, load_plugins
 from infimed_core.cli import application
 from infimed_core.testing import make_image
-from infimed_plugins.readers.command import Wish, init_command, longest_answer, written
+from infimed_plugins.readers.asking import Wish, longest_answer
+from infimed_plugins.readers.command import init_command, written
 from infimed_plugins.readers.image_names import columns_of_images
 
 FIELDS = ("file", "question", "answer", "patient")

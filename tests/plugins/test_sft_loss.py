@@ -83,6 +83,14 @@ def test_the_trainer_says_which_kernel_it_used(tmp_path):
         trainer.train(FakeModel(), FakeBatches(), trainer.stages[0], context)
 
 
+def test_a_missing_package_of_lora_is_told_before_anything_starts(monkeypatch):
+    stages = ({"name": "one"}, {"name": "two", "lora": {"rank": 4}})
+    assert StagedTrainer(stages=stages).problems({}) == {}
+    monkeypatch.setattr("infimed_plugins.sft.trainer.is_installed", lambda name: name != "peft")
+    told = StagedTrainer(stages=stages).problems({})
+    assert list(told) == ["stages.1.lora"] and "pip install 'infimed[lora]'" in told["stages.1.lora"]
+
+
 def compare(kernel: str, tolerance: float) -> None:
     """``row_loss`` by a kernel against plain cross-entropy: value, gradients, sums by part."""
     random = torch.Generator().manual_seed(0)

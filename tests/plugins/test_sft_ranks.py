@@ -121,3 +121,22 @@ def test_shares_in_bf16_train_as_one_process_does(tmp_path):
     assert {tensor.dtype for tensor in two.values()} == {torch.float32}
     assert facts_of_two["loss_last"] == pytest.approx(facts_of_one["loss_last"], rel=0.02)
     assert facts_of_two["loss_last"] < 0.9 * facts_of_two["loss_first"]
+
+
+@pytest.mark.slow
+def test_shares_keep_the_checkpoints_and_the_best_weights_that_one_process_keeps(tmp_path):
+    options = {
+        "batches": {"num_steps": 6, "samples_per_step": 8, "samples_per_row": 4},
+        "measure": {"every": 2, "benchmarks": []},
+        "evaluate": {"held_out": {"split": "held"}, "every": 2},
+        "keep_checkpoints": {"every": 3, "best": True, "optimizer": True},
+        "end_with": "best",
+    }
+    one, facts_of_one = train(tmp_path, "one", **options)
+    two, facts_of_two = train(tmp_path, "two", 2, parallel="fsdp2", **options)
+    assert_close(two, one)
+    assert facts_of_two["best"]["step"] == facts_of_one["best"]["step"]
+    for name in ("step-000000003", "best"):
+        for file in ("model.safetensors", "infimed-optimizer.safetensors"):
+            paths = [tmp_path / run / "kept" / name / file for run in ("one", "two")]
+            assert_close(load_file(paths[1]), load_file(paths[0]))

@@ -13,10 +13,8 @@ from torch.nn import functional
 sys.path.insert(0, str(Path(__file__).parent))
 from sft_fake_model import FakeBatches, FakeMeasurements, FakeModel
 
-from infimed_core import IGNORED_LABEL, InfimedError, TrainingContext
-from infimed_plugins.sft.ranks import Ranks
+from infimed_core import IGNORED_LABEL, TrainingContext
 from infimed_plugins.sft.trainer import StagedTrainer
-from infimed_plugins.sft.validation import Validation
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -88,9 +86,3 @@ def test_what_may_be_measured_can_change_between_a_stop_and_the_next_run(tmp_pat
     train(tmp_path, None, stop_after=2)
     _, facts, _ = train(tmp_path, FakeMeasurements(), save_every=50)
     assert facts["resumed_from"] == 3 and [entry["step"] for entry in facts["evaluations"]] == [4, 6, 7]
-
-
-def test_asking_a_model_whose_weights_are_shared_out_is_refused_before_training(tmp_path):
-    context = TrainingContext(tmp_path, 0, lambda *_: None, measurements=FakeMeasurements())
-    with pytest.raises(InfimedError, match=r"parallel: fsdp2\) cannot be asked within a stage; name held_out alone"):
-        Validation(FakeModel(), context, Ranks(), lambda compute: compute(), sharded=True, arithmetic=None)

@@ -48,7 +48,7 @@ def _in_folder(folder: Media, force: bool) -> tuple[list[Media], list[Any]]:
     files, headers, series = [], [], folder.options.get("series")
     options = {name: value for name, value in folder.options.items() if name != "series"}
     for path in sorted(Path(str(folder.uri)).iterdir()):
-        if not path.is_file():
+        if not path.is_file() or path.name.startswith("."):  # .DS_Store, ._IM0001
             continue
         if not path.resolve().is_relative_to(Path(str(folder.uri)).resolve()):
             raise DataError("outside_root", f"{path}: a link that leads out of its folder")

@@ -40,6 +40,10 @@ def needs_own_reading(page: Any) -> bool:
     """Is the page of a kind that Pillow does not turn into the right colours?"""
     if page.photometric not in (WHITE_IS_LEAST, BLACK_IS_LEAST, RGB, PALETTE, MASK):
         return False
+    from PIL.TiffImagePlugin import COMPRESSION_INFO
+
+    if page.compression not in COMPRESSION_INFO or (page.parent.is_bigtiff and page.parent.byteorder == ">"):
+        return True  # Pillow knows neither
     in_planes = page.samplesperpixel > 1 and page.planarconfig == 2
     return in_planes or page.sampleformat != 1 or page.bitspersample not in (1, 2, 4, 8)
 

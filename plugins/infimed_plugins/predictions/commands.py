@@ -23,7 +23,17 @@ BenchmarksOption = Annotated[
 QuestionsOption = Annotated[
     str | None, typer.Option(help="Questions of your own: a file that a reader of samples reads.", metavar="FILE")
 ]
-QuestionsReaderOption = Annotated[str, typer.Option(help="The reader of --questions: jsonl, llava, csv, parquet ...")]
+QuestionsReaderOption = Annotated[
+    str | None, typer.Option(help="The reader of --questions: jsonl, llava, csv, parquet ... (by its ending).")
+]
+ClusterOption = Annotated[
+    str | None,
+    typer.Option(help="Tag or column of --questions that makes some of them one patient's.", metavar="NAME"),
+]
+READERS = {
+    ".csv": "csv", ".csv.gz": "csv", ".tsv": "csv", ".parquet": "parquet", ".json": "llava", ".tar": "webdataset",
+}  # fmt: skip
+"""The reader of a file by its ending; ``jsonl`` of any other."""
 LimitOption = Annotated[int | None, typer.Option(min=1, help="Only the first questions of each benchmark.")]
 NameOption = Annotated[str, typer.Option(help="Name of the run.")]
 DirectoryOption = Annotated[str, typer.Option(help="Where the run's directory is made.", metavar="DIRECTORY")]
@@ -44,7 +54,12 @@ def evaluate(
     ],
     benchmarks: BenchmarksOption = None,
     questions: QuestionsOption = None,
-    questions_reader: QuestionsReaderOption = "jsonl",
+    questions_reader: QuestionsReaderOption = None,
+    images: Annotated[
+        str | None,
+        typer.Option(help="Where the images of --questions lie, in it or in folders below.", metavar="FOLDER"),
+    ] = None,
+    cluster: ClusterOption = None,
     limit: LimitOption = None,
     judge: JudgeOption = None,
     blind: Annotated[
@@ -63,7 +78,10 @@ def evaluate(
     more: dict[str, Any] = {} if blind else {"baselines": []}
     if limit is not None:
         more["limit"] = limit
-    asked = _benchmarks(benchmarks, questions, questions_reader)
+    own = _own_questions(questions, questions_reader, cluster, images) if questions else None
+    if own is not None:
+        _must_show_images(own)
+    asked = _benchmarks(benchmarks, own)
     asked += [altered for one in asked for altered in (_altered(one) if robust else ())]
     _run(models, asked, more, judge, name, directory, _prices(price))
 
@@ -75,7 +93,8 @@ def grade(
     ] = "auto",
     benchmarks: BenchmarksOption = None,
     questions: QuestionsOption = None,
-    questions_reader: QuestionsReaderOption = "jsonl",
+    questions_reader: QuestionsReaderOption = None,
+    cluster: ClusterOption = None,
     id_field: Annotated[str | None, typer.Option(help="Field of the question's id.")] = None,
     text_field: Annotated[str | None, typer.Option(help="Field of the answer.")] = None,
     judge: JudgeOption = None,
@@ -85,7 +104,8 @@ def grade(
     """Grade answers that another tool got, and compare and report them as if they were asked here."""
     fields = {key: value for key, value in (("id_field", id_field), ("text_field", text_field)) if value}
     models = _labelled([_file(one, {"layout": reader, **fields}) for one in files])
-    asked = [{**use, "solver": {"use": "direct"}} for use in _benchmarks(benchmarks, questions, questions_reader)]
+    own = _own_questions(questions, questions_reader, cluster) if questions else None
+    asked = [{**use, "solver": {"use": "direct"}} for use in _benchmarks(benchmarks, own)]
     _run(models, asked, {}, judge, name, directory)
 
 
@@ -136,20 +156,50 @@ def _prices(texts: Sequence[str] | None) -> dict[str, Any]:
     return found
 
 
-def _benchmarks(named: Sequence[str] | None, questions: str | None, reader: str) -> list[dict[str, Any]]:
+def _benchmarks(named: Sequence[str] | None, own: dict[str, Any] | None) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for one in (part.strip() for text in named or () for part in text.split(",")):
         use, sign, folder = one.partition("=")
         if use:
             found.append({"use": use, "with": {"path": folder}} if sign else {"use": use})
-    if questions is not None:
-        label = _label(Path(questions).name.split(".")[0])
-        found.append(
-            {"use": "questions", "name": label, "with": {"reader": {"use": reader, "with": {"path": questions}}}}
-        )
+    found += [own] if own is not None else []
     if not found:
         raise InfimedError("nothing to ask: name --benchmarks (see `infimed plugins`) or --questions")
     return found
+
+
+def _own_questions(
+    path: str, reader: str | None, cluster: str | None = None, images: str | None = None
+) -> dict[str, Any]:
+    """The benchmark of a file of questions; a cluster of a table is a column of it."""
+    name = Path(path).name.lower()
+    reader = reader or next((use for ending, use in READERS.items() if name.endswith(ending)), "jsonl")
+    known = load_plugins().find("reader", reader).model_fields
+    settings: dict[str, Any] = {"path": path}
+    if images is not None:
+        settings |= {"image_root": images, **({"search_below": True} if "search_below" in known else {})}
+    if cluster is not None and "columns" in known:
+        settings["columns"] = {"tags": {cluster: cluster}}
+    more = {"cluster": cluster} if cluster is not None else {}
+    label = _label(Path(path).name.split(".")[0])
+    return {"use": "questions", "name": label, "with": {**more, "reader": {"use": reader, "with": settings}}}
+
+
+def _must_show_images(own: dict[str, Any]) -> None:
+    """Ask nothing about images of which none is there.
+
+    Raises:
+        InfimedError: it says where they were looked for.
+    """
+    reader = own["with"]["reader"]
+    made: Any = load_plugins().make("reader", reader["use"], reader["with"])
+    told = next((doubt for doubt in made.doubts() if doubt.startswith("NO IMAGE")), None)
+    if told is not None:
+        path = reader["with"]["path"]
+        raise InfimedError(
+            f"--questions {path}: {told.partition('; ')[0]}; name the folder that holds them with --images FOLDER, or "
+            f"let `infimed init --data {path} --test {path} --model MODEL` write a run file, which finds them"
+        )
 
 
 def _labelled(models: Sequence[tuple[str, dict[str, Any]]]) -> dict[str, Any]:

@@ -13,9 +13,12 @@ from infimed_plugins.readers.conversation import question_and_answer as asked
 from infimed_plugins.readers.fields import refuse, structured
 from infimed_plugins.readers.files import stable_id
 from infimed_plugins.readers.options import listed_options, read_options
+from infimed_plugins.readers.places import picture_of
 from infimed_plugins.readers.tools import tools_of
-from infimed_plugins.readers.values import as_json, known, text_of
+from infimed_plugins.readers.values import as_json, is_empty, known, text_of
 from infimed_plugins.readers.views import question_about
+
+ASKED = "What the user asks where a row has no question of its own; nothing by default: its answer is a caption."
 
 
 class Columns(Row):
@@ -65,9 +68,14 @@ class Columns(Row):
 
 
 def sample_of(
-    row: Mapping[str, Any], columns: Columns, identity: str, place: Place, ignore: Collection[str] = ()
+    row: Mapping[str, Any],
+    columns: Columns,
+    identity: str,
+    place: Place,
+    ignore: Collection[str] = (),
+    otherwise: str | None = None,
 ) -> Sample:
-    """The sample in a row.
+    """The sample in a row; ``otherwise`` is asked where it has no question.
 
     Raises:
         DataError: ``bad_row`` where a named column is missing or holds something else than it should.
@@ -85,17 +93,17 @@ def sample_of(
         (name for name in ("conversations", "messages") if known(row.get(name)) not in (None, "", [])), None
     )
     objects = structured(row, "objects", ignore)
+    question, answer = row.get(columns.question), row.get(columns.answer)
+    question = otherwise if otherwise is not None and is_empty(question) else question
     if views:
         if talk is not None:
             raise DataError("bad_row", "columns.image names views, which stand before a question, not a conversation")
         shown = [(view, media_of(fields, (name,), place)) for view, name in views.items()]
         shown = [(view, own) for view, own in shown if own]
-        question, answer = row.get(columns.question), row.get(columns.answer)
         turns, found = question_about(shown, question, answer, place, system, row.get("history"), ignore, objects)
     elif talk is not None:
         turns, found = conversation(known(row[talk]), media, place, system, ignore, objects)
     else:
-        question, answer = row.get(columns.question), row.get(columns.answer)
         turns, found = asked(question, answer, media, place, system, row.get("history"), ignore, objects)
     return Sample(
         id=stable_id(row[columns.id] if columns.id else None, identity),
@@ -112,6 +120,8 @@ def _names(images: Any) -> Any:
     """Numbers that name files, as where the program that wrote the table took names for numbers."""
     images = known(images)
     if isinstance(images, list):
+        if (picture := picture_of(images)) is not None:
+            return picture
         return [_names(image) for image in images]
     return text_of(images, "image") if isinstance(images, (int, float)) and not isinstance(images, bool) else images
 

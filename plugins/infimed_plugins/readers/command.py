@@ -7,16 +7,29 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from glob import glob
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from infimed_core import InfimedError, Sample, is_person_tag
+from infimed_core import InfimedError
+from infimed_plugins.readers.asking import (
+    NOTHING,
+    Wish,
+    evaluation_of,
+    flags,
+    reader_lines,
+    relative,
+    shown,
+    taken,
+    unasked,
+    with_question,
+    yaml_of,
+)
 from infimed_plugins.readers.dividing import apart, divided
-from infimed_plugins.readers.guessed_table import LOOKED_AT, rank_of, tag_of
+from infimed_plugins.readers.guessed_table import LOOKED_AT
 from infimed_plugins.readers.guessing import TABLES, Guess, guess, looks_like_test_set
 
 SCORE = "quality: {scorers: [{use: five-dimension}], select: {use: top-share, with: {keep: 0.8}}}"
@@ -24,9 +37,9 @@ TRAIN = """resolution: {use: fixed, with: {max_visual_tokens: %(visual)s}}  # la
 packing: {use: best-fit, with: {row_tokens: %(row)s}}  # several samples share a row of this many tokens
 training: {use: staged, with: {stages: [{name: main, epochs: %(epochs)s, learning_rate: %(rate)s}]}}"""
 TINY = {"visual": 16, "row": 256, "epochs": 4, "rate": "1.0e-3"}
+BETWEEN = "\n  "
+"""Between the lines of what was found."""
 REAL = {"visual": 1024, "row": 8192, "epochs": 1, "rate": "1.0e-5"}
-ROOM = {"tiny": 16, "real": 64}
-"""Tokens of an answer beside those of the longest accepted one; a model that was trained elsewhere writes sentences."""
 
 
 def init_command(
@@ -54,6 +67,9 @@ def init_command(
     held_out: Annotated[
         float, typer.Option(help="Share of the values of --split-by that are the test set.", min=0.01, max=0.99)
     ] = 0.25,
+    question: Annotated[
+        str | None, typer.Option(help="What is asked about every image whose row has no question.", metavar="TEXT")
+    ] = None,
 ) -> None:
     """Write a run file for your data by looking at them: reader, columns, encoding, images; the rest as comments."""
     if to.exists() and not force:
@@ -63,39 +79,21 @@ def init_command(
     if split_by and test:
         raise InfimedError("--split-by makes the test set of the data's own table; leave out --test, or --split-by")
     data, test, images = _absolute(data), _absolute(test) if test else None, _absolute(images) if images else None
-    wish = Wish(model, score, train, images, text_only, split_by, held_out, _absolute(to).parent, force)
+    title = re.sub(r"[^a-z0-9_-]+", "-", to.stem.lower()).strip("-_")
+    title = "" if title == "run" else title
+    folder = _absolute(to).parent
+    wish = Wish(model, score, train, images, text_only, split_by, held_out, folder, force, question, title)
     text, said = written(data, Path.cwd(), test, wish)
     to.write_text(text, encoding="utf-8")
     preview = f"infimed preview {to}, " if train else ""
-    typer.echo(f"{to}: {said}; look at it, then: infimed check {to}, {preview}infimed-run {to}")
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What a run file is asked to do beside reading."""
-
-    model: str | None = None
-    score: bool = False
-    train: bool = False
-    images: Path | None = None
-    text_only: bool = False
-    split_by: str | None = None
-    held_out: float = 0.25
-    folder: Path = Path()
-    """Where tables are written that are made of the data's."""
-    force: bool = False
-
-    @property
-    def needs_data(self) -> bool:
-        """Whether anything but an evaluation is asked for."""
-        return self.model is None or self.score or self.train
+    typer.echo(f"{to}: {said}{BETWEEN}look at it, then: infimed check {to}, {preview}infimed-run {to}")
 
 
 def _absolute(path: Path) -> Path:
     return Path(os.path.abspath(os.path.expanduser(path)))
 
 
-def written(place: Path, current: Path, test: Path | None = None, wish: Wish = Wish()) -> tuple[str, str]:
+def written(place: Path, current: Path, test: Path | None = None, wish: Wish = NOTHING) -> tuple[str, str]:
     """The run file's text, and in a line what was found."""
     name = re.sub(r"[^a-z0-9_-]+", "-", place.stem.lower()).strip("-_") or "data"
     start, notes, images = place, [], (wish.images,) if wish.images else ()
@@ -110,30 +108,34 @@ def written(place: Path, current: Path, test: Path | None = None, wish: Wish = W
     best = read[0] if read else asked
     assert best is not None
     said = _said(best)
-    lines = [f"# Written by looking at {_shown(place, current)}: {_said(best)}."]
+    lines = [f"# Written by looking at {shown(place, current)}: {_said(best)}."]
     lines += [f"#   left out: {line}" for line in _left_out(best)]
     lines += [f"#   {best.doubt}"] if best.doubt else []
-    said += f"; {best.doubt}" if best.doubt else ""
+    said += f"{BETWEEN}{best.doubt}" if best.doubt else ""
     others = _unread(start, best, without) if read else []
-    lines += [f"#   not read: {', '.join(_shown(file, current) for file in others[:8])}"] if others else []
+    lines += [f"#   not read: {', '.join(shown(file, current) for file in others[:8])}"] if others else []
+    for told in filter(None, (taken(best), unasked(best), flags(best))):
+        lines.append(f"#   {told}")
+        said += f"{BETWEEN}{told}"
     lines += [f"#   not used: the columns {', '.join(best.unused)}"] if best.unused else []
     also = dict.fromkeys(f"{one.use} ({one.num_samples:,})" for one in read if one.use != best.use)
     lines += [f"#   also possible: {', '.join(also)}"] if also else []
     if without and not test:
-        named = ", ".join(_shown(file, current) for file in without[:3])
-        lines.append(f"#   not read, because the name says test set: {named}; --test {_shown(without[0], current)}")
-        said += f"; {named} left for --test"
+        named = ", ".join(shown(file, current) for file in without[:3])
+        lines.append(f"#   not read, because the name says test set: {named}; --test {shown(without[0], current)}")
+        said += f"{BETWEEN}{named} left for --test"
     sources = _sources(best, without) if read else []
     if read and without and not wish.split_by:
         tests = [asked] if asked else _named_tests(start, without, images)
         sources, shared = apart(best.use, sources, tests, wish.folder if asked else None, wish.force)
         notes += shared
-    said = "; ".join([said, *notes])
+    said = BETWEEN.join([said, *notes])
     lines += [f"#   {note}" for note in notes]
-    lines += [f"run: {{name: {name}}}", *(["data:", "  sources:"] if sources else [])]
+    title = wish.title if wish.title and not name.endswith(wish.title) else ""
+    lines += [f"run: {{name: {name}{'-' * bool(title)}{title}}}", *(["data:", "  sources:"] if sources else [])]
     for settings in sources:
-        lines += _reader_lines(best.use, _relative(settings, current), "    - ", best.doubt)
-    lines += [*_sections(current, asked, wish)]
+        lines += reader_lines(best.use, relative(settings, current), "    - ", best.doubt)
+    lines += [*_sections(current, asked, read, wish)]
     return "\n".join(lines) + "\n", said
 
 
@@ -150,6 +152,8 @@ def _found(place: Path, without: list[Path], images: Sequence[Path], wish: Wish)
             f"{place}: {told} and none of them was found in {looked} or the folders in it; name the folder that holds "
             "them with --images FOLDER, or read the rows without images with --text-only"
         )
+    if wish.question:
+        found[0] = with_question(found[0], wish.question)
     if wish.text_only and (lost := found[0].unfound):  # on purpose: infimed check does not ask for them
         found[0] = replace(found[0], settings=found[0].settings | {"ignore": [lost[0]]})
     return found
@@ -202,14 +206,7 @@ def _unread(place: Path, best: Guess, without: Sequence[Path]) -> list[Path]:
     ]
 
 
-def _reader_lines(use: str, settings: dict[str, Any], start: str, doubt: str = "") -> list[str]:
-    inner = " " * len(start)
-    lines = [f"{start}use: {use}", f"{inner}with:"]
-    comments = {"encoding": f"  # {doubt}"} if doubt else {}
-    return lines + [f"{inner}  {key}: {_yaml(value)}{comments.get(key, '')}" for key, value in settings.items()]
-
-
-def _sections(current: Path, asked: Guess | None, wish: Wish) -> Iterator[str]:
+def _sections(current: Path, asked: Guess | None, read: Sequence[Guess], wish: Wish) -> Iterator[str]:
     """What follows the data, in the order of a run; what was not asked for is a comment that shows how."""
     tiny = wish.model in (None, "tiny")
     chosen = TRAIN % (TINY if tiny else REAL)
@@ -223,7 +220,7 @@ def _sections(current: Path, asked: Guess | None, wish: Wish) -> Iterator[str]:
         "",
         "# Ask it these questions before and after, and grade the answers." + ("" if asked else " (--test)"),
     )
-    yield from _shown_as("\n".join(_evaluation(asked, current, wish)), None not in (asked, wish.model))
+    yield from _shown_as("\n".join(evaluation_of(asked, read[:1], current, wish)), None not in (asked, wish.model))
     yield from ("", "# Write runs/NAME/report.html at the end.", "report: [{use: html}]")
 
 
@@ -236,36 +233,8 @@ def _model(model: str | None, current: Path) -> str:
         return "{use: tiny-qwen3-vl}"
     if model.startswith("openai:"):
         address, _, name = model.removeprefix("openai:").partition("#")
-        return _yaml({"use": "openai-compatible", "with": {"base_url": address} | ({"model": name} if name else {})})
-    return _yaml({"use": "transformers", "with": {"checkpoint": model}})
-
-
-def _evaluation(asked: Guess | None, current: Path, wish: Wish) -> list[str]:
-    lines = ["evaluation:", "  benchmarks:", "    - name: own-test", "      use: questions", "      with:"]
-    if asked is None:
-        return [*lines, "        reader: {use: csv, with: {path: test.csv}}"]
-    if (tag := _person_tag(asked.samples, wish.split_by)) is not None:
-        lines.append(f"        cluster: {_yaml(tag)}  # questions of one are counted together in the intervals")
-    words, tokens = longest_answer(asked.samples)
-    tokens += ROOM["tiny" if wish.model in (None, "tiny") else "real"]
-    longest = f"the longest answer seen has {words} word{'s' * (words != 1)}; raise it for sentences or thoughts"
-    lines.append(f"        max_new_tokens: {tokens}  # {longest}")
-    return [*lines, "        reader:", *_reader_lines(asked.use, _relative(asked.settings, current), "          ")]
-
-
-def _person_tag(samples: Sequence[Sample], split_by: str | None) -> str | None:
-    """The tag of a patient or study that every question has."""
-    wanted = tag_of(split_by) if split_by else None
-    every = [tag for tag in samples[0].tags if all(tag in sample.tags for sample in samples)]
-    found = [tag for tag in every if tag == wanted or is_person_tag(tag)]
-    return min(found, key=lambda tag: (tag != wanted, rank_of(tag)), default=None)
-
-
-def longest_answer(samples: Sequence[Sample]) -> tuple[int, int]:
-    """The words of the longest accepted answer or option, and the most tokens that one of them may take."""
-    texts = [text for sample in samples for text in (sample.turns[-1].text, *sample.references, *sample.options)]
-    words = max(len(text.split()) for text in texts)
-    return words, max(4 * len(text.split()) + 2 * sum(not letter.isascii() for letter in text) for text in texts)
+        return yaml_of({"use": "openai-compatible", "with": {"base_url": address} | ({"model": name} if name else {})})
+    return yaml_of({"use": "transformers", "with": {"checkpoint": model}})
 
 
 def _left_out(best: Guess) -> list[str]:
@@ -274,23 +243,3 @@ def _left_out(best: Guess) -> list[str]:
     return [
         f"{count:,} {code} ({first[code].where}: {first[code].detail[:160]})" for code, count in counts.most_common(5)
     ]
-
-
-def _relative(settings: dict[str, Any], current: Path) -> dict[str, Any]:
-    def shown(key: str, value: Any) -> Any:
-        if isinstance(value, dict):  # of a reader within
-            return _relative(value, current)
-        return _shown(Path(value), current) if key in ("path", "image_root") else value
-
-    return {key: shown(key, value) for key, value in settings.items()}
-
-
-def _shown(place: Path, current: Path) -> str:
-    return str(place.relative_to(current)) if place.is_relative_to(current) and place != current else str(place)
-
-
-def _yaml(value: Any) -> str:
-    """A value on one line, quoted where YAML would read something else."""
-    import yaml
-
-    return yaml.safe_dump(value, default_flow_style=True, width=10**6, allow_unicode=True).removesuffix("...\n").strip()

@@ -13,10 +13,10 @@ from typing import Any
 
 from infimed_core import DataError, Media, Region, ToolCall, Turn
 from infimed_plugins.readers.fields import carries_loss, history_of, refuse_in_message, refuse_marks
-from infimed_plugins.readers.places import PICTURE, kind_of_bytes
+from infimed_plugins.readers.places import PICTURE, kind_of_bytes, picture_of
 from infimed_plugins.readers.regions import BOX, NAME, Objects
 from infimed_plugins.readers.tools import CALL_ROLES, RESULT_ROLES, calls_of, written_calls
-from infimed_plugins.readers.values import known, listed, text_of
+from infimed_plugins.readers.values import known, listed, says_nothing, text_of
 
 IMAGE_MARK = "<image>"
 
@@ -27,6 +27,8 @@ ROLES = {
     **dict.fromkeys(CALL_ROLES, "assistant"), **dict.fromkeys(RESULT_ROLES, "tool"),
 }  # fmt: skip
 
+_MARKS = re.compile("<image(?:[ _]?([1-9][0-9]?))?>")
+"""The mark of an image, or of the one that it numbers."""
 SHORTEST_BASE64 = 64
 """Signs of a text that may hold an image; what is shorter is a name."""
 _BASE64 = re.compile(r"[A-Za-z0-9+/=]+")
@@ -89,6 +91,8 @@ class _Reader:
         self._has_objects = objects is not None
         self._place, self._ignore = place, (*ignore, BOX, NAME) if self._has_objects else ignore
         self._num_marks, self._has_parts = 0, False
+        self._shown: list[int] = []
+        self._numbered: set[bool] = set()
 
     def add(self, message: dict[str, Any], number: int) -> None:
         role, said = _role(message, number)
@@ -121,11 +125,12 @@ class _Reader:
             refuse_marks(medium, self._ignore)
             if self._has_objects:
                 turn.marks += self._objects.take(medium)
-            pieces = medium.split(IMAGE_MARK) if isinstance(part, str) else [medium]
+            # the texts between marks, and between them the number that each mark says (None: it says none)
+            pieces = _MARKS.split(medium) if isinstance(part, str) else [medium]
             for position, text in enumerate(pieces):
-                if position:
-                    self._add_mark(turn)
-                if text:
+                if position % 2:
+                    self._add_mark(turn, int(text) if text else None)
+                elif text:
                     turn.pieces.append(text)
         elif medium is None:  # an image part without a source takes the next image of the row, like a mark
             self._add_mark(turn)
@@ -134,8 +139,12 @@ class _Reader:
             turn.pieces.append(len(self._media))
             self._media.append(medium)
 
-    def _add_mark(self, turn: _Message) -> None:
-        turn.pieces.append(self._num_marks)
+    def _add_mark(self, turn: _Message, number: int | None = None) -> None:
+        """An image stands here: the next of the row, or the one that the mark numbers (from 1)."""
+        self._numbered.add(number is not None)
+        shown = self._num_marks if number is None else number - 1
+        turn.pieces.append(shown)
+        self._shown.append(shown)
         self._num_marks += 1
 
     def finish(self) -> tuple[tuple[Turn, ...], tuple[Media, ...]]:
@@ -146,6 +155,9 @@ class _Reader:
             first[:0] = list(range(self._num_named))
         elif self._num_marks != self._num_named:
             told = f"{self._num_marks} {IMAGE_MARK} mark(s) for {self._num_named} image(s); make them equal"
+            raise DataError("image_count", told)
+        elif len(self._numbered) > 1 or sorted(self._shown) != list(range(self._num_named)):
+            told = f"numbered marks must name each of the {self._num_named} image(s) once: <image 1>, <image 2> ..."
             raise DataError("image_count", told)
         answers = [turn.supervised for turn in self.turns if turn.role == "assistant"]
         if answers and not any(answers):
@@ -183,11 +195,12 @@ def question_and_answer(
         DataError: ``empty_text``: the answer is empty or missing in its cell; or as ``conversation``.
     """
     messages = history_of(history)
-    if known(question) is not None or media:
-        messages.append({"role": "user", "content": text_of(question, "question")})
+    asked = text_of(question, "question")
+    if media or not says_nothing(asked):
+        messages.append({"role": "user", "content": "" if says_nothing(asked) else asked})
     if answer is not None:
         text = text_of(answer, "answer")
-        if not text.strip():
+        if says_nothing(text):
             raise DataError("empty_text", "the answer is empty")
         messages.append({"role": "assistant", "content": text})
     return conversation(messages, media, place, system, ignore, objects)
@@ -201,6 +214,7 @@ def image_list(value: Any) -> list[Any]:
     """
     if isinstance(value, str) and value.lstrip()[:1] == "[" and value.rstrip()[-1:] == "]":
         value = listed(value) or value
+    value = picture_of(value) or value if isinstance(value, (list, tuple)) else value
     values = list(value) if isinstance(value, (list, tuple)) else [value]
     there = [not _is_null(item) for item in values]
     if any(there) and not all(there):
@@ -235,9 +249,11 @@ def medium_of(value: Any, place: Place) -> Media:
         if not head.endswith(";base64"):
             raise DataError("bad_row", "a data URI must be base64")
         try:
-            content = base64.b64decode(body, validate=True)
+            content = base64.b64decode("".join(body.split()), validate=True)
         except binascii.Error as error:
             raise DataError("bad_row", f"a data URI that is not base64 ({error})") from None
+        if not content:
+            raise DataError("bad_row", "a data URI without data")
         return Media(kind=kind_of_bytes(content), data=content)
     if (plain := _base64_image(value)) is not None:
         return Media(kind=kind_of_bytes(plain), data=plain)
@@ -253,7 +269,7 @@ def _base64_image(value: str) -> bytes | None:
     if len(value) < SHORTEST_BASE64 or not _BASE64.fullmatch(value[:SHORTEST_BASE64]):
         return None
     try:
-        content = base64.b64decode(value, validate=True)
+        content = base64.b64decode("".join(value.split()), validate=True)
     except binascii.Error:
         return None
     return content if PICTURE.match(content) else None

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from infimed_core import DataError, canonical_json
+from infimed_plugins.readers.fields import PAIRS
 from infimed_plugins.readers.files import sha256_of
 from infimed_plugins.readers.values import known
 
@@ -41,14 +42,18 @@ class Layout:
     name: str
     entry: Mapping[str, Any] = field(default_factory=dict)
 
-    def renamed(self, row: Mapping[str, Any]) -> dict[str, Any]:
+    def renamed(self, row: Mapping[str, Any], ignore: Collection[str] = ()) -> dict[str, Any]:
         """The row with the names that we know.
 
         Raises:
-            DataError: ``bad_row``: it lacks what the description names; ``unsupported_field``: it is ranked.
+            DataError: ``bad_row``: it lacks what the description names; ``unsupported_field``: it is ranked, or one of
+                rows of which only some are to be drawn.
         """
         if self.entry.get("ranking"):
-            raise DataError("unsupported_field", f"'ranking' of '{self.name}': pairs of answers are not trained")
+            raise DataError("unsupported_field", f"'ranking' of '{self.name}': {PAIRS}")
+        if self.entry.get("num_samples") and "num_samples" not in ignore:
+            told = f"of '{self.name}' in {NAME}: no rows are drawn here; max_samples reads the first, or"
+            raise DataError("unsupported_field", f"'num_samples' {told} set ignore: [num_samples] to read all of them")
         columns = self._part("columns")
         chat = self.entry.get("formatting", "alpaca") != "alpaca"
         usual = {"messages": "conversations"} if chat else {"prompt": "instruction", "query": "input"}

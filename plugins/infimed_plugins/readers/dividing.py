@@ -41,8 +41,10 @@ def divided(best: Guess, column: str, share: float, folder: Path, name: str, for
     file = only_table(best)
     encoding = best.settings.get("encoding")
     names = header_of(file, None, encoding)
-    if column not in names:
+    alike = [name for name in names if name.strip().casefold() == column.strip().casefold()]
+    if column not in names and len(alike) != 1:
         raise InfimedError(f"{file}: has no column '{column}' to divide by; there are: {', '.join(names)}")
+    column = column if column in names else alike[0]
     rows = [row for _, row in table_rows(file, None, encoding) if isinstance(row, Mapping)]
     values = {_value(row[column]) for row in rows} - {""}
     if len(values) < 2:
@@ -97,7 +99,10 @@ def write_table(place: Path, names: Sequence[str], rows: Sequence[Mapping[str, A
     with open(place, "w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, fieldnames=list(names))
         writer.writeheader()
-        writer.writerows(rows)
+        for row in rows:
+            if wrong := next((cell for cell in row.values() if isinstance(cell, Exception)), None):
+                raise wrong
+            writer.writerow(row)
 
 
 def _value(cell: Any) -> str:
@@ -128,7 +133,10 @@ def apart(
     Raises:
         InfimedError: nothing is left.
     """
-    tables = [settings | {"path": str(file)} for settings in sources for file in files_of(use, settings)]
+    files = [(settings, file) for settings in sources for file in files_of(use, settings)]
+    tables = [settings | {"path": str(file)} for settings, file in files]
+    if any(os.path.isdir(settings["path"]) for settings, _ in files):  # a folder whose reader chooses its tables
+        return list(sources), []
     if not tables or not _are_compared([one["path"] for one in tables], [str(one.settings["path"]) for one in tests]):
         return list(sources), []
     asked = {key for test in tests for key in row_keys(test.use, test.settings)} - {None}

@@ -29,7 +29,7 @@ from infimed_plugins.readers.remote import (
     version_of,
 )
 from infimed_plugins.readers.texts import not_whole, printable, regular
-from infimed_plugins.readers.values import known
+from infimed_plugins.readers.values import known, says_nothing
 
 MANY_FAULTS = 0.1
 """Share of rows at fault from which on a source is suspect."""
@@ -132,7 +132,9 @@ class FileReader(Reader):
         samples = [row for row in rows if isinstance(row, Sample)]
         if is_remote(self.image_root) or not samples:
             return doubts_of(rows)
-        return doubts_of(rows) + doubts_of_images(samples, self.first_rows(), "columns" in type(self).model_fields)
+        return doubts_of(rows) + doubts_of_images(
+            samples, self.first_rows(), "columns" in type(self).model_fields, self.search_below
+        )
 
     def first_rows(self) -> Iterator[Any]:
         """The first rows as they stand in the first file, without what is left out on purpose."""
@@ -227,7 +229,7 @@ class FileReader(Reader):
         if (url := url_of(place)) is not None and inside(place, root):
             fetched(url)
         if self.allow_outside or inside(place, root):
-            place = with_ending(place)
+            place = with_ending(place, root)
             if self.search_below and not os.path.lexists(place):
                 place = below(root, name, sha256_of) or place
         if not self.allow_outside and not inside(place, root):
@@ -287,8 +289,11 @@ def finished(sample: Sample, tags: Mapping[str, str], licence: str | None, encod
     }  # fmt: skip
     if told := not_whole(texts, encoding):
         raise UnicodeError(told)
-    if not any(turn.text.strip() for turn in sample.turns):
+    if all(says_nothing(turn.text) for turn in sample.turns):
         raise DataError("empty_text", "no turn has any text; give the row a question, an answer or a caption")
+    for number, turn in enumerate(sample.turns):
+        if turn.role == "assistant" and turn.text and not turn.tool_calls and says_nothing(turn.text):
+            raise DataError("empty_text", f"turn {number} (assistant) has no text; fill it in or remove the sample")
     sample = with_options(sample)
     return sample.model_copy(update={"tags": {**tags, **sample.tags}, "licence": sample.licence or licence})
 

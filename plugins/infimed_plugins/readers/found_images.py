@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from infimed_plugins.readers.conversation import image_list
-from infimed_plugins.readers.places import ending_of, is_picture, is_plain
+from infimed_plugins.readers.places import ending_of, folded, is_picture, is_plain
 
 SNIFFED = 8
 """Files of a folder whose endings say nothing that are opened; where one is a picture, all are."""
@@ -59,9 +59,8 @@ class Images:
     def __init__(self, images: Iterable[Path]) -> None:
         self._by_name: defaultdict[str, list[Path]] = defaultdict(list)
         for image in images:
-            self._by_name[image.name].append(image)
-            if ending := ending_of(image.name):
-                self._by_name[image.name[: -len(ending)]].append(image)
+            for name in {folded(image.name), folded(image.name[: len(image.name) - len(ending_of(image.name))])}:
+                self._by_name[name].append(image)
 
     def names_one(self, cell: Any) -> bool:
         """Whether a cell names an image that is there."""
@@ -70,11 +69,11 @@ class Images:
     def roots_of(self, cell: Any) -> set[Path]:
         """The folders from which what a cell names first is an image."""
         name = _first_name(cell)
-        roots = set()
-        for image in self._by_name.get(os.path.basename(name), ()) if name else ():
-            for written in (str(image), str(image)[: len(str(image)) - len(ending_of(image.name))]):
-                if written.endswith(os.sep + name):
-                    roots.add(Path(written[: -len(name)]))
+        roots, end = set(), os.sep + folded(name)
+        for image in self._by_name.get(folded(os.path.basename(name)), ()) if name else ():
+            whole = folded(str(image))
+            if whole.endswith(end) or whole[: len(whole) - len(ending_of(image.name))].endswith(end):
+                roots.add(image.parents[name.count(os.sep)])
         return roots
 
     def column(self, rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str | None:

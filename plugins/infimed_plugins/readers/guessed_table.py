@@ -14,6 +14,7 @@ from infimed_core import is_person_tag
 from infimed_plugins.readers.encodings import encoding_of
 from infimed_plugins.readers.found_images import Images
 from infimed_plugins.readers.image_names import columns_of_images
+from infimed_plugins.readers.medevalkit import OPTIONS, columns_of_options
 from infimed_plugins.readers.parquet import parquet_rows
 from infimed_plugins.readers.tables import header_of, table_rows
 from infimed_plugins.readers.texts import opened
@@ -23,16 +24,21 @@ LOOKED_AT = 400
 """Rows of each kind of file that are looked at."""
 MOST_ROWS = 200_000
 """Rows of tables whose images are looked for."""
-QUESTIONS = ("question", "query", "prompt", "instruction")
+QUESTIONS = (
+    "question", "query", "prompt", "instruction", "frage", "pregunta", "pergunta", "domanda", "vraag", "вопрос", "问题",
+    "問題", "質問", "질문",
+)  # fmt: skip
 ANSWERS = (
-    "answer", "caption", "report", "findings", "finding", "impression", "response", "output", "description", "text",
-    "diagnosis", "label",
+    "answer", "antwort", "respuesta", "resposta", "réponse", "reponse", "risposta", "antwoord", "ответ", "答案", "回答",
+    "답변", "caption", "report", "findings", "finding", "impression", "befund", "informe", "laudo", "referto", "所見",
+    "报告", "response", "output", "description", "text", "diagnosis", "label",
 )  # fmt: skip
 IDS = ("id", "uid", "sample_id", "question_id", "qid", "image_id", "study_id")
 TAGS = {
     "modality": "modality", "body_part": "body_part", "bodypart": "body_part", "organ": "body_part", "sex": "sex",
     "gender": "sex", "view": "view", "view_position": "view",
     "projection": "view", "language": "language", "lang": "language", "split": "split",
+    **dict.fromkeys(("modalität", "modalitaet", "modalité", "modalidad", "modalità", "modalidade"), "modality"),
 }  # fmt: skip
 _NAME = re.compile(
     r"[0-9]+(?:\.[0-9]+){3,}|\S*[/\\]\S*[0-9]\S*|[0-9a-f]{8,}(?:-[0-9a-f]+)+|(?=\S{6,})(?=\S*[0-9]{3})[\w.-]+",
@@ -95,20 +101,25 @@ def look_at(folder: Path, files: list[Path], images: Images, tag: str | None = N
         columns["image"] = found.column
     if (own := next((lower[name] for name in IDS if name in lower), None)) and own != image and _is_unique(rows, own):
         columns["id"] = own
-    question = next((lower[name] for name in QUESTIONS if name in lower), None)
+    question = next((lower[name] for name in QUESTIONS if name in lower), None) or _asking(rows, names)
     if question not in (None, "question"):
         columns["question"] = question
     tags = {TAGS[name]: lower[name] for name in lower if name in TAGS}
-    taken = {question, *columns.values(), *persons, *named}
+    options = _options(rows, names) if question is not None else []
+    taken = {question, *columns.values(), *persons, *named, *options}
     free = [name for name in names if name not in taken and not _holds_names(rows, name)]
     by_name = next((lower[name] for name in ANSWERS if lower.get(name) in free), None)
-    answer = by_name or _longest(rows, [name for name in free if name not in tags.values()])
+    others = [name for name in free if name not in tags.values()]
+    answer = by_name or (_choosing(rows, others, options) if options else _longest(rows, others))
     if answer not in (None, "answer"):
         columns["answer"] = answer
     taken.add(answer)
+    if options and answer is not None:
+        columns["options"] = options if len(options) > 1 else options[0]
     tags = {tag: name for tag, name in tags.items() if name not in taken}
     tags |= {tag_of(name): name for name in persons if name not in columns.values()}
-    used = {question, answer, *columns.values(), *tags.values()}
+    used = {question, answer, *options, *tags.values()}
+    used |= {name for place, name in columns.items() if place != "options"}
     if tags:
         columns["tags"] = tags
     settings: dict[str, Any] = {"path": pattern_of(folder, files), **form}
@@ -163,8 +174,9 @@ def _named_rows(file: Path, form: Mapping[str, Any]) -> tuple[list[str], list[Ma
 def _all_rows(files: Sequence[Path], form: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """The rows of tables, as far as images are looked for."""
     settings = (form.get("delimiter"), form.get("encoding"), form.get("names", ()))
-    rows = (row for file in files for _, row in table_rows(file, *settings))
-    return islice((row for row in rows if isinstance(row, Mapping)), MOST_ROWS)
+    rows = (row for file in files for _, row in table_rows(file, *settings) if isinstance(row, Mapping))
+    there = ({name: cell for name, cell in row.items() if not isinstance(cell, Exception)} for row in rows)
+    return islice(there, MOST_ROWS)
 
 
 def _called_images(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, str]:
@@ -189,9 +201,10 @@ def _is_plain(file: Path) -> bool:
 
 def persons_of(rows: Sequence[Mapping[str, Any]], names: Sequence[str], tag: str | None = None) -> list[str]:
     """The columns of a patient, subject or study that say anything: ``tag`` first, then those of a person."""
-    filled = [name for name in names if name == tag or is_person_tag(name)]
+    wanted = tag_of(tag) if tag else None
+    filled = [name for name in names if tag_of(name) == wanted or is_person_tag(name)]
     filled = [name for name in filled if any(not is_empty(row.get(name)) for row in rows)]
-    return sorted(filled, key=lambda name: (name != tag, rank_of(name)))
+    return sorted(filled, key=lambda name: (name != tag, tag_of(name) != wanted, rank_of(name)))
 
 
 def rank_of(name: str) -> int:
@@ -230,6 +243,40 @@ def pattern_of(folder: Path, files: Sequence[Path]) -> str:
 def _is_unique(rows: Sequence[Mapping[str, Any]], name: str) -> bool:
     values = [row.get(name) for row in rows if not is_empty(row.get(name))]
     return len(set(values)) == len(values) == len(rows)
+
+
+def _options(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[str]:
+    """The columns of options: one of lists, or one for each; of those named by a letter alone, where letters answer."""
+    lower = {name.strip().lower(): name for name in names}
+    if (single := next((lower[name] for name in OPTIONS if name in lower), None)) is not None:
+        return [single] if any(not is_empty(row.get(single)) for row in rows) else []
+    for found in columns_of_options(lower.keys()):
+        options = [lower[name] for name in found]
+        if "a" not in found or _choosing(rows, [name for name in names if name not in options], []):
+            return options
+    return []
+
+
+def _choosing(rows: Sequence[Mapping[str, Any]], names: Sequence[str], options: Sequence[str]) -> str | None:
+    """The column most of whose cells are the letter or the text of an option of their row."""
+    for name in names:
+        cells = [(row, str(row.get(name)).strip()) for row in rows if not is_empty(row.get(name))]
+        chosen = [
+            (len(cell) == 1 and cell.isalpha()) or any(str(row.get(option)).strip() == cell for option in options)
+            for row, cell in cells
+        ]
+        if 2 * sum(chosen) > len(cells):
+            return name
+    return None
+
+
+def _asking(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str | None:
+    """The column most of whose cells end with a question mark."""
+    for name in names:
+        cells = [str(row.get(name)).strip() for row in rows if not is_empty(row.get(name))]
+        if 2 * sum(cell.endswith(("?", "？", "؟")) for cell in cells) > len(cells):
+            return name
+    return None
 
 
 def _longest(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str | None:

@@ -14,6 +14,7 @@ from typing import Any
 from infimed_core import Fault, InfimedError, Reader, Sample, load_plugins
 from infimed_plugins.readers.encodings import encoding_of
 from infimed_plugins.readers.files import FileReader
+from infimed_plugins.readers.folders import TEST_SET, findings_of, why_nothing
 from infimed_plugins.readers.found_images import Images, pictures_of
 from infimed_plugins.readers.guessed_table import (
     LOOKED_AT,
@@ -31,11 +32,12 @@ from infimed_plugins.readers.places import ending_of
 
 MOST_FILES = 200_000
 """Files of a folder that are listed."""
-TEST_SET = re.compile(r"(?:^|[^a-z])(?:test|val|valid|validation|dev|eval|evaluation|held[-_ ]?out)(?:[^a-z]|$)")
 MOST_TEXTS = 50
 """Texts of a folder up to which each may be a table; of more, each belongs to an image."""
 _CAPTIONS = re.compile("caption|report|train")
-TABLES = (".csv", ".tsv", ".csv.gz", ".jsonl", ".json", ".parquet", ".tar", ".tar.gz")
+_JSON = {".jsonl": ("jsonl", "llava"), ".jsonl.gz": ("jsonl", "llava"), ".json": ("llava",), ".json.gz": ("llava",)}
+"""The readers of JSON by the ending of their files."""
+TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", *_JSON, ".parquet", ".tar", ".tar.gz")
 """Endings of files that hold many samples."""
 
 
@@ -111,12 +113,25 @@ def guess(
             "with --split-by COLUMN"
         )
     if not useful:
-        told = next((f"{one.use}: {one.faults[0].detail}" for one in tried if one.faults), "no table, text or image")
+        told = next((f"{one.use}: {one.faults[0].detail}" for one in tried if one.faults), "")
+        told = told or why_nothing(folder, left, shown) or _there(files)
         raise InfimedError(f"{place}: nothing in it becomes a sample ({told}); see docs/data.md for what is read")
     useful.sort(key=lambda one: (-(one.num_samples + one.num_found), "image_key" in one.settings))
+    sliced = next((one for one in useful if one.use == "volumes"), None)
+    if useful[0].use == "studies" and sliced is not None and sliced.num_samples == useful[0].num_samples:
+        useful = [sliced, *(one for one in useful if one is not sliced)]  # it shows fewer images, chosen ones
     if told := _apart(useful[0], tried):
         raise InfimedError(f"{place}: {told}")
     return useful
+
+
+def _there(files: Sequence[Path]) -> str:
+    """That no file is of a kind that is read, and of which kinds they are."""
+    endings = Counter(file.suffix.lower() or "no ending" for file in files)
+    there = ", ".join(f"{number:,} of {ending}" for ending, number in endings.most_common(5)) or "no file at all"
+    advice = "; save spreadsheets as CSV" if endings.keys() & {".xlsx", ".xls", ".ods"} else ""
+    advice += "; unpack archives" if endings.keys() & {".zip", ".rar", ".7z"} else ""
+    return f"no table, text or image: there are {there}{advice}"
 
 
 def _apart(best: Guess, tried: Sequence[Guess]) -> str:
@@ -170,7 +185,7 @@ def _candidates(
         if (folder / split / "state.json").is_file():
             yield Guess("huggingface", {"path": str(folder)})
     index = Images(images)
-    for ending in (".csv", ".tsv", ".csv.gz"):
+    for ending in (".csv", ".tsv", ".csv.gz", ".tsv.gz"):
         for tables in alike(by_ending.get(ending, [])):
             yield _of_table("csv", look_at(folder, tables, index, tag), tables)
     yield from _rows_of_json(folder, by_ending, images, index, given)
@@ -193,6 +208,8 @@ def _candidates(
         written, doubt = _written(texts)
         yield Guess("directory", {"path": str(folder), **written}, doubt=doubt)
         yield from (replace(one, doubt=doubt) for one in _studies(folder, texts, images, written))
+    elif not any(map(by_ending.get, TABLES)) and findings_of(folder, images):
+        yield Guess("directory", {"path": str(folder), "folder_answers": True})
 
 
 def _written(files: Sequence[Path]) -> tuple[dict[str, Any], str]:
@@ -209,7 +226,7 @@ def _rows_of_json(
     given: Path | None,
 ) -> Iterator[Guess]:
     """Files of JSON: as they are, with the one folder of images, and with the images that a key names."""
-    for ending, uses in ((".jsonl", ("jsonl", "llava")), (".json", ("llava",))):
+    for ending, uses in _JSON.items():
         if not (found := by_ending.get(ending)):
             continue
         written, doubt = _written(found)
@@ -279,7 +296,8 @@ def tried_out(one: Guess) -> Guess:
         few = {"max_samples": LOOKED_AT} if "max_samples" in kind.model_fields else {}
         reader = kind.model_validate({**one.settings, **few})
         assert isinstance(reader, Reader)
-        rows = list(islice((row for shard in reader.shards() for row in reader.read(shard)), LOOKED_AT))
+        every = (_answered(reader, row) for shard in reader.shards() for row in reader.read(shard))
+        rows = list(islice(every, LOOKED_AT))
     except InfimedError as error:
         return replace(one, faults=(Fault(sample_id="", code="bad_file", detail=str(error)),))
     samples = tuple(row for row in rows if isinstance(row, Sample))
@@ -294,6 +312,13 @@ def tried_out(one: Guess) -> Guess:
         unfound=one.unfound or (None if media or not samples else _lost_images(reader)),
         faults=tuple(row for row in rows if isinstance(row, Fault)),
     )
+
+
+def _answered(reader: Reader, row: Sample | Fault) -> Sample | Fault:
+    """The row, or what is wrong with one that has no answer: nothing is learned from it, and it asks nothing."""
+    if isinstance(row, Fault) or row.turns[-1].role == "assistant" or row.references:
+        return row
+    return Fault(sample_id=row.id, code="no_answer", detail="the row has no answer", where=reader.place())
 
 
 def _lost_images(reader: Reader) -> tuple[str, str] | None:

@@ -13,10 +13,10 @@ from pydantic import Field, PrivateAttr
 
 from infimed_core import Component, DataError, Fault, Media, Reader, Sample
 from infimed_plugins.readers.arrow import decoder_of, rows_of
-from infimed_plugins.readers.columns import Columns, sample_of
+from infimed_plugins.readers.columns import ASKED, Columns, sample_of
 from infimed_plugins.readers.files import doubts_of, fault_of, finished, one_line, sha256_of, stable_id
 from infimed_plugins.readers.local_dataset import files_of, load_folder
-from infimed_plugins.readers.places import kind_of_file, with_ending
+from infimed_plugins.readers.places import below, kind_of_file, with_ending
 from infimed_plugins.readers.texts import not_whole
 
 BATCH = 64
@@ -38,7 +38,13 @@ class HuggingFace(Reader):
     split: str = Field(default="train", description="Which split is read.")
     revision: str | None = Field(default=None, description="Hub commit, branch or tag; name a commit to be repeatable.")
     columns: Columns = Columns()
+    question: str | None = Field(default=None, min_length=1, description=ASKED)
     image_root: str | None = Field(default=None, description="Folder that media paths in rows start from.")
+    search_below: bool = Field(
+        default=False,
+        description="Look for media that are not where their path says in all folders below image_root, by their name; "
+        "a name that is there twice with different content is a fault.",
+    )
     ignore: tuple[str, ...] = Field(
         default=(), description="Columns that are left out on purpose and would else be a fault (objects, tools ...)."
     )
@@ -74,7 +80,7 @@ class HuggingFace(Reader):
 
     def _checked(self, row: dict[str, Any], identity: str, where: str) -> Sample | Fault:
         try:
-            sample = sample_of(row, self.columns, identity, self._place, self.ignore)
+            sample = sample_of(row, self.columns, identity, self._place, self.ignore, self.question)
             return finished(sample, self.tags, self.licence)
         except Exception as error:  # whatever it is, it is this row's
             if not isinstance(error, DataError) and (told := not_whole(row)):
@@ -154,6 +160,8 @@ class HuggingFace(Reader):
     def _place(self, name: str) -> Media:
         """A file that a row names: below ``image_root``, the local directory, or the hub's own cache; nowhere else."""
         folder = os.path.abspath(os.path.expanduser(self.image_root or self.path))
+        if "\\" in name and not os.path.exists(os.path.join(folder, name)):  # as Windows writes a path
+            name = name.replace("\\", "/")
         place = os.path.abspath(os.path.join(folder, name))
         roots = [folder]
         if self.image_root is None and not os.path.isdir(folder):
@@ -161,7 +169,11 @@ class HuggingFace(Reader):
             from huggingface_hub import constants
 
             roots = [str(datasets.config.HF_DATASETS_CACHE), constants.HF_HUB_CACHE]
-        found = with_ending(Path(place)) if Path(place).is_relative_to(roots[0]) else Path(place)
+        found, root = Path(place), Path(roots[0])
+        if found.is_relative_to(root):
+            found = with_ending(found, root)
+            if self.search_below and not os.path.lexists(found):
+                found = below(root, os.path.relpath(found, root), sha256_of) or found
         if not any(Path(os.path.realpath(found)).is_relative_to(os.path.realpath(root)) for root in roots):
             raise DataError(
                 "outside_root", f"'{name}' leads out of {roots[0]}; set image_root if the files lie elsewhere"

@@ -40,8 +40,13 @@ def is_there(medium: Media) -> bool:
     return medium.data is not None or is_plain(Path(medium.uri or "")) or Path(medium.uri or "").is_dir()
 
 
-def doubts_of_images(samples: Sequence[Sample], rows: Iterable[Any], has_columns: bool) -> tuple[str, ...]:
-    """That the samples have no image though a column names some, or how many of their images are not there."""
+def doubts_of_images(
+    samples: Sequence[Sample], rows: Iterable[Any], has_columns: bool, searched: bool = False
+) -> tuple[str, ...]:
+    """That the samples have no image though a column names some, or how many of their images are not there.
+
+    Where the folders below were ``searched`` too, the remedy is another.
+    """
     media = [medium for sample in samples for medium in sample.media]
     if media:
         lost = [medium for medium in media if not is_there(medium)]
@@ -49,8 +54,10 @@ def doubts_of_images(samples: Sequence[Sample], rows: Iterable[Any], has_columns
             return ()
         if len(lost) < len(media):
             told = f"{len(lost):,} of the {len(media):,} images of the first {len(samples):,} samples are not there"
-            remedy = "search_below: true looks in all folders below image_root"
-            return (f"IMAGES MISSING: {told} (looked for {lost[0].uri}); {remedy}",)
+            first = f"looked for {lost[0].uri}" + (", and for its name in all folders below" if searched else "")
+            remedy = "mend the names, or set image_root to a folder that holds all; such rows are left out"
+            remedy = remedy if searched else "search_below: true looks in all folders below image_root"
+            return (f"IMAGES MISSING: {told} ({first}); {remedy}",)
         told = f"none of the {len(media):,} images of the first {len(samples):,} samples is there"
         return (f"NO IMAGE: {told} (looked for {media[0].uri}); set image_root to the folder that holds them",)
     if not samples or not (found := columns_of_images(rows)):

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import Field
 
-from infimed_core import DataError, Media, Sample
+from infimed_core import DataError, Media, Sample, Turn
 from infimed_plugins.readers.conversation import conversation, media_of, question_and_answer
 from infimed_plugins.readers.dataset_info import NAME, Layout, files_of, layout_of
 from infimed_plugins.readers.fields import REFUSED, STRUCTURED, history_of, is_prose, refuse, structured
@@ -24,6 +24,8 @@ from infimed_plugins.readers.values import as_json, is_empty, known, text_of
 QUESTIONS = ("question", "instruction", "query", "prompt")
 ANSWERS = ("answer", "output", "response", "caption", "completion")
 SYSTEMS = ("system", "system_prompt")
+_ROW = frozenset({"image", "images", "conversations", "messages", "report", *QUESTIONS, *ANSWERS})
+"""Fields of which a row has one."""
 USED = frozenset(
     {"id", "image", "images", "conversations", "messages", "tags", "licence", "license", "input", "options",
      *SYSTEMS, *QUESTIONS, *ANSWERS, *REFUSED}
@@ -46,6 +48,7 @@ class Llava(FileReader):
     dataset: str | None = Field(
         default=None, description="Which entry of dataset_info.json is read; all that name a local file by default."
     )
+    system: str | None = Field(default=None, min_length=1, description="System prompt of rows that have none.")
 
     def files(self) -> list[Path]:
         """The files; those that a ``dataset_info.json`` names, where ``path`` is one or a folder with one."""
@@ -62,7 +65,7 @@ class Llava(FileReader):
         if not isinstance(row, dict):
             raise DataError("bad_row", f"a row must be an object, not {type(row).__name__}")
         if (layout := layout_of(file, self.dataset)) is not None:
-            row = layout.renamed(row)
+            row = layout.renamed(row, self.ignore)
         refuse(row, self.ignore)
 
         def place(name: str) -> Media:
@@ -81,6 +84,8 @@ class Llava(FileReader):
             turns, media = question_and_answer(
                 question, answer, found, place, system, row.get("history"), self.ignore, objects
             )
+        if self.system is not None and all(turn.role != "system" for turn in turns):
+            turns = (Turn(role="system", content=(self.system,)), *turns)
         tags = row.get("tags") or {}
         used = USED | {self.image_key} | ({"history"} if history else set())
         used |= {name for name in STRUCTURED if name in self.ignore or not is_prose(row.get(name))}
@@ -112,19 +117,37 @@ def json_rows(file: Path, encoding: str | None = None) -> Iterator[tuple[str, An
 
 
 def _inner_rows(file: Path, encoding: str | None) -> list[tuple[str, Any]]:
-    """The rows of a file that is one object over several lines: those of its only list, else itself."""
+    """The rows of a file that is one object: those of its only list, else itself; none of a file of lines."""
     with opened(file, encoding) as text:
         first = text.readline(LONGEST_LINE)
-        if not first.strip().startswith("{") or not isinstance(parsed(first), DataError):
+        if not first.strip().startswith("{"):
             return []
-        whole = parsed(first + text.read(LONGEST_LINE), encoding)
+        whole = parsed(first, encoding)
+        if not isinstance(whole, DataError):  # a line of rows is one row more often than all of them
+            entries = [entry for rows in _lists_of_rows(whole).values() for entry in rows]
+            if not entries or not all(_ROW & entry.keys() for entry in entries) or text.read(LONGEST_LINE).strip():
+                return []
+        if isinstance(whole, DataError):
+            whole = parsed(first + text.read(LONGEST_LINE), encoding)
     if not isinstance(whole, dict):
         return []
-    lists = [(key, value) for key, value in whole.items() if isinstance(value, list) and value]
-    lists = [(key, value) for key, value in lists if all(isinstance(entry, dict) for entry in value)]
-    if len(lists) == 1 and not {"conversations", "messages", *QUESTIONS, *ANSWERS} & whole.keys():
-        return [(f"{file}:{lists[0][0]}[{number}]", entry) for number, entry in enumerate(lists[0][1])]
+    lists = _lists_of_rows(whole)
+    if len(lists) == 1:
+        ((name, rows),) = lists.items()
+        return [(f"{file}:{name}[{number}]", entry) for number, entry in enumerate(rows)]
+    if lists:
+        there = ", ".join(f"'{name}' ({len(rows):,} rows)" for name, rows in lists.items())
+        told = f"several lists of rows: {there}; write the one that you mean to a file of its own"
+        return [(f"{file}:1", DataError("bad_file", told))]
     return [(f"{file}:1", whole)]
+
+
+def _lists_of_rows(whole: Any) -> dict[str, list[Any]]:
+    """The lists of objects in an object that is no row itself."""
+    if not isinstance(whole, dict) or {"conversations", "messages", *QUESTIONS, *ANSWERS} & whole.keys():
+        return {}
+    lists = {str(name): value for name, value in whole.items() if isinstance(value, list) and value}
+    return {name: value for name, value in lists.items() if all(isinstance(entry, dict) for entry in value)}
 
 
 def _first_of(row: Mapping[str, Any], names: tuple[str, ...]) -> Any:

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from infimed_core import Component, DataError, Sample
 from infimed_plugins.readers.arrow import decoders_of, rows_of
-from infimed_plugins.readers.columns import Columns, sample_of
+from infimed_plugins.readers.columns import ASKED, Columns, sample_of
 from infimed_plugins.readers.files import FileReader
 from infimed_plugins.readers.texts import regular
 
@@ -24,6 +24,7 @@ class Parquet(FileReader):
     packages: ClassVar[Mapping[str, str]] = {"pyarrow": "infimed[score]"}
 
     columns: Columns = Columns()
+    question: str | None = Field(default=None, min_length=1, description=ASKED)
     look: ClassVar[int] = 64
     batch_rows: int = Field(default=64, ge=1, description="Rows in memory at once.")
 
@@ -33,7 +34,7 @@ class Parquet(FileReader):
 
     def sample(self, file: Path, identity: str, row: Any) -> Sample:
         """The row through ``columns``."""
-        return sample_of(row, self.columns, identity, lambda name: self.media(file, name), self.ignore)
+        return sample_of(row, self.columns, identity, lambda name: self.media(file, name), self.ignore, self.question)
 
     def own_id(self, row: Any) -> Any:
         """What stands in the column of the id."""

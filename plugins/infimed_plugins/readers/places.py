@@ -6,9 +6,11 @@ import functools
 import os
 import re
 import stat
+import unicodedata
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from infimed_core import DataError
 
@@ -25,6 +27,8 @@ GROUPS = (b"\x02\x00\x00\x00", b"\x08\x00\x00\x00", b"\x08\x00\x05\x00", b"\x08\
 PICTURE = re.compile(rb"\x89PNG|\xff\xd8\xff|GIF8|BM|II\*\0|MM\0\*|RIFF....WEBP|.{128}DICM", re.DOTALL)
 """How pictures begin."""
 _HEAD = 352
+SHORTEST = 32
+"""Numbers in a list up to which it holds no picture."""
 
 
 def ending_of(name: str) -> str:
@@ -52,6 +56,15 @@ def kind_of_bytes(content: bytes, name: str = "") -> str:
     if head[344:348] in (b"n+1\0", b"ni1\0"):
         return "nifti"
     return kind_of(name)
+
+
+def picture_of(numbers: Sequence[Any]) -> bytes | None:
+    """The picture whose bytes a list of numbers holds, as some programs store it; ``None`` where it holds none."""
+    try:
+        content = bytes(numbers) if len(numbers) > SHORTEST else b""
+    except (TypeError, ValueError):  # texts, or numbers that are no bytes
+        return None
+    return content if PICTURE.match(content) else None
 
 
 def kind_of_file(place: Path) -> str:
@@ -91,45 +104,59 @@ def inside(place: Path, root: Path) -> bool:
     return place.is_relative_to(root) and Path(os.path.realpath(place)).is_relative_to(os.path.realpath(root))
 
 
-def with_ending(place: Path) -> Path:
-    """The file that a name without its ending means, where there is one such; else the name as it is.
+def with_ending(place: Path, root: Path) -> Path:
+    """The file below ``root`` that a name means; else the name as it is.
+
+    A name may lack its ending, and be written in other cases or in composed letters than the disk has it, as it is
+    where folders come from Windows or macOS; a file of exactly that name comes first.
 
     Raises:
         DataError: ``ambiguous_media``: there are several.
     """
-    ending = ending_of(place.name)
-    if ending or os.path.exists(place):
+    if os.path.lexists(place) or place == root or root not in place.parents:
         return place
-    found = _names(str(place.parent)).get(place.name, ())
+    parent = with_ending(place.parent, root) if not os.path.isdir(place.parent) else place.parent
+    found = _names(str(parent)).get(folded(place.name), ())
+    whole = [name for name in found if folded(name) == folded(place.name)]
+    exact = [name for name in found if name[: len(name) - len(ending_of(name))] == place.name]
+    found = tuple(whole or exact or (() if ending_of(place.name) else found))
     if len(found) > 1:
         raise DataError("ambiguous_media", f"'{place.name}' may be {' or '.join(found[:4])}; write its ending")
-    return place.with_name(found[0]) if found else place
+    return parent / (found[0] if found else place.name)
 
 
 def below(root: Path, name: str, digest: Callable[[Path], str]) -> Path | None:
-    """The file in a folder below ``root`` whose path ends with the name, with or without its ending; if there is one.
+    """The file in a folder below ``root`` whose path ends with the name, as ``with_ending`` takes names.
 
     Raises:
         DataError: ``ambiguous_media``: there are several, and they differ.
     """
     folder, _, own = name.removeprefix("./").rpartition("/")
-    end = f"/{folder}/" if folder else "/"
-    found = [Path(place, file) for place, file in _tree(str(root)).get(own, ()) if f"/{place}/".endswith(end)]
+    end = folded(f"/{folder}/") if folder else "/"
+    files = _tree(str(root)).get(folded(own), ())
+    found = [Path(place, file) for place, file in files if folded(f"/{place}/").endswith(end)]
+    exact = [one for one in found if str(one).endswith(f"/{name}") or str(one.with_suffix("")).endswith(f"/{name}")]
+    found = exact or found
     if len(found) > 1 and len({digest(one) for one in found}) > 1:
         told = " and ".join(str(one.relative_to(root)) for one in found[:3])
         raise DataError("ambiguous_media", f"'{name}' may be {told}, which differ; write more of its path")
     return found[0] if found else None
 
 
+def folded(name: str) -> str:
+    """A name as file systems that do not tell case or composed letters apart take it."""
+    return name.casefold() if name.isascii() else unicodedata.normalize("NFC", name).casefold()
+
+
 @functools.lru_cache(maxsize=4)
 def _tree(root: str) -> dict[str, tuple[tuple[str, str], ...]]:
-    """The folder and name of every file below a folder, by its name and, of media, by that without the ending."""
+    """The folder and name of every file below a folder, by its folded name with and, of media, without the ending."""
     found: dict[str, tuple[tuple[str, str], ...]] = {}
     for place, folders, names in os.walk(root):
         folders[:] = sorted(one for one in folders if not one.startswith("."))
         for name in sorted(names):
             ending = ending_of(name)
-            for key in {name, name[: len(name) - len(ending)]}:
+            for key in {folded(name), folded(name[: len(name) - len(ending)])}:
                 found[key] = (*found.get(key, ()), (place, name))
     return found
 
@@ -143,10 +170,10 @@ def _names(folder: str) -> dict[str, tuple[str, ...]]:
 
 @functools.lru_cache(maxsize=16)
 def _listed(folder: str, changed: int) -> dict[str, tuple[str, ...]]:
-    """The media files of a folder by their names without the ending."""
+    """What is in a folder, by folded names with and, of media, without the ending."""
     found: dict[str, tuple[str, ...]] = {}
     for name in sorted(os.listdir(folder)):
-        if ending := ending_of(name):
-            stem = name[: -len(ending)]
-            found[stem] = (*found.get(stem, ()), name)
+        ending = ending_of(name)
+        for key in {folded(name), folded(name[: len(name) - len(ending)])}:
+            found[key] = (*found.get(key, ()), name)
     return found

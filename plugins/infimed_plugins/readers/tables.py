@@ -12,7 +12,7 @@ from typing import Any, TextIO
 from pydantic import Field
 
 from infimed_core import Component, DataError, Sample
-from infimed_plugins.readers.columns import Columns, sample_of
+from infimed_plugins.readers.columns import ASKED, Columns, sample_of
 from infimed_plugins.readers.files import FileReader
 from infimed_plugins.readers.texts import LONGEST_LINE, opened
 
@@ -30,6 +30,7 @@ class Csv(FileReader):
     """
 
     columns: Columns = Columns()
+    question: str | None = Field(default=None, min_length=1, description=ASKED)
     names: tuple[str, ...] = Field(
         default=(), description="Names of the columns, where the first line is a row already and names none."
     )
@@ -46,7 +47,7 @@ class Csv(FileReader):
 
     def sample(self, file: Path, identity: str, row: Any) -> Sample:
         """The row through ``columns``."""
-        return sample_of(row, self.columns, identity, lambda name: self.media(file, name), self.ignore)
+        return sample_of(row, self.columns, identity, lambda name: self.media(file, name), self.ignore, self.question)
 
     def own_id(self, row: Any) -> Any:
         """What stands in the column of the id."""
@@ -80,11 +81,11 @@ def table_rows(
         names = list(own_names) or table.header()
         if own_names:
             table.begin()
-        twice = next((name for name in names if name and names.count(name) > 1), None)
+        told = "two columns are named '{}'; the first line must name each that is read once"
+        twice = {name: DataError("bad_file", told.format(name)) for name in names if name and names.count(name) > 1}
         for line, cells in table.records():
-            if twice is not None:
-                cells = DataError("bad_file", f"two columns are named '{twice}'; the first line must name each once")
-            yield f"{file}:{line}", cells if isinstance(cells, DataError) else _row(names, cells, table.padded)
+            row = cells if isinstance(cells, DataError) else _row(names, cells, table.padded)
+            yield f"{file}:{line}", {**row, **twice} if twice and isinstance(row, dict) else row
 
 
 class _Table:

@@ -26,6 +26,7 @@ _OTHERS = {
     b"\xfd7zX": "packed with xz",
 }  # fmt: skip
 """Files that begin so hold no text of rows."""
+_POINTER = b"version https://git-lfs"
 LONGEST_LINE = 2**28
 """Characters of the longest line that is read: an image in it may be long, what is unpacked from 1 MB need not be."""
 DEPTH = 200
@@ -86,13 +87,18 @@ def decoded(content: bytes, encoding: str | None) -> str:
 
 
 def regular(file: Path) -> None:
-    """Refuse what is no plain file: a pipe would be waited for, a device never ends.
+    """Refuse what is no plain file: a pipe would be waited for, a device never ends; and what stands for a file.
 
     Raises:
         DataError: ``bad_file``.
     """
-    if os.path.exists(file) and not os.path.isfile(file):
-        raise DataError("bad_file", "is no plain file (a folder, pipe or device), and is not opened")
+    if not os.path.isfile(file):
+        if os.path.exists(file):
+            raise DataError("bad_file", "is no plain file (a folder, pipe or device), and is not opened")
+        return
+    with open(file, "rb") as start:
+        if start.read(len(_POINTER)) == _POINTER:
+            raise DataError("bad_file", "is a pointer of Git LFS in place of the file; run git lfs pull")
 
 
 def not_whole(value: Any, encoding: str | None = None) -> str:

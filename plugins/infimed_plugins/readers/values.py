@@ -7,6 +7,7 @@ import datetime
 import decimal
 import json
 import re
+import unicodedata
 from typing import Any
 
 from infimed_core import DataError
@@ -86,12 +87,17 @@ def is_empty(value: Any) -> bool:
     """Whether a field says nothing: null, NaN, an empty text, list or object, or one that holds such alone."""
     value = known(value)
     if isinstance(value, str):
-        return value.strip() in ("", "[]", "{}", "null")
+        return value.strip() in ("[]", "{}", "null") or says_nothing(value)
     if isinstance(value, dict):
         return all(is_empty(inner) for inner in value.values())
     if isinstance(value, (list, tuple)):
         return all(is_empty(inner) for inner in value)
     return value is None
+
+
+def says_nothing(text: str) -> bool:
+    """Whether a text is empty to the eye: white space, or signs that are never seen (zero width, a byte order mark)."""
+    return all(sign.isspace() or unicodedata.category(sign) == "Cf" for sign in text)
 
 
 def natural(name: str) -> list[tuple[int, int, str]]:

@@ -9,7 +9,7 @@ from typing import Any
 from infimed_core import DataError, Media, Turn
 from infimed_plugins.readers.conversation import Place, conversation
 from infimed_plugins.readers.fields import history_of
-from infimed_plugins.readers.values import known, text_of
+from infimed_plugins.readers.values import known, says_nothing, text_of
 
 _NUMBERED = re.compile(r"(?:im|img|image|slice|file|i|e|z|ct|mr)?[-_ ]?[0-9][0-9.\-_]*", re.IGNORECASE)
 
@@ -49,7 +49,7 @@ def question_about(
     messages = [*history_of(history), {"role": "user", "content": parts}]
     if answer is not None:
         text = text_of(answer, "answer")
-        if not text.strip():
+        if says_nothing(text):
             raise DataError("empty_text", "the answer is empty")
         messages.append({"role": "assistant", "content": text})
     return conversation(messages, media, place, system, ignore, objects)

@@ -7,6 +7,7 @@ import re
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from tarfile import EmptyHeaderError, EOFHeaderError, InvalidHeaderError, ReadError, TruncatedHeaderError
 from typing import Any, ClassVar
 
 from pydantic import Field
@@ -48,7 +49,7 @@ class WebDataset(FileReader):
         regular(file)
         key, group, seen, num_bytes = "", Group(), set[bytes](), 0
         try:
-            with tarfile.open(file, "r|*") as tar:
+            with _Tar.open(file, "r|*", ignore_zeros=True) as tar:
                 for member in tar:
                     found, ending = _split(member.name)
                     if member.isdir() or not found:  # .hidden, ._0001.jpg
@@ -133,6 +134,36 @@ class WebDataset(FileReader):
         if len(content) != member.size:
             raise EOFError(f"{member.name} is cut short")
         return content
+
+
+class _Member(tarfile.TarInfo):
+    """A member's header; where none stands though the archive goes on or breaks off, that is an error and no end."""
+
+    @classmethod
+    def fromtarfile(cls, tarfile: Any) -> Any:
+        """The next member.
+
+        Raises:
+            ReadError: what stands there is no header, or half of one; or the file ends without the mark of its end.
+        """
+        try:
+            member = super().fromtarfile(tarfile)
+        except EOFHeaderError:  # a block of zeros: the end, unless another archive was written behind this one
+            tarfile.has_ended = True
+            raise
+        except (EmptyHeaderError, InvalidHeaderError, TruncatedHeaderError) as error:
+            if tarfile.has_ended and isinstance(error, EmptyHeaderError):
+                raise
+            raise ReadError(f"{error}, where a member or the end mark should stand") from None
+        tarfile.has_ended = False
+        return member
+
+
+class _Tar(tarfile.TarFile):
+    """A tar that knows whether its end mark was read."""
+
+    tarinfo = _Member
+    has_ended = False
 
 
 def _split(name: str) -> tuple[str, str]:

@@ -26,6 +26,11 @@ class PreferenceObjective(DrawingObjective):
         return self.rewards
 
     @property
+    def draws(self) -> bool:
+        """Where rewards judge: given answers need none."""
+        return bool(self.rewards)
+
+    @property
     def sampling_temperature(self) -> float:
         """Preferences are of the model as it is."""
         return 1.0

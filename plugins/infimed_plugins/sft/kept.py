@@ -18,6 +18,7 @@ from infimed_core.records import open_run
 from infimed_plugins.sft.adapters import merged
 from infimed_plugins.sft.failures import check_weights
 from infimed_plugins.sft.ranks import Ranks
+from infimed_plugins.sft.sharding import gathered_on_first, to_shard, whole_weights
 from infimed_plugins.sft.stages import HELD_OUT_LOSS, TrainingStage
 
 INFO = "infimed.json"
@@ -43,7 +44,7 @@ class KeptCheckpoints:
         parameters: Mapping[str, Any],
         say: Callable[[str], None],
         facts: Mapping[str, JsonValue],
-        sharded: bool,
+        passing: tuple[Any, bool],
     ) -> None:
         self._model, self._stage, self._ranks, self._say = model, stage, ranks, say
         self._parameters, self._facts = parameters, facts
@@ -51,11 +52,7 @@ class KeptCheckpoints:
         self.folder = context.checkpoints or context.directory / "kept"
         self.best: dict[str, Any] = {}
         self.worse = 0
-        if sharded and (stage.keep_checkpoints or stage.end_with == "best"):
-            raise InfimedError(
-                f"stage '{stage.name}': keep_checkpoints and end_with: best need a whole model in each process, which "
-                "parallel: fsdp2 shares out; use parallel: ddp, or go on from the states that save_every writes"
-            )
+        self._forward, self._sharded = passing
 
     def state(self) -> dict[str, JsonValue]:
         """For the state on disk."""
@@ -102,22 +99,22 @@ class KeptCheckpoints:
 
     def _save(self, name: str, done: int, moments: Callable[[], Any] | None) -> None:
         check_weights(self._stage.name, done, self._parameters)
-        held = moments() if moments is not None else None
+        held = gathered_on_first(moments(), self._ranks) if moments is not None else None
         problem = None
-        if self._ranks.is_first:
-            facts = {
-                "stage": self._stage.name,
-                "step": done,
-                **self._facts,
-                **({"best": self.best} if name == BEST else {}),
-            }
-            try:
-                as_adapter = self._stage.lora is not None and not self._stage.lora.merge
-                write_checkpoint(self._model, self.folder / name, facts, held, as_adapter)
-                point_latest(self.folder.parent, self.folder / name)
-            except InfimedError as error:
-                problem = str(error)
-        self._ranks.agree(problem)
+        with whole_weights(self._forward, self._sharded):
+            if self._ranks.is_first:
+                try:
+                    self._write(name, done, held)
+                except InfimedError as error:
+                    problem = str(error)
+            self._ranks.agree(problem)
+
+    def _write(self, name: str, done: int, moments: Any) -> None:
+        best = {"best": self.best} if name == BEST else {}
+        facts = {"stage": self._stage.name, "step": done, **self._facts, **best}
+        as_adapter = self._stage.lora is not None and not self._stage.lora.merge
+        write_checkpoint(self._model, self.folder / name, facts, moments, as_adapter)
+        point_latest(self.folder.parent, self.folder / name)
 
     def _thin(self, most: int | None) -> None:
         if most is not None and self._ranks.is_first:
@@ -125,12 +122,13 @@ class KeptCheckpoints:
                 shutil.rmtree(path, ignore_errors=True)
 
     def _put_best_aside(self) -> None:
+        weights = gathered_on_first(self._parameters, self._ranks)
         if self._ranks.is_first:
             from safetensors.torch import save_file
 
             self._scratch.mkdir(parents=True, exist_ok=True)
             temporary = self._scratch / f".writing-{_BEST_WEIGHTS}"
-            save_file({name: p.detach().contiguous() for name, p in self._parameters.items()}, temporary)
+            save_file({name: tensor.contiguous() for name, tensor in weights.items()}, temporary)
             temporary.replace(self._scratch / _BEST_WEIGHTS)
         self._ranks.wait()
 
@@ -145,7 +143,8 @@ class KeptCheckpoints:
 
             with torch.no_grad():
                 for name, tensor in load_file(self._scratch / _BEST_WEIGHTS).items():
-                    self._parameters[name].copy_(tensor)
+                    parameter = self._parameters[name]
+                    parameter.copy_(to_shard(tensor, parameter))
             facts["ended_with_step"] = self.best["step"]
             self._say(
                 f"stage '{self._stage.name}' ends with the weights of step {self.best['step']}, the best by "

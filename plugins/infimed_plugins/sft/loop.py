@@ -97,13 +97,14 @@ class Loop:
             "plan_hash": batches.plan_hash,
             "continue_from": stage.continue_from.checkpoint if stage.continue_from is not None else None,
         }
-        self._kept = KeptCheckpoints(model, stage, context, ranks, self._parameters, self._say, facts, self._sharded)
+        passing = self._forward, self._sharded
+        self._kept = KeptCheckpoints(model, stage, context, ranks, self._parameters, self._say, facts, passing)
         self._done, self._is_due = 0, False
-        self._validation = Validation(model, context, ranks, self._forward, self._sharded, self._arithmetic)
+        self._validation = Validation(model, context, ranks, *passing, self._arithmetic)
         self._maker: RowMaker | None = None
         if objective is not None and isinstance(batches, Updates):
-            passing = self._forward, self._sharded, self._arithmetic
-            self._maker = RowMaker(objective, model, batches, context, ranks, self._parameters, passing)
+            calling = *passing, self._arithmetic
+            self._maker = RowMaker(objective, model, batches, context, ranks, self._parameters, calling)
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
 
@@ -151,8 +152,9 @@ class Loop:
         if until is not None and until <= done < num_steps and done % self._every == 0:
             if done:
                 self._save(done)
-            self._say(f"stage '{self._stage.name}' stops after step {done} of {num_steps}, as 'until' says")
-            raise KeyboardInterrupt
+            said = f"stage '{self._stage.name}' stops after step {done} of {num_steps}, as 'until' says"
+            self._say(said)
+            raise KeyboardInterrupt(said)
 
     def _step(self, step: int, rows: list[tuple[int, PackedBatch]]) -> None:
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,6 @@ from pydantic import JsonValue
 
 from infimed_core import (
     Batches,
-    InfimedError,
     MediaLoader,
     Objective,
     PackedBatch,
@@ -33,6 +32,7 @@ from infimed_plugins.sft.loss import token_log_probabilities
 from infimed_plugins.sft.ranks import Ranks
 from infimed_plugins.sft.reward_watch import told_hollow
 from infimed_plugins.sft.row_losses import tensors_of
+from infimed_plugins.sft.sharding import reshard, whole_weights
 
 LINES = "rollouts.jsonl"
 """What an objective tells of its rows, beside the checkpoints that a stage keeps."""
@@ -80,27 +80,6 @@ class Updates:
         return self.plan.samples(step // self.objective.num_updates)
 
 
-class _Shared:
-    """A model of which this process holds a share: it draws nothing."""
-
-    def __init__(self, model: TrainableModel) -> None:
-        self._model = model
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._model, name)
-
-    def draw(self, *arguments: Any) -> Any:
-        """Refuse.
-
-        Raises:
-            InfimedError: always.
-        """
-        raise InfimedError(
-            "a model whose weights are shared out (parallel: fsdp2) cannot draw answers; use parallel: ddp, with lora "
-            "where memory is short"
-        )
-
-
 class RowMaker:
     """Makes the rows of each step by the objective, in step with training: rollouts need the weights as they are.
 
@@ -119,14 +98,13 @@ class RowMaker:
         passing: tuple[Callable[[Callable[[], Any]], Any], bool, Callable[[], Any]],
     ) -> None:
         self.model, self.media, self.seed = model, updates.media, context.seed
-        if passing[1]:
-            self.model = cast(TrainableModel, _Shared(model))
         self.rank, self.size = ranks.rank, ranks.size
         self.facts: dict[str, JsonValue] = {}
         self.waited = 0.0
         self._objective, self._updates, self._ranks, self._parameters = objective, updates, ranks, parameters
         self._forward, self._sharded, self._arithmetic = passing
         self._reference: dict[str, Any] = {}
+        self._whole = ExitStack()
         self._lines = (context.checkpoints or context.directory / "kept") / LINES
 
     def begin(self) -> None:
@@ -140,7 +118,9 @@ class RowMaker:
         self._forget_lines(start // each)
         for step in range(start // each, self._updates.plan.num_steps):
             started = time.perf_counter()
-            made = self._objective.make_rows(step, self._updates.plan.samples(step), self)
+            self._gather_weights()
+            with self._whole:
+                made = self._objective.make_rows(step, self._updates.plan.samples(step), self)
             counts = self._ranks.gather([len(rows) for rows in made.updates])
             self._updates.made = [max(column) * self.size for column in zip(*counts, strict=True)]
             self._write([line for part in self._ranks.gather(made.lines) for line in part])
@@ -176,8 +156,7 @@ class RowMaker:
 
     def log_probabilities(self, rows: Sequence[PackedBatch], reference: bool) -> list[NDArray[np.float32]]:
         """See ``StageAccess``."""
-        from infimed_plugins.sft.sharding import reshard
-
+        self._whole.close()
         most = max(self._ranks.gather(len(rows))) if self._sharded else len(rows)
         found: list[NDArray[np.float32]] = []
         with at_rest(self.model.module), self._arithmetic(), self._weights(reference):
@@ -188,7 +167,13 @@ class RowMaker:
                     self._of_row(self._updates.row(0, 0), np.zeros(1, dtype=np.int64))
             if self._sharded:
                 reshard(self._forward)
+        self._gather_weights()
         return found
+
+    def _gather_weights(self) -> None:
+        """Where each process holds a share, let it hold the whole model until ``_whole`` is closed: it will draw."""
+        if self._objective.draws:
+            self._whole.enter_context(whole_weights(self._forward, self._sharded))
 
     def _of_row(self, row: PackedBatch, positions: NDArray[np.int64]) -> NDArray[np.float32]:
         head = self.model.output_embedding()

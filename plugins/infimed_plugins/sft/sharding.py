@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from infimed_core import InfimedError, TrainableModel
@@ -34,8 +34,9 @@ def repeated_blocks(module: Any) -> list[Any]:
 def sharded(model: TrainableModel, ranks: Ranks, precision: str) -> Iterator[Callable[[Callable[[], Any]], Any]]:
     """Shard the module over the ranks; yields what must run a row's forward pass, given as a function.
 
-    Afterwards every rank holds the whole module again, of its own classes, with the trained weights. In
-    ``bf16-mixed`` the shares are fp32, what is gathered is bf16, and gradients are summed in fp32.
+    See ``whole_weights`` for what needs more than a row's forward pass. Afterwards every rank holds the whole module
+    again, of its own classes, with the trained weights. In ``bf16-mixed`` the shares are fp32, what is gathered for a
+    row is bf16, and gradients are summed in fp32.
     """
     import torch
     from torch.distributed.device_mesh import init_device_mesh
@@ -65,16 +66,37 @@ def sharded(model: TrainableModel, ranks: Ranks, precision: str) -> Iterator[Cal
                 part.set_force_sum_reduction_for_comms(True)
                 if hasattr(part, "set_reduce_scatter_unused_params"):
                     part.set_reduce_scatter_unused_params(True)
-        for parameter in originals.values():
-            parameter.data = parameter.data.new_empty(0)
+
+        def fill() -> None:
+            shares = dict(module.named_parameters(remove_duplicate=False))
+            done: set[int] = set()
+            for name, parameter in originals.items():
+                if id(parameter) not in done:
+                    done.add(id(parameter))
+                    parameter.data = gathered(shares[name])
+
+        def empty() -> None:
+            for parameter in originals.values():
+                parameter.data = parameter.data.new_empty(0)
+
+        @contextmanager
+        def unshared() -> Iterator[None]:
+            reshard(whole)
+            fill()
+            shares, copies = module._parameters.copy(), module._modules.copy()
+            module._parameters.update(own)
+            module._modules.update(children)
+            try:
+                yield
+            finally:
+                module._parameters.update(shares)
+                module._modules.update(copies)
+                empty()
+
+        whole.unshared = unshared
+        empty()
         yield whole
-        # Not where training ended early: a rank that is gone cannot give its share.
-        shares = dict(module.named_parameters(remove_duplicate=False))
-        done: set[int] = set()
-        for name, parameter in originals.items():
-            if id(parameter) not in done:
-                done.add(id(parameter))
-                parameter.data = gathered(shares[name])
+        fill()  # not where training ended early: a rank that is gone cannot give its share
     finally:
         module._parameters.update(own)
         module._modules.update(children)
@@ -86,6 +108,8 @@ def _whole(module: Any) -> Any:
     class Whole(torch.nn.Module):
         """The root: what is in no block is gathered for as long as ``compute`` and its backward pass take."""
 
+        unshared: Callable[[], AbstractContextManager[None]]
+
         def __init__(self) -> None:
             super().__init__()
             self.module = module
@@ -94,6 +118,12 @@ def _whole(module: Any) -> Any:
             return compute()
 
     return Whole()
+
+
+def whole_weights(forward: Any, is_sharded: bool) -> AbstractContextManager[None]:
+    """Within this every rank holds the whole module, of its own classes, as it was before ``sharded``: it can answer
+    and be written. Every rank must enter it; what a rank does within waits for no other."""
+    return forward.unshared() if is_sharded else nullcontext()
 
 
 def reshard(forward: Any) -> None:

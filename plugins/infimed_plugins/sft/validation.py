@@ -13,7 +13,6 @@ from pydantic import JsonValue
 from infimed_core import (
     IGNORED_LABEL,
     Batches,
-    InfimedError,
     Measurements,
     PackedBatch,
     TrainableModel,
@@ -22,7 +21,7 @@ from infimed_core import (
 from infimed_plugins.sft.at_rest import at_rest
 from infimed_plugins.sft.loss import linear_cross_entropy
 from infimed_plugins.sft.ranks import Ranks
-from infimed_plugins.sft.sharding import reshard
+from infimed_plugins.sft.sharding import reshard, whole_weights
 
 
 class Validation:
@@ -50,11 +49,6 @@ class Validation:
         self._wanted, self._emit, self._arithmetic = context.measurements, context.emit, arithmetic
         self.entries: list[dict[str, JsonValue]] = []
         self.seconds = self.seconds_before = 0.0
-        if sharded and self._wanted is not None and self._wanted.benchmarks:
-            raise InfimedError(
-                "evaluate.benchmarks: a model whose weights are shared out (parallel: fsdp2) cannot be asked within a "
-                "stage; name held_out alone there, or use parallel: ddp (benchmarks after each stage are not affected)"
-            )
 
     def facts(self) -> dict[str, JsonValue]:
         """For the record and the state; nothing where nothing is measured."""
@@ -78,10 +72,12 @@ class Validation:
         started = time.perf_counter()
         entry: dict[str, JsonValue] = {"step": step}
         try:
-            with at_rest(self._model.module), self._arithmetic():
-                if wanted.held_out is not None:
+            if wanted.held_out is not None:
+                with at_rest(self._model.module), self._arithmetic():
                     entry |= self._held_out(wanted.held_out)
-                if wanted.benchmarks:
+            if wanted.benchmarks:
+                whole = whole_weights(self._forward, self._sharded)
+                with whole, at_rest(self._model.module), self._arithmetic():
                     shares = self._ranks.gather(wanted.ask(self._model, self._ranks.rank, self._ranks.size))
                     entry["benchmarks"] = wanted.summarise(shares) if self._ranks.is_first else {}
         finally:

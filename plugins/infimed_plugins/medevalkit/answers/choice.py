@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from infimed_plugins.medevalkit.answers.at_once import read_at_once
+from infimed_plugins.medevalkit.answers.choice_claims import is_label, read_claim
 from infimed_plugins.medevalkit.answers.choice_cues import VERDICT
 from infimed_plugins.medevalkit.answers.choice_statements import (
     CONCLUDED,
@@ -15,8 +16,6 @@ from infimed_plugins.medevalkit.answers.choice_statements import (
     SAID,
     Statement,
     find_statements,
-    is_label,
-    read_claim,
 )
 from infimed_plugins.medevalkit.answers.context_modifiers import (
     corrections,
@@ -33,7 +32,7 @@ from infimed_plugins.medevalkit.answers.named_options import (
     Options,
     lowered,
     mark_labels,
-    mark_names,
+    mark_options,
     prepare_options,
     unmark,
 )
@@ -99,7 +98,7 @@ def _read(response: str | None, texts: tuple[str, ...], multiple: bool, ended: s
         choice, sure = _read_text(piece, prepared, options, multiple, negative)
         if sure or (choice.letters and len(pieces) == 1):
             break
-    if choice.reason in ("no_option", "unreadable") and (letter := none_or_all(prepared.whole, options)):
+    if choice.reason in ("no_option", "unreadable") and (letter := none_or_all(prepared.whole, options, multiple)):
         return Choice(letter, how="none or all of them", statement=choice.statement or prepared.whole[:300])
     if not choice.letters and question and choice.reason in ("unreadable", "several_answers"):
         said, statement = by_statement(prepared.whole, question)
@@ -138,7 +137,7 @@ def _read_text(
     if ":" in text and (shorter := _ASIDE_LINE.sub("", text).strip()):
         text = shorter
     text = without_restated(text, options)
-    text = mark_labels(mark_names(text, options), len(options))
+    text = mark_labels(mark_options(text, options), len(options))
     if multiple and (listed := list_alone(text, options)) is not None:
         return _of(listed, unmark(text, options)), True
     statements = find_statements(text, options, multiple, negative)
@@ -162,7 +161,7 @@ def _read_end(text: str, prepared: Prepared, options: Options, multiple: bool, n
     """What the end of a long text concludes in so many words; the whole text would be read alike. ``None``: read it."""
     if len(text) < max(_LONG, options.longest + 1) or prepared.marks:
         return None
-    end = mark_labels(mark_names(without_restated(text[-_END:], options), options), len(options))
+    end = mark_labels(mark_options(without_restated(text[-_END:], options), options), len(options))
     found = find_statements(end, options, multiple, negative, start=_SENTENCE_AT_MOST)
     strong = [one for one in found if one.strength >= CONCLUDED]
     if not strong or strong[-1].how != "stated":
@@ -240,10 +239,14 @@ _LEAD = re.compile(
 )
 _LABEL_LINE = re.compile(r"[A-Z]\. [A-Z][a-z]")
 """A capital letter, and a sentence after its stop: no initial of a germ, whose second word is small."""
+_LETTER_OF = re.compile(r"[\"')\]]*\s?[:=]\s?[A-Za-z](?=\W*$)")
+"""Another letter as what is said of this one ("A: F"): false, or an answer F."""
 _NEXT_NAME = re.compile(r"[\"')\]]*(?:,| and| or|/)+ ?(?:and |or )?[\ue000-\ue019]")
 """Another option that is named with the first, so that this one is not said alone."""
 _LEAD_END = re.compile(
-    r"[\"')\]}]*(?:$|\s?[.:、。;)]|,(?= |$)|\s?[-—–]+(?=\s)|\n| \(| (?=because|since|as\b|due to|for the reason)|"
+    r"[\"')\]}]*(?:$|\s?[.:、。;)]|,(?= |$)|\s?[-—–]+(?=\s)|\n| \(| (?=because|since|as\b|due to|for the reason|"
+    r"rather than\b|"
+    r"over\b|instead of\b)|"
     r"[ ]?[\ue000-\ue019]|(?= ?[\ue100-\ue119])|(?= [^\w\s(]))",
     re.IGNORECASE,
 )
@@ -290,7 +293,7 @@ def _leading(text: str, options: Options, multiple: bool, negative: bool, letter
     named = "\ue000" <= item < "\ue100"
     if named and not re.match(r"[\"')\]}]*(?:$|\s?[.;。]|,|\n| \(|\s[-—–]\s)", text[end:]):
         return None
-    if (denied_after(text[end:], "is ") and not negative) or goes_on_listing(text):
+    if (denied_after(text[end:], "is ") and not negative) or goes_on_listing(text) or _LETTER_OF.match(text, end):
         return None
     if named and _NEXT_NAME.match(text, end):
         return None
@@ -327,12 +330,14 @@ def _last_line(text: str, options: Options, multiple: bool) -> Statement | None:
     if found is None or _LETTERED_NAME.search(text[max(0, found.start() - 50) : found.start()]):
         return None
     index = ord(found[1]) - 0xE100 if ord(found[1]) > 0xE000 else ord(found[1]) - 65
-    if index >= len(options):
+    if index >= len(options) or (found[1] in "FT" and _LETTER_OF.match(text, 1)):
         return None
     return Statement(found.start(), len(text), LETTERS[index], SAID, "last letter")
 
 
-_LAST_LETTER = re.compile(r"[,:;→=>] ?\(?([A-Z]|[\ue100-\ue119])\)?[.。]?\s*$")
+_LAST_LETTER = re.compile(
+    r"(?:(?<![A-Z\ue100-\ue119]),|(?<![B-Z\ue100-\ue119]):|[;→=>]) ?\(?([A-Z]|[\ue100-\ue119])\)?[.。]?\s*$"
+)
 _LETTERED_NAME = re.compile(
     r"\b(?:vitamins?|hepatitis|types?|factors?|proteins?|groups?|grades?|stages?|class)\b[^.\n]{0,40}$", re.IGNORECASE
 )

@@ -7,7 +7,9 @@ import re
 from infimed_plugins.medevalkit.answers.named_options import LABEL, LABELS, NAME, NAMES
 from infimed_plugins.medevalkit.answers.words import word_set
 
-BARE = r"(?<![^\W\u3400-\u9fff])(?<!['$-])[a-z](?![^\W\u3400-\u9fff])(?!['+-])"
+EAST = r"\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3"
+"""Kana, Chinese signs and Hangul, which have no spaces between words."""
+BARE = rf"(?<![^\W{EAST}])(?<!['$-])[a-z](?![^\W{EAST}])(?!['+-])"
 ITEM = rf"(?:[{NAMES}{LABELS}]|{BARE})"
 ADVERB = (
     r"(?:,? ?\b(?:therefore|thus|clearly|definitely|certainly|most likely|likely|probably|indeed|actually|"
@@ -18,12 +20,13 @@ ADVERB = (
 VERB = (
     r"(?:(?<![A-Za-z])(?:is|are|was|were|would be|should be|must be|will be|has to be|can only be|seems? to be|"
     r"seems|appears? to be|appears|ought to be|ist|lautet|wäre|es|sería|est|serait|é|seria|è|sarebbe|"
-    r"would have to be|turns out to be|remains|becomes|as|lies (?:in|with)|corresponds to)(?![A-Za-z])|'s|:|=|->|→|=>|"
-    r"应该是|应当是|应该为|应为|应选择?|就是|选择|是|为|选)"
+    r"would have to be|turns out to be|remains|becomes|as|lies (?:in|with)|corresponds to)(?![A-Za-z])|'s|:|=|"
+    r"->|→|=>|"
+    r"应该是|应当是|应该为|应为|应选择?|就是|选择|是|为|选|は|은|는)"
 )
 CONTRAST = rf"(?:not [\"'(]*(?:option |choice )?{ITEM}[\"')]*,? but (?:rather )?)?"
 """ "not B but E", of which E is said."""
-ABROAD = r"antwort|lösung|richtig|korrekt|respuesta|opción|réponse|reponse|resposta|alternativa|risposta"
+ABROAD = r"antwort|lösung|richtig|korrekt|respuesta|opción|réponse|reponse|resposta|alternativa|risposta|ответ"
 """The answer in German, Spanish, French, Portuguese and Italian."""
 FORWARD = re.compile(
     rf"(?:(?P<noun>(?:(?:answers?|options?|choices?|responses?|selections?|diagnos[ie]s|conclusion|letter|pick|"
@@ -31,9 +34,9 @@ FORWARD = re.compile(
     rf"assertion|treatment|cause|organism|step|ans|{ABROAD})|(?:correct|right|best|likely|appropriate) "
     rf"one))\b(?: ?\d{{1,3}})?(?: (?:choice|option|letter|finale?|corr?ect[ae]?|corr?et+a|exacte|juste))?"
     rf"(?: (?:to|for|of|in|here|from|among|that|which|given|based|i|on|with|at)\b[^.\n:;?]{{0,70}}?|, "
-    rf"[^.\n:;?]{{1,40}}?,)?|(?:正确|最佳|最终)?(?:答案|选项|选择|结论|认为|觉得|判断|诊断))"
+    rf"[^.\n:;?]{{1,40}}?,)?|(?:正确|最佳|最终)?(?:答案|选项|选择|结论|认为|觉得|判断|诊断|正解|正答|答え|解答|回答|정답|답|선택))"
     rf" ?{VERB}{ADVERB}* ?[:,]?(?: ?\n)? ?{CONTRAST}"
-    rf"|(?P<final>answer\b|ans\b\.?) ?[-–]? ?(?:\n)?(?=[\"'(]?{ITEM})"
+    rf"|(?P<final>answer\b|ans\b\.?|ответ\b) ?[-–]? ?(?:\n)?(?=[\"'(]?{ITEM})"
     rf"|(?P<verb>choos(?:e|es|ing)|chose|chosen|select(?:s|ed|ing)?|pick(?:s|ed|ing)?|go(?:ing)? (?:with|for)|"
     rf"went (?:with|for)|opt(?:s|ed|ing)? for|settl(?:e|ed|ing) (?:on|for)|"
     rf"lean(?:s|ing)? (?:towards?|to)|vot(?:e|ing) for|switch(?:ed|ing)? to|"
@@ -77,18 +80,21 @@ BACKWARD = re.compile(
 )
 VERDICT = re.compile(
     rf"(?P<item>{ITEM})[\"')\]]*(?: ?[{NAMES}])? ?(?:[.:\-=,|]{{1,2}} ?\(?|(?=[✓✔✅✗✘❌]))(?P<verdict>yes|no|true|"
+    rf"t\b|f\b|"
     rf"false|correct|incorrect|right|wrong|✓|✔|✅|✗|✘|❌|不?符合|不?正确|错误|对|错)(?![\w-])",
 )
-POSITIVE = word_set("yes true correct right ✓ ✔ ✅ 正确 对 符合")
+POSITIVE = word_set("yes true t correct right ✓ ✔ ✅ 正确 对 符合")
 OPENERS = re.compile(
     r"(?:[\"'(\[{<:\- ]|(?:the |an? )?(?:answer choice|answer|option|choice|letter|number|statement|选项)s? "
-    r"?(?:is |are |:)? ?(?=\W|[a-z](?![\w'])|[\ue000-\uf8ff])|(?:(?:la|le|el|die|der|l'|a|o) ?)?(?:opción|letra|lettre|"
+    r"?(?:is |are |:)? ?(?=\W|[a-z](?![\w'])|[\ue000-\uf8ff])|(?:(?:la|le|el|die|der|l'|a|o) ?)?(?:opción|letra|"
+    r"lettre|"
     r"buchstabe|antwort|option|alternativa|réponse|respuesta|resposta) "
     r"(?=[\"'(]?[a-z](?![\w']))|(?:la|le|el|die) (?=[\"'(]?[a-z](?![\w']))){0,40}",
 )
 AFTER_BARE = re.compile(
-    r"[\"')\]}]*(?:$|[\n.,;:!?。、)\]}>(|]|[\u3400-\u9fff\ue000-\uf8ff]| ?(?:-|—|/|&|\+)(?:\s|[a-z](?![\w]))| "
-    r"(?:because|since|as|for|due|which|is|are|was|and|or|not|rather|over|instead|given|based|with|but|here|"
+    rf"[\"')\]}}]*(?:$|[\n.,;:!?。、)\]}}>(|]| ?[{EAST}]|[\ue000-\uf8ff]| ?(?:-|—|/|&|\+)(?:\s|[a-z](?![\w]))| "
+    r"(?:because|since|as|for|due|which|is|are|was|and|und|et|y|и|or|not|rather|over|instead|given|based|with|"
+    r"but|here|"
     r"among|would|from|that|when|where|if|in this|on the basis|\(|#\d|\[\d|[\ue000-\uf8ff]|[✓✔✅✗✘❌]))",
 )
 INITIAL = re.compile(r"\. ?([a-z]{3,})")
@@ -99,8 +105,10 @@ STARTERS = word_set(
     "first second to with from on at by of a an however"
 )
 MORE = re.compile(
-    rf"[\"')\]]* ?(?:,? ?\band\b|,? ?\bor\b|,|、|;|/|&|和|与|及|以及|或|(?<=[{LABELS}]) ?(?=\(?[{LABELS}])) "
-    rf"?(?:(?:and|or) )?(?P<deny>not |but not |rather than )?(?:the )?[\"'(\[]*(?:option |choice "
+    rf"[\"')\]]* ?(?:,? ?\band\b|,? ?\bor\b|,|、|;|/|&| (?:und|et|y|и)(?= )|和|与|及|以及|或|"
+    rf"(?<=[{LABELS}]) ?(?=\(?[{LABELS}])) "
+    rf"?(?:(?:and|or|maybe|perhaps|possibly) )?(?P<deny>not |but not |"
+    rf"rather than )?(?:the )?[\"'(\[]*(?:option |choice "
     rf")?(?P<item>{ITEM})",
 )
 ENDS = re.compile(
@@ -109,7 +117,7 @@ ENDS = re.compile(
     r"(?=[a-z]{3}))"
 )
 
-WORDS = re.compile(rf"[a-zà-ÿ]+|[{NAMES}{LABELS}]")
+WORDS = re.compile(rf"[a-zà-ÿа-яё]+|[{NAMES}{LABELS}]")
 _NOUNS = word_set(
     "answer answers option options choice choices response responses selection selections diagnosis "
     "diagnoses conclusion letter pick solution result "
@@ -120,7 +128,7 @@ _NOUNS = word_set(
     "leaning leaned vote voting say prefer favor favour stick sticking bet mark respond guess think "
     "believe conclude recommend "
     "antwort lösung richtig korrekt wähle nehme elijo escojo choisis scelgo escolho respuesta opción réponse "
-    "reponse resposta alternativa risposta"
+    "reponse resposta alternativa risposta ответ"
 )
 _LINKS = word_set(
     "so thus therefore hence accordingly consequently ergo in overall finally it this that which "

@@ -5,20 +5,15 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from infimed_plugins.medevalkit.answers.choice_claims import index_of, is_label, read_claim
 from infimed_plugins.medevalkit.answers.choice_cues import (
     ABROAD,
-    AFTER_BARE,
     BACKWARD,
     COPULA,
-    ENDS,
     FORWARD,
-    INITIAL,
     ITEM,
     KINDS,
-    MORE,
-    OPENERS,
     POSITIVE,
-    STARTERS,
     TURN,
     VERDICT,
     WORDS,
@@ -29,13 +24,11 @@ from infimed_plugins.medevalkit.answers.context_modifiers import (
     is_considered,
     is_contradicted,
     is_hedged,
+    is_hypothetical,
     verb_denied,
 )
-from infimed_plugins.medevalkit.answers.equality import EDGES
-from infimed_plugins.medevalkit.answers.named_options import LABEL, LABELS, LETTERS, NAME, Options, lowered
-from infimed_plugins.medevalkit.answers.numbers import number_of
-from infimed_plugins.medevalkit.answers.refusals import NO_CHOICE
-from infimed_plugins.medevalkit.answers.resolving import resolve, set_of
+from infimed_plugins.medevalkit.answers.named_options import LABEL, LABELS, NAME, Options, lowered
+from infimed_plugins.medevalkit.answers.resolving import set_of
 from infimed_plugins.medevalkit.answers.sentence_bounds import sentence_end, sentence_start
 from infimed_plugins.medevalkit.answers.words import phrases, word_set
 
@@ -55,137 +48,12 @@ class Statement(NamedTuple):
     reason: str = ""
 
 
-def index_of(item: str) -> int:
-    """Which option a mark or a letter stands for; it may be beyond the options."""
-    code = ord(item)
-    if code >= LABEL:
-        return code - LABEL
-    return code - NAME if code >= NAME else ord(item.upper()) - 65
-
-
-def is_label(low: str, start: int, end: int) -> bool:
-    """Whether the letter at ``start`` stands as a label: no article ("a clot"), pronoun ("I think") or initial ("E.
-    coli")."""
-    if ord(low[start]) >= NAME:
-        return True
-    if not AFTER_BARE.match(low, end) or low[end : end + 1] in _TYPES:
-        return False
-    if (initial := INITIAL.match(low, end)) is not None and initial[1] not in STARTERS:
-        return False
-    if low[start] in "ai" and _NO_LABEL_A.match(low, end):
-        return False
-    return not (low[start] == "i" and _NO_LABEL_I.match(low, end))
-
-
-_TYPES = tuple("型类族级期组群超链波线区段")
-"""What makes a letter before it a name in Chinese ("A型流感")."""
-_NO_LABEL_A = re.compile(
-    r" (?!#\d|\[\d|because|since|as\b|for\b|due\b|which|is\b|and\b|or\b|not\b|rather|over\b|\(|with\b|based|given)"
-)
-_NO_LABEL_I = re.compile(r" (?:is|was|as|for|with|over|not|given|based|that|would|and)\b")
-_ITEM_AT = re.compile(ITEM)
-
-
-def read_claim(text: str, low: str, at: int, options: Options, multiple: bool) -> tuple[int, str, str] | None:
-    """What is claimed from ``at`` on: (end, letters, reason), or ``None`` where nothing about the options is."""
-    at = OPENERS.match(low, at).end()  # type: ignore[union-attr]
-    found = _ITEM_AT.match(low, at)
-    if found is not None and is_label(low, at, found.end()):
-        return _items(text, low, at, options, multiple)
-    line_end = text.find("\n", at)
-    line = text[at : line_end if line_end >= 0 else len(text)][:400]
-    if not line.strip(EDGES + "$\\-_"):
-        return (at, "", "no_option") if "_" in line or "$" in line else None
-    for part in _parts(line):
-        if (same := resolve(part, options, multiple)) is not None:
-            return at + len(part), same.letters, same.reason
-    if NO_CHOICE.match(line) and not _PRIVATE.search(line):
-        return at + len(line), "", "no_option"
-    return None
-
-
-_PRIVATE = re.compile(r"[\ue000-\uf8ff]")
-_PART_ENDS = (
-    re.compile(r"[.!?](?=\s|$)|[;。；]"),
-    re.compile(r"[.!?](?=\s|$)|[,;:。(—–]| - | (?:because|since|as|due|which)\b"),
-)
-
-
-def _parts(line: str) -> list[str]:
-    """The line, its first sentence, its first clause."""
-    found = [line]
-    for ends in _PART_ENDS:
-        stop = ends.search(line)
-        if stop is not None and line[: stop.start()].strip() and line[: stop.start()] != found[-1]:
-            found.append(line[: stop.start()])
-    return found
-
-
-def _items(text: str, low: str, at: int, options: Options, multiple: bool) -> tuple[int, str, str]:
-    """One item, or a list of items that ends like a list."""
-    indices, end, either = [index_of(low[at])], at + 1, False
-    more = MORE.match(low, end)
-    while more is not None and len(indices) < 26:
-        if not is_label(low, more.start("item"), more.end()):
-            break
-        if not more["deny"]:
-            indices.append(index_of(more["item"]))
-            either = either or bool(re.search(r"\bor\b|或|/", more.group()))
-        end = more.end()
-        more = MORE.match(low, end)
-    if len(indices) > 1:
-        if ENDS.match(low, end):
-            if either:
-                return end, "", "several_answers"
-            several = set_of(indices, options, multiple)
-            return end, several.letters, several.reason
-        if not multiple and len(set(indices)) > 1 and not re.match(r" (?:is|are|was|would|can|do)", low[end : end + 8]):
-            return end, "", "several_answers"
-        indices, end = indices[:1], at + 1
-    index = indices[0]
-    if index >= len(options):
-        return end, "", "no_such_option"
-    own_text = NAME <= ord(low[at]) < LABEL
-    if not own_text and options.by_key.get(LETTERS[index].lower(), index) != index:
-        return end, "", "several_answers"
-    if _names_another(text, at, end, index, options):
-        return end, "", "contradiction"
-    return end, LETTERS[index], ""
-
-
 _SUPERLATIVE = re.compile(
     r"\b(?:most|best|therefore|thus|hence|so|correct|only|likely|should|must|conclude|conclusion)\b"
 )
-_BRACKET = re.compile(r" ?\(([^()\n]{1,300})\)")
-_SIGN = re.compile(r"[\"')\]}]*\s?(?:\.(?!\d)|[:,)\-–—=]){0,2}\s?[\"'(]*")
-
-
-def _names_another(text: str, at: int, end: int, index: int, options: Options) -> bool:
-    """Whether the letter is followed at once by another option's text, as if that were its own."""
-    if NAME <= ord(text[at]) < LABEL:
-        return False
-    bracket = _BRACKET.match(text, end)
-    sign = _SIGN.match(text, end)
-    rest = bracket[1] if bracket else text[sign.end() if sign else end :].split("\n", 1)[0][:400]
-    for part in (rest, *_parts(rest)[1:2]):
-        part = part.strip()
-        if len(part) == 1 and NAME <= ord(part) < LABEL:
-            return ord(part) - NAME != index
-        if len(part.strip(EDGES)) == 1 and part.strip(EDGES).isalpha() and not bracket:
-            return False
-        other = resolve(part, options, False)
-        value = number_of(part.rstrip("%")) if part[:1].isdigit() else None
-        own = number_of(options.texts[index].rstrip("%")) if value is not None else None
-        if value is not None and own is not None and value != own:
-            return True
-        if other is not None and other.letters and other.how == "option text":
-            return other.letters != LETTERS[index]
-    return False
-
-
 _HOLDS = word_set("correct right true accurate consistent appropriate likely suitable 正确 对 符合 ✓ ✔ ✅")
 _LABEL_NEXT = re.compile(rf"[ :]{{0,3}}\n{{0,2}} ?(?=[{LABELS}])")
-_CHINESE = re.compile("[答选最正结故应因综所认觉判诊\\[→∴=]")
+_CHINESE = re.compile("[答选最正结故应因综所认觉判诊解回정답선\\[→∴=]")
 
 
 def find_statements(
@@ -235,7 +103,7 @@ def find_statements(
 
 def _copula(text: str, low: str, at: int, stop: int, options: Options, multiple: bool) -> Statement | None:
     """ "the most likely step is (F)": a label after "is" in a sentence that concludes."""
-    before = low[sentence_start(low, at) : at]
+    before = low[sentence_start(text, at) : at]
     claim = read_claim(text, low, stop, options, multiple)
     if (
         claim is None
@@ -275,6 +143,8 @@ def _forward(
     end, letters, reason = claim
     groups = cue.groupdict()
     noun = groups.get("noun") or ""
+    if _STEP.match(cue.group()):
+        return None  # "Step 3:" is a heading
     if (
         noun.endswith("s")
         and not multiple
@@ -289,14 +159,16 @@ def _forward(
     by_name = any(NAME <= ord(char) < LABEL for char in low[cue.end() : end])
     if by_name and (copula or not _ASKED_FOR.search(noun or "answer")):
         return None  # "it is warfarin" names an option, which is read as such
-    before = low[sentence_start(low, cue.start()) : cue.start()]
+    before = low[sentence_start(text, cue.start()) : cue.start()]
     if verb_denied(before) and (groups.get("verb") or groups.get("chinese")):
+        return None
+    if copula and _NOTHING.search(before) and not cue["so"]:
         return None
     if (copula and _LEAST.search(before)) or _OTHERS.search(before):
         return None
     if groups.get("turn") and not _ENDS_TURN.match(low, end):
         return None
-    if denied_before(cue.group()) or _asked(low, end) or is_considered(before):
+    if denied_before(cue.group()) or _asked(low, end) or is_considered(before) or is_hypothetical(before + cue.group()):
         return None
     after = low[end : end + 200]
     if is_contradicted(after) or (letters and not reason and denied_after(after, before + cue.group())):
@@ -305,12 +177,15 @@ def _forward(
     return Statement(cue.start(), end, letters, DOUBTED if doubted else CONCLUDED, "stated", reason)
 
 
+_NOTHING = re.compile(r"\b(?:no|nothing|none|little)\b(?! (?:doubt|question))[^.,;]{0,40}$")
+""" "No finding supports B"."""
+_STEP = re.compile(r"step ?\d")
 _LEAST = re.compile(r"\b(?:least|less)(?: \w+)?\s?$")
 _OTHERS = re.compile(r"\b(?:incorrect|wrong|other|alternative|remaining|rejected|eliminated) $")
 """What makes "answers: A, B" the answers that are none."""
 _ENDS_TURN = re.compile(r"[\"')\]]*\s?(?:[.!\n(]|$|,? (?:because|since|as|is (?:the|right|correct))\b)")
 """What may follow a letter after "actually" or its like, so that this is an answer."""
-_ASKED_FOR_CHINESE = re.compile("答案|选项|选择")
+_ASKED_FOR_CHINESE = re.compile("答案|选项|选择|正解|正答|答え|解答|정답|답")
 _ASKED_FOR = re.compile(f"answer|option|choice|ans|one|letter|{ABROAD}")
 _SEEMING = phrases("seems|appears|looks|remains|would be|should be|must be")
 _HOLDS_OF_A = phrases("correct|right|true|best|better|answer|choice|option|likely|appropriate")
@@ -343,13 +218,14 @@ def _backward(text: str, low: str, match: re.Match[str], options: Options, multi
     ):
         return None
     if ord(item) < NAME and item in "ai" and match["join"].strip() in ("is", "was", "-", "="):
-        said = item == "a" and match["join"].strip() in ("is", "was") and match["right"] in _HOLDS_OF_A
-        if not said or text[start] != "A":
+        joins = ("is", "was") if item == "a" else ("is",)  # "I was right" is said of a person
+        said = match["join"].strip() in joins and match["right"] in _HOLDS_OF_A
+        if not said or not text[start].isupper():
             return None
     index = index_of(item)
     if index >= len(options):
         return None
-    first = sentence_start(low, start)
+    first = sentence_start(text, start)
     before = low[first:start] if match["join"] else _MAKES.sub("", low[first:start])
     if denied_before(before) or is_considered(before) or _asked(low, match.end()):
         return None

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from infimed_plugins.medevalkit.answers.alternatives import alternatives, grade_alternatives
 from infimed_plugins.medevalkit.answers.choice import read_choice
 from infimed_plugins.medevalkit.answers.equality import key
+from infimed_plugins.medevalkit.answers.folding import fold
 from infimed_plugins.medevalkit.answers.open_answers import NEEDS_JUDGE, Verdict, grade_open
 from infimed_plugins.medevalkit.answers.other_values import conflict
-from infimed_plugins.medevalkit.answers.polar import grade_polar, is_polar
+from infimed_plugins.medevalkit.answers.polar import grade_polar, is_polar, read_polar, said_of_question
 from infimed_plugins.medevalkit.answers.prepared import prepare
 from infimed_plugins.medevalkit.answers.sentences import read_sentences
 
@@ -36,6 +37,7 @@ def grade_closed(
             return Verdict(None, choice.reason)
         read = choices[ord(choice.letters) - ord("A")]
         return Verdict(key(read) == key(gold), read=read, statement=choice.statement)
+    question = question if question.isascii() else fold(question)
     if is_polar(gold):
         return grade_polar(gold, response, question, ended)
     if named := alternatives(question):
@@ -47,6 +49,10 @@ def grade_closed(
         if verdict is not None:
             return verdict
     verdict = grade_open(gold, response, question, ended)
+    if verdict.right is not True and (wanted := said_of_question(gold, question)):
+        read, _, statement = read_polar(response, question, ended)
+        if read:
+            return Verdict(read == wanted, read=read, statement=statement)
     if not question and verdict.right and key(verdict.read) != key(gold) and len(verdict.read.split()) < 4:
         return Verdict(None, NEAR_MISS, verdict.read)  # more words than the reference, and nothing says what was asked
     return verdict

@@ -23,9 +23,16 @@ _DENYING_PAIRS = frozenset(
         "rather than|instead of|other than|except for|apart from|opposed to|place of|ruled out|rule out|"
         "rules out|ruling out|crossed out|cross out|compared to|compared with|differs from|"
         "different from|absence of|lack of|free of|negative for|fails to|fail to|less likely|allergic to|"
-        "history of|confused with|but not|all but|everything but|anything but|options but|drugs but|these but"
+        "history of|switch from|switched from|switching from|change from|changed from|changing from|convert from|"
+        "transition from|confused with|but not|all but|everything but|anything but|options but|drugs but|these but"
     )
 )
+_EVIDENCE = word_set(
+    "evidence sign signs indication indications reason need role place suggestion feature features history use benefit "
+    "point trace proof support basis justification"
+)
+_NONE_OF = word_set("no without little neither lacks lack any hardly")
+""" "No radiographic evidence of" what comes next, "no reason to use" it."""
 _FILLING = word_set(
     "the a an be to is are it that this any option choice answer letter of for simply just really choose "
     "pick select give use by either case as with selected chosen"
@@ -41,7 +48,8 @@ _BE = (
     r"quite|too|to|a|an|the|definitely|simply|probably|only))*\s)"
 )
 _WRONG = (
-    r"(?:wrong\b|incorrect|inaccurate|false\b|unlikely|excluded|eliminated|ruled out|rejected|avoided|less "
+    r"(?:wrong\b|incorrect|inaccurate|false\b|unlikely|excluded|eliminated|ruled out|rejected|dismissed|"
+    r"discarded|avoided|less "
     r"likely|less appropriate|less suitable|contraindicated|inappropriate|"
     r"unsafe|unsuitable|irrelevant|incompatible|inconsistent|unrelated|improbable|implausible|absent|withheld|"
     r"stopped|discontinued|harmful|dangerous|teratogenic|ineffective|"
@@ -49,7 +57,8 @@ _WRONG = (
 )
 _DENIES_PREVIOUS = re.compile(
     rf"[\"') ]*(?:[(,:\-] ?)?(?:(?:which|that|it|this|also|option|choice|,) )*"
-    rf"(?:{_BE}(?:not\b|no longer\b|never\b|out\b)|{_BE}?{_WRONG}|(?:is|are|was|were|does|do|did|would|should|"
+    rf"(?:{_BE}(?:not\b|no longer\b|never\b|out\b)|{_BE}?(?:considered,? (?:but|and|yet) (?:then |"
+    rf"later )?)?{_WRONG}|(?:is|are|was|were|does|do|did|would|should|"
     rf"could|ca|wo|have|has)n't\b|cannot\b|"
     r"not (?:correct|right|the (?:answer|best|correct|right)|indicated|appropriate|recommended|likely|an? "
     r"option|true|possible|supported)|"
@@ -67,12 +76,15 @@ CONSIDERED = re.compile(
     r"\b(?:if|unless|whether|suppos\w+|assum(?:e|ing|es)|imagine|(?:one|some|someone|people|students?|many|you|"
     r"we|others?|i) (?:may|might|could|would|can) (?:\w+ ){0,2}(?:think|say|argue|believe|choose|pick|assume|"
     r"guess|expect|conclude|suspect|suggest)|"
+    r"(?:some|many|most|other)(?: \w+)? (?:think|say|argue|believe|claim)|"
     r"tempt\w+|at first|first (?:glance|sight|impression|thought|guess|instinct)|initial(?:ly)?|originally|i "
     r"thought|i had thought|previously|my first|"
     r"why|how|let's (?:say|check|see|consider|test|try)|let us (?:say|check|see|consider)|consider(?:ing)?|is "
     r"it|could it|would it|should it|can it|(?:not|n't) (?:sure|certain|clear|convinced|think|believe|"
     r"necessarily|mean)|"
-    r"which (?:answer|option|choice)|what|doubt|unclear|seemed|used to|would have been|question)\b|如果|假如|是否|起初|"
+    r"which (?:answer|option|choice)|what|doubt|unclear|seemed|used to|would have been|question)\b|"
+    r"\blook(?:ing)? at $|\b(?:some|many|most|other) (?:people|doctors|students|clinicians|physicians|"
+    r"experts) $|如果|假如|是否|起初|"
     r"一开始|原以为|本以为|看似|可能会认为|有人",
     re.IGNORECASE,
 )
@@ -124,9 +136,15 @@ _CAUSED = re.compile(
 """A lack that explains ("due to lack of factor XI") is said, not denied."""
 
 
+_FROM_TO = re.compile(r"\bfrom (?:an? )?[\ue000-\ue1ff] to $", re.IGNORECASE)
+"""After "switch from X": what comes next takes its place."""
+
+
 def denied_before(before: str) -> bool:
     """Whether the text up to a naming denies what comes next."""
     if " of" in before[-5:] and _CAUSED.search(before[-60:]):
+        return False
+    if before.endswith("to ") and _FROM_TO.search(before[-40:]):
         return False
     words = _last_words(before, _FILLING, 5)
     if words:
@@ -134,6 +152,8 @@ def denied_before(before: str) -> bool:
         if last in _DENYING or last.endswith("n't") or last.startswith(_DENYING_STEMS):
             return True
         if len(words) > 1 and f"{words[-2]} {last}" in _DENYING_PAIRS:
+            return True
+        if last in _EVIDENCE and _NONE_OF & set(words[-4:-1]):
             return True
         kept = _WORD.findall(before[-40:].lower())
         if len(kept) > 1 and f"{kept[-2]} {kept[-1]}" in _DENYING_PAIRS:
@@ -167,6 +187,9 @@ def verb_denied(before: str) -> bool:
     return not before.isascii() and before.rstrip().endswith(_VERB_DENYING_CHINESE)
 
 
+_CONCEDING = ("although", "though", "while", "whereas")
+
+
 def is_considered(before: str) -> bool:
     """Whether the clause up to a statement only considers it: a condition, a first thought, other people's view."""
     resets = list(_RESET.finditer(before))
@@ -174,9 +197,22 @@ def is_considered(before: str) -> bool:
     found = CONSIDERED.search(clause)
     if found is None:
         return False
+    if resets and resets[-1].group().lower() in _CONCEDING and "," in clause[found.end() :]:
+        return False  # "although B is tempting, A is correct"
     # "If there is fever, the answer is B": the comma ends a condition, not a first thought
     light = found.group().lower() in phrases("if|unless|whether|why|how|what|is it|question|consider|considering")
     return not (light and "," in clause[found.end() :])
+
+
+_HYPOTHETICAL = re.compile(r"\b(?:if|unless)\b[^.]{0,160}?\b(?:were|had)\b[^.]{0,160}\b(?:would|might|could)\b", re.I)
+
+
+def is_hypothetical(before: str) -> bool:
+    """Whether a statement is made under a condition that does not hold ("if she were stable, the answer would be")."""
+    return "if " in before and _HYPOTHETICAL.search(before) is not None and not _BUT_IS.search(before)
+
+
+_BUT_IS = re.compile(r"\b(?:but|however)\b[^.]*$", re.IGNORECASE)
 
 
 def is_hedged(before: str) -> bool:

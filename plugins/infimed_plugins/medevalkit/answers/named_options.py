@@ -183,6 +183,11 @@ def lowered(text: str) -> str:
     return low if len(low) == len(text) else "".join(c.lower() if len(c.lower()) == 1 else c for c in text)
 
 
+def mark_options(text: str, options: Options) -> str:
+    """The text with options that are named by their own words, alone or with their letter, as one character."""
+    return mark_names(mark_common(text, options), options)
+
+
 def mark_names(text: str, options: Options) -> str:
     """The text with every naming of an option by its own words as one character; the longest option goes first."""
     low = lowered(text)
@@ -205,6 +210,25 @@ def mark_names(text: str, options: Options) -> str:
             parts += [text[place:start], chr(NAME + index)]
             place = -stop
     return "".join([*parts, text[place:]])
+
+
+@lru_cache(maxsize=4096)
+def _common_with_letter(options: Options) -> re.Pattern[str] | None:
+    """A letter with its own option's text, for the texts that are too common to be looked for alone ("B (False)")."""
+    forms = [
+        rf"(?P<o{index}>{LETTERS[index]}(?:\) ?|[.:,] ?| ?[-=] ?| ?\(){re.escape(text)}\)?)"
+        for index, text in enumerate(options.texts[:26])
+        if text.lower() in _COMMON and len(text) > 1
+    ]
+    return re.compile(rf"(?<![\w'])(?:{'|'.join(forms)})(?!\w)", re.IGNORECASE) if forms else None
+
+
+def mark_common(text: str, options: Options) -> str:
+    """The text with every letter that has its own option's common text beside it as one label."""
+    pattern = _common_with_letter(options)
+    if pattern is None:
+        return text
+    return pattern.sub(lambda found: chr(LABEL + int((found.lastgroup or "o0")[1:])), text)
 
 
 def _goes_on(low: str, stop: int, wanted: tuple[str, ...], options: Options) -> bool:

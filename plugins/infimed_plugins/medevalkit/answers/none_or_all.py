@@ -10,13 +10,15 @@ from infimed_plugins.medevalkit.answers.open_answers import after_label
 _THEM = r"(?:above|options?|choices?|answers?|them|these|those|listed)"
 _OF_ALL = (
     re.compile(
-        rf"^\W*(?:(?:none|neither)(?: of)?(?: the| these| those)?(?: given| listed| provided)?(?: {_THEM})?|no correct "
+        rf"^\W*(?:(?:none|neither)(?: of)?(?: the| these| those)?(?: given| listed| provided)?(?: {_THEM})?|"
+        rf"no correct "
         rf"(?:answer|option)|not listed|以上(?:选项)?(?:都不|均不|皆不|全不)(?:是|对|正确)?|都不(?:是|对|正确))"
         rf"(?: (?:is|are|fits?|match(?:es)?|applies|apply)(?: correct| right)?| provided| given| listed)?\W*$",
         re.IGNORECASE,
     ),
     re.compile(
-        rf"^\W*(?:all(?: of)?(?: the| these| those)?(?: {_THEM})|以上(?:选项)?(?:都|均|皆)(?:是|对|正确)|以上所有)"
+        rf"^\W*(?:(?:all|every one)(?: of)?(?: the| these| those)?(?: {_THEM})|(?:以上|全部|所有)?(?:选项)?(?:都|均|皆|"
+        rf"全部?)(?:是|对|正确|选)的?|以上所有|全选)"
         rf"(?: (?:are|is)(?: all)? (?:correct|right|true)| apply)?\W*$",
         re.IGNORECASE,
     ),
@@ -24,11 +26,16 @@ _OF_ALL = (
 """What says that no option holds, and that all do."""
 
 
-def none_or_all(text: str, options: Options) -> str:
-    """The letter of the one option that says that none, or all, of the others hold, where the answer says so too."""
+def none_or_all(text: str, options: Options, multiple: bool = False) -> str:
+    """The letter of the one option that says that none, or all, of the others hold, where the answer says so too.
+
+    Where several letters may be chosen and no option says so, "all of them" is every letter.
+    """
     lines = (after_label(text), text, *text.strip().rsplit("\n", 1)[-1:])
     for pattern in _OF_ALL:
         saying = [index for index, option in enumerate(options.texts) if pattern.match(option)]
         if len(saying) == 1 and any(pattern.match(line) for line in lines):
             return LETTERS[saying[0]]
+    if multiple and not any(pattern.match(text) for pattern in _OF_ALL for text in options.texts):
+        return LETTERS[: len(options)] if any(_OF_ALL[1].match(line) for line in lines) else ""
     return ""

@@ -58,10 +58,17 @@ def _units(words: Words) -> tuple[tuple[Words, ...], ...]:
     while at < len(words):
         for size in range(min(4, len(words) - at), 0, -1):
             if size == 1 or is_known(words[at : at + size]):
-                units.append(same_as(words[at : at + size]))
+                units.append(_with_both(same_as(words[at : at + size])))
                 at += size
                 break
     return tuple(units)
+
+
+def _with_both(forms: tuple[Words, ...]) -> tuple[Words, ...]:
+    """ "Both" as another word for "bilateral", of what a reference names besides ("both lungs")."""
+    if forms[0] == ("both",):
+        return (*forms, ("bilateral",), ("bilaterally",))
+    return (*forms, ("both",)) if forms[0] == ("bilateral",) else forms
 
 
 def _by_initials(unit: tuple[Words, ...], sentence: Sentence) -> list[int]:

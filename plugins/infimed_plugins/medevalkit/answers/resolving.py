@@ -29,7 +29,7 @@ _THEN = re.compile(
     r"-(?!\d))*\n?[\s\"'(]*)(?=\S)",
     re.IGNORECASE,
 )
-_SEPARATOR = r"\s?(?:,?\s?\band\b|,?\s?\bor\b|,|、|;|/|&|\+|和|与|及|以及|或)\s?(?:\band\b\s?)?"
+_SEPARATOR = r"\s?(?:,?\s?\band\b|,?\s?\bor\b|,|、|;|/|&|\+|\s(?:und|et|y|и)\s|和|与|及|以及|或)\s?(?:\band\b\s?)?"
 _SET = re.compile(
     r"^[\s\"'(\[{<]*(?:both |all of )?(?:(?:the |both )?(?:correct |right )?(?:options?|choices?|answers?|"
     r"letters?|选项?|答案)\s?(?:are|is|:|是|为)?\s?)*"
@@ -41,6 +41,7 @@ _RUN = re.compile(
     r"^[\s\"'(\[{<]*(?:(?:answers?|options?|选项?|答案)\s?(?:are|is|:|是|为)?\s?)*([A-Z]{2,10})[\s\"')\]}>.。]*"
     r"(?:(?:are|is)? ?(?:both |all )?(?:correct|right|true)|(?:项|选项)?(?:均|都|全部?)?是?(?:正确|对)的?)?[\s.。]*$"
 )
+_SPACED = re.compile(r"[A-Z](?: +[A-Z])+")
 _RUN_ANY = re.compile(_RUN.pattern, re.IGNORECASE)
 _SINGLE = re.compile(r"(?<![A-Za-z])[A-Za-z](?![A-Za-z'])")
 
@@ -103,11 +104,17 @@ def _equal_number(text: str, options: Options) -> int | None:
     return options.numbers.index(value) if value in options.numbers else None
 
 
+_PRONOUN = re.compile(
+    r"\bone (?:might|may|could|would|can|should|must|has|of)\b|\b(?:the|this|that|no|any|which|every) one\b",
+    re.IGNORECASE,
+)
+
+
 def option_of_number(text: str, options: Options) -> int | None:
     """The option that is the one number that a short text says, where all options are numbers."""
     if not options.numbers or len(text) > 200 or not options.texts[0][-1:].isdigit():
         return None
-    said = set(numbers_in(text))
+    said = set(numbers_in(_PRONOUN.sub("", text)))
     return options.numbers.index(said.pop()) if len(said) == 1 and said <= set(options.numbers) else None
 
 
@@ -116,7 +123,7 @@ def _several(text: str, options: Options, multiple: bool) -> Resolved | None:
     short = len(text) <= 200
     if short and len(_SINGLE.findall(text)) > 1 and _SET.match(text):
         body = re.sub(
-            r"\b(?:and|or|are|is|both|all|the|options?|choices?|answers?|letters?|correct|right|true)\b",
+            r"\b(?:and|und|et|y|и|or|are|is|both|all|the|options?|choices?|answers?|letters?|correct|right|true)\b",
             " ",
             text,
             flags=re.I,
@@ -130,6 +137,8 @@ def _several(text: str, options: Options, multiple: bool) -> Resolved | None:
         plausible = len(set(folded)) == len(folded) and max(folded) < LETTERS[min(len(options), 25)]
         if not plausible or (not run[1].isupper() and folded != sorted(folded)):
             return None
+    elif multiple and short and _SPACED.fullmatch(text.strip(EDGES)):
+        letters = _SINGLE.findall(text)
     elif "\n" in text:
         return _lines(text, options, multiple)
     if not letters:

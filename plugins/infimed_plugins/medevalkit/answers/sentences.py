@@ -16,7 +16,8 @@ _ADDRESS = re.compile(r"^https?://|[/\\][^/\\]*\.[A-Za-z]{2,4}(?!\w)")
 _ABBREVIATION = re.compile(r"\b(?:[a-z]|dr|mr|mrs|vs|fig|approx|ca|i\.e|e\.g|etc|no)$", re.IGNORECASE)
 _CLAUSE = re.compile(
     r",? \b(?:which|who|that is|whereas|although|though|because|since|while|as it|as they)\b|\bbut\b|\bhowever\b|"
-    r"\bexcept\b|\binstead\b|\bnevertheless\b",
+    r"\bexcept\b|\binstead\b|\bnevertheless\b|, (?=(?:it|this|they|he|she) )|"
+    r"[,，](?=[^,，。;]{0,12}(?:诊断|可见|见有|为|是|有|存在|提示|符合|显示))|但|而(?=是)",
     re.IGNORECASE,
 )
 
@@ -28,8 +29,8 @@ _NOT_EXCLUDED = re.compile(
 _ASIDE = re.compile(r",? (?:which|who|as it|as they)\b", re.IGNORECASE)
 
 DENYING = word_set(
-    "no not without never neither nor absent absence none lack lacking deny negative exclude excluded "
-    "cannot free unlikely rather than 没 未 无 非"
+    "no not without never neither nor absent absence none nothing lack lacking deny negative exclude excluded "
+    "cannot free unlikely rather than fail failed 没 未 无 非 不"
 )
 _DENYING_AFTER = tuple(
     tuple(form.split())
@@ -43,7 +44,8 @@ _ENDS_DENIAL = word_set(
     "but however although though except yet whereas which because while instead only consistent "
     "suggesting showing with there"
 )
-_AFFIRMS = (("no", "doubt"), ("not", "only"), ("not", "just"), ("no", "longer"), ("no", "change"))
+_NO_DENIAL = tuple(("不", sign) for sign in "仅只但同良均规清适足全完稳详断")
+_AFFIRMS = (("no", "doubt"), ("not", "only"), ("not", "just"), ("no", "longer"), ("no", "change"), *_NO_DENIAL)
 DOUBTING = word_set(
     "may might could possible possibly perhaps maybe whether if uncertain unclear cannot differential "
     "consider versus suspect questionable"
@@ -120,9 +122,27 @@ def read_sentences(text: str) -> tuple[Sentence, ...]:
     return tuple(_read(part) for part in split(text)[:60])
 
 
+_CONTRAST = re.compile(
+    r"^(?P<other>\W*(?:(?:it|this|that)(?: is|'s) )?not (?:on |in )?(?:the |an? )?\w+(?: \w+)?),(?= (?:on |in |"
+    r"but )?(?:the |an? |it is )?"
+    r"\w+(?: \w+)?\W*$)",
+    re.IGNORECASE,
+)
+""" "Not the right, the left": the comma ends what is denied."""
+
+
+_CHINESE_DOUBT = re.compile("(?<![最很极])可能|也许|或许|疑似|不确定|不能确定|难以|无法")
+
+
+def doubts_in_chinese(text: str) -> bool:
+    """Whether a Chinese sentence doubts what it says."""
+    return not text.isascii() and _CHINESE_DOUBT.search(text) is not None
+
+
 @lru_cache(maxsize=32768)  # models say the same sentence of many images
 def _read(text: str) -> Sentence:
-    clauses = [part for part in _CLAUSE.split(_NOT_EXCLUDED.sub("is possible", text)) if part.strip()]
+    kept = _CONTRAST.sub(r"\g<other> but", _NOT_EXCLUDED.sub("is possible", text))
+    clauses = [part for part in _CLAUSE.split(kept) if part.strip()]
     words: list[str] = []
     denied: list[bool] = []
     side = 10**6
@@ -134,7 +154,9 @@ def _read(text: str) -> Sentence:
     if aside is not None and aside.start():
         side = len(words_of(text[: aside.start()]))
     low = set(words)
-    return Sentence(tuple(words), tuple(denied), bool(low & DOUBTING), text.endswith("?"), text, side)
+    return Sentence(
+        tuple(words), tuple(denied), bool(low & DOUBTING) or doubts_in_chinese(text), text.endswith("?"), text, side
+    )
 
 
 def _denied(words: list[str]) -> list[bool]:
@@ -145,7 +167,8 @@ def _denied(words: list[str]) -> list[bool]:
         word = words[at]
         compared = word == "than" and words[at - 1 : at] not in (["rather"], ["other"])  # "more than 12" denies nothing
         bare = word == "free" and words[at + 1 : at + 2] not in (["of"], ["from"])  # "free air"
-        if word in DENYING and not compared and not bare and tuple(words[at : at + 2]) not in _AFFIRMS:
+        tried = word in ("fail", "failed") and words[at + 1 : at + 2] != ["to"]
+        if word in DENYING and not (compared or bare or tried) and tuple(words[at : at + 2]) not in _AFFIRMS:
             for place in range(at + 1, min(len(words), at + 14)):
                 if words[place] in _ENDS_DENIAL and place > at + 1:
                     break

@@ -30,11 +30,11 @@ _MARK = re.compile("|".join(re.escape(mark) for pair in FAMILIES.values() for ma
 _BARE_HARMONY = re.compile(r"\Aanalysis(?=[A-Z\"'<(])")
 _TURN = re.compile(
     r"<\|(?:im_end|eot_id|eom_id|endoftext|end_of_text|return|end|end_of_turn|eot|eos)\|>|</s>|<end_of_turn>|<eos>|"
-    r"<turn\|>|<｜end▁of▁sentence｜>|\[EOS\]|<\|im_start\|>|<start_of_turn>",
+    r"<turn\|>|<｜end▁of▁sentence｜>|\[EOS\]|<\|im_start\|>|<start_of_turn>|<\|(?:assistant|user|system|human)\|>|\[/?INST\]",
     re.IGNORECASE,
 )
 _TOKEN = re.compile(
-    r"<\|(?:begin_of_solution|end_of_solution|start|message|channel|bos|assistant|start_header_id|end_header_id)\|>"
+    r"<\|(?:begin_of_solution|end_of_solution|start|message|channel|bos|start_header_id|end_header_id)\|>"
     r"|<\|(?:START|END)_RESPONSE\|>|<s>|<bos>",
     re.IGNORECASE,
 )
@@ -58,7 +58,7 @@ def without_thoughts(text: str) -> tuple[str, bool]:
         low = text.lower()
         if any(mark in low for pair in FAMILIES.values() for mark in pair):
             text, unfinished = _outside(text)
-        if "<" in text or "[EOS]" in text:
+        if "<" in text or "[EOS]" in text or "INST]" in text:
             text = _turn(text)
     return text.strip(), unfinished
 

@@ -12,7 +12,9 @@ KINDS: dict[str, dict[str, str]] = {
     "side": {
         "left": "left | left side | left hand side | left sided | left hemithorax | left hemisphere",
         "right": "right | right side | right hand side | right sided | right hemithorax | right hemisphere",
-        "bilateral": "bilateral | both sides | both side | bilaterally | both left and right | left and right |"
+        "bilateral": "bilateral | both sides | both side | both lung | both kidney | both hemisphere |"
+        " both eye | both hand |"
+        " both foot | both breast | both hip | both knee | bilaterally | both left and right | left and right |"
         " right and "
         "left | on both sides | either side",
         "unilateral": "unilateral | one side | only one side | one sided | unilaterally",
@@ -25,7 +27,8 @@ KINDS: dict[str, dict[str, str]] = {
     },
     "depth": {"anterior": "anterior | front | ventral", "posterior": "posterior | back | dorsal | behind"},
     "plane": {
-        "axial": "axial | transverse | axial plane | transverse plane | transaxial | transversal | horizontal plane | "
+        "axial": "axial | transverse | axial plane | transverse plane | transaxial | transversal |"
+        " horizontal plane | "
         "cross sectional | cross section",
         "coronal": "coronal | coronal plane | frontal plane",
         "sagittal": "sagittal | sagittal plane | lateral plane",
@@ -38,7 +41,8 @@ KINDS: dict[str, dict[str, str]] = {
     "technique": {
         "ct": "ct | computed tomography | computerized tomography | computerised tomography | computed axial "
         "tomography | cat scan | ct scan | cect | ncct | hrct | ct imaging",
-        "mri": "mri | magnetic resonance imaging | magnetic resonance | mr imaging | nuclear magnetic resonance | mri "
+        "mri": "mri | magnetic resonance imaging | magnetic resonance | mr imaging |"
+        " nuclear magnetic resonance | mri "
         "scan | mr image | mr scan | mrt",
         "x ray": "x ray | xray | radiograph | x ray film | plain film | roentgenogram | radiography | cxr | plain "
         "radiograph | chest film",
@@ -76,9 +80,11 @@ KINDS: dict[str, dict[str, str]] = {
         "abnormal": "abnormal | unhealthy | diseased | pathological | abnormality | abnormalities",
     },
     "brightness": {
-        "bright": "hyperintense | bright | hyperdense | high signal | high density | hyperattenuating | hyperechoic | "
+        "bright": "hyperintense | bright | hyperdense | high signal | high density | hyperattenuating |"
+        " hyperechoic | "
         "radiopaque | high intensity",
-        "dark": "hypointense | dark | hypodense | low signal | low density | hypoattenuating | hypoechoic | anechoic | "
+        "dark": "hypointense | dark | hypodense | low signal | low density | hypoattenuating | hypoechoic |"
+        " anechoic | "
         "radiolucent | low intensity",
     },
     "position": {
@@ -89,6 +95,20 @@ KINDS: dict[str, dict[str, str]] = {
     "comparison": {
         "less": "< | less than | fewer than | smaller than | under | below | lower than | at most | up to | ≤",
         "more": "> | greater than | more than | larger than | over | above | higher than | at least | exceeding | ≥",
+    },
+    "count": {"single": "single | solitary", "multiple": "multiple | several | numerous | many"},
+    "organ system": {
+        "digestive": "digestive system | gastrointestinal system | gastrointestinal | gastrointestinal tract | "
+        "digestive tract | alimentary tract | alimentary canal | gi system | gi tract",
+        "respiratory": "respiratory system | respiratory | respiratory tract | pulmonary system",
+        "cardiovascular": "cardiovascular system | cardiovascular | circulatory system | vascular system",
+        "nervous": "nervous system | neurological system | neurologic system",
+        "urinary": "urinary system | urinary tract | renal system | excretory system",
+        "endocrine": "endocrine system | endocrine",
+        "reproductive": "reproductive system | genital system | reproductive tract | genital tract",
+        "musculoskeletal": "musculoskeletal system | musculoskeletal | skeletal system | muscular system",
+        "lymphatic": "lymphatic system | lymphoid system",
+        "integumentary": "integumentary system | integumentary",
     },
     "time": {"acute": "acute", "chronic": "chronic", "subacute": "subacute"},
     "long bone": {

@@ -38,6 +38,7 @@ _FOLDED = {
     "paediatric": "pediatric",
     "calcium": "calcium",
     "lungs": "lung",
+    "areas": "area",
     "vertebrae": "vertebra",
     "metastases": "metastasis",
     "ischaemic": "ischemic",
@@ -53,7 +54,8 @@ def base_form(word: str) -> str:
     word = _FOLDED.get(word, word)
     if len(word) > 5 and word.endswith(("oses", "yses")) and not word.endswith(("doses", "poses", "noses")):
         return word[:-2] + "is"  # mitoses, stenoses, lyses
-    if len(word) > 3 and word.endswith("s") and word not in _KEPT and not word.endswith(("ss", "us", "is", "as")):
+    plural = not word.endswith(("ss", "us", "is")) and (len(word) > 6 or not word.endswith("as"))
+    if len(word) > 3 and word.endswith("s") and word not in _KEPT and plural:
         word = (
             word[:-3] + "y"
             if word.endswith("ies") and len(word) > 5
@@ -127,6 +129,8 @@ def same_as(words: Words) -> tuple[Words, ...]:
     forms, groups = _groups()
     for number in forms.get(words, ()):
         found += groups[number]
+    if words[-1:] == ("tissue",) and len(words) > 1:  # "muscle tissue"
+        found += same_as(words[:-1])
     return tuple(dict.fromkeys(form for form in found if form))
 
 
