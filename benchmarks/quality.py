@@ -20,7 +20,7 @@ import numpy as np
 import yaml
 from common import Results, main, needs, table
 from quality_damage import damage as damage_table
-from quality_texts import texts
+from quality_texts import text_speed, texts
 
 from infimed_core import Media, MediaLoader, Sample, Turn
 from infimed_plugins.quality.calibrate import calibrate
@@ -203,6 +203,8 @@ def measure(results: Results, arguments: argparse.Namespace) -> None:
     media = media_loader()
     if "texts" in arguments.only:
         texts(results, arguments.pairs)
+    if "speed" in arguments.only:
+        text_speed(results)
     if "damage" in arguments.only:
         as_readers_see(results, arguments.films, media)
     if "ladder" in arguments.only:
@@ -313,7 +315,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--peer-python", default=sys.executable, help="an interpreter that has cleanvision and py-data-juicer"
     )
-    parser.add_argument("--only", nargs="*", default=["texts", "damage", "ladder"], help="texts, damage, ladder")
+    parser.add_argument("--only", nargs="*", default=["texts", "speed", "damage", "ladder"], help="these parts alone")
     parser.add_argument("--films", type=Path, help="a directory of frontal chest films (PNG or JPEG)")
     parser.add_argument("--pairs", type=Path, nargs="*", default=[], help="JSONL files with question and answer")
     parser.add_argument("--per-modality", type=int, default=30, help="pictures of a modality in the ladder")

@@ -6,7 +6,9 @@ import importlib.util
 import json
 import random
 import re
+import statistics
 import tarfile
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +19,9 @@ from common import Results, table
 from infimed_core import Media, Sample, Turn
 from infimed_plugins.quality.completeness import completeness
 from infimed_plugins.quality.identity import find
+from infimed_plugins.quality.installed import media_loader
 from infimed_plugins.quality.profile import load_profile
+from infimed_plugins.quality.scorer import FiveDimension
 from infimed_plugins.quality.texts import texts_of
 from infimed_plugins.quality.validity import medical_validity
 
@@ -64,6 +68,22 @@ def sample_of(question: str, answer: str, picture: bool) -> Sample:
     content = ((0,) if picture else ()) + ((question,) if question else ())
     turns = ((Turn(role="user", content=content),) if content else ()) + (Turn(role="assistant", content=(answer,)),)
     return Sample(id="text", turns=turns, media=(Media(data=b"x"),) if picture else ())
+
+
+def text_speed(results: Results, number: int = 6000, batch: int = 64) -> None:
+    """Samples of text that the scorer judges in a second of one core, on the mix of ``scale.py``: the median batch."""
+    import scale
+
+    samples = [Sample.model_validate_json(row) for row in scale.rows(number)]
+    scorer, media, rates = FiveDimension(), media_loader(), []
+    scorer.score(samples[:batch], media)
+    for start in range(batch, number, batch):
+        own = samples[start : start + batch]
+        began = time.process_time()
+        scorer.score(own, media)
+        rates.append(len(own) / (time.process_time() - began))
+    results.details["text samples a second and core"] = {"median": statistics.median(rates), "best": max(rates)}
+    results.target("text samples a second and core", statistics.median(rates), ">= 3000")
 
 
 def texts(results: Results, files: list[Path]) -> None:

@@ -66,7 +66,7 @@ class Sieve:
         once = twice = 0
         of_word = self._of_word
         for word in text.split():
-            if held := of_word[word]:
+            if held := of_word["0" if word.isdecimal() else word]:  # no look tells one number from another
                 twice |= once & held
                 once |= held
         return once, twice
