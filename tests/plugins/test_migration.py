@@ -182,7 +182,7 @@ def test_what_a_tool_does_where_nothing_is_set_is_written_down(tmp_path: Path) -
     content = recipe.run_file()
     stage = content["training"]["with"]["stages"][0]
     assert stage["rows_per_step"] == 16 and stage["learning_rate"] == 1e-4 and stage["weight_decay"] == 0.1
-    assert stage["lora"] == {"rank": 8, "alpha": 32.0, "dropout": 0.05, "groups": ["language"]}
+    assert stage["lora"] == {"rank": 8, "alpha": 32.0, "dropout": 0.05, "groups": ["language"], "merge": False}
     assert content["data"]["sources"] == [
         {"use": "huggingface", "with": {"path": "me/films", "name": "small", "max_samples": 100}}
     ]
