@@ -22,8 +22,7 @@ from infimed_core.api.models import LoadedModel, Model, TrainableModel
 from infimed_core.api.reporting import RECORD_FORMAT, PluginInfo, RunEvent, RunRecord
 from infimed_core.contracts import FULL, raised_in
 from infimed_core.curate.curation import curate
-from infimed_core.distributed.ranks import BEAT_SECONDS, Ranks, start_ranks
-from infimed_core.distributed.worker_rank import run_worker, wait_for_file
+from infimed_core.distributed.ranks import BEAT_SECONDS, Ranks, run_worker, start_ranks, wait_for_file
 from infimed_core.errors import InfimedError
 from infimed_core.evaluate.evaluation import evaluate_models
 from infimed_core.evaluate.shortfall import shortfall

@@ -23,6 +23,7 @@ from infimed_core.plugins import load_plugins
 from infimed_core.testing import make_image, run
 from infimed_plugins.migration import llama_factory, swift
 from infimed_plugins.migration.command import Tool, convert_command, converted, rendered
+from infimed_plugins.migration.recipe import pixels_of_token
 from infimed_plugins.migration.swift_names import RENAMED, with_new_names
 from infimed_plugins.migration.table import table_of
 from infimed_plugins.reporting.check import recipe_of_another_tool
@@ -197,6 +198,43 @@ def test_pixels_become_visual_tokens_of_the_family(tmp_path: Path) -> None:
         assert recipe.max_visual_tokens == tokens
         verdict = next(account.verdict for account in accounts if account.key == "image_max_pixels")
         assert verdict == ("none" if tokens is None else "differs")
+
+
+def test_a_checkpoint_on_disk_says_itself_what_a_token_covers(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    vision = {"patch_size": 14, "spatial_merge_size": 2}
+    (tmp_path / "mine" / "config.json").write_text(json.dumps({"vision_config": vision}))
+    assert pixels_of_token(str(tmp_path / "mine")) == 784
+    for broken in ("{", "[]", '{"vision_config": null}', '{"vision_config": {"patch_size": 14}}'):
+        (tmp_path / "mine" / "config.json").write_text(broken)
+        assert pixels_of_token(str(tmp_path / "mine")) is None
+    assert pixels_of_token("models/Qwen3_VL-2B") == 1024
+
+
+@pytest.mark.parametrize("value", ["false", "null", "", "none", "no"])
+def test_what_is_off_there_is_not_lost(value: str, tmp_path: Path) -> None:
+    file = tmp_path / "t.yaml"
+    off = {
+        "use_swanlab": value,
+        "use_galore": value,
+        "trust_remote_code": value,
+        "use_unsloth": "true",
+        "misspelt": value,
+    }
+    lines = [f"{key}: {text}" for key, text in off.items()]
+    file.write_text("\n".join(["model_name_or_path: m", "dataset: a", *lines]))
+    told = {account.key: account.verdict for account in converted(Tool.llama_factory, file, 1)[1]}
+    assert told["use_swanlab"] == told["use_galore"] == told["trust_remote_code"] == "always"
+    assert told["use_unsloth"] == told["misspelt"] == "none"
+
+
+def test_evaluation_by_steps_is_taken_over_and_by_epochs_is_not(tmp_path: Path) -> None:
+    file = tmp_path / "t.yaml"
+    for strategy, verdict in (("steps", "same"), ("epoch", "by hand"), ("no", "always")):
+        file.write_text(f"model_name_or_path: m\ndataset: a\nval_size: 0.1\neval_steps: 5\neval_strategy: '{strategy}'")
+        recipe, accounts = converted(Tool.llama_factory, file, 1)
+        assert {account.key: account.verdict for account in accounts}["eval_strategy"] == verdict
+        assert recipe.evaluate_every == 5
 
 
 def test_a_mix_keeps_its_weights_and_its_end(tmp_path: Path) -> None:

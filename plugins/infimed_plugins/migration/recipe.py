@@ -186,7 +186,7 @@ def pixels_of_token(model: str) -> int | None:
     """Pixels that one visual token stands for, by a checkpoint's files or its name; ``None`` where neither says it."""
     if (own := _of_checkpoint(Path(model))) is not None:
         return own
-    name = model.lower()
+    name = model.lower().replace("_", "-")
     if "qwen3-vl" in name or "qwen3.5" in name or "qwen3.6" in name:
         return 32 * 32
     if any(

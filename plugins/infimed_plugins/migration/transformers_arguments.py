@@ -74,7 +74,7 @@ ARGUMENTS: dict[str, Key] = {
         "logging_strategy logging_steps logging_first_step log_level log_level_replica log_on_each_node "
         "include_num_input_tokens_seen disable_tqdm logging_nan_inf_filter prediction_loss_only "
         "include_for_metrics skip_memory_metrics",
-        Key("always", note="every step is logged, to events.jsonl"),
+        Key("always", note="every step is logged, to the record and the trackers"),
     ),
     **each(
         "average_tokens_across_devices",
@@ -135,6 +135,12 @@ OPTIMIZERS = ("adamw", "adamw_torch", "adamw_torch_fused", "adamw_hf")
 def shared_fields(settings: Settings) -> tuple[dict[str, Any], dict[str, Key]]:
     """Fields of a ``Recipe`` that both tools take from these arguments, and keys whose value decides their fate."""
     schedule, changed = _schedule_of(settings)
+    if "trust_remote_code" in settings.values and not settings.flag("trust_remote_code"):
+        changed["trust_remote_code"] = Key("always", note="off there, and here")
+    if settings.get("eval_strategy") == "no":
+        changed["eval_strategy"] = Key("always", note="off there, and here")
+    if settings.get("eval_strategy") == "steps":
+        changed["eval_strategy"] = Key("same", f"{STAGE}.evaluate.every", "by eval_steps")
     batch = settings.number("per_device_train_batch_size")
     if batch < 1:
         raise ValueError(f"per_device_train_batch_size: {batch:g} is no batch; give at least 1")
