@@ -9,7 +9,6 @@ import pytest
 
 from infimed_core import InfimedError, load_plugins
 from infimed_plugins.checkpoints.places import find_place, kept_of
-from infimed_plugins.migration.recipe import pixels_of_token
 from infimed_plugins.sft.failures import check_start
 from infimed_plugins.vlm.chat_settings import mistake_in
 
@@ -54,23 +53,6 @@ def test_a_stage_does_not_begin_with_weights_that_are_not_finite(value: float) -
         module[1].weight[0, 1] = value
     with pytest.raises(InfimedError, match=r"stage 's': .* not finite \(first: 1\.weight\)"):
         check_start("s", module)
-
-
-@pytest.mark.parametrize(
-    ("config", "pixels"),
-    [
-        ({"vision_config": {"patch_size": 14, "spatial_merge_size": 2}}, 28 * 28),
-        ({"vision_config": {"patch_size": 14}, "spatial_merge_size": 2}, 28 * 28),
-        ({"vision_config": {"patch_size": 16, "image_size": 384}}, None),
-        ({"vision_config": None}, None),
-        ([], None),
-    ],
-)
-def test_a_checkpoint_on_disk_says_what_a_visual_token_covers(
-    config: object, pixels: int | None, tmp_path: Path
-) -> None:
-    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    assert pixels_of_token(str(tmp_path)) == pixels
 
 
 def test_a_model_kept_along_the_way_is_named_by_its_stage_and_step(tmp_path: Path) -> None:
