@@ -76,6 +76,9 @@ def case() -> object:
 def prepare(directory: Path, finished: Path) -> None:
     """The files that pages speak of: data, questions, answers, runs."""
     shutil.copytree(finished / "runs", directory / "runs")
+    earlier = directory / "runs" / "first" / "checkpoints" / "medical-0123456789ab"  # of continue_from
+    earlier.mkdir(parents=True)
+    (earlier / "config.json").write_text("{}")
     for name in ("tests", "examples", "schemas"):
         (directory / name).symlink_to(ROOT / name)
     images = directory / "data" / "images"

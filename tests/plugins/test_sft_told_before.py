@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from infimed_core import InfimedError, load_plugins
-from infimed_plugins.migration.recipe import pixels_of_token
+from infimed_plugins.checkpoints.places import find_place, kept_of
 from infimed_plugins.sft.failures import check_start
 from infimed_plugins.vlm.chat_settings import mistake_in
 
@@ -55,18 +55,24 @@ def test_a_stage_does_not_begin_with_weights_that_are_not_finite(value: float) -
         check_start("s", module)
 
 
-@pytest.mark.parametrize(
-    ("config", "pixels"),
-    [
-        ({"vision_config": {"patch_size": 14, "spatial_merge_size": 2}}, 28 * 28),
-        ({"vision_config": {"patch_size": 14}, "spatial_merge_size": 2}, 28 * 28),
-        ({"vision_config": {"patch_size": 16, "image_size": 384}}, None),
-        ({"vision_config": None}, None),
-        ([], None),
-    ],
-)
-def test_a_checkpoint_on_disk_says_what_a_visual_token_covers(
-    config: object, pixels: int | None, tmp_path: Path
-) -> None:
-    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    assert pixels_of_token(str(tmp_path)) == pixels
+def test_a_model_kept_along_the_way_is_named_by_its_stage_and_step(tmp_path: Path) -> None:
+    run = tmp_path / "one"
+    for stage, names in {"a": ("step-000000100", "best"), "a-b": ("step-000000100",)}.items():
+        for name in names:
+            folder = run / "checkpoints" / f"{stage}-0123456789ab.steps" / name
+            folder.mkdir(parents=True)
+            (folder / "config.json").write_text("{}")
+    record = {"format": 2, "name": "one", "status": "running", "steps": []}
+    (run / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    folders = run / "checkpoints"
+    assert [Path(kept_of(run, *named)).relative_to(folders).parts for named in (("a", "100"), ("a", "best"))] == [
+        ("a-0123456789ab.steps", "step-000000100"),
+        ("a-0123456789ab.steps", "best"),
+    ]
+    assert kept_of(run, "a-b", "100").parent.name == "a-b-0123456789ab.steps"
+    with pytest.raises(InfimedError, match=r"stage 'a' has kept no model '7' \(kept: best, 100\)"):
+        find_place(f"{run}/a@7")
+    (folders / "a-ffffffffffff.steps" / "best").mkdir(parents=True)
+    (folders / "a-ffffffffffff.steps" / "best" / "config.json").write_text("{}")
+    with pytest.raises(InfimedError, match="may be any of"):
+        find_place(f"{run}/a@best")

@@ -30,19 +30,37 @@ def is_checkpoint(path: Path) -> bool:
 
 
 def find_place(named: str) -> Place:
-    """The checkpoint that is meant by a directory, RUN (its last stage), RUN/STAGE, or a name on the hub.
+    """The checkpoint that a directory, RUN (its last stage), RUN/STAGE, RUN/STAGE@STEP or a name on the hub means.
 
     Raises:
-        InfimedError: a run has no finished stage of that name.
+        InfimedError: a run has no finished stage of that name, or kept no model of that step.
     """
     path = Path(os.path.expanduser(named))
     if is_checkpoint(path):
         return Place(str(path), *_maker(path))
     if (path / "run.json").is_file():
         return _stage_of(path, "")
+    stage, _, step = path.name.partition("@")
+    if step and (path.parent / "run.json").is_file():
+        kept = kept_of(path.parent, stage, step)
+        return Place(str(kept), *_maker(kept))
     if (path.parent / "run.json").is_file():
         return _stage_of(path.parent, path.name)
     return Place(named)
+
+
+def kept_of(run: Path, stage: str, step: str) -> Path:
+    """The model that a stage kept along the way: after a step, or ``best``."""
+    every = [folder for folder in (run / "checkpoints").glob("*.steps") if folder.name.rsplit("-", 1)[0] == stage]
+    models = [model for folder in every for model in sorted(folder.iterdir()) if is_checkpoint(model)]
+    name = f"step-{int(step):09d}" if step.isdecimal() else step
+    found = [model for model in models if model.name == name]
+    if len(found) > 1:
+        raise InfimedError(f"{run}/{stage}@{step} may be any of {', '.join(map(str, found))}; name its directory")
+    if not found:
+        kept = ", ".join(dict.fromkeys(model.name.removeprefix("step-").lstrip("0") for model in models)) or "none"
+        raise InfimedError(f"{run}: stage '{stage}' has kept no model '{step}' (kept: {kept}); see keep_checkpoints")
+    return found[0]
 
 
 def _stage_of(directory: Path, stage: str) -> Place:

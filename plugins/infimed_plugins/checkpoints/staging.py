@@ -70,8 +70,8 @@ def _name_base(config: Path, base: str | None) -> str:
     named = base or str(body.get("base_model_name_or_path") or "")
     if not named or named.startswith(("/", ".", "~")) or named.count("/") != 1:
         raise InfimedError(
-            f"{config.parent}: this adapter names its base by a path of this machine ({named or 'none'}), which nobody "
-            "else has; give its name on the hub: --base OWNER/NAME, or export the merged model: --to merged"
+            f"this adapter names its base by a path of this machine ({named or 'none'}), which nobody else has; "
+            "give its name on the hub: --base OWNER/NAME, or export the merged model: --to merged"
         )
     body["base_model_name_or_path"] = named
     config.unlink()  # it may be a link to the original

@@ -141,6 +141,8 @@ def shared_fields(settings: Settings) -> tuple[dict[str, Any], dict[str, Key]]:
         changed["eval_strategy"] = Key("always", note="off there, and here")
     if settings.get("eval_strategy") == "steps":
         changed["eval_strategy"] = Key("same", f"{STAGE}.evaluate.every", "by eval_steps")
+    if settings.get("eval_strategy") == "epoch":
+        changed["eval_strategy"] = Key("by hand", f"{STAGE}.evaluate.every", "epochs are not counted out; give steps")
     batch = settings.number("per_device_train_batch_size")
     if batch < 1:
         raise ValueError(f"per_device_train_batch_size: {batch:g} is no batch; give at least 1")
@@ -167,8 +169,6 @@ def shared_fields(settings: Settings) -> tuple[dict[str, Any], dict[str, Key]]:
         "end_with_best": settings.flag("load_best_model_at_end"),
         "trackers": _trackers(settings),
     }
-    if settings.get("eval_strategy") == "epoch":
-        changed["eval_strategy"] = Key("by hand", f"{STAGE}.evaluate.every", "epochs are not counted out; give steps")
     return fields, changed | _optimizer_note(settings) | _tracker_note(settings)
 
 
