@@ -21,7 +21,9 @@ class Section(BaseModel):
 class RunSection(Section):
     """What the run is called and what it needs."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Name of the run and of its directory.")
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$", description="Name of the run and of its directory."
+    )
     seed: int = Field(default=0, ge=0, description="Seed of everything random.")
     plugins: tuple[str, ...] = Field(
         default=(), description="Plugins that this run needs: names, or files beside the run file."
@@ -73,7 +75,7 @@ class MetricRef(ComponentRef):
     """A metric of a benchmark; its name alone will do where it needs no settings."""
 
     name: str | None = Field(
-        default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="What it is called in the results."
+        default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="What it is called in the results."
     )
 
     @model_validator(mode="before")
@@ -90,7 +92,7 @@ class BenchmarkRef(ComponentRef):
     """A benchmark, and how it is asked here."""
 
     name: str | None = Field(
-        default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="What it is called in this run."
+        default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="What it is called in this run."
     )
     scoring: str | None = Field(
         default=None, description="Another way to ask and score it: a benchmark that takes one, as 'likelihood'."
