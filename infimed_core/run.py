@@ -139,7 +139,7 @@ def _fail(directory: RunDirectory, plan: Plan, error: BaseException, ranks: Rank
     stopped = isinstance(final, KeyboardInterrupt)
     try:
         if stopped:
-            named = f"stopped by {(stopped_by or signal.SIGINT).name}{follows}"
+            named = str(final) or f"stopped by {(stopped_by or signal.SIGINT).name}{follows}"
             directory.write(status="interrupted", finished=now(), error=named)
         else:
             directory.write(status="failed", finished=now(), error=f"{type(final).__name__}: {final}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 from collections.abc import Callable
@@ -27,6 +28,21 @@ def dicom(value: int) -> bytes:
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     made = FileDataset("", {}, file_meta=meta, preamble=bytes(128))
     made.PatientName = f"P{value}"
+    stream = io.BytesIO()
+    made.save_as(stream, enforce_file_format=False)
+    return stream.getvalue()
+
+
+def dicom_slice(study: int, number: int) -> bytes:
+    from pydicom import dcmread
+
+    made = dcmread(io.BytesIO(dicom(number)))
+    made.SeriesInstanceUID, made.InstanceNumber = f"1.2.{study}", number
+    made.ImageOrientationPatient, made.ImagePositionPatient = [1, 0, 0, 0, 1, 0], [0, 0, number]
+    made.Rows = made.Columns = 4
+    made.BitsAllocated, made.BitsStored, made.HighBit, made.PixelRepresentation = 8, 8, 7, 0
+    made.SamplesPerPixel, made.PhotometricInterpretation, made.PixelData = 1, "MONOCHROME2", bytes(16)
+    made["PixelData"].VR = "OB"
     stream = io.BytesIO()
     made.save_as(stream, enforce_file_format=False)
     return stream.getvalue()
@@ -104,6 +120,53 @@ def captions_in_cp1252(folder: Path) -> None:
         put(folder / f"{number}.txt", f"Förtätning på höger sida {number}".encode("cp1252"))
 
 
+def table_in_portuguese(folder: Path) -> None:
+    rows = [f"Quantos nódulos ({n})?;Há {n} nódulos no pulmão direito." for n in range(6)]
+    put(folder / "t.csv", "\n".join(["Pergunta;Resposta", *rows]))
+
+
+def table_that_asks(folder: Path) -> None:
+    rows = [f"Há {n} nódulos, todos eles muito pequenos e calcificados.|Quantos ({n})?" for n in range(6)]
+    put(folder / "t.csv", "\n".join(["solução|tarefa", *rows]))
+
+
+def packed_lines(folder: Path) -> None:
+    rows = [json.dumps({"question": "Q?", "answer": f"A {n}."}) for n in range(6)]
+    put(folder / "set.jsonl.gz", gzip.compress("\n".join(rows).encode()))
+
+
+def parts_of_a_kit(folder: Path) -> None:
+    put(folder / "imgs" / "x1" / "source.jpg", make_image())
+    for part, answer in (("train", "MRI"), ("test", "CT")):
+        row = {"img_name": "x1/source.jpg", "question": f"Which modality ({part})?", "answer": answer, "qid": 1}
+        put(folder / f"{part}.json", json.dumps([row]))
+
+
+def options_in_columns(folder: Path) -> None:
+    rows = [f"Which organ of these {n}?,liver,spleen,kidney,because of it,{'ABC'[n % 3]},m" for n in range(6)]
+    put(folder / "t.csv", "\n".join(["question,Choice A,Choice B,Choice C,explanation,correct,sex", *rows]))
+
+
+def options_under_letters(folder: Path) -> None:
+    rows = [f"Which organ {n}?;liver;spleen;{'AB'[n % 2]}" for n in range(6)]
+    put(folder / "t.csv", "\n".join(["question;A;B;key", *rows]))
+
+
+def slices_beside_reports(folder: Path) -> None:
+    for study in range(2):
+        for number in range(12):
+            put(folder / f"p{study}" / f"IM{number:04d}", dicom_slice(study, number))
+        put(folder / f"p{study}" / "report.txt", f"Report {study}.")
+
+
+def names_in_other_cases(folder: Path) -> None:
+    rows = ["image,question,answer"]
+    for number in range(6):
+        put(folder / "Films" / f"p{number}" / f"VIEW{number}.PNG", make_image(seed=number))
+        rows.append(f"view{number}.png,Q?,A {number}.")
+    put(folder / "t.csv", "\n".join(rows))
+
+
 ARCHIVES: dict[str, tuple[Callable[[Path], None], int, int, str]] = {
     "by UID": (by_uid, 24, 24, "Größenzunahme des Ergußes, Fall 23"),
     "by number": (by_number, 24, 24, "Corazón de tamaño normal 23"),
@@ -113,6 +176,14 @@ ARCHIVES: dict[str, tuple[Callable[[Path], None], int, int, str]] = {
     "UTF-16": (captions_in_utf_16, 6, 6, "Größe 5"),
     "another key": (json_by_another_key, 6, 6, "5"),
     "lines": (lines_in_cp1252, 6, 0, "à côté 5"),
+    "Portuguese": (table_in_portuguese, 6, 0, "Há 5 nódulos no pulmão direito."),
+    "asks": (table_that_asks, 6, 0, "Há 5 nódulos, todos eles muito pequenos e calcificados."),
+    "packed": (packed_lines, 6, 0, "A 5."),
+    "parts": (parts_of_a_kit, 1, 1, "MRI"),
+    "options": (options_in_columns, 6, 0, "C. kidney"),
+    "letters": (options_under_letters, 6, 0, "B. spleen"),
+    "slices": (slices_beside_reports, 2, 16, "Report 1."),
+    "cases": (names_in_other_cases, 6, 6, "A 5."),
     "captions": (captions_in_cp1252, 6, 6, "Förtätning på höger sida 5"),
 }
 """What writes it, samples, images, and the last answer."""

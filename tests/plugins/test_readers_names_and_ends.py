@@ -14,9 +14,11 @@ from typing import Any
 
 import pytest
 
-from infimed_core import DataError, Fault, Sample
+from infimed_core import DataError, Fault, InfimedError, Sample
 from infimed_core.testing import make_image
+from infimed_plugins.readers.directory import Directory
 from infimed_plugins.readers.dividing import write_table
+from infimed_plugins.readers.guessing import guess
 from infimed_plugins.readers.huggingface import HuggingFace
 from infimed_plugins.readers.llava import Llava
 from infimed_plugins.readers.parquet import Parquet
@@ -195,6 +197,29 @@ def test_numbered_marks_stand_for_the_images_that_they_number(tmp_path: Path) ->
 def test_another_familys_mark_of_an_image_is_no_text_to_learn(tmp_path: Path, mark: str) -> None:
     put(tmp_path / "a.png")
     assert one_row(tmp_path, question=f"{mark}What?", image="a.png").code == "unsupported_field"
+
+
+@pytest.mark.parametrize("field", ["masked", "loss_on", "do_train", "token_weights", "is_supervised"])
+def test_a_message_says_nothing_of_its_training_that_is_not_heard(tmp_path: Path, field: str) -> None:
+    turns = [{"role": "user", "content": "Q?"}, {"role": "assistant", "content": "A.", field: True}]
+    row = one_row(tmp_path, question=None, answer=None, messages=turns)
+    assert row.code == "unsupported_field" and field in row.detail
+    turns[1] = {"role": "assistant", "content": "A.", "trainer_name": "x", "id": 7}
+    assert said([one_row(tmp_path, question=None, answer=None, messages=turns)]) == ["A."]
+
+
+def test_hidden_files_of_other_systems_are_no_texts(tmp_path: Path) -> None:
+    put(tmp_path / "a.png")
+    (tmp_path / "a.txt").write_text("A scan.")
+    for name in ("._a.png", "._a.txt", ".DS_Store"):
+        (tmp_path / name).write_bytes(b"\0\5\x16\7")
+    assert said(read(Directory(path=str(tmp_path)))) == ["A scan."] and len(read(Directory(path=str(tmp_path)))) == 1
+
+
+def test_init_says_what_a_folder_holds_where_nothing_of_it_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.xlsx").write_bytes(b"PK\3\4")
+    with pytest.raises(InfimedError, match=r"1 of \.xlsx; save spreadsheets as CSV"):
+        guess(tmp_path)
 
 
 # tables and descriptions

@@ -244,3 +244,19 @@ def test_studies_go_the_whole_way_and_another_sampler_is_another_run(tmp_path: P
     changed = {step.name for step in again.record.steps if step.artifact != before.get(step.name)}
     assert {"read", "plan-few", "train-few"} <= changed
     assert isinstance(again.dataset[0].media[1], Media) and again.dataset[0].media[1].kind == "montage"
+
+
+@pytest.mark.parametrize("place", ["", "brain"])
+def test_slices_whose_names_differ_in_their_numbers_alone_are_a_series_also_beside_the_text(
+    tmp_path: Path, place: str
+) -> None:
+    write_series(tmp_path / "p1" / place)
+    for file in sorted((tmp_path / "p1" / place).iterdir()):
+        file.rename(file.with_name(f"brain {file.name}.dcm") if place else file)
+    Image.new("L", (9, 9)).save(tmp_path / "p1" / "lateral.png")
+    (tmp_path / "p1" / "report.txt").write_text("Fine.")
+    reader = {"use": "studies", "with": {"path": str(tmp_path)}}
+    (cut,) = read(Volumes(reader=reader, num_slices=2))
+    assert isinstance(cut, Sample) and [told["positions"] for told in cut.meta["volumes"]] == [[3.0, 12.0]]
+    assert sorted(item.kind for item in cut.media) == ["dicom", "dicom", "image"]
+    assert f"{place or 'series'}: " in cut.turns[0].content

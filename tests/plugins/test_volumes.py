@@ -72,6 +72,8 @@ def level(medium):
 
 
 def test_a_folder_of_a_series_becomes_images_in_order_by_position(rows, series):
+    (series / ".DS_Store").write_bytes(b"\0")
+    (series / "._1.2.3").write_bytes(bytes(128) + b"DICM\xff")  # as macOS writes it beside a file
     _, (sample,) = rows(row({"uri": "ct"}), num_slices=5)
     assert isinstance(sample, Sample)
     assert [level(item) for item in sample.media] == [2, 6, 10, 14, 18] == sample.meta["volumes"][0]["slices"]

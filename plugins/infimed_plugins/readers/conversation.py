@@ -195,8 +195,9 @@ def question_and_answer(
         DataError: ``empty_text``: the answer is empty or missing in its cell; or as ``conversation``.
     """
     messages = history_of(history)
-    if known(question) is not None or media:
-        messages.append({"role": "user", "content": text_of(question, "question")})
+    asked = text_of(question, "question")
+    if media or not says_nothing(asked):
+        messages.append({"role": "user", "content": "" if says_nothing(asked) else asked})
     if answer is not None:
         text = text_of(answer, "answer")
         if says_nothing(text):

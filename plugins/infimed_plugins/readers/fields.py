@@ -10,12 +10,12 @@ from typing import Any
 from infimed_core import DataError
 from infimed_plugins.readers.values import is_empty, known
 
+PAIRS = "the reader preference-pairs reads pairs of answers, for a stage with the objective dpo or kto"
 REFUSED = {
     "video": "videos are not read", "videos": "videos are not read",
     "audio": "sounds are not read", "audios": "sounds are not read",
-    "chosen": "pairs of answers are not trained", "rejected": "pairs of answers are not trained",
-    "rejected_response": "pairs of answers are not trained", "rejected_messages": "pairs of answers are not trained",
-    "rejected_images": "pairs of answers are not trained", "positive_messages": "pairs of texts are not trained",
+    **dict.fromkeys(("chosen", "rejected", "rejected_response", "rejected_messages"), PAIRS),
+    "rejected_images": "answers to different images are no pair", "positive_messages": "pairs of texts are not trained",
     "negative_messages": "pairs of texts are not trained",
 }  # fmt: skip
 """Fields that say how a row is trained or shown, and why a row that has one is none for us."""
@@ -37,6 +37,12 @@ MESSAGE = {
     "videos": "videos are not read", "audio": "sounds are not read", "audios": "sounds are not read",
 }  # fmt: skip
 """The same of one message."""
+_ANSWERED = (*FLAGS, "weight", "mask")
+"""Fields of a message that say whether it is trained on."""
+_OF_LOSS = re.compile(
+    r"(?:^|_)(?:loss|mask(?:ed)?|train(?:able|ed|ing)?|weights?|supervised?|learn)(?:$|_)", re.IGNORECASE
+)
+"""Names of fields that may say it too."""
 MARKS = {
     "<video>": "videos are not read", "<audio>": "sounds are not read",
     "<bbox>": "it stands for a box, and the row lists none in 'objects'",
@@ -80,8 +86,11 @@ def structured(row: Mapping[str, Any], name: str, ignore: Collection[str] = ()) 
 
 def refuse_in_message(message: Mapping[str, Any], number: int) -> None:
     """The same of one message."""
-    for name, reason in MESSAGE.items():
-        if name in message and not is_empty(message[name]):
+    for name, value in message.items():
+        reason = MESSAGE.get(name)
+        if reason is None and name not in _ANSWERED and _OF_LOSS.search(str(name)):
+            reason = "it seems to say how the turn is trained, in a form that is not known here"
+        if reason and not is_empty(value):
             raise unsupported(name, f"message {number}: {reason}")
 
 
@@ -131,7 +140,7 @@ def carries_loss(message: Mapping[str, Any], number: int, role: str) -> bool:
     Raises:
         DataError: ``unsupported_field``: it is more than yes or no, or said of a turn that is no answer.
     """
-    for name in (*FLAGS, "weight", "mask"):
+    for name in _ANSWERED:
         value = known(message.get(name))
         if value is None:
             continue

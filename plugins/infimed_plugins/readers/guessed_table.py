@@ -14,6 +14,7 @@ from infimed_core import is_person_tag
 from infimed_plugins.readers.encodings import encoding_of
 from infimed_plugins.readers.found_images import Images
 from infimed_plugins.readers.image_names import columns_of_images
+from infimed_plugins.readers.medevalkit import OPTIONS, columns_of_options
 from infimed_plugins.readers.parquet import parquet_rows
 from infimed_plugins.readers.tables import header_of, table_rows
 from infimed_plugins.readers.texts import opened
@@ -104,16 +105,21 @@ def look_at(folder: Path, files: list[Path], images: Images, tag: str | None = N
     if question not in (None, "question"):
         columns["question"] = question
     tags = {TAGS[name]: lower[name] for name in lower if name in TAGS}
-    taken = {question, *columns.values(), *persons, *named}
+    options = _options(rows, names) if question is not None else []
+    taken = {question, *columns.values(), *persons, *named, *options}
     free = [name for name in names if name not in taken and not _holds_names(rows, name)]
     by_name = next((lower[name] for name in ANSWERS if lower.get(name) in free), None)
-    answer = by_name or _longest(rows, [name for name in free if name not in tags.values()])
+    others = [name for name in free if name not in tags.values()]
+    answer = by_name or (_choosing(rows, others, options) if options else _longest(rows, others))
     if answer not in (None, "answer"):
         columns["answer"] = answer
     taken.add(answer)
+    if options and answer is not None:
+        columns["options"] = options if len(options) > 1 else options[0]
     tags = {tag: name for tag, name in tags.items() if name not in taken}
     tags |= {tag_of(name): name for name in persons if name not in columns.values()}
-    used = {question, answer, *columns.values(), *tags.values()}
+    used = {question, answer, *options, *tags.values()}
+    used |= {name for place, name in columns.items() if place != "options"}
     if tags:
         columns["tags"] = tags
     settings: dict[str, Any] = {"path": pattern_of(folder, files), **form}
@@ -237,6 +243,31 @@ def pattern_of(folder: Path, files: Sequence[Path]) -> str:
 def _is_unique(rows: Sequence[Mapping[str, Any]], name: str) -> bool:
     values = [row.get(name) for row in rows if not is_empty(row.get(name))]
     return len(set(values)) == len(values) == len(rows)
+
+
+def _options(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[str]:
+    """The columns of options: one of lists, or one for each; of those named by a letter alone, where letters answer."""
+    lower = {name.strip().lower(): name for name in names}
+    if (single := next((lower[name] for name in OPTIONS if name in lower), None)) is not None:
+        return [single] if any(not is_empty(row.get(single)) for row in rows) else []
+    for found in columns_of_options(lower.keys()):
+        options = [lower[name] for name in found]
+        if "a" not in found or _choosing(rows, [name for name in names if name not in options], []):
+            return options
+    return []
+
+
+def _choosing(rows: Sequence[Mapping[str, Any]], names: Sequence[str], options: Sequence[str]) -> str | None:
+    """The column most of whose cells are the letter or the text of an option of their row."""
+    for name in names:
+        cells = [(row, str(row.get(name)).strip()) for row in rows if not is_empty(row.get(name))]
+        chosen = [
+            (len(cell) == 1 and cell.isalpha()) or any(str(row.get(option)).strip() == cell for option in options)
+            for row, cell in cells
+        ]
+        if 2 * sum(chosen) > len(cells):
+            return name
+    return None
 
 
 def _asking(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str | None:

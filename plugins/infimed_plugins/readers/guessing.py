@@ -14,6 +14,7 @@ from typing import Any
 from infimed_core import Fault, InfimedError, Reader, Sample, load_plugins
 from infimed_plugins.readers.encodings import encoding_of
 from infimed_plugins.readers.files import FileReader
+from infimed_plugins.readers.folders import TEST_SET, findings_of, why_nothing
 from infimed_plugins.readers.found_images import Images, pictures_of
 from infimed_plugins.readers.guessed_table import (
     LOOKED_AT,
@@ -31,7 +32,6 @@ from infimed_plugins.readers.places import ending_of
 
 MOST_FILES = 200_000
 """Files of a folder that are listed."""
-TEST_SET = re.compile(r"(?:^|[^a-z])(?:test|val|valid|validation|dev|eval|evaluation|held[-_ ]?out)(?:[^a-z]|$)")
 MOST_TEXTS = 50
 """Texts of a folder up to which each may be a table; of more, each belongs to an image."""
 _CAPTIONS = re.compile("caption|report|train")
@@ -113,12 +113,25 @@ def guess(
             "with --split-by COLUMN"
         )
     if not useful:
-        told = next((f"{one.use}: {one.faults[0].detail}" for one in tried if one.faults), "no table, text or image")
+        told = next((f"{one.use}: {one.faults[0].detail}" for one in tried if one.faults), "")
+        told = told or why_nothing(folder, left, shown) or _there(files)
         raise InfimedError(f"{place}: nothing in it becomes a sample ({told}); see docs/data.md for what is read")
     useful.sort(key=lambda one: (-(one.num_samples + one.num_found), "image_key" in one.settings))
+    sliced = next((one for one in useful if one.use == "volumes"), None)
+    if useful[0].use == "studies" and sliced is not None and sliced.num_samples == useful[0].num_samples:
+        useful = [sliced, *(one for one in useful if one is not sliced)]  # it shows fewer images, chosen ones
     if told := _apart(useful[0], tried):
         raise InfimedError(f"{place}: {told}")
     return useful
+
+
+def _there(files: Sequence[Path]) -> str:
+    """That no file is of a kind that is read, and of which kinds they are."""
+    endings = Counter(file.suffix.lower() or "no ending" for file in files)
+    there = ", ".join(f"{number:,} of {ending}" for ending, number in endings.most_common(5)) or "no file at all"
+    advice = "; save spreadsheets as CSV" if endings.keys() & {".xlsx", ".xls", ".ods"} else ""
+    advice += "; unpack archives" if endings.keys() & {".zip", ".rar", ".7z"} else ""
+    return f"no table, text or image: there are {there}{advice}"
 
 
 def _apart(best: Guess, tried: Sequence[Guess]) -> str:
@@ -195,6 +208,8 @@ def _candidates(
         written, doubt = _written(texts)
         yield Guess("directory", {"path": str(folder), **written}, doubt=doubt)
         yield from (replace(one, doubt=doubt) for one in _studies(folder, texts, images, written))
+    elif not any(map(by_ending.get, TABLES)) and findings_of(folder, images):
+        yield Guess("directory", {"path": str(folder), "folder_answers": True})
 
 
 def _written(files: Sequence[Path]) -> tuple[dict[str, Any], str]:

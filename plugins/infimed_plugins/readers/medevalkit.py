@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -157,13 +157,19 @@ def _counted(number: Any, options: Sequence[str]) -> int | None:
     return None
 
 
-def _by_column(fields: Mapping[str, Any]) -> tuple[str, ...]:
-    """Options of a column each; none where the row has no such columns."""
+def columns_of_options(there: Collection[str]) -> Iterator[list[str]]:
+    """Names of columns, in small letters, that may hold an option each: every way of calling them that is there."""
     for form in FORMS:
         for marks in ([letter_of(place).lower() for place in range(MOST_OPTIONS)], list(map(str, range(1, 11)))):
             names = [form.format(mark) for mark in marks]
-            if names[0] in fields and names[1] in fields and (form != "{}" or marks[0] == "a"):
-                values = [fields.get(name) for name in names]
-                if not all(is_empty(value) for value in values):
-                    return listed_options(values)
+            if names[0] in there and names[1] in there and (form != "{}" or marks[0] == "a"):
+                yield [name for name in names if name in there]
+
+
+def _by_column(fields: Mapping[str, Any]) -> tuple[str, ...]:
+    """Options of a column each; none where the row has no such columns."""
+    for names in columns_of_options(fields.keys()):
+        values = [fields[name] for name in names]
+        if not all(is_empty(value) for value in values):
+            return listed_options(values)
     return ()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,10 @@ from infimed_plugins.readers.places import ending_of, inside, is_plain, kind_of_
 from infimed_plugins.readers.texts import decoded
 from infimed_plugins.readers.values import natural
 from infimed_plugins.readers.views import View, question_about, says_something
+
+SERIES = 3
+"""Files of one name but for its numbers, from which on they are a series."""
+_NUMBERS = re.compile(r"[0-9]+")
 
 
 class Studies(FileReader):
@@ -86,10 +92,13 @@ class Studies(FileReader):
             folder = Path(place)
             folders[:] = sorted((one for one in folders if self.text not in os.listdir(folder / one)), key=natural)
             shown = self._shown(folder, names, root)
-            slices = [name for name in shown if not says_something(_stem(name)) and _is_dicom(folder / name)]
+            slices = _slices(folder, shown)
             within = folder.relative_to(study).as_posix() if folder != study else ""
             if within and slices:  # a series: the folder is the volume
                 yield within, [self._checked_folder(folder, root)]
+                shown = [name for name in shown if name not in slices]
+            elif len(slices) >= SERIES:  # beside the text: its files are, one after another
+                yield "series", [self.media(root / "x", (study / name).relative_to(root).as_posix()) for name in slices]
                 shown = [name for name in shown if name not in slices]
             for name in shown:
                 stem = _stem(name)
@@ -110,6 +119,13 @@ class Studies(FileReader):
         if not self.allow_outside and not inside(folder, root):
             raise DataError("outside_root", f"{folder} leads out of {root}; allow_outside: true if it is meant")
         return Media(kind="dicom", uri=str(folder))
+
+
+def _slices(folder: Path, names: list[str]) -> list[str]:
+    """DICOM files whose names say nothing, or differ in their numbers alone: the slices of a series."""
+    alike = Counter(_NUMBERS.sub("#", name) for name in names)
+    named = [name for name in names if alike[_NUMBERS.sub("#", name)] >= SERIES or not says_something(_stem(name))]
+    return [name for name in named if _is_dicom(folder / name)]
 
 
 def _stem(name: str) -> str:
