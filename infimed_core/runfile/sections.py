@@ -150,7 +150,7 @@ class SweepSection(Section):
     grid: dict[str, tuple[Any, ...]] = Field(
         default_factory=dict, description="Values by path; every combination is a variant. run.seed repeats variants."
     )
-    variants: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")], Variant] = Field(
+    variants: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")], Variant] = Field(
         default_factory=dict, description="Changes by name, each made alone; compared with the file as it is."
     )
 
@@ -164,7 +164,7 @@ class RunFile(Section):
     quality: QualitySection | None = None
     reasoning: ComponentRef | None = Field(default=None, description="What makes samples with reasoning of those kept.")
     model: ComponentRef | None = Field(default=None, description="The model that is trained and evaluated.")
-    models: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")], ComponentRef] = Field(
+    models: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$")], ComponentRef] = Field(
         default_factory=dict, description="Further models that are asked, never trained: judges, members of a panel."
     )
     resolution: ComponentRef | None = Field(default=None, description="How large images are; native by default.")
