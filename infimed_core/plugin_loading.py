@@ -220,9 +220,6 @@ def wrong_signature(name: str, expected: Sequence[str], function: Any) -> str:
     return f"{name} must take ({', '.join(expected)}), not ({there}): {place_of_code(function)}; correct its parameters"
 
 
-# Who and where
-
-
 def distribution_of(entry: metadata.EntryPoint) -> tuple[str, str]:
     """Name and version of the distribution that announces a plugin."""
     return _name_and_version(entry.dist) if entry.dist is not None else ("unknown", "0")
@@ -307,9 +304,6 @@ def place_of_code(thing: Any) -> str:
         return f"{inspect.getsourcefile(thing)}:{inspect.getsourcelines(thing)[1]}"
     except (TypeError, OSError):
         return getattr(sys.modules.get(getattr(thing, "__module__", "")), "__file__", None) or ""
-
-
-# What distributions say of themselves
 
 
 @cache

@@ -177,7 +177,7 @@ class Stage(Row):
     ``resolution`` and ``packing`` override the run file's sections for this stage.
     """
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="Name of the stage.")
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,99}$", description="Name of the stage.")
     mix: tuple[Mix, ...] = ()
     mix_by: Literal["samples", "tokens"] = Field(
         default="samples", description="What the weights of the mix are shares of: samples drawn, or their tokens."

@@ -57,6 +57,8 @@ class Lines:
 
     def _walk(self, node: yaml.Node, path: Place) -> None:
         self._lines.setdefault(path, node.start_mark.line + 1)
+        if len(self._lines) > 100_000:
+            raise yaml.MarkedYAMLError(problem="more than a run file holds; its aliases stand for too much")
         if isinstance(node, yaml.MappingNode):
             seen: set[str] = set()
             for key, value in node.value:

@@ -86,15 +86,15 @@ def load_run_file(source: Path, registry: Registry, overrides: dict[str, Any] | 
     try:
         loader = _Loader(text)
         root = loader.get_single_node()
+        lines = Lines(root)
         document = loader.construct_document(root) if root is not None else None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else 1
         what = getattr(error, "problem", None) or "is not YAML"
         raise ConfigError([f"{source}:{line}: {what}; check indentation, quotes and brackets"]) from None
     if not isinstance(document, dict):
         raise ConfigError([f"{source}:1: a run file is a mapping that begins with 'run:'; see examples/full.yaml"])
-    lines = Lines(root)
     for name in ("limit", "samples"):
         if f"evaluation.{name}" in (overrides or {}) and "evaluation" not in document:
             raise ConfigError([f"{source}: --{name} chooses questions, but the run file has no section 'evaluation:'"])

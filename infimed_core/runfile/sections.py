@@ -21,7 +21,9 @@ class Section(BaseModel):
 class RunSection(Section):
     """What the run is called and what it needs."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Name of the run and of its directory.")
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$", description="Name of the run and of its directory."
+    )
     seed: int = Field(default=0, ge=0, description="Seed of everything random.")
     plugins: tuple[str, ...] = Field(
         default=(), description="Plugins that this run needs: names, or files beside the run file."
@@ -73,7 +75,7 @@ class MetricRef(ComponentRef):
     """A metric of a benchmark; its name alone will do where it needs no settings."""
 
     name: str | None = Field(
-        default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="What it is called in the results."
+        default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="What it is called in the results."
     )
 
     @model_validator(mode="before")
@@ -90,7 +92,7 @@ class BenchmarkRef(ComponentRef):
     """A benchmark, and how it is asked here."""
 
     name: str | None = Field(
-        default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="What it is called in this run."
+        default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="What it is called in this run."
     )
     scoring: str | None = Field(
         default=None, description="Another way to ask and score it: a benchmark that takes one, as 'likelihood'."
@@ -148,7 +150,7 @@ class SweepSection(Section):
     grid: dict[str, tuple[Any, ...]] = Field(
         default_factory=dict, description="Values by path; every combination is a variant. run.seed repeats variants."
     )
-    variants: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")], Variant] = Field(
+    variants: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")], Variant] = Field(
         default_factory=dict, description="Changes by name, each made alone; compared with the file as it is."
     )
 
@@ -162,7 +164,7 @@ class RunFile(Section):
     quality: QualitySection | None = None
     reasoning: ComponentRef | None = Field(default=None, description="What makes samples with reasoning of those kept.")
     model: ComponentRef | None = Field(default=None, description="The model that is trained and evaluated.")
-    models: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")], ComponentRef] = Field(
+    models: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$")], ComponentRef] = Field(
         default_factory=dict, description="Further models that are asked, never trained: judges, members of a panel."
     )
     resolution: ComponentRef | None = Field(default=None, description="How large images are; native by default.")

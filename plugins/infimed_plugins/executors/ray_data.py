@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -55,12 +56,13 @@ class RayData(Executor):
         context.execution_options.preserve_order = True
         context.enable_progress_bars = False
         context.print_on_execution_start = False
-        options = {"num_cpus": self.cpus_per_task, "memory": self.memory_per_task}
-        retries = {"max_retries": self.max_retries}  # by default a pipeline repeats a task for ever
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what goes wrong is raised as well
+        # by default a pipeline repeats a task for ever
+        options = {"num_cpus": self.cpus_per_task, "memory": self.memory_per_task, "max_retries": self.max_retries}
         work = ray.cloudpickle.dumps(function)
         rows = [{"item": ray.cloudpickle.dumps(item)} for item in items]
         dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
-            _call, fn_kwargs={"work": work}, ray_remote_args_fn=lambda: retries, **options
+            _call, fn_kwargs={"work": work}, **options
         )
         num_done = 0
         try:
@@ -69,7 +71,7 @@ class RayData(Executor):
                 num_done += 1
         except ray.exceptions.RayError:
             # A pipeline says that a worker died, and not at which item: tasks that have one item each do.
-            yield from map_tasks(ray, function, items, options | retries, MOST_IN_FLIGHT, start=num_done)
+            yield from map_tasks(ray, function, items, options, MOST_IN_FLIGHT, start=num_done)
 
     def uses(self) -> str:
         """The cluster's processors, and the threads of this process."""

@@ -357,6 +357,28 @@ def test_file_that_is_no_mapping_or_no_yaml_is_one_line(
     assert found.startswith(expected)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a0: &a0 [x, x, x, x, x, x, x, x]\n"
+        + "".join(f"a{n + 1}: &a{n + 1} [{', '.join([f'*a{n}'] * 8)}]\n" for n in range(9)),
+        "a0: &a0 {k: v}\n" + "".join(f"a{n + 1}: &a{n + 1} {{l: *a{n}, r: *a{n}}}\n" for n in range(30)),
+        "run: &a [*a]\n",
+        "run: &a {name: *a}\n",
+    ],
+)
+def test_aliases_that_stand_for_too_much_or_for_themselves_are_one_line(
+    text: str, registry: Registry, tmp_path: Path
+) -> None:
+    (line,) = problems(text, registry, tmp_path)
+    assert "aliases stand for too much" in line or "is not YAML" in line
+
+
+def test_a_name_that_no_folder_can_have_is_told(registry: Registry, tmp_path: Path) -> None:
+    (line,) = problems(f"run: {{name: {'n' * 300}}}\n", registry, tmp_path)
+    assert "1: run.name: string should match pattern" in line
+
+
 def test_missing_file_is_one_line(registry: Registry, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such run file"):
         load_run_file(tmp_path / "absent.yaml", registry)
