@@ -78,6 +78,12 @@ def kind_of_file(place: Path) -> str:
         return kind_of(place.name)
 
 
+def is_half_of_pair(place: Path) -> bool:
+    """Whether a file holds the voxels of which the header lies beside it (``.img`` and ``.hdr``)."""
+    stem, dot, ending = place.name.partition(".img")
+    return bool(dot) and ending in ("", ".gz") and is_plain(place.with_name(f"{stem}.hdr{ending}"))
+
+
 def is_picture(place: Path) -> bool:
     """Whether a file is a medium by its ending, or by its first bytes where the ending says nothing."""
     if ending_of(place.name):
