@@ -180,6 +180,9 @@ def test_a_volume_in_two_files_is_found_by_either_name(tmp_path: Path) -> None:
     nibabel.save(volume, tmp_path / "p.img")
     (tmp_path / "t.csv").write_text("image,question,answer\np.img,Q?,A.\np.hdr,Q?,A.\n")
     assert [row.media[0].kind for row in read(Csv(path=str(tmp_path / "t.csv")))] == ["nifti", "nifti"]
+    (tmp_path / "p.txt").write_text("A volume.")
+    (row,) = read(Directory(path=str(tmp_path)))
+    assert row.media[0].kind == "nifti" and row.id == "p.img", "one medium, not two"
 
 
 # texts and images in rows

@@ -17,7 +17,7 @@ from pydantic import Field, PrivateAttr, ValidationError, field_validator
 from infimed_core import Component, DataError, Fault, Media, Reader, Sample, canonical_json
 from infimed_plugins.readers.image_names import doubts_of_images
 from infimed_plugins.readers.options import with_options
-from infimed_plugins.readers.places import below, inside, is_half_of_pair, is_plain, kind_of_file, with_ending
+from infimed_plugins.readers.places import below, inside, is_plain, kind_of_file, with_ending
 from infimed_plugins.readers.remote import (
     fetched,
     forget,
@@ -236,7 +236,7 @@ class FileReader(Reader):
             raise DataError(
                 "outside_root", f"'{name}' leads out of {root}; set image_root, or allow_outside: true if it is meant"
             )
-        return Media(kind="nifti" if is_half_of_pair(place) else kind_of_file(place), uri=str(place))
+        return Media(kind=kind_of_file(place), uri=str(place))
 
     def _root(self, file: Path) -> Path:
         if not self.image_root:
