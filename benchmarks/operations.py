@@ -35,7 +35,7 @@ CASES: dict[str, list[str]] = {
         "core/curate/test_read_task.py",
         "core/test_requeue.py",
     ],
-    "a worker that dies, and what a worker lacks, is told on every executor; scoring goes on within a part": [
+    "a worker that dies costs one row, read or scored, on every executor; what it lacks is told; parts go on": [
         "core/curate/test_lost_workers.py",
         "plugins/test_executors.py::test_a_worker_that_dies_is_told_of_with_its_item_and_a_remedy",
         "plugins/test_executors.py::test_ray_and_ray_data_give_the_same_results_and_errors_and_scores_as_this_process",
@@ -51,7 +51,11 @@ CASES: dict[str, list[str]] = {
         "plugins/test_executors.py::test_ray_is_shut_down_after_its_work_unless_it_ran_before",
     ],
     "status, disk space, damage, examples, missing packages": ["plugins/test_operations.py"],
-    "progress in plain lines": ["plugins/reporting/test_console.py"],
+    "progress in plain lines, and in events.jsonl at a bounded rate": [
+        "plugins/reporting/test_console.py",
+        "plugins/test_trackers.py::test_training_steps_are_written_at_a_bounded_rate_and_the_last_always",
+        "plugins/test_trackers.py::test_the_last_step_is_written_where_no_event_follows",
+    ],
     "every command of the page on operating": ["test_operating.py"],
 }
 

@@ -31,6 +31,10 @@ CASES: dict[str, list[str]] = {
         "plugins/test_pixels_bounds.py",
         "plugins/test_readers_faults.py::test_a_pipe_is_no_file_to_read",
     ],
+    "packed files are read within bounds or named with what to do": [
+        "plugins/test_dicom.py::test_a_file_packed_by_gzip_is_read_and_what_it_unpacks_to_is_bounded",
+        "plugins/test_image.py::test_what_is_packed_or_of_another_kind_is_named_with_what_to_do",
+    ],
     "keys and passwords are shown nowhere; identified samples stay; slow servers end": [
         "plugins/test_endpoint_hostile.py",
     ],

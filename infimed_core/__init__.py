@@ -1,5 +1,7 @@
 """InfiMed: from raw medical image-text data to a graded multimodal model. What a plugin author may import."""
 
+import infimed_core.stopping  # noqa: F401  # isort: skip  (first: a signal may come while the rest is imported)
+
 import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

@@ -263,6 +263,8 @@ def main() -> None:
     def run_command() -> None:
         for file in files:
             registry.add_file(Path(file), always=True)
+        if command != "run":
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # it may have something to put away
         app = application(registry, command)
         gc.enable()
         app()

@@ -86,9 +86,6 @@ def _listed(thing: Any, method: str, values: Any, of: type, what: str) -> list[A
     return list(values)
 
 
-# Reading
-
-
 def checked_rows(reader: Reader, shard: str, start: int = 0) -> Iterator[Sample | Fault]:
     """The rows of a shard from number ``start`` on, each a sample or a fault."""
     with calling(reader, "read"):
@@ -121,15 +118,18 @@ class _Numbering(Generic[T, R]):
     """The function with each result numbered. Picklable."""
 
     function: Callable[[T], R]
+    num_items: int
 
     def __call__(self, item: tuple[int, T]) -> Numbered:
-        return Numbered(item[0], self.function(item[1]))
+        return Numbered(item[0], self.function(item[1]) if item[0] < self.num_items else None)
 
 
 class CheckedExecutor(Executor):
     """Another executor; a result that it drops, repeats or moves is an error and not another run's data."""
 
     inner: Executor
+    apart: bool = False
+    """Whether a single item gets company, so that a worker does it and not this process."""
 
     def map(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
         """Results in the order of ``items``, one for each.
@@ -137,7 +137,8 @@ class CheckedExecutor(Executor):
         Raises:
             ComponentError: the executor gave other results, or in another order.
         """
-        results = self.inner.map(_Numbering(function), list(enumerate(items)))
+        numbered: list[Any] = [*enumerate(items), *([(1, None)] if self.apart and len(items) == 1 else [])]
+        results = self.inner.map(_Numbering(function, len(items)), numbered)
         if not hasattr(results, "__iter__"):
             raise wrong(self.inner, "map", f"returned {_kind(results)}; yield the results in the order of the items")
         count = 0
@@ -149,16 +150,14 @@ class CheckedExecutor(Executor):
                 where = f"it gave that of item {row.number} in place {count}"
                 raise wrong(self.inner, "map", f"{what} results: {where}; yield one result for each item, in order")
             count += 1
-            yield row.result
-        if count != len(items):
+            if count <= len(items):
+                yield row.result
+        if count != len(numbered):
             raise wrong(self.inner, "map", f"gave {count} results for {len(items)} items; yield one for each, in order")
 
     def opened(self) -> Any:
         """The other executor's."""
         return self.inner.opened()
-
-
-# Filters, scores and selections
 
 
 def checked_filtered(filter_: DatasetFilter, result: Any) -> FilterResult:
@@ -195,9 +194,6 @@ def wrong_score(score: Any, dimensions: Sequence[str] = ()) -> str:
     if lost := [name for name in score.parts if name not in dimensions] if dimensions else []:
         return f"part '{lost[0]}' is none of its dimensions ({', '.join(dimensions)}); name it among them"
     return ""
-
-
-# Planning
 
 
 def checked_phases(scheduler: ResolutionScheduler, values: Any, count: int) -> list[Phase]:
@@ -268,9 +264,6 @@ def checked_packs(packer: Packer, packs: Any, costs: NDArray[np.int64], budget: 
     return Packs(members, offsets)
 
 
-# Answers, grades and metrics
-
-
 def checked_answers(solver: Any, values: Any, ids: Sequence[str]) -> list[Answer]:
     """One answer for each question, in the order of the questions."""
     answers: list[Answer] = _listed(solver, "solve", values, Answer, "an Answer")
@@ -310,9 +303,6 @@ def check_metric(metric: Metric, value: Any, values: Any, count: int) -> None:
     if value is not None and len(taking) and abs(taking.mean() - value) > 1e-6 * max(1.0, abs(float(value))):
         what = f"averages to {taking.mean():.6g}, but compute returned {float(value):.6g}"
         raise wrong(metric, "values", f"{what}; return None from values where the metric is no mean")
-
-
-# Training
 
 
 def wrong_stages(trainer: Trainer) -> str:
@@ -378,9 +368,6 @@ def not_json(table: Mapping[str, Any]) -> str:
         except (TypeError, ValueError) as error:
             return f"'{name}': {error}; make it plain numbers, texts, lists and tables"
     return ""
-
-
-# Reporting
 
 
 def checked_files(reporter: Reporter, files: Any) -> list[Path]:

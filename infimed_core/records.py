@@ -125,8 +125,6 @@ class Run:
         """Whether it calls itself running and no living process of this machine works on it."""
         return is_gone(self.directory, self.record)
 
-    # ---- steps -------------------------------------------------------------------------------------------------
-
     def steps(self, kind: str | None = None, **subject: str) -> list[StepRecord]:
         """Steps in order: of one kind, and of a subject: ``run.steps("evaluate", model="base")``.
 
@@ -149,8 +147,6 @@ class Run:
             return None
         directory = self.directory / step.artifact
         return directory if os.path.isdir(directory) else None  # False too for what can be no name
-
-    # ---- data --------------------------------------------------------------------------------------------------
 
     @cached_property
     def dataset(self) -> Sequence[Sample]:
@@ -228,8 +224,6 @@ class Run:
         rows = map(json.loads, read_lines(directory / "selection.jsonl")) if directory is not None else ()
         return {row["id"]: tuple(row["reasons"]) for row in rows if not row["kept"]}
 
-    # ---- evaluation --------------------------------------------------------------------------------------------
-
     @property
     def benchmarks(self) -> tuple[str, ...]:
         """Names of the benchmarks that were graded, in order."""
@@ -304,8 +298,6 @@ class Run:
     def comparisons(self) -> tuple[Comparison, ...]:
         """Every paired difference between two models of the run."""
         return self.record.comparisons
-
-    # ---- events ------------------------------------------------------------------------------------------------
 
     def events(self, most_bytes: int | None = MOST_EVENT_BYTES) -> Iterator[RecordedEvent]:
         """What the run told, oldest first: the last ``most_bytes`` of it, ``None`` for all.

@@ -22,8 +22,7 @@ from infimed_core.api.models import LoadedModel, Model, TrainableModel
 from infimed_core.api.reporting import RECORD_FORMAT, PluginInfo, RunEvent, RunRecord
 from infimed_core.contracts import FULL, raised_in
 from infimed_core.curate.curation import curate
-from infimed_core.distributed.ranks import BEAT_SECONDS, Ranks, start_ranks
-from infimed_core.distributed.worker_rank import run_worker, wait_for_file
+from infimed_core.distributed.ranks import BEAT_SECONDS, Ranks, run_worker, start_ranks, wait_for_file
 from infimed_core.errors import InfimedError
 from infimed_core.evaluate.evaluation import evaluate_models
 from infimed_core.evaluate.shortfall import shortfall
@@ -140,7 +139,7 @@ def _fail(directory: RunDirectory, plan: Plan, error: BaseException, ranks: Rank
     stopped = isinstance(final, KeyboardInterrupt)
     try:
         if stopped:
-            named = f"stopped by {(stopped_by or signal.SIGINT).name}{follows}"
+            named = str(final) or f"stopped by {(stopped_by or signal.SIGINT).name}{follows}"
             directory.write(status="interrupted", finished=now(), error=named)
         else:
             directory.write(status="failed", finished=now(), error=f"{type(final).__name__}: {final}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +14,17 @@ STOPPING = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )  # SIGHUP is not known on every system
 _received: list[int] = []
+
+
+def _end(number: int, frame: Any) -> None:
+    os.write(2, b"stopped\n")
+    os._exit(128 + number)
+
+
+if any(os.path.basename(part) in ("infimed", "infimed-run", "infimed_core") for part in sys.orig_argv[:4]):
+    for _number in STOPPING:  # one of our commands: until it begins its work nothing is lost, whatever is imported
+        if signal.getsignal(_number) != signal.SIG_IGN:
+            signal.signal(_number, _end)
 
 
 def stop_signal() -> signal.Signals | None:

@@ -181,6 +181,7 @@ def spare() -> None:
 
     if not hasattr(local._num_cpus, "__wrapped__"):
         local._num_cpus = functools.wraps(local._num_cpus)(lambda: 1)
+        local._default_processes = lambda: 0  # in this process
         os.fsync = lambda descriptor: None
 
 

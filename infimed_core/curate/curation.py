@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from infimed_core.api.data import Executor
+from infimed_core.contracts import CheckedExecutor
 from infimed_core.curate.filtering import filter_dataset
-from infimed_core.curate.reading import executor_of, read_sources
+from infimed_core.curate.reading import read_sources
 from infimed_core.curate.scoring import score_samples
 from infimed_core.curate.selecting import select_samples
 from infimed_core.curate.synthesizing import synthesize_samples
 from infimed_core.errors import NoSampleError
+from infimed_core.plugin_loading import is_outside
 from infimed_core.store.artifacts import digest
 from infimed_core.store.dataset import Curated
 from infimed_core.store.steps import RunState
@@ -27,7 +29,10 @@ def curate(state: RunState) -> Curated:
     Raises:
         NoSampleError: the run trains, and no sample is left to train on.
     """
-    executor = executor_of(state)
+    # what comes from elsewhere, or what an attempt before this one may have died of, must not end this process
+    used = [part for place, part in state.plan.components.items() if place.startswith(("data.", "quality."))]
+    apart = bool(state.directory.left_by) or any(is_outside(type(part).__module__) for part in used)
+    executor = CheckedExecutor(inner=state.plan.component("data.executor"), apart=apart)
     with executor.opened():  # not longer: idle processes hold memory that training may need
         curated = _curate(state, executor)
         if state.plan.file.reasoning is not None:

@@ -32,12 +32,10 @@ def filter_dataset(
     """
     section, evaluation = state.plan.file.data, state.plan.file.evaluation
     assert section is not None
-    limit, benchmarks = None, dict[str, Benchmark]()
-    if evaluation is not None:
-        limit = evaluation.limit
-        for number in range(len(evaluation.benchmarks)):
-            name = benchmark_name(evaluation.benchmarks, number)
-            benchmarks[name] = state.plan.component(f"evaluation.benchmarks.{number}")
+    limit, refs = (evaluation.limit, evaluation.benchmarks) if evaluation is not None else (None, [])
+    benchmarks: dict[str, Benchmark] = {
+        benchmark_name(refs, n): state.plan.component(f"evaluation.benchmarks.{n}") for n in range(len(refs))
+    }
     left_out = np.zeros(len(dataset), dtype=bool)
     for number, use in enumerate(section.filters or ()):
         filter_: DatasetFilter = state.plan.component(f"data.filters.{number}")

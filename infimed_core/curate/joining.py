@@ -4,40 +4,24 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import zip_longest
 from pathlib import Path, PurePath
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from infimed_core.api.data import Fault, Sample
-from infimed_core.curate.read_task import KEY_BYTES, hashed
+from infimed_core.curate.read_task import KEY_BYTES, ReadTask, hashed
 from infimed_core.curate.score_shards import Shard, write_shards
-from infimed_core.store.files import write_atomically
+from infimed_core.store.files import read_lines, write_atomically
 
 FILES = "files.jsonl"
 KINDS = "kinds.json"
 """The kinds of media that are in the data."""
 _AGAIN = "a sample before it has this id; give every sample an id of its own, or none"
-
-
-class ReadPart(Protocol):
-    """What one task read: the reader's name, the shard, and the files of the part."""
-
-    @property
-    def name(self) -> str:
-        """Of the reader."""
-
-    @property
-    def shard(self) -> str:
-        """Of the reader's source."""
-
-    @property
-    def parts(self) -> Mapping[str, Path]:
-        """The files: samples, places, faults, files, kinds, keys."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +33,7 @@ class Joined:
     num_faults: list[int]
 
 
-def join_parts(directory: Path, tasks: Sequence[ReadPart]) -> Joined:
+def join_parts(directory: Path, tasks: Sequence[ReadTask]) -> Joined:
     """Join the parts in order. A second sample with an id that was there already is a fault, unless it says something
     else and comes from another shard: two files that both count from 0 are two files, and its id gets its file's name.
     """
@@ -62,31 +46,33 @@ def join_parts(directory: Path, tasks: Sequence[ReadPart]) -> Joined:
     kept, num_faults = list[int](), list[int]()
     row = 0
     with (
-        (directory / "samples.jsonl").open("w", encoding="utf-8") as samples,
-        (directory / "faults.jsonl").open("w", encoding="utf-8") as faults,
+        (directory / "samples.jsonl").open("wb") as samples,
+        (directory / "faults.jsonl").open("wb") as faults,
     ):
         for task in tasks:
             before, first = dropped.total(), row
-            for line, place in zip_longest(_lines(task.parts["samples"]), _lines(task.parts["places"]), fillvalue=""):
+            lines, places = read_lines(task.parts["samples"]), read_lines(task.parts["places"])
+            for line, place in zip_longest(lines, places, fillvalue=b""):
                 if again[row] and (same[row] or here[row]):
-                    where = json.loads(place or '""') or f"{task.name} {task.shard}".rstrip()
+                    where = json.loads(place or b'""') or f"{task.name} {task.shard}".rstrip()
                     fault = Fault(sample_id=json.loads(line)["id"], code="duplicate_id", detail=_AGAIN, where=where)
-                    faults.write(fault.model_dump_json() + "\n")
+                    faults.write(fault.model_dump_json().encode() + b"\n")
                     dropped["duplicate_id"] += 1
                 else:
                     samples.write(names.renamed(line, task) if again[row] else line)
                 row += 1
             kept.append(row - first - (dropped.total() - before))
-            for line in _lines(task.parts["faults"]):
+            for line in read_lines(task.parts["faults"]):
                 faults.write(line)
                 dropped[json.loads(line)["code"]] += 1
             num_faults.append(dropped.total() - before)
+        assert row == len(every), "a part has other samples than it has keys of"
     write_shards(
         directory / "samples.jsonl",
         [Shard(f"{task.name} {task.shard}", count) for task, count in zip(tasks, kept, strict=True)],
     )
-    with (directory / FILES).open("w", encoding="utf-8") as files:
-        files.writelines(line for task in tasks for line in _lines(task.parts["files"]))
+    with (directory / FILES).open("wb") as files:
+        files.writelines(line for task in tasks for line in read_lines(task.parts["files"]))
     kinds: set[str] = {kind for task in tasks for kind in json.loads(task.parts["kinds"].read_text(encoding="utf-8"))}
     write_atomically(directory / KINDS, json.dumps(sorted(kinds)))
     return Joined({code: count for code, count in dropped.items() if count}, kept, num_faults)
@@ -99,7 +85,7 @@ class _Names:
         self._keys = keys
         self._taken: set[bytes] = set()
 
-    def renamed(self, line: str, task: ReadPart) -> str:
+    def renamed(self, line: bytes, task: ReadTask) -> bytes:
         row = json.loads(line)
         parts = PurePath(task.shard).parts if task.shard else (task.name,)
         for depth in range(1, len(parts) + 1):
@@ -110,7 +96,7 @@ class _Names:
         while not self._is_free(candidate):
             candidate, number = f"{row['id']}@{task.shard or task.name}#{number}", number + 1
         self._taken.add(hashed(candidate))
-        return Sample.model_validate({**row, "id": candidate}).model_dump_json() + "\n"
+        return Sample.model_validate({**row, "id": candidate}).model_dump_json().encode() + b"\n"
 
     def _is_free(self, candidate: str) -> bool:
         identity = hashed(candidate)
@@ -121,14 +107,10 @@ class _Names:
         place = int(np.searchsorted(known, key))
         return not (place < len(known) and known[place] == key)
 
-    @property
+    @cached_property
     def _sorted(self) -> NDArray[np.bytes_]:
         """The hashed ids in order, sorted once and only where a name is needed."""
-        if "_order" not in self.__dict__:
-            whole = np.ascontiguousarray(self._keys).view(f"S{KEY_BYTES}").ravel()
-            self.__dict__["_order"] = np.sort(whole)
-        order: NDArray[np.bytes_] = self.__dict__["_order"]
-        return order
+        return np.sort(np.ascontiguousarray(self._keys).view(f"S{KEY_BYTES}").ravel())
 
 
 def seen_before(keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
@@ -138,8 +120,3 @@ def seen_before(keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
     again = np.zeros(len(keys), dtype=bool)
     again[order[1:]] = (ranked[1:] == ranked[:-1]).all(axis=1)
     return again
-
-
-def _lines(path: Path) -> Iterator[str]:
-    with path.open(encoding="utf-8", newline="\n") as stream:
-        yield from stream

@@ -9,11 +9,13 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import islice
+from pathlib import Path, PurePath
 from typing import IO, Any
 
 from infimed_core.api.data import Fault, Reader, Sample
 from infimed_core.contracts import checked_rows
+from infimed_core.curate.lost_workers import DIED, PartTask
 from infimed_core.runfile.sections import HELD_OUT_SPLIT, SplitSection
 from infimed_core.store.dataset import line_of, store_media
 from infimed_core.store.files import replaced
@@ -23,6 +25,8 @@ from infimed_core.texts import whole
 KEY_BYTES = 16
 """Of a sample's id, and of what it says, hashed: enough to tell a billion apart, thin enough to hold them all."""
 NAMES = ("samples", "places", "faults", "files", "kinds", "keys")
+MOST_FATAL = 8
+"""So many rows in a row at which workers die: what dies is what skips them, and nothing after them can be read."""
 FIRST_SECONDS, MOST_SECONDS = 1.0, 16.0
 """Seconds of the first piece; each takes twice those of the one before it, up to the most that a kill may cost."""
 
@@ -33,7 +37,7 @@ def _num_rows(piece: Mapping[str, Path]) -> int:
 
 
 @dataclass(frozen=True)
-class ReadTask:
+class ReadTask(PartTask[None]):
     """One shard of a reader, and where it is read to. Picklable."""
 
     reader: Reader
@@ -62,7 +66,7 @@ class ReadTask:
         while (piece := self._piece(len(pieces)))["keys"].exists():
             pieces.append(piece)
         if not pieces or pieces[0]["samples"].exists():  # else it was killed while its one piece became the part
-            rows = checked_rows(self.reader, self.shard, sum(map(_num_rows, pieces)))
+            rows = self._rows(sum(map(_num_rows, pieces)))
             seconds, is_over = FIRST_SECONDS, False
             while not is_over:
                 piece = self._piece(len(pieces))
@@ -75,6 +79,32 @@ class ReadTask:
             for name in NAMES:  # the keys last
                 if pieces[0][name].exists():
                     pieces[0][name].replace(self.parts[name])
+
+    def _rows(self, start: int) -> Iterator[Sample | Fault]:
+        """The rows from number ``start`` on; a fault in the place of each at which a worker has died."""
+        can_skip = type(self.reader).read_from is not Reader.read_from
+        for row in sorted(fatal for fatal in self.fatal if fatal >= start):
+            yield from islice(self._noted(start), row - start)
+            is_last = not can_skip or {*range(row, row + MOST_FATAL)} <= {*self.fatal}
+            where, after = self.shard or self.name, self.reader.place() if row > start else ""
+            yield Fault(
+                sample_id=f"{PurePath(where).stem}-{row}",
+                code="worker_died",
+                detail=f"{DIED}{'; what comes after it cannot be read without it' if is_last else ''}",
+                where=f"{where}: row {row + 1}{after and f', the one after {after}'}",
+            )
+            if is_last:
+                return
+            start = row + 1
+        yield from self._noted(start)
+
+    def _noted(self, start: int) -> Iterator[Sample | Fault]:
+        rows = checked_rows(self.reader, self.shard, start)
+        self.begin_row(start)
+        for row, found in enumerate(rows, start + 1):
+            yield found
+            self.begin_row(row)
+        self.begin_row("")
 
     def _read_piece(self, rows: Iterator[Sample | Fault], piece: Mapping[str, Path], until: float) -> bool:
         """Write rows until the clock says so; whether there are no more."""

@@ -14,28 +14,21 @@ import numpy as np
 
 from infimed_core.api.component import found_now, with_versions
 from infimed_core.api.data import Executor, Fault
-from infimed_core.contracts import CheckedExecutor, checked_shards
+from infimed_core.contracts import checked_shards
 from infimed_core.curate.joining import FILES, KINDS, Joined, join_parts
+from infimed_core.curate.lost_workers import each_part
 from infimed_core.curate.read_task import ReadTask
 from infimed_core.errors import InfimedError, NoSampleError
 from infimed_core.runfile.sections import SplitSection
 from infimed_core.store.artifacts import digest
 from infimed_core.store.dataset import TOLD_FAULTS, Dataset
+from infimed_core.store.files import read_lines
 from infimed_core.store.steps import Outcome, RunState
 
 _THREADS, _AT_ONCE = 16, 16384
 """Threads that ask for the sizes of files, and how many names are held at once."""
 MANY_FAULTS = 0.1
 """Share of a source's rows at fault from which on the whole source is suspect."""
-
-
-def _call(task: ReadTask) -> None:
-    task()
-
-
-def executor_of(state: RunState) -> Executor:
-    """The executor of the run, its results checked."""
-    return CheckedExecutor(inner=state.plan.component("data.executor"))
 
 
 def read_sources(state: RunState, executor: Executor) -> tuple[Dataset, str]:
@@ -61,7 +54,7 @@ def read_sources(state: RunState, executor: Executor) -> tuple[Dataset, str]:
             for shard in checked_shards(reader):
                 target = directory / f"part-{len(tasks):05d}"
                 tasks.append(ReadTask(reader, use.use, shard, target, state.media_directory, number, section.split))
-        for done, _ in enumerate(executor.map(_call, tasks), start=1):
+        for done, _ in enumerate(each_part(executor, tasks, directory), start=1):
             state.tell("progress", "read", {"done": done, "total": len(tasks), "unit": "shard"})
         joined = join_parts(directory, tasks)
         len(Dataset(directory / "samples.jsonl"))  # its offsets are written, to be sealed with it
@@ -110,7 +103,7 @@ def _told_split(dataset: Dataset, split: SplitSection) -> str:
 def _told_faults(path: Path, dropped: Mapping[str, int]) -> Iterator[str]:
     """A line for each kind of fault with its first row, the kinds that came up most often first."""
     first: dict[str, Fault] = {}
-    for line in _lines(path) if dropped else ():
+    for line in read_lines(path) if dropped else ():
         fault = Fault.model_validate_json(line)
         first.setdefault(fault.code, fault)
         if len(first) == len(dropped):
@@ -134,7 +127,7 @@ def _doubtful(names: Sequence[str], tasks: Sequence[ReadTask], joined: Joined, p
         kept, faults = (sum(counts[place] for place in parts) for counts in (joined.num_kept, joined.num_faults))
         said = f"data.sources.{number}: the reader '{name}'"
         if not kept:
-            line = next(islice(_lines(path), before, None), "") if faults else ""
+            line = next(islice(read_lines(path), before, None), b"") if faults else b""
             fault = Fault.model_validate_json(line) if line else None
             told = f"{fault.where}: {fault.code}: {fault.detail}" if fault else "it holds no row"
             empty.append(f"{said} gave NO SAMPLE ({told}); mend or remove the source")
@@ -151,7 +144,7 @@ def _sizes(files: Path) -> str:
     Sizes, not times: a copy or another mount must not undo a training of days.
     """
     found = hashlib.sha256()
-    lines = _lines(files)
+    lines = read_lines(files)
     with ThreadPoolExecutor(_THREADS) as pool:  # waiting for a file system, mostly
         while names := list(islice(lines, _AT_ONCE)):
             share = -(-len(names) // _THREADS)
@@ -160,7 +153,7 @@ def _sizes(files: Path) -> str:
     return found.hexdigest()
 
 
-def _sizes_of(names: Sequence[str]) -> bytes:
+def _sizes_of(names: Sequence[bytes]) -> bytes:
     """int64 bytes, -1 where there is no such file."""
     sizes = []
     for name in names:
@@ -169,8 +162,3 @@ def _sizes_of(names: Sequence[str]) -> bytes:
         except (OSError, ValueError, RecursionError):
             sizes.append(-1)
     return np.array(sizes, dtype=np.int64).tobytes()
-
-
-def _lines(path: Path) -> Iterator[str]:
-    with path.open(encoding="utf-8") as stream:
-        yield from stream

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,8 +13,9 @@ from infimed_core.api.data import Executor, Sample, Score
 from infimed_core.api.models import Answer, Request
 from infimed_core.api.quality import JudgingScorer, Scorer
 from infimed_core.contracts import checked_scores, named, wrong, wrong_score
+from infimed_core.curate.lost_workers import DIED, PartTask, each_part
 from infimed_core.curate.score_shards import ScoringJob, read_shards, spans
-from infimed_core.errors import DataError, InfimedError, WorkerDiedError
+from infimed_core.errors import DataError, InfimedError
 from infimed_core.models.model_pool import asking
 from infimed_core.plugin_loading import told_error
 from infimed_core.runfile.sections import names_in_run
@@ -29,11 +30,7 @@ CALL_SIZE, JUDGED_SIZE = 32, 128
 """Samples that a scorer, and a judge, is given at once; between two calls a part is kept as far as it is."""
 SAVE_SECONDS = 2.0
 """After so long what is scored of a part is written, so that a kill loses no more."""
-BEGUN, TRIED = ".begun", ".tried"
 SCORER_FAILED = "scorer_failed"
-DIED = Score(
-    status="error", reasons=(SCORER_FAILED,), note="the worker died at it: out of memory, or a library crashed"
-)
 LEFT_OUT = Score(status="unscored", reasons=("left_out_by_filter",))
 """Of a sample that a filter rejected: it is not scored."""
 
@@ -47,19 +44,12 @@ class Done(NamedTuple):
 
 
 @dataclass(frozen=True)
-class ScoreTask:
-    """One part of the samples. Picklable.
-
-    Attributes:
-        is_careful: one sample after the other, each noted before it is scored: a worker has died at one of them.
-        fatal: rows at which it has died; they are not scored.
-    """
+class ScoreTask(PartTask[Done]):
+    """One part of the samples. Picklable."""
 
     job: Broadcast[ScoringJob]
     start: int
     stop: int
-    is_careful: bool = False
-    fatal: tuple[int, ...] = ()
 
     def __call__(self) -> Done:
         """Score this part in this process."""
@@ -82,69 +72,24 @@ class ScoreTask:
         num_samples = self.stop - self.start
         if job.is_complete(target, num_samples, good):
             return Done(target.name, num_samples, 0)
-        begun, dimensions = _beside(target, BEGUN), job.scorer.given_dimensions()
+        begun, dimensions = target.with_name(f".{target.name}.begun"), job.scorer.given_dimensions()
         ids, scores = begun_rows(begun)
         num_kept, saved = len(scores), time.monotonic()
-        size = 1 if self.is_careful else size
+        size, fatal = 1 if self.note else size, Score(status="error", reasons=(SCORER_FAILED,), note=DIED)
         for at in range(self.start + num_kept, self.stop, size):
             samples = job.dataset[at : min(at + size, self.stop)]
             skipped = job.left_out[at : at + len(samples)].ljust(len(samples), b"\0")
             wanted = [sample for sample, skip in zip(samples, skipped, strict=True) if not skip]
-            if self.is_careful:
-                _beside(target, TRIED).write_text(str(at), encoding="ascii")
-            found = iter([DIED] if at in self.fatal else scored(job.scorer, score, wanted) if wanted else ())
+            self.begin_row(at)
+            found = iter([fatal] if at in self.fatal else scored(job.scorer, score, wanted) if wanted else ())
             scores += [LEFT_OUT if skip else next(found) for skip in skipped]
             ids += [sample.id for sample in samples]
             if time.monotonic() - saved >= SAVE_SECONDS:
                 write_part(begun, ids, scores, dimensions)
                 saved = time.monotonic()
         write_part(target, ids, scores, dimensions)
-        for left in (begun, _beside(target, TRIED)):
-            left.unlink(missing_ok=True)
+        begun.unlink(missing_ok=True)
         return Done(target.name, num_samples, sum(score is not LEFT_OUT for score in scores[num_kept:]))
-
-    def tried(self) -> int | None:
-        """The row at which a worker that was careful has died."""
-        try:
-            return int(_beside(self.job.value.target(self.start, self.stop), TRIED).read_text(encoding="ascii"))
-        except (OSError, ValueError):
-            return None
-
-
-def _beside(target: Path, ending: str) -> Path:
-    return target.with_name(f".{target.name}{ending}")
-
-
-def each_part(executor: Executor, tasks: Sequence[ScoreTask]) -> Iterator[Done]:
-    """Every part as it is done, in order; a sample at which a worker dies each time has an error for its score.
-
-    Raises:
-        WorkerDiedError: a worker died outside of any sample.
-    """
-    while tasks:
-        num_done = 0
-        try:
-            for part in executor.map(ScoreTask.__call__, tasks):
-                num_done += 1
-                yield part
-            return
-        except WorkerDiedError:
-            yield _alone(executor, tasks[num_done])
-        tasks = tasks[num_done + 1 :]
-
-
-def _alone(executor: Executor, task: ScoreTask) -> Done:
-    fatal: tuple[int, ...] = ()
-    while True:
-        careful = replace(task, is_careful=True, fatal=fatal)
-        try:
-            # two items, for an executor may do a single one in this process
-            return next(part for part in executor.map(_call, [careful, None]) if part is not None)
-        except WorkerDiedError:
-            row = careful.tried()
-            if row is None or row in fatal:
-                raise
-            fatal = (*fatal, row)
 
 
 def scored(scorer: Scorer, score: Callable[[list[Sample]], list[Score]], samples: list[Sample]) -> list[Score]:
@@ -173,10 +118,6 @@ def scored(scorer: Scorer, score: Callable[[list[Sample]], list[Score]], samples
         else row
         for row in checked_scores(scorer, method, scores, len(samples))
     ]
-
-
-def _call(task: ScoreTask | None) -> Done | None:
-    return task() if task is not None else None
 
 
 def _judge(state: RunState, task: ScoreTask, identity: Mapping[str, str]) -> Done:
@@ -256,7 +197,7 @@ def score_samples(
             if isinstance(fitted, JudgingScorer):
                 done: Iterable[Done] = (_judge(state, task, identity) for task in tasks)
             else:
-                done = each_part(executor, tasks)
+                done = each_part(executor, tasks, directory)
             kept_names = set()
             for part in done:
                 kept_names.add(part.name)

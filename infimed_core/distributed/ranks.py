@@ -8,7 +8,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -241,6 +241,7 @@ def start_ranks() -> Ranks:
             f"WORLD_SIZE is {size}, but {', '.join(missing)} is not set: start the run by torchrun or accelerate "
             "launch (docs/training.md), or unset WORLD_SIZE for one process"
         )
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else every store warns at length when one process ends
     try:
         return _LaunchedRanks()
     except RuntimeError as error:
@@ -249,3 +250,30 @@ def start_ranks() -> Ranks:
             f"rank {own_rank()}: the {size} processes of the run did not find each other at "
             f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']} ({first}); check that every node was started"
         ) from None
+
+
+def run_worker(ranks: Ranks, handlers: Mapping[str, Callable[[JsonObject], None]]) -> None:
+    """Do each task of the first process with the handler of its ``kind``, until the run ends.
+
+    Raises:
+        InfimedError: another process is gone, or a handler failed.
+    """
+    while (task := ranks.take())["kind"] != "end":
+        handlers[task["kind"]](task)
+        ranks.report({})
+
+
+def wait_for_file(path: Path, rank: int) -> None:
+    """Wait up to a minute for a file of the first process; a network file system shows it late.
+
+    Raises:
+        InfimedError: the file did not appear, so the processes do not share the run directory.
+    """
+    until = time.monotonic() + 60.0
+    while not path.exists():
+        if time.monotonic() > until:
+            raise InfimedError(
+                f"rank {rank} does not see {path}, which the first process has written: every process needs the same "
+                "run directory, on storage that all nodes share"
+            )
+        time.sleep(POLL_SECONDS)

@@ -12,8 +12,7 @@ from pydantic import JsonValue
 from infimed_core.api.component import JsonObject
 from infimed_core.api.data import MediaLoader
 from infimed_core.api.models import Answer, LoadedModel, Request
-from infimed_core.distributed.ranks import POLL_SECONDS
-from infimed_core.distributed.worker_rank import wait_for_file
+from infimed_core.distributed.ranks import POLL_SECONDS, wait_for_file
 from infimed_core.store.files import write_atomically
 from infimed_core.store.steps import RunState
 

@@ -87,6 +87,6 @@ def verify_files(directory: Path) -> None:
         file = directory / name
         if not (without_checksum(seal)[1] if expected is None else file.is_file() and digest_of_file(file) == expected):
             raise InfimedError(
-                f"{file}: is not as it was written (its checksum differs); remove it with `rm -r {directory}` and run "
-                "the same command again: what made it is done anew"
+                f"{file}: is not as it was written (its checksum differs); if you changed it, delete artifact.json "
+                f"beside it; else remove it with `rm -r {directory}` and run the same command again: it is made anew"
             )

@@ -6,12 +6,13 @@ import hashlib
 import json
 import os
 import zlib
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,7 @@ from infimed_core.store.places import opened, run_above
 
 _EXTENSIONS = ((b"\x89PNG", ".png"), (b"\xff\xd8\xff", ".jpg"), (b"GIF8", ".gif"), (b"\x1f\x8b", ".nii.gz"))
 
+T = TypeVar("T")
 DEEPEST = 180  # levels of a sample's JSON: parsers follow 200, and the files of a run put some around it
 TOLD_FAULTS = 5
 """Kinds of faults of which an example is told; all are in the file."""
@@ -86,7 +88,23 @@ def _unpacked(data: bytes) -> bytes:
     return b""
 
 
-class Dataset(Sequence[Sample]):
+class Rows(Sequence[T]):
+    """A sequence whose rows are made as they are asked for, by ``row``."""
+
+    @abstractmethod
+    def row(self, row: int) -> T:
+        """One row."""
+
+    @overload
+    def __getitem__(self, row: int) -> T: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[T]: ...
+    def __getitem__(self, row: int | slice) -> T | list[T]:
+        """One row, or a list of those of a slice."""
+        return [self.row(one) for one in range(*row.indices(len(self)))] if isinstance(row, slice) else self.row(row)
+
+
+class Dataset(Rows[Sample]):
     """The samples of a JSONL file, any of them read without the others. Cheap to pickle: only the path travels."""
 
     def __init__(self, path: Path) -> None:
@@ -137,18 +155,12 @@ class Dataset(Sequence[Sample]):
     def __len__(self) -> int:
         return len(self._offsets) - 1
 
-    @overload
-    def __getitem__(self, row: int) -> Sample: ...
-    @overload
-    def __getitem__(self, row: slice) -> list[Sample]: ...
-    def __getitem__(self, row: int | slice) -> Sample | list[Sample]:
+    def row(self, row: int) -> Sample:
         """One sample.
 
         Raises:
             DataError: the line is no sample; the message names file and line.
         """
-        if isinstance(row, slice):
-            return [self[index] for index in range(*row.indices(len(self)))]
         try:
             sample: Sample = opened(Sample.model_validate_json(self.line(row)), self._run)
             return sample
@@ -166,20 +178,14 @@ class Dataset(Sequence[Sample]):
         return digest_of_file(self.path)
 
 
-class _Ids(Sequence[str]):
+class _Ids(Rows[str]):
     def __init__(self, dataset: Dataset) -> None:
         self._dataset = dataset
 
     def __len__(self) -> int:
         return len(self._dataset)
 
-    @overload
-    def __getitem__(self, row: int) -> str: ...
-    @overload
-    def __getitem__(self, row: slice) -> list[str]: ...
-    def __getitem__(self, row: int | slice) -> str | list[str]:
-        if isinstance(row, slice):
-            return [self[index] for index in range(*row.indices(len(self)))]
+    def row(self, row: int) -> str:
         return str(json.loads(self._dataset.line(row))["id"])
 
 

@@ -42,6 +42,8 @@ class RunDirectory:
     def __init__(self, path: Path, record: RunRecord) -> None:
         self.path = path
         self.record = record
+        self.left_by = ""
+        """Who held it last and did not give it back."""
         self._lock: BaseFileLock | None = None
         self._writing = threading.RLock()
 
@@ -63,7 +65,7 @@ class RunDirectory:
                     raise
                 lock = SoftFileLease(self.path / LEASE, lease_duration=LEASE_SECONDS, on_compromise=self._lose)
                 lock.acquire(timeout=1.2 * LEASE_SECONDS)  # so long a lease must be seen untouched to be of the dead
-            before = _owner_of(self.path)
+            self.left_by = _owner_of(self.path)
             started = f"started {process_start()}, " if process_start() else ""
             write_atomically(self.path / OWNER, f"process {os.getpid()} on {platform.node()}, {started}since {now()}")
         except (Timeout, LeaseSettingsMismatch):
@@ -77,7 +79,7 @@ class RunDirectory:
                 "this, or set run.directory to a place that is yours to write"
             ) from None
         self._lock = lock
-        return before
+        return self.left_by
 
     def _lose(self, event: object) -> None:
         """End this process where its lease is another's, or nobody's: two that write to one run would spoil it."""
@@ -124,12 +126,15 @@ def read_record(path: Path) -> RunRecord:
         return RunRecord.model_validate_json(without_checksum(file.read_bytes())[0])
     except FileNotFoundError:
         raise InfimedError(f"{file}: no such run; give a directory that `infimed-run` has made") from None
-    except (ValidationError, OSError) as error:
+    except OSError as error:
+        raise InfimedError(
+            f"{file}: cannot be read ({error.strerror}); give a run of yours, or ask its owner"
+        ) from None
+    except ValidationError as error:
         number = record_format(file)
         if number is not None and number != RECORD_FORMAT:
             raise InfimedError(f"{file}: {_other_format(number)}") from None
-        cause = first_mistake(error) if isinstance(error, ValidationError) else error.strerror or str(error)
-        raise DamagedRecordError(file, cause) from None
+        raise DamagedRecordError(file, first_mistake(error)) from None
 
 
 class DamagedRecordError(InfimedError):

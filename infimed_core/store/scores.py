@@ -12,7 +12,7 @@ from contextlib import suppress
 from functools import cached_property
 from itertools import chain, repeat
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from infimed_core.api.component import JsonObject, canonical_json
 from infimed_core.api.data import Score
 from infimed_core.api.quality import Candidate
 from infimed_core.errors import InfimedError
-from infimed_core.store.dataset import Dataset
+from infimed_core.store.dataset import Dataset, Rows
 from infimed_core.store.files import replaced, write_atomically
 
 SUCCESS = "_SUCCESS"
@@ -111,7 +111,7 @@ def has_errors(path: Path) -> bool:
     return "error" in _read(path, ["status"]).column("status").to_pylist()
 
 
-class ScoreTable(Sequence[tuple[str, Score]]):
+class ScoreTable(Rows[tuple[str, Score]]):
     """The scores of a finished scoring step, in the order of the samples."""
 
     def __init__(self, directory: Path) -> None:
@@ -132,14 +132,8 @@ class ScoreTable(Sequence[tuple[str, Score]]):
         for part in self._parts:
             yield from _rows(_read(part, _ROW))
 
-    @overload
-    def __getitem__(self, row: int) -> tuple[str, Score]: ...
-    @overload
-    def __getitem__(self, row: slice) -> list[tuple[str, Score]]: ...
-    def __getitem__(self, row: int | slice) -> tuple[str, Score] | list[tuple[str, Score]]:
+    def row(self, row: int) -> tuple[str, Score]:
         """One row; its part is read for it, so that many are better had by going through the table."""
-        if isinstance(row, slice):
-            return [self[index] for index in range(*row.indices(len(self)))]
         row = row + len(self) if row < 0 else row
         if not 0 <= row < len(self):
             raise IndexError(row)
@@ -209,7 +203,7 @@ def _rows(table: Any) -> list[tuple[str, Score]]:
     return [(identity, Score.model_validate_json(score)) for identity, score in zip(ids, scores, strict=True)]
 
 
-class Candidates(Sequence[Candidate]):
+class Candidates(Rows[Candidate]):
     """What a selector goes through: made from the stored scores of every scorer and the tags, as they are asked for.
 
     The score is the first scorer's. Parts and reasons of every other are added as ``scorer.part`` and
@@ -250,15 +244,9 @@ class Candidates(Sequence[Candidate]):
         for row in self.rows.tolist():
             yield self._dataset.ids[row]
 
-    @overload
-    def __getitem__(self, index: int) -> Candidate: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Candidate]: ...
-    def __getitem__(self, index: int | slice) -> Candidate | list[Candidate]:
+    def row(self, row: int) -> Candidate:
         """One candidate; its part of the scores is read for it."""
-        if isinstance(index, slice):
-            return [self[number] for number in range(*index.indices(len(self)))]
-        row = int(self.rows[index])
+        row = int(self.rows[row])
         return self._made(row, tuple(table[row] for table in self._tables))
 
     def _made(self, row: int, scores: tuple[tuple[str, Score], ...]) -> Candidate:

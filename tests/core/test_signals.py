@@ -90,3 +90,16 @@ def test_a_signal_is_told_in_record_and_exit_code(tmp_path: Path, step: str, num
     assert record["status"] == "interrupted" and record["error"].startswith(f"stopped by {number.name}")
     assert record["steps"][-1]["status"] == "interrupted"
     assert "Traceback" not in record["said"] and "same command goes on" in record["said"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_things_are_imported_is_one_line_and_an_exit_code(tmp_path: Path, number: signal.Signals):
+    (tmp_path / "typer.py").write_text("import time\nprint('importing', flush=True)\ntime.sleep(60)\n")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "infimed_core", "run.yaml"], env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, preexec_fn=_default_signals,
+    )  # fmt: skip
+    assert process.stdout is not None and process.stdout.readline() == "importing\n"
+    process.send_signal(number)
+    assert process.communicate(timeout=60) == ("", "stopped\n")
+    assert process.returncode == 128 + number

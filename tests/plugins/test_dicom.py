@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import sys
 import warnings
 from pathlib import Path
@@ -16,6 +17,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from infimed_core import DataError, Media
+from infimed_plugins.dicom import opening
 from infimed_plugins.dicom.modality import Dicom
 from infimed_plugins.dicom.windows import PRESETS, apply_window
 
@@ -50,6 +52,22 @@ def test_a_window_is_chosen_by_option_or_setting(window):
 def test_a_window_that_is_none_is_a_fault():
     for wrong in ("pelvis", [40], [40, 0], ["a", "b"], 7):
         assert code_of(DICOM.load, media(dataset(RAMP), window=wrong)) == "bad_option"
+
+
+def test_a_file_packed_by_gzip_is_read_and_what_it_unpacks_to_is_bounded(tmp_path, monkeypatch):
+    whole = (FOLDER / "CT_small.dcm").read_bytes()
+    packed, plain = tmp_path / "a.dcm.gz", Media(kind="dicom", uri=str(FOLDER / "CT_small.dcm"))
+    packed.write_bytes(gzip.compress(whole))
+    assert (DICOM.load(Media(kind="dicom", uri=str(packed))) == DICOM.load(plain)).all()
+    for content, code in (
+        (gzip.compress(whole)[:-2000], "truncated"),
+        (b"\x1f\x8bnothing of gzip", "corrupt"),
+        (gzip.compress(b"no DICOM file"), "not_dicom"),
+        (gzip.compress(b"\0" * 10**6), "too_large"),
+    ):
+        packed.write_bytes(content)
+        monkeypatch.setattr(opening, "INFLATED_BYTES", 10**5 if code == "too_large" else 2**30)
+        assert code_of(DICOM.probe, Media(kind="dicom", uri=str(packed))) == code
 
 
 def test_the_first_of_several_windows_counts_and_full_ignores_padding():

@@ -68,6 +68,7 @@ def test_results_come_in_the_order_of_the_items(executor):
 
 def test_processes_are_others_than_this_one_and_wait_for_the_next_map_while_the_executor_is_open(monkeypatch):
     monkeypatch.setattr(local, "_num_cpus", lambda: 2)
+    monkeypatch.setattr(local, "_default_processes", lambda: 2)
     executor = Processes()
     with executor.opened():
         first = set(executor.map(process_id, list(range(8))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import sys
 import zlib
@@ -196,3 +197,21 @@ def test_flipped_bytes_give_pixels_or_a_fault_and_nothing_else():
                 assert IMAGE.load(Media(data=bad.tobytes())).dtype == np.uint8
             except DataError as error:
                 assert error.code in {"corrupt", "truncated", "not_an_image", "too_large", "unsupported"}
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"\x1f\x8b\x08" + bytes(400), "packed by gzip, which is not read as an image; unpack it"),
+        (b"BZh9" + bytes(400), "packed by bzip2, which is not read as an image; unpack it"),
+        (b"NRRD0004\n", "NRRD, which is not read as an image; convert it to NIfTI"),
+        (b"ObjectType = Image\n", "MetaImage, which is not read as an image; convert it to NIfTI"),
+        (b"\x93NUMPY\x01\x00", "a NumPy array, which is not read as an image; convert it to PNG or TIFF"),
+        (bytes(128) + b"DICM" + bytes(300), "DICOM (its kind is `dicom`), which is not read as an image; give it"),
+        (bytes(344) + b"n+1\x00" + bytes(9), "NIfTI (its kind is `nifti`), which is not read as an image; give it"),
+    ],
+)
+def test_what_is_packed_or_of_another_kind_is_named_with_what_to_do(content, told):
+    with pytest.raises(DataError, match=re.escape(told)) as caught:
+        Image().probe(Media(data=content))
+    assert caught.value.code == "unsupported"

@@ -14,16 +14,19 @@ sys.path.insert(0, str(Path(__file__).parent))
 import pytest
 import yaml
 from hypothesis import given
+from hypothesis import settings as bounded
 from hypothesis import strategies as st
 from small_checkpoints import write_small_checkpoint
 
-from infimed_core import InfimedError
+from infimed_core import Fault, InfimedError
 from infimed_core.plugins import load_plugins
 from infimed_core.testing import make_image, run
 from infimed_plugins.migration import llama_factory, swift
 from infimed_plugins.migration.command import Tool, convert_command, converted, rendered
+from infimed_plugins.migration.recipe import pixels_of_token
 from infimed_plugins.migration.swift_names import RENAMED, with_new_names
 from infimed_plugins.migration.table import table_of
+from infimed_plugins.reporting.check import recipe_of_another_tool
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "migration"
 ROOT = Path(__file__).parents[2]
@@ -197,6 +200,43 @@ def test_pixels_become_visual_tokens_of_the_family(tmp_path: Path) -> None:
         assert verdict == ("none" if tokens is None else "differs")
 
 
+def test_a_checkpoint_on_disk_says_itself_what_a_token_covers(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    vision = {"patch_size": 14, "spatial_merge_size": 2}
+    (tmp_path / "mine" / "config.json").write_text(json.dumps({"vision_config": vision}))
+    assert pixels_of_token(str(tmp_path / "mine")) == 784
+    for broken in ("{", "[]", '{"vision_config": null}', '{"vision_config": {"patch_size": 14}}'):
+        (tmp_path / "mine" / "config.json").write_text(broken)
+        assert pixels_of_token(str(tmp_path / "mine")) is None
+    assert pixels_of_token("models/Qwen3_VL-2B") == 1024
+
+
+@pytest.mark.parametrize("value", ["false", "null", "", "none", "no"])
+def test_what_is_off_there_is_not_lost(value: str, tmp_path: Path) -> None:
+    file = tmp_path / "t.yaml"
+    off = {
+        "use_swanlab": value,
+        "use_galore": value,
+        "trust_remote_code": value,
+        "use_unsloth": "true",
+        "misspelt": value,
+    }
+    lines = [f"{key}: {text}" for key, text in off.items()]
+    file.write_text("\n".join(["model_name_or_path: m", "dataset: a", *lines]))
+    told = {account.key: account.verdict for account in converted(Tool.llama_factory, file, 1)[1]}
+    assert told["use_swanlab"] == told["use_galore"] == told["trust_remote_code"] == "always"
+    assert told["use_unsloth"] == told["misspelt"] == "none"
+
+
+def test_evaluation_by_steps_is_taken_over_and_by_epochs_is_not(tmp_path: Path) -> None:
+    file = tmp_path / "t.yaml"
+    for strategy, verdict in (("steps", "same"), ("epoch", "by hand"), ("no", "always")):
+        file.write_text(f"model_name_or_path: m\ndataset: a\nval_size: 0.1\neval_steps: 5\neval_strategy: '{strategy}'")
+        recipe, accounts = converted(Tool.llama_factory, file, 1)
+        assert {account.key: account.verdict for account in accounts}["eval_strategy"] == verdict
+        assert recipe.evaluate_every == 5
+
+
 def test_a_mix_keeps_its_weights_and_its_end(tmp_path: Path) -> None:
     file = tmp_path / "t.yaml"
     file.write_text("model_name_or_path: m\ndataset: a, b\nmix_strategy: interleave_under\ninterleave_probs: 0.7,0.3\n")
@@ -208,7 +248,9 @@ def test_a_mix_keeps_its_weights_and_its_end(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("model_name_or_path: m\nstage: dpo\n", "stage: dpo is no supervised fine-tuning"),
+        ("model_name_or_path: m\nstage: ppo\n", "stage: ppo is not converted; sft, dpo and kto are"),
+        ("model_name_or_path: m\nstage: dpo\npref_loss: orpo\n", "pref_loss: orpo is not offered"),
+        ("model_name_or_path: m\ncutoff_len: .inf\n", "cutoff_len: inf is no number"),
         ("model_name_or_path: m\nfinetuning_type: oft\n", "finetuning_type: oft is not offered"),
         ("stage: sft\n", "model_name_or_path is missing"),
         ("model_name_or_path: m\nlearning_rate: fast\n", "learning_rate: 'fast' is no number"),
@@ -274,20 +316,21 @@ def test_the_places_that_keys_are_sent_to_exist() -> None:
 VALUES: list[Any] = [
     True, False, 3, 4, 8, 0.25, 1e-3, 16384, "adafactor", "last_round", "all", "seq", "full", "lora_llm", "linear",
     "interleave_over",
-    "all_exhausted", "0.5,0.5", ["0.5", "0.5"], "c,d", ["c.jsonl", "d.jsonl"], "bfloat16", "zero2", "elsewhere/it",
+    "all_exhausted", "dpo", "kto", "hinge", "muon", "Be brief.",
+    "0.5,0.5", ["0.5", "0.5"], "c,d", ["c.jsonl", "d.jsonl"], "bfloat16", "zero2", "elsewhere/it",
 ]  # fmt: skip
 BASES: dict[Any, list[dict[str, Any]]] = {
     llama_factory: [
         {"model_name_or_path": "Qwen/Qwen3-VL-2B", "dataset": "a,b", "eval_dataset": "e", "finetuning_type": method}
         | more for method in ("lora", "full")
         for more in ({}, {"eval_dataset": None}, {"interleave_probs": "0.9,0.1"},
-                     {"lora_rank": 5, "adapter_name_or_path": "it"})
+                     {"lora_rank": 5, "adapter_name_or_path": "it"}, {"stage": "dpo"}, {"stage": "kto"})
     ],
     swift: [
         {"model": "Qwen/Qwen3-VL-2B", "dataset": ["a.jsonl", "b.jsonl"], "val_dataset": ["e.jsonl"]} | more
         for more in ({}, {"val_dataset": None}, {"tuner_type": "full"},
                      {"vit_lr": 1e-4, "freeze_vit": False, "freeze_aligner": False},
-                     {"interleave_prob": ["0.9", "0.1"]}, {"packing": True})
+                     {"interleave_prob": ["0.9", "0.1"]}, {"packing": True}, {"rlhf_type": "dpo"}, {"rlhf_type": "kto"})
     ],
 }  # fmt: skip
 
@@ -336,27 +379,118 @@ def test_the_documented_table_is_the_one_that_is_used() -> None:
         assert table_of(module.TABLE) in text, "run python docs/moving_in.py"
 
 
-names = st.sampled_from([*sorted(llama_factory.TABLE), "nonsense"])
 values = st.one_of(
-    st.none(), st.booleans(), st.integers(-3, 3), st.floats(0, 2), st.text(max_size=8), st.lists(st.text(max_size=3))
+    st.none(), st.booleans(), st.integers(-3, 3), st.floats(0, 2), st.floats(), st.text(max_size=8),
+    st.lists(st.text(max_size=3)), st.dictionaries(st.sampled_from(["min_lr", "a"]), st.lists(st.text(max_size=2))),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("tool", "least"),
+    [(Tool.llama_factory, {"model_name_or_path": "m"}), (Tool.ms_swift, {"model": "m", "dataset": "a.jsonl"})],
 )
-
-
-@given(st.dictionaries(names, values, max_size=8))
-def test_no_value_breaks_the_conversion(settings: dict[str, Any]) -> None:
+@bounded(max_examples=30, deadline=None)
+@given(drawn=st.data())
+def test_no_value_breaks_the_conversion(tool: Tool, least: dict[str, Any], drawn: st.DataObject) -> None:
     import tempfile
 
+    module = llama_factory if tool is Tool.llama_factory else swift
+    names = st.sampled_from([*sorted(module.TABLE), "nonsense"])
+    settings = least | drawn.draw(st.dictionaries(names, values, max_size=8))
     folder = Path(tempfile.mkdtemp())
     try:
         file = folder / "t.json"
-        file.write_text(json.dumps({"model_name_or_path": "m", **settings}))
-        recipe, accounts = converted(Tool.llama_factory, file, 1)
-        assert len(accounts) == len({"model_name_or_path", *settings})
-        assert yaml.safe_load(rendered(recipe, Tool.llama_factory, file))["model"]["use"] == "transformers"
+        file.write_text(json.dumps(settings))
+        recipe, accounts = converted(tool, file, 1)
+        assert len(accounts) == len(settings)
+        assert yaml.safe_load(rendered(recipe, tool, file))["model"]["use"] == "transformers"
     except InfimedError:
         pass
     finally:
         shutil.rmtree(folder)
+
+
+SCRIPT = """\
+#!/bin/bash
+nproc_per_node=4   # cards
+export CUDA_VISIBLE_DEVICES=0,1,2,3 RATE=1e-4
+NPROC_PER_NODE=$nproc_per_node \\
+swift sft \\
+    --model Qwen/Qwen3-VL-2B-Instruct --dataset 'a.jsonl#5' b.jsonl \\
+    --gradient_accumulation_steps $(expr 32 / ${nproc_per_node}) --max_length $((2 * 1024)) \\
+    --learning_rate $RATE --lora_rank ${RANK:-16} --output_dir output > train.log 2>&1 &
+"""
+
+
+def test_variables_and_sums_of_a_script_are_worked_out(tmp_path: Path) -> None:
+    file = tmp_path / "train.sh"
+    file.write_text(SCRIPT)
+    recipe, _ = converted(Tool.ms_swift, file, 1)
+    assert (recipe.devices, recipe.accumulation, recipe.longest) == (4, 8, 2048)
+    assert (recipe.learning_rate, recipe.name, len(recipe.sources)) == (1e-4, "output", 2)
+    assert recipe.lora is not None and recipe.lora.rank == 16
+    for word in ("$(nproc)", "$UNSET", "`date`", "$(expr 4 / 0)", "$(( x ))"):
+        file.write_text(f"swift sft --model m --dataset a.jsonl --max_length {word}\n")
+        with pytest.raises(InfimedError, match="only a shell knows its value"):
+            converted(Tool.ms_swift, file, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "tool"),
+    [
+        ("a.sh", SCRIPT, "ms-swift"),
+        ("a.sh", "CUDA_VISIBLE_DEVICES=0 swift rlhf --rlhf_type dpo --model m\n", "ms-swift"),
+        ("a.yaml", "model: m\ndataset: [a.jsonl]\ntuner_type: full\n", "ms-swift"),
+        ("a.yaml", "model_name_or_path: m\nstage: dpo\n", "LLaMA-Factory"),
+        ("a.yaml", "run: {name: a}\nmodel: {use: constant}\n", None),
+    ],
+)
+def test_check_names_the_tool_of_a_recipe(name: str, text: str, tool: str | None, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text)
+    assert recipe_of_another_tool(tmp_path / name) == tool
+
+
+def test_preferences_of_theirs_are_read_and_learned_from(tmp_path: Path) -> None:
+    """Files of judged answers as both tools have them: every row is a pair or a labelled answer."""
+    said = [{"role": "user", "content": "Which?"}, {"role": "assistant", "content": "left"}]
+    rows: dict[str, list[dict[str, Any]]] = {
+        "pairs": [{"talk": said[:1], "good": said[1], "rejected": {"role": "assistant", "content": "right"}}],
+        "marked": [{"messages": said, "label": True}],
+        "swift": [{"messages": said, "rejected_response": "right"},
+                  {"messages": said, "rejected_messages": [said[0], {"role": "assistant", "content": "right"}]}],
+    }  # fmt: skip
+    for name, content in rows.items():
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in content))
+    roles = {"role_tag": "role", "content_tag": "content"}
+    info = {
+        "pairs": {"file_name": "pairs.jsonl", "formatting": "sharegpt", "ranking": True, "tags": roles,
+                  "columns": {"messages": "talk", "chosen": "good", "rejected": "rejected"}},
+        "marked": {"file_name": "marked.jsonl", "formatting": "sharegpt", "tags": roles,
+                   "columns": {"messages": "messages", "kto_tag": "label"}},
+    }  # fmt: skip
+    (tmp_path / "dataset_info.json").write_text(json.dumps(info))
+    registry = load_plugins()
+    texts = {
+        "dpo.yaml": f"model_name_or_path: m\nstage: dpo\ndataset: pairs\ndataset_dir: {tmp_path}\npref_beta: 0.3\n",
+        "kto.yaml": f"model_name_or_path: m\nstage: kto\ndataset: marked\ndataset_dir: {tmp_path}\n",
+        "dpo.sh": f"swift rlhf --model m --dataset {tmp_path}/swift.jsonl --beta 0.3 --loss_type hinge\n",
+    }
+    expected = {
+        "dpo.yaml": {"use": "dpo", "with": {"beta": 0.3}},
+        "kto.yaml": {"use": "kto"},
+        "dpo.sh": {"use": "dpo", "with": {"beta": 0.3, "loss": "hinge", "row_tokens": 16384}},
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+        tool = Tool.ms_swift if name.endswith(".sh") else Tool.llama_factory
+        run_file = converted(tool, tmp_path / name, 1)[0].run_file()
+        (stage,) = run_file["training"]["with"]["stages"]
+        assert stage["objective"] == expected[name] | {} if name != "dpo.sh" else stage["objective"]["use"] == "dpo"
+        registry.make("objective", stage["objective"]["use"], stage["objective"].get("with", {}))
+        (source,) = run_file["data"]["sources"]
+        reader = registry.make("reader", source["use"], source["with"])
+        assert not [row for row in reader.read(source["with"]["path"]) if isinstance(row, Fault)]
+        assert reader.doubts() == ()
 
 
 def test_a_command_of_ms_swift_2_and_3_is_the_one_of_today(tmp_path: Path) -> None:
@@ -396,3 +530,38 @@ def test_trackers_and_a_random_part_held_out_stand_in_the_run_file(tmp_path: Pat
     made, told = llama_factory.recipe_of(base | {"report_to": "mlflow", "val_size": 200}, 1, file)
     assert "report" not in made.run_file() and "split" not in made.run_file()["data"]
     assert told["report_to"].verdict == "none" and told["val_size"].verdict == "by hand"
+
+
+def test_an_adapter_stays_one_and_the_system_prompt_goes_to_rows_without(tmp_path: Path) -> None:
+    ours = [
+        (
+            Tool.llama_factory,
+            "a.yaml",
+            "model_name_or_path: m\ndataset: a\ndefault_system: Be brief.\nuse_muon: true\n",
+        ),
+        (Tool.ms_swift, "a.sh", "swift sft --model m --dataset a.jsonl --system 'Be brief.' --optimizer muon\n"),
+    ]
+    for tool, name, text in ours:
+        (tmp_path / name).write_text(text)
+        run_file = converted(tool, tmp_path / name, 1)[0].run_file()
+        (stage,) = run_file["training"]["with"]["stages"]
+        assert stage["lora"]["merge"] is False
+        assert stage["optimizer"] == {"use": "muon"}
+        assert run_file["data"]["sources"][0]["with"]["system"] == "Be brief."
+    (tmp_path / "b.sh").write_text("swift sft --model m --dataset a.jsonl --tuner_type lora_llm\n")
+    assert (
+        "merge"
+        not in converted(Tool.ms_swift, tmp_path / "b.sh", 1)[0].run_file()["training"]["with"]["stages"][0]["lora"]
+    )
+
+
+def test_a_system_prompt_is_that_of_rows_without_one(tmp_path: Path) -> None:
+    said = [{"role": "user", "content": "Which?"}, {"role": "assistant", "content": "left"}]
+    rows = [{"messages": said}, {"messages": said, "system": "Own."}, {"instruction": "Which?", "output": "left"},
+            {"messages": [{"role": "system", "content": "Own."}, *said]}]  # fmt: skip
+    file = tmp_path / "a.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    reader = load_plugins().make("reader", "llava", {"path": str(file), "system": "Be brief."})
+    turns = [sample.turns for sample in reader.read(str(file)) if not isinstance(sample, Fault)]
+    assert [[turn.role for turn in one] for one in turns] == [["system", "user", "assistant"]] * 4
+    assert [one[0].text for one in turns] == ["Be brief.", "Own.", "Be brief.", "Own."]

@@ -123,6 +123,29 @@ def test_a_run_that_cannot_be_read_is_listed_with_its_problem(tmp_path: Path, fi
     assert by_name["r"].state == "done"
 
 
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_directory_that_cannot_be_looked_into_is_listed_and_not_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "locked").mkdir(mode=0)
+    (status,) = map(status_of, find_runs(tmp_path))
+    assert status.state == "unreadable" and status.problem.endswith("locked: cannot be read (permission denied)")
+
+
+def test_a_beat_of_wrong_values_or_of_the_far_future_breaks_nothing(finished: Path) -> None:
+    record = json.loads((finished / "run.json").read_text())
+    record |= {"status": "running", "steps": [{**record["steps"][0], "status": "running"}]}
+    (finished / "run.json").write_text(json.dumps(record))
+    beat = {"time": time.time(), "host": 5, "step": record["steps"][0]["name"], "done": "x", "total": [], "rate": "q"}
+    for more in (
+        {"seconds_left": "z"},
+        {"seconds_left": 1e300},
+        {"time": 1e30},
+        {"time": time.time() + 1e6, "host": "x"},
+    ):
+        (finished / heartbeat.FILE).write_text(json.dumps({**beat, **more}))
+        status = status_of(finished)
+        assert (status.state, status.done, status.total, status.rate, status.ends) == ("dead", None, None, None, None)
+
+
 def test_fifty_runs_are_listed_within_two_seconds_and_nothing_within_a_run_is_one(tmp_path: Path, finished: Path):
     (finished / "artifacts" / "deep").mkdir()
     (finished / "artifacts" / "deep" / "run.json").write_text("{}")

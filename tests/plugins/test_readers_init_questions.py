@@ -142,3 +142,54 @@ def test_where_all_folders_were_searched_check_advises_something_else(ward: Path
     init_command(Path("ward"))
     told = check("run.yaml")
     assert "F999, and for its name in all folders below); mend the names" in told and "search_below: true" not in told
+
+
+def films(folder: Path, *names: str) -> None:
+    for number, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(make_image(seed=number))
+
+
+def test_folders_named_for_findings_are_answers(tmp_path: Path) -> None:
+    films(tmp_path, *(f"{name}/{n}.png" for name in ("normal", "pneumonia") for n in range(3)))
+    text, said = written(tmp_path, tmp_path.parent, tmp_path, Wish(model="tiny", question=ASKED))
+    assert "the answers are the names of the folders (normal, pneumonia)" in said and "--question" not in said
+    (benchmark,) = document(text)["evaluation"]["benchmarks"]
+    assert benchmark["with"]["choices"] == ["normal", "pneumonia"]
+    films(tmp_path, "loose.png")
+    rows = read({"use": "directory", "with": {"path": str(tmp_path), "folder_answers": True, "question": ASKED}})
+    assert [row.code for row in rows if isinstance(row, Fault)] == ["empty_text"]
+    assert {(row.id.split("/")[0], row.turns[-1].text) for row in rows if isinstance(row, Sample)} == {
+        ("normal", "normal"), ("pneumonia", "pneumonia")
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (["P01/1.png", "P01/2.png", "P02/1.png", "P02/2.png"], "4 images, and no table or text"),
+        (["ct/1.png", "ct/2.png", "mr/1.png", "mr/2.png"], "4 images, and no table or text"),
+        (["normal/1.png", "normal/2.png", "nodule/1.png"], "3 images, and no table or text"),
+        (["train/a/1.png", "test/a/1.png", "train/b/1.png", "test/b/1.png"], "'test' is called a test set"),
+        (["films/1.png", "labels.xlsx"], "labels.xlsx is a spreadsheet: save it as CSV"),
+    ],
+    ids=["patients", "modalities", "a single image", "a test set", "a spreadsheet"],
+)
+def test_images_that_nothing_names_are_told_with_what_is_missing(tmp_path: Path, names: list[str], told: str) -> None:
+    films(tmp_path, *names)
+    with pytest.raises(InfimedError, match=told):
+        written(tmp_path, tmp_path)
+
+
+def test_init_says_which_columns_it_took_and_what_it_guessed(ward: Path) -> None:
+    said = written(ward, ward.parent)[1]
+    assert "read are image 'Bild', answer 'Befund'\n" in said
+    rows = [(f"F{n:03}", str(n % 2), "1.0" if n % 3 else "", "-1") for n in range(12)]
+    table(ward / "labels.csv", ("image", "label", "Edema", "Effusion"), rows)
+    said = written(ward, ward.parent)[1]
+    assert "read are image 'image', answer 'label'\n" in said and "the answers are codes (0, 1)" in said
+    assert "hold 0 and 1" not in said  # one such column alone
+    rows = [(f"F{n:03}", "x", "1.0" if n % 3 else "", str(n % 2)) for n in range(12)]
+    table(ward / "labels.csv", ("image", "view name", "Edema", "Effusion"), rows)
+    said = written(ward, ward.parent)[1]
+    assert "the columns Effusion, Edema hold 0 and 1: to ask about each" in said and "(a guess: no column" in said

@@ -10,7 +10,7 @@ import yaml
 from rich.console import Console
 from typer.testing import CliRunner
 
-from infimed_core import IGNORED_LABEL, Turn, load_plugins, load_run_file
+from infimed_core import IGNORED_LABEL, InfimedError, Turn, load_plugins, load_run_file
 from infimed_core.records import open_run
 from infimed_core.testing import make_image
 from infimed_core.testing import run as run_document
@@ -155,6 +155,16 @@ def test_text_of_the_data_does_not_steer_the_terminal(tmp_path):
     path = tmp_path / "samples.jsonl"
     path.write_text(path.read_text().replace("Number 0?", "Number \\u001b[31m0?"))
     assert "\x1b" not in shown(of(file, "sample-0"))
+
+
+def test_a_row_that_is_no_sample_says_why_before_a_run(tmp_path):
+    file, _ = write(tmp_path)
+    path = tmp_path / "samples.jsonl"
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    rows[2]["turns"][0]["content"] = [3, "There is no such image."]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    with pytest.raises(InfimedError, match=r"'sample-2' is no sample that can be trained on; .*samples\.jsonl:3: "):
+        of(file, "sample-2")
 
 
 def test_an_unknown_sample_or_stage_is_one_line(finished, tmp_path):

@@ -1,6 +1,7 @@
 """The promises of the solvers: order, cost, abstention, agreement, and that references are never shown."""
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -380,3 +381,23 @@ def test_examples_go_before_the_question_and_no_graded_question_is_one(tmp_path:
     assert solver.chosen(samples) == solver.chosen(samples)
     with pytest.raises(DataError, match="wants 4 examples, and 'questions' has 3 that are not graded"):
         FewShot(shots=4, examples=ComponentRef.model_validate(examples)).chosen(samples)
+
+
+def test_examples_go_before_choices_whose_likelihood_is_asked_for(tmp_path: Path) -> None:
+    pool = [("t1", "Is it new?", "A"), ("t2", "Is it old?", "B")]
+    examples = write_split(tmp_path, "train", *pool)
+    options = ("left", "right")
+    graded = sample("g1").model_copy(update={"options": options, "meta": {"choices": ["A", "B"]}})
+    asked: list[Request] = []
+
+    def ask(requests: Sequence[Request], model: str | None = None) -> list[Answer]:
+        asked.extend(requests)
+        return [Answer(sample_id=one.sample_id, text="A", log_likelihoods=(-2.0, -0.5)) for one in requests]
+
+    solver = FewShot(shots=2, examples=ComponentRef.model_validate(examples))
+    (answer,) = solver.solve([graded], ask, Generation(max_new_tokens=50))
+    assert asked[0].continuations == ("A", "B") and asked[0].generation.max_new_tokens == 1
+    assert answer.text == "B" and answer.confidence == pytest.approx(1 / (1 + math.exp(-1.5)))
+    assert answer.transcript[0]["role"] == "examples" and len(asked[0].turns) == 5
+    silent = solver.solve([graded], lambda requests, model=None: [Answer(sample_id="g1", text="B")], Generation())
+    assert silent[0].error is not None and silent[0].error.startswith("no_log_likelihoods")

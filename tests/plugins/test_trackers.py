@@ -44,6 +44,30 @@ def test_events_are_lines_of_json_and_progress_is_not_kept(tmp_path):
     assert found[2]["loss"] == "nan" and found[2]["payload_kind"] == "x"
 
 
+def test_training_steps_are_written_at_a_bounded_rate_and_the_last_always(tmp_path, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(active.time, "monotonic", lambda: clock[0])
+    infimed_run_event(RunEvent("run_started", "", str(tmp_path)))
+    for step in range(3000):
+        clock[0] += 0.01
+        infimed_run_event(RunEvent("log", "train/general", str(tmp_path), {"step": step, "loss": 1.0}))
+    infimed_run_event(RunEvent("step_finished", "train/general", str(tmp_path)))
+    steps = [line["payload_step"] for line in lines(tmp_path) if line["kind"] == "log"]
+    assert steps[:100] == list(range(100)) and steps[-1] == 2999, "the first, and the last"
+    assert len(steps) <= 100 + 30 + 1
+    assert [line["kind"] for line in lines(tmp_path)][-2:] == ["log", "step_finished"]
+
+
+def test_the_last_step_is_written_where_no_event_follows(tmp_path, monkeypatch):
+    monkeypatch.setattr(active, "BURST", 1)
+    infimed_run_event(RunEvent("run_started", "", str(tmp_path)))
+    for step in range(3):
+        infimed_run_event(RunEvent("log", "train/general", str(tmp_path), {"step": step}))
+    assert [line.get("payload_step") for line in lines(tmp_path)] == [None, 0]
+    active._write_held()
+    assert [line.get("payload_step") for line in lines(tmp_path)] == [None, 0, 2]
+
+
 def test_a_second_run_of_a_directory_appends(tmp_path):
     run(tmp_path)
     run(tmp_path)

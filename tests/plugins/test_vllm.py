@@ -13,7 +13,15 @@ import pytest
 from infimed_core import DataError, Generation, Media, MediaLoader, Request, Turn
 from infimed_core.testing import check_component, make_image
 from infimed_plugins.image.modality import Image
-from infimed_plugins.vllm.model import Engine, Vllm, adapter_request, adapter_settings, conversation, sampling_settings
+from infimed_plugins.vllm.model import (
+    Engine,
+    Vllm,
+    adapter_request,
+    adapter_settings,
+    conversation,
+    log_likelihoods,
+    sampling_settings,
+)
 
 MEDIA = MediaLoader({"image": Image()})
 
@@ -123,3 +131,20 @@ def test_an_adapter_is_loaded_on_top_with_room_for_its_rank(tmp_path, monkeypatc
     assert plain.identity() != plain.model_copy(update={"adapter": str(tmp_path)}).identity()
     with pytest.raises(DataError, match=r"holds no adapter_config\.json"):
         adapter_settings(str(tmp_path / "nowhere"))
+
+
+def test_letters_are_compared_by_the_likeliest_tokens_and_never_guessed() -> None:
+    def said(**tokens: float) -> Any:
+        listed = {
+            number: types.SimpleNamespace(decoded_token=token, logprob=value)
+            for number, (token, value) in enumerate(tokens.items())
+        }
+        return types.SimpleNamespace(logprobs=[listed])
+
+    found = log_likelihoods(said(B=-0.2, A=-2.0, The=-3.0), ("A", "B", "C"))
+    assert found == (-2.0, pytest.approx(-0.2), -3.0), "a letter that is not listed is less likely than all that are"
+    both = log_likelihoods(said(**{"A": -1.0, " A": -1.0, "B": -3.0}), ("A", "B"))
+    assert both[0] == pytest.approx(-0.3069, abs=1e-4), "with a space before it, it is the same letter"
+    assert log_likelihoods(said(The=-0.1), ("A", "B")) == ()
+    assert log_likelihoods(said(left=-0.1, y=-0.2), ("left lung", "yes")) == (), "the first token is not the text"
+    assert log_likelihoods(said(A=-0.1), ()) == log_likelihoods(types.SimpleNamespace(), ("A",)) == ()

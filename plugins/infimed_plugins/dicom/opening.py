@@ -15,6 +15,7 @@ INFLATED_BYTES = 2**30
 """Most bytes of a deflated file once inflated; what goes beyond is refused, not read."""
 
 UNDEFINED = 0xFFFFFFFF
+GZIP = b"\x1f\x8b"
 _PICTURE = "image, whatever its name says; give it the ending that it has"
 OTHERS = {
     b"\xff\xd8\xff": f"a JPEG {_PICTURE}",
@@ -63,7 +64,7 @@ def read_header(media: Media, file: BinaryIO, force: bool) -> tuple[Any, BinaryI
     from pydicom.errors import InvalidDicomError
 
     try:
-        file = _inflated(media, file)
+        file = _inflated(media, _unpacked(media, file))
         dataset = pydicom.dcmread(file, stop_before_pixels=True, force=force)
         if _breaks_off(dataset, file):
             raise _cut(media)
@@ -112,6 +113,26 @@ def _not_dicom(media: Media, file: BinaryIO) -> DataError:
         return _cut(media)  # nothing but the beginning of a preamble
     told = next((told for start, told in OTHERS.items() if head.startswith(start)), NOT_DICOM)
     return DataError("not_dicom", f"{name_of(media)}: {told if head else 'an empty file'}")
+
+
+def _unpacked(media: Media, file: BinaryIO) -> BinaryIO:
+    """The file itself, or what is in it where it was packed by gzip as a whole."""
+    import gzip
+
+    head = file.read(len(GZIP))
+    file.seek(0)
+    if head != GZIP:
+        return file
+    try:
+        with gzip.GzipFile(fileobj=file) as stream:
+            data = stream.read(INFLATED_BYTES + 1)
+    except EOFError:
+        raise _cut(media) from None
+    except (OSError, zlib.error) as error:
+        raise DataError("corrupt", f"{name_of(media)}: cannot be unpacked ({one_line(error)})") from None
+    if len(data) > INFLATED_BYTES:
+        raise DataError("too_large", f"{name_of(media)}: unpacks to more than {INFLATED_BYTES:,} bytes")
+    return BytesIO(data)
 
 
 def _inflated(media: Media, file: BinaryIO) -> BinaryIO:

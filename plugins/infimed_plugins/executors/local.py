@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -63,41 +64,49 @@ class Processes(Executor):
     )
     queue_per_process: int = Field(default=4, ge=1, description="Items handed out ahead for each process.")
 
+    max_retries: int = Field(default=1, ge=0, description="How often an item is repeated, apart, whose worker died.")
+
     def map(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
-        """Results in the order of ``items``. One process, or one item, is done in this process.
+        """Results in the order of ``items``. A single item, or all for one process that is asked for, is done here.
+
+        Where a worker dies, every item in work at that time is repeated apart from the others.
 
         Raises:
-            WorkerDiedError: a worker process died (killed for memory, say); names the item it may have worked on.
+            WorkerDiedError: a worker process died (killed for memory, say) at one item each time; names the item.
         """
-        num_processes = min(self.num_processes or _num_cpus(), len(items))
-        if num_processes <= 1:
+        num_processes = min(_default_processes() if self.num_processes is None else self.num_processes, len(items))
+        if len(items) <= 1 or num_processes == 0 or self.num_processes == 1:
             yield from map(function, items)
             return
         from concurrent.futures.process import BrokenProcessPool
 
         pool = self._taken()
-        waiting: deque[tuple[int, Future[R]]] = deque()
+        waiting: deque[tuple[int, T, Future[R]]] = deque()
         following = iter(enumerate(items))
+        num_suspects = 0  # of those that wait: in work when a worker died
         try:
             while True:
-                while len(waiting) < num_processes * self.queue_per_process:
-                    try:
-                        index, item = next(following)
-                    except StopIteration:
+                while not num_suspects and len(waiting) < num_processes * self.queue_per_process:
+                    if (given := next(following, None)) is None:
                         break
-                    try:
-                        waiting.append((index, pool.submit(function, item)))
-                    except BrokenProcessPool:
-                        if not waiting:
-                            raise WorkerDiedError(index, _died(index, index, len(items))) from None
-                        break
+                    waiting.append((*given, _submitted(pool, function, given[1])))
                 if not waiting:
                     break
-                index, future = waiting[0]
-                try:
-                    result = future.result()
-                except BrokenProcessPool:
-                    raise WorkerDiedError(index, _died(index, waiting[-1][0], len(items))) from None
+                index, item, future = waiting[0]
+                for num_tries in count():
+                    try:
+                        result = future.result()
+                        break
+                    except BrokenProcessPool:
+                        if num_tries == self.max_retries:
+                            last = index if num_tries else waiting[-1][0]
+                            raise WorkerDiedError(index, _died(index, last, len(items))) from None
+                        if num_tries or not num_suspects:
+                            pool.shutdown(wait=True)
+                            pool = self._taken()
+                        num_suspects = num_suspects or len(waiting)
+                        future = _submitted(pool, function, item)
+                num_suspects = max(0, num_suspects - 1)
                 waiting.popleft()
                 yield result
         except BaseException:  # also the caller's: Ctrl-C, or no more results wanted
@@ -122,8 +131,8 @@ class Processes(Executor):
 
     def uses(self) -> str:
         """How many processes, how many threads, and where the numbers are from."""
-        count, named = self.num_processes or _num_cpus(), "num_processes" if self.num_processes else "one a processor"
-        return f"computes on {processors()}: data in up to {count} processes ({named}), {threads()}"
+        number, named = self.num_processes or _num_cpus(), "num_processes" if self.num_processes else "one a processor"
+        return f"computes on {processors()}: data in up to {number} processes ({named}), {threads()}"
 
     @cached_property
     def _waiting(self) -> _Waiting:
@@ -138,6 +147,23 @@ class Processes(Executor):
             return self._waiting.pools.pop()
         num_processes = self.num_processes or _num_cpus()  # started one by one, as items come
         return ProcessPoolExecutor(num_processes, mp_context=get_context("spawn"), initializer=_begin)
+
+
+def _default_processes() -> int:
+    """One for each processor, and one where there is one: what dies in it does not end the run. 0: in this process."""
+    return _num_cpus()
+
+
+def _submitted(pool: ProcessPoolExecutor, function: Callable[[T], R], item: T) -> Future[R]:
+    from concurrent.futures import Future
+    from concurrent.futures.process import BrokenProcessPool
+
+    try:
+        return pool.submit(function, item)
+    except BrokenProcessPool as error:
+        future: Future[R] = Future()
+        future.set_exception(error)
+        return future
 
 
 def _num_cpus() -> int:

@@ -104,11 +104,16 @@ def start_ray(address: str | None) -> Any:
     if not ray.is_initialized():
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray's coming default; silences its notice
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        try:
-            with _own_signals():
-                ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-        except Exception as error:
-            raise InfimedError(f"Ray cannot be started at address {address!r}: {error}") from None
+        settings: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
+        for is_last in (address is not None, True):  # a busy machine may not start it in the 30 s that Ray waits
+            try:
+                with _own_signals():
+                    ray.init(address=address, **settings)
+                break
+            except Exception as error:
+                if is_last:
+                    raise InfimedError(f"Ray cannot be started at address {address!r}: {error}") from None
+                ray.shutdown()
     return ray
 
 

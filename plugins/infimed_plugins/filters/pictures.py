@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from infimed_core import DataError, Executor, Media, MediaLoader, canonical_json
+from infimed_core import DataError, Executor, Media, MediaLoader, WorkerDiedError, canonical_json
 from infimed_plugins.filters.keypoints import Marks, marks
 
 BATCH = 32
@@ -88,7 +88,22 @@ def _call(batch: _Batch) -> list[Print]:
 def fingerprints(media: Sequence[Media], loader: MediaLoader, executor: Executor, altered: bool = False) -> list[Print]:
     """The fingerprints of every medium, in order, each opened once; with ``altered`` also the marks of its details."""
     batches = [_Batch(tuple(media[at : at + BATCH]), loader, altered) for at in range(0, len(media), BATCH)]
-    return [made for done in executor.map(_call, batches) for made in done]
+    made: list[Print] = []
+    while batches:
+        num_done = 0
+        try:
+            for done in executor.map(_call, batches):
+                num_done += 1
+                made += done
+            break
+        except WorkerDiedError:  # one of the batch is fatal: each of it is opened apart
+            fatal, batches = batches[num_done].media, batches[num_done + 1 :]
+            if len(fatal) == 1:
+                made.append(Print(None, fault=f"{fatal[0].uri or 'inline picture'}: the worker died that opened it"))
+            else:
+                batches = [*(_Batch((item,), loader, altered) for item in fatal), *batches]
+            batches.append(_Batch((), loader, altered))  # an executor may do a single batch in this process
+    return made
 
 
 class Classes:

@@ -13,10 +13,21 @@ UNREAD = {
     "DICOM": "DICOM (its kind is `dicom`)",
     "PSD": "Photoshop",
     "OPENEXR": "OpenEXR",
+    "NUMPY": "a NumPy array",
+    "NRRD": "NRRD",
+    "METAIMAGE": "MetaImage",
+    "NIFTI": "NIfTI (its kind is `nifti`)",
+    "GZIP": "a file packed by gzip",
+    "BZIP2": "a file packed by bzip2",
+    "XZ": "a file packed by xz",
 }
 """Formats that are known and not read, as messages call them."""
-
-
+REMEDIES = {
+    **dict.fromkeys(("GZIP", "BZIP2", "XZ"), "unpack it"),
+    **dict.fromkeys(("NRRD", "METAIMAGE"), "convert it to NIfTI"),
+    **dict.fromkeys(("DICOM", "NIFTI"), "give it the ending of its format"),
+}
+"""What to do about a format that is not read, where it is not to convert it to PNG or TIFF."""
 OTHERS = {
     b"version https://git-lfs": "a pointer of Git LFS in place of the image; run git lfs pull",
     b"<!doctype": "a page of HTML in place of the image; its download failed",
@@ -39,6 +50,12 @@ def sniff(head: bytes) -> str | None:
         (b"\xff\x0a", "JXL"),
         (b"8BPS", "PSD"),
         (b"\x76\x2f\x31\x01", "OPENEXR"),
+        (b"\x93NUMPY", "NUMPY"),
+        (b"NRRD0", "NRRD"),
+        (b"ObjectType = ", "METAIMAGE"),
+        (b"\x1f\x8b", "GZIP"),
+        (b"BZh", "BZIP2"),
+        (b"\xfd7zXZ\x00", "XZ"),
     ):
         if head.startswith(start):
             return name
@@ -55,6 +72,8 @@ def sniff(head: bytes) -> str | None:
         return "AVIF" if brands & {b"avif", b"avis"} else "HEIC" if brands & {b"heic", b"heix", b"mif1"} else None
     if head[128:132] == b"DICM":
         return "DICOM"
+    if head[344:348] in (b"n+1\x00", b"ni1\x00") or head[4:8] in (b"n+2\x00", b"ni2\x00"):
+        return "NIFTI"
     return "SVG" if b"<svg" in head.lower() else None
 
 

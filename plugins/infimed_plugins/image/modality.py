@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from infimed_core import DataError, Media, Modality
-from infimed_plugins.image.formats import OTHERS, UNREAD, is_cut, sniff, unreadable_jpeg
+from infimed_plugins.image.formats import OTHERS, REMEDIES, UNREAD, is_cut, sniff, unreadable_jpeg
 from infimed_plugins.image.pillow import PillowPicture, upright
 from infimed_plugins.image.png import without_extras
 from infimed_plugins.image.tiff import needs_own_reading, page_orientation, page_shape, read_page, tiff_page
@@ -149,11 +149,12 @@ def _name(media: Media) -> str:
 
 
 def _kind(file: BinaryIO) -> str:
-    head = file.read(300)
+    head = file.read(352)
     file.seek(0)
     kind = sniff(head)
     if kind in UNREAD:
-        raise DataError("unsupported", f"{UNREAD[kind]}, which is not read; convert it to PNG or TIFF")
+        remedy = REMEDIES.get(kind, "convert it to PNG or TIFF")
+        raise DataError("unsupported", f"{UNREAD[kind]}, which is not read as an image; {remedy}")
     if kind is None:
         start = head.lstrip().lower()
         if other := next((told for begin, told in OTHERS.items() if start.startswith(begin)), None):

@@ -195,7 +195,9 @@ class Questions(Benchmark):
     def _cluster_of(self, sample: Sample) -> str:
         if self.cluster is not None and self.cluster not in sample.tags:
             there = f"its tags: {', '.join(sorted(sample.tags))}" if sample.tags else "it has no tags"
-            raise DataError("no_cluster", f"there is no tag '{self.cluster}', which 'cluster' names ({there})")
+            remedy = f"a column of a table is made one by columns: {{tags: {{{self.cluster}: COLUMN}}}}"
+            told = f"there is no tag '{self.cluster}', which 'cluster' names ({there})"
+            raise DataError("no_cluster", f"{told}; {remedy}")
         if self.cluster is not None:
             return sample.tags[self.cluster]
         return _identity(sample.media[0]) if sample.media else sample.id

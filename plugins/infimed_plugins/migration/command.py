@@ -13,6 +13,7 @@ from infimed_core import InfimedError
 from infimed_plugins.migration import llama_factory, swift
 from infimed_plugins.migration.keys import Account, account_of
 from infimed_plugins.migration.recipe import Recipe
+from infimed_plugins.migration.swift_command import read_command
 
 WORDS = {
     "same": "the same",
@@ -63,7 +64,7 @@ def converted(tool: Tool, file: Path, devices: int) -> tuple[Recipe, list[Accoun
     except (OSError, UnicodeDecodeError) as error:
         raise InfimedError(f"{file}: cannot be read: {error}") from error
     if tool is Tool.ms_swift and file.suffix not in (".yaml", ".yml", ".json"):
-        values, started = swift.read_command(text, file)
+        values, started = read_command(text, file)
         devices = devices if devices > 1 else started
     else:
         values = _settings(text, file)
@@ -80,7 +81,7 @@ def rendered(recipe: Recipe, tool: Tool, file: Path) -> str:
     import yaml
 
     head = [f"# Converted from {file.name} of {tool.value}; the same samples in every optimizer step."]
-    if not recipe.packed:
+    if not recipe.packed and not recipe.objective:
         head.append("# Faster, and as exact: packing: {use: best-fit, with: {row_tokens: 8192}}; see docs/training.md.")
         head.append("# A step then holds as many samples with samples_per_step in place of rows_per_step.")
     body = yaml.safe_dump(recipe.run_file(), sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -41,9 +42,12 @@ class Settings:
         """
         value = self.get(name)
         try:
-            return float(value)
-        except (TypeError, ValueError) as error:
+            number = float(value)
+        except (TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"{name}: {value!r} is no number") from error
+        if not math.isfinite(number):
+            raise ValueError(f"{name}: {value!r} is no number")
+        return number
 
     def flag(self, name: str) -> bool:
         """A switch, in the spellings of a command line too."""
@@ -70,6 +74,11 @@ class Account:
     note: str
 
 
+def _is_off(value: Any) -> bool:
+    """Whether a key is set to nothing, so that leaving it out changes nothing."""
+    return value is None or value is False or str(value).strip().lower() in ("", "false", "null", "none", "no")
+
+
 def account_of(
     values: Mapping[str, Any], table: Mapping[str, Key], changed: Mapping[str, Key], tool: str
 ) -> Iterator[Account]:
@@ -77,4 +86,6 @@ def account_of(
     unknown = Key("none", note=f"no key of {tool} that is known here: is it misspelt, or newer?")
     for name, value in values.items():
         key = changed.get(name) or table.get(name) or unknown
+        if key is not unknown and key.verdict == "none" and _is_off(value):
+            key = Key("always", note="off there, and here")
         yield Account(name, value, key.verdict, key.path, key.note)

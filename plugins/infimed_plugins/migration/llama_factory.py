@@ -8,10 +8,12 @@ from typing import Any
 
 from infimed_core import InfimedError
 from infimed_plugins.migration.keys import Key, Settings
+from infimed_plugins.migration.preferences import objective_of, source_of
 from infimed_plugins.migration.recipe import Lora, Recipe
 from infimed_plugins.migration.transformers_arguments import (
     ARGUMENTS,
     HELD_OUT,
+    OPTIMIZERS_OFFERED,
     STAGE,
     UNKNOWN_PIXELS,
     WHOLE_WEIGHTS,
@@ -21,6 +23,7 @@ from infimed_plugins.migration.transformers_arguments import (
     lora_targets,
     shared_fields,
     visual_tokens,
+    weights_of,
 )
 
 NAME = "LLaMA-Factory"
@@ -34,8 +37,22 @@ DEFAULTS = {
     "max_grad_norm": 1.0, "seed": 42, "save_steps": 500,
 }  # fmt: skip
 
+OBJECTIVES = {
+    "dpo": {"beta": "pref_beta", "loss": "pref_loss", "label_smoothing": "dpo_label_smoothing",
+            "sft_weight": "pref_ftx"},
+    "kto": {"beta": "pref_beta", "desirable_weight": "kto_chosen_weight", "undesirable_weight": "kto_rejected_weight"},
+}  # fmt: skip
+"""Its stages that learn from judged answers, with its name of every setting of ours."""
+
 TABLE: dict[str, Key] = ARGUMENTS | {
-    "stage": Key("differs", "training", "sft; the other stages are refused"),
+    "stage": Key("differs", f"{STAGE}.objective", "sft, dpo and kto; the other stages are refused"),
+    "pref_beta": Key("same", f"{STAGE}.objective.with.beta"),
+    "pref_loss": Key("same", f"{STAGE}.objective.with.loss", "sigmoid, hinge and ipo"),
+    "pref_ftx": Key("same", f"{STAGE}.objective.with.sft_weight"),
+    "dpo_label_smoothing": Key("same", f"{STAGE}.objective.with.label_smoothing"),
+    "kto_chosen_weight": Key("same", f"{STAGE}.objective.with.desirable_weight"),
+    "kto_rejected_weight": Key("same", f"{STAGE}.objective.with.undesirable_weight"),
+    "ref_model": Key("none", note="the reference is the model that the stage begins with"),
     "model_name_or_path": Key("same", "model.with.checkpoint"),
     "model_revision": Key("same", "model.with.revision"),
     "trust_remote_code": Key("by hand", "model.with.trust_remote_code", "left out: code of a checkpoint runs only "
@@ -56,9 +73,9 @@ TABLE: dict[str, Key] = ARGUMENTS | {
     "val_size": HELD_OUT,
     "packing": Key("same", "packing"),
     "neat_packing": Key("same", "packing", "samples of a row never see each other, always"),
-    "default_system": Key("none", note="a system turn stands in the data"),
+    "default_system": Key("same", "data.sources[].with.system", "of rows that have no system prompt"),
     "enable_thinking": Key("differs", note="as the checkpoint's template has it"),
-    "finetuning_type": Key("same", f"{STAGE}.trainable, {STAGE}.lora", "full and lora"),
+    "finetuning_type": Key("same", f"{STAGE}.trainable, {STAGE}.lora", "full and lora; an adapter stays one"),
     "freeze_vision_tower": Key("same", f"{STAGE}.trainable, {STAGE}.lora.groups"),
     "freeze_multi_modal_projector": Key("same", f"{STAGE}.trainable"),
     "freeze_language_model": Key("same", f"{STAGE}.trainable"),
@@ -131,10 +148,11 @@ TABLE: dict[str, Key] = ARGUMENTS | {
     **each("use_galore galore_target galore_rank galore_update_interval galore_scale galore_proj_type galore_layerwise "
            "use_apollo apollo_target apollo_rank apollo_update_interval apollo_scale apollo_proj apollo_proj_type "
            "apollo_scale_type apollo_layerwise apollo_scale_front use_badam badam_mode badam_start_block "
-           "badam_switch_mode badam_switch_interval badam_update_ratio badam_mask_mode badam_verbose use_adam_mini "
-           "use_muon", Key("none", note="AdamW; no other optimizer is offered")),
-    **each("pref_beta pref_ftx pref_bco_weight pref_loss dpo_label_smoothing kto_chosen_weight kto_rejected_weight "
-           "simpo_gamma ppo_buffer_size ppo_epochs ppo_score_norm ppo_target ppo_whiten_rewards ref_model "
+           "badam_switch_mode badam_switch_interval badam_update_ratio badam_mask_mode badam_verbose use_adam_mini",
+           Key("none", note=OPTIMIZERS_OFFERED)),
+    "use_muon": Key("same", f"{STAGE}.optimizer", "muon"),
+    **each("pref_bco_weight "
+           "simpo_gamma ppo_buffer_size ppo_epochs ppo_score_norm ppo_target ppo_whiten_rewards "
            "ref_model_adapters ref_model_quantization_bit reward_model reward_model_adapters "
            "reward_model_quantization_bit reward_model_type ld_alpha use_dft_loss use_asft_loss asft_alpha "
            "use_eaft_loss eaft_alpha", OTHER_OBJECTIVE),
@@ -152,13 +170,13 @@ def recipe_of(values: dict[str, Any], devices: int, file: Path) -> tuple[Recipe,
         InfimedError: the file asks for something that cannot be said here, such as another stage than ``sft``.
     """
     settings = Settings(values, DEFAULTS)
-    if settings.get("stage") != "sft":
-        raise InfimedError(
-            f"{file}: stage: {settings.get('stage')} is no supervised fine-tuning; only sft is converted"
-        )
+    method = settings.get("stage")
+    if method not in ("sft", *OBJECTIVES):
+        raise InfimedError(f"{file}: stage: {method} is not converted; sft, dpo and kto are")
     if not settings.get("model_name_or_path"):
         raise InfimedError(f"{file}: model_name_or_path is missing; name the checkpoint that is trained")
     fields, changed = shared_fields(settings)
+    fields |= {"optimizer": {"use": "muon"}} if settings.flag("use_muon") else {}
     trainable, lora = _method(settings, file)
     sources, mix = _data(settings)
     directory, name = directory_and_name(settings.get("output_dir"))
@@ -168,6 +186,7 @@ def recipe_of(values: dict[str, Any], devices: int, file: Path) -> tuple[Recipe,
         changed["image_max_pixels"] = UNKNOWN_PIXELS
     if settings.get("quantization_bit") and not _is_four_bit(settings):
         changed["quantization_bit"] = WHOLE_WEIGHTS
+    longest = int(settings.number("cutoff_len"))
     share, told = held_out_share(settings, "val_size") if not settings.names("eval_dataset") else (None, {})
     recipe = Recipe(
         **fields,
@@ -187,7 +206,7 @@ def recipe_of(values: dict[str, Any], devices: int, file: Path) -> tuple[Recipe,
         trainable=trainable,
         lora=lora,
         packed=settings.flag("packing") or settings.flag("neat_packing"),
-        longest=int(settings.number("cutoff_len")),
+        longest=longest,
         max_visual_tokens=most,
         precision=_precision(settings),
         dtype="bfloat16" if settings.flag("bf16") or settings.flag("pure_bf16") else None,
@@ -195,6 +214,7 @@ def recipe_of(values: dict[str, Any], devices: int, file: Path) -> tuple[Recipe,
         patience=int(settings.number("early_stopping_steps")) if settings.get("early_stopping_steps") else None,
         supervise="last" if settings.flag("mask_history") else None,
         prompt_loss=settings.flag("train_on_prompt"),
+        objective=objective_of(method, settings, OBJECTIVES[method], longest) if method != "sft" else None,
     )
     return recipe, changed | told
 
@@ -215,9 +235,10 @@ def _method(settings: Settings, file: Path) -> tuple[list[str] | None, Lora | No
     alpha = settings.number("lora_alpha") if settings.get("lora_alpha") else 2.0 * rank
     adapted = [group for group in groups if group != "projector"] or ["language"]
     dropout, stabilised = settings.number("lora_dropout"), settings.flag("use_rslora")
-    goes_on = bool(settings.names("adapter_name_or_path")) and not settings.flag("create_new_adapter")
+    # A new adapter on one that the model comes with: only merging makes one whole model of both.
+    on_another = bool(settings.names("adapter_name_or_path")) and settings.flag("create_new_adapter")
     dora, targets = settings.flag("use_dora"), lora_targets(settings, "lora_target")
-    kept = goes_on or _is_four_bit(settings)
+    kept = not on_another or _is_four_bit(settings)
     return None, Lora(rank, alpha, dropout, stabilised, adapted, dora, targets, kept)
 
 
@@ -229,7 +250,7 @@ def _is_four_bit(settings: Settings) -> bool:
 def _data(settings: Settings) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The sources, and the entries of a mix with weights where the file has them."""
     names, held_out = settings.names("dataset"), settings.names("eval_dataset")
-    weights = [float(weight) for weight in settings.names("interleave_probs")]
+    weights = weights_of("interleave_probs", settings.names("interleave_probs"))
     entries = _described(Path(str(settings.get("dataset_dir"))))
     sources = [_source(settings, entries, name, _tags(name, bool(held_out), bool(weights))) for name in names]
     sources += [_source(settings, entries, name, {"split": "held-out"}) for name in held_out]
@@ -243,15 +264,34 @@ def _tags(name: str, split: bool, weighted: bool) -> dict[str, str]:
 
 def _source(settings: Settings, entries: dict[str, Any], name: str, tags: dict[str, str]) -> dict[str, Any]:
     entry = entries.get(name) or {}
-    limit = settings.get("max_samples") or entry.get("num_samples")
+    limit = settings.number("max_samples") if settings.get("max_samples") else entry.get("num_samples")
     more: dict[str, Any] = {"max_samples": int(limit)} if limit else {}
+    # There some are drawn; here the first are read, and the description's own number is passed over.
+    more |= {"ignore": ["num_samples"]} if entry.get("num_samples") and settings.get("stage") == "sft" else {}
     more |= {"tags": tags} if tags else {}
     if "hf_hub_url" in entry:
         subset = {"name": entry["subset"]} if entry.get("subset") else {}
         return {"use": "huggingface", "with": {"path": entry["hf_hub_url"], **subset, **more}}
     folder = str(settings.get("dataset_dir"))
+    method = settings.get("stage")
+    if method in OBJECTIVES:
+        # Without the description a data set's name says nothing of its file.
+        path = f"{folder}/{entry.get('file_name') or f'{name}.json'}"
+        columns = {_USUAL[key]: column for key, column in (entry.get("columns") or {}).items() if key in _USUAL}
+        columns = {ours: column for ours, column in columns.items() if ours != column}
+        more |= {"columns": columns} if columns else {}
+        more |= {"image_root": str(settings.get("media_dir"))} if settings.get("media_dir") else {}
+        return source_of(method, path, more)
     media = {"image_root": str(settings.get("media_dir"))} if settings.get("media_dir") else {}
+    media |= {"system": str(settings.get("default_system"))} if settings.get("default_system") else {}
     return {"use": "llava", "with": {"path": f"{folder}/dataset_info.json", "dataset": name, **media, **more}}
+
+
+_USUAL = {
+    "prompt": "instruction", "query": "input", "response": "output", "system": "system", "messages": "conversations",
+    "images": "images", "chosen": "chosen", "rejected": "rejected", "kto_tag": "kto_tag",
+}  # fmt: skip
+"""Its names of what columns hold, with the columns that it takes where nothing is said."""
 
 
 def _described(folder: Path) -> dict[str, Any]:

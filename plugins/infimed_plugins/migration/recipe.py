@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 
@@ -28,7 +30,7 @@ class Lora:
 
 @dataclass
 class Recipe:
-    """A recipe of supervised fine-tuning; ``None`` is what the recipe leaves open.
+    """A recipe of fine-tuning; ``None`` is what the recipe leaves open.
 
     Attributes:
         sources: readers, as they stand under ``data.sources``; held-out ones carry the tag ``split: held-out``.
@@ -64,7 +66,7 @@ class Recipe:
     min_rate_ratio: float = 0.0
     power: float | None = None
     cycles: int | None = None
-    optimizer: str | None = None
+    optimizer: str | dict[str, str] | None = None
     neftune_alpha: float | None = None
     weight_decay: float = 0.0
     betas: tuple[float, float] = (0.9, 0.999)
@@ -88,6 +90,8 @@ class Recipe:
     trackers: list[str] = field(default_factory=list)
     supervise: str | None = None
     prompt_loss: bool = False
+    objective: dict[str, Any] | None = None
+    """What is learned from judged answers, as it stands in a stage; none for supervised fine-tuning."""
 
     def run_file(self) -> dict[str, Any]:
         """The run file's sections, in their order; the same samples a step as the recipe has."""
@@ -122,13 +126,14 @@ class Recipe:
         return sections
 
     def _packing(self) -> dict[str, Any]:
-        if self.packed:
+        if self.packed or self.objective:
             return {"use": "best-fit", "with": {"row_tokens": self.longest or 8192}}
         # A padded batch is a row: its budget is that of its longest sample, as often as the batch has samples.
         return {"use": "padded", "with": {"row_tokens": self.batch * (self.longest or 8192), "batch_size": self.batch}}
 
     def _stage(self) -> dict[str, Any]:
-        rows = self.accumulation * self.devices * (self.batch if self.packed else 1)
+        # With an objective a row of the plan is one question.
+        rows = self.accumulation * self.devices * (self.batch if self.packed or self.objective else 1)
         length = {"num_steps": self.max_steps} if self.max_steps else {"epochs": self.epochs}
         held_out = self.held_out is not None or any(
             source["with"].get("tags", {}).get("split") == "held-out" for source in self.sources
@@ -137,7 +142,12 @@ class Recipe:
         if held_out:
             evaluate = {"every": self.evaluate_every or 500, "held_out": {"split": "held-out"}}
             evaluate |= {"at_start": True} if self.evaluate_at_start else {}
-        stage: dict[str, Any] = {"name": "sft", **({"mix": self.mix} if self.mix else {})}
+        name = self.objective["use"] if self.objective else "sft"
+        stage: dict[str, Any] = {
+            "name": name,
+            **({"mix": self.mix} if self.mix else {}),
+            **_given(objective=self.objective),
+        }
         stage |= _given(mix_epoch=self.mix_epoch) | length
         stage |= _given(rows_per_step=rows, trainable=self.trainable)
         if self.lora is not None:
@@ -173,8 +183,10 @@ def _given(**settings: Any) -> dict[str, Any]:
 
 
 def pixels_of_token(model: str) -> int | None:
-    """Pixels that one visual token stands for, by the model's name; ``None`` where the name does not say it."""
-    name = model.lower()
+    """Pixels that one visual token stands for, by a checkpoint's files or its name; ``None`` where neither says it."""
+    if (own := _of_checkpoint(Path(model))) is not None:
+        return own
+    name = model.lower().replace("_", "-")
     if "qwen3-vl" in name or "qwen3.5" in name or "qwen3.6" in name:
         return 32 * 32
     if any(
@@ -182,3 +194,14 @@ def pixels_of_token(model: str) -> int | None:
     ):
         return 28 * 28
     return None
+
+
+def _of_checkpoint(directory: Path) -> int | None:
+    """Of a tower with native resolution: the side of a patch, as often as patches are merged into one token."""
+    try:
+        config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+        vision = config["vision_config"]
+        side = vision["patch_size"] * (vision.get("spatial_merge_size") or config["spatial_merge_size"])
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+    return side * side if isinstance(side, int) and side > 0 else None

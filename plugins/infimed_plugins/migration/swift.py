@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 import math
 import re
-import shlex
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from infimed_core import InfimedError
 from infimed_plugins.migration.keys import Key, Settings
+from infimed_plugins.migration.preferences import objective_of, source_of
 from infimed_plugins.migration.recipe import Lora, Recipe
 from infimed_plugins.migration.swift_names import old_keys, with_new_names
 from infimed_plugins.migration.transformers_arguments import (
     ARGUMENTS,
     HELD_OUT,
+    OPTIMIZERS_OFFERED,
     STAGE,
     UNKNOWN_PIXELS,
     WHOLE_WEIGHTS,
@@ -26,6 +26,7 @@ from infimed_plugins.migration.transformers_arguments import (
     lora_targets,
     shared_fields,
     visual_tokens,
+    weights_of,
 )
 
 NAME = "ms-swift"
@@ -37,11 +38,27 @@ DEFAULTS = {
     "stopping_strategy": "first_exhausted", "dataloader_num_workers": 1,
 }  # fmt: skip
 
+OBJECTIVES = {
+    "dpo": {"beta": "beta", "loss": "loss_type", "label_smoothing": "label_smoothing", "sft_weight": "rpo_alpha"},
+    "kto": {"beta": "beta", "desirable_weight": "desirable_weight", "undesirable_weight": "undesirable_weight"},
+}
+"""``rlhf_type`` of `swift rlhf`, with its name of every setting of ours."""
+
 TABLE: dict[str, Key] = ARGUMENTS | {
     "model": Key("same", "model.with.checkpoint", "a name is one of Hugging Face's hub here"),
+    "rlhf_type": Key("same", f"{STAGE}.objective", "dpo and kto; the others are refused"),
+    "beta": Key("same", f"{STAGE}.objective.with.beta"),
+    "loss_type": Key("same", f"{STAGE}.objective.with.loss", "of swift rlhf: sigmoid, hinge and ipo"),
+    "label_smoothing": Key("same", f"{STAGE}.objective.with.label_smoothing"),
+    "rpo_alpha": Key("same", f"{STAGE}.objective.with.sft_weight"),
+    "desirable_weight": Key("same", f"{STAGE}.objective.with.desirable_weight"),
+    "undesirable_weight": Key("same", f"{STAGE}.objective.with.undesirable_weight"),
+    **each("ref_model ref_adapters ref_model_type ref_model_revision", Key("none", note="the reference is the model "
+           "that the stage begins with")),
     "model_revision": Key("same", "model.with.revision"),
     "torch_dtype": Key("same", "training.with.precision, model.with.dtype"),
-    "tuner_type": Key("same", f"{STAGE}.trainable, {STAGE}.lora", "full, lora and lora_llm"),
+    "tuner_type": Key("same", f"{STAGE}.trainable, {STAGE}.lora", "full, lora and lora_llm; an adapter stays one, "
+                      "except beside weights that learn wholly"),
     "dataset": Key("same", "data.sources", "files, or names of Hugging Face's hub; #N becomes max_samples"),
     "val_dataset": Key("same", f"data.sources, {STAGE}.evaluate.held_out"),
     "split_dataset_ratio": HELD_OUT,
@@ -56,7 +73,7 @@ TABLE: dict[str, Key] = ARGUMENTS | {
     "max_pixels": Key("differs", "resolution.with.max_visual_tokens", "in visual tokens, of 28 or 32 pixels a side by "
                       "the model's family"),
     "template": Key("by hand", "model.with.chat_template", "the checkpoint's own, or a file"),
-    "system": Key("none", note="a system turn stands in the data"),
+    "system": Key("same", "data.sources[].with.system", "of rows that have no system prompt, of JSON files"),
     "loss_scale": Key("same", "model.with.supervise, model.with.prompt_loss", "default, last_round and all"),
     "freeze_llm": Key("same", f"{STAGE}.trainable"),
     "freeze_vit": Key("same", f"{STAGE}.trainable, {STAGE}.lora.groups"),
@@ -118,8 +135,9 @@ TABLE: dict[str, Key] = ARGUMENTS | {
     **each("use_galore galore_target_modules galore_rank galore_update_proj_gap galore_scale galore_proj_type "
            "galore_optim_per_parameter galore_with_embedding galore_quantization galore_proj_quant galore_proj_bits "
            "galore_proj_group_size galore_cos_threshold galore_gamma_proj galore_queue_size lisa_activated_layers "
-           "lisa_step_interval optimizer", Key("none", note="AdamW; no other optimizer is offered")),
-    **each("enable_dft_loss enable_channel_loss loss_type mrl_dims", Key("none", note="cross-entropy")),
+           "lisa_step_interval", Key("none", note=OPTIMIZERS_OFFERED)),
+    "optimizer": Key("same", f"{STAGE}.optimizer", "muon; no other of theirs"),
+    **each("enable_dft_loss enable_channel_loss mrl_dims", Key("none", note="cross-entropy")),
     **each("callbacks max_epochs zero_hpz_partition_size deepspeed_autotp_size", Key("none", note="no such setting")),
     **each("swanlab_token swanlab_secret swanlab_webhook_url swanlab_smtp_server swanlab_smtp_port "
            "swanlab_sender_email swanlab_receiver_email", Key("none", note="a secret has no place in a file; it is not "
@@ -129,45 +147,6 @@ TABLE: dict[str, Key] = ARGUMENTS | {
 }  # fmt: skip
 
 TABLE |= old_keys(TABLE)
-
-
-def read_command(text: str, file: Path) -> tuple[dict[str, Any], int]:
-    """The arguments of ``swift sft`` in a shell script, and the devices that it is started on.
-
-    Raises:
-        InfimedError: there is no such command in it.
-    """
-    lines = text.replace("\\\n", " ").splitlines()
-    for line in lines:
-        try:
-            # A sign # inside of a word is no comment: name#count.
-            words = shlex.split(re.sub(r"(^|\s)#.*", "", line))
-        except ValueError as error:
-            raise InfimedError(f"{file}: a line cannot be read as a command: {error}") from error
-        if "swift" in words and "sft" in words:
-            start = words.index("sft") + 1
-            environment = dict(word.split("=", 1) for word in words[:start] if "=" in word and not word.startswith("-"))
-            exported = dict(re.findall(r"^\s*export\s+(\w+)=(\S+)", text, re.MULTILINE))
-            return _arguments(words[start:], exported | environment, file)
-    raise InfimedError(f"{file}: no command 'swift sft ...' in it; other commands of {NAME} are not converted")
-
-
-def _arguments(words: Sequence[str], environment: dict[str, str], file: Path) -> tuple[dict[str, Any], int]:
-    values: dict[str, Any] = {}
-    name = ""
-    for word in words:
-        if word.startswith("--"):
-            name, _, value = word[2:].replace("-", "_").partition("=")
-            values[name] = value or None
-        elif not name:
-            raise InfimedError(f"{file}: '{word}' after 'swift sft' has no --name before it; convert that file itself")
-        else:
-            before = values[name]
-            values[name] = word if before is None else [*(before if isinstance(before, list) else [before]), word]
-    if "MAX_PIXELS" in environment:
-        values.setdefault("max_pixels", environment["MAX_PIXELS"])
-    devices = int(environment.get("NPROC_PER_NODE", "1")) * int(environment.get("NNODES", "1"))
-    return {key: True if value is None else value for key, value in values.items()}, devices
 
 
 def recipe_of(values: dict[str, Any], devices: int, file: Path) -> tuple[Recipe, dict[str, Key]]:
@@ -184,20 +163,32 @@ def recipe_of(values: dict[str, Any], devices: int, file: Path) -> tuple[Recipe,
     kwargs = settings.get("lr_scheduler_kwargs")
     if isinstance(kwargs, str):
         settings.values = {**values, "lr_scheduler_kwargs": _json(kwargs, file)}
+    objective, system = settings.get("rlhf_type"), settings.get("system")
+    if objective is not None and objective not in tuple(OBJECTIVES):
+        raise InfimedError(f"{file}: rlhf_type: {objective} is not converted; dpo and kto are")
     fields, changed = shared_fields(settings)
-    batch, steps = fields["batch"], settings.get("gradient_accumulation_steps")
+    if settings.get("optimizer") == "muon":
+        fields["optimizer"] = {"use": "muon"}
+    elif settings.get("optimizer"):
+        changed["optimizer"] = Key("none", note=OPTIMIZERS_OFFERED)
+    if objective is None and settings.get("loss_type"):
+        changed["loss_type"] = Key("none", note="cross-entropy")
+    batch, steps = fields["batch"], "gradient_accumulation_steps"
     trainable, lora = _method(settings, str(method), file)
     model, dtype = str(settings.get("model")), str(settings.get("torch_dtype") or "")
     held_out = settings.names("val_dataset")
-    weights = [float(weight) for weight in _words(settings, "interleave_prob")]
+    weights = weights_of("interleave_prob", _words(settings, "interleave_prob"))
     tags = {"split": "train"} if held_out else {}
-    sources = [_source(name, tags, bool(weights)) for name in _words(settings, "dataset")]
+    sources = [_source(name, tags, bool(weights), objective) for name in _words(settings, "dataset")]
     names = [source["with"].get("tags", {}).get("dataset") for source in sources]
     mix = [{"where": {"dataset": name}, "weight": weight} for name, weight in zip(names, weights, strict=False)]
-    sources += [_source(name, {"split": "held-out"}, False) for name in held_out]
+    sources += [_source(name, {"split": "held-out"}, False, objective) for name in held_out]
+    for source in sources:
+        source["with"] |= {"system": str(system)} if system and source["use"] == "llava" else {}
     output = settings.get("output_dir") or f"output/{model.rstrip('/').rsplit('/', 1)[-1]}"
     directory, name = directory_and_name(output)
-    length = settings.get("packing_length") or settings.get("max_length")
+    length = "packing_length" if settings.get("packing_length") else "max_length"
+    longest = int(settings.number(length)) if settings.get(length) else None
     most = visual_tokens(settings.number("max_pixels"), model) if settings.get("max_pixels") else None
     if most is None and settings.get("max_pixels"):
         changed["max_pixels"] = UNKNOWN_PIXELS
@@ -223,13 +214,13 @@ def recipe_of(values: dict[str, Any], devices: int, file: Path) -> tuple[Recipe,
         sources=sources,
         mix=mix or ([{"where": {"split": "train"}}] if held_out else []),
         mix_epoch=ends if mix else None,
-        accumulation=int(float(steps)) if steps else max(1, math.ceil(16 / batch / devices)),
+        accumulation=int(settings.number(steps)) if settings.get(steps) else max(1, math.ceil(16 / batch / devices)),
         devices=devices,
         learning_rate=_rates(settings, trainable, lora),
         trainable=trainable,
         lora=lora,
         packed=settings.flag("packing") or settings.flag("padding_free"),
-        longest=int(float(length)) if length else None,
+        longest=longest,
         max_visual_tokens=most,
         precision="bf16-mixed" if "16" in dtype or settings.flag("bf16") or settings.flag("fp16") else None,
         dtype="bfloat16" if "bfloat16" in dtype or settings.flag("bf16") else None,
@@ -238,6 +229,7 @@ def recipe_of(values: dict[str, Any], devices: int, file: Path) -> tuple[Recipe,
         patience=int(settings.number("early_stop_interval")) if settings.get("early_stop_interval") else None,
         supervise="last" if scale == "last_round" else None,
         prompt_loss=scale == "all",
+        objective=objective_of(objective, settings, OBJECTIVES[objective], longest) if objective else None,
     )
     return recipe, changed | {old: changed[new] for old, new in renamed.items() if new in changed}
 
@@ -271,7 +263,7 @@ def _method(settings: Settings, method: str, file: Path) -> tuple[list[str] | No
     dropout, stabilised = settings.number("lora_dropout"), settings.flag("use_rslora")
     rank, alpha = int(settings.number("lora_rank")), settings.number("lora_alpha")
     dora, targets = settings.flag("use_dora"), lora_targets(settings, "target_modules")
-    kept = bool(settings.names("adapters")) or (_is_four_bit(settings) and not whole)
+    kept = not whole
     return whole, Lora(rank, alpha, dropout, stabilised, adapted, dora, targets, kept)
 
 
@@ -289,15 +281,19 @@ def _rates(settings: Settings, trainable: list[str] | None, lora: Lora | None) -
     return {group: settings.number(own[group]) if settings.get(own.get(group, "")) else rate for group in learning}
 
 
-def _source(name: str, tags: dict[str, str], weighted: bool) -> dict[str, Any]:
+def _source(name: str, tags: dict[str, str], weighted: bool, objective: str | None = None) -> dict[str, Any]:
     """A reader for a file, or for ``name:subset#count`` of the hub."""
     name, _, count = name.partition("#")
+    if count and not count.isdecimal():
+        raise ValueError(f"dataset: '{name}#{count}': after # stands how many samples are taken")
     more: dict[str, Any] = {"max_samples": int(count)} if count else {}
     subset = ""
     if not re.search(r"\.(jsonl?|csv|tsv|parquet)$", name) and ":" in name:
         name, _, subset = name.partition(":")
     tags = tags | ({"dataset": name} if weighted else {})
     more |= {"tags": tags} if tags else {}
+    if objective:
+        return source_of(objective, name, {"allow_outside": True, **more})
     if name.endswith((".csv", ".tsv")):
         return {"use": "csv", "with": {"path": name, **more}}
     if name.endswith(".parquet"):

@@ -72,6 +72,10 @@ def with_new_names(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str,
         if old in values and new not in current:
             value = values[old]
             known = _VALUES.get(old, {})
-            current[new] = known.get(value, value) if not isinstance(value, list) else [known.get(v, v) for v in value]
+            current[new] = [_now(known, v) for v in value] if isinstance(value, list) else _now(known, value)
             used[old] = new
     return current, used
+
+
+def _now(known: Mapping[Any, Any], value: Any) -> Any:
+    return known.get(value, value) if isinstance(value, (str, bool)) else value

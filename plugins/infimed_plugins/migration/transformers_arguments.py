@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import re
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -18,6 +19,8 @@ def each(keys: str, key: Key) -> dict[str, Key]:
     """One fate for several keys; spaces stand between their names."""
     return dict.fromkeys(keys.split(), key)
 
+
+OPTIMIZERS_OFFERED = "adamw, adafactor, sgd and muon are offered"
 
 ARGUMENTS: dict[str, Key] = {
     "output_dir": Key("differs", "run.directory, run.name", "the last folder is the run's name"),
@@ -48,7 +51,7 @@ ARGUMENTS: dict[str, Key] = {
     "deepspeed": Key("differs", "training.with.parallel", "ZeRO 2 and 3 become fsdp2, which shards alike; no offload"),
     "fsdp": Key("differs", "training.with.parallel", "fsdp2"),
     "dataloader_num_workers": Key("same", "training.with.num_workers"),
-    "eval_strategy": Key("by hand", f"{STAGE}.evaluate.every", "epochs are not counted out; give steps"),
+    "eval_strategy": Key("differs", f"{STAGE}.evaluate.every", "steps; epochs are not counted out, give steps"),
     "eval_steps": Key("same", f"{STAGE}.evaluate.every"),
     "save_steps": Key("differs", f"{STAGE}.save_every", "states to resume from; keep_checkpoints keeps models"),
     "save_total_limit": Key("same", f"{STAGE}.keep"),
@@ -71,7 +74,7 @@ ARGUMENTS: dict[str, Key] = {
         "logging_strategy logging_steps logging_first_step log_level log_level_replica log_on_each_node "
         "include_num_input_tokens_seen disable_tqdm logging_nan_inf_filter prediction_loss_only "
         "include_for_metrics skip_memory_metrics",
-        Key("always", note="every step is logged, to events.jsonl"),
+        Key("always", note="every step is logged, to the record and the trackers"),
     ),
     **each(
         "average_tokens_across_devices",
@@ -132,6 +135,12 @@ OPTIMIZERS = ("adamw", "adamw_torch", "adamw_torch_fused", "adamw_hf")
 def shared_fields(settings: Settings) -> tuple[dict[str, Any], dict[str, Key]]:
     """Fields of a ``Recipe`` that both tools take from these arguments, and keys whose value decides their fate."""
     schedule, changed = _schedule_of(settings)
+    if "trust_remote_code" in settings.values and not settings.flag("trust_remote_code"):
+        changed["trust_remote_code"] = Key("always", note="off there, and here")
+    if settings.get("eval_strategy") == "no":
+        changed["eval_strategy"] = Key("always", note="off there, and here")
+    if settings.get("eval_strategy") == "steps":
+        changed["eval_strategy"] = Key("same", f"{STAGE}.evaluate.every", "by eval_steps")
     batch = settings.number("per_device_train_batch_size")
     if batch < 1:
         raise ValueError(f"per_device_train_batch_size: {batch:g} is no batch; give at least 1")
@@ -158,6 +167,8 @@ def shared_fields(settings: Settings) -> tuple[dict[str, Any], dict[str, Key]]:
         "end_with_best": settings.flag("load_best_model_at_end"),
         "trackers": _trackers(settings),
     }
+    if settings.get("eval_strategy") == "epoch":
+        changed["eval_strategy"] = Key("by hand", f"{STAGE}.evaluate.every", "epochs are not counted out; give steps")
     return fields, changed | _optimizer_note(settings) | _tracker_note(settings)
 
 
@@ -176,15 +187,17 @@ def _schedule_of(settings: Settings) -> tuple[dict[str, Any], dict[str, Key]]:
         note = f"there is no schedule '{name}' here; cosine is the nearest"
         changed["lr_scheduler_type"] = Key("differs", f"{STAGE}.schedule", note)
     more = settings.get("lr_scheduler_kwargs")
-    more = more if isinstance(more, dict) else {}
+    kwargs = Settings(
+        more if isinstance(more, dict) else {}, {"min_lr_rate": 0, "min_lr": 0, "power": 1, "num_cycles": 1}
+    )
     fields: dict[str, Any] = {"schedule": SCHEDULES.get(name, "cosine")}
     peak = settings.number("learning_rate")
-    lowest = float(more.get("min_lr_rate", 0.0)) or (float(more.get("min_lr", 0.0)) / peak if peak else 0.0)
+    lowest = kwargs.number("min_lr_rate") or (kwargs.number("min_lr") / peak if peak else 0.0)
     fields["min_rate_ratio"] = min(1.0, lowest)
     if name == "polynomial":
-        fields["power"] = float(more.get("power", 1.0))
+        fields["power"] = kwargs.number("power")
     if name == "cosine_with_restarts":
-        fields["cycles"] = int(more.get("num_cycles", 1))
+        fields["cycles"] = int(kwargs.number("num_cycles"))
     return fields, changed
 
 
@@ -201,7 +214,7 @@ def _warmup_of(settings: Settings) -> float:
 def _optimizer_note(settings: Settings) -> dict[str, Key]:
     """What to say of an optimizer that is not offered."""
     name = str(settings.get("optim"))
-    if name in OPTIMIZERS or name in OTHER_OPTIMIZERS:
+    if settings.flag("use_muon") or name in OPTIMIZERS or name in OTHER_OPTIMIZERS:
         return {}
     return {"optim": Key("differs", note=f"AdamW in place of '{name}', which is not offered")}
 
@@ -256,6 +269,15 @@ def _parallel_of(settings: Settings) -> str | None:
     return "ddp" if re.search(r"z(ero)?0", shared) else "fsdp2" if shared else None
 
 
+def weights_of(name: str, words: Sequence[str]) -> list[float]:
+    """Weights of data sets.
+
+    Raises:
+        ValueError: one is no number.
+    """
+    return [Settings({name: word}).number(name) for word in words]
+
+
 def visual_tokens(pixels: float, model: str) -> int | None:
     """Most visual tokens of an image; ``None`` where the model's name does not say what a token covers."""
     side = pixels_of_token(model)
@@ -264,7 +286,7 @@ def visual_tokens(pixels: float, model: str) -> int | None:
 
 UNKNOWN_PIXELS = Key(
     "none",
-    note="how many pixels a visual token of this model stands for is not known by its name; set resolution: "
-    "{use: fixed, with: {max_visual_tokens: N}}",
+    note="how many pixels a visual token of this model stands for is told neither by its name nor by its files; "
+    "set resolution: {use: fixed, with: {max_visual_tokens: N}}",
 )
 """What became of a limit of pixels where ``visual_tokens`` gives none."""

@@ -19,6 +19,8 @@ OWNER = "owner"
 """The core's file in the directory of a run that a process works on; it goes when the process lets go of the run."""
 SECONDS = 10.0
 """Between two beats."""
+MOST = 1e11
+"""Seconds in a beat beyond which they are none: in the year 5138."""
 
 
 @dataclass
@@ -91,4 +93,11 @@ def read(directory: Path) -> dict[str, Any] | None:
         body = json.loads((directory / FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
-    return body if isinstance(body, dict) and isinstance(body.get("time"), int | float) else None
+    if not isinstance(body, dict):
+        return None
+    kinds = {"host": str, "step": str, "unit": str, "process": int, "done": int, "total": int}
+    kept = {name: body[name] for name, kind in kinds.items() if isinstance(body.get(name), kind)}
+    for name in ("time", "last_event", "rate", "seconds_left"):
+        if isinstance(number := body.get(name), int | float) and 0 <= number < MOST:
+            kept[name] = number
+    return kept if "time" in kept else None

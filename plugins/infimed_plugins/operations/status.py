@@ -18,6 +18,8 @@ from infimed_plugins.operations.heartbeat import OWNER, read
 State = Literal["alive", "waiting", "dead", "done", "failed", "interrupted", "unreadable"]
 FRESH_SECONDS = 60.0
 """A beat this young is of a process that lives, on whatever machine."""
+FASTEST_CLOCK = 3600.0
+"""So far may another machine's clock be ahead."""
 WAITING_SECONDS = 600.0
 """A run that has told nothing for so long waits for something: a server, a disk, another process."""
 DEEPEST = 4
@@ -57,17 +59,22 @@ class RunStatus:
 
 
 def find_runs(root: Path) -> Iterator[Path]:
-    """Every run directory at or below ``root``, in the order of their names; nothing within a run is looked through."""
+    """Every run directory at or below ``root``, in the order of their names; nothing within a run is looked through.
+
+    Directories that cannot be looked into come last: there may be runs in them.
+    """
     if (root / "run.json").is_file():
         yield root
         return
-    for place, folders, files in os.walk(root):
+    refused: list[Path] = []
+    for place, folders, files in os.walk(root, onerror=lambda error: refused.append(Path(error.filename))):
         folders.sort()
         if "run.json" in files and Path(place) != root:
             folders.clear()
             yield Path(place)
         elif len(Path(place).relative_to(root).parts) >= DEEPEST:
             folders.clear()
+    yield from refused
 
 
 def status_of(directory: Path) -> RunStatus:
@@ -76,6 +83,8 @@ def status_of(directory: Path) -> RunStatus:
     try:
         run = open_run(directory)
     except InfimedError as error:
+        if not os.access(directory, os.R_OK | os.X_OK):
+            return RunStatus(str(directory), "unreadable", problem=f"{directory}: cannot be read (permission denied)")
         return RunStatus(str(directory), "unreadable", num_bytes=size_of(directory), owner=owner, problem=str(error))
     record, beat = run.record, read(directory) or {}
     running = [step.name for step in record.steps if step.status == "running"]
@@ -102,7 +111,8 @@ def is_alive(directory: Path, record: RunRecord) -> bool:
 
 def _living(lock_is_free: bool, beat: dict[str, Any]) -> State:
     """Of a run that calls itself running. A lock may not be seen from another machine, a beat is."""
-    is_elsewhere = bool(beat) and beat.get("host") != platform.node() and time.time() - beat["time"] < FRESH_SECONDS
+    is_elsewhere = beat.get("host", platform.node()) != platform.node()
+    is_elsewhere = is_elsewhere and -FASTEST_CLOCK < time.time() - beat["time"] < FRESH_SECONDS
     if lock_is_free and not is_elsewhere:
         return "dead"
     told = beat.get("last_event")

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import typer
+
+from infimed_core import printable
 from infimed_plugins.operations.disk import Part, described
 from infimed_plugins.operations.status import RunStatus
 
@@ -56,7 +59,7 @@ def runs_table(found: Sequence[RunStatus], root: Path) -> None:
     for run in found:
         if run.problem:
             first = run.problem.partition("\n")[0]
-            _print(f"{run.path}: {first}")
+            typer.echo(printable(first if run.state == "unreadable" else f"{run.path}: {first}"))
 
 
 def parts_table(run: Path, parts: Sequence[Part]) -> None:

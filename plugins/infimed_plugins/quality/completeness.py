@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import cache, lru_cache
 
+from infimed_plugins.quality.identity_prefilter import Remembered
 from infimed_plugins.quality.languages import language_of
 from infimed_plugins.quality.profile import Profile
 from infimed_plugins.quality.reasons import Reason
@@ -30,7 +31,8 @@ _PLACEHOLDER = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _OPTION = re.compile(r"^[(\[]?[A-Z][.):\]]+\s+(?=\S)")
-_NAMES = re.compile(r"\S+@\S+|https?://\S+|(?<=[a-z0-9,] )[A-Z][a-z]+\b")
+_NAMES_ALONE = re.compile(r"https?://\S+|(?<=[a-z0-9,] )[A-Z][a-z]+\b")
+_NAMES = re.compile(rf"\S+@\S+|{_NAMES_ALONE.pattern}")
 """Addresses and proper nouns, whose letters follow no rule that a list of words could teach."""
 _DANGLING = frozenset(
     [
@@ -105,9 +107,8 @@ def completeness(texts: Texts, profile: Profile) -> tuple[float | None, list[Rea
     mojibake = mojibake_share(texts.everything)
     if mojibake > 0:
         lower(Reason.TEXT_MOJIBAKE, 0.4 / (1.0 + 10.0 * mojibake))
-    long = _long(words_of(_NAMES.sub(" ", answer)))
-    num_garbled = sum(map(_is_garbled, long))
-    garbled = num_garbled / len(long) if len(long) > 1 else 0.0
+    num_garbled, num_long = _num_garbled(words_of(_without_names(answer)))
+    garbled = num_garbled / num_long if num_long > 1 else 0.0
     soft_factor = 1.0
     if garbled > 0 and not foreign:  # one strange word may be a rare term, so it lowers a little and names no reason
         soft = 1.0 - 1.5 * garbled
@@ -148,6 +149,12 @@ def completeness(texts: Texts, profile: Profile) -> tuple[float | None, list[Rea
             return None, [Reason.LANGUAGE_UNKNOWN], raw
         soft_factor = 1.0
     return soft_factor * math.prod(factors.values()), list(factors), raw
+
+
+def _without_names(answer: str) -> str:
+    if answer.islower() and "@" not in answer and "://" not in answer:
+        return answer
+    return (_NAMES if "@" in answer else _NAMES_ALONE).sub(" ", answer)
 
 
 def _judge_length(texts: Texts, answer: str, words: Sequence[str], profile: Profile, lower: object) -> None:
@@ -227,14 +234,20 @@ def _known_words() -> frozenset[str]:
     return frozenset(word for entry in entries for word in re.split(r"[\s-]+", entry))
 
 
-def garbled_share(words: Sequence[str]) -> float:
+def garbled_share(words: tuple[str, ...]) -> float:
     """Share of the long words whose letters do not follow one another as in any word we know."""
-    long = _long(words)
-    return sum(map(_is_garbled, long)) / len(long) if len(long) > 1 else 0.0
+    num_garbled, num_long = _num_garbled(words)
+    return num_garbled / num_long if num_long > 1 else 0.0
 
 
-def _long(words: Sequence[str]) -> list[str]:
-    return [word for word in words if len(word) >= 4 and word.isascii() and "-" not in word and "'" not in word]
+@lru_cache(maxsize=16)
+def _num_garbled(words: tuple[str, ...]) -> tuple[int, int]:
+    """How many of the long words are so, and how many long words there are."""
+    long = [word for word in words if len(word) >= 4 and _is_plain[word]]
+    return sum(map(_is_garbled, long)), len(long)
+
+
+_is_plain = Remembered(lambda word: word.isascii() and "-" not in word and "'" not in word)
 
 
 @lru_cache(maxsize=1 << 16)

@@ -7,7 +7,7 @@ from pathlib import PurePath
 
 from infimed_core import Media, MediaLoader, Sample
 from infimed_plugins.quality.identity import WEAK, find
-from infimed_plugins.quality.identity_keys import in_entries, in_name
+from infimed_plugins.quality.identity_keys import in_entries, in_name, in_tag
 from infimed_plugins.quality.privacy.header import find_in_header
 from infimed_plugins.quality.privacy.pixels import PixelReader, burned_in
 from infimed_plugins.quality.reasons import UNCHECKED, Reason
@@ -37,8 +37,10 @@ def header_identity(media: Media) -> tuple[list[Reason], int, list[str]]:
 
 def named_identity(sample: Sample) -> tuple[list[Reason], list[str]]:
     """Identity in the id, in tags and meta by their keys or values, and in the names of files; with notes."""
-    places = [("the id", sample.id, in_name(sample.id))]
-    places += [(f"the tag {tag}", value, in_entries({tag: value})) for tag, value in sample.tags.items()]
+    places: list[tuple[str, str, Sequence[Reason]]] = []
+    if found := in_name(sample.id):
+        places.append(("the id", sample.id, found))
+    places += [(f"the tag {tag}", value, own) for tag, value in sample.tags.items() if (own := in_tag(tag, value))]
     places += [("meta", "", in_entries(dict(sample.meta)))] if sample.meta else []
     for media in sample.media:
         places += [("the name of a file", part, in_name(part)) for part in PurePath(media.uri or "").parts[-2:]]

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from infimed_plugins.quality.identity_names import given_names, is_given, is_ordinary, names_in
-from infimed_plugins.quality.identity_places import files_in, links_in
-from infimed_plugins.quality.identity_prefilter import lower_of
-from infimed_plugins.quality.identity_search import structured_in
+from infimed_plugins.quality.identity_places import ENDING, files_in, links_in
+from infimed_plugins.quality.identity_prefilter import Sieve, lower_of
+from infimed_plugins.quality.identity_search import NUMBER_WORDS, structured_in
 from infimed_plugins.quality.reasons import Reason
 
 __all__ = ["WEAK", "Found", "Redacted", "find", "given_names", "identities", "redact", "tag"]
@@ -21,8 +21,8 @@ __all__ = ["WEAK", "Found", "Redacted", "find", "given_names", "identities", "re
 WEAK = frozenset({Reason.PHI_NAME, Reason.PHI_DATE, Reason.PHI_AGE})
 """Identity that points at a person only together with something else."""
 
-_STRUCTURE = re.compile(r"\d|@|[\[(]at[\])]|ninet|hundred|novant|novent|nonant|neunzig|quatre-vingt")
-"""Without a digit, an @ or such a word nothing structured can be found."""
+_HELD = Sieve(re.compile(r"://|www\.", re.I), ENDING, re.compile(r"\d|@|[\[(]at[\])]", re.I), NUMBER_WORDS)
+"""What links, names of files and all that is structured cannot be without."""
 
 
 class Found(NamedTuple):
@@ -40,12 +40,13 @@ def find(text: str, names: bool = True) -> list[Found]:
     where a common given name stands before another capitalised word; any other bare name passes.
     """
     taken: list[Found] = []
-    _take(taken, links_in(text, is_given, is_ordinary), Reason.PHI_NETWORK)
-    if names:
+    held, _ = _HELD(text)
+    if held & 1:
+        _take(taken, links_in(text, is_given, is_ordinary), Reason.PHI_NETWORK)
+    if names and held & 2:
         _take(taken, files_in(text, is_given, is_ordinary), Reason.PHI_NAME)
-    low = lower_of(text)
-    if _STRUCTURE.search(low):
-        for reason, spans in structured_in(text, low):
+    if held & 12:
+        for reason, spans in structured_in(text, lower_of(text), bool(held & 8)):
             _take(taken, spans, reason)
     if names:
         _take(taken, names_in(text), Reason.PHI_NAME)

@@ -78,7 +78,8 @@ def is_home(found: re.Match[str]) -> bool:
     return bool(known) or (bool(re.search(r"\d{5}|\d[A-Z]{2}$|Apt|Suite", found[0][6:])) and is_house(found))
 
 
-def _is_place(found: re.Match[str]) -> bool:
+def is_place(found: re.Match[str]) -> bool:
+    """Not a code of an examination or the number of a figure."""
     return not _SCANNED.match(found[0]) and not _FIGURE.search(found.string, max(0, found.start() - 16), found.start())
 
 
@@ -92,10 +93,10 @@ RULES = (
             rf"\b(?:{_TOWN},? (?:{_STATES})|(?:US\w{{1,4}} [A-Z]\w{{1,20}}, )?(?:APO|FPO"
             rf"|DPO),? [A-Z]{{2}}),? \d{{5}}(?:-\d{{4}})?\b"
         ),
-        _is_place,
+        is_place,
     ),
-    (Reason.PHI_ADDRESS, re.compile(rf"\b(?:{_TOWN},? )?{_POSTCODE}\b"), _is_place),
-    (Reason.PHI_ADDRESS, re.compile(r"(?<![\w-])[ABCEGHJ-NPRSTVXY]\d[A-Z] \d[A-Z]\d(?![\w-])"), _is_place),
+    (Reason.PHI_ADDRESS, re.compile(rf"\b(?:{_TOWN},? )?{_POSTCODE}\b"), is_place),
+    (Reason.PHI_ADDRESS, re.compile(r"(?<![\w-])[ABCEGHJ-NPRSTVXY]\d[A-Z] \d[A-Z]\d(?![\w-])"), is_place),
     (
         Reason.PHI_ADDRESS,
         re.compile(

@@ -130,6 +130,12 @@ def entries_of(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
         yield key, value
 
 
+@functools.lru_cache(maxsize=1 << 12)
+def in_tag(tag: str, value: str) -> tuple[Reason, ...]:
+    """Identity in a tag, most of which come again and again."""
+    return tuple(in_entries({tag: value}))
+
+
 def in_entries(value: Any) -> list[Reason]:
     """Identity in the keys and values of tags or meta."""
     found: list[Reason] = []

@@ -7,7 +7,8 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
-from infimed_plugins.quality.identity_places import hospitals_in
+from infimed_plugins.quality.identity_places import HINTS, hospitals_in
+from infimed_plugins.quality.identity_prefilter import Sieve
 from infimed_plugins.quality.identity_words import (
     AMBIGUOUS,
     EPONYMS,
@@ -154,9 +155,25 @@ _AGED = re.compile(
 _TITLES = tuple(title for title in _TITLE[3:-1].split("|") if title not in ("Mrs", "Mrs", "Drs", "Dra", "Sra"))
 _MAY_BE_INITIALS = re.compile(r"[A-Z]\.\s?[A-Z]\.|(?i:initials)|[a-z]/[a-z]{2,3}\b")
 _AGE_TOLD = re.compile(r"\d ?-?(?:year|yr|y/?o|month|[MF]\b)")
-_CAPITAL = re.compile(r"[A-Z]")
 _WITHOUT_CAPITAL = re.compile(r"\^|name|ed by|signed")
 """What a name without a capital stands behind, and the sign in it."""
+_CAPITAL, _CAPITALS, _TITLE_IN, _INITIAL_IN, _LABEL_IN, _COLON, _CARET_IN, _PLACE_IN, _KIN_IN, _AGE_IN, _SMALL = (
+    1 << bit for bit in range(11)
+)
+_HELD = Sieve(
+    re.compile(r"[A-Z]"),
+    re.compile(r"[A-Z].*[A-Z]"),
+    re.compile("|".join(title for title in _TITLES)),
+    re.compile(r"[A-Z]\.|(?i:initials)|[a-z]/[a-z]"),
+    re.compile("|".join(_LABEL_WORDS), re.I),
+    re.compile(r"[:=]|named|called", re.I),
+    re.compile(r"\^"),
+    re.compile("|".join(re.escape(hint.split()[0]) for hint in HINTS), re.I),
+    re.compile(r"mother|father|wife|husband|spouse|son|daughter|brother|sister|partner|niece|nephew|carer"),
+    re.compile(r"year|yr|y/?o|month|[MF]\b"),
+    re.compile(r"\^|name|ed$|signed"),
+)
+"""What the rules of names cannot be without, in the order of the bits above."""
 
 
 _LETTERS = str.maketrans({"ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d", "ı": "i", "ß": "ss", "æ": "ae", "Æ": "Ae"})
@@ -208,39 +225,41 @@ def is_ordinary(word: str) -> bool:
 
 def names_in(text: str) -> Iterator[tuple[int, int]]:
     """(start, stop) of every name that is found; they may overlap."""
-    if text.isascii() and not _CAPITAL.search(text) and not _WITHOUT_CAPITAL.search(text):
+    held, twice = _HELD(text)
+    other = not text.isascii()
+    if not (other or held & _CAPITAL or (held & _SMALL and _WITHOUT_CAPITAL.search(text))):
         return
-    num_capitals = len(_CAPITAL.findall(text))
-    yield from _labelled(text, num_capitals)
-    if "^" in text:
+    several = bool(held & _CAPITALS or twice & _CAPITAL)
+    yield from _labelled(text, held, several)
+    if held & _CARET_IN:
         yield from _carets(text)
-    yield from hospitals_in(text, is_ordinary, _is_surely_given)
-    one = [*_AGED.finditer(text)] if _AGE_TOLD.search(text) else []
-    for found in (*one, *_KIN.finditer(text)):
+    if held & _PLACE_IN:
+        yield from hospitals_in(text, is_ordinary, _is_surely_given)
+    one = [*_AGED.finditer(text)] if held & _AGE_IN and _AGE_TOLD.search(text) else []
+    for found in (*one, *(_KIN.finditer(text) if held & _KIN_IN else ())):
         if is_given(found["name"]) and folded(found["name"]) not in AMBIGUOUS:
             yield found.span("name")
-    if num_capitals > 1 or not text.isascii():
+    if several or other:
         yield from _bare(text)
 
 
-def _labelled(text: str, num_capitals: int) -> Iterator[tuple[int, int]]:
+def _labelled(text: str, held: int, several: bool) -> Iterator[tuple[int, int]]:
     """Behind titles, labels and roles; each pattern only where a text holds what it cannot match without."""
-    titled = any(title in text for title in _TITLES)
+    titled = held & _TITLE_IN
     sure = [_TITLED] if titled else []
-    low = text.lower()
     if "M. " in text:
         sure.append(_MONSIEUR)
-    for found in _INITIALS.finditer(text) if titled or _MAY_BE_INITIALS.search(text) else ():
+    for found in _INITIALS.finditer(text) if titled or (held & _INITIAL_IN and _MAY_BE_INITIALS.search(text)) else ():
         yield found.span(found.lastgroup or 0)
-    if any(word in low for word in _LABEL_WORDS):
+    if held & _LABEL_IN:
         sure += _LABELLED
     if not text.isascii():
         sure += _CHINESE
     for pattern in sure:
         for found in pattern.finditer(text):
             yield from _cut(found, sure=True)
-    likely = [*_ROLES_COLON] if ":" in text or "=" in text or "named" in low or "called" in low else []
-    if num_capitals > 1 and _PAIR.search(text):
+    likely = [*_ROLES_COLON] if held & _COLON else []
+    if several and _PAIR.search(text):
         likely += _ROLES
     for pattern in likely:
         for found in pattern.finditer(text):

@@ -58,7 +58,8 @@ def _is_record(found: re.Match[str]) -> bool:
     )
 
 
-def _is_weak_record(found: re.Match[str]) -> bool:
+def is_weak_record(found: re.Match[str]) -> bool:
+    """Four digits at least, no year, and not the number of a gene, a version or a trial."""
     if _OF_A_THING.search(found.string, max(0, found.start() - 16), found.start()):
         return False
     return (
@@ -76,14 +77,14 @@ def _is_dni(found: re.Match[str]) -> bool:
     return _DNI[int(text[:-1].translate(str.maketrans("XYZ", "012"))) % 23] == text[-1]
 
 
-def _is_card(found: re.Match[str]) -> bool:
+def is_card(found: re.Match[str]) -> bool:
     """Of 13 to 16 digits whose last one checks the others (Luhn, ISO/IEC 7812-1)."""
     digits = [int(sign) for sign in found[0] if sign.isdigit()]
     doubled = [sum(divmod(2 * digit, 10)) for digit in digits[-2::-2]]
     return digits[0] in (3, 4, 5, 6) and (sum(doubled) + sum(digits[-1::-2])) % 10 == 0
 
 
-def _is_account(found: re.Match[str]) -> bool:
+def is_account(found: re.Match[str]) -> bool:
     """An international number of an account, whose remainder by 97 is 1 (ISO 13616)."""
     plain = found[0].replace(" ", "")
     return len(plain) > 14 and int("".join(str(int(sign, 36)) for sign in plain[4:] + plain[:4])) % 97 == 1
@@ -158,12 +159,12 @@ STRUCTURED: tuple[Rule, ...] = (
     (
         Reason.PHI_RECORD_NUMBER,
         re.compile(rf"(?<![\w-])(?:{WEAK_LABEL})(?![A-Za-z]){_EXPLICIT}(?P<code>{_CODE})(?!\d)", re.I),
-        _is_weak_record,
+        is_weak_record,
     ),
     (
         Reason.PHI_RECORD_NUMBER,  # so long a number needs no word that it is one
         re.compile(rf"(?<![\w-])(?:{WEAK_LABEL}) {{1,2}}(?P<code>\d{{6,14}})(?![\w%-]|[.,]\d)", re.I),
-        _is_weak_record,
+        is_weak_record,
     ),
     (
         Reason.PHI_RECORD_NUMBER,
@@ -191,11 +192,11 @@ STRUCTURED: tuple[Rule, ...] = (
         ),
         None,
     ),
-    (Reason.PHI_RECORD_NUMBER, re.compile(r"(?<![\d.,-])(?:\d{4}[ -]?){3}\d{1,4}(?![\d,-]|\.\d)"), _is_card),
+    (Reason.PHI_RECORD_NUMBER, re.compile(r"(?<![\d.,-])(?:\d{4}[ -]?){3}\d{1,4}(?![\d,-]|\.\d)"), is_card),
     (
         Reason.PHI_RECORD_NUMBER,  # of an account at a bank
         re.compile(r"(?<!\w)[A-Z]{2}\d{2}(?: ?[A-Z\d]{4}){2,7}(?: ?[A-Z\d]{1,3})?(?!\w)"),
-        _is_account,
+        is_account,
     ),
     (
         Reason.PHI_PHONE,

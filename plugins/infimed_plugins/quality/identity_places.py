@@ -72,7 +72,7 @@ _ANY_HOSPITAL = re.compile(
     r"^(?:[我本外他当該该某各多一二三上下级級院内外原同转入出住在地方综総合合基层専门专科学教附属大型公民私立院]|当地|综合)*"
     r"(?:医院|醫院|病院|卫生院|诊所|クリニック)$"
 )
-_HINTS = (
+HINTS = (
     "hosp", "clin", "infirmary", "cent", "ctr", "nursing", "care home", "institution", "facility", "ospedale",
     "policlinico", "azienda", "hôpit", "chu ", "chru ", "chr ", "kranken", "klinik", "spital", "sanator", "trust",
     "mass", "brigham", "sloan", "kaiser", "anderson", "dana", "cedars", "brompton", "marsden", "ormond",
@@ -98,7 +98,7 @@ _PERSONAL = re.compile(
 )
 _OF_A_FILE = r"\.(?:png|jpe?g|dcm|dicom|tiff?|nii|ima|bmp|gif|webp|pdf|docx?|txt|csv|xlsx?|zip|mp4|avi)\b"
 _PATH = re.compile(rf"(?<![\w@])(?:[A-Za-z]:)?[\w\\/.+~-]{{3,200}}{_OF_A_FILE}", re.I)
-_ENDING = re.compile(_OF_A_FILE, re.I)
+ENDING = re.compile(_OF_A_FILE, re.I)
 _ACCOUNT = re.compile(r"[\\/](?:Users|home|Documents and Settings)[\\/]([\w.-]{2,40})", re.I)
 _PART = re.compile(r"[^\W\d_]{2,30}")
 
@@ -109,7 +109,7 @@ _CALLED = re.compile(rf"(?<![\w-])(?P<name>(?:{_WORD} ){{1,3}}?(?:Hospital|Clini
 def hospitals_in(text: str, is_ordinary: Judge, is_given: Judge) -> Iterator[Span]:
     """(start, stop) of names of hospitals, clinics and homes; what tells of one of many stays."""
     low = text.lower()
-    if not any(hint in low for hint in _HINTS):
+    if not any(hint in low for hint in HINTS):
         return
     for found in _KNOWN.finditer(text):
         if _of_one(found):
@@ -166,7 +166,7 @@ def links_in(text: str, is_given: Judge, is_ordinary: Judge) -> Iterator[Span]:
 
 def files_in(text: str, is_given: Judge, is_ordinary: Judge) -> Iterator[Span]:
     """(start, stop) of file names and paths that hold the name of a person or of a user's account."""
-    if not _ENDING.search(text):
+    if not ENDING.search(text):
         return
     for found in _PATH.finditer(text):
         if _ACCOUNT.search(found[0]) or has_name(found[0].rpartition(".")[0], is_given, is_ordinary):

@@ -7,14 +7,16 @@ texts hold none. The pieces are read from the pattern itself, so that they canno
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from re import _constants as kinds  # type: ignore[attr-defined]
 from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any
 
-MOST_PIECES = 240
-MOST_COMBINED = 48
+MOST_PIECES = 1000
+MOST_COMBINED = 800
 """Pieces that are joined with those before them; more are kept apart."""
+MOST_WORDS, LONGEST_WORD = 1 << 16, 40
+"""Words that are remembered, and the characters of one."""
 
 Texts = frozenset[str]
 
@@ -25,22 +27,84 @@ def pieces_of(pattern: re.Pattern[str]) -> tuple[str, ...]:
     return tuple(sorted(found or (), key=lambda piece: (len(piece), piece)))
 
 
+class Remembered(dict[str, Any]):
+    """What was found in each word that came before; the words of texts come again and again."""
+
+    def __init__(self, look: Callable[[str], Any]) -> None:
+        super().__init__()
+        self._look = look
+
+    def __missing__(self, word: str) -> Any:
+        if len(self) >= MOST_WORDS:
+            self.clear()
+        found = self._look(word)
+        if len(word) <= LONGEST_WORD:
+            self[word] = found
+        return found
+
+
+class Sieve:
+    """Which of several looks find something in a text: bit n of the first number for the look of number n.
+
+    A look is at one word, up to the next space; bit n of the second number says that two words hold it. So a look must
+    find nothing that a space is in.
+    """
+
+    def __init__(self, *looks: re.Pattern[str]) -> None:
+        self._looks = looks
+        sources = (f"(?i:{look.pattern})" if look.flags & re.IGNORECASE else look.pattern for look in looks)
+        self._any = re.compile("|".join(sources))
+        self._of_word = Remembered(self._look)
+
+    def _look(self, word: str) -> int:
+        if self._any.search(word) is None:
+            return 0
+        return sum(1 << number for number, look in enumerate(self._looks) if look.search(word))
+
+    def __call__(self, text: str) -> tuple[int, int]:
+        """What one word of a text holds, and what two words do."""
+        once = twice = 0
+        of_word = self._of_word
+        for word in text.split():
+            if held := of_word[word]:
+                twice |= once & held
+                once |= held
+        return once, twice
+
+
 class Index:
-    """Which of several lists of pieces have one that stands in a text, by the first three letters of each piece."""
+    """Which of several lists of pieces have one that stands in a text, by the first letters of a part of each piece."""
 
     def __init__(self, lists: Sequence[Iterable[str]]) -> None:
-        self._short: list[tuple[str, int]] = []
-        self._by_three: dict[str, list[tuple[str, int]]] = {}
+        self._anywhere: list[tuple[str, int]] = []
+        self._by_letters: dict[str, list[tuple[str, str, int]]] = {}
+        self._of_word = Remembered(self._look)
         for number, pieces in enumerate(lists):
             for piece in pieces:
-                place = self._by_three.setdefault(piece[:3], []) if len(piece) > 2 else self._short
-                place.append((piece, number))
+                longest = max(piece.split(), key=len, default="")
+                if longest:
+                    self._by_letters.setdefault(longest[:3], []).append((longest, piece, number))
+                else:
+                    self._anywhere.append((piece, number))
 
-    def found_in(self, low: str, threes: set[str]) -> set[int]:
-        """The numbers of these lists; ``threes`` are those of the text, which is of lower case."""
-        found = {number for piece, number in self._short if piece in low}
-        for three in self._by_three.keys() & threes:
-            found.update(number for piece, number in self._by_three[three] if piece in low)
+    def _look(self, word: str) -> tuple[frozenset[int], tuple[tuple[str, int], ...]] | None:
+        """The numbers of the pieces that a word holds, and pieces of several words of which it holds the longest."""
+        letters = {word[at : at + size] for size in (1, 2, 3) for at in range(len(word) - size + 1)}
+        near = [entry for some in letters for entry in self._by_letters.get(some, ()) if entry[0] in word]
+        whole = frozenset(number for longest, piece, number in near if longest == piece)
+        parts = tuple((piece, number) for longest, piece, number in near if longest != piece and number not in whole)
+        return (whole, parts) if near else None
+
+    def found_in(self, low: str) -> set[int]:
+        """The numbers of the lists that have a piece in a text of lower case."""
+        found = {number for piece, number in self._anywhere if piece in low}
+        of_word = self._of_word
+        for word in low.split():
+            if held := of_word[word]:
+                found |= held[0]
+                for piece, number in held[1]:
+                    if number not in found and piece in low:
+                        found.add(number)
         return found
 
 
@@ -67,15 +131,24 @@ def lower_of(text: str) -> str:
 _DIGITS = re.compile(r"\d+")
 
 
+def close_to_digits(text: str) -> str:
+    """The characters close around each digit of a text; enough for a first look at what stands at a digit."""
+    return "\n".join(text[start:stop] for start, stop in _stretches(text, 32, 10))
+
+
 def around_digits(text: str, before: int = 72, after: int = 64) -> list[tuple[int, int]]:
     """The stretches of a text around its digits, which end where a word does."""
+    return [(_border(text, start, -1), _border(text, stop, 1)) for start, stop in _stretches(text, before, after)]
+
+
+def _stretches(text: str, before: int, after: int) -> list[tuple[int, int]]:
     found: list[tuple[int, int]] = []
     for digits in _DIGITS.finditer(text):
         start, stop = max(0, digits.start() - before), digits.end() + after
         if found and start <= found[-1][1]:
             start = found.pop()[0]
         found.append((start, stop))
-    return [(_border(text, start, -1), _border(text, stop, 1)) for start, stop in found]
+    return found
 
 
 def _border(text: str, place: int, step: int) -> int:
@@ -85,11 +158,6 @@ def _border(text: str, place: int, step: int) -> int:
             break
         place += step
     return min(max(place, 0), len(text))
-
-
-def threes_of(low: str) -> set[str]:
-    """Every three characters that stand side by side in a text."""
-    return set(map("".join, zip(low, low[1:], low[2:], strict=False)))
 
 
 class _Needs:
@@ -154,9 +222,7 @@ def _of_one(kind: Any, value: Any) -> _Needs:
         if least == 0:
             return _Needs(needs.exact | {""}) if most == 1 and needs.exact is not None else _ANYTHING
         return needs if least == most == 1 else _Needs(None, _best([needs]))
-    if kind is kinds.ASSERT:
-        return _Needs(frozenset({""}) if value[0] < 0 else None, None)
-    return _NOTHING if kind in (kinds.AT, kinds.ASSERT_NOT) else _ANYTHING
+    return _NOTHING if kind in (kinds.AT, kinds.ASSERT, kinds.ASSERT_NOT) else _ANYTHING
 
 
 def _of_branch(branches: list[_Needs]) -> _Needs:

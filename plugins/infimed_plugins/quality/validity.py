@@ -8,6 +8,7 @@ from functools import cache, lru_cache
 
 from infimed_core import Sample
 from infimed_plugins.quality.completeness import garbled_share
+from infimed_plugins.quality.identity_prefilter import Remembered
 from infimed_plugins.quality.languages import language_of
 from infimed_plugins.quality.modalities import lexicon, modality_of
 from infimed_plugins.quality.reasons import Reason
@@ -139,15 +140,27 @@ def _is_built_medical(word: str) -> bool:
     return _SUFFIX.search(word) is not None and word not in _NOT_BUILT
 
 
+def _terms_in(token: str) -> tuple[str, ...]:
+    """The terms that one word holds: itself, its singular, the parts around a hyphen."""
+    single, _ = _terms()
+    found = {token} if token in single or _is_built_medical(token) else set()
+    if token.endswith("s") and token[:-1] in single:
+        found.add(token[:-1])
+    if "-" in token:
+        found.update(part for part in token.split("-") if part in single)
+    return tuple(found)
+
+
+_terms_of = Remembered(_terms_in)
+
+
 def medical_terms(text: str) -> frozenset[str]:
     """The distinct terms of the shipped list in a text."""
-    single, several = _terms()
+    _, several = _terms()
     # a broken encoding inside a word is no matter of this dimension: without its leavings the word is seen again
     tokens = _TOKEN.findall((text if text.isascii() else _NOT_ASCII.sub("", text)).lower())
-    found = {token for token in tokens if token in single or _is_built_medical(token)}
-    found |= {token[:-1] for token in tokens if token.endswith("s") and token[:-1] in single}
-    found |= {part for token in tokens if "-" in token for part in token.split("-") if part in single}
-    found |= {" ".join(pair) for pair in itertools.pairwise(tokens) if pair in several}
+    found = {term for token in tokens for term in _terms_of[token]}
+    found.update(" ".join(pair) for pair in several.intersection(itertools.pairwise(tokens)))
     if _ICD.search(text) and re.search(r"\b(?:code|category|icd)\b", text, re.I):
         found.add("icd code")
     return frozenset(found)
@@ -201,6 +214,7 @@ def _finding_patterns() -> tuple[tuple[str, re.Pattern[str], re.Pattern[str]], .
     return tuple(patterns)
 
 
+_MAY_AFFIRM = re.compile(rf"\b{_AFFIRMATION}\b")
 _SITE = re.compile(
     r"\b(?:left|right|bilateral|upper|lower|middle|mid|basal|apical|anterior|posterior|other|another|further|additional"
     r"|significant|definite|large|new|acute)\b"
@@ -220,6 +234,8 @@ def _clause(text: str, match: re.Match[str]) -> str:
 def contradicts_itself(texts: Texts) -> bool:
     """Whether the answers both deny and affirm one finding, or a yes/no disagrees with the words behind it."""
     answer = texts.answer.lower()
+    if not (_MAY_AFFIRM.search(answer) or answer.lstrip().startswith("yes")):
+        return False
     for finding, denied, affirmed in _finding_patterns():
         if finding not in answer:
             continue

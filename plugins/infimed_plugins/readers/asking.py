@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from infimed_core import InfimedError, Sample, is_person_tag, load_plugins
-from infimed_plugins.readers.guessed_table import rank_of, tag_of
+from infimed_plugins.readers.guessed_table import LOOKED_AT, rank_of, tag_of
 from infimed_plugins.readers.guessing import Guess, tried_out
+from infimed_plugins.readers.tables import table_rows
 
 ROOM = {"tiny": 16, "real": 64}
 """Tokens of an answer beside those of the longest accepted one; a model that was trained elsewhere writes sentences."""
 MOST_CHOICES = 20
 """Different answers up to which a table of findings takes one of them."""
+SET = frozenset({"1", "1.0", "true"})
+NOT_SET = frozenset({"0", "0.0", "-1", "-1.0", "false"})
+"""Cells of a column that says of one finding whether it is there; -1 is unsure, as in CheXpert."""
 LONGEST_CHOICE = 6
 """Words up to which an answer is the name of a finding; more are a caption."""
 
@@ -69,12 +74,50 @@ def named_findings(samples: Sequence[Sample]) -> list[str]:
     return found if plain and len(asked) == 1 and all(len(text.split()) <= LONGEST_CHOICE for text in found) else []
 
 
+def taken(best: Guess) -> str:
+    """What is read as what: the columns of a table, or the names of folders; "" of rows that say it themselves."""
+    if best.settings.get("folder_answers"):
+        names = sorted({sample.turns[-1].text for sample in best.samples})
+        return f"the answers are the names of the folders ({', '.join(names[:5])})"
+    if not best.files or best.use not in ("csv", "parquet"):
+        return ""
+    columns = best.settings.get("columns", {})
+    asks = any(turn.text.strip() for sample in best.samples for turn in sample.turns[:-1])
+    usual = {"answer", *(["question"] if asks and "question" not in best.settings else [])}
+    kinds = [kind for kind in ("image", "question", "answer") if kind in columns or kind in usual]
+    told = ", ".join(f"{kind} '{columns.get(kind, kind)}'" for kind in kinds)
+    unsure = "" if best.is_named else " (a guess: no column is called answer, finding, report or the like)"
+    return f"read are {told}{unsure}"
+
+
+def flags(best: Guess) -> str:
+    """That columns hold a yes or no each and no name says which is the answer, and what asks about each of them."""
+    columns = best.settings.get("columns", {})
+    guessed = [] if best.is_named else [columns.get("answer", "answer")]
+    if best.use != "csv" or not best.files:
+        return ""
+    form = (best.settings.get("delimiter"), best.settings.get("encoding"), best.settings.get("names", ()))
+    rows = [row for _, row in islice(table_rows(best.files[0], *form), LOOKED_AT) if isinstance(row, Mapping)]
+    cells = {name: {str(row.get(name) or "0").strip().lower() for row in rows} for name in [*best.unused, *guessed]}
+    found = [name for name, values in cells.items() if values <= NOT_SET | SET and values & SET]
+    if len(found) < 2:
+        return ""
+    named = ", ".join(found[:4]) + (", ..." if len(found) > 4 else "")
+    keys = [columns.get("image", "image"), *columns.get("tags", {}).values()]
+    return (
+        f"the columns {named} hold 0 and 1: to ask about each of them, make a row of each (pandas: "
+        f"table.melt(id_vars={keys}, value_vars={found[:2]}, var_name='question', value_name='answer'))"
+    )
+
+
 def unasked(best: Guess) -> str:
     """That rows hold findings and no question, and what asks one; "" where they do not."""
     said = any(turn.text.strip() for sample in best.samples for turn in sample.turns[:-1])
     if said or not (found := named_findings(best.samples)):
         return ""
     named = ", ".join(found[:3]) + (", ..." if len(found) > 3 else "")
+    if all(text.lstrip("-").replace(".", "", 1).isdigit() for text in found):
+        return f"the answers are codes ({named}): write what they mean into the table"
     return f'the rows hold findings ({named}) and no question; --question "What does the image show?" asks one'
 
 

@@ -19,9 +19,11 @@ from infimed_plugins.readers.asking import (
     NOTHING,
     Wish,
     evaluation_of,
+    flags,
     reader_lines,
     relative,
     shown,
+    taken,
     unasked,
     with_question,
     yaml_of,
@@ -35,6 +37,8 @@ TRAIN = """resolution: {use: fixed, with: {max_visual_tokens: %(visual)s}}  # la
 packing: {use: best-fit, with: {row_tokens: %(row)s}}  # several samples share a row of this many tokens
 training: {use: staged, with: {stages: [{name: main, epochs: %(epochs)s, learning_rate: %(rate)s}]}}"""
 TINY = {"visual": 16, "row": 256, "epochs": 4, "rate": "1.0e-3"}
+BETWEEN = "\n  "
+"""Between the lines of what was found."""
 REAL = {"visual": 1024, "row": 8192, "epochs": 1, "rate": "1.0e-5"}
 
 
@@ -82,7 +86,7 @@ def init_command(
     text, said = written(data, Path.cwd(), test, wish)
     to.write_text(text, encoding="utf-8")
     preview = f"infimed preview {to}, " if train else ""
-    typer.echo(f"{to}: {said}; look at it, then: infimed check {to}, {preview}infimed-run {to}")
+    typer.echo(f"{to}: {said}{BETWEEN}look at it, then: infimed check {to}, {preview}infimed-run {to}")
 
 
 def _absolute(path: Path) -> Path:
@@ -107,25 +111,25 @@ def written(place: Path, current: Path, test: Path | None = None, wish: Wish = N
     lines = [f"# Written by looking at {shown(place, current)}: {_said(best)}."]
     lines += [f"#   left out: {line}" for line in _left_out(best)]
     lines += [f"#   {best.doubt}"] if best.doubt else []
-    said += f"; {best.doubt}" if best.doubt else ""
+    said += f"{BETWEEN}{best.doubt}" if best.doubt else ""
     others = _unread(start, best, without) if read else []
     lines += [f"#   not read: {', '.join(shown(file, current) for file in others[:8])}"] if others else []
-    told = unasked(best)
-    lines += [f"#   {told}"] if told else []
-    said += f"; {told}" if told else ""
+    for told in filter(None, (taken(best), unasked(best), flags(best))):
+        lines.append(f"#   {told}")
+        said += f"{BETWEEN}{told}"
     lines += [f"#   not used: the columns {', '.join(best.unused)}"] if best.unused else []
     also = dict.fromkeys(f"{one.use} ({one.num_samples:,})" for one in read if one.use != best.use)
     lines += [f"#   also possible: {', '.join(also)}"] if also else []
     if without and not test:
         named = ", ".join(shown(file, current) for file in without[:3])
         lines.append(f"#   not read, because the name says test set: {named}; --test {shown(without[0], current)}")
-        said += f"; {named} left for --test"
+        said += f"{BETWEEN}{named} left for --test"
     sources = _sources(best, without) if read else []
     if read and without and not wish.split_by:
         tests = [asked] if asked else _named_tests(start, without, images)
         sources, shared = apart(best.use, sources, tests, wish.folder if asked else None, wish.force)
         notes += shared
-    said = "; ".join([said, *notes])
+    said = BETWEEN.join([said, *notes])
     lines += [f"#   {note}" for note in notes]
     title = wish.title if wish.title and not name.endswith(wish.title) else ""
     lines += [f"run: {{name: {name}{'-' * bool(title)}{title}}}", *(["data:", "  sources:"] if sources else [])]

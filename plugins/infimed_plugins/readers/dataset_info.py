@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from infimed_core import DataError, canonical_json
+from infimed_plugins.readers.fields import PAIRS
 from infimed_plugins.readers.files import sha256_of
 from infimed_plugins.readers.values import known
 
@@ -49,7 +50,7 @@ class Layout:
                 rows of which only some are to be drawn.
         """
         if self.entry.get("ranking"):
-            raise DataError("unsupported_field", f"'ranking' of '{self.name}': pairs of answers are not trained")
+            raise DataError("unsupported_field", f"'ranking' of '{self.name}': {PAIRS}")
         if self.entry.get("num_samples") and "num_samples" not in ignore:
             told = f"of '{self.name}' in {NAME}: no rows are drawn here; max_samples reads the first, or"
             raise DataError("unsupported_field", f"'num_samples' {told} set ignore: [num_samples] to read all of them")

@@ -20,13 +20,17 @@ from infimed_plugins.readers.values import natural
 class Directory(FileReader):
     """``scan.png`` beside ``scan.txt`` is a captioned image; folders are walked in order; the id is the path.
 
-    An image without a text file is a fault (``empty_text``), and so is a text without an image that can be read. DICOM
-    files are known without an ending.
+    An image without a text file is a fault (``empty_text``), and so is a text without an image that can be read. With
+    ``folder_answers`` there are no texts: ``pneumonia/scan.png`` has the answer "pneumonia". DICOM files are known
+    without an ending.
     """
 
     path: str = Field(description="The folder, relative to the current directory.")
     caption_ending: str = Field(default=".txt", description="Ending of the text files.")
     question: str | None = Field(default=None, description="What the user asks of every image; nothing by default.")
+    folder_answers: bool = Field(
+        default=False, description="The name of the image's own folder is the answer; no texts are read."
+    )
     folder_tag: str | None = Field(default=None, description="Tag that takes the name of the image's own folder.")
 
     def files(self) -> list[Path]:
@@ -46,6 +50,9 @@ class Directory(FileReader):
 
     def _rows_of(self, folder: Path, names: list[str], root: Path) -> Iterator[tuple[str, Any]]:
         images = [name for name in names if not name.startswith(".") and self._is_image(folder / name, root)]
+        if self.folder_answers:
+            yield from ((str(folder / name), (folder / name, None)) for name in images)
+            return
         texts = (name for name in names if not name.startswith(".") and name.endswith(self.caption_ending))
         captions = {name for name in texts if name not in images}
         of = {name: next((text for text in self._captions(name) if text in captions), None) for name in images}
@@ -78,21 +85,29 @@ class Directory(FileReader):
         medium = self.media(file / "x", name)
         if os.path.exists(image) and not is_plain(image):
             raise DataError("unreadable", "is no plain file (a pipe or device), and is not opened")
-        if not os.path.lexists(caption):
-            raise DataError("empty_text", f"no text beside it ({caption.name})")
-        if not self.allow_outside and not inside(caption, file):
-            raise DataError("outside_root", f"{caption.name} leads out of {file}; allow_outside: true if it is meant")
-        if not is_plain(caption):
-            raise DataError("empty_text", f"{caption.name} is no plain file")
-        try:
-            text = decoded(caption.read_bytes(), self.encoding).strip()
-        except DataError as error:
-            raise DataError("bad_row", f"{caption}: is {error}") from None
+        text = self._folder_of(image, file) if caption is None else self._text_of(caption, file)
         turns, media = question_and_answer(
             self.question, text, [medium], lambda other: self.media(file / "x", other), ignore=self.ignore
         )
         tags = {self.folder_tag: image.parent.name} if self.folder_tag else {}
         return Sample(id=name, turns=turns, media=media, tags=tags)
+
+    def _folder_of(self, image: Path, root: Path) -> str:
+        if image.parent == root:
+            raise DataError("empty_text", f"it lies in {root.name} itself, in no folder whose name is an answer")
+        return image.parent.name
+
+    def _text_of(self, caption: Path, root: Path) -> str:
+        if not os.path.lexists(caption):
+            raise DataError("empty_text", f"no text beside it ({caption.name})")
+        if not self.allow_outside and not inside(caption, root):
+            raise DataError("outside_root", f"{caption.name} leads out of {root}; allow_outside: true if it is meant")
+        if not is_plain(caption):
+            raise DataError("empty_text", f"{caption.name} is no plain file")
+        try:
+            return decoded(caption.read_bytes(), self.encoding).strip()
+        except DataError as error:
+            raise DataError("bad_row", f"{caption}: is {error}") from None
 
     def own_id(self, row: Any) -> Any:
         """The image's path, which is its id."""
@@ -103,7 +118,7 @@ class Directory(FileReader):
         facts = []
         for place, row in self.rows(file):
             images = (place,) if isinstance(row, DataError) else row
-            facts.append([place, *(self._digest(Path(one), file) for one in images)])
+            facts.append([place, *(self._digest(Path(one), file) for one in images if one is not None)])
         return canonical_json(facts)
 
     def _digest(self, file: Path, root: Path) -> str:

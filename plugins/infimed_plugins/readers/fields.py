@@ -10,12 +10,12 @@ from typing import Any
 from infimed_core import DataError
 from infimed_plugins.readers.values import is_empty, known
 
+PAIRS = "the reader preference-pairs reads pairs of answers, for a stage with the objective dpo or kto"
 REFUSED = {
     "video": "videos are not read", "videos": "videos are not read",
     "audio": "sounds are not read", "audios": "sounds are not read",
-    "chosen": "pairs of answers are not trained", "rejected": "pairs of answers are not trained",
-    "rejected_response": "pairs of answers are not trained", "rejected_messages": "pairs of answers are not trained",
-    "rejected_images": "pairs of answers are not trained", "positive_messages": "pairs of texts are not trained",
+    **dict.fromkeys(("chosen", "rejected", "rejected_response", "rejected_messages"), PAIRS),
+    "rejected_images": "answers to different images are no pair", "positive_messages": "pairs of texts are not trained",
     "negative_messages": "pairs of texts are not trained",
 }  # fmt: skip
 """Fields that say how a row is trained or shown, and why a row that has one is none for us."""

@@ -14,6 +14,7 @@ from typing import Any
 from infimed_core import Fault, InfimedError, Reader, Sample, load_plugins
 from infimed_plugins.readers.encodings import encoding_of
 from infimed_plugins.readers.files import FileReader
+from infimed_plugins.readers.folders import TEST_SET, findings_of, why_nothing
 from infimed_plugins.readers.found_images import Images, pictures_of
 from infimed_plugins.readers.guessed_table import (
     LOOKED_AT,
@@ -31,7 +32,6 @@ from infimed_plugins.readers.places import ending_of
 
 MOST_FILES = 200_000
 """Files of a folder that are listed."""
-TEST_SET = re.compile(r"(?:^|[^a-z])(?:test|val|valid|validation|dev|eval|evaluation|held[-_ ]?out)(?:[^a-z]|$)")
 MOST_TEXTS = 50
 """Texts of a folder up to which each may be a table; of more, each belongs to an image."""
 _CAPTIONS = re.compile("caption|report|train")
@@ -113,7 +113,8 @@ def guess(
             "with --split-by COLUMN"
         )
     if not useful:
-        told = next((f"{one.use}: {one.faults[0].detail}" for one in tried if one.faults), _there(files))
+        told = next((f"{one.use}: {one.faults[0].detail}" for one in tried if one.faults), "")
+        told = told or why_nothing(folder, left, shown) or _there(files)
         raise InfimedError(f"{place}: nothing in it becomes a sample ({told}); see docs/data.md for what is read")
     useful.sort(key=lambda one: (-(one.num_samples + one.num_found), "image_key" in one.settings))
     sliced = next((one for one in useful if one.use == "volumes"), None)
@@ -207,6 +208,8 @@ def _candidates(
         written, doubt = _written(texts)
         yield Guess("directory", {"path": str(folder), **written}, doubt=doubt)
         yield from (replace(one, doubt=doubt) for one in _studies(folder, texts, images, written))
+    elif not any(map(by_ending.get, TABLES)) and findings_of(folder, images):
+        yield Guess("directory", {"path": str(folder), "folder_answers": True})
 
 
 def _written(files: Sequence[Path]) -> tuple[dict[str, Any], str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import Field
 
-from infimed_core import DataError, Media, Sample
+from infimed_core import DataError, Media, Sample, Turn
 from infimed_plugins.readers.conversation import conversation, media_of, question_and_answer
 from infimed_plugins.readers.dataset_info import NAME, Layout, files_of, layout_of
 from infimed_plugins.readers.fields import REFUSED, STRUCTURED, history_of, is_prose, refuse, structured
@@ -48,6 +48,7 @@ class Llava(FileReader):
     dataset: str | None = Field(
         default=None, description="Which entry of dataset_info.json is read; all that name a local file by default."
     )
+    system: str | None = Field(default=None, min_length=1, description="System prompt of rows that have none.")
 
     def files(self) -> list[Path]:
         """The files; those that a ``dataset_info.json`` names, where ``path`` is one or a folder with one."""
@@ -83,6 +84,8 @@ class Llava(FileReader):
             turns, media = question_and_answer(
                 question, answer, found, place, system, row.get("history"), self.ignore, objects
             )
+        if self.system is not None and all(turn.role != "system" for turn in turns):
+            turns = (Turn(role="system", content=(self.system,)), *turns)
         tags = row.get("tags") or {}
         used = USED | {self.image_key} | ({"history"} if history else set())
         used |= {name for name in STRUCTURED if name in self.ignore or not is_prose(row.get(name))}

@@ -7,6 +7,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,9 @@ _KNOWN = {
     "id", "prompt", "question", "instruction", "input", "system", "conversations", "messages", "image", "images",
     "tags", "source",
 }  # fmt: skip
-_OF_PAIRS = {"chosen", "rejected", "score_chosen", "score_rejected"}
+_OF_PAIRS = {"chosen", "rejected", "score_chosen", "score_rejected", "rejected_response", "rejected_messages"}
+LOOKED_AT = 64
+"""Rows that `infimed check` looks at."""
 _ANSWERS, _LABELS = ("completion", "output", "answer", "response"), ("label", "kto_tag")
 
 
@@ -32,9 +35,14 @@ class JudgedAnswers(Reader):
 
     path: str = Field(min_length=1, description="The file.")
     tags: dict[str, str] = Field(default_factory=dict, description="Tags of every sample.")
+    image_root: str | None = Field(default=None, description="Folder of the images; by default the file's own.")
     allow_outside: bool = Field(
-        default=False, description="Allow images outside the file's folder (.., absolute paths, links)."
+        default=False, description="Allow images outside that folder (.., absolute paths, links)."
     )
+    columns: dict[str, str] = Field(
+        default_factory=dict, description="Names of the file for keys that it calls otherwise: {conversations: chat}."
+    )
+    max_samples: int | None = Field(default=None, ge=1, description="Most rows that are read; all by default.")
     _line: str = PrivateAttr(default="")
 
     def problems(self, run: Mapping[str, Component]) -> Mapping[str, str]:
@@ -48,7 +56,7 @@ class JudgedAnswers(Reader):
     def read(self, shard: str) -> Iterator[Sample | Fault]:
         """Every row, as a sample that ends with the chosen answer and keeps the rejected one, or as a fault."""
         file = Path(self.path).expanduser()
-        for number, row in enumerate(_rows(file), start=1):
+        for number, row in enumerate(islice(_rows(file), self.max_samples), start=1):
             self._line = printable(f"{file}:{number}")
             try:
                 yield self._sample(file, number, row)
@@ -56,6 +64,17 @@ class JudgedAnswers(Reader):
                 code = error.code if isinstance(error, DataError) else "bad_row"
                 detail = printable(" ".join(str(error).split())[:500]) or type(error).__name__
                 yield Fault(sample_id=printable(f"{file.stem}-{number}"), code=code, detail=detail, where=self._line)
+
+    def doubts(self) -> tuple[str, ...]:
+        """That the first rows are no samples, or many of them."""
+        rows = list(islice(self.read(self.path), LOOKED_AT))
+        faults = [row for row in rows if isinstance(row, Fault)]
+        if len(faults) * 10 <= len(rows):
+            return () if rows else (f"NO SAMPLE in {self.path}: it has no row",)
+        said = f"{faults[0].where}: {faults[0].code}: {faults[0].detail}"
+        if len(faults) == len(rows):
+            return (f"NO SAMPLE in the first {len(rows)} rows; {said}",)
+        return (f"{len(faults)} of the first {len(rows)} rows are no samples; {said}",)
 
     def judged(self, row: Mapping[str, Any]) -> tuple[list[Message], str, dict[str, Any]]:
         """The question, the answer that the sample ends with, and what goes into the sample's ``meta``."""
@@ -66,6 +85,7 @@ class JudgedAnswers(Reader):
             raise row
         if not isinstance(row, dict):
             raise DataError("bad_row", f"a row must be an object, not {type(row).__name__}")
+        row = self._renamed(row)
         question, answer, meta = self.judged(row)
         if not question or question[-1][0] != "user":
             raise DataError("no_question", "there is no question before the answer")
@@ -80,12 +100,21 @@ class JudgedAnswers(Reader):
         if _HALF.search(text):
             raise DataError("bad_row", "a text holds half of a surrogate pair: a character was cut in two")
         identity = row.get("id") or f"{file.stem}-{number}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-        media = tuple(Media(uri=self._place_of(file.parent, image)) for image in images)
+        folder = Path(self.image_root).expanduser() if self.image_root else file.parent
+        media = tuple(Media(uri=self._place_of(folder, image)) for image in images)
         given: Any = row.get("tags") if isinstance(row.get("tags"), dict) else {}
         tags = {"source": str(row.get("source") or file.stem), **{k: str(v) for k, v in given.items()}, **self.tags}
         tags |= {LABEL: str(meta[LABEL]).lower()} if LABEL in meta else {}
         whole = (*turns, Turn(role="assistant", content=(answer,)))
         return Sample(id=str(identity), turns=whole, media=media, tags=tags, meta=meta)
+
+    def _renamed(self, row: dict[str, Any]) -> dict[str, Any]:
+        """The row with the names that are known here."""
+        for column in self.columns.values():
+            if column not in row:
+                raise DataError("bad_row", f"there is no '{column}', which columns names")
+        taken = set(self.columns.values())
+        return {k: v for k, v in row.items() if k not in taken} | {ours: row[its] for ours, its in self.columns.items()}
 
     def _place_of(self, folder: Path, image: str) -> str:
         """The path of an image; only a run file that says so may name one outside the file's folder."""
@@ -102,13 +131,16 @@ class PreferencePairs(JudgedAnswers):
 
     The question is ``prompt`` (TRL), ``instruction`` with ``input`` (Alpaca), ``question``, or the turns of
     ``conversations`` or ``messages``. An answer is a text, a message, or a list of messages of which the last is the
-    answer (and those before it, where there is no prompt, are the question). ``<image>`` stands for the next of
-    ``images``; images without a mark come first. A key that is none of these is a fault of its row.
+    answer (and those before it, where there is no prompt, are the question). In a row of ms-swift the chosen answer
+    ends ``messages``, and ``rejected_response`` or ``rejected_messages`` hold the other. ``<image>`` stands for the
+    next of ``images``; images without a mark come first. A key that is none of these is a fault of its row.
     """
 
     def judged(self, row: Mapping[str, Any]) -> tuple[list[Message], str, dict[str, Any]]:
         """The chosen answer; ``meta`` keeps the rejected one."""
         _only(row, _OF_PAIRS, "a preference pair")
+        if row.get("rejected_messages") or row.get("rejected_response"):
+            row = _of_swift(row)
         question, (chosen, rejected) = _question(row), (_answer(row, key) for key in ("chosen", "rejected"))
         if not question and (before := _before(row)):
             question = before
@@ -208,6 +240,21 @@ def _answer(row: Mapping[str, Any], key: str) -> str:
     if not isinstance(value, str) or not value.strip():
         raise DataError("no_answer", f"'{key}' has no answer")
     return value
+
+
+def _of_swift(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of ms-swift as any other: its chosen answer ends ``messages``."""
+    messages, rejected = row.get("messages"), row.get("rejected_messages") or row["rejected_response"]
+    if not isinstance(messages, list) or not messages or row.get("chosen") or row.get("rejected"):
+        raise DataError(
+            "bad_row", "a rejected answer of ms-swift stands beside 'messages' that end with the chosen one"
+        )
+    others = {key: value for key, value in row.items() if key not in ("messages", *_OF_PAIRS)}
+    if isinstance(rejected, list):
+        if _messages(rejected)[:-1] != _messages(messages)[:-1]:
+            raise DataError("no_question", "messages and rejected_messages do not begin with the same question")
+        rejected = rejected[-1:]
+    return {**others, "messages": messages[:-1], "chosen": messages[-1:], "rejected": rejected}
 
 
 def _before(row: Mapping[str, Any]) -> list[Message]:

@@ -54,16 +54,26 @@ def check(
         raise typer.Exit(1)
 
 
+_OF_SWIFT = {
+    "dataset", "tuner_type", "train_type", "sft_type", "rlhf_type", "model_id_or_path", "torch_dtype", "max_length",
+    "split_dataset_ratio", "target_modules", "freeze_vit", "attn_impl", "lora_rank", "num_train_epochs",
+    "per_device_train_batch_size", "learning_rate", "load_from_cache_file",
+}  # fmt: skip
+"""Keys that a YAML of ms-swift has at its top, and no run file."""
+
+
 def recipe_of_another_tool(file: Path) -> str | None:
     """The tool that a file is for, where `infimed convert` knows it: by keys or a command that no run file has."""
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return None
-    if re.search(r"^\s*(\w+=\S+\s+)*(swift|megatron) sft\b", text, re.MULTILINE):
+    if re.search(r"^\s*(\S+\s+)*?swift (sft|rlhf)\b", text, re.MULTILINE):
         return "ms-swift"
     keys = set(re.findall(r"^(\w+)\s*:", text, re.MULTILINE))
-    return "LLaMA-Factory" if len(keys & {"model_name_or_path", "finetuning_type", "dataset", "stage"}) > 1 else None
+    if len(keys & {"model_name_or_path", "finetuning_type", "dataset", "stage"}) > 1:
+        return "LLaMA-Factory"
+    return "ms-swift" if len(keys & _OF_SWIFT) > 1 else None
 
 
 def connections(plan: Plan) -> tuple[list[str], int]:

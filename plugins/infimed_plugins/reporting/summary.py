@@ -8,10 +8,17 @@ from typing import Any
 from infimed_core import MetricValue
 from infimed_core.records import BASELINE, Comparison, Run, RunRecord, is_baseline
 from infimed_plugins.reporting.page.doubts import no_better, no_model, unread, weak_forms
-from infimed_plugins.reporting.page.figures import number, printable
+from infimed_plugins.reporting.page.figures import mapping, number, printable
 from infimed_plugins.reporting.page.leaderboard import leaderboard
 from infimed_plugins.reporting.page.names import own_name
-from infimed_plugins.reporting.page.tables import benchmark_tables, curve_points, first_scorings, funnel, steps_of
+from infimed_plugins.reporting.page.tables import (
+    BenchmarkTable,
+    benchmark_tables,
+    curve_points,
+    first_scorings,
+    funnel,
+    steps_of,
+)
 
 KEPT_WHOLE = ("value", "interval", "scored", "unscored")
 """Columns of figures, which nobody can read in pieces; names and comparisons are wrapped where the screen is narrow."""
@@ -214,6 +221,32 @@ def _results(record: RunRecord) -> Iterator[Any]:
             cells = [number(value.value), _interval(value), f"{value.num_scored:,}", f"{value.num_unscored:,}"]
             _add(table, _short(line.model, record), *cells, against or "–")
         yield table
+        if asked_for := [metric for metric in _named_metrics(record, results.benchmark) if metric != results.metric]:
+            yield _other_metrics(record, results, asked_for)
+
+
+def _named_metrics(record: RunRecord, benchmark: str) -> list[str]:
+    """The metrics that the run file names for a benchmark."""
+    uses = mapping(record.config.get("evaluation")).get("benchmarks")
+    own = [use for use in map(mapping, uses if isinstance(uses, list) else ()) if _label(use) == benchmark]
+    found = [use["metrics"] for use in own if isinstance(use.get("metrics"), list)]
+    return [_label(mapping(metric)) for metrics in found for metric in metrics]
+
+
+def _label(use: Mapping[str, Any]) -> str:
+    """The name of a component in a run file: its own, else that of its kind."""
+    return str(use.get("name") or str(use.get("use")).rsplit("/", 1)[-1])
+
+
+def _other_metrics(record: RunRecord, results: BenchmarkTable, names: list[str]) -> Any:
+    """A column for each metric that the run file names beside the one that counts."""
+    found = {name: dict(values) for name, values in results.others if name in names}
+    table = _table(f"{results.benchmark}: other metrics with their 95% intervals", "model", *found)
+    for line in results.lines:
+        values = [own.get(line.model) for own in found.values()]
+        cells = ["–" if one is None else f"{number(one.value)} {_interval(one)}" for one in values]
+        _add(table, _short(line.model, record), *cells)
+    return table
 
 
 def _interval(value: MetricValue) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,10 @@ def take_over(
         raise InfimedError(f"stage '{stage.name}': merged adapters begin anew, so optimizer: true has no meaning")
     check_weights(path)
     try:
-        opened = type(model.module).from_pretrained(path, dtype="auto", use_safetensors=True, trust_remote_code=False)
+        with _without_progress_bars():
+            opened = type(model.module).from_pretrained(
+                path, dtype="auto", use_safetensors=True, trust_remote_code=False
+            )
         found = opened.state_dict()
         held = model.module.state_dict()
         names = {name.replace(".base_layer.", "."): name for name in held if ".lora_" not in name}
@@ -127,3 +131,17 @@ def take_over(
     where = f"goes on after step {start} of {num_steps}" if start else "begins its own steps"
     say(f"stage '{stage.name}' {where} with the weights of {path}, {how} the optimizer's state")
     return min(start, num_steps)
+
+
+@contextmanager
+def _without_progress_bars() -> Iterator[None]:
+    """The run shows its own bar for every long step."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

@@ -77,6 +77,22 @@ def check_weights(stage: str, step: int, weights: Mapping[str, Any]) -> None:
             )
 
 
+def check_start(stage: str, module: Any) -> None:
+    """A stage never begins with weights that are not finite: every loss would be none.
+
+    Raises:
+        InfimedError: one is not; the message names the first.
+    """
+    import torch
+
+    for name, weight in module.named_parameters():
+        if weight.is_floating_point() and not torch.isfinite(weight).all():
+            raise InfimedError(
+                f"stage '{stage}': the weights that it begins with are not finite (first: {name}); the checkpoint that "
+                "they come from is damaged, or was trained to that: take another, or an earlier one"
+            )
+
+
 def check_skipped(stage: str, step: int, num_steps: int, reasons: Mapping[str, int], most: float) -> None:
     """A stage that leaves out too many of its steps does not train.
 

@@ -152,8 +152,9 @@ class Loop:
         if until is not None and until <= done < num_steps and done % self._every == 0:
             if done:
                 self._save(done)
-            self._say(f"stage '{self._stage.name}' stops after step {done} of {num_steps}, as 'until' says")
-            raise KeyboardInterrupt
+            said = f"stage '{self._stage.name}' stops after step {done} of {num_steps}, as 'until' says"
+            self._say(said)
+            raise KeyboardInterrupt(said)
 
     def _step(self, step: int, rows: list[tuple[int, PackedBatch]]) -> None:
 

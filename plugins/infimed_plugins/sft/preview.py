@@ -188,7 +188,12 @@ def _of_sources(
     tags_seen = 0
     sample: Sample | None = None
     wanted: list[str] = []
-    for one in _read(plan):
+    for one in _rows(plan):
+        if isinstance(one, Fault):
+            if one.sample_id == sample_id:
+                why = f"{one.where}: {one.code}: {one.detail}"
+                raise InfimedError(f"{plan.source}: '{sample_id}' is no sample that can be trained on; {why}")
+            continue
         tags_seen += 1
         wanted = [
             name for name, stage in stages.items() if not stage.mix or any(m.matches(one.tags) for m in stage.mix)
@@ -242,13 +247,18 @@ def _prepared(plan: Plan) -> Path | None:
 
 def _read(plan: Plan) -> Iterator[Sample]:
     """Samples of the run's sources in order, as far as they can be read."""
+    return (row for row in _rows(plan) if not isinstance(row, Fault))
+
+
+def _rows(plan: Plan) -> Iterator[Sample | Fault]:
+    """Rows of the run's sources in order."""
     section = plan.file.data
     for number, use in enumerate(section.sources if section is not None else ()):
         reader = cast(Reader, plan.component(f"data.sources.{number}"))
         for shard in reader.shards():
             for row in reader.read(shard):
-                if not isinstance(row, Fault):
-                    yield row.model_copy(update={"tags": {"source": use.use, **row.tags}})
+                named = {"source": use.use, **row.tags} if isinstance(row, Sample) else {}
+                yield row.model_copy(update={"tags": named}) if isinstance(row, Sample) else row
 
 
 def _part(plan: Plan, stage: str, name: str) -> Any:

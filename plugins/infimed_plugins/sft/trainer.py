@@ -82,6 +82,14 @@ class StagedTrainer(Trainer):
         if self.loss_kernel in MODULES and not is_installed(MODULES[self.loss_kernel]):
             package = "liger-kernel" if self.loss_kernel == "liger" else self.loss_kernel
             found["loss_kernel"] = f"'{self.loss_kernel}' is not installed; pip install '{package}', or take auto"
+        for index, stage in enumerate(self.stages):
+            if stage.continue_from is not None:
+                from infimed_plugins.sft.continuing import source_of
+
+                try:
+                    source_of(stage)
+                except InfimedError as error:
+                    found[f"stages.{index}.continue_from"] = str(error).partition(": continue_from: ")[2]
         for index, stage in enumerate(() if is_installed("peft") else self.stages):
             if stage.lora is not None:
                 found[f"stages.{index}.lora"] = "lora needs peft, which is not installed: pip install 'infimed[lora]'"
@@ -126,6 +134,7 @@ class StagedTrainer(Trainer):
         """
         from infimed_plugins.sft.adapters import adapters
         from infimed_plugins.sft.augmenting import augmented
+        from infimed_plugins.sft.failures import check_start
         from infimed_plugins.sft.loop import Loop, LoopSettings
         from infimed_plugins.sft.noise import noisy_embeddings
         from infimed_plugins.sft.parameters import in_precision, only_trainable, trainable_parameters
@@ -135,6 +144,7 @@ class StagedTrainer(Trainer):
         objective = objective_of(stage)
         if not isinstance(stage, TrainingStage):
             raise InfimedError(f"stage '{stage.name}' is not a stage of the 'staged' trainer")
+        check_start(stage.name, model.module)
         batches = augmented(batches, augmentations_of(stage), context.seed)
         ranks = Ranks()
         if ranks.size > 1 and ranks.device.type == "cuda":

@@ -23,13 +23,15 @@ from infimed_core import (
     load_plugins,
 )
 from infimed_plugins.solvers.asking import question_of, settings_of
+from infimed_plugins.solvers.likelihood import LETTERS, choices_of, chosen, compares_likelihoods, one_token
 
 
 class FewShot(Solver):
     """``shots`` examples before every question, the same for all, drawn by ``seed``; then one call as it is worded.
 
     The examples are questions of another benchmark, or of the same one on another split: a question that is graded, by
-    its id or its words, is never an example. Their images go with them, so the model must take several.
+    its id or its words, is never an example. Their images go with them, so the model must take several. A benchmark
+    of ``scoring: likelihood`` gets how likely its choices are after the examples.
     """
 
     nested: ClassVar[Mapping[str, str]] = {"examples": "benchmark"}
@@ -63,29 +65,44 @@ class FewShot(Solver):
     def solve(self, samples: Sequence[Sample], ask: Ask, generation: Any) -> list[Answer]:
         """One answer per sample, in order; the ids of the examples stand in its transcript."""
         examples, settings = self.chosen(samples), settings_of(generation)
-        turns, media = _shown(examples)
+        by_text = any(choices_of(sample) == tuple(sample.options) for sample in samples if compares_likelihoods(sample))
+        turns, media = _shown(examples, by_text)
         requests = []
         for sample in samples:
             asked = _moved(question_of(sample), len(media))
             system = asked[:1] if asked and asked[0].role == "system" else ()
             whole = (*system, *turns, *asked[len(system) :])
+            compared = compares_likelihoods(sample)
             requests.append(
-                Request(sample_id=sample.id, turns=whole, media=(*media, *sample.media), generation=settings)
+                Request(
+                    sample_id=sample.id,
+                    turns=whole,
+                    media=(*media, *sample.media),
+                    generation=one_token(settings) if compared else settings,
+                    continuations=choices_of(sample) if compared else (),
+                )
             )
         note = {"role": "examples", "content": ", ".join(example.id for example in examples)}
+        answers = [
+            chosen(asked.continuations, answer) if asked.continuations else answer
+            for asked, answer in zip(requests, ask(requests), strict=True)
+        ]
         return [
             answer.model_copy(update={"transcript": (note, *answer.transcript)}) if answer.error is None else answer
-            for answer in ask(requests)
+            for answer in answers
         ]
 
 
-def _shown(examples: Sequence[Sample]) -> tuple[tuple[Turn, ...], tuple[Media, ...]]:
-    """The examples as a conversation: each question, then its first accepted answer."""
+def _shown(examples: Sequence[Sample], by_text: bool) -> tuple[tuple[Turn, ...], tuple[Media, ...]]:
+    """The examples as a conversation: each question, then its first accepted answer, or the text of that option."""
     turns: list[Turn] = []
     media: list[Media] = []
     for example in examples:
         asked = _moved([turn for turn in question_of(example) if turn.role != "system"], len(media))
-        turns += [*asked, Turn(role="assistant", content=(example.references[0],))]
+        answer = example.references[0]
+        if by_text and answer in LETTERS[: len(example.options)]:
+            answer = example.options[LETTERS.index(answer)]
+        turns += [*asked, Turn(role="assistant", content=(answer,))]
         media += example.media
     return tuple(turns), tuple(media)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
-from infimed_core import Answer, Ask, Sample, Solver
+from infimed_core import Answer, Ask, Generation, Sample, Solver
 from infimed_plugins.solvers.asking import question_of, request, settings_of, with_system
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -26,14 +26,14 @@ class Likelihood(Solver):
 
     def solve(self, samples: Sequence[Sample], ask: Ask, generation: Any) -> list[Answer]:
         """One answer per sample, in order, with the log-likelihoods of its choices."""
-        settings = settings_of(generation).model_copy(update={"max_new_tokens": 1, "temperature": 0.0, "stop": ()})
+        settings = one_token(settings_of(generation))
         requests = [
             request(sample, with_system(question_of(sample), self.system), settings).model_copy(
                 update={"continuations": choices_of(sample)}
             )
             for sample in samples
         ]
-        return [_chosen(asked.continuations, answer) for asked, answer in zip(requests, ask(requests), strict=True)]
+        return [chosen(asked.continuations, answer) for asked, answer in zip(requests, ask(requests), strict=True)]
 
 
 def choices_of(sample: Sample) -> tuple[str, ...]:
@@ -44,7 +44,18 @@ def choices_of(sample: Sample) -> tuple[str, ...]:
     return tuple(LETTERS[: len(sample.options)])
 
 
-def _chosen(choices: Sequence[str], answer: Answer) -> Answer:
+def compares_likelihoods(sample: Sample) -> bool:
+    """Whether the sample's benchmark compares how likely given choices are."""
+    return bool(sample.meta.get("choices"))
+
+
+def one_token(settings: Generation) -> Generation:
+    """The settings of a question of which no word is written: none is drawn, and nothing stops it."""
+    return settings.model_copy(update={"max_new_tokens": 1, "temperature": 0.0, "stop": ()})
+
+
+def chosen(choices: Sequence[str], answer: Answer) -> Answer:
+    """The likeliest choice as the answer, with its share among all; an error where the model gives no likelihoods."""
     if answer.error is not None:
         return answer
     found = answer.log_likelihoods
@@ -53,7 +64,7 @@ def _chosen(choices: Sequence[str], answer: Answer) -> Answer:
             "no_choices: the question has no choices whose likelihood could be asked for"
             if not choices
             else "no_log_likelihoods: this model gives no log-probabilities of given texts; use a local checkpoint "
-            "(transformers) or a server that returns 'logprobs'"
+            "(transformers, or vllm for letters) or a server that returns 'logprobs'"
         )
         return Answer(sample_id=answer.sample_id, error=told, num_calls=answer.num_calls)
     best = max(range(len(found)), key=found.__getitem__)

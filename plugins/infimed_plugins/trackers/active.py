@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import math
 import os
+import time
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,13 +20,20 @@ from infimed_plugins.trackers.services import OPENERS, Tracker
 
 VARIABLE = "INFIMED_TRACKERS"
 
+BURST, STEP_SECONDS = 100, 1.0
+"""So many training steps are written at once; after them one in so many seconds, and the last of all."""
+
+_allowed: dict[str, tuple[float, float]] = {}
+"""Of each run directory, how many steps may be written now, and since when."""
+_held: dict[str, str] = {}
+"""Of each run directory, the line of the last step where it was not written."""
 _open: dict[str, dict[str, Tracker]] = {}
 """Trackers of each run directory that is under way."""
 
 
 def tell(event: RunEvent) -> None:
     """Write the event down, and pass its numbers to the trackers of its run."""
-    write(event)
+    record(event)
     if event.directory not in _open:
         if event.kind == "run_finished":
             return
@@ -42,13 +52,43 @@ def tell(event: RunEvent) -> None:
         del _open[event.directory]
 
 
-def write(event: RunEvent) -> None:
-    """Append the event to events.jsonl in the run's directory, one object a line."""
+def record(event: RunEvent) -> None:
+    """Append the event to events.jsonl in the run's directory, one object a line; of training steps not all."""
     line = {"time": datetime.now(UTC).isoformat(), "kind": event.kind, "step": event.step, **_plain(event.payload)}
-    directory = Path(event.directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    with open(directory / "events.jsonl", "a", encoding="utf-8") as file:
-        file.write(json.dumps(line, ensure_ascii=False) + "\n")
+    text = json.dumps(line, ensure_ascii=False) + "\n"
+    held = _held.pop(event.directory, "")
+    if event.kind != "log":
+        text = held + text
+    elif not _may_write_step(event.directory):
+        _held[event.directory] = text
+        return
+    _append(event.directory, text)
+    if event.kind == "run_finished":
+        _allowed.pop(event.directory, None)
+
+
+def _append(directory: str, text: str) -> None:
+    Path(directory).mkdir(parents=True, exist_ok=True)
+    with open(Path(directory) / "events.jsonl", "a", encoding="utf-8") as file:
+        file.write(text)
+
+
+def _may_write_step(directory: str) -> bool:
+    now = time.monotonic()
+    number, since = _allowed.get(directory, (float(BURST), now))
+    number = min(float(BURST), number + (now - since) / STEP_SECONDS)
+    _allowed[directory] = (number - 1 if number >= 1 else number, now)
+    return number >= 1
+
+
+@atexit.register
+def _write_held() -> None:
+    """The last step of runs that end without a further event, as one that fails does."""
+    for directory, text in _held.items():
+        if os.path.isdir(directory):
+            with suppress(OSError):
+                _append(directory, text)
+    _held.clear()
 
 
 def numbers(payload: Mapping[str, Any]) -> dict[str, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -144,7 +145,7 @@ class Engine(LoadedModel):
         try:
             outputs = self.engine.chat(
                 list(conversations),
-                [sampling(request.generation) for request in requests],
+                [sampling(request.generation, bool(request.continuations)) for request in requests],
                 use_tqdm=False,
                 chat_template_kwargs=dict(self.settings.chat_template_kwargs),
                 **adapter_request(self.settings.adapter),
@@ -163,6 +164,7 @@ class Engine(LoadedModel):
                 num_prompt_tokens=len(output.prompt_token_ids or ()),
                 num_answer_tokens=len(output.outputs[0].token_ids),
                 finish_reason=getattr(output.outputs[0], "finish_reason", None),
+                log_likelihoods=log_likelihoods(output.outputs[0], request.continuations),
             )
 
 
@@ -226,12 +228,37 @@ def _content(turn: Turn, request: Request, media: MediaLoader) -> str | list[dic
     return parts
 
 
-def sampling(generation: Generation) -> Any:
-    """``vllm.SamplingParams`` of a generation; a JSON schema constrains the decoding."""
+ALTERNATIVES = 20
+"""Likeliest tokens that the engine lists; more it takes only where it is started with ``max_logprobs``."""
+
+
+def log_likelihoods(output: Any, continuations: Sequence[str]) -> tuple[float, ...]:
+    """Of each text the log-probability that the answer is this one token, from the list of the likeliest tokens.
+
+    A text that is not listed gets the least value of the list: it is less likely still. Empty where the list does not
+    settle that: none of the texts is in it, or one that is missing begins with a token that is.
+    """
+    places = getattr(output, "logprobs", None) if continuations else None
+    if not places:
+        return ()
+    pairs = [(str(one.decoded_token or "").strip(), float(one.logprob)) for one in places[0].values()]
+    known = {text: [value for token, value in pairs if token == text] for text in continuations}
+    missing = [text for text, values in known.items() if not values]
+    if len(missing) == len(known) or any(token and text.startswith(token) for text in missing for token, _ in pairs):
+        return ()
+    least = min(value for _, value in pairs)
+    return tuple(math.log(sum(map(math.exp, known[text]))) if known[text] else least for text in continuations)
+
+
+def sampling(generation: Generation, compared: bool = False) -> Any:
+    """``vllm.SamplingParams`` of a generation; a JSON schema constrains the decoding.
+
+    ``compared``: the likeliest first tokens are wanted with their log-probabilities.
+    """
     import vllm
     from vllm.sampling_params import StructuredOutputsParams
 
-    settings = sampling_settings(generation)
+    settings = sampling_settings(generation) | ({"logprobs": ALTERNATIVES} if compared else {})
     schema = settings.pop("json_schema", None)
     if schema is not None:
         settings["structured_outputs"] = StructuredOutputsParams(json=schema)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -57,6 +58,22 @@ def copy_preprocessing(source: Path, target: Path, names: Sequence[str], own_tem
             (target / name).write_text(json.dumps(body, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
             continue
         shutil.copyfile(file, target / name)
+
+
+def mistake_in(template: Path) -> str:
+    """What keeps a file from being a chat template, as ``:LINE: ...``; "" where nothing does."""
+    from jinja2 import Environment, TemplateSyntaxError
+
+    try:
+        text = template.read_text(encoding="utf-8")
+        # Markers of transformers, which no other program knows.
+        text = re.sub(r"{%([-+]?)\s*(?:end)?generation\s*([-+]?)%}", r"{%\1 set _ = 0 \2%}", text)
+        Environment(extensions=["jinja2.ext.loopcontrols"], autoescape=False).parse(text)
+    except TemplateSyntaxError as error:
+        return f":{error.lineno}: is no template of Jinja: {error.message}"
+    except (OSError, ValueError, RecursionError) as error:
+        return f": cannot be read: {error}"
+    return ""
 
 
 def replaced_generation(checkpoint: Path) -> dict[str, Any]:

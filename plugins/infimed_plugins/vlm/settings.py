@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from infimed_core import Component, DataError, canonical_json, digest_of_checkpoint
-from infimed_plugins.vlm.chat_settings import ChatSettings, Supervise, replaced_generation
+from infimed_plugins.vlm.chat_settings import ChatSettings, Supervise, mistake_in, replaced_generation
 
 if TYPE_CHECKING:
     from infimed_plugins.vlm.encoding import ChatEncoder
@@ -78,6 +78,8 @@ class OpeningSettings(Component):
                 found[setting] = f"'{getattr(self, setting)}' needs {package}, which is not installed; pip install it"
         if self.chat_template is not None and not Path(os.path.expanduser(self.chat_template)).is_file():
             found["chat_template"] = f"{self.chat_template}: no such file; name a file that holds a Jinja template"
+        elif self.chat_template is not None and (mistake := mistake_in(Path(os.path.expanduser(self.chat_template)))):
+            found["chat_template"] = f"{self.chat_template}{mistake}"
         return found
 
     def checkpoints(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Scoring that is killed goes on within a part, and a worker that dies at a sample costs that sample alone."""
+"""Scoring that is killed goes on within a part; a worker that dies at a row, read or scored, costs that row alone."""
 
 from __future__ import annotations
 
@@ -8,20 +8,29 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import forked
+import numpy as np
 import pytest
+from pydantic import PrivateAttr
 
-from infimed_core import MediaLoader, Sample, Score, Scorer, Turn
+from infimed_core import Fault, Media, MediaLoader, Reader, Sample, Score, Scorer, Turn
+from infimed_core.contracts import CheckedExecutor
+from infimed_core.curate.joining import join_parts
+from infimed_core.curate.lost_workers import each_part
+from infimed_core.curate.read_task import ReadTask
 from infimed_core.curate.score_shards import ScoringJob
-from infimed_core.curate.scoring import CALL_SIZE, ScoreTask, each_part
+from infimed_core.curate.scoring import CALL_SIZE, ScoreTask
 from infimed_core.errors import WorkerDiedError
 from infimed_core.store.broadcast import Broadcast
 from infimed_core.store.dataset import Dataset, write_samples
 from infimed_core.store.scores import ScoreTable, num_rows
 from infimed_plugins.executors.local import Processes, Serial
+from infimed_plugins.filters.pictures import fingerprints
 
 SLOW = """
 import time
@@ -75,7 +84,7 @@ def test_a_sample_at_which_a_worker_dies_is_an_error_and_every_other_has_its_sco
     tasks = tasks_of(tmp_path, Fatal(), 230, 7, 150, 151)
     executor = Processes(num_processes=2)
     with executor.opened():
-        parts = list(each_part(executor, tasks))
+        parts = list(each_part(executor, tasks, tmp_path))
     assert [part.num_samples for part in parts] == [100, 100, 30]
     found = dict(ScoreTable(tmp_path / "scores"))
     assert len(found) == 230
@@ -88,7 +97,7 @@ def test_a_sample_at_which_a_worker_dies_is_an_error_and_every_other_has_its_sco
 def test_a_worker_that_dies_before_any_sample_ends_the_step(tmp_path: Path) -> None:
     executor = Processes(num_processes=2)
     with pytest.raises(WorkerDiedError, match="died"):
-        list(each_part(executor, tasks_of(tmp_path, FatalAtOnce(), 150)))
+        list(each_part(executor, tasks_of(tmp_path, FatalAtOnce(), 150), tmp_path))
 
 
 def test_a_part_goes_on_after_what_was_kept_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,12 +115,113 @@ def test_a_part_goes_on_after_what_was_kept_of_it(tmp_path: Path, monkeypatch: p
         task.work(score)
     (begun,) = (tmp_path / "scores").glob(".*.begun")
     assert num_rows(begun) == 2 * CALL_SIZE
-    assert next(each_part(Serial(), [task])).num_scored == 100 - 2 * CALL_SIZE
+    assert next(each_part(Serial(), [task], tmp_path)).num_scored == 100 - 2 * CALL_SIZE
     values = [score.value for _, score in ScoreTable(tmp_path / "scores")]
     assert values == [0.25] * 2 * CALL_SIZE + [0.5] * (100 - 2 * CALL_SIZE)
     begun.write_bytes(b"damaged")  # of another part's time: scored anew
     (tmp_path / "scores").joinpath(next((tmp_path / "scores").glob("part-*")).name).unlink()
-    assert next(each_part(Serial(), [task])).num_scored == 100
+    assert next(each_part(Serial(), [task], tmp_path)).num_scored == 100
+
+
+class FatalRows(Reader):
+    """Twelve rows a shard; the process that reads some of them is killed."""
+
+    fatal: tuple[str, ...] = ()
+    _row: int = PrivateAttr(0)
+
+    def shards(self) -> tuple[str, ...]:
+        return ("one.x", "two.x", "three.x")
+
+    def read(self, shard: str) -> Iterator[Sample | Fault]:
+        for row in range(12):
+            if f"{shard}-{row}" in self.fatal:
+                os.kill(os.getpid(), signal.SIGKILL)
+            self._row = row
+            if row == 3:
+                yield Fault(sample_id=f"{shard}-3", code="bad_row", detail="as it is", where=f"{shard}:3")
+            else:
+                yield made(1)[0].model_copy(update={"id": f"{shard}-{row}"})
+
+    def place(self) -> str:
+        return f"line {self._row}"
+
+
+class FatalRowsThatAreSkipped(FatalRows):
+    """The same, where a row is skipped without reading it."""
+
+    def read_from(self, shard: str, start: int) -> Iterator[Sample | Fault]:
+        own = self.model_copy(update={"fatal": tuple(row for row in self.fatal if int(row.split("-")[1]) >= start)})
+        for row in islice(own.read(shard), start, None):
+            self._row = own._row
+            yield row
+
+
+def rows_read(folder: Path, reader: Reader) -> tuple[list[str], list[dict[str, str]]]:
+    """The ids of the samples, and the faults that are no ``bad_row``, read by two processes and joined."""
+    (folder / "read").mkdir()
+    tasks = [
+        ReadTask(reader, "fatal-rows", shard, folder / "read" / f"part-{number}", folder / "media")
+        for number, shard in enumerate(reader.shards())
+    ]
+    executor = Processes(num_processes=2)
+    with executor.opened():
+        assert len(list(each_part(executor, tasks, folder / "read"))) == len(tasks)
+    join_parts(folder / "read", tasks)
+    ids = [json.loads(line)["id"] for line in (folder / "read" / "samples.jsonl").read_text().splitlines()]
+    faults = [json.loads(line) for line in (folder / "read" / "faults.jsonl").read_text().splitlines()]
+    assert not (folder / "read" / ".part-tried").exists()
+    return ids, [fault for fault in faults if fault["code"] != "bad_row"]
+
+
+@pytest.mark.slow
+def test_a_row_at_which_a_worker_dies_while_it_reads_is_one_fault_and_every_other_is_read(tmp_path: Path) -> None:
+    reader = FatalRowsThatAreSkipped(fatal=("one.x-5", "one.x-6", "three.x-0"))
+    ids, faults = rows_read(tmp_path, reader)
+    wanted = [f"{shard}-{row}" for shard in reader.shards() for row in range(12) if row != 3]
+    assert ids == [row for row in wanted if row not in reader.fatal]
+    assert [(fault["code"], fault["sample_id"]) for fault in faults] == [
+        ("worker_died", "one-5"), ("worker_died", "one-6"), ("worker_died", "three-0"),
+    ]  # fmt: skip
+    assert faults[0]["where"] == "one.x: row 6, the one after line 4" and faults[2]["where"] == "three.x: row 1"
+
+
+@pytest.mark.slow
+def test_where_a_fatal_row_cannot_be_skipped_the_rest_of_its_file_is_one_fault(tmp_path: Path) -> None:
+    ids, faults = rows_read(tmp_path, FatalRows(fatal=("two.x-7",)))
+    assert len(ids) == 11 + 6 + 11 and "two.x-6" in ids
+    (fault,) = faults
+    assert fault["where"] == "two.x: row 8, the one after line 6"
+    assert "what comes after it cannot be read" in fault["detail"]
+
+
+def process_number(item: int) -> int:
+    return os.getpid()
+
+
+@pytest.mark.slow
+def test_after_a_death_a_single_part_is_done_in_a_worker_too() -> None:
+    for apart in (False, True):
+        (number,) = CheckedExecutor(inner=Processes(num_processes=2), apart=apart).map(process_number, [0])
+        assert (number == os.getpid()) is not apart
+
+
+class FatalPicture(MediaLoader):
+    """Ends the process that opens one picture."""
+
+    def load(self, media: Media, at_most: tuple[int, int] | None = None) -> Any:
+        if media.uri == "fatal":
+            os._exit(9)
+        return np.full((8, 8, 3), len(str(media.uri)), dtype=np.uint8)
+
+
+@pytest.mark.slow
+def test_a_picture_at_which_a_worker_dies_is_one_that_cannot_be_opened(tmp_path: Path) -> None:
+    media = [Media(uri="x" * (row + 1) if row != 40 else "fatal") for row in range(70)]
+    executor = Processes(num_processes=2)
+    with executor.opened():
+        prints = fingerprints(media, FatalPicture({}), executor)
+    assert [row for row, made in enumerate(prints) if made.pixels is None] == [40]
+    assert "worker died" in prints[40].fault and len({made.pixels for made in prints}) == 70
 
 
 @pytest.mark.slow

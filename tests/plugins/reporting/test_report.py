@@ -193,6 +193,29 @@ def test_the_summary_shows_funnel_fill_loss_accuracy_and_the_report(tmp_path: Pa
     assert "vs base (7 pairs)" in text
 
 
+def test_the_summary_shows_the_metrics_that_the_run_file_names(tmp_path: Path) -> None:
+    from rich.console import Console
+
+    run = write_run(tmp_path / "run", questions=10, images=0)
+    body = json.loads((run / "run.json").read_text())
+    name = body["results"][0]["benchmark"]
+    own = {"value": 0.625, "low": 0.5, "high": 0.75, "num_scored": 10, "num_unscored": 0}
+    for row in body["results"]:
+        row["metrics"] |= {"own-metric": own, "another": own}
+
+    def shown(*metrics: str) -> str:
+        use = {"use": f"x/{name}", "name": None, "metrics": [{"use": f"mine/{one}", "name": None} for one in metrics]}
+        body["config"]["evaluation"] = {"benchmarks": [use, "odd"]} if metrics else {"benchmarks": [{"use": name}]}
+        (run / "run.json").write_text(json.dumps(body))
+        console = Console(width=200, record=True, file=io.StringIO())
+        console.print(summary_text(open_run(run)))
+        return console.export_text()
+
+    text = shown("accuracy", "own-metric")
+    assert "other metrics" in text and "0.625 [0.500, 0.750]" in text and "another" not in text
+    assert "other metrics" not in shown() and "other metrics" not in shown("accuracy")
+
+
 def test_answers_are_counted_by_verdict_and_disagreement(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", questions=50, images=0)
     thumbnails = type("None", (), {"add": lambda self, media: 0})()

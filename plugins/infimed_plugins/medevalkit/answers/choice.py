@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from infimed_plugins.medevalkit.answers.at_once import read_at_once
+from infimed_plugins.medevalkit.answers.choice_claims import is_label, read_claim
 from infimed_plugins.medevalkit.answers.choice_cues import VERDICT
 from infimed_plugins.medevalkit.answers.choice_statements import (
     CONCLUDED,
@@ -15,8 +16,6 @@ from infimed_plugins.medevalkit.answers.choice_statements import (
     SAID,
     Statement,
     find_statements,
-    is_label,
-    read_claim,
 )
 from infimed_plugins.medevalkit.answers.context_modifiers import (
     corrections,
@@ -245,7 +244,8 @@ _LETTER_OF = re.compile(r"[\"')\]]*\s?[:=]\s?[A-Za-z](?=\W*$)")
 _NEXT_NAME = re.compile(r"[\"')\]]*(?:,| and| or|/)+ ?(?:and |or )?[\ue000-\ue019]")
 """Another option that is named with the first, so that this one is not said alone."""
 _LEAD_END = re.compile(
-    r"[\"')\]}]*(?:$|\s?[.:、。;)]|,(?= |$)|\s?[-—–]+(?=\s)|\n| \(| (?=because|since|as\b|due to|for the reason|rather than\b|"
+    r"[\"')\]}]*(?:$|\s?[.:、。;)]|,(?= |$)|\s?[-—–]+(?=\s)|\n| \(| (?=because|since|as\b|due to|for the reason|"
+    r"rather than\b|"
     r"over\b|instead of\b)|"
     r"[ ]?[\ue000-\ue019]|(?= ?[\ue100-\ue119])|(?= [^\w\s(]))",
     re.IGNORECASE,

@@ -20,7 +20,8 @@ ADVERB = (
 VERB = (
     r"(?:(?<![A-Za-z])(?:is|are|was|were|would be|should be|must be|will be|has to be|can only be|seems? to be|"
     r"seems|appears? to be|appears|ought to be|ist|lautet|wäre|es|sería|est|serait|é|seria|è|sarebbe|"
-    r"would have to be|turns out to be|remains|becomes|as|lies (?:in|with)|corresponds to)(?![A-Za-z])|'s|:|=|->|→|=>|"
+    r"would have to be|turns out to be|remains|becomes|as|lies (?:in|with)|corresponds to)(?![A-Za-z])|'s|:|=|"
+    r"->|→|=>|"
     r"应该是|应当是|应该为|应为|应选择?|就是|选择|是|为|选|は|은|는)"
 )
 CONTRAST = rf"(?:not [\"'(]*(?:option |choice )?{ITEM}[\"')]*,? but (?:rather )?)?"
@@ -78,19 +79,22 @@ BACKWARD = re.compile(
     rf"correct|right|best|only))* ?(?P<right>{RIGHT})(?![^\W\u3400-\u9fff]|-)",
 )
 VERDICT = re.compile(
-    rf"(?P<item>{ITEM})[\"')\]]*(?: ?[{NAMES}])? ?(?:[.:\-=,|]{{1,2}} ?\(?|(?=[✓✔✅✗✘❌]))(?P<verdict>yes|no|true|t\b|f\b|"
+    rf"(?P<item>{ITEM})[\"')\]]*(?: ?[{NAMES}])? ?(?:[.:\-=,|]{{1,2}} ?\(?|(?=[✓✔✅✗✘❌]))(?P<verdict>yes|no|true|"
+    rf"t\b|f\b|"
     rf"false|correct|incorrect|right|wrong|✓|✔|✅|✗|✘|❌|不?符合|不?正确|错误|对|错)(?![\w-])",
 )
 POSITIVE = word_set("yes true t correct right ✓ ✔ ✅ 正确 对 符合")
 OPENERS = re.compile(
     r"(?:[\"'(\[{<:\- ]|(?:the |an? )?(?:answer choice|answer|option|choice|letter|number|statement|选项)s? "
-    r"?(?:is |are |:)? ?(?=\W|[a-z](?![\w'])|[\ue000-\uf8ff])|(?:(?:la|le|el|die|der|l'|a|o) ?)?(?:opción|letra|lettre|"
+    r"?(?:is |are |:)? ?(?=\W|[a-z](?![\w'])|[\ue000-\uf8ff])|(?:(?:la|le|el|die|der|l'|a|o) ?)?(?:opción|letra|"
+    r"lettre|"
     r"buchstabe|antwort|option|alternativa|réponse|respuesta|resposta) "
     r"(?=[\"'(]?[a-z](?![\w']))|(?:la|le|el|die) (?=[\"'(]?[a-z](?![\w']))){0,40}",
 )
 AFTER_BARE = re.compile(
     rf"[\"')\]}}]*(?:$|[\n.,;:!?。、)\]}}>(|]| ?[{EAST}]|[\ue000-\uf8ff]| ?(?:-|—|/|&|\+)(?:\s|[a-z](?![\w]))| "
-    r"(?:because|since|as|for|due|which|is|are|was|and|or|not|rather|over|instead|given|based|with|but|here|"
+    r"(?:because|since|as|for|due|which|is|are|was|and|und|et|y|и|or|not|rather|over|instead|given|based|with|"
+    r"but|here|"
     r"among|would|from|that|when|where|if|in this|on the basis|\(|#\d|\[\d|[\ue000-\uf8ff]|[✓✔✅✗✘❌]))",
 )
 INITIAL = re.compile(r"\. ?([a-z]{3,})")
@@ -101,8 +105,10 @@ STARTERS = word_set(
     "first second to with from on at by of a an however"
 )
 MORE = re.compile(
-    rf"[\"')\]]* ?(?:,? ?\band\b|,? ?\bor\b|,|、|;|/|&|和|与|及|以及|或|(?<=[{LABELS}]) ?(?=\(?[{LABELS}])) "
-    rf"?(?:(?:and|or|maybe|perhaps|possibly) )?(?P<deny>not |but not |rather than )?(?:the )?[\"'(\[]*(?:option |choice "
+    rf"[\"')\]]* ?(?:,? ?\band\b|,? ?\bor\b|,|、|;|/|&| (?:und|et|y|и)(?= )|和|与|及|以及|或|"
+    rf"(?<=[{LABELS}]) ?(?=\(?[{LABELS}])) "
+    rf"?(?:(?:and|or|maybe|perhaps|possibly) )?(?P<deny>not |but not |"
+    rf"rather than )?(?:the )?[\"'(\[]*(?:option |choice "
     rf")?(?P<item>{ITEM})",
 )
 ENDS = re.compile(

@@ -48,7 +48,8 @@ _BE = (
     r"quite|too|to|a|an|the|definitely|simply|probably|only))*\s)"
 )
 _WRONG = (
-    r"(?:wrong\b|incorrect|inaccurate|false\b|unlikely|excluded|eliminated|ruled out|rejected|dismissed|discarded|avoided|less "
+    r"(?:wrong\b|incorrect|inaccurate|false\b|unlikely|excluded|eliminated|ruled out|rejected|dismissed|"
+    r"discarded|avoided|less "
     r"likely|less appropriate|less suitable|contraindicated|inappropriate|"
     r"unsafe|unsuitable|irrelevant|incompatible|inconsistent|unrelated|improbable|implausible|absent|withheld|"
     r"stopped|discontinued|harmful|dangerous|teratogenic|ineffective|"
@@ -56,7 +57,8 @@ _WRONG = (
 )
 _DENIES_PREVIOUS = re.compile(
     rf"[\"') ]*(?:[(,:\-] ?)?(?:(?:which|that|it|this|also|option|choice|,) )*"
-    rf"(?:{_BE}(?:not\b|no longer\b|never\b|out\b)|{_BE}?(?:considered,? (?:but|and|yet) (?:then |later )?)?{_WRONG}|(?:is|are|was|were|does|do|did|would|should|"
+    rf"(?:{_BE}(?:not\b|no longer\b|never\b|out\b)|{_BE}?(?:considered,? (?:but|and|yet) (?:then |"
+    rf"later )?)?{_WRONG}|(?:is|are|was|were|does|do|did|would|should|"
     rf"could|ca|wo|have|has)n't\b|cannot\b|"
     r"not (?:correct|right|the (?:answer|best|correct|right)|indicated|appropriate|recommended|likely|an? "
     r"option|true|possible|supported)|"
@@ -81,7 +83,8 @@ CONSIDERED = re.compile(
     r"it|could it|would it|should it|can it|(?:not|n't) (?:sure|certain|clear|convinced|think|believe|"
     r"necessarily|mean)|"
     r"which (?:answer|option|choice)|what|doubt|unclear|seemed|used to|would have been|question)\b|"
-    r"\blook(?:ing)? at $|\b(?:some|many|most|other) (?:people|doctors|students|clinicians|physicians|experts) $|如果|假如|是否|起初|"
+    r"\blook(?:ing)? at $|\b(?:some|many|most|other) (?:people|doctors|students|clinicians|physicians|"
+    r"experts) $|如果|假如|是否|起初|"
     r"一开始|原以为|本以为|看似|可能会认为|有人",
     re.IGNORECASE,
 )

@@ -49,7 +49,7 @@ PARTIAL = (
 )
 SLANG = re.compile(r"slang|obscene|informal|vulgar|terms? (?:for|used)|\bhair\b|beard|whisker|hairdo|\bcurl")
 OTHERWISE = frozenset(
-    "sinus cyst eminence pacemaker canal behind posterior stiff seat feature build figure anatomy waters tear".split()
+    "sinus cyst eminence pacemaker canal behind posterior stiff seat feature build figure anatomy waters tear".split()  # noqa: SIM905
 )
 """Words of body parts that mean something else where images are spoken of."""
 BODY, STATE = "08", "26"

@@ -10,13 +10,15 @@ from infimed_plugins.medevalkit.answers.open_answers import after_label
 _THEM = r"(?:above|options?|choices?|answers?|them|these|those|listed)"
 _OF_ALL = (
     re.compile(
-        rf"^\W*(?:(?:none|neither)(?: of)?(?: the| these| those)?(?: given| listed| provided)?(?: {_THEM})?|no correct "
+        rf"^\W*(?:(?:none|neither)(?: of)?(?: the| these| those)?(?: given| listed| provided)?(?: {_THEM})?|"
+        rf"no correct "
         rf"(?:answer|option)|not listed|以上(?:选项)?(?:都不|均不|皆不|全不)(?:是|对|正确)?|都不(?:是|对|正确))"
         rf"(?: (?:is|are|fits?|match(?:es)?|applies|apply)(?: correct| right)?| provided| given| listed)?\W*$",
         re.IGNORECASE,
     ),
     re.compile(
-        rf"^\W*(?:(?:all|every one)(?: of)?(?: the| these| those)?(?: {_THEM})|(?:以上|全部|所有)?(?:选项)?(?:都|均|皆|全部?)(?:是|对|正确|选)的?|以上所有|全选)"
+        rf"^\W*(?:(?:all|every one)(?: of)?(?: the| these| those)?(?: {_THEM})|(?:以上|全部|所有)?(?:选项)?(?:都|均|皆|"
+        rf"全部?)(?:是|对|正确|选)的?|以上所有|全选)"
         rf"(?: (?:are|is)(?: all)? (?:correct|right|true)| apply)?\W*$",
         re.IGNORECASE,
     ),

@@ -8,7 +8,7 @@ from infimed_plugins.medevalkit.answers.folding import fold
 from infimed_plugins.medevalkit.answers.form import plain
 from infimed_plugins.medevalkit.answers.values import NUMBERS
 
-_SIGNED = r"(?<![\w.,])[-+]?"
+_SIGNED = r"(?<![^\W\u3400-\u9fff])(?<![.,])[-+]?"
 _NUMBER = re.compile(
     rf"(?<![\w.,])10\s?\^\s?\{{?(?P<power>[-+]?\d{{1,2}})\}}?|"
     rf"{_SIGNED}\d{{1,3}}(?:,\d{{3}})+(?:\.\d+)?(?![\w])|{_SIGNED}(?:\d+(?:\.\d+)?|"
@@ -23,9 +23,12 @@ _CHINESE = dict(zip("零一二三四五六七八九十两", (0, 1, 2, 3, 4, 5, 6
 _COUNTED = re.compile(r"(?<![一二三四五六七八九十])([零一二三四五六七八九十两])(?=[个只条根处枚张块叶段颗])")
 
 
+_MINUS = re.compile(r"(?:^|(?<=\bis )|(?<=: )|(?<=\bof ))minus (?=[\d.])", re.IGNORECASE)
+
+
 def number_of(text: str) -> float | None:
     """The number that a text is, with or without a unit after it in the same text; ``None`` where it is none."""
-    text = plain(fold(text)).strip(" .$")
+    text = _MINUS.sub("-", plain(fold(text)).strip(" .$"))
     found = _NUMBER.match(text)
     if found is not None and (found.end() == len(text) or text[found.end() :].strip() == ""):
         return _value(found)
@@ -35,6 +38,7 @@ def number_of(text: str) -> float | None:
 
 def numbers_in(text: str) -> list[float]:
     """Every number of a plain text, in order; words for small ones too; ``8th`` is none."""
+    text = _MINUS.sub("-", text)
     found = [(match.start(), _value(match)) for match in _NUMBER.finditer(text)]
     found += [(match.start(), _named(match.group())) for match in _WORD.finditer(text)]
     if not text.isascii():

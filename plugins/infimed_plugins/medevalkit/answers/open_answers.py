@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import re
 from functools import lru_cache
-from typing import NamedTuple
 
 from infimed_plugins.medevalkit.answers.equality import key, key_of_plain, without_reference
 from infimed_plugins.medevalkit.answers.folding import fold
 from infimed_plugins.medevalkit.answers.numbers import number_of, numbers_in
+from infimed_plugins.medevalkit.answers.open_numbers import as_share, grade_number, grade_quantity
 from infimed_plugins.medevalkit.answers.other_values import FILLERS, conflict
 from infimed_plugins.medevalkit.answers.prepared import MARK, prepare
-from infimed_plugins.medevalkit.answers.quantities import Quantity, quantities_in, quantity_of
+from infimed_plugins.medevalkit.answers.quantities import quantity_of
 from infimed_plugins.medevalkit.answers.reference_parts import (
     Part,
     abbreviated,
@@ -21,24 +20,13 @@ from infimed_plugins.medevalkit.answers.reference_parts import (
     says_opposite,
 )
 from infimed_plugins.medevalkit.answers.refusals import is_refusal
-from infimed_plugins.medevalkit.answers.sentences import Sentence, read_sentences
-from infimed_plugins.medevalkit.answers.values import NUMBERS
+from infimed_plugins.medevalkit.answers.sentences import Sentence, doubts_in_chinese, read_sentences
+from infimed_plugins.medevalkit.answers.verdicts import NEEDS_JUDGE, Verdict
 from infimed_plugins.medevalkit.answers.vocabulary import Words, same_as, value_of, words_of
 from infimed_plugins.medevalkit.answers.words import word_set
 
-NEEDS_JUDGE = "needs_judge"
-
 _ENOUGH_WORDS = 5
 """A reference of more content words is a description, and sharing no word with it proves nothing."""
-
-
-class Verdict(NamedTuple):
-    """Right, wrong, or ``None`` where the response cannot be read, and why; ``read`` is the answer as read."""
-
-    right: bool | None
-    reason: str = ""
-    read: str = ""
-    statement: str = ""
 
 
 def grade_open(reference: str, response: str | None, question: str = "", ended: str | None = None) -> Verdict:
@@ -59,9 +47,12 @@ def grade_open(reference: str, response: str | None, question: str = "", ended: 
         return Verdict(None, "loop")
     number = number_of(reference.rstrip(" %"))
     if number is not None:
-        return _grade_number(number, text if "%" in reference else _as_share(number, text), question)
+        if "%" not in reference:
+            return grade_number(number, as_share(number, text), question)
+        share = "%" not in text and "percent" not in text and number / 100 in numbers_in(text)
+        return grade_number(number / 100 if share else number, text, question)
     size = quantity_of(reference)
-    verdict = _grade_quantity(size, text) if size is not None else None
+    verdict = grade_quantity(size, text) if size is not None else None
     verdict = verdict or _grade_words(reference, text, question)
     if verdict.right is not True and (prepared.cut or _is_broken_off(text, question)):
         return Verdict(None, "truncated", read=text[:200])
@@ -120,75 +111,6 @@ def stated_part(text: str) -> str:
     return after_label(text)
 
 
-_PERCENT = re.compile(r"(\d+(?:\.\d+)?) ?(?:%|percent\b|per cent\b)")
-
-
-def _as_share(wanted: float, text: str) -> str:
-    """The text with percentages as shares ("50%" as 0.5) where the reference is one."""
-    if not 0 < wanted < 1:
-        return text
-    return _PERCENT.sub(lambda found: repr(float(found[1]) / 100), text)
-
-
-def _grade_number(wanted: float, text: str, question: str) -> Verdict:
-    found = numbers_in(text)
-    same = [
-        value
-        for value in found
-        if math.isclose(value, wanted, rel_tol=1e-9, abs_tol=1e-9) or round(value, 2) == round(wanted, 2)
-    ]
-    distinct = set(found)
-    read = text[:200]
-    if same and (len(distinct) == 1 or set(_concluded(text)) == set(same)):
-        return Verdict(True, read=read, statement=text[:300])
-    if len(distinct) > 1 and (counted := _counted(text, question)):
-        return Verdict(counted == set(same), read=read, statement=text[:300])
-    if not found:
-        denied = re.search(r"\b(?:no|none|zero|not any)\b", text, re.IGNORECASE)
-        if denied:
-            return Verdict(wanted == 0, read=read)
-        if re.search(r"\b(?:both|pair|couple)\b", text, re.IGNORECASE):
-            return Verdict(wanted == 2, read=read)
-        if re.search(r"\bsingle\b", text, re.IGNORECASE):
-            return Verdict(wanted == 1, read=read)
-        return Verdict(None, NEEDS_JUDGE, read=read)
-    return Verdict(None, NEEDS_JUDGE, read=read) if same else Verdict(False, read=read)
-
-
-_CONCLUDES = re.compile(r"\b(?:so|thus|therefore|hence|equals|in total|a total of)\b|[=≈∴]|因此|所以|共", re.IGNORECASE)
-_COPULA = re.compile(r"\b(?:is|are|was|equals|be|has|have|gives|makes)\b|[=≈:是]", re.IGNORECASE)
-
-
-def _concluded(text: str) -> list[float]:
-    """The numbers that a conclusion comes to: what follows its last "is" or its like."""
-    found = list(_CONCLUDES.finditer(text))
-    if not found:
-        return []
-    rest = text[found[-1].end() :]
-    copulas = list(_COPULA.finditer(rest))
-    return numbers_in(rest[copulas[-1].end() :] if copulas else rest)
-
-
-def _counted(text: str, question: str) -> set[float]:
-    """How many there are of what the question counts: "2 kidneys: one on the left and one on the right"."""
-    if not re.search(r"\bhow many\b|\bnumber of\b", question, re.IGNORECASE):
-        return set()
-    asked = [re.escape(word) for word in words_of(question) if len(word) > 3 and word not in FILLERS]
-    near = rf"\b(\d+|{'|'.join(NUMBERS)}) (?:\w+ ){{0,2}}?(?:{'|'.join(asked)})" if asked else r"(?!)"
-    return {value for one in re.findall(near, text, re.IGNORECASE) if (value := number_of(one)) is not None}
-
-
-def _grade_quantity(wanted: Quantity, text: str) -> Verdict | None:
-    """A number with its unit, in whichever unit; ``None`` where the answer has none of the kind."""
-    found = [one for one in quantities_in(text) if one.kind == wanted.kind]
-    if not found:
-        return None
-    same = [math.isclose(one.value, wanted.value, rel_tol=1e-6) for one in found]
-    if any(same) and not all(same):
-        return Verdict(None, NEEDS_JUDGE, read=text[:200])
-    return Verdict(all(same), read=text[:200], statement=text[:300])
-
-
 def _grade_words(reference: str, text: str, question: str) -> Verdict:
     parts = parts_of(reference.lower())
     sentences = [sentence for sentence in read_sentences(text) if not sentence.asked]
@@ -198,6 +120,9 @@ def _grade_words(reference: str, text: str, question: str) -> Verdict:
     alone = len(parts) == 1 and len(parts[0].units) < _ENOUGH_WORDS
     asked = frozenset(words_of(question)) if alone else frozenset()
     states = [_state(part, sentences, asked) for part in parts]
+    forms = {form for part in parts for form in (*part.whole, *(form for unit in part.units for form in unit))}
+    if any(_or_other(sentence, forms) for sentence in sentences):
+        states = ["doubted" if state == "asserted" else state for state in states]
     other = conflict(reference, sentences, question)
     if all(state == "asserted" for state in states):
         if other == "other":
@@ -236,6 +161,24 @@ def _grade_words(reference: str, text: str, question: str) -> Verdict:
     if other or content >= _ENOUGH_WORDS or _resembles(parts, sentences, question) or _says_nothing(sentences):
         return Verdict(None, NEEDS_JUDGE, read=read)
     return Verdict(False, read=read)
+
+
+_LEADS = word_set("the a an right left either of in by from")
+
+
+def _or_other(sentence: Sentence, forms: set[Words]) -> bool:
+    """Whether "or" joins what the reference names to something that it does not name ("pneumonia or an abscess")."""
+    for at, word in enumerate(sentence.words):
+        if word not in ("or", "或") or sentence.denied[at]:
+            continue
+        start = at + 1
+        while start < len(sentence.words) - 1 and sentence.words[start] in _LEADS:
+            start += 1
+        before = any(sentence.words[max(0, at - len(form)) : at] == form for form in forms)
+        after = any(sentence.words[start : start + len(form)] == form for form in forms)
+        if before != after and sentence.words[start : start + 1] not in (("more",), ("less",), ("so",)):
+            return True
+    return False
 
 
 def _says_normal(reference: str, sentences: list[Sentence]) -> bool:
@@ -354,6 +297,8 @@ def _kind_of_mention(sentence: Sentence, places: list[int]) -> str:
     if all(sentence.denied[at] for at in places):
         return "denied"
     standing = [at for at in places if not sentence.denied[at]]
+    if sentence.doubted and doubts_in_chinese(sentence.text):
+        return "doubted"
     if sentence.doubted and any(set(sentence.words[max(0, at - 9) : at + 6]) & _DOUBT_NEAR for at in standing):
         return "doubted"
     if min(standing) >= sentence.side_clause:

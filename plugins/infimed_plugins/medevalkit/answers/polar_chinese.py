@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 
+from infimed_plugins.medevalkit.answers.other_values import conflict
+from infimed_plugins.medevalkit.answers.sentences import read_sentences
+
 _ASKING = re.compile(r"(?P<before>.*?)(?:是否|有没有|有无|是不是|能不能|能否|可否|会不会|存不存在)(?P<topic>.+)")
 _ASKING_LAST = re.compile(r"(?P<before>.*?)(?P<topic>(?:有|存在|是|可见|显示|包含|患有|属于)?[^,有存是]+?)吗$")
 _WITHOUT = re.compile(
@@ -72,4 +75,6 @@ def _said_of(topic: str, clause: str, subject: str) -> str:
     for one, other in (*_OPPOSITES, *((other, one) for one, other in _OPPOSITES)):
         if topic.endswith(one) and other in clause and one not in clause:
             return "yes" if _DENYING.search(clause[: clause.find(other)]) else "no"
+    if conflict(topic, list(read_sentences(clause)), "") == "other":
+        return "no"  # "MRI?", "this is a CT"
     return ""

@@ -29,7 +29,7 @@ _THEN = re.compile(
     r"-(?!\d))*\n?[\s\"'(]*)(?=\S)",
     re.IGNORECASE,
 )
-_SEPARATOR = r"\s?(?:,?\s?\band\b|,?\s?\bor\b|,|、|;|/|&|\+|和|与|及|以及|或)\s?(?:\band\b\s?)?"
+_SEPARATOR = r"\s?(?:,?\s?\band\b|,?\s?\bor\b|,|、|;|/|&|\+|\s(?:und|et|y|и)\s|和|与|及|以及|或)\s?(?:\band\b\s?)?"
 _SET = re.compile(
     r"^[\s\"'(\[{<]*(?:both |all of )?(?:(?:the |both )?(?:correct |right )?(?:options?|choices?|answers?|"
     r"letters?|选项?|答案)\s?(?:are|is|:|是|为)?\s?)*"
@@ -105,7 +105,8 @@ def _equal_number(text: str, options: Options) -> int | None:
 
 
 _PRONOUN = re.compile(
-    r"\bone (?:might|may|could|would|can|should|must|has|of)\b|\b(?:the|this|that|no|any|which|every) one\b", re.IGNORECASE
+    r"\bone (?:might|may|could|would|can|should|must|has|of)\b|\b(?:the|this|that|no|any|which|every) one\b",
+    re.IGNORECASE,
 )
 
 
@@ -122,7 +123,7 @@ def _several(text: str, options: Options, multiple: bool) -> Resolved | None:
     short = len(text) <= 200
     if short and len(_SINGLE.findall(text)) > 1 and _SET.match(text):
         body = re.sub(
-            r"\b(?:and|or|are|is|both|all|the|options?|choices?|answers?|letters?|correct|right|true)\b",
+            r"\b(?:and|und|et|y|и|or|are|is|both|all|the|options?|choices?|answers?|letters?|correct|right|true)\b",
             " ",
             text,
             flags=re.I,

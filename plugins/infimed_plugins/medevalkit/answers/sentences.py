@@ -29,7 +29,7 @@ _NOT_EXCLUDED = re.compile(
 _ASIDE = re.compile(r",? (?:which|who|as it|as they)\b", re.IGNORECASE)
 
 DENYING = word_set(
-    "no not without never neither nor absent absence none lack lacking deny negative exclude excluded "
+    "no not without never neither nor absent absence none nothing lack lacking deny negative exclude excluded "
     "cannot free unlikely rather than fail failed 没 未 无 非 不"
 )
 _DENYING_AFTER = tuple(
@@ -44,9 +44,8 @@ _ENDS_DENIAL = word_set(
     "but however although though except yet whereas which because while instead only consistent "
     "suggesting showing with there"
 )
-_AFFIRMS = (("no", "doubt"), ("not", "only"), ("not", "just"), ("no", "longer"), ("no", "change")) + tuple(
-    ("不", sign) for sign in "仅只但同良均规清适足全完稳详断"
-)
+_NO_DENIAL = tuple(("不", sign) for sign in "仅只但同良均规清适足全完稳详断")
+_AFFIRMS = (("no", "doubt"), ("not", "only"), ("not", "just"), ("no", "longer"), ("no", "change"), *_NO_DENIAL)
 DOUBTING = word_set(
     "may might could possible possibly perhaps maybe whether if uncertain unclear cannot differential "
     "consider versus suspect questionable"
@@ -124,11 +123,20 @@ def read_sentences(text: str) -> tuple[Sentence, ...]:
 
 
 _CONTRAST = re.compile(
-    r"^(?P<other>\W*(?:(?:it|this|that)(?: is|'s) )?not (?:on |in )?(?:the |an? )?\w+(?: \w+)?),(?= (?:on |in |but )?(?:the |an? |it is )?"
+    r"^(?P<other>\W*(?:(?:it|this|that)(?: is|'s) )?not (?:on |in )?(?:the |an? )?\w+(?: \w+)?),(?= (?:on |in |"
+    r"but )?(?:the |an? |it is )?"
     r"\w+(?: \w+)?\W*$)",
     re.IGNORECASE,
 )
 """ "Not the right, the left": the comma ends what is denied."""
+
+
+_CHINESE_DOUBT = re.compile("(?<![最很极])可能|也许|或许|疑似|不确定|不能确定|难以|无法")
+
+
+def doubts_in_chinese(text: str) -> bool:
+    """Whether a Chinese sentence doubts what it says."""
+    return not text.isascii() and _CHINESE_DOUBT.search(text) is not None
 
 
 @lru_cache(maxsize=32768)  # models say the same sentence of many images
@@ -146,7 +154,9 @@ def _read(text: str) -> Sentence:
     if aside is not None and aside.start():
         side = len(words_of(text[: aside.start()]))
     low = set(words)
-    return Sentence(tuple(words), tuple(denied), bool(low & DOUBTING), text.endswith("?"), text, side)
+    return Sentence(
+        tuple(words), tuple(denied), bool(low & DOUBTING) or doubts_in_chinese(text), text.endswith("?"), text, side
+    )
 
 
 def _denied(words: list[str]) -> list[bool]:

@@ -12,7 +12,8 @@ KINDS: dict[str, dict[str, str]] = {
     "side": {
         "left": "left | left side | left hand side | left sided | left hemithorax | left hemisphere",
         "right": "right | right side | right hand side | right sided | right hemithorax | right hemisphere",
-        "bilateral": "bilateral | both sides | both side | both lung | both kidney | both hemisphere | both eye | both hand |"
+        "bilateral": "bilateral | both sides | both side | both lung | both kidney | both hemisphere |"
+        " both eye | both hand |"
         " both foot | both breast | both hip | both knee | bilaterally | both left and right | left and right |"
         " right and "
         "left | on both sides | either side",
@@ -26,7 +27,8 @@ KINDS: dict[str, dict[str, str]] = {
     },
     "depth": {"anterior": "anterior | front | ventral", "posterior": "posterior | back | dorsal | behind"},
     "plane": {
-        "axial": "axial | transverse | axial plane | transverse plane | transaxial | transversal | horizontal plane | "
+        "axial": "axial | transverse | axial plane | transverse plane | transaxial | transversal |"
+        " horizontal plane | "
         "cross sectional | cross section",
         "coronal": "coronal | coronal plane | frontal plane",
         "sagittal": "sagittal | sagittal plane | lateral plane",
@@ -39,7 +41,8 @@ KINDS: dict[str, dict[str, str]] = {
     "technique": {
         "ct": "ct | computed tomography | computerized tomography | computerised tomography | computed axial "
         "tomography | cat scan | ct scan | cect | ncct | hrct | ct imaging",
-        "mri": "mri | magnetic resonance imaging | magnetic resonance | mr imaging | nuclear magnetic resonance | mri "
+        "mri": "mri | magnetic resonance imaging | magnetic resonance | mr imaging |"
+        " nuclear magnetic resonance | mri "
         "scan | mr image | mr scan | mrt",
         "x ray": "x ray | xray | radiograph | x ray film | plain film | roentgenogram | radiography | cxr | plain "
         "radiograph | chest film",
@@ -77,9 +80,11 @@ KINDS: dict[str, dict[str, str]] = {
         "abnormal": "abnormal | unhealthy | diseased | pathological | abnormality | abnormalities",
     },
     "brightness": {
-        "bright": "hyperintense | bright | hyperdense | high signal | high density | hyperattenuating | hyperechoic | "
+        "bright": "hyperintense | bright | hyperdense | high signal | high density | hyperattenuating |"
+        " hyperechoic | "
         "radiopaque | high intensity",
-        "dark": "hypointense | dark | hypodense | low signal | low density | hypoattenuating | hypoechoic | anechoic | "
+        "dark": "hypointense | dark | hypodense | low signal | low density | hypoattenuating | hypoechoic |"
+        " anechoic | "
         "radiolucent | low intensity",
     },
     "position": {
