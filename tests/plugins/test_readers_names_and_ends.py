@@ -249,8 +249,8 @@ def test_hidden_files_of_other_systems_are_no_texts(tmp_path: Path) -> None:
 
 
 def test_init_says_what_a_folder_holds_where_nothing_of_it_is_read(tmp_path: Path) -> None:
-    (tmp_path / "a.xlsx").write_bytes(b"PK\3\4")
-    with pytest.raises(InfimedError, match=r"1 of \.xlsx; save spreadsheets as CSV"):
+    (tmp_path / "a.zip").write_bytes(b"PK\3\4")
+    with pytest.raises(InfimedError, match=r"1 of \.zip; unpack archives"):
         guess(tmp_path)
 
 
