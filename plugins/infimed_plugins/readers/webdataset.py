@@ -7,7 +7,13 @@ import re
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
-from tarfile import EmptyHeaderError, EOFHeaderError, InvalidHeaderError, ReadError, TruncatedHeaderError
+from tarfile import (  # type: ignore[attr-defined]  # the stubs lack these kinds of HeaderError
+    EmptyHeaderError,
+    EOFHeaderError,
+    InvalidHeaderError,
+    ReadError,
+    TruncatedHeaderError,
+)
 from typing import Any, ClassVar
 
 from pydantic import Field
