@@ -90,7 +90,7 @@ def test_a_file_of_exactly_that_name_comes_first_and_two_that_fit_alike_are_a_fa
     (tmp_path / "t.csv").write_text("image,question,answer\na.png,Q?,A.\nA.png,Q?,A.\nb.png,Q?,A.\nB.png,Q?,A.\n")
     rows = read(Csv(path=str(tmp_path / "t.csv")))
     assert codes(rows) == ["ok", "ok", "ambiguous_media", "ok"]
-    assert [os.path.basename(row.media[0].uri) for row in rows if isinstance(row, Sample)] == [
+    assert [os.path.basename(str(row.media[0].uri)) for row in rows if isinstance(row, Sample)] == [
         "a.png",
         "A.png",
         "B.png",
@@ -176,7 +176,7 @@ def test_a_pointer_in_place_of_a_table_or_volume_is_called_one(tmp_path: Path) -
 
 
 def test_a_volume_in_two_files_is_found_by_either_name(tmp_path: Path) -> None:
-    volume = nibabel.Nifti1Pair(np.arange(64, dtype=np.int16).reshape(4, 4, 4), np.eye(4))
+    volume = nibabel.Nifti1Pair(np.arange(64, dtype=np.int16).reshape(4, 4, 4), np.eye(4))  # type: ignore[no-untyped-call]
     nibabel.save(volume, tmp_path / "p.img")
     (tmp_path / "t.csv").write_text("image,question,answer\np.img,Q?,A.\np.hdr,Q?,A.\n")
     assert [row.media[0].kind for row in read(Csv(path=str(tmp_path / "t.csv")))] == ["nifti", "nifti"]
