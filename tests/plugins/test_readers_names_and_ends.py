@@ -12,15 +12,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import nibabel
+import numpy as np
 import pytest
 
-from infimed_core import DataError, Fault, InfimedError, Sample
+from infimed_core import DataError, Fault, InfimedError, Media, Sample
 from infimed_core.testing import make_image
+from infimed_plugins.dicom.modality import Dicom
+from infimed_plugins.nifti.modality import Nifti
 from infimed_plugins.readers.directory import Directory
 from infimed_plugins.readers.dividing import write_table
 from infimed_plugins.readers.guessing import guess
 from infimed_plugins.readers.huggingface import HuggingFace
 from infimed_plugins.readers.llava import Llava
+from infimed_plugins.readers.medevalkit import MedEvalKit
 from infimed_plugins.readers.parquet import Parquet
 from infimed_plugins.readers.tables import Csv
 from infimed_plugins.readers.webdataset import WebDataset
@@ -85,7 +90,7 @@ def test_a_file_of_exactly_that_name_comes_first_and_two_that_fit_alike_are_a_fa
     (tmp_path / "t.csv").write_text("image,question,answer\na.png,Q?,A.\nA.png,Q?,A.\nb.png,Q?,A.\nB.png,Q?,A.\n")
     rows = read(Csv(path=str(tmp_path / "t.csv")))
     assert codes(rows) == ["ok", "ok", "ambiguous_media", "ok"]
-    assert [os.path.basename(row.media[0].uri) for row in rows if isinstance(row, Sample)] == [
+    assert [os.path.basename(str(row.media[0].uri)) for row in rows if isinstance(row, Sample)] == [
         "a.png",
         "A.png",
         "B.png",
@@ -153,6 +158,33 @@ def test_tars_that_were_written_behind_one_another_are_read_to_the_last(tmp_path
     assert said(read(WebDataset(path=str(tmp_path / "s.tar")))) == ["caption a", "caption b"]
 
 
+def test_what_stands_behind_the_end_of_a_tar_costs_no_sample_before_it(tmp_path: Path) -> None:
+    (tmp_path / "s.tar").write_bytes(tar([*pair("a"), *pair("b")]) + b"junk" * 200)
+    rows = read(WebDataset(path=str(tmp_path / "s.tar")))
+    assert said(rows) == ["caption a", "caption b"] and codes(rows)[-1] == "bad_file"
+
+
+def test_a_pointer_in_place_of_a_table_or_volume_is_called_one(tmp_path: Path) -> None:
+    content = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
+    for name, kind in (("t.csv", Csv), ("t.json", Llava), ("t.parquet", Parquet), ("t.tar", WebDataset)):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(DataError, match="git lfs pull"):
+            read(kind(path=str(tmp_path / name)))
+    for modality in (Nifti(), Dicom()):
+        with pytest.raises(DataError, match="git lfs pull"):
+            modality.load(Media(data=content))
+
+
+def test_a_volume_in_two_files_is_found_by_either_name(tmp_path: Path) -> None:
+    volume = nibabel.Nifti1Pair(np.arange(64, dtype=np.int16).reshape(4, 4, 4), np.eye(4))  # type: ignore[no-untyped-call]
+    nibabel.save(volume, tmp_path / "p.img")
+    (tmp_path / "t.csv").write_text("image,question,answer\np.img,Q?,A.\np.hdr,Q?,A.\n")
+    assert [row.media[0].kind for row in read(Csv(path=str(tmp_path / "t.csv")))] == ["nifti", "nifti"]
+    (tmp_path / "p.txt").write_text("A volume.")
+    (row,) = read(Directory(path=str(tmp_path)))
+    assert row.media[0].kind == "nifti" and row.id == "p.img", "one medium, not two"
+
+
 # texts and images in rows
 
 
@@ -217,8 +249,8 @@ def test_hidden_files_of_other_systems_are_no_texts(tmp_path: Path) -> None:
 
 
 def test_init_says_what_a_folder_holds_where_nothing_of_it_is_read(tmp_path: Path) -> None:
-    (tmp_path / "a.xlsx").write_bytes(b"PK\3\4")
-    with pytest.raises(InfimedError, match=r"1 of \.xlsx; save spreadsheets as CSV"):
+    (tmp_path / "a.zip").write_bytes(b"PK\3\4")
+    with pytest.raises(InfimedError, match=r"1 of \.zip; unpack archives"):
         guess(tmp_path)
 
 
@@ -232,6 +264,12 @@ def test_a_column_named_twice_costs_nothing_where_nobody_reads_it(tmp_path: Path
     assert row.code == "bad_file" and "'note'" in row.detail
     with pytest.raises(DataError, match="note"):
         write_table(tmp_path / "out.csv", ["note"], [{"note": DataError("bad_file", "note")}], force=False)  # type: ignore[dict-item]
+
+
+def test_the_number_of_an_option_in_a_table_of_text_is_a_number(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("question,opa,opb,opc,cop\nQ?,x,y,z,2\nQ?,x,y,z,3\n")
+    rows = read(MedEvalKit(path=str(tmp_path)))
+    assert codes(rows) == ["ok", "bad_row"] and said(rows) == ["C. z"]
 
 
 def test_a_description_that_draws_some_rows_is_refused_by_name_or_left_out_on_purpose(tmp_path: Path) -> None:

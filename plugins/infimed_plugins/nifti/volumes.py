@@ -135,6 +135,8 @@ def _what(head: bytes) -> str:
     if not head:
         return "an empty file"
     analyze = len(head) >= 348 and 348 in (int.from_bytes(head[:4], "little"), int.from_bytes(head[:4], "big"))
+    if head.startswith(b"version https://git-lfs"):
+        return "a pointer of Git LFS in place of the volume; run git lfs pull"
     if head[128:132] == b"DICM":
         return "DICOM and no NIfTI file; give it the ending .dcm"
     return "Analyze 7.5 without NIfTI's mark; convert it" if analyze else "no NIfTI file"

@@ -12,7 +12,7 @@ from pydantic import Field
 from infimed_core import DataError, Sample, canonical_json
 from infimed_plugins.readers.conversation import question_and_answer
 from infimed_plugins.readers.files import FileReader, sha256_of
-from infimed_plugins.readers.places import ending_of, inside, is_plain, kind_of_file
+from infimed_plugins.readers.places import ending_of, inside, is_header_of_pair, is_plain, kind_of_file
 from infimed_plugins.readers.texts import decoded
 from infimed_plugins.readers.values import natural
 
@@ -67,7 +67,7 @@ class Directory(FileReader):
 
     def _is_image(self, file: Path, root: Path) -> bool:
         """By its ending; a file without one only where it is DICOM or NIfTI inside."""
-        if file.name.endswith(self.caption_ending):
+        if file.name.endswith(self.caption_ending) or is_header_of_pair(file):
             return False
         return bool(ending_of(file.name)) or (inside(file, root) and kind_of_file(file) != "image")
 

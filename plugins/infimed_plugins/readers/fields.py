@@ -71,7 +71,7 @@ def refuse(row: Mapping[str, Any], ignore: Collection[str] = ()) -> None:
         if name in row and name not in ignore and (_is_off(row[name]) or (name in WEIGHTS and _is_part(row[name]))):
             raise unsupported(name, "a row is trained on whole, and this one says not to")
     for name in LABELS:
-        if name not in row or name in ignore:
+        if name not in row or name in ignore or known(row[name]) is None:
             continue
         coded = name == "kto_tag" or {"prompt", "completion"} <= row.keys()  # else 0 may be the first class of some
         if _is_false(row[name]) or (coded and _is_off(row[name])):

@@ -129,8 +129,7 @@ def _there(files: Sequence[Path]) -> str:
     """That no file is of a kind that is read, and of which kinds they are."""
     endings = Counter(file.suffix.lower() or "no ending" for file in files)
     there = ", ".join(f"{number:,} of {ending}" for ending, number in endings.most_common(5)) or "no file at all"
-    advice = "; save spreadsheets as CSV" if endings.keys() & {".xlsx", ".xls", ".ods"} else ""
-    advice += "; unpack archives" if endings.keys() & {".zip", ".rar", ".7z"} else ""
+    advice = "; unpack archives" if endings.keys() & {".zip", ".rar", ".7z"} else ""
     return f"no table, text or image: there are {there}{advice}"
 
 

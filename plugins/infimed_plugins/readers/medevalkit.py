@@ -152,6 +152,8 @@ def _first(fields: Mapping[str, Any], names: Sequence[str]) -> Any:
 def _counted(number: Any, options: Sequence[str]) -> int | None:
     """MedMCQA's answer, counted from 0."""
     number = known(number)
+    if isinstance(number, str) and number.strip().isdecimal():  # as a table of text has it
+        number = int(number)
     if isinstance(number, (int, float)) and not isinstance(number, bool) and 0 <= number < len(options):
         return int(number) if number == int(number) else None
     return None

@@ -68,7 +68,9 @@ def picture_of(numbers: Sequence[Any]) -> bytes | None:
 
 
 def kind_of_file(place: Path) -> str:
-    """By its ending; a file without one that tells is opened and looked at."""
+    """By its ending, or by the header that lies beside it; a file without one that tells is opened and looked at."""
+    if is_half_of_pair(place):
+        return "nifti"
     if ending_of(place.name) or not is_plain(place):
         return kind_of(place.name)
     try:
@@ -76,6 +78,18 @@ def kind_of_file(place: Path) -> str:
             return kind_of_bytes(file.read(4096), place.name)
     except OSError:
         return kind_of(place.name)
+
+
+def is_half_of_pair(place: Path) -> bool:
+    """Whether a file holds the voxels of which the header lies beside it (``.img`` and ``.hdr``)."""
+    stem, dot, ending = place.name.partition(".img")
+    return bool(dot) and ending in ("", ".gz") and is_plain(place.with_name(f"{stem}.hdr{ending}"))
+
+
+def is_header_of_pair(place: Path) -> bool:
+    """Whether a file is the header of voxels that lie beside it."""
+    stem, dot, ending = place.name.partition(".hdr")
+    return bool(dot) and is_half_of_pair(place.with_name(f"{stem}.img{ending}"))
 
 
 def is_picture(place: Path) -> bool:
@@ -113,16 +127,28 @@ def with_ending(place: Path, root: Path) -> Path:
     Raises:
         DataError: ``ambiguous_media``: there are several.
     """
-    if os.path.lexists(place) or place == root or root not in place.parents:
+    if os.path.lexists(place) or place == root or not place.is_relative_to(root):
         return place
-    parent = with_ending(place.parent, root) if not os.path.isdir(place.parent) else place.parent
-    found = _names(str(parent)).get(folded(place.name), ())
-    whole = [name for name in found if folded(name) == folded(place.name)]
-    exact = [name for name in found if name[: len(name) - len(ending_of(name))] == place.name]
-    found = tuple(whole or exact or (() if ending_of(place.name) else found))
+    *folders, own = place.relative_to(root).parts
+    parent = root
+    for folder in folders:
+        if not os.path.isdir(parent / folder):
+            named = _spelled(parent, folder)
+            if len(named) != 1:
+                return place
+            folder = named[0]
+        parent /= folder
+    found = _names(str(parent)).get(folded(own), ())
+    exact = [name for name in found if name[: len(name) - len(ending_of(name))] == own]
+    found = tuple(_spelled(parent, own) or exact or (() if ending_of(own) else found))
     if len(found) > 1:
-        raise DataError("ambiguous_media", f"'{place.name}' may be {' or '.join(found[:4])}; write its ending")
-    return parent / (found[0] if found else place.name)
+        raise DataError("ambiguous_media", f"'{own}' may be {' or '.join(found[:4])}; write its ending")
+    return parent / (found[0] if found else own)
+
+
+def _spelled(folder: Path, name: str) -> list[str]:
+    """What in a folder has a name but for cases and composed letters."""
+    return [one for one in _names(str(folder)).get(folded(name), ()) if folded(one) == folded(name)]
 
 
 def below(root: Path, name: str, digest: Callable[[Path], str]) -> Path | None:

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from infimed_core import DataError, Media, Sample, canonical_json
 from infimed_plugins.readers.files import FileReader, sha256_of
-from infimed_plugins.readers.places import ending_of, inside, is_plain, kind_of_file
+from infimed_plugins.readers.places import ending_of, inside, is_header_of_pair, is_plain, kind_of_file
 from infimed_plugins.readers.texts import decoded
 from infimed_plugins.readers.values import natural
 from infimed_plugins.readers.views import View, question_about, says_something
@@ -113,6 +113,8 @@ class Studies(FileReader):
         return sorted((name for name in found if self._is_medium(folder / name, root)), key=natural)
 
     def _is_medium(self, file: Path, root: Path) -> bool:
+        if is_header_of_pair(file):
+            return False
         return bool(ending_of(file.name)) or (inside(file, root) and kind_of_file(file) != "image")
 
     def _checked_folder(self, folder: Path, root: Path) -> Media:

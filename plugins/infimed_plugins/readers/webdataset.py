@@ -7,7 +7,13 @@ import re
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
-from tarfile import EmptyHeaderError, EOFHeaderError, InvalidHeaderError, ReadError, TruncatedHeaderError
+from tarfile import (  # type: ignore[attr-defined]  # the stubs lack these kinds of HeaderError
+    EmptyHeaderError,
+    EOFHeaderError,
+    InvalidHeaderError,
+    ReadError,
+    TruncatedHeaderError,
+)
 from typing import Any, ClassVar
 
 from pydantic import Field
@@ -48,6 +54,7 @@ class WebDataset(FileReader):
         """Groups of members that follow each other and share a key (``file:KEY``)."""
         regular(file)
         key, group, seen, num_bytes = "", Group(), set[bytes](), 0
+        tar = None
         try:
             with _Tar.open(file, "r|*", ignore_zeros=True) as tar:
                 for member in tar:
@@ -60,6 +67,8 @@ class WebDataset(FileReader):
                     key, num_bytes = found, num_bytes + member.size
                     group[ending] = self._content(tar, member, num_bytes)
         except Exception as error:
+            if group and tar is not None and tar.has_ended:  # what breaks lies behind the end
+                yield f"{file}:{key}", (key, _unless_seen(key, group, seen))
             raise DataError("bad_file", f"the tar ends or breaks after '{key}': {error}; fetch it again") from None
         if group:
             yield f"{file}:{key}", (key, _unless_seen(key, group, seen))
