@@ -47,10 +47,11 @@ def test_a_checkpoint_to_go_on_from_that_is_not_there_is_a_mistake_of_the_run_fi
 def test_a_stage_does_not_begin_with_weights_that_are_not_finite(value: float) -> None:
     import torch
 
-    module = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
+    last = torch.nn.Linear(2, 2)
+    module = torch.nn.Sequential(torch.nn.Linear(2, 2), last)
     check_start("s", module)
     with torch.no_grad():
-        module[1].weight[0, 1] = value
+        last.weight.fill_(value)
     with pytest.raises(InfimedError, match=r"stage 's': .* not finite \(first: 1\.weight\)"):
         check_start("s", module)
 
