@@ -153,7 +153,7 @@ class CheckedExecutor(Executor):
             if count <= len(items):
                 yield row.result
         if count != len(numbered):
-            raise wrong(self.inner, "map", f"gave {count} results for {len(items)} items; yield one for each, in order")
+            raise wrong(self.inner, "map", f"gave {count} results for {len(numbered)} items; yield one each, in order")
 
     def opened(self) -> Any:
         """The other executor's."""
