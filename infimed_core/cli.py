@@ -263,7 +263,7 @@ def main() -> None:
     def run_command() -> None:
         for file in files:
             registry.add_file(Path(file), always=True)
-        if command != "run":
+        if command != "run" and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
             signal.signal(signal.SIGINT, signal.default_int_handler)  # it may have something to put away
         app = application(registry, command)
         gc.enable()

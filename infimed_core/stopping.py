@@ -21,7 +21,15 @@ def _end(number: int, frame: Any) -> None:
     os._exit(128 + number)
 
 
-if any(os.path.basename(part) in ("infimed", "infimed-run", "infimed_core") for part in sys.orig_argv[:4]):
+def _is_command(words: Iterator[str]) -> bool:
+    """Whether a process was started as one of our commands: by its script, or by ``python -m``."""
+    first = next((word for word in words if word == "-m" or not word.startswith("-")), "")
+    if first == "-m":
+        return next(words, "") == "infimed_core"
+    return os.path.basename(first) in ("infimed", "infimed-run")
+
+
+if _is_command(iter(sys.orig_argv[1:])) and threading.current_thread() is threading.main_thread():
     for _number in STOPPING:  # one of our commands: until it begins its work nothing is lost, whatever is imported
         if signal.getsignal(_number) != signal.SIG_IGN:
             signal.signal(_number, _end)

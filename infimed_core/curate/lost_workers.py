@@ -13,6 +13,10 @@ from infimed_core.contracts import CheckedExecutor
 from infimed_core.errors import WorkerDiedError
 
 DIED = "the worker died at it: out of memory, or a library crashed"
+REST_UNREAD = "rest_unread"
+"""The fault that stands for a row at which a worker died, and for all that come after it in its file."""
+MOST_DEATHS = 32
+"""So many rows of a part that are fatal: it is not the rows, and every one costs a new process."""
 R = TypeVar("R")
 
 
@@ -64,7 +68,8 @@ def _alone(executor: Executor, task: PartTask[R], note: Path) -> R:
                 (done,) = CheckedExecutor(inner=executor, apart=True).map(_call, [replace(task, note=note)])
                 return done
             except WorkerDiedError:
-                if not (row := note.read_text(encoding="ascii")) or int(row) in task.fatal:
+                row = note.read_text(encoding="ascii")
+                if not row or int(row) in task.fatal or len(task.fatal) == MOST_DEATHS:
                     raise
                 task = replace(task, fatal=(*task.fatal, int(row)))
     finally:

@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from infimed_core.api.data import Fault, Reader, Sample
 from infimed_core.contracts import checked_rows
-from infimed_core.curate.lost_workers import DIED, PartTask
+from infimed_core.curate.lost_workers import DIED, REST_UNREAD, PartTask
 from infimed_core.runfile.sections import HELD_OUT_SPLIT, SplitSection
 from infimed_core.store.dataset import line_of, store_media
 from infimed_core.store.files import replaced
@@ -89,8 +89,8 @@ class ReadTask(PartTask[None]):
             where, after = self.shard or self.name, self.reader.place() if row > start else ""
             yield Fault(
                 sample_id=f"{PurePath(where).stem}-{row}",
-                code="worker_died",
-                detail=f"{DIED}{'; what comes after it cannot be read without it' if is_last else ''}",
+                code=REST_UNREAD if is_last else "worker_died",
+                detail=f"{DIED}{'; what comes after it was not read' if is_last else ''}",
                 where=f"{where}: row {row + 1}{after and f', the one after {after}'}",
             )
             if is_last:

@@ -16,7 +16,7 @@ from infimed_core.api.component import found_now, with_versions
 from infimed_core.api.data import Executor, Fault
 from infimed_core.contracts import checked_shards
 from infimed_core.curate.joining import FILES, KINDS, Joined, join_parts
-from infimed_core.curate.lost_workers import each_part
+from infimed_core.curate.lost_workers import REST_UNREAD, each_part
 from infimed_core.curate.read_task import ReadTask
 from infimed_core.errors import InfimedError, NoSampleError
 from infimed_core.runfile.sections import SplitSection
@@ -108,7 +108,7 @@ def _told_faults(path: Path, dropped: Mapping[str, int]) -> Iterator[str]:
         first.setdefault(fault.code, fault)
         if len(first) == len(dropped):
             break
-    ordered = sorted(first.values(), key=lambda fault: -dropped[fault.code])
+    ordered = sorted(first.values(), key=lambda fault: (fault.code != REST_UNREAD, -dropped[fault.code]))
     for fault in ordered[:TOLD_FAULTS]:
         more = f"; {dropped[fault.code]:,} such rows" if dropped[fault.code] > 1 else ""
         yield f"left out: {fault.where}: sample '{fault.sample_id}': {fault.code}: {fault.detail}{more}"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from infimed_core import stopping
 from infimed_core.testing import make_sample
 
 DRIVER = """
@@ -103,3 +104,14 @@ def test_a_signal_while_things_are_imported_is_one_line_and_an_exit_code(tmp_pat
     process.send_signal(number)
     assert process.communicate(timeout=60) == ("", "stopped\n")
     assert process.returncode == 128 + number
+
+
+@pytest.mark.parametrize(
+    ("words", "ours"),
+    [
+        ("/usr/bin/infimed check a.yaml", True), ("-u -m infimed_core a.yaml", True), ("-I infimed-run a", True),
+        ("train.py data/infimed", False), ("-m pytest infimed_core", False), ("-c infimed_core.x", False), ("", False),
+    ],
+)  # fmt: skip
+def test_signals_are_taken_in_our_own_commands_alone(words: str, ours: bool):
+    assert stopping._is_command(iter(words.split())) is ours

@@ -12,6 +12,7 @@ from infimed_core import Fault, InfimedError, Reader, load_plugins
 from infimed_plugins.migration import llama_factory
 from infimed_plugins.migration.command import Tool, converted
 from infimed_plugins.migration.recipe import pixels_of_token
+from infimed_plugins.migration.shell import commands
 from infimed_plugins.migration.swift_names import with_new_names
 from infimed_plugins.reporting.check import recipe_of_another_tool
 
@@ -41,8 +42,23 @@ def test_variables_and_sums_of_a_script_are_worked_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "line",
+    [
+        "cd /data && {}", "conda activate a; {} && echo done", "if true; then {}; fi", "{} | tee log",
+        "{} > log 2>&1 &", "{} &> log", "nohup {} 2> log",
+    ],
+)  # fmt: skip
+def test_a_command_among_others_is_found_whole(line: str) -> None:
+    own = "swift sft --model 'm;n' --system '|begin|' --learning_rate 1e-4"
+    found = [words for words, _ in commands(line.format(own)) if words[:2] == ["swift", "sft"]]
+    assert found == [["swift", "sft", "--model", "m;n", "--system", "|begin|", "--learning_rate", "1e-4"]]
+
+
+@pytest.mark.parametrize(
     ("name", "text", "tool"),
     [
+        ("a.yaml", "# was NPROC_PER_NODE=4 swift sft --model x\nrun: {name: a}\n", None),
+        ("a.yaml", "word word word\n" * 5000, None),
         ("a.sh", SCRIPT, "ms-swift"),
         ("a.sh", "CUDA_VISIBLE_DEVICES=0 swift rlhf --rlhf_type dpo --model m\n", "ms-swift"),
         ("a.yaml", "model: m\ndataset: [a.jsonl]\ntuner_type: full\n", "ms-swift"),

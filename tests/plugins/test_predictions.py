@@ -205,7 +205,15 @@ def test_questions_of_a_table_know_their_reader_images_and_patients(tmp_path: Pa
 
 @pytest.mark.parametrize(
     ("name", "reader"),
-    [("a.jsonl", "jsonl"), ("a.JSON", "llava"), ("a.tsv", "csv"), ("a.csv.gz", "csv"), ("a.parquet", "parquet")],
+    [
+        ("a.jsonl", "jsonl"),
+        ("a.JSON", "llava"),
+        ("a.tsv", "csv"),
+        ("a.csv.gz", "csv"),
+        ("a.tsv.gz", "csv"),
+        ("a.json.gz", "llava"),
+        ("a.parquet", "parquet"),
+    ],
 )
 def test_a_file_of_questions_is_read_by_its_ending(name: str, reader: str) -> None:
     assert _own_questions(name, None)["with"]["reader"]["use"] == reader

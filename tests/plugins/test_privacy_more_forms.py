@@ -65,6 +65,8 @@ GONE = {
     "SØREN KJELDSEN was admitted.": "KJELDSEN",
 }
 CLEAN = (
+    "Ulcerative colitis, Mayo 2. UC, Mayo 3 (endoscopic), mayo 1 endoscopic subscore",
+    "Memorial Sloan Kettering nomogram, Mayo Clinic staging, Karolinska score",
     "ratio 10:12:30, at 12:30:45",
     "HLA-DRB1*04:01 and HLA-B*27:05:02",
     "cells per field 1000 2000 3000 4000",

@@ -81,6 +81,23 @@ def test_a_question_that_asks_whether_claims_nothing_until_it_is_agreed_with(que
     assert (Reason.MODALITY_MISMATCH in alignment(one, texts_of(one), (), PROFILE)[1]) is wrong
 
 
+def test_every_answer_agrees_with_its_own_question_alone():
+    turns = [("Is there a lesion?", "Yes, there is one."), ("Is this an MRI?", "No, it is not.")]
+    both = tuple(
+        Turn(role=role, content=(text,))
+        for pair in turns
+        for role, text in zip(("user", "assistant"), pair, strict=True)
+    )
+    one = sample("", "", modality="CT").model_copy(update={"turns": both})
+    assert alignment(one, texts_of(one), (), PROFILE)[0] is not None
+    assert Reason.MODALITY_MISMATCH not in alignment(one, texts_of(one), (), PROFILE)[1]
+
+
+def test_the_time_for_a_question_grows_with_its_length():
+    one = sample("no", "Is this " + "a" * 60 + " normal, or is it not", modality="CR")
+    alignment(one, texts_of(one), (), PROFILE)  # a word could once be cut in 2 ** 60 ways
+
+
 @pytest.mark.parametrize(
     ("tag", "key"),
     [

@@ -81,6 +81,25 @@ def test_a_table_of_findings_is_graded_among_them(ward: Path) -> None:
     assert {row.turns[-1].text for row in asked} == {ASKED}
 
 
+def test_findings_behind_the_first_rows_are_among_them(ward: Path) -> None:
+    rows = [(f"F{number % 12:03}", FINDINGS[number // 250], f"{number}", "CT") for number in range(750)]
+    table(ward / "labels.csv", FIELDS, rows)
+    wish = Wish(model="tiny", train=True, split_by="patient", question=ASKED, folder=ward.parent)
+    (benchmark,) = document(written(ward, ward.parent, wish=wish)[0])["evaluation"]["benchmarks"]
+    assert benchmark["with"]["choices"] == sorted(FINDINGS)
+
+
+def test_a_table_is_divided_whatever_is_in_columns_of_one_name(ward: Path) -> None:
+    fields = (*FIELDS, "note", "note")
+    rows = [(f"F{number:03}", FINDINGS[number % 3], f"{number // 2}", "CT", "a", "b") for number in range(12)]
+    table(ward / "labels.csv", fields, rows)
+    wish = Wish(model="tiny", train=True, split_by="patient", question=ASKED, folder=ward.parent)
+    written(ward, ward.parent, wish=wish)
+    made = sorted(ward.parent.glob("*-t*.csv"))
+    found = [list(csv.DictReader(place.read_text(encoding="utf-8").splitlines())) for place in made]
+    assert len(made) == 2 and sum(map(len, found)) == 12 and set(found[0][0]) == set(FIELDS)
+
+
 @pytest.mark.parametrize(
     "answers",
     [

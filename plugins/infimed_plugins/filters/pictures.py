@@ -98,6 +98,8 @@ def fingerprints(media: Sequence[Media], loader: MediaLoader, executor: Executor
             break
         except WorkerDiedError:  # one of the batch is fatal: each of it is opened apart
             fatal, batches = batches[num_done].media, batches[num_done + 1 :]
+            if not fatal:  # it dies without a picture, too
+                raise
             if len(fatal) == 1:
                 made.append(Print(None, fault=f"{fatal[0].uri or 'inline picture'}: the worker died that opened it"))
             else:

@@ -11,8 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 _ASSIGNMENT = re.compile(r"^\w+=")
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)(?::?-([^{}]*))?\})")
 _SUM = re.compile(r"\$\(\(([^()$`]*)\)\)|\$\(\s*expr\s+([^()$`]*)\)|`\s*expr\s+([^()$`]*)`")
-_NEXT = re.compile(r"^(\d*>|&|\||;)")
-"""What ends a command's words: where its output goes, or another command."""
+_END = "\0"
+"""Stands for an operator that ends a command: ``;``, ``&``, ``|`` and their doubles."""
+_REDIRECTION = re.compile(r"((?:\d*|&)>{1,2}|\d*<{1,3})(&\d|.*)")
+_KEYWORDS = frozenset(["then", "do", "else", "exec", "time", "nohup", "sudo", "env", "export"])
 _OPERATORS: dict[type[ast.operator], Callable[[int, int], int]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.floordiv,
     ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod,
@@ -31,18 +33,50 @@ def commands(text: str) -> list[tuple[list[str], dict[str, str]]]:
     variables: dict[str, str] = {}
     found = []
     for line in text.replace("\\\r\n", " ").replace("\\\n", " ").splitlines():
-        words = shlex.split(_worked_out(re.sub(r"(^|\s)#.*", "", line), variables))
-        end = next((n for n, word in enumerate(words) if _NEXT.match(word)), len(words))
-        words = words[:end]
-        # Assignments before a command are its environment; the words of `export A=1 B=2` are variables too.
-        others = (n for n, word in enumerate(words) if word != "export" and not _ASSIGNMENT.match(word))
-        count = next(others, len(words))
-        given = dict(word.split("=", 1) for word in words[:count] if word != "export")
-        if count == len(words):
-            variables |= given
-        else:
-            found.append((words[count:], variables | given))
+        for words in _split(_worked_out(re.sub(r"(^|\s)#.*", "", line), variables)):
+            # Assignments before a command are its environment; the words of `export A=1 B=2` are variables too.
+            others = (n for n, word in enumerate(words) if word not in _KEYWORDS and not _ASSIGNMENT.match(word))
+            count = next(others, len(words))
+            given = dict(word.split("=", 1) for word in words[:count] if word not in _KEYWORDS)
+            if count == len(words):
+                variables |= given
+            else:
+                found.append((words[count:], variables | given))
     return found
+
+
+def _split(line: str) -> list[list[str]]:
+    """The words of each command of a line, without where input and output go."""
+    found: list[list[str]] = [[]]
+    words = iter(shlex.split(_marked(line)))
+    for word in words:
+        if word == _END:
+            found.append([])
+        elif (redirected := _REDIRECTION.fullmatch(word)) is None:
+            found[-1].append(word)
+        elif not redirected[2]:  # the next word says where to
+            next(words, None)
+    return [words for words in found if words]
+
+
+def _marked(line: str) -> str:
+    """The line with its operators, where they are not quoted, as words of their own."""
+    parts, quote, at = [], "", 0
+    while at < len(line):
+        letter = line[at]
+        if letter == "\\" and quote != "'":
+            parts.append(line[at : at + 2])
+            at += 2
+            continue
+        if quote:
+            quote = "" if letter == quote else quote
+        elif letter in "'\"":
+            quote = letter
+        elif letter in ";|" or (letter == "&" and ">" not in (line[at - 1 : at], line[at + 1 : at + 2])):
+            letter = f" {_END} "
+        parts.append(letter)
+        at += 1
+    return "".join(parts)
 
 
 def left_over(words: Sequence[str]) -> str | None:

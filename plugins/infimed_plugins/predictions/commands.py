@@ -31,7 +31,8 @@ ClusterOption = Annotated[
     typer.Option(help="Tag or column of --questions that makes some of them one patient's.", metavar="NAME"),
 ]
 READERS = {
-    ".csv": "csv", ".csv.gz": "csv", ".tsv": "csv", ".parquet": "parquet", ".json": "llava", ".tar": "webdataset",
+    ".csv": "csv", ".csv.gz": "csv", ".tsv": "csv", ".tsv.gz": "csv", ".parquet": "parquet", ".json": "llava",
+    ".json.gz": "llava", ".tar": "webdataset", ".tar.gz": "webdataset", ".tgz": "webdataset",
 }  # fmt: skip
 """The reader of a file by its ending; ``jsonl`` of any other."""
 LimitOption = Annotated[int | None, typer.Option(min=1, help="Only the first questions of each benchmark.")]

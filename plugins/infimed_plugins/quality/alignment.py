@@ -54,7 +54,7 @@ _THIS_IS = re.compile(
 )
 _ASKS_WHICH = re.compile(
     r"\b(?:modality|which|what (?:type|kind|sort|imaging|organ|part|region|plane|body)|or|how was|"
-    r"taken with|type of)\b|^\W*(?:is|was|are|were) (?:this|it|that|these|the) (?:[\w-]+ ?){1,8}\?",
+    r"taken with|type of)\b|^\W*(?:is|was|are|were) (?:this|it|that|these|the) (?:[\w-]+ ){0,7}[\w-]+ ?\?",
     re.I,
 )
 _ASKS_IF = re.compile(
@@ -81,7 +81,7 @@ def _claims(kind: str) -> tuple[tuple[str, re.Pattern[str]], ...]:
 def claimed(kind: str, texts: Texts) -> frozenset[str]:
     """Keys of the lexicon's table ``kind`` that the answers speak of, without comparisons, denials and complaints."""
     found = set()
-    agreed = [question for question in texts.questions if _YES.match(texts.answer) and _ASKS_IF.match(question)]
+    agreed = [question for question, answer in texts.pairs if _YES.match(answer) and _ASKS_IF.match(question)]
     for key, pattern in _claims(kind):
         for answer in (*texts.answers, *agreed):
             if any(not _is_elsewhere(match) for match in pattern.finditer(answer)):

@@ -55,13 +55,14 @@ _OTHER_MONTH = (
 )
 """Months of German, French, Italian and Dutch that are no words of English."""
 PARTIAL_DATE = re.compile(
-    rf"(?<![\w./-])(?:(?:{_FULL_MONTH}|{_LOWER_MONTH}|{_SHORT_MONTH}|{_SPANISH_MONTH}) {_DAY}"
+    rf"(?<![\w./-])(?:(?:{_FULL_MONTH}|{_LOWER_MONTH}|{_SHORT_MONTH}"
+    rf"|(?!(?i:mayo) (?:\d|1[0-2])\b){_SPANISH_MONTH}) {_DAY}"
     r"(?! ?(?:patients|cases|subjects|%|mg|mm|cm))"
     rf"|{_DAY}(?: of)?[ -](?:{_FULL_MONTH}|{_LOWER_MONTH}|{_SHORT_MONTH})"
     rf"|{_BARE_DAY} de {_SPANISH_MONTH}|{_BARE_DAY}(?:er|º|\.)? ?{_OTHER_MONTH})(?![\w/]|[.-]\d)"
     r"|(?<!\d)\d{1,2} ?月 ?\d{1,2} ?[日号號]"
 )
-"""A day and a month without a year."""
+"""A day and a month without a year; up to 12, "Mayo 3" is the score of a colitis."""
 MONTH_YEAR = re.compile(
     rf"(?<![\w./-])(?:(?:{_FULL_MONTH}|{_SHORT_MONTH}|{_SPANISH_MONTH}|{_OTHER_MONTH})(?: of| de| del)?,? |"
     rf"(?:0?[1-9]|1[0-2])/){_YEAR}(?![\w/]|[.-]\d)"

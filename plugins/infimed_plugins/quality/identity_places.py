@@ -63,6 +63,7 @@ _KNOWN = re.compile(
     r"|Memorial Sloan[- ]Kettering|Kaiser Permanente|M\.?D\.? Anderson|Dana[- ]Farber|Cedars[- ]Sinai|Rigshospitalet"
     r"|Royal (?:Brompton|Marsden)|Great Ormond Street|Moorfields|Addenbrooke['’]s"
     rf"|(?:Universitätsmedizin|Medizinische Hochschule) {_WORD})(?: Hospital)?)(?![\w-])"
+    r"(?! (?:scores?|nomograms?|staging|classification|criteria|grad(?:e|ing)|prosthes[ie]s|index|scale)\b)"
 )
 """Known by a name that no word for a hospital need follow."""
 _HAN = r"\u4e00-\u9fff\u30a0-\u30ff"

@@ -99,12 +99,12 @@ class Index:
         """The numbers of the lists that have a piece in a text of lower case."""
         found = {number for piece, number in self._anywhere if piece in low}
         of_word = self._of_word
+        parts: set[tuple[str, int]] = set()
         for word in low.split():
             if held := of_word[word]:
                 found |= held[0]
-                for piece, number in held[1]:
-                    if number not in found and piece in low:
-                        found.add(number)
+                parts.update(held[1])
+        found.update(number for piece, number in parts if number not in found and piece in low)
         return found
 
 

@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from itertools import pairwise
 from pathlib import Path
 
 from infimed_core import Sample, Turn
@@ -22,6 +23,8 @@ class Texts:
     is_caption: bool
     options: tuple[str, ...] = ()
     language: str = ""
+    pairs: tuple[tuple[str, str], ...] = ()
+    """Each answer with the question right before it."""
 
     @property
     def answer(self) -> str:
@@ -43,7 +46,13 @@ def texts_of(sample: Sample) -> Texts:
     task = sample.tags.get("task_type", "").lower()
     asked = any(text.strip() for text in questions)
     is_caption = any(word in task for word in ("caption", "report")) or not asked
-    return Texts(questions, answers, is_caption, sample.options, sample.tags.get("language", ""))
+    turns = [(turn.role, turn.text) for turn in sample.turns]
+    if not any(role == "assistant" for role, _ in turns):
+        turns += [("assistant", answer) for answer in answers]
+    pairs = tuple(
+        (asked[1], said[1]) for asked, said in pairwise(turns) if (asked[0], said[0]) == ("user", "assistant")
+    )
+    return Texts(questions, answers, is_caption, sample.options, sample.tags.get("language", ""), pairs)
 
 
 def _said(turn: Turn) -> str:

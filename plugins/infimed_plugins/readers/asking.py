@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from infimed_core import InfimedError, Sample, is_person_tag, load_plugins
-from infimed_plugins.readers.guessed_table import LOOKED_AT, rank_of, tag_of
+from infimed_plugins.readers.guessed_table import LOOKED_AT, MOST_ROWS, rank_of, tag_of
 from infimed_plugins.readers.guessing import Guess, tried_out
 from infimed_plugins.readers.tables import table_rows
 
@@ -129,6 +129,10 @@ def evaluation_of(asked: Guess | None, read: Sequence[Guess], current: Path, wis
     if (tag := _person_tag(asked.samples, wish.split_by)) is not None:
         lines.append(f"        cluster: {yaml_of(tag)}  # questions of one are counted together in the intervals")
     found = named_findings([sample for one in (asked, *read) for sample in one.samples])
+    if found:  # of the first rows: the others may hold more
+        every = sorted({answer for one in (asked, *read) for answer in _answers(one)} - {""})
+        few = len(every) <= MOST_CHOICES and all(len(text.split()) <= LONGEST_CHOICE for text in every)
+        found = every if few else []
     if found and not {text.lower().strip(".") for text in found} <= {"yes", "no"}:
         lines.append(f"        choices: {yaml_of(found)}  # all answers seen; every answer is read as one of them")
     words, tokens = longest_answer(asked.samples)
@@ -136,6 +140,15 @@ def evaluation_of(asked: Guess | None, read: Sequence[Guess], current: Path, wis
     longest = f"the longest answer seen has {words} word{'s' * (words != 1)}; raise it for sentences or thoughts"
     lines.append(f"        max_new_tokens: {tokens}  # {longest}")
     return [*lines, "        reader:", *reader_lines(asked.use, relative(asked.settings, current), "          ")]
+
+
+def _answers(one: Guess) -> Iterator[str]:
+    """The answer of every row, up to the most rows that are looked at."""
+    reader: Any = load_plugins().find("reader", one.use).model_validate(one.settings)
+    rows = (row for shard in reader.shards() for row in reader.read(shard))
+    for row in islice(rows, MOST_ROWS):
+        if isinstance(row, Sample) and row.turns[-1].role == "assistant":
+            yield row.turns[-1].text.strip()
 
 
 def _person_tag(samples: Sequence[Sample], split_by: str | None) -> str | None:

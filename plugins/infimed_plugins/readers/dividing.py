@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from infimed_core import DataError, InfimedError, Sample, load_plugins
+from infimed_core import DataError, InfimedError, Sample, load_plugins, write_atomically
 from infimed_plugins.readers.files import FileReader
 from infimed_plugins.readers.guessing import Guess
 from infimed_plugins.readers.tables import header_of, table_rows
@@ -45,6 +46,8 @@ def divided(best: Guess, column: str, share: float, folder: Path, name: str, for
     if column not in names and len(alike) != 1:
         raise InfimedError(f"{file}: has no column '{column}' to divide by; there are: {', '.join(names)}")
     column = column if column in names else alike[0]
+    if names.count(column) > 1:
+        raise InfimedError(f"{file}: has the column '{column}' {names.count(column)} times; name one of them otherwise")
     rows = [row for _, row in table_rows(file, None, encoding) if isinstance(row, Mapping)]
     values = {_value(row[column]) for row in rows} - {""}
     if len(values) < 2:
@@ -89,20 +92,23 @@ def files_of(use: str, settings: Mapping[str, Any]) -> list[Path]:
 
 
 def write_table(place: Path, names: Sequence[str], rows: Sequence[Mapping[str, Any]], force: bool) -> None:
-    """Write a CSV in UTF-8.
+    """Write a CSV in UTF-8, without columns that have one name: nobody can say which of them is meant.
 
     Raises:
         InfimedError: there is such a file, and it is not to be written over.
     """
     if place.exists() and not force:
         raise InfimedError(f"{place}: is there already; write over it with --force")
-    with open(place, "w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, fieldnames=list(names))
-        writer.writeheader()
-        for row in rows:
-            if wrong := next((cell for cell in row.values() if isinstance(cell, Exception)), None):
-                raise wrong
-            writer.writerow(row)
+    plain = [name for name in names if names.count(name) == 1]
+    stream = io.StringIO(newline="")
+    writer = csv.DictWriter(stream, fieldnames=plain)
+    writer.writeheader()
+    for row in rows:
+        cells = {name: row.get(name) for name in plain}
+        if wrong := next((cell for cell in cells.values() if isinstance(cell, Exception)), None):
+            raise wrong
+        writer.writerow(cells)
+    write_atomically(place, stream.getvalue())
 
 
 def _value(cell: Any) -> str:

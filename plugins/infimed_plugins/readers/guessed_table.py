@@ -15,6 +15,7 @@ from infimed_plugins.readers.encodings import encoding_of
 from infimed_plugins.readers.found_images import Images
 from infimed_plugins.readers.image_names import columns_of_images
 from infimed_plugins.readers.medevalkit import OPTIONS, columns_of_options
+from infimed_plugins.readers.options import LETTERS
 from infimed_plugins.readers.parquet import parquet_rows
 from infimed_plugins.readers.tables import header_of, table_rows
 from infimed_plugins.readers.texts import opened
@@ -110,7 +111,7 @@ def look_at(folder: Path, files: list[Path], images: Images, tag: str | None = N
     free = [name for name in names if name not in taken and not _holds_names(rows, name)]
     by_name = next((lower[name] for name in ANSWERS if lower.get(name) in free), None)
     others = [name for name in free if name not in tags.values()]
-    answer = by_name or (_choosing(rows, others, options) if options else _longest(rows, others))
+    answer = by_name or (_choosing(rows, others, options, len(options)) if options else _longest(rows, others))
     if answer not in (None, "answer"):
         columns["answer"] = answer
     taken.add(answer)
@@ -252,22 +253,30 @@ def _options(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[st
         return [single] if any(not is_empty(row.get(single)) for row in rows) else []
     for found in columns_of_options(lower.keys()):
         options = [lower[name] for name in found]
-        if "a" not in found or _choosing(rows, [name for name in names if name not in options], []):
+        if "a" not in found or _choosing(rows, [name for name in names if name not in options], [], len(options)):
             return options
     return []
 
 
-def _choosing(rows: Sequence[Mapping[str, Any]], names: Sequence[str], options: Sequence[str]) -> str | None:
-    """The column most of whose cells are the letter or the text of an option of their row."""
+def _choosing(
+    rows: Sequence[Mapping[str, Any]], names: Sequence[str], options: Sequence[str], num_options: int
+) -> str | None:
+    """The column most of whose cells are the letter or the text of an option of their row; of several the likeliest.
+
+    One column of options may hold lists of any length: then every letter may be one of them.
+    """
+    letters = LETTERS[:num_options] if num_options > 1 else LETTERS
+    found: dict[str, float] = {}
     for name in names:
         cells = [(row, str(row.get(name)).strip()) for row in rows if not is_empty(row.get(name))]
         chosen = [
-            (len(cell) == 1 and cell.isalpha()) or any(str(row.get(option)).strip() == cell for option in options)
+            (len(cell) == 1 and cell.upper() in letters)
+            or any(str(row.get(option)).strip() == cell for option in options)
             for row, cell in cells
         ]
         if 2 * sum(chosen) > len(cells):
-            return name
-    return None
+            found[name] = sum(chosen) / len(cells)
+    return max(found, key=lambda name: found[name], default=None)
 
 
 def _asking(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str | None:

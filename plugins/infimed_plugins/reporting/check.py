@@ -68,7 +68,7 @@ def recipe_of_another_tool(file: Path) -> str | None:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return None
-    if re.search(r"^\s*(\S+\s+)*?swift (sft|rlhf)\b", text, re.MULTILINE):
+    if re.search(r"^[ \t]*(?:[^\s#]\S*[ \t]+)*?swift (?:sft|rlhf)\b", text, re.MULTILINE):
         return "ms-swift"
     keys = set(re.findall(r"^(\w+)\s*:", text, re.MULTILINE))
     if len(keys & {"model_name_or_path", "finetuning_type", "dataset", "stage"}) > 1:

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from pydantic import PrivateAttr
 
-from infimed_core import Fault, Media, MediaLoader, Reader, Sample, Score, Scorer, Turn
+from infimed_core import Executor, Fault, Media, MediaLoader, Reader, Sample, Score, Scorer, Turn
 from infimed_core.contracts import CheckedExecutor
 from infimed_core.curate.joining import join_parts
 from infimed_core.curate.lost_workers import each_part
@@ -191,7 +191,7 @@ def test_where_a_fatal_row_cannot_be_skipped_the_rest_of_its_file_is_one_fault(t
     assert len(ids) == 11 + 6 + 11 and "two.x-6" in ids
     (fault,) = faults
     assert fault["where"] == "two.x: row 8, the one after line 6"
-    assert "what comes after it cannot be read" in fault["detail"]
+    assert fault["code"] == "rest_unread" and "what comes after it was not read" in fault["detail"]
 
 
 def process_number(item: int) -> int:
@@ -222,6 +222,19 @@ def test_a_picture_at_which_a_worker_dies_is_one_that_cannot_be_opened(tmp_path:
         prints = fingerprints(media, FatalPicture({}), executor)
     assert [row for row, made in enumerate(prints) if made.pixels is None] == [40]
     assert "worker died" in prints[40].fault and len({made.pixels for made in prints}) == 70
+
+
+class Dying(Executor):
+    """Whose workers die whatever they are given."""
+
+    def map(self, function: Any, items: Any) -> Any:
+        raise WorkerDiedError(0, "a worker died")
+        yield
+
+
+def test_workers_that_die_whatever_they_are_given_end_the_step(tmp_path: Path) -> None:
+    with pytest.raises(WorkerDiedError):
+        fingerprints([Media(uri="a"), Media(uri="b")], MediaLoader({}), Dying())
 
 
 @pytest.mark.slow
