@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from infimed_core import InfimedError, RunEvent
+from infimed_core import InfimedError, RunEvent, load_plugins
 from infimed_core.records import RECORD_FORMAT, open_run
 from infimed_core.testing import run
 from infimed_plugins.operations.checksums import damaged_files
 from infimed_plugins.operations.status import status_of
+from infimed_plugins.reporting.check import lines_about
 from infimed_plugins.reporting.page.page import write_page
 
 KEPT = Path(__file__).parents[1] / "fixtures" / "kept_runs"
@@ -78,3 +79,8 @@ def test_a_run_of_another_format_is_one_line_and_a_later_one_stays_as_it_is(tmp_
         with pytest.raises(InfimedError, match="later version"):
             run(document, tmp_path)
         assert json.loads((directory / "run.json").read_text()) == body
+        (tmp_path / "run.yaml").write_text(
+            json.dumps(document | {"run": {"name": "r", "directory": str(directory.parent)}})
+        )
+        with pytest.raises(InfimedError, match="later version"):
+            lines_about(tmp_path / "run.yaml", load_plugins(), {})

@@ -124,6 +124,13 @@ def refused_directory(run: Path) -> str:
             f"{run} cannot be written ({error.strerror or error}); set run.directory to a place that is yours to "
             "write, or give it to the user who runs this"
         )
+    if (run / "run.json").is_file():
+        from infimed_core.records import open_run
+
+        try:
+            open_run(run)
+        except InfimedError as error:  # other damage is mended by the run
+            return str(error) if "made by a later version" in str(error) else ""
     return ""
 
 
