@@ -296,11 +296,14 @@ def test_a_whole_file_of_a_kind_that_is_not_read_is_unsupported(data):
         b"GIFT for the department",
         b"II was the grade of the tumour",
         b"%PDF-1.7",
-        b"\x1f\x8b" + bytes(20),
     ],
 )
 def test_what_only_begins_like_an_image_is_none(data):
     assert code_of(IMAGE.probe, Media(data=data)) == "not_an_image"
+
+
+def test_what_is_packed_is_told_as_that():
+    assert code_of(IMAGE.probe, Media(data=b"\x1f\x8b" + bytes(20))) == "unsupported"
 
 
 def test_only_a_file_that_may_have_lost_something_is_to_be_fetched_again():
