@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 import forked
 
 MOST_ATTEMPTS, PAUSE = 60, 0.05
-STEPS_A_SECOND = 8
+STEPS_A_SECOND = 14
 """Steps of each of two stages for a second between kills; a core does about fifteen a second."""
 CASES: dict[str, list[str]] = {
     "one owner: locks, takeovers, directories that cannot be held": ["core/store/test_record.py"],
