@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from infimed_core import Media, Sample, Turn
 from infimed_plugins.quality.compliance import named_identity
-from infimed_plugins.quality.identity_keys import identity_of, kind_of_key
+from infimed_plugins.quality.identity_keys import identity_of, in_name, kind_of_key
 from infimed_plugins.quality.installed import media_loader
 from infimed_plugins.quality.privacy.command import deidentify
 from infimed_plugins.quality.privacy.pseudonyms import Pseudonyms
@@ -143,3 +144,12 @@ def test_stand_ins_are_no_identity_to_whoever_checks_the_copy():
 
 def test_a_number_of_sixteen_digits_is_no_stand_in():
     assert scan_texts(["MRN: mrn-1234567890123456"]) and not scan_texts(["mrn-1234567890abcdef"])
+
+
+def test_the_digits_of_a_digest_are_no_identity_and_those_beside_one_are():
+    for number in range(400):
+        content = str(number).encode()
+        for digest in (hashlib.md5(content), hashlib.sha1(content), hashlib.sha256(content)):
+            assert in_name(f"{digest.hexdigest()}.png") == [], number
+    digest = hashlib.sha256(b"0").hexdigest()
+    assert in_name(f"2019-03-04_{digest}.png") and in_name("1.2.840.113619.2.55.3.2831868886.20190304.png")

@@ -100,11 +100,19 @@ def identity_of(key: str, value: Any) -> Reason | None:
     return kind
 
 
+_DIGEST = re.compile(
+    r"(?<![0-9a-z])(?=[0-9-]*[a-f])(?:[0-9a-f]{64}|[0-9a-f]{40}|[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
+    r"(?![0-9a-z])",
+    re.I,
+)
+"""Names made of what a file holds (MD5, SHA-1, SHA-256) or drawn at random: their digits say nothing."""
+
+
 def in_name(name: str) -> list[Reason]:
     """Identity in the name of a file or an id: dates, UIDs, numbers behind labels, and a given name beside another."""
     if _PSEUDONYM.match(name):
         return []
-    name = without_pseudonyms(name)
+    name = _DIGEST.sub("", without_pseudonyms(name))
     spaced = re.sub(r"[_+]+", " ", name[:400])
     found = [reason for reason in identities(name[:400]) if reason is not Reason.PHI_AGE]
     if spaced != name:
