@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from infimed_core import InfimedError, Sample, is_person_tag, load_plugins
 from infimed_plugins.readers.guessed_table import LOOKED_AT, MOST_ROWS, rank_of, tag_of
-from infimed_plugins.readers.guessing import Guess, tried_out
+from infimed_plugins.readers.guessing import Guess, rows_of, tried_out
+from infimed_plugins.readers.run_file_lines import reader_lines, relative, yaml_of
 from infimed_plugins.readers.tables import table_rows
 
 ROOM = {"tiny": 16, "real": 64}
@@ -144,9 +144,7 @@ def evaluation_of(asked: Guess | None, read: Sequence[Guess], current: Path, wis
 
 def _answers(one: Guess) -> Iterator[str]:
     """The answer of every row, up to the most rows that are looked at."""
-    reader: Any = load_plugins().find("reader", one.use).model_validate(one.settings)
-    rows = (row for shard in reader.shards() for row in reader.read(shard))
-    for row in islice(rows, MOST_ROWS):
+    for row in islice(rows_of(one.use, one.settings), MOST_ROWS):
         if isinstance(row, Sample) and row.turns[-1].role == "assistant":
             yield row.turns[-1].text.strip()
 
@@ -164,34 +162,3 @@ def longest_answer(samples: Sequence[Sample]) -> tuple[int, int]:
     texts = [text for sample in samples for text in (sample.turns[-1].text, *sample.references, *sample.options)]
     words = max(len(text.split()) for text in texts)
     return words, max(4 * len(text.split()) + 2 * sum(not letter.isascii() for letter in text) for text in texts)
-
-
-def reader_lines(use: str, settings: dict[str, Any], start: str, doubt: str = "") -> list[str]:
-    """The lines of a reader with its settings, the first after ``start``."""
-    inner = " " * len(start)
-    lines = [f"{start}use: {use}", f"{inner}with:"]
-    comments = {"encoding": f"  # {doubt}"} if doubt else {}
-    return lines + [f"{inner}  {key}: {yaml_of(value)}{comments.get(key, '')}" for key, value in settings.items()]
-
-
-def relative(settings: dict[str, Any], current: Path) -> dict[str, Any]:
-    """Settings with the places below the current folder named from it."""
-
-    def short(key: str, value: Any) -> Any:
-        if isinstance(value, dict):  # of a reader within
-            return relative(value, current)
-        return shown(Path(value), current) if key in ("path", "image_root") else value
-
-    return {key: short(key, value) for key, value in settings.items()}
-
-
-def shown(place: Path, current: Path) -> str:
-    """A place, from the current folder where it lies below it."""
-    return str(place.relative_to(current)) if place.is_relative_to(current) and place != current else str(place)
-
-
-def yaml_of(value: Any) -> str:
-    """A value on one line, quoted where YAML would read something else."""
-    import yaml
-
-    return yaml.safe_dump(value, default_flow_style=True, width=10**6, allow_unicode=True).removesuffix("...\n").strip()

@@ -15,22 +15,11 @@ from typing import Annotated, Any
 import typer
 
 from infimed_core import InfimedError
-from infimed_plugins.readers.asking import (
-    NOTHING,
-    Wish,
-    evaluation_of,
-    flags,
-    reader_lines,
-    relative,
-    shown,
-    taken,
-    unasked,
-    with_question,
-    yaml_of,
-)
+from infimed_plugins.readers.asking import NOTHING, Wish, evaluation_of, flags, taken, unasked, with_question
 from infimed_plugins.readers.dividing import apart, divided
 from infimed_plugins.readers.guessed_table import LOOKED_AT
 from infimed_plugins.readers.guessing import TABLES, Guess, guess, looks_like_test_set
+from infimed_plugins.readers.run_file_lines import reader_lines, relative, shown, yaml_of
 
 SCORE = "quality: {scorers: [{use: five-dimension}], select: {use: top-share, with: {keep: 0.8}}}"
 TRAIN = """resolution: {use: fixed, with: {max_visual_tokens: %(visual)s}}  # largest size of an image, in tokens

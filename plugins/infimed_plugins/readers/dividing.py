@@ -14,7 +14,7 @@ from typing import Any
 
 from infimed_core import DataError, InfimedError, Sample, load_plugins, write_atomically
 from infimed_plugins.readers.files import FileReader
-from infimed_plugins.readers.guessing import Guess
+from infimed_plugins.readers.guessing import Guess, rows_of
 from infimed_plugins.readers.tables import header_of, table_rows
 from infimed_plugins.readers.values import is_empty
 
@@ -117,10 +117,7 @@ def _value(cell: Any) -> str:
 
 def row_keys(use: str, settings: Mapping[str, Any]) -> Iterator[Any]:
     """What each row says and shows, whatever its id; ``None`` of a row that is no sample."""
-    kind = load_plugins().find("reader", use)
-    reader: Any = kind.model_validate(settings)
-    rows = (row for shard in reader.shards() for row in reader.read(shard))
-    for row in islice(rows, MOST_ROWS):
+    for row in islice(rows_of(use, settings), MOST_ROWS):
         if not isinstance(row, Sample):
             yield None
             continue

@@ -288,6 +288,12 @@ def _studies(
         yield Guess("volumes", {"reader": {"use": "studies", "with": settings}})
 
 
+def rows_of(use: str, settings: Mapping[str, Any]) -> Iterator[Sample | Fault]:
+    """Every row of a reader with these settings."""
+    reader: Any = load_plugins().find("reader", use).model_validate(settings)
+    return (row for shard in reader.shards() for row in reader.read(shard))
+
+
 def tried_out(one: Guess) -> Guess:
     """The guess with what its reader makes of the first rows."""
     kind = load_plugins().find("reader", one.use)

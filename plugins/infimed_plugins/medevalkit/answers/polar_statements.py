@@ -20,12 +20,6 @@ _ASKING = word_set(
     "considered used done enhanced given administered taken acquired obtained performed plane"
 )
 _SUBJECT_FREE = frozenset(["some", "any", "anything", "something", "type", "kind"])
-_HEDGES = re.compile(
-    r"\b(?:possibl[ey]|may|might|could|perhaps|maybe|uncertain|unclear|cannot be (?:excluded|ruled out|"
-    r"determined)|can't be (?:excluded|ruled out)|suspicious|suspected|equivocal|difficult to|hard to|not "
-    r"(?:clear|certain|possible)|without (?:more|further)|likely|probabl[ey]|appears to be possible|whether)\b",
-    re.IGNORECASE,
-)
 _STRONG_HEDGES = re.compile(
     r"\b(?:possibl[ey]|may|might|could|perhaps|maybe|uncertain|unclear|cannot be (?:excluded|ruled out|"
     r"determined)|can't be (?:excluded|ruled out)|equivocal|difficult to|hard to|not (?:clear|certain|"

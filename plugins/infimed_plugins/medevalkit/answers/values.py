@@ -1,12 +1,13 @@
 """Values of one kind, of which an answer names one: sides, levels, planes, techniques, regions, sexes, colours,
-numbers."""
+numbers.
+
+Sources: DICOM PS3.16, context groups 29 (techniques), 244 (sides) and 4031 (regions), and their usual abbreviations.
+"""
 
 from __future__ import annotations
 
 from infimed_plugins.medevalkit.answers.values_chinese import CHINESE
 from infimed_plugins.medevalkit.answers.words import phrases
-
-SOURCES = "DICOM PS3.16 context groups 29 (techniques), 244 (sides), 4031 (regions) and their usual abbreviations"
 
 KINDS: dict[str, dict[str, str]] = {
     "side": {
