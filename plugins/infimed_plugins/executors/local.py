@@ -150,8 +150,10 @@ class Processes(Executor):
 
 
 def _default_processes() -> int:
-    """One for each processor, and one where there is one: what dies in it does not end the run. (With 0, which tests put
-    in its place, all is done in this process.)"""
+    """One for each processor, and one where there is one: what dies in it does not end the run.
+
+    (With 0, which tests put in its place, all is done in this process.)
+    """
     return _num_cpus()
 
 
