@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from infimed_core import InfimedError
+from infimed_core import InfimedError, read_named
 from infimed_plugins.migration import llama_factory, swift
 from infimed_plugins.migration.keys import Account, account_of
 from infimed_plugins.migration.recipe import Recipe
@@ -60,7 +60,7 @@ def converted(tool: Tool, file: Path, devices: int) -> tuple[Recipe, list[Accoun
         InfimedError: the file cannot be read, or asks for what cannot be said here.
     """
     try:
-        text = file.read_text(encoding="utf-8")
+        text = read_named(file).decode().replace("\r\n", "\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InfimedError(f"{file}: cannot be read: {error}") from error
     if tool is Tool.ms_swift and file.suffix not in (".yaml", ".yml", ".json"):

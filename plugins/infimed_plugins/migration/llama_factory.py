@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from infimed_core import InfimedError
+from infimed_core import InfimedError, read_named
 from infimed_plugins.migration.keys import Key, Settings
 from infimed_plugins.migration.preferences import objective_of, source_of
 from infimed_plugins.migration.recipe import Lora, Recipe
@@ -297,7 +297,7 @@ _USUAL = {
 def _described(folder: Path) -> dict[str, Any]:
     """``dataset_info.json`` where it lies; without it every name is taken for a local one."""
     try:
-        entries = json.loads((folder / "dataset_info.json").read_text(encoding="utf-8"))
+        entries = json.loads(read_named(folder / "dataset_info.json"))
     except (OSError, ValueError, RecursionError):
         return {}
     return entries if isinstance(entries, dict) else {}

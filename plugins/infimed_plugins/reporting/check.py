@@ -23,6 +23,7 @@ from infimed_core import (
     mixing_warnings,
     parse_changes,
     printable,
+    read_named,
 )
 
 
@@ -65,7 +66,7 @@ _OF_SWIFT = {
 def recipe_of_another_tool(file: Path) -> str | None:
     """The tool that a file is for, where `infimed convert` knows it: by keys or a command that no run file has."""
     try:
-        text = file.read_text(encoding="utf-8")
+        text = read_named(file).decode()
     except (OSError, UnicodeDecodeError):
         return None
     if re.search(r"^[ \t]*(?:[^\s#]\S*[ \t]+)*?swift (?:sft|rlhf)\b", text, re.MULTILINE):
