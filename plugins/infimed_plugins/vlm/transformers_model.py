@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -143,6 +143,23 @@ class TransformersModel(TrainableModel):
         from infimed_plugins.vlm.drawing import draw
 
         return draw(self, prompts, count, generation, media)
+
+    def draw_elsewhere(
+        self,
+        prompts: Sequence[tuple[Sample, int | None]],
+        count: int,
+        generation: Generation,
+        media: MediaLoader,
+        ask: Callable[..., list[list[list[int]]]],
+    ) -> list[list[tuple[Encoded, str, bool]] | DataError]:
+        """As ``draw``, of the tokens that ``ask`` draws.
+
+        Called with a list of (encoded prompt, ``Request`` whose images are as this model sees them), ``count``, tokens
+        that are never drawn and tokens that end an answer, it returns the tokens of each answer to each prompt.
+        """
+        from infimed_plugins.vlm.drawing import draw
+
+        return draw(self, prompts, count, generation, media, ask)
 
     def describe(self) -> dict[str, JsonValue]:
         """Facts for the run record."""
