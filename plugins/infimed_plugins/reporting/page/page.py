@@ -16,7 +16,15 @@ from infimed_plugins.reporting.page.answers import AnswerTables, read_tables
 from infimed_plugins.reporting.page.assets import asset, digest, environment
 from infimed_plugins.reporting.page.confidence import referring
 from infimed_plugins.reporting.page.curation import with_curation
-from infimed_plugins.reporting.page.doubts import judged_models, no_better, no_model, same_answers, unread, weak_forms
+from infimed_plugins.reporting.page.doubts import (
+    from_files,
+    judged_models,
+    no_better,
+    no_model,
+    same_answers,
+    unread,
+    weak_forms,
+)
 from infimed_plugins.reporting.page.figures import printable
 from infimed_plugins.reporting.page.leaderboard import leaderboard
 from infimed_plugins.reporting.page.live import with_running_curves
@@ -147,6 +155,7 @@ def _page(
             *no_model(record),
             *no_better(record),
             *weak_forms(record),
+            *from_files(record),
         ],
         earlier=[one.line for one in missing if one.model not in judged],
         style=Markup(style),
