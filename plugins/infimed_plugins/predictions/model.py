@@ -24,7 +24,7 @@ class Predictions(Model):
     can_be_asked: ClassVar[bool] = False
 
     path: str = Field(description="The file of answers, or a folder of such files.")
-    layout: Literal["auto", "jsonl", "lm-eval", "lmms-eval", "vlmevalkit", "llava"] = Field(
+    layout: Literal["auto", "jsonl", "lm-eval", "lmms-eval", "vlmevalkit", "medevalkit", "llava"] = Field(
         default="auto", description="Which tool's layout; jsonl is any table of ids and texts, auto looks."
     )
     id_field: str | None = Field(
