@@ -18,6 +18,8 @@ IDS = ("id", "question_id", "sample_id", "qid", "index", "doc_id")
 TEXTS = ("text", "prediction", "response", "output", "model_answer", "generated_text", "pred", "answer")
 QUESTIONS = ("question", "Question", "query", "prompt", "input")
 ENDINGS = ("finish_reason", "stop_reason")
+MOST_BYTES = 2**30
+"""The largest file of answers: 50,000 answers of 10 KB are half of it."""
 Row = Mapping[str, Any]
 _BYTE = re.compile("[\udc80-\udcff]")
 """What a byte that is no UTF-8 was read as."""
@@ -267,7 +269,7 @@ def _same(row: Any) -> Any:
 def _decoded(path: Path) -> str:
     """The text, with a byte that is no UTF-8 as half of a pair: its row is the fault, not the file."""
     try:
-        content = read_named(path, 2**30)
+        content = read_named(path, MOST_BYTES)
         if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
             return content.decode("utf-16")
         return content.decode("utf-8-sig", "surrogateescape")
