@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from infimed_core import InfimedError, Registry, load_plugins, load_run_file, read_named
+from infimed_core import DataError, InfimedError, Registry, load_plugins, load_run_file, read_named
 from infimed_core.evaluate.choices import chosen_samples
 from infimed_core.named_files import digest_of_files
 from infimed_core.store.record import read_record
@@ -136,3 +136,18 @@ def test_a_tar_that_unpacks_to_far_more_costs_no_more_than_what_it_unpacks_to(tm
     rows = [row for shard in reader.shards() for row in reader.read(shard)]
     assert time.process_time() - start < 5
     assert [getattr(row, "code", "") for row in rows][:1] == ["too_large"] and len(rows) == 2
+
+
+@pytest.mark.parametrize("size", [2**40, 2**62])
+@pytest.mark.parametrize("ending", [".tar", ".tar.gz"])
+def test_a_member_that_says_it_is_larger_than_any_file_ends_the_file_at_once(
+    tmp_path: Path, size: int, ending: str
+) -> None:
+    member = tarfile.TarInfo("a.png")
+    member.size = size
+    content = member.tobuf(tarfile.GNU_FORMAT) + bytes(5_000)
+    (tmp_path / f"a{ending}").write_bytes(gzip.compress(content) if ending == ".tar.gz" else content)
+    reader, start = WebDataset(path=str(tmp_path / f"a{ending}")), time.process_time()
+    with pytest.raises(DataError, match="ends or breaks"):
+        list(reader.rows(tmp_path / f"a{ending}"))
+    assert time.process_time() - start < 5

@@ -61,7 +61,7 @@ class WebDataset(FileReader):
         key, group, seen, num_bytes = "", Group(), set[bytes](), 0
         tar = None
         try:
-            with _unpacked(file) as stream, _Tar.open(fileobj=stream, mode="r|", ignore_zeros=True) as tar:
+            with _unpacked(file) as stream, _Tar.open(fileobj=stream, mode="r:", ignore_zeros=True) as tar:
                 for member in tar:
                     found, ending = _split(member.name)
                     if member.isdir() or not found:  # .hidden, ._0001.jpg
@@ -182,7 +182,8 @@ class _Tar(tarfile.TarFile):
 
 @contextmanager
 def _unpacked(file: Path) -> Iterator[IO[bytes]]:
-    """The tar itself: ``tarfile`` unpacks a stream too, but copies what waits with every block that it reads of it."""
+    """The tar itself. ``tarfile`` can unpack a stream, but copies what waits with every block that it reads, and reads
+    on behind the end for as long as a header says."""
     with open(file, "rb") as start:
         head = start.read(6)
     kind: Any = next((kind for mark, kind in PACKED.items() if head.startswith(mark)), open)
