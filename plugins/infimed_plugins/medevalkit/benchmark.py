@@ -208,7 +208,7 @@ class KitBenchmark(Benchmark):
         return [replace(question, language="zh") if card.language == "zh" else question]
 
     def grade(self, sample: Sample, answer: Answer, scoring: str) -> Score:
-        """Grade by the card; see docs/benchmarks.md."""
+        """Grade by the card; see docs/answers.md."""
         grade = grade_record(self.card, record_of(sample, answer), scoring)
         if grade.reason == "random_letter":
             grade = _drawn(sample, grade)

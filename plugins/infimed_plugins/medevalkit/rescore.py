@@ -37,7 +37,7 @@ def rescore(
     if card.grading == "rubric":
         raise DataError(
             "no_rule",
-            f"{card.kit_task} is graded by a judge: name one under 'judges:' of a run; see docs/benchmarks.md",
+            f"{card.kit_task} is graded by a judge: name one under 'judges:' of a run; see docs/answers.md",
         )
     _check_origin(Path(path), card)
     records = read_records(Path(path), card)

@@ -10,7 +10,8 @@ from typing import ClassVar, Literal
 from pydantic import Field, JsonValue
 
 from infimed_core import Answer, Component, DataError, LoadedModel, MediaLoader, Model, Request, digest_of_checkpoint
-from infimed_plugins.predictions.layouts import MOST_BYTES, Prediction, guessed_layout, read_predictions
+from infimed_plugins.predictions.files import MOST_BYTES
+from infimed_plugins.predictions.layouts import Prediction, guessed_layout, read_predictions
 from infimed_plugins.predictions.matching import match
 
 SHOWN = 5
@@ -24,7 +25,7 @@ class Predictions(Model):
     can_be_asked: ClassVar[bool] = False
 
     path: str = Field(description="The file of answers, or a folder of such files.")
-    layout: Literal["auto", "jsonl", "lm-eval", "lmms-eval", "vlmevalkit", "llava"] = Field(
+    layout: Literal["auto", "jsonl", "lm-eval", "lmms-eval", "vlmevalkit", "medevalkit", "llava"] = Field(
         default="auto", description="Which tool's layout; jsonl is any table of ids and texts, auto looks."
     )
     id_field: str | None = Field(
