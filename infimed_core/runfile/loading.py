@@ -11,6 +11,7 @@ import yaml
 
 from infimed_core.api.component import found_now
 from infimed_core.errors import ConfigError, InfimedError
+from infimed_core.named_files import read_named
 from infimed_core.plugin_loading import place_of_code, plugin_of, told_error
 from infimed_core.plugins import Group, Registry
 from infimed_core.runfile.checking import Checker, Lines
@@ -78,7 +79,7 @@ def load_run_file(source: Path, registry: Registry, overrides: dict[str, Any] | 
         ConfigError: with every problem found, each ``file:line: path: message; remedy``.
     """
     try:
-        text = source.read_text(encoding="utf-8")
+        text = read_named(source).decode()
     except FileNotFoundError:
         raise ConfigError([f"{source}: no such run file; see examples/full.yaml for one"]) from None
     except (OSError, UnicodeDecodeError) as error:

@@ -28,6 +28,7 @@ from infimed_core import (
     canonical_json,
     modality_of,
     printable,
+    read_named,
     task_type_of,
 )
 from infimed_plugins.medevalkit import prompts, sources
@@ -275,7 +276,7 @@ def _numbered(card: Card, path: str | None, root: Path) -> Iterator[tuple[str, A
             raise DataError("missing_data", f"{root / card.source.files[0]}: no reports; {sources.remedy(card)}")
         for file in files:
             try:
-                report: Any = json.loads(file.read_text(encoding="utf-8"))
+                report: Any = json.loads(read_named(file))
             except (OSError, ValueError, RecursionError) as error:
                 report = DataError("bad_row", f"not a report in JSON: {error}")
             yield str(file), report

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from infimed_core import DataError, Registry, load_plugins
+from infimed_core import DataError, Registry, load_plugins, read_named
 
 IDS = ("id", "question_id", "sample_id", "qid", "index", "doc_id")
 _BYTE = re.compile("[\udc80-\udcff]")
@@ -95,7 +95,7 @@ def _same(row: Any) -> Any:
 def _decoded(path: Path) -> str:
     """The text, with a byte that is no UTF-8 as half of a pair: its row is the fault, not the file."""
     try:
-        content = path.read_bytes()
+        content = read_named(path, 2**30)
         if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
             return content.decode("utf-16")
         return content.decode("utf-8-sig", "surrogateescape")

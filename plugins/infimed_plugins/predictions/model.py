@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, JsonValue
 
-from infimed_core import Answer, Component, DataError, LoadedModel, MediaLoader, Model, Request
+from infimed_core import Answer, Component, DataError, LoadedModel, MediaLoader, Model, Request, digest_of_checkpoint
 from infimed_plugins.predictions.layouts import Prediction, guessed_layout, read_predictions
 from infimed_plugins.predictions.matching import match
 
@@ -41,7 +41,7 @@ class Predictions(Model):
         found = hashlib.sha256()
         place = Path(self.path)
         for file in sorted(place.iterdir()) if place.is_dir() else [place]:
-            found.update(file.read_bytes() if file.is_file() else b"")
+            found.update(digest_of_checkpoint(str(file)).encode() if file.is_file() else b"")
         return f"{super().identity()}|{found.hexdigest()}"
 
     def prepare(self, directory: Path, texts: Callable[[], Iterable[str]], seed: int) -> None:

@@ -85,7 +85,6 @@ _SIGLIP = ("siglip_vision_model",)
 _UNSTATED_TOWER = {"gemma3": "siglip_vision_model"}
 """The tower that transformers assumes where a configuration does not name its."""
 
-_RECURRENT = "layers of linear attention carry a state from token to token, across the border of samples"
 _WINDOWED = "layers see a sliding window, and the tokens of an image each other both ways: packed attention has neither"
 
 FAMILIES = {
@@ -95,8 +94,8 @@ FAMILIES = {
         Family("qwen2_5_vl", _QWEN_VISION, _QWEN_MERGER, 4),
         Family("qwen3_vl", _QWEN_VISION, (*_QWEN_MERGER, "model.visual.deepstack_merger_list."), 4, boxes="listed"),
         Family("qwen3_vl_moe", _QWEN_VISION, (*_QWEN_MERGER, "model.visual.deepstack_merger_list."), 4, boxes="listed"),
-        Family("qwen3_5", _QWEN_VISION, _QWEN_MERGER, 4, leak=_RECURRENT, boxes="listed"),
-        Family("qwen3_5_moe", _QWEN_VISION, _QWEN_MERGER, 4, leak=_RECURRENT, boxes="listed"),
+        Family("qwen3_5", _QWEN_VISION, _QWEN_MERGER, 4, boxes="listed"),
+        Family("qwen3_5_moe", _QWEN_VISION, _QWEN_MERGER, 4, boxes="listed"),
         Family("llava", _TOWER, _PROJECTOR, towers=_SIGLIP),
         Family("gemma3", _TOWER, _PROJECTOR, towers=_SIGLIP, leak=_WINDOWED, both_ways=True),
         Family("internvl", _TOWER, _PROJECTOR, processor="internvl", boxes="tagged"),
@@ -174,7 +173,8 @@ def attention_kind(config: Any, wanted: str) -> str:
     if not getattr(text, "layer_types", None) and getattr(text, "sliding_window", None):
         kinds = {"sliding_attention"}
     family = family_of(config)
-    known = family is not None and family.packs and kinds == {"full_attention"}
+    # Layers of linear attention have no attention to choose: they are cut at the borders themselves (recurrent.py).
+    known = family is not None and family.packs and kinds <= {"full_attention", "linear_attention"}
     return wanted if wanted != "packed" or known else "sdpa"
 
 

@@ -66,6 +66,18 @@ def test_a_mistake_inside_the_only_stage_is_one_line(registry: Registry, tmp_pat
     assert len(found) == 1 and "did you mean 'learning_rate'?" in found[0]
 
 
+@pytest.mark.parametrize("scoring", ["paraphrased", "option-shuffled", "image-blind"])
+def test_a_mistake_in_the_settings_of_an_inner_component_is_its_line_alone(
+    scoring: str, registry: Registry, tmp_path: Path
+) -> None:
+    uses = f"[{{use: demo-text, scoring: {scoring}, with: {{sed: 1}}}}, {{use: demo-txt, scoring: {scoring}}}]"
+    found = problems(
+        f"run: {{name: a}}\nmodel: {{use: random}}\nevaluation: {{benchmarks: {uses}}}\n", registry, tmp_path
+    )
+    assert len(found) == 2 and all(line.startswith("3: evaluation.benchmarks.") for line in found), found
+    assert "did you mean 'demo-text'?" in found[1] and "did you mean 'seed'?" in found[0]
+
+
 def test_section_that_another_needs_is_named(registry: Registry, tmp_path: Path) -> None:
     found = problems("run: {name: a}\ntraining: {use: staged, with: {stages: [{name: one}]}}\n", registry, tmp_path)
     assert [line.split(";")[0] for line in found] == [

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError
 
-from infimed_core import InfimedError, Registry, Row
+from infimed_core import InfimedError, Registry, Row, read_named
 
 FILES = re.compile(r"published(_\w+)?\.yaml")
 """Names of the files in a plugin's package that hold published figures."""
@@ -115,7 +115,7 @@ def chosen_tables(names: Sequence[str], registry: Registry) -> list[Published]:
         if name in installed:
             tables.append(installed[name])
         elif Path(name).is_file():
-            tables.append(read_published(Path(name).read_text(encoding="utf-8"), name))
+            tables.append(read_published(read_named(Path(name)).decode("utf-8", "replace"), name))
         else:
             there = ", ".join(installed) or "none"
             raise InfimedError(

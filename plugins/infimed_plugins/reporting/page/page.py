@@ -80,6 +80,7 @@ def render(
         run = with_running_curves(run)
     thumbnails = Thumbnails(run.directory, media or load_plugins().media_loader(), max_thumbnails)
     quality = [data_sections.quality(step, thumbnails) for step in run.steps("score")]
+    stages = training_sections.stages(run.record, thumbnails)
     for number in range(len(thumbnails)):
         thumbnails.make(number)
     answers = read_tables(run, thumbnails)
@@ -87,7 +88,7 @@ def render(
         if thumbnails.full:
             break
         thumbnails.make(number)
-    return _page(run, quality, answers, thumbnails, live, prices_of(run.record, prices))
+    return _page(run, quality, stages, answers, thumbnails, live, prices_of(run.record, prices))
 
 
 def _spread(answers: AnswerTables) -> Iterator[int]:
@@ -102,6 +103,7 @@ def _spread(answers: AnswerTables) -> Iterator[int]:
 def _page(
     run: Run,
     quality: list[dict[str, Any]],
+    stages: list[dict[str, Any]],
     answers: AnswerTables,
     thumbnails: Thumbnails,
     live: str | None,
@@ -135,7 +137,7 @@ def _page(
         "filters": data_sections.filters(record),
         "quality": quality,
         "plans": [training_sections.plan(name, step) for name, step in tables_of.steps_of(record, "plan")],
-        "stages": training_sections.stages(record),
+        "stages": stages,
         "record": record,
     }
     added = [one._replace(html=Markup(one.html)) for one in added_sections(run)]  # a plugin's code is trusted
