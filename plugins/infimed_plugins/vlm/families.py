@@ -6,7 +6,12 @@ from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from infimed_core import InfimedError, load_plugins
+
+PROCESSORS = ("qwen", "glm", "siglip", "internvl", "pixtral", "gemma4")
+"""The ways of preparing images that InfiMed knows."""
 
 
 @dataclass(frozen=True)
@@ -121,15 +126,26 @@ def _of_plugins() -> dict[str, Family]:
     families = {}
     for model_type, facts in load_plugins().table("infimed_model_families").items():
         try:
-            given: dict[str, Any] = {
-                key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()
-            }
-            families[model_type] = Family(model_type, **given)
-        except (TypeError, AttributeError) as error:
+            families[model_type] = _checked(model_type, facts)
+        except (TypeError, AttributeError, ValueError) as error:
+            told = (
+                [f"{one['loc'][0]}: {one['msg']}" for one in error.errors()]
+                if isinstance(error, ValidationError)
+                else [str(error)]
+            )
             known = ", ".join(field.name for field in fields(Family) if field.name != "model_type")
-            message = f"infimed_model_families offers '{model_type}', which cannot be used: {error}; it may say {known}"
-            raise InfimedError(message) from None
+            message = f"infimed_model_families offers '{model_type}', which cannot be used: {'; '.join(told)}; "
+            raise InfimedError(message + f"it may say {known}") from None
     return families
+
+
+def _checked(model_type: str, facts: dict[str, Any]) -> Family:
+    """A family as a plugin describes it; lists may stand for tuples, other types are errors."""
+    given: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()}
+    family = TypeAdapter(Family).validate_python(vars(Family(model_type, **given)))
+    if family.images not in ("", *PROCESSORS):
+        raise ValueError(f"processor '{family.processor}' is none of {', '.join(PROCESSORS)}")
+    return family
 
 
 def family_of(config: Any) -> Family | None:
