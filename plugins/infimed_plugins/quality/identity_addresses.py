@@ -89,6 +89,12 @@ _WAY = r"(?:Calle|C/|Avda\.?|Avenida|Plaza|Pl\.|Paseo|Camino|Carretera|Ronda|Rua
 _FRENCH_WAY = r"(?:[Rr]ue|[Bb]oulevard|[Bb]d|[Aa]venue|[Ii]mpasse|[Aa]llée)"
 _FRENCH_WORD = r"(?:[Qq]uai|[Cc]hemin|[Cc]ours|[Pp]lace|[Ss]quare)"
 _GERMANIC = r"(?:stra(?:ß|ss)e|str\.|weg|gasse|platz|allee|straat|laan|gracht|plein|gatan|vägen)"
+_TOWN_BEHIND = (
+    r"(?:, ?(?:\d{1,3}[º°ª.]?(?: ?[A-Z]\b)?"
+    r"|(?:piso|planta|bajo|esc\.|int\.|scala|appt?\.?|bât\.?|étage|bus|Whg\.?) ?\w{0,3}))?"
+    rf"(?:, ?(?:[A-Z]{{1,2}}-)?(?:\d{{4}} ?[A-Z]{{2}}|\d{{2}}-\d{{3}}|\d{{3}} ?\d{{2}}|\d{{4,5}}) {_WORD})?"
+)
+"""A floor or a flat, and the town with its postcode."""
 _MAY_BE_EUROPEAN = re.compile(rf"{_WAY}|{_FRENCH_WAY}|{_FRENCH_WORD}|{_GERMANIC}$|\d[a-z]?,$")
 RULES = (
     Rule(
@@ -151,11 +157,11 @@ RULES = (
         Reason.PHI_ADDRESS,
         re.compile(
             rf"\b{_WAY} ?(?:d[eo]l? |d[ao]s? |dell[ae] |dei )?(?:l[ao]s? )?{_WORD}"
-            rf"(?: (?:de |del |la )?{_WORD}){{0,3}},? (?:n[.º°]+ ?)?\d{{1,4}}(?:, ?\d{{5}} {_WORD})?"
+            rf"(?: (?:de |del |la )?{_WORD}){{0,3}},? (?:n[.º°]+ ?)?\d{{1,4}}{_TOWN_BEHIND}"
             rf"|\b\d{{1,4}},? (?:bis |ter )?(?:{_FRENCH_WAY}|{_FRENCH_WORD}(?= d[eu' ’s]))"
             rf" (?:d[eu]s? )?(?:l[ae]s? |[ld]['’])?{_WORD}(?: (?:de |du |des |la )?{_WORD}){{0,3}}"
-            rf"(?:, ?\d{{5}} {_WORD})?"
-            rf"|\b[A-ZÄÖÜ][\wäöüß]{{2,24}}{_GERMANIC} \d{{1,4}}[a-z]?(?:, ?\d{{5}} [A-ZÄÖÜ]\w{{2,24}})?"
+            rf"{_TOWN_BEHIND}"
+            rf"|\b[A-ZÄÖÜ][\wäöüß]{{2,24}}{_GERMANIC} \d{{1,4}}[a-z]?{_TOWN_BEHIND}"
             rf"|\b{_WORD} \d{{1,4}}[a-z]?, (?:[A-Z]{{1,2}}-)?\d{{4,5}} [A-ZÄÖÜ][a-zäöüß]\w{{2,24}}"
         ),
         word=_MAY_BE_EUROPEAN,

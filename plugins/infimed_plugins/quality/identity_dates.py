@@ -16,7 +16,13 @@ MONTH = (
     r"|dec(?:ember)?|d[ée]cembre|dez(?:ember)?|enero|febrero|marzo|abril|mayo|junio|julio|agosto|septiembre|setiembre"
     r"|octubre|noviembre|diciembre|janvier|septembre|gennaio|febbraio|maggio|giugno|luglio|settembre|ottobre|dicembre"
     r"|janeiro|fevereiro|março|maio|junho|julho|setembro|outubro|novembro|dezembro"
-    r"|januari|februari|maart|mei|augustus|ene|abr|ago|dic|fev|gen|giu|lug|ott|mrt)\.?"
+    r"|januari|februari|maart|mei|augustus|ene|abr|ago|dic|fev|gen|giu|lug|ott|mrt"
+    r"|marts|maj|desember|augusti|mart|stycznia|lutego|marca|kwietnia|maja|czerwca|lipca|sierpnia|września|października"
+    r"|listopada|grudnia|ledna|února|března|dubna|května|června|července|srpna|září|října|listopadu|prosince"
+    r"|ocak|şubat|nisan|mayıs|haziran|temmuz|ağustos|eylül|ekim|kasım|aralık"
+    r"|ianuarie|februarie|martie|aprilie|iunie|iulie|septembrie|octombrie|noiembrie|decembrie"
+    r"|(?:tammi|helmi|maalis|huhti|touko|kesä|heinä|elo|syys|loka|marras|joulu)kuuta"
+    r"|января|февраля|марта|апреля|мая|июня|июля|августа|сентября|октября|ноября|декабря)\.?"
 )
 _DAY = r"(?:[12]\d|3[01]|0?[1-9])(?:st|nd|rd|th|er|º)?"
 _BARE_DAY = r"(?:[12]\d|3[01]|0?[1-9])"
@@ -52,9 +58,11 @@ _OTHER_MONTH = (
     r"(?i:januar|februar|m[äa]rz|juni|juli|oktober|dezember|janvier|février|fevrier|mars|avril|mai"
     r"|juin|juillet|août|septembre"
     r"|octobre|novembre|décembre|gennaio|febbraio|marzo|aprile|maggio|giugno|luglio|agosto|settembre|ottobre|dicembre"
-    r"|januari|februari|maart|mei|augustus)"
+    r"|januari|februari|maart|mei|augustus|stycznia|lutego|kwietnia|czerwca|lipca|sierpnia|września|października"
+    r"|listopada|grudnia|ocak|şubat|nisan|mayıs|haziran|temmuz|ağustos|eylül|ekim|kasım|aralık"
+    r"|января|февраля|марта|апреля|мая|июня|июля|августа|сентября|октября|ноября|декабря)"
 )
-"""Months of German, French, Italian and Dutch that are no words of English."""
+"""Months of German, French, Italian, Dutch, Polish, Turkish and Russian that are no words of English."""
 PARTIAL_DATE = re.compile(
     rf"(?<![\w./-])(?:(?:{_FULL_MONTH}|{_LOWER_MONTH}|{_SHORT_MONTH}"
     rf"|(?!(?i:mayo) (?:\d|1[0-2])\b){_SPANISH_MONTH}) {_DAY}"

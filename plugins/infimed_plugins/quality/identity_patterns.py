@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 import re
 
-from infimed_plugins.quality import identity_addresses, identity_dates
+from infimed_plugins.quality import identity_addresses, identity_dates, identity_phones
 from infimed_plugins.quality.identity_labels import CHINESE_LABEL, LABEL, WEAK_LABEL
 from infimed_plugins.quality.identity_rule import Rule
 from infimed_plugins.quality.reasons import Reason
@@ -19,7 +19,11 @@ _EXPLICIT = (
     rf"[ \t]{{0,4}}(?:(?:{_NUMBER_WORD}(?![A-Za-z])"
     rf"[ \t]{{0,4}}(?:is|was|：|:|=|#)?|(?:is|was)\b|[#：:=])[ \t]{{0,4}}[#:]?)[ \t]{{0,4}}"
 )
-_TAIL = r"(?:[-/._]?\d[\dA-Za-z]{0,20}|[-/._][A-Za-z]{1,4}\d{0,12}|(?: \d{2,4}(?! ?[A-Za-z%/°])(?![.,]?\d))){0,6}"
+_COUNTED = r"(?:cells|cases|patients|years|weeks|days|times|months|hours|units|beats|slices|images|mm|cm)\b"
+_TAIL = (
+    r"(?:[-/._]?\d[\dA-Za-z]{0,20}|[-/._][A-Za-z]{1,4}\d{0,12}| \d{2,6}(?! ?[A-Za-z%/°])(?![.,]?\d)"
+    rf"| \d{{3,6}}(?= (?!{_COUNTED})[a-z]{{4,20}}\b)){{0,6}}"
+)
 _CODE = rf"(?=[A-Za-z/_-]{{0,8}}[- /]?\d)[A-Za-z]{{0,8}}[-_ /]?\d[\dA-Za-z]{{0,30}}{_TAIL}"
 _IP = r"(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)"
 _DNI = "TRWAGMYFPDXBNJZSQVHLCKE"
@@ -39,17 +43,6 @@ _OF_A_THING = re.compile(
 
 def _digits(text: str) -> int:
     return sum(character.isdigit() for character in text)
-
-
-def _is_phone(found: re.Match[str]) -> bool:
-    """Enough digits, no two measures with a hyphen between them, no share."""
-    number = re.search(r"[+(]*\d.{0,60}$", found[0], re.S)
-    told = number[0] if number else ""
-    if re.search(r" - |\d\.\d{1,2}(?!\d)[ -]|\d ?[-–] ?\d+\.\d\b", told) or re.match(
-        r" ?(?:%|mm|cm|mg|ml|/|cells|patients|per\b)", found.string[found.end() :][:10]
-    ):
-        return False
-    return _digits(told) >= (4 if found[0][:5].lower() == "pager" else 7)
 
 
 def _is_record(found: re.Match[str]) -> bool:
@@ -172,6 +165,19 @@ STRUCTURED: tuple[Rule, ...] = (
         word=re.compile(r"\d{7}-?[A-Z]"),
     ),
     Rule(
+        "national id with a date or dots",  # Nordic, Czech, Malaysian, Korean, Belgian, Swiss, Brazilian
+        Reason.PHI_NATIONAL_ID,
+        re.compile(
+            r"(?<![\w.-])(?:(?:18|19|20)?\d\d(?:0[1-9]|1[0-2]|5[1-9]|6[0-2])(?:0[1-9]|[12]\d|3[01])(?:-\d\d)?[-+/]\d{4}"
+            r"|(?:0[1-9]|[12]\d|3[01])(?:0[1-9]|1[0-2])\d\d(?:[-+]\d{4}|[-+A-F]\d{3}[\dA-Y])"
+            r"|\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])-[1-8]\d{6}"
+            r"|\d\d\.(?:0[1-9]|1[0-2])\.(?:0[1-9]|[12]\d|3[01])-\d{3}\.\d\d|756\.\d{4}\.\d{4}\.\d\d"
+            r"|\d{3}\.\d{3}\.\d{3}-\d\d|\d{1,2}\.\d{3}\.\d{3}-[\dKk])(?![\w-]|\.\d)"
+        ),
+        digits=7,
+        word=re.compile(r"\d{6}[-+/A-F]\d|\d\d\.\d\d\.\d\d-\d|\d\.\d{3,4}\.\d{3,4}[-.]"),
+    ),
+    Rule(
         "social security",
         Reason.PHI_SOCIAL_SECURITY,
         re.compile(r"(?<![\d-])(?!000|666)\d{3}-(?!00)\d{2}-(?!0000)\d{4}[A-Z]?(?![\d-])"),
@@ -272,82 +278,7 @@ STRUCTURED: tuple[Rule, ...] = (
         digits=8,
         word=re.compile(r"[A-Z]{2}\d\d"),
     ),
-    Rule(
-        "extension",
-        Reason.PHI_PHONE,
-        re.compile(
-            r"\b(?:ext(?:n|ension)?|bleep|beep(?:er)?|dect|durchwahl|poste)\b\.?:? ?#?\d{4,6}(?![\w%]|\.\d| ?mm)", re.I
-        ),
-        digits=4,
-        has_pieces=True,
-    ),
-    Rule(
-        "telephone, American",
-        Reason.PHI_PHONE,
-        re.compile(
-            r"(?<![\w.-])(?:(?:\+|00)?1[-. ]?|001[-. ])?(?:\(\d{3}\)[ -]?|\d{3}[-. ])\d{3}[-. ]\d{4}"
-            r"(?: ?(?:x|ext\.?) ?\d{1,6})?(?![\w-]|\.\d)",
-            re.I,
-        ),
-        digits=10,
-        word=re.compile(r"\d{4}"),
-    ),
-    Rule(
-        "telephone, international",
-        Reason.PHI_PHONE,
-        re.compile(r"(?<!\w)\+\d{1,3}(?:[-. ]?\(?\d{1,4}\)?){2,6}(?:x\d{1,6})?(?!\w)"),
-        _is_phone,
-        digits=7,
-        word=re.compile(r"\+\d"),
-    ),
-    Rule(
-        "telephone with a zero",
-        Reason.PHI_PHONE,
-        re.compile(
-            r"(?<![\w.,-])(?:(?:0|0033 ?|0032 ?)[1-9](?:[ .]\d\d){4}|0\d{2,4}[ -]\d{3,4}[ -]?\d{3,4}|07\d{9}"
-            r"|\(0\d{1,4}\)[ -]?\d{3,4}[ -]?\d{3,5}|00[1-9]\d[ -]\d{1,4}(?:[ -]\d{2,5}){1,4})(?![\w-]|\.\d)"
-        ),
-        _is_phone,
-        digits=7,
-        word=re.compile(r"(?<![\w.,-])\(?0\d"),
-    ),
-    Rule(
-        "telephone, labelled",
-        Reason.PHI_PHONE,
-        re.compile(
-            r"\b(?:(?:tele)?phone[ds]?|tel[ée]fono|tfno|tlf|telefon|tel|m[óo]vil|mobile|handy|fax(?:ed)?"
-            r"|cell(?= ?(?:no|num|phone|[:#]))"
-            r"(?: phone)?|call(?:ed)?(?: (?:her|him|them|me|us|back))?|call-?back|pager|contact(?: number)?"
-            r"|reach(?:ed|able)(?= at| on| [+(\d]))\b\.?"
-            r"[ \t]{0,4}(?:numbers?|no\.?|#)?[ \t]{0,4}(?:is|:|=|at|on|to)?[ \t]{0,4}"
-            r"\+?\(?\d[\d ()./-]{2,20}\d(?: ?(?:x|ext\.?) ?\d{1,6})?",
-            re.I,
-        ),
-        _is_phone,
-        digits=4,
-        has_pieces=True,
-    ),
-    Rule(
-        "mobile, Chinese",
-        Reason.PHI_PHONE,
-        re.compile(r"(?<![\d.])1[3-9]\d[- ]?\d{4}[- ]?\d{4}(?!\d|\.\d)"),
-        digits=11,
-        word=re.compile(r"(?<![\d.])1[3-9]\d"),
-    ),
-    Rule(
-        "telephone, Chinese",
-        Reason.PHI_PHONE,
-        re.compile(r"(?<![\d.])0\d{2,3}[- ]\d{7,8}(?!\d|\.\d)"),
-        digits=10,
-        word=re.compile(r"\d{7}"),
-    ),
-    Rule(
-        "telephone, labelled in Chinese",
-        Reason.PHI_PHONE,
-        re.compile(r"(?:电话|手机|联系方式|联系电话|传真)号?码?\s?[：:]?\s?[+(]?\d[\d ()-]{5,16}\d"),
-        digits=2,
-        has_pieces=True,
-    ),
+    *identity_phones.RULES,
     *identity_addresses.RULES,
     Rule(
         "network",
