@@ -117,7 +117,7 @@ def server(served, monkeypatch):
 
 
 def settings(server, **more):
-    return {"base_url": server.url, "most_difference": 1e-3, "timeout_seconds": 60, **more}
+    return {"base_url": server.url, "most_difference": 1e-3, "timeout_seconds": 600, **more}
 
 
 def train(checkpoint, directory, server, use="grpo", questions=None, lora=None, stage=None, **objective):
