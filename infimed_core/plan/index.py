@@ -302,10 +302,12 @@ class _Builder:
 
     def finish(self, digest: str) -> Index:
         codes, tags = self._tags.finish()
-        columns = [np.frombuffer(part, dtype=np.int64) for part in (self._text, self._supervised, self._offsets)]
+        text, supervised, offsets = (
+            np.frombuffer(part, dtype=np.int64) for part in (self._text, self._supervised, self._offsets)
+        )
         sizes, keys = (np.frombuffer(part, part.typecode).reshape(-1, 2) for part in (self._sizes, self._keys))
         return Index(
-            *columns, sizes, np.frombuffer(self._usable, dtype=bool),
+            text, supervised, offsets, sizes, np.frombuffer(self._usable, dtype=bool),
             codes, tags, tuple(self._faults), digest, keys, self._encoder.identity,
         )  # fmt: skip
 
