@@ -276,13 +276,12 @@ class _Builder:
         return fault
 
     def _probe(self, item: Media) -> tuple[int, int] | Fault:
-        where = item.uri or "inline media"
         try:
             size = self._loader.probe(item)
         except DataError as error:
-            return Fault(sample_id="", code=error.code, detail=str(error), where=where)
+            return Fault(sample_id="", code=error.code, detail=str(error))
         if len(size) != 2 or min(size) < 1:
-            return Fault(sample_id="", code="not_an_image", detail=f"{where}: has size {size}, no image", where=where)
+            return Fault(sample_id="", code="not_an_image", detail=f"{item.uri or 'inline media'}: has size {size}, no image")
         return int(size[0]), int(size[1])
 
     def _count(self, samples: list[Sample]) -> tuple[list[Fault | None], NDArray[np.int64], NDArray[np.int64]]:
@@ -302,9 +301,7 @@ class _Builder:
 
     def finish(self, digest: str) -> Index:
         codes, tags = self._tags.finish()
-        text, supervised, offsets = (
-            np.frombuffer(part, dtype=np.int64) for part in (self._text, self._supervised, self._offsets)
-        )
+        text, supervised, offsets = (np.frombuffer(p, np.int64) for p in (self._text, self._supervised, self._offsets))
         sizes, keys = (np.frombuffer(part, part.typecode).reshape(-1, 2) for part in (self._sizes, self._keys))
         return Index(
             text, supervised, offsets, sizes, np.frombuffer(self._usable, dtype=bool),

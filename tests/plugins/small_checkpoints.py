@@ -41,6 +41,13 @@ def configuration_of(model_type: str) -> Any:
     return LlavaConfig(vision_config=siglip, text_config={"model_type": "qwen3"}, vision_feature_select_strategy="full")
 
 
+def mistral_small_4() -> Any:
+    """Mistral Small 4: the architecture of Mistral 3 around another language model."""
+    from transformers import AutoConfig
+
+    return AutoConfig.for_model("mistral3", text_config={"model_type": "mistral4"})
+
+
 def preprocessor_of(config: Any) -> dict[str, Any] | None:
     """Settings of the image processor that fit a configuration; ``None`` for a model of text alone.
 

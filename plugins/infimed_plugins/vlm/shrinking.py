@@ -45,6 +45,7 @@ def shrink(config: Any) -> Any:
     _set(text, linear_num_key_heads=2, linear_num_value_heads=4, linear_key_head_dim=16, linear_value_head_dim=16)
     _set(text, shared_expert_intermediate_size=48, n_routed_experts=4)
     _set_gemma4(text, kinds, shared, overrides)
+    _set_latent_attention(text)
     rope = getattr(text, "rope_parameters", None)
     if rope and (sections := rope.get("mrope_section", _DEFAULT_SECTIONS.get(config.model_type))):
         pairs = int(HEAD_WIDTH * rope.get("partial_rotary_factor", 1)) // 2
@@ -91,6 +92,16 @@ def _set_gemma4(text: Any, kinds: list[str], shared: int, overrides: set[str]) -
     own = {"head_dim": 2 * HEAD_WIDTH, "num_key_value_heads": 1}
     if wide := {name: value for name, value in own.items() if name in overrides}:
         text.per_layer_config = {n: dict(wide) for n, kind in enumerate(kinds) if kind == "full_attention"}
+
+
+def _set_latent_attention(text: Any) -> None:
+    """Heads of Mistral Small 4: keys and values from a narrow state, a part of each head turned by the position."""
+    if not getattr(text, "kv_lora_rank", None):
+        return
+    turned = int(HEAD_WIDTH * (text.rope_parameters or {}).get("partial_rotary_factor", 0.5))
+    _set(text, kv_lora_rank=32, q_lora_rank=32 if text.q_lora_rank else None, qk_head_dim=HEAD_WIDTH)
+    _set(text, qk_rope_head_dim=turned, qk_nope_head_dim=HEAD_WIDTH - turned, v_head_dim=HEAD_WIDTH)
+    _set(text, num_key_value_heads=4, n_group=1, topk_group=1)
 
 
 def _small_window(text: Any) -> int | None:
