@@ -45,10 +45,7 @@ def join_parts(directory: Path, tasks: Sequence[ReadTask]) -> Joined:
     dropped: Counter[str] = Counter()
     kept, num_faults = list[int](), list[int]()
     row = 0
-    with (
-        (directory / "samples.jsonl").open("wb") as samples,
-        (directory / "faults.jsonl").open("wb") as faults,
-    ):
+    with (directory / "samples.jsonl").open("wb") as samples, (directory / "faults.jsonl").open("wb") as faults:
         for task in tasks:
             before, first = dropped.total(), row
             lines, places = read_lines(task.parts["samples"]), read_lines(task.parts["places"])

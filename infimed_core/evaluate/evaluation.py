@@ -243,8 +243,7 @@ def _write_faults(asked: AskedBenchmark, directory: Path, step: str, faults: Seq
 def commonest(errors: Sequence[str]) -> str | None:
     """The first of the errors with the reason that most of them have."""
     reasons = Counter(error.partition(":")[0] for error in errors)
-    most = max(reasons, key=reasons.__getitem__) if reasons else None
-    return next((error for error in errors if error.partition(":")[0] == most), None)
+    return max(errors, key=lambda error: reasons[error.partition(":")[0]], default=None)
 
 
 def _reasoned(answer: Answer) -> bool:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import os
 import signal
+import tarfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from infimed_core import InfimedError, Registry, load_plugins, load_run_file, read_named
+from infimed_core import DataError, InfimedError, Registry, load_plugins, load_run_file, read_named
 from infimed_core.evaluate.choices import chosen_samples
 from infimed_core.named_files import digest_of_files
 from infimed_core.store.record import read_record
@@ -23,6 +27,8 @@ from infimed_plugins.quality.calibration import load_calibration
 from infimed_plugins.quality.privacy.command import _key
 from infimed_plugins.quality.profile import load_profile
 from infimed_plugins.quality.validation_command import Finished
+from infimed_plugins.readers.guessing import guess
+from infimed_plugins.readers.webdataset import WebDataset
 from infimed_plugins.reasoning.reflection import read_templates
 from infimed_plugins.solvers.roles import read_roles
 from infimed_plugins.vlm.tiny import TinyQwen3VL
@@ -101,3 +107,47 @@ def test_a_pipe_within_a_folder_that_settings_name_is_not_opened(tmp_path: Path)
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "device").symlink_to("/dev/zero")
     assert digest_of_files({"path": str(tmp_path)}) != digest_of_files({})
+
+
+def test_a_pipe_among_the_files_of_a_folder_is_not_opened_by_init(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("question,answer\nWhich?,axial\nWhere?,left\n")
+    for name in ("b.csv", "c.jsonl", "d.txt", "e.parquet", "f.tar", "README.md"):
+        os.mkfifo(tmp_path / name)
+    (tmp_path / "g.csv").symlink_to("/dev/zero")
+    before = signal.signal(signal.SIGALRM, lambda *_: pytest.fail("it was waited for"))
+    signal.alarm(60)
+    try:
+        found = guess(tmp_path)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+    assert found[0].use == "csv"
+
+
+def test_a_tar_that_unpacks_to_far_more_costs_no_more_than_what_it_unpacks_to(tmp_path: Path) -> None:
+    packed = io.BytesIO()
+    with gzip.GzipFile(fileobj=packed, mode="wb") as zipped, tarfile.open(fileobj=zipped, mode="w|") as tar:
+        for name, size in (("a.txt", 5), ("a.png", 200 * 2**20), ("b.txt", 5), ("b.png", 5)):
+            member = tarfile.TarInfo(name)
+            member.size = size
+            tar.addfile(member, io.BytesIO(bytes(size)))
+    (tmp_path / "a.tar.gz").write_bytes(packed.getvalue())
+    reader, start = WebDataset(path=str(tmp_path / "a.tar.gz"), max_member_bytes=2**20), time.process_time()
+    rows = [row for shard in reader.shards() for row in reader.read(shard)]
+    assert time.process_time() - start < 5
+    assert [getattr(row, "code", "") for row in rows][:1] == ["too_large"] and len(rows) == 2
+
+
+@pytest.mark.parametrize("size", [2**40, 2**62])
+@pytest.mark.parametrize("ending", [".tar", ".tar.gz"])
+def test_a_member_that_says_it_is_larger_than_any_file_ends_the_file_at_once(
+    tmp_path: Path, size: int, ending: str
+) -> None:
+    member = tarfile.TarInfo("a.png")
+    member.size = size
+    content = member.tobuf(tarfile.GNU_FORMAT) + bytes(5_000)
+    (tmp_path / f"a{ending}").write_bytes(gzip.compress(content) if ending == ".tar.gz" else content)
+    reader, start = WebDataset(path=str(tmp_path / f"a{ending}")), time.process_time()
+    with pytest.raises(DataError, match="ends or breaks"):
+        list(reader.rows(tmp_path / f"a{ending}"))
+    assert time.process_time() - start < 5

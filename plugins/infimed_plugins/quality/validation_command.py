@@ -20,6 +20,7 @@ from infimed_core import (
     Sample,
     Score,
     Scorer,
+    parse_value,
     read_named,
 )
 
@@ -160,7 +161,10 @@ def _settings(given: Sequence[str] | None, option: str) -> dict[str, Any]:
         name, sign, value = text.partition("=")
         if not sign:
             raise ConfigError([f"{option} {text}: write NAME=VALUE, as in profile=default"])
-        settings[name] = yaml.safe_load(value)
+        try:
+            settings[name] = parse_value(value)
+        except yaml.YAMLError:
+            raise ConfigError([f"{option} {text}: the value is no YAML; put text with signs into quotes"]) from None
     return settings
 
 

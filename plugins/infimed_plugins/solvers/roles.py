@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError
 
-from infimed_core import DataError, Row, read_named
+from infimed_core import DataError, Row, parse_value, read_named
 
 BUILT_IN = Path(__file__).with_name("roles.yaml")
 
@@ -38,7 +38,7 @@ def read_roles(path: Path | None) -> Roles:
 
     path = path or BUILT_IN
     try:
-        content = yaml.safe_load(read_named(path))
+        content = parse_value(read_named(path).decode("utf-8", "replace"))
         roles = Roles.model_validate(content)
     except FileNotFoundError:
         raise DataError("missing_file", f"{path}: no such roles file; leave 'roles' out for the built-in") from None
