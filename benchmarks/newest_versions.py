@@ -36,9 +36,13 @@ EXTRAS = "train,lora,test,demo"
 
 
 def make_environment(directory: Path, transformers: str, keep: list[str]) -> Path:
-    """The Python of a fresh environment with the newest versions; the packages of ``keep`` are those of this one."""
+    """The Python of a fresh environment with the newest versions; the packages of ``keep`` are those of this one.
+
+    An environment that is there already is taken as it is.
+    """
+    if (python := directory / "bin" / "python").is_file():
+        return python
     venv.create(directory, with_pip=True, system_site_packages=False)
-    python = directory / "bin" / "python"
     if keep:
         site = next(directory.glob("lib/python*/site-packages"))
         own = [path for path in sys.path if path.endswith("site-packages")]
@@ -91,7 +95,7 @@ def measure(results: Results, arguments: object) -> None:
 def add_options(parser: object) -> None:
     """Which versions, which tests."""
     add = parser.add_argument  # type: ignore[attr-defined]
-    add("--directory", help="Where the environment is made and stays; a temporary one by default.")
+    add("--directory", help="Where the environment is made and stays, or is already; a temporary one by default.")
     add("--transformers", default="transformers", help="A requirement, as pip takes it.")
     add("--keep", action="append", default=[], help="A package to take as it is installed here: torch.")
     add("--tests", action="append", default=[], help="Files of tests; the families, packing and adapters by default.")
