@@ -24,7 +24,7 @@ def use_empty_states(module: Any, count: Callable[[Any, str], Any]) -> None:
     ``count`` is told of every layer that was given the borders.
     """
     for layer in recurrent_layers(module):
-        layer.__class__ = _cut_class(type(layer), count)
+        layer.__class__ = _cut_class(type(layer), count)  # type: ignore[arg-type]
 
 
 @lru_cache(maxsize=8)
