@@ -101,7 +101,7 @@ def _run(
     if limit is not None:
         changes["evaluation.limit"] = limit
     if samples is not None:
-        chosen = samples if Path(samples).is_file() else [name.strip() for name in samples.split(",") if name.strip()]
+        chosen = samples if Path(samples).exists() else [name.strip() for name in samples.split(",") if name.strip()]
         changes["evaluation.samples"] = chosen
     if until is not None:
         changes["training.with.until"] = until
@@ -157,7 +157,7 @@ def run_file(file: Path, registry: Registry, changes: dict[str, Any] | None = No
     if rank == 0:
         _print_summaries(reporters, path)
     if record.error:  # it went through, and answers are missing
-        _say(f"{record.error}; the same command asks for what is missing", err=True)
+        _say(f"{record.error}; the same command tries what is missing again", err=True)
         raise typer.Exit(1)
 
 

@@ -83,7 +83,8 @@ def ask_both_ways(data: Path, folder: Path) -> list[Pair]:
             samples = sorted(theirs["samples"][task], key=lambda sample: sample["doc_id"])
             for row, sample in zip(map(json.loads, lines), samples, strict=True):
                 ours = Outcome(row["sample"]["id"], row["answer"]["text"].strip(), row["scores"]["strict"]["value"])
-                other = Outcome(sample["doc"]["id"], sample["resps"][0][0].strip(), sample.get("accuracy"))
+                read = None if sample["unscored"] else sample["accuracy"]
+                other = Outcome(sample["doc"]["id"], sample["resps"][0][0].strip(), read)
                 pairs.append(Pair(ours, other))
     return pairs
 

@@ -62,9 +62,8 @@ def images(doc: dict[str, Any]) -> list[Any]:
 
 
 def grade(doc: dict[str, Any], results: list[Any]) -> dict[str, float]:
-    """Our first scoring. An answer that cannot be read counts in ``unscored`` and is not part of lm-eval's mean."""
+    """Our first scoring. An answer that cannot be read is not right, and counts in ``unscored`` too."""
     benchmark, _, sample = _of(doc)
     text = results[0][0] if isinstance(results[0], list) else results[0]
     score = benchmark.grade(sample, Answer(sample_id=doc["id"], text=text), benchmark.scorings[0])
-    unscored = {"unscored": float(score.value is None)}
-    return unscored if score.value is None else {"accuracy": score.value, **unscored}
+    return {"accuracy": score.value or 0.0, "unscored": float(score.value is None)}

@@ -6,6 +6,12 @@ from infimed_core import hookimpl
 
 
 @hookimpl
+def infimed_readers() -> dict[str, str]:
+    """Offer ``answered``, the questions in a file of answers."""
+    return {"answered": "infimed_plugins.predictions.answered:Answered"}
+
+
+@hookimpl
 def infimed_models() -> dict[str, str]:
     """Offer ``predictions``, a file of answers in the place of a model."""
     return {"predictions": "infimed_plugins.predictions.model:Predictions"}

@@ -12,6 +12,8 @@ import typer
 import yaml
 
 from infimed_core import InfimedError, Sample, load_plugins, run_file, write_atomically
+from infimed_plugins.predictions.answered import accepted_answers
+from infimed_plugins.predictions.layouts import holds_answers
 
 LOOKED_AT = 50
 """Questions from which it is seen what a benchmark has."""
@@ -90,7 +92,7 @@ def evaluate(
 def grade(
     files: Annotated[list[str], typer.Argument(help="Files of answers, or LABEL=FILE.", metavar="FILE...")],
     reader: Annotated[
-        str, typer.Option(help="Layout of the files: auto, jsonl, lm-eval, lmms-eval, vlmevalkit or llava.")
+        str, typer.Option(help="Layout of the files: auto, jsonl, lm-eval, lmms-eval, vlmevalkit, medevalkit or llava.")
     ] = "auto",
     benchmarks: BenchmarksOption = None,
     questions: QuestionsOption = None,
@@ -102,10 +104,20 @@ def grade(
     name: NameOption = "grade",
     directory: DirectoryOption = "runs",
 ) -> None:
-    """Grade answers that another tool got, and compare and report them as if they were asked here."""
+    """Grade answers that another tool got, and compare and report them as if they were asked here.
+
+    Without --questions and --benchmarks the first file's own questions and accepted answers are taken.
+    """
     fields = {key: value for key, value in (("id_field", id_field), ("text_field", text_field)) if value}
     models = _labelled([_file(one, {"layout": reader, **fields}) for one in files])
+    if not questions and not benchmarks:
+        questions, questions_reader = _split(files[0])[1], questions_reader or "answered"
+    if questions and questions_reader is None and holds_answers(Path(questions)):
+        questions_reader = "answered"
     own = _own_questions(questions, questions_reader, cluster) if questions else None
+    if own is not None and questions_reader == "answered":
+        own["name"] = "questions" if own["name"] in models else own["name"]
+        _tell_other_golds(str(questions), [use["with"]["path"] for use in models.values()])
     asked = [{**use, "solver": {"use": "direct"}} for use in _benchmarks(benchmarks, own)]
     _run(models, asked, {}, judge, name, directory)
 
@@ -134,6 +146,22 @@ def _run(
     text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
     write_atomically(path, f"# Written by a command; `infimed-run {path}` does the same again.\n{text}")
     run_file(path, load_plugins())
+
+
+def _tell_other_golds(path: str, files: Sequence[str]) -> None:
+    """Say which files take another answer for right than the file whose questions are asked."""
+    known = accepted_answers(path)
+    for file in dict.fromkeys(files):
+        own = accepted_answers(file) if file != path and holds_answers(Path(file)) else {}
+        both = [question for question in own if question in known]
+        other = [question for question in both if own[question] != known[question]]
+        if other:
+            first = " ".join(other[0][0].split())[:80]
+            typer.echo(
+                f"{file} takes another answer for right than {path} in {len(other):,} of {len(both):,} questions, and "
+                f"is graded by {path} (the first: {first!r}: {own[other[0]]}, not {known[other[0]]})",
+                err=True,
+            )
 
 
 def _altered(use: dict[str, Any]) -> list[dict[str, Any]]:
@@ -181,6 +209,8 @@ def _own_questions(
         settings |= {"image_root": images, **({"search_below": True} if "search_below" in known else {})}
     if cluster is not None and "columns" in known:
         settings["columns"] = {"tags": {cluster: cluster}}
+    elif cluster is not None and reader == "answered":
+        settings["tags"] = [cluster]
     more = {"cluster": cluster} if cluster is not None else {}
     label = _label(Path(path).name.split(".")[0])
     return {"use": "questions", "name": label, "with": {**more, "reader": {"use": reader, "with": settings}}}

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import codecs
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from infimed_core import DataError, Registry, load_plugins, printable
+from infimed_core import DataError, printable
+from infimed_plugins.predictions.asked import options_of
+from infimed_plugins.predictions.files import IDS, rows_of
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-IDS = ("id", "question_id", "sample_id", "qid", "index", "doc_id")
-TEXTS = ("text", "prediction", "response", "output", "model_answer", "generated_text", "pred", "answer")
+TEXTS = (
+    "text", "prediction", "response", "output", "outputs", "model_answer", "model_output", "model_outputs",
+    "model_response", "generated_text", "generation", "completion", "answer_pred",
+)  # fmt: skip
+PERHAPS = ("pred", "answer")
+"""What a model said, or what another tool took from it, or what is right: the answer only where it can be no other."""
+GOLDS = ("target", "gold", "gt_answer", "gt", "ground_truth", "reference", "correct_answer", "answer_index", "label")
 QUESTIONS = ("question", "Question", "query", "prompt", "input")
 ENDINGS = ("finish_reason", "stop_reason")
 Row = Mapping[str, Any]
-_BYTE = re.compile("[\udc80-\udcff]")
-"""What a byte that is no UTF-8 was read as."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +32,13 @@ class Prediction:
     Attributes:
         id: of the question, as the file has it; a whole number may be its place in the benchmark, counted from 0.
         text: the answer; ``None`` where the file has none, with ``error`` where it says why.
-        question: what was asked, where the file says so.
+        question: what was asked, where the file says so, and ``options`` from which to choose.
     """
 
     id: str
     text: str | None
     question: str = ""
+    options: tuple[str, ...] = ()
     finish_reason: str | None = None
     error: str | None = None
     where: str = ""
@@ -77,18 +80,34 @@ def guessed_layout(path: Path) -> str:
         return next((guessed_layout(file) for file in sorted(path.iterdir()) if file.is_file()), "jsonl")
     if path.suffix in (".xlsx", ".tsv"):
         return "vlmevalkit"
-    row = next((row for _, row in _rows(path) if isinstance(row, dict)), {})
+    row = next((row for _, row in rows_of(path) if isinstance(row, dict)), {})
     if "resps" in row or "filtered_resps" in row:
         return "lm-eval" if "arguments" in row else "lmms-eval"
     if "prediction" in row and "index" in row:
         return "vlmevalkit"
+    if {"question", "answer", "response"} <= row.keys() and not any(name in row for name in IDS):
+        return "medevalkit"
     return "llava" if "question_id" in row and "text" in row else "jsonl"
+
+
+def holds_answers(path: Path) -> bool:
+    """Whether the first row of a file has a question, what is right, and what a model said to it."""
+    if not path.is_file() or path.suffix not in (".json", ".jsonl", ".csv", ".tsv", ".xlsx"):
+        return False
+    try:
+        row = next((row for _, row in rows_of(path) if isinstance(row, dict)), {})
+    except DataError:
+        return False
+    says = "resps" in row or any(name in row for name in TEXTS)
+    return "doc" in row or (
+        says and any(name in row for name in QUESTIONS) and any(name in row for name in ("answer", *GOLDS))
+    )
 
 
 def _read(path: Path, layout: str, fields: _Fields, faults: list[DataError]) -> Iterator[Prediction]:
     """The answers of one file. Logs have one document once for each filter of its task: what was said is the same."""
     seen = set[str]()
-    for where, row in _rows(path):
+    for where, row in rows_of(path):
         try:
             if isinstance(row, DataError):
                 raise row
@@ -107,7 +126,23 @@ def _read(path: Path, layout: str, fields: _Fields, faults: list[DataError]) -> 
 
 def plain(row: Row, fields: _Fields, where: str) -> Prediction:
     """A row with an id and a text, of JSON Lines, a JSON list, CSV or TSV."""
-    return _prediction(row, _value(row, fields.id, IDS, "an id"), _text(row, fields, TEXTS, "the answer's text"), where)
+    identity = _value(row, fields.id, IDS, "an id")
+    return _prediction(row, identity, _text(row, fields, text_fields(row), "the answer's text"), where)
+
+
+def text_fields(row: Row) -> tuple[str, ...]:
+    """Where the answer's text may stand. ``answer`` beside a question, or where the row says what is right elsewhere or
+    has options, is the accepted answer, and ``pred`` beside it what a tool took from a text under another name.
+    """
+    is_question = any(name in row for name in (*QUESTIONS, *GOLDS, "options", "choices"))
+    return TEXTS if is_question else (*TEXTS, *PERHAPS)
+
+
+def medevalkit(row: Row, fields: _Fields, where: str) -> Prediction:
+    """MedEvalKit's ``results.json``: the kit's own rows with ``response``, in the order of the data set."""
+    place = str(int(re.findall("[0-9]+", where)[-1]) - 1)
+    identity = row.get(fields.id, place) if fields.id else place
+    return _prediction(row, identity, _text(row, fields, ("response",), "'response'"), where)
 
 
 def llava(row: Row, fields: _Fields, where: str) -> Prediction:
@@ -129,7 +164,8 @@ def samples_log(row: Row, fields: _Fields, where: str) -> Prediction:
     doc = row.get("doc")
     own = _first(doc, QUESTIONS) if isinstance(doc, Mapping) else None
     asked = own or row.get("input")
-    return Prediction(str(identity), _said(said), asked if isinstance(asked, str) else "", where=where)
+    options = options_of(doc) if isinstance(doc, Mapping) else ()
+    return Prediction(str(identity), _said(said), asked if isinstance(asked, str) else "", options, where=where)
 
 
 def _said(value: Any) -> str | None:
@@ -163,6 +199,7 @@ LAYOUTS: dict[str, Callable[[Row, _Fields, str], Prediction]] = {
     "jsonl": plain,
     "llava": llava,
     "vlmevalkit": vlmevalkit,
+    "medevalkit": medevalkit,
     "lm-eval": samples_log,
     "lmms-eval": samples_log,
 }
@@ -175,6 +212,7 @@ def _prediction(row: Row, identity: Any, text: Any, where: str) -> Prediction:
         str(identity),
         None if text is None else str(text),
         str(_first(row, QUESTIONS) or ""),
+        options_of(row),
         str(ended) if ended else None,
         str(error) if error else None,
         where,
@@ -196,7 +234,12 @@ def _value(row: Row, named: str | None, names: Sequence[str], what: str) -> Any:
         if name in row:
             return row[name]
     there = ", ".join(map(str, row)) or "nothing"
-    raise DataError("missing_field", f"no field for {what} ({' or '.join(wanted)}); the row has: {there}")
+    remedy = (
+        "; name it with --text-field"
+        if "text" in what and named is None and any(name in row for name in PERHAPS)
+        else ""
+    )
+    raise DataError("missing_field", f"no field for {what} ({' or '.join(wanted)}); the row has: {there}{remedy}")
 
 
 def _text(row: Row, fields: _Fields, names: Sequence[str], what: str) -> Any:
@@ -204,117 +247,3 @@ def _text(row: Row, fields: _Fields, names: Sequence[str], what: str) -> Any:
     if row.get("error") and not any(name in row for name in ((fields.text,) if fields.text else names)):
         return None
     return _value(row, fields.text, names, what)
-
-
-def _rows(path: Path) -> Iterator[tuple[str, Any]]:
-    """(place, row) of every row of a table or of a JSON file; one that cannot be read is the error it is.
-
-    Raises:
-        DataError: the file cannot be read at all.
-    """
-    if path.exists() and not path.is_file():
-        raise DataError("unreadable", f"{path}: is no plain file (a pipe or device), and is not opened")
-    if path.suffix == ".xlsx":
-        yield from _sheet(path)
-    elif path.suffix in (".csv", ".tsv"):
-        yield from _table(path)
-    else:
-        yield from _json_rows(path)
-
-
-@cache
-def _plugins() -> Registry:
-    return load_plugins()
-
-
-def _table(path: Path) -> Iterator[tuple[str, Any]]:
-    """Rows of CSV or TSV, as the reader ``csv`` knows them."""
-    delimiter = "\t" if path.suffix == ".tsv" else ","
-    reader: Any = _plugins().make("reader", "csv", {"path": str(path), "delimiter": delimiter})
-    try:
-        for where, row in reader.rows(path):
-            yield where, _whole({name: cell or "" for name, cell in row.items()}) if isinstance(row, dict) else row
-    except (OSError, UnicodeError, DataError) as error:
-        raise DataError("unreadable", f"{path}: cannot be read ({error}); name a file of answers") from None
-
-
-def _json_rows(path: Path) -> Iterator[tuple[str, Any]]:
-    text = _decoded(path)
-    try:
-        body = json.loads(text)
-    except (ValueError, RecursionError):
-        body = None
-    if isinstance(body, dict) and isinstance(body.get("logs"), list):
-        body = body["logs"]  # as lmms-eval wrote them in one file with its settings
-    if isinstance(body, dict) and not any(name in body for name in IDS):
-        body = [{"id": key, "text": value} for key, value in body.items()]
-    checked = _whole if _BYTE.search(text) else _same
-    if isinstance(body, list):
-        for number, row in enumerate(body, 1):
-            yield f"{path}: entry {number}", checked(row)
-    elif text.lstrip()[:1] == "[" and not isinstance(_parsed(text.lstrip().split("\n")[0]), dict | list):
-        yield from _entries(path)  # an array that is damaged somewhere
-    else:
-        for number, line in enumerate(text.split("\n"), 1):
-            if line.strip():
-                yield f"{path}:{number}", checked(_parsed(line))
-
-
-def _same(row: Any) -> Any:
-    return row
-
-
-def _decoded(path: Path) -> str:
-    """The text, with a byte that is no UTF-8 as half of a pair: its row is the fault, not the file."""
-    try:
-        content = path.read_bytes()
-        if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-            return content.decode("utf-16")
-        return content.decode("utf-8-sig", "surrogateescape")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError("unreadable", f"{path}: cannot be read ({error}); name a file of answers") from None
-
-
-def _entries(path: Path) -> Iterator[tuple[str, Any]]:
-    """The entries that are whole, as the reader ``llava`` finds them; the last row says where it breaks off."""
-    reader: Any = _plugins().make("reader", "llava", {"path": str(path)})
-    try:
-        yield from ((where, _whole(row)) for where, row in reader.rows(path))
-    except Exception as error:
-        yield str(path), DataError("bad_row", str(error))
-
-
-def _parsed(line: str) -> Any:
-    try:
-        return json.loads(line)
-    except (ValueError, RecursionError) as error:
-        return DataError("bad_row", f"not JSON: {error}")
-
-
-def _whole(row: Any) -> Any:
-    """The row, unless it holds a byte that is no UTF-8."""
-    try:
-        found = isinstance(row, dict) and _BYTE.search(json.dumps(row, ensure_ascii=False))
-    except (ValueError, RecursionError) as error:
-        return DataError("bad_row", f"cannot be kept: {error}")
-    return DataError("bad_row", "a byte is not UTF-8; save the file as UTF-8") if found else row
-
-
-def _sheet(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    try:
-        from openpyxl import load_workbook
-    except ImportError:
-        raise DataError(
-            "missing_package", f"{path}: reading XLSX needs openpyxl: pip install 'infimed[xlsx]', or save it as TSV"
-        ) from None
-    try:
-        book = load_workbook(path, read_only=True, data_only=True)
-    except Exception as error:
-        raise DataError("unreadable", f"{path}: no XLSX file ({type(error).__name__}: {error})") from None
-    try:
-        rows = book.worksheets[0].iter_rows(values_only=True)
-        names = [str(name) for name in next(rows, ())]
-        for number, row in enumerate(rows, 2):
-            yield f"{path}:{number}", dict(zip(names, row, strict=False))
-    finally:
-        book.close()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from infimed_core import Request
+from infimed_plugins.predictions.asked import without_marks
 from infimed_plugins.predictions.layouts import Prediction
 
 NUMBERED = re.compile(r"(?P<name>.*)-(?P<number>[0-9]{1,18})")
@@ -35,7 +38,14 @@ def match(requests: Sequence[Request], predictions: Sequence[Prediction]) -> Mat
     A way is taken where it places more of the answers than the way before. A number is only taken where the file does
     not say that something else was asked under it.
     """
-    ways = [_by_id(requests, predictions), _by_text(requests, predictions), _by_number(requests, predictions)]
+    by_text = _by_text(requests, predictions)
+    ways = [_by_id(requests, predictions), by_text, _by_number(requests, predictions)]
+    asked = {id(one): name for name, one in by_text.answers.items()}
+    for way in ways:
+        for name, one in list(way.answers.items()):
+            if asked.get(id(one), name) != name:
+                way.wrong[name] = f"{one.where}: {one.id} is what was said to '{asked[id(one)]}', which was asked there"
+                del way.answers[name]
     best = max(ways, key=lambda way: len(way.answers))
     used = {id(one) for one in best.answers.values()}
     best.left_over = [one for one in predictions if id(one) not in used]
@@ -48,20 +58,48 @@ def _by_id(requests: Sequence[Request], predictions: Sequence[Prediction]) -> Ma
 
 
 def _by_text(requests: Sequence[Request], predictions: Sequence[Prediction]) -> Matched:
-    """By the question; one that was asked of several images, or stands in several questions, is not placed so."""
+    """By the question and its options; one that was asked of several images, or stands in several, is not placed so."""
     texts = {request.sample_id: _plain(_asked(request)) for request in requests}
-    of_question: dict[str, list[Prediction]] = {}
+    of_question: dict[tuple[str, ...], list[Prediction]] = {}
     for one in predictions:
-        of_question.setdefault(_plain(one.question), []).append(one)
+        of_question.setdefault((_plain(one.question), *map(_plain, one.options)), []).append(one)
     found: dict[str, Prediction] = {}
-    whole = {text: name for name, text in texts.items()}
-    for asked, own in of_question.items():
+    whole: dict[str, list[str]] = {}
+    for name, text in texts.items():
+        whole.setdefault(text, []).append(name)
+    holding = _Holding(texts)
+    for (asked, *options), own in of_question.items():
         if len(asked) < FEWEST_LETTERS or len(own) > 1:
             continue
-        names = [whole[asked]] if asked in whole else [name for name, text in texts.items() if asked in text]
+        names = whole.get(asked) or holding.names(asked)
+        if len(names) > 1 and options:
+            names = [name for name in names if all(option in texts[name] for option in options)]
         if len(names) == 1 and names[0] not in found:
             found[names[0]] = own[0]
     return Matched(found, "question")
+
+
+class _Holding:
+    """Which texts hold a question: most do at their beginning, and are found without a look at all the others."""
+
+    def __init__(self, texts: Mapping[str, str]) -> None:
+        self._sorted = sorted((text, name) for name, text in texts.items())
+        self._joined = "\n".join(text for text, _ in self._sorted)
+        lengths = (len(text) + 1 for text, _ in self._sorted)
+        self._starts = [0, *accumulate(lengths)]
+
+    def names(self, asked: str) -> list[str]:
+        """Those that begin with it; where none does those that hold it."""
+        found, at = [], bisect_left(self._sorted, (asked,))
+        while at < len(self._sorted) and self._sorted[at][0].startswith(asked):
+            found.append(self._sorted[at][1])
+            at += 1
+        start = -1 if found else self._joined.find(asked)
+        while start >= 0:
+            place = bisect_right(self._starts, start) - 1
+            found.append(self._sorted[place][1])
+            start = self._joined.find(asked, self._starts[place + 1])
+        return found
 
 
 def _by_number(requests: Sequence[Request], predictions: Sequence[Prediction]) -> Matched:
@@ -95,4 +133,4 @@ def _asked(request: Request) -> str:
 
 
 def _plain(text: str) -> str:
-    return " ".join(re.sub(r"<image[^>]*>", " ", text).split()).casefold()
+    return " ".join(without_marks(text).split()).casefold()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from infimed_core import Component, DataError, MediaLoader, Sample, Score, Scorer
+from infimed_core import Component, DataError, MediaLoader, Sample, Score, Scorer, read_named
 from infimed_plugins.quality.calibration import Calibration, load_calibration
 from infimed_plugins.quality.composite import composite
 from infimed_plugins.quality.modalities import is_unknown, modality_of, tells_of_chest
@@ -69,9 +69,9 @@ class FiveDimension(Scorer):
         for name in FILES:
             digest.update((Path(__file__).parent / name).read_bytes())
         digest.update(str(self.read_pixels and can_read_pixels()).encode())  # checked here, unchecked there
-        digest.update(profile_path(self.profile).read_bytes())
+        digest.update(read_named(profile_path(self.profile)))
         if self.calibration:
-            digest.update(Path(self.calibration).read_bytes())
+            digest.update(read_named(Path(self.calibration)))
         return f"{super().identity()}|{digest.hexdigest()}"
 
     @cached_property

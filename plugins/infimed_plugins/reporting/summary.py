@@ -7,7 +7,7 @@ from typing import Any
 
 from infimed_core import MetricValue
 from infimed_core.records import BASELINE, Comparison, Run, RunRecord, is_baseline
-from infimed_plugins.reporting.page.doubts import no_better, no_model, unread, weak_forms
+from infimed_plugins.reporting.page.doubts import from_files, no_better, no_model, unread, weak_forms
 from infimed_plugins.reporting.page.figures import mapping, number, printable
 from infimed_plugins.reporting.page.leaderboard import leaderboard
 from infimed_plugins.reporting.page.names import own_name
@@ -45,6 +45,7 @@ def summary_text(run: Run) -> Any:
             *no_model(record),
             *no_better(record),
             *weak_forms(record),
+            *from_files(record),
             *_not_looked_at(record),
             *_on_both_sides(record),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from infimed_core import MetricValue
@@ -29,7 +30,9 @@ REASONS = {
     "needs_judge": "need a judge",
     "no_verdict": "got no verdict of the judge",
     "grading_failed": "the grader failed on",
-    "unreadable": "name no answer, or several",
+    "unreadable": "name no clear answer",
+    "loop": "go round in circles",
+    "contradiction": "contradict themselves",
     "several_answers": "name several answers",
     "no_option": "name no option",
     "no_log_likelihoods": "came without likelihoods",
@@ -57,7 +60,10 @@ class Unread:
     def line(self) -> str:
         """One sentence or two for people."""
         share = self.num_read / self.num_asked if self.num_asked else 0.0
-        parts = [f"{number:,} {REASONS.get(reason, 'unread: ' + reason)}" for reason, number in self.reasons]
+        parts = [
+            f"{number:,} {REASONS.get(reason, 'unread: ' + reason.replace('_', ' '))}"
+            for reason, number in self.reasons
+        ]
         if self.num_errors:
             parts.append(f"{self.num_errors:,} without an answer (each answer names its error)")
         text = f"{self.model} on {self.benchmark}: {self.num_read:,} of {self.num_asked:,} answers could be read"
@@ -112,6 +118,27 @@ def judged_models(record: RunRecord) -> list[str]:
     models = list(dict.fromkeys(row.model for row in record.results if not is_baseline(row.model)))
     chosen = models[-1:] if has_training(record) else models
     return [model for model in chosen if not does_not_look(record, model)]
+
+
+def from_files(record: RunRecord) -> Iterator[str]:
+    """A sentence where answers were not asked for but read from files: of which, and how many belong to a question."""
+    told: dict[str, str] = {}
+    for step in record.steps:
+        asking = mapping(step.details.get("asking")) if step.kind == "evaluate" else {}
+        if "layout" in asking and "predictions" in asking:
+            num, left = int(count(asking.get("matched"))), int(count(asking.get("answers_to_no_question")))
+            faults = int(count(asking.get("rows_at_fault")))
+            name = Path(str(asking.get("path"))).name
+            text = f"{num:,} answers of {name}, placed by {asking.get('matched_by') or 'nothing'}"
+            text += f", {left:,} belong to no question" if left else ""
+            text += f", {faults:,} rows cannot be read" if faults else ""
+            model = own_name(record, step.subject.get("model", ""))
+            told[model] = f"{told[model]}; {text}" if model in told else f"{model}: {text}"
+    if told:
+        yield (
+            f"The answers were read from files ({'; '.join(told.values())}). How they were asked for is not known "
+            "here; what differs may be the prompt."
+        )
 
 
 def no_model(record: RunRecord) -> Iterator[str]:

@@ -69,7 +69,7 @@ def asking(record: RunRecord, prices: Mapping[str, Price]) -> list[tuple[Any, ..
     """
     rows: dict[str, list[tuple[Any, ...]]] = {}
     for step in record.steps:
-        if step.kind == "evaluate" and "calls" in step.details:
+        if step.kind == "evaluate" and step.details.get("calls"):  # answers of a file were not asked for
             model, facts = step.subject.get("model", ""), step.details
             tokens: Any = (facts.get("prompt_tokens"), facts.get("answer_tokens"))
             own = model.removesuffix(IMAGE_BLIND)
