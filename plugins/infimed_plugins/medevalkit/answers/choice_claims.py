@@ -26,7 +26,7 @@ def is_label(low: str, start: int, end: int) -> bool:
     coli")."""
     if ord(low[start]) >= NAME:
         return True
-    if not AFTER_BARE.match(low, end) or low[end : end + 1] in _TYPES:
+    if not AFTER_BARE.match(low, end) or low[end : end + 1] in _TYPES or low[start : start + 3] in ("i.e", "e.g"):
         return False
     if (initial := INITIAL.match(low, end)) is not None and initial[1] not in STARTERS:
         return False
