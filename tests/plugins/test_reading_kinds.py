@@ -74,6 +74,12 @@ def test_what_stands_round_an_answer_does_not_hide_or_replace_it(text: str, lett
     assert read(text, DRUGS) == letters
 
 
+def test_the_letter_that_was_asked_for_counts_where_every_option_is_a_letter_too() -> None:
+    letters = ("C", "B", "D", "A", "E")
+    assert read("The part labeled D is the inner one.\n\nAnswer: C", letters) == "C"
+    assert read("C", letters) == "", "the letter of one, and the text of another"
+
+
 def test_what_must_be_avoided_is_chosen_by_a_reason_against_it() -> None:
     text = "Warfarin because it is contraindicated in pregnancy. Heparin is given."
     assert read(text, DRUGS, "Which drug must be avoided in pregnancy?") == "C"
