@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 BASELINE = Path(__file__).parent / "results" / "micro-baseline.json"
+COMMAND = "python -m pytest benchmarks/test_hot_paths.py --write-baseline"
 RATIOS = pytest.StashKey[dict[str, float]]()
 
 
@@ -71,7 +72,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         sys.path.insert(0, str(Path(__file__).parent))
         from common import environment
 
-        body = {"environment": environment(), "ratios": {**known, **{name: round(v, 4) for name, v in ratios.items()}}}
+        told = {**environment(), "command": COMMAND}
+        body = {"environment": told, "ratios": {**known, **{name: round(v, 4) for name, v in ratios.items()}}}
         BASELINE.write_text(json.dumps(body, indent=1) + "\n")
     elif most and any(value > most * known[name] for name, value in ratios.items() if name in known):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

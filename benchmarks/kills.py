@@ -25,8 +25,8 @@ from infimed_core.testing import make_image
 STAGE = {"learning_rate": 1e-3, "save_every": 3, "keep": 2}
 
 
-def write_run_file(folder: Path, **stage: Any) -> Path:
-    """A run file that trains a tiny Qwen3-VL through two stages on pictures beside it."""
+def write_run_file(folder: Path, plugin: Path | None = None, **stage: Any) -> Path:
+    """A run file that trains a tiny Qwen3-VL through two stages on pictures beside it, with a plugin of one file."""
     folder = folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
@@ -40,7 +40,7 @@ def write_run_file(folder: Path, **stage: Any) -> Path:
         rows.append({"id": f"sample-{number}", "turns": turns, "media": [{"kind": "image", "uri": str(picture)}]})
     (folder / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     stages = [{**STAGE, **stage, "name": name} for name in ("one", "two")]
-    body = {
+    body: dict[str, Any] = {
         "run": {"name": "killed", "directory": str(folder / "runs"), "seed": 1},
         "data": {"sources": [{"use": "jsonl", "with": {"path": str(folder / "samples.jsonl")}}]},
         "model": {"use": "tiny-qwen3-vl", "with": {"vocab_size": 400, "layers": 1, "vision_layers": 1}},
@@ -48,6 +48,8 @@ def write_run_file(folder: Path, **stage: Any) -> Path:
         "packing": {"use": "best-fit", "with": {"row_tokens": 128}},
         "training": {"use": "staged", "with": {"stages": stages}},
     }
+    if plugin is not None:
+        body["run"]["plugins"] = [str(plugin)]
     file = folder / "run.yaml"
     file.write_text(json.dumps(body), encoding="utf-8")
     return file
@@ -84,16 +86,18 @@ def weights(file: Path) -> dict[str, bytes]:
     return found
 
 
-def survive_kills(folder: Path, num_kills: int, seed: int = 0, **stage: Any) -> dict[str, Any]:
+def survive_kills(
+    folder: Path, num_kills: int, seed: int = 0, plugin: Path | None = None, **stage: Any
+) -> dict[str, Any]:
     """Kill a run ``num_kills`` times, each a random number of steps (and a moment) after it was started again.
 
     Returns the steps at which it was killed, and whether every tensor of every stage equals that of a run that was
     never killed, bit for bit.
     """
     stage = {"num_steps": 10 * num_kills, **stage}
-    whole = write_run_file(folder / "whole", **stage)
+    whole = write_run_file(folder / "whole", plugin, **stage)
     finish(whole)
-    killed = write_run_file(folder / "killed", **stage)
+    killed = write_run_file(folder / "killed", plugin, **stage)
     chance = random.Random(seed)
     kills: list[dict[str, Any]] = []
     while len(kills) < num_kills:

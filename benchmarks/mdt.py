@@ -248,9 +248,12 @@ def ask_in_every_way(results: Results, arguments: argparse.Namespace, folder: Pa
     """One model, killed and resumed: every way of asking it, what each costs, and whether a turn is missing."""
     questions(folder)
     run = folder / "runs" / NAME
-    limits = {"medmcqa": arguments.limit, "mdt-cases": arguments.limit if arguments.cases else 0}
+    limits = {
+        "medmcqa": arguments.limit if arguments.choice else 0,
+        "mdt-cases": arguments.limit if arguments.cases else 0,
+    }
     path = run_file(folder, model, limits, arguments.all_cases, arguments.teams, {})
-    guessed = arguments.limit * (8 * len(arguments.teams) + 3) * (2 if arguments.cases else 1)
+    guessed = arguments.limit * (8 * len(arguments.teams) + 3) * (arguments.cases + arguments.choice)
     seconds, at_kills = [], []
     for share in KILLS:
         seconds.append(call(path, kill_after=max(2, round(share * guessed))))
@@ -302,8 +305,9 @@ def votes_of(
 
 
 def transcripts(results: Results, run: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Whether transcripts hold every call, and one of each team for people to read."""
-    missing, examples = 0, {}
+    """Whether transcripts hold every call, and all those of the teams for people to read."""
+    missing = 0
+    every: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         for line in open_run(run).answers(row["in_run"], "base"):
             answer = line.answer.model_dump(mode="json")
@@ -311,15 +315,16 @@ def transcripts(results: Results, run: Path, rows: Sequence[dict[str, Any]]) -> 
             if row["solver"] != "direct":
                 missing += abs(answer["num_calls"] - len(told))
                 missing += answer["num_prompt_tokens"] != sum(turn["num_prompt_tokens"] for turn in told)
-            if row["solver"] in TEAMS and row["solver"] not in examples:
-                examples[row["solver"]] = {
+            if row["solver"] in TEAMS:
+                shown = {
                     "benchmark": row["benchmark"],
                     "question": line.sample.turns[-1].text,
                     "answer": answer["text"],
                     "turns": answer["transcript"],
                 }
+                every.setdefault(row["solver"], []).append(shown)
     results.target("turns missing from transcripts", missing, "<= 0")
-    results.details["one transcript of each team"] = examples
+    results.details["transcripts"] = every
 
 
 def measure(results: Results, arguments: argparse.Namespace) -> None:
@@ -337,6 +342,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--teams", nargs="*", choices=list(TEAMS), default=list(TEAMS), help="which teams are asked")
     parser.add_argument("--no-cases", dest="cases", action="store_false", help="multiple choice alone")
+    parser.add_argument("--no-choice", dest="choice", action="store_false", help="cases alone")
     parser.add_argument("--no-grading", action="store_true", help="leave the grading of fragments and reports out")
     parser.add_argument("--no-model", action="store_true", help="leave SmolLM2 out")
     parser.add_argument("--directory", type=Path, help="keep checkpoint and runs here, instead of a temporary folder")

@@ -16,7 +16,7 @@ from common import Results, main, table
 from killed import killed_and_resumed
 from lengths import Counted, every_family
 from resolution import GRIDS, NATIVE_TOKENS, SAMPLES, WAYS, low_to_high
-from small_checkpoints import configuration_of
+from small_checkpoints import configuration_of, mistral_small_4
 from throughput import SHAPES, Way, throughput
 from vlm_leaks import leaks_of, row_with
 
@@ -39,10 +39,10 @@ from infimed_plugins.vlm.tiny import TinyQwen3VL
 def families(results: Results) -> None:
     """Packed against alone for every family, and what the same test finds when a row is passed in a wrong way."""
     rows, leaks, seen, tried = [], [], 0, 0
-    for name, family in FAMILIES.items():
-        if not family.packs:
-            continue
-        config = configuration_of(name)
+    configurations = {name: configuration_of(name) for name, family in FAMILIES.items() if family.packs}
+    configurations["mistral3 with mistral4"] = mistral_small_4()
+    for name, config in configurations.items():
+        family = FAMILIES[config.model_type]
         found = isolation(config)
         rows.append([name, *(f"{value:.1e}" for value in found)])
         results.target(f"{name}: packed against alone", float(max(found)), f"<= {TOLERANCE:g}")

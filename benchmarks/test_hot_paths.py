@@ -124,6 +124,21 @@ def test_grading(benchmark: Any) -> None:
     benchmark(lambda: [demo.grade(*pair, "strict") for pair in zip(samples, answers, strict=True)])
 
 
+def test_reading_answers(benchmark: Any, tmp_path: Path) -> None:
+    """The strict rules, which all benchmarks but the demo's use."""
+    options = {"options": ("axial", "sagittal", "coronal")}
+    letters = [make_sample(f"l{n}", "Which plane?", "BAC"[n % 3]).model_copy(update=options) for n in range(50)]
+    yes = [make_sample(f"y{n}", "Is there an effusion?", ("yes", "no")[n % 2]) for n in range(50)]
+    (tmp_path / "rows.jsonl").write_text("".join(sample.model_dump_json() + "\n" for sample in letters + yes))
+    reader = {"use": "jsonl", "with": {"path": str(tmp_path / "rows.jsonl")}}
+    own: Any = REGISTRY.make("benchmark", "questions", {"reader": reader})
+    samples = list(own.samples())
+    said = "One might say axial first, but the falx is cut along its length. So I would choose B. No effusion."
+    answers = [Answer(sample_id=sample.id, text=said) for sample in samples]
+    assert len(samples) == 100
+    benchmark(lambda: [own.grade(*pair, "strict") for pair in zip(samples, answers, strict=True)])
+
+
 @pytest.mark.parametrize("clustered", [False, True])
 def test_intervals(benchmark: Any, clustered: bool) -> None:
     values = np.random.default_rng(0).random(2000)

@@ -1,4 +1,4 @@
-"""Writes the parts of benchmarks.md that are made from the data cards, the vocabulary and the published figures.
+"""Writes the parts of the pages on benchmarks that are made from data cards, vocabulary and published figures.
 
 `python docs/benchmark_list.py` writes them anew; a test says when they are stale.
 """
@@ -14,7 +14,8 @@ from infimed_plugins.medevalkit.layouts import IMAGE_FOLDERS
 from infimed_plugins.reporting.compare.published import Published, read_published
 
 HERE = Path(__file__).parent
-TARGET = HERE / "benchmarks.md"
+TARGETS = {"benchmarks.md": ("groups",), "benchmark-list.md": ("layouts", "vocabulary", "sources", "benchmarks")}
+"""Page -> its made parts."""
 TABLES = HERE.parent / "plugins" / "infimed_plugins" / "medevalkit"
 GROUPS = ("medevalkit-7", "text", "chinese", "reports")
 
@@ -107,7 +108,7 @@ def _section(card: Card) -> str:
         lines.append(f"- Shown by: {', '.join(f'`{field}`' for field in card.breakdown.values())}.")
     lines.append("- In MedEvalKit: " + (" ".join(card.defects) if card.defects else "no defect of its own was found."))
     if card.notes:
-        lines.append(f"- {card.notes}.")
+        lines.append(f"- {card.notes.removesuffix('.')}.")
     lines.append(f"- Published: {_published(card.name)}")
     return "\n".join(lines)
 
@@ -122,32 +123,44 @@ def _label(card: Card, what: str) -> str:
 
 
 def _published(name: str) -> str:
-    found: dict[str, list[str]] = {}
+    found: dict[str, list[tuple[float, str]]] = {}
     for table in published():
         for row in table.rows:
             if name in row.values:
-                found.setdefault(row.source, []).append(f"{row.model} {100 * row.values[name]:.1f}")
+                found.setdefault(row.source, []).append((100 * row.values[name], row.model))
     if not found:
         return "no row that we know of."
-    return "; ".join(f"{', '.join(rows)} (percent, *{source}*)" for source, rows in found.items()) + "."
+    return "; ".join(f"{_range(sorted(rows))} (*{source}*)" for source, rows in found.items()) + "."
 
 
-def fill(text: str) -> str:
-    """The document with every made part made anew."""
-    parts = {
-        "groups": groups,
-        "layouts": layouts,
-        "vocabulary": vocabulary,
-        "sources": sources,
-        "benchmarks": benchmarks,
-    }
-    for name, make in parts.items():
+def _range(rows: list[tuple[float, str]]) -> str:
+    """The lowest and the highest of published values, and how many there are."""
+    (low, worst), (high, best) = rows[0], rows[-1]
+    if len(rows) < 4:
+        return ", ".join(f"{model} {value:.1f}" for value, model in rows)
+    return f"{len(rows)} models from {low:.1f} ({worst}) to {high:.1f} ({best})"
+
+
+PARTS = {
+    "groups": groups,
+    "layouts": layouts,
+    "vocabulary": vocabulary,
+    "sources": sources,
+    "benchmarks": benchmarks,
+}
+
+
+def fill(page: str) -> str:
+    """A page with every made part made anew."""
+    text = (HERE / page).read_text(encoding="utf-8")
+    for name in TARGETS[page]:
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
-        assert pattern.search(text), f"{TARGET} has no part '{name}'"
-        made = make()
+        assert pattern.search(text), f"{page} has no part '{name}'"
+        made = PARTS[name]()
         text = pattern.sub(lambda found, made=made: f"{found[1]}{made}\n{found[2]}", text)
     return text
 
 
 if __name__ == "__main__":
-    TARGET.write_text(fill(TARGET.read_text(encoding="utf-8")), encoding="utf-8")
+    for target in TARGETS:
+        (HERE / target).write_text(fill(target), encoding="utf-8")

@@ -69,7 +69,7 @@ from infimed_core.functions import (
     solver,
 )
 from infimed_core.hookspecs import KINDS, hookimpl
-from infimed_core.named_files import digest_of_checkpoint
+from infimed_core.named_files import digest_of_checkpoint, read_named
 from infimed_core.plugins import Registry, load_plugins
 from infimed_core.texts import printable
 
@@ -118,8 +118,8 @@ __all__ = [
     "cohen_kappa", "compare_answers", "counted", "curriculum", "dataset_filter", "digest", "digest_of_checkpoint",
     "encode_sample", "headline_metric", "holm", "hookimpl", "interval", "is_person_tag", "load_plugins",
     "load_run_file", "measure", "metric", "mixing_warnings", "modality_of", "offer", "optimizer", "parse_changes",
-    "parse_value", "printable", "reward", "run_file", "run_plan", "run_schema", "schedule", "scorer", "solver",
-    "task_type_of", "without_checksum", "write_atomically",
+    "parse_value", "printable", "read_named", "reward", "run_file", "run_plan", "run_schema", "schedule", "scorer",
+    "solver", "task_type_of", "without_checksum", "write_atomically",
 ]  # fmt: skip
 
 _RENAMED = {"Gate": "DatasetFilter", "Gated": "FilterResult", "Use": "ComponentRef"}

@@ -9,12 +9,28 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from errno import EACCES
 from pathlib import Path
-from stat import S_ISREG
+from stat import S_ISDIR, S_ISREG
 from typing import Any
 
 WHOLE_FOLDER_BYTES = 64 * 2**20
 """Up to this size the content of a folder's files is hashed, beyond it their names and sizes."""
+
+
+def read_named(path: Path, most: int = 2**26) -> bytes:
+    """The content of a file that a user names.
+
+    Raises:
+        OSError: also where it is a pipe or a device, which may never end, and where it has more than ``most`` bytes.
+    """
+    if not S_ISREG(mode := path.stat().st_mode) and not S_ISDIR(mode):
+        raise OSError(EACCES, "no plain file: pipes and devices are not opened", str(path))
+    with path.open("rb") as stream:
+        content = stream.read(most + 1)
+    if len(content) > most:
+        raise OSError(EACCES, f"larger than {most // 2**20} MB", str(path))
+    return content
 
 
 def digest_of_files(settings: Mapping[str, Any], as_named: Callable[[str], str] = str) -> str:
@@ -55,8 +71,10 @@ def _paths(value: Any) -> Iterator[str]:
 
 
 def _content(path: Path) -> bytes:
-    with suppress(OSError), path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").digest()
+    with suppress(OSError):
+        if path.is_file():  # a pipe would not end
+            with path.open("rb") as stream:
+                return hashlib.file_digest(stream, "sha256").digest()
     return b"unreadable"
 
 

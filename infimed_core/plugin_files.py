@@ -15,6 +15,7 @@ from types import CodeType
 from typing import Any
 
 from infimed_core.errors import PluginError
+from infimed_core.named_files import read_named
 
 __path__: list[str] = []
 """Makes modules below this one possible: whoever unpickles what such a module defines imports this one first."""
@@ -61,7 +62,7 @@ def module_of(path: Path, always: bool) -> tuple[str, str]:
         named = "letters, digits and '_', then .py"
         raise PluginError(f"{path} cannot be a plugin; name a Python file ({named}), or a plugin that is installed")
     try:
-        version = version_of(path.read_bytes())
+        version = version_of(read_named(path))
     except OSError as error:
         raise PluginError(f"the plugin file {path} cannot be read: {error.strerror}; correct its path") from None
     module = f"{PREFIX}{path.stem}_{version}"

@@ -219,7 +219,8 @@ class Registry(PluginSet):
         parts = [f"did you mean '{close[0]}'?"] if close else []
         elsewhere = [other for other in KINDS if other != kind and name in self.names(other)]
         if elsewhere:
-            parts.append(f"'{name}' is a {elsewhere[0]}.")
+            kind = {"objective": "an objective, which a stage of training names"}.get(elsewhere[0], f"a {elsewhere[0]}")
+            parts.append(f"'{name}' is {kind}.")
         parts.append(f"installed: {', '.join(sorted(installed)) or 'none'}.")
         if self.broken:
             (plugin, reason), *others = self.broken.items()

@@ -171,10 +171,9 @@ class StageEvaluation(Row):
 class Stage(Row):
     """One training stage; a trainer's own stage class adds its settings (learning rate ...).
 
-    The data are every sample that some ``mix`` entry matches (all samples where ``mix`` is empty), drawn with
-    the entries' weights. The length is one of ``num_samples`` (drawn, with repetition after a full pass),
-    ``num_tokens`` or ``num_steps``, else ``epochs``.
-    ``resolution`` and ``packing`` override the run file's sections for this stage.
+    The data are every sample that some ``mix`` entry matches (all samples where ``mix`` is empty), drawn with the
+    entries' weights. The length is one of ``num_samples`` (drawn, with repetition after a full pass), ``num_tokens``
+    or ``num_steps``, else ``epochs``. ``resolution`` and ``packing`` override the run file's sections for this stage.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,99}$", description="Name of the stage.")

@@ -48,6 +48,7 @@ def join_parts(directory: Path, tasks: Sequence[ReadTask]) -> Joined:
     with (
         (directory / "samples.jsonl").open("wb") as samples,
         (directory / "faults.jsonl").open("wb") as faults,
+        (directory / "places.jsonl").open("wb") as kept_places,
     ):
         for task in tasks:
             before, first = dropped.total(), row
@@ -60,6 +61,7 @@ def join_parts(directory: Path, tasks: Sequence[ReadTask]) -> Joined:
                     dropped["duplicate_id"] += 1
                 else:
                     samples.write(names.renamed(line, task) if again[row] else line)
+                    kept_places.write(place or b'""\n')
                 row += 1
             kept.append(row - first - (dropped.total() - before))
             for line in read_lines(task.parts["faults"]):

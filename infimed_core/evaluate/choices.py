@@ -11,6 +11,7 @@ from infimed_core.api.data import Sample
 from infimed_core.api.evaluation import Benchmark, Metric, Solver
 from infimed_core.api.models import Generation
 from infimed_core.errors import InfimedError
+from infimed_core.named_files import read_named
 from infimed_core.plugins import Registry
 from infimed_core.runfile.sections import MetricRef, metric_names
 from infimed_core.store.steps import RunState
@@ -26,7 +27,7 @@ def chosen_samples(samples: str | tuple[str, ...] | None) -> frozenset[str] | No
         return None
     if isinstance(samples, str):
         try:
-            lines = Path(samples).read_text(encoding="utf-8").split("\n")
+            lines = read_named(Path(samples)).decode().split("\n")
         except (OSError, UnicodeDecodeError) as error:
             raise InfimedError(
                 f"evaluation.samples: {samples}: cannot be read ({error}); name a file with one id a line, or a list"

@@ -14,7 +14,7 @@ from typing import cast
 from pydantic import TypeAdapter
 
 from infimed_core.api.component import JsonObject, with_versions
-from infimed_core.api.data import Fault, Score
+from infimed_core.api.data import Fault
 from infimed_core.api.evaluation import Baseline, Benchmark, TextMetric
 from infimed_core.api.models import Answer, Model
 from infimed_core.api.reporting import Comparison, ResultRow
@@ -193,7 +193,7 @@ def _ask_one(
         details["errors"] = len(errors)
         details["reasoned"] = sum(_reasoned(row.answer) for row in rows)
         first_scores = [row.scores[benchmark.scorings[0]] for row in rows if row.answer.error is None]
-        details["unread"] = dict(Counter(_why(score) for score in first_scores if score.value is None))
+        details["unread"] = dict(Counter((*row.reasons, row.status)[0] for row in first_scores if row.value is None))
         details["ended"] = dict(Counter(row.answer.finish_reason for row in rows if row.answer.finish_reason))
         first = commonest(errors)
         if first:
@@ -243,12 +243,7 @@ def _write_faults(asked: AskedBenchmark, directory: Path, step: str, faults: Seq
 def commonest(errors: Sequence[str]) -> str | None:
     """The first of the errors with the reason that most of them have."""
     reasons = Counter(error.partition(":")[0] for error in errors)
-    most = max(reasons, key=reasons.__getitem__) if reasons else None
-    return next((error for error in errors if error.partition(":")[0] == most), None)
-
-
-def _why(score: Score) -> str:
-    return score.reasons[0] if score.reasons else score.status
+    return max(errors, key=lambda error: reasons[error.partition(":")[0]], default=None)
 
 
 def _reasoned(answer: Answer) -> bool:

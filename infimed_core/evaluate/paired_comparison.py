@@ -217,7 +217,8 @@ def compare_models(
 
     The models ``each`` are compared with one another too. Under the first scoring and under every judge's.
     """
-    judges = sorted({key for answers in rows.values() for row in answers for key in row.scores if _is_judge(key)})
+    keys = {key for answers in rows.values() for row in answers for key in row.scores}
+    judges = sorted(key for key in keys if key.startswith("judge:"))
     metric = headline_metric(list(metrics))
     found = []
     for scoring in (benchmark.scorings[0], *judges):
@@ -229,10 +230,6 @@ def compare_models(
                 )  # fmt: skip
                 found += [one] if one is not None else []
     return found
-
-
-def _is_judge(scoring: str) -> bool:
-    return scoring.startswith("judge:")
 
 
 def _pairs(

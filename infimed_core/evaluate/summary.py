@@ -156,12 +156,8 @@ def _resampled_interval(
         clusters=units,
         seed=seed,
         num_resamples=399,
-        statistic=lambda chosen: _or_nan(metric.compute_answers([members[int(index)] for index in chosen])),
+        statistic=lambda rows: np.nan if (one := metric.compute_answers([members[n] for n in rows])) is None else one,
     )
     if low is not None and high is not None and high - low <= statistics.NO_SPREAD:
         return statistics.wilson(value, number) if 0.0 <= value <= 1.0 else (None, None)
     return low, high
-
-
-def _or_nan(value: float | None) -> float:
-    return float("nan") if value is None else value

@@ -87,7 +87,7 @@ def plan_stage(
         "tokens": lengths.tokens, "patches": lengths.patches, "images": lengths.images,
         "supervised": index.supervised[rows].astype(np.int32),
         "members": packs.members, "offsets": packs.offsets, "steps": steps, "pack_phases": pack_phases,
-        "phases": np.array([[p.start, p.stop, _coded(p.max_visual_tokens)] for p in draws.phases], dtype=np.int64),
+        "phases": np.array([[p.start, p.stop, p.max_visual_tokens or NATIVE] for p in draws.phases], dtype=np.int64),
         "padded": type(packer).padded,
         "row_tokens": packer.row_tokens,
         "num_shrunk": draws.num_shrunk,
@@ -96,10 +96,6 @@ def plan_stage(
         "inputs_digest": index.digest,
     }  # fmt: skip
     return StagePlan(**values, plan_hash=plan_digest(values))
-
-
-def _coded(cap: int | None) -> int:
-    return NATIVE if cap is None else cap
 
 
 @dataclass

@@ -130,12 +130,12 @@ class Checker:
             component = self._make(path, kind, ref)
             if component is None:
                 continue
-            made[path] = component
+            made[path], before = component, len(self.problems)
             for inner_path, inner_kind, inner_ref, name in self._inner_uses(path, component):
-                inner = self._make(inner_path, inner_kind, inner_ref.model_dump(by_alias=True))
-                if inner is not None:
-                    made[inner_path] = inner
-                    names[inner_path] = name
+                if (inner := self._make(inner_path, inner_kind, inner_ref.model_dump(by_alias=True))) is not None:
+                    made[inner_path], names[inner_path] = inner, name
+            if type(component).nested and len(self.problems) > before:
+                del made[path]  # asking it would fail for the reason that is told already
         for path, benchmark in list(made.items()):
             if isinstance(benchmark, Benchmark) and path[:2] == ("evaluation", "benchmarks"):
                 self._check_defaults(path, benchmark, document, made)

@@ -11,6 +11,7 @@ import yaml
 
 from infimed_core.api.component import found_now
 from infimed_core.errors import ConfigError, InfimedError
+from infimed_core.named_files import read_named
 from infimed_core.plugin_loading import place_of_code, plugin_of, told_error
 from infimed_core.plugins import Group, Registry
 from infimed_core.runfile.checking import Checker, Lines
@@ -19,6 +20,7 @@ from infimed_core.runfile.sections import IMAGE_BLIND, Place
 
 _SAFE_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """The safe loader of libyaml where it is there: the same documents, many times faster."""
+MOST_DIGITS = 400
 _BOOLEAN = "tag:yaml.org,2002:bool"
 
 
@@ -32,6 +34,15 @@ class _Loader(_SAFE_LOADER):  # type: ignore[misc]
         first: [(tag, pattern) for tag, pattern in rows if tag != _BOOLEAN]
         for first, rows in _SAFE_LOADER.yaml_implicit_resolvers.items()
     }
+
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        """The value of a node; a number or a date that there is not is a mistake with its line."""
+        try:
+            if node.tag.endswith(("int", "float")) and len(node.value) > MOST_DIGITS:
+                raise ValueError(f"a number of {len(node.value)} digits")
+            return super().construct_object(node, deep)
+        except (ValueError, OverflowError) as error:
+            raise yaml.MarkedYAMLError(problem=f"cannot be read: {error}", problem_mark=node.start_mark) from None
 
 
 _Loader.add_implicit_resolver(_BOOLEAN, re.compile("^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
@@ -78,7 +89,7 @@ def load_run_file(source: Path, registry: Registry, overrides: dict[str, Any] | 
         ConfigError: with every problem found, each ``file:line: path: message; remedy``.
     """
     try:
-        text = source.read_text(encoding="utf-8")
+        text = read_named(source).decode()
     except FileNotFoundError:
         raise ConfigError([f"{source}: no such run file; see examples/full.yaml for one"]) from None
     except (OSError, UnicodeDecodeError) as error:

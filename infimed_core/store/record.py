@@ -21,6 +21,7 @@ from pydantic import ValidationError
 
 from infimed_core.api.reporting import RECORD_FORMAT, PluginInfo, RunRecord, StepRecord
 from infimed_core.errors import InfimedError
+from infimed_core.named_files import read_named
 from infimed_core.plugin_loading import GROUP, required_packages
 from infimed_core.store.files import first_mistake, with_checksum, without_checksum, write_atomically
 from infimed_core.texts import whole_in
@@ -123,7 +124,7 @@ def read_record(path: Path) -> RunRecord:
     """
     file = path / "run.json" if path.is_dir() else path
     try:
-        return RunRecord.model_validate_json(without_checksum(file.read_bytes())[0])
+        return RunRecord.model_validate_json(without_checksum(read_named(file, 2**28))[0])
     except FileNotFoundError:
         raise InfimedError(f"{file}: no such run; give a directory that `infimed-run` has made") from None
     except OSError as error:
@@ -149,7 +150,7 @@ class DamagedRecordError(InfimedError):
 def record_format(file: Path) -> int | None:
     """The format that a run.json says it has; ``None`` where there is none, or it is no run record."""
     with suppress(OSError, ValueError, RecursionError, KeyError, TypeError):
-        number = json.loads(file.read_bytes())["format"]
+        number = json.loads(read_named(file, 2**28))["format"]
         return number if type(number) is int else None
     return None
 

@@ -219,16 +219,10 @@ class StageMeasurements:
             scoring, clusters = benchmark.scorings[0], cluster_ids(benchmark, rows)
             graded = [row.under(scoring) for row in rows]
             errors = Counter(row.answer.error for row in rows if row.answer.error is not None)
-            facts[name] = {
-                "scoring": scoring,
-                "questions": len(rows),
-                "errors": errors.total(),
-                **({"first_error": next(iter(errors))} if errors else {}),
-                **{
-                    metric_name: measure(
-                        metric, graded, clusters, self._state.seed, could_take_part(metric, benchmark, rows)
-                    ).model_dump(mode="json")
-                    for metric_name, metric in metrics.items()
-                },
-            }
+            told: dict[str, JsonValue] = {"scoring": scoring, "questions": len(rows), "errors": errors.total()}
+            told |= {"first_error": next(iter(errors))} if errors else {}
+            for metric_name, metric in metrics.items():
+                part = could_take_part(metric, benchmark, rows)
+                told[metric_name] = measure(metric, graded, clusters, self._state.seed, part).model_dump(mode="json")
+            facts[name] = told
         return facts

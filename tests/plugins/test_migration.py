@@ -348,7 +348,10 @@ values = st.one_of(
 
 @pytest.mark.parametrize(
     ("tool", "least"),
-    [(Tool.llama_factory, {"model_name_or_path": "m"}), (Tool.ms_swift, {"model": "m", "dataset": "a.jsonl"})],
+    [
+        (Tool.llama_factory, {"model_name_or_path": "m", "dataset": "a"}),
+        (Tool.ms_swift, {"model": "m", "dataset": "a.jsonl"}),
+    ],
 )
 @bounded(max_examples=30, deadline=None)
 @given(drawn=st.data())

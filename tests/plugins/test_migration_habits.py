@@ -31,14 +31,79 @@ swift sft \\
 def test_variables_and_sums_of_a_script_are_worked_out(tmp_path: Path) -> None:
     file = tmp_path / "train.sh"
     file.write_text(SCRIPT)
-    recipe, _ = converted(Tool.ms_swift, file, 1)
+    recipe, _ = converted(Tool.ms_swift, file)
     assert (recipe.devices, recipe.accumulation, recipe.longest) == (4, 8, 2048)
     assert (recipe.learning_rate, recipe.name, len(recipe.sources)) == (1e-4, "output", 2)
     assert recipe.lora is not None and recipe.lora.rank == 16
     for word in ("$(nproc)", "$UNSET", "`date`", "$(expr 4 / 0)", "$(( x ))"):
         file.write_text(f"swift sft --model m --dataset a.jsonl --max_length {word}\n")
         with pytest.raises(InfimedError, match="only a shell knows its value"):
-            converted(Tool.ms_swift, file, 1)
+            converted(Tool.ms_swift, file)
+
+
+@pytest.mark.parametrize(
+    ("start", "devices"),
+    [
+        ("llamafactory-cli train", 1), ("CUDA_VISIBLE_DEVICES=0,1,2 llamafactory-cli train", 3),
+        ("FORCE_TORCHRUN=1 NNODES=2 NPROC_PER_NODE=4 llamafactory-cli train", 8),
+        ("torchrun --nproc_per_node 4 --nnodes=2 src/train.py", 8),
+        ("accelerate launch --config_file c.yaml --num_processes 6 --num_machines 2 /opt/lf/src/train.py", 6),
+    ],
+)  # fmt: skip
+def test_a_command_of_llama_factory_is_read_as_its_yaml_is(start: str, devices: int, tmp_path: Path) -> None:
+    settings = {"model_name_or_path": "m", "dataset": "a,b", "lora_rank": 4, "bf16": True, "save_only_model": False}
+    script, recipe_file = tmp_path / "train.sh", tmp_path / "train.yaml"
+    words = (f"--{key}" if value is True else f"--{key.replace('_', '-')} {value}" for key, value in settings.items())
+    script.write_text(f"{start} \\\n  " + " \\\n  ".join(words) + "\n")
+    recipe_file.write_text(json.dumps(settings))
+    of_script, of_file = (converted(Tool.llama_factory, file)[0] for file in (script, recipe_file))
+    assert of_script.devices == devices and of_file.devices == 1
+    of_script.devices = 1
+    assert of_script == of_file
+    assert converted(Tool.llama_factory, script, 5)[0].devices == 5
+
+
+def test_devices_that_only_a_shell_knows_can_be_given(tmp_path: Path) -> None:
+    file = tmp_path / "train.sh"
+    file.write_text("NPROC_PER_NODE=$WORLD_SIZE swift sft --model m --dataset a.jsonl\n")
+    with pytest.raises(InfimedError, match="give --devices"):
+        converted(Tool.ms_swift, file)
+    assert converted(Tool.ms_swift, file, 1)[0].devices == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ("template: qwen3\ninfer_backend: vllm\n", "infimed ask CHECKPOINT"),
+        ("export_dir: out\nadapter_name_or_path: a\n", "infimed export CHECKPOINT --to merged"),
+        ("do_predict: true\neval_dataset: a\n", "it evaluates"),
+        ("do_train: true\nstage: sft\n", "dataset is missing"),
+    ],
+)
+def test_a_file_that_trains_nothing_is_no_run_file(settings: str, said: str, tmp_path: Path) -> None:
+    file = tmp_path / "other.yaml"
+    file.write_text("model_name_or_path: m\n" + settings)
+    with pytest.raises(InfimedError, match=said):
+        converted(Tool.llama_factory, file)
+
+
+def test_files_of_llama_factorys_v1_and_commands_without_data_are_told(tmp_path: Path) -> None:
+    (tmp_path / "v1.yaml").write_text("model: m\ntrain_dataset: data.yaml\npeft_config: {name: lora}\n")
+    with pytest.raises(InfimedError, match="of LLaMA-Factory's v1"):
+        converted(Tool.llama_factory, tmp_path / "v1.yaml")
+    (tmp_path / "a.sh").write_text("swift sft --model m\n")
+    with pytest.raises(InfimedError, match="dataset is missing"):
+        converted(Tool.ms_swift, tmp_path / "a.sh")
+
+
+def test_json_over_several_lines_is_one_word_of_a_command(tmp_path: Path) -> None:
+    json_over_lines = """--model_kwargs '{"a": 1,\n  "b": 2}' --dataset a.jsonl\n"""
+    (tmp_path / "a.sh").write_text("echo start # it's a comment\nswift sft --model m " + json_over_lines)
+    recipe, _ = converted(Tool.ms_swift, tmp_path / "a.sh")
+    assert [source["with"]["path"] for source in recipe.sources] == ["a.jsonl"]
+    (tmp_path / "a.sh").write_text("swift sft --model 'm\n--dataset a\n")
+    with pytest.raises(InfimedError, match="No closing quotation"):
+        converted(Tool.ms_swift, tmp_path / "a.sh")
 
 
 @pytest.mark.parametrize(
@@ -60,6 +125,8 @@ def test_a_command_among_others_is_found_whole(line: str) -> None:
         ("a.yaml", "# was NPROC_PER_NODE=4 swift sft --model x\nrun: {name: a}\n", None),
         ("a.yaml", "word word word\n" * 5000, None),
         ("a.sh", SCRIPT, "ms-swift"),
+        ("a.sh", "torchrun --nproc_per_node 2 ../swift/cli/sft.py --model m\n", "ms-swift"),
+        ("a.sh", "FORCE_TORCHRUN=1 llamafactory-cli train \\\n  --stage sft\n", "LLaMA-Factory"),
         ("a.sh", "CUDA_VISIBLE_DEVICES=0 swift rlhf --rlhf_type dpo --model m\n", "ms-swift"),
         ("a.yaml", "model: m\ndataset: [a.jsonl]\ntuner_type: full\n", "ms-swift"),
         ("a.yaml", "model_name_or_path: m\nstage: dpo\n", "LLaMA-Factory"),
@@ -104,7 +171,7 @@ def test_preferences_of_theirs_are_read_and_learned_from(tmp_path: Path) -> None
     for name, text in texts.items():
         (tmp_path / name).write_text(text)
         tool = Tool.ms_swift if name.endswith(".sh") else Tool.llama_factory
-        run_file = converted(tool, tmp_path / name, 1)[0].run_file()
+        run_file = converted(tool, tmp_path / name)[0].run_file()
         (stage,) = run_file["training"]["with"]["stages"]
         assert stage["objective"] == expected[name]
         registry.make("objective", stage["objective"]["use"], stage["objective"].get("with", {}))
@@ -125,7 +192,7 @@ def test_an_adapter_stays_one_and_the_system_prompt_goes_to_rows_without(tmp_pat
     ]
     for tool, name, text in ours:
         (tmp_path / name).write_text(text)
-        run_file = converted(tool, tmp_path / name, 1)[0].run_file()
+        run_file = converted(tool, tmp_path / name)[0].run_file()
         (stage,) = run_file["training"]["with"]["stages"]
         assert stage["lora"]["merge"] is False
         assert stage["optimizer"] == {"use": "muon"}
@@ -133,7 +200,7 @@ def test_an_adapter_stays_one_and_the_system_prompt_goes_to_rows_without(tmp_pat
     (tmp_path / "b.sh").write_text("swift sft --model m --dataset a.jsonl --tuner_type lora_llm\n")
     assert (
         "merge"
-        not in converted(Tool.ms_swift, tmp_path / "b.sh", 1)[0].run_file()["training"]["with"]["stages"][0]["lora"]
+        not in converted(Tool.ms_swift, tmp_path / "b.sh")[0].run_file()["training"]["with"]["stages"][0]["lora"]
     )
 
 
@@ -189,7 +256,7 @@ def test_evaluation_by_steps_is_taken_over_and_by_epochs_is_not(tmp_path: Path) 
 def test_a_command_of_ms_swift_2_and_3_is_the_one_of_today(tmp_path: Path) -> None:
     def recipe(command: str) -> tuple[dict[str, Any], dict[str, Any]]:
         (tmp_path / "train.sh").write_text(f"swift sft {command}")
-        made, accounts = converted(Tool.ms_swift, tmp_path / "train.sh", 1)
+        made, accounts = converted(Tool.ms_swift, tmp_path / "train.sh")
         return made.run_file(), {account.key: account for account in accounts}
 
     now, _ = recipe(

@@ -65,6 +65,44 @@ def test_kill_9_at_random_steps_leaves_the_weights_of_a_run_that_was_not_killed(
     assert weights(tmp_path / "killed" / "run.yaml") == whole
 
 
+PLUGIN = """
+from infimed_core import augmentation, curriculum, optimizer, schedule
+
+@curriculum
+def last_number_first(sample):
+    return -int(sample.id.rsplit("-", 1)[1])
+
+@augmentation
+def darker(image, generator):
+    return image - image // 4 if generator.random() < 0.5 else image
+
+@optimizer
+def momentum_descent(groups):
+    import torch
+
+    return torch.optim.SGD(groups, momentum=0.9)
+
+@schedule
+def square_fall(progress):
+    return (1.0 - progress) ** 2
+"""
+
+
+@pytest.mark.slow
+def test_kill_9_of_a_run_with_an_order_images_optimizer_and_schedule_of_a_plugin_changes_no_weight(tmp_path, whole):
+    (tmp_path / "mine.py").write_text(PLUGIN)
+    chosen = {
+        "curriculum": {"use": "last-number-first", "with": {"bands": 2}},
+        "augmentations": [{"use": "darker"}, {"use": "intensity"}],
+        "optimizer": {"use": "momentum-descent"},
+        "schedule": {"use": "square-fall"},
+    }
+    found = survive_kills(tmp_path, num_kills=2, plugin=tmp_path / "mine.py", num_steps=30, **chosen)
+    assert len(found["kills"]) == 2 and all(kill["steps_since_start"] >= 1 for kill in found["kills"])
+    assert found["equal"] and found["status"] == "done"
+    assert weights(tmp_path / "killed" / "run.yaml") != whole
+
+
 @pytest.mark.slow
 def test_sigterm_writes_the_state_says_so_and_the_same_command_goes_on(tmp_path, whole):
     file = write_run_file(tmp_path, num_steps=40, save_every=1000)

@@ -13,26 +13,28 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_checkpoints import configuration_of
+from small_checkpoints import configuration_of, mistral_small_4
 from vlm_leaks import LEAKS, leaks_of, row_with
 
 from infimed_core import assemble
 from infimed_plugins.vlm import attention
 from infimed_plugins.vlm.families import FAMILIES, family_of
 from infimed_plugins.vlm.isolation import TOLERANCE, make_samples, measure, shrunken_module, verdict
+from infimed_plugins.vlm.recurrent import recurrent_layers
 from infimed_plugins.vlm.rows import row_hidden_states
 
 pytestmark = [pytest.mark.newest, pytest.mark.usefixtures("one_thread")]
 
 MODEL_TYPES = [name for name, family in FAMILIES.items() if family.packs]
+SMALL_4 = "mistral3 with mistral4"
 
 
 def config_of(model_type: str):
-    return configuration_of(model_type)
+    return mistral_small_4() if model_type == SMALL_4 else configuration_of(model_type)
 
 
 @pytest.mark.parametrize("kind", ["packed", "sdpa"])
-@pytest.mark.parametrize("model_type", MODEL_TYPES)
+@pytest.mark.parametrize("model_type", [*MODEL_TYPES, SMALL_4])
 def test_logits_and_every_gradient_of_a_packed_row_equal_those_of_its_samples_alone(model_type, kind):
     logits, gradients = measure(config_of(model_type), kind)
     assert logits <= TOLERANCE and gradients <= TOLERANCE
@@ -60,6 +62,30 @@ def test_a_layer_that_ignores_the_borders_is_caught(monkeypatch):
 
     with pytest.raises(RuntimeError, match="0 of 2 causal attention layers"):
         measure(config_of("qwen3_vl"), "packed", deaf)
+
+
+@pytest.mark.parametrize("lengths", [[1], [70, 3], [64, 65, 1, 130, 66, 2, 64]])
+@pytest.mark.parametrize("model_type", ["qwen3_5", "qwen3_5_moe"])
+def test_a_layer_with_a_state_begins_anew_at_every_border(model_type, lengths):
+    (layer,) = recurrent_layers(shrunken_module(config_of(model_type), "packed").double())
+    row = torch.randn(1, sum(lengths), 128, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    borders = torch.tensor([0, *itertools.accumulate(lengths)], dtype=torch.int32)
+    alone = torch.cat([layer(part) for part in row.split(lengths, dim=1)], dim=1)
+    torch.testing.assert_close(
+        layer(row, cu_seq_lens_q=borders, max_length_q=max(lengths)), alone, rtol=1e-5, atol=1e-6
+    )
+    if len(lengths) > 1:
+        assert (layer(row) - alone).abs().max() > 1e-3
+
+
+def test_a_layer_with_a_state_that_ignores_the_borders_is_caught():
+    def deaf(module, batch, family):
+        for layer in recurrent_layers(module):
+            layer.forward = lambda hidden_states, **named: hidden_states
+        return row_hidden_states(module, batch, family)
+
+    with pytest.raises(RuntimeError, match="0 of 1 recurrent linear attention layers"):
+        measure(config_of("qwen3_5"), "packed", deaf)
 
 
 def test_an_unknown_family_is_not_packed_and_says_so():
@@ -106,7 +132,7 @@ def test_segmented_attention_equals_attention_of_each_segment(lengths, causal, h
     torch.testing.assert_close(result, torch.cat(parts, dim=1), rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("model_type", ["qwen2_5_vl", "qwen3_vl", "llava", "internvl", "qwen3"])
+@pytest.mark.parametrize("model_type", ["qwen2_5_vl", "qwen3_vl", "qwen3_5", "llava", "internvl", "qwen3"])
 def test_a_padded_row_gives_its_samples_what_they_get_alone(model_type):
     module = shrunken_module(config_of(model_type), "packed")
     family = family_of(module.config)

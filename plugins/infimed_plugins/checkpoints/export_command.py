@@ -26,10 +26,10 @@ def export(
     checkpoint: CheckpointArgument,
     to: Annotated[str | None, typer.Option(help="hub:OWNER/NAME, merged (a whole model) or gguf (llama.cpp).")] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Write the answers of a run instead, as infimed answers does.", metavar="FILE")
+        Path | None, typer.Option(help="Older name of infimed answers --to.", metavar="FILE", hidden=True)
     ] = None,
-    benchmark: Annotated[str | None, typer.Option(help="With --out: only this benchmark.")] = None,
-    model: Annotated[str | None, typer.Option(help="With --out: only this model.")] = None,
+    benchmark: Annotated[str | None, typer.Option(help="With --out: only this benchmark.", hidden=True)] = None,
+    model: Annotated[str | None, typer.Option(help="With --out: only this model.", hidden=True)] = None,
     output: Annotated[Path | None, typer.Option(help="Directory for merged and gguf; beside you by default.")] = None,
     public: Annotated[bool, typer.Option("--public", help="On the hub, let everybody see it.")] = False,
     revision: Annotated[str | None, typer.Option(help="Branch on the hub.")] = None,
@@ -38,7 +38,7 @@ def export(
     dtype: Annotated[str, typer.Option(help="Type of merged weights; auto is the base's own.")] = "auto",
     outtype: Annotated[str, typer.Option(help="Type of numbers in GGUF: f16, bf16, q8_0, auto.")] = "auto",
 ) -> None:
-    """Give a checkpoint away: to the hub, merged with its base, or as GGUF files. With --out: answers as a table."""
+    """Give a checkpoint away: to the hub, merged with its base, or as GGUF files."""
     registry = context.obj if isinstance(context.obj, Registry) else load_plugins()
     if out is not None:
         if to is not None:

@@ -173,4 +173,7 @@ def _pixels(pairs: Sequence[Pair]) -> Finding | None:
 def _weights(pairs: Sequence[Pair]) -> Finding:
     num = sum(not pair.same for pair in pairs if pair.comparable)
     seen = f"{num} of {len(pairs)} answers differ although all prompts are equally long"
-    return Finding("weights", seen, "look at which checkpoint the server has loaded, and whether an adapter is on top")
+    remedy = (
+        "look at which checkpoint the server has loaded, whether an adapter is on top, and, by --served, at its files"
+    )
+    return Finding("weights", seen, remedy)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from infimed_core import Sample
+from infimed_core import Sample, read_named
 from infimed_plugins.embedding.encoder import ImageTextEncoder
 
 UNLABELLED = "unlabelled"
@@ -93,7 +93,7 @@ def make_bank(samples: Sequence[Sample], encoder: ImageTextEncoder, per_modality
 
 def load_bank(path: Path) -> Bank:
     """Read what ``make_bank`` wrote."""
-    described = json.loads((path / "bank.json").read_text(encoding="utf-8"))
+    described = json.loads(read_named(path / "bank.json"))
     with np.load(path / "bank.npz", allow_pickle=False) as arrays:
         vectors = {name: arrays[str(number)] for number, name in enumerate(described["modalities"])}
     if not vectors:

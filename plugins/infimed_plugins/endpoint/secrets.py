@@ -19,6 +19,8 @@ PIECE = 8
 """Letters in a row that give away a part of a key: a server may cut what it echoes."""
 
 
+NUMBERED = ("{:02x}", "x{:02x}", "u{:04x}", "u00{:02x}", "{:d}")
+"""How encodings write a letter as its number, without the signs around it."""
 _LETTER = re.compile("[0-9A-Za-z]")
 _OTHERS = re.compile("[^0-9A-Za-z]+")
 
@@ -61,10 +63,12 @@ class Secret:
 
     @cached_property
     def _pieces(self) -> frozenset[str]:
-        """``PIECE`` letters in a row of the key as it is, and of the letters and digits of it and of its base64."""
+        """``PIECE`` letters in a row of the key as it is, and of the letters and digits of it, backwards too, of its
+        base64, and of its letters as numbers: what is left of ``%73%6b`` and ``&#115;&#107;`` without the signs."""
         key = self.key or ""
         shifted = [base64.b64encode(b"\0" * shift + key.encode()).decode() for shift in range(3)]
-        texts = [key, _bare(key), *(_bare(text[4:].rstrip("=")[:-1]) for text in shifted)]
+        texts = [key, _bare(key), _bare(key)[::-1], *(_bare(text[4:].rstrip("=")[:-1]) for text in shifted)]
+        texts += ["".join(form.format(ord(letter)) for letter in key) for form in NUMBERED]
         return frozenset(text[start : start + PIECE] for text in texts for start in range(len(text) - PIECE + 1))
 
     def hide(self, text: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
-from infimed_core import Answer, Ask, Benchmark, DataError, Fault, Generation, Media, Sample, Score, Turn
+from infimed_core import Answer, Ask, Benchmark, DataError, Fault, Generation, Media, Sample, Score, Turn, read_named
 from infimed_plugins.mdt.cases import Case, Point, Question, QuestionType
 from infimed_plugins.mdt.grading import grade_points
 from infimed_plugins.mdt.images import media_of
@@ -125,7 +125,7 @@ class MdtCases(Benchmark):
     def fingerprint(self) -> str:
         """Changes with the settings, the version, the grading rules and the content of the cases."""
         digest = hashlib.sha256(f"{self.identity()}|{self.version}".encode())
-        digest.update((self.cases or BUILT_IN).read_bytes())
+        digest.update(read_named(self.cases or BUILT_IN))
         return digest.hexdigest()
 
 

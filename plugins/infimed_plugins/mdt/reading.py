@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from infimed_core import read_named
 from infimed_plugins.mdt.cases import Case, case_schema
 
 BUILT_IN = Path(__file__).with_name("cases.jsonl")
@@ -30,10 +31,9 @@ def read_cases(path: Path) -> Iterator[Line]:
     """
     seen: dict[str, int] = {}
     try:
-        with path.open(encoding="utf-8") as stream:
-            for number, text in enumerate(stream, start=1):
-                if text.strip():
-                    yield _line(f"{path}:{number}", text, number, seen)
+        for number, text in enumerate(read_named(path).decode().split("\n"), start=1):
+            if text.strip():
+                yield _line(f"{path}:{number}", text, number, seen)
     except FileNotFoundError:
         yield Line(str(path), None, (f"{path}: no such file of cases; leave 'cases' out for the built-in ones",))
     except (OSError, UnicodeDecodeError) as error:

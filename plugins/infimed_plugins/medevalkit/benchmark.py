@@ -28,6 +28,7 @@ from infimed_core import (
     canonical_json,
     modality_of,
     printable,
+    read_named,
     task_type_of,
 )
 from infimed_plugins.medevalkit import prompts, sources
@@ -207,7 +208,7 @@ class KitBenchmark(Benchmark):
         return [replace(question, language="zh") if card.language == "zh" else question]
 
     def grade(self, sample: Sample, answer: Answer, scoring: str) -> Score:
-        """Grade by the card; see docs/benchmarks.md."""
+        """Grade by the card; see docs/answers.md."""
         grade = grade_record(self.card, record_of(sample, answer), scoring)
         if grade.reason == "random_letter":
             grade = _drawn(sample, grade)
@@ -275,7 +276,7 @@ def _numbered(card: Card, path: str | None, root: Path) -> Iterator[tuple[str, A
             raise DataError("missing_data", f"{root / card.source.files[0]}: no reports; {sources.remedy(card)}")
         for file in files:
             try:
-                report: Any = json.loads(file.read_text(encoding="utf-8"))
+                report: Any = json.loads(read_named(file))
             except (OSError, ValueError, RecursionError) as error:
                 report = DataError("bad_row", f"not a report in JSON: {error}")
             yield str(file), report

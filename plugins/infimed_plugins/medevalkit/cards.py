@@ -52,7 +52,7 @@ class Card(Row):
     breakdown: dict[str, str] = Field(default_factory=dict, description="Block of metrics -> field of the record.")
     kit_breakdown: dict[str, str] | None = Field(default=None, description="The same as MedEvalKit mixes it up.")
     cluster: str = Field(default="", description="Field of the record that samples of one image or study share.")
-    modality: str = Field(default="", description="Of every question, in the vocabulary of docs/benchmarks.md.")
+    modality: str = Field(default="", description="Of every question, in the vocabulary of docs/benchmark-list.md.")
     task_type: str = Field(default="", description="Of every question, in the same vocabulary.")
     labels: dict[Literal["modality", "task_type"], str] = Field(
         default_factory=dict, description="Field of the record that holds upstream's own label."

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from infimed_core import DataError
+from infimed_core import DataError, read_named
 
 QUESTIONS, TEST = "ori_pqal.json", "test_ground_truth.json"
 DECISIONS = {"A": "yes", "B": "no", "C": "maybe"}
@@ -76,7 +76,7 @@ def kept_back_answers(layout: str, root: Path) -> dict[str, dict[str, Any]]:
 
 def _parsed(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        return json.loads(read_named(path))
     except (OSError, ValueError, RecursionError) as error:
         raise DataError("unreadable", f"{path}: {error}; download the file again") from error
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from infimed_core import DataError, InfimedError
+from infimed_core import DataError, InfimedError, read_named
 from infimed_core.records import Graded, open_run, parse_graded, read_answers
 from infimed_plugins.medevalkit.cards import Card, find_card
 from infimed_plugins.medevalkit.grades import Grade, Record, span_of
@@ -37,7 +37,7 @@ def rescore(
     if card.grading == "rubric":
         raise DataError(
             "no_rule",
-            f"{card.kit_task} is graded by a judge: name one under 'judges:' of a run; see docs/benchmarks.md",
+            f"{card.kit_task} is graded by a judge: name one under 'judges:' of a run; see docs/answers.md",
         )
     _check_origin(Path(path), card)
     records = read_records(Path(path), card)
@@ -163,7 +163,7 @@ def read_records(path: Path, card: Card) -> list[Record]:
     if path.is_dir():
         return _read_folder(path, card)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_named(path, 2**30).decode()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError("unreadable", f"{path}: cannot be read ({error}); name a results.json or its folder") from error
     try:

@@ -9,11 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
-from infimed_core import InfimedError
+from infimed_core import InfimedError, read_named
 from infimed_plugins.migration import llama_factory, swift
 from infimed_plugins.migration.keys import Account, account_of
 from infimed_plugins.migration.recipe import Recipe
-from infimed_plugins.migration.swift_command import read_command
+from infimed_plugins.migration.script import LLAMA_FACTORY, SWIFT, read_command
 
 WORDS = {
     "same": "the same",
@@ -35,7 +35,9 @@ def convert_command(
     tool: Annotated[Tool, typer.Argument(help="Whose file it is.")],
     file: Annotated[Path, typer.Argument(help="Its YAML or JSON, or a script with its command.", metavar="FILE")],
     to: Annotated[Path, typer.Option(help="The run file that is written.", metavar="FILE")] = Path("run.yaml"),
-    devices: Annotated[int, typer.Option(min=1, help="GPUs that it was started on.")] = 1,
+    devices: Annotated[
+        int | None, typer.Option(min=1, help="GPUs that it was started on; as a script says, else 1, by default.")
+    ] = None,
     force: Annotated[bool, typer.Option(help="Write over a run file that is there.")] = False,
 ) -> None:
     """Write the run file of a LLaMA-Factory or ms-swift recipe, and say key by key what became of it."""
@@ -53,24 +55,23 @@ def convert_command(
     typer.echo(f"{to}: written; {len(accounts)} keys, {lost} not taken over; look at it, then: infimed check {to}")
 
 
-def converted(tool: Tool, file: Path, devices: int) -> tuple[Recipe, list[Account]]:
+def converted(tool: Tool, file: Path, devices: int | None = None) -> tuple[Recipe, list[Account]]:
     """The recipe of a file, and what became of each of its keys.
 
     Raises:
         InfimedError: the file cannot be read, or asks for what cannot be said here.
     """
     try:
-        text = file.read_text(encoding="utf-8")
+        text = read_named(file).decode().replace("\r\n", "\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InfimedError(f"{file}: cannot be read: {error}") from error
-    if tool is Tool.ms_swift and file.suffix not in (".yaml", ".yml", ".json"):
-        values, started = read_command(text, file)
-        devices = devices if devices > 1 else started
+    module, command = (swift, SWIFT) if tool is Tool.ms_swift else (llama_factory, LLAMA_FACTORY)
+    if file.suffix not in (".yaml", ".yml", ".json"):
+        values, devices = read_command(text, file, command, devices)
     else:
         values = _settings(text, file)
-    module = swift if tool is Tool.ms_swift else llama_factory
     try:
-        recipe, changed = module.recipe_of(values, devices, file)
+        recipe, changed = module.recipe_of(values, devices or 1, file)
     except ValueError as error:
         raise InfimedError(f"{file}: {error}") from error
     return recipe, list(account_of(values, module.TABLE, changed, module.NAME))

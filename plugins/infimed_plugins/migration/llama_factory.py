@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from infimed_core import InfimedError
+from infimed_core import InfimedError, read_named
 from infimed_plugins.migration.keys import Key, Settings
 from infimed_plugins.migration.preferences import objective_of, source_of
 from infimed_plugins.migration.recipe import Lora, Recipe
@@ -174,7 +174,10 @@ def recipe_of(values: dict[str, Any], devices: int, file: Path) -> tuple[Recipe,
     if method not in ("sft", *OBJECTIVES):
         raise InfimedError(f"{file}: stage: {method} is not converted; sft, dpo and kto are")
     if not settings.get("model_name_or_path"):
-        raise InfimedError(f"{file}: model_name_or_path is missing; name the checkpoint that is trained")
+        newer = settings.get("model") and settings.get("train_dataset")
+        other = "is of LLaMA-Factory's v1, whose files have other keys; those of v0 are converted"
+        missing = "model_name_or_path is missing; name the checkpoint that is trained"
+        raise InfimedError(f"{file}: {other if newer else missing}")
     fields, changed = shared_fields(settings)
     fields |= {"optimizer": {"use": "muon"}} if settings.flag("use_muon") else {}
     trainable, lora = _method(settings, file)
@@ -216,7 +219,22 @@ def recipe_of(values: dict[str, Any], devices: int, file: Path) -> tuple[Recipe,
         prompt_loss=settings.flag("train_on_prompt"),
         objective=objective_of(method, settings, OBJECTIVES[method], longest) if method != "sft" else None,
     )
+    _refuse_what_trains_nothing(settings, file)
     return recipe, changed | told
+
+
+def _refuse_what_trains_nothing(settings: Settings, file: Path) -> None:
+    """Files of its other commands, which name a model too, in a line that says what does their work here."""
+    if settings.names("dataset"):
+        return
+    instead = "dataset is missing; name the data that it learns from"
+    if settings.get("export_dir"):
+        instead = "trains nothing, it exports: infimed export CHECKPOINT --to merged"
+    elif settings.names("eval_dataset"):
+        instead = "trains nothing, it evaluates: see evaluation in a run file"
+    elif not settings.flag("do_train"):
+        instead = "trains nothing, as a file for chat or inference: infimed ask CHECKPOINT"
+    raise InfimedError(f"{file}: {instead}")
 
 
 def _method(settings: Settings, file: Path) -> tuple[list[str] | None, Lora | None]:
@@ -297,7 +315,7 @@ _USUAL = {
 def _described(folder: Path) -> dict[str, Any]:
     """``dataset_info.json`` where it lies; without it every name is taken for a local one."""
     try:
-        entries = json.loads((folder / "dataset_info.json").read_text(encoding="utf-8"))
+        entries = json.loads(read_named(folder / "dataset_info.json"))
     except (OSError, ValueError, RecursionError):
         return {}
     return entries if isinstance(entries, dict) else {}

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from infimed_core import read_named
+
 
 @dataclass
 class Lora:
@@ -199,7 +201,7 @@ def pixels_of_token(model: str) -> int | None:
 def _of_checkpoint(directory: Path) -> int | None:
     """Of a tower with native resolution: the side of a patch, as often as patches are merged into one token."""
     try:
-        config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+        config = json.loads(read_named(directory / "config.json"))
         vision = config["vision_config"]
         side = vision["patch_size"] * (vision.get("spatial_merge_size") or config["spatial_merge_size"])
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):

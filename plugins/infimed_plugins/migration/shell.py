@@ -6,7 +6,7 @@ import ast
 import operator
 import re
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 _ASSIGNMENT = re.compile(r"^\w+=")
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)(?::?-([^{}]*))?\})")
@@ -32,8 +32,8 @@ def commands(text: str) -> list[tuple[list[str], dict[str, str]]]:
     """
     variables: dict[str, str] = {}
     found = []
-    for line in text.replace("\\\r\n", " ").replace("\\\n", " ").splitlines():
-        for words in _split(_worked_out(re.sub(r"(^|\s)#.*", "", line), variables)):
+    for line in _whole_lines(text.replace("\\\r\n", " ").replace("\\\n", " ")):
+        for words in _split(_worked_out(line, variables)):
             # Assignments before a command are its environment; the words of `export A=1 B=2` are variables too.
             others = (n for n, word in enumerate(words) if word not in _KEYWORDS and not _ASSIGNMENT.match(word))
             count = next(others, len(words))
@@ -43,6 +43,22 @@ def commands(text: str) -> list[tuple[list[str], dict[str, str]]]:
             else:
                 found.append((words[count:], variables | given))
     return found
+
+
+def _whole_lines(text: str) -> Iterator[str]:
+    """Lines without comments; a quoted text that goes on in the next line (JSON, mostly) is kept in one."""
+    begun = ""
+    for line in text.splitlines():
+        line = f"{begun}\n{line}" if begun else re.sub(r"(^|\s)#.*", "", line)
+        try:
+            shlex.split(line)
+        except ValueError:
+            begun = line
+            continue
+        begun = ""
+        yield line
+    if begun:
+        yield begun
 
 
 def _split(line: str) -> list[list[str]]:

@@ -179,6 +179,8 @@ def recipe_of(values: dict[str, Any], devices: int, file: Path) -> tuple[Recipe,
     held_out = settings.names("val_dataset")
     weights = weights_of("interleave_prob", _words(settings, "interleave_prob"))
     tags = {"split": "train"} if held_out else {}
+    if not _words(settings, "dataset"):
+        raise InfimedError(f"{file}: dataset is missing; name the data that it learns from")
     sources = [_source(name, tags, bool(weights), objective) for name in _words(settings, "dataset")]
     names = [source["with"].get("tags", {}).get("dataset") for source in sources]
     mix = [{"where": {"dataset": name}, "weight": weight} for name, weight in zip(names, weights, strict=False)]

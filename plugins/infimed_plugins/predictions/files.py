@@ -10,8 +10,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from infimed_core import DataError, Registry, load_plugins
+from infimed_core import DataError, Registry, load_plugins, read_named
 
+MOST_BYTES = 2**30
+"""The largest file of answers: 50,000 answers of 10 KB are half of it."""
 IDS = ("id", "question_id", "sample_id", "qid", "index", "doc_id")
 _BYTE = re.compile("[\udc80-\udcff]")
 """What a byte that is no UTF-8 was read as."""
@@ -95,7 +97,7 @@ def _same(row: Any) -> Any:
 def _decoded(path: Path) -> str:
     """The text, with a byte that is no UTF-8 as half of a pair: its row is the fault, not the file."""
     try:
-        content = path.read_bytes()
+        content = read_named(path, MOST_BYTES)
         if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
             return content.decode("utf-16")
         return content.decode("utf-8-sig", "surrogateescape")

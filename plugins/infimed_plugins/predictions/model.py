@@ -9,7 +9,8 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, JsonValue
 
-from infimed_core import Answer, Component, DataError, LoadedModel, MediaLoader, Model, Request
+from infimed_core import Answer, Component, DataError, LoadedModel, MediaLoader, Model, Request, digest_of_checkpoint
+from infimed_plugins.predictions.files import MOST_BYTES
 from infimed_plugins.predictions.layouts import Prediction, guessed_layout, read_predictions
 from infimed_plugins.predictions.matching import match
 
@@ -33,15 +34,23 @@ class Predictions(Model):
     text_field: str | None = Field(default=None, description="Field that holds the answer; a usual name by default.")
 
     def problems(self, run: Mapping[str, Component]) -> Mapping[str, str]:
-        """A file that is not there."""
-        return {} if Path(self.path).exists() else {"path": f"{self.path}: no such file; name a file of answers"}
+        """A file that is not there, is no plain one, or is larger than any file of answers."""
+        place = Path(self.path)
+        if not place.exists():
+            return {"path": f"{self.path}: no such file; name a file of answers"}
+        for file in sorted(place.iterdir()) if place.is_dir() else [place]:
+            if not file.is_file() and not file.is_dir():
+                return {"path": f"{file}: is no plain file (a pipe or device), and is not opened"}
+            if file.stat().st_size > MOST_BYTES:
+                return {"path": f"{file}: is larger than {MOST_BYTES // 2**20} MB; divide it, a benchmark a file"}
+        return {}
 
     def identity(self) -> str:
         """Changes with the content of the file."""
         found = hashlib.sha256()
         place = Path(self.path)
         for file in sorted(place.iterdir()) if place.is_dir() else [place]:
-            found.update(file.read_bytes() if file.is_file() else b"")
+            found.update(digest_of_checkpoint(str(file)).encode() if file.is_file() else b"")
         return f"{super().identity()}|{found.hexdigest()}"
 
     def prepare(self, directory: Path, texts: Callable[[], Iterable[str]], seed: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import itertools
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from infimed_core import DataError, Score
+from infimed_core import DataError, Score, read_named
 
 NUM_RESAMPLES = 2000
 OTHER_COLUMNS = ("id", "rater", "note")
@@ -28,7 +29,7 @@ def read_labels(path: Path) -> dict[str, dict[str, dict[str, float]]]:
     """
     table: dict[str, dict[str, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
+        with io.StringIO(read_named(path).decode("utf-8-sig"), newline="") as stream:
             rows = csv.DictReader(stream)
             names = [name for name in rows.fieldnames or () if name and name not in OTHER_COLUMNS]
             if "id" not in (rows.fieldnames or ()) or not names:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field, ValidationError
 
-from infimed_core import DataError, Row
+from infimed_core import DataError, Row, read_named
 from infimed_plugins.quality.measurements import MEASUREMENTS
 
 POOLED = "pooled"
@@ -98,9 +98,10 @@ def load_calibration(path: str | None) -> Calibration:
     """
     file = Path(path) if path else Path(__file__).with_name("calibration.json")
     try:
-        calibration = Calibration.model_validate(json.loads(file.read_text(encoding="utf-8")))
-    except OSError:
-        raise DataError("missing_file", f"{file}: no such calibration; make one with the calibrate command") from None
+        calibration = Calibration.model_validate(json.loads(read_named(file)))
+    except OSError as error:
+        told = f"{file}: no calibration ({error.strerror}); make one with the calibrate command"
+        raise DataError("missing_file", told) from None
     except (ValueError, RecursionError, ValidationError) as error:
         raise DataError("bad_calibration", f"{file}: not a calibration ({str(error).splitlines()[0]})") from None
     if POOLED not in calibration.references or not all(calibration.references.values()):

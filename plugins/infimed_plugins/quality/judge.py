@@ -23,6 +23,7 @@ from infimed_core import (
     Sample,
     Score,
     Turn,
+    read_named,
 )
 from infimed_plugins.quality.composite import composite
 from infimed_plugins.quality.profile import DIMENSIONS, Profile, Rubric, load_profile, profile_path, told_profile
@@ -67,7 +68,7 @@ class QualityJudge(JudgingScorer):
 
     def identity(self) -> str:
         """Changes with the settings, the version and the rubric."""
-        content = hashlib.sha256(profile_path(self.profile).read_bytes()).hexdigest()
+        content = hashlib.sha256(read_named(profile_path(self.profile))).hexdigest()
         return f"{super().identity()}|{self.version}|{content}"
 
     @cached_property

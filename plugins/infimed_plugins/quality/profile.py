@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from infimed_core import DataError, Row, parse_value
+from infimed_core import DataError, Row, parse_value, read_named
 
 DIMENSIONS = ("image_quality", "alignment", "completeness", "medical_validity", "compliance")
 
@@ -111,8 +111,8 @@ def load_yaml(path: Path) -> Any:
     import yaml
 
     try:
-        return parse_value(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        return parse_value(read_named(path).decode())
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise DataError("bad_profile", f"{path}: not readable as YAML ({str(error).splitlines()[0]})") from None
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from infimed_core import Component, DataError, MediaLoader, Sample, Score, Scorer
+from infimed_core import Component, DataError, MediaLoader, Sample, Score, Scorer, read_named
 from infimed_plugins.quality.calibration import Calibration, load_calibration
 from infimed_plugins.quality.composite import composite
 from infimed_plugins.quality.modalities import is_unknown, modality_of, tells_of_chest
@@ -41,7 +41,7 @@ class FiveDimension(Scorer):
     dimensions: ClassVar[tuple[str, ...]] = DIMENSIONS
     identity_reasons: ClassVar[frozenset[str]] = frozenset(r.value for r in Reason if r.value.startswith("phi_"))
     identity_part: ClassVar[str] = "compliance"
-    version: ClassVar[str] = "9"
+    version: ClassVar[str] = "10"
 
     profile: str = Field(default="default", description="A quality profile: 'default' or the path of a YAML file.")
     calibration: str | None = Field(default=None, description="Path of a calibration file instead of the shipped one.")
@@ -69,9 +69,9 @@ class FiveDimension(Scorer):
         for name in FILES:
             digest.update((Path(__file__).parent / name).read_bytes())
         digest.update(str(self.read_pixels and can_read_pixels()).encode())  # checked here, unchecked there
-        digest.update(profile_path(self.profile).read_bytes())
+        digest.update(read_named(profile_path(self.profile)))
         if self.calibration:
-            digest.update(Path(self.calibration).read_bytes())
+            digest.update(read_named(Path(self.calibration)))
         return f"{super().identity()}|{digest.hexdigest()}"
 
     @cached_property

@@ -9,7 +9,20 @@ from typing import Annotated, Any
 
 import typer
 
-from infimed_core import Answer, ConfigError, DataError, JudgingScorer, MediaLoader, Request, Sample, Score, Scorer
+from infimed_core import (
+    Answer,
+    ConfigError,
+    DataError,
+    InfimedError,
+    JudgingScorer,
+    MediaLoader,
+    Request,
+    Sample,
+    Score,
+    Scorer,
+    parse_value,
+    read_named,
+)
 
 
 def validate_scorer_command(
@@ -105,6 +118,21 @@ def _tell(line: str) -> None:
     typer.echo(line, err=True)
 
 
+def _read_finished(file: Path | None) -> dict[str, Any]:
+    """What a file of results holds; nothing of one that is not there.
+
+    Raises:
+        InfimedError: it holds something else, which is not written over.
+    """
+    if file is None or not file.exists():
+        return {}
+    try:
+        body = json.loads(read_named(file))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InfimedError(f"--to {file}: holds no results ({error}); name another file, or delete it") from None
+    return body if isinstance(body, dict) else {}
+
+
 class Finished(dict[str, Any]):
     """Rows of the corruptions that are done, each written to a file as soon as it stands.
 
@@ -113,7 +141,7 @@ class Finished(dict[str, Any]):
 
     def __init__(self, file: Path | None, asked: Mapping[str, Any]) -> None:
         self._file, self._asked = file, json.loads(json.dumps(dict(asked), default=str))
-        before = json.loads(file.read_text(encoding="utf-8")) if file is not None and file.is_file() else {}
+        before = _read_finished(file)
         super().__init__(before.get("corruptions", {}) if before.get("asked") == self._asked else {})
 
     def __setitem__(self, name: str, row: Any) -> None:
@@ -133,7 +161,10 @@ def _settings(given: Sequence[str] | None, option: str) -> dict[str, Any]:
         name, sign, value = text.partition("=")
         if not sign:
             raise ConfigError([f"{option} {text}: write NAME=VALUE, as in profile=default"])
-        settings[name] = yaml.safe_load(value)
+        try:
+            settings[name] = parse_value(value)
+        except yaml.YAMLError:
+            raise ConfigError([f"{option} {text}: the value is no YAML; put text with signs into quotes"]) from None
     return settings
 
 

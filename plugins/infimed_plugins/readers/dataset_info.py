@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from infimed_core import DataError, canonical_json
+from infimed_core import DataError, canonical_json, read_named
 from infimed_plugins.readers.fields import PAIRS
 from infimed_plugins.readers.files import sha256_of
 from infimed_plugins.readers.values import known
@@ -105,7 +105,7 @@ def described(info: Path) -> dict[str, Any]:
     key = (str(info), sha256_of(info))
     if key not in _known:
         try:
-            body = json.loads(info.read_text(encoding="utf-8-sig"))
+            body = json.loads(read_named(info))
         except (ValueError, RecursionError) as error:
             raise DataError("bad_file", f"{info}: not JSON: {error}") from None
         body = body if isinstance(body, dict) else {}

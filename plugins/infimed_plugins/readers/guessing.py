@@ -167,7 +167,8 @@ def _is_in_place(file: Path, place: Path) -> bool:
 def _files(folder: Path) -> Iterator[Path]:
     for place, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(place) / name for name in sorted(names) if not name.startswith("."))
+        files = (Path(place) / name for name in sorted(names) if not name.startswith("."))
+        yield from (file for file in files if file.is_file())  # a pipe or a device would be waited for
 
 
 def _candidates(

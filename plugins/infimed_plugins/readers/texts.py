@@ -27,7 +27,7 @@ _OTHERS = {
 }  # fmt: skip
 """Files that begin so hold no text of rows."""
 _POINTER = b"version https://git-lfs"
-LONGEST_LINE = 2**28
+LONGEST_LINE = 2**27
 """Characters of the longest line that is read: an image in it may be long, what is unpacked from 1 MB need not be."""
 DEPTH = 200
 """How deep a row is looked into for a text that is not whole."""

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import hashlib
+import lzma
 import re
 import tarfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tarfile import (  # type: ignore[attr-defined]  # the stubs lack these kinds of HeaderError
     EmptyHeaderError,
@@ -14,7 +18,7 @@ from tarfile import (  # type: ignore[attr-defined]  # the stubs lack these kind
     ReadError,
     TruncatedHeaderError,
 )
-from typing import Any, ClassVar
+from typing import IO, Any, ClassVar
 
 from pydantic import Field
 
@@ -33,6 +37,7 @@ TEXTS = ("txt", "text", "caption")
 ENDINGS = (*(ending[1:] for ending in KINDS), "nii.gz", "img")
 MEMBERS = 8
 """How many of the largest members a sample may weigh."""
+PACKED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
 _UID = re.compile(r"((?:[A-Za-z]{1,4}\.)?[0-9]+(?:\.[0-9]+){2,})\.([A-Za-z].*)")
 Group = dict[str, "bytes | DataError"]
 
@@ -56,7 +61,7 @@ class WebDataset(FileReader):
         key, group, seen, num_bytes = "", Group(), set[bytes](), 0
         tar = None
         try:
-            with _Tar.open(file, "r|*", ignore_zeros=True) as tar:
+            with _unpacked(file) as stream, _Tar.open(fileobj=stream, mode="r:", ignore_zeros=True) as tar:
                 for member in tar:
                     found, ending = _split(member.name)
                     if member.isdir() or not found:  # .hidden, ._0001.jpg
@@ -173,6 +178,17 @@ class _Tar(tarfile.TarFile):
 
     tarinfo = _Member
     has_ended = False
+
+
+@contextmanager
+def _unpacked(file: Path) -> Iterator[IO[bytes]]:
+    """The tar itself. ``tarfile`` can unpack a stream, but copies what waits with every block that it reads, and reads
+    on behind the end for as long as a header says."""
+    with open(file, "rb") as start:
+        head = start.read(6)
+    kind: Any = next((kind for mark, kind in PACKED.items() if head.startswith(mark)), open)
+    with kind(file, "rb") as stream:
+        yield stream
 
 
 def _split(name: str) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import yaml
 from pydantic import Field
 
-from infimed_core import DataError, Row, Sample
+from infimed_core import DataError, Row, Sample, read_named
 from infimed_plugins.reasoning.checks import asked
 from infimed_plugins.reasoning.leaks import leak
 from infimed_plugins.reasoning.rationales import Rationale, sentences, words
@@ -49,7 +49,7 @@ def read_templates(path: str | None) -> Mapping[str, tuple[str, ...]]:
     """
     file = Path(path) if path else TEMPLATES
     try:
-        body = yaml.safe_load(file.read_text(encoding="utf-8"))
+        body = yaml.safe_load(read_named(file))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise DataError("templates", f"{file}: cannot be read: {error}") from None
     if not isinstance(body, dict) or not all(isinstance(patterns, list) and patterns for patterns in body.values()):
@@ -68,7 +68,7 @@ def read_templates(path: str | None) -> Mapping[str, tuple[str, ...]]:
 def digest_of_templates(path: str | None) -> str:
     """Changes with the patterns; "" where the file cannot be read."""
     try:
-        return hashlib.sha256((Path(path) if path else TEMPLATES).read_bytes()).hexdigest()
+        return hashlib.sha256(read_named(Path(path) if path else TEMPLATES)).hexdigest()
     except OSError:
         return ""
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar
 
+import numpy as np
 from pydantic import Field, JsonValue, ValidationError
 
 from infimed_core import (
@@ -18,6 +19,7 @@ from infimed_core import (
     Fault,
     Generation,
     InfimedError,
+    Media,
     Objective,
     Reward,
     Rollout,
@@ -26,6 +28,8 @@ from infimed_core import (
     StageAccess,
     load_plugins,
 )
+from infimed_plugins.reinforcement.rows import packed
+from infimed_plugins.reinforcement.server import RolloutServer, ServerDraws
 
 
 class WeightedReward(ComponentRef):
@@ -69,6 +73,11 @@ class DrawingObjective(Objective):
         default=8, ge=1, description="Questions whose answers are drawn in one batch; fewer need less memory."
     )
     row_tokens: int = Field(default=4096, ge=1, description="Most tokens of answers and prompts in one row.")
+    server: RolloutServer | None = Field(
+        default=None,
+        exclude_if=lambda server: server is None,
+        description="A vLLM server that draws the answers; null lets the model that learns draw them.",
+    )
 
     @property
     def sampling_temperature(self) -> float:
@@ -89,6 +98,10 @@ class DrawingObjective(Objective):
             found[name] = (reward.weight, made)
         return found
 
+    @cached_property
+    def _server(self) -> ServerDraws | None:
+        return ServerDraws(self.server) if self.server is not None else None
+
     def identity(self) -> str:
         """With the rewards' own identities."""
         return "|".join([super().identity(), *(reward.identity() for _, reward in self._rewards.values())])
@@ -96,6 +109,8 @@ class DrawingObjective(Objective):
     def problems(self, run: Mapping[str, Component]) -> Mapping[str, str]:
         """A reward that is not installed, or whose settings are wrong."""
         told: dict[str, str] = {}
+        if self.server is not None and not self.draws:
+            told["server"] = "nothing is drawn without rewards; take server out, or name rewards"
         for number, reward in enumerate(self.weighted):
             try:
                 made = load_plugins().make("reward", reward.use, reward.settings)
@@ -122,7 +137,10 @@ class DrawingObjective(Objective):
         for start in list(batches)[stage.rank :: stage.size]:
             batch = samples[start : start + self.questions_at_once]
             prompts = [(_question(sample, f"{first + start + i}"), cap) for i, (sample, cap) in enumerate(batch)]
-            drawn = stage.model.draw(prompts, count, generation, stage.media)
+            if self._server is None:
+                drawn = stage.model.draw(prompts, count, generation, stage.media)
+            else:
+                drawn = self._server.draw(stage.model, prompts, count, generation, stage.media)
             good = [i for i, answers in enumerate(drawn) if not isinstance(answers, DataError)]
             yield from (
                 Fault(sample_id=sample.id, code=error.code, detail=str(error))
@@ -130,6 +148,28 @@ class DrawingObjective(Objective):
                 if isinstance(error, DataError)
             )
             yield from self._graded([(first + start + i, batch[i][0], drawn[i]) for i in good])
+
+    def send_weights(self, step: int, stage: StageAccess) -> None:
+        """Let the server, if there is one, take over the weights that the answers of this step are drawn by."""
+        if self._server is not None:
+            self._server.take_over(stage.model, step, stage.rank == 0, stage.gather)
+
+    def server_difference(self, groups: Sequence[Group], stage: StageAccess) -> dict[str, JsonValue]:
+        """How far the server's log-probabilities are from the trainer's, by one question of each rank; for the curve.
+
+        Raises:
+            InfimedError: so far that the server cannot have these weights.
+        """
+        if self._server is None:
+            return {}
+        answers = groups[0].answers if groups else []
+        rows = packed([[(one, 0.0, True)] for one in answers], self.row_tokens, not stage.model.can_pack()[0])
+        here = [value for row in stage.log_probabilities(rows, reference=False) for value in row.tolist()]
+        there = [value for one in answers for value in self._server.log_probabilities[one.sample_id]]
+        parts = stage.gather([float(np.abs(np.subtract(here, there)).sum()), len(here)])
+        difference = sum(part[0] for part in parts) / max(1, sum(part[1] for part in parts))
+        self._server.check(difference, self.sampling_temperature)
+        return {"server_difference": difference}
 
     def _graded(self, drawn: Sequence[tuple[int, Sample, Any]]) -> Iterator[Group]:
         rollouts = [
@@ -184,6 +224,13 @@ def _seed(seed: int, step: int) -> int:
     return int.from_bytes(hashlib.blake2b(f"{seed}/{step}".encode(), digest_size=6).digest(), "big")
 
 
+def _place_in_run(item: Media) -> str:
+    """Where a medium is; of one that the run itself holds the place in its folder, which may be moved."""
+    uri = item.uri or ""
+    at = uri.find(f"media/{item.sha256[:2]}/{item.sha256}") if item.sha256 else -1
+    return uri[at:] if at > 0 else uri
+
+
 def line_of(step: int, group: Group, values: Mapping[str, Sequence[float]], outcome: str) -> dict[str, JsonValue]:
     """What people are shown of a group: the question, its images, and every answer with rewards and ``values``."""
     question = [turn for turn in group.sample.turns[:-1] if turn.role == "user"][-1:]
@@ -191,7 +238,11 @@ def line_of(step: int, group: Group, values: Mapping[str, Sequence[float]], outc
         "step": step + 1,
         "id": group.sample.id,
         "question": question[0].text if question else "",
-        "images": [item.uri or "" for item in group.sample.media],
+        "media": [
+            {**item.model_dump(mode="json", exclude={"data"}), "uri": _place_in_run(item)}
+            for item in group.sample.media
+            if item.uri
+        ],
         "reference": group.sample.turns[-1].text,
         "outcome": outcome,
         "rollouts": [

@@ -72,6 +72,7 @@ class Grpo(DrawingObjective):
 
     def make_rows(self, step: int, samples: Sequence[tuple[Sample, int | None]], stage: StageAccess) -> MadeRows:
         """Answers to the step's questions, in rows."""
+        self.send_weights(step, stage)
         groups, faults, num_asked = self._groups(step, samples, stage)
         counting = [group for group in groups if group.differs or not self.dynamic_sampling]
         given = {group.place: self._advantages(group) for group in groups}
@@ -91,7 +92,7 @@ class Grpo(DrawingObjective):
             start += len(part)
         updates: list[list[PackedBatch]] = [[*rows] for _ in range(self.updates_per_rollout) for rows in made]
         updates[0] += lost(faults)
-        facts = figures_of(groups, num_asked, self.is_accuracy, stage.gather)
+        facts = figures_of(groups, num_asked, self.is_accuracy, stage.gather) | self.server_difference(groups, stage)
         lines = [line_of(step, group, {"advantage": given[group.place]}, self._outcome(group)) for group in groups]
         return MadeRows(updates, facts, lines)
 

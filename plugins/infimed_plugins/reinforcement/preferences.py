@@ -49,8 +49,10 @@ class PreferenceObjective(DrawingObjective):
         outcome: Callable[[Group], str],
     ) -> tuple[list[Group], list[Fault]]:
         """The step's groups of drawn answers, told in ``made`` with what ``outcome`` says of each, and the faults."""
+        self.send_weights(step, stage)
         found = list(self.draw_groups(step, samples, 0, self.rollouts, stage))
         groups = [group for group in found if isinstance(group, Group)]
         made.facts.update(figures_of(groups, len(samples), self.is_accuracy, stage.gather))
+        made.facts.update(self.server_difference(groups, stage))
         made.lines.extend(line_of(step, group, {}, outcome(group)) for group in groups)
         return groups, [fault for fault in found if isinstance(fault, Fault)]

@@ -23,6 +23,7 @@ from infimed_core import (
     mixing_warnings,
     parse_changes,
     printable,
+    read_named,
 )
 
 
@@ -62,14 +63,22 @@ _OF_SWIFT = {
 """Keys that a YAML of ms-swift has at its top, and no run file."""
 
 
+_STARTED = {
+    "ms-swift": r"(?:swift (?:sft|rlhf)|(?:\S*/)?swift/cli/(?:sft|rlhf)\.py)",
+    "LLaMA-Factory": r"(?:llamafactory-cli|lmf) train",
+}
+"""The commands that a script of each tool starts."""
+
+
 def recipe_of_another_tool(file: Path) -> str | None:
     """The tool that a file is for, where `infimed convert` knows it: by keys or a command that no run file has."""
     try:
-        text = file.read_text(encoding="utf-8")
+        text = read_named(file).decode()
     except (OSError, UnicodeDecodeError):
         return None
-    if re.search(r"^[ \t]*(?:[^\s#]\S*[ \t]+)*?swift (?:sft|rlhf)\b", text, re.MULTILINE):
-        return "ms-swift"
+    for tool, started in _STARTED.items():
+        if re.search(rf"^[ \t]*(?:[^\s#]\S*[ \t]+)*?{started}(?![\w/])", text, re.MULTILINE):
+            return tool
     keys = set(re.findall(r"^(\w+)\s*:", text, re.MULTILINE))
     if len(keys & {"model_name_or_path", "finetuning_type", "dataset", "stage"}) > 1:
         return "LLaMA-Factory"

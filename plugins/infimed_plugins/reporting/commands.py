@@ -66,7 +66,9 @@ def compare(
     cells: Annotated[
         bool, typer.Option("--cells", help="Print differences per modality and task type too; files always hold them.")
     ] = False,
-    out: Annotated[Path | None, typer.Option(help="Write here instead of to the terminal.", metavar="FILE")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--to", "--out", help="Write here instead of to the terminal.", metavar="FILE")
+    ] = None,
 ) -> None:
     """Compare models of finished runs: paired differences with intervals and corrected p-values."""
     from infimed_core import write_atomically
@@ -77,7 +79,7 @@ def compare(
 
     chosen = format_ or (SUFFIXES.get(out.suffix.lower(), "") if out else "terminal")
     if chosen not in (*FORMATS, "terminal") or (out and chosen == "terminal"):
-        what = f"--format {format_}" if format_ else f"--out {out}"
+        what = f"--format {format_}" if format_ else f"--to {out}"
         raise InfimedError(f"{what}: write --format with one of {', '.join(FORMATS)}" + ("" if out else ", terminal"))
     registry = load_plugins()
     tables = chosen_tables(published or (), registry)
@@ -93,7 +95,9 @@ def compare(
 
 def export(
     run: RunArgument,
-    out: Annotated[Path, typer.Option(help="The file to write: NAME.csv or NAME.jsonl.", metavar="FILE")],
+    out: Annotated[
+        Path, typer.Option("--to", "--out", help="The file to write: NAME.csv or NAME.jsonl.", metavar="FILE")
+    ],
     benchmark: Annotated[str | None, typer.Option(help="Only this benchmark.")] = None,
     model: Annotated[str | None, typer.Option(help="Only this model.")] = None,
 ) -> None:
@@ -121,7 +125,9 @@ def sweep(
         list[str] | None,
         typer.Option("--grid", help="Values of one place, as in run.seed=0,1,2; repeat for more.", metavar="PATH=V,V"),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Where the runs lie (default: runs/NAME-sweep).")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--to", "--out", help="Where the runs lie (default: runs/NAME-sweep).")
+    ] = None,
     dry: Annotated[bool, typer.Option("--dry", help="Only list the runs.")] = False,
 ) -> None:
     """Run variants of one file, then compare them with intervals; what is finished is not done again."""

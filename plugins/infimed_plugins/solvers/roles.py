@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError
 
-from infimed_core import DataError, Row
+from infimed_core import DataError, Row, parse_value, read_named
 
 BUILT_IN = Path(__file__).with_name("roles.yaml")
 
@@ -38,10 +38,12 @@ def read_roles(path: Path | None) -> Roles:
 
     path = path or BUILT_IN
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = parse_value(read_named(path).decode("utf-8", "replace"))
         roles = Roles.model_validate(content)
     except FileNotFoundError:
         raise DataError("missing_file", f"{path}: no such roles file; leave 'roles' out for the built-in") from None
+    except OSError as error:
+        raise DataError("missing_file", f"{path}: cannot be read ({error.strerror})") from None
     except (yaml.YAMLError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""

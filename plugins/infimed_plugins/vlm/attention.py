@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from infimed_core import DataError
 from infimed_plugins.vlm.families import attention_kind, family_of
+from infimed_plugins.vlm.recurrent import recurrent_layers, use_empty_states
 
 LANGUAGE_ATTENTION = "infimed_packed"
 VISION_ATTENTION = "infimed_packed_flash"
@@ -17,6 +19,7 @@ VISION_ATTENTION = "infimed_packed_flash"
 
 _FLASH = {"flash-attn-2": ("flash_attn", "flash-attn"), "flash-attn-4": ("flash_attn.cute", "flash-attn-4")}
 _STATE = "infimed_attention"
+_LAYERS = {"causal": "attention", "bidirectional": "attention", "recurrent": "linear attention"}
 
 
 @dataclass
@@ -25,11 +28,12 @@ class AttentionState:
 
     Attributes:
         kernel: ``varlen`` is torch's own, else a flash-attn.
-        calls: packed attention by direction; the isolation test reads it to see that every layer took part.
+        calls: packed attention by direction, and layers that carry a state, cut at the borders; the isolation test
+            reads it to see that every layer took part.
     """
 
     kernel: str = "varlen"
-    calls: dict[str, int] = field(default_factory=lambda: {"causal": 0, "bidirectional": 0})
+    calls: dict[str, int] = field(default_factory=lambda: {"causal": 0, "bidirectional": 0, "recurrent": 0})
 
     def __post_init__(self) -> None:
         """Raise ``DataError`` where the kernel's package is not installed."""
@@ -84,8 +88,7 @@ def packed_attention(
     if cu_seq_lens_q is None or attention_mask is not None:
         raise RuntimeError("packed attention needs cu_seq_lens_q and takes no attention_mask: samples would mix")
     causal = bool(getattr(module, "is_causal", True)) if is_causal is None else bool(is_causal)
-    state: AttentionState = getattr(module, _STATE, None) or AttentionState()
-    state.calls["causal" if causal else "bidirectional"] += 1
+    state = count_call(module, "causal" if causal else "bidirectional")
     grouped = query.shape[1] != key.shape[1]
     scale = query.shape[-1] ** -0.5 if scaling is None else float(scaling)
     if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16) and not dropout:
@@ -95,6 +98,13 @@ def packed_attention(
         return _on_cuda(query, key, value, boundaries, longest, causal, scale, state.kernel).unsqueeze(0), None
     lengths = tuple(np.diff(cu_seq_lens_q.cpu().numpy()).tolist())
     return _segmented(query, key, value, lengths, causal, scale, dropout, grouped), None
+
+
+def count_call(layer: Any, kind: str) -> AttentionState:
+    """Note that a layer was run with the borders of the samples; returns what the layers of its model share."""
+    state: AttentionState = getattr(layer, _STATE, None) or AttentionState()
+    state.calls[kind] += 1
+    return state
 
 
 def _on_cuda(
@@ -161,7 +171,7 @@ def prepare_module(module: Any, kind: str, kernel: str = "varlen") -> AttentionS
             is not installed.
     """
     state = AttentionState(kernel)
-    for layer in attention_layers(module):
+    for layer in (*attention_layers(module), *recurrent_layers(module)):
         setattr(layer, _STATE, state)
     register()
     kind, family = attention_kind(module.config, kind), family_of(module.config)
@@ -179,6 +189,8 @@ def prepare_module(module: Any, kind: str, kernel: str = "varlen") -> AttentionS
 
     use_linear_patch_embedding(module)
     use_pooled_projector(module)
+    if family and family.packs:
+        use_empty_states(module, count_call)
     return state
 
 
@@ -197,6 +209,25 @@ def attention_state(module: Any) -> AttentionState:
 def attention_layers(module: Any) -> list[Any]:
     """Every attention layer of a transformers model."""
     return [layer for layer in module.modules() if hasattr(layer, "is_causal") and hasattr(layer, "scaling")]
+
+
+def num_layers(module: Any) -> dict[str, int]:
+    """How many layers of each kind must receive the borders of a row."""
+    directions = [bool(layer.is_causal) for layer in attention_layers(module)]
+    kinds = {"causal": sum(directions), "bidirectional": len(directions) - sum(directions)}
+    return kinds | {"recurrent": len(recurrent_layers(module))}
+
+
+def check_borders(state: AttentionState, before: Mapping[str, int], wanted: Mapping[str, int]) -> None:
+    """Every layer must have been run with the borders of a row since ``before``.
+
+    Raises:
+        RuntimeError: a layer was replaced by one that goes its own way; samples may have seen each other.
+    """
+    for kind, count in wanted.items():
+        ran = state.calls[kind] - before[kind]
+        if ran != count:
+            raise RuntimeError(f"{ran} of {count} {kind} {_LAYERS[kind]} layers received the samples' borders")
 
 
 def _part_configs(module: Any, part: str) -> list[Any]:

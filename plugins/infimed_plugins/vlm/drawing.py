@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from infimed_core import (
     IGNORED_LABEL,
@@ -15,19 +17,43 @@ from infimed_core import (
     Encoder,
     Generation,
     InfimedError,
+    Media,
     MediaLoader,
+    Request,
     Sample,
+    Turn,
     encode_sample,
 )
 from infimed_plugins.vlm.answering import end_tokens, generate_tokens
 from infimed_plugins.vlm.opened import OpenedModel
+from infimed_plugins.vlm.pixels import Tiled
+from infimed_plugins.vlm.regions import with_regions
+
+Elsewhere = Callable[..., list[list[list[int]]]]
 
 
 class _Prompts:
-    """The encoder, so that ``encode_sample`` encodes a prompt."""
+    """The encoder, so that ``encode_sample`` encodes a prompt; it keeps the images of the last one as they are seen."""
 
     def __init__(self, encoder: Any) -> None:
-        self.encode, self._encoder = encoder.encode_prompt, encoder
+        self._encoder = encoder
+        self.seen: list[NDArray[np.uint8]] = []
+
+    def encode(
+        self,
+        sample: Sample,
+        images: Sequence[NDArray[np.uint8]],
+        cap: int | None,
+        shapes: Sequence[tuple[int, int]] | None = None,
+    ) -> Encoded:
+        """The encoder's ``encode_prompt``."""
+        encoded: Encoded = self._encoder.encode_prompt(sample, images, cap, shapes)
+        pixels, sizes = self._encoder.pixels, shapes or [image.shape[:2] for image in images]
+        tiled = isinstance(pixels, Tiled)  # the others make their fixed size of any
+        self.seen = [
+            pixels.resized(image, size, cap) if tiled else image for image, size in zip(images, sizes, strict=True)
+        ]
+        return encoded
 
     def decode_size(self, height: int, width: int, cap: int | None) -> tuple[int, int] | None:
         """The encoder's."""
@@ -41,6 +67,7 @@ def draw(
     count: int,
     generation: Generation,
     media: MediaLoader,
+    elsewhere: Elsewhere | None = None,
 ) -> list[list[tuple[Encoded, str, bool]] | DataError]:
     """See ``TrainableModel.draw``; all prompts are asked in one batch, ``count`` times each.
 
@@ -49,34 +76,81 @@ def draw(
     Raises:
         InfimedError: the device has no memory for the batch.
     """
-    import torch
-
     encoded: list[Encoded | DataError] = []
+    requests: list[Request] = []
+    reader = _Prompts(network.encoder)
     for sample, cap in prompts:
         try:
-            encoder = cast(Encoder, _Prompts(network.encoder))
-            encoded.append(_fitting(network, encode_sample(sample, encoder, media, cap), generation))
+            prompt = _fitting(network, encode_sample(sample, cast(Encoder, reader), media, cap), generation)
+            if elsewhere is not None:
+                requests.append(_request(network, sample, reader.seen, generation))
+            encoded.append(prompt)
         except DataError as error:
             encoded.append(error)
-    asked = [
-        replace(prompt, sample_id=f"{prompt.sample_id}#{number}")
-        for prompt in encoded
-        if isinstance(prompt, Encoded)
-        for number in range(count)
-    ]
-    try:
-        drawn = iter(generate_tokens(network, asked, generation, _placeholders(network))) if asked else iter(())
-    except torch.OutOfMemoryError as error:
-        raise InfimedError(
-            f"out of memory while {len(asked)} answers are drawn at once; lower questions_at_once, or max_new_tokens"
-        ) from error
-    questions = iter(asked)
+    asked = [prompt for prompt in encoded if isinstance(prompt, Encoded)]
+    never = _placeholders(network)
+    if elsewhere is None:
+        groups = iter(_drawn_here(network, asked, count, generation, never) if asked else [])
+    else:
+        ends = end_tokens(network.module, network.encoder.tokenizer)
+        groups = iter(elsewhere(list(zip(asked, requests, strict=True)), count, never, ends) if asked else [])
     return [
-        [_learned(network, next(questions), next(drawn)) for _ in range(count)]
+        [_learned(network, _numbered(prompt, number), tokens) for number, tokens in enumerate(next(groups))]
         if isinstance(prompt, Encoded)
         else prompt
         for prompt in encoded
     ]
+
+
+def _numbered(prompt: Encoded, number: int) -> Encoded:
+    return replace(prompt, sample_id=f"{prompt.sample_id}#{number}")
+
+
+def _drawn_here(
+    network: OpenedModel, prompts: Sequence[Encoded], count: int, generation: Generation, never: Sequence[int]
+) -> list[list[list[int]]]:
+    """The tokens of each answer to each prompt, by the model itself."""
+    import torch
+
+    asked = [_numbered(prompt, number) for prompt in prompts for number in range(count)]
+    try:
+        drawn = generate_tokens(network, asked, generation, never)
+    except torch.OutOfMemoryError as error:
+        raise InfimedError(
+            f"out of memory while {len(asked)} answers are drawn at once; lower questions_at_once, or max_new_tokens"
+        ) from error
+    return [drawn[start : start + count] for start in range(0, len(drawn), count)]
+
+
+def _request(
+    network: OpenedModel, sample: Sample, images: Sequence[NDArray[np.uint8]], generation: Generation
+) -> Request:
+    """The prompt as a conversation, with its images in the size in which the model sees them and in reading order.
+
+    Raises:
+        DataError: it brings tools, which the requests of a server have no place for.
+    """
+    if sample.tools:
+        raise DataError("tools", f"sample '{sample.id}' brings tools, which are not sent elsewhere")
+    encoder = network.encoder
+    turns = with_regions(encoder.settings.apply(sample.turns), encoder.family.boxes if encoder.family else "")
+    order: Iterator[int] = iter(range(len(images)))
+    numbered = tuple(_with_numbers(turn, order) for turn in turns)
+    media = tuple(Media(data=_png(image)) for image in images)
+    return Request(sample_id=sample.id, turns=numbered, media=media, generation=generation, tags=sample.tags)
+
+
+def _with_numbers(turn: Turn, order: Iterator[int]) -> Turn:
+    content = tuple(part if isinstance(part, str) else next(order) for part in turn.content)
+    return turn.model_copy(update={"content": content})
+
+
+def _png(image: NDArray[np.uint8]) -> bytes:
+    from PIL import Image
+
+    target = io.BytesIO()
+    Image.fromarray(image).save(target, format="PNG", compress_level=1)
+    return target.getvalue()
 
 
 def _fitting(network: OpenedModel, prompt: Encoded, generation: Generation) -> Encoded:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from infimed_core import Component, DataError, canonical_json, digest_of_checkpoint
+from infimed_core import Component, DataError, canonical_json, digest_of_checkpoint, read_named
 from infimed_plugins.vlm.chat_settings import ChatSettings, Supervise, mistake_in, replaced_generation
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class OpeningSettings(Component):
         if self.chat_template is None:
             return None
         try:
-            return Path(os.path.expanduser(self.chat_template)).read_text(encoding="utf-8")
+            return read_named(Path(os.path.expanduser(self.chat_template))).decode().replace("\r\n", "\n")
         except (OSError, ValueError) as error:
             raise DataError("no_template", f"model.chat_template: {self.chat_template}: {error}") from error
 

@@ -45,6 +45,7 @@ def shrink(config: Any) -> Any:
     _set(text, linear_num_key_heads=2, linear_num_value_heads=4, linear_key_head_dim=16, linear_value_head_dim=16)
     _set(text, shared_expert_intermediate_size=48, n_routed_experts=4)
     _set_gemma4(text, kinds, shared, overrides)
+    _set_latent_attention(text)
     rope = getattr(text, "rope_parameters", None)
     if rope and (sections := rope.get("mrope_section", _DEFAULT_SECTIONS.get(config.model_type))):
         pairs = int(HEAD_WIDTH * rope.get("partial_rotary_factor", 1)) // 2
@@ -63,6 +64,7 @@ def shrink(config: Any) -> Any:
         patch = vision.patch_size
         side = [4 * length for length in patch] if isinstance(patch, list | tuple) else 4 * patch
         _set(vision, num_hidden_layers=2, num_attention_heads=4, image_size=side)
+        _set(vision, mm_embed_dim=64, output_proj_dims=64, mm_posemb_size=64)
         _set(vision, num_key_value_heads=4, head_dim=16, position_embedding_size=64)
         _set(small, image_seq_length=4, mm_tokens_per_image=4)
         _set(small, projector_pool=None)
@@ -84,13 +86,23 @@ def _set_gemma4(text: Any, kinds: list[str], shared: int, overrides: set[str]) -
     _set(text, vocab_size_per_layer_input=VOCABULARY, num_kv_shared_layers=len(kinds) // 2 if shared else 0)
     if getattr(text, "enable_moe_block", False):
         text.top_k_experts = 2
-    if hasattr(text, "vocab_size_per_layer_input"):
+    if text.model_type.startswith("gemma4"):
         text.pad_token_id = 0  # its word stands where an image does
     if getattr(text, "hidden_size_per_layer_input", None):
         text.hidden_size_per_layer_input = 16
     own = {"head_dim": 2 * HEAD_WIDTH, "num_key_value_heads": 1}
     if wide := {name: value for name, value in own.items() if name in overrides}:
         text.per_layer_config = {n: dict(wide) for n, kind in enumerate(kinds) if kind == "full_attention"}
+
+
+def _set_latent_attention(text: Any) -> None:
+    """Heads of Mistral Small 4: keys and values from a narrow state, a part of each head turned by the position."""
+    if not getattr(text, "kv_lora_rank", None):
+        return
+    turned = int(HEAD_WIDTH * (text.rope_parameters or {}).get("partial_rotary_factor", 0.5))
+    _set(text, kv_lora_rank=32, q_lora_rank=32 if text.q_lora_rank else None, qk_head_dim=HEAD_WIDTH)
+    _set(text, qk_rope_head_dim=turned, qk_nope_head_dim=HEAD_WIDTH - turned, v_head_dim=HEAD_WIDTH)
+    _set(text, num_key_value_heads=4, n_group=1, topk_group=1)
 
 
 def _small_window(text: Any) -> int | None:

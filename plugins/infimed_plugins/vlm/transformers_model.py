@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,9 +23,10 @@ from infimed_core import (
 )
 from infimed_plugins.vlm.adapter import describe_adapter, has_adapter, merge_adapter, save_adapter
 from infimed_plugins.vlm.attention import (
-    attention_layers,
     attention_names,
     attention_state,
+    check_borders,
+    num_layers,
     prepare_module,
     restore_attention,
 )
@@ -85,21 +86,14 @@ class TransformersModel(TrainableModel):
         """
         if not len(batch) or attention_kind(self._module.config, self.settings.attention) != "packed":
             return
-        causal, towers = self._num_layers
-        if self.family is None or not self.family.native_resolution or not batch.vision:
-            towers = None
-        calls = attention_state(self._module).calls
-        for name, wanted in (("causal", causal), ("bidirectional", towers)):
-            ran = calls[name] - before[name]
-            if wanted is not None and ran != wanted:
-                raise RuntimeError(f"{ran} of {wanted} {name} attention layers received the samples' borders")
+        towers = self.family is not None and self.family.native_resolution and bool(batch.vision)
+        wanted = {kind: count for kind, count in self._num_layers.items() if towers or kind != "bidirectional"}
+        check_borders(attention_state(self._module), before, wanted)
 
     @cached_property
-    def _num_layers(self) -> tuple[int, int | None]:
-        """Attention layers of the language model and of all else."""
-        layers = attention_layers(self._module)
-        causal = sum(bool(layer.is_causal) for layer in layers)
-        return causal, len(layers) - causal
+    def _num_layers(self) -> dict[str, int]:
+        """Layers that must receive the borders, by kind."""
+        return num_layers(self._module)
 
     def output_embedding(self) -> Any:
         """The language-model head."""
@@ -149,6 +143,23 @@ class TransformersModel(TrainableModel):
         from infimed_plugins.vlm.drawing import draw
 
         return draw(self, prompts, count, generation, media)
+
+    def draw_elsewhere(
+        self,
+        prompts: Sequence[tuple[Sample, int | None]],
+        count: int,
+        generation: Generation,
+        media: MediaLoader,
+        ask: Callable[..., list[list[list[int]]]],
+    ) -> list[list[tuple[Encoded, str, bool]] | DataError]:
+        """As ``draw``, of the tokens that ``ask`` draws.
+
+        Called with a list of (encoded prompt, ``Request`` whose images are as this model sees them), ``count``, tokens
+        that are never drawn and tokens that end an answer, it returns the tokens of each answer to each prompt.
+        """
+        from infimed_plugins.vlm.drawing import draw
+
+        return draw(self, prompts, count, generation, media, ask)
 
     def describe(self) -> dict[str, JsonValue]:
         """Facts for the run record."""

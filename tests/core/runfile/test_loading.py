@@ -8,9 +8,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infimed_core import ConfigError
+from infimed_core import ConfigError, InfimedError
 from infimed_core.plugins import Registry, load_plugins
-from infimed_core.runfile.loading import load_run_file
+from infimed_core.runfile.loading import load_run_file, parse_changes
 from infimed_core.runfile.sections import MetricRef, metric_names
 from infimed_core.testing import check_component
 
@@ -64,6 +64,31 @@ def test_a_mistake_inside_the_only_stage_is_one_line(registry: Registry, tmp_pat
     body += "model: {use: tiny-qwen3-vl}\nresolution: {use: native}\npacking: {use: best-fit}\n"
     found = problems(body + stages, registry, tmp_path)
     assert len(found) == 1 and "did you mean 'learning_rate'?" in found[0]
+
+
+@pytest.mark.parametrize("scoring", ["paraphrased", "option-shuffled", "image-blind"])
+def test_a_mistake_in_the_settings_of_an_inner_component_is_its_line_alone(
+    scoring: str, registry: Registry, tmp_path: Path
+) -> None:
+    uses = f"[{{use: demo-text, scoring: {scoring}, with: {{sed: 1}}}}, {{use: demo-txt, scoring: {scoring}}}]"
+    found = problems(
+        f"run: {{name: a}}\nmodel: {{use: random}}\nevaluation: {{benchmarks: {uses}}}\n", registry, tmp_path
+    )
+    assert len(found) == 2 and all(line.startswith("3: evaluation.benchmarks.") for line in found), found
+    assert "did you mean 'demo-text'?" in found[1] and "did you mean 'seed'?" in found[0]
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["2020-02-31", "9" * 5_000, "1:" * 50_000 + "1", "1:" * 3_000 + "1.5", "!!int x", "!!float x", "0x" + "f" * 500],
+)
+def test_a_number_or_a_date_that_there_is_not_is_a_mistake_with_its_line(
+    value: str, registry: Registry, tmp_path: Path
+) -> None:
+    (line,) = problems(f"run:\n  name: a\n  seed: {value}\n", registry, tmp_path)
+    assert line.startswith("3: ") and "cannot be read" in line and len(line) < 300
+    with pytest.raises(InfimedError, match="--set"):
+        parse_changes([f"run.seed={value}"])
 
 
 def test_section_that_another_needs_is_named(registry: Registry, tmp_path: Path) -> None:

@@ -193,8 +193,17 @@ def test_the_page_is_never_wider_than_the_screen(page: Page, reports: dict[str, 
     try:
         page.open(reports["plain"], "#browse?answer=demo-vqa%7Cbase%7Cquestion-4")
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+        longer = "one.textContent += ' and a longer name'.repeat(4)"
+        page.evaluate(f"document.querySelectorAll('option').forEach((one) => {{ {longer}; }})")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
     finally:
         page.resize(1280, 900)
+
+
+def test_the_answers_of_the_last_model_of_a_training_come_first(page: Page, reports: dict[str, Path]) -> None:
+    page.open(reports["plain"], "#browse")
+    shown = page.evaluate("[...document.querySelectorAll('#list .row .model')].map((one) => one.textContent)")
+    assert set(shown) == {"cross-domain"} and len(shown) == 40
 
 
 @pytest.mark.parametrize("dark", [False, True])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from infimed_core import Component, DataError, Sample
+from infimed_core import Component, DataError, Sample, read_named
 from infimed_plugins.medevalkit.wrappers.wrapped import Wrapped
 
 FRAMES = (
@@ -45,7 +45,11 @@ class Paraphrased(Wrapped):
         if self.wordings is None:
             return {}
         found = {}
-        for number, line in enumerate(self.wordings.read_text(encoding="utf-8").split("\n"), start=1):
+        try:
+            lines = read_named(self.wordings).decode().split("\n")
+        except (OSError, ValueError) as error:
+            raise DataError("bad_wording", f"{self.wordings}: cannot be read: {error}") from None
+        for number, line in enumerate(lines, start=1):
             if line.strip():
                 try:
                     row = json.loads(line)

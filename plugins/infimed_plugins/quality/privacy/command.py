@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from infimed_core import DataError, Fault, InfimedError, Sample
+from infimed_core import DataError, Fault, InfimedError, Sample, read_named
 
 
 def deidentify_command(
@@ -151,7 +151,7 @@ def _key(file: Path | None) -> bytes:
     if file is None:
         return secrets.token_bytes(32)
     try:
-        key = file.read_bytes().strip()
+        key = read_named(file).strip()
     except OSError as error:
         raise InfimedError(f"{file}: cannot be read ({error.strerror})") from None
     if len(key) < 16:

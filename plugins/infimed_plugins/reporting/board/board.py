@@ -109,7 +109,8 @@ def make_board(
                 Entry(model=one.model, run="", rank="", value=one.value.value, source=str(one.source)) for one in beside
             )
             boards.append(_board(benchmark, members, own, registry, home, tuple(told), entries))
-    sources = {name: source.shown for table in published for name, source in table.sources.items()}
+    shown = {entry.source for board in boards for order in board.orders for entry in order.entries}
+    sources = {n: source.shown for table in published for n, source in table.sources.items() if n in shown}
     return Leaderboard(
         runs=tuple(dict.fromkeys(one.run.name for one in models)),
         boards=tuple(boards),

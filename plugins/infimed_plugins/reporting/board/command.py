@@ -10,9 +10,9 @@ import typer
 
 def leaderboard(
     places: Annotated[list[str], typer.Argument(help="Runs, or folders with runs in them.", metavar="RUN...")],
-    out: Annotated[Path, typer.Option(help="Folder for index.html and leaderboard.json.", metavar="FOLDER")] = Path(
-        "leaderboard"
-    ),
+    out: Annotated[
+        Path, typer.Option("--to", "--out", help="Folder for index.html and leaderboard.json.", metavar="FOLDER")
+    ] = Path("leaderboard"),
     published: Annotated[
         list[str] | None, typer.Option(help="A plugin or YAML file whose published figures stand beside.")
     ] = None,

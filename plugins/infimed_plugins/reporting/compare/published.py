@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError
 
-from infimed_core import InfimedError, Registry, Row
+from infimed_core import InfimedError, Registry, Row, parse_value, read_named
 
 FILES = re.compile(r"published(_\w+)?\.yaml")
 """Names of the files in a plugin's package that hold published figures."""
@@ -65,7 +65,7 @@ def read_published(text: str, where: str) -> Published:
         InfimedError: it does not hold what a table must.
     """
     try:
-        table = Published.model_validate(yaml.safe_load(text))
+        table = Published.model_validate(parse_value(text))
     except (yaml.YAMLError, RecursionError, ValidationError) as error:
         detail = error.errors()[0] if isinstance(error, ValidationError) else None
         mistake = f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}" if detail else str(error).splitlines()[0]
@@ -115,7 +115,7 @@ def chosen_tables(names: Sequence[str], registry: Registry) -> list[Published]:
         if name in installed:
             tables.append(installed[name])
         elif Path(name).is_file():
-            tables.append(read_published(Path(name).read_text(encoding="utf-8"), name))
+            tables.append(read_published(read_named(Path(name)).decode("utf-8", "replace"), name))
         else:
             there = ", ".join(installed) or "none"
             raise InfimedError(

@@ -8,14 +8,19 @@ from infimed_core.records import RunRecord, StepRecord
 from infimed_plugins.reporting.page import charts
 from infimed_plugins.reporting.page.answers import content_text
 from infimed_plugins.reporting.page.figures import count, cut, listed, mapping, number
-from infimed_plugins.reporting.page.tables import funnel, steps_of, unique
+from infimed_plugins.reporting.page.tables import Funnel, funnel, steps_of, unique
 from infimed_plugins.reporting.page.thumbnails import Thumbnails
 
 
 def funnel_chart(record: RunRecord) -> str:
-    """Samples kept and dropped, step by step."""
-    rows = funnel(record)
-    return charts.funnel([(row.step, row.num_in, row.num_out) for row in rows], "samples, step by step") if rows else ""
+    """Samples kept and dropped, step by step; those of other stages are not a stage's loss."""
+    rows = [(row.step, row.num_in - _of_other_stages(row), row.num_out) for row in funnel(record)]
+    return charts.funnel(rows, "samples, step by step") if rows else ""
+
+
+def _of_other_stages(row: Funnel) -> int:
+    """Samples that a stage was not to see: its mix leaves them out, or it draws fewer than there are."""
+    return sum(num for reason, num in row.dropped if reason in ("not_in_mix", "not_drawn")) if row.is_plan else 0
 
 
 def quality(step: StepRecord, thumbnails: Thumbnails) -> dict[str, Any]:

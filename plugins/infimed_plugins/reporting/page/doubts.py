@@ -60,7 +60,10 @@ class Unread:
     def line(self) -> str:
         """One sentence or two for people."""
         share = self.num_read / self.num_asked if self.num_asked else 0.0
-        parts = [f"{number:,} {REASONS.get(reason, 'unread: ' + reason)}" for reason, number in self.reasons]
+        parts = [
+            f"{number:,} {REASONS.get(reason, 'unread: ' + reason.replace('_', ' '))}"
+            for reason, number in self.reasons
+        ]
         if self.num_errors:
             parts.append(f"{self.num_errors:,} without an answer (each answer names its error)")
         text = f"{self.model} on {self.benchmark}: {self.num_read:,} of {self.num_asked:,} answers could be read"

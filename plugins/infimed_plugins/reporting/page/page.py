@@ -9,19 +9,27 @@ from pathlib import Path
 from typing import Any
 
 from infimed_core import MediaLoader, load_plugins, write_atomically
-from infimed_core.records import Run, is_baseline, open_run
+from infimed_core.records import Run, RunRecord, is_baseline, open_run
 from infimed_plugins.reporting.page import data_sections, result_sections, training_sections
 from infimed_plugins.reporting.page import tables as tables_of
 from infimed_plugins.reporting.page.answers import AnswerTables, read_tables
 from infimed_plugins.reporting.page.assets import asset, digest, environment
 from infimed_plugins.reporting.page.confidence import referring
 from infimed_plugins.reporting.page.curation import with_curation
-from infimed_plugins.reporting.page.doubts import from_files, no_better, no_model, same_answers, unread, weak_forms
+from infimed_plugins.reporting.page.doubts import (
+    from_files,
+    judged_models,
+    no_better,
+    no_model,
+    same_answers,
+    unread,
+    weak_forms,
+)
 from infimed_plugins.reporting.page.figures import printable
 from infimed_plugins.reporting.page.leaderboard import leaderboard
 from infimed_plugins.reporting.page.live import with_running_curves
 from infimed_plugins.reporting.page.movements import movements
-from infimed_plugins.reporting.page.names import has_training
+from infimed_plugins.reporting.page.names import has_training, own_name
 from infimed_plugins.reporting.page.plugin_sections import added_sections
 from infimed_plugins.reporting.page.prices import Price, prices_of
 from infimed_plugins.reporting.page.robustness import robustness
@@ -72,6 +80,7 @@ def render(
         run = with_running_curves(run)
     thumbnails = Thumbnails(run.directory, media or load_plugins().media_loader(), max_thumbnails)
     quality = [data_sections.quality(step, thumbnails) for step in run.steps("score")]
+    stages = training_sections.stages(run.record, thumbnails)
     for number in range(len(thumbnails)):
         thumbnails.make(number)
     answers = read_tables(run, thumbnails)
@@ -79,7 +88,7 @@ def render(
         if thumbnails.full:
             break
         thumbnails.make(number)
-    return _page(run, quality, answers, thumbnails, live, prices_of(run.record, prices))
+    return _page(run, quality, stages, answers, thumbnails, live, prices_of(run.record, prices))
 
 
 def _spread(answers: AnswerTables) -> Iterator[int]:
@@ -94,6 +103,7 @@ def _spread(answers: AnswerTables) -> Iterator[int]:
 def _page(
     run: Run,
     quality: list[dict[str, Any]],
+    stages: list[dict[str, Any]],
     answers: AnswerTables,
     thumbnails: Thumbnails,
     live: str | None,
@@ -107,9 +117,12 @@ def _page(
     matrices = tables_of.cell_matrices(record, answers.cells)
     costs = tables_of.training_costs(record)
     judges = result_sections.judges(record)
+    missing, judged = unread(record), [own_name(record, model) for model in judged_models(record)]
     parts: dict[str, Any] = {
         "benchmarks": [(table, result_sections.interval_chart(table)) for table in tables_of.benchmark_tables(record)],
-        "groups": tables_of.group_tables(record),
+        "groups": [
+            table for table in tables_of.group_tables(record) if table.tag != "form"
+        ],  # these are in the results
         "matrices": matrices,
         "forgetting": [
             (matrix, movements(record, answers, matrix))
@@ -124,7 +137,7 @@ def _page(
         "filters": data_sections.filters(record),
         "quality": quality,
         "plans": [training_sections.plan(name, step) for name, step in tables_of.steps_of(record, "plan")],
-        "stages": training_sections.stages(record),
+        "stages": stages,
         "record": record,
     }
     added = [one._replace(html=Markup(one.html)) for one in added_sections(run)]  # a plugin's code is trusted
@@ -139,13 +152,14 @@ def _page(
         live=live,
         board=leaderboard(record),
         doubts=[
-            *(one.line for one in unread(record)),
+            *(one.line for one in missing if one.model in judged),
             *same_answers(record, answers),
             *no_model(record),
             *no_better(record),
             *weak_forms(record),
             *from_files(record),
         ],
+        earlier=[one.line for one in missing if one.model not in judged],
         style=Markup(style),
         script=Markup(script),
         policy=(
@@ -164,7 +178,7 @@ def _page(
         judge_keys=result_sections.keys_of(facts for _, _, facts in judges),
         thumbnails=thumbnails,
         config=json.dumps(record.config, indent=2, ensure_ascii=False),
-        blocks=[(name, Markup(block)) for name, block in _blocks(answers, thumbnails)],
+        blocks=[(name, Markup(block)) for name, block in _blocks(record, answers, thumbnails)],
         is_baseline=is_baseline,
     )
     return text
@@ -210,8 +224,10 @@ def safe_json(value: Any) -> str:
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
-def _blocks(answers: AnswerTables, thumbnails: Thumbnails) -> Iterator[tuple[str, str]]:
+def _blocks(record: RunRecord, answers: AnswerTables, thumbnails: Thumbnails) -> Iterator[tuple[str, str]]:
+    judged = judged_models(record)
     head = {
+        "first": answers.models.index(judged[0]) if len(judged) == 1 and judged[0] in answers.models else -1,
         "benchmarks": answers.benchmarks,
         "models": answers.models,
         "scorings": answers.scorings,

@@ -71,6 +71,7 @@ class Funnel:
     share: float
     lost: float
     dropped: list[tuple[str, int]] = field(default_factory=list)
+    is_plan: bool = False
 
 
 def unique(names: Iterable[str]) -> tuple[str, ...]:
@@ -113,8 +114,8 @@ def funnel(record: RunRecord) -> list[Funnel]:
             num_out = (num_in or 0) - sum(dropped.values())
         kinds = ("read", "filter", "select", "reasoning", "plan", *(["train"] if dropped else []))
         if step.kind in kinds and num_in is not None and num_out is not None:
-            rows.append((step.name, num_in, num_out, dropped))
-    most = max((num_in for _, num_in, _, _ in rows), default=0) or 1
+            rows.append((step.name, num_in, num_out, dropped, step.kind == "plan"))
+    most = max((num_in for _, num_in, *_ in rows), default=0) or 1
     return [
         Funnel(
             step=name,
@@ -123,8 +124,9 @@ def funnel(record: RunRecord) -> list[Funnel]:
             share=num_out / most,
             lost=max(num_in - num_out, 0) / most,
             dropped=sorted(dropped.items(), key=lambda item: (-item[1], item[0])),
+            is_plan=is_plan,
         )
-        for name, num_in, num_out, dropped in rows
+        for name, num_in, num_out, dropped, is_plan in rows
     ]
 
 

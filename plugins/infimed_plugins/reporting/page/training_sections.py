@@ -8,6 +8,7 @@ from infimed_core.records import RunRecord, StepRecord
 from infimed_plugins.reporting.page import charts
 from infimed_plugins.reporting.page.figures import count, listed, mapping
 from infimed_plugins.reporting.page.tables import curve_points, steps_of
+from infimed_plugins.reporting.page.thumbnails import Thumbnails
 
 MOST_ROWS = 12
 """Rows of the table that stands for a curve."""
@@ -25,8 +26,8 @@ def plan(name: str, step: StepRecord) -> dict[str, Any]:
     return {"name": name, "phases": phases, "facts": facts, "dropped": step.dropped, "chart": chart}
 
 
-def stages(record: RunRecord) -> list[dict[str, Any]]:
-    """Every training stage: its curves, and its losses by source where it told them."""
+def stages(record: RunRecord, thumbnails: Thumbnails) -> list[dict[str, Any]]:
+    """Every training stage: its curves, its losses by source where it told them, and answers it learned from."""
     sections = []
     for name, step in steps_of(record, "train"):
         loss = charts.thinned(curve_points(step, "loss"))
@@ -61,7 +62,10 @@ def stages(record: RunRecord) -> list[dict[str, Any]]:
                 "ends": ends,
                 "points": loss[:: max(1, len(loss) // MOST_ROWS)],
                 "rewards": _rewards(name, step),
-                "rollouts": [mapping(line) for line in listed(step.details.get("rollouts_shown"))],
+                "rollouts": [
+                    {**line, "pictures": [thumbnails.add(mapping(item)) for item in listed(line.get("media"))]}
+                    for line in map(mapping, listed(step.details.get("rollouts_shown")))
+                ],
                 "rollouts_file": step.details.get("rollouts_file"),
                 "warning": step.details.get("reward_warning"),
             }

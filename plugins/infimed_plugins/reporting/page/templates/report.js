@@ -129,6 +129,9 @@
       if (search && !searchable(index).includes(search)) return;
       state.found.push(index);
     });
+    // The model that a reader came for is first; the sort keeps the order of the questions.
+    const isOther = (index) => Number(data.answers[index][1] !== data.head.first);
+    if (data.head.first >= 0) state.found.sort((a, b) => isOther(a) - isOther(b));
   };
   const numPages = () => Math.ceil(state.found.length / PAGE);
 
