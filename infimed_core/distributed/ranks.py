@@ -239,7 +239,7 @@ def start_ranks() -> Ranks:
     if missing:
         raise InfimedError(
             f"WORLD_SIZE is {size}, but {', '.join(missing)} is not set: start the run by torchrun or accelerate "
-            "launch (docs/training.md), or unset WORLD_SIZE for one process"
+            "launch (docs/several-gpus.md), or unset WORLD_SIZE for one process"
         )
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else every store warns at length when one process ends
     try:

@@ -56,6 +56,21 @@ def test_a_plugin_adds_a_family_of_models(mine: Path) -> None:
     assert next_ is not None and next_.vision == ("model.vision_tower.",)
 
 
+@pytest.mark.parametrize(
+    ("facts", "wrong"),
+    [
+        ({"vision": "model.vision_tower."}, "vision: .*tuple"),
+        ({"vision": ["model.vision_tower."], "processor": "clip"}, "processor 'clip' is none of qwen, glm"),
+        ({"rope_rows": "four"}, "rope_rows: .*integer"),
+    ],
+)
+def test_a_fact_of_a_family_that_is_of_the_wrong_kind_is_told(mine: Path, facts: dict[str, object], wrong: str) -> None:
+    mine.write_text(SOURCE.replace('"cohere2": {}', f'"cohere2": {facts}'))
+    load_plugins().add_file(mine)
+    with pytest.raises(InfimedError, match=wrong):
+        families.family_named("cohere2", None)
+
+
 def test_a_family_with_an_unknown_fact_is_told_with_what_it_may_say(mine: Path) -> None:
     mine.write_text(SOURCE.replace('"cohere2": {}', '"cohere2": {"colour": 1}'))
     load_plugins().add_file(mine)

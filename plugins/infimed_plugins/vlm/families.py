@@ -6,7 +6,12 @@ from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from infimed_core import InfimedError, load_plugins
+
+PROCESSORS = ("qwen", "glm", "siglip", "internvl", "pixtral", "gemma4")
+"""The ways of preparing images that InfiMed knows."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,7 @@ _GLM_MERGER = (*_QWEN_MERGER, "model.visual.downsample.")
 _TOWER, _PROJECTOR = ("model.vision_tower.",), ("model.multi_modal_projector.",)
 _GEMMA4_TOWERS = (*_TOWER, "model.audio_tower.")
 _GEMMA4_PROJECTORS = ("model.embed_vision.", "model.embed_audio.")
+_GEMMA4_JOINED = ("model.embed_vision.multimodal_embedder.",)
 _SIGLIP = ("siglip_vision_model",)
 _UNSTATED_TOWER = {"gemma3": "siglip_vision_model"}
 """The tower that transformers assumes where a configuration does not name its."""
@@ -99,6 +105,9 @@ FAMILIES = {
         Family("glm46v", _QWEN_VISION, _GLM_MERGER, 4, processor="glm"),
         Family("mistral3", _TOWER, _PROJECTOR, processor="pixtral", towers=("pixtral",)),
         Family("gemma4", _GEMMA4_TOWERS, _GEMMA4_PROJECTORS, processor="gemma4", leak=_WINDOWED, both_ways=True),
+        Family(
+            "gemma4_unified", _GEMMA4_PROJECTORS, _GEMMA4_JOINED, processor="gemma4", leak=_WINDOWED, both_ways=True
+        ),
         Family("qwen3"),
         Family("qwen2"),
         Family("qwen3_moe"),
@@ -121,15 +130,26 @@ def _of_plugins() -> dict[str, Family]:
     families = {}
     for model_type, facts in load_plugins().table("infimed_model_families").items():
         try:
-            given: dict[str, Any] = {
-                key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()
-            }
-            families[model_type] = Family(model_type, **given)
-        except (TypeError, AttributeError) as error:
+            families[model_type] = _checked(model_type, facts)
+        except (TypeError, AttributeError, ValueError) as error:
+            told = (
+                [f"{one['loc'][0]}: {one['msg']}" for one in error.errors()]
+                if isinstance(error, ValidationError)
+                else [str(error)]
+            )
             known = ", ".join(field.name for field in fields(Family) if field.name != "model_type")
-            message = f"infimed_model_families offers '{model_type}', which cannot be used: {error}; it may say {known}"
-            raise InfimedError(message) from None
+            message = f"infimed_model_families offers '{model_type}', which cannot be used: {'; '.join(told)}; "
+            raise InfimedError(message + f"it may say {known}") from None
     return families
+
+
+def _checked(model_type: str, facts: dict[str, Any]) -> Family:
+    """A family as a plugin describes it; lists may stand for tuples, other types are errors."""
+    given: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()}
+    family = TypeAdapter(Family).validate_python(vars(Family(model_type, **given)))
+    if family.images not in ("", *PROCESSORS):
+        raise ValueError(f"processor '{family.processor}' is none of {', '.join(PROCESSORS)}")
+    return family
 
 
 def family_of(config: Any) -> Family | None:

@@ -23,7 +23,7 @@ from infimed_plugins.medevalkit.answers.context_modifiers import (
     denied_before,
     retractions,
 )
-from infimed_plugins.medevalkit.answers.enumerations import goes_on_from, goes_on_listing
+from infimed_plugins.medevalkit.answers.enumerations import goes_on_from, goes_on_listing, without_parts
 from infimed_plugins.medevalkit.answers.equality import EDGES, key_of_plain
 from infimed_plugins.medevalkit.answers.listed_names import list_alone, list_named
 from infimed_plugins.medevalkit.answers.named_in_prose import in_other_words, named_in_prose, part_of_one
@@ -40,7 +40,14 @@ from infimed_plugins.medevalkit.answers.none_or_all import none_or_all
 from infimed_plugins.medevalkit.answers.polar import by_statement
 from infimed_plugins.medevalkit.answers.prepared import MARK, Prepared, prepare
 from infimed_plugins.medevalkit.answers.refusals import NO_CHOICE, is_refusal
-from infimed_plugins.medevalkit.answers.resolving import Resolved, option_of_number, resolve, set_of
+from infimed_plugins.medevalkit.answers.resolving import (
+    Resolved,
+    nearly_own_text,
+    option_of_number,
+    option_of_order,
+    resolve,
+    set_of,
+)
 from infimed_plugins.medevalkit.answers.restated import without_restated
 from infimed_plugins.medevalkit.answers.run_on import heads
 from infimed_plugins.medevalkit.answers.sentence_bounds import sentence_start
@@ -79,7 +86,7 @@ def read_choice(
 
 @lru_cache(maxsize=8192)
 def _read(response: str | None, texts: tuple[str, ...], multiple: bool, ended: str | None, question: str) -> Choice:
-    prepared = prepare(response, ended)
+    prepared = prepare(without_parts(response, question), ended)
     if prepared.reason:
         return Choice("", prepared.reason)
     if prepared.loop and len(prepared.text.split()) <= 3:
@@ -98,7 +105,9 @@ def _read(response: str | None, texts: tuple[str, ...], multiple: bool, ended: s
         choice, sure = _read_text(piece, prepared, options, multiple, negative)
         if sure or (choice.letters and len(pieces) == 1):
             break
-    if choice.reason in ("no_option", "unreadable") and (letter := none_or_all(prepared.whole, options, multiple)):
+    if choice.reason in ("no_option", "unreadable") and (
+        letter := none_or_all(prepared.whole, options, multiple, negative)
+    ):
         return Choice(letter, how="none or all of them", statement=choice.statement or prepared.whole[:300])
     if not choice.letters and question and choice.reason in ("unreadable", "several_answers"):
         said, statement = by_statement(prepared.whole, question)
@@ -375,10 +384,12 @@ def _unstated(text: str, statements: Sequence[Statement], prepared: Prepared, op
         return Choice(LETTERS[index], how="part of one option's text", statement=text[:300])
     if not named.reason and (bagged := in_other_words(text, options)) is not None:
         return Choice(LETTERS[bagged], how="option in other order", statement=text[:300])
-    if (index := option_of_number(text, options)) is not None:
+    if (index := option_of_number(text, options)) is not None or (index := option_of_order(text, options)) is not None:
         return Choice(LETTERS[index], how="option named", statement=text[:300])
     if prepared.loop:
         return Choice("", "loop")
+    if (near := nearly_own_text(unmark(text, options).strip(), options)) is not None:
+        return Choice(LETTERS[near], how="letter and text", statement=unmark(text, options)[:300])
     if re.fullmatch(r"[\(\[]?[A-Za-z][\)\].][^\n]{0,200}", text) or (len(text) == 1 and "\ue100" <= text <= "\ue119"):
         return Choice("", "no_such_option")
     return Choice("", "unreadable")

@@ -6,7 +6,7 @@ import re
 
 from infimed_plugins.medevalkit.answers.choice_cues import AFTER_BARE, ENDS, INITIAL, ITEM, MORE, OPENERS, STARTERS
 from infimed_plugins.medevalkit.answers.context_modifiers import denied_after
-from infimed_plugins.medevalkit.answers.equality import EDGES
+from infimed_plugins.medevalkit.answers.equality import EDGES, key_of_plain
 from infimed_plugins.medevalkit.answers.named_options import LABEL, LETTERS, NAME, Options
 from infimed_plugins.medevalkit.answers.numbers import number_of
 from infimed_plugins.medevalkit.answers.refusals import NO_CHOICE
@@ -124,8 +124,11 @@ def _names_another(text: str, at: int, end: int, index: int, options: Options) -
     bracket = _BRACKET.match(text, end)
     sign = _SIGN.match(text, end)
     rest = bracket[1] if bracket else text[sign.end() if sign else end :].split("\n", 1)[0][:400]
+    minus = sign is not None and sign.group().rstrip(" ").endswith("-")  # a dash, or the sign of what follows
     for part in (rest, *_parts(rest)[1:2]):
         part = part.strip()
+        if minus and options.keys[index] == key_of_plain("-" + part):
+            return False
         if len(part) == 1 and NAME <= ord(part) < LABEL:
             return ord(part) - NAME != index
         if len(part.strip(EDGES)) == 1 and part.strip(EDGES).isalpha() and not bracket:
@@ -133,7 +136,7 @@ def _names_another(text: str, at: int, end: int, index: int, options: Options) -
         other = resolve(part, options, False)
         value = number_of(part.rstrip("%")) if part[:1].isdigit() else None
         own = number_of(options.texts[index].rstrip("%")) if value is not None else None
-        if value is not None and own is not None and value != own:
+        if value is not None and own is not None and own not in (value, -value if minus else value):
             return True
         if other is not None and other.letters and other.how == "option text":
             return other.letters != LETTERS[index]

@@ -160,6 +160,8 @@ def _forward(
     if by_name and (copula or not _ASKED_FOR.search(noun or "answer")):
         return None  # "it is warfarin" names an option, which is read as such
     before = low[sentence_start(text, cue.start()) : cue.start()]
+    if _is_article(text, end) and (copula or not _ASKED_FOR.search(noun or "answer")):
+        return None
     if verb_denied(before) and (groups.get("verb") or groups.get("chinese")):
         return None
     if copula and _NOTHING.search(before) and not cue["so"]:
@@ -195,6 +197,14 @@ _MAKES = re.compile(
     r"\b(?:mak(?:es?|ing)|leav(?:es?|ing)|left|render(?:s|ing)?|consider|call|deem|regard|see)[\"'( ]*$"
 )
 """What stands before "C the best answer"."""
+
+
+def _is_article(text: str, end: int) -> bool:
+    """Whether the claim is the small "a" at which a long text was cut ("... the correlation between them. It is a")."""
+    return text[end - 1 : end] == "a" and end > _SHORT and not text[end:].strip()
+
+
+_SHORT = 40
 
 
 def _asked(text: str, end: int) -> bool:

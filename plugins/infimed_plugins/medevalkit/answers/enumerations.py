@@ -30,3 +30,18 @@ def goes_on_from(before: str, line: str) -> bool:
         return False
     one, next_one = (ord(found[1]) - 65 if found[1] else ord(found[2]) - 0xE100 for found in labels if found)
     return next_one == one + 1
+
+
+_PART = re.compile(r"\(([a-h])\)")
+_PART_LINE = re.compile(r"^[ *]*(?:\(([a-h])\)|([a-h])[.)])[ *]*(?=\S)", re.MULTILINE)
+
+
+def without_parts(response: str | None, question: str) -> str | None:
+    """The response without the small letters before its lines that are those of the parts of the question.
+
+    A question that asks for (a), (b) and (c) at once has its answers under these letters, which choose no option.
+    """
+    if not response or len(set(_PART.findall(question))) < 2:
+        return response
+    lines = {found[1] or found[2] for found in _PART_LINE.finditer(response)}
+    return _PART_LINE.sub("", response) if len(lines) > 1 else response

@@ -27,6 +27,13 @@ _CONCLUDES = re.compile(
     r"suggests?|gold standard|(?:treatment|drug|test|method) of choice)\b|因此|所以|综上|故|最",
     re.IGNORECASE,
 )
+_CONCLUDES_OF_ITEM = re.compile(
+    r"\b(?:therefore|most (?:likely|consistent|probable|appropriate)|"
+    r"best (?:explain|describ|fit|match|choice|answer)\w*|(?:the|is|are|this) (?:correct|right)|(?:my|the) answer)\b|"
+    r"因此|所以|最",
+    re.IGNORECASE,
+)
+"""What makes an entry of a list of all options the one that is chosen; what each of them suggests does not."""
 _DANGLES = re.compile(
     r"\b(?:and|or|with|that|the|of|an?|to|is|are|was|by|in|for|which|as|from|on|at|has|have|this|because|but)$",
     re.IGNORECASE,
@@ -54,7 +61,10 @@ def named_in_prose(text: str, options: Options, cut: bool) -> Named:
         if index < len(options) and _stands(text, match.start(), cut):
             standing.append((match.start(), index))
     standing = _without_lists(text, standing, len(options))
-    standing = [one for one in standing if not _is_aside(text, one[0], standing)]
+    of_no_list = _without_entries(text, standing, len(options))
+    if standing and not of_no_list:
+        return Named("", "several_answers")
+    standing = [one for one in of_no_list if not _is_aside(text, one[0], of_no_list)]
     if not standing:
         return Named()
     indices = {index for _, index in standing}
@@ -90,6 +100,30 @@ def _without_lists(text: str, standing: list[tuple[int, int]], num_options: int)
     for at, index in standing:
         by_sentence.setdefault(sentence_start(text, at), set()).add(index)
     return [one for one in standing if len(by_sentence[sentence_start(text, one[0])]) < num_options] or standing
+
+
+_ENTRY = re.compile(r"^[^\S\n]*(?:[-*•(\[\"']|\d{1,2}[.)])*[^\S\n]*(?=([\ue000-\ue019\ue100-\ue119]))", re.MULTILINE)
+
+
+def _without_entries(text: str, standing: list[tuple[int, int]], num_options: int) -> list[tuple[int, int]]:
+    """The namings without the lines that go through every option and say what each is; one may still be called best."""
+    first: dict[int, int] = {}
+    for entry in _ENTRY.finditer(text):
+        code = ord(entry[1])
+        first.setdefault(code - LABEL if code >= LABEL else code - NAME, entry.start(1))
+    if num_options < 3 or not set(range(num_options)) <= first.keys():
+        return standing
+    lines = {text.rfind("\n", 0, at) + 1 for at in first.values()}
+    entries = [one for one in standing if text.rfind("\n", 0, one[0]) + 1 in lines]
+    if len({index for _, index in entries}) < 2:  # what is said of all others denies them
+        return standing
+    kept = set(standing) - {one for one in entries if not _CONCLUDES_OF_ITEM.search(text, *_line(text, one[0]))}
+    return sorted(kept)
+
+
+def _line(text: str, at: int) -> tuple[int, int]:
+    stop = text.find("\n", at)
+    return text.rfind("\n", 0, at) + 1, stop if stop >= 0 else len(text)
 
 
 _ASIDE = re.compile(r"\b(?:as|which|because|since|due to|associated with|caused by|unlike|although|while)\b")
@@ -169,10 +203,14 @@ def _stands(text: str, at: int, cut: bool) -> bool:
     )
 
 
+_SHORT = 800
+"""A longer text says many words of many options."""
+
+
 def in_other_words(text: str, options: Options) -> int | None:
     """The one option of several words all of whose words one sentence says, in any order, undenied and undoubted."""
     found: set[int] = set()
-    for sentence in read_sentences(text):
+    for sentence in read_sentences(text) if len(text) <= _SHORT else ():
         if sentence.doubted or sentence.asked:
             continue
         said = {word for word, denied in zip(sentence.words, sentence.denied, strict=True) if not denied}

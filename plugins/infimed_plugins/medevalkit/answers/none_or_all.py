@@ -26,12 +26,27 @@ _OF_ALL = (
 """What says that no option holds, and that all do."""
 
 
-def none_or_all(text: str, options: Options, multiple: bool = False) -> str:
+_BUT = re.compile(
+    rf"^\W*(?:(?:it'?s|it is|they are) )?(?:all|everything|every(?: one)?|each|any)(?: of)?(?: the| these| those)?"
+    rf"(?: (?:{_THEM}|statements?))?(?: (?:is|are|holds?|appl(?:y|ies)|fits?)(?: (?:true|correct|right))?)?,? "
+    rf"(?:except|but|apart from|other than|excluding|save)(?: for)? "
+    rf"(?:option |choice |answer )?\W{{0,3}}(?P<but>[A-Za-z])"
+    rf"(?: (?:is|are) (?:true|correct|right))?\W*$",
+    re.IGNORECASE,
+)
+"""All of them but one."""
+
+
+def none_or_all(text: str, options: Options, multiple: bool = False, negative: bool = False) -> str:
     """The letter of the one option that says that none, or all, of the others hold, where the answer says so too.
 
-    Where several letters may be chosen and no option says so, "all of them" is every letter.
+    Where several letters may be chosen and no option says so, "all of them" is every letter, and "all but D" every
+    other; where one may, "all but D" is D if the question asks for what does not hold (``negative``).
     """
     lines = (after_label(text), text, *text.strip().rsplit("\n", 1)[-1:])
+    but = next((found["but"].upper() for line in lines if (found := _BUT.match(line))), "")
+    if but and but in LETTERS[: len(options)] and (multiple or negative):
+        return but if not multiple else LETTERS[: len(options)].replace(but, "")
     for pattern in _OF_ALL:
         saying = [index for index, option in enumerate(options.texts) if pattern.match(option)]
         if len(saying) == 1 and any(pattern.match(line) for line in lines):

@@ -48,6 +48,12 @@ _DEFINES = re.compile(
 """What a thing is, not whether it is there ("a pneumothorax is a condition in which")."""
 
 
+_TAIL = re.compile(
+    r"(?<=\w), (?:(?:as|because|since) (?:it|they|there|the)|which|where|with)\b(?: \w+){0,5}$", re.IGNORECASE
+)
+"""A clause that only explains, in which a text was cut: what stands before it is said."""
+
+
 def by_statement(text: str, question: str) -> tuple[str, str]:
     """("yes" | "no" | "", the sentence): what the text says of the very thing that a yes-or-no question asks."""
     asked = asked_of(question)
@@ -57,7 +63,8 @@ def by_statement(text: str, question: str) -> tuple[str, str]:
     found: dict[str, str] = {}
     for sentence in read_sentences(text):
         said = "" if sentence.asked else _said_of(asked, sentence)
-        if not said or said in found or _UNDECIDED.search(sentence.text) or _DEFINES.match(sentence.text):
+        whole = _TAIL.sub("", sentence.text)
+        if not said or said in found or _UNDECIDED.search(whole) or _DEFINES.match(sentence.text):
             continue
         hedge = _STRONG_HEDGES.search(sentence.text)
         if hedge is None or words_of(hedge.group())[-1] in asked:  # "the lungs are not clear"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from difflib import SequenceMatcher
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -116,6 +117,37 @@ def option_of_number(text: str, options: Options) -> int | None:
         return None
     said = set(numbers_in(_PRONOUN.sub("", text)))
     return options.numbers.index(said.pop()) if len(said) == 1 and said <= set(options.numbers) else None
+
+
+_WITH_TEXT = re.compile(r"[(\[]?([A-Za-z])[)\].:]{1,2} ?([^\n]{4,200})")
+_NEARLY, _APART = 0.88, 0.1
+"""How alike a text and an option are that differ in a slip of the pen, and how much less alike all others."""
+
+
+def nearly_own_text(text: str, options: Options) -> int | None:
+    """The option whose letter stands before its own text with a letter more or less ("B. arteriolar constriction")."""
+    found = _WITH_TEXT.fullmatch(text)
+    index = options.index_of(found[1]) if found else len(options)
+    if found is None or index >= len(options):
+        return None
+    said = key_of_plain(found[2])
+    alike = [SequenceMatcher(None, said, own, autojunk=False).ratio() for own in options.keys]
+    others = [one for place, one in enumerate(alike) if place != index]
+    return index if alike[index] >= _NEARLY and alike[index] - max(others, default=0.0) >= _APART else None
+
+
+def option_of_order(text: str, options: Options) -> int | None:
+    """The option that puts the same numbers in the order of a short text ("First 2, then 1, then 3 and last 4")."""
+    if len(text) > 200:
+        return None
+    orders = [tuple(_NUMBER.findall(own)) for own in options.texts]
+    if len(orders[0]) < 3 or len({tuple(sorted(order)) for order in orders}) > 1 or len(set(orders)) < len(orders):
+        return None
+    said = tuple(_NUMBER.findall(text))
+    return orders.index(said) if said in orders else None
+
+
+_NUMBER = re.compile("[0-9]{1,3}")
 
 
 def _several(text: str, options: Options, multiple: bool) -> Resolved | None:

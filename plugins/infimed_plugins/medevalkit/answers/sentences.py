@@ -159,6 +159,23 @@ def _read(text: str) -> Sentence:
     )
 
 
+_THERE = word_set("in on at within anywhere here")
+_PRESENT = word_set("present visible seen there evident apparent shown detected identified included")
+_PICTURES = word_set("image picture scan film view ray xray photo slice ct mri mr figure radiograph slide")
+
+
+def _is_not_there(before: list[str], after: list[str]) -> bool:
+    """Whether "not", by the words round it, says that what comes before is not in the picture."""
+    if before[:1] in (["do"], ["does"], ["did"]):
+        rest = [word for word in after[1:] if word not in ("to", "be", "been", "have")]
+        if after[:1] in (["appear"], ["seem"]) and rest[:1] and rest[0] in _PRESENT:
+            return True
+        return after[:1] in (["appear"], ["exist"], ["occur"]) and (len(after) == 1 or after[1] in _THERE)
+    if before[:1] in (["is"], ["are"], ["was"], ["were"]) and after[:1] and after[0] in ("in", "on", "within"):
+        return bool(_PICTURES & set(after[1:]))
+    return False
+
+
 def _denied(words: list[str]) -> list[bool]:
     """For each word whether a denial before or right after it covers it."""
     found = [False] * len(words)
@@ -179,6 +196,9 @@ def _denied(words: list[str]) -> list[bool]:
             said = words[place + 3] if words[place + 2].endswith("ly") and place + 3 < len(words) else words[place + 2]
             if said.endswith(("ed", "een", "own", "ound", "ible", "ent", "lear", "iven")):
                 found[max(0, place - 12) : place] = [True] * len(found[max(0, place - 12) : place])
+    for place, word in enumerate(words):  # "the spleen does not appear in this image", "is not in this image"
+        if word == "not" and _is_not_there(words[place - 1 : place], words[place + 1 : place + 6]):
+            found[max(0, place - 12) : place] = [True] * len(found[max(0, place - 12) : place])
     for place, word in enumerate(words[:-1]):  # "the gallbladder cannot be seen"
         negated = word == "cannot" or (word == "not" and words[place - 1 : place] in (["can"], ["could"]))
         if negated and words[place + 1] == "be":
