@@ -281,7 +281,7 @@ class _Builder:
         except DataError as error:
             return Fault(sample_id="", code=error.code, detail=str(error))
         if len(size) != 2 or min(size) < 1:
-            return Fault(sample_id="", code="not_an_image", detail=f"{item.uri or 'inline'}: has size {size}, no image")
+            return Fault(sample_id="", code="not_an_image", detail=f"{item.uri or 'inline media'}: no image ({size})")
         return int(size[0]), int(size[1])
 
     def _count(self, samples: list[Sample]) -> tuple[list[Fault | None], NDArray[np.int64], NDArray[np.int64]]:
