@@ -49,6 +49,10 @@ def test_a_wrong_answer_is_worth_nothing_and_an_unreadable_one_is_unscored():
         "A) axial B) coronal C) sagittal", "Options: axial, coronal, sagittal",
         "<answer>B</answer><answer>C</answer>", "<answer>C</answer> <answer>B</answer>",
         "<think>x</think><answer>A, B</answer>",
+        "ABC", "A|B|C", "A+B+C", "1. axial\n2. coronal\n3. sagittal", "B?C?", "Ⓐ Ⓑ Ⓒ", "A、B、C",
+        "\\boxed{A} \\boxed{B}",
+        "The answer is A. The answer is B. The answer is C.", "<answer>A/B/C</answer>", "B (or A)",
+        "<answer>B</answer> Or maybe <answer>A</answer>", "Which plane is this? A) axial B) coronal C) sagittal",
     ],
 )  # fmt: skip
 def test_hedging_over_the_options_is_wrong(text):
@@ -61,6 +65,13 @@ def test_hedging_over_the_options_is_wrong(text):
 def test_an_argument_that_rules_options_out_is_no_hedge(text):
     assert not hedges(text, OPTIONS)
     assert not hedges("anterior cruciate", ("anterior", "anterior cruciate", "posterior"))
+    assert not hedges("AB", ("A", "B", "AB", "0")) and not hedges("bad", ("w", "x", "y", "z"))
+
+
+def test_several_letters_are_no_hedge_where_several_are_right():
+    for references, reasons in ((("A, C",), True), (("B",), False)):
+        (score,) = ACCURACY.score([rollout("A, C", references=references)])
+        assert (score.reasons != ("several_options",)) == reasons
 
 
 GOOD = "<think>the ventricles and the eyes are seen</think><answer>B</answer>"
@@ -75,6 +86,8 @@ GOOD = "<think>the ventricles and the eyes are seen</think><answer>B</answer>"
         "<think>   </think><answer>B</answer>",
         "<think>so so so so so</think><answer>B</answer>",
         "<think>...</think><answer>B</answer>",
+        "<think>1 2 3 4 5</think><answer>B</answer>",
+        "<think>___ -- __ 7_7</think><answer>B</answer>",
         "<think>the eyes are seen</think><answer></answer>",
         "<think>the eyes are seen</think><answer>...</answer>",
         f"{GOOD} I hope that this helps!",
@@ -94,6 +107,8 @@ def test_the_form_is_met_by_a_thought_and_an_answer_alone(text):
 def test_the_form_that_is_asked_for_is_worth_one():
     assert value(Format(), GOOD) == 1.0
     assert value(Format(), f"\n{GOOD}\n") == 1.0
+    for thought in ("图像显示脑室和眼睛", "眼窩が見える", "เห็นลูกตาและโพรงสมอง", "видны глаза и желудочки"):
+        assert value(Format(), f"<think>{thought}</think><answer>B</answer>") == 1.0
     assert value(Format(thought=False), "<answer>B</answer>") == 1.0
     assert value(Format(thought=False), GOOD) == 0.0
 

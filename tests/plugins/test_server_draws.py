@@ -13,23 +13,41 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from forked import start
 
-from infimed_core import Generation, InfimedError, Media, MediaLoader, Sample, TrainingContext, Turn, assemble
+from infimed_core import (
+    Generation,
+    InfimedError,
+    Media,
+    MediaLoader,
+    Reward,
+    Sample,
+    Score,
+    TrainingContext,
+    Turn,
+    assemble,
+)
 from infimed_core.testing import make_image
 from infimed_plugins.image.modality import Image
 from infimed_plugins.reinforcement.dpo import Dpo
+from infimed_plugins.reinforcement.drawing import DrawingObjective
 from infimed_plugins.reinforcement.grpo import Grpo
 from infimed_plugins.reinforcement.server import RolloutServer, ServerDraws
 from infimed_plugins.sft.trainer import StagedTrainer
 from infimed_plugins.vlm.tiny import TinyQwen3VL
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-VARIED = [{"use": "language", "with": {}}, {"use": "repetition", "with": {"run": 1}, "weight": 0.3}]
-"""Rewards that tell answers of a model with random weights apart."""
+LANGUAGE = [{"use": "language", "with": {}}]
 MEDIA = MediaLoader({"image": Image()})
 TINY = TinyQwen3VL(
     hidden_size=32, layers=2, heads=2, key_value_heads=1, intermediate_size=64, vision_hidden_size=32,
     vision_layers=2, vision_heads=2, vision_intermediate_size=64,
 )  # fmt: skip
+
+
+class Letters(Reward):
+    """The share of letters: tells apart what a model with random weights says."""
+
+    def score(self, rollouts):
+        return [Score(value=sum(map(str.isalpha, one.text)) / max(1, len(one.text))) for one in rollouts]
 
 
 def question(index, images=None):
@@ -92,17 +110,18 @@ def served(checkpoint):
 
 
 @pytest.fixture
-def server(served):
+def server(served, monkeypatch):
     served.fault("")
+    monkeypatch.setattr(DrawingObjective, "_rewards", {"letters": (1.0, Letters())})
     return served
 
 
 def settings(server, **more):
-    return {"base_url": server.url, "most_difference": 1e-3, "timeout_seconds": 60, **more}
+    return {"base_url": server.url, "most_difference": 1e-3, "timeout_seconds": 600, **more}
 
 
 def train(checkpoint, directory, server, use="grpo", questions=None, lora=None, stage=None, **objective):
-    given = {"rollouts": 4, "max_new_tokens": 6, "rewards": VARIED, "server": settings(server)} | objective
+    given = {"rollouts": 4, "max_new_tokens": 6, "rewards": LANGUAGE, "server": settings(server)} | objective
     options = {"name": "one", "learning_rate": 3e-2, "objective": {"use": use, "with": given}, **(stage or {})}
     trainer = StagedTrainer(stages=(options | ({"lora": lora} if lora else {}),))
     context = TrainingContext(directory=directory, seed=3, emit=lambda *_: None, checkpoints=Path(f"{directory}.steps"))
@@ -199,8 +218,8 @@ def test_a_server_that_dies_among_the_draws_stops_the_run_and_the_next_goes_on(c
 def test_what_cannot_work_is_told_before():
     url = {"base_url": "http://127.0.0.1:8000/v1"}
     assert "rewards" in Dpo(server=url).problems({})["server"]
-    assert "server" not in Dpo(server=url, rewards=VARIED).problems({})
-    assert Grpo(rewards=VARIED).identity() == Grpo(rewards=VARIED, server=None).identity()
+    assert "server" not in Dpo(server=url, rewards=LANGUAGE).problems({})
+    assert Grpo(rewards=LANGUAGE).identity() == Grpo(rewards=LANGUAGE, server=None).identity()
     for wrong in ("127.0.0.1:8000", "http://me:secret@127.0.0.1/v1", "ftp://a"):
         with pytest.raises(ValueError, match="must"):
             RolloutServer(base_url=wrong)

@@ -26,7 +26,15 @@ LABEL = (
     r"|u\.?r\.? ?(?:no|num\w{0,4}|#)\.?|urno|hn(?= ?[:#]? ?\d{5})|mrd ?(?:no|num\w{0,4}|#)"
     r"|cr ?(?:no\.?|#)|empi|csn|fin|phn|ohip|health ?card"
     r"|health insurance|(?:ni|national insurance|nino)(?: number| no\.?)|aadhaar|uid ?no|bsn"
-    r"|personnummer|cpr|steuer-?id"
+    r"|person(?:nummer|nr\.?)|cpr|steuer-?id|(?:birth|f[øö]dsels)nummer|fnr|henkil[öo]tunnus|hetu|kennitala"
+    r"|nhi|ihi|pesel|regon|rodn[ée] [čc][íi]slo|jmbg|oib|emšo|amka|isikukood|asmens kodas|personas kods"
+    r"|taj(?: sz[áa]m)?"
+    r"|\w{3,24}nummer|(?:hospital|clinic|patient) reg(?:istration|\.)?"
+    r"|n[o°º.]{1,2} (?:de )?(?:ss|seguridad social|afiliaci[óo]n|tarjeta|asegurado|utente|sns)"
+    r"|niss|insz|rijksregisternummer|ahv(?:-?n(?:r\.?|ummer))?|svnr|sv-?nummer|sozialversicherungsnummer|rvnr"
+    r"|t\.?c\.? ?kimlik|tckn|nric|fin no|mykad|hkid|emirates id|iqama|nik no|abha|pps no|ppsn|ramq|care ?card"
+    r"|carte vitale|tessera sanitaria|cart[ãa]o (?:do )?sus|cart[ãa]o nacional de sa[úu]de|titulo de eleitor|rg no"
+    r"|auth(?:ori[sz]ation)?(?= ?(?:no|num|#|code))|снилс|инн|полис|егн|паспорт|номер карты"
     r"|tax (?:id|file number)|(?:lab(?:oratory)?|path(?:ology)?|biopsy|slide|block|cytology"
     r"|histology|x-?ray|film|scan"
     r"|radiology|ris|pacs|requisition|prescription|rx)[ _-](?:id|numbers?|no\.?(?= ?[:#]? ?\w)|#)"
@@ -39,5 +47,5 @@ WEAK_LABEL = (
 CHINESE_LABEL = (
     "病历号|病案号|住院号|门诊号|就诊号|检查号|影像号|放射号|登记号|申请单号|医保号|医保卡号|社保号|护照号?|患者编号|病人编号"
     "|患者ID|病人ID|ID号|卡号|编号|健康卡号|病理号|CT号|MR号|MRI号|X线号|X光号|片号|标本号|超声号|条码号|流水号|患者番号|カルテ番号"
-    "|ID番号|検査番号|受付番号|診察券番号|등록번호|환자번호"
+    "|身分証番号|保険証番号|マイナンバー|住民票コード|주민등록번호|차트번호|병록번호|ID番号|検査番号|受付番号|診察券番号|등록번호|환자번호"
 )

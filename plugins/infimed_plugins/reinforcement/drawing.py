@@ -19,6 +19,7 @@ from infimed_core import (
     Fault,
     Generation,
     InfimedError,
+    Media,
     Objective,
     Reward,
     Rollout,
@@ -223,6 +224,13 @@ def _seed(seed: int, step: int) -> int:
     return int.from_bytes(hashlib.blake2b(f"{seed}/{step}".encode(), digest_size=6).digest(), "big")
 
 
+def _place_in_run(item: Media) -> str:
+    """Where a medium is; of one that the run itself holds the place in its folder, which may be moved."""
+    uri = item.uri or ""
+    at = uri.find(f"media/{item.sha256[:2]}/{item.sha256}") if item.sha256 else -1
+    return uri[at:] if at > 0 else uri
+
+
 def line_of(step: int, group: Group, values: Mapping[str, Sequence[float]], outcome: str) -> dict[str, JsonValue]:
     """What people are shown of a group: the question, its images, and every answer with rewards and ``values``."""
     question = [turn for turn in group.sample.turns[:-1] if turn.role == "user"][-1:]
@@ -230,7 +238,11 @@ def line_of(step: int, group: Group, values: Mapping[str, Sequence[float]], outc
         "step": step + 1,
         "id": group.sample.id,
         "question": question[0].text if question else "",
-        "media": [item.model_dump(mode="json", exclude={"data"}) for item in group.sample.media if item.uri],
+        "media": [
+            {**item.model_dump(mode="json", exclude={"data"}), "uri": _place_in_run(item)}
+            for item in group.sample.media
+            if item.uri
+        ],
         "reference": group.sample.turns[-1].text,
         "outcome": outcome,
         "rollouts": [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar
@@ -12,7 +13,8 @@ from pydantic import Field
 from infimed_core import Answer, Benchmark, Component, ComponentRef, Reward, Rollout, Sample, Score, load_plugins
 from infimed_plugins.rewards.tags import answers_in
 
-_LETTERS = re.compile(r"(?<![A-Za-z])[A-Z](?![A-Za-z])")
+_COMMAND = re.compile(r"\\[A-Za-z]+")
+"""Of LaTeX, as in ``\\boxed{A}``."""
 
 
 class StrictAccuracy(Reward):
@@ -53,7 +55,8 @@ class StrictAccuracy(Reward):
         if len({answer.casefold() for answer in given}) > 1:
             return Score(value=0.0, reasons=("several_answers",), note=" | ".join(given)[:200])
         text = given[0] if given else rollout.text
-        if hedges(text, question.options):
+        wants_several = any(hedges(reference, question.options) for reference in question.references)
+        if not wants_several and hedges(text, question.options):
             return Score(value=0.0, reasons=("several_options",), note=text[:200])
         answer = Answer(sample_id=question.id, text=text, finish_reason="stop" if rollout.finished else "length")
         score = self._grader.grade(question, answer, self._grader.scorings[0])
@@ -80,9 +83,12 @@ def hedges(text: str, options: Sequence[str]) -> bool:
     longest = {plain for plain in found if not any(plain != other and plain in other for other in found)}
     if len(longest) > 1 and _left_over(said, longest) <= 3:
         return True
-    letters = set(_LETTERS.findall(text)) & {chr(ord("A") + number) for number in range(len(options))}
-    rest = re.sub(r"[\s,;/&.()\[\]:*]|(?<![A-Za-z])(?:and|or|[A-Z])(?![A-Za-z])", "", text)
-    return len(letters) > 1 and not rest
+    words = re.findall(r"[^\W_]+", _COMMAND.sub(" ", unicodedata.normalize("NFKC", text)))
+    words = [word for word in words if word.casefold() not in ("and", "or")]
+    if len(words) == 1 and words[0].isupper() and words[0].casefold() not in named:
+        words = list(words[0])  # ABC
+    told = {word.upper() for word in words}
+    return len(told) > 1 and told <= {chr(ord("A") + number) for number in range(len(options))}
 
 
 def _left_over(said: str, options: set[str]) -> int:

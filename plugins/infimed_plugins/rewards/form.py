@@ -11,11 +11,14 @@ from pydantic import Field, model_validator
 from infimed_core import Reward, Rollout, Score
 from infimed_plugins.rewards.tags import parts_of
 
+_WORD = re.compile(r"[\u0e01-\u0e2e\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|\w+")
+"""A word; of scripts without spaces between words (Thai, Japanese, Chinese) and of Korean a character."""
+
 
 class Format(Reward):
     """1 for ``<think>`` a thought ``</think><answer>`` an answer ``</answer>`` and nothing else, each tag once; else 0.
 
-    A thought of fewer than ``least_words`` different words is none.
+    A thought of fewer than ``least_words`` different words is none; numbers alone are no words.
     """
 
     thought: bool = Field(default=True, description="Whether a thought is asked for, or the answer tags alone.")
@@ -31,7 +34,7 @@ class Format(Reward):
             return Score(value=0.0, reasons=("form",))
         if not parts.answer or not re.search(r"\w", parts.answer):
             return Score(value=0.0, reasons=("empty_answer",))
-        words = set(re.findall(r"\w+", (parts.thought or "").casefold()))
+        words = {word for word in _WORD.findall((parts.thought or "").casefold()) if re.search(r"[^\W\d_]", word)}
         if self.thought and len(words) < self.least_words:
             return Score(value=0.0, reasons=("empty_thought",))
         return Score(value=1.0)
@@ -79,7 +82,7 @@ class Repetition(Reward):
         return [self._score(rollout) for rollout in rollouts]
 
     def _score(self, rollout: Rollout) -> Score:
-        words = re.findall(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|\w+", rollout.text.casefold())
+        words = _WORD.findall(rollout.text.casefold())
         runs = [tuple(words[i : i + self.run]) for i in range(len(words) - self.run + 1)]
         if len(words) < 2 * self.run:
             return Score(value=1.0)

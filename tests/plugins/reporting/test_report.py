@@ -320,6 +320,22 @@ def test_cost_adds_up_over_stages_that_were_not_graded(tmp_path: Path) -> None:
     assert titles == [("base", "0.0"), ("medical", "126.0"), ("cross-domain", "168.0")]
 
 
+def test_answers_that_a_stage_learned_from_stand_beside_the_image_of_their_question(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", questions=4, images=2)
+    record = json.loads((run / "run.json").read_text())
+    details = next(step["details"] for step in record["steps"] if step["kind"] == "train")
+    answer = {"text": "on the left", "tokens": 3, "reward": 0.9, "advantage": 1.62}
+    line = {"step": 1, "question": "Which side is brighter?", "reference": "left", "outcome": "learned from"}
+    media = [{"kind": "image", "uri": str(run / "images" / "1.png")}]
+    details["rollouts_shown"] = [{**line, "media": media, "rollouts": [answer]}, {**line, "rollouts": [answer]}]
+    (run / "run.json").write_text(json.dumps(record))
+    text = write_report(run).read_text()
+    shown = text[text.index("Some of the answers that it learned from") :].split("</details>")[0]
+    (number,) = re.findall(r'data-picture="(\d+)"', shown)
+    pictures = json.loads(re.findall(r'data-block="pictures">(.*?)</script>', text)[0])
+    assert pictures[int(number)].startswith("data:image/") and shown.count("on the left") == 2 and "1.62" in shown
+
+
 def test_the_page_names_no_file_outside_of_the_run(tmp_path: Path) -> None:
     source = tmp_path / "archive" / "SMITH_JOHN" / "CR.1.2.840.20200313.png"
     thumbnails = Thumbnails(tmp_path / "run", load_plugins().media_loader(), at_most=5)
