@@ -31,6 +31,8 @@ LABEL = (
     r"|taj(?: sz[áa]m)?"
     r"|\w{3,24}nummer|(?:hospital|clinic|patient) reg(?:istration|\.)?"
     r"|n[o°º.]{1,2} (?:de )?(?:ss|seguridad social|afiliaci[óo]n|tarjeta|asegurado|utente|sns)"
+    r"|\w{4,24}-nr\.?|(?:n[uú]m(?:ero|\.)|num[ée]ro|n\.?[º°]\.?) (?:d[eiuao] |del |d['’])"
+    r"(?!pa[cz]ient|patient|cas|estudi|étud|stud|muj|femm|donn|hombr|homm|muestr|imag|immag|coup|sujet|sogg|particip)\w{3,20}"
     r"|niss|insz|rijksregisternummer|ahv(?:-?n(?:r\.?|ummer))?|svnr|sv-?nummer|sozialversicherungsnummer|rvnr"
     r"|t\.?c\.? ?kimlik|tckn|nric|fin no|mykad|hkid|emirates id|iqama|nik no|abha|pps no|ppsn|ramq|care ?card"
     r"|carte vitale|tessera sanitaria|cart[ãa]o (?:do )?sus|cart[ãa]o nacional de sa[úu]de|titulo de eleitor|rg no"
@@ -47,5 +49,7 @@ WEAK_LABEL = (
 CHINESE_LABEL = (
     "病历号|病案号|住院号|门诊号|就诊号|检查号|影像号|放射号|登记号|申请单号|医保号|医保卡号|社保号|护照号?|患者编号|病人编号"
     "|患者ID|病人ID|ID号|卡号|编号|健康卡号|病理号|CT号|MR号|MRI号|X线号|X光号|片号|标本号|超声号|条码号|流水号|患者番号|カルテ番号"
-    "|身分証番号|保険証番号|マイナンバー|住民票コード|주민등록번호|차트번호|병록번호|ID番号|検査番号|受付番号|診察券番号|등록번호|환자번호"
+    "|身分証番号|保険証番号|マイナンバー|住民票コード|주민등록번호|차트번호|병록번호"
+    "|(?!电话|手机|传真|联系|電話|携帯)[\u4e00-\u9fff]{2,4}(?:番号|编号|编码|证号|卡号|单号|号码)"
+    "|ID番号|検査番号|受付番号|診察券番号|등록번호|환자번호"
 )
