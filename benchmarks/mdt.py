@@ -253,19 +253,7 @@ def ask_in_every_way(results: Results, arguments: argparse.Namespace, folder: Pa
         "mdt-cases": arguments.limit if arguments.cases else 0,
     }
     path = run_file(folder, model, limits, arguments.all_cases, arguments.teams, {})
-    guessed = arguments.limit * (8 * len(arguments.teams) + 3) * (arguments.cases + arguments.choice)
-    seconds, at_kills = [], []
-    for share in KILLS:
-        seconds.append(call(path, kill_after=max(2, round(share * guessed))))
-        at_kills.append(len(cached(run)))
-    before = cached(run)
-    seconds.append(call(path))
-    after, again = cached(run), asked(run)
-    results.details["killed"] = {"stored at the kills": at_kills, "stored at the end": len(after), "asked then": again}
-    results.target("answers stored at the first kill", at_kills[0], ">= 1")
-    results.target("answers that the last start still had to ask", len(after) - len(before), ">= 1")
-    twice = len(after) - len(set(after)) + max(0, again - (len(after) - len(before)))
-    results.target("answers asked twice after the kills", twice, "<= 0")
+    seconds = killed_and_resumed(results, arguments, path, run) if arguments.kills else [call(path)]
     budgets: dict[str, dict[str, int]] = {}
     for row in compare_solvers([run]):
         if row["solver"] in TEAMS:
@@ -284,6 +272,24 @@ def ask_in_every_way(results: Results, arguments: argparse.Namespace, folder: Pa
     ]
     for benchmark, team, wanted, spent in costs:
         results.target(f"{benchmark}: the vote's tokens, as a share of those of {team}", spent / wanted, "<= 1.15")
+
+
+def killed_and_resumed(results: Results, arguments: argparse.Namespace, path: Path, run: Path) -> list[float]:
+    """Kill a run twice and let it end: the seconds of each start."""
+    guessed = arguments.limit * (8 * len(arguments.teams) + 3) * (arguments.cases + arguments.choice)
+    seconds, at_kills = [], []
+    for share in KILLS:
+        seconds.append(call(path, kill_after=max(2, round(share * guessed))))
+        at_kills.append(len(cached(run)))
+    before = cached(run)
+    seconds.append(call(path))
+    after, again = cached(run), asked(run)
+    results.details["killed"] = {"stored at the kills": at_kills, "stored at the end": len(after), "asked then": again}
+    results.target("answers stored at the first kill", at_kills[0], ">= 1")
+    results.target("answers that the last start still had to ask", len(after) - len(before), ">= 1")
+    twice = len(after) - len(set(after)) + max(0, again - (len(after) - len(before)))
+    results.target("answers asked twice after the kills", twice, "<= 0")
+    return seconds
 
 
 def tokens_of(row: Mapping[str, Any]) -> float:
@@ -343,6 +349,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--teams", nargs="*", choices=list(TEAMS), default=list(TEAMS), help="which teams are asked")
     parser.add_argument("--no-cases", dest="cases", action="store_false", help="multiple choice alone")
     parser.add_argument("--no-choice", dest="choice", action="store_false", help="cases alone")
+    parser.add_argument("--no-kills", dest="kills", action="store_false", help="continue the run in --directory")
     parser.add_argument("--no-grading", action="store_true", help="leave the grading of fragments and reports out")
     parser.add_argument("--no-model", action="store_true", help="leave SmolLM2 out")
     parser.add_argument("--directory", type=Path, help="keep checkpoint and runs here, instead of a temporary folder")

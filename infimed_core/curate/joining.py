@@ -45,7 +45,11 @@ def join_parts(directory: Path, tasks: Sequence[ReadTask]) -> Joined:
     dropped: Counter[str] = Counter()
     kept, num_faults = list[int](), list[int]()
     row = 0
-    with (directory / "samples.jsonl").open("wb") as samples, (directory / "faults.jsonl").open("wb") as faults:
+    with (
+        (directory / "samples.jsonl").open("wb") as samples,
+        (directory / "faults.jsonl").open("wb") as faults,
+        (directory / "places.jsonl").open("wb") as kept_places,
+    ):
         for task in tasks:
             before, first = dropped.total(), row
             lines, places = read_lines(task.parts["samples"]), read_lines(task.parts["places"])
@@ -57,6 +61,7 @@ def join_parts(directory: Path, tasks: Sequence[ReadTask]) -> Joined:
                     dropped["duplicate_id"] += 1
                 else:
                     samples.write(names.renamed(line, task) if again[row] else line)
+                    kept_places.write(place or b'""\n')
                 row += 1
             kept.append(row - first - (dropped.total() - before))
             for line in read_lines(task.parts["faults"]):

@@ -57,7 +57,8 @@ def read_sources(state: RunState, executor: Executor) -> tuple[Dataset, str]:
         for done, _ in enumerate(each_part(executor, tasks, directory), start=1):
             state.tell("progress", "read", {"done": done, "total": len(tasks), "unit": "shard"})
         joined = join_parts(directory, tasks)
-        len(Dataset(directory / "samples.jsonl"))  # its offsets are written, to be sealed with it
+        for name in ("samples", "places"):
+            len(Dataset(directory / f"{name}.jsonl"))  # its offsets are written, to be sealed with it
         for task in tasks:  # not before the whole is written: a run killed here finds every part
             for path in reversed(task.parts.values()):  # what says that the part stands goes first
                 path.unlink()

@@ -11,7 +11,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +65,7 @@ class Index:
         matches = np.ones(len(self), dtype=bool)
         for tag, wanted in mix.where.items():
             values = self.tag_values.get(tag, [])
-            codes = [
-                values.index(value) for value in ((wanted,) if isinstance(wanted, str) else wanted) if value in values
-            ]
+            codes = [values.index(one) for one in ((wanted,) if isinstance(wanted, str) else wanted) if one in values]
             matches &= np.isin(self.tag_codes[tag], codes) if codes else False
         return matches
 
@@ -76,11 +74,9 @@ class Index:
         if not self.faults:
             return ""
         counts = sorted(Counter(fault.code for fault in self.faults).items(), key=lambda item: (-item[1], item[0]))
-        first = self.faults[0]
-        return (
-            f"the index left out {len(self.faults)} of {len(self)} samples "
-            f"({', '.join(f'{code}: {count}' for code, count in counts)}; first '{first.sample_id}': {first.detail})"
-        )
+        told, first = ", ".join(f"{code}: {count}" for code, count in counts), self.faults[0]
+        example = f"first '{first.sample_id}' ({first.where}): {first.detail}"
+        return f"the index left out {len(self.faults)} of {len(self)} samples ({told}; {example})"
 
     def save(self, path: Path) -> None:
         """Write as npz without pickle, by temporary file and rename."""
@@ -88,8 +84,7 @@ class Index:
         facts = {"tags": self.tag_values, "faults": faults, "digest": self.digest, "encoder": self.encoder}
         codes = {f"tag{number}": self.tag_codes[tag] for number, tag in enumerate(self.tag_values)}
         names = ("text", "supervised", "image_offsets", "sizes", "usable", "keys")
-        arrays = {name: getattr(self, name) for name in names}
-        save_arrays(path, facts, {**arrays, **codes})
+        save_arrays(path, facts, {**{name: getattr(self, name) for name in names}, **codes})
 
     @classmethod
     def load(cls, path: Path) -> Index:
@@ -158,7 +153,10 @@ def build_index(
             builder.add(dataset[start:stop], [dataset.line(row) for row in range(start, stop)], pool)
             progress(stop, len(dataset))
     digest = hashlib.sha256(f"{dataset.digest}|{encoder.identity}".encode()).hexdigest()
-    return builder.finish(digest)
+    index = builder.finish(digest)
+    places = map(dataset.place, np.flatnonzero(~index.usable).tolist())
+    faults = (one.model_copy(update={"where": where}) for one, where in zip(index.faults, places, strict=True))
+    return replace(index, faults=tuple(faults))
 
 
 class _EarlierRows:
@@ -278,13 +276,12 @@ class _Builder:
         return fault
 
     def _probe(self, item: Media) -> tuple[int, int] | Fault:
-        where = item.uri or "inline media"
         try:
             size = self._loader.probe(item)
         except DataError as error:
-            return Fault(sample_id="", code=error.code, detail=str(error), where=where)
+            return Fault(sample_id="", code=error.code, detail=str(error))
         if len(size) != 2 or min(size) < 1:
-            return Fault(sample_id="", code="not_an_image", detail=f"{where}: has size {size}, no image", where=where)
+            return Fault(sample_id="", code="not_an_image", detail=f"{item.uri or 'inline media'}: no image ({size})")
         return int(size[0]), int(size[1])
 
     def _count(self, samples: list[Sample]) -> tuple[list[Fault | None], NDArray[np.int64], NDArray[np.int64]]:
@@ -298,22 +295,16 @@ class _Builder:
             alone = [self._count([sample]) for sample in samples]
             faults = [fault for counted, _, _ in alone for fault in counted]
             return faults, np.concatenate([t for _, t, _ in alone]), np.concatenate([s for _, _, s in alone])
-        refused = [lengths.refused.get(number) for number in range(len(samples))]
-        faults_or_none = [
-            Fault(sample_id=sample.id, code=error.code, detail=str(error)) if error is not None else None
-            for sample, error in zip(samples, refused, strict=True)
-        ]
-        return faults_or_none, lengths.tokens, lengths.supervised
+        refused = ((sample.id, lengths.refused.get(number)) for number, sample in enumerate(samples))
+        counted = [Fault(sample_id=one, code=why.code, detail=str(why)) if why else None for one, why in refused]
+        return counted, lengths.tokens, lengths.supervised
 
     def finish(self, digest: str) -> Index:
         codes, tags = self._tags.finish()
-        text, supervised, offsets, sizes = (
-            np.frombuffer(values, dtype=np.int64)
-            for values in (self._text, self._supervised, self._offsets, self._sizes)
-        )
-        keys = np.frombuffer(self._keys, dtype=np.uint64).reshape(-1, 2)
+        text, supervised, offsets = (np.frombuffer(p, np.int64) for p in (self._text, self._supervised, self._offsets))
+        sizes, keys = (np.frombuffer(part, part.typecode).reshape(-1, 2) for part in (self._sizes, self._keys))
         return Index(
-            text, supervised, offsets, sizes.reshape(-1, 2), np.frombuffer(self._usable, dtype=bool),
+            text, supervised, offsets, sizes, np.frombuffer(self._usable, dtype=bool),
             codes, tags, tuple(self._faults), digest, keys, self._encoder.identity,
         )  # fmt: skip
 

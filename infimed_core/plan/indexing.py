@@ -36,8 +36,8 @@ def index_samples(state: RunState, dataset: Dataset, dataset_digest: str, checkp
         first = {fault.code: fault for fault in reversed(index.faults)}
         for code, count in dropped.most_common(TOLD_FAULTS):
             more = f"; {count:,} such samples, all in {directory / 'faults.jsonl'}" if count > 1 else ""
-            text = f"cannot be trained on: sample '{first[code].sample_id}': {code}: {first[code].detail}{more}"
-            state.say(text, "index")
+            which = f"sample '{first[code].sample_id}' ({first[code].where})"
+            state.say(f"cannot be trained on: {which}: {code}: {first[code].detail}{more}", "index")
         return Outcome(len(dataset), len(dataset) - sum(dropped.values()), dict(dropped))
 
     artifact = state.step("index", inputs_digest, work)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from infimed_core.api.data import Fault, MediaLoader, Sample
 from infimed_core.api.models import IGNORED_LABEL, Encoded, Encoder, PackedBatch
@@ -39,13 +37,14 @@ def assemble(
     parts = [_padded(sample, longest) for sample in encoded] if padded else list(encoded)
     cu_seqlens = np.zeros(len(parts) + 1, dtype=np.int32)
     np.cumsum([len(part) for part in parts], out=cu_seqlens[1:])
-    labels = _joined([part.labels for part in parts])
+    none = np.zeros(0, dtype=np.int64)
+    labels = np.concatenate([none, *(part.labels for part in parts)])
     names = dict.fromkeys(name for sample in encoded for name in sample.vision)
     return PackedBatch(
         sample_ids=tuple(sample.sample_id for sample in encoded),
-        input_ids=_joined([part.input_ids for part in parts]), labels=labels, cu_seqlens=cu_seqlens,
+        input_ids=np.concatenate([none, *(part.input_ids for part in parts)]), labels=labels, cu_seqlens=cu_seqlens,
         positions=np.concatenate([part.positions for part in parts], axis=1) if parts else np.zeros((1, 0), np.int64),
-        token_types=_joined([part.token_types for part in parts]),
+        token_types=np.concatenate([none, *(part.token_types for part in parts)]),
         visual_tokens=tuple(count for sample in encoded for count in sample.visual_tokens),
         vision={name: np.concatenate([s.vision[name] for s in encoded if name in s.vision]) for name in names},
         num_supervised=int((labels != IGNORED_LABEL).sum()),
@@ -53,23 +52,19 @@ def assemble(
     )  # fmt: skip
 
 
-def _joined(arrays: list[NDArray[Any]]) -> NDArray[Any]:
-    return np.concatenate(arrays) if arrays else np.zeros(0, dtype=np.int64)
-
-
 def _check(sample: Encoded) -> None:
-    length, labels = len(sample), sample.labels
+    length, labels, types = len(sample), sample.labels, sample.token_types
     problem = ""
     if length == 0:
         problem = "it has no token"
-    elif not (len(labels) == len(sample.token_types) == sample.positions.shape[-1] == length):
+    elif not (len(labels) == len(types) == sample.positions.shape[-1] == length):
         problem = "its arrays differ in length"
     elif labels[-1] != IGNORED_LABEL:
         problem = "its last position has a label, a target across the sample's border"
-    elif (labels[:-1][sample.token_types[1:] == 1] != IGNORED_LABEL).any():
+    elif (labels[:-1][types[1:] == 1] != IGNORED_LABEL).any():
         problem = "an image placeholder carries loss"
-    elif not np.isin(sample.token_types, (0, 1)).all() or int(sample.token_types.sum()) != sum(sample.visual_tokens):
-        problem = f"{int(sample.token_types.sum())} placeholders stand for {sum(sample.visual_tokens)} visual tokens"
+    elif (types & 1 != types).any() or int(types.sum()) != sum(sample.visual_tokens):
+        problem = f"{int(types.sum())} placeholders stand for {sum(sample.visual_tokens)} visual tokens"
     elif ((labels[:-1] != IGNORED_LABEL) & (labels[:-1] != sample.input_ids[1:])).any():
         problem = "a label is not the token that follows"
     if problem:
@@ -169,12 +164,11 @@ class PlannedBatches:
         return assemble(encoded, self._plan.padded, tuple(faults), tuple(sources))
 
     def _make(self, draw: int, sample: Sample) -> Encoded | Fault:
-        plan = self._plan
-        cap = int(plan.caps[draw])
+        plan, cap = self._plan, int(self._plan.caps[draw])
         try:
             made = encode_sample(sample, self._encoder, self.media.for_draw(draw), None if cap == NATIVE else cap)
         except DataError as error:
-            where = f"{self._dataset.path}:{int(plan.rows[draw]) + 1}"
+            where = self._dataset.place(int(plan.rows[draw]))
             return Fault(sample_id=sample.id, code=error.code, detail=str(error), where=where)
         planned = (int(plan.tokens[draw]), int(plan.supervised[draw]))
         if (len(made), made.num_supervised) != planned:

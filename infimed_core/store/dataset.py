@@ -152,6 +152,16 @@ class Dataset(Rows[Sample]):
         start, stop = int(self._offsets[row]), int(self._offsets[row + 1])
         return os.pread(self._descriptor, stop - start, start)  # no file position: safe across threads and forks
 
+    @cached_property
+    def _places(self) -> Dataset | None:
+        file = self.path.with_name("places.jsonl")
+        return Dataset(file) if file.is_file() else None
+
+    def place(self, row: int) -> str:
+        """Where the row was read (``file:line``); where no reader said so, its line in the run's own file."""
+        said = json.loads(self._places.line(row)) if self._places else ""
+        return said or f"{self.path}:{row + 1}"
+
     def __len__(self) -> int:
         return len(self._offsets) - 1
 
@@ -162,8 +172,7 @@ class Dataset(Rows[Sample]):
             DataError: the line is no sample; the message names file and line.
         """
         try:
-            sample: Sample = opened(Sample.model_validate_json(self.line(row)), self._run)
-            return sample
+            return opened(Sample.model_validate_json(self.line(row)), self._run)  # type: ignore[no-any-return]
         except ValidationError as error:
             raise DataError("not_a_sample", f"{self.path}:{row + 1}: {first_mistake(error)}") from None
 

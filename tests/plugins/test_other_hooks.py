@@ -1,5 +1,6 @@
 """Hooks that offer no component: sections of the report, and families of models."""
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,6 +12,7 @@ from infimed_core.records import open_run
 from infimed_core.testing import run
 from infimed_plugins.reporting.page.page import render
 from infimed_plugins.vlm import families
+from infimed_plugins.vlm.diagnosis import diagnose
 
 SOURCE = """
 from infimed_core import hookimpl
@@ -54,6 +56,22 @@ def test_a_plugin_adds_a_family_of_models(mine: Path) -> None:
     assert cohere2 is not None and cohere2.packs and not cohere2.takes_images
     next_ = families.family_of(SimpleNamespace(model_type="llava_next"))
     assert next_ is not None and next_.vision == ("model.vision_tower.",)
+
+
+def test_the_family_of_images_in_the_guide_is_tested_for_isolation_and_packs(mine: Path, tmp_path: Path) -> None:
+    from transformers import AutoConfig
+
+    guide = (Path(__file__).parents[2] / "docs" / "plugins.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r'```python title="announcer.py"\n(.*?)```', guide, flags=re.DOTALL)
+    rope = {"rope_type": "default", "partial_rotary_factor": 0.5, "mrope_section": [8, 12, 12], "rope_theta": 10000.0}
+    AutoConfig.for_model("glm_ocr", text_config={"rope_parameters": rope}).save_pretrained(tmp_path / "checkpoint")
+    assert families.family_of(SimpleNamespace(model_type="glm_ocr")) is None
+    families._of_plugins.cache_clear()
+    mine.write_text(code)
+    load_plugins().add_file(mine)
+    found = diagnose(str(tmp_path / "checkpoint"))
+    assert found["known_family"] and found["takes_images"] and found["packable"], found["explanation"]
+    assert found["gradients_difference"] <= 1e-5
 
 
 @pytest.mark.parametrize(

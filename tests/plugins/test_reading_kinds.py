@@ -55,6 +55,36 @@ def test_a_list_of_all_options_with_a_word_on_each_chooses_none() -> None:
     assert read(f"{ENTRIES}\n\nB) Stage Ic", STAGES) == "B", "a line after the list is an answer"
 
 
+OTHERS = "\nA. Aspirin acts on platelets.\nC. Warfarin is slow.\nD. Placebo does nothing."
+
+
+@pytest.mark.parametrize(
+    ("text", "letters"),
+    [
+        (f"The answer is B. Heparin.\n\nThe others are not the best answer:{OTHERS}", "B"),
+        ("It isn't the right choice: A. The answer is C.", "C"),
+        ("I am not sure but the answer is B", "B"),
+        ("C . Explanation: warfarin blocks vitamin K, heparin does not.", "C"),
+        ("b, i.e. heparin", "B"),
+        ("2.  Placebo.  It is the control. Aspirin is not.", "D"),
+        ("1, aspirin. It blocks platelets, heparin blocks thrombin.", "A"),
+    ],
+)
+def test_what_stands_round_an_answer_does_not_hide_or_replace_it(text: str, letters: str) -> None:
+    assert read(text, DRUGS) == letters
+
+
+def test_the_letter_that_was_asked_for_counts_where_every_option_is_a_letter_too() -> None:
+    letters = ("C", "B", "D", "A", "E")
+    assert read("The part labeled D is the inner one.\n\nAnswer: C", letters) == "C"
+    assert read("C", letters) == "", "the letter of one, and the text of another"
+
+
+def test_what_must_be_avoided_is_chosen_by_a_reason_against_it() -> None:
+    text = "Warfarin because it is contraindicated in pregnancy. Heparin is given."
+    assert read(text, DRUGS, "Which drug must be avoided in pregnancy?") == "C"
+
+
 def test_small_letters_of_the_parts_of_a_question_choose_nothing() -> None:
     assert read("(a) B\n(b) C", DRUGS, PARTS) == "" and read("a. C\nb. D", DRUGS, PARTS) == ""
     assert read("(a) It is first.\n(b) It is second.\nThe answer is (C).", DRUGS, PARTS) == "C"

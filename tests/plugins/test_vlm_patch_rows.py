@@ -88,6 +88,33 @@ def test_what_pixtrals_tower_gets_equals_its_image_processor_bit_for_bit(shapes,
     assert (grids == real["image_sizes"].numpy() // (14 * merge) + (0, 1)).all()
 
 
+def test_where_gemma4_has_no_tower_a_token_is_the_patches_that_its_processor_merges():
+    """Its image processor needs torchvision; the function that merges does not."""
+    import ast
+    import importlib.util
+    import math
+    from pathlib import Path
+
+    spec = importlib.util.find_spec("transformers.models.gemma4_unified.image_processing_gemma4_unified")
+    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    (function,) = (node for node in tree.body if getattr(node, "name", "") == "patches_merge")
+    scope = {"torch": torch, "math": math}
+    exec(compile(ast.Module([function], []), spec.origin, "exec"), scope)
+
+    config = {"model_type": "gemma4_unified", "vision_config": {"patch_size": 16, "pooling_kernel_size": 3}}
+    merged = Gemma4Pixels.from_settings({}, config)
+    single = Gemma4Pixels.from_settings({}, {**config, "model_type": "gemma4"})
+    image = np.random.default_rng(0).integers(0, 256, (150, 260, 3), dtype=np.uint8)
+    (mine, tokens), (patches, same) = (pixels.arrays([image], None) for pixels in (merged, single))
+    assert (tokens == same).all() and len(mine["pixel_values"]) == tokens.prod()
+    theirs = tower_inputs("gemma4", *(torch.from_numpy(patches[n]) for n in ("pixel_values", "image_grid_thw")), 16)
+    values, positions = scope["patches_merge"](
+        theirs["pixel_values"], theirs["image_position_ids"], int(tokens.prod())
+    )  # fmt: skip
+    ours = tower_inputs("gemma4", *(torch.from_numpy(mine[n]) for n in ("pixel_values", "image_grid_thw")), 48)
+    assert torch.equal(ours["pixel_values"], values) and torch.equal(ours["image_position_ids"], positions)
+
+
 @settings(max_examples=15, deadline=None)
 @given(SHAPES, st.sampled_from([70, 140]))
 def test_what_gemma4s_tower_gets_equals_its_image_processor_up_to_what_is_filled_up(shapes, most):

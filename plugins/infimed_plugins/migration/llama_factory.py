@@ -175,9 +175,9 @@ def recipe_of(values: dict[str, Any], devices: int, file: Path) -> tuple[Recipe,
         raise InfimedError(f"{file}: stage: {method} is not converted; sft, dpo and kto are")
     if not settings.get("model_name_or_path"):
         newer = settings.get("model") and settings.get("train_dataset")
-        told = "is of LLaMA-Factory's v1, whose files have other keys; those of v0 are converted"
+        other = "is of LLaMA-Factory's v1, whose files have other keys; those of v0 are converted"
         missing = "model_name_or_path is missing; name the checkpoint that is trained"
-        raise InfimedError(f"{file}: {told if newer else missing}")
+        raise InfimedError(f"{file}: {other if newer else missing}")
     fields, changed = shared_fields(settings)
     fields |= {"optimizer": {"use": "muon"}} if settings.flag("use_muon") else {}
     trainable, lora = _method(settings, file)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
+import operator
 import re
 import zlib
 from collections import Counter
 from collections.abc import Sequence
 from functools import cache, lru_cache
 
-from infimed_plugins.quality.identity_prefilter import Remembered
 from infimed_plugins.quality.languages import language_of
 from infimed_plugins.quality.profile import Profile
 from infimed_plugins.quality.reasons import Reason
+from infimed_plugins.quality.remembered import Remembered
 from infimed_plugins.quality.texts import Texts, word_list, words_of
 
 _MARKUP = re.compile(
@@ -89,16 +90,16 @@ def completeness(texts: Texts, profile: Profile) -> tuple[float | None, list[Rea
     ``None`` where nothing is wrong that can be seen in any language, and the language is not one of the rules'.
     """
     answer = texts.answer.strip()
-    if not any(text.strip() for text in texts.answers):
+    if not answer:
         return 0.0, [Reason.TEXT_EMPTY], {}
     factors: dict[Reason, float] = {}
 
     def lower(reason: Reason, factor: float) -> None:
         factors[reason] = min(factors.get(reason, 1.0), factor)
 
-    if not all(text.strip() for text in texts.answers):
+    if len(texts.answers) > 1 and not all(map(str.strip, texts.answers)):
         lower(Reason.TEXT_EMPTY, 0.2)
-    if not texts.is_caption and not any(text.strip() for text in texts.questions):
+    if not texts.is_caption and not any(map(str.strip, texts.questions)):
         lower(Reason.QUESTION_EMPTY, 0.3)
     words = words_of(answer)
     foreign = language_of(texts) is not None
@@ -116,10 +117,10 @@ def completeness(texts: Texts, profile: Profile) -> tuple[float | None, list[Rea
             lower(Reason.TEXT_GARBLED, max(0.05, min(0.45, soft)))
         else:
             soft_factor = max(0.85 if num_garbled == 1 else 0.55, soft)
-    options = {without_label(option).casefold() for option in texts.options}
-    for text in () if foreign else tuple(without_label(text) for text in texts.answers):
+    options = {without_label(option).casefold() for option in texts.options} if texts.options else ()
+    for text in () if foreign else map(without_label, texts.answers):
         # An option is whole as it stands, without a full stop.
-        if text.casefold() in options:
+        if options and text.casefold() in options:
             continue
         cut = truncation(text, texts.is_caption)
         if cut < FLAG:
@@ -131,12 +132,12 @@ def completeness(texts: Texts, profile: Profile) -> tuple[float | None, list[Rea
     repeated = repeated_share(answer, words)
     if repeated > 0.3:
         lower(Reason.TEXT_REPEATED, max(0.05, 0.8 - repeated))
-    wrong = 0 if foreign else sum(wrong_pairs(text) for text in texts.answers)
+    wrong = 0 if foreign else sum(map(wrong_pairs, texts.answers))
     if wrong > 1:  # one may be the writer's haste
         lower(Reason.TEXT_WORDS_MISSING, 0.6**wrong)
     elif wrong:
         soft_factor = min(soft_factor, 0.8)
-    if any(_PLACEHOLDER.match(text) for text in texts.answers) and texts.is_caption:
+    if texts.is_caption and any(_PLACEHOLDER.match(text) for text in texts.answers):
         lower(Reason.TEXT_PLACEHOLDER, 0.2)
     raw = {
         "num_words": float(len(words)),
@@ -178,7 +179,9 @@ def mojibake_share(text: str) -> float:
 
 def without_label(text: str) -> str:
     """The text without the letter of an option before it ("B. Right lower lobe"), whose full stop ends no sentence."""
-    return _OPTION.sub("", text.strip())
+    text = text.strip()
+    label = _OPTION.match(text)
+    return text[label.end() :] if label else text
 
 
 def truncation(text: str, is_caption: bool = True) -> float:
@@ -192,7 +195,7 @@ def truncation(text: str, is_caption: bool = True) -> float:
         return 1.0
     opened = text.count("(") - text.count(")")
     last = words[-1]
-    if re.search(r"[.!?)\]\"'”’%。！？]$", text):
+    if text[-1] in ".!?)]\"'”’%。！？":
         return 0.4 if opened > 0 and not re.search(r"[:;8]-?\($|\(\d", text) else 1.0
     dangling = last.strip("-–") in _DANGLING and not last.isupper()
     if dangling or last.endswith((",", "-", "–")) or (opened > 0 and len(text) - text.rindex("(") < 60):
@@ -214,7 +217,14 @@ def repeated_share(answer: str, words: Sequence[str]) -> float:
 
 def wrong_pairs(text: str) -> int:
     """How many neighbours in a text cannot stand side by side."""
+    small = [*map(_has_small_word.__getitem__, text.split())]
+    if not any(map(operator.and_, small, small[1:])):
+        return 0
     return sum(1 for _ in _WORD_LOST.finditer(text))
+
+
+_SMALL_WORD = re.compile(r"(?<!\w)(?:an?|the|of|in|on|at|with|for|from|and|or|is|are|to|by)(?!\w)")
+_has_small_word = Remembered(lambda piece: _SMALL_WORD.search(piece) is not None)
 
 
 @cache
@@ -240,17 +250,25 @@ def garbled_share(words: tuple[str, ...]) -> float:
     return num_garbled / num_long if num_long > 1 else 0.0
 
 
+_SHORT, _WHOLE, _GARBLED = range(3)
+
+
 @lru_cache(maxsize=16)
 def _num_garbled(words: tuple[str, ...]) -> tuple[int, int]:
     """How many of the long words are so, and how many long words there are."""
-    long = [word for word in words if len(word) >= 4 and _is_plain[word]]
-    return sum(map(_is_garbled, long)), len(long)
+    kinds = [*map(_kind_of.__getitem__, words)]
+    return kinds.count(_GARBLED), len(kinds) - kinds.count(_SHORT)
 
 
-_is_plain = Remembered(lambda word: word.isascii() and "-" not in word and "'" not in word)
+def _kind(word: str) -> int:
+    if len(word) < 4 or not word.isascii() or "-" in word or "'" in word:
+        return _SHORT
+    return _GARBLED if _is_garbled(word) else _WHOLE
 
 
-@lru_cache(maxsize=1 << 16)
+_kind_of = Remembered(_kind)
+
+
 def _is_garbled(word: str) -> bool:
     if word in _known_words():
         return False

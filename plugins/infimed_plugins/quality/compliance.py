@@ -68,7 +68,7 @@ def compliance(
     A risk flag, not a clearance. ``None`` where nothing was found but something could not be looked at. The notes say
     for each find what matched, where, and which rule.
     """
-    text = "\n".join((everything, *sample.options))
+    text = "\n".join((everything, *sample.options)) if sample.options else everything
     pieces = find(text, names)
     notes = [told(piece.reason, text[piece.start : piece.stop], "the text") for piece in pieces]
     named, more = named_identity(sample)

@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from infimed_plugins.quality import identity_names, identity_search
 from infimed_plugins.quality.identity_names import given_names, is_given, is_ordinary, names_in
 from infimed_plugins.quality.identity_places import ENDING, files_in, links_in
-from infimed_plugins.quality.identity_prefilter import Sieve, lower_of
-from infimed_plugins.quality.identity_search import NUMBER_WORDS, structured_in
+from infimed_plugins.quality.identity_prefilter import Sieve
+from infimed_plugins.quality.identity_search import structured_in
 from infimed_plugins.quality.reasons import Reason
 
 __all__ = ["WEAK", "Found", "Redacted", "find", "given_names", "identities", "redact", "tag"]
@@ -21,8 +22,10 @@ __all__ = ["WEAK", "Found", "Redacted", "find", "given_names", "identities", "re
 WEAK = frozenset({Reason.PHI_NAME, Reason.PHI_DATE, Reason.PHI_AGE})
 """Identity that points at a person only together with something else."""
 
-_HELD = Sieve(re.compile(r"://|www\.", re.I), ENDING, re.compile(r"\d|@|[\[(]at[\])]", re.I), NUMBER_WORDS)
-"""What links, names of files and all that is structured cannot be without."""
+_HELD = Sieve(re.compile(r"://|www\.", re.I), ENDING, *identity_names.LOOKS, *identity_search.LOOKS)
+"""What links, names of files, names of people and all that is structured cannot be without."""
+_NAMES, _STRUCTURED = 2, 2 + len(identity_names.LOOKS)
+"""The bits at which those of names and of structured identity begin."""
 
 
 class Found(NamedTuple):
@@ -40,16 +43,15 @@ def find(text: str, names: bool = True) -> list[Found]:
     where a common given name stands before another capitalised word; any other bare name passes.
     """
     taken: list[Found] = []
-    held, _ = _HELD(text)
+    held, twice = _HELD(text.split())
     if held & 1:
         _take(taken, links_in(text, is_given, is_ordinary), Reason.PHI_NETWORK)
     if names and held & 2:
         _take(taken, files_in(text, is_given, is_ordinary), Reason.PHI_NAME)
-    if held & 12:
-        for reason, spans in structured_in(text, lower_of(text), bool(held & 8)):
-            _take(taken, spans, reason)
+    for reason, spans in structured_in(text, held >> _STRUCTURED):
+        _take(taken, spans, reason)
     if names:
-        _take(taken, names_in(text), Reason.PHI_NAME)
+        _take(taken, names_in(text, held >> _NAMES, twice >> _NAMES), Reason.PHI_NAME)
     return taken
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from infimed_plugins.quality.identity_rule import Rule
 from infimed_plugins.quality.reasons import Reason
 
 _STREET = (
@@ -83,52 +84,109 @@ def is_place(found: re.Match[str]) -> bool:
     return not _SCANNED.match(found[0]) and not _FIGURE.search(found.string, max(0, found.start() - 16), found.start())
 
 
+_HOUSE_NUMBER = re.compile(r"\d[A-Za-z]?,? [A-Z\u00c0-\u00de]")
+_WAY = r"(?:Calle|C/|Avda\.?|Avenida|Plaza|Pl\.|Paseo|Camino|Carretera|Ronda|Rua|Travessa|Via|Viale|Corso|Piazza)"
+_FRENCH_WAY = r"(?:[Rr]ue|[Bb]oulevard|[Bb]d|[Aa]venue|[Ii]mpasse|[Aa]llée)"
+_FRENCH_WORD = r"(?:[Qq]uai|[Cc]hemin|[Cc]ours|[Pp]lace|[Ss]quare)"
+_GERMANIC = r"(?:stra(?:ß|ss)e|str\.|weg|gasse|platz|allee|straat|laan|gracht|plein|gatan|vägen)"
+_TOWN_BEHIND = (
+    r"(?:, ?(?:\d{1,3}[º°ª.]?(?: ?[A-Z]\b)?"
+    r"|(?:piso|planta|bajo|esc\.|int\.|scala|appt?\.?|bât\.?|étage|bus|Whg\.?) ?\w{0,3}))?"
+    rf"(?:, ?(?:[A-Z]{{1,2}}-)?(?:\d{{4}} ?[A-Z]{{2}}|\d{{2}}-\d{{3}}|\d{{3}} ?\d{{2}}|\d{{4,5}}) {_WORD})?"
+)
+"""A floor or a flat, and the town with its postcode."""
+_MAY_BE_EUROPEAN = re.compile(rf"{_WAY}|{_FRENCH_WAY}|{_FRENCH_WORD}|{_GERMANIC}$|\d[a-z]?,$")
 RULES = (
-    (Reason.PHI_ADDRESS, re.compile(rf"{_HOUSE}{_STREET}\b\.?{_FLAT}{_REGION}?"), is_house),
-    (Reason.PHI_ADDRESS, re.compile(rf"{_HOUSE}{_WEAK_STREET}\b\.?{_FLAT}{_REGION}?"), is_home),
-    (Reason.PHI_ADDRESS, re.compile(r"\b(?:P\.? ?O\.?|(?:PSC|Unit|CMR) \d{1,6},?) Box \d{1,8}", re.I), None),
-    (
+    Rule(
+        "street",
+        Reason.PHI_ADDRESS,
+        re.compile(rf"{_HOUSE}{_STREET}\b\.?{_FLAT}{_REGION}?"),
+        is_house,
+        first=_HOUSE_NUMBER,
+        word=re.compile(rf"^{_STREET}\b"),
+        is_near=False,
+    ),
+    Rule(
+        "street that is a word",
+        Reason.PHI_ADDRESS,
+        re.compile(rf"{_HOUSE}{_WEAK_STREET}\b\.?{_FLAT}{_REGION}?"),
+        is_home,
+        first=_HOUSE_NUMBER,
+        word=re.compile(rf"^{_WEAK_STREET}\b"),
+        is_near=False,
+    ),
+    Rule(
+        "post-office box",
+        Reason.PHI_ADDRESS,
+        re.compile(r"\b(?:P\.? ?O\.?|(?:PSC|Unit|CMR) \d{1,6},?) Box \d{1,8}", re.I),
+        word=re.compile("^Box$", re.I),
+        is_near=False,
+    ),
+    Rule(
+        "town and zip",
         Reason.PHI_ADDRESS,
         re.compile(
             rf"\b(?:{_TOWN},? (?:{_STATES})|(?:US\w{{1,4}} [A-Z]\w{{1,20}}, )?(?:APO|FPO"
             rf"|DPO),? [A-Z]{{2}}),? \d{{5}}(?:-\d{{4}})?\b"
         ),
         is_place,
+        digits=5,
+        word=re.compile(r"\d{5}"),
+        is_near=False,
     ),
-    (Reason.PHI_ADDRESS, re.compile(rf"\b(?:{_TOWN},? )?{_POSTCODE}\b"), is_place),
-    (Reason.PHI_ADDRESS, re.compile(r"(?<![\w-])[ABCEGHJ-NPRSTVXY]\d[A-Z] \d[A-Z]\d(?![\w-])"), is_place),
-    (
+    Rule(
+        "postcode, British",
+        Reason.PHI_ADDRESS,
+        re.compile(rf"\b(?:{_TOWN},? )?{_POSTCODE}\b"),
+        is_place,
+        digits=2,
+        word=re.compile(r"\d[A-Z]{2}"),
+        is_near=False,
+    ),
+    Rule(
+        "postcode, Canadian",
+        Reason.PHI_ADDRESS,
+        re.compile(r"(?<![\w-])[ABCEGHJ-NPRSTVXY]\d[A-Z] \d[A-Z]\d(?![\w-])"),
+        is_place,
+        digits=3,
+        word=re.compile(r"[A-Z]\d[A-Z]$"),
+        is_near=False,
+    ),
+    Rule(
+        "street, European",
         Reason.PHI_ADDRESS,
         re.compile(
-            rf"\b(?:Calle|C/|Avda\.?|Avenida|Plaza|Pl\.|Paseo|Camino|Carretera|Ronda|Rua|Travessa|Via|Viale|Corso"
-            rf"|Piazza) ?(?:d[eo]l? |d[ao]s? |dell[ae] |dei )?(?:l[ao]s? )?{_WORD}"
-            rf"(?: (?:de |del |la )?{_WORD}){{0,3}},? (?:n[.º°]+ ?)?\d{{1,4}}(?:, ?\d{{5}} {_WORD})?"
-            rf"|\b\d{{1,4}},? (?:bis |ter )?(?:[Rr]ue|[Bb]oulevard|[Bb]d|[Aa]venue|[Ii]mpasse|[Aa]llée"
-            rf"|(?:[Qq]uai|[Cc]hemin|[Cc]ours|[Pp]lace|[Ss]quare)(?= d[eu' ’s]))"
+            rf"\b{_WAY} ?(?:d[eo]l? |d[ao]s? |dell[ae] |dei )?(?:l[ao]s? )?{_WORD}"
+            rf"(?: (?:de |del |la )?{_WORD}){{0,3}},? (?:n[.º°]+ ?)?\d{{1,4}}{_TOWN_BEHIND}"
+            rf"|\b\d{{1,4}},? (?:bis |ter )?(?:{_FRENCH_WAY}|{_FRENCH_WORD}(?= d[eu' ’s]))"
             rf" (?:d[eu]s? )?(?:l[ae]s? |[ld]['’])?{_WORD}(?: (?:de |du |des |la )?{_WORD}){{0,3}}"
-            rf"(?:, ?\d{{5}} {_WORD})?"
-            r"|\b[A-ZÄÖÜ][\wäöüß]{2,24}(?:stra(?:ß|ss)e|str\.|weg|gasse|platz"
-            r"|allee|straat|laan|gracht|plein|gatan|vägen) \d{1,4}[a-z]?(?:, ?\d{5} [A-ZÄÖÜ]\w{2,24})?"
+            rf"{_TOWN_BEHIND}"
+            rf"|\b[A-ZÄÖÜ][\wäöüß]{{2,24}}{_GERMANIC} \d{{1,4}}[a-z]?{_TOWN_BEHIND}"
             rf"|\b{_WORD} \d{{1,4}}[a-z]?, (?:[A-Z]{{1,2}}-)?\d{{4,5}} [A-ZÄÖÜ][a-zäöüß]\w{{2,24}}"
         ),
-        None,
+        word=_MAY_BE_EUROPEAN,
+        is_near=False,
     ),
-    (
+    Rule(
+        "postcode, labelled",
         Reason.PHI_ADDRESS,
         re.compile(
             r"\b(?:zip(?: ?code)?|postal code|postcode)\s?(?:is|:"
             r"|=)?\s?(?=[A-Z]{0,2}\d)[A-Z\d]{3,5}[- ]?[A-Z\d]{0,4}\b",
             re.I,
         ),
-        None,
+        word=re.compile(r"zip|postal|postcode", re.I),
+        is_near=False,
     ),
-    (
+    Rule(
+        "street, Chinese",
         Reason.PHI_ADDRESS,
         re.compile(
             r"(?:[\u4e00-\u9fff]{2,7}(?:省|市|自治区))?[\u4e00-\u9fff]{2,7}(?:市|区|县)[\u4e00-\u9fff]{1,10}(?:路|街|道|巷|村|镇)"
             r"\s?\d{1,5}\s?(?:号|弄)?(?:\s?\d{1,5}\s?(?:室|栋|单元|号楼)){0,4}"
         ),
-        None,
+        word=re.compile("[市区县]"),
+        is_near=False,
     ),
 )
 """In the order in which they are tried; a match is an address if the check behind its pattern holds."""

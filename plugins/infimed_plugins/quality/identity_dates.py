@@ -5,6 +5,7 @@ from __future__ import annotations
 import calendar
 import re
 
+from infimed_plugins.quality.identity_rule import Rule
 from infimed_plugins.quality.reasons import Reason
 
 MONTH = (
@@ -15,7 +16,13 @@ MONTH = (
     r"|dec(?:ember)?|d[ée]cembre|dez(?:ember)?|enero|febrero|marzo|abril|mayo|junio|julio|agosto|septiembre|setiembre"
     r"|octubre|noviembre|diciembre|janvier|septembre|gennaio|febbraio|maggio|giugno|luglio|settembre|ottobre|dicembre"
     r"|janeiro|fevereiro|março|maio|junho|julho|setembro|outubro|novembro|dezembro"
-    r"|januari|februari|maart|mei|augustus|ene|abr|ago|dic|fev|gen|giu|lug|ott|mrt)\.?"
+    r"|januari|februari|maart|mei|augustus|ene|abr|ago|dic|fev|gen|giu|lug|ott|mrt"
+    r"|marts|maj|desember|augusti|mart|stycznia|lutego|marca|kwietnia|maja|czerwca|lipca|sierpnia|września|października"
+    r"|listopada|grudnia|ledna|února|března|dubna|května|června|července|srpna|září|října|listopadu|prosince"
+    r"|ocak|şubat|nisan|mayıs|haziran|temmuz|ağustos|eylül|ekim|kasım|aralık"
+    r"|ianuarie|februarie|martie|aprilie|iunie|iulie|septembrie|octombrie|noiembrie|decembrie"
+    r"|(?:tammi|helmi|maalis|huhti|touko|kesä|heinä|elo|syys|loka|marras|joulu)kuuta"
+    r"|января|февраля|марта|апреля|мая|июня|июля|августа|сентября|октября|ноября|декабря)\.?"
 )
 _DAY = r"(?:[12]\d|3[01]|0?[1-9])(?:st|nd|rd|th|er|º)?"
 _BARE_DAY = r"(?:[12]\d|3[01]|0?[1-9])"
@@ -51,9 +58,11 @@ _OTHER_MONTH = (
     r"(?i:januar|februar|m[äa]rz|juni|juli|oktober|dezember|janvier|février|fevrier|mars|avril|mai"
     r"|juin|juillet|août|septembre"
     r"|octobre|novembre|décembre|gennaio|febbraio|marzo|aprile|maggio|giugno|luglio|agosto|settembre|ottobre|dicembre"
-    r"|januari|februari|maart|mei|augustus)"
+    r"|januari|februari|maart|mei|augustus|stycznia|lutego|kwietnia|czerwca|lipca|sierpnia|września|października"
+    r"|listopada|grudnia|ocak|şubat|nisan|mayıs|haziran|temmuz|ağustos|eylül|ekim|kasım|aralık"
+    r"|января|февраля|марта|апреля|мая|июня|июля|августа|сентября|октября|ноября|декабря)"
 )
-"""Months of German, French, Italian and Dutch that are no words of English."""
+"""Months of German, French, Italian, Dutch, Polish, Turkish and Russian that are no words of English."""
 PARTIAL_DATE = re.compile(
     rf"(?<![\w./-])(?:(?:{_FULL_MONTH}|{_LOWER_MONTH}|{_SHORT_MONTH}"
     rf"|(?!(?i:mayo) (?:\d|1[0-2])\b){_SPANISH_MONTH}) {_DAY}"
@@ -215,6 +224,8 @@ _OLD_WORD = (
     r"|quinze|seize)|nonante(?:[- ](?:et[- ])?\w{2,6})?|(?:\w{3,6}und)?neunzig)"
 )
 """Ninety and more in words: English, Spanish, Portuguese, Italian, French and German."""
+NUMBER_WORDS = r"(?:ninet|hundred|novant|novent|nonant|neunzig|quatre-vingt)"
+"""Of which one stands in every age of ninety and more that is told without digits."""
 AGE = re.compile(
     rf"(?<![\w.,/])0?{_OLD}[ -]?(?:years?[- ](?:old|of age)|yrs?\.?[- ]?(?:old|of age)"
     rf"|y\.?[-/ ]?o\.?(?:[MF]\b)?|year[- ]?old"
@@ -288,14 +299,77 @@ BIRTH = re.compile(
     re.I,
 )
 
+_MAY_BE_DATE = re.compile(
+    r"(?:19|20)\d\d[/._-](?:\d|$)|(?:19|20)\d{6}|\d[/-]\d{1,2}[/-]\d|\d\.(?:\d{1,2}\.)?(?:$|\d{1,2}\.\d)|[年년]"
+    rf"|{MONTH}(?:$|[\d,./'’-])",
+    re.I,
+)
+_MAY_BE_DAY = re.compile(
+    rf"(?:(?<![A-Za-z])|(?<=\der))(?:{_FULL_MONTH}|{_SHORT_MONTH}|{_SPANISH_MONTH}|{_OTHER_MONTH})(?!\w)|月", re.I
+)
 RULES = (
-    (Reason.PHI_AGE, AGE, is_age),
-    (Reason.PHI_AGE, SEXED_AGE, is_sexed_age),
-    (Reason.PHI_DATE, DATE, is_date),
-    (Reason.PHI_DATE, PARTIAL_DATE, is_partial),
-    (Reason.PHI_DATE, MONTH_YEAR, is_month_of_year),
-    (Reason.PHI_DATE, GERMAN_PARTIAL, None),
-    (Reason.PHI_DATE, TIME_OF, None),
-    (Reason.PHI_DATE, NUMERIC_PARTIAL, is_numeric_partial),
+    Rule(
+        "age",
+        Reason.PHI_AGE,
+        AGE,
+        is_age,
+        digits=0,
+        word=re.compile(rf"(?<!\d)0?{_OLD}(?!\d)|{NUMBER_WORDS}", re.I),
+        is_near=False,
+    ),
+    Rule(
+        "age and sex",
+        Reason.PHI_AGE,
+        SEXED_AGE,
+        is_sexed_age,
+        digits=2,
+        word=re.compile(r"9\d|1[01]\d"),
+        first=re.compile(rf"{_OLD} ?[yYmMfF/-]"),
+        is_near=False,
+    ),
+    Rule(
+        "date",
+        Reason.PHI_DATE,
+        DATE,
+        is_date,
+        word=_MAY_BE_DATE,
+    ),
+    Rule(
+        "day of a month",
+        Reason.PHI_DATE,
+        PARTIAL_DATE,
+        is_partial,
+        word=_MAY_BE_DAY,
+    ),
+    Rule(
+        "month of a year",
+        Reason.PHI_DATE,
+        MONTH_YEAR,
+        is_month_of_year,
+        digits=4,
+        word=re.compile(r"(?:^|\d/)(?:19|20)\d\d(?!\w)"),
+    ),
+    Rule(
+        "day, German",
+        Reason.PHI_DATE,
+        GERMAN_PARTIAL,
+        word=re.compile(r"\d\.(?:$|[A-Z\d])"),
+        has_pieces=True,
+    ),
+    Rule(
+        "time",
+        Reason.PHI_DATE,
+        TIME_OF,
+        digits=4,
+        has_pieces=True,
+    ),
+    Rule(
+        "day in numbers",
+        Reason.PHI_DATE,
+        NUMERIC_PARTIAL,
+        is_numeric_partial,
+        digits=2,
+        word=re.compile(r"(?<![\w./-])(?:0?[1-9]|1[0-2])/\d"),
+    ),
 )
 """In the order in which they are tried."""

@@ -110,13 +110,16 @@ _DIGEST = re.compile(
 
 def in_name(name: str) -> list[Reason]:
     """Identity in the name of a file or an id: dates, UIDs, numbers behind labels, and a given name beside another."""
-    if _PSEUDONYM.match(name):
+    if (len(name) > 17 or name.startswith("2.25.")) and _PSEUDONYM.match(name):
         return []
-    name = _DIGEST.sub("", without_pseudonyms(name))
-    spaced = re.sub(r"[_+]+", " ", name[:400])
+    if len(name) > 17:  # shorter ones hold neither
+        name = _DIGEST.sub("", without_pseudonyms(name))
+    spaced = re.sub(r"[_+]+", " ", name[:400]) if "_" in name or "+" in name else name[:400]
     found = [reason for reason in identities(name[:400]) if reason is not Reason.PHI_AGE]
     if spaced != name:
         found += [reason for reason in identities(spaced) if reason not in (Reason.PHI_AGE, Reason.PHI_PHONE)]
+    if sum(map(str.isupper, spaced)) < 2:
+        return list(dict.fromkeys(found))
     words = _NAME_PART.findall(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", spaced))
     for first, second in itertools.pairwise(words):
         written = min(len(first), len(second)) > 2 and first[0].isupper() and second[0].isupper()

@@ -8,7 +8,6 @@ import unicodedata
 from collections.abc import Iterator
 
 from infimed_plugins.quality.identity_places import HINTS, hospitals_in
-from infimed_plugins.quality.identity_prefilter import Sieve
 from infimed_plugins.quality.identity_words import (
     AMBIGUOUS,
     EPONYMS,
@@ -160,7 +159,7 @@ _WITHOUT_CAPITAL = re.compile(r"\^|name|ed by|signed")
 _CAPITAL, _CAPITALS, _TITLE_IN, _INITIAL_IN, _LABEL_IN, _COLON, _CARET_IN, _PLACE_IN, _KIN_IN, _AGE_IN, _SMALL = (
     1 << bit for bit in range(11)
 )
-_HELD = Sieve(
+LOOKS = (
     re.compile(r"[A-Z]"),
     re.compile(r"[A-Z].*[A-Z]"),
     re.compile("|".join(title for title in _TITLES)),
@@ -173,7 +172,7 @@ _HELD = Sieve(
     re.compile(r"year|yr|y/?o|month|[MF]\b"),
     re.compile(r"\^|name|ed$|signed"),
 )
-"""What the rules of names cannot be without, in the order of the bits above."""
+"""At one word each: what the rules of names cannot be without, in the order of the bits above."""
 
 
 _LETTERS = str.maketrans({"ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d", "ı": "i", "ß": "ss", "æ": "ae", "Æ": "Ae"})
@@ -223,9 +222,11 @@ def is_ordinary(word: str) -> bool:
     return low in _words() or (low.endswith("s") and low[:-1] in _words()) or bool(len(low) > 5 and _SUFFIX.search(low))
 
 
-def names_in(text: str) -> Iterator[tuple[int, int]]:
-    """(start, stop) of every name that is found; they may overlap."""
-    held, twice = _HELD(text)
+def names_in(text: str, held: int, twice: int) -> Iterator[tuple[int, int]]:
+    """(start, stop) of every name that is found; they may overlap.
+
+    Bit n of ``held`` says that look n found something in a word of the text, and of ``twice`` that it did in two.
+    """
     other = not text.isascii()
     if not (other or held & _CAPITAL or (held & _SMALL and _WITHOUT_CAPITAL.search(text))):
         return

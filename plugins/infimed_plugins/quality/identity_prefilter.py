@@ -6,17 +6,19 @@ texts hold none. The pieces are read from the pattern itself, so that they canno
 
 from __future__ import annotations
 
+import functools
+import operator
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from re import _constants as kinds  # type: ignore[attr-defined]
 from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any
 
+from infimed_plugins.quality.remembered import Remembered
+
 MOST_PIECES = 1000
 MOST_COMBINED = 800
 """Pieces that are joined with those before them; more are kept apart."""
-MOST_WORDS, LONGEST_WORD = 1 << 16, 40
-"""Words that are remembered, and the characters of one."""
 
 Texts = frozenset[str]
 
@@ -27,84 +29,84 @@ def pieces_of(pattern: re.Pattern[str]) -> tuple[str, ...]:
     return tuple(sorted(found or (), key=lambda piece: (len(piece), piece)))
 
 
-class Remembered(dict[str, Any]):
-    """What was found in each word that came before; the words of texts come again and again."""
+_ALIKE = str.maketrans("345678", "333333")
+"""Digits that no look tells from one another, so that most numbers are remembered by their shape."""
 
-    def __init__(self, look: Callable[[str], Any]) -> None:
-        super().__init__()
-        self._look = look
 
-    def __missing__(self, word: str) -> Any:
-        if len(self) >= MOST_WORDS:
-            self.clear()
-        found = self._look(word)
-        if len(word) <= LONGEST_WORD:
-            self[word] = found
-        return found
+_WITHOUT_DIGITS = str.maketrans(dict.fromkeys("0123456789", "0"))
 
 
 class Sieve:
     """Which of several looks find something in a text: bit n of the first number for the look of number n.
 
-    A look is at one word, up to the next space; bit n of the second number says that two words hold it. So a look must
-    find nothing that a space is in.
+    A look is at one word, up to the next space, and takes every digit from 3 to 8 for the same; bit n of the second
+    number says that two words hold it.
     """
 
     def __init__(self, *looks: re.Pattern[str]) -> None:
-        self._looks = looks
-        sources = (f"(?i:{look.pattern})" if look.flags & re.IGNORECASE else look.pattern for look in looks)
-        self._any = re.compile("|".join(sources))
-        self._of_word = Remembered(self._look)
+        self._groups = [
+            (_any_of(look for _, look in group), group)
+            for about_digits in (False, True)
+            if (group := [(1 << n, look) for n, look in enumerate(looks) if _is_about_digits(look) is about_digits])
+        ]
+        self._of_shape = Remembered(self._look)
+        self._of_word = Remembered(lambda word: self._of_shape[word.translate(_ALIKE)])
 
     def _look(self, word: str) -> int:
-        if self._any.search(word) is None:
-            return 0
-        return sum(1 << number for number, look in enumerate(self._looks) if look.search(word))
+        return sum(
+            bit for any_of, group in self._groups if any_of.search(word) for bit, look in group if look.search(word)
+        )
 
-    def __call__(self, text: str) -> tuple[int, int]:
-        """What one word of a text holds, and what two words do."""
+    def __call__(self, words: list[str]) -> tuple[int, int]:
+        """What one of the words holds, and what two do."""
         once = twice = 0
-        of_word = self._of_word
-        for word in text.split():
-            if held := of_word["0" if word.isdecimal() else word]:  # no look tells one number from another
+        for held in map(self._of_word.__getitem__, words):
+            if held:
                 twice |= once & held
                 once |= held
         return once, twice
+
+
+def _any_of(looks: Iterable[re.Pattern[str]]) -> re.Pattern[str]:
+    return re.compile("|".join(f"(?{'i' * bool(look.flags & re.I)}:{look.pattern})" for look in looks))
+
+
+def _is_about_digits(look: re.Pattern[str]) -> bool:
+    """Most words have no digit, so that these looks are at most words all in vain."""
+    return "\\d" in look.pattern
 
 
 class Index:
     """Which of several lists of pieces have one that stands in a text, by the first letters of a part of each piece."""
 
     def __init__(self, lists: Sequence[Iterable[str]]) -> None:
-        self._anywhere: list[tuple[str, int]] = []
         self._by_letters: dict[str, list[tuple[str, str, int]]] = {}
-        self._of_word = Remembered(self._look)
+        self._of_shape = Remembered(self._look)
+        self._of_word = Remembered(lambda word: self._of_shape[word.translate(_WITHOUT_DIGITS)])
         for number, pieces in enumerate(lists):
             for piece in pieces:
-                longest = max(piece.split(), key=len, default="")
-                if longest:
-                    self._by_letters.setdefault(longest[:3], []).append((longest, piece, number))
-                else:
-                    self._anywhere.append((piece, number))
+                longest = max(piece.split(), key=len)
+                self._by_letters.setdefault(longest[:3], []).append((longest, piece, 1 << number))
 
-    def _look(self, word: str) -> tuple[frozenset[int], tuple[tuple[str, int], ...]] | None:
-        """The numbers of the pieces that a word holds, and pieces of several words of which it holds the longest."""
+    def _look(self, word: str) -> tuple[int, tuple[tuple[str, int], ...]] | None:
+        """The lists whose pieces a word holds, and pieces of several words of which it holds the longest."""
         letters = {word[at : at + size] for size in (1, 2, 3) for at in range(len(word) - size + 1)}
         near = [entry for some in letters for entry in self._by_letters.get(some, ()) if entry[0] in word]
-        whole = frozenset(number for longest, piece, number in near if longest == piece)
-        parts = tuple((piece, number) for longest, piece, number in near if longest != piece and number not in whole)
+        whole = functools.reduce(operator.or_, (bit for longest, piece, bit in near if longest == piece), 0)
+        parts = tuple((piece, bit) for longest, piece, bit in near if longest != piece and not bit & whole)
         return (whole, parts) if near else None
 
-    def found_in(self, low: str) -> set[int]:
-        """The numbers of the lists that have a piece in a text of lower case."""
-        found = {number for piece, number in self._anywhere if piece in low}
-        of_word = self._of_word
+    def found_in(self, low: str) -> int:
+        """Bit n is set where the list of number n has a piece in a text of lower case."""
+        found = 0
         parts: set[tuple[str, int]] = set()
-        for word in low.split():
-            if held := of_word[word]:
+        for held in map(self._of_word.__getitem__, low.split()):
+            if held is not None:
                 found |= held[0]
                 parts.update(held[1])
-        found.update(number for piece, number in parts if number not in found and piece in low)
+        for piece, bit in parts:
+            if not found & bit and piece in low:
+                found |= bit
         return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from infimed_plugins.quality.remembered import Remembered
 from infimed_plugins.quality.texts import Texts, listed
 
 _LETTERS = re.compile(r"[^\W\d_]")
@@ -29,6 +30,9 @@ _OTHERS = listed(
 _STRONG = listed("the of and with is are was were there this that has shows from")
 """Words that only an English text has."""
 _WORD = re.compile(r"[^\W\d_]+")
+LEAST_OTHERS = 2
+"""Small words of other languages in a text that is in one."""
+_num_others = Remembered(lambda piece: sum(word.lower() in _OTHERS for word in _WORD.findall(piece)))
 
 
 @lru_cache(maxsize=1 << 12)
@@ -37,11 +41,13 @@ def _is_foreign(text: str) -> bool:
         letters = len(_LETTERS.findall(text))
         if letters and len(_OTHER_SCRIPT.findall(text)) > 0.3 * letters:
             return True
+    elif sum(map(_num_others.__getitem__, text.split())) < LEAST_OTHERS:
+        return False
     words = [word.lower() for word in _WORD.findall(text)]
     if not text.isascii() and _has_other_letters(text, words):
         return True
     others = sum(word in _OTHERS for word in words)
-    if others < 2:
+    if others < LEAST_OTHERS:
         return False
     return others > sum(word in _ENGLISH for word in words) and others >= 0.12 * len(words)
 

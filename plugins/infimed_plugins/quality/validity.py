@@ -8,10 +8,10 @@ from functools import cache, lru_cache
 
 from infimed_core import Sample
 from infimed_plugins.quality.completeness import garbled_share
-from infimed_plugins.quality.identity_prefilter import Remembered
 from infimed_plugins.quality.languages import language_of
 from infimed_plugins.quality.modalities import lexicon, modality_of
 from infimed_plugins.quality.reasons import Reason
+from infimed_plugins.quality.remembered import Remembered
 from infimed_plugins.quality.texts import Texts, listed, word_list, words_of
 
 _NEGATION = r"(?:no|not|without|absence of|absent|negative for|free of|denies|no evidence of|no sign of|no signs of)"
@@ -72,7 +72,7 @@ LEAST_WORDS = 12
 
 def medical_validity(sample: Sample, texts: Texts) -> tuple[float | None, list[Reason], dict[str, float]]:
     """Validity in [0, 1], or ``None`` where there is no text."""
-    everything = "\n".join((texts.everything, *sample.options))
+    everything = "\n".join((texts.everything, *sample.options)) if sample.options else texts.everything
     words = words_of(everything)
     distinct = len(set(words))
     garbled = garbled_share(words_of(texts.answer)) > 0.3
@@ -151,15 +151,24 @@ def _terms_in(token: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-_terms_of = Remembered(_terms_in)
+def _tokens_and_terms(piece: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    tokens = tuple(_TOKEN.findall(piece.lower()))
+    return tokens, tuple(term for token in tokens for term in _terms_in(token))
+
+
+_between_spaces = Remembered(_tokens_and_terms)
 
 
 def medical_terms(text: str) -> frozenset[str]:
     """The distinct terms of the shipped list in a text."""
     _, several = _terms()
     # a broken encoding inside a word is no matter of this dimension: without its leavings the word is seen again
-    tokens = _TOKEN.findall((text if text.isascii() else _NOT_ASCII.sub("", text)).lower())
-    found = {term for token in tokens for term in _terms_of[token]}
+    plain = text if text.isascii() else _NOT_ASCII.sub("", text)
+    found: set[str] = set()
+    tokens: list[str] = []
+    for own, terms in map(_between_spaces.__getitem__, plain.split()):
+        tokens += own
+        found.update(terms)
     found.update(" ".join(pair) for pair in several.intersection(itertools.pairwise(tokens)))
     if _ICD.search(text) and re.search(r"\b(?:code|category|icd)\b", text, re.I):
         found.add("icd code")
@@ -214,6 +223,13 @@ def _finding_patterns() -> tuple[tuple[str, re.Pattern[str], re.Pattern[str]], .
     return tuple(patterns)
 
 
+@cache
+def _may_deny() -> re.Pattern[str]:
+    """Where a finding is denied, whichever it is."""
+    findings = "|".join(map(re.escape, lexicon()["findings"]))
+    return re.compile(rf"\b{_NEGATION}(?: (?!but)\w+){{0,2}} (?:{findings})s?\b", re.I)
+
+
 _MAY_AFFIRM = re.compile(rf"\b{_AFFIRMATION}\b")
 _SITE = re.compile(
     r"\b(?:left|right|bilateral|upper|lower|middle|mid|basal|apical|anterior|posterior|other|another|further|additional"
@@ -235,6 +251,8 @@ def contradicts_itself(texts: Texts) -> bool:
     """Whether the answers both deny and affirm one finding, or a yes/no disagrees with the words behind it."""
     answer = texts.answer.lower()
     if not (_MAY_AFFIRM.search(answer) or answer.lstrip().startswith("yes")):
+        return False
+    if not (_may_deny().search(answer) or re.match(r"\s*no[,.]", answer)):
         return False
     for finding, denied, affirmed in _finding_patterns():
         if finding not in answer:

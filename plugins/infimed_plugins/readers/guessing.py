@@ -27,7 +27,7 @@ from infimed_plugins.readers.guessed_table import (
     shared_column,
 )
 from infimed_plugins.readers.image_names import columns_of_images, is_there
-from infimed_plugins.readers.llava import json_rows
+from infimed_plugins.readers.llava import json_rows, splits_of
 from infimed_plugins.readers.places import ending_of
 
 MOST_FILES = 200_000
@@ -231,11 +231,27 @@ def _rows_of_json(
             continue
         written, doubt = _written(found)
         root = {"image_root": str(given)} if given else _root(found, images)
-        own = images_of_json(found, written.get("encoding"), index)
+        lists, told = _lists_of(found, written.get("encoding"))
+        doubt = "; ".join(filter(None, (doubt, told)))
+        own = images_of_json(found, written.get("encoding"), index, lists.get("split"))
         for use in uses:
             tries: list[dict[str, Any]] = [{}, *([root] if root else []), *([own] if own and use == "llava" else [])]
             for more in tries:
-                yield Guess(use, {"path": pattern_of(folder, found), **written, **more}, doubt=doubt)
+                read = {**written, **more, **(lists if use == "llava" else {})}
+                yield Guess(use, {"path": pattern_of(folder, found), **read}, doubt=doubt)
+
+
+def _lists_of(files: Sequence[Path], encoding: str | None) -> tuple[dict[str, str], str]:
+    """The list of rows that is trained on, where a file is one object with several, and that the others are not."""
+    try:
+        names = splits_of(files[0], encoding) if len(files) == 1 else []
+    except (OSError, ValueError, InfimedError):  # told where it is read
+        return {}, ""
+    if not names:
+        return {}, ""
+    chosen = next((name for name in names if not TEST_SET.search(name.lower())), names[0])
+    others = ", ".join(name for name in names if name != chosen)
+    return {"split": chosen}, f"{files[0].name} holds several lists of rows; not read: {others} (split: NAME reads one)"
 
 
 def _of_table(use: str, look: Look, files: Sequence[Path]) -> Guess:
@@ -333,11 +349,13 @@ def _lost_images(reader: Reader) -> tuple[str, str] | None:
     return next(iter(columns_of_images(rows).items()), None)
 
 
-def images_of_json(files: Sequence[Path], encoding: str | None, images: Images) -> dict[str, Any]:
+def images_of_json(
+    files: Sequence[Path], encoding: str | None, images: Images, split: str | None = None
+) -> dict[str, Any]:
     """Where the images lie that a key of rows of JSON names, as settings of the reader ``llava``."""
 
     def rows() -> Iterator[Mapping[str, Any]]:
-        found = (row for file in files for _, row in json_rows(file, encoding))
+        found = (row for file in files for _, row in json_rows(file, encoding, split))
         return islice((row for row in found if isinstance(row, Mapping)), MOST_ROWS)
 
     try:

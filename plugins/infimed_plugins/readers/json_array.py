@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, TextIO
 
@@ -18,7 +19,7 @@ MOST = 2**28
 _FIRST_KEY = re.compile(r'\{\s*("(?:[^"\\]|\\.)*")\s*:')
 
 
-def array_entries(text: TextIO, num_characters: int = 2**20) -> Iterator[tuple[int, Any]]:
+def array_entries(text: TextIO, num_characters: int = 2**17) -> Iterator[tuple[int, Any]]:
     """(line number, entry) of every entry of the array that is all of ``text``; a broken entry is a ``DataError``.
 
     Reads ``num_characters`` at a time, more where an entry is longer. Behind a broken entry reading goes on where the
@@ -37,6 +38,7 @@ class _Array:
         self._text, self._num_characters = text, num_characters
         self._decoder = json.JSONDecoder(parse_constant=constant, object_pairs_hook=unlike)
         self._buffer, self._position, self._line, self._whole = "", 0, 1, False
+        self._counted = 0  # the place in the buffer that ``_line`` is the line of
         self._first_keys: set[str] = set()
 
     def entries(self) -> Iterator[tuple[int, Any]]:
@@ -109,9 +111,10 @@ class _Array:
                 break
             # Only what may hold the start of the next entry is kept: the rest of a broken one is not needed.
             kept = max(start, len(self._buffer) - 4096)
-            self._line += self._buffer.count("\n", 0, kept)
+            self._count_lines(kept)
             read = self._text.read(self._num_characters)
             self._buffer, self._position, self._whole, start = self._buffer[kept:] + read, 0, not read, 0
+            self._counted = 0
         end = len(self._buffer.rstrip(SPACE)) - 1
         if not after_comma or not self._whole or end < start or self._buffer[end] != "]":
             return None
@@ -119,12 +122,12 @@ class _Array:
         return False
 
     def _more(self) -> None:
-        self._line += self._buffer.count("\n", 0, self._position)
+        self._count_lines(self._position)
         rest = self._buffer[self._position :]
         # Doubling: a long entry is not parsed again and again.
         read = self._text.read(max(self._num_characters, len(rest)))
         self._whole = not read
-        self._buffer, self._position = rest + read, 0
+        self._buffer, self._position, self._counted = rest + read, 0, 0
 
     def _next(self) -> str:
         while True:
@@ -135,7 +138,13 @@ class _Array:
             self._more()
 
     def _here(self) -> int:
-        return self._line + self._buffer.count("\n", 0, self._position)
+        self._count_lines(self._position)
+        return self._line
+
+    def _count_lines(self, place: int) -> None:
+        """Go on counting up to a place, so that every letter is looked at once."""
+        self._line += self._buffer.count("\n", self._counted, place)
+        self._counted = place
 
     def _wrong(self, what: str) -> DataError:
         return DataError("bad_file", f"line {self._here()}: {what}; the rest is not read")
@@ -145,7 +154,7 @@ def unlike(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object of JSON whose keys differ; one of two values under one key would be lost without a word."""
     found = dict(pairs)
     if len(found) != len(pairs):
-        twice = next(key for key in found if sum(other == key for other, _ in pairs) > 1)
+        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
         raise ValueError(f"the key '{twice[:40]}' stands twice in one object")
     return found
 

@@ -22,13 +22,13 @@ from infimed_plugins.readers.tools import tools_of
 from infimed_plugins.readers.values import as_json, is_empty, known, text_of
 
 QUESTIONS = ("question", "instruction", "query", "prompt")
-ANSWERS = ("answer", "output", "response", "caption", "completion")
+ANSWERS = ("answer", "output", "response", "caption", "completion", "report")
 SYSTEMS = ("system", "system_prompt")
-_ROW = frozenset({"image", "images", "conversations", "messages", "report", *QUESTIONS, *ANSWERS})
+_ROW = frozenset({"image", "images", "conversations", "messages", *QUESTIONS, *ANSWERS})
 """Fields of which a row has one."""
 USED = frozenset(
     {"id", "image", "images", "conversations", "messages", "tags", "licence", "license", "input", "options",
-     *SYSTEMS, *QUESTIONS, *ANSWERS, *REFUSED}
+     *SYSTEMS, *QUESTIONS, *ANSWERS[:-1], *REFUSED}
 )  # fmt: skip
 
 
@@ -37,8 +37,9 @@ class Llava(FileReader):
 
     A file is a JSON array, or one object a line; ``.gz`` is read too. ``<image>`` stays where it stands. Other keys
     are kept in ``meta``. Rows of one question and answer are read as well: ``question``, ``instruction`` with
-    ``input``, ``query`` or ``prompt``; ``answer``, ``output``, ``response``, ``caption`` or ``completion``;
-    ``history`` before them.
+    ``input``, ``query`` or ``prompt``; ``answer``, ``output``, ``response``, ``caption``, ``completion`` or
+    ``report``; ``history`` before them. A file that is one object with a list of rows for each split
+    (``{"train": [...], "test": [...]}``) is read one list at a time: ``split`` says which.
     What a ``dataset_info.json`` beside the file says of its columns and roles is followed; ``path`` may name it.
     """
 
@@ -47,6 +48,9 @@ class Llava(FileReader):
     )
     dataset: str | None = Field(
         default=None, description="Which entry of dataset_info.json is read; all that name a local file by default."
+    )
+    split: str | None = Field(
+        default=None, description="Which list is read of a file that is one object with several: train, val, test ..."
     )
     system: str | None = Field(default=None, min_length=1, description="System prompt of rows that have none.")
 
@@ -58,7 +62,7 @@ class Llava(FileReader):
 
     def rows(self, file: Path) -> Iterator[tuple[str, Any]]:
         """Entries of the array, or lines (``file:line`` where the entry begins)."""
-        return json_rows(file, self.encoding)
+        return json_rows(file, self.encoding, self.split)
 
     def sample(self, file: Path, identity: str, row: Any) -> Sample:
         """A conversation with its images placed."""
@@ -88,6 +92,7 @@ class Llava(FileReader):
             turns = (Turn(role="system", content=(self.system,)), *turns)
         tags = row.get("tags") or {}
         used = USED | {self.image_key} | ({"history"} if history else set())
+        used |= {"report"} if messages is None and answer == row.get("report") else set()
         used |= {name for name in STRUCTURED if name in self.ignore or not is_prose(row.get(name))}
         return Sample(
             id=stable_id(row.get("id"), identity),
@@ -106,40 +111,59 @@ class Llava(FileReader):
         return super().digest(file) + (layout.digest() if layout else "")
 
 
-def json_rows(file: Path, encoding: str | None = None) -> Iterator[tuple[str, Any]]:
-    """Entries of a JSON array, or lines of an object each, with their places."""
+def json_rows(file: Path, encoding: str | None = None, split: str | None = None) -> Iterator[tuple[str, Any]]:
+    """Entries of a JSON array, or lines of an object each, or of the list ``split`` of an object, with their places.
+
+    Raises:
+        DataError: ``bad_file``: there is no such list.
+    """
     if first_character(file, encoding) != "[":
-        yield from _inner_rows(file, encoding) or json_lines(file, encoding)
+        yield from _inner_rows(file, encoding, split) or json_lines(file, encoding)
         return
+    if split is not None:
+        raise DataError("bad_file", "is a list of rows, not an object with a list for each split; leave out split")
     with opened(file, encoding) as text:
         for line, entry in array_entries(text):
             yield f"{file}:{line}", entry
 
 
-def _inner_rows(file: Path, encoding: str | None) -> list[tuple[str, Any]]:
-    """The rows of a file that is one object: those of its only list, else itself; none of a file of lines."""
+def splits_of(file: Path, encoding: str | None = None) -> list[str]:
+    """The names of the lists of rows of a file that is one object with several; none of any other file."""
+    whole = _whole_object(file, encoding) if first_character(file, encoding) == "{" else None
+    lists = list(_lists_of_rows(whole))
+    return lists if len(lists) > 1 else []
+
+
+def _whole_object(file: Path, encoding: str | None) -> dict[str, Any] | None:
+    """The object that a file is; ``None`` of a file of lines."""
     with opened(file, encoding) as text:
         first = text.readline(LONGEST_LINE)
         if not first.strip().startswith("{"):
-            return []
+            return None
         whole = parsed(first, encoding)
         if not isinstance(whole, DataError):  # a line of rows is one row more often than all of them
             entries = [entry for rows in _lists_of_rows(whole).values() for entry in rows]
             if not entries or not all(_ROW & entry.keys() for entry in entries) or text.read(LONGEST_LINE).strip():
-                return []
+                return None
         if isinstance(whole, DataError):
             whole = parsed(first + text.read(LONGEST_LINE), encoding)
-    if not isinstance(whole, dict):
-        return []
+    return whole if isinstance(whole, dict) else None
+
+
+def _inner_rows(file: Path, encoding: str | None, split: str | None) -> list[tuple[str, Any]]:
+    """The rows of a file that is one object: those of its only list, or of ``split``, else itself; none of lines."""
+    whole = _whole_object(file, encoding)
     lists = _lists_of_rows(whole)
-    if len(lists) == 1:
-        ((name, rows),) = lists.items()
-        return [(f"{file}:{name}[{number}]", entry) for number, entry in enumerate(rows)]
+    there = ", ".join(f"'{name}' ({len(rows):,} rows)" for name, rows in lists.items()) or "none"
+    if split is not None and split not in lists:
+        raise DataError("bad_file", f"no list of rows is called '{split}' (there are: {there}); set split")
+    if split is not None or len(lists) == 1:
+        name = split or next(iter(lists))
+        return [(f"{file}:{name}[{number}]", entry) for number, entry in enumerate(lists[name])]
     if lists:
-        there = ", ".join(f"'{name}' ({len(rows):,} rows)" for name, rows in lists.items())
-        told = f"several lists of rows: {there}; write the one that you mean to a file of its own"
+        told = f"several lists of rows: {there}; set split: {next(iter(lists))} to read that one"
         return [(f"{file}:1", DataError("bad_file", told))]
-    return [(f"{file}:1", whole)]
+    return [(f"{file}:1", whole)] if whole is not None else []
 
 
 def _lists_of_rows(whole: Any) -> dict[str, list[Any]]:

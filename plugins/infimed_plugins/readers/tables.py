@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
@@ -82,7 +82,11 @@ def table_rows(
         if own_names:
             table.begin()
         told = "two columns are named '{}'; the first line must name each that is read once"
-        twice = {name: DataError("bad_file", told.format(name)) for name in names if name and names.count(name) > 1}
+        twice = {
+            name: DataError("bad_file", told.format(name))
+            for name, times in Counter(names).items()
+            if name and times > 1
+        }
         for line, cells in table.records():
             row = cells if isinstance(cells, DataError) else _row(names, cells, table.padded)
             yield f"{file}:{line}", {**row, **twice} if twice and isinstance(row, dict) else row

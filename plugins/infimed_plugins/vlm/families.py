@@ -81,6 +81,7 @@ _GLM_MERGER = (*_QWEN_MERGER, "model.visual.downsample.")
 _TOWER, _PROJECTOR = ("model.vision_tower.",), ("model.multi_modal_projector.",)
 _GEMMA4_TOWERS = (*_TOWER, "model.audio_tower.")
 _GEMMA4_PROJECTORS = ("model.embed_vision.", "model.embed_audio.")
+_GEMMA4_JOINED = ("model.embed_vision.multimodal_embedder.",)
 _SIGLIP = ("siglip_vision_model",)
 _UNSTATED_TOWER = {"gemma3": "siglip_vision_model"}
 """The tower that transformers assumes where a configuration does not name its."""
@@ -104,6 +105,9 @@ FAMILIES = {
         Family("glm46v", _QWEN_VISION, _GLM_MERGER, 4, processor="glm"),
         Family("mistral3", _TOWER, _PROJECTOR, processor="pixtral", towers=("pixtral",)),
         Family("gemma4", _GEMMA4_TOWERS, _GEMMA4_PROJECTORS, processor="gemma4", leak=_WINDOWED, both_ways=True),
+        Family(
+            "gemma4_unified", _GEMMA4_PROJECTORS, _GEMMA4_JOINED, processor="gemma4", leak=_WINDOWED, both_ways=True
+        ),
         Family("qwen3"),
         Family("qwen2"),
         Family("qwen3_moe"),

@@ -32,7 +32,7 @@ class ImagePlaceholder:
         if config["model_type"] == "gemma3":
             start, end = (word(int(config[name])) for name in ("boi_token_index", "eoi_token_index"))
             return cls(start, f"\n\n{start}{word(image_token)}{end}\n\n")
-        if config["model_type"] == "gemma4":
+        if config["model_type"] in ("gemma4", "gemma4_unified"):
             start, end = (word(int(config[name])) for name in ("boi_token_id", "eoi_token_id"))
             return cls(word(image_token), f"{start}{word(image_token)}{end}")
         return None

@@ -119,9 +119,13 @@ class Gemma4Pixels(PatchRows):
     def from_settings(cls, settings: Mapping[str, Any], config: Mapping[str, Any]) -> Gemma4Pixels:
         """Read ``preprocessor_config.json`` and ``config.json``; what they leave out is the processor's default."""
         vision, normal = config["vision_config"], bool(settings.get("do_normalize", False))
+        patch = int(settings.get("patch_size") or vision.get("patch_size", 16))
+        merge = int(settings.get("pooling_kernel_size") or vision.get("pooling_kernel_size", 3))
+        if config.get("model_type") == "gemma4_unified":  # no tower that pools: a token is a patch of as many pixels
+            patch, merge = patch * merge, 1
         return cls(
-            patch=int(settings.get("patch_size") or vision.get("patch_size", 16)),
-            merge=int(settings.get("pooling_kernel_size") or vision.get("pooling_kernel_size", 3)),
+            patch=patch,
+            merge=merge,
             largest=int(settings.get("max_soft_tokens") or 280),
             mean=tuple(settings.get("image_mean", (0.0,) * 3)) if normal else (0.0,) * 3,
             std=tuple(settings.get("image_std", (1.0,) * 3)) if normal else (1.0,) * 3,
@@ -175,6 +179,8 @@ def tower_inputs(images: str, values: Any, grid: Any, patch: int) -> dict[str, A
 def patches_per_token(config: Any) -> int:
     """Patches down and across that become one visual token, by a configuration of a tower at native resolution."""
     vision = config.vision_config
+    if hasattr(vision, "model_patch_size"):  # Gemma 4 without a tower: patches come merged
+        return 1
     for holder, name in (
         (vision, "spatial_merge_size"),
         (config, "spatial_merge_size"),
@@ -188,4 +194,5 @@ def patches_per_token(config: Any) -> int:
 def patch_features(vision: Any) -> int:
     """Numbers that a patch is made of, by the configuration of a vision tower."""
     channels = getattr(vision, "in_channels", None) or getattr(vision, "in_chans", None) or 3
-    return int(channels * getattr(vision, "temporal_patch_size", 1) * vision.patch_size**2)
+    side = getattr(vision, "model_patch_size", vision.patch_size)
+    return int(channels * getattr(vision, "temporal_patch_size", 1) * side**2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Self
 
 import numpy as np
@@ -34,6 +35,7 @@ class Tiled(ABC):
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """What the tower sees of images of these sizes, in visual tokens down and across, int64 [n] each."""
 
+    @lru_cache(maxsize=4096)  # noqa: B019  (subclasses are frozen settings; a row asks twice of every image)
     def target(self, height: int, width: int, max_visual_tokens: int | None) -> tuple[int, int]:
         """Pixels down and across after resizing."""
         down, across = self.grids(np.array([height]), np.array([width]), max_visual_tokens)

@@ -24,11 +24,12 @@ def use_empty_states(module: Any, count: Callable[[Any, str], Any]) -> None:
     ``count`` is told of every layer that was given the borders.
     """
     for layer in recurrent_layers(module):
-        layer.__class__ = _cut_class(type(layer), count)
+        original: Any = type(layer)
+        layer.__class__ = _cut_class(original, count)
 
 
 @lru_cache(maxsize=8)
-def _cut_class(original: type, count: Callable[[Any, str], Any]) -> type:
+def _cut_class(original: Any, count: Callable[[Any, str], Any]) -> type:
     import torch
     from torch.nn.utils.rnn import pad_sequence
 

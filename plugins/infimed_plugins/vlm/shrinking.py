@@ -64,6 +64,7 @@ def shrink(config: Any) -> Any:
         patch = vision.patch_size
         side = [4 * length for length in patch] if isinstance(patch, list | tuple) else 4 * patch
         _set(vision, num_hidden_layers=2, num_attention_heads=4, image_size=side)
+        _set(vision, mm_embed_dim=64, output_proj_dims=64, mm_posemb_size=64)
         _set(vision, num_key_value_heads=4, head_dim=16, position_embedding_size=64)
         _set(small, image_seq_length=4, mm_tokens_per_image=4)
         _set(small, projector_pool=None)
@@ -85,7 +86,7 @@ def _set_gemma4(text: Any, kinds: list[str], shared: int, overrides: set[str]) -
     _set(text, vocab_size_per_layer_input=VOCABULARY, num_kv_shared_layers=len(kinds) // 2 if shared else 0)
     if getattr(text, "enable_moe_block", False):
         text.top_k_experts = 2
-    if hasattr(text, "vocab_size_per_layer_input"):
+    if text.model_type.startswith("gemma4"):
         text.pad_token_id = 0  # its word stands where an image does
     if getattr(text, "hidden_size_per_layer_input", None):
         text.hidden_size_per_layer_input = 16

@@ -117,8 +117,8 @@ def _read(response: str | None, texts: tuple[str, ...], multiple: bool, ended: s
 
 
 _NEGATIVE = re.compile(
-    r"\b(?:not|except|false|incorrect|wrong|untrue|least likely|never|contraindicated)\b|错误|不正确|"
-    r"不是|不会|不属于|不能|"
+    r"\b(?:not|except|false|incorrect|wrong|untrue|least likely|never|contraindicated|avoided|inappropriate)\b|"
+    r"错误|不正确|不是|不会|不属于|不能|"
     r"不包括|除外|不符|有误|不恰当|不宜|不应",
     re.IGNORECASE,
 )
@@ -243,7 +243,8 @@ _LETTERED = re.compile(r"[\"'(\[ ]*[A-Z][.):\]]")
 """A text that begins with a letter as a list has it: "B. Warfarin is ..."."""
 _LEAD = re.compile(
     r"(?:[\"'(\[{<:. ]|(?:most likely|probably|likely|maybe|perhaps|possibly|definitely|certainly|clearly|surely|"
-    r"i guess|okay|ok|sure|well|therefore|thus|hence|so)[,:]? |(?:option|choice|选项?)\s?:? ?)*",
+    r"i guess|okay|ok|sure|well|therefore|thus|hence|so)[,:]? |\d{1,2}[.,):] +(?=[\ue000-\ue019])|"
+    r"(?:option|choice|选项?)\s?:? ?)*",
     re.IGNORECASE,
 )
 _LABEL_LINE = re.compile(r"[A-Z]\. [A-Z][a-z]")
@@ -300,7 +301,7 @@ def _leading(text: str, options: Options, multiple: bool, negative: bool, letter
     if not is_label(text.lower(), start, end) and not _LABEL_LINE.match(text, start):
         return None
     named = "\ue000" <= item < "\ue100"
-    if named and not re.match(r"[\"')\]}]*(?:$|\s?[.;。]|,|\n| \(|\s[-—–]\s)", text[end:]):
+    if named and not re.match(r"[\"')\]}]*(?:$|\s?[.;。]|,|\n| \(|\s[-—–]\s| +because\b)", text[end:]):
         return None
     if (denied_after(text[end:], "is ") and not negative) or goes_on_listing(text) or _LETTER_OF.match(text, end):
         return None

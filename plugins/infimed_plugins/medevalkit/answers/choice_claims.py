@@ -26,7 +26,7 @@ def is_label(low: str, start: int, end: int) -> bool:
     coli")."""
     if ord(low[start]) >= NAME:
         return True
-    if not AFTER_BARE.match(low, end) or low[end : end + 1] in _TYPES:
+    if not AFTER_BARE.match(low, end) or low[end : end + 1] in _TYPES or low[start : start + 3] in ("i.e", "e.g"):
         return False
     if (initial := INITIAL.match(low, end)) is not None and initial[1] not in STARTERS:
         return False
@@ -106,13 +106,27 @@ def _items(text: str, low: str, at: int, options: Options, multiple: bool) -> tu
     if index >= len(options):
         return end, "", "no_such_option"
     own_text = NAME <= ord(low[at]) < LABEL
-    if not own_text and options.by_key.get(LETTERS[index].lower(), index) != index:
+    another = not own_text and options.by_key.get(LETTERS[index].lower(), index) != index
+    if another and not _is_as_asked(low, at, index, options):
         return end, "", "several_answers"
     if _names_another(text, at, end, index, options):
         return end, "", "contradiction"
     return end, LETTERS[index], ""
 
 
+def _is_as_asked(low: str, at: int, index: int, options: Options) -> bool:
+    """Whether a letter is the one that was asked for, where the text of every option is a letter too.
+
+    It is not where the text calls the label in the picture by it ("label E is the sheath. Answer: E").
+    """
+    if any(len(text) != 1 for text in options.keys) or not _AS_ASKED.search(low, max(0, at - 24), at):
+        return False
+    small = LETTERS[index].lower()
+    forms = f"{small}{chr(LABEL + index)}{chr(NAME + max(0, options.by_key.get(small, index)))}"
+    return re.search(rf"\blabel\w*(?: as)?[\s*\"'(:]+[{forms}](?!\w)", low) is None
+
+
+_AS_ASKED = re.compile(r"\b(?:answer|option|choice|letter)(?: is)?[\s:*(\"']*$")
 _BRACKET = re.compile(r" ?\(([^()\n]{1,300})\)")
 _SIGN = re.compile(r"[\"')\]}]*\s?(?:\.(?!\d)|[:,)\-–—=]){0,2}\s?[\"'(]*")
 

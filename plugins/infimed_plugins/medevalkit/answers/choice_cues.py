@@ -97,9 +97,9 @@ OPENERS = re.compile(
     r"(?=[\"'(]?[a-z](?![\w']))|(?:la|le|el|die) (?=[\"'(]?[a-z](?![\w']))){0,40}",
 )
 AFTER_BARE = re.compile(
-    rf"[\"')\]}}]*(?:$|[\n.,;:!?。、)\]}}>(|]| ?[{EAST}]|[\ue000-\uf8ff]| ?(?:-|—|/|&|\+)(?:\s|[a-z](?![\w]))| "
-    r"(?:because|since|as|for|due|which|is|are|was|and|und|et|y|и|or|not|rather|over|instead|given|based|with|"
-    r"but|here|"
+    rf"[\"')\]}}]*(?:$| ?[.:](?=\s|$)|[\n.,;:!?。、)\]}}>(|]| ?[{EAST}]|[\ue000-\uf8ff]|"
+    rf" ?(?:-|—|/|&|\+)(?:\s|[a-z](?![\w]))| (?:because|since|as|for|due|which|is|are|was|and|und|et|y|и|"
+    r"or|not|rather|over|instead|given|based|with|but|here|"
     r"among|would|from|that|when|where|if|in this|on the basis|\(|#\d|\[\d|[\ue000-\uf8ff]|[✓✔✅✗✘❌]))",
 )
 INITIAL = re.compile(r"\. ?([a-z]{3,})")

@@ -166,7 +166,7 @@ def _forward(
         return None
     if copula and _NOTHING.search(before) and not cue["so"]:
         return None
-    if (copula and _LEAST.search(before)) or _OTHERS.search(before):
+    if (copula and _LEAST.search(before)) or _OTHERS.search(before) or (noun and _NOT_THE.search(before)):
         return None
     if groups.get("turn") and not _ENDS_TURN.match(low, end):
         return None
@@ -185,6 +185,10 @@ _STEP = re.compile(r"step ?\d")
 _LEAST = re.compile(r"\b(?:least|less)(?: \w+)?\s?$")
 _OTHERS = re.compile(r"\b(?:incorrect|wrong|other|alternative|remaining|rejected|eliminated) $")
 """What makes "answers: A, B" the answers that are none."""
+_NOT_THE = re.compile(
+    r"(?:\bnot|n't)(?: (?:the|an?|be|being|considered|likely|as|most|correct|right|best|valid)){0,4} ?$"
+)
+"""What makes of "the correct answer: A ..." the heading of those that are none."""
 _ENDS_TURN = re.compile(r"[\"')\]]*\s?(?:[.!\n(]|$|,? (?:because|since|as|is (?:the|right|correct))\b)")
 """What may follow a letter after "actually" or its like, so that this is an answer."""
 _ASKED_FOR_CHINESE = re.compile("答案|选项|选择|正解|正答|答え|解答|정답|답")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -113,17 +113,14 @@ def _without_entries(text: str, standing: list[tuple[int, int]], num_options: in
         first.setdefault(code - LABEL if code >= LABEL else code - NAME, entry.start(1))
     if num_options < 3 or not set(range(num_options)) <= first.keys():
         return standing
-    lines = {text.rfind("\n", 0, at) + 1 for at in first.values()}
-    entries = [one for one in standing if text.rfind("\n", 0, one[0]) + 1 in lines]
-    if len({index for _, index in entries}) < 2:  # what is said of all others denies them
+    starts = [0, *(stop.end() for stop in re.finditer("\n", text))]
+    listed = {bisect_right(starts, at) - 1 for at in first.values()}
+    of_line = {one: bisect_right(starts, one[0]) - 1 for one in standing}
+    if len({index for at, index in standing if of_line[at, index] in listed}) < 2:  # all others are denied there
         return standing
-    kept = set(standing) - {one for one in entries if not _CONCLUDES_OF_ITEM.search(text, *_line(text, one[0]))}
-    return sorted(kept)
-
-
-def _line(text: str, at: int) -> tuple[int, int]:
-    stop = text.find("\n", at)
-    return text.rfind("\n", 0, at) + 1, stop if stop >= 0 else len(text)
+    ends = [*(start - 1 for start in starts[1:]), len(text)]
+    chosen = {line for line in listed if _CONCLUDES_OF_ITEM.search(text, starts[line], ends[line])}
+    return [one for one in standing if of_line[one] not in listed or of_line[one] in chosen]
 
 
 _ASIDE = re.compile(r"\b(?:as|which|because|since|due to|associated with|caused by|unlike|although|while)\b")
