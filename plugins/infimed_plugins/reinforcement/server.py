@@ -166,8 +166,8 @@ class ServerDraws:
         reset = self._post("/reset_prefix_cache", {}, "start it with VLLM_SERVER_DEV_MODE=1")
         if isinstance(reset, Mapping) and reset.get("success") is False:
             raise self._error("could not empty its prefix cache, which holds keys and values of the weights before")
-        if self._written not in (None, folder):
-            shutil.rmtree(self._written, ignore_errors=True)  # type: ignore[arg-type]
+        if self._written is not None and self._written != folder:
+            shutil.rmtree(self._written, ignore_errors=True)
         self._written = folder
         return adapter
 
