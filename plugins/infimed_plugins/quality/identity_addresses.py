@@ -42,7 +42,7 @@ _AREAS = (
 _POSTCODE = rf"(?:{'|'.join(_AREAS.split())})\d[A-Z\d]? ?\d(?!TH|ND|RD|ST)[ABD-HJLNP-UW-Z]{{2}}"
 _STATES = (
     "A[KLRZ]|C[AOT]|D[CE]|FL|GA|HI|I[ADLN]|K[SY]|LA|M[ADEINOST]|N[CDEHJMVY]|O[HKR]|P[AR]|RI|S[CD]|T[NX]|UT|V[AT]"
-    "|W[AIVY]"
+    "|W[AIVY]|AS|FM|GU|M[HP]|PW|VI"
 )
 _TOWN = rf"(?:{_WORD}(?: {_WORD}){{0,2}})"
 _REGION = rf"(?:,? (?:{_TOWN},? )?(?:{_POSTCODE}|[A-Z]{{2}},? \d{{5}}(?:-\d{{4}})?)\b|, \d{{5}} {_TOWN})"
