@@ -77,6 +77,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "model transformers": {"checkpoint": "PLACE/tiny"},
     "model verifier": {"model": {"use": "constant"}, "format": "xverify"},
     "model vllm": {"checkpoint": "PLACE/tiny"},
+    "reader answered": {"path": "PLACE/answered.jsonl"},
     "reader csv": {"path": "PLACE/rows.csv"},
     "reader directory": {"path": "PLACE/images"},
     "reader huggingface": {"path": "PLACE/parquet"},
@@ -117,6 +118,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     question = {"id": "q", "turns": [{"role": "user", "content": ["Which plane?"]}], "references": ["axial"]}
     (place / "questions.jsonl").write_text(json.dumps(question) + "\n")
     answers = [{"sample_id": f"sample-{n}", "text": "axial"} for n in range(3)]
+    said = [{"id": n, "question": f"Which plane is {n}?", "answer": "axial", "response": "axial"} for n in range(3)]
+    (place / "answered.jsonl").write_text("".join(json.dumps(row) + "\n" for row in said))
     (place / "predictions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in answers))
     (place / "images").mkdir()
     (place / "images" / "one.png").write_bytes(make_image())
