@@ -2,7 +2,7 @@
 
 ``python drawing_server.py CHECKPOINT`` prints its port. It speaks what vLLM 0.32 does: ``/v1/models``,
 ``/v1/chat/completions`` with ``n``, ``seed``, ``return_token_ids`` and log-probabilities, ``/collective_rpc`` with
-``reload_weights``, ``/reset_prefix_cache`` and ``/v1/load_lora_adapter``. Nothing of InfiMed is imported: transformers
+``reload_weights``, ``/reset_prefix_cache``, ``/reset_encoder_cache`` and ``/v1/load_lora_adapter``. Nothing of InfiMed is imported: transformers
 alone renders, prepares images and generates. A test POSTs to ``/fault`` what shall go wrong from then on.
 """
 
@@ -38,6 +38,8 @@ class Engine:
         self.processor = Qwen2VLImageProcessorPil.from_pretrained(checkpoint)
         self.model = self.opened(checkpoint)
         self.adapted: Any = None
+        self.scheduled: set[str] = set()  # pictures that the scheduler takes for encoded
+        self.encoded: set[str] = set()  # those that a worker has indeed
 
     def opened(self, folder: str) -> Any:
         return AutoModelForImageTextToText.from_pretrained(
@@ -49,6 +51,7 @@ class Engine:
         self.num_loaded += 1
         if self.fault != "stale":
             self.model = model
+        self.encoded.clear()  # the scheduler is not told
 
     def adapt(self, folder: str) -> None:
         from peft import PeftModel
@@ -57,13 +60,18 @@ class Engine:
         self.num_loaded += 1
 
     def prompt(self, messages: list[dict[str, Any]]) -> dict[str, Any]:
-        pictures = [
-            Image.open(io.BytesIO(base64.b64decode(part["image_url"]["url"].split(",", 1)[1]))).convert("RGB")
+        urls = [
+            part["image_url"]["url"]
             for message in messages
             if isinstance(message["content"], list)
             for part in message["content"]
             if part["type"] == "image_url"
         ]
+        if any(url in self.scheduled and url not in self.encoded for url in urls):
+            os._exit(1)  # "Encoder cache miss" ends the engine, and the server with it
+        self.scheduled.update(urls)
+        self.encoded.update(urls)
+        pictures = [Image.open(io.BytesIO(base64.b64decode(url.split(",", 1)[1]))).convert("RGB") for url in urls]
         told = [
             {"role": m["role"], "content": m["content"] if isinstance(m["content"], str) else [
                 {"type": "image"} if part["type"] == "image_url" else part for part in m["content"]
@@ -143,13 +151,18 @@ class Handler(BaseHTTPRequestHandler):
             elif self.path == "/collective_rpc" and body["method"] == "reload_weights":
                 self.weights(lambda: engine.reload(body["kwargs"]["weights_path"]), {"results": [None]})
             elif self.path == "/v1/load_lora_adapter" and body["load_inplace"]:
-                self.weights(lambda: engine.adapt(body["lora_path"]), {})
+                told = f"Success: LoRA adapter '{body['lora_name']}' added successfully."
+                self.weights(lambda: engine.adapt(body["lora_path"]), told)
             elif self.path == "/reset_prefix_cache":
                 self.reply(200, {"success": True})
+            elif self.path == "/reset_encoder_cache":
+                engine.scheduled.clear()
+                engine.encoded.clear()
+                self.reply(200, None)
             else:
                 self.reply(404, {"detail": "Not Found"})
 
-    def weights(self, load: Any, said: dict[str, Any]) -> None:
+    def weights(self, load: Any, said: dict[str, Any] | str) -> None:
         try:
             load()
         except Exception as error:
@@ -157,8 +170,9 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self.reply(200, said)
 
-    def reply(self, status: int, body: dict[str, Any]) -> None:
-        content = json.dumps(body).encode()
+    def reply(self, status: int, body: dict[str, Any] | str | None) -> None:
+        """JSON; a text as it is, and nothing for ``None``: vLLM replies both."""
+        content = body.encode() if isinstance(body, str) else b"" if body is None else json.dumps(body).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()

@@ -175,6 +175,15 @@ def test_every_step_is_drawn_by_the_weights_as_they_are(checkpoint, server, tmp_
     assert any((a != b).any() for a, b in zip(model.module.parameters(), first.module.parameters(), strict=True))
 
 
+def test_pictures_of_a_step_before_are_drawn_for_again_by_the_new_weights(checkpoint, server):
+    model, likeliest = TINY.load(checkpoint), Generation(max_new_tokens=6, temperature=1e-4, seed=1)
+    ask, prompts = drawer(server, model), [(question(index), 9) for index in range(3)]
+    ask.draw(model, prompts, 1, likeliest, MEDIA)
+    ask.take_over(model, 1, True, lambda value: [value])
+    (here, there) = model.draw(prompts, 1, likeliest, MEDIA), ask.draw(model, prompts, 1, likeliest, MEDIA)
+    assert [group[0][1:] for group in here] == [group[0][1:] for group in there]
+
+
 def test_an_adapter_is_sent_by_itself(checkpoint, server, tmp_path):
     pytest.importorskip("peft")
     _, facts = train(checkpoint, tmp_path / "a", server, lora={"rank": 4, "groups": ["language"]})

@@ -163,9 +163,12 @@ class ServerDraws:
             body = {"method": "reload_weights", "kwargs": {"weights_path": str(folder)}}
             needs = f"start it with VLLM_SERVER_DEV_MODE=1, and let it read {self._folder}"
             self._post("/collective_rpc", body, needs)
-        reset = self._post("/reset_prefix_cache", {}, "start it with VLLM_SERVER_DEV_MODE=1")
+        needs = "start it with VLLM_SERVER_DEV_MODE=1; vLLM 0.32 has all that is needed"
+        reset = self._post("/reset_prefix_cache", {}, needs)
         if isinstance(reset, Mapping) and reset.get("success") is False:
             raise self._error("could not empty its prefix cache, which holds keys and values of the weights before")
+        # Its workers forget what they made of pictures, and its scheduler does not: an old picture would end it.
+        self._post("/reset_encoder_cache", {}, needs)
         if self._written is not None and self._written != folder:
             shutil.rmtree(self._written, ignore_errors=True)
         self._written = folder
@@ -279,8 +282,9 @@ class ServerDraws:
         tempered = ", or needs --logprobs-mode processed_logprobs, since the temperature is not 1"
         raise self._error(
             f"does not answer by the weights that were sent: its log-probabilities are {difference:.3g} from the "
-            f"trainer's, and {most:g} is allowed (most_difference); it did not take the weights over, or reckons in "
-            f"coarser numbers (--dtype){tempered if temperature != 1.0 else ''}"
+            f"trainer's, and {most:g} is allowed (most_difference); it did not take the weights over (vLLM for CPUs "
+            "keeps an output head that is tied to the embeddings), or reckons in coarser numbers (--dtype)"
+            f"{tempered if temperature != 1.0 else ''}"
         )
 
     # -- exchange ------------------------------------------------------------------------------------------------
