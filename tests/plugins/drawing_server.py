@@ -2,8 +2,9 @@
 
 ``python drawing_server.py CHECKPOINT`` prints its port. It speaks what vLLM 0.32 does: ``/v1/models``,
 ``/v1/chat/completions`` with ``n``, ``seed``, ``return_token_ids`` and log-probabilities, ``/collective_rpc`` with
-``reload_weights``, ``/reset_prefix_cache``, ``/reset_encoder_cache`` and ``/v1/load_lora_adapter``. Nothing of InfiMed is imported: transformers
-alone renders, prepares images and generates. A test POSTs to ``/fault`` what shall go wrong from then on.
+``reload_weights``, ``/reset_prefix_cache``, ``/reset_encoder_cache`` and ``/v1/load_lora_adapter``. Nothing of InfiMed
+is imported: transformers alone renders, prepares images and generates. A test POSTs to ``/fault`` what shall go wrong
+from then on.
 """
 
 from __future__ import annotations
