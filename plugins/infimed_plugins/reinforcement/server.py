@@ -6,6 +6,7 @@ import base64
 import hashlib
 import ipaddress
 import os
+import re
 import shutil
 import tempfile
 import urllib.parse
@@ -30,7 +31,6 @@ from infimed_core import (
     TrainableModel,
     printable,
 )
-from infimed_plugins.endpoint.secrets import Secret
 
 POLICY = "infimed-policy"
 """Name under which a server holds the adapter that learns."""
@@ -38,6 +38,9 @@ NEVER = -100.0
 """Bias on the logits of tokens that are not to be drawn; the least that a server takes."""
 LONGEST_REASON, LONGEST_READ = 300, 100_000
 """Letters of what a server says of a failure that are shown, and that are looked at for them."""
+PIECE = 8
+"""Letters in a row that give a part of a key away; a shorter key is a placeholder of local servers."""
+_SIGNS = re.compile(r"[\W_]+")
 
 
 class RolloutServer(Row):
@@ -120,14 +123,20 @@ class ServerDraws:
         self._written: Path | None = None
 
     @cached_property
-    def _secret(self) -> Secret:
-        return Secret(os.environ.get(self._settings.api_key_environment))
+    def _key(self) -> str:
+        return os.environ.get(self._settings.api_key_environment, "")
+
+    def _without_key(self, text: str) -> str:
+        """The text, unless it says a piece of the key again, whatever is put between its letters."""
+        key, said = (_SIGNS.sub("", one).lower() for one in (self._key, text))
+        pieces = (key[start : start + PIECE] for start in range(len(key) - PIECE + 1))
+        return "(it says the key again)" if any(piece in said for piece in pieces) else printable(text)
 
     @cached_property
     def _client(self) -> Any:
         import httpx
 
-        key = self._secret.key
+        key = self._key
         return httpx.Client(
             headers={"Authorization": f"Bearer {key}"} if key else {},
             timeout=self._settings.timeout_seconds,
@@ -306,7 +315,7 @@ class ServerDraws:
             told = " ".join(str(error).split()) or type(error).__name__
             raise self._error(f"does not answer ({told}); start it again, then the same command goes on") from None
         if not response.is_success:
-            told = " ".join(self._secret.hide(response.text[:LONGEST_READ]).split())[:LONGEST_REASON]
+            told = " ".join(self._without_key(response.text[:LONGEST_READ]).split())[:LONGEST_REASON]
             raise self._error(f"replied {response.status_code} to {path}: {told or 'nothing'}; {remedy}")
         try:
             return response.json() if response.content else None
@@ -314,8 +323,7 @@ class ServerDraws:
             return None
 
     def _error(self, text: str) -> InfimedError:
-        told = printable(self._secret.hide(text))
-        return InfimedError(f"the server that draws answers, {self._settings.base_url}, {told}")
+        return InfimedError(f"the server that draws answers, {self._settings.base_url}, {self._without_key(text)}")
 
 
 def _content(turn: Any, request: Request) -> str | list[dict[str, Any]]:
