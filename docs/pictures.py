@@ -48,7 +48,7 @@ def reports(page: Page, run: Path, folder: Path) -> None:
 def comparison(page: Page, run: Path, folder: Path, work: Path) -> None:
     """All models of the run against each other."""
     found = work / "comparison.html"
-    subprocess.run([*INFIMED, "compare", str(run), "--out", str(found)], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([*INFIMED, "compare", str(run), "--to", str(found)], check=True, stdout=subprocess.DEVNULL)
     page.resize(1280, 1000)
     page.command("Page.navigate", url=found.as_uri())
     page.wait("document.querySelector('table') !== null")

@@ -101,7 +101,7 @@ def _run(
     if limit is not None:
         changes["evaluation.limit"] = limit
     if samples is not None:
-        chosen = samples if Path(samples).exists() else [name.strip() for name in samples.split(",") if name.strip()]
+        chosen = samples if os.path.exists(samples) else [name.strip() for name in samples.split(",") if name.strip()]
         changes["evaluation.samples"] = chosen
     if until is not None:
         changes["training.with.until"] = until

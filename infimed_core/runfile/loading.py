@@ -38,7 +38,7 @@ class _Loader(_SAFE_LOADER):  # type: ignore[misc]
     def construct_object(self, node: Any, deep: bool = False) -> Any:
         """The value of a node; a number or a date that there is not is a mistake with its line."""
         try:
-            if node.tag.endswith(("int", "float")) and len(node.value) > MOST_DIGITS:
+            if node.tag.endswith((":int", ":float")) and len(node.value) > MOST_DIGITS:
                 raise ValueError(f"a number of {len(node.value)} digits")
             return super().construct_object(node, deep)
         except (ValueError, OverflowError) as error:

@@ -290,3 +290,13 @@ def test_trackers_and_a_random_part_held_out_stand_in_the_run_file(tmp_path: Pat
     made, told = llama_factory.recipe_of(base | {"report_to": "mlflow", "val_size": 200}, 1, file)
     assert "report" not in made.run_file() and "split" not in made.run_file()["data"]
     assert told["report_to"].verdict == "none" and told["val_size"].verdict == "by hand"
+
+
+def test_a_sign_of_comments_within_quotes_is_none_and_an_open_quote_is_read_in_linear_time() -> None:
+    text = "run --system 'use # here' --a '{\n\"b\": 1}' # it's a comment\n# don't\nrun --b \"it's\"\n"
+    assert [words for words, _ in commands(text)] == [
+        ["run", "--system", "use # here", "--a", '{\n"b": 1}'],
+        ["run", "--b", "it's"],
+    ]
+    with pytest.raises(ValueError, match="quotation"):  # some hours where each line is read with all before it
+        commands("echo 'a\n" + "x y --learning_rate 1e-4\n" * 20_000)

@@ -108,3 +108,19 @@ def test_rules_have_names_of_their_own_and_pieces_where_they_say_so() -> None:
     assert len({rule.name for rule in STRUCTURED}) == len(STRUCTURED)
     for rule in STRUCTURED:
         assert not rule.has_pieces or (all(map(str.strip, pieces_of(rule.pattern))) and rule.is_near), rule.name
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "15 ARALIK 2021",
+        "5 Mayıs 2021",
+        "12 EKİM 2021",
+        "Doğum 3 KASIM 1960",
+        "T.C. KİMLİK No: 12345678901",
+        "T.C. kimlik no 12345678901",
+        "acct was ſZx_77128_9368",
+    ],
+)
+def test_letters_that_are_one_where_case_does_not_matter_are_one_to_the_search(text: str) -> None:
+    assert searched(text) == everywhere(text) != {}

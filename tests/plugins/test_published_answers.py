@@ -193,3 +193,24 @@ def test_files_that_differ_in_what_is_right_are_told(tmp_path: Path, capsys: pyt
     _tell_other_golds(str(first), [str(first), str(second)])
     told = capsys.readouterr().err
     assert "in 1 of 4 questions" in told and "'Which plane is shown?': A, not C" in told
+
+
+@pytest.mark.parametrize("kind", ["json", "jsonl", "csv"])
+def test_rows_without_ids_are_known_by_their_place_in_whatever_file_they_stand(tmp_path: Path, kind: str) -> None:
+    """Most questions of one wording: a place that is off by one would give each the answer of another."""
+    asked = ["What modality is this?"] * 3 + ["Which side is it on?"] + ["What modality is this?"] * 2
+    rows = [{"question": one, "answer": gold, "response": gold} for one, gold in zip(asked, "yxzzyx", strict=True)]
+    path = tmp_path / f"results.{kind}"
+    if kind == "csv":
+        with path.open("w", newline="") as stream:
+            table = csv.DictWriter(stream, list(rows[0]))
+            table.writeheader()
+            table.writerows(rows)
+    else:
+        lines = "\n\n".join(map(json.dumps, rows))
+        path.write_text(json.dumps(rows) if kind == "json" else f"\n{lines}\n")
+    assert guessed_layout(path) == "medevalkit"
+    said = read_predictions(path, "medevalkit", None, None)
+    questions = [one for one in Answered(path=str(path), ids="place").read("") if isinstance(one, Sample)]
+    matched = match([request(one.id, one.turns[0].text) for one in questions], said)
+    assert {one.id: one.references[0] for one in questions} == {name: one.text for name, one in matched.answers.items()}

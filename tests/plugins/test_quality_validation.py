@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from infimed_core import DataError, MediaLoader, Sample, Score, Scorer
+from infimed_core import DataError, InfimedError, MediaLoader, Sample, Score, Scorer
 from infimed_plugins.quality import clean, installed, sample_corruptions, validation_command
 from infimed_plugins.quality.agreement import agreement, krippendorff_alpha, quadratic_kappa, read_labels, spearman
 from infimed_plugins.quality.ladder import ERROR, FLAG_BELOW, auroc, validate
@@ -258,6 +258,11 @@ def test_a_validation_says_what_it_does_keeps_what_is_done_and_goes_on_there(
     )
     assert "1 of 2: cut_text: done before" in told and list(report["corruptions"]) == list(names)
     assert validation_command.Finished(file, {**asked, "severities": "1"}) == {}, "other degrees are other results"
+    for other in ("[1, 2]", '{"notes": "of mine"}', "no JSON"):
+        file.write_text(other)
+        with pytest.raises(InfimedError, match="holds no results"):
+            validation_command.Finished(file, asked)
+        assert file.read_text() == other, "what is no result is not written over"
 
 
 def test_a_damage_that_does_not_apply_says_why_and_what_is_noticed_is_what_the_scorer_flags(

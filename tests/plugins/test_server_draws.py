@@ -252,6 +252,20 @@ def test_identified_samples_do_not_leave_this_machine(checkpoint):
 
 def test_weights_of_the_step_before_are_removed(checkpoint, server, tmp_path):
     model, ask = TINY.load(checkpoint), drawer(server, TINY.load(checkpoint), weights=str(tmp_path))
-    assert [path.name for path in tmp_path.iterdir()] == ["step-1"]
+    assert [path.name for path in tmp_path.iterdir()] == ["infimed-policy-1"]
     ask.take_over(model, 1, True, lambda value: [value])
-    assert [path.name for path in tmp_path.iterdir()] == ["step-2"]
+    assert [path.name for path in tmp_path.iterdir()] == ["infimed-policy-2"]
+
+
+def test_a_key_that_a_server_says_again_is_not_shown(monkeypatch):
+    monkeypatch.setenv("VLLM_API_KEY", "sk-0123456789abcdef")
+    ask = ServerDraws(RolloutServer(base_url="http://127.0.0.1:9/v1", model="m"))
+    said = "x" * 290 + " no such key: sk-0123456789abcdef \x1b[2J"
+    reply = httpx.MockTransport(lambda request: httpx.Response(401, text=said))
+    ask.__dict__["_client"] = httpx.Client(transport=reply)
+    with pytest.raises(InfimedError, match="replied 401") as found:
+        ask._post("/reset_prefix_cache", {}, "start it again")
+    assert "sk-01" not in str(found.value) and "\x1b" not in str(found.value)
+    with pytest.raises(InfimedError) as found:
+        raise ask._error("serves 2 models (sk-0123456789abcdef, \x1b[2J)")
+    assert "0123" not in str(found.value) and "\x1b" not in str(found.value)

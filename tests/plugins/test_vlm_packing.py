@@ -88,6 +88,12 @@ def test_a_layer_with_a_state_that_ignores_the_borders_is_caught():
         measure(config_of("qwen3_5"), "packed", deaf)
 
 
+def test_a_layer_of_linear_attention_of_another_class_is_not_packed_unseen(monkeypatch):
+    monkeypatch.setattr(attention, "recurrent_layers", lambda module: [])
+    with pytest.raises(RuntimeError, match="0 of 1 recurrent linear attention layers"):
+        measure(config_of("qwen3_5"), "packed")
+
+
 def test_an_unknown_family_is_not_packed_and_says_so():
     gemma = verdict(config_of("gemma3_text"))
     assert not gemma.packable and "gemma3_text" in gemma.explanation and "padded" in gemma.explanation

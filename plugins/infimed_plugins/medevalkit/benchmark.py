@@ -42,6 +42,7 @@ from infimed_plugins.medevalkit.judging import BY_JUDGE, UNREAD_BY_JUDGE, Judged
 from infimed_plugins.medevalkit.layouts import IMAGE_FOLDERS, LAYOUTS, Question, radrestruct
 from infimed_plugins.medevalkit.official import kept_back_answers, kept_back_files, pubmedqa_files, pubmedqa_rows
 from infimed_plugins.medevalkit.reports import texts as report_texts
+from infimed_plugins.medevalkit.rules import digest_of_rules
 from infimed_plugins.medevalkit.summary import subject_of, summarise
 
 REPORT_METRICS = (
@@ -161,7 +162,7 @@ class KitBenchmark(Benchmark):
         return Generation(max_new_tokens=1024, stop=stop)
 
     def fingerprint(self) -> str:
-        """Changes with the card, the settings, and the names and contents of the tables; images are not looked at."""
+        """Changes with the card, settings, rules, and names and contents of the tables; no image is looked at."""
         files: dict[str, str] = {}
         if self.path:
             root = Path(self.path)
@@ -169,7 +170,8 @@ class KitBenchmark(Benchmark):
             for config in self.card.source.configs or (self.card.source.config,):
                 tables += find_tables(root, self.card.source.files, config, self.card.source.split)
             files = {str(path.relative_to(root)): sha256_of(path) for path in tables}
-        body = canonical_json([self.identity(), self.card.model_dump(mode="json"), sorted(files.items())])
+        card = self.card.model_dump(mode="json")
+        body = canonical_json([self.identity(), card, digest_of_rules(), sorted(files.items())])
         return hashlib.sha256(body.encode()).hexdigest()
 
     def samples(self) -> Iterator[Sample | Fault]:

@@ -40,6 +40,7 @@ from infimed_plugins.medevalkit.grades import explained
 from infimed_plugins.medevalkit.grading import best, wording_of
 from infimed_plugins.medevalkit.judging import BY_JUDGE, UNREAD_BY_JUDGE, Judged, judge_open, wants_judge
 from infimed_plugins.medevalkit.measures import open_measures
+from infimed_plugins.medevalkit.rules import digest_of_rules
 
 ASK_FOR_LETTER = "Answer with the letter of the right option."
 ASK_FOR_LETTERS = "More than one option may be right. Answer with the letters of all right options."
@@ -104,9 +105,9 @@ class Questions(Benchmark):
         return Generation(max_new_tokens=self.max_new_tokens)
 
     def fingerprint(self) -> str:
-        """Changes with the settings, with what the reader reads and with the size of every medium's file."""
+        """Changes with the settings, the rules, with what the reader reads and with the size of every medium's file."""
         read = self._reader.fingerprint()
-        digest = hashlib.sha256(f"{self.identity()}|{self.version}|{read}".encode())
+        digest = hashlib.sha256(f"{self.identity()}|{self.version}|{digest_of_rules()}|{read}".encode())
         for uri in self._media_of(read):
             try:
                 digest.update(f"|{os.stat(uri).st_size}".encode())

@@ -46,19 +46,38 @@ def commands(text: str) -> list[tuple[list[str], dict[str, str]]]:
 
 
 def _whole_lines(text: str) -> Iterator[str]:
-    """Lines without comments; a quoted text that goes on in the next line (JSON, mostly) is kept in one."""
-    begun = ""
+    """Lines without comments; a quoted text that goes on in the next line (JSON, mostly) is kept in one.
+
+    Raises:
+        ValueError: a quote is not closed.
+    """
+    begun: list[str] = []
+    quote = ""
     for line in text.splitlines():
-        line = f"{begun}\n{line}" if begun else re.sub(r"(^|\s)#.*", "", line)
-        try:
-            shlex.split(line)
-        except ValueError:
-            begun = line
-            continue
-        begun = ""
-        yield line
+        kept, quote = _without_comment(line, quote)
+        begun.append(kept)
+        if not quote:
+            yield "\n".join(begun)
+            begun = []
     if begun:
-        yield begun
+        raise ValueError("No closing quotation")
+
+
+def _without_comment(line: str, quote: str) -> tuple[str, str]:
+    """A line up to its comment, and the quote that is open behind it; ``quote`` is open before it ("" for none)."""
+    is_escaped = False
+    for at, sign in enumerate(line):
+        if is_escaped:
+            is_escaped = False
+        elif sign == "\\" and quote != "'":
+            is_escaped = True
+        elif quote:
+            quote = "" if sign == quote else quote
+        elif sign in ("'", '"'):
+            quote = sign
+        elif sign == "#" and (at == 0 or line[at - 1].isspace()):
+            return line[:at], quote
+    return line, quote
 
 
 def _split(line: str) -> list[list[str]]:

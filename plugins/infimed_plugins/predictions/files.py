@@ -25,6 +25,8 @@ def rows_of(path: Path) -> Iterator[tuple[str, Any]]:
     Raises:
         DataError: the file cannot be read at all.
     """
+    if path.is_dir():
+        raise DataError("unreadable", f"{path}: is a folder; name a file of answers (or --questions, for grade)")
     if path.exists() and not path.is_file():
         raise DataError("unreadable", f"{path}: is no plain file (a pipe or device), and is not opened")
     if path.suffix == ".xlsx":

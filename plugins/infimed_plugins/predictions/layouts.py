@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,13 +106,13 @@ def holds_answers(path: Path) -> bool:
 def _read(path: Path, layout: str, fields: _Fields, faults: list[DataError]) -> Iterator[Prediction]:
     """The answers of one file. Logs have one document once for each filter of its task: what was said is the same."""
     seen = set[str]()
-    for where, row in rows_of(path):
+    for place, (where, row) in enumerate(rows_of(path)):
         try:
             if isinstance(row, DataError):
                 raise row
             if not isinstance(row, dict):
                 raise DataError("bad_row", f"a row must be a JSON object, not {type(row).__name__}")
-            one = LAYOUTS[layout](row, fields, where)
+            one = LAYOUTS[layout](row, fields, where, place)
         except Exception as error:  # whatever it is, it is this row's
             code = error.code if isinstance(error, DataError) else "bad_row"
             told = str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
@@ -124,7 +123,7 @@ def _read(path: Path, layout: str, fields: _Fields, faults: list[DataError]) -> 
             yield one
 
 
-def plain(row: Row, fields: _Fields, where: str) -> Prediction:
+def plain(row: Row, fields: _Fields, where: str, place: int) -> Prediction:
     """A row with an id and a text, of JSON Lines, a JSON list, CSV or TSV."""
     identity = _value(row, fields.id, IDS, "an id")
     return _prediction(row, identity, _text(row, fields, text_fields(row), "the answer's text"), where)
@@ -138,26 +137,28 @@ def text_fields(row: Row) -> tuple[str, ...]:
     return TEXTS if is_question else (*TEXTS, *PERHAPS)
 
 
-def medevalkit(row: Row, fields: _Fields, where: str) -> Prediction:
-    """MedEvalKit's ``results.json``: the kit's own rows with ``response``, in the order of the data set."""
-    place = str(int(re.findall("[0-9]+", where)[-1]) - 1)
+def medevalkit(row: Row, fields: _Fields, where: str, place: int) -> Prediction:
+    """MedEvalKit's ``results.json``: the kit's own rows with ``response``, in the order of the data set.
+
+    A row is known by its ``place`` among the rows, counted from 0, in a table or JSON Lines as in a list.
+    """
     identity = row.get(fields.id, place) if fields.id else place
     return _prediction(row, identity, _text(row, fields, ("response",), "'response'"), where)
 
 
-def llava(row: Row, fields: _Fields, where: str) -> Prediction:
+def llava(row: Row, fields: _Fields, where: str, place: int) -> Prediction:
     """LLaVA's answer files: ``question_id``, ``prompt``, ``text``."""
     identity = _value(row, fields.id, ("question_id",), "'question_id'")
     return _prediction(row, identity, _text(row, fields, ("text",), "'text'"), where)
 
 
-def vlmevalkit(row: Row, fields: _Fields, where: str) -> Prediction:
+def vlmevalkit(row: Row, fields: _Fields, where: str, place: int) -> Prediction:
     """VLMEvalKit's predictions: a table with ``index``, ``question`` and ``prediction`` (XLSX, TSV, CSV or JSON)."""
     identity = _value(row, fields.id, ("index",), "'index'")
     return _prediction(row, identity, _text(row, fields, ("prediction",), "'prediction'"), where)
 
 
-def samples_log(row: Row, fields: _Fields, where: str) -> Prediction:
+def samples_log(row: Row, fields: _Fields, where: str, place: int) -> Prediction:
     """Logs of lm-eval and lmms-eval: ``doc_id``, ``doc``, ``resps``; by likelihoods the likeliest choice."""
     identity = _value(row, fields.id, ("doc_id",), "'doc_id'")
     said = row.get("resps") if row.get("resps") not in (None, []) else row.get("filtered_resps")
@@ -195,7 +196,7 @@ def _likelihoods(value: Any) -> list[float]:
     return found
 
 
-LAYOUTS: dict[str, Callable[[Row, _Fields, str], Prediction]] = {
+LAYOUTS: dict[str, Callable[[Row, _Fields, str, int], Prediction]] = {
     "jsonl": plain,
     "llava": llava,
     "vlmevalkit": vlmevalkit,

@@ -23,6 +23,7 @@ class Predictions(Model):
 
     trainable: ClassVar[bool] = False
     can_be_asked: ClassVar[bool] = False
+    version: ClassVar[str] = "2"  # of the rules by which answers are matched to questions
 
     path: str = Field(description="The file of answers, or a folder of such files.")
     layout: Literal["auto", "jsonl", "lm-eval", "lmms-eval", "vlmevalkit", "medevalkit", "llava"] = Field(

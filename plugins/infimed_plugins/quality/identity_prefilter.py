@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Sequence
 from re import _constants as kinds  # type: ignore[attr-defined]
 from re import _parser as parser  # type: ignore[attr-defined]
+from re._casefix import _EXTRA_CASES  # type: ignore[import-not-found]
 from typing import Any
 
 from infimed_plugins.quality.remembered import Remembered
@@ -110,6 +111,17 @@ class Index:
         return found
 
 
+_SAME = str.maketrans(
+    {other: min(letter, *others) for letter, others in _EXTRA_CASES.items() for other in (letter, *others)}
+)
+"""Letters that ``re`` takes for one where case does not matter, and ``str.lower`` does not: the Turkish dotless i."""
+
+
+def _lower(letter: str) -> str:
+    """One letter in lower case; the capital of i with a dot, as ``re`` does, is an i."""
+    return "i" if letter == "\u0130" else letter.lower().translate(_SAME)
+
+
 _LETTER = re.compile(r"\\.|\(\?P[<=]\w+|[^\W\d_]")
 
 
@@ -120,14 +132,16 @@ def lowered(pattern: re.Pattern[str]) -> re.Pattern[str] | None:
     """
     if not pattern.flags & re.IGNORECASE:
         return None
-    source = _LETTER.sub(lambda found: found[0].lower() if len(found[0]) == 1 else found[0], pattern.pattern)
+    source = _LETTER.sub(lambda found: _lower(found[0]) if len(found[0]) == 1 else found[0], pattern.pattern)
     return re.compile(source, pattern.flags & ~re.IGNORECASE)
 
 
 def lower_of(text: str) -> str:
-    """In lower case, every character in its place."""
+    """In lower case, every character in its place; letters that are one to ``re`` are one letter."""
     low = text.lower()
-    return low if len(low) == len(text) else "".join(one if len(one.lower()) != 1 else one.lower() for one in text)
+    if len(low) != len(text):
+        low = "".join(map(_lower, text))
+    return low if low.isascii() else low.translate(_SAME)
 
 
 _DIGITS = re.compile(r"\d+")
@@ -210,10 +224,10 @@ def _of_sequence(items: Sequence[Any]) -> _Needs:
 
 def _of_one(kind: Any, value: Any) -> _Needs:
     if kind is kinds.LITERAL:
-        return _Needs(frozenset({chr(value).lower()}))
+        return _Needs(frozenset({_lower(chr(value))}))
     if kind is kinds.IN:
         literal = all(one is kinds.LITERAL for one, _ in value)
-        return _Needs(frozenset(chr(code).lower() for _, code in value)) if literal and len(value) <= 6 else _ANYTHING
+        return _Needs(frozenset(_lower(chr(code)) for _, code in value)) if literal and len(value) <= 6 else _ANYTHING
     if kind is kinds.SUBPATTERN:
         return _of_sequence(value[3])
     if kind is kinds.BRANCH:

@@ -41,7 +41,7 @@ class FiveDimension(Scorer):
     dimensions: ClassVar[tuple[str, ...]] = DIMENSIONS
     identity_reasons: ClassVar[frozenset[str]] = frozenset(r.value for r in Reason if r.value.startswith("phi_"))
     identity_part: ClassVar[str] = "compliance"
-    version: ClassVar[str] = "10"
+    version: ClassVar[str] = "11"
 
     profile: str = Field(default="default", description="A quality profile: 'default' or the path of a YAML file.")
     calibration: str | None = Field(default=None, description="Path of a calibration file instead of the shipped one.")

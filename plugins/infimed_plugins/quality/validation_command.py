@@ -128,9 +128,11 @@ def _read_finished(file: Path | None) -> dict[str, Any]:
         return {}
     try:
         body = json.loads(read_named(file))
+        if not isinstance(body, dict) or not isinstance(body.get("corruptions"), dict):
+            raise ValueError("it has no corruptions")
     except (OSError, ValueError, RecursionError) as error:
         raise InfimedError(f"--to {file}: holds no results ({error}); name another file, or delete it") from None
-    return body if isinstance(body, dict) else {}
+    return body
 
 
 class Finished(dict[str, Any]):

@@ -100,12 +100,14 @@ def described(info: Path) -> dict[str, Any]:
     """The entries of a ``dataset_info.json`` by name; none where the file is none of that kind.
 
     Raises:
-        DataError: ``bad_file``: it is no JSON.
+        DataError: ``bad_file``: it cannot be read, or is no JSON.
     """
     key = (str(info), sha256_of(info))
     if key not in _known:
         try:
             body = json.loads(read_named(info))
+        except OSError as error:
+            raise DataError("bad_file", f"{info}: cannot be read: {error.strerror}") from None
         except (ValueError, RecursionError) as error:
             raise DataError("bad_file", f"{info}: not JSON: {error}") from None
         body = body if isinstance(body, dict) else {}

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import ipaddress
 import os
+import re
 import shutil
 import tempfile
 import urllib.parse
@@ -28,13 +29,18 @@ from infimed_core import (
     Row,
     Sample,
     TrainableModel,
+    printable,
 )
 
 POLICY = "infimed-policy"
 """Name under which a server holds the adapter that learns."""
 NEVER = -100.0
 """Bias on the logits of tokens that are not to be drawn; the least that a server takes."""
-LONGEST_REASON = 300
+LONGEST_REASON, LONGEST_READ = 300, 100_000
+"""Letters of what a server says of a failure that are shown, and that are looked at for them."""
+PIECE = 8
+"""Letters in a row that give a part of a key away; a shorter key is a placeholder of local servers."""
+_SIGNS = re.compile(r"[\W_]+")
 
 
 class RolloutServer(Row):
@@ -117,10 +123,20 @@ class ServerDraws:
         self._written: Path | None = None
 
     @cached_property
+    def _key(self) -> str:
+        return os.environ.get(self._settings.api_key_environment, "")
+
+    def _without_key(self, text: str) -> str:
+        """The text, unless it says a piece of the key again, whatever is put between its letters."""
+        key, said = (_SIGNS.sub("", one).lower() for one in (self._key, text))
+        pieces = (key[start : start + PIECE] for start in range(len(key) - PIECE + 1))
+        return "(it says the key again)" if any(piece in said for piece in pieces) else printable(text)
+
+    @cached_property
     def _client(self) -> Any:
         import httpx
 
-        key = os.environ.get(self._settings.api_key_environment, "")
+        key = self._key
         return httpx.Client(
             headers={"Authorization": f"Bearer {key}"} if key else {},
             timeout=self._settings.timeout_seconds,
@@ -151,7 +167,7 @@ class ServerDraws:
 
     def _send_weights(self, model: TrainableModel, step: int) -> bool:
         """Write and announce the weights; returns whether they are an adapter's."""
-        folder = self._folder / f"step-{step + 1}"
+        folder = self._folder / f"{POLICY}-{step + 1}"  # the folder may hold things of others
         shutil.rmtree(folder, ignore_errors=True)
         model.save(folder)
         adapter = (folder / "adapter_config.json").is_file()
@@ -303,7 +319,7 @@ class ServerDraws:
             told = " ".join(str(error).split()) or type(error).__name__
             raise self._error(f"does not answer ({told}); start it again, then the same command goes on") from None
         if not response.is_success:
-            told = " ".join(response.text.split())[:LONGEST_REASON]
+            told = " ".join(self._without_key(response.text[:LONGEST_READ]).split())[:LONGEST_REASON]
             raise self._error(f"replied {response.status_code} to {path}: {told or 'nothing'}; {remedy}")
         try:
             return response.json() if response.content else None
@@ -311,7 +327,7 @@ class ServerDraws:
             return None
 
     def _error(self, text: str) -> InfimedError:
-        return InfimedError(f"the server that draws answers, {self._settings.base_url}, {text}")
+        return InfimedError(f"the server that draws answers, {self._settings.base_url}, {self._without_key(text)}")
 
 
 def _content(turn: Any, request: Request) -> str | list[dict[str, Any]]:

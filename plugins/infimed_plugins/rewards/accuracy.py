@@ -25,6 +25,7 @@ class StrictAccuracy(Reward):
     """
 
     is_accuracy: ClassVar[bool] = True
+    version: ClassVar[str] = "2"
     nested: ClassVar[Mapping[str, str]] = {"grader": "benchmark"}
 
     grader: ComponentRef = Field(description="The benchmark whose way of grading is used; its questions are not.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Self
+from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
 
@@ -20,6 +20,8 @@ class Format(Reward):
 
     A thought of fewer than ``least_words`` different words is none; numbers alone are no words.
     """
+
+    version: ClassVar[str] = "2"
 
     thought: bool = Field(default=True, description="Whether a thought is asked for, or the answer tags alone.")
     least_words: int = Field(default=3, ge=0, description="Different words that a thought has at least.")
@@ -74,6 +76,8 @@ class Repetition(Reward):
 
     Scripts without spaces are counted by character.
     """
+
+    version: ClassVar[str] = "2"
 
     run: int = Field(default=4, ge=1, description="Words of a run.")
 

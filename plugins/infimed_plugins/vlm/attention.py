@@ -215,7 +215,8 @@ def num_layers(module: Any) -> dict[str, int]:
     """How many layers of each kind must receive the borders of a row."""
     directions = [bool(layer.is_causal) for layer in attention_layers(module)]
     kinds = {"causal": sum(directions), "bidirectional": len(directions) - sum(directions)}
-    return kinds | {"recurrent": len(recurrent_layers(module))}
+    named = (getattr(module.config.get_text_config(), "layer_types", None) or []).count("linear_attention")
+    return kinds | {"recurrent": max(named, len(recurrent_layers(module)))}  # one that is not known is not cut
 
 
 def check_borders(state: AttentionState, before: Mapping[str, int], wanted: Mapping[str, int]) -> None:

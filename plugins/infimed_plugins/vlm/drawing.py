@@ -33,11 +33,11 @@ Elsewhere = Callable[..., list[list[list[int]]]]
 
 
 class _Prompts:
-    """The encoder, so that ``encode_sample`` encodes a prompt; it keeps the images of the last one as they are seen."""
+    """The encoder, so that ``encode_sample`` encodes a prompt; it keeps the images of the last one."""
 
     def __init__(self, encoder: Any) -> None:
         self._encoder = encoder
-        self.seen: list[NDArray[np.uint8]] = []
+        self._last: tuple[Sequence[NDArray[np.uint8]], Sequence[tuple[int, ...]], int | None] = ((), (), None)
 
     def encode(
         self,
@@ -47,13 +47,16 @@ class _Prompts:
         shapes: Sequence[tuple[int, int]] | None = None,
     ) -> Encoded:
         """The encoder's ``encode_prompt``."""
+        self._last = images, shapes or [image.shape[:2] for image in images], cap
         encoded: Encoded = self._encoder.encode_prompt(sample, images, cap, shapes)
-        pixels, sizes = self._encoder.pixels, shapes or [image.shape[:2] for image in images]
-        tiled = isinstance(pixels, Tiled)  # the others make their fixed size of any
-        self.seen = [
-            pixels.resized(image, size, cap) if tiled else image for image, size in zip(images, sizes, strict=True)
-        ]
         return encoded
+
+    def seen(self) -> list[NDArray[np.uint8]]:
+        """The images of the last prompt as the model sees them, uint8 [height, width, 3] each."""
+        images, sizes, cap = self._last
+        pixels = self._encoder.pixels
+        tiled = isinstance(pixels, Tiled)  # the others make their fixed size of any
+        return [pixels.resized(image, size, cap) if tiled else image for image, size in zip(images, sizes, strict=True)]
 
     def decode_size(self, height: int, width: int, cap: int | None) -> tuple[int, int] | None:
         """The encoder's."""
@@ -83,7 +86,7 @@ def draw(
         try:
             prompt = _fitting(network, encode_sample(sample, cast(Encoder, reader), media, cap), generation)
             if elsewhere is not None:
-                requests.append(_request(network, sample, reader.seen, generation))
+                requests.append(_request(network, sample, reader.seen(), generation))
             encoded.append(prompt)
         except DataError as error:
             encoded.append(error)

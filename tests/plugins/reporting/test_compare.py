@@ -152,10 +152,13 @@ def test_what_does_not_touch_the_scoring_stops_no_comparison(
     assert found.benchmarks and not any(row.mixed for row in found.benchmarks)
 
 
-def test_a_model_is_compared_with_itself_without_the_images(tmp_path: Path) -> None:
+def test_a_model_is_compared_with_itself_without_the_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("infimed_core.evaluate.evaluation.MOST_BLIND", 8)  # as a large benchmark is: 8 of 20 questions
     run(document("blind", "Yes", baselines=["image-blind"], limit=20), tmp_path)
     found = compare_runs([str(tmp_path / "runs" / "blind")], REGISTRY)
     assert {"blind:base", "blind:base-image-blind"} <= set(found.models)
+    pair = next(row for row in found.benchmarks if "image-blind" in row.model + row.against)
+    assert pair.num_pairs == 8 and not pair.mixed
 
 
 def test_another_version_scoring_or_question_is_refused(runs: dict[str, Path], tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ class Answers:
         cells: (modality, task type), ``unlabelled`` where a tag is missing.
         questions: a digest of what was asked and which answers are accepted.
         protocol: what two results must share to be comparable, flat: dotted path -> value.
+        is_part: only some of the questions were asked, by design: those with images, without them.
     """
 
     benchmark: str
@@ -43,6 +44,7 @@ class Answers:
     cells: dict[str, tuple[str, str]] = field(default_factory=dict)
     questions: dict[str, str] = field(default_factory=dict)
     protocol: dict[str, Any] = field(default_factory=dict)
+    is_part: bool = False
 
 
 def compared_models(runs: Sequence[str]) -> list[ModelResult]:
@@ -114,7 +116,7 @@ def answers_of(result: ModelResult, benchmark: str, scoring: str | None) -> Answ
         return None
     scoring = rows[0].scoring
     whole = next((row for row in rows if row.scoring == scoring and not row.group), None)
-    answers = Answers(benchmark, scoring, whole)
+    answers = Answers(benchmark, scoring, whole, is_part=result.model.endswith(IMAGE_BLIND))
     step = _step(result, benchmark)
     answers.protocol = _protocol(step, result.model, rows[0].version, scoring)
     answers.protocol["metric"] = headline_metric(list(rows[0].metrics))
@@ -183,8 +185,8 @@ def differences(first: Answers, other: Answers) -> list[str]:
             lines.append(f"{key}: {_shown(ours)} and {_shown(others)}")
     mine, theirs = first.questions, other.questions
     only_mine, only_theirs = (
-        [name for name in mine if name not in theirs],
-        [name for name in theirs if name not in mine],
+        [name for name in mine if name not in theirs and not other.is_part],
+        [name for name in theirs if name not in mine and not first.is_part],
     )
     if only_mine or only_theirs:
         lines.append(f"questions: {len(only_mine)} only in the first and {len(only_theirs)} only in the second")
