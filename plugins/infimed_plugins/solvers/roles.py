@@ -37,16 +37,17 @@ def read_roles(path: Path | None) -> Roles:
     import yaml
 
     path = path or BUILT_IN
+    text = ""
     try:
-        content = parse_value(read_named(path).decode("utf-8", "replace"))
-        roles = Roles.model_validate(content)
+        text = read_named(path).decode("utf-8", "replace")
+        roles = Roles.model_validate(parse_value(text))
     except FileNotFoundError:
         raise DataError("missing_file", f"{path}: no such roles file; leave 'roles' out for the built-in") from None
     except OSError as error:
         raise DataError("missing_file", f"{path}: cannot be read ({error.strerror})") from None
     except (yaml.YAMLError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
+        line = f":{min(mark.line + 1, len(text.splitlines()))}" if mark else ""  # not the line behind the last
         raise DataError("bad_roles", f"{path}{line}: not YAML: {getattr(error, 'problem', error)}") from None
     except ValidationError as error:
         first = error.errors()[0]
