@@ -99,6 +99,7 @@ def test_where_gemma4_has_no_tower_a_token_is_the_patches_that_its_processor_mer
     tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
     (function,) = (node for node in tree.body if getattr(node, "name", "") == "patches_merge")
     scope = {"torch": torch, "math": math}
+    # A function of the installed package, which importing its module would run too; nothing from outside.
     exec(compile(ast.Module([function], []), spec.origin, "exec"), scope)
 
     config = {"model_type": "gemma4_unified", "vision_config": {"patch_size": 16, "pooling_kernel_size": 3}}
