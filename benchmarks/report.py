@@ -10,6 +10,8 @@ finished run of the demo; without it the last of the three small ones that are c
 from __future__ import annotations
 
 import argparse
+import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -29,6 +31,8 @@ from infimed_core.testing import run as run_document
 from infimed_plugins.reporting.compare.comparison import compare_runs
 from infimed_plugins.reporting.page.page import write_report
 
+LONG = 10_000
+"""Letters of one long answer."""
 MODELS = 6
 BENCHMARKS = 2
 MARKUP = "<script>document.documentElement.dataset.hacked='1'</script><img src=x onerror=\"window.hacked=1\">"
@@ -62,6 +66,7 @@ def measure(results: Results, options: argparse.Namespace) -> None:
         results.details["megabytes"] = round(page_file.stat().st_size / 1e6, 1)
         results.target("seconds to write the page", round(written, 2), "<= 60")
         results.target("megabytes of the page", results.details["megabytes"], "<= 60")
+        long_answers(folder / "long", questions, results)
         hostile = write_report(write_run(folder / "hostile", questions=24, payload=MARKUP))
         small = write_report(write_run(folder / "small", questions=60))
         compared = comparison(folder / "compared", results)
@@ -75,6 +80,19 @@ def measure(results: Results, options: argparse.Namespace) -> None:
             demo_in_browser(page, real, results)
             if options.pictures:
                 pictures(page, small, options.pictures)
+
+
+def long_answers(folder: Path, questions: int, results: Results) -> None:
+    """A page of as many answers of 10 KB each, written by the command in a process of its own."""
+    write_run(folder, questions=questions, images=0, letters=LONG)
+    process = subprocess.Popen([str(Path(sys.executable).with_name("infimed")), "report", str(folder)])
+    _, status, used = os.wait4(process.pid, 0)
+    results.details["long_answers_exit_status"] = os.waitstatus_to_exitcode(status)
+    results.details["long_answers_megabytes"] = round(sum(f.stat().st_size for f in folder.rglob("*.jsonl")) / 1e6)
+    results.details["long_answers_cpu_seconds"] = round(used.ru_utime + used.ru_stime, 1)
+    page = folder / "report.html"
+    results.target("answers of 10 KB: megabytes of memory to write the page", round(used.ru_maxrss / 1e3), "<= 600")
+    results.target("answers of 10 KB: megabytes of the page", round(page.stat().st_size / 1e6, 1), "<= 100")
 
 
 def in_browser(page: Page, large: Path, hostile: Path, results: Results) -> None:

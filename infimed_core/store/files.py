@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -38,10 +38,10 @@ def replaced(path: Path, mode: str = "w", *, durable: bool = True) -> Iterator[I
         raise
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file whole."""
+def write_atomically(path: Path, text: str | Iterable[str]) -> None:
+    """Write a text file whole; ``text`` may come in parts, of which one is held at a time."""
     with replaced(path) as stream:
-        stream.write(text)
+        stream.writelines([text] if isinstance(text, str) else text)
 
 
 CHECKSUM = b',\n "checksum": "'

@@ -46,7 +46,18 @@ def sample(number: int, image: str | None, payload: str = "") -> dict[str, Any]:
     }
 
 
-def graded(sample_row: dict[str, Any], level: float, draw: random.Random, payload: str = "") -> dict[str, Any]:
+def reasoning(draw: random.Random, letters: int) -> str:
+    """So many letters of words before an answer."""
+    if letters <= 0:
+        return ""
+    words = " ".join(draw.choices(("the", "lobe", "shows", "no", "effusion", "left", "of", "lung", "μ"), k=letters))
+    return words[: letters - 1] + " "
+
+
+def graded(
+    sample_row: dict[str, Any], level: float, draw: random.Random, payload: str = "", letters: int = 0
+) -> dict[str, Any]:
+    before = reasoning(draw, letters)
     chance = draw.random()
     value: float | None = 1.0 if chance < level else 0.0
     unscored = chance > 0.97
@@ -56,14 +67,14 @@ def graded(sample_row: dict[str, Any], level: float, draw: random.Random, payloa
         "parts": {},
         "reasons": ["unreadable" + payload] if unscored else [],
         "raw": {},
-        "note": f"read as {'A' if value else 'B'}{payload}",
+        "note": f"read as {'A' if value else 'B'}{payload}" + (f" [{letters + 4}:{letters + 9}]" if letters else ""),
     }
     kit = {**score, "value": 1.0 if draw.random() < 0.05 else (value or 0.0), "status": "ok", "reasons": []}
     return {
         "sample": sample_row,
         "answer": {
             "sample_id": sample_row["id"],
-            "text": f"The {'right' if value else 'other'} answer.{payload}",
+            "text": f"{before}The {'right' if value else 'other'} answer.{payload}",
             "error": None,
             "num_prompt_tokens": 40,
             "num_answer_tokens": 6,
@@ -108,8 +119,12 @@ def write_run(
     payload: str = "",
     images: int = 12,
     status: str = "done",
+    letters: int = 0,
 ) -> Path:
-    """Write run.json, answers and pictures; ``payload`` is put into every text that comes from data."""
+    """Write run.json, answers and pictures.
+
+    ``payload`` is put into every text that comes from data; ``letters`` of reasoning stand before every answer.
+    """
     draw = random.Random(0)
     (directory / "answers").mkdir(parents=True)
     (directory / "images").mkdir()
@@ -129,7 +144,7 @@ def write_run(
             for number in range(questions)
         ]
         for model, level in levels.items():
-            lines = [graded(row, level - place * 0.15, draw, payload) for row in rows]
+            lines = [graded(row, level - place * 0.15, draw, payload, letters) for row in rows]
             with (directory / "answers" / f"{benchmark}--{model}.jsonl").open("w") as file:
                 file.writelines(json.dumps(line) + "\n" for line in lines)
             results += _results(benchmark, model, lines)

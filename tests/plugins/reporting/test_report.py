@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from infimed_core import InfimedError, load_plugins
 from infimed_core.records import open_run
 from infimed_core.store.record import read_record
-from infimed_plugins.reporting.page import charts
+from infimed_plugins.reporting.page import answers, charts
 from infimed_plugins.reporting.page.answers import read_tables
+from infimed_plugins.reporting.page.figures import cut_inside, printable
 from infimed_plugins.reporting.page.page import safe_json, write_report
 from infimed_plugins.reporting.page.tables import cell_matrices, forgetting, funnel
 from infimed_plugins.reporting.page.thumbnails import Thumbnails
@@ -334,6 +335,37 @@ def test_answers_that_a_stage_learned_from_stand_beside_the_image_of_their_quest
     (number,) = re.findall(r'data-picture="(\d+)"', shown)
     pictures = json.loads(re.findall(r'data-block="pictures">(.*?)</script>', text)[0])
     assert pictures[int(number)].startswith("data:image/") and shown.count("on the left") == 2 and "1.62" in shown
+
+
+def test_a_page_of_very_much_text_cuts_each_text_shorter_says_so_and_shows_what_decided(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = write_run(tmp_path / "run", questions=30, images=0, letters=3_000)
+    whole = write_report(run).read_text(encoding="utf-8")
+    monkeypatch.setattr(answers, "PAGE_BYTES", 400_000)
+    text = write_report(run).read_text(encoding="utf-8")
+    (told,) = re.findall(r"each is cut to ([\d,]+) letters", text)
+    limit = int(told.replace(",", ""))
+    rows = [row for block in re.findall(r'data-block="answers">(.*?)</script>', text) for row in json.loads(block)]
+    assert "each is cut to" not in whole and len(rows) == 30 * 6 * 2
+    assert limit > 1_000 and 0.7 * 400_000 < sum(len(row[2]) for row in rows) <= 400_000 + 40 * len(rows)
+    for row in rows:
+        start, end = row[12]  # the statement stands behind the 3,000 letters, of which the middle is left out
+        shown = row[2].encode("utf-16-le")[2 * start : 2 * end].decode("utf-16-le")
+        assert "letters left out" in row[2] and shown in ("right", "other")
+
+
+@given(st.text(), st.integers(0, 40), st.integers(0, 60), st.integers(0, 60))
+def test_a_cut_text_shows_its_ends_and_places_in_them(text: str, limit: int, start: int, end: int) -> None:
+    shown = cut_inside(text, limit)
+    place = shown.place(start, end)
+    if place is not None:
+        assert shown.text[place[0] : place[1]] == printable(text[start:end]) and len(text[start:end]) == end - start
+    elif len(text) <= limit:
+        assert not start < end <= len(text)
+    first, last = limit // 2, len(text) - (limit - limit // 2)
+    if len(text) > limit and start < end <= len(text):
+        assert (place is None) == (end > first and start < last)
 
 
 def test_the_page_names_no_file_outside_of_the_run(tmp_path: Path) -> None:

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import bisect
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from infimed_core import Sample, Score
 from infimed_core.records import BadLine, Graded, Run
-from infimed_plugins.reporting.page.figures import cut, printable
+from infimed_plugins.reporting.page.figures import TEXT_LIMIT, Shown, cut, cut_inside, printable
 from infimed_plugins.reporting.page.thumbnails import Thumbnails
+
+PAGE_BYTES = 48_000_000
+"""Of answers and questions in one page; where the files hold more, long texts are cut shorter than otherwise."""
+LEAST_LETTERS = 200
+"""That are shown of a text, however much there is."""
 
 
 @dataclass
@@ -26,6 +35,7 @@ class AnswerTables:
             transcript, how it ended, where it says so]; ``verdicts`` has one letter per scoring: r right, p partly, w
             wrong, u unscored, e no answer; where it says so: [start, end] of the deciding statement, in UTF-16 units;
             boxes and points that the answer names, in shares of the image, or 0.
+        text_limit: letters that are shown of one text.
         num_unreadable: lines of the answer files that are no graded answer, by file name.
         counts: (benchmark, model, scoring) -> verdict -> how many.
         disagreement: (benchmark, model, first scoring, other scoring) -> (verdict, verdict) -> how many.
@@ -37,6 +47,7 @@ class AnswerTables:
     scorings: list[list[str]] = field(default_factory=list)
     questions: list[list[Any]] = field(default_factory=list)
     answers: list[list[Any]] = field(default_factory=list)
+    text_limit: int = TEXT_LIMIT
     num_unreadable: dict[str, int] = field(default_factory=dict)
     counts: dict[tuple[str, str, str], Counter[str]] = field(default_factory=dict)
     disagreement: dict[tuple[str, str, str, str], Counter[tuple[str, str]]] = field(default_factory=dict)
@@ -52,12 +63,10 @@ def read_tables(run: Run, thumbnails: Thumbnails) -> AnswerTables:
 
     A line that cannot be read is counted in ``num_unreadable``, and the page says so.
     """
-    tables = AnswerTables()
+    files = {key: path for key in run.answered() if (path := run.answers_file(*key)).is_file()}  # others were moved
+    tables = AnswerTables(text_limit=_text_limit(list(files.values())))
     numbers: dict[tuple[int, str], int] = {}
-    for benchmark, model in run.answered():
-        path = run.answers_file(benchmark, model)
-        if not path.is_file():
-            continue  # of a run whose answers were moved, or are being asked
+    for (benchmark, model), path in files.items():
         benchmark_number = _number(tables.benchmarks, benchmark)
         if benchmark_number == len(tables.scorings):
             tables.scorings.append([])
@@ -65,7 +74,7 @@ def read_tables(run: Run, thumbnails: Thumbnails) -> AnswerTables:
         bad: list[BadLine] = []
         for row in run.answers(benchmark, model, bad):
             question = _question(row.sample, benchmark_number, numbers, tables, thumbnails)
-            answer = _answer(row, scorings)
+            answer = _answer(row, scorings, tables.text_limit)
             tables.answers.append([question, model_number, *answer])
             _count(tables, benchmark, model, row.sample.tags, scorings, answer)
             _count_deciders(tables, benchmark, model, row)
@@ -75,6 +84,27 @@ def read_tables(run: Run, thumbnails: Thumbnails) -> AnswerTables:
         if bad:
             tables.num_unreadable[path.name] = len(bad)
     return tables
+
+
+def _text_limit(files: list[Path]) -> int:
+    """The most letters of one text, up to ``TEXT_LIMIT``, with which lines of these files stay in ``PAGE_BYTES``."""
+    if sum(path.stat().st_size for path in files) <= PAGE_BYTES:
+        return TEXT_LIMIT
+    sizes = np.sort(np.fromiter((size for path in files for size in _line_sizes(path)), np.int64))
+    within = np.concatenate(([0], np.cumsum(sizes)))
+    rest = len(sizes)
+
+    def total(limit: int) -> int:
+        shorter = int(np.searchsorted(sizes, limit))
+        return int(within[shorter]) + (rest - shorter) * limit
+
+    fitting = bisect.bisect_right(range(LEAST_LETTERS, TEXT_LIMIT + 1), PAGE_BYTES, key=total)
+    return LEAST_LETTERS + max(0, fitting - 1)
+
+
+def _line_sizes(path: Path) -> Iterator[int]:
+    with path.open("rb") as stream:
+        yield from map(len, stream)
 
 
 def _count_deciders(tables: AnswerTables, benchmark: str, model: str, row: Graded) -> None:
@@ -97,11 +127,11 @@ def _number(names: list[str], name: str) -> int:
     return names.index(name)
 
 
-def content_text(content: Any) -> str:
+def content_text(content: Any, limit: int = TEXT_LIMIT) -> str:
     """A turn's content for people: images are shown by their number."""
     if isinstance(content, str):
-        return cut(content)
-    return cut("".join(part if isinstance(part, str) else f"[image {part + 1}] " for part in content))
+        return cut(content, limit)
+    return cut("".join(part if isinstance(part, str) else f"[image {part + 1}] " for part in content), limit)
 
 
 def _question(
@@ -109,14 +139,14 @@ def _question(
 ) -> int:
     key = (benchmark, sample.id)
     if key not in numbers:
-        numbers[key] = len(tables.questions)
+        numbers[key], limit = len(tables.questions), tables.text_limit
         tables.questions.append(
             [
                 benchmark,
                 cut(sample.id),
-                [[turn.role, content_text(turn.content)] for turn in sample.turns],
-                [cut(option) for option in sample.options],
-                [cut(reference) for reference in sample.references],
+                [[turn.role, content_text(turn.content, limit)] for turn in sample.turns],
+                [cut(option, limit) for option in sample.options],
+                [cut(reference, limit) for reference in sample.references],
                 {printable(tag): printable(value) for tag, value in sample.tags.items()},
                 [thumbnails.add(media.model_dump(mode="json")) for media in sample.media],
                 _places(sample.meta.get("boxes")),
@@ -125,25 +155,27 @@ def _question(
     return numbers[key]
 
 
-def _answer(row: Graded, scorings: list[str]) -> list[Any]:
+def _answer(row: Graded, scorings: list[str], limit: int) -> list[Any]:
     for name in row.scores:
         _number(scorings, name)
     answer, scores = row.answer, [row.scores.get(name) for name in scorings]
+    share = limit if limit == TEXT_LIMIT else max(LEAST_LETTERS, limit // max(1, len(answer.transcript)))
     transcript = [
-        {str(key): cut(value) for key, value in turn.items() if value is not None} for turn in answer.transcript
+        {str(key): cut(value, share) for key, value in turn.items() if value is not None} for turn in answer.transcript
     ]
+    shown = None if answer.text is None else cut_inside(answer.text, limit)
     return [
-        None if answer.text is None else cut(answer.text),
-        None if answer.error is None else cut(answer.error),
+        None if shown is None else shown.text,
+        None if answer.error is None else cut(answer.error, limit),
         "".join(_letter(score, answer.error) for score in scores),
         [None if score is None or score.value is None else round(score.value, 4) for score in scores],
-        [_note(score) for score in scores],
+        [_note(score, limit) for score in scores],
         answer.num_calls,
         answer.num_prompt_tokens,
         answer.num_answer_tokens,
         transcript or 0,
         answer.finish_reason or "",
-        _deciding(answer.text, scores),
+        0 if shown is None else _deciding(shown, scores),
         _said_places(scores),
     ]
 
@@ -173,22 +205,20 @@ def _places(value: Any) -> list[list[float]] | int:
 _SPAN = re.compile(r" \[(\d+):(\d+)\]$")
 
 
-def _deciding(text: str | None, scores: list[Score | None]) -> list[int] | int:
+def _deciding(shown: Shown, scores: list[Score | None]) -> list[int] | int:
     """Where the first scoring that names a place ("... [120:129]") read the answer; 0 for nowhere on the page."""
     for score in scores:
         found = _SPAN.search(score.note) if score is not None else None
-        if found is not None and text is not None:
-            start, end = int(found[1]), int(found[2])
-            shown = cut(text)
-            if start < end and shown[start:end] == text[start:end]:
-                return [len(shown[:place].encode("utf-16-le")) // 2 for place in (start, end)]
+        place = shown.place(int(found[1]), int(found[2])) if found is not None else None
+        if place is not None:
+            return [len(shown.text[:end].encode("utf-16-le")) // 2 for end in place]
     return 0
 
 
-def _note(score: Score | None) -> str:
+def _note(score: Score | None, limit: int) -> str:
     if score is None:
         return ""
-    return cut(" · ".join(filter(None, (_SPAN.sub("", score.note), ", ".join(score.reasons)))))
+    return cut(" · ".join(filter(None, (_SPAN.sub("", score.note), ", ".join(score.reasons)))), limit)
 
 
 def _letter(score: Score | None, error: str | None) -> str:

@@ -7,7 +7,7 @@ import functools
 import hashlib
 from typing import Any
 
-from infimed_plugins.reporting.page.figures import figure, heat, num_counted, number, p_text, printable
+from infimed_plugins.reporting.page.figures import TEXT_LIMIT, figure, heat, num_counted, number, p_text, printable
 
 FEW = 20
 """Questions of a cell below which it is greyed: its value says little."""
@@ -26,6 +26,7 @@ def environment() -> Any:
         trim_blocks=True,
     )
     made.globals["few"] = FEW
+    made.globals["text_limit"] = TEXT_LIMIT
     made.filters["number"] = number
     made.filters["p_value"] = p_text
     made.filters["counted"] = num_counted

@@ -4,28 +4,20 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any
+import re
+from typing import Any, NamedTuple
 
 from infimed_core import MetricValue
 
 TEXT_LIMIT = 4_000
 """Letters of one text shown in the page; the answer files hold all of it."""
 
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+
 
 def printable(text: str) -> str:
     """``text`` without the control characters and lone surrogates that XML, UTF-8 or a terminal cannot take."""
-    return "".join(
-        letter
-        if letter in "\n\t"
-        or (
-            letter >= " "
-            and not "\ud800" <= letter <= "\udfff"
-            and not "\x7f" <= letter <= "\x9f"
-            and letter not in "\ufffe\uffff"
-        )
-        else "\ufffd"
-        for letter in text
-    )
+    return _UNPRINTABLE.sub("\ufffd", text)
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -68,10 +60,43 @@ def count(value: Any) -> float:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0.0
 
 
-def cut(text: Any) -> str:
-    """``text`` as the page shows it: printable, and cut where it is longer than ``TEXT_LIMIT``."""
-    text = printable(str(text))
-    return text if len(text) <= TEXT_LIMIT else f"{text[:TEXT_LIMIT]} … ({len(text) - TEXT_LIMIT:,} more letters)"
+def cut(text: Any, limit: int = TEXT_LIMIT) -> str:
+    """``text`` as the page shows it: printable, and cut where it is longer than ``limit``."""
+    text = str(text)
+    rest = len(text) - limit
+    return printable(text) if rest <= 0 else f"{printable(text[:limit])} … ({rest:,} more letters)"
+
+
+class Shown(NamedTuple):
+    """A text as the page shows it, and where its letters stand there.
+
+    Attributes:
+        first: letters before the gap: they stand where they stand in the text itself.
+        second: where the letters behind the gap begin in what is shown.
+        back: how much further ahead those stand in the text itself.
+    """
+
+    text: str
+    first: int
+    second: int
+    back: int
+
+    def place(self, start: int, end: int) -> tuple[int, int] | None:
+        """Where ``[start, end)`` of the text itself is shown; ``None`` where it is not, or not whole."""
+        if 0 <= start < end <= self.first:
+            return start, end
+        start, end = start - self.back, end - self.back
+        return (start, end) if self.second <= start < end <= len(self.text) else None
+
+
+def cut_inside(text: str, limit: int = TEXT_LIMIT) -> Shown:
+    """``text``, printable, and where it is longer than ``limit`` without its middle: a conclusion stands at the end."""
+    rest = len(text) - limit
+    if rest <= 0:
+        return Shown(printable(text), len(text), len(text), 0)
+    head, tail = text[: limit // 2], text[limit // 2 + rest :]
+    told = f" … ({rest:,} letters left out) … "
+    return Shown(f"{printable(head)}{told}{printable(tail)}", len(head), len(head) + len(told), rest - len(told))
 
 
 def figure(value: Any) -> str:

@@ -60,8 +60,8 @@ def write_page(
     ``media`` opens images for the thumbnails (default: what the installed plugins can open). At most ``max_thumbnails``
     images are embedded, the others are linked. A run in progress can be reported: what is not there yet is said so.
     """
-    text = render(run, media, max_thumbnails, prices=prices)
-    write_atomically(path, text.encode("utf-8", "replace").decode("utf-8"))
+    parts = _rendered(run, media, max_thumbnails, None, prices)
+    write_atomically(path, (part.encode("utf-8", "replace").decode("utf-8") for part in parts))
     return path
 
 
@@ -75,6 +75,13 @@ def render(
     """The page's text. ``live`` is the version that a served page begins with: it asks its server, and nobody else,
     for the next. ``prices`` are added to those of the run file.
     """
+    return "".join(_rendered(run, media, max_thumbnails, live, prices))
+
+
+def _rendered(
+    run: Run, media: MediaLoader | None, max_thumbnails: int, live: str | None, prices: Mapping[str, Price] | None
+) -> Iterator[str]:
+    """The page's text, a part at a time: the answers alone may have tens of megabytes."""
     run = with_curation(run)
     if live:
         run = with_running_curves(run)
@@ -108,7 +115,7 @@ def _page(
     thumbnails: Thumbnails,
     live: str | None,
     prices: Mapping[str, Price],
-) -> str:
+) -> Iterator[str]:
     from markupsafe import Markup
 
     record = run.record
@@ -144,7 +151,7 @@ def _page(
     shown = _shown(parts)
     last = shown.pop("record")
     shown |= {one.anchor: one.title for one in added} | {"record": last}
-    text: str = made.get_template("report.html.j2").render(
+    rendered: Iterator[str] = made.get_template("report.html.j2").generate(
         **parts,
         shown=shown,
         added=added,
@@ -178,10 +185,10 @@ def _page(
         judge_keys=result_sections.keys_of(facts for _, _, facts in judges),
         thumbnails=thumbnails,
         config=json.dumps(record.config, indent=2, ensure_ascii=False),
-        blocks=[(name, Markup(block)) for name, block in _blocks(record, answers, thumbnails)],
+        blocks=((name, Markup(block)) for name, block in _blocks(record, answers, thumbnails)),
         is_baseline=is_baseline,
     )
-    return text
+    return rendered
 
 
 SECTIONS = (
