@@ -58,6 +58,10 @@ CASES: dict[str, list[str]] = {
     "damaged pictures and volumes are pixels as probed or a fault": ["plugins/test_pixels_fuzz.py"],
     "run files: every mistake is a line, none a traceback": ["core/runfile/test_loading.py"],
     "rules on text are linear; nearly valid input neither crashes nor hangs": ["fuzz"],
+    "a page of very many long answers is written in bounded memory (its figure: report.py)": [
+        "plugins/reporting/test_report.py::"
+        "test_a_page_of_very_much_text_cuts_each_text_shorter_says_so_and_shows_what_decided",
+    ],
     "permissions follow the user's umask": ["core/test_permissions.py"],
 }
 
