@@ -107,6 +107,11 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
 
+def files_below(folder: Path, pattern: str) -> list[Path]:
+    """Files whose path ends as ``pattern`` says, although another process may remove or rename folders meanwhile."""
+    return [path for place, _, names in os.walk(folder) for name in names if (path := Path(place, name)).match(pattern)]
+
+
 def start(
     arguments: Sequence[str | Path],
     environment: Mapping[str, str] | None = None,

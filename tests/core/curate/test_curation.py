@@ -245,7 +245,7 @@ def test_a_run_killed_while_it_reads_or_scores_ends_with_equal_digests(tmp_path:
         )
         limit = time.monotonic() + 600
         while process.poll() is None and time.monotonic() < limit:
-            if list(artifacts("killed").glob(pattern)):
+            if forked.files_below(artifacts("killed"), pattern):
                 os.killpg(process.pid, signal.SIGKILL)
                 num_kills += 1
                 break

@@ -258,7 +258,9 @@ def test_scoring_that_is_killed_again_and_again_ends(tmp_path: Path) -> None:
         process = subprocess.Popen([sys.executable, *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         until = time.monotonic() + 300
         while process.poll() is None and time.monotonic() < until:
-            now = max((num_rows(path) or 0 for path in (tmp_path / "runs").rglob(".part-*.begun")), default=0)
+            now = max(
+                (num_rows(path) or 0 for path in forked.files_below(tmp_path / "runs", ".part-*.begun")), default=0
+            )
             if now > kept:
                 process.send_signal(signal.SIGKILL)
                 kept = now
