@@ -13,8 +13,9 @@ MEDIA = "media"
 
 
 def run_above(path: Path) -> Path | None:
-    """The run that a file belongs to: the first folder above it with media of its own; ``None`` where none is."""
-    return next((folder for folder in path.absolute().parents if (folder / MEDIA).is_dir()), None)
+    """The run that a file belongs to: the first folder above it with media and artifacts; ``None`` where none is."""
+    parents = path.absolute().parents
+    return next((one for one in parents if (one / MEDIA).is_dir() and (one / "artifacts").is_dir()), None)
 
 
 def written(sample: Any, run: Path | None) -> Any:

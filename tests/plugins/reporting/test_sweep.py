@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,13 +11,15 @@ import numpy as np
 import pytest
 import yaml
 
-from infimed_core import InfimedError, Score, parse_changes, parse_value
+from infimed_core import InfimedError, Media, Score, Turn, parse_changes, parse_value
 from infimed_core.api.reporting import MetricValue
 from infimed_core.evaluate.graded import read_graded
 from infimed_core.evaluate.paired_comparison import mean_difference
 from infimed_core.plugins import load_plugins
+from infimed_core.records import open_run
 from infimed_core.runfile.loading import load_run_file
 from infimed_core.store.record import read_record
+from infimed_core.testing import make_image, make_sample
 from infimed_plugins.reporting.check import lines_about
 from infimed_plugins.reporting.compare.comparison import compare_runs
 from infimed_plugins.reporting.sweep.command import sweep as sweep_command
@@ -228,6 +231,27 @@ def test_a_score_without_an_interval_is_shown_without_one():
     line = Line(benchmark="b", scoring="s", variant="v", models=("m",), seeds=(0,), value=value, by_seed={"0": 37.2})
     result = SweepResult(source="x", reference="v", variants={"v": {}}, lines=(line,), costs=(), missing={})
     assert table_of(result)[1] == [["b", "v", "m", "37.200", ""]] and "37.2" in page(result)
+
+
+def test_every_run_of_a_sweep_has_the_pictures_that_its_samples_brought(write, registry, tmp_path):
+    file = write(training={"use": "staged", "with": {"stages": [{"name": "first", "num_samples": 6}]}})
+    turns = (Turn(role="user", content=(0, "Which plane?")), Turn(role="assistant", content=("axial",)))
+    samples = [
+        make_sample(f"p{number}").model_copy(update={"turns": turns, "media": (Media(data=make_image(seed=number)),)})
+        for number in range(6)
+    ]
+    (tmp_path / "samples.jsonl").write_text("\n".join(sample.model_dump_json() for sample in samples) + "\n")
+    sweep = plan_sweep(file, registry, {"run.seed": (0, 1, 2)}, tmp_path / "swept")
+    assert run_sweep(sweep, registry, lambda event: None, lambda line: None) == {}
+    first, *others = [tmp_path / "swept" / member.name for member in sweep.members]
+    shutil.rmtree(first)
+    for directory in others:
+        run = open_run(directory)
+        train = run.step("train", stage="first")
+        assert run.step("read").status == "reused" and train.num_in == train.num_out == 6 and not train.dropped
+        places = [Path(item.uri) for sample in run.dataset for item in sample.media]
+        assert len(places) == 6 and all(place.is_relative_to(directory / "media") for place in places)
+        assert [place.read_bytes() for place in places] == [sample.media[0].data for sample in samples]
 
 
 def test_a_run_that_fails_is_told_and_the_others_are_compared(write, registry, tmp_path):

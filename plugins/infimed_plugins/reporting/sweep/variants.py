@@ -13,7 +13,7 @@ from infimed_core import InfimedError, Plan, Registry, RunEvent, load_run_file, 
 from infimed_plugins.reporting.sweep.grid import RunVariant, load_variant, load_variants, variants_of
 
 _SHARED = ("artifacts", "checkpoints")
-"""Folders of a run whose content another run may use."""
+"""Folders of a run whose content another run may use, beside the media that its samples brought."""
 
 
 @dataclass(frozen=True)
@@ -81,19 +81,25 @@ def run_sweep(
 
 def _share(source: Path, target: Path) -> None:
     """Give a run what another finished, by hard links: what an artifact was made from is in its name."""
+    for group in sorted((source / "media").glob("*")):  # first: samples that are there have their media
+        there = {path.name for path in (target / "media" / group.name).glob("*")}
+        for file in group.iterdir():
+            if file.name not in there and not file.name.startswith("."):
+                _link(file, target / "media" / group.name / file.name)
     for folder in _SHARED:
         for seal in sorted((source / folder).glob("*/artifact.json")):
             copy = target / folder / seal.parent.name
-            if (
-                copy / seal.name
-            ).exists() or seal.parent.is_symlink():  # a link to the newest checkpoint is each run's own
-                continue
+            if (copy / seal.name).exists() or seal.parent.is_symlink():
+                continue  # a link to the newest checkpoint is each run's own
             shutil.rmtree(copy, ignore_errors=True)
             # The seal comes last: an artifact without it is not one.
             for file in (*(path for path in seal.parent.rglob("*") if path.is_file() and path != seal), seal):
-                linked = copy / file.relative_to(seal.parent)
-                linked.parent.mkdir(parents=True, exist_ok=True)
-                try:
-                    os.link(file, linked)
-                except OSError:
-                    shutil.copyfile(file, linked)
+                _link(file, copy / file.relative_to(seal.parent))
+
+
+def _link(file: Path, linked: Path) -> None:
+    linked.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(file, linked)
+    except OSError:
+        shutil.copyfile(file, linked)
