@@ -145,7 +145,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--data", type=int, default=1200, help="samples of data of each sort")
     parser.add_argument("--samples", type=int, default=4800, help="samples trained on, with repeats")
-    parser.add_argument("--choice-samples", type=int, default=2400, help="the same for chosen and random data")
+    parser.add_argument("--choice-samples", type=int, default=6000, help="the same for chosen and random data")
     parser.add_argument("--only", choices=("reasoning", "choices"), help="one of the two comparisons")
     parser.add_argument("--folder", type=Path, help="keep the runs here, and go on from what is there")
 
