@@ -23,7 +23,7 @@ from infimed_core.records import open_run
 from infimed_core.store.questions import read_questions
 from infimed_core.testing import make_image, make_sample
 from infimed_plugins.endpoint.messages import read_reply
-from infimed_plugins.endpoint.transport import CallError
+from infimed_plugins.http.transport import CallError
 from infimed_plugins.medevalkit.answers.choice import read_choice
 from infimed_plugins.medevalkit.answers.closed import grade_closed
 from infimed_plugins.medevalkit.answers.open_answers import grade_open

@@ -28,7 +28,7 @@ from infimed_core.runfile.loading import load_run_file
 from infimed_core.testing import check_component, make_image
 from infimed_plugins.endpoint.model import OpenAICompatible
 from infimed_plugins.endpoint.pictures import encoded
-from infimed_plugins.endpoint.transport import Patience, is_loopback, retry_after
+from infimed_plugins.http.transport import Patience, is_loopback, retry_after
 from infimed_plugins.image.modality import Image as ImageModality
 
 MEDIA = MediaLoader({"image": ImageModality()})

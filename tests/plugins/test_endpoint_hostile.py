@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infimed_core import DataError, Generation
-from infimed_plugins.endpoint.own_machine import is_loopback
-from infimed_plugins.endpoint.secrets import MASK, Secret, read_key
+from infimed_core import DataError, Generation, InfimedError
+from infimed_plugins.http.addresses import is_loopback
+from infimed_plugins.http.secrets import MASK, Secret, read_key
+from infimed_plugins.reinforcement.server import RolloutServer, ServerDraws
 
 spec = importlib.util.spec_from_file_location("endpoint_servers", Path(__file__).with_name("test_endpoint.py"))
 assert spec is not None and spec.loader is not None
@@ -213,7 +214,7 @@ def test_a_name_below_localhost_is_this_machine_only_where_it_leads_here(monkeyp
 def test_a_name_that_leads_elsewhere_once_it_is_connected_to_is_sent_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     with FakeServer() as server:
         port = urllib.parse.urlsplit(server.url).port
-        from infimed_plugins.endpoint import deadlines
+        from infimed_plugins.http import deadlines
 
         monkeypatch.setattr(deadlines, "is_own_address", lambda address: False)  # as if it were another machine
         resolving(monkeypatch, "127.0.0.1")
@@ -234,31 +235,67 @@ DRIPS = {
 }
 
 
-@pytest.mark.parametrize("drip", DRIPS)
-def test_a_reply_that_trickles_ends_with_the_timeout(drip: str) -> None:
+def trickling(drip: str):
+    """A server's behaviour: a reply that never ends."""
     first, piece = DRIPS[drip]
 
-    def behave(body, count):
-        def write(handler):
-            end = time.monotonic() + 8
-            number = 0
-            try:
-                handler.wfile.write(first)
-                while time.monotonic() < end:
-                    handler.wfile.write(piece(number))
-                    handler.wfile.flush()
-                    number += 1
-                    time.sleep(0.02)
-            except OSError:
-                pass
+    def write(handler):
+        end = time.monotonic() + 8
+        number = 0
+        try:
+            handler.wfile.write(first)
+            while time.monotonic() < end:
+                handler.wfile.write(piece(number))
+                handler.wfile.flush()
+                number += 1
+                time.sleep(0.02)
+        except OSError:
+            pass
 
-        return write
+    return lambda body, count: write
 
-    with FakeServer(behave) as server:
+
+@pytest.mark.parametrize("drip", DRIPS)
+def test_a_reply_that_trickles_ends_with_the_timeout(drip: str) -> None:
+    with FakeServer(trickling(drip)) as server:
         start = time.monotonic()
         answer = ask(model(server.url, timeout_seconds=0.6, max_retries=0), [question(1)])["1"]
         assert time.monotonic() - start < 3
         assert answer.error.startswith(("timeout: ", "connection_lost: "))
+
+
+def drawing(url: str, **settings) -> str:
+    """What is said of a server of draws that fails."""
+    draws = ServerDraws(RolloutServer(base_url=url, model="m", api_key_environment="MY_KEY", **settings))
+    with pytest.raises(InfimedError) as found:
+        draws._ask({"model": "m", "messages": []})
+    assert "\n" not in str(found.value) and "\x1b" not in str(found.value)
+    return str(found.value)
+
+
+@pytest.mark.parametrize("drip", DRIPS)
+def test_a_server_of_draws_that_trickles_ends_with_the_timeout(drip: str) -> None:
+    with FakeServer(trickling(drip)) as server:
+        start = time.monotonic()
+        told = drawing(server.url, timeout_seconds=0.6)
+        assert time.monotonic() - start < 3 and "does not answer" in told and "start it again" in told
+
+
+def test_a_server_of_draws_shows_no_key_follows_nobody_and_fills_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = ("x" * 290 + f" no such key: {KEY} {KEY[5:25]} \x1b[2J\n").encode()
+    with FakeServer(lambda body, count: (401, said)) as server:
+        told = drawing(server.url)
+        assert "with 401" in told and not any(KEY[at : at + 8] in told for at in range(len(KEY) - 7))
+        assert server.headers[0]["Authorization"] == f"Bearer {KEY}"
+    with FakeServer() as other, FakeServer(lambda body, count: (307, b"", {"Location": other.url})) as server:
+        assert "with 307" in drawing(server.url) and not other.bodies
+    monkeypatch.setattr("infimed_plugins.http.transport.LARGEST_REPLY", 100_000)
+    with FakeServer(lambda body, count: (200, b" " * 200_000)) as server:
+        assert "larger than" in drawing(server.url)
+    monkeypatch.setenv("MY_KEY", KEY + "\n")
+    with FakeServer() as server:
+        told = drawing(server.url)
+        assert "MY_KEY has a line break" in told and KEY[:8] not in told and not server.bodies
 
 
 def test_half_characters_and_deep_nesting_in_a_reply_are_told_or_mended() -> None:

@@ -195,7 +195,7 @@ def test_an_adapter_is_sent_by_itself(checkpoint, server, tmp_path):
     ("fault", "told"),
     [
         ("stale", "does not answer by the weights that were sent"),
-        ("no development mode", "replied 404 to /collective_rpc.*VLLM_SERVER_DEV_MODE=1"),
+        ("no development mode", "replied to /collective_rpc with 404.*VLLM_SERVER_DEV_MODE=1"),
         ("no tokens", r"tells no tokens of its answers \(return_token_ids\)"),
         ("other prompt", r"reads '0/question-0' as \d+ tokens.*other from token 1 on.*chat template"),
     ],
@@ -238,6 +238,7 @@ def test_identified_samples_do_not_leave_this_machine(checkpoint):
     model = TINY.load(checkpoint)
     for place, tags, leaves in (
         ("http://10.0.0.1:9/v1", {"identity": "unchecked"}, False),
+        ("http://10.0.0.1:9/v1", {" Identity": "unchecked"}, False),
         ("http://127.0.0.1:9/v1", {"identity": "unchecked"}, True),
         ("http://10.0.0.1:9/v1", {"identity": "clear"}, True),
     ):
@@ -255,17 +256,3 @@ def test_weights_of_the_step_before_are_removed(checkpoint, server, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["infimed-policy-1"]
     ask.take_over(model, 1, True, lambda value: [value])
     assert [path.name for path in tmp_path.iterdir()] == ["infimed-policy-2"]
-
-
-def test_a_key_that_a_server_says_again_is_not_shown(monkeypatch):
-    monkeypatch.setenv("VLLM_API_KEY", "sk-0123456789abcdef")
-    ask = ServerDraws(RolloutServer(base_url="http://127.0.0.1:9/v1", model="m"))
-    said = "x" * 290 + " no such key: sk-0123456789abcdef \x1b[2J"
-    reply = httpx.MockTransport(lambda request: httpx.Response(401, text=said))
-    ask.__dict__["_client"] = httpx.Client(transport=reply)
-    with pytest.raises(InfimedError, match="replied 401") as found:
-        ask._post("/reset_prefix_cache", {}, "start it again")
-    assert "sk-01" not in str(found.value) and "\x1b" not in str(found.value)
-    with pytest.raises(InfimedError) as found:
-        raise ask._error("serves 2 models (sk-0123456789abcdef, \x1b[2J)")
-    assert "0123" not in str(found.value) and "\x1b" not in str(found.value)

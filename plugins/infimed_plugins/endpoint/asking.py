@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import queue
 import threading
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from infimed_core import Answer, DataError, MediaLoader, Request
 from infimed_plugins.endpoint.messages import Asking, make_body, read_reply
 from infimed_plugins.endpoint.pictures import Pictures
-from infimed_plugins.endpoint.transport import CallError, Patience, Server
+from infimed_plugins.http.addresses import doubt_of
+from infimed_plugins.http.transport import CallError, Patience, Server
 
 HOPELESS = ("not_allowed", "not_found", "redirected", "certificate", "not_this_machine")
 """Failures that every question will meet as well, if none has been answered yet."""
 ABSENT = ("connection_refused", "unknown_host")
 """Failures that, at the end of patience, mean that there is no server, whatever it was asked."""
-CLEAR = "clear"
-"""The one value of the tag ``identity`` with which a sample may leave this machine; any other is a doubt."""
 LOST_IN_A_ROW = 3
 """Questions that lose their patience to other failures, with no answer in between, before the rest is not asked.
 
@@ -93,8 +91,7 @@ class _Questions:
         return Answer.model_validate({"sample_id": answer.sample_id, **self._server.secret.hide_in(said)})
 
     def _ask(self, request: Request) -> Answer:
-        doubts = [value for name, value in request.tags.items() if _reads_as(name) == "identity"]
-        doubt = next((value for value in doubts if value != CLEAR), None)
+        doubt = doubt_of(request.tags)
         if self._guarded and doubt is not None:
             raise DataError(
                 "identified",
@@ -134,9 +131,3 @@ class _Questions:
             gone = self._lost >= (1 if error.code in ABSENT else LOST_IN_A_ROW)
             if (hopeless or gone) and error.code != "not_asked":
                 self._given_up = str(error)
-
-
-def _reads_as(name: str) -> str:
-    """The letters of a tag's name as a person reads them, whatever their case, width, and what is put between them."""
-    letters = unicodedata.normalize("NFKC", name).casefold().replace("\u0131", "i")
-    return "".join(letter for letter in letters if letter.isalpha())

@@ -10,7 +10,7 @@ from pydantic import Field, JsonValue
 
 from infimed_core import Answer, DataError, Generation, Request, Row, Turn
 from infimed_plugins.endpoint.pictures import Pictures
-from infimed_plugins.endpoint.transport import CallError
+from infimed_plugins.http.transport import CallError
 
 MOST_TOKENS = 2**31
 """A count that is larger is no count."""

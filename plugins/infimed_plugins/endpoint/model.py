@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-import urllib.parse
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -16,8 +15,9 @@ from pydantic import ConfigDict, Field, JsonValue, field_validator
 from infimed_core import Answer, DataError, Generation, LoadedModel, MediaLoader, Model, Request, Turn, canonical_json
 from infimed_plugins.endpoint.asking import AskingOptions, ask_all
 from infimed_plugins.endpoint.messages import Asking
-from infimed_plugins.endpoint.secrets import read_key
-from infimed_plugins.endpoint.transport import CallError, Patience, Server
+from infimed_plugins.http.addresses import base_url_of
+from infimed_plugins.http.secrets import read_key
+from infimed_plugins.http.transport import CallError, Patience, Server
 
 OWN_FIELDS = ("model", "messages", "stream")
 """Fields of the body that ``extra_body`` may not set."""
@@ -66,21 +66,7 @@ class OpenAICompatible(Model):
     @field_validator("base_url")
     @classmethod
     def _check_url(cls, value: str) -> str:
-        value = value.strip().rstrip("/").removesuffix("/chat/completions")
-        parts = urllib.parse.urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname or not value.isprintable() or " " in value:
-            raise ValueError("must be an http or https address such as http://127.0.0.1:8000/v1")
-        if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
-            raise ValueError("must hold no user, password or query; the key goes into the environment variable")
-        if parts.port == 0:  # asking for the port refuses what is no number up to 65535
-            raise ValueError("must name a port from 1 to 65535, or none")
-        try:
-            parts.hostname.encode("idna")
-        except UnicodeError:
-            raise ValueError(
-                "must name a host that can be looked up; a part of its name is empty or too long"
-            ) from None
-        return value
+        return base_url_of(value)
 
     @field_validator("extra_body")
     @classmethod

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import ipaddress
 import os
-import re
 import shutil
 import tempfile
-import urllib.parse
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -31,16 +28,14 @@ from infimed_core import (
     TrainableModel,
     printable,
 )
+from infimed_plugins.http.addresses import base_url_of, doubt_of
+from infimed_plugins.http.secrets import read_key
+from infimed_plugins.http.transport import CallError, Server
 
 POLICY = "infimed-policy"
 """Name under which a server holds the adapter that learns."""
 NEVER = -100.0
 """Bias on the logits of tokens that are not to be drawn; the least that a server takes."""
-LONGEST_REASON, LONGEST_READ = 300, 100_000
-"""Letters of what a server says of a failure that are shown, and that are looked at for them."""
-PIECE = 8
-"""Letters in a row that give a part of a key away; a shorter key is a placeholder of local servers."""
-_SIGNS = re.compile(r"[\W_]+")
 
 
 class RolloutServer(Row):
@@ -70,22 +65,7 @@ class RolloutServer(Row):
     @field_validator("base_url")
     @classmethod
     def _check_url(cls, value: str) -> str:
-        value = value.strip().rstrip("/").removesuffix("/chat/completions")
-        parts = urllib.parse.urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-            raise ValueError("must be an http or https address such as http://127.0.0.1:8000/v1")
-        if parts.username is not None or parts.password is not None:
-            raise ValueError("must hold no user or password; the key goes into the environment variable")
-        return value
-
-    @property
-    def is_own(self) -> bool:
-        """Whether the address is this machine's own."""
-        host = urllib.parse.urlsplit(self.base_url).hostname or ""
-        try:
-            return ipaddress.ip_address(host).is_loopback
-        except ValueError:
-            return host == "localhost"
+        return base_url_of(value)
 
 
 @runtime_checkable
@@ -123,27 +103,18 @@ class ServerDraws:
         self._written: Path | None = None
 
     @cached_property
-    def _key(self) -> str:
-        return os.environ.get(self._settings.api_key_environment, "")
+    def _server(self) -> Server:
+        settings = self._settings
+        name = settings.api_key_environment
+        try:
+            return Server(self._root, read_key(os.environ.get(name, ""), name), name, settings.timeout_seconds)
+        except DataError as error:
+            raise self._error(f"was not asked: {error}") from None
 
-    def _without_key(self, text: str) -> str:
-        """The text, unless it says a piece of the key again, whatever is put between its letters."""
-        key, said = (_SIGNS.sub("", one).lower() for one in (self._key, text))
-        pieces = (key[start : start + PIECE] for start in range(len(key) - PIECE + 1))
-        return "(it says the key again)" if any(piece in said for piece in pieces) else printable(text)
-
-    @cached_property
-    def _client(self) -> Any:
-        import httpx
-
-        key = self._key
-        return httpx.Client(
-            headers={"Authorization": f"Bearer {key}"} if key else {},
-            timeout=self._settings.timeout_seconds,
-            limits=httpx.Limits(max_connections=None),
-            follow_redirects=False,  # pictures go to the host that the run file names and to no other
-            trust_env=not self._settings.is_own,
-        )
+    @property
+    def _root(self) -> str:
+        """The address that the paths of vLLM's own interfaces stand behind."""
+        return self._settings.base_url.removesuffix("/v1")
 
     @cached_property
     def _folder(self) -> Path:
@@ -174,24 +145,24 @@ class ServerDraws:
         if adapter:
             body = {"lora_name": POLICY, "lora_path": str(folder), "load_inplace": True}
             needs = "VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 and --enable-lora"
-            self._post("/v1/load_lora_adapter", body, f"start it with {needs}, and let it read {self._folder}")
+            self._exchange("/v1/load_lora_adapter", body, f"start it with {needs}, and let it read {self._folder}")
         else:
             body = {"method": "reload_weights", "kwargs": {"weights_path": str(folder)}}
             needs = f"start it with VLLM_SERVER_DEV_MODE=1, and let it read {self._folder}"
-            self._post("/collective_rpc", body, needs)
+            self._exchange("/collective_rpc", body, needs)
         needs = "start it with VLLM_SERVER_DEV_MODE=1; vLLM 0.32 has all that is needed"
-        reset = self._post("/reset_prefix_cache", {}, needs)
+        reset = self._exchange("/reset_prefix_cache", {}, needs)
         if isinstance(reset, Mapping) and reset.get("success") is False:
             raise self._error("could not empty its prefix cache, which holds keys and values of the weights before")
         # Its workers forget what they made of pictures, and its scheduler does not: an old picture would end it.
-        self._post("/reset_encoder_cache", {}, needs)
+        self._exchange("/reset_encoder_cache", {}, needs)
         if self._written is not None and self._written != folder:
             shutil.rmtree(self._written, ignore_errors=True)
         self._written = folder
         return adapter
 
     def _only_model(self) -> str:
-        reply = self._exchange("GET", "/v1/models", None, "is it a vLLM server?")
+        reply = self._exchange("/v1/models", None, "is it a vLLM server?")
         listed = reply.get("data") if isinstance(reply, Mapping) else None
         names = [str(one.get("id")) for one in listed or [] if isinstance(one, Mapping)]
         names = [name for name in names if name != POLICY]
@@ -227,8 +198,8 @@ class ServerDraws:
         return [self._read(prompt, reply, count, ends) for (prompt, _), reply in zip(asked, replies, strict=True)]
 
     def _body(self, request: Request, count: int, never: Sequence[int], ends: Sequence[int]) -> dict[str, Any]:
-        doubt = request.tags.get("identity", "clear")
-        if doubt != "clear" and not (self._settings.is_own or self._settings.allow_identified):
+        doubt = doubt_of(request.tags)
+        if doubt is not None and not (self._server.is_own or self._settings.allow_identified):
             raise self._error(
                 f"is another machine, and sample '{request.sample_id}' is tagged identity: {doubt}; clear the data, or "
                 "set allow_identified: true"
@@ -252,7 +223,7 @@ class ServerDraws:
         }  # fmt: skip
 
     def _ask(self, body: Mapping[str, Any]) -> Any:
-        return self._post("/v1/chat/completions", body, f"does it serve '{body['model']}'?")
+        return self._exchange("/v1/chat/completions", body, f"does it serve '{body['model']}'?")
 
     def _read(self, prompt: Encoded, reply: Any, count: int, ends: Sequence[int]) -> list[list[int]]:
         choices = reply.get("choices") if isinstance(reply, Mapping) else None
@@ -305,29 +276,21 @@ class ServerDraws:
 
     # -- exchange ------------------------------------------------------------------------------------------------
 
-    def _post(self, path: str, body: Mapping[str, Any], remedy: str) -> Any:
-        return self._exchange("POST", path, body, remedy)
-
-    def _exchange(self, method: str, path: str, body: Mapping[str, Any] | None, remedy: str) -> Any:
-        import httpx
-
-        base = self._settings.base_url
-        url = base + path.removeprefix("/v1") if path.startswith("/v1/") else base.removesuffix("/v1") + path
+    def _exchange(self, path: str, body: Mapping[str, Any] | None, remedy: str) -> Any:
+        """POST ``body`` (GET where it is ``None``); returns the JSON of the reply, ``None`` where it holds none."""
+        if path.startswith("/v1/"):
+            path = self._settings.base_url.removeprefix(self._root) + path.removeprefix("/v1")
         try:
-            response = self._client.request(method, url, json=body)
-        except (httpx.HTTPError, OSError) as error:
-            told = " ".join(str(error).split()) or type(error).__name__
-            raise self._error(f"does not answer ({told}); start it again, then the same command goes on") from None
-        if not response.is_success:
-            told = " ".join(self._without_key(response.text[:LONGEST_READ]).split())[:LONGEST_REASON]
-            raise self._error(f"replied {response.status_code} to {path}: {told or 'nothing'}; {remedy}")
-        try:
-            return response.json() if response.content else None
-        except ValueError:
-            return None
+            return self._server.exchange(path, body)
+        except CallError as error:
+            if error.code == "malformed_reply":
+                return None
+            if error.refusal:
+                raise self._error(f"replied to {path} with {error.refusal}; {remedy}") from None
+            raise self._error(f"does not answer ({error}); start it again, then the same command goes on") from None
 
     def _error(self, text: str) -> InfimedError:
-        return InfimedError(f"the server that draws answers, {self._settings.base_url}, {self._without_key(text)}")
+        return InfimedError(f"the server that draws answers, {self._settings.base_url}, {printable(text)}")
 
 
 def _content(turn: Any, request: Request) -> str | list[dict[str, Any]]:

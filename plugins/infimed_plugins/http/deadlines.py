@@ -10,7 +10,7 @@ from typing import Any
 
 import httpcore
 
-from infimed_plugins.endpoint.own_machine import NotThisMachineError, is_own_address
+from infimed_plugins.http.addresses import NotThisMachineError, is_own_address
 
 
 class Clock(threading.local):

@@ -15,13 +15,13 @@ from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from infimed_plugins.endpoint.own_machine import NotThisMachineError, is_loopback
-from infimed_plugins.endpoint.secrets import Secret
+from infimed_plugins.http.addresses import NotThisMachineError, is_loopback
+from infimed_plugins.http.secrets import Secret
 
 if TYPE_CHECKING:
     import httpx
 
-    from infimed_plugins.endpoint.deadlines import Clock
+    from infimed_plugins.http.deadlines import Clock
 
 T = TypeVar("T")
 
@@ -41,13 +41,21 @@ class CallError(Exception):
         retry: whether another try may succeed.
         after: seconds the server asked to wait, if it did.
         reached: whether the server replied at all.
+        refusal: status and reason of a reply that is no success, such as "404: no such model"; else empty.
     """
 
     def __init__(
-        self, code: str, message: str, *, retry: bool = False, after: float | None = None, reached: bool = True
+        self,
+        code: str,
+        message: str,
+        *,
+        retry: bool = False,
+        after: float | None = None,
+        reached: bool = True,
+        refusal: str = "",
     ) -> None:
         super().__init__(f"{code}: {message}")
-        self.code, self.retry, self.after, self.reached = code, retry, after, reached
+        self.code, self.retry, self.after, self.reached, self.refusal = code, retry, after, reached, refusal
 
 
 @dataclass(frozen=True)
@@ -66,7 +74,7 @@ class Server:
     def _client(self) -> httpx.Client:
         import httpx
 
-        from infimed_plugins.endpoint.deadlines import DeadlineBackend
+        from infimed_plugins.http.deadlines import DeadlineBackend
 
         headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "infimed"}
         if self.key:
@@ -96,7 +104,7 @@ class Server:
 
     @cached_property
     def _clock(self) -> Clock:
-        from infimed_plugins.endpoint.deadlines import Clock  # httpcore is slow to import, and not every run asks
+        from infimed_plugins.http.deadlines import Clock  # httpcore is slow to import, and not every run asks
 
         return Clock()
 
@@ -175,17 +183,19 @@ class Server:
 
     def _refused(self, response: httpx.Response, content: bytes) -> CallError:
         told = _reason(content, self.secret)
-        line = f"{self.base_url} replied {response.status_code}" + (f": {told}" if told else "")
+        refusal = f"{response.status_code}" + (f": {told}" if told else "")
+        line = f"{self.base_url} replied {refusal}"
         if response.status_code in (401, 403):
             held = "refuses the key in" if self.key else "wants a key; put it into"
-            return CallError("not_allowed", f"{line}; the server {held} the environment variable {self.key_name}")
+            text = f"{line}; the server {held} the environment variable {self.key_name}"
+            return CallError("not_allowed", text, refusal=refusal)
         if response.status_code == 404:
-            return CallError(
-                "not_found", f"{line}; check the model's name, and that base_url ends as the server wants (often /v1)"
-            )
+            text = f"{line}; check the model's name, and that base_url ends as the server wants (often /v1)"
+            return CallError("not_found", text, refusal=refusal)
         if 300 <= response.status_code < 400:
             place = _start(self.secret.hide(response.headers.get("Location", "nowhere")))
-            return CallError("redirected", f"{line}; redirects (here to {place}) are not followed; mend base_url")
+            text = f"{line}; redirects (here to {place}) are not followed; mend base_url"
+            return CallError("redirected", text, refusal=refusal)
         status = response.status_code
         retry = status in (408, 429) or status >= 500
         after = retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
@@ -196,7 +206,7 @@ class Server:
             if response.status_code >= 500
             else "refused"
         )
-        return CallError(code, line, retry=retry, after=after)
+        return CallError(code, line, retry=retry, after=after, refusal=refusal)
 
 
 def _innermost(error: Exception) -> Exception:
