@@ -42,7 +42,7 @@ _PER_YEAR = {"D": 365.25, "W": 52.18, "M": 12.0}
 
 
 def years_of(age: str) -> float | None:
-    """Years that an age of DICOM tells in days, weeks, months or years (where no unit is told); ``None`` if it is none."""
+    """Years that an age of DICOM tells in days, weeks, months or (without a unit too) years; ``None`` if it is none."""
     told = _AGE.fullmatch(age)
     return int(told[1]) / _PER_YEAR.get(told[2].upper(), 1.0) if told else None
 
