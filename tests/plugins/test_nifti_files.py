@@ -43,6 +43,26 @@ def test_a_file_is_what_its_bytes_are_and_not_what_its_name_says(tmp_path, name,
         assert (NIFTI.load(medium) == EXPECTED).all() and NIFTI.probe(medium) == EXPECTED.shape[:2]
 
 
+@pytest.mark.parametrize("size", [8, 600, 1000, 200_000])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+@pytest.mark.parametrize("version", [nibabel.Nifti1Image, nibabel.Nifti2Image])
+def test_remarks_of_any_length_before_the_voxels_cost_no_picture(version, pack, size):
+    image = version(VOLUME, np.eye(4))  # as AFNI writes them: its whole history stands in such a remark
+    image.header.extensions.append(nibabel.nifti1.Nifti1Extension("afni", b"<AFNI_attributes " + b"x" * size))
+    data = image.to_bytes()
+    assert (np.asarray(version.from_bytes(data).dataobj) == VOLUME).all()
+    assert (NIFTI.load(inline(pack(data))) == EXPECTED).all()
+    assert NIFTI.probe(inline(pack(data))) == EXPECTED.shape[:2]
+    assert code_of(NIFTI.load, inline(pack(data[: len(data) - 100]))) == "truncated"
+
+
+def test_a_matrix_of_cifti_is_no_volume():
+    header = nibabel.Nifti2Header()
+    header.set_data_shape((1, 1, 1, 1, 10, 10))
+    data = nibabel.Nifti2Image(np.ones((1, 1, 1, 1, 10, 10), np.float32), None, header).to_bytes()
+    assert code_of(NIFTI.probe, inline(data)) == code_of(NIFTI.load, inline(data)) == "not_nifti"
+
+
 @pytest.mark.parametrize("ending", [".hdr", ".hdr.gz"])
 @pytest.mark.parametrize("version", [nibabel.Nifti1Pair, nibabel.Nifti2Pair])
 def test_a_pair_is_read_by_either_name_and_a_cut_half_is_truncated(tmp_path, version, ending):

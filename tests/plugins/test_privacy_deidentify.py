@@ -150,6 +150,27 @@ def test_dicom_keeps_its_links_and_its_pixels(source, tmp_path):
     assert (one.pixel_array == GREY).all()
 
 
+AGES = {  # as written: what the copy may say, in years by hand: 999M is 83 years, 999W 19, 999D under 3
+    "100M": "100M", "104W": "104W", "365D": "365D", "012M": "012M", "999M": "999M", "999D": "999D", "045Y": "045Y",
+    "8Y": "8Y", "089Y": "089Y", "090Y": "090Y", "091Y": "090Y", "095Y": "090Y", "113Y": "090Y", "95Y": "090Y",
+    "95": "090Y", "": "", "Bob": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("age", AGES)
+def test_an_age_above_ninety_years_is_capped_and_one_in_months_weeks_or_days_stays(tmp_path, age):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the age that is none
+        save(dicom("ROSSI^MARIA", "R-31415", "1.9.9.1", PatientAge=age), tmp_path / "in" / "one.dcm")
+    target, body = run(tmp_path / "in", tmp_path, keep_characteristics=True)
+    (made,) = cleaned(target).values()
+    assert made.get("PatientAge") == AGES[age]
+    capped = AGES[age] not in (age, None)
+    assert (
+        ("PatientAge", "capped at 90 years") in {(row["place"], row["action"]) for row in body["changes"]}
+    ) == capped
+
+
 def test_another_key_gives_other_pseudonyms_and_the_same_key_the_same(source, tmp_path):
     first = deidentify(source, tmp_path / "1", key=KEY, read_pixels=False)
     again = deidentify(source, tmp_path / "2", key=KEY, read_pixels=False)

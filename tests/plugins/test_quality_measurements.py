@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
+from PIL import Image
 
+from infimed_core import Media, Sample, Turn
 from infimed_plugins.quality import measurements
 from infimed_plugins.quality.calibration import distances, summarise
+from infimed_plugins.quality.installed import media_loader
 from infimed_plugins.quality.measurements import MEASUREMENTS, measure
+from infimed_plugins.quality.scorer import FiveDimension
 
 
 def test_a_white_margin_is_no_overexposure_and_white_within_the_anatomy_is():
@@ -60,3 +66,34 @@ def test_one_study_says_nothing_of_the_spread():
     width = pooled.spreads["blur"].edge - pooled.spreads["blur"].median
     assert distances(probe, one, pooled)["blur"] == pytest.approx(-1 / (2 * width))
     assert distances(probe, many, pooled)["blur"] < -5
+
+
+def _disc(bands: list[tuple[int, int, int]]) -> bytes:
+    """A round coloured picture on black, as a camera for eyes takes it, with rows of one level drawn over it."""
+    rows, columns = np.mgrid[:240, :240]
+    chance = np.random.default_rng(0)
+    inside = ((rows - 120) ** 2 + (columns - 120) ** 2 < 115**2)[..., None]
+    pixels = (inside * (chance.normal(0, 6, (240, 240, 1)) + np.array([150, 80, 40]) + rows[..., None] / 8)).clip(
+        0, 255
+    )
+    for first, end, level in bands:
+        pixels[first:end] = level
+    file = io.BytesIO()
+    Image.fromarray(pixels.astype(np.uint8)).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("bands", "flagged"),
+    [([], False), ([(0, 10, 0), (230, 240, 0)], False), ([(0, 12, 255)], False), ([(0, 90, 0)], False),
+     ([(0, 60, 255), (180, 240, 0)], True), ([(170, 240, 250)], True)],
+)  # fmt: skip
+def test_white_bands_over_a_good_part_of_a_picture_on_black_are_a_fault(bands, flagged):
+    turns = (
+        Turn(role="user", content=(0, "Describe.")),
+        Turn(role="assistant", content=("The optic disc is normal.",)),
+    )
+    sample = Sample(id="x", turns=turns, media=(Media(data=_disc(bands)),), tags={"modality": "fundus"})
+    (told,) = FiveDimension().score([sample], media_loader())
+    assert ("image_margin" in told.reasons) == flagged
+    assert (told.parts["image_quality"] < 0.5) == flagged

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,11 @@ TEXTS = [
     ("latin-1", "Keine Änderung gegenüber Voraufnahme, Größe gleich, Überlagerung links."),
     ("cp1252", "OPINIÓN: SIN EVOLUCIÓN, ELEVACIÓN DEL DIAFRAGMA."),
     ("cp1252", "léger, déjà connu"),
+    ("cp1252", "The patient’s heart isn’t enlarged."), ("cp1252", "No change – stable."),
+    ("cp1252", "“Normal” chest… the lungs’ bases don’t show an effusion; 3 × 4 cm, 37 °C, ± 2 mm."),
+    ("cp1252", "L’aorte n’a pas d’anévrisme – RAS"),
+    ("mac-roman", "María García, clínica"), ("mac-roman", "Größe unverändert, Lungenödem möglich"),
+    ("cp850", "Opacidad basal, corazón normal, ¿qué se ve en el niño?"),
     ("cp1250", "Serce w granicach normy, ognisk zapalnych nie stwierdza się; żebra całe, kąt lewy spłycony."),
     ("cp1250", "Plíce rozvinuté, bez čerstvých změn, srdeční stín nezvětšený, páteř s šípovitým zakřivením."),
     ("cp1250", "A tüdők légtartóak, a hörgők tágabbak, szívárnyék ötödnyivel nő; csőszerű képlet."),
@@ -74,3 +80,20 @@ def test_two_tables_of_one_layout_in_two_encodings_are_not_read_as_one(tmp_path:
         (tmp_path / name).write_bytes(f"question,answer\n{rows}".encode(encoding))
     text, _ = written(tmp_path, tmp_path)
     assert "#   not read: b.csv" in text and "path: a.csv" in text and "path: c.csv" in text and "path: b" not in text
+
+
+@pytest.mark.parametrize("text", ["The patient’s heart isn’t enlarged.", "No change – stable.", "“Normal”, she says…"])
+def test_quotes_and_dashes_of_windows_in_english_are_no_letters_of_another_system_and_no_guess(text: str) -> None:
+    lines = [f"{text} {number}".encode("cp1252") for number in range(40)]
+    lines[7] += b"\x90"
+    found = encoding_of_lines(lines)
+    assert (found.name, found.doubt) == ("cp1252", "")
+
+
+@pytest.mark.parametrize("ending", [".csv.gz", ".csv"])
+def test_a_packed_table_is_looked_into_for_its_encoding(tmp_path: Path, ending: str) -> None:
+    rows = "".join(f"Wo?,Größe unverändert {number}\n" for number in range(9))
+    data = f"question,answer\n{rows}".encode("cp1252")
+    (tmp_path / f"a{ending}").write_bytes(gzip.compress(data) if ending.endswith("gz") else data)
+    text, said = written(tmp_path, tmp_path)
+    assert "encoding: cp1252" in text and "9 of the 9 rows" in said

@@ -236,6 +236,24 @@ def test_two_tables_with_a_key_in_common_are_to_be_joined_first(tmp_path: Path) 
         written(tmp_path, Path("/nowhere"))
 
 
+def test_a_table_of_reports_goes_before_one_of_numbers_that_names_the_same_images(tmp_path: Path) -> None:
+    views, reports = ["uid,subject_id,view,rows"], ["uid,subject_id,impression"]
+    for number in range(12):
+        uid = f"{number * 7919:08x}-{number:08x}"
+        put(tmp_path / "files" / f"p{number // 2}" / f"{uid}.png", make_image(seed=number))
+        views.append(f"{uid},{number // 2},{('PA', 'LATERAL')[number % 2]},64")
+        reports.append(f"{uid},{number // 2},The patient’s heart isn’t enlarged – {number}.")
+    put(tmp_path / "metadata.csv", "\n".join(views))
+    data = "\n".join(reports).encode("cp1252").replace("– 5".encode("cp1252"), b"\x90 5")
+    put(tmp_path / "reports.csv.gz", gzip.compress(data))
+    text, said = written(tmp_path, Path("/nowhere"))
+    assert "11 of the 12 rows" in said and "11 of their 11 images are there" in said
+    (source,) = yaml.safe_load(text)["data"]["sources"]
+    assert source["with"]["path"].endswith("reports.csv.gz") and source["with"]["encoding"] == "cp1252"
+    assert source["with"]["columns"]["answer"] == "impression"
+    assert "#   not read: " in text and "reports.csv.gz:7: not cp1252 (byte 0x90" in text
+
+
 def test_a_study_is_a_text_beside_images_in_a_folder_of_its_own(tmp_path: Path) -> None:
     put(tmp_path / "img" / "1.png", make_image())
     put(tmp_path / "notes.txt", "Nothing of this is a report.")

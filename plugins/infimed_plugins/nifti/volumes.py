@@ -63,7 +63,7 @@ def read_header(media: Media) -> Header:
     if len(head) < header_class.sizeof_hdr:
         raise cut(media, "it ends within its header")
     try:
-        header = header_class.from_fileobj(BytesIO(head))
+        header = header_class.from_fileobj(BytesIO(head[: header_class.sizeof_hdr]))  # extensions may be long
         shape, affine = header.get_data_shape(), header.get_best_affine()
         slope, intercept = header.get_slope_inter()
         start, dtype = int(header.get_data_offset()), header.get_data_dtype()
@@ -73,7 +73,7 @@ def read_header(media: Media) -> Header:
     except Exception as error:
         detail = f"header cannot be read ({type(error).__name__}: {_one_line(error)})"
         raise DataError("corrupt", f"{name_of(media)}: {detail}") from None
-    if len(shape) < 2 or min(shape) < 1:
+    if len(shape) < 2 or min(shape) < 1 or (len(shape) > 4 and prod(shape[:4]) == 1):  # the last: CIFTI, of surfaces
         raise DataError("not_nifti", f"{name_of(media)}: no picture and no volume (shape {tuple(shape)})")
     if dtype.itemsize == 0 or start < 0:
         raise DataError("corrupt", f"{name_of(media)}: its header gives no place or size of voxels")

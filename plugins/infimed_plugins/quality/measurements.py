@@ -90,6 +90,7 @@ def measure(pixels: NDArray[np.uint8], max_side: int) -> dict[str, float]:
         "saturated": float(counts[WHITE:].sum() / grey.size)
         + (_crushed(grey, cv2) if counts[: DEEP + 1].any() else 0.0),
         "margin": 1.0 - content.size / grey.size,
+        "white_margin": _white_margin(grey),
         "corners": _corners(content),
         "saturation": _saturation(shown),
         "range": high - low,
@@ -114,6 +115,15 @@ def without_margin(grey: NDArray[Any]) -> NDArray[Any]:
     if rows is None or columns is None:
         return grey
     return grey[rows, columns]
+
+
+def _white_margin(grey: NDArray[Any]) -> float:
+    """Share of the picture in rows and columns at its borders that are white from end to end."""
+    left = 1.0
+    for lines in (grey, grey.T):
+        drawn = np.flatnonzero(lines.min(axis=1) < PALE)
+        left *= (int(drawn[-1]) + 1 - int(drawn[0])) / len(lines) if len(drawn) else 0.0
+    return 1.0 - left
 
 
 def _content(lines: NDArray[Any]) -> slice | None:

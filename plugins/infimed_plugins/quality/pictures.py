@@ -19,6 +19,8 @@ WRONG_WAY_ROUND = 0.1
 """Quality of a film that is inverted or upside down: it teaches the wrong thing until it is put right."""
 WHITE_CORNERS = 0.6
 """Share of white in the corners from which on a slice is inverted."""
+WHITE_MARGIN = 0.2
+"""Share of a picture in white bands at its borders from which on a part of what was imaged is taken to be missing."""
 LEAST_RANGE = 80.0
 """Grey levels from ground to highlights under which a grey picture is shown in a wrong window."""
 
@@ -95,7 +97,10 @@ def _plain_faults(picture: Picture, modality: str, chest: bool | None) -> Iterat
     values, words = picture.values, lexicon()
     if modality == "CR" and chest is not None and (fault := chest_fault(values, told=chest)) is not None:
         yield fault, WRONG_WAY_ROUND
-    if modality in words["black_corners"] and values["corners"] >= WHITE_CORNERS:
-        yield Reason.IMAGE_INVERTED, WRONG_WAY_ROUND
+    if modality in words["black_corners"]:
+        if values["corners"] >= WHITE_CORNERS:
+            yield Reason.IMAGE_INVERTED, WRONG_WAY_ROUND
+        if values["white_margin"] >= WHITE_MARGIN:  # the ground of these is black: few clean pictures do not widen that
+            yield Reason.IMAGE_MARGIN, 0.25
     if modality in words["grey"] and math.expm1(values["dynamic_range"]) < LEAST_RANGE:
         yield Reason.IMAGE_LOW_CONTRAST, 0.25

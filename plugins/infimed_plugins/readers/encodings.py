@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
 
+from infimed_plugins.readers.texts import beginning
+
 LOOKED_AT = 4_000_000
 """Bytes of a file that are looked at."""
 MOST_FILES = 100
@@ -40,6 +42,13 @@ _FREQUENT = {"Russian": "оеаинтсрвл", "Ukrainian": "оаинтвіер
 """Letters that make up more than half of a text."""
 _SIGNS = frozenset("°±µ²³×÷·•–—…„“”‚‘’«»›‹§№€£©®™½¼¾ºª´`¨\u00a0\u00ad≥≤")
 """Signs beside letters, in any language."""
+_PLACED = re.compile(
+    r"(?<=[A-Za-z])’(?:s|t|ll|re|ve|d|m)?(?![A-Za-z])|(?<![A-Za-z])(?:[cdjlmnst]|qu)’(?=[A-Za-z])"
+    r"|(?<![A-Za-z])[“„‘«](?=\w)|(?<=[\w.,!?])[”’“»](?!\w)|(?<![A-Za-z])[–—](?![A-Za-z])|(?<![A-Za-z])[•±×°µ³²©®™](?![a-z]{3})"
+    r"|(?<=\d)[±×°µ³²](?![a-z]{3})|…",
+    re.IGNORECASE,
+)
+"""A sign where it is used, so that it is no letter of another encoding."""
 SURE = 0.8
 """Share of the letters beyond a to z that belong to the language, from which on an encoding is taken at all."""
 CLOSE = 0.08
@@ -69,10 +78,7 @@ def encoding_of(files: Sequence[Path]) -> Encoding:
     """The encoding of files that are read with one setting; that of most of their lines."""
     lines: list[bytes] = []
     for file in islice(files, MOST_FILES):
-        if file.suffix == ".gz":
-            continue
-        with open(file, "rb") as stream:
-            content = stream.read(LOOKED_AT // min(len(files), MOST_FILES))
+        content = beginning(file, LOOKED_AT // min(len(files), MOST_FILES))
         if content.startswith(MARKS):
             continue
         if b"\0" in content[:4096] and (wide := _wide(content)):
@@ -87,6 +93,8 @@ def encoding_of_lines(lines: Sequence[bytes]) -> Encoding:
         return Encoding(None)
     if east := _east_asian(lines):
         return Encoding(east)
+    if _are_signs(lines):
+        return Encoding("cp1252")
     found = sorted(((_share(lines, name), name) for name in ALPHABETS), key=lambda one: -one[0])
     best, name = found[0]
     if best < SURE:
@@ -96,6 +104,13 @@ def encoding_of_lines(lines: Sequence[bytes]) -> Encoding:
     names = [other for other in ALPHABETS if other in texts]  # the commoner first
     alike = next((other for other in names if texts[other] == texts[name]), name)
     return Encoding(alike, tuple(other for other in names if texts[other] != texts[alike])[:3])
+
+
+def _are_signs(lines: Sequence[bytes]) -> bool:
+    """Whether nearly all beyond ASCII are signs of Windows where signs stand: It’s, l’aorte, a – b, “normal”."""
+    text = "\n".join(line.decode("cp1252") for line in lines if _is_in(line, "cp1252"))
+    num_signs = sum(sign > "\x7f" for sign in text)
+    return bool(text) and len(_PLACED.findall(text)) >= NEARLY_ALL * max(1, num_signs)
 
 
 def _share(lines: Sequence[bytes], name: str) -> float:

@@ -18,7 +18,7 @@ from infimed_plugins.readers.medevalkit import OPTIONS, columns_of_options
 from infimed_plugins.readers.options import LETTERS
 from infimed_plugins.readers.parquet import parquet_rows
 from infimed_plugins.readers.tables import header_of, table_rows
-from infimed_plugins.readers.texts import opened
+from infimed_plugins.readers.texts import beginning, opened
 from infimed_plugins.readers.values import is_empty
 
 LOOKED_AT = 400
@@ -194,10 +194,7 @@ def _holds_names(rows: Sequence[Mapping[str, Any]], name: str) -> bool:
 
 
 def _is_plain(file: Path) -> bool:
-    if file.suffix == ".gz":
-        return True
-    with open(file, "rb") as stream:
-        return stream.read(4_000_000).isascii()
+    return beginning(file, 4_000_000).isascii()
 
 
 def persons_of(rows: Sequence[Mapping[str, Any]], names: Sequence[str], tag: str | None = None) -> list[str]:

@@ -67,6 +67,11 @@ class Guess:
     samples: tuple[Sample, ...] = field(default=(), repr=False)
     """Those of the first rows."""
 
+    @property
+    def worth(self) -> int:
+        """How much of the data it reads."""
+        return self.num_samples + self.num_found
+
     def names_lost_images(self) -> str:
         """What names images of which none is there; "" where none does."""
         if self.unfound is not None:
@@ -116,7 +121,14 @@ def guess(
         told = next((f"{one.use}: {one.faults[0].detail}" for one in tried if one.faults), "")
         told = told or why_nothing(folder, left, shown) or _there(files)
         raise InfimedError(f"{place}: nothing in it becomes a sample ({told}); see docs/data.md for what is read")
-    useful.sort(key=lambda one: (-(one.num_samples + one.num_found), "image_key" in one.settings))
+    named = max((one.worth for one in useful if one.files and one.is_named), default=0)
+    useful.sort(
+        key=lambda one: (
+            bool(one.files) and not one.is_named and 2 * named >= one.worth,  # a guess, beside a table that says so
+            -one.worth,
+            "image_key" in one.settings,
+        )
+    )
     sliced = next((one for one in useful if one.use == "volumes"), None)
     if useful[0].use == "studies" and sliced is not None and sliced.num_samples == useful[0].num_samples:
         useful = [sliced, *(one for one in useful if one is not sliced)]  # it shows fewer images, chosen ones

@@ -9,6 +9,7 @@ import io
 import json
 import os
 import re
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
@@ -54,6 +55,19 @@ def opened(file: Path, encoding: str | None = None, newline: str = "\n") -> Iter
         wide = codecs.lookup(name).name.startswith(("utf-16", "utf-32"))
         with io.TextIOWrapper(raw, name, "strict" if wide else "surrogateescape", newline=newline) as text:  # type: ignore[arg-type]
             yield text
+
+
+def beginning(file: Path, size: int) -> bytes:
+    """The first ``size`` bytes of a file, unpacked where they are gzip's; what can be read of a damaged one."""
+    with open(file, "rb") as raw:
+        found = bytearray(raw.read(size))
+    if not found.startswith(b"\x1f\x8b"):
+        return bytes(found)
+    found.clear()
+    with gzip.open(file, "rb") as unpacked, contextlib.suppress(OSError, EOFError, zlib.error):
+        while len(found) < size and (part := unpacked.read1(size - len(found))):
+            found += part
+    return bytes(found)
 
 
 def lines_of(text: TextIO) -> Iterator[str | DataError]:

@@ -12,7 +12,7 @@ import numpy as np
 from infimed_core import DataError
 from infimed_plugins.quality.identity import redact
 from infimed_plugins.quality.privacy.containers import Changes, rebuild_pixel_data
-from infimed_plugins.quality.privacy.header import CODES
+from infimed_plugins.quality.privacy.header import CODES, years_of
 from infimed_plugins.quality.privacy.pixels import PixelReader, TextBox, cover, to_cover
 from infimed_plugins.quality.privacy.profile import DATE_VR, FREE_TEXT, TEXT_VR, action_of
 from infimed_plugins.quality.privacy.pseudonyms import Pseudonyms, is_uid
@@ -112,8 +112,10 @@ class DicomCleaner:
             # an overlay or a curve without its data, which the profile removes, is nothing but its texts
             action = "X" if (tag >> 24) in (0x50, 0x60) else action_of(tag)
             if element.keyword in CHARACTERISTICS and self.characteristics:
-                action = None
-                if element.keyword == "PatientAge" and str(element.value) > "089Y":
+                of_age = element.keyword == "PatientAge"
+                if not (of_age and element.value and years_of(str(element.value)) is None):  # prose is no age
+                    action = None
+                if of_age and (years_of(str(element.value)) or 0) > 90:
                     element.value = "090Y"
                     changes[place, "capped at 90 years"] += 1
             if element.VR == "SQ" and (action is None or "U" in action):

@@ -37,6 +37,16 @@ class HeaderFound(NamedTuple):
     reason: Reason
 
 
+_AGE = re.compile(r"\s*(\d{1,3})\s*([DWMY]?)\s*", re.I)
+_PER_YEAR = {"D": 365.25, "W": 52.18, "M": 12.0}
+
+
+def years_of(age: str) -> float | None:
+    """Years that an age of DICOM tells in days, weeks, months or (without a unit too) years; ``None`` if it is none."""
+    told = _AGE.fullmatch(age)
+    return int(told[1]) / _PER_YEAR.get(told[2].upper(), 1.0) if told else None
+
+
 def source_of(media: Media) -> Any:
     """What a library can open.
 
@@ -125,7 +135,7 @@ def _judge(element: Any, removed: bool, dates: bool) -> Reason | None:
             return None  # numbers; and the names of private blocks
         return _searched(value)
     if element.VR == "AS":
-        return Reason.PHI_AGE if re.match(r"(?:09\d|1\d\d)Y", value) and value != "090Y" else None
+        return Reason.PHI_AGE if (years_of(value) or 0) > 90 else None
     if element.VR in DATE_VR:
         if keyword in VERSIONS or len(value) < 8 or anonymous:
             return None
