@@ -115,6 +115,8 @@ def real_tokens(model_type: str, encoder: ChatEncoder, image: Any, cap: int | No
         return pixels.pool[0] * pixels.pool[1] if cap is None else None
     if max(image.shape[:2]) > 200 * min(image.shape[:2]):
         return None
+    if FAMILIES[model_type].images == "glm5":
+        return _real_tiles(pixels, image, cap)
     most = pixels.max_pixels if cap is None else min(pixels.max_pixels, cap * pixels.tile**2)
     glm = FAMILIES[model_type].images == "glm"
     frames = pixels.temporal if glm else 1
@@ -124,6 +126,18 @@ def real_tokens(model_type: str, encoder: ChatEncoder, image: Any, cap: int | No
     grid = processor([image], size=size, **options)["image_grid_thw"][0]
     tokens = int(grid.prod()) // pixels.merge**2
     return tokens if tokens * pixels.tile**2 <= most else None
+
+
+def _real_tiles(pixels: Any, image: Any, cap: int | None) -> int:
+    """The same for GLM-5-V, whose limits are tokens."""
+    from transformers.models.glm5_next.image_processing_pil_glm5_next import Glm5NextImageProcessorPil
+
+    least, most = (limit // pixels.tile**2 for limit in (pixels.min_pixels, pixels.max_pixels))
+    most = most if cap is None else min(most, cap)
+    sides = {"patch_size": pixels.patch, "merge_size": pixels.merge, "temporal_patch_size": pixels.temporal}
+    processor = Glm5NextImageProcessorPil(**sides, min_image_tokens=min(least, most), max_image_tokens=most)
+    grid = processor([image], input_data_format="channels_last", return_tensors="np")["image_grid_thw"][0]
+    return int(grid.prod()) // pixels.merge**2
 
 
 def _real_lines(images: str, pixels: Any, image: Any, cap: int | None) -> int | None:

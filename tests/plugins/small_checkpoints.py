@@ -76,6 +76,9 @@ def preprocessor_of(config: Any) -> dict[str, Any] | None:
     if family.images == "gemma4":
         kind = "Gemma4ImageProcessor" if config.model_type == "gemma4" else "Gemma4UnifiedImageProcessor"
         return {"image_processor_type": kind, "max_soft_tokens": 70}
+    if family.images == "glm5":
+        settings = {"image_processor_type": "Glm5NextImageProcessor", "patch_size": patch, "merge_size": 2, **levels}
+        return settings | {"temporal_patch_size": 2, "min_image_tokens": 1, "max_image_tokens": 400}
     if family.native_resolution:
         tile = patch * vision.spatial_merge_size
         kind = {"glm4v": "Glm4vImageProcessor", "glm46v": "Glm46VImageProcessor", "glm4v_moe": "Glm4vImageProcessor"}
@@ -178,6 +181,13 @@ def _tokenizer_of(model_type: str, texts: Iterable[str]) -> tuple[Any, dict[str,
             {"additional_special_tokens": [*INTERNVL_MARKERS, place]}, replace_extra_special_tokens=False
         )
         tokenizer.chat_template = tokenizer.chat_template.replace("<|vision_start|><|image_pad|><|vision_end|>", place)
-    special = {"video_token_id": "<|video_pad|>", "vision_start_token_id": "<|vision_start|>"}
+    if model_type.startswith("glm") and FAMILIES[model_type].takes_images:  # no sample holds a video
+        tokenizer.add_special_tokens(
+            {"additional_special_tokens": ["<|begin_of_video|>", "<|end_of_video|>"]},
+            replace_extra_special_tokens=False,
+        )
+    special = {"video_start_token_id": "<|begin_of_video|>", "video_end_token_id": "<|end_of_video|>"}
+    special |= {"image_start_token_id": "<|vision_start|>", "image_end_token_id": "<|vision_end|>"}
+    special |= {"video_token_id": "<|video_pad|>", "vision_start_token_id": "<|vision_start|>"}
     special |= {"vision_end_token_id": "<|vision_end|>", "image_token_id": place, "image_token_index": place}
     return tokenizer, special

@@ -303,6 +303,54 @@ def test_a_stage_is_found_by_the_name_of_its_run(tmp_path):
     assert find_place("owner/name").name == "owner/name"
 
 
+class Answering:
+    """Stands in for a model: says ``text``, in a checkpoint whose base is ``base``, from files at ``root``."""
+
+    def __init__(self, text: str, checkpoint: Path, base: Path, root: Path | None = None) -> None:
+        self.text, self.root = text, root
+        self.encoder = SimpleNamespace(checkpoint=checkpoint, base=base, pixels=None)
+
+    def load(self, checkpoint: None) -> Answering:
+        return self
+
+    def answer(self, requests: list[Any], media: Any) -> list[Answer]:
+        return [
+            Answer(sample_id=one.sample_id, text=self.text, num_prompt_tokens=9, finish_reason="length")
+            for one in requests
+        ]
+
+    def describe(self) -> dict[str, Any]:
+        return {"served": {"root": str(self.root)}, "on_this_machine": True} if self.root else {}
+
+
+@pytest.mark.parametrize(
+    ("text", "root", "served", "found"),
+    [
+        ("adapted", None, True, []),  # the base was named on purpose, and the adapter is on top of it
+        ("plain", None, True, ["adapter not loaded"]),
+        ("adapted", "base", False, ["adapter not loaded"]),  # an adapter so weak that no answer shows it
+        ("adapted", "adapter", False, []),  # as vLLM says it of an adapter's name
+    ],
+)
+def test_the_base_named_as_served_is_no_adapter_left_out(tmp_path, monkeypatch, text, root, served, found):
+    from infimed_plugins.checkpoints import parity_command
+
+    adapter, base = tmp_path / "adapter", tmp_path / "base"
+    for place in (adapter, base):
+        place.mkdir()
+        (place / "config.json").write_text("{}", encoding="utf-8")
+    made = {
+        str(adapter): Answering("adapted", adapter, base),
+        str(base): Answering("plain", base, base),
+        "http://127.0.0.1:1/v1": Answering(text, base, base, tmp_path / root if root else None),
+    }
+    monkeypatch.setattr(parity_command, "make_model", lambda registry, name, **settings: made[name])
+    arguments = ("parity", str(adapter), "--server", "http://127.0.0.1:1/v1", "--model", "m", "--json")
+    result = run(*arguments, *(("--served", str(base)) if served else ()))
+    assert [finding["kind"] for finding in json.loads(result.stdout)["findings"]] == found
+    assert result.exit_code == bool(found)
+
+
 # -- an engine in place of a server -----------------------------------------------------------------------------
 
 

@@ -65,7 +65,7 @@ def test_a_layer_that_ignores_the_borders_is_caught(monkeypatch):
 
 
 @pytest.mark.parametrize("lengths", [[1], [70, 3], [64, 65, 1, 130, 66, 2, 64]])
-@pytest.mark.parametrize("model_type", ["qwen3_5", "qwen3_5_moe"])
+@pytest.mark.parametrize("model_type", ["qwen3_5", "qwen3_5_moe", "glm5_next"])
 def test_a_layer_with_a_state_begins_anew_at_every_border(model_type, lengths):
     (layer,) = recurrent_layers(shrunken_module(config_of(model_type), "packed").double())
     row = torch.randn(1, sum(lengths), 128, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -76,6 +76,30 @@ def test_a_layer_with_a_state_begins_anew_at_every_border(model_type, lengths):
     )
     if len(lengths) > 1:
         assert (layer(row) - alone).abs().max() > 1e-3
+
+
+def test_a_layer_whose_index_pools_tokens_begins_anew_at_every_border_and_hands_on_what_it_chose():
+    """In a row that is not cut the pools of a sample begin within the one before it, and a query sees that one too."""
+    config = config_of("glm5_next")
+    config.text_config.indexer_types = ["full", "shared"] * 23
+    module = shrunken_module(config, "packed")
+    full, shared = attention.attention_layers(module.model.language_model)
+    lengths = [70, 3, 1, 66, 130, 9]
+    row = torch.randn(1, sum(lengths), 128, generator=torch.Generator().manual_seed(0))
+    borders = {"cu_seq_lens_q": torch.tensor([0, *itertools.accumulate(lengths)], dtype=torch.int32)}
+    real = torch.ones(1, sum(lengths), dtype=torch.bool)
+    found, _, chosen = full(row, real, **borders)
+    again, *_ = shared(row, real, prev_topk_indices=chosen, **borders)
+    wanted, wanted_again = [], []
+    for part in row.split(lengths, dim=1):
+        alone, _, own = full(part, real[:, : part.shape[1]])
+        wanted.append(alone)
+        wanted_again.append(shared(part, real[:, : part.shape[1]], prev_topk_indices=own)[0])
+        seen = (own[0] >= 0).sum(-1)
+        assert seen.max() <= 8 + 3 and (part.shape[1] < 12 or seen.min() == 1)  # two pools of four, and the open one
+    torch.testing.assert_close(found, torch.cat(wanted, dim=1), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(again, torch.cat(wanted_again, dim=1), rtol=1e-4, atol=1e-5)
+    assert (full(row, real)[0] - found).abs().max() > 1e-2
 
 
 def test_a_layer_with_a_state_that_ignores_the_borders_is_caught():

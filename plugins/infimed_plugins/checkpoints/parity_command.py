@@ -88,7 +88,7 @@ def parity(
     opened = served or (_opened(remote.describe()) if engine is None else None)
     if opened is not None and Path(name).is_dir():
         # What files tell is surer than what answers tell, and both may see the same.
-        by_files = compare_files(Path(name), opened, beneath if is_adapter else None)
+        by_files = compare_files(Path(name), opened, beneath if is_adapter else None, served is None)
         found = [*by_files, *(one for one in found if one.kind not in {other.kind for other in by_files})]
     if as_json:
         typer.echo(json.dumps(_as_json(pairs, found, encoder, loader), indent=1))

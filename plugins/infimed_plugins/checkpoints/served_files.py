@@ -11,14 +11,16 @@ from infimed_plugins.checkpoints.parity import Finding
 TOKENS = ("pad_token", "eos_token", "bos_token")
 
 
-def compare_files(here: Path, there: Path, base: Path | None) -> list[Finding]:
+def compare_files(here: Path, there: Path, base: Path | None, alone: bool = True) -> list[Finding]:
     """What differs in template, special tokens, image processor and type of numbers.
 
     Args:
         base: the base of ``here``, where that is an adapter: its files stand in for what the adapter lacks.
+        alone: whether the server itself said that it answers from ``there``. A directory that a person names may be
+            the base beneath an adapter that is loaded.
     """
     found = []
-    if base is not None and there.resolve() == base.resolve():
+    if alone and base is not None and there.resolve() == base.resolve():
         remedy = "load it (vllm serve BASE --enable-lora --lora-modules NAME=DIRECTORY) and ask for NAME"
         found.append(Finding("adapter not loaded", f"the server opened the base {there} alone", remedy))
     ours, theirs = _tokenizer(here, base), _tokenizer(there, None)

@@ -179,7 +179,8 @@ def prepare_module(module: Any, kind: str, kernel: str = "varlen") -> AttentionS
         raise DataError("attention", f"attention: {kind} leaves out the mask of {family.model_type}'s images; use sdpa")
     if kind == "packed":
         for config in _part_configs(module, "language"):
-            config._attn_implementation_internal = LANGUAGE_ATTENTION
+            indexed = "indexed_attention" in (getattr(config, "layer_types", None) or ())  # its index makes a mask
+            config._attn_implementation_internal = "sdpa" if indexed else LANGUAGE_ATTENTION
         for config in _part_configs(module, "vision") if family and family.native_resolution else ():
             config._attn_implementation_internal = VISION_ATTENTION
     else:

@@ -19,7 +19,7 @@ from infimed_plugins.vlm.chat_settings import ChatSettings
 from infimed_plugins.vlm.expansion import expand, mark_lines, rope_positions
 from infimed_plugins.vlm.families import FAMILIES, Family, family_named
 from infimed_plugins.vlm.finding import PREPROCESSING_FILES
-from infimed_plugins.vlm.glm import GlmPixels
+from infimed_plugins.vlm.glm import Glm5Pixels, GlmPixels
 from infimed_plugins.vlm.image_placeholders import ImagePlaceholder, Rendered
 from infimed_plugins.vlm.internvl import InternPixels
 from infimed_plugins.vlm.patch_rows import Gemma4Pixels, PixtralPixels
@@ -28,7 +28,7 @@ from infimed_plugins.vlm.regions import with_regions
 from infimed_plugins.vlm.siglip import SiglipPixels
 
 Pixels = QwenPixels | SiglipPixels | InternPixels | PixtralPixels | Gemma4Pixels
-_OF_SETTINGS: dict[str, type[QwenPixels]] = {"qwen": QwenPixels, "glm": GlmPixels}
+_OF_SETTINGS: dict[str, type[QwenPixels]] = {"qwen": QwenPixels, "glm": GlmPixels, "glm5": Glm5Pixels}
 _OF_CONFIG: dict[str, type[SiglipPixels | InternPixels | PixtralPixels | Gemma4Pixels]] = {
     "siglip": SiglipPixels, "internvl": InternPixels, "pixtral": PixtralPixels, "gemma4": Gemma4Pixels,
 }  # fmt: skip

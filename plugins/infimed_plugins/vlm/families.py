@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from infimed_core import InfimedError, load_plugins
 
-PROCESSORS = ("qwen", "glm", "siglip", "internvl", "pixtral", "gemma4")
+PROCESSORS = ("qwen", "glm", "glm5", "siglip", "internvl", "pixtral", "gemma4")
 """The ways of preparing images that InfiMed knows."""
 
 
@@ -23,7 +23,7 @@ class Family:
         projector: prefixes of what joins tower and language model; they win over ``vision``.
         rope_rows: rows of positions the language model takes (4 for M-RoPE with the text row, else 1).
         processor: whose images it takes: "qwen" where ``rope_rows`` is 4 and "siglip" elsewhere, unless it is stated:
-            "glm" and "pixtral" (native resolution), "gemma4" (native resolution, pooled), "internvl" (cut into tiles).
+            "glm", "glm5" and "pixtral" (native resolution), "gemma4" (the same, pooled), "internvl" (cut into tiles).
         towers: where a family leaves the vision tower open, those whose images InfiMed prepares, by ``model_type``.
         leak: why samples cannot share a row; "" where they may. Then every sample is run apart from the others.
         both_ways: whether the tokens of an image see each other in both directions.
@@ -65,7 +65,7 @@ class Family:
     @property
     def native_resolution(self) -> bool:
         """Whether the tower takes the patches of all images as one row (else each image is a row of a batch)."""
-        return self.images in ("qwen", "glm", "pixtral")
+        return self.images in ("qwen", "glm", "glm5", "pixtral")
 
     @property
     def types_argument(self) -> str:
@@ -103,6 +103,7 @@ FAMILIES = {
         Family("glm4v", _QWEN_VISION, _GLM_MERGER, 4, processor="glm"),
         Family("glm4v_moe", _QWEN_VISION, _GLM_MERGER, 4, processor="glm"),
         Family("glm46v", _QWEN_VISION, _GLM_MERGER, 4, processor="glm"),
+        Family("glm5_next", _QWEN_VISION, _GLM_MERGER, processor="glm5"),
         Family("mistral3", _TOWER, _PROJECTOR, processor="pixtral", towers=("pixtral",)),
         Family("gemma4", _GEMMA4_TOWERS, _GEMMA4_PROJECTORS, processor="gemma4", leak=_WINDOWED, both_ways=True),
         Family(
@@ -177,8 +178,9 @@ def attention_kind(config: Any, wanted: str) -> str:
     if not getattr(text, "layer_types", None) and getattr(text, "sliding_window", None):
         kinds = {"sliding_attention"}
     family = family_of(config)
-    # Layers of linear attention have no attention to choose: they are cut at the borders themselves (recurrent.py).
-    known = family is not None and family.packs and kinds <= {"full_attention", "linear_attention"}
+    # Layers of linear and of indexed attention are cut at the borders themselves (recurrent.py).
+    own = {"full_attention", "linear_attention", "indexed_attention"}
+    known = family is not None and family.packs and kinds <= own
     return wanted if wanted != "packed" or known else "sdpa"
 
 

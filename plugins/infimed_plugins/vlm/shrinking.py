@@ -8,6 +8,7 @@ from typing import Any
 HEAD_WIDTH = 32
 VOCABULARY = 64
 PLACEHOLDERS = {"vision_start_token_id": 3, "vision_end_token_id": 4, "image_token_id": 5, "video_token_id": 6}
+_GLM5_MARKERS = {"image_start_token_id": 3, "image_end_token_id": 4, "video_start_token_id": 7, "video_end_token_id": 6}
 _GEMMA_MARKERS = {"boi_token_id": 3, "eoi_token_id": 4}
 _DEFAULT_SECTIONS = {
     "qwen2_vl": [16, 24, 24],
@@ -33,6 +34,8 @@ def shrink(config: Any) -> Any:
     kinds = list(dict.fromkeys(getattr(text, "layer_types", None) or ["full_attention"]))
     shared = getattr(text, "num_kv_shared_layers", 0) or 0
     kinds = kinds * 2 if len(kinds) == 1 or shared else kinds
+    if "shared" in (getattr(text, "indexer_types", None) or ()):  # a layer that sees what the one before it chose
+        kinds = [*kinds, kinds[-1]]
     heads = text.num_attention_heads
     grouped = (getattr(text, "num_key_value_heads", None) or heads) < heads
     _set(text, num_hidden_layers=len(kinds), hidden_size=4 * HEAD_WIDTH, intermediate_size=96, num_attention_heads=4)
@@ -46,6 +49,7 @@ def shrink(config: Any) -> Any:
     _set(text, shared_expert_intermediate_size=48, n_routed_experts=4)
     _set_gemma4(text, kinds, shared, overrides)
     _set_latent_attention(text)
+    _set_glm5(text, kinds)
     rope = getattr(text, "rope_parameters", None)
     if rope and (sections := rope.get("mrope_section", _DEFAULT_SECTIONS.get(config.model_type))):
         pairs = int(HEAD_WIDTH * rope.get("partial_rotary_factor", 1)) // 2
@@ -54,7 +58,7 @@ def shrink(config: Any) -> Any:
         if config.model_type.startswith("qwen3"):  # as published; transformers assumes it, servers read it
             text.rope_parameters |= {"mrope_interleaved": True}
     _set(small, vocab_size=VOCABULARY, pad_token_id=None, bos_token_id=None, eos_token_id=None)
-    _set(small, **PLACEHOLDERS, **_GEMMA_MARKERS)
+    _set(small, **PLACEHOLDERS, **_GEMMA_MARKERS, **_GLM5_MARKERS)
     vision = getattr(small, "vision_config", None)
     if vision is not None:
         width = (
@@ -64,6 +68,7 @@ def shrink(config: Any) -> Any:
         patch = vision.patch_size
         side = [4 * length for length in patch] if isinstance(patch, list | tuple) else 4 * patch
         _set(vision, num_hidden_layers=2, num_attention_heads=4, image_size=side)
+        _set(vision, projection_intermediate_size=96)
         _set(vision, mm_embed_dim=64, output_proj_dims=64, mm_posemb_size=64)
         _set(vision, num_key_value_heads=4, head_dim=16, position_embedding_size=64)
         _set(small, image_seq_length=4, mm_tokens_per_image=4)
@@ -99,10 +104,20 @@ def _set_latent_attention(text: Any) -> None:
     """Heads of Mistral Small 4: keys and values from a narrow state, a part of each head turned by the position."""
     if not getattr(text, "kv_lora_rank", None):
         return
-    turned = int(HEAD_WIDTH * (text.rope_parameters or {}).get("partial_rotary_factor", 0.5))
+    rope = getattr(text, "rope_parameters", None) or {}
+    turned = int(HEAD_WIDTH * rope.get("partial_rotary_factor", 0.5)) if text.qk_rope_head_dim else 0
     _set(text, kv_lora_rank=32, q_lora_rank=32 if text.q_lora_rank else None, qk_head_dim=HEAD_WIDTH)
     _set(text, qk_rope_head_dim=turned, qk_nope_head_dim=HEAD_WIDTH - turned, v_head_dim=HEAD_WIDTH)
     _set(text, num_key_value_heads=4, n_group=1, topk_group=1)
+
+
+def _set_glm5(text: Any, kinds: list[str]) -> None:
+    """An index that leaves tokens out although samples are short, with heads enough that no two pools score alike."""
+    if not hasattr(text, "index_kpool"):
+        return
+    _set(text, index_kpool=4, index_topk=8, index_n_heads=32, index_head_dim=16, linear_num_heads=4, linear_head_dim=16)
+    _set(text, mlp_layer_types=["dense", *["sparse"] * (len(kinds) - 1)])
+    _set(text, indexer_types=["full", "full", *["shared"] * (len(kinds) - 2)])
 
 
 def _small_window(text: Any) -> int | None:
