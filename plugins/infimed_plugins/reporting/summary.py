@@ -201,7 +201,7 @@ def _leaderboard(record: RunRecord) -> Any:
 
 def _against(table: Any, model: str, other: Comparison, record: RunRecord) -> None:
     """A row below a model's own: its difference from another, and on how many pairs it stands."""
-    against = "itself without images" if other.against == model + IMAGE_BLIND else _short(other.against, record)
+    against = "without images" if other.against == model + IMAGE_BLIND else _short(other.against, record)
     interval = f"[{_signed(other.low)}, {_signed(other.high)}]"
     _add(table, f"  less {against}", _signed(other.difference), interval, "", "", f"{other.num_pairs:,}")
 
