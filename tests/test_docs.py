@@ -71,5 +71,5 @@ def test_nothing_refers_to_a_place_outside_the_project() -> None:
 def test_readme_excerpt_is_what_the_terminal_showed() -> None:
     (excerpt,) = re.findall(r"```text\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.S)
     shown = (ROOT / "docs" / "terminal.txt").read_text(encoding="utf-8").splitlines()
-    assert len(excerpt.splitlines()) > 10
+    assert len(excerpt.splitlines()) >= 10
     assert [line for line in excerpt.splitlines() if line not in shown] == []

@@ -22,8 +22,9 @@ def shortfall(record: RunRecord) -> tuple[bool, str]:
             num_answered += num - num_errors
             if num_errors > MOST_UNANSWERED * num:
                 who = f"{step.subject.get('model')} on {step.subject.get('benchmark')}"
-                why = step.details.get("first_error")
-                told.append(f"{who}: {num_errors:,} of {num:,} questions have no answer (mostly: {why})")
+                why = f"(mostly: {step.details.get('first_error')})"
+                why = "(mostly the same)" if any(line.endswith(why) for line in told) else why
+                told.append(f"{who}: {num_errors:,} of {num:,} questions have no answer {why}")
         elif step.kind in ("evaluate", "model") and step.status == "failed":
             was_asked = True
             told.append(f"{step.subject.get('model', 'base')}: not asked: {step.details.get('failure')}")

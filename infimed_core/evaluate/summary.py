@@ -156,7 +156,7 @@ def _resampled_interval(
         clusters=units,
         seed=seed,
         num_resamples=399,
-        statistic=lambda rows: np.nan if (one := metric.compute_answers([members[n] for n in rows])) is None else one,
+        statistic=lambda rows: np.nan if (one := metric.compute_answers([members[int(n)] for n in rows])) is None else one,
     )
     if low is not None and high is not None and high - low <= statistics.NO_SPREAD:
         return statistics.wilson(value, number) if 0.0 <= value <= 1.0 else (None, None)

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from infimed_core import MetricValue
-from infimed_core.records import BASELINE, Comparison, Run, RunRecord, is_baseline
-from infimed_plugins.reporting.page.doubts import from_files, no_better, no_model, unread, weak_forms
+from infimed_core.records import BASELINE, IMAGE_BLIND, Comparison, Run, RunRecord, is_baseline
+from infimed_plugins.reporting.page.doubts import from_files, no_better, no_model, unread, unread_lines, weak_forms
 from infimed_plugins.reporting.page.figures import mapping, number, printable
 from infimed_plugins.reporting.page.leaderboard import leaderboard
 from infimed_plugins.reporting.page.names import own_name
@@ -20,8 +20,8 @@ from infimed_plugins.reporting.page.tables import (
     steps_of,
 )
 
-KEPT_WHOLE = ("value", "interval", "scored", "unscored")
-"""Columns of figures, which nobody can read in pieces; names and comparisons are wrapped where the screen is narrow."""
+KEPT_WHOLE = ("value", "interval", "scored", "unscored", "pairs")
+"""Columns of figures, which nobody can read in pieces; names are wrapped where the screen is narrow."""
 
 
 def summary_text(run: Run) -> Any:
@@ -36,7 +36,7 @@ def summary_text(run: Run) -> Any:
         parts.append(Text(text, style="red"))
     if record.error:
         parts.append(Text(printable(record.error), style="red"))
-    parts += [Text(f"\n{printable(one.line)}", style="yellow") for one in unread(record)]
+    parts += [Text(f"\n{text}", style="yellow") for text in _unread(record)]
     tables = [_funnel(record), _packing(record), _training(record), _leaderboard(record), *_results(record)]
     parts += [part for table in tables if table is not None for part in (Text(), table)]
     parts += [
@@ -57,6 +57,12 @@ def summary_text(run: Run) -> Any:
         parts.append(Text(f"\nReport: {report}"))
     parts.append(Text(f"{'' if report.exists() else chr(10)}Record: {run.directory / 'run.json'}"))
     return Group(*parts)
+
+
+def _unread(record: RunRecord) -> Iterator[str]:
+    """What could not be read of each model: a line for a benchmark."""
+    for _, lines in unread_lines(unread(record)):
+        yield "\n".join(map(printable, lines.split("\n")))
 
 
 def _not_looked_at(record: RunRecord) -> Iterator[str]:
@@ -193,11 +199,11 @@ def _leaderboard(record: RunRecord) -> Any:
     return table
 
 
-def _against(other: Comparison, record: RunRecord) -> str:
-    """A paired difference, and on how many pairs it stands."""
+def _against(table: Any, model: str, other: Comparison, record: RunRecord) -> None:
+    """A row below a model's own: its difference from another, and on how many pairs it stands."""
+    against = "without images" if other.against == model + IMAGE_BLIND else _short(other.against, record)
     interval = f"[{_signed(other.low)}, {_signed(other.high)}]"
-    text = f"{_signed(other.difference)} {interval} vs {_short(other.against, record)}"
-    return f"{text} ({other.num_pairs:,} pairs)"
+    _add(table, f"  less {against}", _signed(other.difference), interval, "", "", f"{other.num_pairs:,}")
 
 
 def _results(record: RunRecord) -> Iterator[Any]:
@@ -209,18 +215,19 @@ def _results(record: RunRecord) -> Iterator[Any]:
             continue
         title = f"{results.benchmark}: {results.scoring} {results.metric} with its 95% interval"
         title += f"\n{results.left_out}" if results.left_out else ""
-        table = _table(title, "model", "value", "interval", "scored", "unscored", "against")
+        table = _table(title, "model", "value", "interval", "scored", "unscored", "pairs")
         for form, values in results.forms:
             for model, value in values:
                 if not is_baseline(model):
-                    counts = [f"{value.num_scored:,}", f"{value.num_unscored:,}", "–"]
+                    counts = [f"{value.num_scored:,}", f"{value.num_unscored:,}", ""]
                     _add(table, f"{_short(model, record)}, {form}", number(value.value), _interval(value), *counts)
         for line in results.lines:
             value = line.value
             shown = [other for other in line.against if not has_board or is_baseline(other.against)]
-            against = "\n".join(_against(other, record) for other in shown)
             cells = [number(value.value), _interval(value), f"{value.num_scored:,}", f"{value.num_unscored:,}"]
-            _add(table, _short(line.model, record), *cells, against or "–")
+            _add(table, _short(line.model, record), *cells, "")
+            for other in shown:
+                _against(table, line.model, other, record)
         yield table
         if asked_for := [metric for metric in _named_metrics(record, results.benchmark) if metric != results.metric]:
             yield _other_metrics(record, results, asked_for)

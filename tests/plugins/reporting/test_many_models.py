@@ -19,7 +19,7 @@ from infimed_core.testing import make_sample
 from infimed_plugins.reporting.compare.comparison import Difference, RunComparison, Value
 from infimed_plugins.reporting.compare.page import matrices, page
 from infimed_plugins.reporting.compare.text import as_markdown
-from infimed_plugins.reporting.page.doubts import no_better, no_model, unread, unread_of
+from infimed_plugins.reporting.page.doubts import Unread, no_better, no_model, unread, unread_lines, unread_of
 from infimed_plugins.reporting.page.leaderboard import leaderboard
 from infimed_plugins.reporting.page.names import does_not_look, own_name
 from infimed_plugins.reporting.page.page import write_report
@@ -209,6 +209,56 @@ def test_a_model_that_does_not_beat_a_constant_is_named_at_the_head() -> None:
     assert own_name(trained, "base") == "base"
 
 
+def test_what_is_true_of_many_models_is_said_once() -> None:
+    def pair(model: str, benchmark: str, low: float) -> Comparison:
+        return Comparison(
+            benchmark=benchmark, scoring="strict", metric="accuracy", model=model, against=model + "-image-blind",
+            difference=0.01, low=low, high=0.04, p_value=0.4, num_pairs=50,
+        )  # fmt: skip
+
+    def row(model: str, benchmark: str) -> ResultRow:
+        value = MetricValue(value=0.5, num_scored=50, num_counted=50)
+        return ResultRow(benchmark=benchmark, version="1", model=model, scoring="strict", metrics={"accuracy": value})
+
+    pairs = [pair("a", "x", -0.1), pair("a", "y", -0.1), pair("b", "x", -0.1), pair("b", "y", 0.001)]
+    record = RunRecord(
+        name="x", status="done", started="", config={}, comparisons=tuple(pairs),
+        results=tuple(row(model, benchmark) for model in "abc" for benchmark in "xy"),
+    )  # fmt: skip
+    assert [line.partition(" is ")[0] for line in no_better(record)] == ["a", "b"], "two models: a sentence each"
+    more = record.model_copy(update={"comparisons": (*pairs, pair("c", "x", 0.0))})
+    assert list(no_better(more)) == [
+        "These are not shown to be better than themselves without the images (figures in the tables): "
+        "a on x, y; b on x; c on x."
+    ]
+
+
+def test_unread_answers_stand_together_by_model_and_a_silent_one_is_one_line() -> None:
+    def one(model: str, benchmark: str, num_read: int, num_errors: int) -> Unread:
+        return Unread(benchmark, model, 20, num_read, num_errors, (), None)
+
+    found = [one("dead", "x", 0, 20), one("m", "x", 5, 0), one("dead", "y", 0, 20), one("m", "y", 10, 0)]
+    assert dict(unread_lines(found)) == {
+        "dead": "dead: none of its questions got an answer (20 of x, 20 of y).",
+        "m": "m on x: 5 of 20 answers could be read (25.0%).\nm on y: 10 of 20 answers could be read (50.0%).",
+    }
+    assert dict(unread_lines(found[:1])) == {"dead": found[0].line}
+
+
+def test_a_difference_is_a_line_that_does_not_break(tmp_path: Path, record: RunRecord) -> None:
+    (tmp_path / "run.json").write_text(record.model_dump_json())
+    against = record.comparisons[0].model_copy(
+        update={"model": "llava-med-v1-5-mistral-7b", "against": "llava-med-v1-5-mistral-7b-image-blind",
+                "difference": 0.373, "low": 0.297, "high": 0.45, "num_pairs": 1390}
+    )  # fmt: skip
+    (tmp_path / "run.json").write_text(record.model_copy(update={"comparisons": (against,)}).model_dump_json())
+    for width in (80, 110):
+        console = Console(width=width, record=True, file=io.StringIO())
+        console.print(summary_text(open_run(tmp_path)))
+        lines = [line.split() for line in console.export_text().splitlines() if "less without" in line]
+        assert lines == [["less", "without", "images", "+0.373", "[+0.297,", "+0.450]", "1,390"]]
+
+
 def test_each_form_of_a_mixed_benchmark_stands_before_the_whole(tmp_path: Path) -> None:
     def row(value: float, num: int, **group: str) -> ResultRow:
         own = MetricValue(value=value, num_scored=num, num_counted=num)
@@ -236,8 +286,13 @@ def test_what_was_not_read_comes_before_every_table(record: RunRecord) -> None:
 
 WIDE = "document.documentElement.scrollWidth <= window.innerWidth"
 FITS = (
-    "[...document.querySelectorAll('table.pairs, table.values')].map(t => t.getBoundingClientRect().right)"
-    ".every(right => right <= window.innerWidth)"
+    "[...document.querySelectorAll('table.pairs, table.values, table.results, .difference')]"
+    ".map(shown => shown.getBoundingClientRect().right).every(right => right <= window.innerWidth)"
+)
+
+
+TALLEST = (
+    "Math.max(...[...document.querySelectorAll('.results tbody tr')].map(row => row.getBoundingClientRect().height))"
 )
 
 
@@ -259,5 +314,9 @@ def test_the_pages_fit_a_wide_screen_and_a_phone(record: RunRecord, tmp_path: Pa
             assert opened.evaluate(FITS), f"a table is wider than {width} pixels"
             opened.open(report)
             assert opened.evaluate(WIDE), f"the report is wider than {width} pixels"
+            assert opened.evaluate(FITS), f"a result's differences are beyond {width} pixels"
+            tallest = opened.evaluate(TALLEST)
+            assert 0 < tallest < 200, f"a row of results is {tallest} pixels tall at {width}"
+            assert opened.evaluate("document.querySelectorAll('.results details').length") == 3 * 7, "pairs are folded"
             first = opened.evaluate("document.querySelector('.board tbody th').textContent.trim()")
             assert first == "qwen3-vl-8b-instruct" and not opened.problems

@@ -191,7 +191,8 @@ def test_the_summary_shows_funnel_fill_loss_accuracy_and_the_report(tmp_path: Pa
     text = console.export_text()
     for expected in ("1,260", "truncated[red]", "0.969", "6.200", "cross-domain", "+0.560", str(run / "report.html")):
         assert expected in text
-    assert "vs base (7 pairs)" in text
+    (row,) = [line for line in text.splitlines() if line.endswith("  7 ") and "less base" in line]
+    assert row.split() == ["less", "base", "+0.560", *row.split()[3:5], "7"], "on one line of its own"
 
 
 def test_the_summary_shows_the_metrics_that_the_run_file_names(tmp_path: Path) -> None:

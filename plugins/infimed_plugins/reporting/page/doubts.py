@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ FEWEST_READ = 0.98
 """The share of questions with an answer that could be read, below which a result is introduced by what is missing."""
 FEWEST_ALIKE = 5
 """Questions of one wording about different pictures, from which one answer to all of them says something."""
+FEW_MODELS = 2
+"""Models of which one and the same is said in a sentence each; what is true of more is said of all at once."""
 FEWEST_OF_A_FORM = 20
 """Questions of one form from which its value says something."""
 REASONS = {
@@ -113,6 +115,21 @@ def unread(record: RunRecord) -> list[Unread]:
     return sorted(found, key=lambda one: one.num_read / one.num_asked)
 
 
+def unread_lines(found: Sequence[Unread]) -> Iterator[tuple[str, str]]:
+    """For every model with missing answers its name and a text of a line for each benchmark.
+
+    Benchmarks of which no question got an answer share a line, for their reason is told elsewhere.
+    """
+    for model in dict.fromkeys(one.model for one in found):
+        own = [one for one in found if one.model == model]
+        silent = [one for one in own if one.num_errors == one.num_asked]
+        lines = [one.line for one in own if len(silent) < 2 or one not in silent]
+        if len(silent) > 1:
+            counts = ", ".join(f"{one.num_asked:,} of {one.benchmark}" for one in silent)
+            lines.insert(0, f"{model}: none of its questions got an answer ({counts}).")
+        yield model, "\n".join(lines)
+
+
 def judged_models(record: RunRecord) -> list[str]:
     """The models that a reader wants to know the worth of: all that look, or of a training the last one."""
     models = list(dict.fromkeys(row.model for row in record.results if not is_baseline(row.model)))
@@ -164,8 +181,18 @@ def no_better(record: RunRecord) -> Iterator[str]:
             is_worse = max(sign * one.low, sign * one.high) < 0
             verdict = "worse" if is_worse else "not shown to be better"
             found.setdefault((one.model, verdict, what), []).append(f"{one.benchmark} ({figures})")
+    alike = Counter((verdict, what) for _, verdict, what in found)
     for (model, verdict, what), places in found.items():
-        yield f"{own_name(record, model)} is {verdict} than {what} on {', '.join(places)}."
+        if alike[verdict, what] <= FEW_MODELS:
+            yield f"{own_name(record, model)} is {verdict} than {what} on {', '.join(places)}."
+    for verdict, what in (key for key, number in alike.items() if number > FEW_MODELS):
+        told = [
+            f"{own_name(record, model)} on {', '.join(place.rpartition(' (')[0] for place in places)}"
+            for (model, *rest), places in found.items()
+            if rest == [verdict, what]
+        ]
+        others = what.replace("itself", "themselves")
+        yield f"These are {verdict} than {others} (figures in the tables): {'; '.join(told)}."
 
 
 def same_answers(record: RunRecord, tables: AnswerTables) -> Iterator[str]:
@@ -207,6 +234,9 @@ def weak_forms(record: RunRecord) -> Iterator[str]:
         for (benchmark, name, form), value in values.items():
             constant = values.get((benchmark, BASELINE, form), NO_VALUE)
             if name != model or value.value is None or constant.value is None or (benchmark, model) in lower:
+                continue
+            whole, whole_constant = (values.get((benchmark, one, ""), NO_VALUE).value for one in (model, BASELINE))
+            if whole is not None and whole_constant is not None and whole <= whole_constant:
                 continue
             if form and value.value <= constant.value and value.num_scored + value.num_unscored >= FEWEST_OF_A_FORM:
                 num = value.num_scored + value.num_unscored

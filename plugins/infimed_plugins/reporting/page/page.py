@@ -23,6 +23,7 @@ from infimed_plugins.reporting.page.doubts import (
     no_model,
     same_answers,
     unread,
+    unread_lines,
     weak_forms,
 )
 from infimed_plugins.reporting.page.figures import printable
@@ -124,7 +125,7 @@ def _page(
     matrices = tables_of.cell_matrices(record, answers.cells)
     costs = tables_of.training_costs(record)
     judges = result_sections.judges(record)
-    missing, judged = unread(record), [own_name(record, model) for model in judged_models(record)]
+    missing, judged = [*unread_lines(unread(record))], [own_name(record, model) for model in judged_models(record)]
     parts: dict[str, Any] = {
         "benchmarks": [(table, result_sections.interval_chart(table)) for table in tables_of.benchmark_tables(record)],
         "groups": [
@@ -159,14 +160,14 @@ def _page(
         live=live,
         board=leaderboard(record),
         doubts=[
-            *(one.line for one in missing if one.model in judged),
+            *(lines for model, lines in missing if model in judged),
             *same_answers(record, answers),
             *no_model(record),
             *no_better(record),
             *weak_forms(record),
             *from_files(record),
         ],
-        earlier=[one.line for one in missing if one.model not in judged],
+        earlier=[lines for model, lines in missing if model not in judged],
         style=Markup(style),
         script=Markup(script),
         policy=(
