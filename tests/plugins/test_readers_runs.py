@@ -16,6 +16,7 @@ import pytest
 
 from infimed_core import DataError, Fault, InfimedError, RunEvent, Sample, load_plugins
 from infimed_core.testing import make_image, run
+from infimed_plugins.readers.columns import Columns
 from infimed_plugins.readers.directory import Directory
 from infimed_plugins.readers.huggingface import HuggingFace
 from infimed_plugins.readers.jsonl import Jsonl
@@ -196,11 +197,15 @@ def _cut(path: str) -> Volumes:
     return Volumes(reader={"use": "jsonl", "with": {"path": str(Path(path).parent / "rows.jsonl")}}, num_slices=2)
 
 
+def _asked(path: str) -> Csv:
+    return Csv(path=path, columns=Columns(options=("A", "B")))
+
+
 KINDS: dict[str, tuple[Any, str, Callable[[Path], bytes]]] = {
     "jsonl": (Jsonl, "train.jsonl", lambda folder: _lines(folder, _own)),
     "lines": (Llava, "train.jsonl", lambda folder: _lines(folder, _talk)),
     "array": (Llava, "train.json", _array),
-    "csv": (Csv, "train.csv", _table),
+    "csv": (_asked, "train.csv", _table),
     "medevalkit": (MedEvalKit, "", _table),
     "parquet": (Parquet, "train.parquet", _parquet),
     "webdataset": (WebDataset, "train.tar", _tar),

@@ -12,7 +12,7 @@ from infimed_plugins.readers.conversation import Place, conversation, media_of
 from infimed_plugins.readers.conversation import question_and_answer as asked
 from infimed_plugins.readers.fields import refuse, structured
 from infimed_plugins.readers.files import stable_id
-from infimed_plugins.readers.options import listed_options, read_options
+from infimed_plugins.readers.options import listed_options, read_options, refuse_unread
 from infimed_plugins.readers.places import picture_of
 from infimed_plugins.readers.tools import tools_of
 from infimed_plugins.readers.values import as_json, is_empty, known, text_of
@@ -105,7 +105,7 @@ def sample_of(
         turns, found = conversation(known(row[talk]), media, place, system, ignore, objects)
     else:
         turns, found = asked(question, answer, media, place, system, row.get("history"), ignore, objects)
-    return Sample(
+    sample = Sample(
         id=stable_id(row[columns.id] if columns.id else None, identity),
         turns=turns,
         tools=tools_of(structured(row, "tools", ignore)),
@@ -114,6 +114,8 @@ def sample_of(
         tags={tag: text_of(row[name], tag) for tag, name in columns.tags.items() if known(row[name]) is not None},
         meta={name: as_json(row[name]) for name in columns.meta},
     )
+    refuse_unread(row, sample, "set columns: {options: ...}", ignore)
+    return sample
 
 
 def _names(images: Any) -> Any:

@@ -14,8 +14,7 @@ from infimed_core import is_person_tag
 from infimed_plugins.readers.encodings import encoding_of
 from infimed_plugins.readers.found_images import Images
 from infimed_plugins.readers.image_names import columns_of_images
-from infimed_plugins.readers.medevalkit import OPTIONS, columns_of_options
-from infimed_plugins.readers.options import LETTERS
+from infimed_plugins.readers.options import LETTERS, OPTIONS, columns_of_options
 from infimed_plugins.readers.parquet import parquet_rows
 from infimed_plugins.readers.tables import header_of, table_rows
 from infimed_plugins.readers.texts import beginning, opened

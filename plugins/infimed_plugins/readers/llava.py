@@ -16,7 +16,7 @@ from infimed_plugins.readers.fields import REFUSED, STRUCTURED, history_of, is_p
 from infimed_plugins.readers.files import FileReader, stable_id
 from infimed_plugins.readers.json_array import array_entries
 from infimed_plugins.readers.jsonl import json_lines, parsed
-from infimed_plugins.readers.options import read_options
+from infimed_plugins.readers.options import read_options, refuse_unread
 from infimed_plugins.readers.texts import LONGEST_LINE, first_character, opened
 from infimed_plugins.readers.tools import tools_of
 from infimed_plugins.readers.values import as_json, is_empty, known, text_of
@@ -94,7 +94,7 @@ class Llava(FileReader):
         used = USED | {self.image_key} | ({"history"} if history else set())
         used |= {"report"} if messages is None and answer == row.get("report") else set()
         used |= {name for name in STRUCTURED if name in self.ignore or not is_prose(row.get(name))}
-        return Sample(
+        sample = Sample(
             id=stable_id(row.get("id"), identity),
             turns=turns,
             tools=tools_of(structured(row, "tools", self.ignore)),
@@ -104,6 +104,8 @@ class Llava(FileReader):
             licence=row.get("licence") or row.get("license"),
             meta={str(key): as_json(value) for key, value in row.items() if key not in used},
         )
+        refuse_unread(row, sample, "give them as a list in 'options'", self.ignore)
+        return sample
 
     def digest(self, file: Path) -> str:
         """Digest of one file's content, and of what is said of it beside it."""

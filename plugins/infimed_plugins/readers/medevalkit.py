@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,16 @@ from infimed_plugins.readers.conversation import media_of, question_and_answer
 from infimed_plugins.readers.fields import STRUCTURED, refuse, structured, unsupported
 from infimed_plugins.readers.files import FileReader, stable_id
 from infimed_plugins.readers.llava import json_rows
-from infimed_plugins.readers.options import keys_of, letter_of, listed_options, place_of, read_options
+from infimed_plugins.readers.options import (
+    MOST_OPTIONS,
+    OPTIONS,
+    columns_of_options,
+    keys_of,
+    letter_of,
+    listed_options,
+    place_of,
+    read_options,
+)
 from infimed_plugins.readers.parquet import parquet_rows
 from infimed_plugins.readers.tables import table_rows
 from infimed_plugins.readers.values import is_empty, known, text_of
@@ -26,14 +35,10 @@ QUESTIONS = ("question", "query", "prompt")
 ANSWERS = ("answer", "gt_answer", "label", "answer_idx", "correct option", "report", "caption")
 IMAGES = ("image", "images", "img_name", "image_path", "figure_path", "image_paths")
 IMAGE_FOLDERS = ("", "images", "imgs", "figures", "Images", "image")
-OPTIONS = ("options", "choices")
-FORMS = ("option_{}", "option {}", "option{}", "choice {}", "choice_{}", "choice{}", "op{}", "{}")
-"""Names of a column for each option, by its letter or its number from 1."""
 TAGS = {
     "modality": "modality", "modality_type": "modality", "location": "body_part", "body_system": "body_part",
     "q_lang": "language", "answer_type": "answer_type", "question_type": "question_type", "dataset": "dataset",
 }  # fmt: skip
-MOST_OPTIONS = 10
 
 
 class MedEvalKit(FileReader):
@@ -157,15 +162,6 @@ def _counted(number: Any, options: Sequence[str]) -> int | None:
     if isinstance(number, (int, float)) and not isinstance(number, bool) and 0 <= number < len(options):
         return int(number) if number == int(number) else None
     return None
-
-
-def columns_of_options(there: Collection[str]) -> Iterator[list[str]]:
-    """Names of columns, in small letters, that may hold an option each: every way of calling them that is there."""
-    for form in FORMS:
-        for marks in ([letter_of(place).lower() for place in range(MOST_OPTIONS)], list(map(str, range(1, 11)))):
-            names = [form.format(mark) for mark in marks]
-            if names[0] in there and names[1] in there and (form != "{}" or marks[0] == "a"):
-                yield [name for name in names if name in there]
 
 
 def _by_column(fields: Mapping[str, Any]) -> tuple[str, ...]:

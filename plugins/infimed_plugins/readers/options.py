@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from infimed_core import DataError, Sample
 from infimed_plugins.readers.values import known, listed, natural, text_of
 
+OPTIONS = ("options", "choices")
+FORMS = ("option_{}", "option {}", "option{}", "choice {}", "choice_{}", "choice{}", "op{}", "{}")
+"""Names of a column for each option, by its letter or its number from 1."""
+MOST_OPTIONS = 10
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _LABEL = re.compile(r"\s*[(\[（【]?\s*([A-Za-z])\s*[.:)\]、．：）】]\s*(?=\S)")
 _SEVERAL = re.compile(r"\(?[A-Za-z]\)?(?:\s*(?:[,;/&+]|and|or)?\s*\(?[A-Z]\)?)+\.?")
@@ -86,12 +90,14 @@ def with_options(sample: Sample) -> Sample:
     A letter is learned from nothing where the question does not say what it stands for.
 
     Raises:
-        DataError: ``bad_row``: the letter is none of the options', or the text of one and the letter of another.
+        DataError: ``bad_row``: a letter or number that is none of the options', or text of one and letter of another.
     """
     if not sample.options or len(sample.turns) < 2 or sample.turns[-1].role != "assistant":
         return sample
     *before, asked, last = sample.turns
     answer, texts = last.text.strip(), without_letters(sample.options)
+    if answer.isdecimal() and len(answer) < 3 and all(_plain(text) != answer for text in texts):
+        raise DataError("bad_row", f"the answer {answer!r} is a number and no option; write its letter or text")
     if asked.role != "user" or not (_ALONE.fullmatch(answer) or _SEVERAL.fullmatch(answer)):
         return sample
     if all(_plain(text) in _plain(asked.text) for text in texts) and any(len(text) > 1 for text in texts):
@@ -108,6 +114,52 @@ def with_options(sample: Sample) -> Sample:
         last.model_copy(update={"content": ("; ".join(named),)}),
     )
     return sample.model_copy(update={"turns": turns, "references": sample.references or (answer,)})
+
+
+def columns_of_options(there: Collection[str]) -> Iterator[list[str]]:
+    """Names of columns, in small letters, that may hold an option each: every way of calling them that is there."""
+    for form in FORMS:
+        for marks in ([letter_of(place).lower() for place in range(MOST_OPTIONS)], list(map(str, range(1, 11)))):
+            names = [form.format(mark) for mark in marks]
+            if names[0] in there and names[1] in there and (form != "{}" or marks[0] == "a"):
+                yield [name for name in names if name in there]
+
+
+def refuse_unread(row: Mapping[str, Any], sample: Sample, advice: str, ignore: Collection[str] = ()) -> None:
+    """Look for options that nothing reads, beside an answer that is the letter or the number of one of them.
+
+    Raises:
+        DataError: ``unsupported_field``: there are; the letter would be learned from nothing.
+    """
+    if sample.options or len(sample.turns) < 2 or sample.turns[-1].role != "assistant":
+        return
+    answer = sample.turns[-1].text.strip()
+    if not (_ALONE.fullmatch(answer) or _SEVERAL.fullmatch(answer) or (answer.isdecimal() and len(answer) < 3)):
+        return
+    lower = {str(name).lower(): name for name in row if name not in ignore}
+    found = [[name] for name in OPTIONS if name in lower]
+    found += [] if answer.isdecimal() else list(columns_of_options(lower.keys()))
+    asked = _plain(" ".join(turn.text for turn in sample.turns[:-1]))
+    for names in found:
+        texts = _texts_of([row[lower[name]] for name in names])
+        if texts and not all(text in asked for text in texts) and _plain(answer) not in texts:
+            told = ", ".join(lower[name] for name in names)
+            raise DataError(
+                "unsupported_field",
+                f"the answer {answer!r} stands for an option, and '{told}' is not read; {advice}, or set ignore: "
+                f"[{told}] to learn the answer as it is",
+            )
+
+
+def _texts_of(values: Sequence[Any]) -> list[str]:
+    """The texts of options in a cell, or in a cell each, as far as there are any; prose and numbers are none."""
+    if len(values) == 1:
+        try:
+            values = read_options(values[0])
+        except DataError:
+            return []
+    texts = [_plain(value) for value in map(known, values) if isinstance(value, str) and value.strip()]
+    return texts if len(texts) > 1 else []
 
 
 def keys_of(given: Any) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ from infimed_plugins.readers.conversation import conversation, question_and_answ
 from infimed_plugins.readers.fields import refuse, structured
 from infimed_plugins.readers.files import FileReader, stable_id
 from infimed_plugins.readers.jsonl import parsed
-from infimed_plugins.readers.options import read_options
+from infimed_plugins.readers.options import read_options, refuse_unread
 from infimed_plugins.readers.places import KINDS, ending_of, kind_of_bytes
 from infimed_plugins.readers.texts import decoded, regular
 from infimed_plugins.readers.tools import tools_of
@@ -112,7 +112,7 @@ class WebDataset(FileReader):
             told = f"no picture among its members ({', '.join(sorted(group))}); set text_only: true if none is meant"
             raise DataError("missing_media", told)
         tags = facts.get("tags") or {}
-        return Sample(
+        sample = Sample(
             id=stable_id(facts.get("id"), key),
             turns=turns,
             tools=tools_of(structured(facts, "tools", self.ignore)),
@@ -121,6 +121,8 @@ class WebDataset(FileReader):
             tags={str(name): text_of(value, str(name)) for name, value in tags.items() if known(value) is not None},
             licence=facts.get("licence") or facts.get("license"),
         )
+        refuse_unread(facts, sample, "give them as a list in 'options'", self.ignore)
+        return sample
 
     def _turns(self, facts: dict[str, Any], caption: Any, media: list[Media], group: Group) -> tuple[Any, Any]:
         def place(name: str) -> Media:
