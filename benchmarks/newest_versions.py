@@ -32,7 +32,7 @@ TESTS = (
     "tests/plugins/test_sft_real.py",
 )
 """What breaks first where transformers or torch change: families, packing, lengths, checkpoints, adapters, training."""
-EXTRAS = "train,lora,test,demo"
+EXTRAS = "train,lora,qlora,test,demo"
 
 
 def make_environment(directory: Path, transformers: str, keep: list[str]) -> Path:

@@ -17,8 +17,10 @@ from hypothesis import given
 from hypothesis import settings as bounded
 from hypothesis import strategies as st
 from small_checkpoints import write_small_checkpoint
+from typer.testing import CliRunner
 
 from infimed_core import InfimedError
+from infimed_core.cli import application
 from infimed_core.plugins import load_plugins
 from infimed_core.testing import make_image, run
 from infimed_plugins.migration import llama_factory, swift
@@ -147,7 +149,14 @@ def test_a_recipe_of_theirs_converts_and_trains(
     tool: Tool, name: str, text: str, steps: int | None, checkpoint: Path, data: Path, tmp_path: Path
 ) -> None:
     recipe, accounts = converted(tool, write(tmp_path, name, text, checkpoint, data), 1)
-    content = yaml.safe_load(rendered(recipe, tool, Path(name)))
+    written = tmp_path / "run.yaml"
+    written.write_text(rendered(recipe, tool, Path(name)))
+    registry = load_plugins()
+    checked = CliRunner().invoke(application(registry, "check"), ["check", str(written)])
+    assert checked.exit_code == 0, checked.output
+    theirs = CliRunner().invoke(application(registry, "check"), ["check", str(tmp_path / name)])
+    assert theirs.exit_code != 0 and "infimed convert" in f"{theirs.output}{theirs.exception}"
+    content = yaml.safe_load(written.read_text())
     content["run"].pop("directory")
     record = run(content, tmp_path)
     assert record.status == "done"

@@ -294,6 +294,73 @@ def test_a_chat_remembers_and_tells_what_it_cannot_do(tmp_path):
     assert asked[2].media == ()
 
 
+TERMINAL = """
+import time
+from infimed_core import Answer, Generation, load_plugins
+from infimed_plugins.checkpoints.ask_command import chat
+from infimed_plugins.checkpoints.conversation import Conversation
+
+class Echo:
+    def answer(self, requests, media):
+        (request,) = requests
+        if request.turns[-1].content[-1] == "slow":
+            print("thinking", flush=True)
+            time.sleep(60)
+        yield Answer(sample_id="a", text=f"answer to {[turn.content[-1] for turn in request.turns][::2]}")
+
+chat(Conversation(Echo(), load_plugins().media_loader(), Generation()))
+print("over")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no pseudo-terminals")
+def test_a_chat_in_a_terminal_edits_lines_and_a_key_ends_an_answer_but_not_the_chat():
+    import os
+    import pty
+    import select
+    import subprocess
+    import time
+
+    person, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", TERMINAL], stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True,
+        preexec_fn=lambda: __import__("fcntl").ioctl(0, __import__("termios").TIOCSCTTY, 0),
+        env={**os.environ, "TERM": "xterm"},
+    )  # fmt: skip
+    os.close(terminal)
+    shown = ""
+
+    def read_until(text: str) -> None:
+        nonlocal shown
+        end = time.monotonic() + 20
+        while text not in shown:
+            assert select.select([person], [], [], max(0.0, end - time.monotonic()))[0], shown
+            try:
+                shown += os.read(person, 4096).decode()
+            except OSError:  # the other side is gone
+                assert text in shown
+        shown = shown.split(text, 1)[1]
+
+    try:
+        for keys, wanted in (
+            ("helo\x02l\r", "answer to ['hello']"),  # one to the left, and the letter that was left out
+            ("\x1b[A\x1b[D\x1b[C again\r", "answer to ['hello', 'hello again']"),
+            ("slow\r", "thinking"),
+            ("\x03", "(stopped: the question is as if never asked)"),
+            ("more\r", "answer to ['hello', 'hello again', 'more']"),
+            ("\x04", "over"),
+        ):
+            if wanted not in ("(stopped: the question is as if never asked)",):
+                read_until("> ")
+            os.write(person, keys.encode())
+            read_until(wanted)
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(person)
+
+
 def test_a_stage_is_found_by_the_name_of_its_run(tmp_path):
     from infimed_core import InfimedError
     from infimed_plugins.checkpoints.places import find_place

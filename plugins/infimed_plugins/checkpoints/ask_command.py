@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -57,14 +58,21 @@ def ask(
 
 
 def chat(talk: Conversation) -> None:
-    """Questions from the terminal until it ends; what cannot be asked is told, and the chat goes on."""
+    """Questions from the terminal until it ends; what cannot be asked is told, and the chat goes on.
+
+    A person's Ctrl-C ends an answer that is being made, and at the prompt the chat.
+    """
     is_person = sys.stdin.isatty()
     if is_person:
+        with suppress(ImportError):  # not on Windows, whose terminal does the same by itself
+            import readline  # noqa: F401  (lines are edited, and earlier ones come back)
         typer.echo(f"{COMMANDS}. Not a medical device.", err=True)
     while True:
         try:
             line = input("> " if is_person else "").strip()
         except (EOFError, KeyboardInterrupt):
+            if is_person:
+                typer.echo(err=True)
             return
         if line in ("/quit", "/exit"):
             return
@@ -72,6 +80,10 @@ def chat(talk: Conversation) -> None:
             _do(talk, line)
         except InfimedError as error:
             typer.echo(printable(str(error)), err=True)
+        except KeyboardInterrupt:
+            if not is_person:
+                raise
+            typer.echo("\n(stopped: the question is as if never asked)", err=True)
 
 
 def _do(talk: Conversation, line: str) -> None:
