@@ -1,5 +1,6 @@
 """Documents tell the truth: their code runs, their links lead somewhere, their run files are valid."""
 
+import itertools
 import re
 import subprocess
 import sys
@@ -56,6 +57,13 @@ def test_the_list_of_examples_says_what_each_shows() -> None:
     rows = re.findall(r"^\| `([^`]+)` \| (.+) \|$", (ROOT / "examples" / "README.md").read_text(encoding="utf-8"), re.M)
     files = sorted(str(path.relative_to(ROOT / "examples")) for path in (ROOT / "examples").rglob("*.yaml"))
     assert sorted(name for name, _ in rows) == files and all(len(said) > 30 for _, said in rows)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_column_of_a_table_has_a_header(document: Path) -> None:
+    lines = document.read_text(encoding="utf-8").splitlines()
+    heads = [above for above, line in itertools.pairwise(lines) if re.fullmatch(r"\|( *:?-+:? *\|)+", line)]
+    assert [head for head in heads if re.search(r"\|\s*\|", head)] == []
 
 
 def test_readme_is_short() -> None:

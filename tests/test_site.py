@@ -30,6 +30,7 @@ needs_browser = pytest.mark.skipif(
     CHROMIUM is None or find_spec("axe_playwright_python") is None, reason=f"needs 'infimed[docs]'; {WHY_NOT}"
 )
 PAGES = ("index.html", "tutorials/own-data.html", "benchmarks.html", "reference/trainers.html")
+ALL = "INFIMED_ALL_PAGES"  # set to 1, every page is looked at, which takes minutes
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +97,19 @@ def violations(page: Page) -> list[str]:
     return list(found)
 
 
+def wrong_in_site(page: Page, file: Path) -> list[str]:
+    """What axe-core finds in a page of the site in light and in dark."""
+    page.resize(1400, 900)
+    show(page, file)
+    still = "const s = document.createElement('style'); s.textContent = '* { transition: none !important }';"
+    page.evaluate(f"{{{still} document.head.append(s)}}")  # else colours fade into each other
+    found = []
+    for scheme in ("default", "slate"):
+        page.evaluate(f"document.body.setAttribute('data-md-color-scheme', '{scheme}')")
+        found += [f"{scheme}: {one}" for one in violations(page)]
+    return found
+
+
 @needs_mkdocs
 @pytest.mark.slow
 def test_the_site_builds_strictly_with_the_markdown_of_every_page(site: Path) -> None:
@@ -144,13 +158,27 @@ def test_every_hook_command_and_setting_is_in_the_reference_with_its_meaning() -
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PAGES)
 def test_axe_finds_nothing_wrong_in_the_site(page: Page, site: Path, name: str) -> None:
-    page.resize(1400, 900)
-    show(page, site / name)
-    still = "const s = document.createElement('style'); s.textContent = '* { transition: none !important }';"
-    page.evaluate(f"{{{still} document.head.append(s)}}")  # else colours fade into each other
-    for scheme in ("default", "slate"):
-        page.evaluate(f"document.body.setAttribute('data-md-color-scheme', '{scheme}')")
-        assert violations(page) == [], scheme
+    assert wrong_in_site(page, site / name) == []
+
+
+@needs_browser
+@needs_mkdocs
+@pytest.mark.slow
+@pytest.mark.skipif(os.environ.get(ALL) != "1", reason=f"takes minutes: {ALL}=1")
+def test_nothing_is_wrong_in_any_page_of_the_site_and_none_scrolls_sideways(site: Path, tmp_path: Path) -> None:
+    files = [file for file in sorted(site.rglob("*.html")) if file.name != "404.html"]  # 404: whole when served alone
+    assert len(files) > 60
+    wrong: dict[str, object] = {}
+    with open_browser(tmp_path, seconds=3000) as page:
+        for file in files:
+            found = wrong_in_site(page, file)
+            for width in (1400, 360):
+                page.resize(width, 800)
+                if (wide := page.evaluate("document.documentElement.scrollWidth")) > width:
+                    found.append(f"{wide} pixels of {width}")
+            if found:
+                wrong[file.name] = found
+    assert wrong == {}
 
 
 @needs_browser

@@ -1,5 +1,9 @@
 """``infimed --help``: every command of ours under a heading, in order."""
 
+import os
+import subprocess
+import sys
+
 from typer.testing import CliRunner
 
 from infimed_core.cli import application
@@ -30,3 +34,22 @@ def test_a_command_of_another_plugin_is_listed_apart(tmp_path):
     registry.add_file(tmp_path / "greeting.py", always=True)
     text = CliRunner().invoke(application(registry, "--help"), ["--help"]).output
     assert "greet" in text[text.index("─ Other plugins ─") :].partition("╰")[0]
+
+
+def infimed(*arguments, shell=None, **variables):
+    """The command as a shell starts it, so that its name in what it prints is ``infimed``."""
+    code = "import sys; from infimed_core.cli import main; sys.argv[0] = 'infimed'; main()"
+    command = [sys.executable, "-c", code, *arguments]
+    if shell:  # typer asks which shell it was started from; what follows keeps that shell from being replaced
+        command = [shell, "-c", '"$@"; ended=$?; exit $ended', shell, *command]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **variables}, check=False)
+    return done.returncode, done.stdout
+
+
+def test_a_shell_completes_commands_and_options_as_the_documents_say():
+    completes = {"_INFIMED_COMPLETE": "complete_bash"}
+    assert infimed(COMP_WORDS="infimed leaderb", COMP_CWORD="1", **completes) == (0, "leaderboard\n")
+    code, options = infimed(COMP_WORDS="infimed plugins --js", COMP_CWORD="2", **completes)
+    assert (code, options.split()) == (0, ["--json"])
+    code, script = infimed("--show-completion", shell="bash")
+    assert code == 0 and "complete -o default -F _infimed_completion infimed" in script
