@@ -145,7 +145,6 @@ def _resampled_interval(
     metric: Metric, value: float, members: Sequence[GradedAnswer], units: Sequence[str], seed: int
 ) -> tuple[float | None, float | None]:
     """The interval of a metric that is no mean; withheld where resamples of so few questions would mislead.
-
     Where nothing was seen to vary (all right), a value in [0, 1] gets Wilson's interval over the clusters.
     """
     number = len(set(units))
@@ -156,7 +155,7 @@ def _resampled_interval(
         clusters=units,
         seed=seed,
         num_resamples=399,
-        statistic=lambda rows: np.nan if (one := metric.compute_answers([members[int(n)] for n in rows])) is None else one,
+        statistic=lambda rows: float(np.array(metric.compute_answers([members[int(n)] for n in rows]), float)),
     )
     if low is not None and high is not None and high - low <= statistics.NO_SPREAD:
         return statistics.wilson(value, number) if 0.0 <= value <= 1.0 else (None, None)

@@ -14,8 +14,7 @@ MEDIA = "media"
 
 def run_above(path: Path) -> Path | None:
     """The run that a file belongs to: the first folder above it with media and artifacts; ``None`` where none is."""
-    parents = path.absolute().parents
-    return next((one for one in parents if (one / MEDIA).is_dir() and (one / "artifacts").is_dir()), None)
+    return next((one for one in path.absolute().parents if all((one / n).is_dir() for n in (MEDIA, "artifacts"))), None)
 
 
 def written(sample: Any, run: Path | None) -> Any:
