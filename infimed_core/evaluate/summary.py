@@ -151,13 +151,11 @@ def _resampled_interval(
     number = len(set(units))
     if number < FEWEST_RESAMPLED or metric.smallest_part(members) < SMALLEST_PART:
         return None, None
+    compute = metric.compute_answers
     low, high = statistics.interval(
-        np.arange(len(members)),
-        clusters=units,
-        seed=seed,
-        num_resamples=399,
-        statistic=lambda rows: np.nan if (one := metric.compute_answers([members[int(n)] for n in rows])) is None else one,
-    )
+        np.arange(len(members)), clusters=units, seed=seed, num_resamples=399,
+        statistic=lambda rows: np.nan if (one := compute([members[int(n)] for n in rows])) is None else one,
+    )  # fmt: skip
     if low is not None and high is not None and high - low <= statistics.NO_SPREAD:
         return statistics.wilson(value, number) if 0.0 <= value <= 1.0 else (None, None)
     return low, high
