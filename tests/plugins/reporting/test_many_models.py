@@ -16,7 +16,7 @@ from infimed_core.api.reporting import Comparison, ResultRow, RunRecord, StepRec
 from infimed_core.plugins import load_plugins
 from infimed_core.records import open_run
 from infimed_core.testing import make_sample
-from infimed_plugins.reporting.compare.comparison import Difference, RunComparison, Value
+from infimed_plugins.reporting.compare.comparison import Difference, RunComparison, Value, _unshared
 from infimed_plugins.reporting.compare.page import matrices, page
 from infimed_plugins.reporting.compare.text import as_markdown
 from infimed_plugins.reporting.page.doubts import Unread, no_better, no_model, unread, unread_lines, unread_of
@@ -181,6 +181,15 @@ def test_every_pair_stands_in_the_matrix_twice_with_opposite_signs(record: RunRe
                     assert float(cell.text) == -float(mirrored.text)
                     assert {cell.kind, mirrored.kind} in ({"same"}, {"better", "worse"})
     assert matrices(differences(record)[:1]) == []
+
+
+def test_a_model_that_shares_no_question_with_many_is_told_once() -> None:
+    pairs = [("x", "dead", "a"), ("x", "b", "dead"), ("x", "dead", "c"), ("y", "dead", "a"), ("y", "dead", "b")]
+    pairs += [("y", "c", "dead"), ("z", "a", "b")]
+    assert _unshared(pairs) == [
+        "x, y: no question that dead and others have a result for",
+        "z: no question that both a and b have a result for",
+    ]
 
 
 def test_models_without_their_images_stand_in_no_matrix_and_nothing_is_minus_nothing(record: RunRecord) -> None:
