@@ -11,8 +11,7 @@ MOST_UNANSWERED = 0.1
 def shortfall(record: RunRecord) -> tuple[bool, str]:
     """Whether no question of the run was answered, and a line for all that lacks more than ``MOST_UNANSWERED``.
 
-    The line is "" where nothing does. A model that could not be asked at all lacks every answer.
-    """
+    The line is "" where nothing does. A model that could not be asked at all lacks every answer."""
     told, num_answered, was_asked = [], 0, False
     for step in record.steps:
         if step.kind == "evaluate" and step.status in ("done", "reused"):

@@ -145,18 +145,17 @@ def _resampled_interval(
     metric: Metric, value: float, members: Sequence[GradedAnswer], units: Sequence[str], seed: int
 ) -> tuple[float | None, float | None]:
     """The interval of a metric that is no mean; withheld where resamples of so few questions would mislead.
+
     Where nothing was seen to vary (all right), a value in [0, 1] gets Wilson's interval over the clusters.
     """
     number = len(set(units))
     if number < FEWEST_RESAMPLED or metric.smallest_part(members) < SMALLEST_PART:
         return None, None
+    compute = metric.compute_answers
     low, high = statistics.interval(
-        np.arange(len(members)),
-        clusters=units,
-        seed=seed,
-        num_resamples=399,
-        statistic=lambda rows: float(np.array(metric.compute_answers([members[int(n)] for n in rows]), float)),
-    )
+        np.arange(len(members)), clusters=units, seed=seed, num_resamples=399,
+        statistic=lambda rows: np.nan if (one := compute([members[int(n)] for n in rows])) is None else one,
+    )  # fmt: skip
     if low is not None and high is not None and high - low <= statistics.NO_SPREAD:
         return statistics.wilson(value, number) if 0.0 <= value <= 1.0 else (None, None)
     return low, high

@@ -17,6 +17,7 @@ from scipy import optimize, stats
 from infimed_core import Answer, Comparison, GradedAnswer, Metric, Sample, Score, Turn, compare_answers
 from infimed_core.evaluate import mcnemar
 from infimed_core.evaluate.paired_comparison import adjust, mean_difference
+from infimed_core.evaluate.summary import measure
 from infimed_plugins.metrics.classes import F1, BalancedAccuracy
 from infimed_plugins.metrics.means import Accuracy, AccuracyWhereRead, Coverage
 from infimed_plugins.reporting.compare.means import mean_of_differences
@@ -176,6 +177,20 @@ def test_balanced_accuracy_and_f1_equal_those_of_counting() -> None:
     assert BalancedAccuracy().compute_answers(rows) == pytest.approx((1 / 3 + 1 / 3) / 2)
     assert F1(positive="yes").compute_answers(rows) == pytest.approx(2 * 1 / (2 * 1 + 1 + 2))
     assert F1(positive="maybe").compute_answers(rows) is None and BalancedAccuracy().compute_answers([]) is None
+
+
+def test_f1_has_the_interval_of_a_bootstrap_over_its_own_answers() -> None:
+    # 20 right and 10 wrong of 30 with "yes", 20 right and 10 wrong of 30 with "no": F1 is 40 / (40 + 10 + 10)
+    wanted, values = ["yes"] * 30 + ["no"] * 30, ([1.0] * 20 + [0.0] * 10) * 2
+    found = measure(F1(positive="yes"), graded(values, wanted), alone(range(60)), 0, [True] * 60)
+    assert found.value == pytest.approx(40 / 60) and found.num_counted == 60
+    generator, positive, right = np.random.default_rng(11), np.array(wanted) == "yes", np.array(values) == 1.0
+    draws = []
+    for _ in range(4000):
+        rows = generator.integers(0, 60, 60)
+        hits = (right & positive)[rows].sum()
+        draws.append(2 * hits / (2 * hits + (~right)[rows].sum()))
+    assert [found.low, found.high] == pytest.approx(np.percentile(draws, [2.5, 97.5]), abs=0.03)
 
 
 class Errors(Metric):

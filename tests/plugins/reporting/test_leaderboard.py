@@ -74,6 +74,22 @@ def test_what_was_asked_otherwise_stands_in_a_table_of_its_own(tmp_path: Path) -
     assert not first.differs and any(line.startswith("limit: ") for line in second.differs)
 
 
+def test_a_model_without_any_answer_has_no_rank_and_takes_none(tmp_path: Path) -> None:
+    for name, share in (("good", 0.9), ("bad", 0.4)):
+        graded(tmp_path, name, share)
+    (tmp_path / "silent.jsonl").write_text(json.dumps({"id": "other", "text": "Yes"}) + "\n")
+    document = {
+        "run": {"name": "run-silent"},
+        "models": {"silent": {"use": "predictions", "with": {"path": str(tmp_path / "silent.jsonl")}}},
+        "evaluation": {"models": ["silent"], "benchmarks": [questions(tmp_path)]},
+    }
+    run(document, tmp_path)
+    (own,) = make_board([str(tmp_path / "runs")], load_plugins(), tmp_path).boards
+    assert {e.model: (e.rank, e.value is None) for e in own.orders[0].entries} == {
+        "good": ("1", False), "bad": ("2", False), "silent": ("", True), "most-common-answer": ("", False),
+    }  # fmt: skip
+
+
 def test_a_run_without_a_graded_model_is_told_and_an_empty_folder_is_an_error(tmp_path: Path) -> None:
     graded(tmp_path, "one", 0.8)
     broken = tmp_path / "runs" / "broken"

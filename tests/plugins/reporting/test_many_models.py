@@ -16,7 +16,7 @@ from infimed_core.api.reporting import Comparison, ResultRow, RunRecord, StepRec
 from infimed_core.plugins import load_plugins
 from infimed_core.records import open_run
 from infimed_core.testing import make_sample
-from infimed_plugins.reporting.compare.comparison import Difference, RunComparison, Value
+from infimed_plugins.reporting.compare.comparison import Difference, RunComparison, Value, _unshared
 from infimed_plugins.reporting.compare.page import matrices, page
 from infimed_plugins.reporting.compare.text import as_markdown
 from infimed_plugins.reporting.page.doubts import Unread, no_better, no_model, unread, unread_lines, unread_of
@@ -133,6 +133,29 @@ def test_models_that_are_not_shown_to_differ_share_ranks() -> None:
     assert [entry.model for entry in board.baselines] == ["most-common-answer"]
 
 
+def test_questions_asked_again_are_no_part_of_the_mean() -> None:
+    shares = {"plain": 0.6, "other": 0.8, "plain-likelihood": 0.1, "shuffled": 0.2}
+    scorings = {"plain-likelihood": "likelihood"}
+
+    def row(benchmark: str, model: str, more: float) -> ResultRow:
+        value = MetricValue(value=shares[benchmark] + more, low=0.0, high=1.0, num_scored=50, num_counted=50)
+        scoring = scorings.get(benchmark, "strict")
+        return ResultRow(benchmark=benchmark, version="1", model=model, scoring=scoring, metrics={"accuracy": value})
+
+    inner = {"benchmark": {"use": "medqa-usmle"}}
+    uses = [
+        {"use": "option-shuffled", "name": "shuffled", "with": inner}, {"use": "medqa-usmle", "name": "plain"},
+        {"use": "likelihood", "name": "plain-likelihood", "with": inner}, {"use": "pubmedqa", "name": "other"},
+    ]  # fmt: skip
+    rows = tuple(row(name, model, more) for name in sorted(shares)[::-1] for model, more in (("a", 0.0), ("b", 0.1)))
+    board = leaderboard(
+        RunRecord(name="x", status="done", started="", config={"evaluation": {"benchmarks": uses}}, results=rows)
+    )
+    assert board is not None and board.mean_over == ("plain", "other") and len(board.columns) == 4
+    assert {entry.model: entry.mean.value for entry in board.entries} == pytest.approx({"a": 0.7, "b": 0.8})
+    assert [entry.mean.num_scored for entry in board.entries] == [100, 100]
+
+
 def test_a_value_of_fewer_questions_says_so_beside_the_model() -> None:
     def row(model: str, number: int) -> ResultRow:
         metrics = {"accuracy": MetricValue(value=0.8, low=0.7, high=0.9, num_scored=number, num_counted=number)}
@@ -158,6 +181,25 @@ def test_every_pair_stands_in_the_matrix_twice_with_opposite_signs(record: RunRe
                     assert float(cell.text) == -float(mirrored.text)
                     assert {cell.kind, mirrored.kind} in ({"same"}, {"better", "worse"})
     assert matrices(differences(record)[:1]) == []
+
+
+def test_a_model_that_shares_no_question_with_many_is_told_once() -> None:
+    pairs = [("x", "dead", "a"), ("x", "b", "dead"), ("x", "dead", "c"), ("y", "dead", "a"), ("y", "dead", "b")]
+    pairs += [("y", "c", "dead"), ("z", "a", "b")]
+    assert _unshared(pairs) == [
+        "x, y: no question that dead and others have a result for",
+        "z: no question that both a and b have a result for",
+    ]
+
+
+def test_models_without_their_images_stand_in_no_matrix_and_nothing_is_minus_nothing(record: RunRecord) -> None:
+    rows = differences(record)
+    blind = [row.model_copy(update={"against": row.model + "-image-blind"}) for row in rows]
+    nothing = rows[0].model_copy(update={"difference": -0.0})
+    found = matrices([nothing, *rows[1:], *blind])
+    assert [matrix.models for matrix in found] == [matrix.models for matrix in matrices(rows)]
+    shown = [cell.text for matrix in found for cells in matrix.rows for cell in cells if cell]
+    assert shown.count("0.0") >= 2 and not {"-0.0", "+0.0"} & set(shown)
 
 
 def test_unread_answers_are_told_with_reasons_and_bounds() -> None:

@@ -207,9 +207,11 @@ def _order(
         for found, p in zip(compared, adjusted, strict=True)
         if p < 0.05
     }
-    labels = [one.label for one in models]
+    entries = [_entry(one, answers[one.label], registry, home, names, "") for one in models]
+    labels = [one.label for one, entry in zip(models, entries, strict=True) if entry.value is not None]
+    ranks = {label: rank(label, labels, better) for label in labels}  # what answered nothing has none
     entries = [
-        _entry(one, answers[one.label], registry, home, names, rank(one.label, labels, better)) for one in models
+        entry.model_copy(update={"rank": ranks.get(one.label, "")}) for one, entry in zip(models, entries, strict=True)
     ]
     sign = 1.0 if not compared or compared[0].higher_is_better else -1.0
     entries.sort(key=lambda entry: (entry.value is None, -sign * (entry.value or 0.0)))

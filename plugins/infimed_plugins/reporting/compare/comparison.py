@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations
 from typing import Literal
@@ -104,7 +105,7 @@ def compare_runs(
     wholes: list[Difference] = []
     cells: list[Difference] = []
     estimates: dict[tuple[str, str, str], Difference] = {}
-    notes: list[str] = []
+    unshared: list[tuple[str, str, str]] = []
     for benchmark in benchmarks_of(models):
         for first, other in pairs:
             mine, theirs = answers.get((first, benchmark)), answers.get((other, benchmark))
@@ -114,11 +115,12 @@ def compare_runs(
             pair = Pair(mine, theirs, registry)
             compared = pair.compare(first, other, marks)
             if compared is None:
-                notes.append(f"{benchmark}: no question that both {first} and {other} have a result for")
+                unshared.append((benchmark, first, other))
                 continue
             estimates[benchmark, first, other] = compared
             wholes.append(compared)
             cells += _cells(pair, first, other, marks)
+    notes = _unshared(unshared)
     if not wholes:
         under = f" graded as '{scoring}'" if scoring else ""
         labels = ", ".join(model.label for model in models)
@@ -210,6 +212,21 @@ class Pair:
 
 def _headline(answers: Answers) -> str:
     return str(answers.protocol["metric"])
+
+
+def _unshared(pairs: Sequence[tuple[str, str, str]]) -> list[str]:
+    """(benchmark, model, other) of pairs without a question in common; a model with several such is told once."""
+    count = Counter((benchmark, model) for benchmark, *both in pairs for model in both)
+    silent = {key for key, number in count.items() if number > 2}
+    found: dict[str, list[str]] = {}
+    for benchmark, model in sorted(silent):
+        found.setdefault(model, []).append(benchmark)
+    told = [f"{', '.join(on)}: no question that {model} and others have a result for" for model, on in found.items()]
+    return told + [
+        f"{benchmark}: no question that both {first} and {other} have a result for"
+        for benchmark, first, other in pairs
+        if not {(benchmark, first), (benchmark, other)} & silent
+    ]
 
 
 def _unread(models: Sequence[ModelResult], answers: dict[tuple[str, str], Answers]) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from infimed_core.records import IMAGE_BLIND
 from infimed_plugins.reporting.compare.comparison import Difference, RunComparison
 from infimed_plugins.reporting.compare.text import as_csv, as_json, as_markdown, footnotes, tables
 from infimed_plugins.reporting.page import charts
@@ -83,8 +84,12 @@ def _drawings(rows: Sequence[Difference]) -> list[tuple[str, str]]:
 
 
 def matrices(rows: Sequence[Difference]) -> list[PairMatrix]:
-    """A matrix for each benchmark on which more than two models are compared with each other."""
+    """A matrix for each benchmark on which more than two models are compared with each other.
+
+    Models without their images stand in the tables alone: they would double every matrix.
+    """
     found = []
+    rows = [row for row in rows if not any(name.endswith(IMAGE_BLIND) for name in (row.model, row.against))]
     for name in dict.fromkeys(row.of for row in rows):
         own = [row for row in rows if row.of == name]
         values: dict[str, float | None] = {}
@@ -114,6 +119,8 @@ def _cell(row: Difference, sign: float) -> Cell:
         f"corrected p {p_text(p)}, {row.num_pairs:,} pairs"
     )
     points = 100 * sign * row.difference
+    if abs(points) < 0.05:
+        return Cell("0.0", "0", kind, title)
     return Cell(f"{points:+.1f}", f"{points:+.0f}", kind, title)
 
 

@@ -39,8 +39,13 @@ def _rows(points: Sequence[Point], **more: Any) -> list[dict[str, Any]]:
     return [{"x": x, "y": y, **more} for x, y in points]
 
 
-def line_chart(series: Mapping[str, Sequence[Point]], label: str, small: bool = False, smooth: bool = True) -> str:
-    """Curves over steps, one per name: points thin, their moving average thick. Empty where no point is finite."""
+def line_chart(
+    series: Mapping[str, Sequence[Point]], label: str, small: bool = False, smooth: bool = True, over: str = "step"
+) -> str:
+    """Curves over steps or what ``over`` names, one per name: points thin, their moving average thick.
+
+    Empty where no point is finite.
+    """
     drawn = {name: found for name, points in series.items() if (found := thinned(points))}
     if not drawn:
         return ""
@@ -58,7 +63,7 @@ def line_chart(series: Mapping[str, Sequence[Point]], label: str, small: bool = 
     }  # fmt: skip
     steps = sorted({x for points in drawn.values() for x, _ in points})
     x = {
-        "field": "x", "type": "quantitative", "title": None if small else "step",
+        "field": "x", "type": "quantitative", "title": None if small else over,
         "scale": {"domain": [steps[0], max(steps[-1], steps[0] + 1)], "nice": False},
         "axis": {"grid": False, "labels": not small, "tickCount": 5},
     }  # fmt: skip

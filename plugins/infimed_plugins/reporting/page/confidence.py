@@ -39,7 +39,8 @@ def referring(tables: AnswerTables) -> list[Referring]:
                 rows.append((model, len(curve), at))
         if rows:
             label = f"{benchmark}: accuracy on the questions that a model is surest of, by their share"
-            found.append(Referring(benchmark, charts.line_chart(curves, label, smooth=False), tuple(rows)))
+            drawing = charts.line_chart(curves, label, smooth=False, over="share that it answers itself")
+            found.append(Referring(benchmark, drawing, tuple(rows)))
     return found
 
 

@@ -10,6 +10,7 @@ from itertools import combinations
 from infimed_core import Comparison, MetricValue, holm
 from infimed_core.records import ResultRow, RunRecord, is_baseline
 from infimed_plugins.reporting.compare.means import mean_of_differences
+from infimed_plugins.reporting.page.figures import mapping
 from infimed_plugins.reporting.page.names import has_training, own_name
 from infimed_plugins.reporting.page.ranks import rank
 from infimed_plugins.reporting.page.tables import NO_VALUE, first_scorings, metric_of, unique
@@ -40,6 +41,7 @@ class Leaderboard:
     mean_of: str
     entries: tuple[Entry, ...]
     baselines: tuple[Entry, ...]
+    mean_over: tuple[str, ...] = ()
 
     @property
     def has_ties(self) -> bool:
@@ -57,19 +59,22 @@ def leaderboard(record: RunRecord) -> Leaderboard | None:
     failed = _failed(record, models)
     if len(models) + len(failed) < 2:
         return None
-    benchmarks = unique(row.benchmark for row in rows)
+    own_names = unique(row.benchmark for row in rows)
+    again = _asked_again(record)
+    plain = [name for name in own_names if name not in again and scorings[name] == scorings[own_names[0]]] or own_names
+    benchmarks = (*plain, *(name for name in own_names if name not in plain))
     metrics = {name: metric_of(row for row in rows if row.benchmark == name) for name in benchmarks}
     values = {(row.model, row.benchmark): row.metrics.get(metrics[row.benchmark], NO_VALUE) for row in rows}
     lower = {(one.benchmark, one.metric) for one in record.comparisons if not one.higher_is_better}
     signs = {name: -1.0 if (name, metric) in lower else 1.0 for name, metric in metrics.items()}
-    mean_of = metrics[benchmarks[0]] if len(benchmarks) > 1 and len(set(metrics.values())) == 1 else ""
-    whole = [m for m in models if all(values.get((m, name), NO_VALUE).value is not None for name in benchmarks)]
-    better = _better(record, whole, {name: scorings[name] for name in (benchmarks if mean_of else benchmarks[:1])})
+    mean_of = metrics[benchmarks[0]] if len(plain) > 1 and len({metrics[name] for name in plain}) == 1 else ""
+    whole = [m for m in models if all(values.get((m, name), NO_VALUE).value is not None for name in plain)]
+    better = _better(record, whole, {name: scorings[name] for name in (plain if mean_of else benchmarks[:1])})
     most = [max(_counted(values.get((model, name), NO_VALUE)) for model in models) for name in benchmarks]
     entries = []
     for model in models:
         own = tuple(values.get((model, name), NO_VALUE) for name in benchmarks)
-        mean = _mean(own) if mean_of and model in whole else NO_VALUE
+        mean = _mean(own[: len(plain)]) if mean_of and model in whole else NO_VALUE
         own_rank = rank(model, whole, better) if model in whole else ""
         note = failed.pop(model, "") or _incomplete(own, most, benchmarks)
         entries.append(Entry(own_name(record, model), own_rank, mean, own, note))
@@ -86,7 +91,17 @@ def leaderboard(record: RunRecord) -> Leaderboard | None:
         if is_baseline(name)
     ]
     columns = tuple((name, metrics[name]) for name in benchmarks)
-    return Leaderboard(columns, mean_of, tuple(entries), tuple(baselines))
+    return Leaderboard(columns, mean_of, tuple(entries), tuple(baselines), tuple(plain))
+
+
+def _asked_again(record: RunRecord) -> set[str]:
+    """The benchmarks that ask another one otherwise (other orders, likelihoods, no images): no part of a mean."""
+    uses = mapping(record.config.get("evaluation")).get("benchmarks")
+    found = set()
+    for use in map(mapping, uses if isinstance(uses, list) else ()):
+        if "benchmark" in mapping(use.get("with")) or use.get("scoring"):
+            found.add(str(use.get("name") or str(use.get("use")).rsplit("/", 1)[-1]))
+    return found
 
 
 def _counted(value: MetricValue) -> int:

@@ -59,6 +59,8 @@ def robustness(run: Run, tables: AnswerTables) -> Robustness | None:
     registry = load_plugins()
     own = {name: _identity(registry, ref.use, ref.settings) for name, ref in refs.items()}
     for name, ref in refs.items():
+        if ref.use.rsplit("/", 1)[-1] == "likelihood":
+            continue  # another way to read what a model holds true: nothing of the question is altered
         inner = mapping(ref.settings.get("benchmark"))
         whole = _identity(registry, str(inner.get("use", "")), mapping(inner.get("with"))) if inner else None
         plain = [other for other, identity in own.items() if identity and identity == whole]
