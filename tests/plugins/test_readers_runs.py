@@ -104,6 +104,24 @@ def test_what_a_source_lacks_is_told_by_check(tmp_path: Path) -> None:
     assert "data.sources.3: NO SAMPLE in the first 0 rows" in said and checked.exit_code == 0
 
 
+def test_a_tag_that_a_selector_or_a_split_names_and_no_row_has_is_told_by_check(tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from infimed_core.cli import application
+
+    (tmp_path / "t.csv").write_text("question,answer,m\n" + "Q,A,CT\n" * 9)
+    source = {"use": "csv", "with": {"path": str(tmp_path / "t.csv"), "columns": {"tags": {"m": "m"}}}}
+    for tag in ("m", "nope"):
+        select = {"use": "top-share", "with": {"keep": 0.5, "per_tag": tag}}
+        body = {"run": {"name": "told"}, "data": {"sources": [source], "split": {"by": tag}}}
+        body["quality"] = {"scorers": [{"use": "five-dimension"}], "select": select}
+        (tmp_path / "run.yaml").write_text(json.dumps(body))
+        said = CliRunner().invoke(application(load_plugins(), "check"), ["check", str(tmp_path / "run.yaml")]).output
+        for place in ("quality.select.with.per_tag", "data.split.by"):
+            told = f"{place}: no sample of the first 9 has the tag '{tag}' (there are: m, split)"
+            assert (told in " ".join(said.split())) == (tag == "nope"), said
+
+
 # damage
 
 ROWS = 12

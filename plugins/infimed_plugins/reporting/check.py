@@ -25,6 +25,7 @@ from infimed_core import (
     printable,
     read_named,
 )
+from infimed_plugins.reporting.check_tags import tag_doubts
 
 
 def check(
@@ -119,6 +120,7 @@ def lines_about(file: Path, registry: Registry, changes: dict[str, Any]) -> list
         lines = [f"{place}: {doubt}" for place, component in plan.components.items() for doubt in component.doubts()]
     except ImportError as error:
         raise InfimedError(f"{file}: the package {error.name}, which it needs, is not installed") from None
+    lines += tag_doubts(plan)
     lines += [f"warning: {text}" for text in plan_warnings(plan)]
     return [*lines, f"ok ({steps or 'no steps'}; {len(plan.components)} components)"]
 
