@@ -198,7 +198,8 @@ def test_what_a_tool_does_where_nothing_is_set_is_written_down(tmp_path: Path) -
 
 
 def test_pixels_become_visual_tokens_of_the_family(tmp_path: Path) -> None:
-    for model, tokens in (("Qwen/Qwen3-VL-4B-Instruct", 256), ("Qwen/Qwen2.5-VL-7B-Instruct", 334), ("x/y", None)):
+    twenty_eight = ("Qwen/Qwen2.5-VL-7B-Instruct", "Qwen/QVQ-72B-Preview", "zai-org/GLM-5.3-Flash")
+    for model, tokens in (("Qwen/Qwen3-VL-4B-Instruct", 256), *((name, 334) for name in twenty_eight), ("x/y", None)):
         file = tmp_path / "t.yaml"
         file.write_text(f"model_name_or_path: {model}\ndataset: a\nimage_max_pixels: 262144\n")
         recipe, accounts = converted(Tool.llama_factory, file, 1)

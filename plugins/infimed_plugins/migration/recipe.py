@@ -191,9 +191,8 @@ def pixels_of_token(model: str) -> int | None:
     name = model.lower().replace("_", "-")
     if "qwen3-vl" in name or "qwen3.5" in name or "qwen3.6" in name:
         return 32 * 32
-    if any(
-        known in name for known in ("qwen2-vl", "qwen2.5-vl", "glm-4.1v", "glm-4.5v", "glm-4.6v", "mistral-small-3")
-    ):
+    glm = ("glm-4.1v", "glm-4.5v", "glm-4.6v", "glm-5.3-flash")
+    if any(known in name for known in ("qwen2-vl", "qwen2.5-vl", "qvq-72b", "mistral-small-3", *glm)):
         return 28 * 28
     return None
 
