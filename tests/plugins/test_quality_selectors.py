@@ -242,6 +242,9 @@ def test_a_share_is_of_what_the_filters_left(tmp_path):
     sources = [{"use": "jsonl", "with": {"path": str(tmp_path / "rows.jsonl")}}]
     data = {"sources": sources, "filters": [{"use": "duplicates"}]}
     select = {"use": "top-share", "with": {"keep": 0.4, "hard_minimums": False}}
-    record = run({"data": data, "quality": {"scorers": [{"use": "five-dimension"}], "select": select}}, tmp_path)
+    record = run(
+        {"run": {"name": "share"}, "data": data, "quality": {"scorers": [{"use": "five-dimension"}], "select": select}},
+        tmp_path,
+    )
     (step,) = [step for step in record.steps if step.kind == "select"]
     assert (step.num_in, step.num_out) == (5, 2)  # 4 of 9 are copies; of all 9 it would be 4
