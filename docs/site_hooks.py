@@ -115,6 +115,9 @@ def on_page_content(html: str, page: Any, **_: Any) -> str:
     )
     said = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", " ".join(first.split()))
     _pages.append((page.file.src_uri, page.title, said.split(". ")[0].rstrip("."), page.markdown))
+    html = re.sub(
+        r"<table>(?!(?:(?!</table>).)*<a )", '<table tabindex="0">', html, flags=re.S
+    )  # a link is reached anyway
     return html.replace("<pre><span></span>", '<pre tabindex="0"><span></span>')
 
 

@@ -49,7 +49,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def pages_of_a_run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The report of a run with scores and several models, that of a run of data alone, and a comparison."""
+    """The report of a run with scores and several models, that of a run of data alone, a comparison, a leaderboard."""
     folder = tmp_path_factory.mktemp("runs")
     data = {"sources": [{"use": "demo-anatomy", "with": {"max_images": 20}}]}
     quality = {"scorers": [{"use": "five-dimension"}], "select": {"use": "top-share", "with": {"keep": 0.8}}}
@@ -59,14 +59,15 @@ def pages_of_a_run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     run({"run": {"name": "data-only"}, **both}, folder)
     graded = {"models": models, "evaluation": {"models": list(models), "benchmarks": benchmarks}}
     run({"run": {"name": "all"}, **both, **graded}, folder)
-    command = ["-c", "from infimed_core.cli import main; main()", "compare", "runs/all", "--out", "comparison.html"]
-    done = forked.finish(command, folder=folder)
-    assert done.returncode == 0, done.stderr
+    for command in (["compare", "runs/all", "--out", "comparison.html"], ["leaderboard", "runs", "--to", "board"]):
+        done = forked.finish(["-c", "from infimed_core.cli import main; main()", *command], folder=folder)
+        assert done.returncode == 0, done.stderr
     runs = folder / "runs"
     return {
         "report": runs / "all" / "report.html",
         "data-only": runs / "data-only" / "report.html",
         "comparison": folder / "comparison.html",
+        "leaderboard": folder / "board" / "index.html",
     }
 
 
@@ -183,7 +184,7 @@ def test_nothing_is_wrong_in_any_page_of_the_site_and_none_scrolls_sideways(site
 
 @needs_browser
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["report", "data-only", "comparison"])
+@pytest.mark.parametrize("name", ["report", "data-only", "comparison", "leaderboard"])
 def test_axe_finds_nothing_wrong_in_the_pages_of_a_run(page: Page, pages_of_a_run: dict[str, Path], name: str) -> None:
     for dark in (False, True):
         page.resize(1400, 900, dark)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infimed_core import Candidate, DataError, InfimedError, Score
+from infimed_core.testing import run
 from infimed_plugins.quality.budget import Budget, cells, greedy_gains
 from infimed_plugins.quality.selectors import BottomShare, Quota, RandomShare, Threshold, TopShare
 
@@ -228,3 +231,20 @@ def test_a_budget_takes_few_of_many_that_are_alike_and_can_use_embeddings(tmp_pa
     assert budget.identity() != before
     with pytest.raises(DataError, match="no row for the sample s9"):
         Budget(num_samples=3, embeddings=str(tmp_path / "e.parquet")).select(candidates)
+
+
+def test_a_share_is_of_what_the_filters_left(tmp_path):
+    answers = ["A long enough answer about a lesion.", "Another answer about the left lung.", "The liver is enlarged."]
+    answers += ["There is no fracture of the femur.", *["The very same answer about a kidney."] * 5]
+    turns = [[{"role": "user", "content": ["What?"]}, {"role": "assistant", "content": [said]}] for said in answers]
+    rows = [json.dumps({"id": f"r{number}", "turns": said}) + "\n" for number, said in enumerate(turns)]
+    (tmp_path / "rows.jsonl").write_text("".join(rows))
+    sources = [{"use": "jsonl", "with": {"path": str(tmp_path / "rows.jsonl")}}]
+    data = {"sources": sources, "filters": [{"use": "duplicates"}]}
+    select = {"use": "top-share", "with": {"keep": 0.4, "hard_minimums": False}}
+    record = run(
+        {"run": {"name": "share"}, "data": data, "quality": {"scorers": [{"use": "five-dimension"}], "select": select}},
+        tmp_path,
+    )
+    (step,) = [step for step in record.steps if step.kind == "select"]
+    assert (step.num_in, step.num_out) == (5, 2)  # 4 of 9 are copies; of all 9 it would be 4
