@@ -5,7 +5,7 @@ FROM python:3.12-slim
 
 ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 HF_HOME=/infimed/.cache/huggingface
 COPY . /source
-# Beside PyPI: PyTorch's own index has torch+cpu, which pip prefers, but not what torch needs in the versions that are pinned.
+# Beside PyPI: PyTorch's own index has torch+cpu, which pip prefers; what torch needs comes from PyPI in the versions that are pinned.
 RUN pip install -c /source/constraints.txt --extra-index-url https://download.pytorch.org/whl/cpu torch \
     && pip install -c /source/constraints.txt "/source[demo,dicom,lora,privacy]" \
     && rm -rf /source

@@ -12,7 +12,8 @@ def shortfall(record: RunRecord) -> tuple[bool, str]:
     """Whether no question of the run was answered, and a line for all that lacks more than ``MOST_UNANSWERED``.
 
     The line is "" where nothing does. A model that could not be asked at all lacks every answer."""
-    told, num_answered, was_asked = [], 0, False
+    told: list[str] = []
+    num_answered, was_asked = 0, False
     for step in record.steps:
         if step.kind == "evaluate" and step.status in ("done", "reused"):
             was_asked = True

@@ -36,7 +36,7 @@ def _named(plan: Plan) -> Iterator[tuple[str, str]]:
         yield "data.split.by", plan.file.data.split.by
     selector = plan.components.get("quality.select")
     for name in _FIELDS if selector is not None else ():
-        value = getattr(selector, name, None) if name in type(selector).model_fields else None
+        value = getattr(selector, name, None)
         if selector is not None and name in selector.model_fields_set and value:
             for tag in (value,) if isinstance(value, str) else value:
                 yield f"quality.select.with.{name}", tag
