@@ -28,7 +28,7 @@ from infimed_core.runfile.loading import load_run_file
 from infimed_core.testing import check_component, make_image
 from infimed_plugins.endpoint.model import OpenAICompatible
 from infimed_plugins.endpoint.pictures import encoded
-from infimed_plugins.http.transport import Patience, is_loopback, retry_after
+from infimed_plugins.http.transport import CallError, Patience, Server, is_loopback, retry_after
 from infimed_plugins.image.modality import Image as ImageModality
 
 MEDIA = MediaLoader({"image": ImageModality()})
@@ -140,6 +140,29 @@ def closed_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def test_a_server_that_was_gone_is_waited_for_once_and_asked_with_patience_again_when_it_answers(monkeypatch):
+    tries, is_there = [], [False]
+
+    def exchange(self, path, body=None):
+        tries.append(path)
+        if not is_there[0]:
+            raise CallError("connection_refused", "nothing listens", retry=True, reached=False)
+        if len(tries) == 2:
+            raise CallError("server_error", "try again", retry=True)
+        return reply("fine")
+
+    monkeypatch.setattr(Server, "exchange", exchange)
+    loaded = model("http://127.0.0.1:9/v1", max_retries=5, concurrency=1).load(None)
+    for expected in (6, 1, 1):  # as every benchmark of a run would ask
+        tries.clear()
+        errors = [answer.error for answer in loaded.answer([question(n) for n in range(9)], MEDIA)]
+        assert len(tries) == expected and len(errors) == 9 and all("nothing listens" in error for error in errors)
+    is_there[0] = True
+    tries.clear()
+    assert [answer.text for answer in loaded.answer([question(n) for n in range(3)], MEDIA)] == ["fine"] * 3
+    assert len(tries) == 4  # and the one that failed was asked again
 
 
 def test_every_question_gets_its_own_answer_and_its_tokens_are_counted():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from infimed_core import Answer, DataError, MediaLoader, Request
 from infimed_plugins.endpoint.messages import Asking, make_body, read_reply
@@ -34,11 +34,26 @@ class AskingOptions:
     allow_identified: bool
 
 
+@dataclass
+class Standing:
+    """What a server showed when it was asked before: one that was gone is tried without patience until it answers.
+
+    Otherwise every benchmark of a run would wait for it as long as the first did.
+    """
+
+    is_gone: bool = False
+
+
 def ask_all(
-    options: AskingOptions, server: Server, model: str, requests: Sequence[Request], media: MediaLoader
+    options: AskingOptions,
+    server: Server,
+    model: str,
+    requests: Sequence[Request],
+    media: MediaLoader,
+    standing: Standing,
 ) -> Iterator[Answer]:
     """One answer per request, in the order in which they come."""
-    asked = _Questions(options, server, model, requests, media)
+    asked = _Questions(options, server, model, requests, media, standing)
     for number in range(min(options.concurrency, len(requests))):
         # daemons: a user who stops the run does not wait for answers that nobody will read
         threading.Thread(target=asked.work, name=f"endpoint-{number}", daemon=True).start()
@@ -53,9 +68,15 @@ class _Questions:
     """The questions of one call, shared by the threads that ask them."""
 
     def __init__(
-        self, options: AskingOptions, server: Server, model: str, requests: Sequence[Request], media: MediaLoader
+        self,
+        options: AskingOptions,
+        server: Server,
+        model: str,
+        requests: Sequence[Request],
+        media: MediaLoader,
+        standing: Standing,
     ) -> None:
-        self._server, self._model = server, model
+        self._server, self._model, self._standing = server, model, standing
         self._asking, self._patience = options.asking, options.patience
         self._pictures = Pictures(media, self._asking.max_image_side, self._asking.image_format)
         self._guarded = not options.allow_identified and not server.is_own
@@ -103,7 +124,8 @@ class _Questions:
         body = make_body(request, self._model, self._asking, self._pictures)
         empty: list[Answer] = []
         try:
-            return self._patience.call(lambda: self._exchange(body, request, empty), self.stopped)
+            patience = replace(self._patience, max_retries=0) if self._standing.is_gone else self._patience
+            return patience.call(lambda: self._exchange(body, request, empty), self.stopped)
         except CallError as error:
             if empty and error.code == "empty_answer":
                 return empty[-1]  # it stays so: that is what the model says
@@ -116,7 +138,7 @@ class _Questions:
             raise CallError("not_asked", self._given_up)
         answer = read_reply(self._server.exchange("/chat/completions", body), request)
         with self._lock:
-            self._answered, self._lost = True, 0
+            self._answered, self._lost, self._standing.is_gone = True, 0, False
         is_empty = not (answer.text or answer.transcript or answer.log_likelihoods)
         if is_empty and answer.finish_reason in (None, "stop"):
             empty.append(answer)
@@ -131,3 +153,4 @@ class _Questions:
             gone = self._lost >= (1 if error.code in ABSENT else LOST_IN_A_ROW)
             if (hopeless or gone) and error.code != "not_asked":
                 self._given_up = str(error)
+                self._standing.is_gone = not error.reached

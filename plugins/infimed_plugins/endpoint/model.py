@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import ConfigDict, Field, JsonValue, field_validator
 
 from infimed_core import Answer, DataError, Generation, LoadedModel, MediaLoader, Model, Request, Turn, canonical_json
-from infimed_plugins.endpoint.asking import AskingOptions, ask_all
+from infimed_plugins.endpoint.asking import AskingOptions, Standing, ask_all
 from infimed_plugins.endpoint.messages import Asking
 from infimed_plugins.http.addresses import base_url_of
 from infimed_plugins.http.secrets import read_key
@@ -148,6 +148,7 @@ class Endpoint(LoadedModel):
 
     def __init__(self, settings: OpenAICompatible, server: Server, model: str) -> None:
         self.settings, self.server, self.model = settings, server, model
+        self._standing = Standing()
 
     @cached_property
     def served(self) -> dict[str, str]:
@@ -158,7 +159,8 @@ class Endpoint(LoadedModel):
         try:
             # with patience: a server that starts up late must not look like another model
             reply = self.settings.patience.call(lambda: self.server.exchange("/models"), threading.Event())
-        except CallError:
+        except CallError as error:
+            self._standing.is_gone = not error.reached
             return {}
         return _said(next((entry for entry in list_models(reply) if entry["id"] == self.model), {}))
 
@@ -176,7 +178,7 @@ class Endpoint(LoadedModel):
         """Answers as they come. What the server cannot or may not be asked is an answer with ``error``."""
         own = self.settings
         options = AskingOptions(own.asking, own.patience, own.concurrency, own.allow_identified)
-        return ask_all(options, self.server, self.model, requests, media)
+        return ask_all(options, self.server, self.model, requests, media, self._standing)
 
     def describe(self) -> dict[str, JsonValue]:
         """Where and what was asked; never the key."""
