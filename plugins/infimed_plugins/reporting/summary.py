@@ -209,12 +209,13 @@ def _against(table: Any, model: str, other: Comparison, record: RunRecord) -> No
 def _results(record: RunRecord) -> Iterator[Any]:
     """A table for each benchmark under each scoring; below a leaderboard, whose ranks hold what pairs of models show,
     only the scoring that counts and the differences from baselines."""
+    from rich.text import Text
+
     has_board, counted = leaderboard(record) is not None, first_scorings(record)
     for results in benchmark_tables(record):
         if has_board and results.scoring != counted[results.benchmark]:
             continue
         title = f"{results.benchmark}: {results.scoring} {results.metric} with its 95% interval"
-        title += f"\n{results.left_out}" if results.left_out else ""
         table = _table(title, "model", "value", "interval", "scored", "unscored", "pairs")
         for form, values in results.forms:
             for model, value in values:
@@ -229,6 +230,8 @@ def _results(record: RunRecord) -> Iterator[Any]:
             for other in shown:
                 _against(table, line.model, other, record)
         yield table
+        if results.left_out:
+            yield Text(results.left_out)  # the title of a table is no wider than the table
         if asked_for := [metric for metric in _named_metrics(record, results.benchmark) if metric != results.metric]:
             yield _other_metrics(record, results, asked_for)
 
