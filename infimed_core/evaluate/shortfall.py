@@ -13,7 +13,7 @@ def shortfall(record: RunRecord) -> tuple[bool, str]:
 
     The line is "" where nothing does. A model that could not be asked at all lacks every answer."""
     told: list[str] = []
-    num_answered, was_asked = 0, False
+    said, num_answered, was_asked = "", 0, False
     for step in record.steps:
         if step.kind == "evaluate" and step.status in ("done", "reused"):
             was_asked = True
@@ -23,9 +23,9 @@ def shortfall(record: RunRecord) -> tuple[bool, str]:
             if num_errors > MOST_UNANSWERED * num:
                 who = f"{step.subject.get('model')} on {step.subject.get('benchmark')}"
                 why = f"(mostly: {step.details.get('first_error')})"
-                why = "(mostly the same)" if any(line.endswith(why) for line in told) else why
-                told.append(f"{who}: {num_errors:,} of {num:,} questions have no answer {why}")
+                shown, said = "(mostly the same)" if why == said else why, why
+                told.append(f"{who}: {num_errors:,} of {num:,} questions have no answer {shown}")
         elif step.kind in ("evaluate", "model") and step.status == "failed":
-            was_asked = True
+            said, was_asked = "", True
             told.append(f"{step.subject.get('model', 'base')}: not asked: {step.details.get('failure')}")
     return was_asked and not num_answered, "; ".join(told)

@@ -122,6 +122,33 @@ def test_a_tag_that_a_selector_or_a_split_names_and_no_row_has_is_told_by_check(
             assert (told in " ".join(said.split())) == (tag == "nope"), said
 
 
+@pytest.mark.parametrize("tag", ["source", "identity"])
+def test_check_does_not_doubt_a_tag_that_a_run_adds_itself(tmp_path: Path, tag: str) -> None:
+    from infimed_plugins.reporting.check import lines_about
+
+    (tmp_path / "t.csv").write_text("question,answer\n" + "Q,A\n" * 9)
+    source = {"use": "csv", "with": {"path": str(tmp_path / "t.csv")}}
+    body = {"run": {"name": "told"}, "data": {"sources": [source], "split": {"by": tag}}}
+    (tmp_path / "run.yaml").write_text(json.dumps(body))
+    assert not [line for line in lines_about(tmp_path / "run.yaml", load_plugins(), {}) if "has the tag" in line]
+
+
+def test_check_fetches_no_data_set_from_a_hub_to_look_for_a_tag(tmp_path: Path, monkeypatch) -> None:
+    from infimed_plugins.readers.huggingface import HuggingFace
+    from infimed_plugins.reporting.check import lines_about
+
+    asked = []
+    monkeypatch.setattr(HuggingFace, "shards", lambda self: asked.append(self.path) or ())
+    monkeypatch.chdir(tmp_path)
+    for path in ("owner/name", "here"):
+        (tmp_path / "here").mkdir(exist_ok=True)
+        source = {"use": "huggingface", "with": {"path": path}}
+        body = {"run": {"name": "told"}, "data": {"sources": [source], "split": {"by": "patient"}}}
+        (tmp_path / "run.yaml").write_text(json.dumps(body))
+        lines_about(tmp_path / "run.yaml", load_plugins(), {})
+    assert asked == ["here"]
+
+
 # damage
 
 ROWS = 12

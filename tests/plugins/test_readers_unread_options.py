@@ -91,3 +91,21 @@ def test_the_facts_of_a_shard_are_held_to_the_same(tmp_path: Path) -> None:
         "unsupported_field",
         "B. coronal",
     ]
+
+
+@pytest.mark.parametrize(
+    ("answer", "options", "learned"),
+    [
+        ("CT", ("CT", "MRI", "US"), "CT"), ("CT", ("CT scan", "MRI scan"), "CT"), ("CT or MR", ("X", "Y"), "CT or MR"),
+        ("BC", ("one", "two", "three"), "B. two; C. three"), ("A and C", ("one", "two", "three"), "A. one; C. three"),
+    ],
+)  # fmt: skip
+def test_a_word_in_capitals_is_learned_and_letters_in_a_row_are_letters(answer, options, learned) -> None:
+    from infimed_core import Sample, Turn
+    from infimed_plugins.readers.options import refuse_unread, with_options
+
+    turns = (Turn(role="user", content=("Which?",)), Turn(role="assistant", content=(answer,)))
+    asked = Sample(id="s", turns=turns, options=options)
+    assert with_options(asked).turns[-1].text == learned
+    if learned == answer:
+        refuse_unread({"choices": list(options)}, asked.model_copy(update={"options": ()}), "read them")

@@ -102,7 +102,9 @@ def with_options(sample: Sample) -> Sample:
         return sample
     if all(_plain(text) in _plain(asked.text) for text in texts) and any(len(text) > 1 for text in texts):
         return sample
-    letters = [answer] if _ALONE.fullmatch(answer) else re.findall(r"\b[A-Za-z]\b", answer)
+    letters = _letters_in(answer, texts)
+    if not letters:
+        return sample
     places = [place_of(letter, texts) for letter in letters]
     named = [f"{letter_of(place)}. {texts[place]}" for place in places if place is not None]
     if len(named) < len(places):
@@ -114,6 +116,21 @@ def with_options(sample: Sample) -> Sample:
         last.model_copy(update={"content": ("; ".join(named),)}),
     )
     return sample.model_copy(update={"turns": turns, "references": sample.references or (answer,)})
+
+
+def _letters_in(answer: str, texts: Sequence[str]) -> list[str]:
+    """The letters that an answer is made of; none where it is a word in capitals, such as CT, or an option itself."""
+    if _ALONE.fullmatch(answer):
+        return [answer]
+    words = [word for word in re.findall("[A-Za-z]+", answer) if word not in ("and", "or")]
+    if _plain(answer) in map(_plain, texts):
+        return []
+    if all(len(word) == 1 for word in words):
+        return words
+    places = [place_of(letter, texts) for letter in words[0]]
+    known_places = [place for place in places if place is not None]
+    is_list = len(words) == 1 and len(known_places) == len(places) and sorted(set(known_places)) == places
+    return list(words[0]) if is_list else []
 
 
 def columns_of_options(there: Collection[str]) -> Iterator[list[str]]:
@@ -142,7 +159,8 @@ def refuse_unread(row: Mapping[str, Any], sample: Sample, advice: str, ignore: C
     asked = _plain(" ".join(turn.text for turn in sample.turns[:-1]))
     for names in found:
         texts = _texts_of([row[lower[name]] for name in names])
-        if texts and not all(text in asked for text in texts) and _plain(answer) not in texts:
+        is_key = answer.isdecimal() or bool(_letters_in(answer, texts))
+        if texts and is_key and not all(text in asked for text in texts) and _plain(answer) not in texts:
             told = ", ".join(lower[name] for name in names)
             raise DataError(
                 "unsupported_field",

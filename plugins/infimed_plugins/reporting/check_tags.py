@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import glob
+import os
 from collections.abc import Iterator
 from itertools import islice
 
-from infimed_core import Component, Plan, Reader, Sample, Trainer
+from infimed_core import Plan, Reader, Sample, Trainer
 
 LOOKED_AT = 200
 """Rows of each source that are looked at."""
+_ADDED = ("source", "identity", "reasoning")
+"""Tags that a run gives its samples after they are read."""
 _FIELDS = ("tag", "per_tag", "tags")
 """Settings of a selector that name tags."""
 
@@ -26,7 +30,7 @@ def tag_doubts(plan: Plan) -> list[str]:
     return [
         f"{place}: no sample of the first {num_rows} has the tag '{tag}' (there are: {known})"
         for place, tag in named
-        if tag not in there
+        if tag not in there and tag not in _ADDED
     ]
 
 
@@ -65,7 +69,8 @@ def _tags_there(plan: Plan) -> tuple[set[str], int]:
 
 
 def _rows(reader: Reader) -> Iterator[object]:
-    if isinstance(reader, Component) and "://" in str(getattr(reader, "path", "")):
-        raise OSError("a source at a URL is not fetched to be checked")
+    path = getattr(reader, "path", None)
+    if "://" in str(path) or (isinstance(path, str) and not glob.glob(os.path.expanduser(path))):
+        raise OSError("a source that does not lie here is not fetched to be checked")
     for shard in reader.shards():
         yield from reader.read(shard)

@@ -27,7 +27,7 @@ from infimed_plugins.reporting.sweep.grid import UNCHANGED, parse_grid
 from infimed_plugins.reporting.sweep.page import page
 from infimed_plugins.reporting.sweep.results import Line, SweepResult, sweep_result
 from infimed_plugins.reporting.sweep.text import as_markdown, table_of
-from infimed_plugins.reporting.sweep.variants import plan_sweep, run_sweep
+from infimed_plugins.reporting.sweep.variants import _share, plan_sweep, run_sweep
 
 RUN = {
     "run": {"name": "small", "seed": 0, "plugins": ["demo"]},
@@ -287,3 +287,24 @@ def test_values_of_a_grid_and_of_set_are_those_that_a_run_file_would_hold(tmp_pa
     )
     plan = load_run_file(tmp_path / "switch.yaml", registry)
     assert plan.component("data.modalities.dicom").square_pixels is False, "a switch still takes the words"
+
+
+def test_a_picture_whose_copy_was_cut_short_is_copied_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = tmp_path / "one" / "media" / "ab" / "abcd.png"
+    picture.parent.mkdir(parents=True)
+    picture.write_bytes(b"whole picture")
+
+    def no_link(*_: object) -> None:
+        raise OSError("no links here")
+
+    def cut_short(_: Path, target: Path) -> None:
+        target.write_bytes(b"whole")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.link", no_link)
+    with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
+        killed.setattr(shutil, "copyfile", cut_short)
+        _share(tmp_path / "one", tmp_path / "two")
+    _share(tmp_path / "one", tmp_path / "two")
+    (copy,) = (tmp_path / "two" / "media" / "ab").iterdir()
+    assert (copy.name, copy.read_bytes()) == ("abcd.png", b"whole picture")

@@ -61,7 +61,8 @@ def leaderboard(record: RunRecord) -> Leaderboard | None:
         return None
     own_names = unique(row.benchmark for row in rows)
     again = _asked_again(record)
-    plain = [name for name in own_names if name not in again and scorings[name] == scorings[own_names[0]]] or own_names
+    fresh = [name for name in own_names if name not in again] or own_names
+    plain = [name for name in fresh if scorings[name] == scorings[fresh[0]]]
     benchmarks = (*plain, *(name for name in own_names if name not in plain))
     metrics = {name: metric_of(row for row in rows if row.benchmark == name) for name in benchmarks}
     values = {(row.model, row.benchmark): row.metrics.get(metrics[row.benchmark], NO_VALUE) for row in rows}

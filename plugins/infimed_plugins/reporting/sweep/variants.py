@@ -102,4 +102,6 @@ def _link(file: Path, linked: Path) -> None:
     try:
         os.link(file, linked)
     except OSError:
-        shutil.copyfile(file, linked)
+        part = linked.with_name(f".{linked.name}.part")  # a copy that is cut short never bears the name
+        shutil.copyfile(file, part)
+        part.replace(linked)
